@@ -1,0 +1,146 @@
+"""From what the user gave to a run that is ready to start: the order in which things are made."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from accel import checkpoint
+from accel.checkpoint import NoSaver, Saver
+from accel.choose import KINDS, choose
+from accel.data.batches import Batches
+from accel.errors import AccelWarning, ConfigError
+from accel.finish import finish
+from accel.machine import resolve
+from accel.parts import Compile, Layout, Parallel, Part, Run, Watch, Window
+from accel.plan import Plan, make_plan
+from accel.result import Result
+from accel.settings import Settings
+
+if TYPE_CHECKING:
+    from accel.trainer import Trainer
+
+
+@dataclass
+class Built(Run):
+    """A run with everything that the loop asks for."""
+
+    train: Batches = field(kw_only=True)
+    held_out: Batches | None = None
+    saver: Saver = field(default_factory=NoSaver)
+    limit: int | None = None
+    """At most so many windows per epoch (1 for a dry run)."""
+    command: str = ""
+    plan: Plan = field(default_factory=Plan)
+
+    def windows(self, epoch: int, start: int) -> Iterator[Window]:
+        """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
+        parts = self.parts
+        batches = parts.prefetch.ahead(parts.loader.epoch(self.train, epoch, start))
+        windows = parts.augment.windows(parts.transfer.windows(parts.group.windows(batches)))
+        return islice(windows, self.limit) if self.limit else windows
+
+    def result(self, loss: Tensor | None) -> Result:
+        """What the run came to, with everything written and every watch told."""
+        return finish(self, loss)
+
+
+def build(trainer: Trainer, cleanup: ExitStack) -> Built:
+    """Makes everything, in the order of the sentence; writes nothing before all of it stands.
+
+    Raises:
+        ConfigError: for anything that cannot work, before a file is written.
+    """
+    settings = trainer.settings
+    parts, watches = choose(trainer.plugins, trainer.watch)
+    device = torch.device("cuda" if settings.device == "auto" and resolve("auto") == "cuda" else settings.device.replace("auto", "cpu"))
+    plugins = [part for part in [*parts.all(), *watches] if type(part) not in KINDS.values()]
+    refuse_lacking(plugins, device.type)
+
+    cleanup.callback(parts.backend.restore)
+    cleanup.callback(parts.loader.close)
+    for watch in watches:
+        cleanup.callback(watch.close)
+    torch.manual_seed(settings.seed)
+    model = trainer.model().to(device)
+    run = Built(
+        parts, model, trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32, watches=watches,
+        split=trainer.evaluates, command=trainer.command, train=Batches.over([], 1),
+    )  # fmt: skip
+    open_data(run, trainer, batch_size=settings.batch_size)
+    for part in parts.all():
+        part.setup(run)
+        if isinstance(part, Layout | Compile | Parallel):
+            run.model = part.model(run.model)
+    for watch in watches:
+        watch.setup(run)
+
+    run.plan = make_plan(run, plugins, trainer.skipped, run.train.describe())
+    for warning in run.plan.warnings:
+        warnings.warn(warning, AccelWarning, stacklevel=4)
+    identity = {"seed": run.seed, "batch_size": run.batch_size, "plugins": {plugin.name: plugin.settings for plugin in plugins
+                if not isinstance(plugin, Watch)}}
+    start(run, settings, identity)
+    for watch in watches:
+        watch.begin(run)
+    run.clock.since = perf_counter()
+    return run
+
+
+def open_data(run: Built, trainer: Trainer, batch_size: int | None) -> None:
+    """Opens the training and the held-out data, and counts batches and updates."""
+    source, loader = run.parts.source, run.parts.loader
+    for part in (source, loader):
+        part.setup(run)
+    run.train = loader.open(source.open(trainer.data("train"), "train"), train=True)
+    held_out = trainer.data(trainer.evaluates)
+    run.held_out = None if held_out is None else loader.open(source.open(held_out, trainer.evaluates), train=False)
+    if run.train.count == 0:
+        raise ConfigError("the training data is empty")
+    if batch_size is not None and not run.train.batched_here:
+        warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=5)
+    run.batches = run.train.count
+    run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
+
+
+def start(run: Built, settings: Settings, identity: dict[str, Any]) -> None:
+    """Finds what to resume, and makes the run directory."""
+    out = None if settings.out is None else Path(settings.out)
+    file = None if settings.resume is None else checkpoint.find(settings.resume, out)
+    if file is not None:
+        state, about = checkpoint.load(file)
+        differs = [name for name in identity if about["identity"].get(name) != identity[name]]
+        if differs:
+            was, now = about["identity"].get(differs[0]), identity[differs[0]]
+            raise ConfigError(f"resume={settings.resume}: {differs[0]} was {was} and is now {now}; resume with what the run began with")
+        checkpoint.restore(run, state)
+        out = out or file.parent.parent
+    if settings.dry_run:
+        run.limit, run.epochs, run.held_out = 1, 1, None
+        return
+    if out is not None:
+        if file is None and (out / checkpoint.FOLDER).exists():
+            raise ConfigError(f"out={out} holds a run already; go on with it by resume={out}, or name another directory")
+        run.out = out
+        out.mkdir(parents=True, exist_ok=True)
+        run.saver = Saver(run, identity, settings.checkpoint_every, settings.checkpoint_minutes)
+        checkpoint.write(out / "plan.json", json.dumps(run.plan.as_dict(), indent=1).encode())
+
+
+def refuse_lacking(plugins: list[Part], device: str) -> None:
+    """Raises ConfigError for the first plugin that cannot work here, with what to do."""
+    for plugin in plugins:
+        for need in plugin.needs:
+            reason = need.lacking(plugin.settings, device)
+            if reason is not None:
+                raise ConfigError(need.sentence(plugin.name, reason))

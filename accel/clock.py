@@ -1,0 +1,32 @@
+"""Where the wall time of a run goes."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
+DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, EVALUATION, CHECKPOINT, OTHER = range(len(PHASES))
+
+
+class Clock:
+    """A stopwatch with one hand: each lap books the time since the last one to a phase, so the phases add up to the whole.
+
+    It reads the host's clock and never waits for the device: on CUDA, work still queued is booked where the host meets it.
+    """
+
+    __slots__ = ("since", "spent")
+
+    def __init__(self) -> None:
+        self.spent = [0.0] * len(PHASES)
+        self.since = perf_counter()
+
+    def lap(self, phase: int) -> None:
+        """Books everything since the last lap to `phase`."""
+        now = perf_counter()
+        self.spent[phase] += now - self.since
+        self.since = now
+
+    def shares(self) -> dict[str, float]:
+        """The share of each phase in percent; they add up to 100."""
+        total = sum(self.spent) or 1.0
+        return {phase: 100 * spent / total for phase, spent in zip(PHASES, self.spent, strict=True)}

@@ -1,0 +1,1 @@
+"""What the input pipeline is made of."""

@@ -1,0 +1,131 @@
+"""The batches of an epoch, whatever the user's data is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
+
+from accel.errors import ConfigError
+from accel.order import permutation, sample_rng
+
+
+class Batches(ABC):
+    """The batches of one data set, epoch after epoch."""
+
+    count: int | None = None
+    """Batches per epoch; None where the data does not tell."""
+    samples: int | None = None
+    """Samples per epoch; None where the data does not tell."""
+    batched_here: bool = True
+    """Whether `batch_size` is ours to choose."""
+
+    @abstractmethod
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of `epoch`, from number `start` on."""
+
+    def describe(self) -> str:
+        """How much there is, in words."""
+        if self.samples is None:
+            return "unknown size" if self.count is None else f"{self.count:,} batches"
+        return f"{self.samples:,} samples"
+
+    @staticmethod
+    def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False) -> Batches:
+        """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched."""
+        if isinstance(data, IterableDataset):
+            return Streamed(data, batch_size)
+        if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "__iter__")):
+            return Mapped(data, batch_size, seed, shuffle)
+        if not isinstance(data, Iterable):
+            raise ConfigError(
+                f"data is a {type(data).__name__}, which is neither a data set nor an iterable of batches; "
+                "pass a torch Dataset, a DataLoader or a list of batches"
+            )
+        if isinstance(data, Iterator):
+            raise ConfigError(
+                f"data is a {type(data).__name__}, which can be read only once, and every epoch reads it anew; "
+                "pass a Dataset, a DataLoader, a list of batches or an object whose __iter__ starts again"
+            )
+        return Ready(data)
+
+
+class Mapped(Batches):
+    """A map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).
+
+    A data set that draws random numbers defines `sample(index, rng)`, called instead of `__getitem__` with a numpy Generator
+    of its own; one that defines `collate(samples)` makes its own batches of them.
+    """
+
+    def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool) -> None:
+        self.data, self.batch_size, self.seed, self.shuffle = data, batch_size, seed, shuffle
+        self.samples = len(data)
+        self.count = -(-self.samples // batch_size)
+        self.collate = getattr(data, "collate", default_collate)
+        self.draws = hasattr(data, "sample")
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        for keys in self.keys(epoch, start):
+            yield self.fetch(epoch, keys)
+
+    def keys(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """The indices of each batch, int64; the last batch may be short."""
+        assert self.samples is not None
+        order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples)
+        yield from islice(torch.split(order, self.batch_size), start, None)
+
+    def fetch(self, epoch: int, keys: Tensor) -> Any:
+        """One batch. Tensors in memory are indexed at once, which gives what collating their samples would."""
+        if type(self.data) is TensorDataset:
+            return tuple(tensor[keys] for tensor in self.data.tensors)
+        if self.draws:
+            return self.collate([self.data.sample(key, sample_rng(self.seed, epoch, key)) for key in keys.tolist()])
+        return self.collate([self.data[key] for key in keys.tolist()])
+
+
+class Streamed(Batches):
+    """An iterable data set, batched in its own order. One that has `set_epoch` is told the epoch."""
+
+    def __init__(self, data: IterableDataset[Any], batch_size: int) -> None:
+        self.data, self.batch_size = data, batch_size
+        self.collate = getattr(data, "collate", default_collate)
+        self.samples = _length(data)
+        self.count = None if self.samples is None else -(-self.samples // batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        if hasattr(self.data, "set_epoch"):
+            self.data.set_epoch(epoch)
+        samples = islice(iter(self.data), start * self.batch_size, None)
+        while batch := list(islice(samples, self.batch_size)):
+            yield self.collate(batch)
+
+
+class Ready(Batches):
+    """Ready batches of the user's own making, passed through untouched. A sampler that has `set_epoch` is told the epoch."""
+
+    batched_here = False
+
+    def __init__(self, data: Iterable[Any]) -> None:
+        self.data = data
+        self.count = _length(data)
+        self.samples = _length(getattr(data, "dataset", None))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        for teller in (self.data, getattr(self.data, "sampler", None)):
+            tell = getattr(teller, "set_epoch", None)
+            if tell is not None:
+                tell(epoch)
+        return islice(iter(self.data), start, None) if start else iter(self.data)
+
+
+def _length(data: Any) -> int | None:
+    """`len(data)`, or None where it has none (an IterableDataset raises TypeError, some loaders NotImplementedError)."""
+    try:
+        return len(data)
+    except (TypeError, NotImplementedError):
+        return None

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+
+def count_items(batch: Any) -> int:
+    """How many samples a batch holds: the length of the first tensor in it, in order; 1 where there is none."""
+    found = _first(batch)
+    return 1 if found is None else found
+
+
+def _first(batch: Any) -> int | None:
+    if isinstance(batch, Tensor):
+        return batch.shape[0] if batch.dim() else None
+    parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, list | tuple) else ()
+    for part in parts:
+        found = _first(part)
+        if found is not None:
+            return found
+    shape: Any = getattr(batch, "shape", None)
+    return int(shape[0]) if shape else None

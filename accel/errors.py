@@ -1,0 +1,31 @@
+"""What a user typed or passed that cannot work, said in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ConfigError(ValueError):
+    """Something the user typed or passed cannot work. Its text is the whole message: the cause, then the fix.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """`"; did you mean 'amp'?"` where one of `options` is close to `name`, else the empty string."""
+    known = {option.lower(): option for option in options}
+    close = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"; did you mean {known[close[0]]!r}?" if close else ""
+
+
+class AccelWarning(UserWarning):
+    """Something that works, and is probably not what was meant: a setting without effect, say."""
+
+
+def conflict(names: list[str], part: str) -> str:
+    """The sentence for two plugins that provide one part."""
+    several = "both" if len(names) == 2 else "all"
+    drop = " ".join(f"'~plugins.{name}'" for name in names[:-1])
+    return f"plugins {' and '.join(names)} {several} provide {part}; keep one: {drop}"

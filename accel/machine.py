@@ -1,0 +1,72 @@
+"""What this machine has, found out without importing torch (which takes seconds)."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a plugin cannot do without, declared in its class body and read from its source text.
+
+    Args:
+        what: `"cuda"` (the run's device), `"compiler"` (a C++ compiler), or `"package:NAME"` (an importable package).
+        when: the settings under which it is needed; empty means always. A literal dict.
+        why: one clause saying what happens without it; may be empty.
+        instead: what to type instead, such as `"dtype=bfloat16"`; may be empty.
+        extra: the extra of the distribution that installs the package.
+    """
+
+    what: str
+    when: dict[str, Any] = field(default_factory=dict)
+    why: str = ""
+    instead: str = ""
+    extra: str = ""
+
+    def lacking(self, settings: dict[str, Any], device: str) -> str | None:
+        """The reason why `settings` cannot work on `device` (`"cpu"` or `"cuda"`), or None where they can."""
+        if any(settings.get(name) != value for name, value in self.when.items()):
+            return None
+        subject = " and ".join(f"{name}={value}" for name, value in self.when.items() if value is not False)
+        subject = f"{subject} needs" if subject else "needs"
+        kind, _, package = self.what.partition(":")
+        if kind == "package" and find_spec(package) is None:
+            return f"{subject} the package {package}: pip install 'accel-train[{self.extra or package}]'"
+        if kind == "cuda" and device != "cuda":
+            return f"{subject} CUDA, and this run is on the CPU" + (f" ({self.why})" if self.why else "")
+        if kind == "compiler" and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
+            return f"{subject} a C++ compiler, and none is installed (on Debian or Ubuntu: apt-get install g++)"
+        return None
+
+    def sentence(self, plugin: str, reason: str) -> str:
+        """The error for a plugin that was asked for by name: the reason, and what to type instead."""
+        instead = f"; use plugins.{plugin}.{self.instead}" if self.instead else f"; leave it out with '~plugins.{plugin}'"
+        return f"{plugin}: {reason}{instead}"
+
+
+@cache
+def has_cuda() -> bool:
+    """Whether the installed torch was built for CUDA and the driver shows at least one device."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    version = Path(spec.origin).with_name("version.py")
+    if not version.exists() or not re.search(r"^cuda\b[^=]*= *'", version.read_text(), re.MULTILINE):
+        return False
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+    except OSError:
+        return False
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def resolve(device: str) -> str:
+    """`"cpu"` or `"cuda"` for `"auto"`, else the kind of the device named."""
+    return ("cuda" if has_cuda() else "cpu") if device == "auto" else device.partition(":")[0]

@@ -1,0 +1,23 @@
+"""Order and randomness as pure functions of (seed, epoch, index): nothing to save, nothing that a worker count could change."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def permutation(n: int, seed: int, epoch: int) -> Tensor:
+    """The order of `n` samples in `epoch`: int64, shape (n,)."""
+    generator = torch.Generator().manual_seed(_mix(seed, epoch))
+    return torch.randperm(n, generator=generator)
+
+
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of sample `index` in `epoch`, the same whoever reads it and when."""
+    return np.random.Generator(np.random.Philox(key=(_mix(seed, epoch) << 64) | index))
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """One well-spread 63-bit number for a pair (numpy's SeedSequence hash)."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> np.uint64(1))

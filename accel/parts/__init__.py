@@ -1,0 +1,29 @@
+"""The parts of a training step, in the order of the sentence. Each is its own plainest implementation; a plugin subclasses one."""
+
+from accel.parts.augment import Augment
+from accel.parts.average import Average
+from accel.parts.backend import Backend
+from accel.parts.clip import Clip
+from accel.parts.compile import Compile
+from accel.parts.grads import Grads
+from accel.parts.group import Group, Micro, Window
+from accel.parts.layout import Layout
+from accel.parts.loader import Loader
+from accel.parts.objective import Objective
+from accel.parts.optim import Optim
+from accel.parts.parallel import Parallel
+from accel.parts.part import Part
+from accel.parts.precision import Precision
+from accel.parts.prefetch import Prefetch
+from accel.parts.run import Parts, Progress, Run
+from accel.parts.schedule import Schedule
+from accel.parts.source import Source
+from accel.parts.transfer import Transfer
+from accel.parts.update import Update
+from accel.parts.watch import Watch
+
+__all__ = [
+    "Augment", "Average", "Backend", "Clip", "Compile", "Grads", "Group", "Layout", "Loader", "Micro", "Objective", "Optim",
+    "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Run", "Schedule", "Source", "Transfer", "Update", "Watch",
+    "Window",
+]  # fmt: skip

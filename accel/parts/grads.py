@@ -1,0 +1,61 @@
+"""The gradients of one update, with the factor that travels to whoever applies it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(slots=True, eq=False)
+class Grads:
+    """The gradients of one update: what stands in `p.grad` is `scale` times the true gradient.
+
+    Scaling is a value, not an action. Precision starts it (the loss scale), the item count and the clip multiply it, and the
+    optimiser divides by it in the one pass over memory that it makes anyway. Nothing here reads a number on the host.
+    """
+
+    params: list[Tensor]
+    """Those that have a gradient; float32."""
+    scale: Tensor | None = None
+    """0-dim float32 on the device; None stands for exactly 1."""
+    found_inf: Tensor | None = None
+    """0-dim float32 on the device: 1 where the update must be skipped, 0 where not; None where nobody asked."""
+    _norm: Tensor | None = field(default=None, repr=False)
+
+    def tensors(self) -> list[Tensor]:
+        """What stands in `p.grad`, scaled."""
+        return [param.grad for param in self.params if param.grad is not None]
+
+    def norm(self) -> Tensor:
+        """The 2-norm of the true gradient over all parameters, 0-dim float32. One pass over memory, made once."""
+        if self._norm is None:
+            norms = torch._foreach_norm(self.tensors())
+            self._norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+        return self._norm if self.scale is None else self._norm / self.scale
+
+    def grow(self, by: Tensor) -> None:
+        """From now on the true gradient is what it was, divided by `by`."""
+        self.scale = by if self.scale is None else self.scale * by
+
+    def check(self) -> None:
+        """Asks for `found_inf`, and takes it from the norm: an infinite or missing number anywhere makes it so."""
+        if self.found_inf is None:
+            self.norm()
+            assert self._norm is not None
+            self.found_inf = torch.isfinite(self._norm).logical_not_().float()
+
+    def materialise(self) -> list[Tensor]:
+        """The true gradients, written into `p.grad` (once: the factor is then 1)."""
+        tensors = self.tensors()
+        if self.scale is not None:
+            torch._foreach_div_(tensors, self.scale)
+            self._norm = None if self._norm is None else self._norm / self.scale
+            self.scale = None
+        return tensors
+
+    def clear(self) -> None:
+        """Frees the gradients: the next backward pass writes new ones."""
+        for param in self.params:
+            param.grad = None

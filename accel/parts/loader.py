@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from accel.data.batches import Batches
+from accel.parts.part import Part
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Loader(Part):
+    """Who reads and decodes the samples; plainest: this process, one batch after the other."""
+
+    def setup(self, run: Run) -> None:
+        self.seed, self.batch_size = run.seed, run.batch_size
+
+    def open(self, data: Any, train: bool) -> Batches:
+        """The batches of a data set (shuffled where `train`), or of an iterable of ready batches, passed through untouched."""
+        return Batches.over(data, self.batch_size, self.seed, shuffle=train)
+
+    def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
+        """The batches of `epoch` from number `start` on, on the host."""
+        return batches.epoch(epoch, start)
+
+    def close(self) -> None:
+        """Ends workers and threads, when the run ends, however it ends."""
+
+

@@ -1,0 +1,65 @@
+"""The mean over a window's items, whatever an item is and however unevenly they fall."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accel.parts.grads import Grads
+from accel.parts.group import Micro
+from accel.parts.parallel import Parallel
+
+
+class Mean:
+    """Weighs each micro-batch of one window so that its gradient is that of the big batch.
+
+    A window of one micro-batch needs no weights. Where the user's loss says nothing of items, the samples are counted, and
+    the shares are known before the backward pass. Where it returns its items (tokens), their sum is known only after the
+    last forward pass: each backward pass is then weighted by items over those of the first, and the sum of the weights
+    divides the gradient through the travelling factor. With several ranks the sum runs over all of them.
+    """
+
+    __slots__ = ("loss", "parallel", "reference", "total")
+
+    def __init__(self, parallel: Parallel) -> None:
+        self.parallel = parallel
+        self.loss: Tensor
+        self.total: Tensor | None = None
+        self.reference: Tensor | None = None
+
+    def share(self, loss: Tensor, items: Any, micro: Micro) -> float | Tensor:
+        """The weight of this micro-batch's backward pass; adds its loss to the mean."""
+        loss = loss.detach()
+        if self.parallel.world_size == 1:
+            if micro.share == 1.0:
+                self.loss = loss
+                return 1.0
+            if items is None:
+                self._add(loss, micro.share)
+                return micro.share
+        return self._weigh(loss, micro.items if items is None else items)
+
+    def undo(self, grads: Grads) -> Grads:
+        """Takes the sum of the weights out of the gradient, where they did not add up to 1."""
+        if self.total is not None:
+            total = self.parallel.sum(self.total)
+            divisor = torch.where(total == 0, 1.0, total)
+            self.loss = self.parallel.sum(self.loss) / divisor
+            # ranks average their gradients, so the sum over ranks is world_size times too small
+            grads.grow(divisor / self.parallel.world_size if self.parallel.world_size > 1 else divisor)
+        return grads
+
+    def _weigh(self, loss: Tensor, items: Any) -> Tensor:
+        items = torch.as_tensor(items, dtype=torch.float32, device=loss.device)
+        if self.reference is None:
+            # one number for all ranks, of the size of the item counts, keeps the weights near 1: fp16 has little room above
+            self.reference = self.parallel.sum(items).clamp(min=1.0) / self.parallel.world_size
+        weight: Tensor = items / self.reference
+        self._add(loss, weight)
+        self.total = weight if self.total is None else self.total + weight
+        return weight
+
+    def _add(self, loss: Tensor, weight: float | Tensor) -> None:
+        self.loss = self.loss + loss * weight if hasattr(self, "loss") else loss * weight

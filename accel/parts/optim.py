@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from accel.parts.grads import Grads
+from accel.parts.part import Part
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Optim(Part):
+    """How the weights move; plainest: SGD with momentum 0.9 at a learning rate of 0.01."""
+
+    lr = 0.01
+
+    def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
+        """The torch optimiser over the trainable parameters. A subclass overrides this alone."""
+        return sgd(params, fused=has_fused(device), lr=self.lr, momentum=0.9)
+
+    def setup(self, run: Run) -> None:
+        self.optimizer = self.build(run.parts.precision.parameters(run.model), run.device)
+        self.fused = bool(self.optimizer.defaults.get("fused"))
+        self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]
+
+    def set_lr(self, lr: float) -> None:
+        """Sets the learning rate; groups keep their ratio to it."""
+        for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
+            group["lr"] = lr * ratio
+
+    def step(self, grads: Grads) -> None:
+        """One step with the true gradients, or none at all where `found_inf` says so.
+
+        A fused optimiser divides by the factor and heeds `found_inf` inside its kernel, so nothing is read on the host;
+        any other needs the gradients materialised, and one host read where a loss scale can skip updates.
+        """
+        if self.fused:
+            self.optimizer.grad_scale = grads.scale  # type: ignore[attr-defined]
+            self.optimizer.found_inf = grads.found_inf  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif grads.found_inf is None or not grads.found_inf.item():
+            grads.materialise()
+            self.optimizer.step()
+
+    def notes(self) -> Mapping[str, str]:
+        return {"optimizer": f"{type(self.optimizer).__name__}, {'fused' if self.fused else 'not fused'}"}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state)
+
+
+def has_fused(device: torch.device) -> bool:
+    """Whether torch's own fused optimisers run on `device`."""
+    return device.type in ("cpu", "cuda", "mps", "xpu")
+
+
+def sgd(params: list[tuple[str, Tensor]], fused: bool, **settings: Any) -> Optimizer:
+    """`torch.optim.SGD` with its momentum buffers made at once, as zeros.
+
+    torch makes them, uninitialised, in the first step; a fused first step that is skipped leaves them as garbage
+    (torch 2.13), and the second step adds it to the weights. Starting from zero is the same arithmetic: 0 * momentum + g.
+    """
+    optimizer = torch.optim.SGD([param for _, param in params], fused=fused, **settings)
+    if settings.get("momentum"):
+        for _, param in params:
+            optimizer.state[param]["momentum_buffer"] = torch.zeros_like(param)
+    return optimizer

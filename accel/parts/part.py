@@ -1,0 +1,62 @@
+"""What every part has: typed settings, what it needs, a set-up, a state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+from accel.errors import ConfigError
+from accel.machine import Need
+from accel.values import fit, refuse
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Part:
+    """One replaceable part of a run. Each kind of part is its own plainest implementation; a plugin is a subclass of one kind.
+
+    A plugin is a dataclass: its fields are its settings, checked here against their annotations (`accel.values`).
+    Everything else it keeps is made in `setup`.
+    """
+
+    needs: ClassVar[tuple[Need, ...]] = ()
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self), include_extras=True)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            try:
+                setattr(self, field.name, fit(value, hints[field.name]))
+            except ValueError:
+                raise ConfigError(refuse(f"{self.name}.{field.name}", value, hints[field.name])) from None
+
+    @property
+    def name(self) -> str:
+        """The plugin's name: its class's, in small letters."""
+        return type(self).__name__.lower()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def setup(self, run: Run) -> None:
+        """Called once, in the order of the sentence, before the first update. May read everything set up before it."""
+
+    def notes(self) -> Mapping[str, str]:
+        """For the plan: what was computed for the user, and how it came about."""
+        return {}
+
+    def idle(self, run: Run) -> list[str]:
+        """Settings that were changed and have no effect in this run, a sentence each; they become warnings."""
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must find again: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave. Called after `setup`."""

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from accel.parts.grads import Grads
+from accel.parts.parallel import NOTHING
+from accel.parts.part import Part
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Precision(Part):
+    """In which number formats the step computes; plainest: float32 throughout."""
+
+    def setup(self, run: Run) -> None:
+        self.skipped: Tensor | None = None
+        """How many updates were skipped, a 0-dim float32 on the device; None where none can be."""
+
+    def parameters(self, model: nn.Module) -> list[tuple[str, Tensor]]:
+        """What the optimiser shall move, by name: the trainable parameters, or their masters."""
+        self.params: list[tuple[str, Tensor]] = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
+        return self.params
+
+    def cast(self) -> AbstractContextManager[None]:
+        """Around the forward pass and the loss, in training and in evaluation."""
+        return NOTHING
+
+    def backward(self, loss: Tensor, share: float | Tensor = 1.0) -> None:
+        """The backward pass of one micro-batch, weighted by its share of the window."""
+        (loss if isinstance(share, float) and share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
+
+    def gradients(self) -> Grads:
+        """The gradients of the whole window, with the factor still to be applied."""
+        return Grads([param for _, param in self.params if param.grad is not None])
+
+    def adapt(self, grads: Grads) -> None:
+        """After the step: moves the loss scale, where there is one."""
+

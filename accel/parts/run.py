@@ -1,0 +1,102 @@
+"""One run: the parts chosen for it and the facts that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from accel.clock import Clock
+from accel.parts.augment import Augment
+from accel.parts.average import Average
+from accel.parts.backend import Backend
+from accel.parts.clip import Clip
+from accel.parts.compile import Compile
+from accel.parts.group import Group
+from accel.parts.layout import Layout
+from accel.parts.loader import Loader
+from accel.parts.objective import Objective
+from accel.parts.optim import Optim
+from accel.parts.parallel import Parallel
+from accel.parts.part import Part
+from accel.parts.precision import Precision
+from accel.parts.prefetch import Prefetch
+from accel.parts.schedule import Schedule
+from accel.parts.source import Source
+from accel.parts.transfer import Transfer
+from accel.parts.update import Update
+from accel.parts.watch import Watch
+
+
+@dataclass
+class Parts:
+    """One of each, in the order in which they are set up. Each default is the part's own plainest implementation."""
+
+    backend: Backend = field(default_factory=Backend)
+    source: Source = field(default_factory=Source)
+    loader: Loader = field(default_factory=Loader)
+    prefetch: Prefetch = field(default_factory=Prefetch)
+    group: Group = field(default_factory=Group)
+    transfer: Transfer = field(default_factory=Transfer)
+    layout: Layout = field(default_factory=Layout)
+    compile: Compile = field(default_factory=Compile)
+    parallel: Parallel = field(default_factory=Parallel)
+    precision: Precision = field(default_factory=Precision)
+    optim: Optim = field(default_factory=Optim)
+    schedule: Schedule = field(default_factory=Schedule)
+    clip: Clip = field(default_factory=Clip)
+    objective: Objective = field(default_factory=Objective)
+    augment: Augment = field(default_factory=Augment)
+    average: Average = field(default_factory=Average)
+    update: Update = field(default_factory=Update)
+
+    def all(self) -> list[Part]:
+        """Every part, in order."""
+        return list(vars(self).values())
+
+
+@dataclass
+class Progress:
+    """How far the run is: what has been consumed, not what has been fetched."""
+
+    step: int = 0
+    """Updates done (windows consumed, skipped or not)."""
+    epoch: int = 0
+    """Epochs done."""
+    batch: int = 0
+    """Micro-batches consumed in the current epoch."""
+    samples: int = 0
+    """Samples consumed in all."""
+
+
+@dataclass
+class Run:
+    """What the parts are given in `setup`. `model` is wrapped step by step; `bare` stays the user's own."""
+
+    parts: Parts
+    bare: nn.Module
+    loss: Callable[[nn.Module, Any], Any]
+    device: torch.device
+    seed: int
+    epochs: int
+    batch_size: int
+    batches: int | None = None
+    """Batches per epoch and rank; None where the data does not tell."""
+    updates: int | None = None
+    """Updates of the whole run; None where the data does not tell."""
+    watches: list[Watch] = field(default_factory=list)
+    out: Path | None = None
+    """The run directory; None for a run that writes nothing."""
+    clock: Clock = field(default_factory=Clock)
+    progress: Progress = field(default_factory=Progress)
+    history: list[dict[str, float]] = field(default_factory=list)
+    """The metrics of each evaluation so far, with its `epoch`, from 1."""
+    split: str = "val"
+    """What the evaluated data is called."""
+
+    def __post_init__(self) -> None:
+        self.model = self.bare

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from accel.clock import BACKWARD, FORWARD, UPDATE
+from accel.parts.group import Window
+from accel.parts.mean import Mean
+from accel.parts.part import Part
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Update(Part):
+    """The whole of one update: the sentence that everything hangs on."""
+
+    def setup(self, run: Run) -> None:
+        parts = run.parts
+        self.model, self.lap = run.model, run.clock.lap
+        self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
+        self.clip, self.optim, self.average = parts.clip, parts.optim, parts.average
+
+    def __call__(self, window: Window) -> Tensor:
+        """Moves the weights by one window; returns its mean loss, a 0-dim tensor on the device."""
+        mean = Mean(self.parallel)
+        for micro in window.micros:
+            with self.parallel.sync(last=micro.last):
+                with self.precision.cast():
+                    loss, items = self.objective(self.model, micro.batch)
+                self.lap(FORWARD)
+                self.precision.backward(loss, share=mean.share(loss, items, micro))
+                self.lap(BACKWARD)
+        grads = mean.undo(self.precision.gradients())  # with a factor still to be applied, on the device
+        grads = self.clip.limit(grads)  # multiplies the factor
+        self.optim.step(grads)  # applies it, inside the fused kernel where there is one
+        self.average.update(grads)  # moves only where the step did
+        self.precision.adapt(grads)  # the loss scale follows the overflow
+        grads.clear()
+        self.lap(UPDATE)
+        return mean.loss
+
+

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from accel.parts.part import Part
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Watch(Part):
+    """Sees every update and changes nothing. The one part of which a run may have many."""
+
+    def begin(self, run: Run) -> None:
+        """Before the first update, with everything set up and, when resuming, loaded."""
+
+    def after(self, step: int, loss: Tensor) -> None:
+        """After update `step`, from 0. `loss` is on the device; reading it is the watch's own cost (`accel.mailbox`)."""
+
+    def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
+        """After the evaluation that ends `epoch`, from 1."""
+
+    def end(self, result: Any) -> None:
+        """When the run is over, with its Result."""
+
+    def close(self) -> None:
+        """Always called last, also after an error: ends threads and closes files."""

@@ -1,0 +1,56 @@
+"""What a run is going to do, before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from accel.choose import provides
+from accel.parts import Part, Run
+
+
+@dataclass
+class Row:
+    """One plugin: where it acts, how it is set, whether it is on or why not."""
+
+    plugin: str
+    part: str
+    settings: dict[str, Any]
+    status: str
+
+
+@dataclass
+class Plan:
+    """The plugins of a run, the facts of it, each with its value in words, and the warnings."""
+
+    rows: list[Row] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of plan.json."""
+        return {"schema": 1, **asdict(self)}
+
+
+def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], data: str) -> Plan:
+    """The plan of a run that is set up. `skipped` are plugins left out, with the reason; `data` says what it trains on."""
+    rows = [Row(plugin.name, provides(plugin), plugin.settings, "on") for plugin in plugins]
+    rows += [Row(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
+    count = sum(param.numel() for param in run.bare.parameters())
+    trained = sum(param.numel() for param in run.bare.parameters() if param.requires_grad)
+    size = run.parts.group.size
+    facts = {
+        "device": str(run.device),
+        "model": f"{type(run.bare).__name__}, {count:,} parameters" + ("" if trained == count else f", {trained:,} of them trained"),
+        "data": data,
+        "effective batch": f"{run.batch_size * size * run.parts.parallel.world_size}"
+        + (f" = {run.batch_size} x {size} micro-batches" if size > 1 else ""),
+        "updates": "unknown: the data has no length" if run.updates is None else
+        f"{run.updates:,} = {run.epochs} epoch{'s' * (run.epochs != 1)} x {-(-(run.batches or 0) // size)}",
+    }  # fmt: skip
+    warnings = []
+    for part in [*run.parts.all(), *run.watches]:
+        facts |= part.notes()
+        warnings += part.idle(run)
+    return Plan(sorted(rows, key=lambda row: row.plugin), facts, warnings)

@@ -1,0 +1,45 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+SCHEMA = 1
+
+
+@dataclass
+class Result:
+    """What `Trainer.fit` returns. `metrics` are those of the last evaluation, by name, such as `{"loss": ..., "accuracy": ...}`."""
+
+    model: nn.Module
+    """The user's own module; its weights are those that were evaluated last (the average, where one is kept)."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    split: str = "val"
+    """What the evaluated data is called."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """The metrics of each evaluation, with its `epoch`, from 1."""
+    loss: float = float("nan")
+    """The training loss of the last update."""
+    epochs: int = 0
+    updates: int = 0
+    skipped: int = 0
+    """Updates that moved nothing because a gradient overflowed."""
+    samples: int = 0
+    seconds: float = 0.0
+    """Wall time of this fit, of which `shares` are the parts, in percent."""
+    shares: dict[str, float] = field(default_factory=dict)
+    out: Path | None = None
+    files: list[str] = field(default_factory=list)
+    """What was written, relative to `out`."""
+    resume: str = ""
+    """The command that goes on from here."""
+    dry: bool = False
+
+    def summary(self) -> dict[str, Any]:
+        """The content of summary.json: plain values, with the version of their schema."""
+        plain = {name: value for name, value in vars(self).items() if name != "model"}
+        return {"schema": SCHEMA, **plain, "out": None if self.out is None else str(self.out)}

@@ -1,0 +1,142 @@
+"""The loop, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from os import PathLike
+from typing import Any
+
+from torch import Tensor, nn
+
+from accel.build import Built, build
+from accel.clock import CHECKPOINT, DATA, EVALUATION, OTHER
+from accel.errors import ConfigError
+from accel.evaluate import evaluate
+from accel.parts import Part
+from accel.result import Result
+from accel.settings import Settings
+
+
+class Trainer:
+    """Trains a model on data. Subclass it and define `model`, `data` and `loss`, or pass the three; plugins do the rest.
+
+    Args:
+        model: the module to train.
+        data: the training data: a map-style or iterable data set, a DataLoader, or any re-iterable of ready batches.
+        val: the data to evaluate on at the end of each epoch; None for no evaluation.
+        loss: `loss(model, batch)`, a scalar tensor that is a mean over the batch; or `(scalar, n_items)`, a mean over
+            `n_items` items (tokens, say), which weighs it by them.
+        metrics: `metrics(model, batch)`, a dict of scalar means over the batch, or `(dict, n_items)`. Default: the loss.
+        plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`); in any order.
+        watch: the watches that are on without being asked for; `()` for a silent run.
+        epochs: passes over the training data.
+        batch_size: samples per micro-batch, where the batches are ours to make. Default 32.
+        seed: of the model's initialisation, the order of the data and everything random.
+        device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:1"`.
+        out: the run directory; None writes nothing.
+        checkpoint_every: also save a checkpoint after every so many updates; one is saved at the end of each epoch anyway.
+        checkpoint_minutes: also save one when so many minutes have passed since the last.
+        resume: a checkpoint, or a run directory, whose newest whole checkpoint is taken; `"auto"` looks in `out`.
+        dry_run: build everything, make one update, write nothing.
+        skipped: names of plugins that only a bundle asked for, with the reason why they are left out, for the plan.
+        command: how this run was started, for the line that says how to resume it.
+    """
+
+    evaluates = "val"
+    """What `data(split)` is asked for, for evaluation, and what the results are called after."""
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        data: Any = None,
+        val: Any = None,
+        loss: Callable[[nn.Module, Any], Any] | None = None,
+        metrics: Callable[[nn.Module, Any], Any] | None = None,
+        *,
+        plugins: Sequence[Part | str] = (),
+        watch: Sequence[Part | str] = ("progress", "metrics"),
+        epochs: int = 1,
+        batch_size: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        out: str | PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+        checkpoint_minutes: float | None = 10.0,
+        resume: str | PathLike[str] | None = None,
+        dry_run: bool = False,
+        skipped: dict[str, str] | None = None,
+        command: str = "",
+    ) -> None:
+        self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
+        self.plugins, self.watch = plugins, watch
+        self.settings = Settings(
+            epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, _text(resume), dry_run
+        )
+        self.skipped, self.command = skipped or {}, command
+
+    def model(self) -> nn.Module:
+        """The module to train, freshly initialised; called once, after seeding."""
+        model: nn.Module = self._given("model")
+        return model
+
+    def data(self, split: str) -> Any:
+        """The data of `split`: `"train"`, or the name in `evaluates` (None for no evaluation)."""
+        return self._given("data") if split == "train" else self.given["val"]
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        """The loss of one batch: a scalar, a mean over the batch; or `(scalar, n_items)`, a mean over `n_items`."""
+        return self._given("loss")(model, batch)
+
+    def metrics(self, model: nn.Module, batch: Any) -> Any:
+        """What to report of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
+        if self.given["metrics"] is not None:
+            return self.given["metrics"](model, batch)
+        out = self.loss(model, batch)
+        return ({"loss": out[0]}, out[1]) if isinstance(out, tuple) else {"loss": out}
+
+    def fit(self) -> Result:
+        """Trains, and returns what came of it."""
+        with ExitStack() as cleanup:
+            return self._loop(build(self, cleanup))
+
+    def _loop(self, run: Built) -> Result:
+        progress, lap = run.progress, run.clock.lap
+        schedule, update = run.parts.schedule, run.parts.update
+        loss: Tensor | None = None
+
+        for epoch in range(progress.epoch, run.epochs):
+            run.model.train()
+            for window in run.windows(epoch, start=progress.batch):
+                lap(DATA)
+                schedule.apply(progress.step)  # a pure function of the step
+                loss = update(window)
+                progress.step += 1
+                progress.batch += window.batches
+                progress.samples += window.items
+                for watch in run.watches:
+                    watch.after(progress.step, loss)  # a tensor: reading it is the watch's cost
+                lap(OTHER)
+                if run.saver.due(progress):
+                    run.saver.save(progress)
+                    lap(CHECKPOINT)
+            progress.epoch, progress.batch = epoch + 1, 0
+            lap(DATA)
+            if run.held_out is not None:
+                metrics = evaluate(run, run.held_out, self.metrics)
+                run.history.append({"epoch": epoch + 1, **metrics})
+                for watch in run.watches:
+                    watch.evaluated(epoch + 1, metrics)
+                lap(EVALUATION)
+            run.saver.save(progress)
+            lap(CHECKPOINT)
+        return run.result(loss)
+
+    def _given(self, what: str) -> Any:
+        if self.given[what] is None:
+            raise ConfigError(f"{type(self).__name__} has no {what}: pass {what}=..., or define {what}() in a subclass")
+        return self.given[what]
+
+
+def _text(path: str | PathLike[str] | None) -> str | None:
+    return None if path is None else str(path)

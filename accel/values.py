@@ -1,0 +1,104 @@
+"""The kinds of value a setting can have, and the one check for them all.
+
+A setting is a typed field of a plugin, or a typed argument of a task: `max_norm: Positive = 1.0`. The same annotation
+is read twice: from the source text, so that the command line can refuse a wrong value without importing torch, and
+from the class itself, so that Python code gets the same sentence.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from accel.errors import nearest
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A closed or open interval of numbers, with the words that name it."""
+
+    says: str
+    low: float = -inf
+    high: float = inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` is finite and lies inside."""
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return isfinite(value) and above and below
+
+
+Count = Annotated[int, Bounds("a whole number from 1", low=1)]
+Whole = Annotated[int, Bounds("a whole number from 0", low=0)]
+Positive = Annotated[float, Bounds("a number above 0", low=0, open_low=True)]
+NonNegative = Annotated[float, Bounds("a number from 0", low=0)]
+Fraction = Annotated[float, Bounds("a number from 0 to 1", low=0, high=1)]
+Decay = Annotated[float, Bounds("a number from 0 to below 1", low=0, high=1, open_high=True)]
+
+NAMES: dict[str, Any] = {
+    "Count": Count, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Fraction": Fraction, "Decay": Decay,
+    "Literal": Literal, "Any": Any, "int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict,
+}  # fmt: skip
+"""What an annotation read from source text may name. Any other name is taken as `Any`."""
+
+
+def says(kind: Any) -> str:
+    """The kind in words: `float16 or bfloat16`, `a number above 0, or null`."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return str(args[1].says) if isinstance(args[1], Bounds) else says(args[0])
+    if origin is Literal:
+        return " or ".join(str(arg) for arg in args)
+    if origin in (Union, types.UnionType):
+        rest = [says(arg) for arg in args if arg is not type(None)]
+        return ", or ".join([*rest, "null"] if type(None) in args else rest)
+    if origin in (list, dict):
+        return f"a {origin.__name__}"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    return words.get(kind, "anything")
+
+
+def fit(value: Any, kind: Any) -> Any:
+    """`value` as `kind` (an int where a float is wanted becomes one). Raises ValueError, whose text is `says(kind)`."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        value = fit(value, args[0])
+        good = not isinstance(args[1], Bounds) or args[1].holds(value)
+    elif origin is Literal:
+        good = any(value == arg and type(value) is type(arg) for arg in args)
+    elif origin in (Union, types.UnionType):
+        return _first(value, args, kind)
+    elif kind is float:
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        value = float(value) if good else value
+    elif kind in (bool, str, type(None)):
+        good = type(value) is kind
+    elif kind is int:
+        good = type(value) is int
+    elif origin in (list, dict) or kind in (list, dict):
+        good = isinstance(value, origin or kind)
+    else:
+        good = True
+    if not good:
+        raise ValueError(says(kind))
+    return value
+
+
+def _first(value: Any, kinds: tuple[Any, ...], whole: Any) -> Any:
+    for kind in kinds:
+        try:
+            return fit(value, kind)
+        except ValueError:
+            continue
+    raise ValueError(says(whole))
+
+
+def refuse(name: str, value: Any, kind: Any) -> str:
+    """The sentence for a value that does not fit: what it must be, what it is, and the nearest right word."""
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    words = [str(word) for arg in (kind, *get_args(kind)) if get_origin(arg) is Literal for word in get_args(arg)]
+    return f"{name} must be {says(kind)}, not {shown!r}".replace("'null'", "null") + nearest(str(value), words)
