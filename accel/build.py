@@ -63,7 +63,9 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     """
     settings = trainer.settings
     parts, watches = choose(trainer.plugins, trainer.watch)
-    device = torch.device("cuda" if settings.device == "auto" and resolve("auto") == "cuda" else settings.device.replace("auto", "cpu"))
+    device = torch.device(resolve("auto") if settings.device == "auto" else settings.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={settings.device}: torch finds no CUDA device here; use device=cpu or device=auto")
     plugins = [part for part in [*parts.all(), *watches] if type(part) not in KINDS.values()]
     refuse_lacking(plugins, device.type)
 
@@ -71,25 +73,26 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     cleanup.callback(parts.loader.close)
     for watch in watches:
         cleanup.callback(watch.close)
+    parts.backend.apply(device)
     torch.manual_seed(settings.seed)
-    model = trainer.model().to(device)
     run = Built(
-        parts, model, trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32, watches=watches,
+        parts, trainer.model().to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32, watches=watches,
         split=trainer.evaluates, command=trainer.command, train=Batches.over([], 1),
     )  # fmt: skip
-    open_data(run, trainer, batch_size=settings.batch_size)
     for part in parts.all():
+        if part is parts.group:  # the sources and loaders before it are ready, and everything after it may ask how much there is
+            open_data(run, trainer)
         part.setup(run)
         if isinstance(part, Layout | Compile | Parallel):
             run.model = part.model(run.model)
     for watch in watches:
         watch.setup(run)
 
-    run.plan = make_plan(run, plugins, trainer.skipped, run.train.describe())
+    run.plan = make_plan(run, plugins, trainer.skipped, run.train)
     for warning in run.plan.warnings:
         warnings.warn(warning, AccelWarning, stacklevel=4)
-    identity = {"seed": run.seed, "batch_size": run.batch_size, "plugins": {plugin.name: plugin.settings for plugin in plugins
-                if not isinstance(plugin, Watch)}}
+    changing = {plugin.name: plugin.settings for plugin in plugins if not isinstance(plugin, Watch)}
+    identity = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing}
     start(run, settings, identity)
     for watch in watches:
         watch.begin(run)
@@ -97,17 +100,15 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     return run
 
 
-def open_data(run: Built, trainer: Trainer, batch_size: int | None) -> None:
+def open_data(run: Built, trainer: Trainer) -> None:
     """Opens the training and the held-out data, and counts batches and updates."""
     source, loader = run.parts.source, run.parts.loader
-    for part in (source, loader):
-        part.setup(run)
     run.train = loader.open(source.open(trainer.data("train"), "train"), train=True)
     held_out = trainer.data(trainer.evaluates)
     run.held_out = None if held_out is None else loader.open(source.open(held_out, trainer.evaluates), train=False)
     if run.train.count == 0:
         raise ConfigError("the training data is empty")
-    if batch_size is not None and not run.train.batched_here:
+    if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=5)
     run.batches = run.train.count
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
@@ -122,7 +123,7 @@ def start(run: Built, settings: Settings, identity: dict[str, Any]) -> None:
         differs = [name for name in identity if about["identity"].get(name) != identity[name]]
         if differs:
             was, now = about["identity"].get(differs[0]), identity[differs[0]]
-            raise ConfigError(f"resume={settings.resume}: {differs[0]} was {was} and is now {now}; resume with what the run began with")
+            raise ConfigError(f"resume={settings.resume}: {differs[0]} was {was} and is now {now}; use what the run began with")
         checkpoint.restore(run, state)
         out = out or file.parent.parent
     if settings.dry_run:

@@ -70,3 +70,13 @@ def has_cuda() -> bool:
 def resolve(device: str) -> str:
     """`"cpu"` or `"cuda"` for `"auto"`, else the kind of the device named."""
     return ("cuda" if has_cuda() else "cpu") if device == "auto" else device.partition(":")[0]
+
+
+@cache
+def lacks_bf16() -> bool:
+    """Whether this is an x86 CPU known to have no instructions for bfloat16."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and not {"avx512_bf16", "amx_bf16"} & set(flags[1].split())

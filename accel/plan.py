@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from accel.choose import provides
+from accel.data.batches import Batches
 from accel.parts import Part, Run
 
 
@@ -33,19 +34,19 @@ class Plan:
         return {"schema": 1, **asdict(self)}
 
 
-def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], data: str) -> Plan:
-    """The plan of a run that is set up. `skipped` are plugins left out, with the reason; `data` says what it trains on."""
+def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], train: Batches) -> Plan:
+    """The plan of a run that is set up. `skipped` are plugins left out, with the reason; `train` is what it trains on."""
     rows = [Row(plugin.name, provides(plugin), plugin.settings, "on") for plugin in plugins]
     rows += [Row(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
     count = sum(param.numel() for param in run.bare.parameters())
     trained = sum(param.numel() for param in run.bare.parameters() if param.requires_grad)
     size = run.parts.group.size
+    known = run.batch_size if train.batched_here else None
     facts = {
         "device": str(run.device),
-        "model": f"{type(run.bare).__name__}, {count:,} parameters" + ("" if trained == count else f", {trained:,} of them trained"),
-        "data": data,
-        "effective batch": f"{run.batch_size * size * run.parts.parallel.world_size}"
-        + (f" = {run.batch_size} x {size} micro-batches" if size > 1 else ""),
+        "model": f"{type(run.bare).__name__}, {count:,} parameters" + (f", {trained:,} trained" if trained < count else ""),
+        "data": train.describe(),
+        "effective batch": effective_batch(known, size, run.parts.parallel.world_size),
         "updates": "unknown: the data has no length" if run.updates is None else
         f"{run.updates:,} = {run.epochs} epoch{'s' * (run.epochs != 1)} x {-(-(run.batches or 0) // size)}",
     }  # fmt: skip
@@ -54,3 +55,12 @@ def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], data: 
         facts |= part.notes()
         warnings += part.idle(run)
     return Plan(sorted(rows, key=lambda row: row.plugin), facts, warnings)
+
+
+def effective_batch(batch_size: int | None, size: int, world_size: int) -> str:
+    """Samples per update and how they come about; `batch_size` is None where the data comes in ready batches."""
+    factors = [f"{size} micro-batches"] * (size > 1) + [f"{world_size} ranks"] * (world_size > 1)
+    if batch_size is None:
+        return " x ".join(["as the data's own batches", *factors])
+    total = batch_size * size * world_size
+    return f"{total} = " + " x ".join([str(batch_size), *factors]) if factors else str(total)

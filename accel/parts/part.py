@@ -35,8 +35,9 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The plugin's name: its class's, in small letters."""
-        return type(self).__name__.lower()
+        """The plugin's name: its file's, where that is its class's in small letters (`batch_lr`, BatchLR), else its class's."""
+        short, file = type(self).__name__.lower(), type(self).__module__.rpartition(".")[2]
+        return file if file.replace("_", "") == short else short
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""Gradient accumulation: several micro-batches make one update.
+
+Helps   where the batch that trains well does not fit into memory, or ranks should talk less often.
+Hurts   where the micro-batch is so small that the device idles; BatchNorm still sees micro-batches.
+Costs   nothing per micro-batch; the micro-batches of one window are held in host memory.
+Exact   The gradient is that of the big batch: each micro-batch weighs its items over those of its window. The last window
+        of an epoch may be short; it is a window of its own, and weighs right too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from accel.data.items import count_items
+from accel.parts import Group, Micro, Window
+from accel.values import Count
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class Accumulate(Group):
+    """Gradient accumulation.
+
+    Args:
+        steps: micro-batches per update.
+    """
+
+    steps: Count = 4
+
+    @property
+    def size(self) -> int:
+        return self.steps
+
+    def setup(self, run: Run) -> None:
+        self.batches = run.batches
+
+    def windows(self, batches: Iterator[Any]) -> Iterator[Window]:
+        while window := list(islice(batches, self.steps)):
+            counts = [count_items(batch) for batch in window]
+            items, last = sum(counts), len(window) - 1
+            micros = (
+                Micro(batch, count, count / items if last else 1.0, i == last)
+                for i, (batch, count) in enumerate(zip(window, counts, strict=True))
+            )
+            yield Window(tuple(micros), len(window), items)
+
+    def idle(self, run: Run) -> list[str]:
+        if self.steps == 1:
+            return ["accumulate.steps=1 has no effect: every micro-batch is an update"]
+        return []
+
+    def notes(self) -> Mapping[str, str]:
+        if self.batches is None or self.batches % self.steps == 0:
+            return {}
+        return {"last window": f"{self.batches % self.steps} of {self.steps} micro-batches, weighted by what it holds"}

@@ -1,0 +1,66 @@
+"""Backend: torch's global switches, set before anything else and put back when the run ends.
+
+Helps   CUDA: TensorFloat-32 multiplies float32 matrices up to 8 times faster, and cuDNN picks its fastest convolution.
+Hurts   TF32 keeps 10 bits of mantissa in products; benchmark mode tries algorithms anew for every new input shape.
+Costs   nothing per step.
+Source  https://pytorch.org/docs/stable/notes/cuda.html and https://pytorch.org/docs/stable/notes/randomness.html
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from accel.parts import Backend as BackendPart
+from accel.values import Count
+
+
+@dataclass(eq=False)
+class Backend(BackendPart):
+    """Global switches of torch.
+
+    Args:
+        cudnn_benchmark: let cuDNN time its algorithms and keep the fastest; off where deterministic is on.
+        tf32: TensorFloat-32 for float32 convolutions and matrix products on CUDA.
+        matmul_precision: of float32 matrix products on any device (medium may use bfloat16); null follows tf32.
+        deterministic: only algorithms that give the same bits every time; an operation without one raises.
+        threads: CPU threads of one operation; null leaves torch's choice.
+    """
+
+    cudnn_benchmark: bool = True
+    tf32: bool = True
+    matmul_precision: Literal["highest", "high", "medium"] | None = None
+    deterministic: bool = False
+    threads: Count | None = None
+
+    def apply(self, device: torch.device) -> None:
+        cudnn = torch.backends.cudnn
+        self.before = {
+            "benchmark": cudnn.benchmark, "conv": cudnn.conv.fp32_precision, "matmul": torch.get_float32_matmul_precision(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(), "threads": torch.get_num_threads(),
+        }  # fmt: skip
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
+        matmul = self.matmul_precision or ("high" if self.tf32 else "highest")
+        threads = self.threads or torch.get_num_threads()
+        self._set(self.cudnn_benchmark and not self.deterministic, "tf32" if self.tf32 else "ieee", matmul, self.deterministic, threads)
+
+    def restore(self) -> None:
+        if hasattr(self, "before"):
+            before = self.before
+            self._set(before["benchmark"], before["conv"], before["matmul"], before["deterministic"], before["threads"])
+
+    def notes(self) -> Mapping[str, str]:
+        return {"threads": str(torch.get_num_threads()), "float32 products": torch.get_float32_matmul_precision()}
+
+    def _set(self, benchmark: bool, conv: str, matmul: str, deterministic: bool, threads: int) -> None:
+        torch.backends.cudnn.benchmark = benchmark
+        torch.backends.cudnn.conv.fp32_precision = conv  # type: ignore[attr-defined]
+        torch.set_float32_matmul_precision(matmul)
+        torch.use_deterministic_algorithms(deterministic)
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)

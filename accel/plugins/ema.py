@@ -1,0 +1,73 @@
+"""EMA: an exponential moving average of the weights, for evaluation and for the final weights.
+
+Helps   final accuracy, and accuracy before the learning rate has fallen; the average is smoother than any one point.
+Hurts   very short runs: the average lags behind the weights (warmup shortens its memory at the start).
+Costs   a copy of the weights, and one pass over both per update.
+Source  Polyak and Juditsky, 1992; Tarvainen and Valpola, Mean teachers, arXiv 1703.01780. The warm-up is TensorFlow's
+        min(decay, (1 + t) / (10 + t)). Buffers (BatchNorm's statistics) are the model's own, as in
+        `torch.optim.swa_utils.AveragedModel`.
+Exact   It moves once per update, not per micro-batch, and where an update was skipped it does not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from accel.parts import Average, Grads
+from accel.values import Decay
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class EMA(Average):
+    """average = decay * average + (1 - decay) * weights, after every update.
+
+    Args:
+        decay: how slowly the average forgets; 0.999 remembers about 1,000 updates.
+        warmup: use min(decay, (1 + t) / (10 + t)) at update t (from 0), so that a young average is not stuck at the start.
+    """
+
+    decay: Decay = 0.999
+    warmup: bool = True
+
+    def setup(self, run: Run) -> None:
+        self.names = [name for name, _ in run.parts.precision.params]
+        self.live = [param.detach() for _, param in run.parts.precision.params]
+        self.average = [param.clone() for param in self.live]
+        self.step = 0
+
+    def at(self, step: int) -> float:
+        """The decay of update `step`, from 0."""
+        return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
+
+    def update(self, grads: Grads) -> None:
+        weight = 1 - self.at(self.step)
+        self.step += 1
+        if grads.found_inf is None:
+            torch._foreach_lerp_(self.average, self.live, weight)
+        else:  # a weight of 0 where the update was skipped, without asking the device whether it was
+            torch._foreach_lerp_(self.average, self.live, [weight * (1 - grads.found_inf)] * len(self.live))
+
+    @contextmanager
+    def weights(self, model: nn.Module) -> Iterator[None]:
+        kept = [param.clone() for param in self.live]
+        torch._foreach_copy_(self.live, self.average)
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(self.live, kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step, "average": dict(zip(self.names, self.average, strict=True))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        torch._foreach_copy_(self.average, [state["average"][name].to(self.average[0].device) for name in self.names])
