@@ -46,10 +46,10 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         resume=f"{run.command} resume={run.out}" if run.out and run.command else "",
         dry=run.limit is not None,
     )
-    run.clock.lap(OTHER)
-    result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
     for watch in run.watches:
         watch.end(result)
+    run.clock.lap(OTHER)
+    result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
     if run.out is not None:
         write(run.out / "summary.json", json.dumps(result.summary(), indent=1).encode())
         result.files = files(run.out)

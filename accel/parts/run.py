@@ -98,5 +98,8 @@ class Run:
     split: str = "val"
     """What the evaluated data is called."""
 
+    plan: Any = None
+    """What is going to happen (`accel.plan.Plan`), made when everything is set up."""
+
     def __post_init__(self) -> None:
         self.model = self.bare

@@ -19,13 +19,13 @@ class Watch(Part):
         """Before the first update, with everything set up and, when resuming, loaded."""
 
     def after(self, step: int, loss: Tensor) -> None:
-        """After update `step`, from 0. `loss` is on the device; reading it is the watch's own cost (`accel.mailbox`)."""
+        """After update number `step`, from 1. `loss` is on the device; reading it is the watch's own cost (`accel.mailbox`)."""
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
         """After the evaluation that ends `epoch`, from 1."""
 
     def end(self, result: Any) -> None:
-        """When the run is over, with its Result."""
+        """When the run is over, with its Result; its times and files, of which a watch may add some, are filled in after."""
 
     def close(self) -> None:
-        """Always called last, also after an error: ends threads and closes files."""
+        """Always called last, with everything written, and also after an error: ends threads and closes files."""

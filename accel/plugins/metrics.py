@@ -1,0 +1,148 @@
+"""Metrics: every update and every evaluation in the run directory, and the curves of it.
+
+`metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr", "samples"}`, with `"skipped"` where the precision
+can skip updates (how many so far), and one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`. `update` and
+`epoch` count from 1, `samples` is how many were consumed in all, and `loss` is the mean over the update's window. JSON has
+no NaN and no infinity: such a number is `null`. No line holds a time, so the file of a resumed run is, byte for byte, that of
+an uninterrupted one. `curves.svg` is drawn from it at the end. On by default; a run without a directory writes nothing.
+
+Helps   always: it is the record of the run.
+Hurts   nothing.
+Costs   two microseconds per update on a CPU, one small kernel on CUDA; it never waits for the device. The curves take
+        about a second, once, at the end.
+Source  JSON Lines, jsonlines.org.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import repeat
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from accel.mailbox import Mailbox
+from accel.parts import Watch
+from accel.report.curves import draw
+from accel.values import Count
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+FILE, PICTURE = "metrics.jsonl", "curves.svg"
+
+
+@dataclass(eq=False)
+class Metrics(Watch):
+    """Writes metrics.jsonl and curves.svg.
+
+    Args:
+        every: updates are read from the device and written in blocks of so many.
+        curves: draw curves.svg at the end.
+    """
+
+    every: Count = 64
+    curves: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.file: Any = None
+        """Unbuffered: each block is one write. None where nothing is to be written."""
+
+    def begin(self, run: Run) -> None:
+        if run.out is None or run.parts.parallel.rank > 0:
+            return
+        self.run, self.schedule, self.progress = run, run.parts.schedule, run.progress
+        self.skipped = run.parts.precision.skipped
+        self.path = run.out / FILE
+        self.path.touch()
+        self.file = self.path.open("r+b", buffering=0)
+        self.file.truncate(whole(self.path.read_bytes(), run.progress.step, evaluated=run.progress.batch == 0))
+        self.file.seek(0, os.SEEK_END)
+        self.mail = Mailbox(self.every * (1 if self.skipped is None else 2), run.device)
+        self.rows: list[tuple[int, int, int]] = []
+        self.sent: list[tuple[int, int, int]] = []
+        """The updates whose losses are under way."""
+
+    def after(self, step: int, loss: Tensor) -> None:
+        if self.file is None:
+            return
+        place = len(self.rows)
+        self.mail.slots[place].copy_(loss)
+        if self.skipped is not None:
+            self.mail.slots[self.every + place].copy_(self.skipped)
+        self.rows.append((step, self.progress.epoch + 1, self.progress.samples))
+        if place + 1 == self.every:
+            self.receive()  # those of the last block; they landed long ago
+            self.send()
+
+    def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
+        if self.file is not None:
+            self.flush()
+            values = {f"{self.run.split}_{name}": value if isfinite(value) else None for name, value in metrics.items()}
+            self.file.write(json.dumps({"update": self.progress.step, "epoch": epoch, **values}).encode() + b"\n")
+
+    def state_dict(self) -> dict[str, Any]:
+        """No state: a resumed run cuts the file off behind its last update. What is pending must be on the disk by then."""
+        if self.file is not None:
+            self.flush()
+            os.fsync(self.file.fileno())
+        return {}
+
+    def end(self, result: Any) -> None:
+        if self.file is not None:
+            self.flush()
+            if self.curves:
+                draw(self.path, self.path.with_name(PICTURE))
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.flush()
+            self.file.close()
+            self.file = None
+
+    def flush(self) -> None:
+        """Writes everything so far, waiting for what is under way. Outside of the updates only."""
+        self.receive()
+        self.send()
+        self.receive()
+
+    def send(self) -> None:
+        """Sends the losses of the block on their way."""
+        if self.rows:
+            self.mail.post()
+            self.sent, self.rows = self.rows, []
+
+    def receive(self) -> None:
+        """Writes the block that was under way."""
+        numbers = self.mail.read(wait=True)
+        if numbers is not None:
+            skipped: Iterable[float | None] = repeat(None) if self.skipped is None else numbers[self.every :]
+            self.file.write("".join(map(self.line, self.sent, numbers, skipped)).encode())
+
+    def line(self, row: tuple[int, int, int], loss: float, skipped: float | None) -> str:
+        """One update as JSON. Written by hand: it is three times as fast as `json.dumps`."""
+        step, epoch, samples = row
+        shown = repr(loss) if isfinite(loss) else "null"
+        tail = "" if skipped is None else f', "skipped": {int(skipped)}'
+        lr = float(self.schedule.lr(step - 1))
+        return f'{{"update": {step}, "epoch": {epoch}, "loss": {shown}, "lr": {lr!r}, "samples": {samples}{tail}}}\n'
+
+
+def whole(data: bytes, step: int, evaluated: bool) -> int:
+    """How many bytes of a metrics.jsonl belong to a run that has done `step` updates, and whether it has `evaluated` since.
+
+    Cuts off a torn last line, later updates, and an evaluation that the resumed run makes again.
+    """
+    end = data.rfind(b"\n") + 1
+    while end:
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        row = json.loads(data[start:end])
+        if row["update"] < step or (row["update"] == step and ("lr" in row or evaluated)):
+            break
+        end = start
+    return end

@@ -1,0 +1,117 @@
+"""The curves of a run, drawn from its metrics.jsonl: loss, evaluation metrics and learning rate over the updates."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = NDArray[np.float64]
+POINTS = 4000
+"""More updates than these are thinned out evenly: a picture has no room for them."""
+PANELS = 4
+"""So many evaluation metrics get a panel of their own."""
+RAW, SMOOTH, HELD_OUT, GRID = "#9ecae1", "#08519c", "#d94801", "#dddddd"
+
+
+@dataclass
+class Curves:
+    """What there is to draw. Missing numbers (losses that were not finite) are NaN."""
+
+    update: Floats
+    loss: Floats
+    lr: Floats
+    evaluated: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    """By metric, such as `test_accuracy`: the updates it was evaluated after, and its values."""
+
+
+def draw(metrics: Path, picture: Path) -> None:
+    """Draws the curves of `metrics` (metrics.jsonl) into `picture` (svg). The same numbers give the same bytes."""
+    # matplotlib takes half a second to import, and only this function needs it; no pyplot: that keeps figures of its own
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    curves = read(metrics)
+    if not len(curves.update):
+        return
+    losses = {name: xy for name, xy in curves.evaluated.items() if name.endswith("_loss")}
+    others = {name: xy for name, xy in curves.evaluated.items() if name not in losses}
+    others = dict(list(others.items())[:PANELS])
+    heights = [2.0, *[1.2] * len(others), 0.8]
+    figure = Figure(figsize=(8, 1.4 * sum(heights) + 0.6), layout="constrained", facecolor="white")
+    first, *panels, last = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    draw_loss(first, curves, losses)
+    for panel, (name, (x, y)) in zip(panels, others.items(), strict=True):
+        panel.plot(x, y, color=HELD_OUT, marker="o", markersize=3, linewidth=1.2)
+        panel.set_ylabel(name.replace("_", " "))
+    last.plot(curves.update, curves.lr, color=SMOOTH, linewidth=1.2)
+    last.set_ylabel("learning rate")
+    last.set_xlabel("update")
+    last.set_ylim(bottom=0)
+    for panel in (first, *panels, last):
+        panel.grid(color=GRID, linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.margins(x=0.01)
+    figure.align_ylabels()
+    # a salt makes the ids, and so the bytes, the same each time; real text keeps the file small and searchable
+    with matplotlib.rc_context({"svg.hashsalt": "accel", "svg.fonttype": "none"}):
+        temporary = picture.with_name(f".{picture.name}.tmp")
+        FigureCanvasSVG(figure).print_figure(str(temporary), format="svg", metadata={"Date": None})
+        temporary.replace(picture)
+
+
+def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float], list[float]]]) -> None:
+    """The training loss, raw and smoothed, and the evaluated one; on a logarithmic scale where it spans two decades."""
+    smooth = running_mean(curves.loss, window=max(1, len(curves.loss) // 50))
+    panel.plot(curves.update, curves.loss, color=RAW, linewidth=0.7, label="training, each update")
+    panel.plot(curves.update, smooth, color=SMOOTH, linewidth=1.5, label="training, smoothed")
+    for name, (x, y) in held_out.items():
+        label = name.removesuffix("_loss").replace("_", " ")
+        panel.plot(x, y, color=HELD_OUT, marker="o", markersize=3, linewidth=1.2, label=label)
+    panel.set_ylabel("loss (mean per item)")
+    finite = smooth[np.isfinite(smooth)]
+    if len(finite) and finite.min() > 0 and finite.max() > 100 * finite.min():
+        panel.set_yscale("log")
+    panel.legend(loc="upper right", frameon=False, fontsize="small")
+
+
+def read(metrics: Path) -> Curves:
+    """The numbers of metrics.jsonl, at most about POINTS updates of them."""
+    lines = metrics.read_bytes().splitlines()
+    updates = [line for line in lines if b'"lr": ' in line]
+    updates = updates[:: -(-len(updates) // POINTS) or 1]
+    rows: list[dict[str, Any]] = parse(updates)
+    update, loss, lr = (np.array([row[name] for row in rows], dtype=np.float64) for name in ("update", "loss", "lr"))
+    curves = Curves(update, loss, lr)
+    for row in parse([line for line in lines if b'"lr": ' not in line]):
+        for name, value in row.items():
+            if name not in ("update", "epoch"):
+                x, y = curves.evaluated.setdefault(name, ([], []))
+                x.append(row["update"])
+                y.append(np.nan if value is None else value)
+    return curves
+
+
+def parse(lines: list[bytes]) -> list[dict[str, Any]]:
+    """All lines in one call of the parser."""
+    rows: list[dict[str, Any]] = json.loads(b"[" + b",".join(lines) + b"]")
+    return rows
+
+
+def running_mean(values: Floats, window: int) -> Floats:
+    """The mean of the values less than `window` / 2 away from each, of those that are numbers; NaN where none is."""
+    known = np.isfinite(values)
+    sums, counts = (np.concatenate([[0.0], np.cumsum(part)]) for part in (np.where(known, values, 0.0), known))
+    place, reach = np.arange(len(values)), (window - 1) // 2
+    start, end = np.maximum(place - reach, 0), np.minimum(place + reach + 1, len(values))
+    count = counts[end] - counts[start]
+    means: Floats = np.divide(sums[end] - sums[start], count, out=np.full(len(values), np.nan), where=count > 0)
+    return means

@@ -1,0 +1,60 @@
+"""The plan of a run, as a table and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from accel.report.words import setting
+
+if TYPE_CHECKING:
+    from accel.plan import Plan
+
+LONGEST = 48
+"""A single setting is cut to so many characters."""
+
+
+def draw(plan: Plan) -> RenderableType:
+    """The plugins with their settings, then the facts. The warnings are not in it: Python's `warnings` have shown them."""
+    return Group(plugins(plan), facts(plan.facts), "")
+
+
+def plugins(plan: Plan) -> RenderableType:
+    """A row for each plugin."""
+    if not plan.rows:
+        return Text("no plugins: the plain loop\n", style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("plugin", no_wrap=True, style="cyan")
+    table.add_column("part", no_wrap=True)
+    table.add_column("settings", ratio=1)
+    table.add_column("status", max_width=30)
+    for row in plan.rows:
+        status = Text(row.status, style="green" if row.status == "on" else "yellow")
+        table.add_row(row.plugin, row.part, settings(row.settings), status)
+    return Padding(table, (0, 0, 1, 0))
+
+
+def settings(values: Mapping[str, Any]) -> Text:
+    """`lr=0.001, fused=true`, broken between settings only."""
+    shown = []
+    for name, value in values.items():
+        text = setting(value)
+        text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+        shown.append(f"{name}={text}".replace(" ", "\u00a0"))
+    return Text(", ".join(shown))
+
+
+def facts(values: Mapping[str, str]) -> RenderableType:
+    """Name and value, a line each."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(ratio=1)
+    for name, value in values.items():
+        grid.add_row(name, Text(value))
+    return grid

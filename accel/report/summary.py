@@ -1,0 +1,69 @@
+"""What a run came to, as lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from accel.report.words import metric, number, tenths, took
+
+if TYPE_CHECKING:
+    from accel.result import Result
+
+BAR = 40
+"""How many characters 100 % are."""
+
+
+def draw(result: Result) -> RenderableType:
+    """The metrics, what was done, where the time went, what was written; a dry run has one line."""
+    if result.dry:
+        return Text("dry run: everything was built and one update made; nothing was written")
+    blocks: list[RenderableType] = ["", headline(result), Text(amount(result), style="dim")]
+    if result.shares:
+        blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
+    if result.files:
+        blocks += ["", Text(f"written to {result.out}"), Padding(Text(", ".join(folded(result.files))), (0, 0, 0, 2))]
+    return Group(*blocks)
+
+
+def headline(result: Result) -> Text:
+    """`test accuracy 0.9861  test loss 0.0512`; the last training loss where nothing was evaluated."""
+    if not result.metrics:
+        return Text(f"training loss {number(result.loss)}", style="bold")
+    # the loss is what was minimised; people look for the metric, so that comes first
+    ordered = sorted(result.metrics, key=lambda name: name == "loss")
+    return Text("  ".join(f"{metric(result.split, name)} {number(result.metrics[name])}" for name in ordered), style="bold")
+
+
+def amount(result: Result) -> str:
+    """How much was done, in how long."""
+    skipped = f" ({result.skipped:,} skipped)" if result.skipped else ""
+    epochs = f"{result.epochs} epoch{'s' * (result.epochs != 1)}"
+    return f"{epochs}, {result.updates:,} updates{skipped}, {result.samples:,} samples; this run took {took(result.seconds)}"
+
+
+def phases(shares: Mapping[str, float]) -> RenderableType:
+    """A row with a bar for each phase; the percentages shown add up to 100.0."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(justify="right")
+    grid.add_column()
+    for phase, share in tenths(shares).items():
+        width = round(BAR * share / 100)
+        bar: RenderableType = ProgressBar(total=1, completed=1, width=width, finished_style="cyan") if width else ""
+        grid.add_row(phase, f"{share:.1f} %", bar)
+    return grid
+
+
+def folded(files: list[str]) -> list[str]:
+    """The files, with those in a folder counted: `checkpoints/ (4 files)`."""
+    count = Counter(name.partition("/")[0] for name in files)
+    shown = [name if name in files else f"{name}/ ({many} file{'s' * (many != 1)})" for name, many in sorted(count.items())]
+    return [name.replace(" ", "\u00a0") for name in shown]

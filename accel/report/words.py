@@ -1,0 +1,67 @@
+"""Numbers in the form that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import floor, isfinite
+from typing import Any
+
+
+def number(value: float) -> str:
+    """A loss or a metric to about four digits: 0.9861, 12.35, 3.10e-05."""
+    size = abs(value)
+    if not isfinite(value) or size == 0:
+        return f"{value:g}"
+    if size < 1e-3 or size >= 1e5:
+        return f"{value:.2e}"
+    return f"{value:.4f}" if size < 10 else f"{value:.2f}" if size < 1000 else f"{value:,.1f}"
+
+
+def short(value: float) -> str:
+    """A count in at most five characters: 950, 1.25k, 12.3k, 4.50M."""
+    if value < 999.5:
+        return f"{value:.0f}"
+    for unit in ("k", "M", "G"):
+        value /= 1000
+        if value < 999.5:
+            break
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}{unit}"
+
+
+def duration(seconds: float) -> str:
+    """0:07, 12:34, 1:02:03, or 2 d 03:04:05."""
+    whole = round(seconds)
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days} d {hours:02}:{minutes:02}:{whole % 60:02}"
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def took(seconds: float) -> str:
+    """How long something took: 4.2 s below a minute, as a duration above."""
+    return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds)
+
+
+def setting(value: Any) -> str:
+    """A value as it is typed in an override: true, null, 0.001."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return f"[{', '.join(map(setting, value))}]" if isinstance(value, list | tuple) else str(value)
+
+
+def metric(split: str, name: str) -> str:
+    """What a metric is called: `test accuracy`."""
+    return f"{split} {name.replace('_', ' ')}"
+
+
+def tenths(shares: Mapping[str, float]) -> dict[str, float]:
+    """Percentages rounded to one decimal so that they still add up to 100.0 (the largest remainders are rounded up)."""
+    total = sum(shares.values())
+    if not total:
+        return dict.fromkeys(shares, 0.0)
+    exact = {name: 1000 * share / total for name, share in shares.items()}
+    units = {name: floor(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: units[name] - exact[name])
+    for name in by_remainder[: 1000 - sum(units.values())]:
+        units[name] += 1
+    return {name: unit / 10 for name, unit in units.items()}
