@@ -76,8 +76,8 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     parts.backend.apply(device)
     torch.manual_seed(settings.seed)
     run = Built(
-        parts, trainer.model().to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32, watches=watches,
-        split=trainer.evaluates, command=trainer.command, train=Batches.over([], 1),
+        parts, trainer.model().to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
+        watches=watches, split=trainer.evaluates, command=trainer.command, train=Batches.over([], 1),
     )  # fmt: skip
     for part in parts.all():
         if part is parts.group:  # the sources and loaders before it are ready, and everything after it may ask how much there is

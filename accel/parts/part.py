@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from accel.errors import ConfigError
@@ -26,7 +26,7 @@ class Part:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
-        for field in fields(self):
+        for field in self._fields():
             value = getattr(self, field.name)
             try:
                 setattr(self, field.name, fit(value, hints[field.name]))
@@ -42,7 +42,11 @@ class Part:
     @property
     def settings(self) -> dict[str, Any]:
         """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in self._fields()}
+
+    @classmethod
+    def _fields(cls) -> list[Field[Any]]:
+        return [field for field in fields(cls) if field.init]
 
     def setup(self, run: Run) -> None:
         """Called once, in the order of the sentence, before the first update. May read everything set up before it."""

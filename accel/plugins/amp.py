@@ -95,9 +95,10 @@ class AMP(Precision):
         if self.dtype == "float16":
             return []
         only = ("init_scale", "growth_factor", "backoff_factor", "growth_interval")
-        found = [f"amp.{name} has no effect with amp.dtype=bfloat16" for name in only if getattr(self, name) != getattr(type(self), name)]
+        changed = [name for name in only if getattr(self, name) != getattr(type(self), name)]
+        found = [f"amp.{name} has no effect with amp.dtype=bfloat16" for name in changed]
         if run.device.type == "cpu" and lacks_bf16():
-            found.append("amp: this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16), so bfloat16 is slower than float32 here")
+            found.append("amp: this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); bfloat16 is slower than float32 here")
         return found
 
     def state_dict(self) -> dict[str, Any]:

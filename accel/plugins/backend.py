@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -38,16 +38,15 @@ class Backend(BackendPart):
     threads: Count | None = None
 
     def apply(self, device: torch.device) -> None:
-        cudnn = torch.backends.cudnn
         self.before = {
-            "benchmark": cudnn.benchmark, "conv": cudnn.conv.fp32_precision, "matmul": torch.get_float32_matmul_precision(),
+            "benchmark": torch.backends.cudnn.benchmark, "conv": _conv().fp32_precision, "matmul": torch.get_float32_matmul_precision(),
             "deterministic": torch.are_deterministic_algorithms_enabled(), "threads": torch.get_num_threads(),
         }  # fmt: skip
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
         matmul = self.matmul_precision or ("high" if self.tf32 else "highest")
-        threads = self.threads or torch.get_num_threads()
-        self._set(self.cudnn_benchmark and not self.deterministic, "tf32" if self.tf32 else "ieee", matmul, self.deterministic, threads)
+        benchmark, conv = self.cudnn_benchmark and not self.deterministic, "tf32" if self.tf32 else "ieee"
+        self._set(benchmark, conv, matmul, self.deterministic, self.threads or torch.get_num_threads())
 
     def restore(self) -> None:
         if hasattr(self, "before"):
@@ -59,8 +58,13 @@ class Backend(BackendPart):
 
     def _set(self, benchmark: bool, conv: str, matmul: str, deterministic: bool, threads: int) -> None:
         torch.backends.cudnn.benchmark = benchmark
-        torch.backends.cudnn.conv.fp32_precision = conv  # type: ignore[attr-defined]
+        _conv().fp32_precision = conv
         torch.set_float32_matmul_precision(matmul)
         torch.use_deterministic_algorithms(deterministic)
         if threads != torch.get_num_threads():
             torch.set_num_threads(threads)
+
+
+def _conv() -> Any:
+    """Where torch keeps the precision of cuDNN's convolutions (it has no types)."""
+    return torch.backends.cudnn.conv  # type: ignore[attr-defined]

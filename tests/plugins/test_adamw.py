@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from accel.errors import ConfigError
+from accel.plugins.adamw import AdamW
+from accel.testing import fit_toy
+
+
+def test_settings_reach_torch() -> None:
+    optimizer = fit_toy([AdamW(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.3)]).spy.run.parts.optim.optimizer
+    assert isinstance(optimizer, torch.optim.AdamW)
+    group = optimizer.param_groups[0]
+    found = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay", "fused")}
+    assert found == {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.3, "fused": True}
+
+
+def test_fused_and_unfused_agree() -> None:
+    assert fit_toy([AdamW()]).distance(fit_toy([AdamW(fused=False)])) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("lr", 0.0, "adamw.lr must be a number above 0, not 0.0"),
+        ("lr", "fast", "adamw.lr must be a number above 0, not 'fast'"),
+        ("beta1", 1.0, "adamw.beta1 must be a number from 0 to below 1, not 1.0"),
+        ("lr", float("nan"), "adamw.lr must be a number above 0, not nan"),
+        ("fused", 1, "adamw.fused must be true or false, not 1"),
+        ("weight_decay", None, "adamw.weight_decay must be a number from 0, not null"),
+    ],
+)
+def test_wrong_values_get_a_sentence(setting: str, value: object, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        AdamW(**{setting: value})  # type: ignore[arg-type]
+    assert str(error.value) == sentence

@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from accel.errors import ConfigError
+from accel.parts.optim import sgd
+from accel.plugins.sgd import SGD
+from accel.testing import fit_toy
+from tests.hand import hand_loop
+
+
+def test_nesterov_and_weight_decay_reach_torch() -> None:
+    ours = fit_toy([SGD(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01)])
+    settings = {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01, "fused": True}
+    weights, _ = hand_loop(lambda model: torch.optim.SGD(model.parameters(), **settings))  # type: ignore[arg-type]
+    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
+
+
+def test_nesterov_needs_momentum() -> None:
+    with pytest.raises(ConfigError, match=r"sgd.nesterov needs momentum; set sgd.momentum=0.9"):
+        SGD(momentum=0.0, nesterov=True)
+
+
+def test_a_skipped_first_step_leaves_a_clean_momentum() -> None:
+    param = torch.nn.Parameter(torch.ones(1000))
+    optimizer = sgd([("weight", param)], fused=True, lr=0.1, momentum=0.9)
+    param.grad = torch.full((1000,), torch.inf)
+    optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    optimizer.step()
+    assert torch.equal(optimizer.state[param]["momentum_buffer"], torch.zeros(1000))
+    assert torch.equal(param, torch.ones(1000))

@@ -1,0 +1,76 @@
+"""Who may import whom: parts <- plugins, parts <- trainer <- train; Hydra in the command line only; extras in their own file."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "accel"
+FILES = sorted(ROOT.rglob("*.py"))
+
+LEAVES = {"errors", "values", "machine", "clock", "order", "mailbox", "settings", "signature", "catalogue", "report", "data", "models"}
+CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "evaluate", "finish", "result"}
+MAY_IMPORT = {
+    "leaf": LEAVES,
+    "parts": LEAVES | {"parts"},
+    "plugins": LEAVES | {"parts"},
+    "centre": LEAVES | {"parts"} | CENTRE,
+    "tasks": LEAVES | {"trainer", "models"},
+    "testing": LEAVES | {"parts", "testing"} | CENTRE,
+    "command": LEAVES | CENTRE | {"cli", "train", "parts", "__init__"},
+}
+OPTIONAL = {"sklearn": {"tasks/digits.py"}, "PIL": {"data/decode.py"}, "lmdb": set(), "cv2": set(), "nvidia": set(), "prefetch_generator": set()}
+COMMAND_ONLY = {"hydra", "omegaconf", "yaml"}
+
+
+def layer(path: Path) -> str:
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if first in LEAVES:
+        return "leaf"
+    if first in CENTRE:
+        return "centre"
+    return "command" if first in {"cli", "train", "__main__"} else first
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Every module imported, and whether only for types."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }  # fmt: skip
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in typing_only) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "accel" else [node.module or ""]
+            found += [(name, id(node) in typing_only) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    where, relative = layer(path), path.relative_to(ROOT).as_posix()
+    for name, typing_only in imports(path):
+        top = name.split(".")[0]
+        if top == "accel" and not typing_only and "." in name and where != "__init__":
+            to = name.split(".")[1]
+            assert to in MAY_IMPORT[where], f"{relative} ({where}) must not import {name}"
+            if where == "plugins":
+                assert to != "plugins", f"{relative}: a plugin must not import a plugin"
+        if top in COMMAND_ONLY:
+            assert where == "command", f"{relative}: only the command line imports {top}"
+        if top in OPTIONAL:
+            assert relative in OPTIONAL[top], f"{relative}: {top} is optional, and belongs in {OPTIONAL[top] or 'its plugin'}"
+
+
+def test_the_rule_is_alive() -> None:
+    assert layer(ROOT / "plugins/amp.py") == "plugins"
+    assert ("accel.parts", False) in imports(ROOT / "plugins/amp.py")
+    assert ("accel.parts", True) in imports(ROOT / "plugins/amp.py"), "imports for types alone are told apart"
+    assert "trainer" not in MAY_IMPORT["plugins"]
+    assert "plugins" not in MAY_IMPORT["centre"]
