@@ -1,0 +1,56 @@
+"""Which part of a picture is shown, and how: pure functions of the picture's size and of a sample's own random numbers."""
+
+from __future__ import annotations
+
+from math import exp, log, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels."""
+
+
+def centre(width: int, height: int, share: float = 1.0) -> Box:
+    """The centred square whose side is `share` of the shorter side."""
+    side = min(width, height) * share
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
+def random_resized(
+    width: int, height: int, rng: np.random.Generator, area: tuple[float, float] = (0.08, 1.0), ratio: float = 4 / 3
+) -> Box:
+    """A box of random area and shape, uniform in area and in the logarithm of the shape, wherever it fits.
+
+    Source: Szegedy et al., Going Deeper with Convolutions, arXiv 1409.4842, as torchvision's RandomResizedCrop draws it.
+
+    Args:
+        width, height: of the picture, in pixels.
+        rng: the sample's random numbers.
+        area: the least and the largest share of the picture.
+        ratio: the box is at most so many times as wide as high, and as high as wide.
+    """
+    for _ in range(10):
+        size = width * height * rng.uniform(*area)
+        shape = exp(rng.uniform(-log(ratio), log(ratio)))
+        wide, high = round(sqrt(size * shape)), round(sqrt(size / shape))
+        if 0 < wide <= width and 0 < high <= height:
+            left, top = int(rng.integers(width - wide + 1)), int(rng.integers(height - high + 1))
+            return left, top, left + wide, top + high
+    # hardly ever: a picture so long that no box of a fair shape fits; the largest centred one that does
+    wide, high = min(width, round(height * ratio)), min(height, round(width * ratio))
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
+
+
+def padded(picture: NDArray[np.uint8], pad: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture (height, width, 3) moved by up to `pad` pixels either way; what comes in from outside is black."""
+    height, width, _ = picture.shape
+    frame = np.zeros((height + 2 * pad, width + 2 * pad, 3), np.uint8)
+    frame[pad : pad + height, pad : pad + width] = picture
+    top, left = rng.integers(2 * pad + 1, size=2)
+    return frame[top : top + height, left : left + width]

@@ -1,0 +1,58 @@
+"""Decoding and resampling of pictures, by Pillow."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from accel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+"""What counts as a picture, in small letters."""
+
+
+def require_pillow() -> None:
+    """Raises ConfigError where Pillow is not installed."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ModuleNotFoundError:
+        raise ConfigError("reading pictures needs Pillow: pip install 'accel-train[images]'") from None
+
+
+def decode(encoded: bytes, name: str) -> Image:
+    """The picture in RGB.
+
+    Args:
+        encoded: the content of a picture file.
+        name: what to call it in the message.
+
+    Raises:
+        ConfigError: where it cannot be decoded to its last row.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(BytesIO(encoded)) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow repeats the unreadable object's address where it cannot tell the format
+        why = "its format is not known" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ConfigError(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
+
+
+def resample(picture: Image, box: tuple[float, float, float, float], side: int) -> NDArray[np.uint8]:
+    """The part of `picture` inside `box` (left, top, right, bottom in pixels) as (side, side, 3) uint8.
+
+    Bilinear, with the triangle widened to the scale where it shrinks (antialiased).
+    """
+    from PIL import Image
+
+    if box != (0, 0, side, side) or picture.size != (side, side):
+        picture = picture.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return np.array(picture)

@@ -1,0 +1,1 @@
+"""The models of the ready-made tasks, each in plain torch."""

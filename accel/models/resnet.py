@@ -1,0 +1,129 @@
+"""Residual networks: ResNet-18 and ResNet-50 as published, and a small fast one for 32x32 pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+TINY = 64
+"""Pictures up to this side get a 3x3 stem: the published one would leave an eighth of their side to the first block."""
+
+
+class ResNet(nn.Sequential):
+    """Stem, stages of residual blocks that halve the side and double the channels, global mean, linear layer.
+
+    Parameters carry the names torchvision gives them, so weights travel both ways. Takes (batch, 3, side, side) floats.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385; the stride stands in the 3x3 convolution
+    of a bottleneck, as in every implementation since; each residual branch begins at zero (Goyal et al., arXiv 1706.02677).
+
+    Args:
+        block: `Basic` or `Bottleneck`.
+        depths: blocks per stage.
+        num_classes: outputs.
+        side: of the pictures, in pixels; chooses the stem.
+        width: channels of the first stage.
+    """
+
+    def __init__(
+        self, block: type[Basic | Bottleneck], depths: Sequence[int], num_classes: int, side: int, width: int = 64
+    ) -> None:
+        super().__init__()
+        if side <= TINY:
+            self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        if side > TINY:
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        channels = width
+        for number, depth in enumerate(depths):
+            inner, stride = width << number, 1 if number == 0 else 2
+            blocks = [block(channels, inner, stride)]
+            channels = inner * block.expansion
+            blocks += [block(channels, inner) for _ in range(depth - 1)]
+            self.add_module(f"layer{number + 1}", nn.Sequential(*blocks))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            elif isinstance(module, Basic | Bottleneck):
+                nn.init.zeros_(module.last.weight)
+
+
+class Basic(nn.Module):
+    """Two 3x3 convolutions beside the identity."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, inner: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, inner, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.downsample = _shortcut(channels, inner, stride)
+
+    @property
+    def last(self) -> nn.BatchNorm2d:
+        return self.bn2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        out: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return out
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions beside the identity; four times as many channels leave as work inside."""
+
+    expansion = 4
+
+    def __init__(self, channels: int, inner: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, inner * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(inner * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(channels, inner * self.expansion, stride)
+
+    @property
+    def last(self) -> nn.BatchNorm2d:
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        out: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return out
+
+
+def _shortcut(channels: int, out: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and channels == out:
+        return None
+    return nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+
+def small(num_classes: int, side: int = 32) -> ResNet:
+    """Three stages of one basic block, 32 to 128 channels: a few minutes of CPU for a first result on 32x32 pictures."""
+    return ResNet(Basic, (1, 1, 1), num_classes, side, width=32)
+
+
+def resnet18(num_classes: int, side: int = 224) -> ResNet:
+    """ResNet-18: 11,689,512 parameters with 1000 classes and the published stem."""
+    return ResNet(Basic, (2, 2, 2, 2), num_classes, side)
+
+
+def resnet50(num_classes: int, side: int = 224) -> ResNet:
+    """ResNet-50: 25,557,032 parameters with 1000 classes and the published stem."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, side)

@@ -1,0 +1,1 @@
+"""Ready-made tasks: each a `Trainer` with a model, real data and a loss. A user's own task looks just like them."""

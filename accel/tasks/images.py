@@ -1,0 +1,101 @@
+"""Pictures in class folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accel.data.folder import Augmented, Folder, class_names
+from accel.data.pictures import require_pillow
+from accel.data.pixels import normalise
+from accel.errors import ConfigError, nearest
+from accel.models.named import named
+from accel.models.resnet import resnet18, resnet50, small
+from accel.tasks.check import check
+from accel.tasks.scores import scores
+from accel.trainer import Trainer
+from accel.values import Count
+
+MODELS = {"small": small, "resnet18": resnet18, "resnet50": resnet50}
+
+
+class Images(Trainer):
+    """Classifies pictures in `root/train/<class>/*`; evaluates on `root/val/<class>/*`, or on `test` where there is no `val`.
+
+    The model is given (batch, 3, size, size) float32, normalised as ImageNet's weights expect, and returns the logits.
+
+    Args:
+        root: the folder of the splits.
+        size: the side of the pictures in training and evaluation, in pixels.
+        model: small, resnet18, resnet50, or the dotted name of a class, which is called with `num_classes=`.
+        crop: what training sees. pad: the centred square, moved by up to an eighth of its side; resized: a box of random
+            area and shape; none: the centred square.
+        flip: whether half of the pictures are mirrored in training.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: Count = 32,
+        model: Literal["small", "resnet18", "resnet50"] | str = "small",
+        crop: Literal["pad", "resized", "none"] = "pad",
+        flip: bool = True,
+        **run: Any,
+    ) -> None:
+        super().__init__(**run)
+        root = str(root) if isinstance(root, Path) else root
+        check(Images, root=root, size=size, model=model, crop=crop, flip=flip)
+        if model not in MODELS and "." not in model:
+            hint = nearest(model, MODELS)
+            raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
+        require_pillow()
+        self.root, self.size, self.kind, self.crop, self.flip = Path(root).expanduser(), size, model, crop, flip
+        self.evaluates, self.classes = splits(self.root)
+
+    def model(self) -> nn.Module:
+        classes = len(self.classes)
+        if self.kind in MODELS:
+            return MODELS[self.kind](classes, self.size)
+        return named("task.model", self.kind, num_classes=classes)(num_classes=classes)
+
+    def data(self, split: str) -> Folder:
+        folder = self.root / split
+        if split == "train":
+            return Augmented(folder, self.classes, self.size, self.crop, self.flip)
+        # a random box magnifies: training saw things larger than they are, and evaluation shows them so
+        return Folder(folder, self.classes, self.size, share=0.875 if self.crop == "resized" else 1.0)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        pictures, labels = batch
+        return F.cross_entropy(model(normalise(pictures)), labels)
+
+    def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        pictures, labels = batch
+        return scores(model(normalise(pictures)), labels)
+
+
+def splits(root: Path) -> tuple[str, list[str]]:
+    """The split to evaluate on, and the classes, of a folder of pictures.
+
+    Raises:
+        ConfigError: where the folder, a split or the classes are missing, or the splits have different classes.
+    """
+    if not root.is_dir():
+        raise ConfigError(f"task.root={root}: there is no such folder")
+    there = class_names(root)
+    held_out = "val" if "val" in there else "test"
+    for split in ("train", held_out):
+        if split not in there:
+            wanted = "train" if split == "train" else "val or test"
+            hint = nearest(split, there)
+            raise ConfigError(f"task.root={root} has no folder {wanted}; its pictures belong in {split}/<class>/{hint}")
+    classes, others = class_names(root / "train"), class_names(root / held_out)
+    if len(classes) < 2:
+        raise ConfigError(f"{root / 'train'} has {len(classes) or 'no'} class folder{'s' * (not classes)}; it takes two or more")
+    if odd := sorted(set(classes) ^ set(others)):
+        where = f"{'train' if odd[0] in classes else held_out} alone"
+        raise ConfigError(f"task.root={root}: the class {odd[0]} is in {where}; all splits must have the same classes")
+    return held_out, classes
