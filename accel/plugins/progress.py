@@ -162,6 +162,8 @@ class Progress(Watch):
 
 def redraws(console: Console) -> bool:
     """Whether one line can be drawn anew in place: on a terminal, and in a notebook that has ipywidgets."""
+    if console.quiet:
+        return False
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None
     return console.is_terminal and not console.is_dumb_terminal

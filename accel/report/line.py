@@ -66,7 +66,7 @@ class Line:
         text = self.text(width)
         room = width - len(text) - len(GAP)
         if self.updates is None or room < BAR:
-            yield Text(text, no_wrap=True, overflow="crop")
+            yield Text(text[:width], no_wrap=True, overflow="crop")
             return
         grid = Table.grid(padding=(0, 2))
         grid.add_row(ProgressBar(total=self.updates, completed=self.update, width=min(room, 40)), Text(text, no_wrap=True))

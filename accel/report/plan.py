@@ -30,10 +30,11 @@ def plugins(plan: Plan) -> RenderableType:
     if not plan.rows:
         return Text("no plugins: the plain loop\n", style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("plugin", no_wrap=True, style="cyan")
-    table.add_column("part", no_wrap=True)
-    table.add_column("settings", ratio=1)
-    table.add_column("status", max_width=30)
+    # rich marks what it cuts with a character that not every output can show; folding needs none
+    table.add_column("plugin", style="cyan", overflow="fold")
+    table.add_column("part", overflow="fold")
+    table.add_column("settings", ratio=1, overflow="fold")
+    table.add_column("status", max_width=30, overflow="fold")
     for row in plan.rows:
         status = Text(row.status, style="green" if row.status == "on" else "yellow")
         table.add_row(row.plugin, row.part, settings(row.settings), status)
@@ -41,20 +42,20 @@ def plugins(plan: Plan) -> RenderableType:
 
 
 def settings(values: Mapping[str, Any]) -> Text:
-    """`lr=0.001, fused=true`, broken between settings only."""
+    """`lr=0.001, fused=true`."""
     shown = []
     for name, value in values.items():
         text = setting(value)
         text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
-        shown.append(f"{name}={text}".replace(" ", "\u00a0"))
+        shown.append(f"{name}={text}")
     return Text(", ".join(shown))
 
 
 def facts(values: Mapping[str, str]) -> RenderableType:
     """Name and value, a line each."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(ratio=1)
+    grid.add_column(style="dim", overflow="fold")
+    grid.add_column(ratio=1, overflow="fold")
     for name, value in values.items():
         grid.add_row(name, Text(value))
     return grid

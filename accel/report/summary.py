@@ -46,7 +46,7 @@ def amount(result: Result) -> str:
     """How much was done, in how long."""
     skipped = f" ({result.skipped:,} skipped)" if result.skipped else ""
     epochs = f"{result.epochs} epoch{'s' * (result.epochs != 1)}"
-    return f"{epochs}, {result.updates:,} updates{skipped}, {result.samples:,} samples; this run took {took(result.seconds)}"
+    return f"{epochs}, {result.updates:,} update{'s' * (result.updates != 1)}{skipped}, {result.samples:,} samples; this run took {took(result.seconds)}"
 
 
 def phases(shares: Mapping[str, float]) -> RenderableType:
@@ -65,5 +65,4 @@ def phases(shares: Mapping[str, float]) -> RenderableType:
 def folded(files: list[str]) -> list[str]:
     """The files, with those in a folder counted: `checkpoints/ (4 files)`."""
     count = Counter(name.partition("/")[0] for name in files)
-    shown = [name if name in files else f"{name}/ ({many} file{'s' * (many != 1)})" for name, many in sorted(count.items())]
-    return [name.replace(" ", "\u00a0") for name in shown]
+    return [name if name in files else f"{name}/ ({many} file{'s' * (many != 1)})" for name, many in sorted(count.items())]

@@ -31,10 +31,10 @@ def comparison(jobs: Sequence[Job]) -> RenderableType:
     names = list(dict.fromkeys(name for job in jobs for name in job.metrics))
     base = next((job.seconds for job in jobs if job.seconds), None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("job", justify="right")
+    table.add_column("job", justify="right", overflow="fold")
     table.add_column("overrides", ratio=1, overflow="fold")
     for name in [*names, "time", "speed"]:
-        table.add_column(name, justify="right", no_wrap=name in ("time", "speed"))
+        table.add_column(name, justify="right", overflow="fold")
     for index, job in enumerate(jobs):
         label = Text(job.overrides or "(none)")
         if job.seconds is None:

@@ -21,7 +21,7 @@ def short(value: float) -> str:
     """A count in at most five characters: 950, 1.25k, 12.3k, 4.50M."""
     if value < 999.5:
         return f"{value:.0f}"
-    for unit in ("k", "M", "G"):
+    for unit in ("k", "M", "G"):  # noqa: B007
         value /= 1000
         if value < 999.5:
             break
@@ -46,7 +46,7 @@ def setting(value: Any) -> str:
     """A value as it is typed in an override: true, null, 0.001."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    return f"[{', '.join(map(setting, value))}]" if isinstance(value, list | tuple) else str(value)
+    return f"[{','.join(map(setting, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def metric(split: str, name: str) -> str:
