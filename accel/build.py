@@ -93,7 +93,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
         warnings.warn(warning, AccelWarning, stacklevel=4)
     changing = {plugin.name: plugin.settings for plugin in plugins if not isinstance(plugin, Watch)}
     identity = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing}
-    start(run, settings, identity)
+    start(run, settings, identity, trainer.config)
     for watch in watches:
         watch.begin(run)
     run.clock.since = perf_counter()
@@ -114,7 +114,7 @@ def open_data(run: Built, trainer: Trainer) -> None:
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 
 
-def start(run: Built, settings: Settings, identity: dict[str, Any]) -> None:
+def start(run: Built, settings: Settings, identity: dict[str, Any], config: str) -> None:
     """Finds what to resume, and makes the run directory."""
     out = None if settings.out is None else Path(settings.out)
     file = None if settings.resume is None else checkpoint.find(settings.resume, out)
@@ -136,6 +136,8 @@ def start(run: Built, settings: Settings, identity: dict[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         run.saver = Saver(run, identity, settings.checkpoint_every, settings.checkpoint_minutes)
         checkpoint.write(out / "plan.json", json.dumps(run.plan.as_dict(), indent=1).encode())
+        if config:
+            checkpoint.write(out / "config.yaml", config.encode())
 
 
 def refuse_lacking(plugins: list[Part], device: str) -> None:

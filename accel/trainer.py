@@ -41,6 +41,7 @@ class Trainer:
         dry_run: build everything, make one update, write nothing.
         skipped: names of plugins that only a bundle asked for, with the reason why they are left out, for the plan.
         command: how this run was started, for the line that says how to resume it.
+        config: the resolved configuration as YAML, kept in the run directory.
     """
 
     evaluates = "val"
@@ -67,13 +68,14 @@ class Trainer:
         dry_run: bool = False,
         skipped: dict[str, str] | None = None,
         command: str = "",
+        config: str = "",
     ) -> None:
         self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, _text(resume), dry_run
         )
-        self.skipped, self.command = skipped or {}, command
+        self.skipped, self.command, self.config = skipped or {}, command, config
 
     def model(self) -> nn.Module:
         """The module to train, freshly initialised; called once, after seeding."""

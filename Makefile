@@ -1,0 +1,41 @@
+# Two commands do everything: `make train` and `make test`. Both need only Python >= 3.11 with venv, and the package index.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+ARGS ?=
+
+.PHONY: help setup train test lint types check bench clean
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+train: $(READY)  ## train on the embedded data set; ARGS="+plugins=[amp,onecycle]" for more
+	$(BIN)/python -m accel.train $(ARGS)
+
+test: $(READY)  ## the whole suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
+
+lint: $(READY)  ## ruff
+	$(BIN)/ruff check .
+
+types: $(READY)  ## mypy --strict
+	$(BIN)/mypy
+
+check: lint types test  ## lint, types and tests, as CI runs them
+
+bench: $(READY)  ## what the figures of the README were measured with
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/startup.py
+
+setup: $(READY)  ## the virtual environment alone
+
+# torch comes first, and pinned: left to itself pip takes the newest, with several GB of CUDA libraries
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "accel needs Python 3.11 or newer; say make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,images,dev]'
+	@touch $(READY)
+
+clean:  ## remove the environment and everything that was built
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""signSGD for accel."""

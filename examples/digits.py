@@ -1,0 +1,35 @@
+"""What all examples share: real handwritten digits, a small net, a loss and a metric."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+pictures, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
+pictures = (pictures.float() / 16).reshape(-1, 1, 8, 8)
+order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+
+train_set = TensorDataset(pictures[order[360:]], labels[order[360:]])
+test_set = TensorDataset(pictures[order[:360]], labels[order[:360]])
+
+
+def net() -> nn.Module:
+    """8x8 pictures to 10 scores."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(64 * 16, 10),
+    )  # fmt: skip
+
+
+def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """The mean cross-entropy of a batch."""
+    pictures, labels = batch
+    return nn.functional.cross_entropy(model(pictures), labels)
+
+
+def accuracy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    """What to report in evaluation."""
+    pictures, labels = batch
+    return {"accuracy": (model(pictures).argmax(1) == labels).float().mean()}

@@ -1,0 +1,62 @@
+"""Every example runs, from a directory of its own, and learns."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+pytest.importorskip("sklearn", reason="the examples need the extra demo")
+
+
+def run(*words: str, cwd: Path, path: Path | None = None) -> str:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(path or "")}
+    done = subprocess.run([sys.executable, "-W", "error", *words], cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("0*.py")), ids=lambda path: path.stem)
+def test_it_runs_and_learns(example: Path, tmp_path: Path) -> None:
+    found = re.search(r"^accuracy (\S+) after", run(str(example), cwd=tmp_path), re.MULTILINE)
+    assert found
+    assert float(found[1]) > 0.9
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("0*.py")), ids=lambda path: path.stem)
+def test_the_command_in_its_docstring_works(example: Path, tmp_path: Path) -> None:
+    command = re.search(r"python -m (accel.train [^\n\"]*)", example.read_text())
+    if command is None:
+        pytest.skip("names no command")
+    out = run("-m", *command[1].split(), "dry_run=true", cwd=tmp_path, path=EXAMPLES)
+    assert "updates" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_third_party_package_adds_a_plugin(tmp_path: Path) -> None:
+    # installed as pip would: the package beside its metadata, on the path
+    package = EXAMPLES / "07_third_party"
+    site = tmp_path / "site"
+    (site / "accel_sign-0.1.0.dist-info").mkdir(parents=True)
+    (site / "accel_sign-0.1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: accel-sign\nVersion: 0.1.0\n")
+    (site / "accel_sign-0.1.0.dist-info/entry_points.txt").write_text("[accel.plugins]\nsign = accel_sign\n")
+    (site / "accel_sign").symlink_to(package / "accel_sign")
+    out = run("-m", "accel.train", "+plugins=[amp,sign]", "plugins.sign.lr=0.002", "dry_run=true", cwd=tmp_path, path=site)
+    assert "sign" in out
+    assert "lr=0.002" in out
+    assert "sign" in run("-m", "accel", "plugins", cwd=tmp_path, path=site)
+
+
+def test_its_plugin_passes_the_common_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "07_third_party"))
+    from accel_sign.sign import Sign  # type: ignore[import-not-found]
+
+    from accel.testing import check_plugin
+
+    check_plugin(Sign)

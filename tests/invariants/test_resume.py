@@ -1,0 +1,107 @@
+"""A run that was stopped and resumed ends with the same bits as one that was not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from accel.checkpoint import FOLDER, damage, find
+from accel.errors import ConfigError
+from accel.parts import Part
+from accel.plugins.accumulate import Accumulate
+from accel.plugins.adamw import AdamW
+from accel.plugins.amp import AMP
+from accel.plugins.cosine import Cosine
+from accel.plugins.ema import EMA
+from accel.plugins.sgd import SGD
+from accel.testing import fit_toy
+
+SETS: dict[str, Callable[[], list[Part]]] = {
+    "plain": lambda: [],
+    "adamw": lambda: [AdamW()],
+    "all": lambda: [AMP(), AdamW(), Accumulate(steps=4), Cosine(), EMA()],
+    "scaled": lambda: [AMP(dtype="float16", force=True, growth_interval=3), SGD(), EMA()],
+}
+
+
+@pytest.mark.parametrize("chosen", SETS)
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_stopped_at_any_update_of_a_saved_run(chosen: str, stop: int, tmp_path: Path) -> None:
+    plugins = SETS[chosen]
+    whole = fit_toy(plugins(), epochs=2)
+    fit_toy(plugins(), epochs=2, out=tmp_path / "run", checkpoint_every=1, stop=stop)
+    rest = fit_toy(plugins(), epochs=2, resume=tmp_path / "run")
+    assert len(whole.losses) - len(rest.losses) == stop - 1, "the update that was cut off is done again, and no other"
+    assert all(torch.equal(a, b) for a, b in zip(whole.losses[stop - 1 :], rest.losses, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(whole.spy.states[-1], rest.spy.states[-1], strict=True))
+    assert whole.metrics == rest.metrics
+    assert vars(whole.spy.run.progress) == vars(rest.spy.run.progress)
+
+
+def stopped(tmp_path: Path) -> Path:
+    fit_toy([AdamW()], epochs=3, out=tmp_path / "run", stop=13)
+    return tmp_path / "run"
+
+
+def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    old, new = sorted((run / FOLDER).glob("*.pt"))
+    data = bytearray(new.read_bytes())
+    data[len(data) // 2] ^= 1
+    new.write_bytes(data)
+    assert damage(new) == "is damaged (its sha256 differs)"
+    assert find(str(run), None) == old, "the newest whole one is taken"
+    with pytest.raises(ConfigError, match="is damaged"):
+        find(str(new), None)
+    old.with_suffix(".json").unlink()
+    with pytest.raises(ConfigError, match=r"none of 2 checkpoints in .* is whole"):
+        find(str(run), None)
+
+
+def test_resuming_refuses_what_changes_the_run(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    with pytest.raises(ConfigError, match=r"plugins was .* and is now"):
+        fit_toy([AdamW(lr=0.5)], epochs=3, resume=run)
+    with pytest.raises(ConfigError, match=r"batch_size was 4 and is now 8"):
+        fit_toy([AdamW()], epochs=3, resume=run, batch_size=8)
+
+
+def test_auto_looks_in_out_and_never_starts_afresh_in_silence(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    rest = fit_toy([AdamW()], epochs=3, resume=Path("auto"), out=run)
+    assert rest.spy.run.progress.step == 18
+    with pytest.raises(ConfigError, match="does not exist"):
+        fit_toy([AdamW()], resume=Path("auto"), out=tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="holds no checkpoints"):
+        fit_toy([AdamW()], resume=tmp_path / "empty")
+
+
+def test_a_second_run_never_writes_over_the_first(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"holds a run already; go on with it by resume="):
+        fit_toy([AdamW()], out=run)
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_the_newest_two_are_kept_and_nothing_half_written(tmp_path: Path) -> None:
+    fit_toy([], epochs=4, out=tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run" / FOLDER).iterdir())
+    assert names == [
+        "update-00000018-epoch-0003.json", "update-00000018-epoch-0003.pt",
+        "update-00000024-epoch-0004.json", "update-00000024-epoch-0004.pt",
+    ]  # fmt: skip
+
+
+def test_a_finished_run_resumes_into_its_result(tmp_path: Path) -> None:
+    whole = fit_toy([EMA()], epochs=2, out=tmp_path / "run")
+    again = fit_toy([EMA()], epochs=2, resume=tmp_path / "run")
+    assert again.losses == []
+    assert again.metrics == whole.metrics
+    assert all(torch.equal(a, b) for a, b in zip(whole.weights, again.weights, strict=True))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["updates"] == 12

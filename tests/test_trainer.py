@@ -1,0 +1,230 @@
+"""The Python interface: what goes in, what comes out, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from accel import Trainer
+from accel.errors import AccelWarning, ConfigError
+from accel.plugins.adamw import AdamW
+from accel.plugins.sgd import SGD
+
+POINTS = torch.arange(20.0).reshape(10, 2)
+
+
+def loss(model: nn.Module, batch: Any) -> Tensor:
+    x = batch[0] if isinstance(batch, list | tuple) else batch
+    return model(x).square().mean()
+
+
+def fit(data: Any, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    return Trainer(nn.Linear(2, 1), data, loss=loss, watch=(), **settings).fit()
+
+
+class Stream(IterableDataset):  # type: ignore[type-arg]
+    epochs: list[int] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(POINTS)
+
+
+class Rows:
+    """A map-style data set that is no torch Dataset."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Tensor:
+        return POINTS[index]
+
+
+@pytest.mark.parametrize(
+    ("data", "updates"),
+    [
+        (TensorDataset(POINTS), 3), (Rows(), 3), (Stream(), 3), (list(POINTS.split(5)), 2), (DataLoader(POINTS, batch_size=2), 5),  # type: ignore[no-untyped-call,arg-type]
+    ],
+    ids=["TensorDataset", "map-style", "iterable", "list of batches", "DataLoader"],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:batch_size has no effect")
+def test_data_of_every_kind(data: Any, updates: int) -> None:
+    result = fit(data, batch_size=4, epochs=2)
+    assert (result.updates, result.samples, result.epochs) == (2 * updates, 20, 2)
+
+
+def test_ready_batches_pass_through_untouched() -> None:
+    seen = []
+    batches = [{"x": torch.ones(2, 2), "name": "a"}, {"x": torch.ones(1, 2), "name": "b"}]
+
+    def look(model: nn.Module, batch: Any) -> Tensor:
+        seen.append(batch)
+        return model(batch["x"]).mean()
+
+    Trainer(nn.Linear(2, 1), batches, loss=look, watch=()).fit()
+    assert [batch is given for batch, given in zip(seen, batches, strict=True)] == [True, True]
+
+
+def test_batch_size_without_effect_warns() -> None:
+    with pytest.warns(AccelWarning, match="batch_size has no effect: the data comes in ready batches"):
+        fit([POINTS], batch_size=4)
+
+
+def test_an_iterable_is_told_the_epoch() -> None:
+    Stream.epochs.clear()
+    fit(Stream(), epochs=3)
+    assert Stream.epochs == [0, 1, 2]
+
+
+def test_a_subclass_does_the_same() -> None:
+    class Mine(Trainer):
+        def model(self) -> nn.Module:
+            return nn.Linear(2, 1)
+
+        def data(self, split: str) -> Any:
+            return TensorDataset(POINTS)
+
+        def loss(self, model: nn.Module, batch: Any) -> Tensor:
+            return loss(model, batch)
+
+        def metrics(self, model: nn.Module, batch: Any) -> Any:
+            return {"mean": model(batch[0]).mean(), "two": 2.0}
+
+    def make() -> nn.Module:
+        torch.manual_seed(5)
+        return nn.Linear(2, 1)
+
+    result = Mine(watch=(), seed=5, plugins=[AdamW()]).fit()
+    other = Trainer(make(), TensorDataset(POINTS), loss=loss, watch=(), seed=5, plugins=[AdamW()]).fit()
+    assert torch.equal(result.model.weight, other.model.weight)
+    assert result.metrics["two"] == 2.0
+    assert result.history == [{"epoch": 1, **result.metrics}]
+
+
+def test_metrics_are_weighed_by_items() -> None:
+    val = [(torch.ones(1, 2), 1), (torch.full((1, 2), 3.0), 3)]
+    result = Trainer(
+        nn.Linear(2, 1), [POINTS], val, loss, metrics=lambda model, batch: ({"value": batch[0].mean()}, batch[1]), watch=()
+    ).fit()
+    assert result.metrics == {"value": 2.5}
+
+
+def test_evaluation_leaves_mode_and_random_numbers_alone() -> None:
+    modes = []
+
+    def look(model: nn.Module, batch: Any) -> Tensor:
+        modes.append(model.training)
+        return loss(model, batch) + 0 * torch.rand(())
+
+    def run(val: Any) -> Tensor:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        return Trainer(model, [POINTS], val, look, epochs=3, watch=()).fit().model[0].weight  # type: ignore[index,return-value]
+
+    assert torch.equal(run(None), run([POINTS, POINTS]))
+    assert set(modes) == {True, False}
+
+
+def test_plugins_by_name() -> None:
+    assert torch.equal(fit([POINTS], plugins=["adamw"]).model.weight, fit([POINTS], plugins=[AdamW()]).model.weight)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"plugins": ["adamv"]}, r"no plugin is called 'adamv'; did you mean 'adamw'\?"),
+        ({"plugins": [AdamW(), SGD()]}, r"plugins adamw and sgd both provide Optim; keep one: '~plugins.adamw'"),
+        ({"plugins": [AdamW]}, r"AdamW is not a plugin: .*; write AdamW\(\)"),
+        ({"plugins": [nn.Linear(1, 1)]}, r"Linear is not a plugin"),
+        ({"epochs": 0}, r"epochs must be a whole number from 1, not 0"),
+        ({"epochs": 1.5}, r"epochs must be a whole number from 1, not 1.5"),
+        ({"batch_size": -1}, r"batch_size must be a whole number from 1, or null, not -1"),
+        ({"device": "cdua"}, r"device must be auto, cpu, cuda or cuda:N, not 'cdua'; did you mean 'cuda'\?"),
+        ({"seed": -1}, r"seed must be a whole number from 0"),
+        ({"resume": "auto"}, r"resume=auto needs the run directory to look in"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_sentence(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as error:
+        fit([POINTS], **settings)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"device=cuda: torch finds no CUDA device here; use device=cpu or device=auto"):
+        fit([POINTS], device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (iter([POINTS]), "can be read only once, and every epoch reads it anew"),
+        ((x for x in [POINTS]), "can be read only once"),
+        (3, "data is a int, which is neither a data set nor an iterable of batches"),
+        ([], "the training data is empty"),
+        (TensorDataset(POINTS[:0]), "the training data is empty"),
+        (None, r"Trainer has no data: pass data=\.\.\., or define data\(\) in a subclass"),
+    ],
+)
+def test_data_that_cannot_work(data: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        fit(data)
+
+
+def test_nothing_is_written_without_out_nor_in_a_dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit([POINTS])
+    result = fit([POINTS] * 5, dry_run=True, out=tmp_path / "run")
+    assert (result.updates, result.dry) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        fit([POINTS], plugins=["onecycle", "cosine"], out=tmp_path / "run")
+    with pytest.raises(ConfigError):
+        fit(Stream(), plugins=["onecycle"], out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_of_the_user_reaches_the_user_and_closes_everything() -> None:
+    closed = []
+
+    class Loud(AdamW):
+        pass
+
+    from accel.parts import Watch
+
+    class Closing(Watch):
+        def close(self) -> None:
+            closed.append(True)
+
+    def broken(model: nn.Module, batch: Any) -> Tensor:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        Trainer(nn.Linear(2, 1), [POINTS], loss=broken, plugins=[Loud(), Closing()], watch=()).fit()
+    assert closed == [True]
+
+
+def test_shares_of_time_add_up() -> None:
+    result = fit([POINTS] * 3)
+    assert sum(result.shares.values()) == pytest.approx(100.0)
+    assert result.seconds > 0
+
+
+def test_the_final_weights_are_written_as_safetensors(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    result = fit([POINTS], out=tmp_path / "run")
+    assert torch.equal(load_file(tmp_path / "run/model.safetensors")["weight"], result.model.weight)
+    assert {"plan.json", "summary.json", "model.safetensors"} <= set(result.files)
