@@ -22,7 +22,7 @@ from accel.data.batches import Batches
 from accel.errors import AccelWarning, ConfigError
 from accel.finish import finish
 from accel.machine import resolve
-from accel.parts import Compile, Layout, Parallel, Part, Run, Watch, Window
+from accel.parts import Compile, Layout, Parallel, Part, Run, Schedule, Watch, Window
 from accel.plan import Plan, make_plan
 from accel.result import Result
 from accel.settings import Settings
@@ -93,6 +93,8 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
         warnings.warn(warning, AccelWarning, stacklevel=4)
     changing = {plugin.name: plugin.settings for plugin in plugins if not isinstance(plugin, Watch)}
     identity = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing}
+    if type(parts.schedule) is not Schedule:
+        identity["updates"] = run.updates  # a schedule of another length has other learning rates
     start(run, settings, identity, trainer.config)
     for watch in watches:
         watch.begin(run)
@@ -129,6 +131,8 @@ def start(run: Built, settings: Settings, identity: dict[str, Any], config: str)
     if settings.dry_run:
         run.limit, run.epochs, run.held_out = 1, 1, None
         return
+    if out is None and settings.checkpoint_every is not None:
+        warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=5)
     if out is not None:
         if file is None and (out / checkpoint.FOLDER).exists():
             raise ConfigError(f"out={out} holds a run already; go on with it by resume={out}, or name another directory")

@@ -23,7 +23,7 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad(), run.parts.average.weights(run.bare):
         run.model.eval()
-        for batch in batches.epoch(0):
+        for batch in run.parts.loader.epoch(batches, 0, 0):
             batch = run.parts.transfer.batch(batch)
             with run.parts.precision.cast():
                 out = metrics(run.model, batch)

@@ -228,3 +228,16 @@ def test_the_final_weights_are_written_as_safetensors(tmp_path: Path) -> None:
     result = fit([POINTS], out=tmp_path / "run")
     assert torch.equal(load_file(tmp_path / "run/model.safetensors")["weight"], result.model.weight)
     assert {"plan.json", "summary.json", "model.safetensors"} <= set(result.files)
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [(lambda x: x.square().mean(1), r"a tensor of shape \(10,\)"), (lambda x: 1.0, "a float")], ids=["vector", "float"]
+)
+def test_a_loss_that_is_no_scalar_tensor(value: Any, what: str) -> None:
+    with pytest.raises(ConfigError, match=rf"loss\(model, batch\) returned {what}; return a scalar tensor"):
+        Trainer(nn.Linear(2, 1), [POINTS], loss=lambda model, x: value(model(x)), watch=()).fit()
+
+
+def test_checkpoints_without_a_place_warn() -> None:
+    with pytest.warns(AccelWarning, match="checkpoint_every has no effect: nothing is written without out=DIR"):
+        fit([POINTS], checkpoint_every=5)

@@ -52,7 +52,10 @@ class Mean:
         return grads
 
     def _weigh(self, loss: Tensor, items: Any) -> Tensor:
-        items = torch.as_tensor(items, dtype=torch.float32, device=loss.device)
+        if isinstance(items, Tensor):
+            items = items.to(loss.device, torch.float32, non_blocking=True)
+        else:  # a kernel that fills, not a copy that the host would wait for
+            items = torch.full((), items, dtype=torch.float32, device=loss.device)
         if self.reference is None:
             # one number for all ranks, of the size of the item counts, keeps the weights near 1: fp16 has little room above
             self.reference = self.parallel.sum(items).clamp(min=1.0) / self.parallel.world_size

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from accel.errors import ConfigError
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
@@ -21,4 +22,12 @@ class Objective(Part):
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
         """The scalar loss, a mean over its items, and how many those are (int or 0-dim tensor; None for one per sample)."""
         out = self.loss(model, batch)
-        return (out[0], out[1]) if isinstance(out, tuple) else (out, None)
+        loss, items = out if isinstance(out, tuple) else (out, None)
+        if not isinstance(loss, Tensor) or loss.dim():
+            raise ConfigError(f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch")
+        return loss, items
+
+
+def describe(loss: Any) -> str:
+    """What was returned instead of a scalar tensor."""
+    return f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"

@@ -109,12 +109,13 @@ def fit_toy(
     resume: Path | None = None,
     stop: int = 0,
     counts: bool = False,
+    device: str = "cpu",
     **settings: Any,
 ) -> Outcome:
     """Trains the toy with `plugins` and returns what it came to. `stop` ends it after that update, as a crash would."""
     spy = Spy(stop=stop, counts=counts)
     trainer = Toy(
-        plugins=[*plugins, spy], watch=(), epochs=epochs, batch_size=batch_size, seed=3, device="cpu", out=out, resume=resume,
+        plugins=[*plugins, spy], watch=(), epochs=epochs, batch_size=batch_size, seed=3, device=device, out=out, resume=resume,
         **settings,
     )  # fmt: skip
     metrics: dict[str, float] = {}

@@ -70,6 +70,14 @@ def test_resuming_refuses_what_changes_the_run(tmp_path: Path) -> None:
         fit_toy([AdamW()], epochs=3, resume=run, batch_size=8)
 
 
+def test_a_schedule_of_another_length_is_another_run(tmp_path: Path) -> None:
+    fit_toy([Cosine()], epochs=3, out=tmp_path / "run", stop=13)
+    with pytest.raises(ConfigError, match=r"updates was 18 and is now 24"):
+        fit_toy([Cosine()], epochs=4, resume=tmp_path / "run")
+    fit_toy([], epochs=2, out=tmp_path / "plain")
+    assert fit_toy([], epochs=3, resume=tmp_path / "plain").spy.run.progress.step == 18, "a constant rate goes on for longer"
+
+
 def test_auto_looks_in_out_and_never_starts_afresh_in_silence(tmp_path: Path) -> None:
     run = stopped(tmp_path)
     rest = fit_toy([AdamW()], epochs=3, resume=Path("auto"), out=run)

@@ -1,0 +1,95 @@
+"""What only a CUDA device can show. Everything else about these pieces is tested on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from accel import Trainer
+from accel.parts import Part, Run, Watch
+from accel.plugins.accumulate import Accumulate
+from accel.plugins.adamw import AdamW
+from accel.plugins.amp import AMP
+from accel.plugins.clip import Clip
+from accel.plugins.ema import EMA
+from accel.plugins.onecycle import OneCycle
+from accel.testing import fit_toy
+
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@contextmanager
+def syncs_raise() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@dataclass(eq=False)
+class Strict(Watch):
+    """From the second update of an epoch on, anything that makes the host wait for the device raises."""
+
+    def after(self, step: int, loss: Tensor) -> None:
+        torch.cuda.set_sync_debug_mode("error" if step < 8 else "default")
+
+    def close(self) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def everything(dtype: Any) -> list[Part]:
+    return [AMP(dtype=dtype), Accumulate(steps=2), Clip(), AdamW(), OneCycle(), EMA()]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_no_update_waits_for_the_device(dtype: str, tokens: bool) -> None:
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
+
+    def loss(model: nn.Module, x: Tensor) -> Any:
+        value = model(x).float().square().mean()
+        return (value, len(x)) if tokens else value
+
+    watch = ("metrics", "progress", Strict())
+    Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=everything(dtype), watch=watch, device="cuda").fit()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_skips_and_orders_hold(dtype: str) -> None:
+    plugins = everything(dtype)
+    ahead = fit_toy(plugins, device="cuda", overflow=[3])
+    behind = fit_toy(everything(dtype)[::-1], device="cuda", overflow=[3])
+    assert ahead.distance(behind) < 1e-6
+    if dtype == "float16":
+        assert int(ahead.spy.run.parts.precision.skipped) == 1  # type: ignore[arg-type]
+        assert all(torch.isfinite(weight).all() for weight in ahead.weights)
+
+
+def test_cuda_random_numbers_are_resumed(tmp_path: Any) -> None:
+    whole = fit_toy([AdamW()], device="cuda", epochs=3)
+    fit_toy([AdamW()], device="cuda", epochs=3, out=tmp_path / "run", stop=13)
+    rest = fit_toy([AdamW()], device="cuda", epochs=3, resume=tmp_path / "run")
+    assert all(torch.equal(a, b) for a, b in zip(whole.losses[12:], rest.losses, strict=True))
+
+
+def test_the_counter_sees_what_waits() -> None:
+    with syncs_raise(), pytest.raises(RuntimeError, match="synchroniz"):
+        torch.ones(1, device="cuda").item()
+
+
+def test_float16_is_available_and_auto_is_cuda() -> None:
+    @dataclass(eq=False)
+    class Where(Watch):
+        def begin(self, run: Run) -> None:
+            self.device = run.device
+
+    where = Where()
+    Trainer(nn.Linear(2, 1), [torch.ones(1, 2)], loss=lambda m, x: m(x).mean(), plugins=[AMP(dtype="float16"), where], watch=()).fit()
+    assert where.device.type == "cuda"
