@@ -2,14 +2,15 @@
 
 `metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr", "samples"}`, with `"skipped"` where the precision
 can skip updates (how many so far), and one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`. `update` and
-`epoch` count from 1, `samples` is how many were consumed in all, and `loss` is the mean over the update's window. JSON has
-no NaN and no infinity: such a number is `null`. No line holds a time, so the file of a resumed run is, byte for byte, that of
-an uninterrupted one. `curves.svg` is drawn from it at the end. On by default; a run without a directory writes nothing.
+`epoch` count from 1, `samples` is how many were consumed in all, and `loss` is the mean over the update's window, in the nine
+digits that tell every float32 apart. JSON has no NaN and no infinity: such a number is `null`. No line holds a time, so the
+file of a resumed run is, byte for byte, that of an uninterrupted one. `curves.svg` is drawn from it at the end. On by default;
+a run without a directory writes nothing.
 
 Helps   always: it is the record of the run.
 Hurts   nothing.
 Costs   two microseconds per update on a CPU, one small kernel on CUDA; it never waits for the device. The curves take
-        about a second, once, at the end.
+        half a second, once, at the end.
 Source  JSON Lines, jsonlines.org.
 """
 
@@ -56,7 +57,7 @@ class Metrics(Watch):
     def begin(self, run: Run) -> None:
         if run.out is None or run.parts.parallel.rank > 0:
             return
-        self.run, self.schedule, self.progress = run, run.parts.schedule, run.progress
+        self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
         self.skipped = run.parts.precision.skipped
         self.path = run.out / FILE
         self.path.touch()
@@ -64,6 +65,7 @@ class Metrics(Watch):
         self.file.truncate(whole(self.path.read_bytes(), run.progress.step, evaluated=run.progress.batch == 0))
         self.file.seek(0, os.SEEK_END)
         self.mail = Mailbox(self.every * (1 if self.skipped is None else 2), run.device)
+        self.slots = self.mail.slots
         self.rows: list[tuple[int, int, int]] = []
         self.sent: list[tuple[int, int, int]] = []
         """The updates whose losses are under way."""
@@ -72,9 +74,9 @@ class Metrics(Watch):
         if self.file is None:
             return
         place = len(self.rows)
-        self.mail.slots[place].copy_(loss)
+        self.slots[place].copy_(loss)
         if self.skipped is not None:
-            self.mail.slots[self.every + place].copy_(self.skipped)
+            self.slots[self.every + place].copy_(self.skipped)
         self.rows.append((step, self.progress.epoch + 1, self.progress.samples))
         if place + 1 == self.every:
             self.receive()  # those of the last block; they landed long ago
@@ -125,12 +127,12 @@ class Metrics(Watch):
             self.file.write("".join(map(self.line, self.sent, numbers, skipped)).encode())
 
     def line(self, row: tuple[int, int, int], loss: float, skipped: float | None) -> str:
-        """One update as JSON. Written by hand: it is three times as fast as `json.dumps`."""
+        """One update as JSON. `json.dumps` and seventeen digits would take three times as long."""
         step, epoch, samples = row
-        shown = repr(loss) if isfinite(loss) else "null"
-        tail = "" if skipped is None else f', "skipped": {int(skipped)}'
-        lr = float(self.schedule.lr(step - 1))
-        return f'{{"update": {step}, "epoch": {epoch}, "loss": {shown}, "lr": {lr!r}, "samples": {samples}{tail}}}\n'
+        shown = f"{loss:.9g}" if isfinite(loss) else "null"
+        tail = "" if skipped is None else f', "skipped": {skipped:.0f}'
+        lr = f"{self.lr(step - 1):.9g}"
+        return f'{{"update": {step}, "epoch": {epoch}, "loss": {shown}, "lr": {lr}, "samples": {samples}{tail}}}\n'
 
 
 def whole(data: bytes, step: int, evaluated: bool) -> int:

@@ -46,7 +46,8 @@ def amount(result: Result) -> str:
     """How much was done, in how long."""
     skipped = f" ({result.skipped:,} skipped)" if result.skipped else ""
     epochs = f"{result.epochs} epoch{'s' * (result.epochs != 1)}"
-    return f"{epochs}, {result.updates:,} update{'s' * (result.updates != 1)}{skipped}, {result.samples:,} samples; this run took {took(result.seconds)}"
+    updates = f"{result.updates:,} update{'s' * (result.updates != 1)}{skipped}"
+    return f"{epochs}, {updates}, {result.samples:,} samples; this run took {took(result.seconds)}"
 
 
 def phases(shares: Mapping[str, float]) -> RenderableType:
