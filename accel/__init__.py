@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accel.cli.compose import compose
+    from accel.errors import ConfigError
+    from accel.trainer import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["Trainer", "__version__"]
+__all__ = ["ConfigError", "Trainer", "__version__", "compose"]
+
+HOMES = {"Trainer": "accel.trainer", "ConfigError": "accel.errors", "compose": "accel.cli.compose"}
+"""Imported when first asked for: torch takes seconds, and Hydra is for the command line alone."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Trainer":
-        from accel.trainer import Trainer
-
-        return Trainer
+    if name in HOMES:
+        return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module 'accel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,1 +1,34 @@
 """The plugins that come with accel, each in a file of its own name and imported when first asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from accel import catalogue
+
+if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
+    from accel.plugins.accumulate import Accumulate as Accumulate
+    from accel.plugins.adamw import AdamW as AdamW
+    from accel.plugins.amp import AMP as AMP
+    from accel.plugins.backend import Backend as Backend
+    from accel.plugins.clip import Clip as Clip
+    from accel.plugins.cosine import Cosine as Cosine
+    from accel.plugins.ema import EMA as EMA
+    from accel.plugins.metrics import Metrics as Metrics
+    from accel.plugins.onecycle import OneCycle as OneCycle
+    from accel.plugins.progress import Progress as Progress
+    from accel.plugins.sgd import SGD as SGD
+
+
+def __getattr__(name: str) -> Any:
+    files = {catalogue.class_name(path.stem): path.stem for path in catalogue.FOLDER.glob("[!_]*.py")}
+    if name == "__all__":
+        return sorted(files)
+    if name in files:
+        return getattr(import_module(f"accel.plugins.{files[name]}"), name)
+    raise AttributeError(f"module 'accel.plugins' has no plugin {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__getattr__("__all__"))

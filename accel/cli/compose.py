@@ -1,0 +1,61 @@
+"""Composing and checking, in one go: for the command line, and for notebooks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from accel.cli import overrides
+from accel.cli.check import Checker
+from accel.cli.config import Config
+from accel.cli.explain import explain
+from accel.cli.session import Entry, Session, session
+from accel.errors import ConfigError, nearest
+
+
+def compose(args: Iterable[str] = (), *, config_dir: str | None = None, config_path: str | None = None) -> Config:
+    """The configuration that the command line would make of `args`, checked and typed.
+
+    Leaves no trace in Hydra's global state. Raises ConfigError with the sentence that the command line would print.
+
+    >>> compose(["+plugins=[amp]", "epochs=3"]).plugins["amp"].settings["dtype"]
+    'bfloat16'
+    """
+    with session(config_dir, config_path) as opened:
+        return compose_job(opened, list(args))
+
+
+def compose_job(opened: Session, typed: Sequence[str]) -> Config:
+    """One job's config, composed and checked."""
+    return finish(opened, overrides.normalise(opened, typed))
+
+
+def finish(opened: Session, normal: overrides.Normal) -> Config:
+    """Composes what was put in order, and checks it."""
+    if "" not in sys.path and os.getcwd() not in sys.path:  # a task or plugin may live in the current directory
+        sys.path.insert(0, os.getcwd())
+    config, plain, entries = compose_plain(opened, normal)
+    return Checker(opened, entries, normal.typed, plain).config(OmegaConf.to_yaml(config))
+
+
+def compose_plain(opened: Session, normal: overrides.Normal) -> tuple[DictConfig, dict[Any, Any], list[Entry]]:
+    """The composed config, interpolations resolved: as Hydra's and as plain values, and the files it is made of."""
+    config, plain, entries = explain(opened, normal.overrides, lambda given: _compose(opened, given))
+    plugins = plain.get("plugins")
+    if isinstance(plugins, dict):
+        for name in normal.off:
+            if plugins.pop(name, None) is None and name not in opened.options("plugins"):
+                raise ConfigError(f"~plugins.{name}: no plugin is called {name!r}{nearest(name, [str(key) for key in plugins])}")
+        config = OmegaConf.create(plain)
+    return config, plain, entries
+
+
+def _compose(opened: Session, given: Sequence[str]) -> tuple[DictConfig, dict[Any, Any], list[Entry]]:
+    config = opened.compose(given)
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return config, plain, opened.entries(given)

@@ -1,0 +1,61 @@
+"""What Hydra, OmegaConf and YAML say when a config cannot be composed, in one sentence that names the word to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import yaml  # type: ignore[import-untyped]
+from hydra.errors import MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from accel.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from accel.cli.session import Session
+
+T = TypeVar("T")
+
+
+def explain(session: Session, given: Sequence[str], attempt: Callable[[Sequence[str]], T]) -> T:
+    """What `attempt(given)` returns. Raises ConfigError with a sentence for whatever it raises.
+
+    Everything inside is composing: no code of the user's runs, so every exception is about what was typed or what a config
+    file says. The word that is to blame is found by leaving out one override after the other.
+    """
+    try:
+        return attempt(given)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(sentence(session, error, culprit(given, attempt))) from None
+
+
+def culprit(given: Sequence[str], attempt: Callable[[Sequence[str]], T]) -> str:
+    """The first override without which it works; empty where there is none."""
+    for place, text in enumerate(given):
+        try:
+            attempt([*given[:place], *given[place + 1 :]])
+        except Exception:
+            continue
+        return text.removeprefix("++")
+    return ""
+
+
+def sentence(session: Session, error: Exception, blamed: str) -> str:
+    """The cause in words."""
+    where = f"{blamed}: " if blamed else ""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        options = session.options(group) if group else []
+        there = f" (there are {', '.join(options)})" if options else ""
+        return f"{where}there is no config {error.missing_cfg_file!r}{nearest(name, options) or there}"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{where}{mark.name}, line {mark.line + 1}: {error.problem or error.context} (this is not YAML)"
+    if isinstance(error, RecursionError):
+        return f"{where}a config lists itself in its defaults"
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    said = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key: ") for line in said if line.startswith("full_key: ")), "")
+    return f"{where}{said[0] if said else type(error).__name__}{f' (at {key})' if key and key not in where else ''}"

@@ -1,0 +1,33 @@
+"""A traceback cut down to the user's own frames."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import traceback
+from pathlib import Path
+
+INSIDE = (str(Path(__file__).resolve().parents[1]), *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+"""Where the frames of accel, of torch, of other packages and of Python itself are."""
+
+
+def trimmed(error: BaseException) -> str:
+    """The traceback of `error` and of what caused it, with the user's frames alone; whole where there are none."""
+    found = traceback.TracebackException.from_exception(error)
+    if os.environ.get("HYDRA_FULL_ERROR") != "1" and _trim(found):
+        return "".join(found.format()) + "(frames of accel and other packages are left out; HYDRA_FULL_ERROR=1 shows them)"
+    return "".join(found.format()).rstrip()
+
+
+def _trim(found: traceback.TracebackException) -> bool:
+    ours = [frame for frame in found.stack if is_users(frame.filename)]
+    cut = 0 < len(ours) < len(found.stack)
+    if cut:
+        found.stack = traceback.StackSummary.from_list(ours)
+    further = [_trim(one) for one in (found.__cause__, found.__context__) if one is not None]
+    return cut or any(further)
+
+
+def is_users(filename: str) -> bool:
+    """Whether a frame's file is the user's: neither accel's nor an installed package's nor Python's own."""
+    return not filename.startswith("<frozen") and not any(filename.startswith(f"{folder}{os.sep}") for folder in INSIDE if folder)

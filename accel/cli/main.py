@@ -1,0 +1,117 @@
+"""From arguments to an exit code: 0 done, 1 the user's code raised, 2 something typed cannot work, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import NoReturn
+
+from accel import __version__
+from accel.cli import compose, overrides, pages
+from accel.cli.config import Config
+from accel.cli.run import launch
+from accel.cli.session import Session, parser, session
+from accel.errors import ConfigError, nearest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Does what the arguments say; never raises for anything that was typed."""
+    typed = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return command(typed)
+    except ConfigError as error:
+        print(f"accel: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader has seen enough: `accel-train --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def command(typed: Sequence[str]) -> int:
+    """The same, raising ConfigError."""
+    args = flags(typed)
+    with session(args.config_dir, args.config_path, args.config_name) as opened:
+        if args.help:
+            print(pages.help_text(opened))
+        elif args.hydra_help or args.info or args.shell_completion:
+            _hydra(opened, args)
+        elif args.cfg:
+            _cfg(opened, args)
+        else:
+            configs = _configs(opened, args)
+        if args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
+            sys.stdout.flush()
+            return 0
+    return launch(configs, _flags_kept(args), many=args.multirun)
+
+
+def flags(typed: Sequence[str]) -> Namespace:
+    """The flags and the overrides. Raises ConfigError for a flag that there is not."""
+    reader = parser()
+    known = [text for action in reader._actions for text in action.option_strings]
+
+    def fail(message: str) -> NoReturn:
+        unknown = [word for word in typed if word.startswith("-") and word.partition("=")[0] not in known]
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            raise ConfigError(f"no flag is called {word!r}{nearest(word, known)}; --help lists what there is")
+        raise ConfigError(message)
+
+    reader.error = fail  # type: ignore[method-assign]
+    if "--version" in typed:
+        print(f"accel {__version__}")
+        raise SystemExit(0)
+    args = reader.parse_intermixed_args(typed)
+    if args.experimental_rerun is not None:
+        raise ConfigError("--experimental-rerun would load a pickle, which can run anything; --config-path takes a run's directory")
+    return args
+
+
+def _configs(opened: Session, args: Namespace) -> list[Config]:
+    """Every job, composed and checked before the first of them starts."""
+    if not args.multirun:
+        return [compose.compose_job(opened, args.overrides)]
+    jobs = overrides.jobs(opened, args.overrides)
+    configs = []
+    for number, job in enumerate(jobs, start=1):
+        try:
+            configs.append(compose.compose_job(opened, job))
+        except ConfigError as error:
+            raise ConfigError(f"job {number} of {len(jobs)} ({' '.join(job)}): {error}") from None
+    return configs
+
+
+def _cfg(opened: Session, args: Namespace) -> None:
+    """Prints the composed config, after checking it."""
+    normal = overrides.normalise(opened, args.overrides)
+    compose.finish(opened, normal)
+    given = normal.overrides
+    if normal.off:
+        on = opened.compose(given).plugins
+        given = [*given, *(f"~plugins.{name}" for name in normal.off if name in on)]
+    try:
+        opened.hydra.show_cfg(opened.name, given, args.cfg, args.package, args.resolve)
+    except SystemExit:
+        raise ConfigError(f"--package {args.package}: the config has no such part") from None
+
+
+def _hydra(opened: Session, args: Namespace) -> None:
+    """Hydra's own pages."""
+    if args.shell_completion:
+        try:
+            opened.hydra.shell_completion(opened.name, args.overrides)
+        except ValueError as error:
+            raise ConfigError(f"--shell-completion: {error}; write install=bash, zsh or fish") from None
+    elif args.hydra_help:
+        opened.hydra.hydra_help(None, parser(), Namespace(overrides=[]))
+    else:
+        given = overrides.normalise(opened, args.overrides).overrides
+        opened.hydra.show_info(args.info, opened.name, given)
+
+
+def _flags_kept(args: Namespace) -> list[str]:
+    """The flags that a resumed run needs again."""
+    named = {"--config-dir": args.config_dir, "--config-path": args.config_path, "--config-name": args.config_name}
+    return [word for flag, value in named.items() if value is not None for word in (flag, value)]

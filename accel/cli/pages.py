@@ -1,0 +1,114 @@
+"""Help, the list of plugins, and a plugin's page: plain text that fits 80 columns."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from accel import catalogue, machine
+from accel.signature import COMPUTED, REQUIRED, Signature
+from accel.values import says
+
+if TYPE_CHECKING:
+    from accel.cli.session import Session
+
+HEAD = """\
+accel trains PyTorch models faster, one plugin at a time, and exactly.
+
+Usage: python -m accel.train [FLAG] [SETTING=VALUE ...]    (or accel-train)
+
+  python -m accel.train                            train on the digits that come with it
+  python -m accel.train '+plugins=[amp,onecycle]'  switch plugins on, in any order
+  python -m accel.train '+plugins=[amp]' plugins.amp.dtype=float16
+  python -m accel.train +experiment=NAME '~plugins.amp'  a recipe, less one of its plugins
+  python -m accel.train --multirun 'plugins=[],[amp],[amp,onecycle]'  compare
+  python -m accel.train task=images task.root=DIR  other data
+  python -m accel.train task._target_=mine.MyTrainer --config-dir conf
+  python -m accel.train resume=auto                go on with the newest run
+"""
+FLAGS = """\
+Flags
+  --multirun, -m     run every combination of the values listed, and compare
+  --cfg job          print the composed config and stop
+  --config-dir DIR   a directory of yours with plugins/, task/, experiment/
+  --shell-completion install=bash   print what to eval for tab completion
+  --hydra-help, --info   Hydra's own flags, and how a config was found"""
+
+
+def help_text(opened: Session) -> str:
+    """The page behind --help."""
+    bundles = [name for name in opened.options("plugins") if name not in catalogue.targets()]
+    lines = [HEAD, "Settings of the run", *_settings(opened), "", "Plugins (python -m accel plugins NAME has the page of one)"]
+    lines += listing(80)
+    if bundles:
+        lines += textwrap.wrap(f"also: {', '.join(bundles)}", 78, initial_indent="  ", subsequent_indent="    ")
+    for group in opened.groups():
+        if group != "plugins":
+            lines += ["", f"{group.capitalize()}s: {', '.join(opened.options(group))}"]
+    lines += ["", FLAGS]
+    return "\n".join(lines)
+
+
+def _settings(opened: Session) -> list[str]:
+    """The root keys of config.yaml with their comments."""
+    lines, prefix = [], ""
+    with open(opened.file(opened.name), encoding="utf-8") as stream:
+        text = stream.read()
+    for line in text.partition("_self_\n")[2].splitlines():
+        found = re.match(r"( *)(\w+): *([^#]*?) *(?:# (.*))?$", line)
+        if found is None:
+            continue
+        indent, name, value, comment = found.groups()
+        prefix = prefix if indent else ""
+        if not value:
+            prefix = f"{name}."
+            continue
+        setting = f"{prefix}{name}={value}"
+        lines += textwrap.wrap(f"{setting:<25}{comment or ''}", 78, initial_indent="  ", subsequent_indent=" " * 27)
+    return lines
+
+
+def listing(width: int | None) -> list[str]:
+    """One line for each plugin: name, part, whether it works here, what it is."""
+    pages = {name: catalogue.page(name) for name in catalogue.names()}
+    named = max(len(name) for name in pages)
+    lines = []
+    for name, page in pages.items():
+        reason = lacking(page)
+        line = f"  {name:<{named}}  {page.part:<9}  {f'not here: {reason}. ' if reason else ''}{page.summary}"
+        lines.append(line if width is None or len(line) <= width else line[: width - 3].rstrip(" ,;:") + "...")
+    return lines
+
+
+def lacking(page: Signature) -> str | None:
+    """Why a plugin cannot work here as it is set by default."""
+    settings = {name: setting.default for name, setting in page.settings.items()}
+    reasons = (need.lacking(settings, machine.resolve("auto")) for need in page.needs)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def page_text(name: str) -> str:
+    """The page of one plugin."""
+    page = catalogue.page(name)
+    reason = lacking(page)
+    here = f"not available: {reason}" if reason else "available"
+    lines = [f"{name}: provides {page.part} ({page.target})", f"here: {here}", "", page.doc]
+    lines += ["", "Settings" if page.settings else "No settings."]
+    for setting in page.settings.values():
+        default = "" if setting.default is REQUIRED else "=..." if setting.default is COMPUTED else f"={_shown(setting.default)}"
+        lines.append(f"  plugins.{name}.{setting.name}{default}")
+        about = f"{setting.about.rstrip('.')} ({says(setting.kind)})" if setting.about else says(setting.kind)
+        lines += textwrap.wrap(about, 78, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join([*lines, "", "Use", f"  python -m accel.train '+plugins=[{name}]'"])
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal; None where the output goes elsewhere and nothing must be cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -1,0 +1,106 @@
+"""Runs what has been composed and checked: one job, or several and a table."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from accel.cli import folders
+from accel.cli.config import Config
+from accel.errors import AccelWarning, ConfigError
+
+
+def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
+    """Trains each; returns the exit code."""
+    warnings.showwarning = show_warning
+    base = folders.fresh(datetime.now())
+    outcomes: list[Outcome] = []
+    for number, config in enumerate(configs):
+        settings = config.settings
+        out: Path | None = Path(settings.out or base)
+        if settings.dry_run or (settings.resume and not settings.out):
+            out = None  # nothing is written, or all of it to the directory of the run that is resumed
+        elif many:
+            out = Path(settings.out or base, str(number))
+        for sentence in config.warnings:
+            print(f"accel: warning: {sentence}", file=sys.stderr)
+        if many:
+            print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
+        outcomes.append(Outcome(config, out, [*program(), *flags]))
+        if outcomes[-1].run() == INTERRUPTED:
+            break
+    if many:
+        from accel.cli.compare import compare
+
+        compare(outcomes)
+    return max(outcome.code for outcome in outcomes)
+
+
+INTERRUPTED = 130
+
+
+class Outcome:
+    """One job: what it is to do, and what came of it."""
+
+    def __init__(self, config: Config, out: Path | None, start: Sequence[str]) -> None:
+        self.config, self.out = config, out
+        kept = [word for word in config.overrides if not re.match(r"\+*(resume|out)=", word)]
+        self.command = shlex.join([*start, *kept])
+        self.summary: dict[str, Any] = {}
+        self.code, self.error = 0, ""
+
+    def run(self) -> int:
+        """Trains, and says what went wrong, if anything; returns the exit code."""
+        try:
+            resume = self.config.settings.resume
+            if resume == "auto" and self.config.settings.out is None:
+                resume = str(folders.newest())
+            trainer = self.config.trainer(out=self.out, resume=resume, command=self.command)
+            self.summary = trainer.fit().summary()
+        except ConfigError as error:
+            self._fail(2, f"accel: error: {error}")
+        except KeyboardInterrupt:
+            out = self.out or self.config.settings.resume
+            saved = out is not None and Path(out, "checkpoints").exists()
+            hint = f"; go on with\n  {self.command} resume={shlex.quote(str(out))}" if saved else ""
+            self._fail(INTERRUPTED, f"\naccel: interrupted{hint}")
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            from accel.cli.frames import trimmed
+
+            self._fail(1, trimmed(error))
+        return self.code
+
+    def _fail(self, code: int, text: str) -> None:
+        self.code, self.error = code, text.strip().splitlines()[-1]
+        print(text, file=sys.stderr)
+
+
+def program() -> list[str]:
+    """How this process was started, without its arguments, as short as the shell takes it."""
+    words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    if Path(words[-1]).name == "accel-train":
+        words = words[-1:]
+    elif words[-2:] != ["-m", "accel.train"]:
+        return ["python", "-m", "accel.train"]
+    short = shutil.which(Path(words[0]).name)
+    same = short is not None and Path(words[0]).exists() and Path(short).samefile(words[0])
+    return [Path(words[0]).name if same else words[0], *words[1:]]
+
+
+def show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    """accel's own warnings as one line of text, all others as Python shows them."""
+    if issubclass(category, AccelWarning):
+        print(f"accel: warning: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)

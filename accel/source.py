@@ -1,0 +1,128 @@
+"""Source text, read without importing it: where a module's file is, and what a name in it stands for."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from accel.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Source:
+    """One module's text. `names` gives for each name at its top level a class, an import, or the value assigned to it."""
+
+    module: str
+    path: Path
+    text: str
+    doc: str
+    names: dict[str, ast.AST]
+
+    @property
+    def package(self) -> str:
+        """What a relative import in it is relative to."""
+        return self.module if self.path.name == "__init__.py" else self.module.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A class statement, or a value assigned to a name, and the module that it stands in."""
+
+    source: Source
+    node: ast.AST
+
+
+def locate(module: str) -> Path | None:
+    """Where `module` is, found as an import would, but without running the packages that it lies in; None for nowhere."""
+    path, origin = None, None
+    importlib.invalidate_caches()  # the file may be younger than the last look at its folder
+    names = module.split(".")
+    for end in range(1, len(names) + 1):
+        name = ".".join(names[:end])
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path if name and hasattr(finder, "find_spec"))
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is None:
+            return None
+        path, origin = spec.submodule_search_locations, spec.origin
+    if origin is None and path:  # a folder without __init__.py is a package too
+        return Path(next(iter(path)), "__init__.py")
+    return Path(origin) if origin else None
+
+
+def read(module: str) -> Source | None:
+    """The text of `module`, or None where it has none. Raises ConfigError where it is not Python."""
+    path = locate(module)
+    if path is None or path.suffix != ".py" or not path.is_file():
+        return None
+    return _parse(module, path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _parse(module: str, path: Path, _changed: int) -> Source:
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise ConfigError(f"{path}{line}: {getattr(error, 'msg', error)}") from None
+    return Source(module, path, text, ast.get_docstring(tree) or "", dict(_names(tree.body)))
+
+
+def _names(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name, node
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                yield alias.asname or alias.name.partition(".")[0], node
+        elif isinstance(node, ast.Assign):
+            yield from ((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            yield node.target.id, node.value
+        elif isinstance(node, ast.If):  # `if TYPE_CHECKING:` names what a lazy package hands out
+            yield from _names(node.body)
+            yield from _names(node.orelse)
+        elif isinstance(node, ast.Try):
+            yield from _names(node.body)
+
+
+def find(module: str, dotted: str, depth: int = 20) -> Definition | None:
+    """What `dotted` (`Optim`, `parts.Optim`) means inside `module`, through any number of imports; None where text does not say."""
+    source = read(module)
+    first, _, rest = dotted.partition(".")
+    if source is None or depth == 0 or first not in source.names:
+        return None
+    node = source.names[first]
+    if isinstance(node, ast.Import):
+        alias = next(alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) == first)
+        return _inside(alias.name if alias.asname else first, rest, depth)
+    if isinstance(node, ast.ImportFrom):
+        alias = next(alias for alias in node.names if (alias.asname or alias.name) == first)
+        home = _absolute(source, node)
+        if found := find(home, f"{alias.name}.{rest}".rstrip("."), depth - 1):
+            return found
+        return _inside(f"{home}.{alias.name}", rest, depth)
+    return None if rest else Definition(source, node)
+
+
+def _inside(module: str, dotted: str, depth: int) -> Definition | None:
+    """`dotted` in `module`, of which leading names may be submodules."""
+    while dotted:
+        if found := find(module, dotted, depth - 1):
+            return found
+        first, _, dotted = dotted.partition(".")
+        module = f"{module}.{first}"
+    return None
+
+
+def _absolute(source: Source, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    package = source.package.split(".")
+    kept = package[: len(package) - node.level + 1]
+    return ".".join([*kept, node.module] if node.module else kept)
