@@ -90,7 +90,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
 
     run.plan = make_plan(run, plugins, trainer.skipped, run.train)
     for warning in run.plan.warnings:
-        warnings.warn(warning, AccelWarning, stacklevel=4)
+        warnings.warn(warning, AccelWarning, stacklevel=3)
     changing = {plugin.name: plugin.settings for plugin in plugins if not isinstance(plugin, Watch)}
     identity = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing}
     if type(parts.schedule) is not Schedule:
@@ -111,7 +111,7 @@ def open_data(run: Built, trainer: Trainer) -> None:
     if run.train.count == 0:
         raise ConfigError("the training data is empty")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
-        warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=5)
+        warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
     run.batches = run.train.count
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 
@@ -132,7 +132,7 @@ def start(run: Built, settings: Settings, identity: dict[str, Any], config: str)
         run.limit, run.epochs, run.held_out = 1, 1, None
         return
     if out is None and settings.checkpoint_every is not None:
-        warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=5)
+        warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
     if out is not None:
         if file is None and (out / checkpoint.FOLDER).exists():
             raise ConfigError(f"out={out} holds a run already; go on with it by resume={out}, or name another directory")

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from accel.errors import AccelWarning
 from accel.parts import Parallel
 from accel.plugins.amp import AMP
+from accel.plugins.clip import Clip
 from accel.plugins.progress import Progress
 from accel.testing import fit_toy
 from accel.trainer import Trainer
@@ -159,3 +161,15 @@ def test_nothing_is_read_on_the_host(capsys: pytest.CaptureFixture[str]) -> None
     run = fit_toy([Progress(every=1e-9), AMP(dtype="float16", force=True), "adamw"], overflow=[3], counts=True)
     assert run.spy.reads.count == 0, run.spy.reads.places
     assert len(updates(capsys.readouterr().out)) == 12, "and yet every update was shown"
+
+
+def test_a_warning_is_shown_once_and_points_at_the_users_line(capsys: pytest.CaptureFixture[str]) -> None:
+    net, data, clip = torch.nn.Linear(3, 1), [torch.ones(2, 3)], Clip(max_value=3.0)
+    trainer = Trainer(net, data, loss=lambda model, x: model(x).mean(), plugins=[clip], batch_size=4)
+    with pytest.warns(AccelWarning) as caught:
+        trainer.fit()
+    sentences = [str(warning.message) for warning in caught]
+    assert len(sentences) == len(set(sentences)) == 2
+    assert {warning.filename for warning in caught} == {__file__}
+    shown = " ".join(capsys.readouterr().out.split())
+    assert not [sentence for sentence in sentences if sentence in shown], "Python has shown it"
