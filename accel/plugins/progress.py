@@ -76,6 +76,7 @@ class Progress(Watch):
             self.console.print(draw_plan(run.plan))
         self.skipped = run.parts.precision.skipped
         self.mail = Mailbox(1 if self.skipped is None else 2, run.device)
+        self.last: Tensor | None = None
         self.loss: float | None = None
         self.lost: int | None = None if self.skipped is None else 0
         self.first, self.started = run.progress.step, perf_counter()
@@ -104,7 +105,9 @@ class Progress(Watch):
         self.due = perf_counter() + self.pause
 
     def send(self) -> None:
-        """Sends the last loss on its way to the host."""
+        """Sends the last loss on its way to the host; a run resumed just before an evaluation has none yet."""
+        if self.last is None:
+            return
         self.mail.slots[0].copy_(self.last)
         if self.skipped is not None:
             self.mail.slots[1].copy_(self.skipped)
@@ -140,8 +143,10 @@ class Progress(Watch):
         self.receive(wait=True)
         self.send()
         self.receive(wait=True)
-        values = "".join(f"{GAP}{metric(self.run.split, name)} {number(value)}" for name, value in metrics.items())
-        self.console.print(f"epoch {epoch}/{self.run.epochs}{GAP}loss {number(self.loss or 0.0)}{values}", soft_wrap=True)
+        cells = [f"epoch {epoch:{len(str(self.run.epochs))}}/{self.run.epochs}"]
+        cells += [] if self.loss is None else [f"loss {number(self.loss)}"]
+        cells += [f"{metric(self.run.split, name)} {number(value)}" for name, value in metrics.items()]
+        self.console.print(GAP.join(cells), soft_wrap=True)
 
     def end(self, result: Any) -> None:
         self.result = result
@@ -156,7 +161,7 @@ class Progress(Watch):
             self.console.print(draw_summary(self.result))
             if self.result.resume:
                 # unwrapped and alone, to be copied
-                self.console.print(f"\ngo on with\n  {self.result.resume}", soft_wrap=True)
+                self.console.print(f"\nresume with\n  {self.result.resume}", soft_wrap=True)
             self.result = None
 
 

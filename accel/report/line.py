@@ -58,7 +58,8 @@ class Line:
             if width is None or len(GAP.join(texts)) <= width:
                 break
             texts[index] = cells[index][1]
-        return GAP.join(texts)
+        line = GAP.join(texts)
+        return line if width is None or len(line) <= width else " ".join(texts)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         # the last column stays free: a line that fills it makes some terminals scroll

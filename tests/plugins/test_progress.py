@@ -5,6 +5,7 @@ import re
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal()
 
 
-def test_in_a_pipe(capsys: pytest.CaptureFixture[str], tmp_path: object) -> None:
+def test_in_a_pipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fit_toy([Progress(every=3600), "metrics", "adamw"], out=tmp_path, command=COMMAND)
     text = capsys.readouterr().out
     lines = text.splitlines()
@@ -102,6 +103,15 @@ def test_on_a_terminal_one_line_renews_itself(terminal: Terminal) -> None:
     assert "where the time went" in text
 
 
+def test_resumed_just_before_an_evaluation(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    fit_toy([Progress()], out=tmp_path, checkpoint_every=2, stop=7)
+    capsys.readouterr()
+    fit_toy([Progress(every=1e-9)], resume=tmp_path / "checkpoints/update-00000006-epoch-0000.pt")
+    text = capsys.readouterr().out
+    assert re.search(r"^epoch 1/2  val loss \d\.\d+$", text, re.MULTILINE), "no update was made, so there is no loss to show"
+    assert updates(text)[0].startswith("epoch 2/2  update 7/12  ")
+
+
 def test_after_an_error_the_terminal_is_as_it_was(terminal: Terminal) -> None:
     def broken(model: torch.nn.Module, batch: object) -> torch.Tensor:
         raise RuntimeError("mine")
@@ -131,7 +141,7 @@ def test_only_the_first_process_speaks(terminal: Terminal, capsys: pytest.Captur
     assert terminal.getvalue() == ""
 
 
-def test_a_dry_run_says_that_nothing_was_written(capsys: pytest.CaptureFixture[str], tmp_path: object) -> None:
+def test_a_dry_run_says_that_nothing_was_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fit_toy([Progress()], out=tmp_path, dry_run=True)
     text = capsys.readouterr().out
     assert text.rstrip().splitlines()[-1] == "dry run: everything was built and one update made; nothing was written"

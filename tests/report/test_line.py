@@ -26,7 +26,8 @@ def test_in_full() -> None:
 
 
 def test_at_80_columns() -> None:
-    assert LINE.text(80) == "ep 3/10  1234/5000  loss 0.1234  lr 9.77e-04  12.3k/s  data 3%  2 skip  0:34 left"
+    assert LINE.text(81) == "ep 3/10  1234/5000  loss 0.1234  lr 9.77e-04  12.3k/s  data 3%  2 skip  0:34 left"
+    assert LINE.text(79) == "ep 3/10 1234/5000 loss 0.1234 lr 9.77e-04 12.3k/s data 3% 2 skip 0:34 left"
     line = replace(LINE, skipped=None)
     assert line.text(79) == "epoch 3/10  1234/5000  loss 0.1234  lr 9.77e-04  12.3k/s  data 3%  0:34 left"
 
