@@ -38,6 +38,7 @@ def draw(metrics: Path, picture: Path) -> None:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     curves = read(metrics)
     if not len(curves.update):
@@ -55,6 +56,8 @@ def draw(metrics: Path, picture: Path) -> None:
     last.plot(curves.update, curves.lr, color=SMOOTH, linewidth=1.2)
     last.set_ylabel("learning rate")
     last.set_xlabel("update")
+    last.xaxis.set_major_locator(MaxNLocator(integer=True))
+    last.xaxis.set_major_formatter("{x:,.0f}")
     last.set_ylim(bottom=0)
     for panel in (first, *panels, last):
         panel.grid(color=GRID, linewidth=0.6)
