@@ -107,8 +107,8 @@ class Trainer:
         schedule, update = run.parts.schedule, run.parts.update
         loss: Tensor | None = None
 
+        run.model.train()
         for epoch in range(progress.epoch, run.epochs):
-            run.model.train()
             for window in run.windows(epoch, start=progress.batch):
                 lap(DATA)
                 schedule.apply(progress.step)  # a pure function of the step

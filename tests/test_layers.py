@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "parts": LEAVES | {"parts"},
     "plugins": LEAVES | {"parts"},
     "centre": LEAVES | {"parts"} | CENTRE,
-    "tasks": LEAVES | {"trainer", "models"},
+    "tasks": LEAVES | {"trainer", "tasks"},
     "testing": LEAVES | {"parts", "testing"} | CENTRE,
     "command": LEAVES | CENTRE | {"cli", "train", "parts", "__init__"},
 }

@@ -126,7 +126,7 @@ def test_evaluation_leaves_mode_and_random_numbers_alone() -> None:
 
     def run(val: Any) -> Tensor:
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1)).eval()
         return Trainer(model, [POINTS], val, look, epochs=3, watch=()).fit().model[0].weight  # type: ignore[index,return-value]
 
     assert torch.equal(run(None), run([POINTS, POINTS]))

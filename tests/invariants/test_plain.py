@@ -7,8 +7,11 @@ import sys
 
 import pytest
 import torch
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from accel.plugins.adamw import AdamW
+from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
 from tests.hand import hand_loop
@@ -38,6 +41,23 @@ def test_sgd(fused: bool, momentum: float) -> None:
     )
     assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(ours.losses, losses, strict=True))
+
+
+def test_a_schedule_moves_the_same_updates_as_in_a_hand_written_loop() -> None:
+    ours = fit_toy([OneCycle(max_lr=0.2)])
+    schedulers: list[OneCycleLR] = []
+
+    def make(model: nn.Module) -> torch.optim.Optimizer:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
+        schedulers.append(OneCycleLR(optimizer, 0.2, total_steps=12, cycle_momentum=False))
+        return optimizer
+
+    def after(model: nn.Module) -> None:
+        if schedulers[0].last_epoch < 11:
+            schedulers[0].step()
+
+    weights, _ = hand_loop(make, after_step=after)
+    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
 
 
 def test_a_fit_without_plugins_needs_neither_hydra_nor_an_extra() -> None:

@@ -88,6 +88,12 @@ def test_every_rate_is_finite_and_positive(total: int, pct: float) -> None:
         assert 0 < ours.lr(step) <= 0.3
 
 
+def test_a_climb_of_one_update_peaks_at_once() -> None:
+    ours = ready(OneCycle(max_lr=0.5, pct_start=0.1), 10)  # torch divides by zero here
+    assert [ours.lr(0), ours.lr(9)] == [0.5, 0.5 / 25 / 1e4]
+    assert ours.lr(0) > ours.lr(1) > ours.lr(8) > ours.lr(9)
+
+
 def test_onecycle_cycles_momentum_as_torch_does_only_when_asked() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
     scheduler = OneCycleLR(optimizer, 0.5, total_steps=20, base_momentum=0.8, max_momentum=0.95)

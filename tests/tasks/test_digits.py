@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from accel.errors import ConfigError
+from accel.tasks.digits import Digits, digits
+
+
+def test_learns_to_98_percent() -> None:
+    result = Digits(watch=(), epochs=20, device="cpu").fit()
+    assert result.split == "test"
+    assert result.metrics["accuracy"] >= 0.98
+    assert len(result.history) == 20
+
+
+def test_split_is_fair_and_whole() -> None:
+    sets = digits()
+    assert (len(sets["train"]), len(sets["test"])) == (1437, 360)
+    counts = torch.bincount(sets["test"].tensors[1])
+    assert counts.min() >= 34
+    assert counts.max() <= 38
+    pictures = torch.cat([data.tensors[0] for data in sets.values()])
+    assert pictures.dtype == torch.float32
+    assert pictures.shape == (1797, 1, 8, 8)
+    assert (pictures.min(), pictures.max()) == (0, 1)
+
+
+def test_accumulation_over_a_split_batch_is_exact_in_principle() -> None:
+    """No layer looks across the batch: a sample's output is the same whoever stands beside it."""
+    model = Digits().model().double()
+    pictures = torch.rand(6, 1, 8, 8, dtype=torch.float64)
+    assert torch.allclose(model(pictures)[:2], model(pictures[:2]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 0}, "task.width must be a whole number from 1, not 0"),
+        ({"width": 6}, "task.width must be a multiple of 4"),
+        ({"smoothing": 1.0}, "task.smoothing must be a number from 0 to below 1, not 1.0"),
+    ],
+)
+def test_settings_are_checked(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Digits(**settings)
+
+
+def test_without_scikit_learn() -> None:
+    code = """
+import sys
+sys.modules["sklearn"] = None
+from accel.errors import ConfigError
+from accel.tasks.digits import Digits
+try:
+    Digits(watch=()).fit()
+except ConfigError as error:
+    assert "pip install 'accel-train[demo]'" in str(error), error
+else:
+    raise AssertionError("no error")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from accel.data.batches import Batches
+from accel.errors import ConfigError
+from accel.tasks.images import Images
+
+
+class Net(nn.Module):
+    """A model of the user's own."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, num_classes)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        out: Tensor = self.linear(pictures.mean((2, 3)))
+        return out
+
+
+class Stubborn(nn.Module):
+    """Takes no num_classes."""
+
+
+def test_trains_and_evaluates(pictures: Path) -> None:
+    result = Images(root=str(pictures), size=16, watch=(), epochs=2, batch_size=4, device="cpu").fit()
+    assert result.split == "test"
+    assert set(result.metrics) == {"loss", "accuracy"}
+    assert result.samples == 2 * 17
+
+
+def test_learns_to_tell_dark_from_bright(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for split in ("train", "val"):
+        for name, level in (("bright", 200), ("dark", 50)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(8):
+                Image.new("RGB", (16, 16), (level + number, level, level)).save(tmp_path / split / name / f"{number}.png")
+    result = Images(root=str(tmp_path), size=16, watch=(), epochs=3, batch_size=4, device="cpu").fit()
+    assert result.split == "val"
+    assert result.metrics["accuracy"] == 1.0
+
+
+def test_val_goes_before_test(pictures: Path) -> None:
+    shutil.copytree(pictures / "test", pictures / "val")
+    assert Images(root=str(pictures)).evaluates == "val"
+
+
+def test_batches_travel_as_bytes(pictures: Path) -> None:
+    task = Images(root=str(pictures), size=16)
+    for split in ("train", "test"):
+        images, labels = next(Batches.over(task.data(split), 5).epoch(0))
+        assert images.dtype == torch.uint8
+        assert images.shape == (5, 16, 16, 3)
+        assert labels.dtype == torch.int64
+    assert task.data("train").labels == [0] * 9 + [1] * 8
+    assert [Path(file).suffix for file in task.data("train").files].count(".txt") == 0
+
+
+@pytest.mark.parametrize("crop", ["pad", "resized", "none"])
+def test_augmentation_is_a_function_of_seed_epoch_and_index(pictures: Path, crop: Any) -> None:
+    data = Images(root=str(pictures), size=16, crop=crop).data("train")
+    seen = as_dict(data, batch_size=3, seed=1, epoch=2)
+    assert as_dict(data, batch_size=17, seed=1, epoch=2) == seen
+    assert as_dict(data, batch_size=17, seed=1, epoch=2, shuffle=False) == seen
+    assert as_dict(data, batch_size=3, seed=1, epoch=3) != seen
+    assert as_dict(data, batch_size=3, seed=2, epoch=2) != seen
+
+
+def as_dict(data: Any, batch_size: int, seed: int, epoch: int, shuffle: bool = True) -> dict[int, bytes]:
+    batches = Batches.over(data, batch_size, seed, shuffle)
+    found = {}
+    for keys in batches.keys(epoch):  # type: ignore[attr-defined]
+        images, _ = batches.fetch(epoch, keys)  # type: ignore[attr-defined]
+        found |= {key: image.numpy().tobytes() for key, image in zip(keys.tolist(), images, strict=True)}
+    return found
+
+
+def test_nothing_random_when_switched_off(pictures: Path) -> None:
+    task = Images(root=str(pictures), size=16, crop="none", flip=False)
+    data = task.data("train")
+    assert as_dict(data, 4, seed=0, epoch=0) == as_dict(data, 4, seed=9, epoch=9)
+
+
+@pytest.mark.parametrize("model", ["small", "resnet18", f"{__name__}.Net"])
+def test_models_by_name(pictures: Path, model: str) -> None:
+    net = Images(root=str(pictures), model=model).model().eval()
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "resnet81"}, "task.model must be small, resnet18, resnet50, or a class .* did you mean 'resnet18'?"),
+        ({"model": "nowhere.Net"}, "task.model=nowhere.Net: there is no module nowhere to import"),
+        ({"model": "nowhere.at.all.Net"}, "there is no module nowhere.at.all to import"),
+        ({"model": f"{__name__}.Nett"}, "has no Nett; did you mean 'Net'?"),
+        ({"model": "pathlib.Path"}, "must be a subclass of torch.nn.Module"),
+        ({"model": f"{__name__}.Stubborn"}, r"cannot be called as Stubborn\(num_classes=2\)"),
+        ({"size": 0}, "task.size must be a whole number from 1, not 0"),
+        ({"crop": "padd"}, "task.crop must be pad or resized or none, not 'padd'; did you mean 'pad'?"),
+        ({"flip": "yes"}, "task.flip must be true or false, not 'yes'"),
+    ],
+)
+def test_settings_are_checked(pictures: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Images(root=str(pictures), **settings).model()
+
+
+def test_an_error_in_the_users_module_is_the_users(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_model.py").write_text("import no_such_package_here")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_here"):
+        Images(root=str(pictures), model="broken_model.Net").model()
+
+
+def spoil(split: str, name: str) -> Callable[[Path], None]:
+    def move(root: Path) -> None:
+        (root / split).rename(root / name)
+
+    return move
+
+
+def truncate(root: Path) -> None:
+    file = root / "train" / "cat" / "0.png"
+    file.write_bytes(file.read_bytes()[:200])
+
+
+def no_picture(root: Path) -> None:
+    (root / "train" / "cat" / "0.png").write_text("no picture at all")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, "there is no such folder"),
+        (spoil("train", "Train"), "has no folder train; .*did you mean 'Train'?"),
+        (spoil("test", "holdout"), "has no folder val or test"),
+        (lambda root: (root / "test" / "cow").mkdir(), "the class cow is in test alone; all splits must have the same classes"),
+        (lambda root: shutil.rmtree(root / "test" / "dog"), "the class dog is in train alone"),
+        (lambda root: [shutil.rmtree(root / "train" / name) for name in ("cat", "dog")], "has no class folders"),
+        (lambda root: shutil.rmtree(root / "train" / "cat"), "has 1 class folder; it takes two or more"),
+        (lambda root: [(root / split / "cow").mkdir() for split in ("train", "test")], r"cow has no pictures \(.bmp, .jpeg"),
+        (truncate, "cannot read the picture .*train/cat/0.png: .*truncated"),
+        (no_picture, "cannot read the picture .*train/cat/0.png: its format is not known"),
+    ],
+)
+def test_damaged_folders(pictures: Path, damage: Callable[[Path], Any], message: str) -> None:
+    damage(pictures)
+    with pytest.raises(ConfigError, match=message):
+        Images(root=str(pictures), size=16, watch=(), epochs=1, device="cpu").fit()
+
+
+def test_without_pillow(pictures: Path) -> None:
+    code = f"""
+import sys
+sys.modules["PIL"] = None
+from accel.errors import ConfigError
+from accel.tasks.images import Images
+try:
+    Images(root={str(pictures)!r})
+except ConfigError as error:
+    assert "pip install 'accel-train[images]'" in str(error), error
+else:
+    raise AssertionError("no error")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
