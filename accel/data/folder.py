@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel.data import crops
-from accel.data.pictures import SUFFIXES, decode, resample
+from accel.data.decode import SUFFIXES, decode, resample
 from accel.errors import ConfigError
 
 Crop = Literal["pad", "resized", "none"]

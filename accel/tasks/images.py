@@ -8,8 +8,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accel.data.decode import require_pillow
 from accel.data.folder import Augmented, Folder, class_names
-from accel.data.pictures import require_pillow
 from accel.data.pixels import normalise
 from accel.errors import ConfigError, nearest
 from accel.models.named import named

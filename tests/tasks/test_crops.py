@@ -24,10 +24,10 @@ def test_random_boxes_are_uniform_in_area() -> None:
     rng = np.random.default_rng(0)
     boxes = [crops.random_resized(1000, 1000, rng) for _ in range(4000)]
     areas = np.array([(right - left) * (bottom - top) / 1e6 for left, top, right, bottom in boxes])
-    # the largest shapes do not fit and are drawn again, so the upper end is a little thinner than the lower
     assert areas.min() == pytest.approx(0.08, abs=0.005)
-    assert np.histogram(areas, bins=4, range=(0.08, 0.8))[0] == pytest.approx(800, rel=0.2)
     assert areas.max() > 0.95
+    counts, _ = np.histogram(areas, bins=4, range=(0.08, 0.75))  # above, some shapes do not fit and are drawn again
+    assert counts == pytest.approx(counts.mean(), rel=0.1)
 
 
 def test_centre() -> None:

@@ -29,7 +29,14 @@ class Net(nn.Module):
 
 
 class Stubborn(nn.Module):
-    """Takes no num_classes."""
+    """Takes no num_classes, and inherits a signature that says otherwise."""
+
+
+class Other(nn.Module):
+    """Calls it something else."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
 
 
 def test_trains_and_evaluates(pictures: Path) -> None:
@@ -108,6 +115,7 @@ def test_models_by_name(pictures: Path, model: str) -> None:
         ({"model": f"{__name__}.Nett"}, "has no Nett; did you mean 'Net'?"),
         ({"model": "pathlib.Path"}, "must be a subclass of torch.nn.Module"),
         ({"model": f"{__name__}.Stubborn"}, r"cannot be called as Stubborn\(num_classes=2\)"),
+        ({"model": f"{__name__}.Other"}, r"cannot be called as Other\(num_classes=2\): missing a required argument: 'classes'"),
         ({"size": 0}, "task.size must be a whole number from 1, not 0"),
         ({"crop": "padd"}, "task.crop must be pad or resized or none, not 'padd'; did you mean 'pad'?"),
         ({"flip": "yes"}, "task.flip must be true or false, not 'yes'"),
