@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: help setup train test lint types check bench clean
+.PHONY: help setup train test lint types check bench wheel clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ check: lint types test  ## lint, types and tests, as CI runs them
 bench: $(READY)  ## what the figures of the README were measured with
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/startup.py
+
+wheel: $(READY)  ## dist/accel_train-*.whl
+	$(BIN)/python -m build -q --wheel --no-isolation
 
 setup: $(READY)  ## the virtual environment alone
 
