@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 
-def facts(threads: int, packages: list[str]) -> dict[str, Any]:
-    """Date, machine, system and versions, for the head of every result; packages that are not installed are left out."""
+def facts(threads: int | None, packages: list[str]) -> dict[str, Any]:
+    """Date, machine, system and versions, for the head of every result; packages that are not installed are left out.
+
+    `threads` is how many torch was told to use; None where it chose itself.
+    """
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": cpu(),
@@ -48,7 +51,8 @@ def sentence(found: dict[str, Any]) -> str:
     """The facts in one paragraph of Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     load = "" if found["load"] is None else f" (load {found['load']:g} at the start)"
+    threads = "" if found["threads"] is None else f", {found['threads']} thread{'s' * (found['threads'] != 1)}"
     return (
-        f"{found['date']}; {found['cpu']}, {found['cores']} cores, {found['threads']} thread{'s' * (found['threads'] != 1)}{load}; "
+        f"{found['date']}; {found['cpu']}, {found['cores']} cores{threads}{load}; "
         f"{found['os']}; Python {found['python']}; {versions}. `{found['command']}`"
     )

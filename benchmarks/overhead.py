@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import random
 import sys
@@ -21,7 +20,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TTY_COMPATIB
 
 import machine
 import torch
-from arms import BASE, CONTROL, OURS, WATCHED, Arm, find
+from arms import BASE, OURS, WATCHED, Arm, find
+from results import save
 from spread import shown, spread
 from torch import Tensor
 from work import ACCUMULATE, CLIP, OPTIMS, WARM, Work
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--reps", type=int, default=15, help="repetitions; each runs every arm once, in a random order")
     parser.add_argument("--micro-batches", type=int, default=2048, help=f"timed in one run of one arm, after {WARM} that are not")
     parser.add_argument("--optim", nargs="+", choices=OPTIMS, default=list(OPTIMS))
-    parser.add_argument("--peers", action="store_true", help="also Lightning, Fabric, Accelerate and ignite, where they are installed")
+    parser.add_argument("--peers", action="store_true", help="also the peers that are installed")
     parser.add_argument("--out", type=Path, help="write the results to this .json, and the table to the .md beside it")
     args = parser.parse_args()
     if args.micro_batches < ACCUMULATE or args.micro_batches % ACCUMULATE:
@@ -65,12 +65,7 @@ def main() -> None:
         "repetitions": args.reps, "micro_batches": args.micro_batches, "targets": TARGETS, "missing": missing,
         "cases": [case_of(*case, times[case], apart[case]) for case in cases],
     }  # fmt: skip
-    text = table(result)
-    print(text)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
-        args.out.with_suffix(".md").write_text(text)
+    save(result, table(result), args.out)
 
 
 def differences(arms: dict[str, Arm], optim: str, on: bool) -> dict[str, float]:
@@ -84,9 +79,9 @@ def differences(arms: dict[str, Arm], optim: str, on: bool) -> dict[str, float]:
     found = {name: float((end - ends[BASE]).norm() / way) for name, end in ends.items()}
     for name, apart in found.items():
         if not apart < SAME:
-            sys.exit(f"{name} does not do the work of the hand-written loop ({optim}, {'on' if on else 'off'}): weights {apart:.2g} apart")
+            sys.exit(f"{name} does not do the work of the hand-written loop ({optim}, on={on}): its weights are {apart:.2g} apart")
         if name in (OURS, WATCHED) and not on and apart != 0:
-            sys.exit(f"{name} with nothing on must be the hand-written loop bit for bit ({optim}): weights {apart:.2g} apart")
+            sys.exit(f"{name} with nothing on must be the hand-written loop to the bit ({optim}); weights are {apart:.2g} apart")
     return found
 
 
@@ -132,11 +127,12 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "# Overhead of the loop",
         "",
-        "Microseconds per micro-batch: MLP 64-64-10, batch 32, one thread, the same batches in memory. *Nothing on* is forward, backward "
-        f"and the optimiser; *everything on* adds accumulation over {ACCUMULATE}, clipping at {CLIP:g}, OneCycle, bfloat16 and an average "
-        "of the weights. Median (10th .. 90th percentile). *over* is the difference to the hand-written loop in the same repetition, on "
-        "the wall clock and in CPU time of the process, which other programs disturb less; *hand again* is the control. *apart* is how "
-        "far the weights are from the hand-written loop's after 64 micro-batches, as a share of the way those went.",
+        "Microseconds per micro-batch: MLP 64-64-10, batch 32, one thread, the same batches in memory. *Nothing on* is forward, "
+        f"backward and optimiser; *everything on* adds accumulation over {ACCUMULATE}, clipping at {CLIP:g}, OneCycle, bfloat16 "
+        "and an average of the weights. Median (10th .. 90th percentile). *over* is the difference to the hand-written loop in the "
+        "same repetition, on the wall clock and in CPU time of the process, which other programs disturb less; *hand again* is "
+        "the control. *apart* is how far the weights are from the hand-written loop's after 64 micro-batches, as a share of the "
+        "way those went.",
         "",
         machine.sentence(result),
     ]

@@ -26,9 +26,9 @@ def pool(size: int = 64) -> list[tuple[Tensor, Tensor]]:
 class Batches:
     """A re-iterable of ready batches that carries the clock.
 
-    The clock starts when the first batch after the warm-up is asked for, and stops when as many batches as were to be timed have been
-    asked for again; one window more follows. Both marks are requests, so an arm that reads ahead shifts both alike, no arm
-    needs a hook to be timed, and nobody's set-up is measured. `wall` and `cpu` are the seconds that passed, and those that
+    The clock starts when the first batch after the warm-up is asked for, and stops when `timed` batches later the next one is;
+    one window more follows. Both marks are requests, so an arm that reads ahead shifts both alike, no arm needs a hook to be
+    timed, and nobody's set-up is measured. `wall` and `cpu` are the seconds that passed, and those that
     this process computed: the second leaves out what other programs of a busy machine took.
     """
 
@@ -53,13 +53,15 @@ class Batches:
 
 @dataclass
 class Work:
-    """One training, to be done by one arm. `on` asks for accumulation, clipping, OneCycle, bfloat16 and an average of the weights."""
+    """One training, to be done by one arm."""
 
     optim: str
     on: bool
+    """Whether with accumulation, clipping, OneCycle, bfloat16 and an average of the weights."""
     timed: int
     """Micro-batches between the two marks; a multiple of `ACCUMULATE`."""
     warm: int = WARM
+    """Micro-batches before the first mark; a multiple of `ACCUMULATE`."""
     model: nn.Module = field(init=False)
     batches: Batches = field(init=False)
 
