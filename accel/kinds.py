@@ -53,8 +53,10 @@ def _subscript(name: str, inner: ast.expr, where: Source, depth: int) -> Any:
             if isinstance(bounds, ast.Call) and ast.unparse(bounds.func).endswith("Bounds"):
                 return Annotated[base, Bounds(*call(bounds)[0], **call(bounds)[1])]
             return base
-        case "list" | "dict":
-            return NAMES[name]
+        case "list":
+            return list[kind(inner, where, depth)]  # type: ignore[misc]
+        case "dict":
+            return dict[tuple(kind(item, where, depth) for item in items)]  # type: ignore[misc]
     return Any
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from accel import machine
-from accel.cli.config import Chosen, Config
+from accel import catalogue, machine
+from accel.cli.config import NESTED, Chosen, Config
 from accel.cli.origin import Origins
 from accel.errors import ConfigError, conflict, nearest
 from accel.settings import Settings
@@ -15,11 +15,10 @@ from accel.signature import REQUIRED, Signature, signature
 from accel.values import fit, refuse
 
 if TYPE_CHECKING:
+    from accel.cli.overrides import Normal
     from accel.cli.session import Entry, Session
 
 MISSING = "???"
-NESTED = "checkpoint"
-"""The root key that holds a mapping of settings: `checkpoint.every` is `checkpoint_every` in Python."""
 
 
 class Checker:
@@ -29,19 +28,19 @@ class Checker:
         ConfigError: for the first thing that cannot work, named as it was typed, or with its file.
     """
 
-    def __init__(self, session: Session, entries: Sequence[Entry], typed: Sequence[str], composed: dict[Any, Any]) -> None:
-        self.session, self.entries, self.typed = session, entries, list(typed)
+    def __init__(self, session: Session, entries: Sequence[Entry], normal: Normal, composed: dict[Any, Any]) -> None:
+        self.session, self.entries, self.typed, self.asked = session, entries, normal.typed, normal.asked
         self.composed = {str(key): value for key, value in composed.items()}
-        self.origins = Origins(session, entries, typed)
+        self.origins = Origins(session, entries, normal.typed)
         self.warnings: list[str] = []
         self.skipped: dict[str, str] = {}
 
-    def config(self, text: str) -> Config:
-        """The checked config; `text` is the YAML of it."""
+    def config(self) -> Config:
+        """The checked config."""
         settings = self.run()
         task = self.task()
         plugins = self.plugins(machine.resolve(settings.device))
-        return Config(settings, task, plugins, self.skipped, self.warnings, text, self.typed)
+        return Config(settings, task, plugins, self.skipped, self.warnings, overrides=self.typed)
 
     def run(self) -> Settings:
         """The settings of the run itself."""
@@ -75,7 +74,7 @@ class Checker:
         if not read.open:
             raise ConfigError(f"{target}: its __init__ must take **run and call super().__init__(**run), for epochs and the like")
         settings = {name: value for name, value in settings.items() if not self.anothers(target, name)}
-        return Chosen(target, "Trainer", self.fitted("task", target.rpartition(".")[2], settings, read))
+        return Chosen(target, "Trainer", self.complete("task", target.rpartition(".")[2], settings, read))
 
     def anothers(self, target: str, name: str) -> bool:
         """Whether a setting of the task came along with a file for another class, which nobody asked for by name."""
@@ -98,7 +97,7 @@ class Checker:
             if read.part in ("", "Trainer"):
                 raise ConfigError(f"{said}: {target} is not a plugin, a subclass of a part in accel.parts")
             settings = {str(key): one for key, one in value.items() if key != "_target_"}
-            fitted = self.fitted(f"plugins.{name}", name, settings, read)
+            fitted = self.complete(f"plugins.{name}", name, settings, read)
             reason = self.lacking(name, read, fitted, device)
             if reason is None:
                 found[name] = Chosen(target, read.part, fitted)
@@ -110,6 +109,9 @@ class Checker:
         """Each file of a plugin must name a class, and land where the plugin's settings are."""
         if not isinstance(plugins, dict):
             raise ConfigError(f"{self.origins.say('plugins')}: write plugins=[NAME,NAME]")
+        dropped = [name for name in self.asked if f"plugins/{name}" not in {entry.path for entry in self.entries}]
+        if dropped:
+            raise ConfigError(f"a config drops {dropped[0]} by `override /plugins`; let it say `- /plugins: [...]`, which adds")
         for entry in self.entries:
             name = entry.path.removeprefix("plugins/")
             if name == entry.path or entry.path.startswith("plugins/_"):
@@ -131,6 +133,8 @@ class Checker:
             raise ConfigError(f"{said}: no plugin is called {name!r}{hint}")
         if not isinstance(value, dict):
             raise ConfigError(f"{said}: to switch {name} on write '+plugins=[{name}]', off '~plugins.{name}'")
+        if name in catalogue.targets():
+            self.fitted(f"plugins.{name}", name, {str(key): one for key, one in value.items()}, catalogue.page(name))
         self.warnings.append(f"{said} has no effect: {name} is not on; add '+plugins=[{name}]'")
 
     def read(self, said: str, target: str) -> Signature:
@@ -158,6 +162,11 @@ class Checker:
                 typed = self.origins.override(key)
                 place = "" if typed else f"{self.origins.say(key).removesuffix(key)}"
                 raise ConfigError(place + refuse(key, value, read.settings[name].kind)) from None
+        return fitted
+
+    def complete(self, prefix: str, owner: str, settings: dict[str, Any], read: Signature) -> dict[str, Any]:
+        """The same, with nothing missing."""
+        fitted = self.fitted(prefix, owner, settings, read)
         for name, setting in read.settings.items():
             if name not in fitted and (setting.default is REQUIRED or settings.get(name) == MISSING):
                 word = {"root": "DIR", "path": "FILE"}.get(name, "VALUE")

@@ -32,7 +32,7 @@ def compare(outcomes: Sequence[Outcome]) -> None:
             row = [_number(outcome.summary["metrics"].get(name)) for name in metrics]
             table.add_row(Text(told), *row, f"{seconds:.1f}", faster)
         else:
-            table.add_row(Text(f"{told}\n{outcome.error}"), *[""] * (len(metrics) + 2))
+            table.add_row(Text(f"{told}\nfailed: {outcome.error}"), *[""] * (len(metrics) + 2))
     Console().print(table)
 
 

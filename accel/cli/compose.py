@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from accel.cli import overrides
 from accel.cli.check import Checker
@@ -38,24 +38,23 @@ def finish(opened: Session, normal: overrides.Normal) -> Config:
     """Composes what was put in order, and checks it."""
     if "" not in sys.path and os.getcwd() not in sys.path:  # a task or plugin may live in the current directory
         sys.path.insert(0, os.getcwd())
-    config, plain, entries = compose_plain(opened, normal)
-    return Checker(opened, entries, normal.typed, plain).config(OmegaConf.to_yaml(config))
+    plain, entries = explain(opened, normal.overrides, lambda given: _compose(opened, given))
+    _switch_off(opened, plain.get("plugins"), normal.off)
+    config = Checker(opened, entries, normal, plain).config()
+    config.text = OmegaConf.to_yaml(OmegaConf.create(config.plain()))
+    return config
 
 
-def compose_plain(opened: Session, normal: overrides.Normal) -> tuple[DictConfig, dict[Any, Any], list[Entry]]:
-    """The composed config, interpolations resolved: as Hydra's and as plain values, and the files it is made of."""
-    config, plain, entries = explain(opened, normal.overrides, lambda given: _compose(opened, given))
-    plugins = plain.get("plugins")
-    if isinstance(plugins, dict):
-        for name in normal.off:
-            if plugins.pop(name, None) is None and name not in opened.options("plugins"):
-                raise ConfigError(f"~plugins.{name}: no plugin is called {name!r}{nearest(name, [str(key) for key in plugins])}")
-        config = OmegaConf.create(plain)
-    return config, plain, entries
-
-
-def _compose(opened: Session, given: Sequence[str]) -> tuple[DictConfig, dict[Any, Any], list[Entry]]:
-    config = opened.compose(given)
+def _compose(opened: Session, given: Sequence[str]) -> tuple[dict[Any, Any], list[Entry]]:
+    config, entries = opened.compose(given)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    return config, plain, opened.entries(given)
+    return plain, entries
+
+
+def _switch_off(opened: Session, plugins: Any, off: Sequence[str]) -> None:
+    for name in off:
+        on = plugins if isinstance(plugins, dict) else {}
+        if on.pop(name, None) is None and name not in opened.options("plugins"):
+            known = [*map(str, on), *opened.options("plugins")]
+            raise ConfigError(f"~plugins.{name}: no plugin is called {name!r}{nearest(name, known)}")

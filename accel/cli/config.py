@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from accel.trainer import Trainer
 
 
+NESTED = "checkpoint"
+"""The root key that holds a mapping of settings: `checkpoint.every` is `checkpoint_every` in Python."""
+
+
 @dataclass
 class Chosen:
     """A class by its dotted name, and the settings to make it with. It has been checked and not yet been imported."""
@@ -25,6 +29,10 @@ class Chosen:
     part: str
     """The part it provides, such as `Optim`, or `Trainer`."""
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """In the shape of its config file."""
+        return {"_target_": self.target, **self.settings}
 
     def make(self, **more: Any) -> Any:
         """Imports the class and makes one. Raises ConfigError for anything but a plugin or a task, before it is called."""
@@ -54,6 +62,18 @@ class Config:
     text: str = ""
     """The resolved config as YAML; `--config-path` takes a directory with it in."""
     overrides: list[str] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """All of it in the shape of config.yaml, interpolations resolved."""
+        run: dict[str, Any] = {}
+        for name, value in asdict(self.settings).items():
+            prefix, _, inner = name.partition("_")
+            if prefix == NESTED:
+                run.setdefault(NESTED, {})[inner] = value
+            else:
+                run[name] = value
+        plugins = {name: plugin.plain() for name, plugin in self.plugins.items()}
+        return {"task": self.task.plain(), "plugins": plugins, **run}
 
     def trainer(self, **more: Any) -> Trainer:
         """The Trainer, not yet started; this imports torch. `more` are arguments of Trainer that override the settings."""

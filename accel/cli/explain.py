@@ -32,14 +32,23 @@ def explain(session: Session, given: Sequence[str], attempt: Callable[[Sequence[
 
 
 def culprit(given: Sequence[str], attempt: Callable[[Sequence[str]], T]) -> str:
-    """The first override without which it works; empty where there is none."""
+    """The override without which it works; where there are several at fault, the first that breaks it; empty for a bad file."""
     for place, text in enumerate(given):
-        try:
-            attempt([*given[:place], *given[place + 1 :]])
-        except Exception:
-            continue
-        return text.removeprefix("++")
+        if _works([*given[:place], *given[place + 1 :]], attempt):
+            return text.removeprefix("++")
+    if _works([], attempt):
+        for end, text in enumerate(given, start=1):
+            if not _works(given[:end], attempt):
+                return text.removeprefix("++")
     return ""
+
+
+def _works(given: Sequence[str], attempt: Callable[[Sequence[str]], T]) -> bool:
+    try:
+        attempt(given)
+    except Exception:
+        return False
+    return True
 
 
 def sentence(session: Session, error: Exception, blamed: str) -> str:
@@ -53,6 +62,12 @@ def sentence(session: Session, error: Exception, blamed: str) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{where}{mark.name}, line {mark.line + 1}: {error.problem or error.context} (this is not YAML)"
+    if isinstance(error, yaml.YAMLError | UnicodeDecodeError):
+        return f"{where}{session.unreadable()}: {str(error).partition(chr(10))[0]} (this is not YAML)"
+    if str(error).startswith("Could not delete"):
+        key = blamed.lstrip("~").partition("=")[0]
+        names = [*session.groups(), *(f"plugins.{name}" for name in session.options("plugins"))]
+        return f"{where}there is nothing of that name to take out{nearest(key, names)}"
     if isinstance(error, RecursionError):
         return f"{where}a config lists itself in its defaults"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

@@ -15,7 +15,8 @@ def trimmed(error: BaseException) -> str:
     """The traceback of `error` and of what caused it, with the user's frames alone; whole where there are none."""
     found = traceback.TracebackException.from_exception(error)
     if os.environ.get("HYDRA_FULL_ERROR") != "1" and _trim(found):
-        return "".join(found.format()) + "(frames of accel and other packages are left out; HYDRA_FULL_ERROR=1 shows them)"
+        note = "(frames of accel and other packages are left out; HYDRA_FULL_ERROR=1 shows them)\n"
+        return (note + "".join(found.format())).rstrip()
     return "".join(found.format()).rstrip()
 
 

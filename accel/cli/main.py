@@ -6,9 +6,11 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from accel import __version__
+from omegaconf import OmegaConf
+
+import accel
 from accel.cli import compose, overrides, pages
 from accel.cli.config import Config
 from accel.cli.run import launch
@@ -61,7 +63,7 @@ def flags(typed: Sequence[str]) -> Namespace:
 
     reader.error = fail  # type: ignore[method-assign]
     if "--version" in typed:
-        print(f"accel {__version__}")
+        print(f"accel {accel.__version__}")
         raise SystemExit(0)
     args = reader.parse_intermixed_args(typed)
     if args.experimental_rerun is not None:
@@ -84,17 +86,20 @@ def _configs(opened: Session, args: Namespace) -> list[Config]:
 
 
 def _cfg(opened: Session, args: Namespace) -> None:
-    """Prints the composed config, after checking it."""
+    """Prints the config as it would run, checked, or Hydra's own."""
     normal = overrides.normalise(opened, args.overrides)
-    compose.finish(opened, normal)
-    given = normal.overrides
-    if normal.off:
-        on = opened.compose(given).plugins
-        given = [*given, *(f"~plugins.{name}" for name in normal.off if name in on)]
-    try:
-        opened.hydra.show_cfg(opened.name, given, args.cfg, args.package, args.resolve)
-    except SystemExit:
-        raise ConfigError(f"--package {args.package}: the config has no such part") from None
+    config = compose.finish(opened, normal)
+    if args.cfg != "job":
+        opened.hydra.show_cfg(opened.name, normal.overrides, args.cfg, None, args.resolve)
+        return
+    found: Any = config.plain()
+    for key in (args.package or "").split("."):
+        if key and (not isinstance(found, dict) or key not in found):
+            raise ConfigError(
+                f"--package {args.package}: the config has no {key!r}{nearest(key, found if isinstance(found, dict) else [])}"
+            )
+        found = found[key] if key else found
+    print(OmegaConf.to_yaml(OmegaConf.create(found)) if isinstance(found, dict) else found)
 
 
 def _hydra(opened: Session, args: Namespace) -> None:
@@ -103,7 +108,7 @@ def _hydra(opened: Session, args: Namespace) -> None:
         try:
             opened.hydra.shell_completion(opened.name, args.overrides)
         except ValueError as error:
-            raise ConfigError(f"--shell-completion: {error}; write install=bash, zsh or fish") from None
+            raise ConfigError(f"--shell-completion: {' '.join(str(error).split())}; write install=bash, zsh or fish") from None
     elif args.hydra_help:
         opened.hydra.hydra_help(None, parser(), Namespace(overrides=[]))
     else:

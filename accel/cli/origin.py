@@ -27,6 +27,8 @@ class Origins:
         """The last config file that set `key`."""
         for entry in reversed(self.entries):
             package = f"{entry.package}." if entry.package else ""
+            if package.startswith(f"{key}."):
+                return entry
             if key.startswith(package) and _holds(self.session.content(entry.path), key.removeprefix(package)):
                 return entry
         return None

@@ -4,8 +4,8 @@ Hydra has ways of doing something else in silence, all of them about lists of pl
 
 - `plugins=[a]` takes away what an experiment adds, `+plugins=[a]` does not, and a repeated one is an error or wins. Here
   all of them add up, into one `+plugins=[...]`.
-- A plugin named after a bundle or an experiment that sets it is merged again and loses those settings. Here bundles come
-  first, then plugins, then experiments, then single settings: what is more special wins, whatever the order it was typed in.
+- A plugin named after a bundle or an experiment that sets it is merged again and loses those settings. Here plugins come
+  first, then bundles, then experiments, then single settings: what is more special wins, whatever the order it was typed in.
 - A setting that no file mentions is refused before anyone can say which one was meant. Here it is added, and checked later
   against what the plugin takes.
 """
@@ -49,10 +49,11 @@ def jobs(session: Session, typed: Sequence[str]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Normal:
-    """One job's overrides as Hydra takes them, and the plugins switched off, which Hydra refuses where one is not on anyway."""
+    """One job's overrides as Hydra takes them, the plugins asked for, and those switched off (Hydra refuses one that is not on)."""
 
     typed: list[str]
     overrides: list[str]
+    asked: list[str]
     off: list[str]
 
 
@@ -84,9 +85,9 @@ def normalise(session: Session, typed: Sequence[str]) -> Normal:
             groups.append(text.lstrip("+") if key == "task" else text)
         else:
             settings.append(f"++{text.lstrip('+')}")
-    chosen["plugins"].sort(key=lambda name: not is_bundle(session, name))
+    chosen["plugins"].sort(key=lambda name: is_bundle(session, name))
     lists = [f"+{key}=[{','.join(names)}]" for key, names in chosen.items() if names]
-    return Normal(list(typed), groups + lists + settings, off)
+    return Normal(list(typed), groups + lists + settings, chosen["plugins"], off)
 
 
 def parse(session: Session, typed: Sequence[str]) -> list[Override]:
@@ -110,7 +111,7 @@ def _parse(session: Session, text: str) -> Override:
 def members(session: Session, text: str, override: Override) -> list[str]:
     """The files of a group that an override names: one, a list, or several with commas. Raises ConfigError for one there is not."""
     group = override.key_or_group
-    found = list(override.sweep_iterator()) if override.is_sweep_override() else override.value()
+    found = list(override.sweep_iterator()) if override.is_discrete_sweep() else override.value()
     found = [getattr(name, "text", name) for name in (found if isinstance(found, list) else [found])]
     listed = "[NAME,NAME]" if group in LISTS else "NAME"
     for name in found:

@@ -20,14 +20,20 @@ accel trains PyTorch models faster, one plugin at a time, and exactly.
 
 Usage: python -m accel.train [FLAG] [SETTING=VALUE ...]    (or accel-train)
 
-  python -m accel.train                            train on the digits that come with it
-  python -m accel.train '+plugins=[amp,onecycle]'  switch plugins on, in any order
-  python -m accel.train '+plugins=[amp]' plugins.amp.dtype=float16
-  python -m accel.train +experiment=NAME '~plugins.amp'  a recipe, less one of its plugins
-  python -m accel.train --multirun 'plugins=[],[amp],[amp,onecycle]'  compare
-  python -m accel.train task=images task.root=DIR  other data
+  python -m accel.train
+      trains on the handwritten digits that come with scikit-learn
+  python -m accel.train '+plugins=[amp,onecycle]' plugins.onecycle.max_lr=0.1
+      with two plugins, in any order, and a setting of one
+  python -m accel.train +experiment=quick '~plugins.sgd' epochs=6
+      with a recipe from conf/experiment, less one of its plugins
+  python -m accel.train --multirun 'plugins=[],[amp],[amp,onecycle]'
+      three runs, and a table that compares them
+  python -m accel.train task=images task.root=DIR
+      other data
   python -m accel.train task._target_=mine.MyTrainer --config-dir conf
-  python -m accel.train resume=auto                go on with the newest run
+      your own Trainer, and config files of your own
+  python -m accel.train resume=auto
+      goes on with the newest run
 """
 FLAGS = """\
 Flags

@@ -8,6 +8,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,10 +17,20 @@ from accel.cli import folders
 from accel.cli.config import Config
 from accel.errors import AccelWarning, ConfigError
 
+INTERRUPTED = 130
+
 
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     """Trains each; returns the exit code."""
-    warnings.showwarning = show_warning
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        warnings.simplefilter("always", AccelWarning)
+        return _launch(configs, flags, many)
+
+
+def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
+    if many:
+        warm_up(configs[0])
     base = folders.fresh(datetime.now())
     outcomes: list[Outcome] = []
     for number, config in enumerate(configs):
@@ -43,7 +54,11 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     return max(outcome.code for outcome in outcomes)
 
 
-INTERRUPTED = 130
+def warm_up(config: Config) -> None:
+    """One update of the first job, unseen: what a process does once (imports, threads) would count as that job's time."""
+    with warnings.catch_warnings(), suppress(Exception):  # what goes wrong here, the job itself will tell
+        warnings.simplefilter("ignore")
+        config.trainer(dry_run=True, out=None, resume=None, watch=()).fit()
 
 
 class Outcome:

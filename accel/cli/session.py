@@ -12,9 +12,11 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
@@ -42,6 +44,17 @@ class Entry:
     parent: str
 
 
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader; it remembers which files the last config was composed of."""
+
+    files: Sequence[ResultDefault] = ()
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        self.files = defaults
+        config: DictConfig = super()._compose_config_from_defaults_list(defaults, repo)
+        return config
+
+
 class Session:
     """Composes configs from `conf`, from third parties and from a directory of the user's, whose files come first."""
 
@@ -54,8 +67,9 @@ class Session:
             search.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="main"))
         for package, folder in catalogue.third_parties().items():
             search.prepend(provider=package, path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
-        self.hydra = Hydra.create_main_hydra2(task_name="accel", config_search_path=search)
-        self.loader: Any = self.hydra.config_loader
+        self.loader = Loader(search)
+        self.hydra = Hydra("accel", self.loader)
+        GlobalHydra.instance().initialize(self.hydra)
         self.name = config_name
         self.parser = OverridesParser.create(config_loader=self.loader)
 
@@ -69,7 +83,7 @@ class Session:
 
     def parse(self, override: str) -> Override:
         """One override, taken apart. Raises Hydra's OverrideParseException."""
-        return self.parser.parse_override(override)
+        return self.parser.parse_overrides([override])[0]  # which knows the files of a glob, as parse_override does not
 
     def has(self, path: str) -> bool:
         """Whether there is a config file for `path`, such as `plugins/amp`."""
@@ -89,19 +103,23 @@ class Session:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The composed config, without Hydra's own node. Raises whatever Hydra raises."""
+    def compose(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Entry]]:
+        """The composed config, without Hydra's own node, and its files in order. Raises whatever Hydra raises."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of defaults lists without _self_
             config = self.hydra.compose_config(self.name, list(overrides), RunMode.RUN)
-        return self.hydra.get_sanitized_cfg(config, "job")
+        entries = [Entry(one.config_path or "", one.package or "", one.parent or "") for one in self.loader.files]
+        return self.hydra.get_sanitized_cfg(config, "job"), entries
 
-    def entries(self, overrides: Sequence[str]) -> list[Entry]:
-        """The files that were composed, in order, with who asked for each."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = self.loader.compute_defaults_list(self.name, list(overrides), RunMode.RUN).defaults
-        return [Entry(one.config_path or "", one.package or "", one.parent or "") for one in found]
+    def unreadable(self) -> str:
+        """The first config file that is not YAML; empty where all are."""
+        for source in self.loader.repository.get_sources():
+            for path in sorted(Path(source.path).rglob("*.yaml")) if source.scheme() == "file" else ():
+                try:
+                    yaml.safe_load(path.read_text(encoding="utf-8"))
+                except (ValueError, yaml.YAMLError):
+                    return str(path)
+        return ""
 
 
 @contextmanager

@@ -60,8 +60,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "target", ["mine.call_me", "mine.Bystander", "os.system", "torch.load", "numpy.load", "pathlib.Path.write_text", "builtins.open",
-               "subprocess.Popen", "accel.plugins.amp.AMP", "accel.Trainer", "accel.parts.Optim"],
+    "target", ["mine.call_me", "mine.Bystander", "os.system", "torch.load", "numpy.load", "pathlib.Path.write_text",
+               "builtins.open", "subprocess.Popen", "accel.plugins.amp.AMP", "accel.Trainer", "accel.parts.Optim"],
 )  # fmt: skip
 def test_only_a_trainer_is_a_task(target: str, mine: Path) -> None:
     with pytest.raises(ConfigError, match=target.replace(".", r"\.")):

@@ -1,0 +1,216 @@
+"""Whole runs of the command line, in this process: exit codes, what is written, resuming, several jobs, the user's errors."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import accel
+from accel.cli.main import main
+
+MINE = """
+from typing import Any
+import torch
+from torch import nn
+from torch.nn import functional as F
+from accel import Trainer
+
+class Tiny(Trainer):
+    def __init__(self, bad: str = "", **run: Any) -> None:
+        super().__init__(**run)
+        self.bad = bad
+
+    def model(self) -> nn.Module:
+        return nn.Linear(4, 2)
+
+    def data(self, split: str) -> Any:
+        if self.bad == "interrupt":
+            raise KeyboardInterrupt
+        if self.bad == "data":
+            open_the_cupboard()
+        x = torch.linspace(-1, 1, 64).view(16, 4)
+        return torch.utils.data.TensorDataset(x, (x.sum(1) > 0).long())
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        x, y = batch
+        if self.bad == "loss":
+            x = x[:, :3]
+        return F.cross_entropy(model(x), y)
+
+def open_the_cupboard() -> None:
+    try:
+        {}["nothing"]
+    except KeyError as error:
+        raise RuntimeError("the cupboard is bare") from error
+"""
+TASK = "task._target_=mine.Tiny"
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current directory but for a module with a task."""
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+def written(root: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(root)) for path in root.rglob("*") if "mine.py" not in path.name and "__pycache__" not in str(path)
+    )
+
+
+def test_a_run_writes_its_directory_and_says_how_to_go_on(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "epochs=2", "out=run", "+plugins=[adamw,clip]", "~plugins.progress"]) == 0
+    kept = yaml.safe_load((mine / "run/config.yaml").read_text())
+    assert kept["epochs"] == 2
+    assert set(kept["plugins"]) == {"adamw", "clip", "metrics"}
+    summary = json.loads((mine / "run/summary.json").read_text())
+    assert summary["epochs"] == 2
+    words = shlex.split(summary["resume"])
+    assert words[-1] == "resume=run"
+    assert "out=run" not in words
+    assert {"+plugins=[adamw,clip]", "epochs=2", TASK, "~plugins.progress"} <= set(words)
+    more = [word.replace("epochs=2", "epochs=3") for word in words[words.index(TASK) :]]
+    assert main(more) == 0, capsys.readouterr()
+    assert json.loads((mine / "run/summary.json").read_text())["epochs"] == 3
+
+
+def test_the_default_directory_is_dated_and_never_used_twice(mine: Path) -> None:
+    for _ in range(3):
+        assert main([TASK, "~plugins.progress"]) == 0
+    runs = [path for path in (mine / "outputs").glob("*/*") if (path / "summary.json").exists()]
+    assert len(runs) == 3
+
+
+def test_resume_auto_takes_the_newest_run(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "resume=auto"]) == 2
+    assert "resume=auto: no run in outputs/ has a checkpoint" in capsys.readouterr().err
+    assert not (mine / "outputs").exists()
+    assert main([TASK, "epochs=1", "~plugins.progress"]) == 0
+    assert main([TASK, "epochs=2", "resume=auto", "~plugins.progress"]) == 0
+    (run,) = (mine / "outputs").glob("*/*")
+    assert json.loads((run / "summary.json").read_text())["epochs"] == 2
+
+
+def test_the_written_config_starts_the_same_run(mine: Path) -> None:
+    assert main([TASK, "epochs=2", "out=one", "+plugins=[adamw]", "plugins.adamw.lr=0.01", "~plugins.progress"]) == 0
+    assert main(["--config-path", "one", "out=two"]) == 0
+    one, two = (json.loads((mine / name / "summary.json").read_text()) for name in ("one", "two"))
+    assert one["loss"] == two["loss"]
+
+
+def test_dry_run_writes_nothing(mine: Path) -> None:
+    assert main([TASK, "dry_run=true", "out=run"]) == 0
+    assert written(mine) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["epoch=3", "plugins=[ampp]", "+plugins=[adamw,sgd]", "--hlep", "foo", "task=imagse", "--config-dir nowhere", "device=cuda:x",
+     "--multirun plugins=[],[ampp]", "--multirun seed=interval(0,1)", "--cfg jb", "--cfg job epochs=x", "--cfg job --package nope",
+     "--shell-completion install=csh", "--experimental-rerun x.pickle", "--config-name nope", "hydra.run.dir=x"],
+)  # fmt: skip
+def test_what_cannot_work_is_one_sentence_and_leaves_nothing(words: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, *words.split()] if "task" not in words else words.split()) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("accel: error: ")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert written(mine) == []
+
+
+def test_a_bad_job_stops_a_multirun_before_the_first(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "--multirun", "plugins=[],[clip],[clpi]"]) == 2
+    assert "no plugin is called 'clpi'; did you mean 'clip'?" in capsys.readouterr().err
+    assert main([TASK, "--multirun", "epochs=1,2,0"]) == 2
+    assert f"job 3 of 3 ({TASK} epochs=0): epochs must be" in capsys.readouterr().err
+    assert written(mine) == []
+
+
+def test_a_multirun_ends_with_a_table(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "-m", "plugins=[],[clip]", "epochs=1,2", "~plugins.progress"]) == 0
+    table = capsys.readouterr().out
+    for job in ("plugins=[] epochs=1", "plugins=[] epochs=2", "plugins=[clip] epochs=1", "plugins=[clip] epochs=2"):
+        assert job in table, table
+    assert "val loss" in table
+    assert "1.00x" in table
+    assert "~plugins.progress" not in table, "what all jobs share is left out"
+    (base,) = (mine / "outputs").glob("*/*")
+    assert sorted(path.name for path in base.iterdir()) == ["0", "1", "2", "3"]
+
+
+def test_a_job_that_fails_leaves_the_others_their_results(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "--multirun", "task.bad=loss,''", "~plugins.progress"]) == 1
+    said = capsys.readouterr()
+    assert "RuntimeError" in said.out
+    assert "task.bad=''" in said.out
+    assert "cannot be multiplied" in said.err
+
+
+def test_the_users_exception_shows_the_users_frames(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    assert main([TASK, "task.bad=loss", "~plugins.progress"]) == 1
+    said = capsys.readouterr().err
+    assert "mine.py" in said
+    assert "return F.cross_entropy(model(x), y)" in said
+    assert "trainer.py" not in said
+    assert "torch/nn" not in said
+    assert "RuntimeError: mat1 and mat2" in said
+    assert main([TASK, "task.bad=data", "~plugins.progress"]) == 1
+    said = capsys.readouterr().err
+    assert "KeyError: 'nothing'" in said, "the cause is kept"
+    assert "RuntimeError: the cupboard is bare" in said
+    assert "accel/" not in said.replace("accel: ", "")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert main([TASK, "task.bad=data", "~plugins.progress"]) == 1
+    assert "build.py" in capsys.readouterr().err
+
+
+def test_an_interrupt(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "task.bad=interrupt"]) == 130
+    assert "accel: interrupted\n" in capsys.readouterr().err
+    assert main([TASK, "out=run", "~plugins.progress"]) == 0
+    assert main([TASK, "resume=run", "epochs=3", "task.bad=interrupt"]) == 130
+    assert capsys.readouterr().err.rstrip().endswith("task.bad=interrupt resume=run")
+
+
+def test_a_setting_without_effect_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "plugins.amp.dtype=float16", "dry_run=true", "~plugins.progress"]) == 0
+    assert "accel: warning: plugins.amp.dtype=float16 has no effect" in capsys.readouterr().err
+
+
+def test_compose_in_a_notebook_shows_itself_and_leaves_no_state() -> None:
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.singleton import Singleton
+
+    before = {kind: Singleton._instances.get(kind) for kind in (GlobalHydra, HydraConfig)}
+    config = accel.compose([TASK, "+plugins=[clip]", "plugins.clip.max_norm=0.5", "~plugins.progress"])
+    assert {kind: Singleton._instances.get(kind) for kind in before} == before
+    for shown in (repr(config), config._repr_html_()):
+        assert "clip" in shown
+        assert "max_norm=0.5" in shown
+        assert "mine.Tiny" in shown
+    assert config.fit().epochs == config.settings.epochs
+
+
+def test_compose_inside_another_hydra_program() -> None:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from accel.cli.session import CONF
+
+    with initialize_config_dir(str(CONF), version_base="1.2"):
+        theirs = GlobalHydra.instance().hydra
+        accel.compose(["epochs=3"])
+        assert GlobalHydra.instance().hydra is theirs
+        assert compose("config", ["epochs=5"]).epochs == 5
