@@ -16,7 +16,7 @@ from accel.result import Result
 if TYPE_CHECKING:
     from accel.build import Built
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
 
 
 def finish(run: Built, loss: Tensor | None) -> Result:
@@ -51,8 +51,8 @@ def finish(run: Built, loss: Tensor | None) -> Result:
     run.clock.lap(OTHER)
     result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
     if run.out is not None:
-        write(run.out / "summary.json", json.dumps(result.summary(), indent=1).encode())
-        result.files = files(run.out)
+        result.files = sorted({*files(run.out), SUMMARY})
+        write(run.out / SUMMARY, json.dumps(result.summary(), indent=1, allow_nan=False).encode())
     return result
 
 

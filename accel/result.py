@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ class Result:
     dry: bool = False
 
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json: plain values, with the version of their schema."""
+        """The content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""
         plain = {name: value for name, value in vars(self).items() if name != "model"}
-        return {"schema": SCHEMA, **plain, "out": None if self.out is None else str(self.out)}
+        summary: dict[str, Any] = finite({"schema": SCHEMA, **plain, "out": None if self.out is None else str(self.out)})
+        return summary
+
+
+def finite(value: Any) -> Any:
+    """The same with None for every number that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

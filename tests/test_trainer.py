@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,13 @@ def test_a_loss_that_is_no_scalar_tensor(value: Any, what: str) -> None:
 def test_checkpoints_without_a_place_warn() -> None:
     with pytest.warns(AccelWarning, match="checkpoint_every has no effect: nothing is written without out=DIR"):
         fit([POINTS], checkpoint_every=5)
+
+
+def test_the_summary_is_json_whatever_the_numbers_are(tmp_path: Path) -> None:
+    def broken(model: nn.Module, batch: Any) -> Tensor:
+        return model(batch).mean() * torch.nan
+
+    result = Trainer(nn.Linear(2, 1), [POINTS], [POINTS], broken, out=tmp_path / "run", watch=()).fit()
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (summary["schema"], summary["loss"], summary["metrics"]) == (1, None, {"loss": None})
+    assert summary["files"] == result.files == sorted(str(p.relative_to(result.out)) for p in result.out.rglob("*") if p.is_file())
