@@ -49,7 +49,8 @@ def decode(encoded: bytes, name: str) -> Image:
 def resample(picture: Image, box: tuple[float, float, float, float], side: int) -> NDArray[np.uint8]:
     """The part of `picture` inside `box` (left, top, right, bottom in pixels) as (side, side, 3) uint8.
 
-    Bilinear, with the triangle widened to the scale where it shrinks (antialiased).
+    Bilinear, with the triangle widened to the scale where it shrinks (antialiased); at the border of the box it reaches over
+    it by up to half the triangle, as far as the picture goes.
     """
     from PIL import Image
 

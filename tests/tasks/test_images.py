@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from accel.data.batches import Batches
 from accel.errors import ConfigError
+from accel.order import sample_rng
 from accel.tasks.images import Images
 
 
@@ -47,8 +49,6 @@ def test_trains_and_evaluates(pictures: Path) -> None:
 
 
 def test_learns_to_tell_dark_from_bright(tmp_path: Path) -> None:
-    from PIL import Image
-
     for split in ("train", "val"):
         for name, level in (("bright", 200), ("dark", 50)):
             (tmp_path / split / name).mkdir(parents=True)
@@ -75,9 +75,9 @@ def test_batches_travel_as_bytes(pictures: Path) -> None:
     assert [Path(file).suffix for file in task.data("train").files].count(".txt") == 0
 
 
-@pytest.mark.parametrize("crop", ["pad", "resized", "none"])
-def test_augmentation_is_a_function_of_seed_epoch_and_index(pictures: Path, crop: Any) -> None:
-    data = Images(root=str(pictures), size=16, crop=crop).data("train")
+@pytest.mark.parametrize(("crop", "flip"), [("pad", False), ("resized", False), ("none", True), ("resized", True)])
+def test_augmentation_is_a_function_of_seed_epoch_and_index(pictures: Path, crop: Any, flip: bool) -> None:
+    data = Images(root=str(pictures), size=16, crop=crop, flip=flip).data("train")
     seen = as_dict(data, batch_size=3, seed=1, epoch=2)
     assert as_dict(data, batch_size=17, seed=1, epoch=2) == seen
     assert as_dict(data, batch_size=17, seed=1, epoch=2, shuffle=False) == seen
@@ -98,6 +98,32 @@ def test_nothing_random_when_switched_off(pictures: Path) -> None:
     task = Images(root=str(pictures), size=16, crop="none", flip=False)
     data = task.data("train")
     assert as_dict(data, 4, seed=0, epoch=0) == as_dict(data, 4, seed=9, epoch=9)
+
+
+def test_flip_mirrors_half_of_the_pictures(pictures: Path) -> None:
+    data = Images(root=str(pictures), size=16, crop="none").data("train")
+    plain = Images(root=str(pictures), size=16, crop="none", flip=False).data("train")
+    mirrored = 0
+    for epoch in range(20):
+        for index in range(len(data)):
+            image, straight = data.sample(index, sample_rng(0, epoch, index))[0], plain[index][0]
+            assert torch.equal(image, straight) or torch.equal(image, straight.flip(1))
+            mirrored += torch.equal(image, straight.flip(1))
+    assert 0.4 < mirrored / (20 * len(data)) < 0.6
+
+
+def test_evaluation_shows_things_as_large_as_training_did(tmp_path: Path) -> None:
+    """A picture with a white frame, which the inner seven eighths do not show."""
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            framed = Image.new("RGB", (64, 64), "white")
+            framed.paste("black", (2, 2, 62, 62))
+            framed.save(tmp_path / split / name / "0.png")
+    whole = Images(root=str(tmp_path), size=32, crop="pad").data("test")[0][0]
+    inner = Images(root=str(tmp_path), size=32, crop="resized").data("test")[0][0]
+    assert whole.max() == 255
+    assert inner.max() == 0
 
 
 @pytest.mark.parametrize("model", ["small", "resnet18", f"{__name__}.Net"])
@@ -175,6 +201,7 @@ def test_without_pillow(pictures: Path) -> None:
 import sys
 sys.modules["PIL"] = None
 from accel.errors import ConfigError
+from accel.order import sample_rng
 from accel.tasks.images import Images
 try:
     Images(root={str(pictures)!r})
