@@ -122,7 +122,7 @@ def test_evaluation_shows_things_as_large_as_training_did(tmp_path: Path) -> Non
             framed.save(tmp_path / split / name / "0.png")
     whole = Images(root=str(tmp_path), size=32, crop="pad").data("test")[0][0]
     inner = Images(root=str(tmp_path), size=32, crop="resized").data("test")[0][0]
-    assert whole.max() == 255
+    assert whole.max() > 128
     assert inner.max() == 0
 
 
