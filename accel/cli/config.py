@@ -89,7 +89,7 @@ class Config:
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
         """For a table: name, part, settings and status of the task and each plugin."""
-        yield "task", "", self.task.target, _settings(self.task.settings)
+        yield "task", self.task.target, "", _settings(self.task.settings)
         for name, plugin in self.plugins.items():
             yield name, plugin.part, "on", _settings(plugin.settings)
         for name, reason in self.skipped.items():

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 import accel
 from accel.cli import compose, overrides, pages
 from accel.cli.config import Config
-from accel.cli.run import launch
+from accel.cli.run import INTERRUPTED, launch
 from accel.cli.session import Session, parser, session
 from accel.errors import ConfigError, nearest
 
@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"accel: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:  # the reader has seen enough: `accel-train --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
