@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=(_mix(seed, epoch) << 64) | index))
 
 
+@lru_cache(maxsize=8)  # asked for once per sample, and the same for a whole epoch
 def _mix(seed: int, epoch: int) -> int:
     """One well-spread 63-bit number for a pair (numpy's SeedSequence hash)."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> np.uint64(1))

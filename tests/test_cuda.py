@@ -91,5 +91,7 @@ def test_float16_is_available_and_auto_is_cuda() -> None:
             self.device = run.device
 
     where = Where()
-    Trainer(nn.Linear(2, 1), [torch.ones(1, 2)], loss=lambda m, x: m(x).mean(), plugins=[AMP(dtype="float16"), where], watch=()).fit()
+    Trainer(
+        nn.Linear(2, 1), [torch.ones(1, 2)], loss=lambda m, x: m(x).mean(), plugins=[AMP(dtype="float16"), where], watch=()
+    ).fit()
     assert where.device.type == "cuda"

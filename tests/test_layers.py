@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1] / "accel"
 FILES = sorted(ROOT.rglob("*.py"))
 
 LEAVES = {
-    "errors", "values", "machine", "clock", "order", "mailbox", "settings", "source", "kinds", "signature", "catalogue", "report",
-    "data", "models",
-}  # fmt: skip
+    *("errors", "values", "kinds", "machine", "clock", "startup", "order", "mailbox", "settings"),
+    *("source", "signature", "catalogue", "report", "data", "models"),
+}
 CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "evaluate", "finish", "result"}
 MAY_IMPORT = {
     "leaf": LEAVES,
@@ -24,7 +24,14 @@ MAY_IMPORT = {
     "testing": LEAVES | {"parts", "testing"} | CENTRE,
     "command": LEAVES | CENTRE | {"cli", "train", "parts", "__init__"},
 }
-OPTIONAL = {"sklearn": {"tasks/digits.py"}, "PIL": {"data/decode.py"}, "lmdb": set(), "cv2": set(), "nvidia": set(), "prefetch_generator": set()}
+OPTIONAL = {
+    "sklearn": {"tasks/digits.py"},
+    "PIL": {"data/decode.py"},
+    "lmdb": set(),
+    "cv2": set(),
+    "nvidia": set(),
+    "prefetch_generator": set(),
+}
 COMMAND_ONLY = {"hydra", "omegaconf", "yaml"}
 
 

@@ -232,7 +232,9 @@ def test_the_final_weights_are_written_as_safetensors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "what"), [(lambda x: x.square().mean(1), r"a tensor of shape \(10,\)"), (lambda x: 1.0, "a float")], ids=["vector", "float"]
+    ("value", "what"),
+    [(lambda x: x.square().mean(1), r"a tensor of shape \(10,\)"), (lambda x: 1.0, "a float")],
+    ids=["vector", "float"],
 )
 def test_a_loss_that_is_no_scalar_tensor(value: Any, what: str) -> None:
     with pytest.raises(ConfigError, match=rf"loss\(model, batch\) returned {what}; return a scalar tensor"):

@@ -40,7 +40,8 @@ class Batches(ABC):
         """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched."""
         if isinstance(data, IterableDataset):
             return Streamed(data, batch_size)
-        if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "__iter__")):
+        has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
+        if isinstance(data, Dataset) or has == [True, True, False]:
             return Mapped(data, batch_size, seed, shuffle)
         if not isinstance(data, Iterable):
             raise ConfigError(

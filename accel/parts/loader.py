@@ -28,5 +28,3 @@ class Loader(Part):
 
     def close(self) -> None:
         """Ends workers and threads, when the run ends, however it ends."""
-
-

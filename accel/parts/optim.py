@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from accel.parts.grads import Grads
 from accel.parts.part import Part
+from accel.startup import light_step, spare_dynamo
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
@@ -26,7 +27,9 @@ class Optim(Part):
         return sgd(params, fused=has_fused(device), lr=self.lr, momentum=0.9)
 
     def setup(self, run: Run) -> None:
+        spare_dynamo()
         self.optimizer = self.build(run.parts.precision.parameters(run.model), run.device)
+        self.advance = light_step(self.optimizer)
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]
 
@@ -44,10 +47,10 @@ class Optim(Part):
         if self.fused:
             self.optimizer.grad_scale = grads.scale  # type: ignore[attr-defined]
             self.optimizer.found_inf = grads.found_inf  # type: ignore[attr-defined]
-            self.optimizer.step()
+            self.advance()
         elif grads.found_inf is None or not grads.found_inf.item():
             grads.materialise()
-            self.optimizer.step()
+            self.advance()
 
     def notes(self) -> Mapping[str, str]:
         return {"optimizer": f"{type(self.optimizer).__name__}, {'fused' if self.fused else 'not fused'}"}

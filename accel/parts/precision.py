@@ -41,4 +41,3 @@ class Precision(Part):
 
     def adapt(self, grads: Grads) -> None:
         """After the step: moves the loss scale, where there is one."""
-

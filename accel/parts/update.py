@@ -42,5 +42,3 @@ class Update(Part):
         grads.clear()
         self.lap(UPDATE)
         return mean.loss
-
-

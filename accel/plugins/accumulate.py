@@ -1,10 +1,14 @@
 """Gradient accumulation: several micro-batches make one update.
 
-Helps   where the batch that trains well does not fit into memory, or ranks should talk less often.
-Hurts   where the micro-batch is so small that the device idles; BatchNorm still sees micro-batches.
-Costs   nothing per micro-batch; the micro-batches of one window are held in host memory.
-Exact   The gradient is that of the big batch: each micro-batch weighs its items over those of its window. The last window
-        of an epoch may be short; it is a window of its own, and weighs right too.
+Helps   where the batch that trains well does not fit into memory, or ranks
+        should talk less often.
+Hurts   where the micro-batch is so small that the device idles; BatchNorm still
+        sees micro-batches.
+Costs   nothing per micro-batch; the micro-batches of one window are held in
+        host memory.
+Exact   The gradient is that of the big batch: each micro-batch weighs its items
+        over those of its window. The last window of an epoch may be short; it
+        is a window of its own, and weighs right too.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""AdamW: Adam with decoupled weight decay, in torch's fused kernel where the device has one.
+"""AdamW: Adam with decoupled weight decay, in torch's fused kernel.
 
-Helps   almost everything that is not a plain convnet: transformers, small data, first tries.
+Helps   almost everything that is not a plain convnet: transformers, small data,
+        first tries.
 Hurts   memory: two float32 numbers per parameter.
-Costs   one pass over weights, gradients and moments; 28 bytes of traffic per parameter.
-Source  Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv 1711.05101; `torch.optim.AdamW`.
+Costs   one pass over weights, gradients and moments; 28 bytes of traffic per
+        parameter.
+Source  Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv
+        1711.05101; `torch.optim.AdamW`.
 """
 
 from __future__ import annotations

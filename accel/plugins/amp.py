@@ -1,16 +1,22 @@
 """AMP: 16-bit arithmetic over 32-bit weights.
 
-Matrix products and convolutions run in bfloat16 or float16; weights, gradients, sums and the optimiser stay in float32.
-float16 has 5 bits of exponent, so small gradients vanish: the loss is scaled up before the backward pass, and the optimiser
-divides by the scale. An update whose gradients overflow is skipped and the scale backs off; after `growth_interval` good
-updates in a row it grows.
+Matrix products and convolutions run in bfloat16 or float16; weights, gradients,
+sums and the optimiser stay in float32. float16 has 5 bits of exponent, so small
+gradients vanish: the loss is scaled up before the backward pass, and the
+optimiser divides by the scale. An update whose gradients overflow is skipped
+and the scale backs off; after `growth_interval` good updates in a row it grows.
 
-Helps   models made of matrix products, on hardware that multiplies 16-bit numbers faster: tensor cores, AVX512-BF16, AMX.
-Hurts   small models (each cast costs time), and bfloat16 on a CPU without instructions for it.
-Costs   casts of the weights once per forward pass; with float16 one read of the gradients, to see an overflow.
-Source  Micikevicius et al., Mixed Precision Training, arXiv 1710.03740; the scale follows `torch.amp.GradScaler`.
-Exact   Nothing is read on the host: whether an update was skipped is a number on the device, which a fused optimiser and
-        the average heed there. A gradient whose norm overflows float32 counts as overflowed.
+Helps   models made of matrix products, on hardware that multiplies 16-bit
+        numbers faster: tensor cores, AVX512-BF16, AMX.
+Hurts   small models (each cast costs time), and bfloat16 on a CPU without
+        instructions for it.
+Costs   casts of the weights once per forward pass; with float16 one read of the
+        gradients, to see an overflow.
+Source  Micikevicius et al., Mixed Precision Training, arXiv 1710.03740; the
+        scale follows `torch.amp.GradScaler`.
+Exact   Nothing is read on the host: whether an update was skipped is a number
+        on the device, which a fused optimiser and the average heed there. A
+        gradient whose norm overflows float32 counts as overflowed.
 """
 
 from __future__ import annotations

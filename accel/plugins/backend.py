@@ -1,9 +1,12 @@
-"""Backend: torch's global switches, set before anything else and put back when the run ends.
+"""Backend: torch's global switches, set first and put back at the end.
 
-Helps   CUDA: TensorFloat-32 multiplies float32 matrices up to 8 times faster, and cuDNN picks its fastest convolution.
-Hurts   TF32 keeps 10 bits of mantissa in products; benchmark mode tries algorithms anew for every new input shape.
+Helps   CUDA: TensorFloat-32 multiplies float32 matrices up to 8 times faster,
+        and cuDNN picks its fastest convolution.
+Hurts   TF32 keeps 10 bits of mantissa in products; benchmark mode tries
+        algorithms anew for every new input shape.
 Costs   nothing per step.
-Source  https://pytorch.org/docs/stable/notes/cuda.html and https://pytorch.org/docs/stable/notes/randomness.html
+Source  https://pytorch.org/docs/stable/notes/cuda.html and
+        https://pytorch.org/docs/stable/notes/randomness.html
 """
 
 from __future__ import annotations
@@ -39,9 +42,12 @@ class Backend(BackendPart):
 
     def apply(self, device: torch.device) -> None:
         self.before = {
-            "benchmark": torch.backends.cudnn.benchmark, "conv": _conv().fp32_precision, "matmul": torch.get_float32_matmul_precision(),
-            "deterministic": torch.are_deterministic_algorithms_enabled(), "threads": torch.get_num_threads(),
-        }  # fmt: skip
+            "benchmark": torch.backends.cudnn.benchmark,
+            "conv": _conv().fp32_precision,
+            "matmul": torch.get_float32_matmul_precision(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "threads": torch.get_num_threads(),
+        }
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
         matmul = self.matmul_precision or ("high" if self.tf32 else "highest")

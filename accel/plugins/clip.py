@@ -1,10 +1,14 @@
 """Gradient clipping: limits the gradient before the step.
 
-Helps   recurrent nets and transformers, large learning rates, noisy batches: one bad batch no longer throws the weights away.
-Hurts   when max_norm is below the usual norm: then it is a normalised-gradient method, and lr means something else.
-Costs   norm: one read of the gradients; the factor is applied inside the fused optimiser's own pass. value: a pass more.
-Source  Pascanu et al., On the difficulty of training recurrent neural networks, arXiv 1211.5063;
-        the formula is that of `torch.nn.utils.clip_grad_norm_`: g * min(1, max_norm / (norm + 1e-6)).
+Helps   recurrent nets and transformers, large learning rates, noisy batches:
+        one bad batch no longer throws the weights away.
+Hurts   when max_norm is below the usual norm: then it is a normalised-gradient
+        method, and lr means something else.
+Costs   norm: one read of the gradients; the factor is applied inside the fused
+        optimiser's own pass. value: a pass more.
+Source  Pascanu et al., On the difficulty of training recurrent neural networks,
+        arXiv 1211.5063; the formula is that of
+        `torch.nn.utils.clip_grad_norm_`: g * min(1, max_norm / (norm + 1e-6)).
 """
 
 from __future__ import annotations

@@ -1,10 +1,14 @@
-"""Cosine: the learning rate falls along half a cosine, after an optional linear warm-up.
+"""Cosine: the rate falls along half a cosine, after an optional warm-up.
 
-Helps   long runs of transformers and convnets; no peak to find beyond the optimiser's own lr.
-Hurts   runs of unknown length (it must know the number of updates), and stopping early.
+Helps   long runs of transformers and convnets; no peak to find beyond the
+        optimiser's own lr.
+Hurts   runs of unknown length (it must know the number of updates), and
+        stopping early.
 Costs   nothing: a pure function of the update's index, with no state.
-Source  Loshchilov and Hutter, SGDR, arXiv 1608.03983 (without restarts). Equals torch's LinearLR(1 / (W + 1), total_iters=W)
-        followed by CosineAnnealingLR(T_max = updates - 1 - W, eta_min = floor), W the warm-up's updates.
+Source  Loshchilov and Hutter, SGDR, arXiv 1608.03983 (without restarts). Equals
+        torch's LinearLR(1 / (W + 1), total_iters=W) followed by
+        CosineAnnealingLR(T_max = updates - 1 - W, eta_min = floor), W the
+        warm-up's updates.
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
-"""EMA: an exponential moving average of the weights, for evaluation and for the final weights.
+"""EMA: a moving average of the weights, to evaluate and to keep.
 
-Helps   final accuracy, and accuracy before the learning rate has fallen; the average is smoother than any one point.
-Hurts   very short runs: the average lags behind the weights (warmup shortens its memory at the start).
+Helps   final accuracy, and accuracy before the learning rate has fallen; the
+        average is smoother than any one point.
+Hurts   very short runs: the average lags behind the weights (warmup shortens
+        its memory at the start).
 Costs   a copy of the weights, and one pass over both per update.
-Source  Polyak and Juditsky, 1992; Tarvainen and Valpola, Mean teachers, arXiv 1703.01780. The warm-up is TensorFlow's
-        min(decay, (1 + t) / (10 + t)). Buffers (BatchNorm's statistics) are the model's own, as in
+Source  Polyak and Juditsky, 1992; Tarvainen and Valpola, Mean teachers, arXiv
+        1703.01780. The warm-up is TensorFlow's min(decay, (1 + t) / (10 + t)).
+        Buffers (BatchNorm's statistics) are the model's own, as in
         `torch.optim.swa_utils.AveragedModel`.
-Exact   It moves once per update, not per micro-batch, and where an update was skipped it does not move.
+Exact   It moves once per update, not per micro-batch, and where an update was
+        skipped it does not move.
 """
 
 from __future__ import annotations

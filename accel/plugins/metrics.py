@@ -1,16 +1,19 @@
-"""Metrics: every update and every evaluation in the run directory, and the curves of it.
+"""Metrics: each update and each evaluation on the disk, and their curves.
 
-`metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr", "samples"}`, with `"skipped"` where the precision
-can skip updates (how many so far), and one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`. `update` and
-`epoch` count from 1, `samples` is how many were consumed in all, and `loss` is the mean over the update's window, in the nine
-digits that tell every float32 apart. JSON has no NaN and no infinity: such a number is `null`. No line holds a time, so the
-file of a resumed run is, byte for byte, that of an uninterrupted one. `curves.svg` is drawn from it at the end. On by default;
-a run without a directory writes nothing.
+`metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr",
+"samples"}`, with `"skipped"` where the precision can skip updates (how many so
+far), and one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`.
+`update` and `epoch` count from 1, `samples` is how many were consumed in all,
+and `loss` is the mean over the update's window, in the nine digits that tell
+every float32 apart. JSON has no NaN and no infinity: such a number is `null`.
+No line holds a time, so the file of a resumed run is, byte for byte, that of an
+uninterrupted one. `curves.svg` is drawn from it at the end. On by default; a
+run without a directory writes nothing.
 
 Helps   always: it is the record of the run.
 Hurts   nothing.
-Costs   two microseconds per update on a CPU, one small kernel on CUDA; it never waits for the device. The curves take
-        half a second, once, at the end.
+Costs   two microseconds per update on a CPU, one small kernel on CUDA; it never
+        waits for the device. The curves take half a second, once, at the end.
 Source  JSON Lines, jsonlines.org.
 """
 

@@ -1,11 +1,15 @@
-"""OneCycle: the learning rate climbs to a peak and falls far below where it began.
+"""OneCycle: the learning rate climbs to a peak and falls far below its start.
 
-Helps   convergence in few epochs; large peak rates regularise, and the long fall settles the weights.
-Hurts   runs of unknown length (it must know the number of updates), and stopping early: the best weights come last.
+Helps   convergence in few epochs; large peak rates regularise, and the long
+        fall settles the weights.
+Hurts   runs of unknown length (it must know the number of updates), and
+        stopping early: the best weights come last.
 Costs   nothing: a pure function of the update's index, with no state.
-Source  Smith and Topin, Super-convergence, arXiv 1708.07120. Equals `torch.optim.lr_scheduler.OneCycleLR` with
-        total_steps = the number of updates, without its traps: no division by zero when the climb is one update long, no
-        rebound after the end, and the user's betas and momentum stay as they are unless cycle_momentum asks.
+Source  Smith and Topin, Super-convergence, arXiv 1708.07120. Equals
+        `torch.optim.lr_scheduler.OneCycleLR` with total_steps = the number of
+        updates, without its traps: no division by zero when the climb is one
+        update long, no rebound after the end, and the user's betas and momentum
+        stay as they are unless cycle_momentum asks.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
-"""Progress: the plan at the start, one line while it runs, and at the end what came of it.
+"""Progress: the plan, one line while it runs, and what came of it.
 
-On a terminal the line renews itself; elsewhere (a pipe, a log file, a notebook without ipywidgets) a plain line is printed
-every few seconds. Each evaluation leaves a line of its own. Samples per second and data wait are those of the last few seconds of
-training, with evaluation and checkpoints left out; the loss is that of the last update that has reached the host. On by
-default; `watch=()` in Python, or `'~plugins.progress'`, makes a run silent.
+On a terminal the line renews itself; elsewhere (a pipe, a log file, a notebook
+without ipywidgets) a plain line is printed every few seconds. Each evaluation
+leaves a line of its own. Samples per second and data wait are those of the last
+few seconds of training, with evaluation and checkpoints left out; the loss is
+that of the last update that has reached the host. On by default; `watch=()` in
+Python, or `'~plugins.progress'`, makes a run silent.
 
 Helps   always.
 Hurts   nothing.
-Costs   under a microsecond per update, and a millisecond for each time the line is drawn; it never waits for the device.
+Costs   under a microsecond per update, and a millisecond for each time the line
+        is drawn; it never waits for the device.
 Source  drawn by rich, rich.readthedocs.io.
 """
 

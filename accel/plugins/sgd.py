@@ -1,9 +1,12 @@
-"""SGD: stochastic gradient descent with momentum, in torch's fused kernel where the device has one.
+"""SGD: gradient descent with momentum, in torch's fused kernel.
 
-Helps   convnets: the reference recipes are tuned for it, and it keeps one number per weight, or none.
+Helps   convnets: the reference recipes are tuned for it, and it keeps one
+        number per weight, or none.
 Hurts   transformers, and learning rates that were not tuned.
-Costs   one pass over weights, gradients and momentum; 20 bytes of traffic per parameter (12 without momentum).
-Source  Sutskever et al., On the importance of initialization and momentum in deep learning, 2013; `torch.optim.SGD`.
+Costs   one pass over weights, gradients and momentum; 20 bytes of traffic per
+        parameter (12 without momentum).
+Source  Sutskever et al., On the importance of initialization and momentum in
+        deep learning, 2013; `torch.optim.SGD`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,17 @@ def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> None:
     """
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", AccelWarning)
-        for check in (settings, leaves_nothing, repeats, pairs, accumulates, skips, resumes, reads_nothing):
-            if check is accumulates:
-                accumulates(plugin, tolerance)
-            else:
-                check(plugin)
+        for check in (
+            settings,
+            leaves_nothing,
+            repeats,
+            pairs,
+            partial(accumulates, tolerance=tolerance),
+            skips,
+            resumes,
+            reads_nothing,
+        ):
+            check(plugin)
 
 
 def settings(plugin: Maker) -> None:
@@ -52,12 +59,18 @@ def settings(plugin: Maker) -> None:
     kinds = [kind for kind in (*KINDS.values(), Watch) if isinstance(made, kind)]
     assert len(kinds) == 1, f"{made.name} provides {len(kinds)} parts: {kinds}"
     for field in (field for field in fields(made) if field.init):
-        try:
-            type(made)(**{**made.settings, field.name: object()})
-        except ConfigError as error:
-            assert f"{made.name}.{field.name}" in str(error), f"the error for {field.name} does not name it: {error}"
-        else:
-            raise AssertionError(f"{made.name}.{field.name} takes anything: annotate it with a kind from accel.values")
+        said = refusal(type(made), {**made.settings, field.name: object()})
+        assert said, f"{made.name}.{field.name} takes anything: annotate it with a kind from accel.values"
+        assert f"{made.name}.{field.name}" in said, f"the error for {field.name} does not name it: {said}"
+
+
+def refusal(kind: type[Part], settings: dict[str, Any]) -> str:
+    """The sentence with which a plugin refuses its settings; empty where it takes them."""
+    try:
+        kind(**settings)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def leaves_nothing(plugin: Maker) -> None:
@@ -87,7 +100,7 @@ def pairs(plugin: Maker) -> None:
             assert ahead.same(behind), f"{pair}: the order changes the run"
 
 
-def accumulates(plugin: Maker, tolerance: float) -> None:
+def accumulates(plugin: Maker, *, tolerance: float) -> None:
     """With windows of two micro-batches, the last of them short, it gives what it gives with batches twice as big."""
     made = plugin()
     if isinstance(made, Group | Augment | Loader):
@@ -127,7 +140,9 @@ def resumes(plugin: Maker) -> None:
         rest = fit_toy([plugin()], epochs=3, resume=out)
         tail = whole.losses[per_epoch:]
         assert all(torch.equal(a, b) for a, b in zip(tail, rest.losses, strict=True)), f"{name(plugin)}: resumed losses differ"
-        assert all(torch.equal(a, b) for a, b in zip(whole.weights, rest.weights, strict=True)), f"{name(plugin)}: resumed weights differ"
+        assert all(torch.equal(a, b) for a, b in zip(whole.weights, rest.weights, strict=True)), (
+            f"{name(plugin)}: resumed weights differ"
+        )
         assert whole.metrics == rest.metrics, f"{name(plugin)}: resumed metrics differ"
 
 
@@ -139,11 +154,10 @@ def reads_nothing(plugin: Maker) -> None:
 
 def companions(made: Part) -> list[Maker]:
     """Every built-in plugin that may stand beside `made`, with default settings."""
-    found: list[Maker] = []
-    for other in map(catalogue.load, catalogue.names()):
-        if provides(make(other())) != provides(made) or (isinstance(made, Watch) and other is not type(made)):
-            found.append(other)
-    return found
+    others = map(catalogue.load, catalogue.names())
+    if isinstance(made, Watch):
+        return [other for other in others if other is not type(made)]
+    return [other for other in others if provides(make(other())) != provides(made)]
 
 
 def attempt(plugins: list[Part]) -> Any:

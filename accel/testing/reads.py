@@ -9,19 +9,29 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 READS = frozenset(
     f"aten::{name}"
-    for name in ("_local_scalar_dense", "is_nonzero", "item", "nonzero", "equal", "allclose", "masked_select", "_unique2", "bincount")
+    for name in (
+        "_local_scalar_dense",
+        "is_nonzero",
+        "item",
+        "nonzero",
+        "equal",
+        "allclose",
+        "masked_select",
+        "_unique2",
+        "bincount",
+    )
 )
 """Operators whose result, or its shape, the host must wait for."""
 
 
-class HostReads(TorchDispatchMode):
+class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A dispatch mode that counts host reads and remembers where the first few were made.
 
     It sees what goes through torch's dispatcher, on any device: what it counts on a CPU is what would wait on CUDA.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
         self.places: list[str] = []
 

@@ -34,12 +34,12 @@ class Spy(Watch):
 
         self.run, self.losses, self.reads, self.states = run, list[Tensor](), HostReads(), list[list[Tensor]]()
         if self.counts:
-            self.reads.__enter__()
+            self.reads.__enter__()  # type: ignore[no-untyped-call]
 
     def after(self, step: int, loss: Tensor) -> None:
         if self.counts:
             if step == (self.run.updates or 0) // self.run.epochs:  # the evaluation that follows may read
-                self.reads.__exit__(None, None, None)
+                self.reads.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             return
         self.losses.append(loss.clone())
         self.states.append(moving(self.run))
@@ -50,7 +50,10 @@ class Spy(Watch):
 def moving(run: Run) -> list[Tensor]:
     """Copies of everything that an update moves: weights, the optimiser's state, the average."""
     state = run.parts.optim.state_dict()["state"]
-    tensors = [*run.bare.parameters(), *(value for entry in state.values() for value in entry.values() if isinstance(value, Tensor))]
+    tensors = [
+        *run.bare.parameters(),
+        *(value for entry in state.values() for value in entry.values() if isinstance(value, Tensor)),
+    ]
     tensors += run.parts.average.state_dict().get("average", {}).values()
     return [tensor.detach().clone() for tensor in tensors]
 
@@ -82,9 +85,7 @@ class Toy(Trainer):
         self.overflow, self.dropout = frozenset(overflow), dropout
 
     def model(self) -> nn.Module:
-        return nn.Sequential(
-            nn.Linear(FEATURES, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(16, CLASSES)
-        )
+        return nn.Sequential(nn.Linear(FEATURES, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(16, CLASSES))
 
     def data(self, split: str) -> TensorDataset:
         generator = torch.Generator().manual_seed(len(split))

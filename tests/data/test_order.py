@@ -71,12 +71,13 @@ def test_indexing_tensors_at_once_gives_what_collating_samples_does() -> None:
     class Slow(TensorDataset):
         pass
 
-    for fast, slow in zip(Batches.over(data, 4, 1, True).epoch(0), Batches.over(Slow(*data.tensors), 4, 1, True).epoch(0), strict=True):
+    for fast, slow in zip(
+        Batches.over(data, 4, 1, True).epoch(0), Batches.over(Slow(*data.tensors), 4, 1, True).epoch(0), strict=True
+    ):
         assert all(torch.equal(a, b) for a, b in zip(fast, slow, strict=True))
 
 
 def test_items_are_counted_in_batches_of_any_shape() -> None:
     x = torch.zeros(5, 2)
-    assert [count_items(batch) for batch in (x, (x, x[:3]), {"a": "text", "b": [x]}, np.zeros((4, 1)), "text", torch.zeros(()))] == [
-        5, 5, 5, 4, 1, 1,
-    ]  # fmt: skip
+    batches = (x, (x, x[:3]), {"a": "text", "b": [x]}, np.zeros((4, 1)), "text", torch.zeros(()))
+    assert [count_items(batch) for batch in batches] == [5, 5, 5, 4, 1, 1]

@@ -21,9 +21,16 @@ from accel.plugins.onecycle import OneCycle
 from accel.testing import Outcome, fit_toy
 
 FULL: list[Callable[[], Part]] = [
-    lambda: AMP(dtype="float16", force=True), lambda: Accumulate(steps=4), lambda: Clip(max_norm=0.5), AdamW,
-    lambda: OneCycle(max_lr=0.05), lambda: EMA(decay=0.9), lambda: Backend(threads=1), catalogue.load("progress"), catalogue.load("metrics"),
-]  # fmt: skip
+    lambda: AMP(dtype="float16", force=True),
+    lambda: Accumulate(steps=4),
+    lambda: Clip(max_norm=0.5),
+    AdamW,
+    lambda: OneCycle(max_lr=0.05),
+    lambda: EMA(decay=0.9),
+    lambda: Backend(threads=1),
+    catalogue.load("progress"),
+    catalogue.load("metrics"),
+]
 
 
 def outcome(names: list[str]) -> Outcome | str:

@@ -21,7 +21,7 @@ from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
 
 SETS: dict[str, Callable[[], list[Part]]] = {
-    "plain": lambda: [],
+    "plain": list,
     "adamw": lambda: [AdamW()],
     "all": lambda: [AMP(), AdamW(), Accumulate(steps=4), Cosine(), EMA()],
     "scaled": lambda: [AMP(dtype="float16", force=True, growth_interval=3), SGD(), EMA()],

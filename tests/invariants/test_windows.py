@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.parts import Grads, Run, Watch
-from accel.parts import Optim
+from accel.parts import Grads, Optim, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP

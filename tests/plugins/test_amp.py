@@ -27,7 +27,9 @@ def test_weights_and_gradients_stay_float32() -> None:
     assert {param.dtype for param in run.bare.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("others", [[], [Clip(max_norm=0.3)], [Accumulate(steps=2), Clip(max_norm=0.3)]], ids=["", "clip", "window"])
+@pytest.mark.parametrize(
+    "others", [[], [Clip(max_norm=0.3)], [Accumulate(steps=2), Clip(max_norm=0.3)]], ids=["", "clip", "window"]
+)
 def test_the_loss_scale_cancels(others: list[Part]) -> None:
     # a power of two changes no bit of a float32 gradient, so runs with different scales agree to the last bit
     big = fit_toy([AMP(dtype="float16", force=True, init_scale=4096.0), AdamW(), *others])

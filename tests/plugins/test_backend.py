@@ -33,7 +33,9 @@ def test_they_are_put_back_after_an_error() -> None:
     assert switches() == before
 
 
-@pytest.mark.parametrize(("tf32", "matmul", "expected"), [(True, None, "high"), (False, None, "highest"), (False, "medium", "medium")])
+@pytest.mark.parametrize(
+    ("tf32", "matmul", "expected"), [(True, None, "high"), (False, None, "highest"), (False, "medium", "medium")]
+)
 def test_matmul_precision_follows_tf32_unless_said(tf32: bool, matmul: str | None, expected: str) -> None:
     backend = Backend(tf32=tf32, matmul_precision=matmul)  # type: ignore[arg-type]
     backend.apply(torch.device("cpu"))

@@ -1,4 +1,5 @@
 import copy
+from contextlib import suppress
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_an_error_in_evaluation_still_gives_the_weights_back() -> None:
     model = outcome.spy.run.bare
     torch._foreach_zero_(ema.average)
     before = [param.clone() for param in model.parameters()]
-    with pytest.raises(ZeroDivisionError), ema.weights(model):
+    with suppress(ZeroDivisionError), ema.weights(model):
         assert all((param == 0).all() for param in model.parameters())
         raise ZeroDivisionError
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -1,6 +1,7 @@
 """Sign: every weight moves by the same amount, against the sign of its gradient.
 
-Helps   noisy gradients of very different sizes, and teaching how to write a plugin.
+Helps   noisy gradients of very different sizes, and teaching how to write a
+        plugin.
 Hurts   the last digits of the loss: the step does not shrink with the gradient.
 Costs   one pass over weights and gradients.
 Source  Bernstein et al., signSGD, arXiv 1802.04434.

@@ -1,0 +1,70 @@
+"""What a run need not wait for when it starts."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._C._autograd import _profiler_enabled
+from torch.optim import Optimizer
+from torch.optim import optimizer as torch_optimizer
+
+MARK = "__dynamo_disable"
+"""The attribute in which `torch._compile._disable_dynamo` keeps the marked function."""
+
+
+def spare_dynamo() -> None:
+    """Lets torch's optimisers work without importing torch's compiler, which takes more than a second.
+
+    `_disable_dynamo` wraps several of their methods: the first call imports `torch._dynamo`, only to mark the function as not to
+    be compiled. While nothing has imported `torch._dynamo` nothing can be compiled, and the mark has no meaning: the function
+    is then called as it is. Once something has, the mark is made as torch makes it. Where torch is built differently, nothing
+    is changed, and a run starts a second later.
+    """
+    for method in vars(Optimizer).values():
+        wrapper = method.__func__ if isinstance(method, staticmethod) else method
+        function = getattr(wrapper, "__wrapped__", None)
+        code = getattr(wrapper, "__code__", None)
+        if function is not None and code is not None and MARK in code.co_consts and not hasattr(function, MARK):
+            setattr(function, MARK, _marked_when_needed(function))
+
+
+def _marked_when_needed(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        import torch._dynamo
+
+        delattr(function, MARK)
+        marked: Callable[..., Any] = torch._dynamo.disable(function, True, wrapping=False)  # type: ignore[no-untyped-call]
+        setattr(function, MARK, marked)
+        return marked(*args, **kwargs)
+
+    return call
+
+
+def light_step(optimizer: Optimizer) -> Callable[[], Any]:
+    """`optimizer.step`, without importing `torch._dynamo` for the graph breaks that torch's own optimisers put around theirs.
+
+    While nothing has imported it there is no graph to break: the step itself is called, without gradients, which is all that
+    the wrappers do besides. With hooks registered, with `differentiable`, in a profile, or once something has imported
+    `torch._dynamo`, it is `optimizer.step` as torch has it.
+    """
+    inner = inspect.unwrap(type(optimizer).step)
+    ours = inner.__module__.startswith("torch.optim.") and not optimizer.defaults.get("differentiable")
+    hooks = (
+        optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
+        torch_optimizer._global_optimizer_pre_hooks, torch_optimizer._global_optimizer_post_hooks,
+    )  # fmt: skip
+
+    def step() -> None:
+        if "torch._dynamo" in sys.modules or any(hooks) or _profiler_enabled():
+            optimizer.step()
+        else:
+            with torch.no_grad():
+                inner(optimizer)
+
+    return step if ours else optimizer.step
