@@ -47,24 +47,25 @@ def _marked_when_needed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def light_step(optimizer: Optimizer) -> Callable[[], Any]:
-    """`optimizer.step`, without importing `torch._dynamo` for the graph breaks that torch's own optimisers put around theirs.
+    """`optimizer.step` without what torch wraps around it, while that has nothing to do.
 
-    While nothing has imported it there is no graph to break: the step itself is called, without gradients, which is all that
-    the wrappers do besides. With hooks registered, with `differentiable`, in a profile, or once something has imported
-    `torch._dynamo`, it is `optimizer.step` as torch has it.
+    torch's wrappers call hooks, name the step in a profile, switch gradients off, and break the graph that `torch._dynamo`
+    might be tracing, for which they import it. The step itself is called, without gradients, while there are no hooks, no profile,
+    and, for torch's own optimisers, while nothing has imported `torch._dynamo`. Otherwise it is `optimizer.step` as torch has it.
     """
     inner = inspect.unwrap(type(optimizer).step)
-    ours = inner.__module__.startswith("torch.optim.") and not optimizer.defaults.get("differentiable")
+    ours = inner.__module__.startswith("accel.")
+    theirs = inner.__module__.startswith("torch.optim.") and not optimizer.defaults.get("differentiable")
     hooks = (
         optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
         torch_optimizer._global_optimizer_pre_hooks, torch_optimizer._global_optimizer_post_hooks,
     )  # fmt: skip
 
     def step() -> None:
-        if "torch._dynamo" in sys.modules or any(hooks) or _profiler_enabled():
+        if any(hooks) or _profiler_enabled() or (theirs and "torch._dynamo" in sys.modules):
             optimizer.step()
         else:
             with torch.no_grad():
                 inner(optimizer)
 
-    return step if ours else optimizer.step
+    return step if ours or theirs else optimizer.step

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "mailbox", "settings"),
-    *("source", "signature", "catalogue", "report", "data", "models"),
+    *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "evaluate", "finish", "result"}
 MAY_IMPORT = {

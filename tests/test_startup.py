@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from accel.optim.fused import Fused, FusedAdamW, FusedSGD
 from accel.startup import light_step, spare_dynamo
 
 
@@ -34,6 +35,7 @@ for name in ("torch._dynamo", "matplotlib", "sklearn.datasets"):
 def test_once_the_compiler_is_there_it_finds_its_marks() -> None:
     run("""
 import torch
+from accel.optim.fused import Fused, FusedAdamW, FusedSGD
 from accel.startup import MARK, spare_dynamo
 spare_dynamo()
 optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
@@ -48,14 +50,15 @@ assert getattr(method, MARK)._torchdynamo_disable
 
 
 @pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, FusedSGD, FusedAdamW])
 def test_the_light_step_is_the_step(kind: type[torch.optim.Optimizer], fused: bool) -> None:
     spare_dynamo()
 
     def train(light: bool) -> torch.Tensor:
         torch.manual_seed(0)
         model = nn.Linear(3, 2)
-        optimizer = kind(model.parameters(), lr=0.1, fused=fused)  # type: ignore[call-arg]
+        settings = {} if issubclass(kind, Fused) else {"fused": fused}
+        optimizer = kind(model.parameters(), lr=0.1, **settings)  # type: ignore[call-arg]
         step = light_step(optimizer) if light else optimizer.step
         for _ in range(5):
             optimizer.zero_grad()
@@ -66,8 +69,9 @@ def test_the_light_step_is_the_step(kind: type[torch.optim.Optimizer], fused: bo
     assert torch.equal(train(True), train(False))
 
 
-def test_hooks_of_the_user_are_called() -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+@pytest.mark.parametrize("kind", [torch.optim.SGD, FusedSGD])
+def test_hooks_of_the_user_are_called(kind: type[torch.optim.Optimizer]) -> None:
+    optimizer = kind([torch.nn.Parameter(torch.ones(1))], lr=0.1)  # type: ignore[call-arg]
     step, called = light_step(optimizer), []
     optimizer.register_step_post_hook(lambda *_: called.append("post"))
     step()

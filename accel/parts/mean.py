@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,6 +11,12 @@ from torch import Tensor
 from accel.parts.grads import Grads
 from accel.parts.group import Micro
 from accel.parts.parallel import Parallel
+
+
+@lru_cache(maxsize=256)
+def constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A number as a 0-dim tensor, made once for all updates: it is only ever read."""
+    return torch.full((), value, dtype=dtype, device=device)
 
 
 class Mean:
@@ -29,17 +36,18 @@ class Mean:
         self.total: Tensor | None = None
         self.reference: Tensor | None = None
 
-    def share(self, loss: Tensor, items: Any, micro: Micro) -> float | Tensor:
-        """The weight of this micro-batch's backward pass; adds its loss to the mean."""
+    def weight(self, loss: Tensor, items: Any, micro: Micro) -> Tensor:
+        """The weight of this micro-batch's backward pass, 0-dim on the loss's device; adds its loss to the mean."""
         loss = loss.detach()
-        if self.parallel.world_size == 1:
-            if micro.share == 1.0:
-                self.loss = loss
-                return 1.0
-            if items is None:
-                self._add(loss, micro.share)
-                return micro.share
-        return self._weigh(loss, micro.items if items is None else items)
+        if self.parallel.world_size > 1 or (items is not None and micro.share != 1.0):
+            weight = self._weigh(micro.items if items is None else items, loss.device)
+        else:
+            weight = constant(micro.share, loss.dtype, loss.device)
+        if hasattr(self, "loss"):
+            self.loss = torch.addcmul(self.loss, loss, weight)
+        else:
+            self.loss = loss if micro.share == 1.0 and self.total is None else loss * weight
+        return weight
 
     def undo(self, grads: Grads) -> Grads:
         """Takes the sum of the weights out of the gradient, where they did not add up to 1."""
@@ -51,18 +59,15 @@ class Mean:
             grads.grow(divisor / self.parallel.world_size if self.parallel.world_size > 1 else divisor)
         return grads
 
-    def _weigh(self, loss: Tensor, items: Any) -> Tensor:
+    def _weigh(self, items: Any, device: torch.device) -> Tensor:
+        """The weight of a micro-batch of so many items; adds it to the total."""
         if isinstance(items, Tensor):
-            items = items.to(loss.device, torch.float32, non_blocking=True)
+            items = items.to(device, torch.float32, non_blocking=True)
         else:  # a kernel that fills, not a copy that the host would wait for
-            items = torch.full((), items, dtype=torch.float32, device=loss.device)
+            items = torch.full((), items, dtype=torch.float32, device=device)
         if self.reference is None:
             # one number for all ranks, of the size of the item counts, keeps the weights near 1: fp16 has little room above
             self.reference = self.parallel.sum(items).clamp(min=1.0) / self.parallel.world_size
         weight: Tensor = items / self.reference
-        self._add(loss, weight)
         self.total = weight if self.total is None else self.total + weight
         return weight
-
-    def _add(self, loss: Tensor, weight: float | Tensor) -> None:
-        self.loss = self.loss + loss * weight if hasattr(self, "loss") else loss * weight

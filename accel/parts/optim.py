@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from accel.optim.fused import FusedSGD
 from accel.parts.grads import Grads
 from accel.parts.part import Part
 from accel.startup import light_step, spare_dynamo
@@ -68,13 +69,6 @@ def has_fused(device: torch.device) -> bool:
 
 
 def sgd(params: list[tuple[str, Tensor]], fused: bool, **settings: Any) -> Optimizer:
-    """`torch.optim.SGD` with its momentum buffers made at once, as zeros.
-
-    torch makes them, uninitialised, in the first step; a fused first step that is skipped leaves them as garbage
-    (torch 2.13), and the second step adds it to the weights. Starting from zero is the same arithmetic: 0 * momentum + g.
-    """
-    optimizer = torch.optim.SGD([param for _, param in params], fused=fused, **settings)
-    if settings.get("momentum"):
-        for _, param in params:
-            optimizer.state[param]["momentum_buffer"] = torch.zeros_like(param)
-    return optimizer
+    """SGD over `params`, in torch's fused kernel or in its foreach implementation."""
+    tensors = [param for _, param in params]
+    return FusedSGD(tensors, **settings) if fused else torch.optim.SGD(tensors, foreach=True, **settings)

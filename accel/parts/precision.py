@@ -31,9 +31,9 @@ class Precision(Part):
         """Around the forward pass and the loss, in training and in evaluation."""
         return NOTHING
 
-    def backward(self, loss: Tensor, share: float | Tensor = 1.0) -> None:
-        """The backward pass of one micro-batch, weighted by its share of the window."""
-        (loss if isinstance(share, float) and share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
+    def backward(self, loss: Tensor, weight: Tensor) -> None:
+        """The backward pass of one micro-batch. It starts from the weight (0-dim) instead of from 1: nothing is multiplied."""
+        loss.backward(weight)  # type: ignore[no-untyped-call]
 
     def gradients(self) -> Grads:
         """The gradients of the whole window, with the factor still to be applied."""

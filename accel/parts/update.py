@@ -32,7 +32,7 @@ class Update(Part):
                 with self.precision.cast():
                     loss, items = self.objective(self.model, micro.batch)
                 self.lap(FORWARD)
-                self.precision.backward(loss, share=mean.share(loss, items, micro))
+                self.precision.backward(loss, mean.weight(loss, items, micro))
                 self.lap(BACKWARD)
         grads = mean.undo(self.precision.gradients())  # with a factor still to be applied, on the device
         grads = self.clip.limit(grads)  # multiplies the factor

@@ -12,11 +12,13 @@ Source  Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from accel.optim.fused import FusedAdamW
 from accel.parts import Optim
 from accel.parts.optim import has_fused
 from accel.values import Decay, NonNegative, Positive
@@ -43,7 +45,10 @@ class AdamW(Optim):
     fused: bool = True
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
-        return torch.optim.AdamW(
-            [param for _, param in params], lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps,
-            weight_decay=self.weight_decay, fused=self.fused and has_fused(device),
-        )  # fmt: skip
+        tensors = [param for _, param in params]
+        settings: dict[str, Any] = {
+            "lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "weight_decay": self.weight_decay
+        }  # fmt: skip
+        if self.fused and has_fused(device):
+            return FusedAdamW(tensors, **settings)
+        return torch.optim.AdamW(tensors, foreach=True, **settings)

@@ -74,8 +74,8 @@ class AMP(Precision):
     def cast(self) -> AbstractContextManager[None]:
         return self.autocast
 
-    def backward(self, loss: Tensor, share: float | Tensor = 1.0) -> None:
-        super().backward(loss if self.scale is None else loss * self.scale, share)
+    def backward(self, loss: Tensor, weight: Tensor) -> None:
+        super().backward(loss, weight if self.scale is None else weight * self.scale)
 
     def gradients(self) -> Grads:
         grads = super().gradients()

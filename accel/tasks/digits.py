@@ -35,7 +35,7 @@ class Digits(Trainer):
 
     evaluates = "test"
 
-    def __init__(self, width: Count = 16, smoothing: Decay = 0.1, **run: Any) -> None:
+    def __init__(self, width: Count = 32, smoothing: Decay = 0.1, **run: Any) -> None:
         super().__init__(**run)
         check(Digits, width=width, smoothing=smoothing)
         if width % 4:

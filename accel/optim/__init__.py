@@ -1,0 +1,1 @@
+"""What optimiser plugins are made of."""
