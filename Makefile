@@ -13,7 +13,7 @@ train: $(READY)  ## train on the embedded data set; ARGS="+plugins=[amp,onecycle
 	$(BIN)/python -m accel.train $(ARGS)
 
 test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
