@@ -21,8 +21,9 @@ from accel.choose import KINDS, choose
 from accel.data.batches import Batches
 from accel.errors import AccelWarning, ConfigError
 from accel.finish import finish
+from accel.identity import difference, identity
 from accel.machine import resolve
-from accel.parts import Compile, Layout, Parallel, Part, Run, Schedule, Watch, Window
+from accel.parts import Compile, Layout, Parallel, Part, Run, Window
 from accel.plan import Plan, make_plan
 from accel.result import Result
 from accel.settings import Settings
@@ -91,11 +92,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     run.plan = make_plan(run, plugins, trainer.skipped, run.train)
     for warning in run.plan.warnings:
         warnings.warn(warning, AccelWarning, stacklevel=3)
-    changing = {plugin.name: plugin.settings for plugin in plugins if not isinstance(plugin, Watch)}
-    identity = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing}
-    if type(parts.schedule) is not Schedule:
-        identity["updates"] = run.updates  # a schedule of another length has other learning rates
-    start(run, settings, identity, trainer.config)
+    start(run, settings, identity(run, plugins), trainer.config)
     for watch in watches:
         watch.begin(run)
     run.clock.since = perf_counter()
@@ -116,21 +113,22 @@ def open_data(run: Built, trainer: Trainer) -> None:
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 
 
-def start(run: Built, settings: Settings, identity: dict[str, Any], config: str) -> None:
+def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> None:
     """Finds what to resume, and makes the run directory."""
     out = None if settings.out is None else Path(settings.out)
     file = None if settings.resume is None else checkpoint.find(settings.resume, out)
     if file is not None:
         state, about = checkpoint.load(file)
-        differs = [name for name in identity if about["identity"].get(name) != identity[name]]
-        if differs:
-            was, now = about["identity"].get(differs[0]), identity[differs[0]]
-            raise ConfigError(f"resume={settings.resume}: {differs[0]} was {was} and is now {now}; use what the run began with")
+        changed = difference(about["identity"], ours)
+        if changed:
+            raise ConfigError(f"resume={settings.resume}: {changed}; go on with what the run began with, or begin another")
         checkpoint.restore(run, state)
         out = out or file.parent.parent
     if settings.dry_run:
         run.limit, run.epochs, run.held_out = 1, 1, None
         return
+    if run.parts.parallel.rank > 0:
+        return  # the first rank writes for all
     if out is None and settings.checkpoint_every is not None:
         warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
     if out is not None:
@@ -138,7 +136,7 @@ def start(run: Built, settings: Settings, identity: dict[str, Any], config: str)
             raise ConfigError(f"out={out} holds a run already; go on with it by resume={out}, or name another directory")
         run.out = out
         out.mkdir(parents=True, exist_ok=True)
-        run.saver = Saver(run, identity, settings.checkpoint_every, settings.checkpoint_minutes)
+        run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)
         checkpoint.write(out / "plan.json", json.dumps(run.plan.as_dict(), indent=1).encode())
         if config:
             checkpoint.write(out / "config.yaml", config.encode())

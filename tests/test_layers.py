@@ -14,7 +14,7 @@ LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "mailbox", "settings"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
-CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "evaluate", "finish", "result"}
+CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "evaluate", "finish", "identity", "result"}
 MAY_IMPORT = {
     "leaf": LEAVES,
     "parts": LEAVES | {"parts"},

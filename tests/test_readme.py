@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from accel import __main__ as listing
+from accel import catalogue
 from accel.cli.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +32,11 @@ class MyTrainer(Trainer):
     def data(self, split): return [torch.ones(3, 2)]
     def loss(self, model, batch): return model(batch).square().mean()
 """
+
+
+def help_text_lines() -> list[str]:
+    done = subprocess.run([sys.executable, "-m", "accel.train", "--help"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 @pytest.fixture
@@ -61,6 +69,22 @@ def test_the_command_line(line: str, here: Path, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
     assert "update" in shown.out
+
+
+HELP = [line.strip() for line in help_text_lines() if line.strip().startswith("python -m accel.train")]
+
+
+@pytest.mark.parametrize("line", HELP)
+def test_the_commands_of_the_help(line: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "conf").mkdir()
+    test_the_command_line(re.split(r"  +", line.replace("NAME", "quick"))[0], here, capsys)
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_the_command_on_the_page_of_each_plugin(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert listing.main(["plugins", name]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("python -m accel.train")]
+    test_the_command_line(line.strip(), here, capsys)
 
 
 def test_there_are_commands_to_test() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 
 import accel
-from accel.cli import compose, overrides, pages
+from accel.cli import compose, overrides, pages, ranks
 from accel.cli.config import Config
 from accel.cli.run import INTERRUPTED, launch
 from accel.cli.session import Session, parser, session
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(typed)
     except ConfigError as error:
-        print(f"accel: error: {error}", file=sys.stderr)
+        if ranks.rank() == 0:
+            print(f"accel: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from accel.cli import folders
+from accel.cli import folders, ranks
 from accel.cli.config import Config
 from accel.errors import AccelWarning, ConfigError
 
@@ -29,9 +29,11 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
 
 
 def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
+    for config in configs:
+        ranks.together(config)
     if many:
         warm_up(configs[0])
-    base = folders.fresh(datetime.now())
+    base = Path(ranks.agree(str(folders.fresh(datetime.now()))))
     outcomes: list[Outcome] = []
     for number, config in enumerate(configs):
         settings = config.settings

@@ -29,12 +29,16 @@ def test_it_runs_and_learns(example: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("0*.py")), ids=lambda path: path.stem)
-def test_the_command_in_its_docstring_works(example: Path, tmp_path: Path) -> None:
-    command = re.search(r"python -m (accel.train [^\n\"]*)", example.read_text())
-    if command is None:
-        pytest.skip("names no command")
-    out = run("-m", *command[1].split(), "dry_run=true", cwd=tmp_path, path=EXAMPLES)
+COMMANDS = {
+    path.stem: found[1]
+    for path in sorted(EXAMPLES.glob("*.py"))
+    if (found := re.search(r"python -m (accel.train [^\n\"]*)", path.read_text()))
+}
+
+
+@pytest.mark.parametrize("example", COMMANDS)
+def test_the_command_in_its_docstring_works(example: str, tmp_path: Path) -> None:
+    out = run("-m", *COMMANDS[example].split(), "dry_run=true", cwd=tmp_path, path=EXAMPLES)
     assert "updates" in out
     assert list(tmp_path.iterdir()) == []
 

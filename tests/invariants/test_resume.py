@@ -64,8 +64,12 @@ def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
 
 def test_resuming_refuses_what_changes_the_run(tmp_path: Path) -> None:
     run = stopped(tmp_path)
-    with pytest.raises(ConfigError, match=r"plugins was .* and is now"):
+    with pytest.raises(
+        ConfigError, match=r"adamw.lr was 0.001 and is now 0.5; go on with what the run began with, or begin another"
+    ):
         fit_toy([AdamW(lr=0.5)], epochs=3, resume=run)
+    with pytest.raises(ConfigError, match=r"the plugin ema was off and is now on"):
+        fit_toy([AdamW(), EMA()], epochs=3, resume=run)
     with pytest.raises(ConfigError, match=r"batch_size was 4 and is now 8"):
         fit_toy([AdamW()], epochs=3, resume=run, batch_size=8)
 

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from accel.errors import ConfigError
+from accel.parts import Part
+from accel.plugins.adamw import AdamW
+from accel.plugins.amp import AMP
 from accel.tasks.digits import Digits, digits
 
 
@@ -63,3 +66,26 @@ else:
     raise AssertionError("no error")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("amp", "width", "tolerance"),
+    [(AMP(), 16, 0.02), (AMP(dtype="float16", force=True), 4, 0.02)],
+    ids=["bfloat16", "float16"],
+)
+def test_16_bits_end_where_32_bits_do(amp: AMP, width: int, tolerance: float) -> None:
+    epochs = 4 if width == 16 else 2
+
+    def loss(plugins: list[Part]) -> float:
+        return Digits(width=width, plugins=plugins, watch=(), epochs=epochs, device="cpu").fit().metrics["loss"]
+
+    assert loss([amp, AdamW()]) == pytest.approx(loss([AdamW()]), abs=tolerance)
+
+
+def test_training_goes_on_through_overflows() -> None:
+    """A loss scale of 2^40 overflows until it has backed off; those updates are skipped, and the rest learn."""
+    amp = AMP(dtype="float16", force=True, init_scale=2.0**40, backoff_factor=0.25)
+    result = Digits(width=4, plugins=[amp, AdamW(lr=0.01)], watch=(), epochs=2, device="cpu").fit()
+    assert 5 <= result.skipped <= 20
+    assert result.updates == 90
+    assert result.metrics["accuracy"] > 0.8

@@ -1,0 +1,39 @@
+"""Under torchrun: one run directory, however far apart the processes start; and never the same run several times at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+AGREE = """
+import os, sys, time
+from accel.cli.ranks import agree
+rank = int(os.environ["RANK"])
+time.sleep(1.3 * rank)
+directory = agree(f"outputs/of-rank-{rank}")
+open(f"{sys.argv[1]}/{rank}", "w").write(directory)
+"""
+
+
+def torchrun(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words]
+    return subprocess.run(command, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+
+
+def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> None:
+    (tmp_path / "agree.py").write_text(AGREE)
+    (tmp_path / "said").mkdir()
+    done = torchrun("agree.py", "said", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = [(tmp_path / "said" / rank).read_text() for rank in "01"]
+    assert said[0] == said[1]
+    assert said[0].startswith("outputs/of-rank-")
+
+
+def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(tmp_path: Path) -> None:
+    done = torchrun("-m", "accel.train", "epochs=1", cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count("torchrun started 2 processes, and no plugin makes them train together") == 1
+    assert list(tmp_path.iterdir()) == []
