@@ -1,7 +1,7 @@
 """What a loop costs: microseconds per micro-batch over a hand-written loop that does the same work.
 
-    python benchmarks/overhead.py                                          # a table
-    python benchmarks/overhead.py --peers --out benchmarks/results/2026-11-20-overhead.json   # and the results beside it
+python benchmarks/overhead.py                                          # a table
+python benchmarks/overhead.py --peers --out benchmarks/results/2026-11-20-overhead.json   # and the results beside it
 """
 
 from __future__ import annotations
