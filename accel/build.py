@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Built(Run):
     """A run with everything that the loop asks for."""
 
-    train: Batches = field(kw_only=True)
+    train: Batches = field(init=False)
     held_out: Batches | None = None
     saver: Saver = field(default_factory=NoSaver)
     limit: int | None = None
@@ -78,7 +78,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     torch.manual_seed(settings.seed)
     run = Built(
         parts, trainer.model().to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
-        watches=watches, split=trainer.evaluates, command=trainer.command, train=Batches.over([], 1),
+        watches=watches, split=trainer.evaluates, command=trainer.command,
     )  # fmt: skip
     for part in parts.all():
         if part is parts.group:  # the sources and loaders before it are ready, and everything after it may ask how much there is
@@ -122,7 +122,11 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         changed = difference(about["identity"], ours)
         if changed:
             raise ConfigError(f"resume={settings.resume}: {changed}; go on with what the run began with, or begin another")
-        checkpoint.restore(run, state)
+        try:
+            checkpoint.restore(run, state)
+        except (RuntimeError, ValueError, KeyError) as error:  # another model, or another optimiser
+            why = " ".join(str(error).split())[:200]
+            raise ConfigError(f"resume={settings.resume}: the checkpoint is of another model or optimiser ({why})") from error
         out = out or file.parent.parent
     if settings.dry_run:
         run.limit, run.epochs, run.held_out = 1, 1, None
@@ -135,11 +139,20 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         if file is None and (out / checkpoint.FOLDER).exists():
             raise ConfigError(f"out={out} holds a run already; go on with it by resume={out}, or name another directory")
         run.out = out
-        out.mkdir(parents=True, exist_ok=True)
+        make_directory(out)
         run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)
         checkpoint.write(out / "plan.json", json.dumps(run.plan.as_dict(), indent=1).encode())
         if config:
             checkpoint.write(out / "config.yaml", config.encode())
+
+
+def make_directory(out: Path) -> None:
+    """Makes the run directory. Raises ConfigError where that cannot be, or where nothing could be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(out / "plan.json", b"")
+    except OSError as error:
+        raise ConfigError(f"out={out}: cannot write there ({error.strerror}); name another directory") from None
 
 
 def refuse_lacking(plugins: list[Part], device: str) -> None:

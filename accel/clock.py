@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 
 PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
+TRAINING = PHASES[:5]
+"""The phases that every update goes through, by name; the others are of the run, and come now and then."""
 DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, EVALUATION, CHECKPOINT, OTHER = range(len(PHASES))
 
 

@@ -35,8 +35,8 @@ def overhead() -> str:
     cases = [case for case in result["cases"] if case["optim"] == "adamw"]
     lines = [
         "**The loop**: microseconds per micro-batch more than a loop written by hand (MLP 64-64-10, batch 32, AdamW, one thread; "
-        "everything on: accumulate 4, clip, OneCycle, bfloat16, EMA). Below zero is faster than by hand: the fused optimiser is called "
-        "with less Python around it. `hand again` is the noise.",
+        "everything on: accumulate 4, clip, OneCycle, bfloat16, EMA). Below zero is faster than by hand: the fused optimiser is "
+        "called with less Python around it. `hand again` is the noise.",
         "",
         "| | " + " | ".join(case["case"] for case in cases) + " |",
         "|---|" + "---|" * len(cases),
@@ -54,10 +54,11 @@ def startup() -> str:
     """How long a user waits."""
     path, result = newest("startup")
     found = result["commands"]
-    first, errors = found["first update"]["over"]["median"], found["misspelt plugin"]["time"]["median"]
+    torch, typo, help_ = (found[name]["time"]["median"] for name in ("import torch", "misspelt plugin", "help"))
     return (
-        f"**Start-up**: from the command to the first update in the time of `import torch` ({found['import torch']['time']['median']:.1f} s) "
-        f"plus {first:.1f} s; a misspelt plugin is named in {errors:.2f} s, `--help` answers in {found['help']['time']['median']:.2f} s.\n\n"
+        f"**Start-up**: from the command to the first update in the time of `import torch` ({torch:.1f} s) plus "
+        f"{found['first update']['over']['median']:.1f} s; a misspelt plugin is named in {typo:.2f} s, `--help` answers in "
+        f"{help_:.2f} s.\n\n"
         f"`python benchmarks/startup.py`; {measured(path, result)}\n"
     )
 

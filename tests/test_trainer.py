@@ -254,3 +254,18 @@ def test_the_summary_is_json_whatever_the_numbers_are(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert (summary["schema"], summary["loss"], summary["metrics"]) == (1, None, {"loss": None})
     assert summary["files"] == result.files == sorted(str(p.relative_to(result.out)) for p in result.out.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize("out", ["/proc/nothing/here", "a-file", "a-file/below"])
+def test_a_directory_that_cannot_be(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a-file").touch()
+    with pytest.raises(ConfigError, match=rf"out={out}: cannot write there .*; name another directory"):
+        fit([POINTS], out=out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["a-file"]
+
+
+def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
+    fit([POINTS], out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"the checkpoint is of another model or optimiser .*size mismatch for weight"):
+        Trainer(nn.Linear(2, 3), [POINTS], loss=loss, watch=(), resume=tmp_path / "run").fit()

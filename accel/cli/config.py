@@ -79,8 +79,8 @@ class Config:
         """The Trainer, not yet started; this imports torch. `more` are arguments of Trainer that override the settings."""
         watch = [plugin.make() for plugin in self.plugins.values() if plugin.part == "Watch"]
         plugins = [plugin.make() for plugin in self.plugins.values() if plugin.part != "Watch"]
-        run = {**asdict(self.settings), "skipped": self.skipped, "config": self.text, **more}
-        trainer: Trainer = self.task.make(plugins=plugins, watch=watch, **run)
+        run = {**asdict(self.settings), "skipped": self.skipped, "config": self.text, "plugins": plugins, "watch": watch}
+        trainer: Trainer = self.task.make(**{**run, **more})
         return trainer
 
     def fit(self) -> Result:

@@ -29,7 +29,7 @@ class Optim(Part):
 
     def setup(self, run: Run) -> None:
         spare_dynamo()
-        self.optimizer = self.build(run.parts.precision.parameters(run.model), run.device)
+        self.optimizer = self.build(run.parts.precision.parameters(run.bare), run.device)
         self.advance = light_step(self.optimizer)
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]

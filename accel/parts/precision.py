@@ -23,7 +23,7 @@ class Precision(Part):
         """How many updates were skipped, a 0-dim float32 on the device; None where none can be."""
 
     def parameters(self, model: nn.Module) -> list[tuple[str, Tensor]]:
-        """What the optimiser shall move, by name: the trainable parameters, or their masters."""
+        """What the optimiser shall move, by its name in the user's own model: the trainable parameters, or their masters."""
         self.params: list[tuple[str, Tensor]] = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
         return self.params
 

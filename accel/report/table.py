@@ -18,10 +18,10 @@ class Job:
     """One job of several: how it differs from the others, and what it came to."""
 
     overrides: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """By the name to show, such as `test accuracy`."""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """By the name to show, such as `test accuracy`; None where it was no finite number."""
     seconds: float | None = None
-    """Wall time; None where it did not end."""
+    """Wall time of its updates; evaluation, checkpoints and reports are left out. None where it did not end."""
     error: str = ""
     """Why it did not end, in one sentence."""
 
@@ -33,7 +33,7 @@ def comparison(jobs: Sequence[Job]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
     table.add_column("job", justify="right", overflow="fold")
     table.add_column("overrides", ratio=1, overflow="fold")
-    for name in [*names, "time", "speed"]:
+    for name in [*names, "training", "speed"]:
         table.add_column(name, justify="right", overflow="fold")
     for index, job in enumerate(jobs):
         label = Text(job.overrides or "(none)")
@@ -41,7 +41,8 @@ def comparison(jobs: Sequence[Job]) -> RenderableType:
             label.append(f"\nfailed: {job.error}".rstrip(": "), style="red")
             table.add_row(str(index), label, *["-"] * len(names), "failed", "-")
             continue
-        values = [number(job.metrics[name]) if name in job.metrics else "-" for name in names]
+        found = [job.metrics.get(name) for name in names]
+        values = ["-" if value is None else number(value) for value in found]
         faster = f"{base / job.seconds:.2f}x" if base and job.seconds else "-"
         table.add_row(str(index), label, *values, took(job.seconds), faster)
     return table

@@ -214,3 +214,10 @@ def test_compose_inside_another_hydra_program() -> None:
         accel.compose(["epochs=3"])
         assert GlobalHydra.instance().hydra is theirs
         assert compose("config", ["epochs=5"]).epochs == 5
+
+
+def test_arguments_of_the_trainer_override_the_settings(mine: Path) -> None:
+    """A multirun makes one unseen update first, in just this way, and says nothing where it fails."""
+    config = accel.compose([TASK, "+plugins=[clip]", "epochs=3"])
+    assert config.trainer(dry_run=True, out=None, resume=None, watch=()).fit().dry
+    assert list(mine.glob("outputs")) == []

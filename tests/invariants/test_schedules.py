@@ -24,7 +24,7 @@ from accel.testing import fit_toy
 
 def ready(schedule: Any, updates: int, optim: Optim | None = None) -> Any:
     optim = optim or SGD(lr=0.3)
-    run: Any = SimpleNamespace(model=torch.nn.Linear(1, 1), device=torch.device("cpu"), updates=updates)
+    run: Any = SimpleNamespace(bare=torch.nn.Linear(1, 1), device=torch.device("cpu"), updates=updates)
     run.parts = SimpleNamespace(optim=optim, precision=SimpleNamespace(parameters=lambda model: list(model.named_parameters())))
     optim.setup(run)
     schedule.setup(run)

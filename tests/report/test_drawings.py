@@ -83,7 +83,7 @@ def test_a_run_that_was_not_evaluated_and_wrote_nothing() -> None:
 
 def test_the_comparison() -> None:
     lines = drawn(comparison(JOBS), 120)
-    assert lines[0].split() == ["job", "overrides", "test", "accuracy", "test", "loss", "time", "speed"]
+    assert lines[0].split() == ["job", "overrides", "test", "accuracy", "test", "loss", "training", "speed"]
     assert lines[2].split() == ["0", "plugins=[]", "0.9861", "0.0500", "12.5", "s", "1.00x"]
     assert lines[3].split()[-4:] == ["-", "6.2", "s", "2.00x"]
     assert any("failed" in line and "plugins=[lamb]" in line for line in lines)
