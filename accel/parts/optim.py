@@ -54,7 +54,8 @@ class Optim(Part):
             self.advance()
 
     def notes(self) -> Mapping[str, str]:
-        return {"optimizer": f"{type(self.optimizer).__name__}, {'fused' if self.fused else 'not fused'}"}
+        name = type(self.optimizer).__name__.removeprefix("Fused")
+        return {"optimizer": f"{name}, {'fused' if self.fused else 'not fused'}"}
 
     def state_dict(self) -> dict[str, Any]:
         return self.optimizer.state_dict()
