@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from accel.errors import ConfigError
 from accel.optim.fused import FusedSGD
 from accel.parts.grads import Grads
 from accel.parts.part import Part
@@ -25,11 +26,14 @@ class Optim(Part):
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         """The torch optimiser over the trainable parameters. A subclass overrides this alone."""
-        return sgd(params, fused=has_fused(device), lr=self.lr, momentum=0.9)
+        return sgd(params, fused=has_fused(params, device), lr=self.lr, momentum=0.9)
 
     def setup(self, run: Run) -> None:
         spare_dynamo()
-        self.optimizer = self.build(run.parts.precision.parameters(run.bare), run.device)
+        params = run.parts.precision.parameters(run.bare)
+        if not params:
+            raise ConfigError("the model has no trainable parameters; leave requires_grad on for those that shall move")
+        self.optimizer = self.build(params, run.device)
         self.advance = light_step(self.optimizer)
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]
@@ -46,6 +50,8 @@ class Optim(Part):
         any other needs the gradients materialised, and one host read where a loss scale can skip updates.
         """
         if self.fused:
+            if grads.scale is not None and grads.scale.dtype != torch.float32:
+                grads.materialise()  # the kernels read a float32; other weights have a factor of their own precision
             self.optimizer.grad_scale = grads.scale  # type: ignore[attr-defined]
             self.optimizer.found_inf = grads.found_inf  # type: ignore[attr-defined]
             self.advance()
@@ -64,9 +70,17 @@ class Optim(Part):
         self.optimizer.load_state_dict(state)
 
 
-def has_fused(device: torch.device) -> bool:
-    """Whether torch's own fused optimisers run on `device`."""
-    return device.type in ("cpu", "cuda", "mps", "xpu")
+def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
+    """Whether torch's fused kernels can move `params`: on `device`, real, and each without gaps or overlaps in memory.
+
+    The kernels walk through memory from the first number on: in a weight that is a slice of a larger tensor they would move its
+    neighbours instead, without a word (torch 2.13).
+    """
+    if device.type not in ("cpu", "cuda", "mps", "xpu"):
+        return False
+    return all(
+        param.is_floating_point() and torch.empty_like(param, device="meta").stride() == param.stride() for _, param in params
+    )
 
 
 def sgd(params: list[tuple[str, Tensor]], fused: bool, **settings: Any) -> Optimizer:

@@ -49,6 +49,6 @@ class AdamW(Optim):
         settings: dict[str, Any] = {
             "lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "weight_decay": self.weight_decay
         }  # fmt: skip
-        if self.fused and has_fused(device):
+        if self.fused and has_fused(params, device):
             return FusedAdamW(tensors, **settings)
         return torch.optim.AdamW(tensors, foreach=True, **settings)

@@ -67,9 +67,9 @@ class AMP(Precision):
         self.autocast = torch.autocast(run.device.type, dtype=getattr(torch, self.dtype))
         self.scale: Tensor | None = None
         if self.dtype == "float16":
-            self.scale = torch.tensor(self.init_scale, device=run.device)
+            self.scale = torch.tensor(self.init_scale, dtype=torch.float32, device=run.device)
             self.good = torch.zeros((), dtype=torch.int32, device=run.device)
-            self.skipped = torch.zeros((), device=run.device)
+            self.skipped = torch.zeros((), dtype=torch.float32, device=run.device)
 
     def cast(self) -> AbstractContextManager[None]:
         return self.autocast

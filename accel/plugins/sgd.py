@@ -48,6 +48,6 @@ class SGD(Optim):
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         return sgd(
-            params, fused=self.fused and has_fused(device), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
+            params, fused=self.fused and has_fused(params, device), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
             weight_decay=self.weight_decay,
         )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -9,7 +11,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from accel import Trainer
+from accel.errors import ConfigError
 from accel.optim.fused import Fused, FusedAdamW, FusedSGD
+from accel.parts import Optim
+from accel.plugins.adamw import AdamW
+from accel.plugins.clip import Clip
+from accel.plugins.sgd import SGD
 
 KINDS: list[tuple[type[Fused], type[torch.optim.Optimizer], dict[str, Any]]] = [
     (FusedSGD, torch.optim.SGD, {"lr": 0.1}),
@@ -58,3 +66,121 @@ def test_a_first_step_that_is_skipped_moves_nothing(ours: type[Fused], torchs: A
     optim.step()
     assert all(map(torch.equal, before, model.parameters()))
     assert not any(value.any() for state in optim.state.values() for value in state.values())
+
+
+def train(model: nn.Module, optim: torch.optim.Optimizer, steps: int = 3) -> None:
+    for i in range(steps):
+        optim.zero_grad()
+        cross_entropy(model(torch.randn(8, 6, generator=torch.Generator().manual_seed(i))), torch.arange(8) % 3).backward()
+        optim.step()
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    return all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize(("ours", "torchs", "settings"), KINDS)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["deepcopy", "pickle"])
+def test_a_copy_goes_on_as_the_original(ours: Any, torchs: Any, settings: dict[str, Any], copied: Any) -> None:
+    mine, theirs = net(), net()
+    optim, other = ours(mine.parameters(), **settings), torchs(theirs.parameters(), fused=True, **settings)
+    train(mine, optim)
+    train(theirs, other)
+    twin, twins = copied((mine, optim))
+    for model, its in ((mine, optim), (twin, twins), (theirs, other)):
+        train(model, its)
+    assert equal(mine, theirs)
+    assert equal(twin, theirs)
+
+
+@pytest.mark.parametrize(("ours", "torchs", "settings"), KINDS)
+def test_torchs_own_drivers_drive_it(ours: Any, torchs: Any, settings: dict[str, Any]) -> None:
+    """A closure, GradScaler, a learning rate schedule, and a group of its own settings that comes later."""
+    models = []
+    for kind, fused in ((ours, {}), (torchs, {"fused": True})):
+        models.append(model := net())
+        optim = kind(model[0].parameters(), **settings, **fused)
+        own = {"lr": 0.05, "momentum": 0.5} if ours is FusedSGD else {"lr": 0.05}
+        optim.add_param_group({"params": list(model[2].parameters()), **own})
+        scaler, schedule = torch.amp.GradScaler("cpu", init_scale=64.0), torch.optim.lr_scheduler.ExponentialLR(optim, 0.9)
+        x, y = torch.randn(8, 6, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+        for i in range(6):
+            optim.zero_grad()
+            scaler.scale(cross_entropy(model(x), y) * (torch.inf if i == 3 else 1)).backward()
+            if i == 4:
+                scaler.unscale_(optim)
+            scaler.step(optim)
+            scaler.update()
+            schedule.step()
+
+        def closure(model: nn.Module = model, optim: Any = optim, x: Any = x, y: Any = y) -> torch.Tensor:
+            optim.zero_grad()
+            loss = cross_entropy(model(x), y)
+            loss.backward()
+            return loss
+
+        assert optim.step(closure).requires_grad
+    assert equal(*models)
+
+
+@pytest.mark.parametrize(("kind", "setting"), [(FusedSGD, {"dampening": 0.5}), (FusedAdamW, {"amsgrad": True})])
+def test_what_the_kernel_is_not_called_with_is_refused(kind: Any, setting: dict[str, Any]) -> None:
+    model = net()
+    with pytest.raises(ValueError, match=f"{kind.__name__} has no {next(iter(setting))}"):
+        train(model, kind(model.parameters(), lr=0.1, **setting))
+
+
+@pytest.mark.parametrize("optim", [SGD, AdamW])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_of_another_format_are_clipped_too(optim: type[Optim], dtype: torch.dtype) -> None:
+    def fit(fused: bool) -> nn.Module:
+        data = [(torch.randn(4, 6, generator=torch.Generator().manual_seed(i)).to(dtype), torch.arange(4) % 3) for i in range(4)]
+        plugins = [optim(fused=fused), Clip(max_norm=0.1)]  # type: ignore[call-arg]
+        return Trainer(net().to(dtype), data, loss=lambda m, b: cross_entropy(m(b[0]), b[1]), plugins=plugins, watch=()).fit().model
+
+    for one, other in zip(fit(True).parameters(), fit(False).parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-14 if dtype == torch.float64 else 2e-3)
+
+
+def test_the_step_counters_are_float32_whatever_the_default() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = net()
+        train(model.double(), optim := FusedAdamW(model.parameters()), 0)
+        optim.gather()
+        assert {state["step"].dtype for state in optim.state.values()} == {torch.float32}
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_weight_that_is_a_slice_leaves_its_neighbours_alone() -> None:
+    # torch 2.13: a fused step walks through memory from the slice's first number on, and moves what lies between
+    whole = torch.zeros(4, 10)
+    model = nn.Module()
+    model.weight = nn.Parameter(whole[:, :2])
+    result = Trainer(model, [torch.ones(4, 2)], loss=lambda m, x: (m.weight * x).sum(), plugins=[SGD(lr=1.0)], watch=()).fit()
+    assert torch.equal(whole[:, :2], torch.full((4, 2), -1.0))
+    assert not whole[:, 2:].any()
+    assert torch.equal(result.model.weight, whole[:, :2])
+
+
+def test_complex_weights_are_trained_without_the_fused_kernel() -> None:
+    model = nn.Linear(2, 2, dtype=torch.complex64)
+    before = model.weight.detach().clone()
+    Trainer(model, [torch.ones(3, 2, dtype=torch.complex64)], loss=lambda m, x: m(x).abs().mean(), watch=()).fit()
+    assert not torch.equal(before, model.weight)
+
+
+def test_sparse_gradients_get_a_sentence_and_the_remedy_helps() -> None:
+    def fit(*plugins: Optim) -> None:
+        model = nn.Embedding(5, 2, sparse=True)
+        Trainer(model, [torch.tensor([1, 2])], loss=lambda m, x: m(x).square().mean(), plugins=plugins, watch=()).fit()
+
+    with pytest.raises(ConfigError, match=r"some gradients are sparse, which no fused optimiser takes; add SGD\(fused=False\)"):
+        fit()
+    fit(SGD(fused=False))
+
+
+def test_a_model_without_anything_to_train() -> None:
+    with pytest.raises(ConfigError, match="the model has no trainable parameters"):
+        Trainer(net().requires_grad_(False), [torch.ones(2, 6)], loss=lambda m, x: m(x).mean(), watch=()).fit()
