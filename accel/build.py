@@ -25,6 +25,7 @@ from accel.identity import difference, identity
 from accel.machine import resolve
 from accel.parts import Compile, Layout, Parallel, Part, Run, Window
 from accel.plan import Plan, make_plan
+from accel.randomness import Randomness
 from accel.result import Result
 from accel.settings import Settings
 
@@ -43,12 +44,20 @@ class Built(Run):
     """At most so many windows per epoch (1 for a dry run)."""
     command: str = ""
     plan: Plan = field(default_factory=Plan)
+    began: dict[str, Any] = field(default_factory=dict)
+    """Where the random generators were when the current epoch began."""
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
         parts = self.parts
-        batches = parts.prefetch.ahead(parts.loader.epoch(self.train, epoch, start))
-        windows = parts.augment.windows(parts.transfer.windows(parts.group.windows(batches)))
+        if start:  # what was consumed before is passed over with the random numbers that it was read with
+            with self.random.kept():
+                self.random.restore(self.began)
+                batches = parts.loader.epoch(self.train, epoch, start)
+        else:
+            self.began = self.random.state()
+            batches = parts.loader.epoch(self.train, epoch, start)
+        windows = parts.augment.windows(parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(batches))))
         return islice(windows, self.limit) if self.limit else windows
 
     def result(self, loss: Tensor | None) -> Result:
@@ -75,7 +84,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     for watch in watches:
         cleanup.callback(watch.close)
     parts.backend.apply(device)
-    torch.manual_seed(settings.seed)
+    Randomness(device).seed(settings.seed)
     run = Built(
         parts, trainer.model().to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
         watches=watches, split=trainer.evaluates, command=trainer.command,
@@ -102,8 +111,9 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
 def open_data(run: Built, trainer: Trainer) -> None:
     """Opens the training and the held-out data, and counts batches and updates."""
     source, loader = run.parts.source, run.parts.loader
-    run.train = loader.open(source.open(trainer.data("train"), "train"), train=True)
-    held_out = trainer.data(trainer.evaluates)
+    data, held_out = trainer.data("train"), trainer.data(trainer.evaluates)
+    run.random.adopt(data, held_out)
+    run.train = loader.open(source.open(data, "train"), train=True)
     run.held_out = None if held_out is None else loader.open(source.open(held_out, trainer.evaluates), train=False)
     if run.train.count == 0:
         raise ConfigError("the training data is empty")

@@ -16,7 +16,7 @@ from accel.errors import ConfigError
 from accel.parts import Progress
 
 if TYPE_CHECKING:
-    from accel.parts import Run
+    from accel.build import Built
 
 FOLDER = "checkpoints"
 KEEP = 2
@@ -30,7 +30,7 @@ class Saver:
     a checkpoint without it, or whose bytes do not match it, is not whole and is never loaded.
     """
 
-    def __init__(self, run: Run, identity: dict[str, Any], every: int | None, minutes: float | None) -> None:
+    def __init__(self, run: Built, identity: dict[str, Any], every: int | None, minutes: float | None) -> None:
         assert run.out is not None
         self.run, self.identity, self.folder = run, identity, run.out / FOLDER
         self.every, self.seconds, self.since = every, None if minutes is None else 60 * minutes, monotonic()
@@ -73,16 +73,14 @@ class NoSaver(Saver):
     def save(self, progress: Progress) -> None: ...
 
 
-def capture(run: Run, progress: Progress) -> dict[str, Any]:
+def capture(run: Built, progress: Progress) -> dict[str, Any]:
     """Everything a resumed run must find again."""
-    rng = {"cpu": torch.get_rng_state()}
-    if run.device.type == "cuda":
-        rng["cuda"] = torch.cuda.get_rng_state(run.device)
+    rng = {"now": run.random.state(), "began": run.began}
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
     return {"model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history}
 
 
-def restore(run: Run, state: dict[str, Any]) -> None:
+def restore(run: Built, state: dict[str, Any]) -> None:
     """Puts a captured state back into a run that was built the same way."""
     run.bare.load_state_dict(state["model"])
     for part in [*run.parts.all(), *run.watches]:
@@ -90,9 +88,8 @@ def restore(run: Run, state: dict[str, Any]) -> None:
             part.load_state_dict(state["parts"][part.name])
     vars(run.progress).update(state["progress"])
     run.history[:] = state["history"]
-    torch.set_rng_state(state["rng"]["cpu"])
-    if run.device.type == "cuda" and "cuda" in state["rng"]:
-        torch.cuda.set_rng_state(state["rng"]["cuda"], run.device)
+    run.began = state["rng"]["began"]
+    run.random.restore(state["rng"]["now"])
 
 
 def find(resume: str, out: Path | None) -> Path:

@@ -20,8 +20,7 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
     """
     sums: dict[str, Tensor] = {}
     total: Any = 0
-    devices = [run.device] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.no_grad(), run.parts.average.weights(run.bare):
+    with run.random.kept(), torch.no_grad(), run.parts.average.weights(run.bare):
         run.model.eval()
         for batch in run.parts.loader.epoch(batches, 0, 0):
             batch = run.parts.transfer.batch(batch)

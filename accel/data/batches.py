@@ -101,7 +101,9 @@ class Streamed(Batches):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         if hasattr(self.data, "set_epoch"):
             self.data.set_epoch(epoch)
-        samples = islice(iter(self.data), start * self.batch_size, None)
+        return self._batches(_from(iter(self.data), start * self.batch_size))
+
+    def _batches(self, samples: Iterator[Any]) -> Iterator[Any]:
         while batch := list(islice(samples, self.batch_size)):
             yield self.collate(batch)
 
@@ -121,7 +123,14 @@ class Ready(Batches):
             tell = getattr(teller, "set_epoch", None)
             if tell is not None:
                 tell(epoch)
-        return islice(iter(self.data), start, None) if start else iter(self.data)
+        return _from(iter(self.data), start)
+
+
+def _from(iterator: Iterator[Any], start: int) -> Iterator[Any]:
+    """The rest of it from number `start` on; what comes before is read here and now, while the random generators are set for it."""
+    for _ in islice(iterator, start):
+        pass
+    return iterator
 
 
 def _length(data: Any) -> int | None:

@@ -30,6 +30,7 @@ from accel.parts.source import Source
 from accel.parts.transfer import Transfer
 from accel.parts.update import Update
 from accel.parts.watch import Watch
+from accel.randomness import Randomness
 
 
 @dataclass
@@ -103,3 +104,4 @@ class Run:
 
     def __post_init__(self) -> None:
         self.model = self.bare
+        self.random = Randomness(self.device)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from accel import Trainer
 from accel.checkpoint import FOLDER, damage, find
 from accel.errors import ConfigError
 from accel.parts import Part
@@ -19,6 +25,7 @@ from accel.plugins.cosine import Cosine
 from accel.plugins.ema import EMA
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
+from accel.testing.toy import Spy, Stop
 
 SETS: dict[str, Callable[[], list[Part]]] = {
     "plain": list,
@@ -40,6 +47,61 @@ def test_stopped_at_any_update_of_a_saved_run(chosen: str, stop: int, tmp_path: 
     assert all(torch.equal(a, b) for a, b in zip(whole.spy.states[-1], rest.spy.states[-1], strict=True))
     assert whole.metrics == rest.metrics
     assert vars(whole.spy.run.progress) == vars(rest.spy.run.progress)
+
+
+POINTS = torch.arange(24.0).reshape(12, 2) / 12
+
+
+class Drawing(Dataset[Tensor]):
+    """Samples that come with noise from each global generator."""
+
+    def __len__(self) -> int:
+        return len(POINTS)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return POINTS[index] + torch.randn(2) + random.random() + np.random.rand()
+
+
+class Shuffled(IterableDataset[Tensor]):
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(POINTS[torch.randperm(len(POINTS))])
+
+
+def own(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+LOADERS: dict[str, Callable[[], Any]] = {
+    "draws": Drawing,
+    "stream": Shuffled,
+    "shuffled": lambda: DataLoader(Drawing(), batch_size=4, shuffle=True),
+    "a generator of its own": lambda: DataLoader(TensorDataset(POINTS), batch_size=4, shuffle=True, generator=own(1)),
+    "workers": lambda: DataLoader(Drawing(), batch_size=4, shuffle=True, num_workers=1),
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("stop", [2, 5])
+def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Path) -> None:
+    """Stopped inside the first and the second epoch of three, each of three updates."""
+
+    def train(name: str, stop: int = 0, resume: Path | None = None) -> Any:
+        random.seed(name)  # whatever was drawn before
+        np.random.seed(len(name))
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+        return Trainer(
+            model, LOADERS[loader](), LOADERS[loader](), lambda model, x: model(x[0] if isinstance(x, list) else x).square().mean(),
+            plugins=[Spy(stop=stop)], watch=("metrics",), epochs=3, batch_size=4 if loader in ("draws", "stream") else None, seed=1,
+            out=tmp_path / name, resume=resume, checkpoint_every=1,
+        ).fit()  # fmt: skip
+
+    whole = train("whole")
+    with pytest.raises(Stop):
+        train("stopped", stop=stop)
+    rest = train("stopped", resume=tmp_path / "stopped")
+    assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))
+    assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "stopped/metrics.jsonl").read_bytes()
 
 
 def stopped(tmp_path: Path) -> Path:

@@ -1,0 +1,69 @@
+"""The generators that a run draws from as it goes, as one: torch's, numpy's and Python's own, and those of the user's loaders."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class Randomness:
+    """Seeds, takes and puts back all of them together.
+
+    Args:
+        device: of the run; the generator of a CUDA device is one of them.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.own: list[torch.Generator] = []
+        """Those that the user's loaders and their samplers draw from."""
+
+    def seed(self, seed: int) -> None:
+        """Seeds the global ones. numpy's takes the lower 32 bits."""
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+
+    def adopt(self, *loaders: Any) -> None:
+        """Finds the generators of DataLoaders: their own, and their samplers'."""
+        ways = ("generator", "sampler.generator", "batch_sampler.generator", "batch_sampler.sampler.generator")
+        found = (
+            reduce(lambda owner, name: getattr(owner, name, None), way.split("."), loader) for loader in loaders for way in ways
+        )
+        self.own = list(dict.fromkeys(generator for generator in found if isinstance(generator, torch.Generator)))
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values, for a checkpoint."""
+        name, key, *rest = np.random.get_state()
+        state: dict[str, Any] = {
+            "cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": [str(name), np.asarray(key).tolist(), *rest],
+            "own": [generator.get_state() for generator in self.own],
+        }  # fmt: skip
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Puts all of them back to where they were."""
+        torch.set_rng_state(state["cpu"])
+        random.setstate(state["python"])
+        np.random.set_state(tuple(state["numpy"]))
+        for generator, its in zip(self.own, state["own"], strict=False):  # the loaders may be others when a run goes on
+            generator.set_state(its)
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"], self.device)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Whatever is drawn inside, all of them are afterwards where they were."""
+        state = self.state()
+        try:
+            yield
+        finally:
+            self.restore(state)
