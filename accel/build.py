@@ -13,7 +13,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from accel import checkpoint
 from accel.checkpoint import NoSaver, Saver
@@ -76,6 +77,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     device = torch.device(resolve("auto") if settings.device == "auto" else settings.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={settings.device}: torch finds no CUDA device here; use device=cpu or device=auto")
+    refuse_surroundings(device.type)
     plugins = [part for part in [*parts.all(), *watches] if type(part) not in KINDS.values()]
     refuse_lacking(plugins, device.type)
 
@@ -86,9 +88,10 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     parts.backend.apply(device)
     Randomness(device).seed(settings.seed)
     run = Built(
-        parts, trainer.model().to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
+        parts, checked(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
         watches=watches, split=trainer.evaluates, command=trainer.command,
     )  # fmt: skip
+    run.bare.zero_grad()  # whatever was left by a backward pass before
     for part in parts.all():
         if part is parts.group:  # the sources and loaders before it are ready, and everything after it may ask how much there is
             open_data(run, trainer)
@@ -115,8 +118,9 @@ def open_data(run: Built, trainer: Trainer) -> None:
     run.random.adopt(data, held_out)
     run.train = loader.open(source.open(data, "train"), train=True)
     run.held_out = None if held_out is None else loader.open(source.open(held_out, trainer.evaluates), train=False)
-    if run.train.count == 0:
-        raise ConfigError("the training data is empty")
+    for batches, name in ((run.train, "training"), (run.held_out, trainer.evaluates)):
+        if batches is not None and batches.count == 0:
+            raise ConfigError(f"the {name} data is empty")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
     run.batches = run.train.count
@@ -154,6 +158,34 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         checkpoint.write(out / "plan.json", json.dumps(run.plan.as_dict(), indent=1).encode())
         if config:
             checkpoint.write(out / "config.yaml", config.encode())
+
+
+def refuse_surroundings(device: str) -> None:
+    """Raises ConfigError where torch is in a mode in which no training can be right."""
+    if not torch.is_grad_enabled():
+        raise ConfigError(
+            "fit() is called inside torch.no_grad() or inference_mode(), where nothing can be trained; call it outside"
+        )
+    if torch.is_autocast_enabled(device):
+        raise ConfigError(
+            "fit() is called inside torch.autocast, which keeps the first update's 16-bit weights for all others; "
+            "call it outside, with the plugin amp"
+        )
+
+
+def checked(model: Any) -> nn.Module:
+    """The model. Raises ConfigError for what is none, and for one whose weights are not there yet."""
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise ConfigError(f"model is {what}; pass an instance of a torch.nn.Module")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise ConfigError(f"the model's {name} has no shape yet; call the model once on a batch, as lazy modules need it")
+        if tensor.is_meta:
+            raise ConfigError(
+                f"the model's {name} is on the meta device, without numbers; make it with to_empty() and initialise it"
+            )
+    return model
 
 
 def make_directory(out: Path) -> None:

@@ -10,26 +10,49 @@ from torch import Tensor, nn
 
 from accel.data.batches import Batches
 from accel.data.items import count_items
+from accel.errors import ConfigError
 from accel.parts import Run
+from accel.parts.objective import describe
 
 
 def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any]) -> dict[str, float]:
     """The metrics over all of `batches`, each a mean over its items, with the averaged weights where an average is kept.
 
     It leaves the run as it was: weights, mode and random numbers. Sums are kept on the device in float64 and read once.
+
+    Raises:
+        ConfigError: for metrics that are no dict of numbers.
     """
-    sums: dict[str, Tensor] = {}
-    total: Any = 0
+    sums: dict[str, tuple[Tensor, Any]] = {}
     with run.random.kept(), torch.no_grad(), run.parts.average.weights(run.bare):
         run.model.eval()
         for batch in run.parts.loader.epoch(batches, 0, 0):
             batch = run.parts.transfer.batch(batch)
             with run.parts.precision.cast():
                 out = metrics(run.model, batch)
-            values, items = out if isinstance(out, tuple) else (out, count_items(batch))
-            total = total + items
+            values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+            if not isinstance(values, dict):
+                raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
+            items = count_items(batch) if items is None else items
             for name, value in values.items():
-                value = torch.as_tensor(value).detach().double() * items
-                sums[name] = sums[name] + value if name in sums else value
+                part = scalar(name, value, run.device) * items
+                if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
+                    part = torch.where(torch.as_tensor(items, device=part.device) == 0, 0.0, part)
+                before, total = sums.get(name, (0.0, 0))
+                sums[name] = before + part, total + items
         run.model.train()
-    return {name: float(value / total) for name, value in sums.items()}
+    return {name: float(value / total) for name, (value, total) in sums.items()}
+
+
+def scalar(name: str, value: Any, device: torch.device) -> Tensor:
+    """One metric of one batch as a 0-dim float64. Raises ConfigError for what is no number."""
+    if name == "epoch":
+        raise ConfigError("metrics(model, batch) returned 'epoch', by which the results are numbered; call it something else")
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.detach().reshape(()).double()
+    try:
+        return torch.tensor(float(value), dtype=torch.float64, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(
+            f"metrics(model, batch) returned {describe(value)} for {name!r}; return a number or a 0-dim tensor"
+        ) from None

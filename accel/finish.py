@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save_model
+import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from accel.checkpoint import write
 from accel.clock import CHECKPOINT, OTHER
+from accel.errors import AccelWarning
 from accel.result import Result
 
 if TYPE_CHECKING:
@@ -22,13 +25,10 @@ WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
 def finish(run: Built, loss: Tensor | None) -> Result:
     """Hands the averaged weights to the model, writes them and the summary, tells the watches, and returns the Result."""
     with run.parts.average.weights(run.bare):
-        final = {name: tensor.clone() for name, tensor in run.bare.state_dict().items()}
+        final = {name: value.clone() if isinstance(value, Tensor) else value for name, value in run.bare.state_dict().items()}
     run.bare.load_state_dict(final)
     if run.out is not None:
-        temporary = run.out / f".{WEIGHTS}.part"
-        save_model(run.bare, str(temporary))
-        write(run.out / WEIGHTS, temporary.read_bytes())
-        temporary.unlink()
+        write(run.out / WEIGHTS, save(storable(run.bare.state_dict())))
     run.clock.lap(CHECKPOINT)
     skipped = run.parts.precision.skipped
     last = run.history[-1] if run.history else {}
@@ -54,6 +54,23 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         result.files = sorted({*files(run.out), SUMMARY})
         write(run.out / SUMMARY, json.dumps(result.summary(), indent=1, allow_nan=False).encode())
     return result
+
+
+def storable(state: dict[str, Any]) -> dict[str, Tensor]:
+    """What safetensors can hold of a state: dense tensors, on their own, and tied ones once. Warns about what is left out.
+
+    A run that has been trained must not fail here, as `safetensors.torch.save_model` does over anything else.
+    """
+    found: dict[Any, tuple[str, Tensor]] = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor) and value.layout == torch.strided:
+            place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
+            found.setdefault(place, (name, value))
+        else:
+            warnings.warn(
+                f"{WEIGHTS} is without {name}, which is no dense tensor; the checkpoints have it", AccelWarning, stacklevel=5
+            )
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in found.values()}
 
 
 def files(out: Path) -> list[str]:

@@ -25,7 +25,7 @@ class Mailbox:
         self.row = torch.zeros(size, dtype=torch.float32, device=device)
         self.slots: tuple[Tensor, ...] = self.row.unbind()
         """0-dim float32, on the device."""
-        self.box = torch.zeros(size, dtype=torch.float32, pin_memory=on_cuda)
+        self.box = torch.zeros(size, dtype=torch.float32, device="cpu", pin_memory=on_cuda)
         # numpy looks into the same memory; reading there is no operation of torch's
         self.view = self.box.numpy()
         self.event: Any = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]

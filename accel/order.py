@@ -11,8 +11,8 @@ from torch import Tensor
 
 def permutation(n: int, seed: int, epoch: int) -> Tensor:
     """The order of `n` samples in `epoch`: int64, shape (n,)."""
-    generator = torch.Generator().manual_seed(_mix(seed, epoch))
-    return torch.randperm(n, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(_mix(seed, epoch))
+    return torch.randperm(n, generator=generator, device="cpu")
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:

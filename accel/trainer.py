@@ -122,6 +122,8 @@ class Trainer:
                 if run.saver.due(progress):
                     run.saver.save(progress)
                     lap(CHECKPOINT)
+            if progress.batch == 0:
+                raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
             progress.epoch, progress.batch = epoch + 1, 0
             lap(DATA)
             if run.held_out is not None:

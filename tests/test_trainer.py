@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.adamw import AdamW
+from accel.plugins.amp import AMP
 from accel.plugins.sgd import SGD
 
 POINTS = torch.arange(20.0).reshape(10, 2)
@@ -47,6 +49,21 @@ class Rows:
 
     def __getitem__(self, index: int) -> Tensor:
         return POINTS[index]
+
+
+class Endless(Dataset[Tensor]):
+    def __getitem__(self, index: int) -> Tensor:
+        return POINTS[0]
+
+
+class Once:
+    """Says that it can be iterated over, and gives the same iterator each time."""
+
+    def __init__(self) -> None:
+        self.iterator = iter([POINTS])
+
+    def __iter__(self) -> Any:
+        return self.iterator
 
 
 @pytest.mark.parametrize(
@@ -172,13 +189,20 @@ def test_a_device_that_is_not_there() -> None:
         ((x for x in [POINTS]), "can be read only once"),
         (3, "data is a int, which is neither a data set nor an iterable of batches"),
         ([], "the training data is empty"),
+        (Endless(), "data is a Endless without __len__; say there how many samples it has"),
+        (Once(), "epoch 2 found no training data; it must begin anew whenever it is iterated over"),
         (TensorDataset(POINTS[:0]), "the training data is empty"),
         (None, r"Trainer has no data: pass data=\.\.\., or define data\(\) in a subclass"),
     ],
 )
 def test_data_that_cannot_work(data: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        fit(data)
+        fit(data, epochs=2)
+
+
+def test_held_out_data_that_is_empty() -> None:
+    with pytest.raises(ConfigError, match="the val data is empty"):
+        fit([POINTS], val=TensorDataset(POINTS[:0]))
 
 
 def test_nothing_is_written_without_out_nor_in_a_dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,8 +257,14 @@ def test_the_final_weights_are_written_as_safetensors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [(lambda x: x.square().mean(1), r"a tensor of shape \(10,\)"), (lambda x: 1.0, "a float")],
-    ids=["vector", "float"],
+    [
+        (lambda x: x.square().mean(1), r"a tensor of shape \(10,\)"),
+        (lambda x: 1.0, "a float"),
+        (lambda x: (x.mean(),), "a tuple of 1"),
+        (lambda x: (x.mean(), 1, 2), "a tuple of 3"),
+        (lambda x: x.mean() * 1j, "a tensor of torch.complex64"),
+    ],
+    ids=["vector", "float", "one", "three", "complex"],
 )
 def test_a_loss_that_is_no_scalar_tensor(value: Any, what: str) -> None:
     with pytest.raises(ConfigError, match=rf"loss\(model, batch\) returned {what}; return a scalar tensor"):
@@ -269,3 +299,142 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
     fit([POINTS], out=tmp_path / "run")
     with pytest.raises(ConfigError, match=r"the checkpoint is of another model or optimiser .*size mismatch for weight"):
         Trainer(nn.Linear(2, 3), [POINTS], loss=loss, watch=(), resume=tmp_path / "run").fit()
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (lambda x: x.mean().detach(), r"returned a tensor without a gradient: no trained weight has a part in it"),
+        (lambda x: (x.mean(), torch.ones(1)), r"returned a tensor of shape \(1,\) for n_items; return a number or a 0-dim tensor"),
+    ],
+    ids=["detached", "items"],
+)
+def test_a_loss_that_cannot_be_trained_on(value: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Trainer(nn.Linear(2, 1), [POINTS], loss=lambda model, x: value(model(x)), watch=()).fit()
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (nn.ReLU, "model is the class ReLU; pass an instance of a torch.nn.Module"),
+        (lambda: nn.Linear(2, 1), "model is a function; pass an instance"),
+        (nn.Sequential(nn.LazyLinear(1)), r"the model's 0.weight has no shape yet; call the model once on a batch"),
+        (nn.Linear(2, 1, device="meta"), r"the model's weight is on the meta device, without numbers"),
+    ],
+    ids=["class", "function", "lazy", "meta"],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_a_model_that_is_none_or_is_not_there_yet(model: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Trainer(model, [POINTS], loss=loss, watch=()).fit()
+
+
+@pytest.mark.parametrize(
+    ("mode", "sentence"),
+    [
+        (torch.no_grad, r"inside torch.no_grad\(\) or inference_mode\(\)"),
+        (torch.inference_mode, r"inside torch.no_grad\(\) or inference_mode\(\)"),
+        (lambda: torch.autocast("cpu", torch.bfloat16), "inside torch.autocast, which keeps the first update's 16-bit weights"),
+    ],
+)
+def test_modes_in_which_nothing_is_trained_right(mode: Any, sentence: str) -> None:
+    with mode(), pytest.raises(ConfigError, match=sentence):
+        fit([POINTS])
+
+
+def test_a_gradient_from_before_has_no_part_in_the_run() -> None:
+    def train(spoiled: bool) -> Tensor:
+        torch.manual_seed(0)
+        model = nn.Linear(2, 1)
+        if spoiled:
+            loss(model, POINTS).backward()
+        return Trainer(model, [POINTS], loss=loss, watch=()).fit().model.weight
+
+    assert torch.equal(train(True), train(False))
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (lambda: 1.0, r"metrics\(model, batch\) returned a float; return a dict, or \(dict, n_items\)"),
+        (lambda: ({"a": 1.0}, 1, 2), "returned a tuple of 3; return a dict"),
+        (lambda: {"a": "high"}, "returned a str for 'a'; return a number or a 0-dim tensor"),
+        (lambda: {"a": torch.ones(2)}, r"returned a tensor of shape \(2,\) for 'a'"),
+        (lambda: {"a": None}, "returned a NoneType for 'a'"),
+        (lambda: {"epoch": 1.0}, "returned 'epoch', by which the results are numbered"),
+    ],
+)
+def test_metrics_that_are_none(value: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        fit([POINTS], val=[POINTS], metrics=lambda model, batch: value())
+
+
+def test_metrics_of_every_kind_of_number() -> None:
+    numbers = {"int": 2, "bool": True, "numpy": np.float32(0.5), "tensor": torch.tensor([3]), "double": torch.tensor(0.1).double()}
+    result = fit([POINTS], val=[POINTS] * 2, metrics=lambda model, batch: numbers)
+    assert result.metrics == {name: float(number) for name, number in numbers.items()}
+
+
+def test_a_metric_of_some_batches_is_a_mean_over_those() -> None:
+    val = [torch.ones(1, 2), torch.zeros(3, 2), torch.ones(2, 2)]
+    result = fit([POINTS], val=val, metrics=lambda model, x: {"all": 1.0, **({"some": float(len(x))} if x.any() else {})})
+    assert result.metrics == {"all": 1.0, "some": (1 * 1 + 2 * 2) / 3}
+
+
+@pytest.mark.parametrize("kind", [int, torch.tensor])
+def test_a_batch_without_items_has_no_part_in_the_metrics(kind: Any) -> None:
+    val = [(torch.nan, kind(0)), (2.0, kind(3))]
+    assert fit([POINTS], val=val, metrics=lambda model, batch: ({"value": batch[0]}, batch[1])).metrics == {"value": 2.0}
+
+
+class Odd(nn.Module):
+    """Tied weights, a buffer inside another, a sparse one, an empty one, and a state that is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.two.weight = self.one.weight
+        self.register_buffer("rows", torch.arange(6.0)[:4])
+        self.register_buffer("part", self.get_buffer("rows")[1:3])
+        self.register_buffer("sparse", torch.eye(2).to_sparse())
+        self.register_buffer("empty", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.two(self.one(x))
+        return result
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"version": 1}
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_no_model_is_too_odd_for_the_end_of_its_run(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    with pytest.warns(AccelWarning) as warned:
+        result = Trainer(Odd(), [POINTS], loss=loss, watch=(), out=tmp_path / "run").fit()
+    assert [str(warning.message).partition(",")[0] for warning in warned] == [
+        "model.safetensors is without sparse", "model.safetensors is without _extra_state"
+    ]  # fmt: skip
+    assert sorted(load_file(result.out / "model.safetensors")) == ["empty", "one.bias", "one.weight", "part", "rows", "two.bias"]
+    with pytest.warns(AccelWarning):
+        again = Trainer(Odd(), [POINTS], loss=loss, watch=(), resume=tmp_path / "run").fit()
+    assert torch.equal(again.model.one.weight, result.model.one.weight)
+
+
+def test_whatever_torchs_default_device_is(tmp_path: Path) -> None:
+    # meta stands for a default of cuda: what is made there by mistake fails
+    model = nn.Linear(2, 1)
+    torch.set_default_device("meta")
+    try:
+        result = Trainer(
+            model, TensorDataset(POINTS), [POINTS], loss, watch=("metrics",), out=tmp_path / "run", device="cpu", batch_size=3,
+            plugins=["adamw", "clip", "ema", "accumulate", AMP(dtype="float16", force=True)],
+        ).fit()  # fmt: skip
+    finally:
+        torch.set_default_device(None)
+    assert result.metrics["loss"] > 0

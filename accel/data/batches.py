@@ -63,9 +63,14 @@ class Mapped(Batches):
     of its own; one that defines `collate(samples)` makes its own batches of them.
     """
 
+    samples: int
+
     def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool) -> None:
         self.data, self.batch_size, self.seed, self.shuffle = data, batch_size, seed, shuffle
-        self.samples = len(data)
+        samples = _length(data)
+        if samples is None:
+            raise ConfigError(f"data is a {type(data).__name__} without __len__; say there how many samples it has")
+        self.samples = samples
         self.count = -(-self.samples // batch_size)
         self.collate = getattr(data, "collate", default_collate)
         self.draws = hasattr(data, "sample")
@@ -76,8 +81,7 @@ class Mapped(Batches):
 
     def keys(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """The indices of each batch, int64; the last batch may be short."""
-        assert self.samples is not None
-        order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples)
+        order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
         yield from islice(torch.split(order, self.batch_size), start, None)
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:

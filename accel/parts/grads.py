@@ -32,7 +32,7 @@ class Grads:
         """The 2-norm of the true gradient over all parameters, 0-dim float32. One pass over memory, made once."""
         if self._norm is None:
             norms = torch._foreach_norm(self.tensors())
-            self._norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+            self._norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), device="cpu")
         return self._norm if self.scale is None else self._norm / self.scale
 
     def grow(self, by: Tensor) -> None:

@@ -41,6 +41,7 @@ class Mean:
         loss = loss.detach()
         if self.parallel.world_size > 1 or (items is not None and micro.share != 1.0):
             weight = self._weigh(micro.items if items is None else items, loss.device)
+            loss = loss.masked_fill(weight == 0, 0.0)  # the mean of nothing is NaN, and weighs nothing
         else:
             weight = constant(micro.share, loss.dtype, loss.device)
         if hasattr(self, "loss"):

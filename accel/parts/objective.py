@@ -22,12 +22,18 @@ class Objective(Part):
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
         """The scalar loss, a mean over its items, and how many those are (int or 0-dim tensor; None for one per sample)."""
         out = self.loss(model, batch)
-        loss, items = out if isinstance(out, tuple) else (out, None)
-        if not isinstance(loss, Tensor) or loss.dim():
+        loss, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+        if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
             raise ConfigError(f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch")
+        if not loss.requires_grad:
+            raise ConfigError("loss(model, batch) returned a tensor without a gradient: no trained weight has a part in it")
+        if isinstance(items, Tensor) and items.dim():
+            raise ConfigError(f"loss(model, batch) returned {describe(items)} for n_items; return a number or a 0-dim tensor")
         return loss, items
 
 
 def describe(loss: Any) -> str:
     """What was returned instead of a scalar tensor."""
-    return f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+    if isinstance(loss, Tensor):
+        return f"a tensor of shape {tuple(loss.shape)}" if loss.dim() else f"a tensor of {loss.dtype}"
+    return f"a tuple of {len(loss)}" if isinstance(loss, tuple) else f"a {type(loss).__name__}"

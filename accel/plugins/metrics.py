@@ -63,15 +63,15 @@ class Metrics(Watch):
         self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
         self.skipped = run.parts.precision.skipped
         self.path = run.out / FILE
-        self.path.touch()
-        self.file = self.path.open("r+b", buffering=0)
-        self.file.truncate(whole(self.path.read_bytes(), run.progress.step, evaluated=run.progress.batch == 0))
-        self.file.seek(0, os.SEEK_END)
         self.mail = Mailbox(self.every * (1 if self.skipped is None else 2), run.device)
         self.slots = self.mail.slots
         self.rows: list[tuple[int, int, int]] = []
         self.sent: list[tuple[int, int, int]] = []
         """The updates whose losses are under way."""
+        self.path.touch()
+        self.file = self.path.open("r+b", buffering=0)
+        self.file.truncate(whole(self.path.read_bytes(), run.progress.step, evaluated=run.progress.batch == 0))
+        self.file.seek(0, os.SEEK_END)
 
     def after(self, step: int, loss: Tensor) -> None:
         if self.file is None:

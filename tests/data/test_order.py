@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from itertools import product
 
 import numpy as np
@@ -79,5 +80,5 @@ def test_indexing_tensors_at_once_gives_what_collating_samples_does() -> None:
 
 def test_items_are_counted_in_batches_of_any_shape() -> None:
     x = torch.zeros(5, 2)
-    batches = (x, (x, x[:3]), {"a": "text", "b": [x]}, np.zeros((4, 1)), "text", torch.zeros(()))
-    assert [count_items(batch) for batch in batches] == [5, 5, 5, 4, 1, 1]
+    batches = (x, (x, x[:3]), {"a": "text", "b": [x]}, UserDict(a=x), np.zeros((4, 1)), "text", torch.zeros(()))
+    assert [count_items(batch) for batch in batches] == [5, 5, 5, 5, 4, 1, 1]

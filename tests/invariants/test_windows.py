@@ -84,6 +84,20 @@ def test_a_micro_batch_without_tokens_weighs_nothing() -> None:
     assert found == pytest.approx([3.0])
 
 
+def test_the_mean_loss_of_a_micro_batch_without_tokens_is_nan_and_does_not_count() -> None:
+    losses = Losses()
+    batches = [torch.tensor([1, -100]), torch.tensor([-100, -100]), torch.tensor([-100, 0])]
+
+    def loss(model: nn.Module, y: Tensor) -> Any:
+        return nn.functional.cross_entropy(model(torch.ones(2, 4)), y), (y != -100).sum()
+
+    plugins = [Accumulate(steps=3), losses]
+    model = nn.Linear(4, 2)
+    expected = [float(loss(model, y)[0].detach()) for y in batches]
+    Trainer(model, batches, loss=loss, plugins=plugins, watch=()).fit()
+    assert losses.seen == pytest.approx([(expected[0] + expected[2]) / 2])
+
+
 @dataclass(eq=False)
 class Losses(Watch):
     def begin(self, run: Run) -> None:
