@@ -44,7 +44,7 @@ class Saver:
     def save(self, progress: Progress) -> None:
         """Writes the state consumed so far; does nothing where this very state is saved already."""
         name = f"update-{progress.step:08d}-epoch-{progress.epoch:04d}"
-        if (self.folder / f"{name}.json").exists():
+        if (self.folder / f"{name}.pt").exists() and damage(self.folder / f"{name}.pt") is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from accel.parts import Part, Run, Schedule, Watch
+from accel.values import plain
 
 
 def identity(run: Run, plugins: Sequence[Part]) -> dict[str, Any]:
     """Plain values; watches are no part of it, since they change nothing."""
-    changing = {plugin.name: plugin.settings for plugin in plugins if not isinstance(plugin, Watch)}
+    changing = {plugin.name: plain(plugin.settings) for plugin in plugins if not isinstance(plugin, Watch)}
     found = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing}
     if type(run.parts.schedule) is not Schedule:
         found["updates"] = run.updates  # a schedule of another length has other learning rates

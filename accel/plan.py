@@ -9,6 +9,7 @@ from typing import Any
 from accel.choose import provides
 from accel.data.batches import Batches
 from accel.parts import Part, Run
+from accel.values import plain
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Plan:
 
 def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], train: Batches) -> Plan:
     """The plan of a run that is set up. `skipped` are plugins left out, with the reason; `train` is what it trains on."""
-    rows = [Row(plugin.name, provides(plugin), plugin.settings, "on") for plugin in plugins]
+    rows = [Row(plugin.name, provides(plugin), plain(plugin.settings), "on") for plugin in plugins]
     rows += [Row(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
     count = sum(param.numel() for param in run.bare.parameters())
     trained = sum(param.numel() for param in run.bare.parameters() if param.requires_grad)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import types
 from dataclasses import dataclass
 from math import inf, isfinite
+from os import PathLike
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from accel.errors import nearest
@@ -95,6 +96,17 @@ def _first(value: Any, kinds: tuple[Any, ...], whole: Any) -> Any:
         except ValueError:
             continue
     raise ValueError(says(whole))
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON gives it back; the name stands for a function, a class or an object that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value) if isinstance(value, PathLike) else getattr(value, "__name__", type(value).__name__)
 
 
 def refuse(name: str, value: Any, kind: Any) -> str:

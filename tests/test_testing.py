@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,8 +85,12 @@ class TwoParts(Clip, Augment):
     pass
 
 
-def test_a_good_plugin_passes() -> None:
+def test_a_good_plugin_passes_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    random.seed(5)
+    before = random.getstate(), torch.get_rng_state().tolist()
     check_plugin(Harmless)
+    assert (random.getstate(), torch.get_rng_state().tolist()) == before
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ import torch
 from accel.parts import Backend as BackendPart
 from accel.values import Count
 
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
 
 @dataclass(eq=False)
 class Backend(BackendPart):
@@ -46,10 +48,12 @@ class Backend(BackendPart):
             "conv": _conv().fp32_precision,
             "matmul": torch.get_float32_matmul_precision(),
             "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
             "threads": torch.get_num_threads(),
+            "cublas": os.environ.get(CUBLAS),
         }
         if self.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
+            os.environ.setdefault(CUBLAS, ":4096:8")  # read by cuBLAS when CUDA starts
         matmul = self.matmul_precision or ("high" if self.tf32 else "highest")
         benchmark, conv = self.cudnn_benchmark and not self.deterministic, "tf32" if self.tf32 else "ieee"
         self._set(benchmark, conv, matmul, self.deterministic, self.threads or torch.get_num_threads())
@@ -58,6 +62,9 @@ class Backend(BackendPart):
         if hasattr(self, "before"):
             before = self.before
             self._set(before["benchmark"], before["conv"], before["matmul"], before["deterministic"], before["threads"])
+            torch.use_deterministic_algorithms(before["deterministic"], warn_only=before["warn_only"])
+            if before["cublas"] is None:
+                os.environ.pop(CUBLAS, None)
 
     def notes(self) -> Mapping[str, str]:
         return {"threads": str(torch.get_num_threads()), "float32 products": torch.get_float32_matmul_precision()}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import fields, is_dataclass
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from accel import catalogue
 from accel.choose import KINDS, make, provides
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Augment, Group, Loader, Part, Precision, Watch
+from accel.randomness import Randomness
 from accel.testing.toy import BATCH, fit_toy
 
 Maker = Callable[[], Part]
@@ -35,7 +38,11 @@ def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> None:
     Raises:
         AssertionError: saying what does not hold.
     """
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with (
+        warnings.catch_warnings(),
+        Randomness(torch.device("cpu")).kept(),
+        redirect_stdout(StringIO()),
+    ):  # progress would show each run
         warnings.simplefilter("ignore", AccelWarning)
         for check in (
             settings,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from accel import Trainer
 from accel.checkpoint import FOLDER, damage, find
 from accel.errors import ConfigError
-from accel.parts import Part
+from accel.parts import Objective, Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
@@ -122,6 +123,33 @@ def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
     old.with_suffix(".json").unlink()
     with pytest.raises(ConfigError, match=r"none of 2 checkpoints in .* is whole"):
         find(str(run), None)
+
+
+def test_a_damaged_checkpoint_is_written_anew_when_the_run_comes_by(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    new = max((run / FOLDER).glob("*.pt"))
+    new.write_bytes(b"")
+    fit_toy([AdamW()], epochs=3, resume=run, stop=13)
+    assert damage(new) is None
+
+
+@dataclass(eq=False)
+class Teacher(Objective):
+    """Settings that JSON cannot hold, and one that it gives back as a list."""
+
+    teacher: Any = field(default_factory=lambda: nn.Linear(2, 2))
+    folder: Any = Path("here")
+    pair: Any = (1, 2)
+
+
+def test_settings_of_any_kind_go_on(tmp_path: Path) -> None:
+    fit_toy([Teacher()], epochs=3, out=tmp_path / "run", stop=13)
+    fit_toy([Teacher()], epochs=3, resume=tmp_path / "run")
+    assert json.loads((tmp_path / "run/plan.json").read_text())["rows"][1]["settings"] == {
+        "teacher": "Linear", "folder": "here", "pair": [1, 2]
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"teacher.pair was \[1, 2\] and is now \[1, 3\]"):
+        fit_toy([Teacher(pair=(1, 3))], epochs=3, resume=tmp_path / "run")
 
 
 def test_resuming_refuses_what_changes_the_run(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -31,6 +33,18 @@ def test_they_are_put_back_after_an_error() -> None:
     before = switches()
     fit_toy([Backend(matmul_precision="medium", deterministic=True)], stop=1)
     assert switches() == before
+
+
+def test_what_the_user_had_set_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        fit_toy([Backend(deterministic=True)])
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 
 
 @pytest.mark.parametrize(
