@@ -27,6 +27,7 @@ from accel.parts import Compile, Layout, Parallel, Part, Run, Window
 from accel.plan import Plan, make_plan
 from accel.result import Result
 from accel.settings import Settings
+from accel.shell import override
 
 if TYPE_CHECKING:
     from accel.trainer import Trainer
@@ -137,7 +138,7 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
     if out is not None:
         if file is None and (out / checkpoint.FOLDER).exists():
-            raise ConfigError(f"out={out} holds a run already; go on with it by resume={out}, or name another directory")
+            raise ConfigError(f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory")
         run.out = out
         make_directory(out)
         run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)

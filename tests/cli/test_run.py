@@ -13,6 +13,7 @@ import yaml
 
 import accel
 from accel.cli.main import main
+from accel.shell import override
 
 MINE = """
 from typing import Any
@@ -82,6 +83,16 @@ def test_a_run_writes_its_directory_and_says_how_to_go_on(mine: Path, capsys: py
     more = [word.replace("epochs=2", "epochs=3") for word in words[words.index(TASK) :]]
     assert main(more) == 0, capsys.readouterr()
     assert json.loads((mine / "run/summary.json").read_text())["epochs"] == 3
+
+
+@pytest.mark.parametrize("out", ["two words", "it's", 'say "hi"', "a, b", "é", "2024", "back\\\\"])
+def test_the_printed_resume_command_reads_back_whatever_the_name(out: str, mine: Path) -> None:
+    """The name passes through the shell and through Hydra, which each have quotes of their own."""
+    assert main([TASK, *shlex.split(override("out", out)), "~plugins.progress"]) == 0
+    words = shlex.split(json.loads((mine / out / "summary.json").read_text())["resume"])
+    assert main([*words[words.index(TASK) :], "epochs=21"]) == 0
+    assert json.loads((mine / out / "summary.json").read_text())["epochs"] == 21
+    assert accel.compose(shlex.split(override("resume", out))).settings.resume == out
 
 
 def test_the_default_directory_is_dated_and_never_used_twice(mine: Path) -> None:
