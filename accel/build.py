@@ -13,13 +13,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from accel import checkpoint
 from accel.checkpoint import NoSaver, Saver
 from accel.choose import KINDS, choose
 from accel.data.batches import Batches
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import AccelWarning, ConfigError, describe
 from accel.finish import finish
 from accel.identity import difference, identity
 from accel.machine import resolve
@@ -78,7 +78,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     parts.backend.apply(device)
     torch.manual_seed(settings.seed)
     run = Built(
-        parts, trainer.model().to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
+        parts, make_model(trainer).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
         watches=watches, split=trainer.evaluates, command=trainer.command,
     )  # fmt: skip
     for part in parts.all():
@@ -98,6 +98,16 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
         watch.begin(run)
     run.clock.since = perf_counter()
     return run
+
+
+def make_model(trainer: Trainer) -> nn.Module:
+    """The user's model. Raises ConfigError for what is none, or has nothing to train."""
+    model: object = trainer.model()
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model() returned {describe(model)}; return an nn.Module")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"the model, a {type(model).__name__}, has no parameter to train: all are frozen, or there are none")
+    return model
 
 
 def open_data(run: Built, trainer: Trainer) -> None:
@@ -138,7 +148,8 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
     if out is not None:
         if file is None and (out / checkpoint.FOLDER).exists():
-            raise ConfigError(f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory")
+            go_on = override("resume", out)
+            raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
         run.out = out
         make_directory(out)
         run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from accel.data.batches import Batches
 from accel.data.items import count_items
+from accel.errors import ConfigError, describe
 from accel.parts import Run
 
 
@@ -27,10 +28,21 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
             batch = run.parts.transfer.batch(batch)
             with run.parts.precision.cast():
                 out = metrics(run.model, batch)
-            values, items = out if isinstance(out, tuple) else (out, count_items(batch))
+            values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, count_items(batch))
+            if not isinstance(values, Mapping):
+                raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
             total = total + items
             for name, value in values.items():
-                value = torch.as_tensor(value).detach().double() * items
-                sums[name] = sums[name] + value if name in sums else value
+                weighted = scalar(name, value) * items
+                sums[name] = sums[name] + weighted if name in sums else weighted
         run.model.train()
     return {name: float(value / total) for name, value in sums.items()}
+
+
+def scalar(name: str, value: Any) -> Tensor:
+    """One metric of one batch in float64, 0-dim. Raises ConfigError for what is no number."""
+    try:
+        return torch.as_tensor(value).detach().double().reshape(())
+    except (TypeError, ValueError, RuntimeError):
+        said = f"metrics(model, batch) returned {describe(value)} for {name!r}; return a number, the mean over the batch"
+        raise ConfigError(said) from None

@@ -233,12 +233,53 @@ def test_the_final_weights_are_written_as_safetensors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [(lambda x: x.square().mean(1), r"a tensor of shape \(10,\)"), (lambda x: 1.0, "a float")],
-    ids=["vector", "float"],
-)
+    [(lambda x: x.square().mean(1), r"a tensor of shape \(10,\)"),
+     (lambda x: 1.0, "a float"), (lambda x: None, "None"), (lambda x: (x, 1, 2), "a tuple of 3")],
+    ids=["vector", "float", "nothing", "three"],
+)  # fmt: skip
 def test_a_loss_that_is_no_scalar_tensor(value: Any, what: str) -> None:
     with pytest.raises(ConfigError, match=rf"loss\(model, batch\) returned {what}; return a scalar tensor"):
         Trainer(nn.Linear(2, 1), [POINTS], loss=lambda model, x: value(model(x)), watch=()).fit()
+
+
+def test_a_loss_without_a_gradient() -> None:
+    with pytest.raises(ConfigError, match="returned a tensor without a gradient"):
+        Trainer(nn.Linear(2, 1), [POINTS], loss=lambda model, x: loss(model, x).detach(), watch=()).fit()
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(None, "None; return a dict"), ({"a": "high"}, "a str for 'a'; return a number"),
+     ({"a": POINTS}, r"shape \(10, 2\) for 'a'")],
+    ids=["nothing", "text", "matrix"],
+)  # fmt: skip
+def test_metrics_that_are_no_numbers(value: Any, what: str) -> None:
+    with pytest.raises(ConfigError, match=rf"metrics\(model, batch\) returned .*{what}"):
+        Trainer(nn.Linear(2, 1), [POINTS], [POINTS], loss=loss, metrics=lambda model, x: value, watch=()).fit()
+
+
+@pytest.mark.parametrize(
+    ("model", "what"),
+    [(None, r"model\(\) returned None; return an nn.Module"), (nn.Linear, r"model\(\) returned the class Linear"),
+     (nn.Flatten(), "a Flatten, has no parameter to train")],
+    ids=["nothing", "class", "no parameters"],
+)  # fmt: skip
+def test_a_model_that_is_none(model: Any, what: str) -> None:
+    class Mine(Trainer):
+        def model(self) -> Any:
+            return model
+
+    with pytest.raises(ConfigError, match=what):
+        Mine(data=[POINTS], loss=loss, watch=()).fit()
+
+
+def test_a_subclass_that_forgets_its_base() -> None:
+    class Mine(Trainer):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(ConfigError, match=r"Mine.__init__ must call super\(\).__init__\(\*\*run\)"):
+        Mine().fit()
 
 
 def test_checkpoints_without_a_place_warn() -> None:

@@ -69,6 +69,8 @@ class Checker:
         target, settings = str(task["_target_"]), {str(key): value for key, value in task.items() if key != "_target_"}
         said = self.origins.say("task._target_")
         read = self.read(said, target)
+        if target in ("accel.Trainer", "accel.trainer.Trainer"):
+            raise ConfigError(f"{said}: it has no model and no data; name a subclass of it, such as mine.MyTrainer")
         if read.part != "Trainer":
             raise ConfigError(f"{said}: {target} is not a subclass of accel.Trainer")
         if not read.open:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from accel.errors import ConfigError
+from accel.errors import ConfigError, describe
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
@@ -22,12 +22,9 @@ class Objective(Part):
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
         """The scalar loss, a mean over its items, and how many those are (int or 0-dim tensor; None for one per sample)."""
         out = self.loss(model, batch)
-        loss, items = out if isinstance(out, tuple) else (out, None)
+        loss, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
         if not isinstance(loss, Tensor) or loss.dim():
             raise ConfigError(f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch")
+        if not loss.requires_grad:
+            raise ConfigError("loss(model, batch) returned a tensor without a gradient; compute it from what the model returns")
         return loss, items
-
-
-def describe(loss: Any) -> str:
-    """What was returned instead of a scalar tensor."""
-    return f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"

@@ -88,10 +88,10 @@ def test_a_run_writes_its_directory_and_says_how_to_go_on(mine: Path, capsys: py
 @pytest.mark.parametrize("out", ["two words", "it's", 'say "hi"', "a, b", "é", "2024", "back\\\\"])
 def test_the_printed_resume_command_reads_back_whatever_the_name(out: str, mine: Path) -> None:
     """The name passes through the shell and through Hydra, which each have quotes of their own."""
-    assert main([TASK, *shlex.split(override("out", out)), "~plugins.progress"]) == 0
+    assert main([TASK, *shlex.split(override("out", out)), "epochs=1", "~plugins.progress"]) == 0
     words = shlex.split(json.loads((mine / out / "summary.json").read_text())["resume"])
-    assert main([*words[words.index(TASK) :], "epochs=21"]) == 0
-    assert json.loads((mine / out / "summary.json").read_text())["epochs"] == 21
+    assert main([*words[words.index(TASK) :], "epochs=2"]) == 0
+    assert json.loads((mine / out / "summary.json").read_text())["epochs"] == 2
     assert accel.compose(shlex.split(override("resume", out))).settings.resume == out
 
 
