@@ -139,6 +139,9 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
             why = " ".join(str(error).split())[:200]
             raise ConfigError(f"resume={settings.resume}: the checkpoint is of another model or optimiser ({why})") from error
         out = out or file.parent.parent
+        if run.progress.epoch > run.epochs:
+            done = f"{run.progress.epoch} epochs are done already"
+            warnings.warn(f"resume={settings.resume}: {done}, so epochs={run.epochs} trains no more", AccelWarning, stacklevel=4)
     if settings.dry_run:
         run.limit, run.epochs, run.held_out = 1, 1, None
         return

@@ -89,6 +89,7 @@ class Outcome:
             saved = out is not None and Path(out, "checkpoints").exists()
             hint = f"; go on with\n  {self.command} {override('resume', out)}" if saved else ""
             self._fail(INTERRUPTED, f"\naccel: interrupted{hint}")
+            self.error = "interrupted"  # the hint is too long for the table
         except BrokenPipeError:
             raise
         except Exception as error:

@@ -128,6 +128,7 @@ def test_dry_run_writes_nothing(mine: Path) -> None:
     "words",
     ["epoch=3", "plugins=[ampp]", "+plugins=[adamw,sgd]", "--hlep", "foo", "task=imagse", "--config-dir nowhere", "device=cuda:x",
      "--multirun plugins=[],[ampp]", "--multirun seed=interval(0,1)", "--cfg jb", "--cfg job epochs=x", "--cfg job --package nope",
+     "--config-path nowhere", "--package task", "--resolve", "task.root=~/x", "out=é", "plugins=[],[amp]", "~experiment",
      "--shell-completion install=csh", "--experimental-rerun x.pickle", "--config-name nope", "hydra.run.dir=x"],
 )  # fmt: skip
 def test_what_cannot_work_is_one_sentence_and_leaves_nothing(words: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,6 +193,17 @@ def test_an_interrupt(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "out=run", "~plugins.progress"]) == 0
     assert main([TASK, "resume=run", "epochs=3", "task.bad=interrupt"]) == 130
     assert capsys.readouterr().err.rstrip().endswith("task.bad=interrupt resume=run")
+
+
+def test_an_interrupted_job_says_so_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "--multirun", "task.bad='',interrupt", "epochs=1", "out=run", "~plugins.progress"]) == 130
+    assert "failed: interrupted" in capsys.readouterr().out
+
+
+def test_resuming_what_is_done_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "epochs=2", "out=run", "~plugins.progress"]) == 0
+    assert main([TASK, "epochs=1", "resume=run", "~plugins.progress"]) == 0
+    assert "resume=run: 2 epochs are done already, so epochs=1 trains no more" in capsys.readouterr().err
 
 
 def test_a_setting_without_effect_warns(capsys: pytest.CaptureFixture[str]) -> None:
