@@ -13,8 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import Tensor
 
 from accel import checkpoint
 from accel.checkpoint import NoSaver, Saver
@@ -24,11 +23,13 @@ from accel.errors import AccelWarning, ConfigError
 from accel.finish import finish
 from accel.identity import difference, identity
 from accel.machine import resolve
-from accel.parts import Compile, Layout, Parallel, Part, Run, Window
+from accel.parts import Compile, Layout, Parallel, Run, Window
 from accel.plan import Plan, make_plan
 from accel.randomness import Randomness
+from accel.refuse import refuse_lacking, refuse_surroundings, sound
 from accel.result import Result
 from accel.settings import Settings
+from accel.shell import override
 
 if TYPE_CHECKING:
     from accel.trainer import Trainer
@@ -88,7 +89,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     parts.backend.apply(device)
     Randomness(device).seed(settings.seed)
     run = Built(
-        parts, checked(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
+        parts, sound(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
         watches=watches, split=trainer.evaluates, command=trainer.command,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
@@ -142,6 +143,9 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
             why = " ".join(str(error).split())[:200]
             raise ConfigError(f"resume={settings.resume}: the checkpoint is of another model or optimiser ({why})") from error
         out = out or file.parent.parent
+        if run.progress.epoch > run.epochs:
+            done = f"{run.progress.epoch} epochs are done already"
+            warnings.warn(f"resume={settings.resume}: {done}, so epochs={run.epochs} trains no more", AccelWarning, stacklevel=4)
     if settings.dry_run:
         run.limit, run.epochs, run.held_out = 1, 1, None
         return
@@ -151,41 +155,14 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
     if out is not None:
         if file is None and (out / checkpoint.FOLDER).exists():
-            raise ConfigError(f"out={out} holds a run already; go on with it by resume={out}, or name another directory")
+            go_on = override("resume", out)
+            raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
         run.out = out
         make_directory(out)
         run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)
         checkpoint.write(out / "plan.json", json.dumps(run.plan.as_dict(), indent=1).encode())
         if config:
             checkpoint.write(out / "config.yaml", config.encode())
-
-
-def refuse_surroundings(device: str) -> None:
-    """Raises ConfigError where torch is in a mode in which no training can be right."""
-    if not torch.is_grad_enabled():
-        raise ConfigError(
-            "fit() is called inside torch.no_grad() or inference_mode(), where nothing can be trained; call it outside"
-        )
-    if torch.is_autocast_enabled(device):
-        raise ConfigError(
-            "fit() is called inside torch.autocast, which keeps the first update's 16-bit weights for all others; "
-            "call it outside, with the plugin amp"
-        )
-
-
-def checked(model: Any) -> nn.Module:
-    """The model. Raises ConfigError for what is none, and for one whose weights are not there yet."""
-    if not isinstance(model, nn.Module):
-        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
-        raise ConfigError(f"model is {what}; pass an instance of a torch.nn.Module")
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if is_lazy(tensor):
-            raise ConfigError(f"the model's {name} has no shape yet; call the model once on a batch, as lazy modules need it")
-        if tensor.is_meta:
-            raise ConfigError(
-                f"the model's {name} is on the meta device, without numbers; make it with to_empty() and initialise it"
-            )
-    return model
 
 
 def make_directory(out: Path) -> None:
@@ -195,12 +172,3 @@ def make_directory(out: Path) -> None:
         checkpoint.write(out / "plan.json", b"")
     except OSError as error:
         raise ConfigError(f"out={out}: cannot write there ({error.strerror}); name another directory") from None
-
-
-def refuse_lacking(plugins: list[Part], device: str) -> None:
-    """Raises ConfigError for the first plugin that cannot work here, with what to do."""
-    for plugin in plugins:
-        for need in plugin.needs:
-            reason = need.lacking(plugin.settings, device)
-            if reason is not None:
-                raise ConfigError(need.sentence(plugin.name, reason))

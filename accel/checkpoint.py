@@ -102,6 +102,8 @@ def find(resume: str, out: Path | None) -> Path:
     path = Path(out or ".") if resume == "auto" else Path(resume)
     if not path.exists():
         raise ConfigError(f"resume={resume}: {path} does not exist")
+    if path.is_file() and path.suffix != ".pt":
+        raise ConfigError(f"resume={resume}: a checkpoint ends in .pt; name one, or a run directory")
     if path.is_file():
         reason = damage(path)
         if reason:
@@ -112,7 +114,8 @@ def find(resume: str, out: Path | None) -> Path:
         if damage(file) is None:
             return file
     if found:
-        raise ConfigError(f"resume={resume}: none of {len(found)} checkpoints in {path / FOLDER} is whole ({damage(found[0])})")
+        none = f"none of {len(found)} checkpoints in {path / FOLDER} is whole"
+        raise ConfigError(f"resume={resume}: {none}; the newest {damage(found[0])}")
     raise ConfigError(f"resume={resume}: {path} holds no checkpoints")
 
 
@@ -123,7 +126,7 @@ def damage(file: Path) -> str | None:
         return "was never finished (its .json is missing)"
     try:
         wanted = json.loads(about.read_text())["sha256"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return "has a damaged .json"
     with file.open("rb") as stream:
         return None if hashlib.file_digest(stream, "sha256").hexdigest() == wanted else "is damaged (its sha256 differs)"

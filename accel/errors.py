@@ -20,6 +20,18 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f"; did you mean {known[close[0]]!r}?" if close else ""
 
 
+def describe(value: object) -> str:
+    """A returned value in a few words: `None`, `a tensor of shape (32, 2)`, `a tuple of 3`, `the class Net`."""
+    if value is None or isinstance(value, type):
+        return "None" if value is None else f"the class {value.__name__}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    kind, shape = type(value).__name__, getattr(value, "shape", None)
+    if shape is None:
+        return f"a {kind}"
+    return f"a {kind.lower()} of shape {tuple(shape)}" if len(shape) else f"a {kind.lower()} of {getattr(value, 'dtype', kind)}"
+
+
 class AccelWarning(UserWarning):
     """Something that works, and is probably not what was meant: a setting without effect, say."""
 

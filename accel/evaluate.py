@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from accel.data.batches import Batches
 from accel.data.items import count_items
-from accel.errors import ConfigError
+from accel.errors import ConfigError, describe
 from accel.parts import Run
-from accel.parts.objective import describe
 
 
 def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any]) -> dict[str, float]:
@@ -31,7 +30,7 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
             with run.parts.precision.cast():
                 out = metrics(run.model, batch)
             values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
-            if not isinstance(values, dict):
+            if not isinstance(values, Mapping):
                 raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
             items = count_items(batch) if items is None else items
             for name, value in values.items():

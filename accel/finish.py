@@ -15,6 +15,7 @@ from accel.checkpoint import write
 from accel.clock import CHECKPOINT, OTHER
 from accel.errors import AccelWarning
 from accel.result import Result
+from accel.shell import override
 
 if TYPE_CHECKING:
     from accel.build import Built
@@ -43,7 +44,7 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         skipped=0 if skipped is None else int(skipped),
         samples=run.progress.samples,
         out=run.out,
-        resume=f"{run.command} resume={run.out}" if run.out and run.command else "",
+        resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
         dry=run.limit is not None,
     )
     for watch in run.watches:

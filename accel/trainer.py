@@ -99,6 +99,8 @@ class Trainer:
 
     def fit(self) -> Result:
         """Trains, and returns what came of it."""
+        if not hasattr(self, "settings"):
+            raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
         with ExitStack() as cleanup:
             return self._loop(build(self, cleanup))
 

@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[1] / "accel"
 FILES = sorted(ROOT.rglob("*.py"))
 
 LEAVES = {
-    *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings"),
+    *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
-CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "evaluate", "finish", "identity", "result"}
+CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "evaluate", "finish", "identity", "refuse", "result"}
 MAY_IMPORT = {
     "leaf": LEAVES,
     "parts": LEAVES | {"parts"},

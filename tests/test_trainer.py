@@ -262,13 +262,55 @@ def test_the_final_weights_are_written_as_safetensors(tmp_path: Path) -> None:
         (lambda x: 1.0, "a float"),
         (lambda x: (x.mean(),), "a tuple of 1"),
         (lambda x: (x.mean(), 1, 2), "a tuple of 3"),
+        (lambda x: None, "None"),
         (lambda x: x.mean() * 1j, "a tensor of torch.complex64"),
     ],
-    ids=["vector", "float", "one", "three", "complex"],
+    ids=["vector", "float", "one", "three", "nothing", "complex"],
 )
 def test_a_loss_that_is_no_scalar_tensor(value: Any, what: str) -> None:
     with pytest.raises(ConfigError, match=rf"loss\(model, batch\) returned {what}; return a scalar tensor"):
         Trainer(nn.Linear(2, 1), [POINTS], loss=lambda model, x: value(model(x)), watch=()).fit()
+
+
+def test_a_loss_without_a_gradient() -> None:
+    with pytest.raises(ConfigError, match="returned a tensor without a gradient"):
+        Trainer(nn.Linear(2, 1), [POINTS], loss=lambda model, x: loss(model, x).detach(), watch=()).fit()
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(None, "None; return a dict"), ({"a": "high"}, "a str for 'a'; return a number"),
+     ({"a": POINTS}, r"shape \(10, 2\) for 'a'")],
+    ids=["nothing", "text", "matrix"],
+)  # fmt: skip
+def test_metrics_that_are_no_numbers(value: Any, what: str) -> None:
+    with pytest.raises(ConfigError, match=rf"metrics\(model, batch\) returned .*{what}"):
+        Trainer(nn.Linear(2, 1), [POINTS], [POINTS], loss=loss, metrics=lambda model, x: value, watch=()).fit()
+
+
+@pytest.mark.parametrize(
+    ("model", "what"),
+    [(None, r"model\(\) returned None; return an instance of a torch.nn.Module"),
+     (nn.Linear, r"model\(\) returned the class Linear"),
+     (nn.Flatten(), "a Flatten, has no parameter to train")],
+    ids=["nothing", "class", "no parameters"],
+)  # fmt: skip
+def test_a_model_that_is_none(model: Any, what: str) -> None:
+    class Mine(Trainer):
+        def model(self) -> Any:
+            return model
+
+    with pytest.raises(ConfigError, match=what):
+        Mine(data=[POINTS], loss=loss, watch=()).fit()
+
+
+def test_a_subclass_that_forgets_its_base() -> None:
+    class Mine(Trainer):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(ConfigError, match=r"Mine.__init__ must call super\(\).__init__\(\*\*run\)"):
+        Mine().fit()
 
 
 def test_checkpoints_without_a_place_warn() -> None:
@@ -317,8 +359,8 @@ def test_a_loss_that_cannot_be_trained_on(value: Any, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        (nn.ReLU, "model is the class ReLU; pass an instance of a torch.nn.Module"),
-        (lambda: nn.Linear(2, 1), "model is a function; pass an instance"),
+        (nn.ReLU, r"model\(\) returned the class ReLU; return an instance of a torch.nn.Module"),
+        (lambda: nn.Linear(2, 1), r"model\(\) returned a function; return an instance"),
         (nn.Sequential(nn.LazyLinear(1)), r"the model's 0.weight has no shape yet; call the model once on a batch"),
         (nn.Linear(2, 1, device="meta"), r"the model's weight is on the meta device, without numbers"),
     ],
@@ -361,7 +403,7 @@ def test_a_gradient_from_before_has_no_part_in_the_run() -> None:
         (lambda: ({"a": 1.0}, 1, 2), "returned a tuple of 3; return a dict"),
         (lambda: {"a": "high"}, "returned a str for 'a'; return a number or a 0-dim tensor"),
         (lambda: {"a": torch.ones(2)}, r"returned a tensor of shape \(2,\) for 'a'"),
-        (lambda: {"a": None}, "returned a NoneType for 'a'"),
+        (lambda: {"a": None}, "returned None for 'a'"),
         (lambda: {"epoch": 1.0}, "returned 'epoch', by which the results are numbered"),
     ],
 )

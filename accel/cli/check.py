@@ -51,14 +51,28 @@ class Checker:
         right = [*known.values(), "vars", *self.session.groups()]
         for key in given:
             if key not in known.values():
+                self.misplaced(key)
                 raise ConfigError(f"{self.origins.say(key)}: {key} is no setting of a run{nearest(key, right)}")
         for key, value in given.items():
             if value == MISSING:
                 raise ConfigError(f"{key} is missing: add {key}=VALUE")
-        settings = Settings(**{name: given[key] for name, key in known.items() if key in given})
+        try:
+            settings = Settings(**{name: given[key] for name, key in known.items() if key in given})
+        except ConfigError as error:
+            raise ConfigError(self.file_of(str(error).partition(" ")[0]) + str(error)) from None
         if machine.resolve(settings.device) == "cuda" and not machine.has_cuda():
             raise ConfigError(f"device={settings.device}: there is no CUDA device here; use device=auto or device=cpu")
         return settings
+
+    def misplaced(self, group: str) -> None:
+        """Raises ConfigError for a file of `group` whose content landed under the group's name, where nothing looks for it."""
+        for entry in self.entries:
+            if entry.path.startswith(f"{group}/") and entry.package == group:
+                raise ConfigError(f"{self.session.file(entry.path)} must begin with the line `# @package _global_`")
+
+    def file_of(self, key: str) -> str:
+        """`FILE: ` where a file and no override set `key`; empty otherwise."""
+        return "" if self.origins.override(key) else self.origins.say(key).removesuffix(key)
 
     def task(self) -> Chosen:
         """The task."""
@@ -69,6 +83,8 @@ class Checker:
         target, settings = str(task["_target_"]), {str(key): value for key, value in task.items() if key != "_target_"}
         said = self.origins.say("task._target_")
         read = self.read(said, target)
+        if target in ("accel.Trainer", "accel.trainer.Trainer"):
+            raise ConfigError(f"{said}: it has no model and no data; name a subclass of it, such as mine.MyTrainer")
         if read.part != "Trainer":
             raise ConfigError(f"{said}: {target} is not a subclass of accel.Trainer")
         if not read.open:
@@ -159,9 +175,7 @@ class Checker:
             try:
                 fitted[name] = fit(value, read.settings[name].kind)
             except ValueError:
-                typed = self.origins.override(key)
-                place = "" if typed else f"{self.origins.say(key).removesuffix(key)}"
-                raise ConfigError(place + refuse(key, value, read.settings[name].kind)) from None
+                raise ConfigError(self.file_of(key) + refuse(key, value, read.settings[name].kind)) from None
         return fitted
 
     def complete(self, prefix: str, owner: str, settings: dict[str, Any], read: Signature) -> dict[str, Any]:

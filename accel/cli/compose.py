@@ -54,6 +54,8 @@ def _compose(opened: Session, given: Sequence[str]) -> tuple[dict[Any, Any], lis
 
 def _switch_off(opened: Session, plugins: Any, off: Sequence[str]) -> None:
     for name in off:
+        if overrides.is_bundle(opened, name):
+            raise ConfigError(f"~plugins.{name}: {name} only lists plugins; leave it out, or switch off one that it lists")
         on = plugins if isinstance(plugins, dict) else {}
         if on.pop(name, None) is None and name not in opened.options("plugins"):
             known = [*map(str, on), *opened.options("plugins")]

@@ -80,7 +80,10 @@ class Config:
         watch = [plugin.make() for plugin in self.plugins.values() if plugin.part == "Watch"]
         plugins = [plugin.make() for plugin in self.plugins.values() if plugin.part != "Watch"]
         run = {**asdict(self.settings), "skipped": self.skipped, "config": self.text, "plugins": plugins, "watch": watch}
-        trainer: Trainer = self.task.make(**{**run, **more})
+        run |= more
+        trainer: Trainer = self.task.make(**run)
+        if getattr(trainer, "config", None) != run["config"]:  # it keeps the text as it is, so the rest was lost as well
+            raise ConfigError(f"{self.task.target}: its __init__ must pass on what it is given: super().__init__(**run)")
         return trainer
 
     def fit(self) -> Result:

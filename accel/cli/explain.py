@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -58,6 +59,10 @@ def sentence(session: Session, error: Exception, blamed: str) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = session.options(group) if group else []
         there = f" (there are {', '.join(options)})" if options else ""
+        inner = error.missing_cfg_file.partition("/")[2]
+        if session.has(inner):  # a defaults list without the slash looks in the folder of its own file
+            slash = f"did you mean `/{inner.partition('/')[0]}`, with the slash?"
+            return f"{where}there is no config {error.missing_cfg_file!r}; {slash}"
         return f"{where}there is no config {error.missing_cfg_file!r}{nearest(name, options) or there}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -67,10 +72,18 @@ def sentence(session: Session, error: Exception, blamed: str) -> str:
     if str(error).startswith("Could not delete"):
         key = blamed.lstrip("~").partition("=")[0]
         names = [*session.groups(), *(f"plugins.{name}" for name in session.options("plugins"))]
-        return f"{where}there is nothing of that name to take out{nearest(key, names)}"
+        return f"{where}there is nothing of that name to take out{'; leave it out' if key in names else nearest(key, names)}"
     if isinstance(error, RecursionError):
         return f"{where}a config lists itself in its defaults"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     said = [line.strip() for line in str(cause).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key: ") for line in said if line.startswith("full_key: ")), "")
+    place = re.match(r"In '(.+)': \w+ raised while composing config:$", said[0]) if len(said) > 1 else None
+    if place is not None:
+        listed = session.content(place[1]).get("plugins")
+        file, said = session.file(place[1]), said[1:]
+        if isinstance(listed, list):
+            defaults = f"`- /plugins: [{', '.join(map(str, listed))}]`"
+            return f"{where}{file}: plugins is no list there; name them in the defaults: {defaults}"
+        where = f"{where}{file}: "
     return f"{where}{said[0] if said else type(error).__name__}{f' (at {key})' if key and key not in where else ''}"

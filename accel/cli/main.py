@@ -69,6 +69,9 @@ def flags(typed: Sequence[str]) -> Namespace:
         print(f"accel {accel.__version__}")
         raise SystemExit(0)
     args = reader.parse_intermixed_args(typed)
+    if not args.cfg and (args.package or args.resolve):
+        flag = "--package" if args.package else "--resolve"
+        raise ConfigError(f"{flag} has no effect without --cfg job; add that, or leave {flag} out")
     if args.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun would load a pickle, which can run anything; --config-path takes a run's directory")
     return args

@@ -12,6 +12,7 @@ Hydra has ways of doing something else in silence, all of them about lists of pl
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
 
+from accel import shell
 from accel.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -102,15 +104,19 @@ def _parse(session: Session, text: str) -> Override:
         raise ConfigError(f"{text!r} is no setting{hint}")
     try:
         return session.parse(text)
-    except Exception as error:  # whatever the parser trips over, it is this text
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        quotes = "put a value with special characters in quotes: 'name=\"value\"'"
-        raise ConfigError(f"cannot read {text!r} ({reason}); {quotes}") from None
+    except Exception:  # whatever the parser trips over, it is this text
+        key, _, value = text.partition("=")
+        if re.search(r"[][{}()\"']|\$\{", value) or not re.fullmatch(r"[+~]*[\w./@-]+", key, re.ASCII):
+            raise ConfigError(f"{text} cannot be read; close each bracket and quote, or quote it all: 'name=\"value\"'") from None
+        # the shell expands ~ neither behind `task.root=` nor in quotes
+        raise ConfigError(f"{text} cannot be read as it is; write {shell.override(key, os.path.expanduser(value))}") from None
 
 
 def members(session: Session, text: str, override: Override) -> list[str]:
     """The files of a group that an override names: one, a list, or several with commas. Raises ConfigError for one there is not."""
     group = override.key_or_group
+    if override.is_discrete_sweep() and any(isinstance(value, list) for value in override.sweep_iterator()):
+        raise ConfigError(f"{text} names several lists; add --multirun to run one after the other")
     found = list(override.sweep_iterator()) if override.is_discrete_sweep() else override.value()
     found = [getattr(name, "text", name) for name in (found if isinstance(found, list) else [found])]
     listed = "[NAME,NAME]" if group in LISTS else "NAME"

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from accel.cli import folders, ranks
 from accel.cli.config import Config
 from accel.errors import AccelWarning, ConfigError
+from accel.shell import override
 
 INTERRUPTED = 130
 
@@ -86,8 +87,9 @@ class Outcome:
         except KeyboardInterrupt:
             out = self.out or self.config.settings.resume
             saved = out is not None and Path(out, "checkpoints").exists()
-            hint = f"; go on with\n  {self.command} resume={shlex.quote(str(out))}" if saved else ""
+            hint = f"; go on with\n  {self.command} {override('resume', out)}" if saved else ""
             self._fail(INTERRUPTED, f"\naccel: interrupted{hint}")
+            self.error = "interrupted"  # the hint is too long for the table
         except BrokenPipeError:
             raise
         except Exception as error:

@@ -59,6 +59,9 @@ class Session:
     """Composes configs from `conf`, from third parties and from a directory of the user's, whose files come first."""
 
     def __init__(self, config_dir: str | None = None, config_path: str | None = None, config_name: str = "config") -> None:
+        if config_path is not None and not Path(config_path, f"{config_name}.yaml").is_file():
+            file = Path(config_path, f"{config_name}.yaml")
+            raise ConfigError(f"--config-path {config_path}: there is no {file}; name a run's directory")
         search = create_config_search_path(str(Path(config_path).resolve() if config_path else CONF))
         if config_dir is not None:
             folder = Path(config_dir).resolve()

@@ -39,6 +39,9 @@ def decode(encoded: bytes, name: str) -> Image:
 
     try:
         with Image.open(BytesIO(encoded)) as picture:
+            if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white at 255
+                return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+            picture.info.pop("transparency", None)  # of a palette; convert() warns that it is lost
             return picture.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow repeats the unreadable object's address where it cannot tell the format

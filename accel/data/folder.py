@@ -81,7 +81,7 @@ class Augmented(Folder):
         if self.crop == "pad":
             pixels = crops.padded(pixels, self.side // 8, rng)
         if self.flip and rng.random() < 0.5:
-            pixels = pixels[:, ::-1]
+            pixels = pixels[:, ::-1].copy()  # torch takes no negative stride, not even of a side of one pixel
         return torch.from_numpy(np.ascontiguousarray(pixels)), self.labels[index]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from accel.errors import ConfigError
+from accel.errors import ConfigError, describe
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
@@ -30,10 +30,3 @@ class Objective(Part):
         if isinstance(items, Tensor) and items.dim():
             raise ConfigError(f"loss(model, batch) returned {describe(items)} for n_items; return a number or a 0-dim tensor")
         return loss, items
-
-
-def describe(loss: Any) -> str:
-    """What was returned instead of a scalar tensor."""
-    if isinstance(loss, Tensor):
-        return f"a tensor of shape {tuple(loss.shape)}" if loss.dim() else f"a tensor of {loss.dtype}"
-    return f"a tuple of {len(loss)}" if isinstance(loss, tuple) else f"a {type(loss).__name__}"

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.errors import ConfigError
 from accel.optim.fused import FusedSGD
 from accel.parts.grads import Grads
 from accel.parts.part import Part
@@ -31,8 +30,6 @@ class Optim(Part):
     def setup(self, run: Run) -> None:
         spare_dynamo()
         params = run.parts.precision.parameters(run.bare)
-        if not params:
-            raise ConfigError("the model has no trainable parameters; leave requires_grad on for those that shall move")
         self.optimizer = self.build(params, run.device)
         self.advance = light_step(self.optimizer)
         self.fused = bool(self.optimizer.defaults.get("fused"))

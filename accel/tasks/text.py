@@ -80,7 +80,8 @@ def open_text(path: Path, context: int) -> np.memmap[Any, np.dtype[np.uint8]]:
         ConfigError: where there is no such file, or it is too small for one window of training.
     """
     if not path.is_file():
-        raise ConfigError(f"task.path={path}: {'that is a folder; name a file' if path.is_dir() else 'there is no such file'}")
+        what = "that is a folder" if path.is_dir() else "that is no file with bytes to go back to" if path.exists() else ""
+        raise ConfigError(f"task.path={path}: {f'{what}; name a file' if what else 'there is no such file'}")
     size, least = path.stat().st_size, max(2 * HELD_OUT, -(-(context + 1) * HELD_OUT // (HELD_OUT - 1)))
     if size < least:
         raise ConfigError(f"task.path={path} has {size} bytes, and task.context={context} needs {least} or more")

@@ -13,6 +13,7 @@ import yaml
 
 import accel
 from accel.cli.main import main
+from accel.shell import override
 
 MINE = """
 from typing import Any
@@ -84,6 +85,16 @@ def test_a_run_writes_its_directory_and_says_how_to_go_on(mine: Path, capsys: py
     assert json.loads((mine / "run/summary.json").read_text())["epochs"] == 3
 
 
+@pytest.mark.parametrize("out", ["two words", "it's", 'say "hi"', "a, b", "é", "2024", "back\\\\"])
+def test_the_printed_resume_command_reads_back_whatever_the_name(out: str, mine: Path) -> None:
+    """The name passes through the shell and through Hydra, which each have quotes of their own."""
+    assert main([TASK, *shlex.split(override("out", out)), "epochs=1", "~plugins.progress"]) == 0
+    words = shlex.split(json.loads((mine / out / "summary.json").read_text())["resume"])
+    assert main([*words[words.index(TASK) :], "epochs=2"]) == 0
+    assert json.loads((mine / out / "summary.json").read_text())["epochs"] == 2
+    assert accel.compose(shlex.split(override("resume", out))).settings.resume == out
+
+
 def test_the_default_directory_is_dated_and_never_used_twice(mine: Path) -> None:
     for _ in range(3):
         assert main([TASK, "~plugins.progress"]) == 0
@@ -117,6 +128,7 @@ def test_dry_run_writes_nothing(mine: Path) -> None:
     "words",
     ["epoch=3", "plugins=[ampp]", "+plugins=[adamw,sgd]", "--hlep", "foo", "task=imagse", "--config-dir nowhere", "device=cuda:x",
      "--multirun plugins=[],[ampp]", "--multirun seed=interval(0,1)", "--cfg jb", "--cfg job epochs=x", "--cfg job --package nope",
+     "--config-path nowhere", "--package task", "--resolve", "task.root=~/x", "out=é", "plugins=[],[amp]", "~experiment",
      "--shell-completion install=csh", "--experimental-rerun x.pickle", "--config-name nope", "hydra.run.dir=x"],
 )  # fmt: skip
 def test_what_cannot_work_is_one_sentence_and_leaves_nothing(words: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,6 +193,17 @@ def test_an_interrupt(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "out=run", "~plugins.progress"]) == 0
     assert main([TASK, "resume=run", "epochs=3", "task.bad=interrupt"]) == 130
     assert capsys.readouterr().err.rstrip().endswith("task.bad=interrupt resume=run")
+
+
+def test_an_interrupted_job_says_so_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "--multirun", "task.bad='',interrupt", "epochs=1", "out=run", "~plugins.progress"]) == 130
+    assert "failed: interrupted" in capsys.readouterr().out
+
+
+def test_resuming_what_is_done_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "epochs=2", "out=run", "~plugins.progress"]) == 0
+    assert main([TASK, "epochs=1", "resume=run", "~plugins.progress"]) == 0
+    assert "resume=run: 2 epochs are done already, so epochs=1 trains no more" in capsys.readouterr().err
 
 
 def test_a_setting_without_effect_warns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import permutations
 from pathlib import Path
 
@@ -146,3 +147,37 @@ def test_a_bundle_that_lists_itself(tmp_path: Path) -> None:
 
 def test_own_values_for_interpolation() -> None:
     assert compose("vars.n=3", "epochs=${vars.n}").settings.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epochs: 2\n", r"mine\.yaml must begin with the line `# @package _global_`"),
+        ("", r"mine\.yaml must begin with the line `# @package _global_`"),
+        ("# @package _global_\nepochs: two\n", r"mine\.yaml: epochs must be a whole number from 1, not 'two'"),
+        ("# @package _global_\nplugins: [amp]\n", r"mine\.yaml: plugins is no list there; .*`- /plugins: \[amp\]`"),
+        ("# @package _global_\ndefaults:\n  - plugins: [amp]\n", r"no config 'experiment/plugins/amp'; did you mean `/plugins`"),
+    ],
+)
+def test_an_experiment_that_lacks_something_is_told_what(text: str, says: str, tmp_path: Path) -> None:
+    write(tmp_path, "experiment/mine.yaml", text)
+    with pytest.raises(ConfigError, match=says):
+        compose("+experiment=mine", conf=tmp_path)
+
+
+def test_a_bundle_is_not_switched_off_in_silence(conf: Path) -> None:
+    with pytest.raises(ConfigError, match=r"~plugins\.pack: pack only lists plugins"):
+        compose("+plugins=[pack]", "~plugins.pack", conf=conf)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("out=é", "write 'out=\"é\"'"), ("out=a=b", "write 'out=\"a=b\"'"), ("out=[a", "close each bracket and quote"),
+        ("task.root=~/x", "write task.root=/home/x"), ("plugins=[],[amp]", "names several lists; add --multirun"),
+    ],
+)  # fmt: skip
+def test_a_word_that_hydra_cannot_read_is_written_as_it_can(word: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home")
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        compose(word)

@@ -121,6 +121,8 @@ def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is damaged"):
         find(str(new), None)
     old.with_suffix(".json").unlink()
+    new.with_suffix(".json").write_text("[]")
+    assert damage(new) == "has a damaged .json"
     with pytest.raises(ConfigError, match=r"none of 2 checkpoints in .* is whole"):
         find(str(run), None)
 

@@ -182,5 +182,5 @@ def test_sparse_gradients_get_a_sentence_and_the_remedy_helps() -> None:
 
 
 def test_a_model_without_anything_to_train() -> None:
-    with pytest.raises(ConfigError, match="the model has no trainable parameters"):
+    with pytest.raises(ConfigError, match="the model, a Sequential, has no parameter to train"):
         Trainer(net().requires_grad_(False), [torch.ones(2, 6)], loss=lambda m, x: m(x).mean(), watch=()).fit()

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from accel.data.batches import Batches
+from accel.data.decode import decode
 from accel.errors import ConfigError
 from accel.order import sample_rng
 from accel.tasks.images import Images
@@ -110,6 +112,26 @@ def test_flip_mirrors_half_of_the_pictures(pictures: Path) -> None:
             assert torch.equal(image, straight) or torch.equal(image, straight.flip(1))
             mirrored += torch.equal(image, straight.flip(1))
     assert 0.4 < mirrored / (20 * len(data)) < 0.6
+
+
+def test_a_picture_of_one_pixel_can_be_mirrored(pictures: Path) -> None:
+    data = Images(root=str(pictures), size=1).data("train")
+    assert {data.sample(0, sample_rng(0, epoch, 0))[0].shape for epoch in range(10)} == {(1, 1, 3)}
+
+
+@pytest.mark.parametrize("mode", ["I;16", "L", "1", "LA", "P", "RGBA"])
+def test_pictures_of_every_mode_keep_their_brightness(mode: str) -> None:
+    """Half grey, whatever it is stored as; without a warning for the transparency of a palette."""
+    value: Any = {"I;16": 32896, "1": 1, "LA": (128, 9), "RGBA": (128, 128, 128, 9)}.get(mode, 128)
+    picture, more = Image.new(mode, (4, 4), value), {}
+    if mode == "P":
+        picture.putpalette([level for level in range(256) for _ in range(3)])
+        more["transparency"] = bytes(range(256))
+    stream = BytesIO()
+    picture.save(stream, "PNG", **more)
+    found = decode(stream.getvalue(), "x.png")
+    assert found.mode == "RGB"
+    assert found.getpixel((1, 1)) == ((255,) * 3 if mode == "1" else (128,) * 3)
 
 
 def test_evaluation_shows_things_as_large_as_training_did(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_nothing_looks_ahead(text: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"path": "/dev/null"}, "task.path=/dev/null: that is no file with bytes to go back to; name a file"),
         ({"path": "/no/such/file"}, "task.path=/no/such/file: there is no such file"),
         ({"path": "/"}, "task.path=/: that is a folder; name a file"),
         ({"context": 900}, "has 1000 bytes, and task.context=900 needs 1002 or more"),

@@ -1,0 +1,50 @@
+"""What cannot work, refused in a sentence before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from accel.errors import ConfigError, describe
+from accel.parts import Part
+
+
+def refuse_surroundings(device: str) -> None:
+    """Raises ConfigError where torch is in a mode in which no training can be right."""
+    if not torch.is_grad_enabled():
+        raise ConfigError(
+            "fit() is called inside torch.no_grad() or inference_mode(), where nothing can be trained; call it outside"
+        )
+    if torch.is_autocast_enabled(device):
+        raise ConfigError(
+            "fit() is called inside torch.autocast, which keeps the first update's 16-bit weights for all others; "
+            "call it outside, with the plugin amp"
+        )
+
+
+def refuse_lacking(plugins: Sequence[Part], device: str) -> None:
+    """Raises ConfigError for the first plugin that cannot work here, with what to do."""
+    for plugin in plugins:
+        for need in plugin.needs:
+            reason = need.lacking(plugin.settings, device)
+            if reason is not None:
+                raise ConfigError(need.sentence(plugin.name, reason))
+
+
+def sound(model: object) -> nn.Module:
+    """The model. Raises ConfigError for what is none, has nothing to train, or has weights that are not there yet."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model() returned {describe(model)}; return an instance of a torch.nn.Module")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"the model, a {type(model).__name__}, has no parameter to train: all are frozen, or there are none")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise ConfigError(f"the model's {name} has no shape yet; call the model once on a batch, as lazy modules need it")
+        if tensor.is_meta:
+            raise ConfigError(
+                f"the model's {name} is on the meta device, without numbers; make it with to_empty() and initialise it"
+            )
+    return model
