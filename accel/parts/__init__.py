@@ -5,6 +5,7 @@ from accel.parts.average import Average
 from accel.parts.backend import Backend
 from accel.parts.clip import Clip
 from accel.parts.compile import Compile
+from accel.parts.cycle import Cycle
 from accel.parts.grads import Grads
 from accel.parts.group import Group, Micro, Window
 from accel.parts.layout import Layout
@@ -23,7 +24,7 @@ from accel.parts.update import Update
 from accel.parts.watch import Watch
 
 __all__ = [
-    "Augment", "Average", "Backend", "Clip", "Compile", "Grads", "Group", "Layout", "Loader", "Micro", "Objective", "Optim",
-    "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Run", "Schedule", "Source", "Transfer", "Update", "Watch",
-    "Window",
+    "Augment", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Layout", "Loader", "Micro", "Objective",
+    "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Run", "Schedule", "Source", "Transfer", "Update",
+    "Watch", "Window",
 ]  # fmt: skip

@@ -43,6 +43,16 @@ class Optim(Part):
         for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
             group["lr"] = lr * ratio
 
+    @property
+    def has_momentum(self) -> bool:
+        """Whether every group keeps a moving average of the gradient: `momentum` (SGD), or the first of `betas` (Adam)."""
+        return all("betas" in group or group.get("momentum") for group in self.optimizer.param_groups)
+
+    def set_momentum(self, momentum: float) -> None:
+        """Sets the momentum, or the first of the betas, of every group."""
+        for group in self.optimizer.param_groups:
+            group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
+
     def step(self, grads: Grads) -> None:
         """One step with the true gradients, or none at all where `found_inf` says so.
 
