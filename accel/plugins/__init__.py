@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.backend import Backend as Backend
     from accel.plugins.channels_last import ChannelsLast as ChannelsLast
     from accel.plugins.clip import Clip as Clip
+    from accel.plugins.compile import Compile as Compile
     from accel.plugins.cosine import Cosine as Cosine
     from accel.plugins.cyclic import Cyclic as Cyclic
     from accel.plugins.ema import EMA as EMA
