@@ -16,6 +16,7 @@ from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.prefetch import Prefetch
+from accel.parts.rate import Rate
 from accel.parts.run import Parts, Progress, Run
 from accel.parts.schedule import Schedule
 from accel.parts.source import Source
@@ -25,6 +26,6 @@ from accel.parts.watch import Watch
 
 __all__ = [
     "Augment", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Layout", "Loader", "Micro", "Objective",
-    "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Run", "Schedule", "Source", "Transfer", "Update",
-    "Watch", "Window",
+    "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Rate", "Run", "Schedule", "Source", "Transfer",
+    "Update", "Watch", "Window",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ class Cycle(Schedule):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.peak = self.max_lr or self.base
+        self.peak = self.max_lr * self.optim.scale if self.max_lr else self.base
         self.first = self.peak / self.div_factor
         if self.cycle_momentum and not self.optim.has_momentum:
             raise ConfigError(f"{self.name}.cycle_momentum needs an optimiser with momentum or betas; set cycle_momentum=false")

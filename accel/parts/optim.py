@@ -23,6 +23,8 @@ class Optim(Part):
     """How the weights move; plainest: SGD with momentum 0.9 at a learning rate of 0.01."""
 
     lr = 0.01
+    scale = 1.0
+    """What `lr` is multiplied by in this run."""
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         """The torch optimiser over the trainable parameters. A subclass overrides this alone."""
@@ -37,6 +39,9 @@ class Optim(Part):
         self.advance = light_step(self.optimizer)
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]
+        self.scale = run.parts.rate.factor
+        if self.scale != 1:
+            self.set_lr(self.lr * self.scale)
 
     def set_lr(self, lr: float) -> None:
         """Sets the learning rate; groups keep their ratio to it."""

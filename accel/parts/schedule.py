@@ -19,7 +19,8 @@ class Schedule(Part):
     """
 
     def setup(self, run: Run) -> None:
-        self.optim, self.base, self.updates = run.parts.optim, run.parts.optim.lr, run.updates
+        self.optim, self.updates = run.parts.optim, run.updates
+        self.base = self.optim.lr * self.optim.scale
 
     def total(self) -> int:
         """The number of updates of the whole run. Raises ConfigError where the data does not tell."""

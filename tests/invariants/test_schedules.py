@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LinearLR, OneCycleLR
 
 from accel.errors import ConfigError
-from accel.parts import Optim, Schedule
+from accel.parts import Optim, Rate, Schedule
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.cosine import Cosine
@@ -26,7 +26,9 @@ from accel.testing import fit_toy
 def ready(schedule: Any, updates: int, optim: Optim | None = None) -> Any:
     optim = optim or SGD(lr=0.3)
     run: Any = SimpleNamespace(bare=torch.nn.Linear(1, 1), device=torch.device("cpu"), updates=updates)
-    run.parts = SimpleNamespace(optim=optim, precision=SimpleNamespace(parameters=lambda model: list(model.named_parameters())))
+    run.parts = SimpleNamespace(
+        optim=optim, rate=Rate(), precision=SimpleNamespace(parameters=lambda model: list(model.named_parameters()))
+    )
     optim.setup(run)
     schedule.setup(run)
     return schedule
