@@ -84,6 +84,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
 
     cleanup.callback(parts.backend.restore)
     cleanup.callback(parts.loader.close)
+    cleanup.callback(parts.compile.close)
     for watch in watches:
         cleanup.callback(watch.close)
     parts.backend.apply(device)
@@ -124,7 +125,7 @@ def open_data(run: Built, trainer: Trainer) -> None:
             raise ConfigError(f"the {name} data is empty")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
-    run.batches = run.train.count
+    run.batches, run.batched_here = run.train.count, run.train.batched_here
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 
 

@@ -28,6 +28,11 @@ class Clock:
         self.spent[phase] += now - self.since
         self.since = now
 
+    def set_apart(self, seconds: float, phase: int) -> None:
+        """Books the last `seconds` to `phase` and leaves them out of the lap under way: what happened in the midst of another."""
+        self.spent[phase] += seconds
+        self.since += seconds
+
     def shares(self) -> dict[str, float]:
         """The share of each phase in percent; they add up to 100."""
         total = sum(self.spent) or 1.0

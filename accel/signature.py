@@ -109,9 +109,15 @@ def lineage(found: Definition) -> tuple[list[Definition], bool]:
 
 def kin(definition: Definition) -> str:
     """The part or Trainer that a class is itself, or the empty string."""
-    module, node = definition.source.module, definition.node
+    node = definition.node
+    bases = [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else []
+    return node.name if isinstance(node, ast.ClassDef) and _is_kin(definition.source.module, node.name, bases) else ""
+
+
+def _is_kin(module: str, name: str, bases: list[str]) -> bool:
+    """Whether a class is the Trainer, or a part: what stands in `accel.parts` and builds upon a part (`Cycle`) is none."""
     inside = module in (TRAINER, PARTS) or module.startswith(PARTS + ".")
-    return node.name if inside and isinstance(node, ast.ClassDef) else ""
+    return inside and (name in ("Trainer", "Part") or "Part" in bases)
 
 
 def _from_text(target: str, chain: list[Definition]) -> Signature:
@@ -205,7 +211,7 @@ def _near(module: str) -> str:
 def _from_class(target: str) -> Signature:
     """The same from the class itself, for one that is made at run time."""
     cls = load(target)
-    roots = [base for base in cls.__mro__ if base.__module__ == TRAINER or (base.__module__ + ".").startswith(PARTS + ".")]
+    roots = [one for one in cls.__mro__ if _is_kin(one.__module__, one.__name__, [base.__name__ for base in one.__bases__])]
     part = roots[0].__name__ if roots and roots[0] is not cls else ""
     hints = get_type_hints(cls, include_extras=True) if is_dataclass(cls) else {}
     if is_dataclass(cls):

@@ -5,6 +5,7 @@ from accel.parts.average import Average
 from accel.parts.backend import Backend
 from accel.parts.clip import Clip
 from accel.parts.compile import Compile
+from accel.parts.cycle import Cycle
 from accel.parts.grads import Grads
 from accel.parts.group import Group, Micro, Window
 from accel.parts.layout import Layout
@@ -15,6 +16,7 @@ from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.prefetch import Prefetch
+from accel.parts.rate import Rate
 from accel.parts.run import Parts, Progress, Run
 from accel.parts.schedule import Schedule
 from accel.parts.source import Source
@@ -23,7 +25,7 @@ from accel.parts.update import Update
 from accel.parts.watch import Watch
 
 __all__ = [
-    "Augment", "Average", "Backend", "Clip", "Compile", "Grads", "Group", "Layout", "Loader", "Micro", "Objective", "Optim",
-    "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Run", "Schedule", "Source", "Transfer", "Update", "Watch",
-    "Window",
+    "Augment", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Layout", "Loader", "Micro", "Objective",
+    "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Rate", "Run", "Schedule", "Source", "Transfer",
+    "Update", "Watch", "Window",
 ]  # fmt: skip

@@ -14,3 +14,6 @@ class Compile(Part):
     def model(self, model: nn.Module) -> nn.Module:
         """The model to call."""
         return model
+
+    def close(self) -> None:
+        """Makes the user's model what it was, when the run ends, however it ends."""

@@ -22,6 +22,8 @@ class Optim(Part):
     """How the weights move; plainest: SGD with momentum 0.9 at a learning rate of 0.01."""
 
     lr = 0.01
+    scale = 1.0
+    """What `lr` is multiplied by in this run."""
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         """The torch optimiser over the trainable parameters. A subclass overrides this alone."""
@@ -34,11 +36,24 @@ class Optim(Part):
         self.advance = light_step(self.optimizer)
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]
+        self.scale = run.parts.rate.factor
+        if self.scale != 1:
+            self.set_lr(self.lr * self.scale)
 
     def set_lr(self, lr: float) -> None:
         """Sets the learning rate; groups keep their ratio to it."""
         for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
             group["lr"] = lr * ratio
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether every group keeps a moving average of the gradient: `momentum` (SGD), or the first of `betas` (Adam)."""
+        return all("betas" in group or group.get("momentum") for group in self.optimizer.param_groups)
+
+    def set_momentum(self, momentum: float) -> None:
+        """Sets the momentum, or the first of the betas, of every group."""
+        for group in self.optimizer.param_groups:
+            group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
 
     def step(self, grads: Grads) -> None:
         """One step with the true gradients, or none at all where `found_inf` says so.

@@ -25,6 +25,7 @@ from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.prefetch import Prefetch
+from accel.parts.rate import Rate
 from accel.parts.schedule import Schedule
 from accel.parts.source import Source
 from accel.parts.transfer import Transfer
@@ -47,6 +48,7 @@ class Parts:
     compile: Compile = field(default_factory=Compile)
     parallel: Parallel = field(default_factory=Parallel)
     precision: Precision = field(default_factory=Precision)
+    rate: Rate = field(default_factory=Rate)
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     clip: Clip = field(default_factory=Clip)
@@ -85,8 +87,11 @@ class Run:
     seed: int
     epochs: int
     batch_size: int
+    """Samples per batch and rank; without effect where the data comes in ready batches."""
     batches: int | None = None
     """Batches per epoch and rank; None where the data does not tell."""
+    batched_here: bool = True
+    """Whether batches have `batch_size` samples, or the data comes in ready ones."""
     updates: int | None = None
     """Updates of the whole run; None where the data does not tell."""
     watches: list[Watch] = field(default_factory=list)

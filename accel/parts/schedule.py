@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from accel.errors import ConfigError
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
@@ -18,7 +19,18 @@ class Schedule(Part):
     """
 
     def setup(self, run: Run) -> None:
-        self.optim, self.base, self.updates = run.parts.optim, run.parts.optim.lr, run.updates
+        self.optim, self.updates = run.parts.optim, run.updates
+        self.base = self.optim.lr * self.optim.scale
+
+    def total(self) -> int:
+        """The number of updates of the whole run. Raises ConfigError where the data does not tell."""
+        if self.updates is None:
+            raise ConfigError(f"{self.name} needs the number of updates, and the data has no length; give it a __len__")
+        return self.updates
+
+    def span(self, length: float) -> int:
+        """A length in updates: below 1 it is given as a share of the whole run, from 1 on as a number of updates."""
+        return round(length * self.total() if length < 1 else length)
 
     def lr(self, step: int) -> float:
         """The learning rate of update `step`, from 0."""

@@ -12,8 +12,12 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.adamw import AdamW as AdamW
     from accel.plugins.amp import AMP as AMP
     from accel.plugins.backend import Backend as Backend
+    from accel.plugins.batch_lr import BatchLR as BatchLR
+    from accel.plugins.channels_last import ChannelsLast as ChannelsLast
     from accel.plugins.clip import Clip as Clip
+    from accel.plugins.compile import Compile as Compile
     from accel.plugins.cosine import Cosine as Cosine
+    from accel.plugins.cyclic import Cyclic as Cyclic
     from accel.plugins.ema import EMA as EMA
     from accel.plugins.metrics import Metrics as Metrics
     from accel.plugins.onecycle import OneCycle as OneCycle

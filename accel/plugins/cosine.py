@@ -40,20 +40,17 @@ class Cosine(Schedule):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        if run.updates is None:
-            raise ConfigError("cosine needs the number of updates, and the data has no length; give it a __len__")
-        self.total = run.updates
-        self.climb = round(self.warmup * self.total if self.warmup < 1 else self.warmup)
+        self.last, self.climb = self.total() - 1, self.span(self.warmup)
         self.lowest = self.base * self.floor
-        if self.climb >= self.total:
-            raise ConfigError(f"cosine.warmup is {self.climb} updates and the whole run {self.total}; make the warm-up shorter")
+        if self.climb > self.last:
+            raise ConfigError(f"cosine.warmup is {self.climb} updates and the whole run {self.total()}; make the warm-up shorter")
 
     def lr(self, step: int) -> float:
-        if step >= self.total - 1:
+        if step >= self.last:
             return self.lowest
         if step < self.climb:
             return self.base * (step + 1) / (self.climb + 1)
-        share = (step - self.climb) / (self.total - 1 - self.climb)
+        share = (step - self.climb) / (self.last - self.climb)
         return self.lowest + (self.base - self.lowest) * (1 + cos(pi * share)) / 2
 
     def apply(self, step: int) -> None:

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import TYPE_CHECKING, Literal
 
-from accel.errors import ConfigError
-from accel.parts import Schedule
+from accel.parts import Cycle
 from accel.values import Decay, Positive
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class OneCycle(Schedule):
+class OneCycle(Cycle):
     """One cycle of the learning rate over the whole run.
 
     Args:
@@ -53,53 +52,28 @@ class OneCycle(Schedule):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        if run.updates is None:
-            raise ConfigError("onecycle needs the number of updates, and the data has no length; give it a __len__")
-        self.total = run.updates
-        self.peak = self.max_lr or self.base
-        self.first = self.peak / self.div_factor
+        self.last = self.total() - 1
         self.floor = self.first / self.final_div_factor
-        groups = self.optim.optimizer.param_groups
-        if self.cycle_momentum and not all("betas" in group or group.get("momentum") for group in groups):
-            raise ConfigError("onecycle.cycle_momentum needs an optimiser with momentum or betas; set cycle_momentum=false")
 
     def lr(self, step: int) -> float:
-        if step >= self.total - 1:
+        if step >= self.last:
             return self.floor
         return self._along(step, self.first, self.peak, self.floor)
 
     def momentum(self, step: int) -> float:
-        """The momentum of update `step`, from 0."""
-        if step >= self.total - 1:
+        if step >= self.last:
             return self.max_momentum
         return self._along(step, self.max_momentum, self.base_momentum, self.max_momentum)
 
-    def apply(self, step: int) -> None:
-        self.optim.set_lr(self.lr(step))
-        if self.cycle_momentum:
-            momentum = self.momentum(step)
-            for group in self.optim.optimizer.param_groups:
-                group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
-
     def notes(self) -> Mapping[str, str]:
-        whose = "" if self.max_lr else " (the optimiser's lr)"
-        return {"learning rate": f"{self.first:.3g} up to {self.peak:.3g}{whose}, down to {self.floor:.3g}"}
-
-    def idle(self, run: Run) -> list[str]:
-        found = []
-        if self.max_lr and run.parts.optim.lr not in (type(run.parts.optim).lr, self.max_lr):
-            found.append(f"{run.parts.optim.name}.lr has no effect: onecycle.max_lr={self.max_lr:g} sets the learning rate")
-        if not self.cycle_momentum:
-            changed = [name for name in ("base_momentum", "max_momentum") if getattr(self, name) != getattr(type(self), name)]
-            found += [f"onecycle.{name} has no effect without onecycle.cycle_momentum=true" for name in changed]
-        return found
+        return {"learning rate": f"{self.climb()}, down to {self.floor:.3g}"}
 
     def _along(self, step: int, first: float, peak: float, last: float) -> float:
         """The value at `step` on the way from `first` over `peak` to `last`, in torch's own arithmetic."""
-        top = self.pct_start * self.total - 1
+        top = self.pct_start * (self.last + 1) - 1
         if step <= top:
             return self._between(first, peak, step / top if top else 1.0)
-        return self._between(peak, last, (step - top) / (self.total - 1 - top))
+        return self._between(peak, last, (step - top) / (self.last - top))
 
     def _between(self, start: float, end: float, share: float) -> float:
         if self.anneal == "linear":

@@ -19,7 +19,7 @@ from accel.choose import KINDS, make, provides
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Augment, Group, Loader, Part, Precision, Watch
 from accel.randomness import Randomness
-from accel.testing.toy import BATCH, fit_toy
+from accel.testing.toy import BATCH, cheap, fit_toy
 
 Maker = Callable[[], Part]
 
@@ -160,10 +160,10 @@ def reads_nothing(plugin: Maker) -> None:
 
 
 def companions(made: Part) -> list[Maker]:
-    """Every built-in plugin that may stand beside `made`, with default settings."""
-    others = map(catalogue.load, catalogue.names())
+    """Every built-in plugin that may stand beside `made`, with default settings or cheap ones."""
+    others = map(cheap, catalogue.names())
     if isinstance(made, Watch):
-        return [other for other in others if other is not type(made)]
+        return [other for other in others if type(other()) is not type(made)]
     return [other for other in others if provides(make(other())) != provides(made)]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from accel import catalogue
 from accel.parts import Part, Run, Watch
 from accel.trainer import Trainer
 
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 6, 3, 4
 """6 batches an epoch, the last of 2: a short batch, and with a window of 4 a short window too."""
+
+CHEAP: dict[str, dict[str, Any]] = {"compile": {"backend": "eager"}}
+"""Settings of plugins whose defaults take long: hundreds of toy runs are to prove the plugin, not to wait for kernels."""
+
+
+def cheap(name: str) -> Callable[[], Part]:
+    """Makes the plugin of that name with its default settings, or with cheap ones where those take long."""
+    plugin: Callable[..., Part] = catalogue.load(name)
+    return partial(plugin, **CHEAP.get(name, {}))
 
 
 class Stop(Exception):
@@ -115,8 +126,9 @@ def fit_toy(
 ) -> Outcome:
     """Trains the toy with `plugins` and returns what it came to. `stop` ends it after that update, as a crash would."""
     spy = Spy(stop=stop, counts=counts)
+    made = [cheap(plugin)() if isinstance(plugin, str) else plugin for plugin in plugins]
     trainer = Toy(
-        plugins=[*plugins, spy], watch=(), epochs=epochs, batch_size=batch_size, seed=3, device=device, out=out, resume=resume,
+        plugins=[*made, spy], watch=(), epochs=epochs, batch_size=batch_size, seed=3, device=device, out=out, resume=resume,
         **settings,
     )  # fmt: skip
     metrics: dict[str, float] = {}

@@ -10,13 +10,14 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LinearLR, OneCycleLR
 
 from accel.errors import ConfigError
-from accel.parts import Optim, Schedule
+from accel.parts import Optim, Rate, Schedule
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.cosine import Cosine
+from accel.plugins.cyclic import Cyclic
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
@@ -25,7 +26,9 @@ from accel.testing import fit_toy
 def ready(schedule: Any, updates: int, optim: Optim | None = None) -> Any:
     optim = optim or SGD(lr=0.3)
     run: Any = SimpleNamespace(bare=torch.nn.Linear(1, 1), device=torch.device("cpu"), updates=updates)
-    run.parts = SimpleNamespace(optim=optim, precision=SimpleNamespace(parameters=lambda model: list(model.named_parameters())))
+    run.parts = SimpleNamespace(
+        optim=optim, rate=Rate(), precision=SimpleNamespace(parameters=lambda model: list(model.named_parameters()))
+    )
     optim.setup(run)
     schedule.setup(run)
     return schedule
@@ -80,6 +83,28 @@ def test_cosine_is_torchs(shape: tuple[int, int, int], warmup: int, floor: float
     assert rates == pytest.approx(climb + fall, rel=1e-12, abs=1e-12)
 
 
+@settings(max_examples=120, deadline=None)
+@given(
+    st.integers(1, 60), st.one_of(st.none(), st.integers(1, 60)), st.sampled_from(["triangular", "triangular2", "exp_range"]),
+    st.floats(1.0, 100.0), st.floats(0.5, 1.0), st.booleans(),
+)  # fmt: skip
+def test_cyclic_is_torchs(up: int, down: int | None, mode: Any, div: float, gamma: float, adam: bool) -> None:
+    settings: dict[str, Any] = {"cycle_momentum": True, "base_momentum": 0.75, "max_momentum": 0.95}
+    optim = AdamW(lr=0.3) if adam else SGD(lr=0.3)
+    ours = ready(Cyclic(mode=mode, div_factor=div, step_size=up, step_size_down=down, gamma=gamma, **settings), 200, optim)
+    param = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = torch.optim.AdamW(param) if adam else torch.optim.SGD(param, momentum=0.9)
+    scheduler = CyclicLR(optimizer, 0.3 / div, 0.3, up, down, mode, gamma, **settings)
+    for step in range(200):
+        ours.apply(step)
+        for mine, theirs in zip(ours.optim.optimizer.param_groups, optimizer.param_groups, strict=True):
+            assert mine["lr"] == pytest.approx(theirs["lr"], rel=1e-12, abs=1e-12)
+            names = ("betas",) if adam else ("momentum",)
+            assert [mine[name] for name in names] == [pytest.approx(theirs[name], abs=1e-12) for name in names]
+        optimizer.step()
+        scheduler.step()
+
+
 @given(st.integers(1, 3000), st.floats(0.0, 0.99))
 @settings(max_examples=200, deadline=None)
 def test_every_rate_is_finite_and_positive(total: int, pct: float) -> None:
@@ -107,7 +132,7 @@ def test_onecycle_cycles_momentum_as_torch_does_only_when_asked() -> None:
             scheduler.step()
 
 
-@pytest.mark.parametrize("schedule", [OneCycle(), Cosine()])
+@pytest.mark.parametrize("schedule", [OneCycle(), Cosine(), Cyclic()])
 @pytest.mark.parametrize("optim", [SGD(momentum=0.7), AdamW(beta1=0.8, beta2=0.95)])
 def test_betas_and_momentum_are_left_alone(schedule: Schedule, optim: Optim) -> None:
     group = fit_toy([schedule, optim]).spy.run.parts.optim.optimizer.param_groups[0]

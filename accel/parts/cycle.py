@@ -1,0 +1,54 @@
+"""What schedules share that climb to a peak and come down again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from accel.errors import ConfigError
+from accel.parts.schedule import Schedule
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+class Cycle(Schedule):
+    """A schedule that climbs from `peak / div_factor` to `peak`, and may move momentum against the rate.
+
+    The settings named here are fields of each subclass, which gives them their defaults, so that they stand in its own text.
+    """
+
+    max_lr: float | None
+    div_factor: float
+    cycle_momentum: bool
+    base_momentum: float
+    max_momentum: float
+
+    def setup(self, run: Run) -> None:
+        super().setup(run)
+        self.peak = self.max_lr * self.optim.scale if self.max_lr else self.base
+        self.first = self.peak / self.div_factor
+        if self.cycle_momentum and not self.optim.has_momentum:
+            raise ConfigError(f"{self.name}.cycle_momentum needs an optimiser with momentum or betas; set cycle_momentum=false")
+
+    def momentum(self, step: int) -> float:
+        """The momentum of update `step`, from 0."""
+        raise NotImplementedError
+
+    def apply(self, step: int) -> None:
+        self.optim.set_lr(self.lr(step))
+        if self.cycle_momentum:
+            self.optim.set_momentum(self.momentum(step))
+
+    def climb(self) -> str:
+        """For the plan: the way to the peak, and whose rate that is."""
+        whose = "" if self.max_lr else " (the optimiser's lr)"
+        return f"{self.first:.3g} up to {self.peak:.3g}{whose}"
+
+    def idle(self, run: Run) -> list[str]:
+        found = []
+        if self.max_lr and run.parts.optim.lr not in (type(run.parts.optim).lr, self.max_lr):
+            found.append(f"{run.parts.optim.name}.lr has no effect: {self.name}.max_lr={self.max_lr:g} sets the learning rate")
+        if not self.cycle_momentum:
+            changed = [name for name in ("base_momentum", "max_momentum") if getattr(self, name) != getattr(type(self), name)]
+            found += [f"{self.name}.{name} has no effect without {self.name}.cycle_momentum=true" for name in changed]
+        return found

@@ -1,0 +1,61 @@
+"""BatchLR: learning rates that follow the effective batch.
+
+Every learning rate that is written, the optimiser's and a schedule's max_lr, is
+that of a batch of `reference` samples. The run multiplies it by the effective
+batch over the reference (linear) or by the root of that (sqrt). The effective
+batch is batch_size x micro-batches per update x ranks.
+
+Helps   to change batch_size, accumulate or the number of ranks, and keep the
+        learning rate that was found for another batch.
+Hurts   far from the reference: past some batch, a larger rate diverges
+        (warm-up, lars and lamb move that point).
+Costs   nothing: one number, computed before the first update.
+Source  linear, for SGD: Goyal et al., Accurate, Large Minibatch SGD, arXiv
+        1706.02677. sqrt, for Adam: Malladi et al., On the SDEs and Scaling Rules
+        for Adaptive Gradient Algorithms, arXiv 2205.10287.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Literal
+
+from accel.errors import ConfigError
+from accel.parts import Rate
+from accel.values import Count
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class BatchLR(Rate):
+    """Learning rates times (effective batch / reference), or its root.
+
+    Args:
+        reference: the effective batch for which the learning rates are written.
+        rule: linear, for SGD; sqrt, for Adam and its kin.
+    """
+
+    reference: Count = 256
+    rule: Literal["linear", "sqrt"] = "linear"
+
+    def setup(self, run: Run) -> None:
+        if not run.batched_here:
+            raise ConfigError(
+                "batch_lr needs batch_size, and the data comes in ready batches; leave it out with '~plugins.batch_lr'"
+            )
+        self.batch = run.batch_size * run.parts.group.size * run.parts.parallel.world_size
+        ratio = self.batch / self.reference
+        self.factor = ratio if self.rule == "linear" else sqrt(ratio)
+
+    def notes(self) -> Mapping[str, str]:
+        ratio = f"{self.batch} / {self.reference}"
+        return {"learning rates": f"x {self.factor:.3g} = {ratio if self.rule == 'linear' else f'the root of {ratio}'}"}
+
+    def idle(self, run: Run) -> list[str]:
+        if self.batch == self.reference:
+            return [f"batch_lr has no effect: the effective batch is its reference, {self.reference}"]
+        return []
