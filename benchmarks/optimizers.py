@@ -203,8 +203,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "# What a step of the optimiser costs",
         "",
-        "Milliseconds per step, one thread, float32; median (10th .. 90th percentile). *over the floor* is the time divided by that "
-        "of the bytes that the step must move (*B*, per parameter), at the speed of an in-place add in the same repetition; "
+        "Milliseconds per step, one thread, float32; median (10th .. 90th percentile). *over the floor* is the time divided by "
+        "that of the bytes that the step must move (*B*, per parameter), at the speed of an in-place add in the same repetition; "
         f"*over bare* is beside `{BARE}`. Targets, at most: {targets}.",
         "",
         machine.sentence(result),
