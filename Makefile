@@ -26,6 +26,7 @@ check: lint types test  ## lint, types and tests, as CI runs them
 bench: $(READY)  ## what the figures of the README were measured with
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/optimizers.py
 
 wheel: $(READY)  ## dist/accel_train-*.whl
 	$(BIN)/python -m build -q --wheel --no-isolation

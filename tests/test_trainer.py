@@ -66,12 +66,22 @@ class Once:
         return self.iterator
 
 
+class Table(Rows):
+    """A data set that can also be iterated, as those of Hugging Face can."""
+
+    def __getitems__(self, indices: list[int]) -> list[Tensor]:
+        return [self[index] for index in indices]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(POINTS)
+
+
 @pytest.mark.parametrize(
     ("data", "updates"),
     [
-        (TensorDataset(POINTS), 3), (Rows(), 3), (Stream(), 3), (list(POINTS.split(5)), 2), (DataLoader(POINTS, batch_size=2), 5),  # type: ignore[no-untyped-call,arg-type]
+        (TensorDataset(POINTS), 3), (Rows(), 3), (Table(), 3), (Stream(), 3), (list(POINTS.split(5)), 2), (DataLoader(POINTS, batch_size=2), 5),  # type: ignore[no-untyped-call,arg-type]
     ],
-    ids=["TensorDataset", "map-style", "iterable", "list of batches", "DataLoader"],
+    ids=["TensorDataset", "map-style", "map-style that iterates", "iterable", "list of batches", "DataLoader"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:batch_size has no effect")
 def test_data_of_every_kind(data: Any, updates: int) -> None:

@@ -41,7 +41,8 @@ class Batches(ABC):
         if isinstance(data, IterableDataset):
             return Streamed(data, batch_size)
         has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
-        if isinstance(data, Dataset) or has == [True, True, False]:
+        # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
+        if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__"):
             return Mapped(data, batch_size, seed, shuffle)
         if not isinstance(data, Iterable):
             raise ConfigError(

@@ -27,11 +27,15 @@ class Row(NamedTuple):
     """One list for each name that `Fused.keeps` gives for the group, as long as `params`."""
     counter: Tensor | None = None
     """The step counters in one tensor, of which those in `state` are views."""
+    excluded: bool = False
+    """Whether its parameters are biases or of norms, in a group that leaves these out (`exclude`)."""
+    plan: Any = None
+    """What `Fused.plan` made of it."""
 
-    def having(self, grads: list[Tensor | None]) -> Row:
-        """The row without the parameters that have no gradient."""
-        there = [i for i, grad in enumerate(grads) if grad is not None]
-        return Row(self.group, [self.params[i] for i in there], [[values[i] for i in there] for values in self.state])
+    def having(self, there: list[int]) -> Row:
+        """The row with the parameters at these places alone."""
+        params, state = [self.params[i] for i in there], [[values[i] for i in there] for values in self.state]
+        return self._replace(params=params, state=state, counter=None, plan=None)
 
 
 class Fused(Optimizer):
@@ -40,7 +44,18 @@ class Fused(Optimizer):
 
     lacks: tuple[str, ...] = ()
     """Settings of torch's that the kernel is not called with."""
+    grad_scale: Tensor | None  # without a default: torch.amp.GradScaler multiplies what it finds, and deletes its own
+    found_inf: Tensor | None = None
+    _step_supports_amp_scaling = True
+    """For `torch.amp.GradScaler`: it hands over `grad_scale` and `found_inf`, and reads nothing."""
     rows: list[Row] | None = None
+    partial: dict[int, tuple[list[int], Row]]
+    """By the row's number: which of its parameters had a gradient when last some had none, and the row of these."""
+
+    @property
+    def scale(self) -> Tensor | None:
+        """What the gradients are to be divided by; None stands for 1."""
+        return getattr(self, "grad_scale", None)
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         """The names of the state of a group, in the order in which the kernel takes it."""
@@ -62,46 +77,90 @@ class Fused(Optimizer):
             with torch.enable_grad():
                 value = closure()
         if self.rows is None:
-            self.rows = self.gather()
-        # GradScaler deletes both after the step, and takes an attribute that is there, and None, for a number
-        scaling = {"grad_scale": getattr(self, "grad_scale", None), "found_inf": getattr(self, "found_inf", None)}
-        for row in self.rows:
+            self.rows, self.partial = self.gather(), {}
+        present = self.present(self.rows)
+        try:
+            self.move(present)
+        except NotImplementedError as error:
+            if any(grad.is_sparse for _, grads in present for grad in grads):
+                raise ConfigError("some gradients are sparse, which no fused optimiser takes; add SGD(fused=False)") from error
+            raise
+        return value
+
+    def present(self, rows: list[Row]) -> list[tuple[Row, list[Tensor]]]:
+        """The rows with their gradients, without the parameters that have none."""
+        found = []
+        for number, row in enumerate(rows):
             grads = [param.grad for param in row.params]
             if any(grad is None for grad in grads):
-                row = row.having(grads)
-                grads = [grad for grad in grads if grad is not None]
-            if grads:
-                try:
-                    self.kernel(row, grads, scaling)
-                except NotImplementedError as error:
-                    if any(grad is not None and grad.is_sparse for grad in grads):
-                        raise ConfigError(
-                            "some gradients are sparse, which no fused optimiser takes; add SGD(fused=False)"
-                        ) from error
-                    raise
-        return value
+                there = [i for i, grad in enumerate(grads) if grad is not None]
+                if not there:
+                    continue
+                last, rest = self.partial.get(number, ([], row))
+                if last != there:
+                    rest = row.having(there)
+                    self.partial[number] = there, rest._replace(plan=self.plan(rest))
+                row = self.partial[number][1]
+            found.append((row, [grad for grad in grads if grad is not None]))
+        return found
+
+    def move(self, rows: list[tuple[Row, list[Tensor]]]) -> None:
+        """Moves the parameters of all rows."""
+        for row, grads in rows:
+            self.kernel(row, grads)
 
     def gather(self) -> list[Row]:
         """The rows, with their state made where there is none yet."""
-        rows: dict[tuple[int, torch.device, torch.dtype], Row] = {}
+        rows: dict[tuple[int, torch.device, torch.dtype, bool], Row] = {}
         for number, group in enumerate(self.param_groups):
             for lacking in self.lacks:
                 if group.get(lacking):
                     raise ValueError(f"{type(self).__name__} has no {lacking}; take torch.optim's own optimiser")
             names = self.keeps(group)
             for param in group["params"]:
-                row = rows.setdefault((number, param.device, param.dtype), Row(group, [], [[] for _ in names]))
+                excluded = group.get("exclude") == "norm_and_bias" and param.dim() <= 1
+                fresh = Row(group, [], [[] for _ in names], excluded=excluded)
+                row = rows.setdefault((number, param.device, param.dtype, excluded), fresh)
                 row.params.append(param)
                 for name, values in zip(names, row.state, strict=True):
                     values.append(self.state[param].setdefault(name, self.fresh(name, param)))
-        return list(rows.values())
+        counted = [self.counting(row) for row in rows.values()]
+        return [row._replace(plan=self.plan(row)) for row in counted]
+
+    def counting(self, row: Row) -> Row:
+        """The row with its step counters as views of one tensor, so that they count up in one operation."""
+        if "step" not in self.keeps(row.group):
+            return row
+        steps = self.steps(row)
+        counter = torch.stack(steps)
+        steps[:] = counter.unbind()
+        for param, step in zip(row.params, steps, strict=True):
+            self.state[param]["step"] = step
+        return row._replace(counter=counter)
+
+    def steps(self, row: Row) -> list[Tensor]:
+        """The step counters of a row."""
+        return row.state[self.keeps(row.group).index("step")]
+
+    def count(self, row: Row) -> None:
+        """Counts a step, before it is made: the kernels want it so."""
+        torch._foreach_add_(self.steps(row) if row.counter is None else [row.counter], 1)
+
+    def uncount(self, row: Row) -> None:
+        """Takes the step back where `found_inf` says that it was skipped."""
+        if self.found_inf is not None:
+            counts = self.steps(row) if row.counter is None else [row.counter]
+            torch._foreach_sub_(counts, [self.found_inf] * len(counts))
+
+    def plan(self, row: Row) -> Any:
+        """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`."""
 
     def fresh(self, name: str, param: Tensor) -> Tensor:
         """The state called `name` before the first step."""
-        return torch.zeros_like(param)
+        return torch.zeros((), dtype=torch.float32, device=param.device) if name == "step" else torch.zeros_like(param)
 
-    def kernel(self, row: Row, grads: list[Any], scaling: dict[str, Tensor | None]) -> None:
-        """Moves the parameters of a row. `scaling` has `grad_scale` and `found_inf`."""
+    def kernel(self, row: Row, grads: list[Any]) -> None:
+        """Moves the parameters of a row."""
         raise NotImplementedError
 
 
@@ -121,17 +180,17 @@ class FusedSGD(Fused, SGD):
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
-    def kernel(self, row: Row, grads: list[Any], scaling: dict[str, Tensor | None]) -> None:
+    def kernel(self, row: Row, grads: list[Any]) -> None:
         group = row.group
         torch._fused_sgd_(
             row.params, grads, row.state[0] if row.state else [], lr=group["lr"], momentum=group["momentum"],
             weight_decay=group["weight_decay"], dampening=0.0, nesterov=group["nesterov"], maximize=group["maximize"],
-            is_first_step=False, **scaling,
+            is_first_step=False, grad_scale=self.scale, found_inf=self.found_inf,
         )  # fmt: skip
 
 
 class FusedAdamW(Fused, AdamW):
-    """`torch.optim.AdamW(fused=True)`; the step counters of a row are views of one tensor, counted up in one operation."""
+    """`torch.optim.AdamW(fused=True)`."""
 
     lacks = ("amsgrad",)
 
@@ -141,27 +200,12 @@ class FusedAdamW(Fused, AdamW):
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "step")
 
-    def fresh(self, name: str, param: Tensor) -> Tensor:
-        return torch.zeros((), dtype=torch.float32, device=param.device) if name == "step" else super().fresh(name, param)
-
-    def gather(self) -> list[Row]:
-        rows = []
-        for row in super().gather():
-            counter = torch.stack(row.state[2])
-            row.state[2][:] = counter.unbind()
-            for param, step in zip(row.params, row.state[2], strict=True):
-                self.state[param]["step"] = step
-            rows.append(row._replace(counter=counter))
-        return rows
-
-    def kernel(self, row: Row, grads: list[Any], scaling: dict[str, Tensor | None]) -> None:
+    def kernel(self, row: Row, grads: list[Any]) -> None:
         group, (averages, squares, steps) = row.group, row.state
-        counts = steps if row.counter is None else [row.counter]
-        torch._foreach_add_(counts, 1)
+        self.count(row)
         torch._fused_adamw_(
             row.params, grads, averages, squares, [], steps, lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1],
-            weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=group["maximize"], **scaling,
+            weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=group["maximize"],
+            grad_scale=self.scale, found_inf=self.found_inf,
         )  # fmt: skip
-        found_inf = scaling["found_inf"]
-        if found_inf is not None:
-            torch._foreach_sub_(counts, [found_inf] * len(counts))
+        self.uncount(row)

@@ -95,7 +95,17 @@ def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
     )
 
 
-def sgd(params: list[tuple[str, Tensor]], fused: bool, **settings: Any) -> Optimizer:
+def sgd(params: list[tuple[str, Tensor]], fused: bool, exclude: str = "none", **settings: Any) -> Optimizer:
     """SGD over `params`, in torch's fused kernel or in its foreach implementation."""
+    groups = decayed(params, exclude)
+    return FusedSGD(groups, **settings) if fused else torch.optim.SGD(groups, foreach=True, **settings)
+
+
+def decayed(params: list[tuple[str, Tensor]], exclude: str) -> list[dict[str, Any]]:
+    """The parameters as groups for torch: with `norm_and_bias`, those of at most one dimension are one without weight decay."""
     tensors = [param for _, param in params]
-    return FusedSGD(tensors, **settings) if fused else torch.optim.SGD(tensors, foreach=True, **settings)
+    if exclude == "none":
+        return [{"params": tensors}]
+    groups = [{"params": [tensor for tensor in tensors if tensor.dim() > 1]}]
+    groups.append({"params": [tensor for tensor in tensors if tensor.dim() <= 1], "weight_decay": 0.0})  # type: ignore[dict-item]
+    return [group for group in groups if group["params"]]

@@ -12,7 +12,7 @@ Source  Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from accel.optim.fused import FusedAdamW
 from accel.parts import Optim
-from accel.parts.optim import has_fused
+from accel.parts.optim import decayed, has_fused
 from accel.values import Decay, NonNegative, Positive
 
 
@@ -34,6 +34,7 @@ class AdamW(Optim):
         beta2: how slowly the second moment forgets.
         eps: added to the root of the second moment.
         weight_decay: the share of each weight taken off per update, times lr.
+        exclude: none decays everything, as torch does; norm_and_bias leaves out parameters of at most one dimension.
         fused: false uses torch's foreach implementation.
     """
 
@@ -42,13 +43,14 @@ class AdamW(Optim):
     beta2: Decay = 0.999
     eps: Positive = 1e-8
     weight_decay: NonNegative = 0.01
+    exclude: Literal["none", "norm_and_bias"] = "none"
     fused: bool = True
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
-        tensors = [param for _, param in params]
+        groups = decayed(params, self.exclude)
         settings: dict[str, Any] = {
             "lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "weight_decay": self.weight_decay
         }  # fmt: skip
         if self.fused and has_fused(params, device):
-            return FusedAdamW(tensors, **settings)
-        return torch.optim.AdamW(tensors, foreach=True, **settings)
+            return FusedAdamW(groups, **settings)
+        return torch.optim.AdamW(groups, foreach=True, **settings)

@@ -12,6 +12,7 @@ Source  Sutskever et al., On the importance of initialization and momentum in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class SGD(Optim):
         momentum: how slowly the mean gradient forgets; 0 for none.
         nesterov: look ahead along the momentum.
         weight_decay: the share of each weight added to its gradient.
+        exclude: none decays everything, as torch does; norm_and_bias leaves out parameters of at most one dimension.
         fused: false uses torch's foreach implementation.
     """
 
@@ -39,6 +41,7 @@ class SGD(Optim):
     momentum: Decay = 0.9
     nesterov: bool = False
     weight_decay: NonNegative = 0.0
+    exclude: Literal["none", "norm_and_bias"] = "none"
     fused: bool = True
 
     def __post_init__(self) -> None:
@@ -49,5 +52,5 @@ class SGD(Optim):
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         return sgd(
             params, fused=self.fused and has_fused(params, device), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
+            weight_decay=self.weight_decay, exclude=self.exclude,
         )  # fmt: skip

@@ -18,6 +18,16 @@ def test_fused_and_unfused_agree() -> None:
     assert fit_toy([AdamW()]).distance(fit_toy([AdamW(fused=False)])) < 1e-6
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_biases_and_norms_stay_out_of_the_decay_where_asked(fused: bool) -> None:
+    settings = {"lr": 0.02, "weight_decay": 0.3, "fused": fused}
+    optimizer = fit_toy([AdamW(exclude="norm_and_bias", **settings)]).spy.run.parts.optim.optimizer  # type: ignore[arg-type]
+    found = [(group["weight_decay"], [param.dim() for param in group["params"]]) for group in optimizer.param_groups]
+    assert found == [(0.3, [2, 2]), (0.0, [1, 1, 1, 1])]
+    assert {group["lr"] for group in optimizer.param_groups} == {0.02}
+    assert len(fit_toy([AdamW(**settings)]).spy.run.parts.optim.optimizer.param_groups) == 1  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "sentence"),
     [

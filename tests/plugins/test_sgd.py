@@ -28,3 +28,10 @@ def test_a_skipped_first_step_leaves_a_clean_momentum() -> None:
     optimizer.step()
     assert torch.equal(optimizer.state[param]["momentum_buffer"], torch.zeros(1000))
     assert torch.equal(param, torch.ones(1000))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_biases_and_norms_stay_out_of_the_decay_where_asked(fused: bool) -> None:
+    optimizer = fit_toy([SGD(weight_decay=0.3, exclude="norm_and_bias", fused=fused)]).spy.run.parts.optim.optimizer
+    found = [(group["weight_decay"], [param.dim() for param in group["params"]]) for group in optimizer.param_groups]
+    assert found == [(0.3, [2, 2]), (0.0, [1, 1, 1, 1])]

@@ -1,0 +1,25 @@
+"""The optimiser benchmark runs, with every arm beside the floor."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "optimizers.py"
+
+
+def test_results(tmp_path: Path) -> None:
+    out = tmp_path / "optimizers.json"
+    command = [sys.executable, str(SCRIPT), "--reps", "2", "--models", "tiny", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    [case] = json.loads(out.read_text())["cases"]
+    assert (case["model"], case["parameters"], case["tensors"]) == ("tiny", 72, 2)
+    assert {"accel AdamW", "accel LAMB", "accel LARS", "torch AdamW, fused"} < set(case["arms"])
+    for name, arm in case["arms"].items():
+        assert arm["n"] == len(arm["times"]) == 2
+        assert name == "in-place add" or arm["over_floor"]["median"] > 0
+    assert case["arms"]["accel AdamW"]["over_bare"]["median"] == 1
+    assert "| accel LAMB | 48 |" in out.with_suffix(".md").read_text()
