@@ -1,7 +1,7 @@
 """What a step of the optimiser costs: milliseconds, and how often the time that its traffic to memory needs at least.
 
 python benchmarks/optimizers.py                                        # a table
-python benchmarks/optimizers.py --out benchmarks/results/2026-11-20-optimizers.json       # and the results beside it
+python benchmarks/optimizers.py --out benchmarks/results/DATE-optimizers.json  # and the results beside it
 """
 
 from __future__ import annotations
