@@ -79,10 +79,15 @@ class Table(Rows):
 @pytest.mark.parametrize(
     ("data", "updates"),
     [
-        (TensorDataset(POINTS), 3), (Rows(), 3), (Table(), 3), (Stream(), 3), (list(POINTS.split(5)), 2), (DataLoader(POINTS, batch_size=2), 5),  # type: ignore[no-untyped-call,arg-type]
+        (TensorDataset(POINTS), 3),
+        (Rows(), 3),
+        (Table(), 3),
+        (Stream(), 3),
+        (list(POINTS.split(5)), 2),  # type: ignore[no-untyped-call]
+        (DataLoader(POINTS, batch_size=2), 5),  # type: ignore[arg-type]
     ],
     ids=["TensorDataset", "map-style", "map-style that iterates", "iterable", "list of batches", "DataLoader"],
-)  # fmt: skip
+)
 @pytest.mark.filterwarnings("ignore:batch_size has no effect")
 def test_data_of_every_kind(data: Any, updates: int) -> None:
     result = fit(data, batch_size=4, epochs=2)
