@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel import checkpoint
+from accel import checkpoint, directory
 from accel.checkpoint import NoSaver, Saver
 from accel.choose import KINDS, choose
 from accel.data.batches import Batches
@@ -48,6 +48,8 @@ class Built(Run):
     plan: Plan = field(default_factory=Plan)
     began: dict[str, Any] = field(default_factory=dict)
     """Where the random generators were when the current epoch began."""
+    new: list[Path] = field(default_factory=list)
+    """The folders that were made for this run."""
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
@@ -61,6 +63,11 @@ class Built(Run):
             batches = parts.loader.epoch(self.train, epoch, start)
         windows = parts.augment.windows(parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(batches))))
         return islice(windows, self.limit) if self.limit else windows
+
+    def discard(self) -> None:
+        """Takes the run directory away again, where this run made it and not one update was done."""
+        if self.out is not None and self.progress.step == 0:
+            directory.unmake(self.out, self.new)
 
     def result(self, loss: Tensor | None) -> Result:
         """What the run came to, with everything written and every watch told."""
@@ -159,17 +166,8 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
             go_on = override("resume", out)
             raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
         run.out = out
-        make_directory(out)
+        run.new = directory.make(out)
         run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)
         checkpoint.write(out / "plan.json", json.dumps(run.plan.as_dict(), indent=1).encode())
         if config:
             checkpoint.write(out / "config.yaml", config.encode())
-
-
-def make_directory(out: Path) -> None:
-    """Makes the run directory. Raises ConfigError where that cannot be, or where nothing could be written there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(out / "plan.json", b"")
-    except OSError as error:
-        raise ConfigError(f"out={out}: cannot write there ({error.strerror}); name another directory") from None

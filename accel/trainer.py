@@ -102,7 +102,12 @@ class Trainer:
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
         with ExitStack() as cleanup:
-            return self._loop(build(self, cleanup))
+            run = build(self, cleanup)
+            try:
+                return self._loop(run)
+            except ConfigError:  # what the first update finds: a loss that is no scalar, a picture that is none
+                run.discard()
+                raise
 
     def _loop(self, run: Built) -> Result:
         progress, lap = run.progress, run.clock.lap

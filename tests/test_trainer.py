@@ -495,3 +495,28 @@ def test_whatever_torchs_default_device_is(tmp_path: Path) -> None:
     finally:
         torch.set_default_device(None)
     assert result.metrics["loss"] > 0
+
+
+def test_what_the_first_update_refuses_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for out in ("one", "two/deep/run", "mine/run"):
+        with pytest.raises(ConfigError, match="return a scalar tensor"):
+            Trainer(nn.Linear(2, 1), [POINTS], loss=lambda model, x: model(x), watch=("metrics",), out=out).fit()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["mine"]
+
+
+def test_a_refusal_after_the_first_update_loses_nothing(tmp_path: Path) -> None:
+    def late(model: nn.Module, x: Tensor) -> Any:
+        return loss(model, x) if len(x) == 10 else 1.0
+
+    with pytest.raises(ConfigError):
+        Trainer(nn.Linear(2, 1), [POINTS, POINTS[:3]], loss=late, watch=(), out=tmp_path / "run", checkpoint_every=1).fit()
+    assert list((tmp_path / "run/checkpoints").glob("*.pt"))
+
+
+def test_a_directory_that_was_there_before_stays(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError):
+        Trainer(nn.Linear(2, 1), [POINTS], loss=lambda model, x: model(x), watch=(), out=tmp_path).fit()
+    assert (tmp_path / "notes.txt").exists()

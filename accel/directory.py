@@ -1,0 +1,35 @@
+"""The run directory: made when everything stands, and unmade where nothing came of it."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from accel.checkpoint import write
+from accel.errors import ConfigError
+
+
+def make(out: Path) -> list[Path]:
+    """Makes `out`; returns the folders that were not there before, the innermost first.
+
+    Raises:
+        ConfigError: where it cannot be made, or nothing could be written there.
+    """
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write(out / "plan.json", b"")
+    except OSError as error:
+        raise ConfigError(f"out={out}: cannot write there ({error.strerror}); name another directory") from None
+    return new
+
+
+def unmake(out: Path, new: list[Path]) -> None:
+    """Takes a run directory away that `make` made, and the folders above it that hold nothing else."""
+    if out not in new:
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    with suppress(OSError):  # another run has begun beside it
+        for folder in new[1:]:
+            folder.rmdir()
