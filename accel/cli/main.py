@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(typed)
     except ConfigError as error:
-        if ranks.rank() == 0:
-            print(f"accel: error: {error}", file=sys.stderr)
+        ranks.let_the_first_speak()
+        print(f"accel: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from time import sleep
 
 from accel.cli.config import Config
 from accel.errors import ConfigError
+
+GRACE = 10.0
+"""Seconds; processes of one run start within a few of each other."""
 
 
 def rank() -> int:
@@ -17,6 +21,16 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes torchrun started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def let_the_first_speak() -> None:
+    """Waits, in any process but the first, before it says what all of them have found.
+
+    torchrun ends every process as soon as one has failed: were this one the quicker, the first would be ended before it has
+    said why. Now the first fails, and this one is ended while it waits; where only this one has found something, it says so.
+    """
+    if rank() > 0:
+        sleep(GRACE)
 
 
 def together(config: Config) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 AGREE = """
 import os, sys, time
 from accel.cli.ranks import agree
@@ -17,9 +19,18 @@ open(f"{sys.argv[1]}/{rank}", "w").write(directory)
 """
 
 
-def torchrun(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+SLOW = """
+import os, time
+if os.environ.get("RANK") == "0":
+    time.sleep(2)
+"""
+
+
+def torchrun(*words: str, cwd: Path, path: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words]
-    return subprocess.run(command, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}, capture_output=True, text=True
+    )
 
 
 def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> None:
@@ -32,8 +43,13 @@ def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> No
     assert said[0].startswith("outputs/of-rank-")
 
 
-def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(tmp_path: Path) -> None:
-    done = torchrun("-m", "accel.train", "epochs=1", cwd=tmp_path)
+@pytest.mark.parametrize("slowest", ["0", "none"])
+def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(slowest: str, tmp_path: Path) -> None:
+    # where the first process is the slowest, torchrun ends it before it has said why; where none is, both would say it
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow/sitecustomize.py").write_text(SLOW.replace("0", slowest, 1))
+    (tmp_path / "here").mkdir()
+    done = torchrun("-m", "accel.train", "epochs=1", cwd=tmp_path / "here", path=str(tmp_path / "slow"))
     assert done.returncode != 0
     assert done.stderr.count("torchrun started 2 processes, and no plugin makes them train together") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "here").iterdir()) == []
