@@ -39,12 +39,27 @@ def targets() -> dict[str, str]:
     found = {}
     for conf in third_parties().values():
         for path in sorted((conf / "plugins").glob("*.yaml")):
-            target = re.search(r"^_target_:\s*([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-            if target:
-                found[path.stem] = target.group(1)
+            line = re.search(r"^_target_:\s*([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+            if line:
+                found[path.stem] = line.group(1)
     for path in FOLDER.glob("[!_]*.py"):
-        found[path.stem] = f"accel.plugins.{path.stem}.{class_name(path.stem)}"
+        found[path.stem] = own(path.stem)
     return dict(sorted(found.items()))
+
+
+def own(name: str) -> str:
+    """The class of a plugin that comes with accel."""
+    return f"accel.plugins.{name}.{class_name(name)}"
+
+
+def target(name: str) -> str:
+    """The class of the plugin called `name`. Raises ConfigError for a name that no plugin has."""
+    if name.isidentifier() and not name.startswith("_") and (FOLDER / f"{name}.py").exists():
+        return own(name)  # one file is read, and not all of them
+    known = targets()
+    if name not in known:
+        raise ConfigError(f"no plugin is called {name!r}{nearest(name, known)}; python -m accel plugins lists them")
+    return known[name]
 
 
 def class_name(name: str) -> str:
@@ -62,12 +77,9 @@ def names() -> list[str]:
 
 def page(name: str) -> Signature:
     """What the plugin called `name` is and takes. Raises ConfigError for a name that no plugin has."""
-    known = targets()
-    if name not in known:
-        raise ConfigError(f"no plugin is called {name!r}{nearest(name, known)}; python -m accel plugins lists them")
-    return signature(known[name])
+    return signature(target(name))
 
 
 def load(name: str) -> type[Any]:
     """The class of the plugin called `name`, imported. Raises ConfigError for a name that no plugin has."""
-    return load_class(page(name).target)
+    return load_class(target(name))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, get_type_hints
 
 from accel.errors import ConfigError, nearest
-from accel.values import Bounds, Count, Positive, fit, refuse
+from accel.values import Bounds, Count, Positive, hold
 
 Seed = Annotated[int, Bounds("a whole number from 0 to 2^63 - 1", low=0, high=2**63 - 1)]
 
@@ -38,11 +38,8 @@ class Settings:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
         for field in fields(self):
-            value = getattr(self, field.name)
-            try:
-                setattr(self, field.name, fit(value, hints[field.name]))
-            except ValueError:
-                raise ConfigError(refuse(field.name.replace("checkpoint_", "checkpoint."), value, hints[field.name])) from None
+            name = field.name.replace("checkpoint_", "checkpoint.")
+            setattr(self, field.name, hold(name, getattr(self, field.name), hints[field.name]))
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             hint = nearest(self.device, ["auto", "cpu", "cuda"])
             raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}{hint}")

@@ -13,7 +13,7 @@ from math import inf, isfinite
 from os import PathLike
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from accel.errors import nearest
+from accel.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)
@@ -114,3 +114,11 @@ def refuse(name: str, value: Any, kind: Any) -> str:
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
     words = [str(word) for arg in (kind, *get_args(kind)) if get_origin(arg) is Literal for word in get_args(arg)]
     return f"{name} must be {says(kind)}, not {shown!r}".replace("'null'", "null") + nearest(str(value), words)
+
+
+def hold(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`. Raises ConfigError, with the sentence of `refuse`, where it does not fit."""
+    try:
+        return fit(value, kind)
+    except ValueError:
+        raise ConfigError(refuse(name, value, kind)) from None

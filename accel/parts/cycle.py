@@ -49,6 +49,6 @@ class Cycle(Schedule):
         if self.max_lr and run.parts.optim.lr not in (type(run.parts.optim).lr, self.max_lr):
             found.append(f"{run.parts.optim.name}.lr has no effect: {self.name}.max_lr={self.max_lr:g} sets the learning rate")
         if not self.cycle_momentum:
-            changed = [name for name in ("base_momentum", "max_momentum") if getattr(self, name) != getattr(type(self), name)]
-            found += [f"{self.name}.{name} has no effect without {self.name}.cycle_momentum=true" for name in changed]
+            dead = self.changed("base_momentum", "max_momentum")
+            found += [f"{self.name}.{name} has no effect without {self.name}.cycle_momentum=true" for name in dead]
         return found

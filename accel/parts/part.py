@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
-from accel.errors import ConfigError
 from accel.machine import Need
-from accel.values import fit, refuse
+from accel.values import hold
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
@@ -27,11 +26,7 @@ class Part:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
         for field in self._fields():
-            value = getattr(self, field.name)
-            try:
-                setattr(self, field.name, fit(value, hints[field.name]))
-            except ValueError:
-                raise ConfigError(refuse(f"{self.name}.{field.name}", value, hints[field.name])) from None
+            setattr(self, field.name, hold(f"{self.name}.{field.name}", getattr(self, field.name), hints[field.name]))
 
     @property
     def name(self) -> str:
@@ -43,6 +38,10 @@ class Part:
     def settings(self) -> dict[str, Any]:
         """The fields by name."""
         return {field.name: getattr(self, field.name) for field in self._fields()}
+
+    def changed(self, *names: str) -> list[str]:
+        """Those of the settings `names` that are not at their default."""
+        return [name for name in names if getattr(self, name) != getattr(type(self), name)]
 
     @classmethod
     def _fields(cls) -> list[Field[Any]]:

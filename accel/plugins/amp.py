@@ -100,9 +100,8 @@ class AMP(Precision):
     def idle(self, run: Run) -> list[str]:
         if self.dtype == "float16":
             return []
-        only = ("init_scale", "growth_factor", "backoff_factor", "growth_interval")
-        changed = [name for name in only if getattr(self, name) != getattr(type(self), name)]
-        found = [f"amp.{name} has no effect with amp.dtype=bfloat16" for name in changed]
+        dead = self.changed("init_scale", "growth_factor", "backoff_factor", "growth_interval")
+        found = [f"amp.{name} has no effect with amp.dtype=bfloat16" for name in dead]
         if run.device.type == "cpu" and lacks_bf16():
             found.append("amp: this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); bfloat16 is slower than float32 here")
         return found

@@ -50,7 +50,5 @@ class Clip(ClipPart):
         return grads
 
     def idle(self, run: Run) -> list[str]:
-        unused = "max_value" if self.mode == "norm" else "max_norm"
-        if getattr(self, unused) == getattr(type(self), unused):
-            return []
-        return [f"clip.{unused} has no effect with clip.mode={self.mode}"]
+        dead = self.changed("max_value" if self.mode == "norm" else "max_norm")
+        return [f"clip.{name} has no effect with clip.mode={self.mode}" for name in dead]

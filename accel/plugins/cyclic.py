@@ -79,6 +79,6 @@ class Cyclic(Cycle):
 
     def idle(self, run: Run) -> list[str]:
         found = super().idle(run)
-        if self.mode != "exp_range" and self.gamma != type(self).gamma:
+        if self.mode != "exp_range" and self.changed("gamma"):
             found.append("cyclic.gamma has no effect without cyclic.mode=exp_range")
         return found

@@ -80,5 +80,5 @@ class LAMB(Optim):
     def idle(self, run: Run) -> list[str]:
         if self.weight_decay != 0 or self.always_adapt:
             return []
-        only = [name for name in ("max_weight_norm", "trust_clip") if getattr(self, name) != getattr(type(self), name)]
+        only = self.changed("max_weight_norm", "trust_clip")
         return [f"lamb.{name} has no effect with lamb.weight_decay=0 and without lamb.always_adapt=true" for name in only]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_type_hints
 
-from accel.errors import ConfigError
-from accel.values import fit, refuse
+from accel.values import hold
 
 
 def check(task: type[Any], **settings: Any) -> None:
@@ -16,7 +15,4 @@ def check(task: type[Any], **settings: Any) -> None:
     """
     hints = get_type_hints(task.__init__, include_extras=True)
     for name, value in settings.items():
-        try:
-            fit(value, hints[name])
-        except ValueError:
-            raise ConfigError(refuse(f"task.{name}", value, hints[name])) from None
+        hold(f"task.{name}", value, hints[name])
