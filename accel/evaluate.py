@@ -23,7 +23,7 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
         ConfigError: for metrics that are no dict of numbers.
     """
     sums: dict[str, tuple[Tensor, Any]] = {}
-    with run.random.kept(), torch.no_grad(), run.parts.average.weights(run.bare):
+    with run.random.kept(), torch.no_grad(), run.weights():
         run.model.eval()
         for batch in run.parts.loader.epoch(batches, 0, 0):
             batch = run.parts.transfer.batch(batch)

@@ -25,7 +25,7 @@ WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
 
 def finish(run: Built, loss: Tensor | None) -> Result:
     """Hands the averaged weights to the model, writes them and the summary, tells the watches, and returns the Result."""
-    with run.parts.average.weights(run.bare):
+    with run.weights():
         final = {name: value.clone() if isinstance(value, Tensor) else value for name, value in run.bare.state_dict().items()}
     run.bare.load_state_dict(final)
     if run.out is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 
 from accel.optim.fused import FusedSGD
 from accel.parts.grads import Grads
+from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.startup import light_step, spare_dynamo
 
@@ -70,6 +72,10 @@ class Optim(Part):
         elif grads.found_inf is None or not grads.found_inf.item():
             grads.materialise()
             self.advance()
+
+    def weights(self) -> AbstractContextManager[None]:
+        """Inside, what it moves has the values to evaluate and to hand out; afterwards those to train on, bit for bit."""
+        return NOTHING
 
     def notes(self) -> Mapping[str, str]:
         name = type(self.optimizer).__name__.removeprefix("Fused")

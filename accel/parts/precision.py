@@ -39,5 +39,8 @@ class Precision(Part):
         """The gradients of the whole window, with the factor still to be applied."""
         return Grads([param for _, param in self.params if param.grad is not None])
 
+    def publish(self) -> None:
+        """Brings the model's own weights to where the optimiser's are, where these are others (masters)."""
+
     def adapt(self, grads: Grads) -> None:
-        """After the step: moves the loss scale, where there is one."""
+        """After the step: moves the loss scale, where there is one, and publishes."""

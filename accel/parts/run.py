@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,14 @@ class Run:
     def __post_init__(self) -> None:
         self.model = self.bare
         self.random = Randomness(self.device)
+
+    @contextmanager
+    def weights(self) -> Iterator[None]:
+        """Inside, the model has the weights to evaluate and to hand out; afterwards those to train on, bit for bit."""
+        publish = self.parts.precision.publish
+        try:
+            with self.parts.optim.weights(), self.parts.average.weights(self.bare):
+                publish()
+                yield
+        finally:
+            publish()
