@@ -63,11 +63,25 @@ def startup() -> str:
     )
 
 
+def peers() -> str:
+    """Who keeps what."""
+    path, result = newest("peers")
+    table = path.with_suffix(".md").read_text()
+    rows = table[table.index("| | ") : table.index("## What was seen")].strip()
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if name != "accel-train")
+    link = path.with_suffix(".md").relative_to(ROOT).as_posix()
+    return (
+        "**What is kept**, asked of each peer with one script (-: it has nothing of the kind, or needs CUDA for it):\n\n"
+        f"{rows}\n\n"
+        f"`python benchmarks/peers.py`; {result['date'][:10]}, {versions}. [What each of them did]({link}).\n"
+    )
+
+
 def written(readme: str) -> str:
     """The README with the figures as they are now."""
     head, _, rest = readme.partition(MARKS[0])
     tail = rest.partition(MARKS[1])[2]
-    return f"{head}{MARKS[0]}\n{overhead()}\n{startup()}\n{MARKS[1]}{tail}"
+    return f"{head}{MARKS[0]}\n{peers()}\n{overhead()}\n{startup()}\n{MARKS[1]}{tail}"
 
 
 if __name__ == "__main__":
