@@ -23,7 +23,7 @@ from accel.errors import AccelWarning, ConfigError
 from accel.finish import finish
 from accel.identity import difference, identity
 from accel.machine import resolve
-from accel.parts import Compile, Layout, Parallel, Run, Window
+from accel.parts import Compile, Layout, Parallel, Part, Run, Window
 from accel.plan import Plan, make_plan
 from accel.randomness import Randomness
 from accel.refuse import refuse_lacking, refuse_surroundings, sound
@@ -101,16 +101,23 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
         watches=watches, split=trainer.evaluates, command=trainer.command,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
-    for part in parts.all():
+    skipped = dict(trainer.skipped)
+    for name, part in vars(parts).items():
         if part is parts.group:  # the sources and loaders before it are ready, and everything after it may ask how much there is
             open_data(run, trainer)
-        part.setup(run)
-        if isinstance(part, Layout | Compile | Parallel):
-            run.model = part.model(run.model)
+        try:
+            set_up(run, part)
+        except ConfigError as error:
+            if part.name not in trainer.bundled:
+                raise
+            skipped[part.name] = str(error).partition("; ")[0]
+            plugins.remove(part)
+            setattr(parts, name, KINDS[name]())
+            set_up(run, getattr(parts, name))
     for watch in watches:
         watch.setup(run)
 
-    run.plan = make_plan(run, plugins, trainer.skipped, run.train)
+    run.plan = make_plan(run, plugins, skipped, trainer.bundled, run.train)
     for warning in run.plan.warnings:
         warnings.warn(warning, AccelWarning, stacklevel=3)
     start(run, settings, identity(run, plugins), trainer.config)
@@ -118,6 +125,13 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
         watch.begin(run)
     run.clock.since = perf_counter()
     return run
+
+
+def set_up(run: Built, part: Part) -> None:
+    """Sets a part up, and lets it wrap the model, where that is what it does."""
+    part.setup(run)
+    if isinstance(part, Layout | Compile | Parallel):
+        run.model = part.model(run.model)
 
 
 def open_data(run: Built, trainer: Trainer) -> None:

@@ -17,7 +17,8 @@ class Need:
     """What a plugin cannot do without, declared in its class body and read from its source text.
 
     Args:
-        what: `"cuda"` (the run's device), `"compiler"` (a C++ compiler), or `"package:NAME"` (an importable package).
+        what: `"cuda"` (the run's device), `"bfloat16"` (instructions for it), `"compiler"` (a C++ compiler), or `"package:NAME"`
+            (an importable package).
         when: the settings under which it is needed; empty means always. A literal dict.
         why: one clause saying what happens without it; may be empty.
         instead: what to type instead, such as `"dtype=bfloat16"`; may be empty.
@@ -41,6 +42,10 @@ class Need:
             return f"{subject} the package {package}: pip install 'accel-train[{self.extra or package}]'"
         if kind == "cuda" and device != "cuda":
             return f"{subject} CUDA, and this run is on the CPU" + (f" ({self.why})" if self.why else "")
+        if kind == "bfloat16" and device == "cpu" and lacks_bf16():
+            return f"{subject} bfloat16 instructions (avx512_bf16, amx_bf16), and this CPU has none" + (
+                f" ({self.why})" if self.why else ""
+            )
         if kind == "compiler" and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
             return f"{subject} a C++ compiler, and none is installed (on Debian or Ubuntu: apt-get install g++)"
         return None

@@ -35,8 +35,16 @@ class Plan:
         return {"schema": 1, **asdict(self)}
 
 
-def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], train: Batches) -> Plan:
-    """The plan of a run that is set up. `skipped` are plugins left out, with the reason; `train` is what it trains on."""
+def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundled: Sequence[str], train: Batches) -> Plan:
+    """The plan of a run that is set up.
+
+    Args:
+        run: the run.
+        plugins: those that are on.
+        skipped: those left out, with the reason.
+        bundled: names of those that only a bundle asked for: what has no effect here is their status, and no warning.
+        train: what it trains on.
+    """
     rows = [Row(plugin.name, provides(plugin), plain(plugin.settings), "on") for plugin in plugins]
     rows += [Row(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
     count = sum(param.numel() for param in run.bare.parameters())
@@ -54,7 +62,11 @@ def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], train:
     warnings = []
     for part in [*run.parts.all(), *run.watches]:
         facts |= part.notes()
-        warnings += part.idle(run)
+        idle = part.idle(run)
+        if idle and part.name in bundled:
+            next(row for row in rows if row.plugin == part.name).status = "on; " + "; ".join(idle)
+        else:
+            warnings += idle
     return Plan(sorted(rows, key=lambda row: row.plugin), facts, warnings)
 
 

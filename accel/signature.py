@@ -42,6 +42,7 @@ class Signature:
     doc: str
     settings: dict[str, Setting] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
+    wants: tuple[Need, ...] = ()
     open: bool = True
     """Whether it takes more keywords and hands them on, as a task does with the settings of the run."""
 
@@ -124,7 +125,7 @@ def _from_text(target: str, chain: list[Definition]) -> Signature:
     found = chain[0]
     assert isinstance(found.node, ast.ClassDef)
     settings: dict[str, Setting] = {}
-    takes_more, needs = True, tuple[Need, ...]()
+    takes_more, needs, wants = True, tuple[Need, ...](), tuple[Need, ...]()
     for one in reversed([one for one in chain if not kin(one)]):
         assert isinstance(one.node, ast.ClassDef)
         init = next((node for node in one.node.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None)
@@ -134,7 +135,7 @@ def _from_text(target: str, chain: list[Definition]) -> Signature:
         elif any("dataclass" in ast.unparse(decorator) for decorator in one.node.decorator_list):
             takes_more = False
             settings |= {item.name: item for item in _fields(one)}
-        needs = _needs(one) or needs
+        needs, wants = _needs(one, "needs") or needs, _needs(one, "wants") or wants
     if kin(found):  # the plainest implementation itself is no plugin
         return Signature(target, "", found.source.doc)
     part = next((kin(one) for one in chain if kin(one)), "")
@@ -142,7 +143,7 @@ def _from_text(target: str, chain: list[Definition]) -> Signature:
     doc = found.source.doc if found.source.doc and part != "Trainer" else own
     words = _about(own)
     settings = {name: Setting(name, item.kind, item.default, words.get(name, item.about)) for name, item in settings.items()}
-    return Signature(target, part, doc, settings, needs, takes_more)
+    return Signature(target, part, doc, settings, needs, wants, takes_more)
 
 
 def _fields(one: Definition) -> Iterator[Setting]:
@@ -178,13 +179,13 @@ def _default(node: ast.expr) -> Any:
         return COMPUTED
 
 
-def _needs(one: Definition) -> tuple[Need, ...]:
+def _needs(one: Definition, name: str) -> tuple[Need, ...]:
     assert isinstance(one.node, ast.ClassDef)
     for node in one.node.body:
         if not isinstance(node, ast.AnnAssign | ast.Assign) or not isinstance(node.value, ast.Tuple | ast.List):
             continue
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-        if isinstance(target, ast.Name) and target.id == "needs":
+        if isinstance(target, ast.Name) and target.id == name:
             calls = [kinds.call(item) for item in node.value.elts if isinstance(item, ast.Call)]
             return tuple(Need(*args, **words) for args, words in calls)
     return ()
@@ -220,14 +221,15 @@ def _from_class(target: str) -> Signature:
                               else REQUIRED if one.default_factory is MISSING else COMPUTED)
             for one in fields(cls) if one.init
         }  # fmt: skip
-        return Signature(target, part, inspect.getdoc(cls) or "", given, getattr(cls, "needs", ()), False)
+        needs = (getattr(cls, "needs", ()), getattr(cls, "wants", ()))
+        return Signature(target, part, inspect.getdoc(cls) or "", given, *needs, False)
     words = inspect.signature(cls.__init__).parameters if "__init__" in vars(cls) else {}
     more = not words or any(word.kind is word.VAR_KEYWORD for word in words.values())
     given = {
         name: Setting(name, Any, REQUIRED if word.default is word.empty else word.default)
         for name, word in words.items() if name != "self" and word.kind not in (word.VAR_KEYWORD, word.VAR_POSITIONAL)
     }  # fmt: skip
-    return Signature(target, part, inspect.getdoc(cls) or "", given, getattr(cls, "needs", ()), more)
+    return Signature(target, part, inspect.getdoc(cls) or "", given, getattr(cls, "needs", ()), getattr(cls, "wants", ()), more)
 
 
 def load(target: str) -> type[Any]:

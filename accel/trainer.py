@@ -40,6 +40,7 @@ class Trainer:
         resume: a checkpoint, or a run directory, whose newest whole checkpoint is taken; `"auto"` looks in `out`.
         dry_run: build everything, make one update, write nothing.
         skipped: names of plugins that only a bundle asked for, with the reason why they are left out, for the plan.
+        bundled: names of plugins that only a bundle asked for: one that cannot work in this run is left out, with the reason.
         command: how this run was started, for the line that says how to resume it.
         config: the resolved configuration as YAML, kept in the run directory.
     """
@@ -67,6 +68,7 @@ class Trainer:
         resume: str | PathLike[str] | None = None,
         dry_run: bool = False,
         skipped: dict[str, str] | None = None,
+        bundled: Sequence[str] = (),
         command: str = "",
         config: str = "",
     ) -> None:
@@ -75,7 +77,7 @@ class Trainer:
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, _text(resume), dry_run
         )
-        self.skipped, self.command, self.config = skipped or {}, command, config
+        self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
     def model(self) -> nn.Module:
         """The module to train, freshly initialised; called once, after seeding."""

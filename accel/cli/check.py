@@ -40,7 +40,8 @@ class Checker:
         settings = self.run()
         task = self.task()
         plugins = self.plugins(machine.resolve(settings.device))
-        return Config(settings, task, plugins, self.skipped, self.warnings, overrides=self.typed)
+        bundled = [name for name in plugins if not self.by_name(name)]
+        return Config(settings, task, plugins, self.skipped, bundled, self.warnings, overrides=self.typed)
 
     def run(self) -> Settings:
         """The settings of the run itself."""
@@ -193,11 +194,12 @@ class Checker:
         return not parents or any(not parent.startswith("plugins/") for parent in parents)
 
     def lacking(self, name: str, read: Signature, fitted: dict[str, Any], device: str) -> str | None:
-        """Why a plugin cannot work here; an error where it was asked for by name."""
+        """Why a plugin cannot work here, or brings nothing; an error where it cannot work and was asked for by name."""
+        named = self.by_name(name)
         settings = {key: setting.default for key, setting in read.settings.items()} | fitted
-        for need in read.needs:
+        for need in read.needs if named else (*read.needs, *read.wants):
             reason = need.lacking(settings, device)
-            if reason is not None and self.by_name(name):
+            if reason is not None and named:
                 raise ConfigError(need.sentence(name, reason))
             if reason is not None:
                 return reason

@@ -57,6 +57,8 @@ class Config:
     plugins: dict[str, Chosen] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     """Plugins that only a bundle asked for and that cannot work here, with the reason."""
+    bundled: list[str] = field(default_factory=list)
+    """Those of `plugins` that only a bundle asked for."""
     warnings: list[str] = field(default_factory=list)
     """What has no effect, a sentence each."""
     text: str = ""
@@ -79,7 +81,10 @@ class Config:
         """The Trainer, not yet started; this imports torch. `more` are arguments of Trainer that override the settings."""
         watch = [plugin.make() for plugin in self.plugins.values() if plugin.part == "Watch"]
         plugins = [plugin.make() for plugin in self.plugins.values() if plugin.part != "Watch"]
-        run = {**asdict(self.settings), "skipped": self.skipped, "config": self.text, "plugins": plugins, "watch": watch}
+        run = {
+            **asdict(self.settings), "skipped": self.skipped, "bundled": self.bundled, "config": self.text, "plugins": plugins,
+            "watch": watch,
+        }  # fmt: skip
         run |= more
         trainer: Trainer = self.task.make(**run)
         if getattr(trainer, "config", None) != run["config"]:  # it keeps the text as it is, so the rest was lost as well

@@ -9,6 +9,8 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from accel import catalogue, machine
+from accel.cli.bundles import bundles, summary
+from accel.cli.bundles import page_text as bundle_text
 from accel.signature import COMPUTED, REQUIRED, Signature
 from accel.values import says
 
@@ -46,11 +48,11 @@ Flags
 
 def help_text(opened: Session) -> str:
     """The page behind --help."""
-    bundles = [name for name in opened.options("plugins") if name not in catalogue.targets()]
     lines = [HEAD, "Settings of the run", *_settings(opened), "", "Plugins (python -m accel plugins NAME has the page of one)"]
     lines += listing(80)
-    if bundles:
-        lines += textwrap.wrap(f"also: {', '.join(bundles)}", 78, initial_indent="  ", subsequent_indent="    ")
+    others = [name for name in opened.options("plugins") if name not in (*catalogue.targets(), *bundles())]
+    if others:
+        lines += textwrap.wrap(f"also: {', '.join(others)}", 78, initial_indent="  ", subsequent_indent="    ")
     for group in opened.groups():
         if group != "plugins":
             lines += ["", f"{group.capitalize()}s: {', '.join(opened.options(group))}"]
@@ -78,15 +80,15 @@ def _settings(opened: Session) -> list[str]:
 
 
 def listing(width: int | None) -> list[str]:
-    """One line for each plugin: name, part, whether it works here, what it is."""
+    """One line for each plugin and bundle: name, part, whether it works here, what it is."""
     pages = {name: catalogue.page(name) for name in catalogue.names()}
     named = max(len(name) for name in pages)
     lines = []
     for name, page in pages.items():
         reason = lacking(page)
-        line = f"  {name:<{named}}  {page.part:<9}  {f'not here: {reason}. ' if reason else ''}{page.summary}"
-        lines.append(line if width is None or len(line) <= width else line[: width - 3].rstrip(" ,;:") + "...")
-    return lines
+        lines.append(f"  {name:<{named}}  {page.part:<9}  {f'not here: {reason}. ' if reason else ''}{page.summary}")
+    lines += [f"  {name:<{named}}  {'(bundle)':<9}  {summary(path)}" for name, path in bundles().items()]
+    return [line if width is None or len(line) <= width else line[: width - 3].rstrip(" ,;:") + "..." for line in lines]
 
 
 def lacking(page: Signature) -> str | None:
@@ -97,7 +99,10 @@ def lacking(page: Signature) -> str | None:
 
 
 def page_text(name: str) -> str:
-    """The page of one plugin."""
+    """The page of one plugin, or bundle. Raises ConfigError for a name that none has."""
+    known = bundles()
+    if name in known:
+        return bundle_text(name, known[name])
     page = catalogue.page(name)
     reason = lacking(page)
     here = f"not available: {reason}" if reason else "available"

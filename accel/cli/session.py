@@ -28,11 +28,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from accel import catalogue
+from accel.cli.bundles import CONF
 from accel.errors import ConfigError
-
-HERE = Path(__file__).resolve().parents[1]
-CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
-"""Inside the package in a wheel, beside it in a checkout."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ class Part:
     """
 
     needs: ClassVar[tuple[Need, ...]] = ()
+    """What it cannot work without: asked for by name it is an error, in a bundle it is skipped."""
+    wants: ClassVar[tuple[Need, ...]] = ()
+    """What it brings nothing without: in a bundle it is skipped."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)

@@ -54,6 +54,8 @@ class AMP(Precision):
         Need("cuda", {"dtype": "float16", "force": False}, "float16 is 20 to 30 times slower than float32 there", "dtype=bfloat16"),
     )
 
+    wants: ClassVar[tuple[Need, ...]] = (Need("bfloat16", {"dtype": "bfloat16"}, "without them it is slower than float32"),)
+
     dtype: Literal["bfloat16", "float16"] = "bfloat16"
     init_scale: Positive = 65536.0
     growth_factor: Positive = 2.0
