@@ -19,6 +19,7 @@ from accel import checkpoint, directory
 from accel.checkpoint import NoSaver, Saver
 from accel.choose import KINDS, choose
 from accel.data.batches import Batches
+from accel.data.classes import count_classes
 from accel.errors import AccelWarning, ConfigError
 from accel.finish import finish
 from accel.identity import difference, identity
@@ -61,7 +62,8 @@ class Built(Run):
         else:
             self.began = self.random.state()
             batches = parts.loader.epoch(self.train, epoch, start)
-        windows = parts.augment.windows(parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(batches))))
+        windows = parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(batches)))
+        windows = parts.augment.windows(windows, epoch, start)
         return islice(windows, self.limit) if self.limit else windows
 
     def discard(self) -> None:
@@ -139,7 +141,9 @@ def open_data(run: Built, trainer: Trainer) -> None:
     source, loader = run.parts.source, run.parts.loader
     data, held_out = trainer.data("train"), trainer.data(trainer.evaluates)
     run.random.adopt(data, held_out)
-    run.train = loader.open(source.open(data, "train"), train=True)
+    opened = source.open(data, "train")
+    run.num_classes = count_classes(trainer) or count_classes(opened)
+    run.train = loader.open(opened, train=True)
     run.held_out = None if held_out is None else loader.open(source.open(held_out, trainer.evaluates), train=False)
     for batches, name in ((run.train, "training"), (run.held_out, trainer.evaluates)):
         if batches is not None and batches.count == 0:

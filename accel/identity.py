@@ -13,8 +13,8 @@ def identity(run: Run, plugins: Sequence[Part]) -> dict[str, Any]:
     """Plain values; watches are no part of it, since they change nothing."""
     changing = {plugin.name: plain(plugin.settings) for plugin in plugins if not isinstance(plugin, Watch)}
     found = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing}
-    if type(run.parts.schedule) is not Schedule:
-        found["updates"] = run.updates  # a schedule of another length has other learning rates
+    if type(run.parts.schedule) is not Schedule or run.parts.augment.paced:
+        found["updates"] = run.updates  # a schedule of another length has other learning rates, or sizes of pictures
     return found
 
 

@@ -20,6 +20,11 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=(_mix(seed, epoch) << 64) | index))
 
 
+def batch_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
+    """The random numbers of batch `number` in `epoch` as a whole, which are those of none of its samples."""
+    return sample_rng(seed, epoch, number + 2**63)
+
+
 @lru_cache(maxsize=8)  # asked for once per sample, and the same for a whole epoch
 def _mix(seed: int, epoch: int) -> int:
     """One well-spread 63-bit number for a pair (numpy's SeedSequence hash)."""

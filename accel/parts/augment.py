@@ -11,6 +11,11 @@ from accel.parts.part import Part
 class Augment(Part):
     """What happens to a batch on the device before the model sees it; plainest: nothing."""
 
-    def windows(self, windows: Iterator[Window]) -> Iterator[Window]:
-        """The same windows, augmented."""
+    @property
+    def paced(self) -> bool:
+        """Whether what it does depends on how long the run is."""
+        return False
+
+    def windows(self, windows: Iterator[Window], epoch: int, start: int) -> Iterator[Window]:
+        """The same windows, augmented. The first micro-batch of the first of them is number `start` of `epoch`."""
         return windows

@@ -93,6 +93,8 @@ class Run:
     """Batches per epoch and rank; None where the data does not tell."""
     batched_here: bool = True
     """Whether batches have `batch_size` samples, or the data comes in ready ones."""
+    num_classes: int | None = None
+    """Classes that a label may name; None where neither the task nor its data tells."""
     updates: int | None = None
     """Updates of the whole run; None where the data does not tell."""
     watches: list[Watch] = field(default_factory=list)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.accumulate import Accumulate as Accumulate
     from accel.plugins.adamw import AdamW as AdamW
     from accel.plugins.amp import AMP as AMP
+    from accel.plugins.augment import Augment as Augment
     from accel.plugins.backend import Backend as Backend
     from accel.plugins.batch_lr import BatchLR as BatchLR
     from accel.plugins.channels_last import ChannelsLast as ChannelsLast

@@ -34,6 +34,7 @@ class Digits(Trainer):
     """
 
     evaluates = "test"
+    num_classes = 10
 
     def __init__(self, width: Count = 32, smoothing: Decay = 0.1, **run: Any) -> None:
         super().__init__(**run)
@@ -43,7 +44,7 @@ class Digits(Trainer):
         self.width, self.smoothing = width, smoothing
 
     def model(self) -> nn.Module:
-        return convnet(num_classes=10, width=self.width)
+        return convnet(num_classes=self.num_classes, width=self.width)
 
     def data(self, split: str) -> TensorDataset:
         return digits()["train" if split == "train" else "test"]

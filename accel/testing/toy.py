@@ -91,6 +91,8 @@ class Outcome:
 class Toy(Trainer):
     """A classifier with dropout on random points. `overflow` names updates, from 1, whose loss is infinite."""
 
+    num_classes = CLASSES
+
     def __init__(self, overflow: Sequence[int] = (), dropout: float = 0.1, **run: Any) -> None:
         super().__init__(**run)
         self.overflow, self.dropout = frozenset(overflow), dropout

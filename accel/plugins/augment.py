@@ -1,0 +1,236 @@
+"""Augment: batches changed on the device: soft labels, mixing, erasing, sizes.
+
+Each micro-batch is changed on its own, on the device, after it has arrived: its
+pictures grow over the run (resize_from), a box of each is painted over
+(erasing), and each sample is mixed with the one before it (mixup: a weighted
+mean; cutmix: a box of the other; where both are on, one of the two, drawn for
+each micro-batch). Labels are smoothed (label_smoothing) and mixed likewise, and
+the loss is given probabilities, which F.cross_entropy takes.
+
+A batch is a tuple, list or named tuple of pictures or points, int64 labels, and
+whatever else. Pictures are (batch, channels, height, width) or (batch, height,
+width, channels), uint8 or floating point. Evaluation is as it was.
+
+Helps   where the model learns its samples by heart: long runs on few pictures.
+        resize_from makes the first updates cheaper: half the side is a quarter
+        of the work.
+Hurts   runs too short to overfit: they end with a lower accuracy. Statistics of
+        BatchNorm that meet whole pictures too late (resize_until near 1). With
+        compile, each size is compiled anew.
+Costs   one pass over the pictures each for mixup and cutmix, two for erasing;
+        (batch, num_classes) numbers for the labels.
+Source  label smoothing: Szegedy et al., arXiv 1512.00567. mixup: Zhang et al.,
+        arXiv 1710.09412. cutmix: Yun et al., arXiv 1905.04899. erasing: Zhong et
+        al., arXiv 1708.04896. Sizes: Composer's ProgressiveResizing, after
+        fast.ai's DAWNBench runs (fast.ai/posts/2018-08-10-fastai-diu-imagenet).
+Exact   What is drawn for a micro-batch is a function of the seed, the epoch and
+        its number in it: a resumed run draws the same, and nothing else that
+        is random moves. label_smoothing is that of F.cross_entropy; a loss that
+        smooths by itself does so on top. Where mixup or resize_from is on, uint8
+        pictures reach the loss as float32 from 0 to 255, never rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from torch import Tensor
+
+from accel.clock import DATA
+from accel.data.erasing import draw_boxes, erase
+from accel.data.mixing import cut_box, cutmix, mixup, soft
+from accel.data.pairs import channels_at_the_end, pair, paired
+from accel.data.resizing import resize, scale_at, side_at
+from accel.errors import ConfigError, describe
+from accel.order import batch_rng
+from accel.parts import Augment as AugmentPart
+from accel.values import Bounds, Count, Fraction, NonNegative
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from accel.parts import Micro, Run, Window
+
+Share = Annotated[float, Bounds("a number above 0, at most 1", low=0, high=1, open_low=True)]
+
+
+@dataclass(eq=False)
+class Augment(AugmentPart):
+    """Label smoothing, mixup, cutmix, random erasing and progressive resizing, a micro-batch at a time.
+
+    Args:
+        label_smoothing: the share of each label that is spread over all classes.
+        mixup: alpha of Beta(alpha, alpha), from which the share of the mixture is drawn; 0 is off, 0.2 usual.
+        cutmix: alpha likewise, for the area of the box; 0 is off, 1 usual.
+        mix_prob: the share of micro-batches that are mixed at all.
+        erasing: the share of pictures in which a box is painted over; 0 is off.
+        erasing_min_area: the least area of that box, as a share of the picture's.
+        erasing_max_area: the largest.
+        erasing_aspect: its height over its width is from this to 1 / this.
+        resize_from: the first side of the pictures, as a share of the whole; 1 is off.
+        resize_until: the share of the run after which they are whole.
+        resize_multiple: sides on the way are multiples of so many pixels.
+        num_classes: how many classes the labels name; null takes it from the task or its data (num_classes, classes).
+    """
+
+    label_smoothing: Fraction = 0.1
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
+    mix_prob: Fraction = 1.0
+    erasing: Fraction = 0.0
+    erasing_min_area: Fraction = 0.02
+    erasing_max_area: Fraction = 0.4
+    erasing_aspect: Share = 0.3
+    resize_from: Share = 1.0
+    resize_until: Fraction = 0.8
+    resize_multiple: Count = 8
+    num_classes: Count | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.erasing_min_area > self.erasing_max_area:
+            raise ConfigError(
+                f"augment.erasing_min_area={self.erasing_min_area:g} is above erasing_max_area={self.erasing_max_area:g}"
+            )
+        self.mixes = (self.mixup > 0 or self.cutmix > 0) and self.mix_prob > 0
+        self.softens = self.label_smoothing > 0 or self.mixes
+        self.erases = self.erasing > 0 and self.erasing_max_area > 0
+        self.grows = self.resize_from < 1 and self.resize_until > 0
+        self.blends = self.grows or (self.mixes and self.mixup > 0)
+
+    @property
+    def paced(self) -> bool:
+        return self.grows
+
+    def setup(self, run: Run) -> None:
+        self.device, self.seed, self.lap = run.device, run.seed, run.clock.lap
+        self.rank, self.world_size = run.parts.parallel.rank, run.parts.parallel.world_size
+        self.classes = self.num_classes or run.num_classes or 0
+        if self.softens and not self.classes:
+            raise ConfigError(
+                "augment needs the number of classes, and neither the task nor its data tells (num_classes, classes); "
+                "set plugins.augment.num_classes"
+            )
+        if self.grows and run.batches is None:
+            raise ConfigError("augment.resize_from needs the length of the run, and the data has none; set resize_from=1")
+        self.epochs, self.batches = run.epochs, run.batches or 0
+        chosen = ((self._resized, self.grows), (self._erased, self.erases), (self._mixed, self.mixes))
+        self.changes = [change for change, on in chosen if on]
+        """In this order: what follows a smaller size is cheaper, and a partner comes with its own box."""
+
+    def windows(self, windows: Iterator[Window], epoch: int, start: int) -> Iterator[Window]:
+        for window in windows:
+            yield window._replace(micros=self._augmented(window.micros, epoch, start))
+            start += window.batches
+
+    def _augmented(self, micros: Iterable[Micro], epoch: int, start: int) -> Iterator[Micro]:
+        """The micro-batches of one window, all at one scale."""
+        scale = self.scale(epoch, start)
+        for number, micro in enumerate(micros, start):
+            rng = batch_rng(self.seed, epoch, number * self.world_size + self.rank)
+            batch = self.batch(micro.batch, scale, rng)
+            self.lap(DATA)
+            yield micro._replace(batch=batch)
+
+    def scale(self, epoch: int, number: int) -> float:
+        """The share of the full side that the pictures have in a window that begins with micro-batch `number` of `epoch`."""
+        time = (epoch * self.batches + number) / (self.epochs * self.batches) if self.grows else 1.0
+        return scale_at(time, self.resize_from, self.resize_until)
+
+    def batch(self, batch: Any, scale: float, rng: np.random.Generator) -> Any:
+        """One batch, of the same structure; the user's own tensors stay as they are."""
+        samples, labels = pair(batch)
+        self.refuse(samples, labels)
+        if self.softens:
+            labels = soft(labels, self.classes, self.label_smoothing)
+        if self.blends and samples.dtype == torch.uint8:
+            samples = samples.float()
+        last = samples.dim() == 4 and channels_at_the_end(samples)
+        samples = samples.permute(0, 3, 1, 2) if last else samples
+        for change in self.changes:
+            samples, labels = change(samples, labels, scale, rng)
+        return paired(samples.permute(0, 2, 3, 1) if last else samples, labels, batch)
+
+    def _resized(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        if scale == 1:
+            return pictures, labels
+        height, width = (side_at(scale, side, self.resize_multiple) for side in pictures.shape[2:])
+        return resize(pictures, height, width), labels
+
+    def _erased(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        count, _, height, width = pictures.shape
+        area = (self.erasing_min_area, self.erasing_max_area)
+        boxes = torch.from_numpy(draw_boxes(count, height, width, self.erasing, area, self.erasing_aspect, rng))
+        if self.device.type == "cuda":  # from pinned memory, so that the host does not wait for the copy
+            boxes = boxes.pin_memory().to(self.device, non_blocking=True)
+        return erase(pictures, boxes), labels
+
+    def _mixed(self, samples: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        at_all, which = rng.random(2)
+        if at_all >= self.mix_prob:
+            return samples, labels
+        if self.mixup and (which < 0.5 or not self.cutmix):
+            share = rng.beta(self.mixup, self.mixup)
+            return mixup(samples, share), mixup(labels, share)
+        share = rng.beta(self.cutmix, self.cutmix)
+        height, width = samples.shape[2:]
+        box, share = cut_box(height, width, share, rng)
+        return cutmix(samples, box), mixup(labels, share)
+
+    def refuse(self, samples: Tensor, labels: Tensor) -> None:
+        """Raises ConfigError for what cannot be augmented as the settings ask."""
+        if self.softens and (labels.dtype != torch.int64 or labels.shape != samples.shape[:1]):
+            raise ConfigError(
+                f"augment.{self.first('label_smoothing', 'mixup', 'cutmix')} needs a label of int64 for each sample, "
+                f"and the labels are {labels.dtype} of shape {tuple(labels.shape)} for {describe(samples)}; "
+                "set plugins.augment.label_smoothing, mixup and cutmix to 0"
+            )
+        if samples.dim() != 4 and (self.erases or self.grows or (self.mixes and self.cutmix)):
+            name = self.first("cutmix", "erasing", "resize_from")
+            off = 1 if name == "resize_from" else 0
+            raise ConfigError(
+                f"augment.{name} needs pictures, of four dimensions, and the batch begins with {describe(samples)}; "
+                f"set plugins.augment.{name}={off}"
+            )
+        if self.blends and not samples.is_floating_point() and samples.dtype != torch.uint8:
+            name = self.first("mixup", "resize_from")
+            raise ConfigError(
+                f"augment.{name} needs numbers that can be blended, floating point or uint8, and the batch begins with "
+                f"{samples.dtype}; set plugins.augment.{name}={1 if name == 'resize_from' else 0}"
+            )
+
+    def first(self, *names: str) -> str:
+        """The first of these settings that is on."""
+        return next(name for name in names if getattr(self, name) != (1 if name == "resize_from" else 0))
+
+    def notes(self) -> Mapping[str, str]:
+        found = {}
+        if self.softens:
+            smoothed = f", smoothed by {self.label_smoothing:g}" if self.label_smoothing else ""
+            found["labels"] = f"probabilities of {self.classes} classes{smoothed}"
+        if self.mixes:
+            which = [f"{name} ({getattr(self, name):g})" for name in ("mixup", "cutmix") if getattr(self, name)]
+            every = "each micro-batch" if self.mix_prob == 1 else f"{self.mix_prob:g} of the micro-batches"
+            found["mixing"] = f"{every} with itself, moved on by one: {' or '.join(which)}"
+        if self.grows:
+            whole = f"{self.resize_until * self.epochs:g} of {self.epochs} epochs"
+            found["picture sides"] = (
+                f"{self.resize_from:g} of the whole at first, in steps of {self.resize_multiple}; whole after {whole}"
+            )
+        return found
+
+    def idle(self, run: Run) -> list[str]:
+        found = []
+        if not (self.softens or self.mixes or self.erases or self.grows):
+            found.append("augment has no effect: label_smoothing, mixup, cutmix and erasing are 0, and resize_from is 1")
+        for names, on, needed in (
+            (("mix_prob",), self.mixup or self.cutmix, "mixup or cutmix"),
+            (("erasing_min_area", "erasing_max_area", "erasing_aspect"), self.erasing, "erasing"),
+            (("resize_until", "resize_multiple"), self.resize_from < 1, "resize_from below 1"),
+            (("num_classes",), self.softens, "label_smoothing, mixup or cutmix"),
+        ):
+            found += [f"augment.{name} has no effect without augment.{needed}" for name in self.changed(*names) if not on]
+        return found
