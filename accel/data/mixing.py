@@ -42,10 +42,9 @@ def soft(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
     try:
         return even.scatter_(1, labels.unsqueeze(1), 1 - smoothing + rest)
     except RuntimeError:
-        span = f"from {int(labels.min())} to {int(labels.max())}"
-        raise ConfigError(
-            f"the batch has labels {span}, and num_classes is {num_classes}: labels go from 0 to num_classes - 1"
-        ) from None
+        low, high = int(labels.min()), int(labels.max())
+        mend = f"say num_classes={high + 1}" if low >= 0 else "number the classes from 0"
+        raise ConfigError(f"the batch has labels from {low} to {high}, and there are {num_classes} classes; {mend}") from None
 
 
 def mixup(samples: Tensor, share: float) -> Tensor:

@@ -14,9 +14,9 @@ width, channels), uint8 or floating point. Evaluation is as it was.
 Helps   where the model learns its samples by heart: long runs on few pictures.
         resize_from makes the first updates cheaper: half the side is a quarter
         of the work.
-Hurts   runs too short to overfit: they end with a lower accuracy. Statistics of
-        BatchNorm that meet whole pictures too late (resize_until near 1). With
-        compile, each size is compiled anew.
+Hurts   runs too short to overfit: they end with a lower accuracy. resize_from
+        needs a model that takes pictures of any size (a global mean before its
+        last layer), and with compile each size is compiled anew.
 Costs   one pass over the pictures each for mixup and cutmix, two for erasing;
         (batch, num_classes) numbers for the labels.
 Source  label smoothing: Szegedy et al., arXiv 1512.00567. mixup: Zhang et al.,
@@ -93,7 +93,8 @@ class Augment(AugmentPart):
         super().__post_init__()
         if self.erasing_min_area > self.erasing_max_area:
             raise ConfigError(
-                f"augment.erasing_min_area={self.erasing_min_area:g} is above erasing_max_area={self.erasing_max_area:g}"
+                f"augment.erasing_min_area={self.erasing_min_area:g} is above erasing_max_area={self.erasing_max_area:g}; "
+                "set it no higher"
             )
         self.mixes = (self.mixup > 0 or self.cutmix > 0) and self.mix_prob > 0
         self.softens = self.label_smoothing > 0 or self.mixes
@@ -212,9 +213,9 @@ class Augment(AugmentPart):
             smoothed = f", smoothed by {self.label_smoothing:g}" if self.label_smoothing else ""
             found["labels"] = f"probabilities of {self.classes} classes{smoothed}"
         if self.mixes:
-            which = [f"{name} ({getattr(self, name):g})" for name in ("mixup", "cutmix") if getattr(self, name)]
+            which = [f"{name} of alpha {getattr(self, name):g}" for name in ("mixup", "cutmix") if getattr(self, name)]
             every = "each micro-batch" if self.mix_prob == 1 else f"{self.mix_prob:g} of the micro-batches"
-            found["mixing"] = f"{every} with itself, moved on by one: {' or '.join(which)}"
+            found["mixing"] = f"{every}, each sample with the one before it: {' or '.join(which)}"
         if self.grows:
             whole = f"{self.resize_until * self.epochs:g} of {self.epochs} epochs"
             found["picture sides"] = (
@@ -224,12 +225,17 @@ class Augment(AugmentPart):
 
     def idle(self, run: Run) -> list[str]:
         found = []
-        if not (self.softens or self.mixes or self.erases or self.grows):
+        if not (self.softens or self.erases or self.grows):
             found.append("augment has no effect: label_smoothing, mixup, cutmix and erasing are 0, and resize_from is 1")
+        elif self.softens and self.num_classes and run.num_classes not in (None, self.num_classes):
+            found.append(f"augment.num_classes={self.num_classes}, where the task or its data tells of {run.num_classes}")
         for names, on, needed in (
             (("mix_prob",), self.mixup or self.cutmix, "mixup or cutmix"),
             (("erasing_min_area", "erasing_max_area", "erasing_aspect"), self.erasing, "erasing"),
             (("resize_until", "resize_multiple"), self.resize_from < 1, "resize_from below 1"),
+            (("mixup", "cutmix"), self.mix_prob, "mix_prob above 0"),
+            (("erasing",), self.erasing_max_area, "erasing_max_area above 0"),
+            (("resize_from",), self.resize_until, "resize_until above 0"),
             (("num_classes",), self.softens, "label_smoothing, mixup or cutmix"),
         ):
             found += [f"augment.{name} has no effect without augment.{needed}" for name in self.changed(*names) if not on]

@@ -1,0 +1,27 @@
+from types import SimpleNamespace
+
+import torch
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+from accel.data.classes import count_classes
+from accel.tasks.digits import Digits
+
+
+class Named(TensorDataset):
+    classes = ("cat", "dog", "cow")
+
+
+def test_a_number_or_a_list_in_the_data_or_what_it_reads() -> None:
+    data = Named(torch.zeros(4, 1))
+    assert count_classes(SimpleNamespace(num_classes=7, classes=["a"])) == 7
+    assert count_classes(data) == 3
+    assert count_classes(DataLoader(Subset(data, [0, 1]))) == 3
+    assert count_classes(Digits()) == 10
+
+
+def test_what_tells_nothing() -> None:
+    loop = SimpleNamespace()
+    loop.dataset = loop
+    for owner in (None, [1, 2], loop, TensorDataset(torch.zeros(1)), SimpleNamespace(num_classes="many", classes="abc")):
+        assert count_classes(owner) is None
+    assert count_classes(SimpleNamespace(num_classes=None, classes=[])) is None
