@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from accel.data.batches import Batches
 from accel.data.items import count_items
-from accel.order import permutation, sample_rng
+from accel.order import batch_rng, permutation, sample_rng
 
 
 def test_a_permutation_holds_every_sample_once() -> None:
@@ -29,12 +29,18 @@ def test_it_stays_what_it_is_from_version_to_version() -> None:
     # a resumed run must find the order it began with: change this only with a new version of the checkpoints
     assert permutation(8, 0, 0).tolist() == [3, 2, 5, 1, 7, 4, 6, 0]
     assert sample_rng(1, 2, 3).integers(0, 1000, 4).tolist() == [271, 881, 807, 761]
+    assert batch_rng(1, 2, 3).integers(0, 1000, 4).tolist() == [991, 569, 415, 241]
 
 
 def test_a_samples_numbers_are_its_own() -> None:
     draws = {key: tuple(sample_rng(*key).random(4)) for key in product(range(3), range(3), range(20))}
     assert len(set(draws.values())) == len(draws)
     assert tuple(sample_rng(1, 2, 3).random(4)) == draws[1, 2, 3]
+
+
+def test_a_batchs_numbers_are_those_of_no_sample() -> None:
+    draws = {tuple(draw(1, 2, number).random(4)) for draw in (batch_rng, sample_rng) for number in range(20)}
+    assert len(draws) == 40
 
 
 def test_neither_touches_the_global_generators() -> None:

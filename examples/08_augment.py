@@ -1,0 +1,18 @@
+"""As 03, plus smoothed labels and pictures that are mixed with one another, batch by batch on the device.
+
+python -m accel.train epochs=5 +plugins=[amp,adamw,onecycle,augment] plugins.augment.mixup=0.2
+"""
+
+import torch
+from digits import accuracy, loss, net, test_set, train_set
+
+from accel import Trainer
+from accel.plugins import AMP, AdamW, Augment, OneCycle
+
+torch.manual_seed(0)
+result = Trainer(
+    model=net(), data=train_set, val=test_set, loss=loss, metrics=accuracy, epochs=5, device="cpu",
+    plugins=[AMP(), AdamW(), OneCycle(max_lr=0.005), Augment(mixup=0.2, num_classes=10)],
+).fit()  # fmt: skip
+
+print(f"accuracy {result.metrics['accuracy']:.3f} after {result.updates} updates")
