@@ -16,6 +16,7 @@ from accel.parts import Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
+from accel.plugins.augment import Augment
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.onecycle import OneCycle
@@ -70,6 +71,33 @@ def test_skips_and_orders_hold(dtype: str) -> None:
     if dtype == "float16":
         assert int(ahead.spy.run.parts.precision.skipped) == 1  # type: ignore[arg-type]
         assert all(torch.isfinite(weight).all() for weight in ahead.weights)
+
+
+def test_augmenting_does_not_wait_and_is_that_of_the_cpu() -> None:
+    settings: dict[str, Any] = {"mixup": 0.4, "cutmix": 1.0, "erasing": 0.5, "resize_from": 0.5, "num_classes": 3}
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (
+            torch.randint(0, 256, (8, 16, 16, 3), dtype=torch.uint8, generator=generator),
+            torch.randint(0, 3, (8,), generator=generator),
+        )
+        for _ in range(8)
+    ]
+
+    def train(device: str) -> list[Tensor]:
+        net, seen = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)), []
+
+        def loss(model: nn.Module, batch: Any) -> Tensor:
+            seen.extend(batch)
+            return nn.functional.cross_entropy(model(batch[0].permute(0, 3, 1, 2)), batch[1])
+
+        data = [tuple(member.to(device) for member in batch) for batch in batches]
+        watch = (Strict(),) if device == "cuda" else ()
+        Trainer(net, data, loss=loss, plugins=[Augment(**settings), AdamW()], watch=watch, device=device).fit()
+        return seen
+
+    for ours, theirs in zip(train("cuda"), train("cpu"), strict=True):
+        assert torch.allclose(ours.cpu(), theirs, atol=1e-2)  # of 255
 
 
 def test_cuda_random_numbers_are_resumed(tmp_path: Any) -> None:

@@ -20,14 +20,15 @@ Hurts   runs too short to overfit: they end with a lower accuracy. resize_from
 Costs   one pass over the pictures each for mixup and cutmix, two for erasing;
         (batch, num_classes) numbers for the labels.
 Source  label smoothing: Szegedy et al., arXiv 1512.00567. mixup: Zhang et al.,
-        arXiv 1710.09412. cutmix: Yun et al., arXiv 1905.04899. erasing: Zhong et
-        al., arXiv 1708.04896. Sizes: Composer's ProgressiveResizing, after
+        arXiv 1710.09412. cutmix: Yun et al., arXiv 1905.04899. erasing: Zhong
+        et al., arXiv 1708.04896. Sizes: Composer's ProgressiveResizing, after
         fast.ai's DAWNBench runs (fast.ai/posts/2018-08-10-fastai-diu-imagenet).
 Exact   What is drawn for a micro-batch is a function of the seed, the epoch and
-        its number in it: a resumed run draws the same, and nothing else that
-        is random moves. label_smoothing is that of F.cross_entropy; a loss that
-        smooths by itself does so on top. Where mixup or resize_from is on, uint8
-        pictures reach the loss as float32 from 0 to 255, never rounded.
+        its number in it: a resumed run draws the same, and nothing else that is
+        random moves. label_smoothing is that of F.cross_entropy; a loss that
+        smooths by itself (task=digits) does so on top. Where mixup or
+        resize_from is on, uint8 pictures reach the loss as float32 from 0 to
+        255, never rounded.
 """
 
 from __future__ import annotations
@@ -100,7 +101,13 @@ class Augment(AugmentPart):
         self.softens = self.label_smoothing > 0 or self.mixes
         self.erases = self.erasing > 0 and self.erasing_max_area > 0
         self.grows = self.resize_from < 1 and self.resize_until > 0
-        self.blends = self.grows or (self.mixes and self.mixup > 0)
+        asks = {
+            "mixup": self.mixes and self.mixup > 0, "cutmix": self.mixes and self.cutmix > 0,
+            "erasing": self.erases, "resize_from": self.grows,
+        }  # fmt: skip
+        self.blends = next((name for name in ("mixup", "resize_from") if asks[name]), "")
+        self.pictured = next((name for name in ("cutmix", "erasing", "resize_from") if asks[name]), "")
+        """The first setting, if any, that is on and takes the mean of samples, or takes them for pictures."""
 
     @property
     def paced(self) -> bool:
@@ -185,27 +192,18 @@ class Augment(AugmentPart):
         """Raises ConfigError for what cannot be augmented as the settings ask."""
         if self.softens and (labels.dtype != torch.int64 or labels.shape != samples.shape[:1]):
             raise ConfigError(
-                f"augment.{self.first('label_smoothing', 'mixup', 'cutmix')} needs a label of int64 for each sample, "
-                f"and the labels are {labels.dtype} of shape {tuple(labels.shape)} for {describe(samples)}; "
-                "set plugins.augment.label_smoothing, mixup and cutmix to 0"
+                "augment.label_smoothing, mixup and cutmix need a label of int64 for each sample, and the labels of "
+                f"{describe(samples)} are {labels.dtype} of shape {tuple(labels.shape)}; set the three to 0"
             )
-        if samples.dim() != 4 and (self.erases or self.grows or (self.mixes and self.cutmix)):
-            name = self.first("cutmix", "erasing", "resize_from")
-            off = 1 if name == "resize_from" else 0
-            raise ConfigError(
-                f"augment.{name} needs pictures, of four dimensions, and the batch begins with {describe(samples)}; "
-                f"set plugins.augment.{name}={off}"
-            )
-        if self.blends and not samples.is_floating_point() and samples.dtype != torch.uint8:
-            name = self.first("mixup", "resize_from")
-            raise ConfigError(
-                f"augment.{name} needs numbers that can be blended, floating point or uint8, and the batch begins with "
-                f"{samples.dtype}; set plugins.augment.{name}={1 if name == 'resize_from' else 0}"
-            )
-
-    def first(self, *names: str) -> str:
-        """The first of these settings that is on."""
-        return next(name for name in names if getattr(self, name) != (1 if name == "resize_from" else 0))
+        for name, fits, what in (
+            (self.pictured, samples.dim() == 4, "pictures, of four dimensions"),
+            (self.blends, samples.is_floating_point() or samples.dtype == torch.uint8, "floating point or uint8"),
+        ):
+            if name and not fits:
+                raise ConfigError(
+                    f"augment.{name} needs {what}, and the batch begins with {describe(samples)} and {samples.dtype}; "
+                    f"set plugins.augment.{name}={getattr(type(self), name):g}"
+                )
 
     def notes(self) -> Mapping[str, str]:
         found = {}
