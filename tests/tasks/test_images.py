@@ -17,6 +17,7 @@ from accel.data.batches import Batches
 from accel.data.decode import decode
 from accel.errors import ConfigError
 from accel.order import sample_rng
+from accel.plugins.augment import Augment
 from accel.tasks.images import Images
 
 
@@ -59,6 +60,14 @@ def test_learns_to_tell_dark_from_bright(tmp_path: Path) -> None:
     result = Images(root=str(tmp_path), size=16, watch=(), epochs=3, batch_size=4, device="cpu").fit()
     assert result.split == "val"
     assert result.metrics["accuracy"] == 1.0
+
+
+def test_bytes_mixed_and_resized_on_the_device_reach_the_loss(pictures: Path) -> None:
+    augment = Augment(mixup=0.2, cutmix=1.0, erasing=0.5, resize_from=0.5)
+    result = Images(root=str(pictures), size=16, plugins=[augment], watch=(), epochs=4, batch_size=6, device="cpu").fit()
+    assert augment.classes == 2, "as many as there are folders"
+    assert result.samples == 4 * 17
+    assert result.loss < 2
 
 
 def test_val_goes_before_test(pictures: Path) -> None:
@@ -224,6 +233,7 @@ import sys
 sys.modules["PIL"] = None
 from accel.errors import ConfigError
 from accel.order import sample_rng
+from accel.plugins.augment import Augment
 from accel.tasks.images import Images
 try:
     Images(root={str(pictures)!r})
