@@ -138,8 +138,7 @@ class Augment(AugmentPart):
         """The micro-batches of one window, all at one scale."""
         scale = self.scale(epoch, start)
         for number, micro in enumerate(micros, start):
-            rng = batch_rng(self.seed, epoch, number * self.world_size + self.rank)
-            batch = self.batch(micro.batch, scale, rng)
+            batch = self.batch(micro.batch, scale, epoch, number * self.world_size + self.rank)
             self.lap(DATA)
             yield micro._replace(batch=batch)
 
@@ -148,19 +147,22 @@ class Augment(AugmentPart):
         time = (epoch * self.batches + number) / (self.epochs * self.batches) if self.grows else 1.0
         return scale_at(time, self.resize_from, self.resize_until)
 
-    def batch(self, batch: Any, scale: float, rng: np.random.Generator) -> Any:
-        """One batch, of the same structure; the user's own tensors stay as they are."""
+    def batch(self, batch: Any, scale: float, epoch: int, number: int) -> Any:
+        """Batch `number` of `epoch`, over all ranks, in the same structure; the user's own tensors stay as they are."""
         samples, labels = pair(batch)
         self.refuse(samples, labels)
         if self.softens:
             labels = soft(labels, self.classes, self.label_smoothing)
         if self.blends and samples.dtype == torch.uint8:
             samples = samples.float()
-        last = samples.dim() == 4 and channels_at_the_end(samples)
-        samples = samples.permute(0, 3, 1, 2) if last else samples
-        for change in self.changes:
-            samples, labels = change(samples, labels, scale, rng)
-        return paired(samples.permute(0, 2, 3, 1) if last else samples, labels, batch)
+        if self.changes:  # with soft labels alone there is nothing to draw
+            rng = batch_rng(self.seed, epoch, number)
+            last = samples.dim() == 4 and channels_at_the_end(samples)
+            samples = samples.permute(0, 3, 1, 2) if last else samples
+            for change in self.changes:
+                samples, labels = change(samples, labels, scale, rng)
+            samples = samples.permute(0, 2, 3, 1) if last else samples
+        return paired(samples, labels, batch)
 
     def _resized(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if scale == 1:

@@ -15,7 +15,6 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
-from accel.order import batch_rng
 from accel.parts import Micro, Part, Parts, Run, Window
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -42,7 +41,7 @@ def ready(**settings: Any) -> Augment:
 
 
 def apply(plugin: Augment, batch: Any, scale: float = 1.0, number: int = 0) -> Any:
-    return plugin.batch(batch, scale, batch_rng(0, 0, number))
+    return plugin.batch(batch, scale, 0, number)
 
 
 class Recorder(Trainer):
