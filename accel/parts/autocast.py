@@ -33,6 +33,8 @@ class Autocast(Precision):
         force: run float16 on a CPU all the same, for tests; it is 20 to 30 times slower than float32 there.
     """
 
+    keeps: ClassVar[str] = "weights"
+    """What stays in float32, for the plan."""
     needs: ClassVar[tuple[Need, ...]] = (
         Need("cuda", {"dtype": "float16", "force": False}, "float16 is 20 to 30 times slower than float32 there", "dtype=bfloat16"),
     )
@@ -79,7 +81,7 @@ class Autocast(Precision):
 
     def notes(self) -> Mapping[str, str]:
         scaled = "" if self.scale is None else f", loss scale from {self.init_scale:g}"
-        return {"arithmetic": f"{self.dtype} products, float32 weights and sums{scaled}"}
+        return {"arithmetic": f"{self.dtype} products, float32 {self.keeps} and sums{scaled}"}
 
     def idle(self, run: Run) -> list[str]:
         if self.dtype == "float16":

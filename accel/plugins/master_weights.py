@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,8 @@ class Weight(NamedTuple):
 @dataclass(eq=False)
 class MasterWeights(Autocast):
     """16-bit weights with float32 masters, under torch.autocast. Its settings are those of `Autocast`."""
+
+    keeps: ClassVar[str] = "masters"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,7 +113,7 @@ class MasterWeights(Autocast):
 
     def notes(self) -> Mapping[str, str]:
         count = sum(weight.param.numel() for weight in self.weights)
-        return {**super().notes(), "16-bit weights": f"{count:,} numbers in {len(self.weights)} weights, beside float32 masters"}
+        return {**super().notes(), "16-bit weights": f"{count:,} numbers in {len(self.weights)} weights"}
 
     def idle(self, run: Run) -> list[str]:
         found = super().idle(run)
