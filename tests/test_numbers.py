@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from accel import Trainer
-from accel.parts import Autocast, Part, Run, Watch
+from accel.parts import Autocast, Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
@@ -95,10 +95,6 @@ def test_as_tensor_shares_memory_and_tensor_copies() -> None:
 
 
 def test_a_batch_of_numpy_arrays_reaches_the_model_without_a_copy() -> None:
-    class Look(Watch):
-        def begin(self, run: Run) -> None:
-            self.run = run
-
     batch, seen = torch.as_tensor(np.ones((2, 3), dtype=np.float32)), []
 
     def loss(model: nn.Module, x: Any) -> Tensor:

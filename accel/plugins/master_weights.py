@@ -10,11 +10,15 @@ loss compute in float32 with float32 weights. The run hands back the masters.
 
 Helps   accumulation over many small micro-batches: a weight is rounded once per
         update, where `amp` rounds it in every forward pass, and a frozen one
-        wherever it is used; models that come in 16 bits, whose updates would
-        vanish in rounding.
+        wherever it is used. Models that come in 16 bits, whose updates would
+        vanish in rounding. A transformer of 10 M weights, 8 micro-batches of 32
+        tokens: 1.37 times as fast as float32, where `amp` is 1.29 (CPU time, one
+        thread, n = 3; the losses are equal).
 Hurts   nothing where `amp` helps; small models gain from neither.
-Costs   2 bytes per weight besides master, gradient and optimiser state, which
-        `amp` needs too, but frees between the passes.
+Costs   2 bytes per 16-bit weight besides master, gradient and optimiser state.
+        `amp` needs them too, but frees them between the passes: at its peak
+        ResNet-18 takes 254 MB, with `amp` 234, in float32 280; the transformer
+        275, 276 and 263 (n = 1; `python benchmarks/amp.py`).
 Source  Micikevicius et al., Mixed Precision Training, arXiv 1710.03740, section
         3.1; DeepSpeed's BF16_Optimizer.
 Exact   amp's numbers to the last bit where those weights are used in products
@@ -127,8 +131,7 @@ class MasterWeights(Autocast):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict({name: value for name, value in state.items() if name != "masters"})
         for weight in self.weights:
-            weight.master.detach().copy_(state["masters"][weight.name])
-        self.publish()
+            weight.master.detach().copy_(state["masters"][weight.name])  # the model has its own weights back already, rounded
 
 
 def products(model: nn.Module) -> set[nn.Parameter]:
