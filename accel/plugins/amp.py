@@ -10,9 +10,9 @@ Helps   models made of matrix products, on hardware that multiplies 16-bit
         numbers faster: tensor cores, AVX512-BF16, AMX.
 Hurts   small models (each cast costs time), and bfloat16 on a CPU without
         instructions for it.
-Costs   casts of the weights once per forward pass (`master_weights` computes the
-        same with one per update); with float16 one read of the gradients, to see
-        an overflow.
+Costs   casts of the weights once per forward pass (with `master_weights`, which
+        computes the same, once per update); with float16 one read of the
+        gradients, to see an overflow.
 Source  Micikevicius et al., Mixed Precision Training, arXiv 1710.03740; the
         scale follows `torch.amp.GradScaler`.
 Exact   Nothing is read on the host: whether an update was skipped is a number

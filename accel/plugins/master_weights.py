@@ -1,9 +1,9 @@
-"""MasterWeights: 16-bit weights for the products, 32-bit ones for the optimiser.
+"""MasterWeights: 16-bit weights, with 32-bit masters for the optimiser.
 
 The weights and biases of linear layers and convolutions are kept in 16 bits.
 Each has a master, the float32 weight that it was made from, which the optimiser
 moves, the average follows and checkpoints keep; after the update the weight
-becomes the master rounded. Gradients are summed in float32: as soon as a layer's
+becomes the master, rounded. Gradients are summed in float32: once a layer's
 16-bit gradient is there it is added to that of the master, and freed. All else
 is as with `amp`: the products run under autocast, and norms, embeddings and the
 loss compute in float32 with float32 weights. The run hands back the masters.
@@ -11,9 +11,9 @@ loss compute in float32 with float32 weights. The run hands back the masters.
 Helps   accumulation over many small micro-batches: a weight is rounded once per
         update, where `amp` rounds it in every forward pass, and a frozen one
         wherever it is used. Models that come in 16 bits, whose updates would
-        vanish in rounding. A transformer of 10 M weights, 8 micro-batches of 32
-        tokens: 1.37 times as fast as float32, where `amp` is 1.29 (CPU time, one
-        thread, n = 3; the losses are equal).
+        vanish in rounding. A transformer of 10 M weights, 8 micro-batches of
+        32 tokens: 1.37 times as fast as float32, where `amp` is 1.29 (CPU time,
+        one thread, n = 3; the losses are equal).
 Hurts   nothing where `amp` helps; small models gain from neither.
 Costs   2 bytes per 16-bit weight besides master, gradient and optimiser state.
         `amp` needs them too, but frees them between the passes: at its peak
