@@ -27,6 +27,7 @@ bench: $(READY)  ## what the figures of the README were measured with
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/optimizers.py
+	$(BIN)/python benchmarks/amp.py
 
 wheel: $(READY)  ## dist/accel_train-*.whl
 	$(BIN)/python -m build -q --wheel --no-isolation

@@ -94,6 +94,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     cleanup.callback(parts.backend.restore)
     cleanup.callback(parts.loader.close)
     cleanup.callback(parts.compile.close)
+    cleanup.callback(parts.precision.release)
     for watch in watches:
         cleanup.callback(watch.close)
     parts.backend.apply(device)

@@ -25,6 +25,7 @@ WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
 
 def finish(run: Built, loss: Tensor | None) -> Result:
     """Hands the averaged weights to the model, writes them and the summary, tells the watches, and returns the Result."""
+    run.parts.precision.release()  # what is handed out is what was trained, not what it was rounded to for the products
     with run.weights():
         final = {name: value.clone() if isinstance(value, Tensor) else value for name, value in run.bare.state_dict().items()}
     run.bare.load_state_dict(final)

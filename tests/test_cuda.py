@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.parts import Part, Run, Watch
+from accel.parts import Autocast, Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.augment import Augment
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
+from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
 from accel.testing import fit_toy
 
@@ -45,13 +46,14 @@ class Strict(Watch):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def everything(dtype: Any) -> list[Part]:
-    return [AMP(dtype=dtype), Accumulate(steps=2), Clip(), AdamW(), OneCycle(), EMA()]
+def everything(dtype: Any, precision: type[Autocast] = AMP) -> list[Part]:
+    return [precision(dtype=dtype), Accumulate(steps=2), Clip(), AdamW(), OneCycle(), EMA()]
 
 
+@pytest.mark.parametrize("precision", [AMP, MasterWeights])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("tokens", [False, True])
-def test_no_update_waits_for_the_device(dtype: str, tokens: bool) -> None:
+def test_no_update_waits_for_the_device(dtype: str, tokens: bool, precision: type[Autocast]) -> None:
     batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
 
     def loss(model: nn.Module, x: Tensor) -> Any:
@@ -59,7 +61,7 @@ def test_no_update_waits_for_the_device(dtype: str, tokens: bool) -> None:
         return (value, len(x)) if tokens else value
 
     watch = ("metrics", "progress", Strict())
-    Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=everything(dtype), watch=watch, device="cuda").fit()
+    Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=everything(dtype, precision), watch=watch, device="cuda").fit()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -98,6 +100,12 @@ def test_augmenting_does_not_wait_and_is_that_of_the_cpu() -> None:
 
     for ours, theirs in zip(train("cuda"), train("cpu"), strict=True):
         assert torch.allclose(ours.cpu(), theirs, atol=1e-2)  # of 255
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_master_weights_are_amp_to_the_last_bit(dtype: str) -> None:
+    amp = fit_toy(everything(dtype), device="cuda", overflow=[3], epochs=3)
+    assert amp.same(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=[3], epochs=3))
 
 
 def test_cuda_random_numbers_are_resumed(tmp_path: Any) -> None:

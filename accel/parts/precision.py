@@ -44,3 +44,6 @@ class Precision(Part):
 
     def adapt(self, grads: Grads) -> None:
         """After the step: moves the loss scale, where there is one, and publishes."""
+
+    def release(self) -> None:
+        """Hands the model its weights in the format that they came in, when the run ends, however it ends. May be called twice."""

@@ -59,10 +59,11 @@ class Spy(Watch):
 
 
 def moving(run: Run) -> list[Tensor]:
-    """Copies of everything that an update moves: weights, the optimiser's state, the average."""
+    """Copies of everything that an update moves: weights and their masters, the optimiser's state, the average."""
     state = run.parts.optim.state_dict()["state"]
     tensors = [
         *run.bare.parameters(),
+        *(param for _, param in run.parts.precision.params),
         *(value for entry in state.values() for value in entry.values() if isinstance(value, Tensor)),
     ]
     tensors += run.parts.average.state_dict().get("average", {}).values()

@@ -5,6 +5,7 @@ import pytest
 from accel import catalogue
 from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
+from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
 from accel.testing import cheap, check_plugin
 
@@ -12,11 +13,12 @@ from accel.testing import cheap, check_plugin
 @pytest.mark.parametrize("name", catalogue.names())
 def test_common_suite(name: str) -> None:
     # bfloat16 keeps 8 bits: two ways to sum a gradient differ in the last of them
-    check_plugin(cheap(name), tolerance=2e-3 if name == "amp" else 1e-5)
+    check_plugin(cheap(name), tolerance=2e-3 if name in ("amp", "master_weights") else 1e-5)
 
 
 def test_common_suite_with_other_settings() -> None:
     check_plugin(lambda: AMP(dtype="float16", force=True, init_scale=1024.0), tolerance=2e-3)
+    check_plugin(lambda: MasterWeights(dtype="float16", force=True, init_scale=1024.0), tolerance=2e-3)
     check_plugin(lambda: Clip(mode="value", max_value=0.01))
     check_plugin(lambda: Clip(max_norm=0.1))
     check_plugin(lambda: OneCycle(max_lr=0.1, cycle_momentum=True, anneal="linear"))
