@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from accel.errors import ConfigError
 from accel.optim.fused import Fused, Row
 from accel.optim.tiles import Section, lines, scaled, sections, squares
 
@@ -65,32 +66,61 @@ class LARS(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
+    @property
+    def divides(self) -> bool:
+        return False
+
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def plan(self, row: Row) -> list[Section]:
-        return sections(row)
+        found = sections(row)
+        if not all(section.dense for section in found):
+            raise ConfigError("LARS: a parameter is a slice of a larger tensor, and the kernel would move its neighbours; clone it")
+        return found
 
     def kernel(self, row: Row, grads: list[Any]) -> None:
         group = row.group
-        decay = 0.0 if row.excluded else group["weight_decay"]
-        one = row.params[0].new_ones((), dtype=torch.promote_types(row.params[0].dtype, torch.float32))
+        one = row.tensors[0].new_ones((), dtype=torch.promote_types(row.tensors[0].dtype, torch.float32))
         unscale = one if self.scale is None else self.scale.reciprocal()
+        folds = one.device.type == "cpu" and not group["nesterov"]
         for section in row.plan:
-            factors, decays = [unscale] * len(section.params), []
-            if not row.excluded:
-                ratios, factor = self.ratios(section, grads, unscale, group), unscale
-                factors = list((ratios * factor).unbind())
-                decays = list((ratios * decay).unbind()) if decay else []
-            for tile, pieces in section.pieces(grads):
-                scaled(pieces, factors, tile.grads)
-                if decays:
-                    torch._foreach_addcmul_(tile.grads, tile.params, decays)
+            ratios = section.ones() if row.excluded else self.ratios(section, grads, unscale, group)
+            (self.folded if folds else self.scaled)(section, row, grads, ratios, unscale)
+
+    def folded(self, section: Section, row: Row, grads: list[Tensor], ratios: Tensor, unscale: Tensor) -> None:
+        """Moves a section in one pass, which leaves the gradients alone: the ratio stands where the kernel has 1 - dampening."""
+        group = row.group
+        if self.found_inf is not None and self.found_inf.tolist():  # a number in the memory of the CPU: nobody waits for it
+            return
+        decay = 0.0 if row.excluded else group["weight_decay"] * (1.0 if self.scale is None else self.scale.tolist())
+        shares: list[float] = (ratios * unscale).tolist()
+        for tile, pieces in section.pieces(grads):
+            pieces, _ = tile.divided(pieces, None, False)
+            buffers = tile.state[0] if tile.state else []
+            calls = [(slice(None), shares[0])] if len(set(shares)) == 1 else [(slice(i, i + 1), r) for i, r in enumerate(shares)]
+            for part, share in calls:
                 torch._fused_sgd_(
-                    tile.params, tile.grads, tile.state[0] if tile.state else [], weight_decay=0.0, momentum=group["momentum"],
-                    lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False, is_first_step=False,
-                    found_inf=self.found_inf,
+                    tile.params[part], pieces[part], buffers[part], weight_decay=decay, momentum=group["momentum"],
+                    lr=group["lr"] if buffers else group["lr"] * share, dampening=1.0 - share, nesterov=False, maximize=False,
+                    is_first_step=False,
                 )  # fmt: skip
+
+    def scaled(self, section: Section, row: Row, grads: list[Tensor], ratios: Tensor, unscale: Tensor) -> None:
+        """Moves a section by gradients that are made in scratch memory."""
+        group = row.group
+        decay = 0.0 if row.excluded else group["weight_decay"]
+        factors = list((ratios * unscale).unbind())
+        decays = list((ratios * decay).unbind()) if decay else []
+        for tile, pieces in section.pieces(grads):
+            scaled(pieces, factors, tile.grads)
+            if decays:
+                torch._foreach_addcmul_(tile.grads, tile.params, decays)
+            torch._fused_sgd_(
+                tile.params, tile.grads, tile.state[0] if tile.state else [], weight_decay=0.0, momentum=group["momentum"],
+                lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False, is_first_step=False,
+                found_inf=self.found_inf,
+            )  # fmt: skip
 
     def ratios(self, section: Section, grads: list[Tensor], unscale: Tensor, group: dict[str, Any]) -> Tensor:
         """r for each parameter of a section."""
@@ -99,7 +129,8 @@ class LARS(Fused):
         for tile, pieces in section.pieces(grads):
             found_weights += squares(tile.lines[0])
             found_grads += squares(lines(pieces))
-        weights, norms = section.norms(found_weights), section.norms(found_grads) * unscale
+        weights, norms = section.norms(found_weights, found_grads)
+        norms = norms * unscale
         found = group["trust_coefficient"] * weights / (norms + group["weight_decay"] * weights + group["eps"])
         found = torch.where((weights > 0) & (norms > 0), found, 1.0)
         return (found / group["lr"]).clamp_(max=1.0) if group["trust_clip"] else found

@@ -36,6 +36,7 @@ class Optim(Part):
         params = run.parts.precision.parameters(run.bare)
         self.optimizer = self.build(params, run.device)
         self.advance = light_step(self.optimizer)
+        self.optimizer.consumes = True  # type: ignore[attr-defined]  # nobody reads the gradients after the step: they are freed
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]
         self.scale = run.parts.rate.factor
