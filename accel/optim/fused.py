@@ -41,11 +41,21 @@ class Row(NamedTuple):
     plan: Any = None
     """What `Fused.plan` made of it."""
 
+    @property
+    def hosted(self) -> bool:
+        """Whether it is whole, in the memory of the host, so that reading a number waits for nobody."""
+        return self.spread.mesh is None and self.tensors[0].device.type == "cpu"
+
     def having(self, there: list[int]) -> Row:
         """The row with the parameters at these places alone."""
         params, tensors = [self.params[i] for i in there], [self.tensors[i] for i in there]
         state = [[values[i] for i in there] for values in self.state]
         return self._replace(params=params, tensors=tensors, state=state, counter=None, plan=None)
+
+
+def number(tensor: Tensor | None, otherwise: float) -> float:
+    """What stands in a 0-dim tensor in the memory of the host: reading it waits for nobody."""
+    return otherwise if tensor is None else float(tensor.tolist())  # type: ignore[arg-type]
 
 
 class Fused(Optimizer):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from accel.optim.fused import Fused, Row
+from accel.optim.fused import Fused, Row, number
 from accel.optim.spread import total_norm
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
 
@@ -104,6 +104,11 @@ class LAMB(Fused):
         decay = 0.0 if row.excluded else group["weight_decay"]
         adapts = not row.excluded and (decay != 0 or group["always_adapt"])
         divisor = self.divisor(group["max_grad_norm"])
+        hosted = row.hosted
+        if hosted:
+            if number(self.found_inf, 0.0):
+                return
+            divisor = None if number(divisor, 1.0) == 1.0 else divisor
         self.count(row)
         for section in row.plan:
             direct = not adapts and section.dense  # nothing has to be known first: the kernel moves the weights
@@ -122,8 +127,17 @@ class LAMB(Fused):
                 self.adam(tile, tile.updates, pieces, group, -1.0, divisor)
                 if adapts:
                     updates += squares(tile.lines[1])
-            if not direct:
-                ratios = self.ratios(*section.norms(weights, updates), group) if adapts else section.ones()
+            if direct:
+                continue
+            if hosted:
+                lengths = section.lengths(weights, updates) if adapts else [(0.0, 0.0)] * len(section.params)
+                for param, update, (weight, length) in zip(section.params, section.updates, lengths, strict=True):
+                    param.add_(update, alpha=-float(group["lr"]) * self.ratio(weight, length, group))
+            else:
+                ratios = section.ones()
+                if adapts:
+                    norms = section.norms(weights, updates)
+                    ratios = self.ratios(norms[0], norms[1], group)
                 rates = ratios * -group["lr"]
                 if self.found_inf is not None:
                     rates *= 1 - self.found_inf
@@ -146,8 +160,15 @@ class LAMB(Fused):
             amsgrad=False, maximize=False, grad_scale=left, found_inf=self.found_inf,
         )  # fmt: skip
 
+    def ratio(self, weight: float, update: float, group: dict[str, Any]) -> float:
+        """r for a parameter, from the norms of weight and update."""
+        if group["max_weight_norm"] is not None:
+            weight = min(weight, group["max_weight_norm"])
+        found = weight / update if weight > 0 and update > 0 else 1.0
+        return min(found, 1.0) if group["trust_clip"] else found
+
     def ratios(self, weights: Tensor, updates: Tensor, group: dict[str, Any]) -> Tensor:
-        """r for each parameter, from the norms of weights and updates."""
+        """The same for several on a device, `(n,)`."""
         if group["max_weight_norm"] is not None:
             weights = weights.clamp(max=group["max_weight_norm"])
         found = torch.where((weights > 0) & (updates > 0), weights / updates, 1.0)

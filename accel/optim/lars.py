@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from accel.errors import ConfigError
-from accel.optim.fused import Fused, Row
+from accel.optim.fused import Fused, Row, number
 from accel.optim.tiles import Section, lines, scaled, sections, squares
 
 
@@ -80,57 +80,77 @@ class LARS(Fused):
         return found
 
     def kernel(self, row: Row, grads: list[Any]) -> None:
-        group = row.group
-        one = row.tensors[0].new_ones((), dtype=torch.promote_types(row.tensors[0].dtype, torch.float32))
-        unscale = one if self.scale is None else self.scale.reciprocal()
-        folds = one.device.type == "cpu" and not group["nesterov"]
-        for section in row.plan:
-            ratios = section.ones() if row.excluded else self.ratios(section, grads, unscale, group)
-            (self.folded if folds else self.scaled)(section, row, grads, ratios, unscale)
+        if row.hosted and not row.group["nesterov"]:
+            self.folded(row, grads)
+        else:
+            self.scaled(row, grads)
 
-    def folded(self, section: Section, row: Row, grads: list[Tensor], ratios: Tensor, unscale: Tensor) -> None:
-        """Moves a section in one pass, which leaves the gradients alone: the ratio stands where the kernel has 1 - dampening."""
-        group = row.group
-        if self.found_inf is not None and self.found_inf.tolist():  # a number in the memory of the CPU: nobody waits for it
+    def folded(self, row: Row, grads: list[Tensor]) -> None:
+        """Moves a row in one pass, which leaves the gradients alone: what they are scaled by stands where the kernel has
+        1 - dampening, a number of the host's."""
+        if number(self.found_inf, 0.0):
             return
-        decay = 0.0 if row.excluded else group["weight_decay"] * (1.0 if self.scale is None else self.scale.tolist())
-        shares: list[float] = (ratios * unscale).tolist()
-        for tile, pieces in section.pieces(grads):
-            pieces, _ = tile.divided(pieces, None, False)
-            buffers = tile.state[0] if tile.state else []
-            calls = [(slice(None), shares[0])] if len(set(shares)) == 1 else [(slice(i, i + 1), r) for i, r in enumerate(shares)]
-            for part, share in calls:
-                torch._fused_sgd_(
-                    tile.params[part], pieces[part], buffers[part], weight_decay=decay, momentum=group["momentum"],
-                    lr=group["lr"] if buffers else group["lr"] * share, dampening=1.0 - share, nesterov=False, maximize=False,
-                    is_first_step=False,
-                )  # fmt: skip
+        group, scale = row.group, number(self.scale, 1.0)
+        decay = 0.0 if row.excluded else scale * group["weight_decay"]
+        for section in row.plan:
+            if row.excluded:
+                calls = [(slice(None), 1.0 / scale)]
+            else:
+                lengths = section.lengths(*self.squares(section, grads))
+                shares = [self.ratio(weight, grad / scale, group) / scale for weight, grad in lengths]
+                calls = [(slice(place, place + 1), share) for place, share in enumerate(shares)]
+            for tile, pieces in section.pieces(grads):
+                owned, _ = tile.divided(pieces, None, False)
+                buffers = tile.state[0] if tile.state else []
+                for part, share in calls:
+                    torch._fused_sgd_(
+                        tile.params[part], owned[part], buffers[part], weight_decay=decay, momentum=group["momentum"],
+                        lr=group["lr"] if buffers else group["lr"] * share, dampening=1.0 - share, nesterov=False,
+                        maximize=False, is_first_step=False,
+                    )  # fmt: skip
 
-    def scaled(self, section: Section, row: Row, grads: list[Tensor], ratios: Tensor, unscale: Tensor) -> None:
-        """Moves a section by gradients that are made in scratch memory."""
+    def scaled(self, row: Row, grads: list[Tensor]) -> None:
+        """Moves a row by gradients that are made in scratch memory."""
         group = row.group
         decay = 0.0 if row.excluded else group["weight_decay"]
-        factors = list((ratios * unscale).unbind())
-        decays = list((ratios * decay).unbind()) if decay else []
-        for tile, pieces in section.pieces(grads):
-            scaled(pieces, factors, tile.grads)
-            if decays:
-                torch._foreach_addcmul_(tile.grads, tile.params, decays)
-            torch._fused_sgd_(
-                tile.params, tile.grads, tile.state[0] if tile.state else [], weight_decay=0.0, momentum=group["momentum"],
-                lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False, is_first_step=False,
-                found_inf=self.found_inf,
-            )  # fmt: skip
+        unscale = None if self.scale is None else self.scale.reciprocal()
+        for section in row.plan:
+            ratios = section.ones()
+            if not row.excluded:
+                weights, norms = section.norms(*self.squares(section, grads))
+                ratios = self.ratios(weights, norms if unscale is None else norms * unscale, group)
+            factors = list((ratios if unscale is None else ratios * unscale).unbind())
+            decays = list((ratios * decay).unbind()) if decay else []
+            for tile, pieces in section.pieces(grads):
+                scaled(pieces, factors, tile.grads)
+                if decays:
+                    torch._foreach_addcmul_(tile.grads, tile.params, decays)
+                torch._fused_sgd_(
+                    tile.params, tile.grads, tile.state[0] if tile.state else [], weight_decay=0.0, momentum=group["momentum"],
+                    lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False, is_first_step=False,
+                    found_inf=self.found_inf,
+                )  # fmt: skip
 
-    def ratios(self, section: Section, grads: list[Tensor], unscale: Tensor, group: dict[str, Any]) -> Tensor:
-        """r for each parameter of a section."""
-        found_weights: list[Tensor] = []
-        found_grads: list[Tensor] = []
+    def squares(self, section: Section, grads: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """The squared norms of weights and gradients in the tiles of a section."""
+        weights: list[Tensor] = []
+        found: list[Tensor] = []
         for tile, pieces in section.pieces(grads):
-            found_weights += squares(tile.lines[0])
-            found_grads += squares(lines(pieces))
-        weights, norms = section.norms(found_weights, found_grads)
-        norms = norms * unscale
-        found = group["trust_coefficient"] * weights / (norms + group["weight_decay"] * weights + group["eps"])
-        found = torch.where((weights > 0) & (norms > 0), found, 1.0)
+            weights += squares(tile.lines[0])
+            found += squares(lines(pieces))
+        return weights, found
+
+    def ratio(self, weight: float, grad: float, group: dict[str, Any]) -> float:
+        """r for a parameter, from the norms of weight and true gradient."""
+        found = 1.0
+        if weight > 0 and grad > 0:
+            found = group["trust_coefficient"] * weight / (grad + group["weight_decay"] * weight + group["eps"])
+        if group["trust_clip"]:  # min(r / lr, 1), also where lr is 0
+            found = found / group["lr"] if found < group["lr"] else 1.0
+        return float(found)
+
+    def ratios(self, weights: Tensor, grads: Tensor, group: dict[str, Any]) -> Tensor:
+        """The same for several on a device, `(n,)`."""
+        found = group["trust_coefficient"] * weights / (grads + group["weight_decay"] * weights + group["eps"])
+        found = torch.where((weights > 0) & (grads > 0), found, 1.0)
         return (found / group["lr"]).clamp_(max=1.0) if group["trust_clip"] else found

@@ -14,30 +14,31 @@ from torch import Tensor
 
 
 class Spread(NamedTuple):
-    """How a parameter is spread. Equal for parameters that are spread alike; both None for one that is whole here."""
+    """Over which processes a parameter is spread; the mesh is None for one that is none of DTensor's."""
 
     mesh: Any = None
-    placements: Any = None
+    axes: tuple[int, ...] = ()
+    """The axes of the mesh along which processes have different pieces; along all others they have the same."""
 
     def total(self, sums: Tensor) -> Tensor:
         """The sum, number by number, of what each process found in its own pieces. Copies of the same piece count once."""
-        for axis, placement in enumerate(self.placements or ()):
-            if not placement.is_replicate():
-                from torch.distributed import all_reduce
-
-                all_reduce(sums, group=self.mesh.get_group(axis))
+        for axis in self.axes:
+            torch.distributed.all_reduce(sums, group=self.mesh.get_group(axis))
         return sums
 
     def norm(self, lengths: Tensor) -> Tensor:
         """The norm over all processes, 0-dim, from those of the pieces that are here."""
-        if self.mesh is None:
-            return torch.linalg.vector_norm(lengths)
-        return self.total(lengths.square().sum()).sqrt_()
+        whole: Tensor = torch.linalg.vector_norm(lengths)
+        return whole if self.mesh is None else self.total(whole.square_()).sqrt_()
 
 
 def spread(tensor: Tensor) -> Spread:
-    """How a tensor is spread."""
-    return Spread(tensor.device_mesh, tensor.placements) if is_spread(tensor) else Spread()  # type: ignore[attr-defined]
+    """Over which processes a tensor is spread."""
+    if not is_spread(tensor):
+        return Spread()
+    placements = tensor.placements  # type: ignore[attr-defined]
+    axes = tuple(axis for axis, placement in enumerate(placements) if not placement.is_replicate())
+    return Spread(tensor.device_mesh, axes)  # type: ignore[attr-defined]
 
 
 def is_spread(tensor: Tensor) -> bool:

@@ -7,6 +7,7 @@ passes goes to memory; over a tile they stay in the cache. Nothing here depends 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import sqrt
 from typing import NamedTuple
 
 import torch
@@ -74,10 +75,17 @@ class Section(NamedTuple):
         else:
             yield self.tiles[0], [grads[place] for place in self.places]
 
-    def norms(self, *found: list[Tensor]) -> Tensor:
-        """The norm of each parameter, `(len(found), len(params))`, from the `squares` of its tiles, in their order."""
+    def norms(self, *found: list[Tensor]) -> list[Tensor]:
+        """The norm of each parameter, `(len(params),)`, once for each list of `squares` of the tiles, in their order."""
         together = torch.stack([square for each in found for square in each]).view(len(found), -1)
-        return self.spread.total(together.sum(1, keepdim=True) if self.length else together).sqrt_()
+        return list(self.spread.total(together.sum(1, keepdim=True) if self.length else together).sqrt_().unbind())
+
+    def lengths(self, *found: list[Tensor]) -> Iterator[tuple[float, ...]]:
+        """The same on the host, parameter by parameter, for what is whole on a CPU: its memory is the host's, nobody waits."""
+        flat: list[float] = torch.stack([square for each in found for square in each]).tolist()
+        each = len(flat) // len(found)
+        lists = [flat[start : start + each] for start in range(0, len(flat), each)]
+        return zip(*([sqrt(sum(squares))] if self.length else list(map(sqrt, squares)) for squares in lists), strict=True)
 
     def ones(self) -> Tensor:
         """A 1 for each parameter, `(len(params),)`, in float32 at least."""
@@ -144,7 +152,9 @@ def _section(row: Row, places: list[int], size: int, scratch: _Scratch) -> Secti
 def lines(tensors: list[Tensor]) -> list[Tensor]:
     """The tensors in one dimension, in the order of memory; one with holes, or empty, stays as it is."""
     return [
-        tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+        tensor.view(-1)
+        if tensor.is_contiguous()
+        else tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
         if sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) == tensor.numel() - 1
         else tensor
         for tensor in tensors

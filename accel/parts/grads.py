@@ -36,7 +36,9 @@ class Grads:
         if self._norm is None:
             tensors = self.tensors()
             if any(map(is_spread, tensors)):
-                self._norm = total_norm((spread(grad), [local(grad)]) for grad in tensors)
+                self._norm = total_norm(
+                    (spread(param), [local(param.grad, param)]) for param in self.params if param.grad is not None
+                )
             else:
                 norms = torch._foreach_norm(tensors)
                 self._norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), device="cpu")
@@ -57,7 +59,7 @@ class Grads:
         """The true gradients, written into `p.grad` (once: the factor is then 1)."""
         tensors = self.tensors()
         if self.scale is not None:
-            owned = apart(tensors)
+            owned = tensors if any(map(is_spread, tensors)) else apart(tensors)
             if owned is not tensors:
                 tensors = owned
                 for param, grad in zip((param for param in self.params if param.grad is not None), tensors, strict=True):
