@@ -40,6 +40,13 @@ class Row(NamedTuple):
     """How all of its parameters are spread over processes."""
     plan: Any = None
     """What `Fused.plan` made of it."""
+    begins: tuple[int, ...] = ()
+    """Where in memory `tensors` began when the plan was made."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether parameters were given other memory (`param.data = ...`) since the plan was made."""
+        return self.plan is not None and self.begins != tuple([tensor.data_ptr() for tensor in self.tensors])
 
     @property
     def hosted(self) -> bool:
@@ -103,7 +110,7 @@ class Fused(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 value = closure()
-        if self.rows is None:
+        if self.rows is None or any(row.stale for row in self.rows):
             self.rows, self.partial = self.gather(), {}
         present = self.present(self.rows)
         try:
@@ -160,14 +167,14 @@ class Fused(Optimizer):
                 fresh = Row(group, [], [], [[] for _ in names], excluded=excluded, spread=kind)
                 row = rows.setdefault((number, param.device, param.dtype, excluded, kind), fresh)
                 row.params.append(param)
-                row.tensors.append(local(param.detach()))
+                row.tensors.append(local(param))
                 for place, (name, values) in enumerate(zip(names, row.state, strict=True), start=1):
                     value = self.state[param].get(name)
                     value = self.fresh(name, param) if value is None else value
                     self.state[param][name] = value = value if row.spread.mesh else placed(value, param, place, len(names))
                     values.append(local(value))
         counted = [self.counting(row) for row in rows.values()]
-        return [row._replace(plan=self.plan(row)) for row in counted]
+        return [row._replace(plan=self.plan(row), begins=tuple([tensor.data_ptr() for tensor in row.tensors])) for row in counted]
 
     def counting(self, row: Row) -> Row:
         """The row with its step counters as views of one tensor, so that they count up in one operation."""

@@ -1,7 +1,8 @@
-"""LARS in torch's fused SGD kernel.
+"""LARS in torch's fused SGD kernel: 28 bytes of traffic per parameter.
 
-The gradient, decayed and scaled by the ratio of its parameter, is made in scratch memory, tile by tile, and the kernel moves
-momentum and weights with it while it is in the cache: 28 bytes of traffic per parameter.
+On a CPU the kernel does all of it: its `dampening`, which scales a decayed gradient on its way into the momentum, is made to scale
+by the ratio of the parameter. Elsewhere, where the ratio is a number on the device, and for Nesterov's momentum, the decayed and
+scaled gradient is made in scratch memory, tile by tile, and the kernel moves momentum and weights while it is in the cache.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class LARS(Fused):
         trust_clip: lr r is at most lr (the clipping of `LARC`): r is min(r / lr, 1).
 
     Raises:
-        ValueError: for nesterov without momentum.
+        ValueError: for nesterov without momentum; at the first step, for a parameter that is a slice of a larger tensor.
 
     Source: You et al., Large Batch Training of Convolutional Networks, arXiv 1708.03888.
     """

@@ -131,7 +131,7 @@ def sections(row: Row, size: int | None = None) -> list[Section]:
 
 
 def _section(row: Row, places: list[int], size: int, scratch: _Scratch) -> Section:
-    params = [row.tensors[i] for i in places]
+    params = [row.tensors[i].detach() for i in places]
     state = [[values[i] for i in places] for values in row.state]
     layouts = state[0] if state else params
     updates = scratch.like("updates", layouts)

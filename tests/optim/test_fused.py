@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from accel import Trainer
 from accel.errors import ConfigError
+from accel.optim import LAMB, LARS
 from accel.optim.apart import apart
 from accel.optim.fused import Fused, FusedAdamW, FusedSGD
 from accel.parts import Optim
@@ -153,6 +154,39 @@ def test_gradients_in_shared_memory_are_divided_once(kind: Any) -> None:
         optim.grad_scale = torch.tensor(scale)
         optim.step()
     assert torch.equal(params[0].view(-1), params[1].view(-1))
+
+
+@pytest.mark.parametrize("kind", [FusedSGD, FusedAdamW, LAMB, LARS])
+def test_weights_that_were_given_other_memory_are_followed(kind: Any) -> None:
+    nets = [net(), net()]
+    optims = [kind(model.parameters(), lr=0.1) for model in nets]
+    for model, optim in zip(nets, optims, strict=True):
+        train(model, optim)
+    for param in nets[0].parameters():
+        param.data = param.detach().clone()
+    for model, optim in zip(nets, optims, strict=True):
+        train(model, optim)
+    assert equal(*nets)
+
+
+@pytest.mark.parametrize("kind", [FusedSGD, FusedAdamW, LAMB, LARS])
+def test_large_state_begins_elsewhere_in_its_page(kind: Any) -> None:
+    for shape in ((300, 300), (16, 64, 9, 9)):
+        param = nn.Parameter(
+            torch.ones(shape).to(memory_format=torch.channels_last if len(shape) == 4 else torch.contiguous_format)
+        )
+        optims = [kind([param], lr=0.1) for _ in range(2)]
+        if kind is FusedSGD:
+            for optim in optims:
+                optim.param_groups[0]["momentum"] = 0.9
+        for optim in optims:
+            param.grad = torch.full_like(param, 0.1)
+            optim.step()
+            optims[-1].load_state_dict(copy.deepcopy(optims[0].state_dict()))
+            begins = {(value.data_ptr() - param.data_ptr()) % 4096 // 256 for value in optim.state[param].values() if value.dim()}
+            assert 0 not in begins
+            assert len(begins) == sum(value.dim() > 0 for value in optim.state[param].values()) > 0
+            assert all(value.stride() == param.stride() for value in optim.state[param].values() if value.dim())
 
 
 def test_gradients_apart() -> None:
