@@ -28,7 +28,7 @@ class Result:
     epochs: int = 0
     updates: int = 0
     skipped: int = 0
-    """Updates that moved nothing because a gradient overflowed."""
+    """Updates that moved nothing, because a gradient or the loss was not finite."""
     samples: int = 0
     seconds: float = 0.0
     """Wall time of this fit, of which `shares` are the parts, in percent."""

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "accel"
 FILES = sorted(ROOT.rglob("*.py"))
 
 LEAVES = {
-    *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
+    *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "buffers", "settings", "shell"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "directory", "evaluate", "finish", "identity", "refuse", "result"}

@@ -9,6 +9,7 @@ from accel.parts.compile import Compile
 from accel.parts.cycle import Cycle
 from accel.parts.grads import Grads
 from accel.parts.group import Group, Micro, Window
+from accel.parts.guard import Guard
 from accel.parts.layout import Layout
 from accel.parts.loader import Loader
 from accel.parts.objective import Objective
@@ -26,7 +27,7 @@ from accel.parts.update import Update
 from accel.parts.watch import Watch
 
 __all__ = [
-    "Augment", "Autocast", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Layout", "Loader", "Micro",
-    "Objective", "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Rate", "Run", "Schedule", "Source",
-    "Transfer", "Update", "Watch", "Window",
+    "Augment", "Autocast", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Guard", "Layout", "Loader",
+    "Micro", "Objective", "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Rate", "Run", "Schedule",
+    "Source", "Transfer", "Update", "Watch", "Window",
 ]  # fmt: skip

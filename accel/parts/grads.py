@@ -48,15 +48,23 @@ class Grads:
         """From now on the true gradient is what it was, divided by `by`."""
         self.scale = by if self.scale is None else self.scale * by
 
-    def check(self) -> None:
-        """Asks for `found_inf`, and takes it from the norm: an infinite or missing number anywhere makes it so."""
+    def check(self, *others: Tensor) -> None:
+        """Asks for `found_inf`, and takes it from the norm: an infinite or missing number anywhere makes it so.
+
+        `others` are numbers besides the gradients that must be finite too, 0-dim on the device.
+        """
         if self.found_inf is None:
             self.norm()
             assert self._norm is not None
             self.found_inf = torch.isfinite(self._norm).logical_not_().float()
+        for other in others:
+            self.found_inf = torch.isfinite(other).logical_not_().float().maximum(self.found_inf)
 
-    def materialise(self) -> list[Tensor]:
-        """The true gradients, written into `p.grad` (once: the factor is then 1)."""
+    def materialise(self, to_change: bool = False) -> list[Tensor]:
+        """The true gradients, written into `p.grad` (once: the factor is then 1).
+
+        Whoever is going to change them says `to_change`: their norm is then another, and found anew when it is asked for.
+        """
         tensors = self.tensors()
         if self.scale is not None:
             owned = tensors if any(map(is_spread, tensors)) else apart(tensors)
@@ -67,6 +75,8 @@ class Grads:
             torch._foreach_div_(tensors, self.scale)
             self._norm = None if self._norm is None else self._norm / self.scale
             self.scale = None
+        if to_change:
+            self._norm = None
         return tensors
 
     def clear(self) -> None:

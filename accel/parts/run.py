@@ -18,6 +18,7 @@ from accel.parts.backend import Backend
 from accel.parts.clip import Clip
 from accel.parts.compile import Compile
 from accel.parts.group import Group
+from accel.parts.guard import Guard
 from accel.parts.layout import Layout
 from accel.parts.loader import Loader
 from accel.parts.objective import Objective
@@ -52,6 +53,7 @@ class Parts:
     rate: Rate = field(default_factory=Rate)
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
+    guard: Guard = field(default_factory=Guard)
     clip: Clip = field(default_factory=Clip)
     objective: Objective = field(default_factory=Objective)
     augment: Augment = field(default_factory=Augment)

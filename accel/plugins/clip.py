@@ -44,7 +44,7 @@ class Clip(ClipPart):
         if self.mode == "norm":
             grads.grow(grads.norm().add(1e-6).div_(self.max_norm).clamp_(min=1.0))
         else:
-            tensors = grads.materialise()
+            tensors = grads.materialise(to_change=True)
             torch._foreach_clamp_min_(tensors, -self.max_value)
             torch._foreach_clamp_max_(tensors, self.max_value)
         return grads

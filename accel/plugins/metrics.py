@@ -1,11 +1,11 @@
 """Metrics: each update and each evaluation on the disk, and their curves.
 
 `metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr",
-"samples"}`, with `"skipped"` where the precision can skip updates (how many so
-far), and one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`.
-`update` and `epoch` count from 1, `samples` is how many were consumed in all,
-and `loss` is the mean over the update's window, in the nine digits that tell
-every float32 apart. JSON has no NaN and no infinity: such a number is `null`.
+"samples"}`, with `"skipped"` where updates can be skipped (how many so far), and
+one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`. `update`
+and `epoch` count from 1, `samples` is how many were consumed in all, and `loss`
+is the mean over the update's window, in the nine digits that tell every float32
+apart. JSON has no NaN and no infinity: such a number is `null`.
 No line holds a time, so the file of a resumed run is, byte for byte, that of an
 uninterrupted one. `curves.svg` is drawn from it at the end. On by default; a
 run without a directory writes nothing.
@@ -61,7 +61,7 @@ class Metrics(Watch):
         if run.out is None or run.parts.parallel.rank > 0:
             return
         self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
-        self.skipped = run.parts.precision.skipped
+        self.skipped = run.parts.guard.skipped
         self.path = run.out / FILE
         self.mail = Mailbox(self.every * (1 if self.skipped is None else 2), run.device)
         self.slots = self.mail.slots

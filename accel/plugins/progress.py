@@ -77,7 +77,7 @@ class Progress(Watch):
         self.console = Console(highlight=False, markup=False, quiet=run.parts.parallel.rank > 0)
         if self.plan and run.plan is not None:
             self.console.print(draw_plan(run.plan))
-        self.skipped = run.parts.precision.skipped
+        self.skipped = run.parts.guard.skipped
         self.mail = Mailbox(1 if self.skipped is None else 2, run.device)
         self.last: Tensor | None = None
         self.loss: float | None = None
