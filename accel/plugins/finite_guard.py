@@ -83,9 +83,8 @@ class FiniteGuard(Guard):
         counts = self.mail.read()
         if counts is not None and counts[1] >= self.in_a_row:
             row, longest = int(counts[0]), int(counts[1])
-            raise TrainingError(
-                f"finite_guard: the loss or a gradient was not finite in {self.which(row, longest)} {self.cause(loss)}"
-            )
+            what = "the loss or a gradient was not finite in"
+            raise TrainingError(f"finite_guard: {what} {self.which(row, longest)} {self.cause(loss)}")
 
     def which(self, row: int, longest: int) -> str:
         """The updates that were not finite."""
