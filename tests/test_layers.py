@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1] / "accel"
 FILES = sorted(ROOT.rglob("*.py"))
 
 LEAVES = {
-    *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "buffers", "settings", "shell"),
+    *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
+    *("losses", "pace", "buffers"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "directory", "evaluate", "finish", "identity", "refuse", "result"}
@@ -27,6 +28,7 @@ MAY_IMPORT = {
 OPTIONAL = {
     "sklearn": {"tasks/digits.py"},
     "PIL": {"data/decode.py"},
+    "tensorboard": {"plugins/tensorboard.py"},
     "lmdb": set(),
     "cv2": set(),
     "nvidia": set(),

@@ -101,7 +101,9 @@ class Run:
     """Updates of the whole run; None where the data does not tell."""
     watches: list[Watch] = field(default_factory=list)
     out: Path | None = None
-    """The run directory; None for a run that writes nothing."""
+    """The run directory; None for a run that writes nothing, and until everything is set up."""
+    writes: bool = True
+    """Whether the user named a run directory (a dry run, which writes nothing, takes it that there is one)."""
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, float]] = field(default_factory=list)

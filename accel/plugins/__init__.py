@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.onecycle import OneCycle as OneCycle
     from accel.plugins.progress import Progress as Progress
     from accel.plugins.sgd import SGD as SGD
+    from accel.plugins.tensorboard import TensorBoard as TensorBoard
 
 
 def __getattr__(name: str) -> Any:

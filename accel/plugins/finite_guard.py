@@ -99,14 +99,12 @@ class FiniteGuard(Guard):
         params = self.precision.params
         spoilt = [name for name, param in params if not torch.isfinite(param).all()]
         if spoilt:
-            return (
-                f"since the weights themselves are not ({some(spoilt)}); begin again with a lower learning rate or a longer warm-up"
-            )
+            return f"since the weights are not ({some(spoilt)}); begin again with a lower learning rate or a longer warm-up"
         bad = [name for name, param in params if param.grad is not None and not torch.isfinite(param.grad).all()]
         where = f", gradients of {some(bad)}" if bad else ""
         return (
-            f"(at last: loss {float(loss):g}{where}); none of them moved anything. In a new run try a lower learning rate, the plugin "
-            "clip, or bfloat16 in place of float16; or mend the data. The weights are finite, in every checkpoint too"
+            f"(at last: loss {float(loss):g}{where}); none of them moved anything. In a new run try a lower learning rate, the "
+            "plugin clip, or bfloat16 in place of float16; or mend the data. The weights are finite, in every checkpoint too"
         )
 
     def notes(self) -> Mapping[str, str]:

@@ -164,7 +164,7 @@ def test_weights_that_are_not_finite_are_told() -> None:
             grads.params[0].grad.fill_(1e15)  # type: ignore[union-attr]
             return grads
 
-    with pytest.raises(TrainingError, match=r"since the weights themselves are not \(0.weight\); begin again"):
+    with pytest.raises(TrainingError, match=r"since the weights are not \(0.weight\); begin again"):
         fit_toy([FiniteGuard(in_a_row=4), Huge(), SGD(lr=1e25, momentum=0.0)])
 
 
