@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from accel.report.section import Section
+
 SCHEMA = 1
 
 
@@ -33,6 +35,8 @@ class Result:
     seconds: float = 0.0
     """Wall time of this fit, of which `shares` are the parts, in percent."""
     shares: dict[str, float] = field(default_factory=dict)
+    sections: dict[str, Section] = field(default_factory=dict)
+    """Tables that watches add in `end`, by the name of the watch."""
     out: Path | None = None
     files: list[str] = field(default_factory=list)
     """What was written, relative to `out`."""
@@ -43,6 +47,7 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """The content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""
         plain = {name: value for name, value in vars(self).items() if name != "model"}
+        plain["sections"] = {name: vars(section) for name, section in self.sections.items()}
         summary: dict[str, Any] = finite({"schema": SCHEMA, **plain, "out": None if self.out is None else str(self.out)})
         return summary
 

@@ -12,9 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.words import metric, number, tenths, took
+from accel.report.words import cell, metric, number, tenths, took
 
 if TYPE_CHECKING:
+    from accel.report.section import Section
     from accel.result import Result
 
 BAR = 40
@@ -22,12 +23,14 @@ BAR = 40
 
 
 def draw(result: Result) -> RenderableType:
-    """The metrics, what was done, where the time went, what was written; a dry run has one line."""
+    """The metrics, what was done, where the time went, what the watches add, what was written; a dry run has one line."""
     if result.dry:
         return Text("dry run: everything was built and one update made; nothing was written")
     blocks: list[RenderableType] = ["", headline(result), Text(amount(result), style="dim")]
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
+    for section in result.sections.values():
+        blocks += ["", section.title, Padding(table(section), (0, 0, 0, 2))]
     if result.files:
         blocks += ["", Text(f"written to {result.out}"), Padding(Text(", ".join(folded(result.files))), (0, 0, 0, 2))]
     return Group(*blocks)
@@ -60,6 +63,18 @@ def phases(shares: Mapping[str, float]) -> RenderableType:
         width = round(BAR * share / 100)
         bar: RenderableType = ProgressBar(total=1, completed=1, width=width, finished_style="cyan") if width else ""
         grid.add_row(phase, f"{share:.1f} %", bar)
+    return grid
+
+
+def table(section: Section) -> RenderableType:
+    """The rows of a section; numbers to the right, sizes and shares in the units that people read."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    first = section.rows[0] if section.rows else {}
+    for name, value in first.items():
+        heading = "" if name.split()[-1] == "bytes" and len(first) == 2 else name.removesuffix(" bytes").removesuffix(" percent")
+        grid.add_column(heading, justify="left" if isinstance(value, str) else "right", overflow="fold")
+    for row in section.rows:
+        grid.add_row(*(Text(cell(name, value)) for name, value in row.items()))
     return grid
 
 
