@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress
     from accel.plugins.sgd import SGD as SGD
+    from accel.plugins.sync_guard import SyncGuard as SyncGuard
     from accel.plugins.tensorboard import TensorBoard as TensorBoard
 
 

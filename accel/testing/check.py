@@ -156,7 +156,7 @@ def resumes(plugin: Maker) -> None:
 def reads_nothing(plugin: Maker) -> None:
     """No update reads a number on the host."""
     reads = fit_toy([plugin()], counts=True).spy.reads
-    assert reads.count == 0, f"{name(plugin)} reads {reads.count} numbers on the host, the first at {reads.places[0]}"
+    assert reads.count == 0, f"{name(plugin)} reads {reads.count} numbers on the host, the first at {next(iter(reads.places))}"
 
 
 def companions(made: Part) -> list[Maker]:

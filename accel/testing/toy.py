@@ -41,7 +41,7 @@ class Spy(Watch):
     counts: bool = False
 
     def begin(self, run: Run) -> None:
-        from accel.testing.reads import HostReads
+        from accel.reads import HostReads
 
         self.run, self.losses, self.reads, self.states = run, list[Tensor](), HostReads(), list[list[Tensor]]()
         if self.counts:
