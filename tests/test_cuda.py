@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
+from accel.errors import TrainingError
 from accel.optim import LAMB, LARS
 from accel.parts import Autocast, Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
@@ -20,8 +22,13 @@ from accel.plugins.amp import AMP
 from accel.plugins.augment import Augment
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
+from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.master_weights import MasterWeights
+from accel.plugins.memory import Memory
 from accel.plugins.onecycle import OneCycle
+from accel.plugins.profiler import Profiler
+from accel.plugins.sync_guard import SyncGuard
+from accel.plugins.tensorboard import TensorBoard
 from accel.testing import fit_toy
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -159,3 +166,66 @@ def test_float16_is_available_and_auto_is_cuda() -> None:
         nn.Linear(2, 1), [torch.ones(1, 2)], loss=lambda m, x: m(x).mean(), plugins=[AMP(dtype="float16"), where], watch=()
     ).fit()
     assert where.device.type == "cuda"
+
+
+def test_sync_guard_names_what_waits_on_cuda() -> None:
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        value = model(x).square().mean()
+        value.item()
+        return value
+
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(8)]
+    before = torch.cuda.get_sync_debug_mode()
+    for ours, places in ((loss, ["tests/test_cuda.py"]), (lambda model, x: model(x).square().mean(), [])):
+        result = Trainer(nn.Linear(4, 1), batches, loss=ours, plugins=[SyncGuard(), AdamW()], watch=(), device="cuda").fit()
+        found = [str(row["where"]).partition(":")[0] for row in result.sections["sync_guard"].rows]
+        assert found == places
+    with pytest.raises(TrainingError, match=r"sync_guard: update 4 .*value.item\(\)"):
+        Trainer(
+            nn.Linear(4, 1), batches, loss=loss, plugins=[SyncGuard(action="raise"), AdamW()], watch=(), device="cuda"
+        ).fit()  # fmt: skip
+    assert torch.cuda.get_sync_debug_mode() == before
+
+
+def test_memory_by_phase_and_snapshot_on_cuda(tmp_path: Path) -> None:
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        if model.training:
+            torch.ones(50_000_000, device="cuda").sum()
+        return model(x).square().mean()
+
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(8)]
+    plugins = [Memory(snapshot=True), AdamW()]
+    result = Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=plugins, watch=(), device="cuda", out=tmp_path).fit()
+    peaks = {row["phase"]: row["peak bytes"] for row in result.sections["memory"].rows}
+    assert peaks["forward"] >= 200_000_000
+    assert peaks["backward"] < 100_000_000
+    assert "memory.pickle" in result.files
+
+
+def test_the_profiler_sees_kernels() -> None:
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(8)]
+    plugins = [Profiler(first=2, updates=3), AdamW()]
+    result = Trainer(
+        nn.Linear(4, 1), batches, loss=lambda m, x: m(x).mean(), plugins=plugins, watch=(), device="cuda"
+    ).fit()  # fmt: skip
+    section = result.sections["profiler"]
+    assert "on the device" in section.title
+    assert float(section.rows[0]["self ms"]) > 0
+
+
+@pytest.mark.parametrize("optim", [AdamW(), AdamW(fused=False)], ids=["fused", "not fused"])
+def test_updates_that_are_not_finite_move_nothing(optim: Part) -> None:
+    outcome = fit_toy([FiniteGuard(), optim, EMA(), Clip()], device="cuda", overflow=[3, 8])
+    states = outcome.spy.states
+    for update in (3, 8):
+        assert all(torch.equal(a, b) for a, b in zip(states[update - 2], states[update - 1], strict=True))
+    assert int(outcome.spy.run.parts.guard.skipped) == 2  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="finite_guard: the loss or a gradient was not finite in"):
+        fit_toy([FiniteGuard(in_a_row=1)], device="cuda", overflow=[3])
+
+
+def test_the_finite_guard_and_the_curves_do_not_wait(tmp_path: Path) -> None:
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
+    plugins = [*everything("bfloat16"), FiniteGuard(), TensorBoard(every=2)]
+    watch = ("metrics", Strict())
+    Trainer(nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().mean(), plugins=plugins, watch=watch, device="cuda").fit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -15,7 +15,6 @@ from rich.text import Text
 from accel.report.words import cell, metric, number, tenths, took
 
 if TYPE_CHECKING:
-    from accel.report.section import Section
     from accel.result import Result
 
 BAR = 40
@@ -30,7 +29,9 @@ def draw(result: Result) -> RenderableType:
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
     for section in result.sections.values():
-        blocks += ["", section.title, Padding(table(section), (0, 0, 0, 2))]
+        blocks += ["", Text(section.title)]
+        if section.rows:
+            blocks.append(Padding(table(section.rows), (0, 0, 0, 2)))
     if result.files:
         blocks += ["", Text(f"written to {result.out}"), Padding(Text(", ".join(folded(result.files))), (0, 0, 0, 2))]
     return Group(*blocks)
@@ -66,14 +67,15 @@ def phases(shares: Mapping[str, float]) -> RenderableType:
     return grid
 
 
-def table(section: Section) -> RenderableType:
+def table(rows: Sequence[Mapping[str, str | int | float]]) -> RenderableType:
     """The rows of a section; numbers to the right, sizes and shares in the units that people read."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    first = section.rows[0] if section.rows else {}
+    first = rows[0]
+    plain = len(first) == 2 and any(name.endswith(("bytes", "percent")) for name in first)  # a name and a size need no heading
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=not plain)
     for name, value in first.items():
-        heading = "" if name.split()[-1] == "bytes" and len(first) == 2 else name.removesuffix(" bytes").removesuffix(" percent")
+        heading = name.removesuffix(" bytes").removesuffix(" percent")
         grid.add_column(heading, justify="left" if isinstance(value, str) else "right", overflow="fold")
-    for row in section.rows:
+    for row in rows:
         grid.add_row(*(Text(cell(name, value)) for name, value in row.items()))
     return grid
 
