@@ -18,9 +18,9 @@ Source  the found_inf of `torch.amp.GradScaler`, for every precision.
 Exact   Nothing is read on the host: whether an update was skipped is a number
         on the device, which a fused optimiser and the average heed there; an
         optimiser that is not fused waits for it once per update. On CUDA the
-        end comes an update or two after the last of the row. A gradient whose
-        norm overflows float32 counts as infinite. Buffers go back only where
-        they are moved in place, as BatchNorm's are.
+        end comes when the count has reached the host, some updates after the
+        row. A gradient whose norm overflows float32 counts as infinite. Buffers
+        go back only where they are moved in place, as BatchNorm's are.
 """
 
 from __future__ import annotations
