@@ -21,6 +21,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
+from accel.plugins.master_weights import MasterWeights
 from accel.plugins.sgd import SGD
 from accel.testing import Outcome, fit_toy
 
@@ -38,6 +39,7 @@ BESIDE: dict[str, Callable[[], list[Part]]] = {
     "clip value": lambda: [Clip(mode="value", max_value=0.01)],
     "accumulate": lambda: [Accumulate(steps=2)],
     "float16": lambda: [AMP(dtype="float16", force=True)],
+    "masters": lambda: [MasterWeights()],
 }
 BAD = [3, 6]
 
