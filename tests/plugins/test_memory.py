@@ -66,8 +66,8 @@ def test_an_evaluation_is_always_looked_at() -> None:
 @resets
 def test_the_whole_run_misses_nothing() -> None:
     found = peaks({7})  # an update that is not looked at
-    assert found["the whole run"] - found["forward"] > 150
-    assert peaks({7}, every=6)["forward"] == pytest.approx(found["the whole run"], abs=100), "update 7 is the one after the sixth"
+    assert found.pop("the whole run") - max(found.values()) > 150, "and no phase is charged with what it did not do"
+    assert peaks({7}, every=6)["forward"] - max(found.values()) > 150, "update 7 is the one after the sixth"
 
 
 def test_sizes() -> None:
