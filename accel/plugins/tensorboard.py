@@ -10,7 +10,7 @@ beyond the checkpoint, so no point is drawn twice. Look at it with
 
 Helps   comparing runs side by side; watching one from afar.
 Hurts   nothing; a run without a directory writes nothing.
-Costs   two microseconds per update on a CPU, one small kernel on CUDA, and 40
+Costs   ten microseconds per update on a CPU, one small kernel on CUDA, and 40
         microseconds per update on the host when a block is written; it never
         waits for the device. A tenth of a second to import.
 Source  https://www.tensorflow.org/tensorboard
