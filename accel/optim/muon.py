@@ -16,7 +16,7 @@ from torch import Tensor
 
 from accel.optim.fused import Fused, Row, adamw
 
-CPU_BATCH, DEVICE_BATCH = 1 << 22, 1 << 25
+CPU_BATCH, DEVICE_BATCH = 1 << 20, 1 << 25
 """Numbers that are orthogonalised together, at most: more would only take more memory, about 12 bytes each while it lasts."""
 
 ONLY_MUON = ("momentum", "nesterov", "ns_coefficients", "ns_steps", "ns_dtype", "adjust_lr_fn")
@@ -157,38 +157,41 @@ class Muon(Fused):
         if row.group["adamw"]:
             adamw(self, row, grads)
             return
+        skip = None if self.found_inf is None else self.found_inf.bool()
         for batch in row.plan:
-            self.orthogonalised(batch, row.group, torch.stack([grads[i] for i in batch.places]))
+            update = self.direction(batch, row.group, torch.stack([grads[i] for i in batch.places]), skip)
+            move(batch, row.group, update, skip)
 
-    def orthogonalised(self, batch: Batch, group: dict[str, Any], update: Tensor) -> None:
-        """Moves the matrices of a batch; `update` has their gradients, `(n, *shape)`, and is written over."""
+    def direction(self, batch: Batch, group: dict[str, Any], grads: Tensor, skip: Tensor | None) -> Tensor:
+        """The orthogonal updates of a batch, `(n, *shape)` in the format of the iteration, from its gradients, written over."""
         momentum = torch.stack(batch.buffers) if batch.momentum is None else batch.momentum
         if self.scale is not None:
-            update.div_(self.scale)
-        skip = None
-        if self.found_inf is not None:  # the mean of the momentum with itself is what it was, to the bit
-            skip = self.found_inf.bool()
-            update = torch.where(skip, momentum, update)
-        momentum.lerp_(update, 1 - group["momentum"])
+            grads.div_(self.scale)
+        if skip is not None:  # the mean of the momentum with itself is what it was, to the bit
+            grads = torch.where(skip, momentum, grads)
+        momentum.lerp_(grads, 1 - group["momentum"])
         if batch.momentum is None:
             torch._foreach_copy_(batch.buffers, list(momentum.unbind()))
-        update = update.lerp_(momentum, group["momentum"]) if group["nesterov"] else momentum
-        found = orthogonal(
-            update.flatten(2), group["ns_coefficients"], group["ns_steps"], group["eps"], getattr(torch, group["ns_dtype"])
-        )
-        updates = list(found.to(update.dtype).reshape(update.shape).unbind())
+        ahead = grads.lerp_(momentum, group["momentum"]) if group["nesterov"] else momentum
+        dtype: torch.dtype = getattr(torch, group["ns_dtype"])
+        return orthogonal(ahead.flatten(2), group["ns_coefficients"], group["ns_steps"], group["eps"], dtype).reshape(ahead.shape)
 
-        keep, rate = 1 - group["lr"] * group["weight_decay"], group["lr"] * batch.ratio
-        if not isinstance(keep, Tensor):  # torch 2.13 rounds a number to bfloat16 before it multiplies bfloat16 weights with it
-            keep = torch.full((), keep, dtype=torch.promote_types(update.dtype, torch.float32), device=update.device)
-        if skip is not None:
-            keep, rate = torch.where(skip, 1.0, keep), torch.where(skip, 0.0, rate)
-        if group["weight_decay"]:
-            torch._foreach_mul_(batch.params, keep)
-        if isinstance(rate, Tensor):
-            torch._foreach_mul_(updates, rate)
-            rate = 1.0
-        torch._foreach_add_(batch.params, updates, alpha=-rate)
+
+def move(batch: Batch, group: dict[str, Any], updates: Tensor, skip: Tensor | None) -> None:
+    """Takes the updates, and the decay, off the matrices of a batch, or nothing where `skip` is true."""
+    dtype = torch.promote_types(batch.params[0].dtype, torch.float32)
+    keep, rate = 1 - group["lr"] * group["weight_decay"], group["lr"] * batch.ratio
+    if not isinstance(keep, Tensor):  # torch 2.13 rounds a number to bfloat16 before it multiplies bfloat16 weights with it
+        keep = torch.full((), keep, dtype=dtype, device=updates.device)
+    if skip is not None:
+        keep, rate = torch.where(skip, 1.0, keep), torch.where(skip, 0.0, rate)
+    if group["weight_decay"]:
+        torch._foreach_mul_(batch.params, keep)
+    if isinstance(rate, Tensor):
+        updates, rate = updates.to(dtype) * rate, 1.0
+    elif updates.device.type != "cpu":  # there all tensors go at once where they have one format
+        updates = updates.to(batch.params[0].dtype)
+    torch._foreach_add_(batch.params, list(updates.unbind()), alpha=-rate)
 
 
 def orthogonal(
@@ -205,8 +208,8 @@ def orthogonal(
     """
     a, b, c = coefficients
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).to(dtype)
-    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=eps)  # no singular value is above the 2-norm of all
+    x = (matrices.mT if tall else matrices).to(dtype, copy=True)
+    x.div_(torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp_(min=eps))  # no singular value is above the 2-norm of all
     for _ in range(steps):
         gram = x @ x.mT
         inner = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) if c else gram * b  # alpha=0 gives noise on a CPU (torch 2.13)
