@@ -13,8 +13,8 @@ Hurts   models without large matrices, and fine-tuning of what AdamW trained.
         A wide model on few samples per update pays more for the products than
         the updates that it saves.
 Costs   one number of memory per hidden weight, where AdamW has two; and 15
-        matrix products per update: for a matrix of r x c (r <= c) about
-        10 r (2 c + r) multiplications, however large the batch.
+        matrix products per update: for a matrix of r x c (r <= c) there are
+        5 r^2 (2 c + r) multiplications, however large the batch.
 Source  Jordan et al., kellerjordan.github.io/posts/muon; equal to
         `torch.optim.Muon` to rounding. adjust_lr=match_rms_adamw: Liu et al.,
         Muon is Scalable for LLM Training, arXiv 2502.16982.
