@@ -250,11 +250,16 @@ class FusedAdamW(Fused, AdamW):
         return ("exp_avg", "exp_avg_sq", "step")
 
     def kernel(self, row: Row, grads: list[Any]) -> None:
-        group, (averages, squares, steps) = row.group, row.state
-        self.count(row)
-        torch._fused_adamw_(
-            row.tensors, grads, averages, squares, [], steps, lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1],
-            weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=group["maximize"],
-            grad_scale=self.scale, found_inf=self.found_inf,
-        )  # fmt: skip
-        self.uncount(row)
+        adamw(self, row, grads)
+
+
+def adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
+    """Moves a row whose state is `exp_avg`, `exp_avg_sq` and `step` by torch's fused AdamW kernel."""
+    group, (averages, squares, steps) = row.group, row.state
+    optimizer.count(row)
+    torch._fused_adamw_(
+        row.tensors, grads, averages, squares, [], steps, lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1],
+        weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=group.get("maximize", False),
+        grad_scale=optimizer.scale, found_inf=optimizer.found_inf,
+    )  # fmt: skip
+    optimizer.uncount(row)
