@@ -55,6 +55,12 @@ class Grads:
             self.scale = None
         return tensors
 
+    def rewritten(self) -> list[Tensor]:
+        """The true gradients in `p.grad`, for one who changes them there: the norm is then taken anew."""
+        tensors = self.materialise()
+        self._norm = None
+        return tensors
+
     def clear(self) -> None:
         """Frees the gradients: the next backward pass writes new ones."""
         for param in self.params:

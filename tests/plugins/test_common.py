@@ -21,4 +21,5 @@ def test_common_suite_with_other_settings() -> None:
     check_plugin(lambda: MasterWeights(dtype="float16", force=True, init_scale=1024.0), tolerance=2e-3)
     check_plugin(lambda: Clip(mode="value", max_value=0.01))
     check_plugin(lambda: Clip(max_norm=0.1))
+    check_plugin(lambda: Clip(mode="adaptive"))
     check_plugin(lambda: OneCycle(max_lr=0.1, cycle_momentum=True, anneal="linear"))
