@@ -33,6 +33,8 @@ class Result:
     seconds: float = 0.0
     """Wall time of this fit, of which `shares` are the parts, in percent."""
     shares: dict[str, float] = field(default_factory=dict)
+    suggestions: dict[str, float] = field(default_factory=dict)
+    """Settings by name, such as `onecycle.max_lr`, with the value that was found best on trial, before the first update."""
     out: Path | None = None
     files: list[str] = field(default_factory=list)
     """What was written, relative to `out`."""

@@ -14,7 +14,20 @@ LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
-CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "directory", "evaluate", "finish", "identity", "refuse", "result"}
+CENTRE = {
+    "trainer",
+    "build",
+    "choose",
+    "plan",
+    "checkpoint",
+    "directory",
+    "evaluate",
+    "finish",
+    "identity",
+    "refuse",
+    "result",
+    "trial",
+}
 MAY_IMPORT = {
     "leaf": LEAVES,
     "parts": LEAVES | {"parts"},

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.ema import EMA as EMA
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
+    from accel.plugins.lr_range import LRRange as LRRange
     from accel.plugins.master_weights import MasterWeights as MasterWeights
     from accel.plugins.metrics import Metrics as Metrics
     from accel.plugins.onecycle import OneCycle as OneCycle

@@ -55,7 +55,7 @@ class Clip(ClipPart):
         max_value: the largest absolute value.
         clipping: the longest 2-norm of a unit's gradient, as a share of the norm of its weights.
         eps: shorter weights count as so long, so that units that start at zero can move.
-        skip: what adaptive leaves as it is: auto is the last layer; a module's or parameter's name, or several with commas; or none.
+        skip: what adaptive leaves as it is: auto for the last layer, none, or names of modules and parameters, with commas.
     """
 
     mode: Literal["norm", "value", "adaptive"] = "norm"
