@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from accel.optim.cycled import WEIGHT
 from accel.optim.fused import Fused, Row
 from accel.optim.tiles import Section, norms, scaled, sections, squares, whole
 
@@ -73,7 +74,8 @@ class LAMB(Fused):
         super().__init__(params, settings)
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return ("exp_avg", "exp_avg_sq", "step")
+        cycled = group.get("cycled") and group["bias_correction"]
+        return ("exp_avg", "exp_avg_sq", "step", WEIGHT) if cycled else ("exp_avg", "exp_avg_sq", "step")
 
     def plan(self, row: Row) -> list[Section]:
         return sections(row)
@@ -103,17 +105,18 @@ class LAMB(Fused):
         divisor = self.divisor(group["max_grad_norm"])
         factor = row.params[0].new_ones(()) if divisor is None else divisor.reciprocal()
         self.count(row)
+        cycled = self.corrections(row).unbind() if WEIGHT in self.keeps(group) else None
         for section in row.plan:
             weights: list[Tensor] = []
             updates: list[Tensor] = []
             for tile, pieces in section.pieces(grads):
-                averages, squares_, steps = tile.state
+                averages, squares_, steps = tile.state[:3]
                 if not group["bias_correction"]:
                     steps = [torch.full_like(steps[0], torch.inf)] * len(steps)  # where 1 - beta^t is 1
                 scaled(pieces, [factor] * len(pieces), tile.grads)
                 if adapts:  # first, because nothing reads memory faster
                     weights += squares(tile.lines[0])
-                if decay:
+                if decay and cycled is None:
                     scaled(tile.params, decay, tile.updates)
                 else:
                     torch._foreach_zero_(tile.updates)
@@ -121,6 +124,10 @@ class LAMB(Fused):
                     tile.updates, tile.grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0,
                     eps=group["eps"], amsgrad=False, maximize=False, found_inf=self.found_inf,
                 )  # fmt: skip
+                if cycled is not None:  # what is in the kernel's update must be corrected before the decay joins it
+                    torch._foreach_mul_(tile.updates, [cycled[place] for place in section.places])
+                    if decay:
+                        torch._foreach_add_(tile.updates, tile.params, alpha=decay)
                 if adapts:
                     updates += squares(tile.lines[1])
             if adapts:

@@ -39,7 +39,7 @@ def centred(values: Floats, decay: float) -> Floats:
     """The mean of all values, each weighted by decay^|distance|: as smooth as a moving average, and not behind.
 
     >>> centred(np.array([0.0, 0.0, 4.0, 0.0, 0.0]), 0.5).round(3).tolist()
-    [0.571, 0.889, 1.6, 0.889, 0.571]
+    [0.516, 0.842, 1.6, 0.842, 0.516]
     """
     ahead, behind = trailing(values, decay), trailing(values[::-1], decay)[::-1]
     ones = np.ones_like(values)
