@@ -150,7 +150,8 @@ def skipped(params: list[tuple[str, Tensor]], skip: str) -> list[str]:
     for word in wanted:
         mine = [name for name in names if name == word or name.startswith(f"{word}.")]
         if not mine and word:
-            owners = {name.rpartition(".")[0] for name in names} - {""}
-            raise ConfigError(f"clip.skip={skip}: the model trains no {word!r}{nearest(word, [*names, *sorted(owners)])}")
+            owners = sorted({name.rpartition(".")[0] for name in names} - {""})
+            near = nearest(word, [*names, *owners]) or f"; its last is {(owners or names)[-1]!r}"
+            raise ConfigError(f"clip.skip={skip}: the model trains no {word!r}{near}")
         found += mine
     return [name for name in names if name in found]

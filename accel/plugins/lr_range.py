@@ -93,7 +93,7 @@ class LRRange(Probe):
                 f"a tenth of where it was least is {reading.least / 10:.2g}"
             )
         if run.out is not None and len(rates):
-            self.write(run, rates, losses, reading, best)
+            self.write(run, rates, losses, reading)
 
     def climb(self, run: Run, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
         """The rates that were tried, as they would be written, and their losses: (n,) each, float64, all finite."""
@@ -124,7 +124,7 @@ class LRRange(Probe):
             return f"{schedule.name}.max_lr"
         return f"{optim.name}.lr" if "lr" in optim.settings else "sgd.lr"
 
-    def write(self, run: Run, rates: np.ndarray, losses: np.ndarray, reading: Reading, best: float | None) -> None:
+    def write(self, run: Run, rates: np.ndarray, losses: np.ndarray, reading: Reading) -> None:
         """Writes the numbers and the picture."""
         assert run.out is not None
         points = [{"lr": rate, "loss": loss} for rate, loss in zip(rates.tolist(), losses.tolist(), strict=True)]
@@ -133,7 +133,7 @@ class LRRange(Probe):
             "suggested": self.suggested, "points": points,
         }  # fmt: skip
         (run.out / FILE).write_text(json.dumps(about, indent=1))
-        draw(rates, losses, reading, best, run.out / PICTURE)
+        draw(rates, losses, reading, run.out / PICTURE)
 
     def suggestions(self) -> dict[str, float]:
         return self.suggested

@@ -26,8 +26,12 @@ class Reading:
 
 
 def read(lrs: Floats, losses: Floats, smoothing: float) -> Reading:
-    """Reads a range test; `lrs` (n,) grow geometrically, `losses` (n,) are finite."""
-    smooth = centred(losses, smoothing)
+    """Reads a range test; `lrs` (n,) grow geometrically, `losses` (n,) are finite.
+
+    A loss above all of the first tenth counts as the highest of these: how high an explosion goes would else be smoothed over
+    what came before it, and move the minimum away from it.
+    """
+    smooth = centred(np.minimum(losses, losses[: max(1, len(losses) // 10)].max(initial=-np.inf)), smoothing)
     lowest = int(smooth.argmin()) if len(smooth) else 0
     if lowest == 0:
         return Reading(smooth, None, None)
@@ -56,7 +60,7 @@ def trailing(values: Floats, decay: float) -> Floats:
     return sums
 
 
-def draw(lrs: Floats, losses: Floats, reading: Reading, suggested: float | None, picture: Path) -> None:
+def draw(lrs: Floats, losses: Floats, reading: Reading, picture: Path) -> None:
     """Draws loss over learning rate into `picture` (svg). The same numbers give the same bytes."""
     from matplotlib.figure import Figure  # half a second to import, and only this function needs it
 
@@ -65,16 +69,16 @@ def draw(lrs: Floats, losses: Floats, reading: Reading, suggested: float | None,
     panel.plot(lrs, losses, color=RAW, linewidth=0.7, label="training loss, each update")
     panel.plot(lrs, reading.smooth, color=SMOOTH, linewidth=1.5, label="smoothed")
     for rate, words, style in (
-        (reading.steepest, "steepest descent", ":"),
+        (reading.steepest, "suggested: steepest descent", "-"),
         (reading.least, "least loss", "--"),
-        (suggested, "suggested", "-"),
+        (reading.least and reading.least / 10, "a tenth of that", ":"),
     ):
         if rate is not None:
-            panel.axvline(rate, color=HELD_OUT, linewidth=1.2, linestyle=style, label=f"{words}: {rate:.2g}")
+            panel.axvline(rate, color=HELD_OUT, linewidth=1.2, linestyle=style, label=f"{words}, {rate:.2g}")
     panel.set_xscale("log")
-    low, high = float(reading.smooth.min()), float(reading.smooth[: max(1, len(lrs) // 2)].max())
+    low, high = float(losses.min()), float(reading.smooth.max())
     room = (high - low) or abs(high) or 1.0
-    panel.set_ylim(min(losses.min(), low) - 0.1 * room, high + 0.5 * room)  # where the loss explodes, the rest would be flat
+    panel.set_ylim(low - 0.1 * room, high + 0.5 * room)  # with all of an explosion in it the rest would be flat
     panel.set_xlabel("learning rate")
     panel.set_ylabel("loss (mean per item)")
     tidy(panel)

@@ -225,17 +225,17 @@ def test_it_stops_where_the_loss_explodes_and_finds_the_rate_below(tmp_path: Pat
     picture = ElementTree.parse(out / "lr_range.svg")
     text = " ".join("".join(node.itertext()) for node in picture.iter() if node.tag.endswith("text"))
     assert "learning rate" in text
-    assert f"suggested: {result.suggestions['onecycle.max_lr']:.2g}" in text
+    assert f"suggested: steepest descent, {result.suggestions['onecycle.max_lr']:.2g}" in text
 
 
 def test_it_is_named_for_what_sets_the_rate_and_in_the_unit_in_which_that_is_written() -> None:
     found = []
-    for plugins in ([], [AdamW()], [AdamW(), BatchLR(reference=1)]):
-        probe = LRRange(updates=40, smoothing=0.5)
+    for times, plugins in ((1, []), (1, [AdamW()]), (4, [AdamW(), BatchLR(reference=1)])):  # batches of 4
+        probe = LRRange(start=1e-4 / times, end=1.0 / times, updates=40)
         fit_toy([probe, *plugins])
         found.append(probe.suggested)
     assert [list(each) for each in found] == [["sgd.lr"], ["adamw.lr"], ["adamw.lr"]]
-    assert found[1] != found[2]
+    assert found[1]["adamw.lr"] == pytest.approx(4 * found[2]["adamw.lr"])
 
 
 def test_a_loss_that_falls_nowhere_suggests_nothing() -> None:
@@ -286,3 +286,7 @@ def test_reading_a_curve() -> None:
     assert reading.steepest == pytest.approx(1e-3, rel=0.3)
     assert reading.least == pytest.approx(10.0 ** (-6 + 3.9), rel=0.3)
     assert read(rates, np.arange(61.0), 0.5).least is None
+    losses[50:] = 1e6
+    again = read(rates, losses, 0.8)
+    assert again.least == pytest.approx(reading.least, rel=1.0), "an explosion does not move the minimum away"
+    assert read(np.zeros(0), np.zeros(0), 0.5).least is None
