@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
 from accel.report.ranges import centred, read
 from accel.testing import fit_toy
+from accel.testing.toy import Spy, Stop
 from tests.invariants.test_resume import LOADERS
 
 SETS: dict[str, Callable[[], list[Part]]] = {
@@ -155,9 +157,29 @@ def test_weights_keep_their_identity_and_buffers_too() -> None:
             before = [*run.bare.parameters(), *run.bare.buffers()]
             with trial() as windows:
                 run.parts.update(next(windows))
+                run.bare.frozen.grad = torch.ones(1)  # type: ignore[union-attr]
+            assert all(param.grad is None for param in run.bare.parameters())
             assert all(map(lambda a, b: a is b, before, [*run.bare.parameters(), *run.bare.buffers()]))
 
     train([Same()], [torch.randn(4, 2)])
+
+
+def test_a_trial_in_the_midst_of_a_resumed_epoch(tmp_path: Path) -> None:
+    @dataclass(eq=False)
+    class Always(Probe):
+        def explore(self, run: Run, trial: Trial) -> None:
+            with trial() as windows:
+                for window, _ in zip(windows, range(4), strict=False):
+                    run.parts.update(window)
+
+    def go_on(name: str, *plugins: Part, **settings: Any) -> Any:
+        return train([*plugins], LOADERS["shuffled"](), tmp_path / name, checkpoint_every=1, **settings)
+
+    with pytest.raises(Stop):
+        go_on("one", Spy(stop=3))  # the last checkpoint is of update 2 of the epoch's 3
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    bare, tried = go_on("one", resume=tmp_path / "one"), go_on("other", Always(), resume=tmp_path / "other")
+    assert all(map(torch.equal, bare.model.state_dict().values(), tried.model.state_dict().values()))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
