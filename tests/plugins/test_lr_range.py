@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from accel import Trainer
+from accel import Trainer, catalogue
 from accel.clock import OTHER, PHASES
 from accel.errors import ConfigError
 from accel.parts import Part, Probe, Run, Trial, Watch
@@ -97,6 +97,12 @@ def test_the_run_after_it_is_the_run_without_it(chosen: str, end: float, tmp_pat
     for file in sorted((tmp_path / "bare/checkpoints").glob("*.pt")):
         one, other = (torch.load(tmp_path / name / "checkpoints" / file.name) for name in ("bare", "tried"))
         assert plain(one) == plain({**other, "parts": {k: v for k, v in other["parts"].items() if k in one["parts"]}})
+
+
+@pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
+@pytest.mark.parametrize("name", [name for name in catalogue.names() if not issubclass(catalogue.load(name), Probe)])
+def test_beside_every_plugin_the_run_is_the_run_without_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit_toy([name]).same(fit_toy([name, LRRange(end=1e3, updates=15)]))
 
 
 def plain(value: Any) -> Any:
