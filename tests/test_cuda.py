@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
+from accel.optim import LAMB, LARS
 from accel.parts import Autocast, Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -19,7 +20,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.augment import Augment
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
-from accel.plugins.lamb import LAMB
+from accel.plugins.lamb import LAMB as LAMBPlugin
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
@@ -67,7 +68,7 @@ def test_no_update_waits_for_the_device(dtype: str, tokens: bool, precision: typ
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("optim", [AdamW, LAMB])
+@pytest.mark.parametrize("optim", [AdamW, LAMBPlugin])
 def test_adaptive_clipping_and_cycled_momentum_do_not_wait(dtype: Any, optim: Any) -> None:
     batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
     plugins = [AMP(dtype=dtype), Clip(mode="adaptive", skip="none"), optim(), OneCycle(cycle_momentum=True)]
@@ -140,6 +141,33 @@ def test_cuda_random_numbers_are_resumed(tmp_path: Any) -> None:
     fit_toy([AdamW()], device="cuda", epochs=3, out=tmp_path / "run", stop=13)
     rest = fit_toy([AdamW()], device="cuda", epochs=3, resume=tmp_path / "run")
     assert all(torch.equal(a, b) for a, b in zip(whole.losses[12:], rest.losses, strict=True))
+
+
+@pytest.mark.parametrize("consumes", [False, True])
+@pytest.mark.parametrize("kind", [LAMB, LARS])
+def test_lamb_and_lars_wait_for_nobody_and_equal_the_cpu(kind: Any, consumes: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(64, 32), (33, 5), (8, 4, 3, 3), (128,), ()]
+    weights = [torch.randn(shape, generator=rng) for shape in shapes]
+    steps = [[torch.randn(shape, generator=rng) for shape in shapes] for _ in range(6)]
+    found = []
+    for device in ("cpu", "cuda"):
+        params = [nn.Parameter(weight.to(device, copy=True)) for weight in weights]
+        optim = kind(params)
+        optim.consumes, optim.grad_scale, optim.found_inf = (
+            consumes,
+            torch.tensor(4.0, device=device),
+            torch.zeros((), device=device),
+        )
+        for number, grads in enumerate(steps):
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = (grad * 4).to(device)
+            with syncs_raise() if device == "cuda" and number else nullcontext():
+                optim.found_inf.fill_(float(number == 3))
+                optim.step()
+        found.append(params)
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs.cpu(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_counter_sees_what_waits() -> None:

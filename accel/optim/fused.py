@@ -9,6 +9,7 @@ with torch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,10 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from accel.errors import ConfigError
+from accel.optim.apart import apart
 from accel.optim.cycled import WEIGHT, correction, weigh
+from accel.optim.pages import placed
+from accel.optim.spread import Spread, local, spread
 
 
 class Row(NamedTuple):
@@ -24,21 +28,44 @@ class Row(NamedTuple):
 
     group: dict[str, Any]
     params: list[Tensor]
+    """Those of the user: what has the gradients."""
+    tensors: list[Tensor]
+    """What is moved: the parameters, or the pieces of them that this process has, in the same memory."""
     state: list[list[Tensor]]
-    """One list for each name that `Fused.keeps` gives for the group, as long as `params`."""
+    """One list for each name that `Fused.keeps` gives for the group, as long as `params`; of what is spread, the pieces."""
     counter: Tensor | None = None
     """The step counters in one tensor, of which those in `state` are views."""
     weights: Tensor | None = None
     """The weights of the first moments likewise, where beta1 is cycled."""
     excluded: bool = False
     """Whether its parameters are biases or of norms, in a group that leaves these out (`exclude`)."""
+    spread: Spread = Spread()
+    """How all of its parameters are spread over processes."""
     plan: Any = None
     """What `Fused.plan` made of it."""
+    begins: tuple[int, ...] = ()
+    """Where in memory `tensors` began when the plan was made."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether parameters were given other memory (`param.data = ...`) since the plan was made."""
+        return self.plan is not None and self.begins != tuple([tensor.data_ptr() for tensor in self.tensors])
+
+    @property
+    def hosted(self) -> bool:
+        """Whether it is whole, in the memory of the host, so that reading a number waits for nobody."""
+        return self.spread.mesh is None and self.tensors[0].device.type == "cpu"
 
     def having(self, there: list[int]) -> Row:
         """The row with the parameters at these places alone."""
-        params, state = [self.params[i] for i in there], [[values[i] for i in there] for values in self.state]
-        return self._replace(params=params, state=state, counter=None, weights=None, plan=None)
+        params, tensors = [self.params[i] for i in there], [self.tensors[i] for i in there]
+        state = [[values[i] for i in there] for values in self.state]
+        return self._replace(params=params, tensors=tensors, state=state, counter=None, weights=None, plan=None)
+
+
+def number(tensor: Tensor | None, otherwise: float) -> float:
+    """What stands in a 0-dim tensor in the memory of the host: reading it waits for nobody."""
+    return otherwise if tensor is None else float(tensor.tolist())  # type: ignore[arg-type]
 
 
 class Fused(Optimizer):
@@ -49,6 +76,8 @@ class Fused(Optimizer):
     """Settings of torch's that the kernel is not called with."""
     grad_scale: Tensor | None  # without a default: torch.amp.GradScaler multiplies what it finds, and deletes its own
     found_inf: Tensor | None = None
+    consumes = False
+    """Whether a step may change `p.grad`: for one who frees the gradients after it, and spares LAMB a copy of them."""
     _step_supports_amp_scaling = True
     """For `torch.amp.GradScaler`: it hands over `grad_scale` and `found_inf`, and reads nothing."""
     rows: list[Row] | None = None
@@ -59,6 +88,11 @@ class Fused(Optimizer):
     def scale(self) -> Tensor | None:
         """What the gradients are to be divided by; None stands for 1."""
         return getattr(self, "grad_scale", None)
+
+    @property
+    def divides(self) -> bool:
+        """Whether gradients are divided in place: with `grad_scale`, torch's kernels write the quotient back."""
+        return self.scale is not None
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         """The names of the state of a group, in the order in which the kernel takes it."""
@@ -71,8 +105,8 @@ class Fused(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.rows = None
-        for number, param in enumerate(param for group in self.param_groups for param in group["params"]):
-            weight = state_dict["state"].get(number, {}).get(WEIGHT)
+        for place, param in enumerate(param for group in self.param_groups for param in group["params"]):
+            weight = state_dict["state"].get(place, {}).get(WEIGHT)
             if weight is not None:  # torch gives it the format of its parameter, which may be a short one
                 self.state[param][WEIGHT] = weight.to(param.device, torch.float32)
 
@@ -83,11 +117,11 @@ class Fused(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 value = closure()
-        if self.rows is None:
+        if self.rows is None or any(row.stale for row in self.rows):
             self.rows, self.partial = self.gather(), {}
         present = self.present(self.rows)
         try:
-            self.move(present)
+            self.move(self.owned(present))
         except NotImplementedError as error:
             if any(grad.is_sparse for _, grads in present for grad in grads):
                 raise ConfigError("some gradients are sparse, which no fused optimiser takes; add SGD(fused=False)") from error
@@ -110,8 +144,18 @@ class Fused(Optimizer):
                 if row.group.get("cycled"):
                     row.group["uneven"] = True  # from here on they have made different steps
                 row = self.partial[number][1]
-            found.append((row, [grad for grad in grads if grad is not None]))
+            pieces = [grad for grad in grads if grad is not None]
+            if row.spread.mesh is not None:
+                pieces = [local(grad, param) for grad, param in zip(pieces, row.params, strict=True)]
+            found.append((row, pieces))
         return found
+
+    def owned(self, rows: list[tuple[Row, list[Tensor]]]) -> list[tuple[Row, list[Tensor]]]:
+        """The rows with gradients that share no memory, where a step divides them in place."""
+        if not self.divides:
+            return rows
+        grads = iter(apart([grad for _, grads in rows for grad in grads]))
+        return [(row, list(islice(grads, len(row.params)))) for row, _ in rows]
 
     def move(self, rows: list[tuple[Row, list[Tensor]]]) -> None:
         """Moves the parameters of all rows."""
@@ -120,7 +164,7 @@ class Fused(Optimizer):
 
     def gather(self) -> list[Row]:
         """The rows, with their state made where there is none yet."""
-        rows: dict[tuple[int, torch.device, torch.dtype, bool], Row] = {}
+        rows: dict[tuple[int, torch.device, torch.dtype, bool, Spread], Row] = {}
         for number, group in enumerate(self.param_groups):
             for lacking in self.lacks:
                 if group.get(lacking):
@@ -128,13 +172,18 @@ class Fused(Optimizer):
             names = self.keeps(group)
             for param in group["params"]:
                 excluded = group.get("exclude") == "norm_and_bias" and param.dim() <= 1
-                fresh = Row(group, [], [[] for _ in names], excluded=excluded)
-                row = rows.setdefault((number, param.device, param.dtype, excluded), fresh)
+                kind = spread(param)
+                fresh = Row(group, [], [], [[] for _ in names], excluded=excluded, spread=kind)
+                row = rows.setdefault((number, param.device, param.dtype, excluded, kind), fresh)
                 row.params.append(param)
-                for name, values in zip(names, row.state, strict=True):
-                    values.append(self.state[param].setdefault(name, self.fresh(name, param)))
+                row.tensors.append(local(param))
+                for place, (name, values) in enumerate(zip(names, row.state, strict=True), start=1):
+                    value = self.state[param].get(name)
+                    value = self.fresh(name, param) if value is None else value
+                    self.state[param][name] = value = value if row.spread.mesh else placed(value, param, place, len(names))
+                    values.append(local(value))
         counted = [self.counting(row) for row in rows.values()]
-        return [row._replace(plan=self.plan(row)) for row in counted]
+        return [row._replace(plan=self.plan(row), begins=tuple([tensor.data_ptr() for tensor in row.tensors])) for row in counted]
 
     def counting(self, row: Row) -> Row:
         """The row with its step counters as views of one tensor, so that they count up in one operation; its weights likewise."""
@@ -147,8 +196,8 @@ class Fused(Optimizer):
         numbers = row.state[self.keeps(row.group).index(name)]
         whole = torch.stack(numbers)
         numbers[:] = whole.unbind()
-        for param, number in zip(row.params, numbers, strict=True):
-            self.state[param][name] = number
+        for param, view in zip(row.params, numbers, strict=True):
+            self.state[param][name] = view
         return whole
 
     def steps(self, row: Row) -> list[Tensor]:
@@ -182,8 +231,8 @@ class Fused(Optimizer):
 
     def fresh(self, name: str, param: Tensor) -> Tensor:
         """The state called `name` before the first step."""
-        number = name in ("step", WEIGHT)
-        return torch.zeros((), dtype=torch.float32, device=param.device) if number else torch.zeros_like(param)
+        scalar = name in ("step", WEIGHT)
+        return torch.zeros((), dtype=torch.float32, device=param.device) if scalar else torch.zeros_like(param)
 
     def kernel(self, row: Row, grads: list[Any]) -> None:
         """Moves the parameters of a row."""
@@ -209,7 +258,7 @@ class FusedSGD(Fused, SGD):
     def kernel(self, row: Row, grads: list[Any]) -> None:
         group = row.group
         torch._fused_sgd_(
-            row.params, grads, row.state[0] if row.state else [], lr=group["lr"], momentum=group["momentum"],
+            row.tensors, grads, row.state[0] if row.state else [], lr=group["lr"], momentum=group["momentum"],
             weight_decay=group["weight_decay"], dampening=0.0, nesterov=group["nesterov"], maximize=group["maximize"],
             is_first_step=False, grad_scale=self.scale, found_inf=self.found_inf,
         )  # fmt: skip
@@ -232,7 +281,7 @@ class FusedAdamW(Fused, AdamW):
         if row.group.get("cycled"):
             self.cycled(row, grads)
         else:
-            self.call(row, row.params, grads, row.state, row.group["lr"], row.group["weight_decay"])
+            self.call(row, row.tensors, grads, row.state, row.group["lr"], row.group["weight_decay"])
         self.uncount(row)
 
     def call(
@@ -252,9 +301,9 @@ class FusedAdamW(Fused, AdamW):
         rates = self.corrections(row) * lr
         if decay:
             rest = 1 - lr * decay
-            torch._foreach_mul_(row.params, rest if self.found_inf is None else torch.where(self.found_inf > 0, 1.0, rest))
+            torch._foreach_mul_(row.tensors, rest if self.found_inf is None else torch.where(self.found_inf > 0, 1.0, rest))
         if not row.group.get("uneven"):  # all have made the same steps
-            self.call(row, row.params, grads, row.state, rates[0], 0.0)
+            self.call(row, row.tensors, grads, row.state, rates[0], 0.0)
             return
-        for param, grad, rate, *state in zip(row.params, grads, rates.unbind(), *row.state, strict=True):
-            self.call(row, [param], [grad], [[tensor] for tensor in state], rate, 0.0)
+        for tensor, grad, rate, *state in zip(row.tensors, grads, rates.unbind(), *row.state, strict=True):
+            self.call(row, [tensor], [grad], [[value] for value in state], rate, 0.0)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from accel.optim.cycled import WEIGHT
-from accel.optim.fused import Fused, Row
-from accel.optim.tiles import Section, norms, scaled, sections, squares, whole
+from accel.optim.fused import Fused, Row, number
+from accel.optim.spread import total_norm
+from accel.optim.tiles import Section, Tile, scaled, sections, squares
 
 
 class LAMB(Fused):
@@ -27,7 +28,8 @@ class LAMB(Fused):
         p = p - lr r u                               r = ||p|| / ||u||, or 1 where either is 0
 
     The ratio r is 1 in groups without weight decay, unless `always_adapt`, and for what is excluded. `p.grad` stays as it was
-    found. `grad_scale` and `found_inf` (0-dim float32 on the device), as `torch.amp.GradScaler` sets them, divide the gradients
+    found, unless `consumes` is set: then it may end up divided, a copy is spared, and the weights are the same to the bit.
+    `grad_scale` and `found_inf` (0-dim float32 on the device), as `torch.amp.GradScaler` sets them, divide the gradients
     and skip the step: then nothing moves, no counter either. Nothing is read on the host.
 
     Args:
@@ -73,6 +75,10 @@ class LAMB(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
+    @property
+    def divides(self) -> bool:
+        return self.consumes
+
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         cycled = group.get("cycled") and group["bias_correction"]
         return ("exp_avg", "exp_avg_sq", "step", WEIGHT) if cycled else ("exp_avg", "exp_avg_sq", "step")
@@ -83,7 +89,7 @@ class LAMB(Fused):
     def move(self, rows: list[tuple[Row, list[Tensor]]]) -> None:
         norm = self.grad_norm
         if norm is None and any(row.group["max_grad_norm"] is not None for row, _ in rows):
-            norm = torch.linalg.vector_norm(torch.cat([whole(torch.stack(norms(grads))) for _, grads in rows]))
+            norm = total_norm((row.spread, grads) for row, grads in rows)
             norm = norm if self.scale is None else norm / self.scale
         self.norm = norm
         super().move(rows)
@@ -99,49 +105,77 @@ class LAMB(Fused):
         group = row.group
         decay = 0.0 if row.excluded else group["weight_decay"]
         adapts = not row.excluded and (decay != 0 or group["always_adapt"])
-        beta1, beta2 = group["betas"]
-        # the kernel averages: without averaging the moment is longer by a factor, which the rate brings back
-        rate = -1.0 if group["grad_averaging"] else -1.0 / (1.0 - beta1)
         divisor = self.divisor(group["max_grad_norm"])
-        factor = row.params[0].new_ones(()) if divisor is None else divisor.reciprocal()
+        hosted = row.hosted
+        if hosted:
+            if number(self.found_inf, 0.0):
+                return
+            divisor = None if number(divisor, 1.0) == 1.0 else divisor
         self.count(row)
         cycled = self.corrections(row).unbind() if WEIGHT in self.keeps(group) else None
         for section in row.plan:
+            direct = not adapts and section.dense and cycled is None  # nothing has to be known first: the kernel moves the weights
             weights: list[Tensor] = []
             updates: list[Tensor] = []
             for tile, pieces in section.pieces(grads):
-                averages, squares_, steps = tile.state[:3]
-                if not group["bias_correction"]:
-                    steps = [torch.full_like(steps[0], torch.inf)] * len(steps)  # where 1 - beta^t is 1
-                scaled(pieces, [factor] * len(pieces), tile.grads)
-                if adapts:  # first, because nothing reads memory faster
+                if direct:
+                    self.adam(tile, tile.params, pieces, group, group["lr"], divisor)
+                    continue
+                if adapts:  # before the decay, because nothing reads memory faster
                     weights += squares(tile.lines[0])
                 if decay and cycled is None:
                     scaled(tile.params, decay, tile.updates)
                 else:
                     torch._foreach_zero_(tile.updates)
-                torch._fused_adam_(
-                    tile.updates, tile.grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0,
-                    eps=group["eps"], amsgrad=False, maximize=False, found_inf=self.found_inf,
-                )  # fmt: skip
+                self.adam(tile, tile.updates, pieces, group, -1.0, divisor)
                 if cycled is not None:  # what is in the kernel's update must be corrected before the decay joins it
                     torch._foreach_mul_(tile.updates, [cycled[place] for place in section.places])
                     if decay:
                         torch._foreach_add_(tile.updates, tile.params, alpha=decay)
                 if adapts:
                     updates += squares(tile.lines[1])
-            if adapts:
-                ratios = self.ratios(section.norms(weights), section.norms(updates), group)
+            if direct:
+                continue
+            if hosted:
+                lengths = section.lengths(weights, updates) if adapts else [(0.0, 0.0)] * len(section.params)
+                for param, update, (weight, length) in zip(section.params, section.updates, lengths, strict=True):
+                    param.add_(update, alpha=-float(group["lr"]) * self.ratio(weight, length, group))
             else:
-                ratios = torch.ones_like(factor).unsqueeze(0)
-            rates = ratios * -group["lr"]
-            if self.found_inf is not None:
-                rates *= 1 - self.found_inf
-            torch._foreach_addcmul_(section.params, section.updates, list(rates.expand(len(section.params)).unbind()))
+                ratios = section.ones()
+                if adapts:
+                    norms = section.norms(weights, updates)
+                    ratios = self.ratios(norms[0], norms[1], group)
+                rates = ratios * -group["lr"]
+                if self.found_inf is not None:
+                    rates *= 1 - self.found_inf
+                torch._foreach_addcmul_(section.params, section.updates, list(rates.unbind()))
         self.uncount(row)
 
+    def adam(
+        self, tile: Tile, moved: list[Tensor], grads: list[Tensor], group: dict[str, Any], rate: Any, divisor: Tensor | None
+    ) -> None:
+        """Takes `rate` times Adam's direction from `moved`, and moves the moments."""
+        averages, squares_, steps = tile.state[:3]
+        beta1, beta2 = group["betas"]
+        if not group["bias_correction"]:
+            steps = [torch.full_like(steps[0], torch.inf)] * len(steps)  # where 1 - beta^t is 1
+        if not group["grad_averaging"]:  # the kernel averages: the moment is shorter by a factor, which the rate brings back
+            rate = rate / (1.0 - beta1)
+        grads, left = tile.divided(grads, divisor, self.consumes)
+        torch._fused_adam_(
+            moved, grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"],
+            amsgrad=False, maximize=False, grad_scale=left, found_inf=self.found_inf,
+        )  # fmt: skip
+
+    def ratio(self, weight: float, update: float, group: dict[str, Any]) -> float:
+        """r for a parameter, from the norms of weight and update."""
+        if group["max_weight_norm"] is not None:
+            weight = min(weight, group["max_weight_norm"])
+        found = weight / update if weight > 0 and update > 0 else 1.0
+        return min(found, 1.0) if group["trust_clip"] else found
+
     def ratios(self, weights: Tensor, updates: Tensor, group: dict[str, Any]) -> Tensor:
-        """r for each parameter, from the norms of weights and updates."""
+        """The same for several on a device, `(n,)`."""
         if group["max_weight_norm"] is not None:
             weights = weights.clamp(max=group["max_weight_norm"])
         found = torch.where((weights > 0) & (updates > 0), weights / updates, 1.0)

@@ -1,7 +1,8 @@
-"""LARS in torch's fused SGD kernel.
+"""LARS in torch's fused SGD kernel: 28 bytes of traffic per parameter.
 
-The gradient, decayed and scaled by the ratio of its parameter, is made in scratch memory, tile by tile, and the kernel moves
-momentum and weights with it while it is in the cache: 28 bytes of traffic per parameter.
+On a CPU the kernel does all of it: its `dampening`, which scales a decayed gradient on its way into the momentum, is made to scale
+by the ratio of the parameter. Elsewhere, where the ratio is a number on the device, and for Nesterov's momentum, the decayed and
+scaled gradient is made in scratch memory, tile by tile, and the kernel moves momentum and weights while it is in the cache.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from accel.optim.fused import Fused, Row
+from accel.errors import ConfigError
+from accel.optim.fused import Fused, Row, number
 from accel.optim.tiles import Section, lines, scaled, sections, squares
 
 
@@ -39,7 +41,7 @@ class LARS(Fused):
         trust_clip: lr r is at most lr (the clipping of `LARC`): r is min(r / lr, 1).
 
     Raises:
-        ValueError: for nesterov without momentum.
+        ValueError: for nesterov without momentum; at the first step, for a parameter that is a slice of a larger tensor.
 
     Source: You et al., Large Batch Training of Convolutional Networks, arXiv 1708.03888.
     """
@@ -65,23 +67,61 @@ class LARS(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
+    @property
+    def divides(self) -> bool:
+        return False
+
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def plan(self, row: Row) -> list[Section]:
-        return sections(row)
+        found = sections(row)
+        if not all(section.dense for section in found):
+            raise ConfigError("LARS: a parameter is a slice of a larger tensor, and the kernel would move its neighbours; clone it")
+        return found
 
     def kernel(self, row: Row, grads: list[Any]) -> None:
+        if row.hosted and not row.group["nesterov"]:
+            self.folded(row, grads)
+        else:
+            self.scaled(row, grads)
+
+    def folded(self, row: Row, grads: list[Tensor]) -> None:
+        """Moves a row in one pass, which leaves the gradients alone: what they are scaled by stands where the kernel has
+        1 - dampening, a number of the host's."""
+        if number(self.found_inf, 0.0):
+            return
+        group, scale = row.group, number(self.scale, 1.0)
+        decay = 0.0 if row.excluded else scale * group["weight_decay"]
+        for section in row.plan:
+            if row.excluded:
+                calls = [(slice(None), 1.0 / scale)]
+            else:
+                lengths = section.lengths(*self.squares(section, grads))
+                shares = [self.ratio(weight, grad / scale, group) / scale for weight, grad in lengths]
+                calls = [(slice(place, place + 1), share) for place, share in enumerate(shares)]
+            for tile, pieces in section.pieces(grads):
+                owned, _ = tile.divided(pieces, None, False)
+                buffers = tile.state[0] if tile.state else []
+                for part, share in calls:
+                    torch._fused_sgd_(
+                        tile.params[part], owned[part], buffers[part], weight_decay=decay, momentum=group["momentum"],
+                        lr=group["lr"] if buffers else group["lr"] * share, dampening=1.0 - share, nesterov=False,
+                        maximize=False, is_first_step=False,
+                    )  # fmt: skip
+
+    def scaled(self, row: Row, grads: list[Tensor]) -> None:
+        """Moves a row by gradients that are made in scratch memory."""
         group = row.group
         decay = 0.0 if row.excluded else group["weight_decay"]
-        one = row.params[0].new_ones((), dtype=torch.promote_types(row.params[0].dtype, torch.float32))
-        unscale = one if self.scale is None else self.scale.reciprocal()
+        unscale = None if self.scale is None else self.scale.reciprocal()
         for section in row.plan:
-            factors, decays = [unscale] * len(section.params), []
+            ratios = section.ones()
             if not row.excluded:
-                ratios, factor = self.ratios(section, grads, unscale, group), unscale
-                factors = list((ratios * factor).unbind())
-                decays = list((ratios * decay).unbind()) if decay else []
+                weights, norms = section.norms(*self.squares(section, grads))
+                ratios = self.ratios(weights, norms if unscale is None else norms * unscale, group)
+            factors = list((ratios if unscale is None else ratios * unscale).unbind())
+            decays = list((ratios * decay).unbind()) if decay else []
             for tile, pieces in section.pieces(grads):
                 scaled(pieces, factors, tile.grads)
                 if decays:
@@ -92,14 +132,26 @@ class LARS(Fused):
                     found_inf=self.found_inf,
                 )  # fmt: skip
 
-    def ratios(self, section: Section, grads: list[Tensor], unscale: Tensor, group: dict[str, Any]) -> Tensor:
-        """r for each parameter of a section."""
-        found_weights: list[Tensor] = []
-        found_grads: list[Tensor] = []
+    def squares(self, section: Section, grads: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """The squared norms of weights and gradients in the tiles of a section."""
+        weights: list[Tensor] = []
+        found: list[Tensor] = []
         for tile, pieces in section.pieces(grads):
-            found_weights += squares(tile.lines[0])
-            found_grads += squares(lines(pieces))
-        weights, norms = section.norms(found_weights), section.norms(found_grads) * unscale
-        found = group["trust_coefficient"] * weights / (norms + group["weight_decay"] * weights + group["eps"])
-        found = torch.where((weights > 0) & (norms > 0), found, 1.0)
+            weights += squares(tile.lines[0])
+            found += squares(lines(pieces))
+        return weights, found
+
+    def ratio(self, weight: float, grad: float, group: dict[str, Any]) -> float:
+        """r for a parameter, from the norms of weight and true gradient."""
+        found = 1.0
+        if weight > 0 and grad > 0:
+            found = group["trust_coefficient"] * weight / (grad + group["weight_decay"] * weight + group["eps"])
+        if group["trust_clip"]:  # min(r / lr, 1), also where lr is 0
+            found = found / group["lr"] if found < group["lr"] else 1.0
+        return float(found)
+
+    def ratios(self, weights: Tensor, grads: Tensor, group: dict[str, Any]) -> Tensor:
+        """The same for several on a device, `(n,)`."""
+        found = group["trust_coefficient"] * weights / (grads + group["weight_decay"] * weights + group["eps"])
+        found = torch.where((weights > 0) & (grads > 0), found, 1.0)
         return (found / group["lr"]).clamp_(max=1.0) if group["trust_clip"] else found

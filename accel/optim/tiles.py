@@ -7,12 +7,14 @@ passes goes to memory; over a tile they stay in the cache. Nothing here depends 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from accel.optim.fused import Row
+from accel.optim.spread import Spread, norms
 
 CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22
 """Numbers in a tile: on a CPU what its last cache holds of a few float32 arrays; on a device, what keeps it busy for long
@@ -34,6 +36,22 @@ class Tile(NamedTuple):
     lines: tuple[list[Tensor], list[Tensor]]
     """`params` and `updates`, each in one dimension where memory has no holes: for their norms."""
 
+    def divided(self, grads: list[Tensor], by: Tensor | None, consumed: bool) -> tuple[list[Tensor], Tensor | None]:
+        """The gradients divided `by` a 0-dim tensor: in scratch memory; or as they are with what torch's kernel is left to divide
+        them by, which writes the result back, where they may be `consumed` and lie in memory as the state does."""
+        alike = all(grad.stride() == mine.stride() for grad, mine in zip(grads, self.grads, strict=True))
+        if by is None and alike:
+            return grads, None
+        exact = by is not None and by.dtype == torch.float32 == self.grads[0].dtype
+        if consumed and alike and exact:
+            return grads, by
+        if by is None or (exact and self.grads[0].device.type != "cpu"):
+            torch._foreach_copy_(self.grads, grads)
+            return self.grads, by
+        for grad, mine in zip(grads, self.grads, strict=True):
+            torch.div(grad, by, out=mine)
+        return self.grads, None
+
 
 class Section(NamedTuple):
     """Whole parameters that are updated together: several small ones in one tile, or a large one in several."""
@@ -46,6 +64,9 @@ class Section(NamedTuple):
     tiles: list[Tile]
     length: int
     """How much of the first dimension of a large parameter stands in one tile; 0 where nothing is cut."""
+    dense: bool
+    """Whether the parameters lie in memory as their state does: then a kernel can move them."""
+    spread: Spread
 
     def pieces(self, grads: list[Tensor]) -> Iterator[tuple[Tile, list[Tensor]]]:
         """Every tile with its part of the gradients of the row."""
@@ -54,10 +75,21 @@ class Section(NamedTuple):
         else:
             yield self.tiles[0], [grads[place] for place in self.places]
 
-    def norms(self, found: list[Tensor]) -> Tensor:
-        """The norm of each parameter, `(len(params),)`, from the `squares` of its tiles, in their order."""
-        together = whole(torch.stack(found))
-        return (together.sum(0, keepdim=True) if self.length else together).sqrt_()
+    def norms(self, *found: list[Tensor]) -> list[Tensor]:
+        """The norm of each parameter, `(len(params),)`, once for each list of `squares` of the tiles, in their order."""
+        together = torch.stack([square for each in found for square in each]).view(len(found), -1)
+        return list(self.spread.total(together.sum(1, keepdim=True) if self.length else together).sqrt_().unbind())
+
+    def lengths(self, *found: list[Tensor]) -> Iterator[tuple[float, ...]]:
+        """The same on the host, parameter by parameter, for what is whole on a CPU: its memory is the host's, nobody waits."""
+        flat: list[float] = torch.stack([square for each in found for square in each]).tolist()
+        each = len(flat) // len(found)
+        lists = [flat[start : start + each] for start in range(0, len(flat), each)]
+        return zip(*([sqrt(sum(squares))] if self.length else list(map(sqrt, squares)) for squares in lists), strict=True)
+
+    def ones(self) -> Tensor:
+        """A 1 for each parameter, `(len(params),)`, in float32 at least."""
+        return self.params[0].new_ones(len(self.params), dtype=torch.promote_types(self.params[0].dtype, torch.float32))
 
 
 def squares(tensors: list[Tensor]) -> list[Tensor]:
@@ -66,12 +98,6 @@ def squares(tensors: list[Tensor]) -> list[Tensor]:
         return [torch.dot(tensor, tensor) for tensor in tensors]  # half as long as torch's norm needs on a CPU
     found = norms(tensors)
     return list(torch._foreach_mul(found, found))
-
-
-def norms(tensors: list[Tensor]) -> list[Tensor]:
-    """The 2-norm of each tensor, 0-dim, in float32 at least."""
-    wide = tensors[0].dtype if tensors[0].element_size() >= 4 else torch.float32
-    return list(torch._foreach_norm(tensors, 2, wide))
 
 
 def scaled(tensors: list[Tensor], by: list[Tensor] | float, out: list[Tensor]) -> None:
@@ -85,51 +111,51 @@ def scaled(tensors: list[Tensor], by: list[Tensor] | float, out: list[Tensor]) -
         torch._foreach_mul_(out, by)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor that is spread over several processes (DTensor), in one piece; any other as it is."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
 def sections(row: Row, size: int | None = None) -> list[Section]:
-    """The row in tiles of about `size` numbers. Large parameters are cut on the CPU alone: devices have the bandwidth."""
-    device = row.params[0].device
+    """The row in tiles of about `size` numbers. Large parameters are cut on the CPU alone: devices have the bandwidth. What is
+    spread over processes is one tile, so that its norms are summed in one collective."""
+    device = row.tensors[0].device
     size = size or (CPU_TILE if device.type == "cpu" else DEVICE_TILE)
+    if row.spread.mesh is not None:
+        size = sum(map(_room, row.tensors))
     found: list[list[int]] = []
     room = 0
-    for place, param in enumerate(row.params):
-        if _room(param) > room:
+    for place, tensor in enumerate(row.tensors):
+        if _room(tensor) > room or not found:
             found.append([])
             room = size
         found[-1].append(place)
-        room -= _room(param)
-    scratch = _Scratch(row.params[0])
+        room -= _room(tensor)
+    scratch = _Scratch(row.tensors[0])
     return [_section(row, places, size, scratch) for places in found]
 
 
 def _section(row: Row, places: list[int], size: int, scratch: _Scratch) -> Section:
-    params = [row.params[i].detach() for i in places]
+    params = [row.tensors[i].detach() for i in places]
     state = [[values[i] for i in places] for values in row.state]
     layouts = state[0] if state else params
     updates = scratch.like("updates", layouts)
+    dense = all(updates[i].stride() == param.stride() for i, param in enumerate(params))
     length = _length(layouts[0], size)
     if not length:
         tile = Tile(params, state, scratch.like("grads", layouts), updates, (lines(params), lines(updates)))
-        return Section(places, params, updates, [tile], 0)
+        return Section(places, params, updates, [tile], 0, dense, row.spread)
     count = -(-len(params[0]) // length)
     pieces = [[tensor] * count if tensor.dim() == 0 else torch.split(tensor, length) for [tensor] in state]
     tiles = []
     for number, (param, update) in enumerate(zip(torch.split(params[0], length), torch.split(updates[0], length), strict=True)):
         mine = [[piece[number]] for piece in pieces]
         tiles.append(Tile([param], mine, scratch.like("grads", [update]), [update], (lines([param]), lines([update]))))
-    return Section(places, params, updates, tiles, length)
+    return Section(places, params, updates, tiles, length, dense, row.spread)
 
 
 def lines(tensors: list[Tensor]) -> list[Tensor]:
-    """The tensors in one dimension, in the order of memory; one with holes, or on several processes, stays as it is."""
+    """The tensors in one dimension, in the order of memory; one with holes, or empty, stays as it is."""
     return [
-        tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
-        if not hasattr(tensor, "full_tensor")
-        and sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) == tensor.numel() - 1
+        tensor.view(-1)
+        if tensor.is_contiguous()
+        else tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+        if sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) == tensor.numel() - 1
         else tensor
         for tensor in tensors
     ]
@@ -155,8 +181,6 @@ class _Scratch:
 
     def like(self, name: str, layouts: list[Tensor]) -> list[Tensor]:
         """Tensors in the shapes and memory layouts of `layouts` (which have no holes), one after another in memory `name`."""
-        if hasattr(self.example, "full_tensor"):  # spread over processes: its pieces have sizes of their own
-            return [torch.empty_like(layout) for layout in layouts]
         need = sum(map(_room, layouts))
         if name not in self.memory:
             self.memory[name] = self.example.new_empty(0)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from accel.optim.apart import apart
+from accel.optim.spread import is_spread, local, spread, total_norm
+
 
 @dataclass(slots=True, eq=False)
 class Grads:
@@ -31,8 +34,14 @@ class Grads:
     def norm(self) -> Tensor:
         """The 2-norm of the true gradient over all parameters, 0-dim float32. One pass over memory, made once."""
         if self._norm is None:
-            norms = torch._foreach_norm(self.tensors())
-            self._norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), device="cpu")
+            tensors = self.tensors()
+            if any(map(is_spread, tensors)):
+                self._norm = total_norm(
+                    (spread(param), [local(param.grad, param)]) for param in self.params if param.grad is not None
+                )
+            else:
+                norms = torch._foreach_norm(tensors)
+                self._norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), device="cpu")
         return self._norm if self.scale is None else self._norm / self.scale
 
     def grow(self, by: Tensor) -> None:
@@ -50,6 +59,11 @@ class Grads:
         """The true gradients, written into `p.grad` (once: the factor is then 1)."""
         tensors = self.tensors()
         if self.scale is not None:
+            owned = tensors if any(map(is_spread, tensors)) else apart(tensors)
+            if owned is not tensors:
+                tensors = owned
+                for param, grad in zip((param for param in self.params if param.grad is not None), tensors, strict=True):
+                    param.grad = grad
             torch._foreach_div_(tensors, self.scale)
             self._norm = None if self._norm is None else self._norm / self.scale
             self.scale = None

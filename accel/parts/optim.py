@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.optim.fused import FusedSGD
+from accel.optim.fused import Fused, FusedSGD
+from accel.optim.spread import local
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
@@ -36,6 +37,8 @@ class Optim(Part):
         params = run.parts.precision.parameters(run.bare)
         self.optimizer = self.build(params, run.device)
         self.advance = light_step(self.optimizer)
+        if isinstance(self.optimizer, Fused):
+            self.optimizer.consumes = True  # the update frees the gradients after the step
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]
         self.scale = run.parts.rate.factor
@@ -102,9 +105,8 @@ def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
     """
     if device.type not in ("cpu", "cuda", "mps", "xpu"):
         return False
-    return all(
-        param.is_floating_point() and torch.empty_like(param, device="meta").stride() == param.stride() for _, param in params
-    )
+    pieces = [local(param) for _, param in params]
+    return all(piece.is_floating_point() and torch.empty_like(piece, device="meta").stride() == piece.stride() for piece in pieces)
 
 
 def sgd(params: list[tuple[str, Tensor]], fused: bool, exclude: str = "none", **settings: Any) -> Optimizer:

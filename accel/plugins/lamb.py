@@ -4,9 +4,10 @@ Helps   large batches: the update of each parameter is scaled to its weights, so
         a learning rate that grew with the batch throws no layer out.
 Hurts   small batches, where AdamW is as good and costs less; and when a norm of
         0 (weights that start at zero) keeps a layer from being adapted.
-Costs   three reads of the weights' size more than AdamW: 48 bytes of traffic
+Costs   five passes of the weights' size more than AdamW: 48 bytes of traffic
         per parameter; with clip or float16 the norm of the gradients is shared
-        and 4 of them are saved.
+        and 4 of them are saved. The gradients are scaled where they are: the
+        trainer frees them after the step.
 Source  You et al., Large Batch Optimization for Deep Learning: Training BERT in
         76 minutes, arXiv 1904.00962, as NVIDIA defines it (apex `FusedLAMB`):
         gradients of all parameters clipped together, moments corrected for

@@ -12,12 +12,16 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "optimizers.py"
 
 def test_results(tmp_path: Path) -> None:
     out = tmp_path / "optimizers.json"
-    command = [sys.executable, str(SCRIPT), "--reps", "2", "--models", "tiny", "--out", str(out)]
+    command = [sys.executable, str(SCRIPT), "--reps", "2", "--models", "tiny", "--devices", "cpu", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    [case] = json.loads(out.read_text())["cases"]
+    result = json.loads(out.read_text())
+    [case] = result["cases"]
     assert (case["model"], case["parameters"], case["tensors"]) == ("tiny", 72, 2)
-    assert {"accel AdamW", "accel LAMB", "accel LARS", "torch AdamW, fused"} < set(case["arms"])
+    assert {"accel AdamW", "accel LAMB", "accel LAMB, p.grad kept", "accel LARS", "torch AdamW, fused"} < set(case["arms"])
+    for peer in ("timm LAMB", "timm LARS"):  # measured, or left out with a reason
+        assert (peer in case["arms"]) != (peer in result["left_out"])
+    assert ("timm LAMB" in case["arms"]) == ("accel LAMB" in case["faster"])
     for name, arm in case["arms"].items():
         assert arm["n"] == len(arm["times"]) == 2
         assert name == "in-place add" or arm["over_floor"]["median"] > 0

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from accel.errors import ConfigError
 from accel.optim import LAMB, LARS, tiles
 from accel.optim.fused import Fused
 from tests.optim import reference
@@ -91,6 +92,65 @@ def test_gradients_stay_as_they_were_found(kind: type[Fused]) -> None:
     optim.grad_scale = torch.tensor(3.0)
     train(optim, params, [grads])
     assert all(torch.equal(param.grad, grad) for param, grad in zip(params, grads, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("settings", [{}, {"exclude": "none"}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_consumed_gradients_make_the_same_bits(kind: type[Fused], settings: dict[str, Any], dtype: torch.dtype) -> None:
+    found, steps = [], [[grad.to(dtype) for grad in grads] for grads in gradients(start())]
+    for consumes in (False, True):
+        params = fresh(dtype)
+        optim = kind(params, **settings)
+        optim.consumes, optim.grad_scale = consumes, torch.tensor(3.0)
+        train(optim, params, steps)
+        found.append(params)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_gradients_are_consumed_only_where_asked_to_be() -> None:
+    for consumes in (False, True):
+        param, grad = nn.Parameter(torch.ones(4, 4)), torch.full((4, 4), 2.0)
+        optim = LAMB([param])
+        optim.consumes = consumes
+        param.grad = grad.clone()
+        optim.step()
+        assert torch.equal(param.grad, grad) != consumes
+
+
+@pytest.mark.parametrize("consumes", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_in_shared_memory_are_divided_once(kind: type[Fused], consumes: bool) -> None:
+    params = [nn.Parameter(torch.full(shape, 0.5)) for shape in ((6, 4), (4, 6))]
+    optim = kind(params, exclude="none")
+    optim.consumes = consumes
+    for scale in (3.0, 2.0):
+        optim.zero_grad()
+        ((params[0].reshape(-1) + params[1].reshape(-1)) * torch.arange(24.0)).sum().backward()  # type: ignore[no-untyped-call]
+        assert params[0].grad is not None
+        assert params[1].grad is not None
+        assert params[0].grad.data_ptr() == params[1].grad.data_ptr()
+        optim.grad_scale = torch.tensor(scale)
+        optim.step()
+    assert torch.equal(params[0].view(-1), params[1].view(-1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_that_is_a_slice_leaves_its_neighbours_alone(kind: type[Fused]) -> None:
+    for shape in ((6, 10), (6,)):
+        memory = torch.ones(*shape, 3)
+        param = nn.Parameter(memory[..., 1])
+        param.grad = torch.full(shape, 0.1)
+        twin = nn.Parameter(torch.ones(shape))
+        twin.grad = torch.full(shape, 0.1)
+        if kind is LARS:
+            with pytest.raises(ConfigError, match="LARS: a parameter is a slice of a larger tensor"):
+                kind([param]).step()
+        else:
+            for each in (param, twin):
+                kind([each]).step()
+            assert torch.equal(param, twin)
+        assert (memory[..., ::2] == 1).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from accel import Trainer
 from accel.errors import ConfigError
+from accel.optim import LAMB, LARS
+from accel.optim.apart import apart
 from accel.optim.fused import Fused, FusedAdamW, FusedSGD
 from accel.parts import Optim
 from accel.plugins.adamw import AdamW
@@ -140,6 +142,61 @@ def test_weights_of_another_format_are_clipped_too(optim: type[Optim], dtype: to
 
     for one, other in zip(fit(True).parameters(), fit(False).parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-14 if dtype == torch.float64 else 2e-3)
+
+
+@pytest.mark.parametrize("kind", [FusedSGD, FusedAdamW])
+def test_gradients_in_shared_memory_are_divided_once(kind: Any) -> None:
+    params = [nn.Parameter(torch.full(shape, 0.5)) for shape in ((3, 2), (2, 3))]
+    optim = kind(params, lr=0.1)
+    for scale in (3.0, 2.0):
+        optim.zero_grad()
+        ((params[0].reshape(-1) + params[1].reshape(-1)) * torch.arange(6.0)).sum().backward()  # type: ignore[no-untyped-call]
+        optim.grad_scale = torch.tensor(scale)
+        optim.step()
+    assert torch.equal(params[0].view(-1), params[1].view(-1))
+
+
+@pytest.mark.parametrize("kind", [FusedSGD, FusedAdamW, LAMB, LARS])
+def test_weights_that_were_given_other_memory_are_followed(kind: Any) -> None:
+    nets = [net(), net()]
+    optims = [kind(model.parameters(), lr=0.1) for model in nets]
+    for model, optim in zip(nets, optims, strict=True):
+        train(model, optim)
+    for param in nets[0].parameters():
+        param.data = param.detach().clone()
+    for model, optim in zip(nets, optims, strict=True):
+        train(model, optim)
+    assert equal(*nets)
+
+
+@pytest.mark.parametrize("kind", [FusedSGD, FusedAdamW, LAMB, LARS])
+def test_large_state_begins_elsewhere_in_its_page(kind: Any) -> None:
+    for shape in ((300, 300), (16, 64, 9, 9)):
+        param = nn.Parameter(
+            torch.ones(shape).to(memory_format=torch.channels_last if len(shape) == 4 else torch.contiguous_format)
+        )
+        optims = [kind([param], lr=0.1) for _ in range(2)]
+        if kind is FusedSGD:
+            for optim in optims:
+                optim.param_groups[0]["momentum"] = 0.9
+        for optim in optims:
+            param.grad = torch.full_like(param, 0.1)
+            optim.step()
+            if optim is optims[0]:  # the second begins with the state of the first, wherever that was loaded to
+                optims[1].load_state_dict(copy.deepcopy(optim.state_dict()))
+            begins = {(value.data_ptr() - param.data_ptr()) % 4096 // 256 for value in optim.state[param].values() if value.dim()}
+            assert 0 not in begins
+            assert len(begins) == sum(value.dim() > 0 for value in optim.state[param].values()) > 0
+            assert all(value.stride() == param.stride() for value in optim.state[param].values() if value.dim())
+
+
+def test_gradients_apart() -> None:
+    memory = torch.arange(12.0)
+    grads = [memory[8:], memory[:4].view(2, 2), memory[2:6], memory[6:8], torch.ones(3), torch.ones(0), memory[:0]]
+    found = apart(grads)
+    assert [mine is grad for mine, grad in zip(found, grads, strict=True)] == [True, True, False, True, True, True, True]
+    assert torch.equal(found[2], grads[2])
+    assert apart(found) is found
 
 
 def test_the_step_counters_are_float32_whatever_the_default() -> None:

@@ -1,0 +1,71 @@
+"""Tensors that are spread over several processes (DTensor): the piece that is here, and sums over all pieces.
+
+The kernels move the piece that this process has. What they need of the whole, norms alone, is summed over the processes, for many
+parameters in one collective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Spread(NamedTuple):
+    """Over which processes a parameter is spread; the mesh is None for one that is none of DTensor's."""
+
+    mesh: Any = None
+    axes: tuple[int, ...] = ()
+    """The axes of the mesh along which processes have different pieces; along all others they have the same."""
+
+    def total(self, sums: Tensor) -> Tensor:
+        """The sum, number by number, of what each process found in its own pieces. Copies of the same piece count once."""
+        for axis in self.axes:
+            torch.distributed.all_reduce(sums, group=self.mesh.get_group(axis))
+        return sums
+
+    def norm(self, lengths: Tensor) -> Tensor:
+        """The norm over all processes, 0-dim, from those of the pieces that are here."""
+        whole: Tensor = torch.linalg.vector_norm(lengths)
+        return whole if self.mesh is None else self.total(whole.square_()).sqrt_()
+
+
+def spread(tensor: Tensor) -> Spread:
+    """Over which processes a tensor is spread."""
+    if not is_spread(tensor):
+        return Spread()
+    placements = tensor.placements  # type: ignore[attr-defined]
+    axes = tuple(axis for axis, placement in enumerate(placements) if not placement.is_replicate())
+    return Spread(tensor.device_mesh, axes)  # type: ignore[attr-defined]
+
+
+def is_spread(tensor: Tensor) -> bool:
+    """Whether it is a DTensor. Asking by name spares the import of `torch.distributed.tensor`."""
+    return hasattr(tensor, "to_local")
+
+
+def local(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+    """The piece that is here, in the same memory; of a gradient, the piece that belongs to the parameter `like`."""
+    if not is_spread(tensor):
+        return tensor
+    if like is not None and tensor.placements != like.placements:  # type: ignore[attr-defined]
+        tensor = tensor.redistribute(like.device_mesh, like.placements)  # type: ignore[attr-defined]
+    piece: Tensor = tensor.to_local()  # type: ignore[attr-defined]
+    return piece
+
+
+def total_norm(rows: Iterable[tuple[Spread, list[Tensor]]]) -> Tensor:
+    """The 2-norm over all pieces of all rows together, 0-dim, in float32 at least; one collective for all that are spread alike."""
+    kinds: dict[Spread, list[Tensor]] = {}
+    for kind, pieces in rows:
+        kinds.setdefault(kind, []).append(torch.stack(norms(pieces)))
+    found = [kind.norm(torch.cat(lengths)) for kind, lengths in kinds.items()]
+    return found[0] if len(found) == 1 else torch.linalg.vector_norm(torch.stack(found))
+
+
+def norms(tensors: list[Tensor]) -> list[Tensor]:
+    """The 2-norm of each tensor, 0-dim, in float32 at least."""
+    wide = tensors[0].dtype if tensors[0].element_size() >= 4 else torch.float32
+    return list(torch._foreach_norm(tensors, 2, wide))
