@@ -23,7 +23,9 @@ from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB as LAMBPlugin
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
+from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
+from accel.plugins.schedule_free import ScheduleFree
 from accel.testing import fit_toy
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -134,6 +136,21 @@ def test_augmenting_does_not_wait_and_is_that_of_the_cpu() -> None:
 def test_master_weights_are_amp_to_the_last_bit(dtype: str) -> None:
     amp = fit_toy(everything(dtype), device="cuda", overflow=[3], epochs=3)
     assert amp.same(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=[3], epochs=3))
+
+
+@pytest.mark.parametrize("optim", [Muon, ScheduleFree, lambda: ScheduleFree(base="sgd")])
+def test_muon_and_schedule_free_wait_for_nothing_and_follow_the_cpu(optim: Any) -> None:
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
+    plugins = [AMP(dtype="float16"), Accumulate(steps=2), Clip(), optim()]
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1))
+    Trainer(
+        model, batches, loss=lambda m, x: m(x).float().square().mean(), plugins=[*plugins, Strict()], watch=(), device="cuda"
+    ).fit()
+    skipped = fit_toy([AMP(dtype="float16"), optim()], device="cuda", overflow=[3])
+    assert int(skipped.spy.run.parts.precision.skipped) == 1  # type: ignore[arg-type]
+    here, there = (fit_toy([optim()], device=device, dropout=0.0) for device in ("cpu", "cuda"))
+    for mine, theirs in zip(here.weights, there.weights, strict=True):
+        torch.testing.assert_close(mine, theirs.cpu(), rtol=0.0, atol=2e-2 if optim is Muon else 1e-4)
 
 
 def test_cuda_random_numbers_are_resumed(tmp_path: Any) -> None:

@@ -12,12 +12,19 @@ last beta1; the learning rate can bring that back.
 from __future__ import annotations
 
 from math import inf, log
+from typing import Any
 
 import torch
 from torch import Tensor
 
 WEIGHT = "exp_avg_weight"
 """The name of w among an optimiser's state: 0-dim float32 for each parameter."""
+
+
+def moments(group: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the state that Adam's kernel takes of a group, and w where its beta1 is cycled and corrected for."""
+    cycled = group.get("cycled") and group.get("bias_correction", True)
+    return ("exp_avg", "exp_avg_sq", "step", WEIGHT) if cycled else ("exp_avg", "exp_avg_sq", "step")
 
 
 def weigh(weights: Tensor, beta1: float, found_inf: Tensor | None) -> None:

@@ -18,7 +18,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from accel.errors import ConfigError
 from accel.optim.apart import apart
-from accel.optim.cycled import WEIGHT, correction, weigh
+from accel.optim.cycled import WEIGHT, correction, moments, weigh
 from accel.optim.pages import placed
 from accel.optim.spread import Spread, local, spread
 
@@ -274,36 +274,45 @@ class FusedAdamW(Fused, AdamW):
         super().__init__(params, fused=True, **settings)
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return ("exp_avg", "exp_avg_sq", "step", WEIGHT) if group.get("cycled") else ("exp_avg", "exp_avg_sq", "step")
+        return moments(group)
 
     def kernel(self, row: Row, grads: list[Any]) -> None:
-        self.count(row)
-        if row.group.get("cycled"):
-            self.cycled(row, grads)
-        else:
-            self.call(row, row.tensors, grads, row.state, row.group["lr"], row.group["weight_decay"])
-        self.uncount(row)
+        adamw(self, row, grads)
 
-    def call(
-        self, row: Row, params: list[Tensor], grads: list[Any], state: list[list[Tensor]], lr: float | Tensor, decay: float
-    ) -> None:  # fmt: skip
-        """Calls the kernel for `params`, which are those of the row or some of them."""
-        group = row.group
-        torch._fused_adamw_(
-            params, grads, state[0], state[1], [], state[2], lr=lr, beta1=group["betas"][0], beta2=group["betas"][1],
-            weight_decay=decay, eps=group["eps"], amsgrad=False, maximize=group["maximize"], grad_scale=self.scale,
-            found_inf=self.found_inf,
-        )  # fmt: skip
 
-    def cycled(self, row: Row, grads: list[Any]) -> None:
-        """The step with a beta1 that moves. The rate has the correction in it; the decay, by the rate as it is, is made apart."""
-        lr, decay = row.group["lr"], row.group["weight_decay"]
-        rates = self.corrections(row) * lr
-        if decay:
-            rest = 1 - lr * decay
-            torch._foreach_mul_(row.tensors, rest if self.found_inf is None else torch.where(self.found_inf > 0, 1.0, rest))
-        if not row.group.get("uneven"):  # all have made the same steps
-            self.call(row, row.tensors, grads, row.state, rates[0], 0.0)
-            return
-        for tensor, grad, rate, *state in zip(row.tensors, grads, rates.unbind(), *row.state, strict=True):
-            self.call(row, [tensor], [grad], [[value] for value in state], rate, 0.0)
+def adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
+    """Moves a row whose state is that of `moments` by torch's fused AdamW kernel."""
+    group = row.group
+    optimizer.count(row)
+    if group.get("cycled"):
+        cycled_adamw(optimizer, row, grads)
+    else:
+        adamw_kernel(optimizer, group, row.tensors, grads, row.state, group["lr"], group["weight_decay"])
+    optimizer.uncount(row)
+
+
+def cycled_adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
+    """The step with a beta1 that moves. The rate has the correction in it; the decay, by the rate as it is, is made apart."""
+    group, skip = row.group, optimizer.found_inf
+    lr, decay = group["lr"], group["weight_decay"]
+    rates = optimizer.corrections(row) * lr
+    if decay:
+        rest = 1 - lr * decay
+        torch._foreach_mul_(row.tensors, rest if skip is None else torch.where(skip > 0, 1.0, rest))
+    if not group.get("uneven"):  # all have made the same steps
+        adamw_kernel(optimizer, group, row.tensors, grads, row.state, rates[0], 0.0)
+        return
+    for tensor, grad, rate, *state in zip(row.tensors, grads, rates.unbind(), *row.state, strict=True):
+        adamw_kernel(optimizer, group, [tensor], [grad], [[value] for value in state], rate, 0.0)
+
+
+def adamw_kernel(
+    optimizer: Fused, group: dict[str, Any], tensors: list[Tensor], grads: list[Any], state: list[list[Tensor]],
+    lr: float | Tensor, decay: float,
+) -> None:  # fmt: skip
+    """torch's kernel, for a row or for some of it."""
+    torch._fused_adamw_(
+        tensors, grads, state[0], state[1], [], state[2], lr=lr, beta1=group["betas"][0], beta2=group["betas"][1],
+        weight_decay=decay, eps=group["eps"], amsgrad=False, maximize=group.get("maximize", False),
+        grad_scale=optimizer.scale, found_inf=optimizer.found_inf,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from accel.optim.cycled import WEIGHT
+from accel.optim.cycled import WEIGHT, moments
 from accel.optim.fused import Fused, Row, number
 from accel.optim.spread import total_norm
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
@@ -80,8 +80,7 @@ class LAMB(Fused):
         return self.consumes
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
-        cycled = group.get("cycled") and group["bias_correction"]
-        return ("exp_avg", "exp_avg_sq", "step", WEIGHT) if cycled else ("exp_avg", "exp_avg_sq", "step")
+        return moments(group)
 
     def plan(self, row: Row) -> list[Section]:
         return sections(row)

@@ -22,6 +22,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.cyclic import Cyclic
 from accel.plugins.lamb import LAMB as LAMBPlugin
+from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
 from accel.testing import HostReads, fit_toy
 from tests.hand import hand_loop
@@ -232,7 +233,7 @@ def test_a_run_with_onecycle_is_a_loop_by_hand(clip: list[Part]) -> None:
     assert max(float((a - b).abs().max()) for a, b in zip(ours.weights, weights, strict=True)) < 2e-5
 
 
-@pytest.mark.parametrize("optim", [AdamW, LAMBPlugin])
+@pytest.mark.parametrize("optim", [AdamW, LAMBPlugin, Muon])
 @pytest.mark.parametrize("schedule", [OneCycle, Cyclic])
 def test_a_stopped_run_and_skipped_updates(optim: type[Optim], schedule: Any, tmp_path: Path) -> None:
     def plugins() -> list[Part]:
@@ -254,3 +255,9 @@ def test_what_cannot_be_corrected_is_said() -> None:
     with pytest.raises(ConfigError, match=r"lamb.grad_averaging=false keeps a sum in which beta1 cannot move"):
         fit_toy([LAMBPlugin(grad_averaging=False), OneCycle(cycle_momentum=True)])
     fit_toy([LAMBPlugin(bias_correction=False), OneCycle(cycle_momentum=True)])
+
+
+def test_muons_adamw_keeps_the_weight_and_its_matrices_have_none() -> None:
+    optimizer = fit_toy([Muon(), OneCycle(cycle_momentum=True)]).spy.run.parts.optim.optimizer
+    names = {tuple(sorted(state)) for state in optimizer.state.values()}
+    assert names == {("exp_avg", "exp_avg_sq", WEIGHT, "step"), ("momentum_buffer",)}

@@ -1,0 +1,189 @@
+"""Schedule-Free AdamW and SGD, in torch's fused kernels and without a read on the host.
+
+The kernel moves scratch memory, as with LAMB: from zero, at a rate of -1 and without memory of the gradient, it leaves there the
+direction of the step, and nothing where the step is skipped. What is left to do is a few numbers on the device and three passes
+over a tile that is in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from accel.optim.fused import Fused, Row
+from accel.optim.tiles import Section, scaled, sections
+
+
+class Pace(NamedTuple):
+    """What one update does, each a 0-dim float32 on the device."""
+
+    step: Tensor
+    """The number of the update, from 1; skipped ones do not count."""
+    rate: Tensor
+    """The learning rate; 0 where the update is skipped."""
+    share: Tensor
+    """How far y goes to z: the weight of this update in the average; 0 where the update is skipped."""
+    back: Tensor
+    """How much of the step y takes itself: 1 - beta1 (1 - share)."""
+
+
+class ScheduleFree(Fused):
+    """Schedule-Free AdamW or SGD: no schedule, and the average of its own steps to evaluate.
+
+    Three points: z takes the steps, x is the average of the z, and y, between them, is where gradients are taken. The parameters
+    hold y; inside `averaged()` they hold x. With u the gradient (SGD), or the gradient over the root of its second moment (AdamW)
+
+        u = u + weight_decay y                              w = lr'^weight_lr_power t^r, with lr' the largest lr so far
+        z = z - lr u                                        c = w / (the sum of all w)
+        x = (1 - c) x + c z                                 y = (1 - beta1) z + beta1 x
+
+    where lr grows to its value over the first `warmup` steps. `p.grad`, `grad_scale`, `found_inf` and host reads are as with
+    `LAMB`: a skipped step moves no counter and no average either.
+
+    Args:
+        params: tensors, or groups of them, of any floating dtype; the state has the dtype of its parameter.
+        lr: the learning rate; for sgd about 10 times what SGD with momentum wants.
+        betas: where y lies between z (0) and x (1), above 0; and how slowly the second moment of adamw forgets.
+        eps: added to the root of the second moment.
+        weight_decay: the share of each weight in its update.
+        warmup: the number of steps over which the learning rate grows, from lr / warmup on.
+        base: whose steps z takes.
+        r: a power of the step, by which later steps weigh more.
+        weight_lr_power: a power of the learning rate, by which steps of the warm-up weigh less.
+        exclude: norm_and_bias leaves parameters of at most one dimension out of weight decay.
+
+    Raises:
+        ValueError: for a first beta of 0, of which x could not be found again.
+
+    Source: Defazio et al., The Road Less Scheduled, arXiv 2405.15682; the arithmetic is that of `schedulefree` 1.4, to rounding.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 0.0025,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        warmup: int = 0,
+        base: Literal["adamw", "sgd"] = "adamw",
+        *,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        exclude: Literal["none", "norm_and_bias"] = "none",
+    ) -> None:
+        if not 0 < betas[0] < 1:
+            raise ValueError(f"the first of betas must lie between 0 and 1, not be {betas[0]}")
+        settings = {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "warmup": warmup, "base": base, "r": r,
+            "weight_lr_power": weight_lr_power, "exclude": exclude, "fused": True,
+        }  # fmt: skip
+        super().__init__(params, settings)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the parameters are x, to evaluate and to keep; afterwards y, bit for bit."""
+        if self.rows is None:
+            self.rows, self.partial = self.gather(), {}
+        kept = [[param.detach().clone() for param in row.params] for row in self.rows]
+        with torch.no_grad():
+            for row in self.rows:
+                torch._foreach_lerp_(row.params, row.state[0], 1 - 1 / row.group["betas"][0])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for row, params in zip(self.rows, kept, strict=True):
+                    torch._foreach_copy_(row.params, params)
+
+    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("z", "exp_avg_sq", "step") if group["base"] == "adamw" else ("z", "step")
+
+    def fresh(self, name: str, param: Tensor) -> Tensor:
+        """`z` begins where the weights are. `step` is (3,) float32: steps made, the largest learning rate so far, and the sum of
+        all weights in the average, as a multiple of the last: so it stays exact, where a sum of small squares would not."""
+        if name == "z":
+            return param.detach().clone()
+        return torch.zeros(3, dtype=torch.float32, device=param.device) if name == "step" else super().fresh(name, param)
+
+    def counting(self, row: Row) -> Row:
+        """The row with one `step` for all its parameters: the average is made of the same steps for all of them."""
+        steps = self.steps(row)
+        steps[:] = [steps[0]] * len(steps)
+        for param in row.params:
+            self.state[param]["step"] = steps[0]
+        return row
+
+    def plan(self, row: Row) -> list[Section]:
+        return sections(row._replace(state=row.state[:-1]))
+
+    def pace(self, group: dict[str, Any], clock: Tensor) -> Pace:
+        """Counts a step, where it is not skipped, in `clock`: see `fresh`."""
+        made, highest, length = clock.unbind()
+        step = made + 1
+        rate = torch.full_like(step, 1.0) if not group["warmup"] else (step / group["warmup"]).clamp_(max=1.0)
+        rate = rate * group["lr"]
+        peak = torch.maximum(highest, rate)
+        shrink = torch.where(peak > 0, highest / peak, 1.0) ** group["weight_lr_power"]
+        if group["r"]:
+            shrink = shrink * (made / step) ** group["r"]
+        total = length * shrink + 1
+        share = total.reciprocal()
+        back = 1 - group["betas"][0] * (1 - share)
+        now = torch.stack([step, peak, total])
+        if self.found_inf is not None:
+            skip = self.found_inf.bool()
+            now = torch.where(skip, clock, now)
+            rate, share = torch.where(skip, 0.0, rate), torch.where(skip, 0.0, share)
+        clock.copy_(now)
+        return Pace(step, rate, share, back)
+
+    def kernel(self, row: Row, grads: list[Any]) -> None:
+        group, clock = row.group, self.steps(row)[0]
+        pace = self.pace(group, clock)
+        decay = 0.0 if row.excluded else group["weight_decay"]
+        unscale: Any = 1.0 if self.scale is None else self.scale.reciprocal()
+        for section in row.plan:
+            for tile, pieces in section.pieces(grads):
+                scaled(pieces, unscale if isinstance(unscale, float) else [unscale] * len(pieces), tile.grads)
+                torch._foreach_zero_(tile.updates)
+                if group["base"] == "adamw":
+                    torch._fused_adam_(  # the first moment of a beta of 0 is the gradient: it may be written where that stands
+                        tile.updates, tile.grads, tile.grads, tile.state[1], [], [pace.step] * len(pieces), lr=-1.0, beta1=0.0,
+                        beta2=group["betas"][1], weight_decay=0.0, eps=group["eps"], amsgrad=False, maximize=False,
+                        found_inf=self.found_inf,
+                    )  # fmt: skip
+                else:
+                    torch._fused_sgd_(
+                        tile.updates, tile.grads, [], weight_decay=0.0, momentum=0.0, lr=-1.0, dampening=0.0, nesterov=False,
+                        maximize=False, is_first_step=False, found_inf=self.found_inf,
+                    )  # fmt: skip
+                if decay:
+                    torch._foreach_add_(tile.updates, tile.params, alpha=decay)
+                follow(tile.params, tile.state[0], tile.updates, tile.grads, pace, together=clock.device.type != "cpu")
+
+
+def follow(
+    y: list[Tensor], z: list[Tensor], steps: list[Tensor], scratch: list[Tensor], pace: Pace, *, together: bool = False
+) -> None:
+    """Moves y and z by steps, which are written over as scratch is: y = y + share (z - y) - back rate steps, z = z - rate steps.
+
+    Args:
+        together: in operations that take all tensors at once: for devices that are slow to begin each.
+    """
+    if not together:
+        for place, end in zip(y, z, strict=True):
+            place.lerp_(end, pace.share.to(place.dtype))
+    else:
+        torch._foreach_copy_(scratch, z)
+        torch._foreach_sub_(scratch, y)
+        torch._foreach_mul_(scratch, pace.share)
+        torch._foreach_add_(y, scratch)
+    torch._foreach_mul_(steps, pace.rate)
+    torch._foreach_sub_(z, steps)
+    torch._foreach_mul_(steps, pace.back)
+    torch._foreach_sub_(y, steps)

@@ -1,0 +1,112 @@
+"""ScheduleFree: AdamW or SGD without a schedule, evaluated at the average.
+
+The steps are taken by one set of weights, z; gradients are taken nearer to the
+average of all z, which is what is evaluated and kept. It does the work of a
+falling learning rate without knowing where the run ends: whenever it is
+stopped, the average is as good as a schedule that ended there.
+
+Helps   runs of unknown length, or that go on as long as they get better: no
+        schedule to choose, and every evaluation is a final one.
+Hurts   together with a schedule, or with ema, which averages once more; models
+        with BatchNorm, whose running statistics are those of the weights that
+        were trained, and not of the average.
+Costs   memory as AdamW (two numbers per parameter; sgd: one), a few passes over
+        the cache more, and a copy of the weights while they are evaluated.
+Source  Defazio et al., The Road Less Scheduled, arXiv 2405.15682; equal to
+        `schedulefree.AdamWScheduleFree` and `SGDScheduleFree` to rounding.
+        `accel.optim.ScheduleFree` is the same for a loop of your own.
+Exact   Checkpoints hold z and the weights that are trained, and resume to the
+        same bits; the model that is evaluated, returned and written to
+        model.safetensors is the average. A skipped update moves no counter, so
+        it does not shorten the warm-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from accel.errors import ConfigError
+from accel.optim.schedule_free import ScheduleFree as FusedScheduleFree
+from accel.parts import Average, Optim, Schedule
+from accel.values import Decay, NonNegative, Positive
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class ScheduleFree(Optim):
+    """Schedule-Free AdamW or SGD.
+
+    Args:
+        lr: the learning rate: for adamw 1 to 10 times AdamW's, for sgd 10 to 50 times SGD's with momentum.
+        base: whose steps are taken.
+        beta1: where gradients are taken: 0 would be at the steps, 1 at their average.
+        beta2: how slowly the second moment forgets (adamw only).
+        eps: added to the root of the second moment (adamw only).
+        weight_decay: the share of each weight in its update.
+        warmup: the length of a linear warm-up: below 1 a share of all updates, from 1 on a number of updates; 0 for none.
+        exclude: none decays everything; norm_and_bias leaves out parameters of at most one dimension.
+    """
+
+    lr: Positive = 0.0025
+    base: Literal["adamw", "sgd"] = "adamw"
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.01
+    warmup: NonNegative = 0.05
+    exclude: Literal["none", "norm_and_bias"] = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta1 == 0:
+            raise ConfigError("schedule_free.beta1 must be above 0: at 0 the weights would hold nothing of the average")
+
+    def setup(self, run: Run) -> None:
+        if 0 < self.warmup < 1 and run.updates is None:
+            share = f"schedule_free.warmup={self.warmup:g} is a share of all updates, and the data has no length"
+            raise ConfigError(f"{share}; give a number of updates, or 0")
+        self.climb = round(self.warmup * (run.updates or 0) if self.warmup < 1 else self.warmup)
+        super().setup(run)
+
+    def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
+        self.free = FusedScheduleFree(
+            [param for _, param in params], lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps,
+            weight_decay=self.weight_decay, warmup=self.climb, base=self.base, exclude=self.exclude,
+        )  # fmt: skip
+        return self.free
+
+    @property
+    def has_momentum(self) -> bool:
+        """No: where the average is, is found from beta1, so that it must stay as it is."""
+        return False
+
+    def weights(self) -> AbstractContextManager[None]:
+        return self.free.averaged()
+
+    def notes(self) -> Mapping[str, str]:
+        warm = f", after {self.climb} updates of warm-up" if self.climb else ""
+        return {"optimizer": f"Schedule-Free {'AdamW' if self.base == 'adamw' else 'SGD'}, fused{warm}; evaluated at the average"}
+
+    def idle(self, run: Run) -> list[str]:
+        found = []
+        if type(run.parts.schedule) is not Schedule:
+            name = run.parts.schedule.name
+            found.append(f"{name} moves the learning rate of schedule_free, which is to do without; drop one: '~plugins.{name}'")
+        if type(run.parts.average) is not Average:
+            name = run.parts.average.name
+            found.append(f"{name} averages the weights that are trained, and is evaluated in place of schedule_free's own average")
+        if any(isinstance(module, _BatchNorm) and module.track_running_stats for module in run.bare.modules()):
+            found.append("schedule_free: the running statistics of BatchNorm are not those of the average that is evaluated")
+        if self.base == "sgd":
+            found += [f"schedule_free.{name} has no effect with schedule_free.base=sgd" for name in self.changed("beta2", "eps")]
+        return found
