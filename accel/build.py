@@ -31,6 +31,7 @@ from accel.refuse import refuse_lacking, refuse_surroundings, sound
 from accel.result import Result
 from accel.settings import Settings
 from accel.shell import override
+from accel.trial import trial
 
 if TYPE_CHECKING:
     from accel.trainer import Trainer
@@ -65,6 +66,18 @@ class Built(Run):
         windows = parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(batches)))
         windows = parts.augment.windows(windows, epoch, start)
         return islice(windows, self.limit) if self.limit else windows
+
+    def begin(self) -> None:
+        """Tries out what is to be tried out, which no watch sees, and tells the watches that it begins."""
+        self.clock.since = perf_counter()
+        if self.limit is None:
+            self.parts.probe.explore(self, lambda: trial(self))
+            self.plan.facts |= self.parts.probe.notes()
+        if self.out is not None:
+            checkpoint.write(self.out / "plan.json", json.dumps(self.plan.as_dict(), indent=1).encode())
+        for watch in self.watches:
+            watch.begin(self)
+        self.clock.since = perf_counter()
 
     def discard(self) -> None:
         """Takes the run directory away again, where this run made it and not one update was done."""
@@ -125,9 +138,6 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     for warning in run.plan.warnings:
         warnings.warn(warning, AccelWarning, stacklevel=3)
     start(run, settings, identity(run, plugins), trainer.config)
-    for watch in watches:
-        watch.begin(run)
-    run.clock.since = perf_counter()
     return run
 
 
@@ -188,6 +198,5 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         run.out = out
         run.new = directory.make(out)
         run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)
-        checkpoint.write(out / "plan.json", json.dumps(run.plan.as_dict(), indent=1).encode())
         if config:
             checkpoint.write(out / "config.yaml", config.encode())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 
 PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
@@ -37,6 +38,18 @@ class Clock:
         """Books the last `seconds` to `phase` and leaves them out of the lap under way: what happened in the midst of another."""
         self.spent[phase] += seconds
         self.since += seconds
+
+    @contextmanager
+    def all_as(self, phase: int) -> Iterator[None]:
+        """Inside, whatever is booked, to whichever phase, counts as `phase`."""
+        before = list(self.spent)
+        try:
+            yield
+        finally:
+            self.lap(phase)
+            booked = sum(self.spent) - sum(before)
+            self.spent[:] = before
+            self.spent[phase] += booked
 
     def shares(self) -> dict[str, float]:
         """The share of each phase in percent; they add up to 100."""

@@ -44,6 +44,7 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         updates=run.progress.step,
         skipped=0 if skipped is None else int(skipped),
         samples=run.progress.samples,
+        suggestions=run.parts.probe.suggestions(),
         out=run.out,
         resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
         dry=run.limit is not None,

@@ -37,6 +37,8 @@ class Result:
     shares: dict[str, float] = field(default_factory=dict)
     sections: dict[str, Section] = field(default_factory=dict)
     """Tables that watches add in `end`, by the name of the watch."""
+    suggestions: dict[str, float] = field(default_factory=dict)
+    """Settings by name, such as `onecycle.max_lr`, with the value that was found best on trial, before the first update."""
     out: Path | None = None
     files: list[str] = field(default_factory=list)
     """What was written, relative to `out`."""

@@ -106,6 +106,7 @@ class Trainer:
         with ExitStack() as cleanup:
             run = build(self, cleanup)
             try:
+                run.begin()
                 return self._loop(run)
             except ConfigError:  # what the first update finds: a loss that is no scalar, a picture that is none
                 run.discard()

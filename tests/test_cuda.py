@@ -23,6 +23,8 @@ from accel.plugins.augment import Augment
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
+from accel.plugins.lamb import LAMB as LAMBPlugin
+from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.memory import Memory
 from accel.plugins.muon import Muon
@@ -72,6 +74,31 @@ def test_no_update_waits_for_the_device(dtype: str, tokens: bool, precision: typ
 
     watch = ("metrics", "progress", Strict())
     Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=everything(dtype, precision), watch=watch, device="cuda").fit()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("optim", [AdamW, LAMBPlugin])
+def test_adaptive_clipping_and_cycled_momentum_do_not_wait(dtype: Any, optim: Any) -> None:
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
+    plugins = [AMP(dtype=dtype), Clip(mode="adaptive", skip="none"), optim(), OneCycle(cycle_momentum=True)]
+    Trainer(
+        nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().square().mean(), plugins=plugins, watch=(Strict(),), device="cuda"
+    ).fit()
+
+
+def test_adaptive_clipping_and_cycled_momentum_are_those_of_the_cpu() -> None:
+    found = [
+        fit_toy([Clip(mode="adaptive"), AdamW(), OneCycle(max_lr=0.05, cycle_momentum=True)], device=device, dropout=0.0)
+        for device in ("cpu", "cuda")
+    ]
+    pairs = zip(*(outcome.weights for outcome in found), strict=True)
+    assert max(float((a - b.cpu()).abs().max()) for a, b in pairs) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_run_after_a_range_test_is_the_run_without_it(dtype: Any) -> None:
+    bare, tried = (fit_toy([*everything(dtype), *probe], device="cuda") for probe in ([], [LRRange(updates=12)]))
+    assert bare.same(tried)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -15,7 +15,20 @@ LEAVES = {
     *("losses", "pace", "buffers", "frames", "reads", "waits", "gauge"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
-CENTRE = {"trainer", "build", "choose", "plan", "checkpoint", "directory", "evaluate", "finish", "identity", "refuse", "result"}
+CENTRE = {
+    "trainer",
+    "build",
+    "choose",
+    "plan",
+    "checkpoint",
+    "directory",
+    "evaluate",
+    "finish",
+    "identity",
+    "refuse",
+    "result",
+    "trial",
+}
 MAY_IMPORT = {
     "leaf": LEAVES,
     "parts": LEAVES | {"parts"},

@@ -18,6 +18,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from accel.errors import ConfigError
 from accel.optim.apart import apart
+from accel.optim.cycled import WEIGHT, correction, moments, weigh
 from accel.optim.pages import placed
 from accel.optim.spread import Spread, local, spread
 
@@ -34,6 +35,8 @@ class Row(NamedTuple):
     """One list for each name that `Fused.keeps` gives for the group, as long as `params`; of what is spread, the pieces."""
     counter: Tensor | None = None
     """The step counters in one tensor, of which those in `state` are views."""
+    weights: Tensor | None = None
+    """The weights of the first moments likewise, where beta1 is cycled."""
     excluded: bool = False
     """Whether its parameters are biases or of norms, in a group that leaves these out (`exclude`)."""
     spread: Spread = Spread()
@@ -57,7 +60,7 @@ class Row(NamedTuple):
         """The row with the parameters at these places alone."""
         params, tensors = [self.params[i] for i in there], [self.tensors[i] for i in there]
         state = [[values[i] for i in there] for values in self.state]
-        return self._replace(params=params, tensors=tensors, state=state, counter=None, plan=None)
+        return self._replace(params=params, tensors=tensors, state=state, counter=None, weights=None, plan=None)
 
 
 def number(tensor: Tensor | None, otherwise: float) -> float:
@@ -102,6 +105,10 @@ class Fused(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.rows = None
+        for place, param in enumerate(param for group in self.param_groups for param in group["params"]):
+            weight = state_dict["state"].get(place, {}).get(WEIGHT)
+            if weight is not None:  # torch gives it the format of its parameter, which may be a short one
+                self.state[param][WEIGHT] = weight.to(param.device, torch.float32)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -134,6 +141,8 @@ class Fused(Optimizer):
                 if last != there:
                     rest = row.having(there)
                     self.partial[number] = there, rest._replace(plan=self.plan(rest))
+                if row.group.get("cycled"):
+                    row.group["uneven"] = True  # from here on they have made different steps
                 row = self.partial[number][1]
             pieces = [grad for grad in grads if grad is not None]
             if row.spread.mesh is not None:
@@ -177,15 +186,19 @@ class Fused(Optimizer):
         return [row._replace(plan=self.plan(row), begins=tuple([tensor.data_ptr() for tensor in row.tensors])) for row in counted]
 
     def counting(self, row: Row) -> Row:
-        """The row with its step counters as views of one tensor, so that they count up in one operation."""
-        if "step" not in self.keeps(row.group):
-            return row
-        steps = self.steps(row)
-        counter = torch.stack(steps)
-        steps[:] = counter.unbind()
-        for param, step in zip(row.params, steps, strict=True):
-            self.state[param]["step"] = step
-        return row._replace(counter=counter)
+        """The row with its step counters as views of one tensor, so that they count up in one operation; its weights likewise."""
+        return row._replace(counter=self.stacked(row, "step"), weights=self.stacked(row, WEIGHT))
+
+    def stacked(self, row: Row, name: str) -> Tensor | None:
+        """The state `name`, a number for each parameter, in one tensor, of which it is made views; None where there is none."""
+        if name not in self.keeps(row.group):
+            return None
+        numbers = row.state[self.keeps(row.group).index(name)]
+        whole = torch.stack(numbers)
+        numbers[:] = whole.unbind()
+        for param, view in zip(row.params, numbers, strict=True):
+            self.state[param][name] = view
+        return whole
 
     def steps(self, row: Row) -> list[Tensor]:
         """The step counters of a row."""
@@ -201,12 +214,25 @@ class Fused(Optimizer):
             counts = self.steps(row) if row.counter is None else [row.counter]
             torch._foreach_sub_(counts, [self.found_inf] * len(counts))
 
+    def corrections(self, row: Row) -> Tensor:
+        """Where beta1 is cycled, and the step counted: what to multiply the update of each parameter by, (n,) float32."""
+        beta1 = row.group["betas"][0]
+        if row.counter is not None and row.weights is not None:
+            weigh(row.weights, beta1, self.found_inf)
+            return correction(row.counter, row.weights, beta1)
+        views = row.state[self.keeps(row.group).index(WEIGHT)]
+        weights = torch.stack(views)
+        weigh(weights, beta1, self.found_inf)
+        torch._foreach_copy_(views, list(weights.unbind()))
+        return correction(torch.stack(self.steps(row)), weights, beta1)
+
     def plan(self, row: Row) -> Any:
         """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`."""
 
     def fresh(self, name: str, param: Tensor) -> Tensor:
         """The state called `name` before the first step."""
-        return torch.zeros((), dtype=torch.float32, device=param.device) if name == "step" else torch.zeros_like(param)
+        scalar = name in ("step", WEIGHT)
+        return torch.zeros((), dtype=torch.float32, device=param.device) if scalar else torch.zeros_like(param)
 
     def kernel(self, row: Row, grads: list[Any]) -> None:
         """Moves the parameters of a row."""
@@ -239,7 +265,8 @@ class FusedSGD(Fused, SGD):
 
 
 class FusedAdamW(Fused, AdamW):
-    """`torch.optim.AdamW(fused=True)`."""
+    """`torch.optim.AdamW(fused=True)`; in groups that are `cycled`, whose beta1 moves, with the first moment corrected by the true
+    product of all beta1 (`accel.optim.cycled`)."""
 
     lacks = ("amsgrad",)
 
@@ -247,19 +274,45 @@ class FusedAdamW(Fused, AdamW):
         super().__init__(params, fused=True, **settings)
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return ("exp_avg", "exp_avg_sq", "step")
+        return moments(group)
 
     def kernel(self, row: Row, grads: list[Any]) -> None:
         adamw(self, row, grads)
 
 
 def adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
-    """Moves a row whose state is `exp_avg`, `exp_avg_sq` and `step` by torch's fused AdamW kernel."""
-    group, (averages, squares, steps) = row.group, row.state
+    """Moves a row whose state is that of `moments` by torch's fused AdamW kernel."""
+    group = row.group
     optimizer.count(row)
+    if group.get("cycled"):
+        cycled_adamw(optimizer, row, grads)
+    else:
+        adamw_kernel(optimizer, group, row.tensors, grads, row.state, group["lr"], group["weight_decay"])
+    optimizer.uncount(row)
+
+
+def cycled_adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
+    """The step with a beta1 that moves. The rate has the correction in it; the decay, by the rate as it is, is made apart."""
+    group, skip = row.group, optimizer.found_inf
+    lr, decay = group["lr"], group["weight_decay"]
+    rates = optimizer.corrections(row) * lr
+    if decay:
+        rest = 1 - lr * decay
+        torch._foreach_mul_(row.tensors, rest if skip is None else torch.where(skip > 0, 1.0, rest))
+    if not group.get("uneven"):  # all have made the same steps
+        adamw_kernel(optimizer, group, row.tensors, grads, row.state, rates[0], 0.0)
+        return
+    for tensor, grad, rate, *state in zip(row.tensors, grads, rates.unbind(), *row.state, strict=True):
+        adamw_kernel(optimizer, group, [tensor], [grad], [[value] for value in state], rate, 0.0)
+
+
+def adamw_kernel(
+    optimizer: Fused, group: dict[str, Any], tensors: list[Tensor], grads: list[Any], state: list[list[Tensor]],
+    lr: float | Tensor, decay: float,
+) -> None:  # fmt: skip
+    """torch's kernel, for a row or for some of it."""
     torch._fused_adamw_(
-        row.tensors, grads, averages, squares, [], steps, lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1],
-        weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=group.get("maximize", False),
+        tensors, grads, state[0], state[1], [], state[2], lr=lr, beta1=group["betas"][0], beta2=group["betas"][1],
+        weight_decay=decay, eps=group["eps"], amsgrad=False, maximize=group.get("maximize", False),
         grad_scale=optimizer.scale, found_inf=optimizer.found_inf,
     )  # fmt: skip
-    optimizer.uncount(row)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from accel.optim.cycled import WEIGHT, moments
 from accel.optim.fused import Fused, Row, number
 from accel.optim.spread import total_norm
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
@@ -79,7 +80,7 @@ class LAMB(Fused):
         return self.consumes
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return ("exp_avg", "exp_avg_sq", "step")
+        return moments(group)
 
     def plan(self, row: Row) -> list[Section]:
         return sections(row)
@@ -110,8 +111,9 @@ class LAMB(Fused):
                 return
             divisor = None if number(divisor, 1.0) == 1.0 else divisor
         self.count(row)
+        cycled = self.corrections(row).unbind() if WEIGHT in self.keeps(group) else None
         for section in row.plan:
-            direct = not adapts and section.dense  # nothing has to be known first: the kernel moves the weights
+            direct = not adapts and section.dense and cycled is None  # nothing has to be known first: the kernel moves the weights
             weights: list[Tensor] = []
             updates: list[Tensor] = []
             for tile, pieces in section.pieces(grads):
@@ -120,11 +122,15 @@ class LAMB(Fused):
                     continue
                 if adapts:  # before the decay, because nothing reads memory faster
                     weights += squares(tile.lines[0])
-                if decay:
+                if decay and cycled is None:
                     scaled(tile.params, decay, tile.updates)
                 else:
                     torch._foreach_zero_(tile.updates)
                 self.adam(tile, tile.updates, pieces, group, -1.0, divisor)
+                if cycled is not None:  # what is in the kernel's update must be corrected before the decay joins it
+                    torch._foreach_mul_(tile.updates, [cycled[place] for place in section.places])
+                    if decay:
+                        torch._foreach_add_(tile.updates, tile.params, alpha=decay)
                 if adapts:
                     updates += squares(tile.lines[1])
             if direct:
@@ -148,7 +154,7 @@ class LAMB(Fused):
         self, tile: Tile, moved: list[Tensor], grads: list[Tensor], group: dict[str, Any], rate: Any, divisor: Tensor | None
     ) -> None:
         """Takes `rate` times Adam's direction from `moved`, and moves the moments."""
-        averages, squares_, steps = tile.state
+        averages, squares_, steps = tile.state[:3]
         beta1, beta2 = group["betas"]
         if not group["bias_correction"]:
             steps = [torch.full_like(steps[0], torch.inf)] * len(steps)  # where 1 - beta^t is 1

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from accel.optim.cycled import moments
 from accel.optim.fused import Fused, Row, adamw
 
 CPU_BATCH, DEVICE_BATCH = 1 << 20, 1 << 25
@@ -132,7 +133,7 @@ class Muon(Fused):
                 group.setdefault("ns_dtype", "bfloat16")
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return ("exp_avg", "exp_avg_sq", "step") if group["adamw"] else ("momentum_buffer",)
+        return moments(group) if group["adamw"] else ("momentum_buffer",)
 
     def counting(self, row: Row) -> Row:
         """The row with its momentum in one tensor for each batch, of which the state has the slices."""

@@ -18,6 +18,7 @@ from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.prefetch import Prefetch
+from accel.parts.probe import Probe, Trial
 from accel.parts.rate import Rate
 from accel.parts.run import Parts, Progress, Run
 from accel.parts.schedule import Schedule
@@ -28,6 +29,6 @@ from accel.parts.watch import Watch
 
 __all__ = [
     "Augment", "Autocast", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Guard", "Layout", "Loader",
-    "Micro", "Objective", "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Progress", "Rate", "Run", "Schedule",
-    "Source", "Transfer", "Update", "Watch", "Window",
+    "Micro", "Objective", "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Probe", "Progress", "Rate", "Run",
+    "Schedule", "Source", "Transfer", "Trial", "Update", "Watch", "Window",
 ]  # fmt: skip

@@ -29,6 +29,8 @@ class Cycle(Schedule):
         self.first = self.peak / self.div_factor
         if self.cycle_momentum and not self.optim.has_momentum:
             raise ConfigError(f"{self.name}.cycle_momentum needs an optimiser with momentum or betas; set cycle_momentum=false")
+        if self.cycle_momentum:
+            self.optim.cycle_momentum()
 
     def momentum(self, step: int) -> float:
         """The momentum of update `step`, from 0."""
@@ -51,4 +53,9 @@ class Cycle(Schedule):
         if not self.cycle_momentum:
             dead = self.changed("base_momentum", "max_momentum")
             found += [f"{self.name}.{name} has no effect without {self.name}.cycle_momentum=true" for name in dead]
+        elif not self.optim.fused and any("betas" in group for group in self.optim.optimizer.param_groups):
+            found.append(
+                f"{self.name}.cycle_momentum: {self.optim.name} corrects its first moment as if beta1 had never moved, 17 % off "
+                "in a run of 100 updates; the fused one does it right"
+            )
         return found

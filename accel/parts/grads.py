@@ -60,11 +60,8 @@ class Grads:
         elif others:
             self.found_inf = not_finite(sum(others[1:], others[0])).maximum(self.found_inf)
 
-    def materialise(self, to_change: bool = False) -> list[Tensor]:
-        """The true gradients, written into `p.grad` (once: the factor is then 1).
-
-        Whoever is going to change them says `to_change`: their norm is then another, and found anew when it is asked for.
-        """
+    def materialise(self) -> list[Tensor]:
+        """The true gradients, written into `p.grad` (once: the factor is then 1)."""
         tensors = self.tensors()
         if self.scale is not None:
             owned = tensors if any(map(is_spread, tensors)) else apart(tensors)
@@ -75,8 +72,12 @@ class Grads:
             torch._foreach_div_(tensors, self.scale)
             self._norm = None if self._norm is None else self._norm / self.scale
             self.scale = None
-        if to_change:
-            self._norm = None
+        return tensors
+
+    def rewritten(self) -> list[Tensor]:
+        """The true gradients in `p.grad`, for one who changes them there: the norm is then taken anew."""
+        tensors = self.materialise()
+        self._norm = None
         return tensors
 
     def clear(self) -> None:

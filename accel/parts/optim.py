@@ -60,6 +60,12 @@ class Optim(Part):
         for group in self.optimizer.param_groups:
             group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
 
+    def cycle_momentum(self) -> None:
+        """From now on `set_momentum` moves it: an optimiser of ours that corrects its first moment by beta1 keeps the product."""
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["cycled"] = True
+
     def step(self, grads: Grads) -> None:
         """One step with the true gradients, or none at all where `found_inf` says so.
 

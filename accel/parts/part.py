@@ -66,4 +66,5 @@ class Part:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes what `state_dict` gave. Called after `setup`."""
+        """Takes what `state_dict` gave. Called after `setup`, and again after a trial (`Probe`), when other parts have taken theirs
+        anew as well: what was made of their tensors, such as a captured graph, is to be made again."""

@@ -27,6 +27,7 @@ from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.prefetch import Prefetch
+from accel.parts.probe import Probe
 from accel.parts.rate import Rate
 from accel.parts.schedule import Schedule
 from accel.parts.source import Source
@@ -59,6 +60,7 @@ class Parts:
     augment: Augment = field(default_factory=Augment)
     average: Average = field(default_factory=Average)
     update: Update = field(default_factory=Update)
+    probe: Probe = field(default_factory=Probe)
 
     def all(self) -> list[Part]:
         """Every part, in order."""

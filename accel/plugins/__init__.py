@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
+    from accel.plugins.lr_range import LRRange as LRRange
     from accel.plugins.master_weights import MasterWeights as MasterWeights
     from accel.plugins.memory import Memory as Memory
     from accel.plugins.metrics import Metrics as Metrics

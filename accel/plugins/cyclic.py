@@ -4,11 +4,15 @@ Helps   runs whose length is open (with step_size in updates it need not be
         known); the valleys are good points to stop at.
 Hurts   the last accuracy, against one fall to nothing (onecycle, cosine); a run
         that does not end in a valley ends at a high rate.
-Costs   nothing: a pure function of the update's index, with no state.
+Costs   nothing: a pure function of the update's index, with no state. With
+        cycle_momentum adamw has one more pass over the weights (their decay).
 Source  Smith, Cyclical Learning Rates for Training Neural Networks, arXiv
         1506.01186. Equals `torch.optim.lr_scheduler.CyclicLR` stepped once per
         update, without its trap: the user's betas and momentum stay as they are
         unless cycle_momentum asks.
+Exact   With cycle_momentum the fused adamw and lamb divide their first moment
+        by 1 - beta1_1 beta1_2 ... beta1_t, which is what stands in it; torch
+        divides by 1 - beta1^t with the last beta1.
 """
 
 from __future__ import annotations

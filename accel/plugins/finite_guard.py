@@ -123,6 +123,7 @@ class FiniteGuard(Guard):
         return {"counts": self.mail.row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.mail.read(wait=True)  # what was sent before is of another run, or of a trial
         self.mail.row.copy_(state["counts"])
         self.buffers.keep()
 

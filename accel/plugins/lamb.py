@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from accel.errors import ConfigError
 from accel.optim.lamb import LAMB as FusedLAMB
 from accel.parts import Grads, Optim
 from accel.values import Decay, NonNegative, Positive
@@ -72,6 +73,13 @@ class LAMB(Optim):
             max_weight_norm=self.max_weight_norm, trust_clip=self.trust_clip,
         )  # fmt: skip
         return self.lamb
+
+    def cycle_momentum(self) -> None:
+        if not self.grad_averaging:
+            raise ConfigError(
+                "lamb.grad_averaging=false keeps a sum in which beta1 cannot move; set cycle_momentum=false, or grad_averaging=true"
+            )
+        super().cycle_momentum()
 
     def step(self, grads: Grads) -> None:
         if self.max_grad_norm is not None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 POINTS = 4000
@@ -35,8 +36,6 @@ class Curves:
 def draw(metrics: Path, picture: Path) -> None:
     """Draws the curves of `metrics` (metrics.jsonl) into `picture` (svg). The same numbers give the same bytes."""
     # matplotlib takes half a second to import, and only this function needs it; no pyplot: that keeps figures of its own
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -60,10 +59,23 @@ def draw(metrics: Path, picture: Path) -> None:
     last.xaxis.set_major_formatter("{x:,.0f}")
     last.set_ylim(bottom=0)
     for panel in (first, *panels, last):
-        panel.grid(color=GRID, linewidth=0.6)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.margins(x=0.01)
+        tidy(panel)
     figure.align_ylabels()
+    save(figure, picture)
+
+
+def tidy(panel: Axes) -> None:
+    """Gives a panel the looks that all have."""
+    panel.grid(color=GRID, linewidth=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.margins(x=0.01)
+
+
+def save(figure: Figure, picture: Path) -> None:
+    """Writes a figure as svg, whole or not at all; the same figure gives the same bytes."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     # a salt makes the ids, and so the bytes, the same each time; real text keeps the file small and searchable
     with matplotlib.rc_context({"svg.hashsalt": "accel", "svg.fonttype": "none"}):
         temporary = picture.with_name(f".{picture.name}.tmp")

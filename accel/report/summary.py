@@ -26,6 +26,9 @@ def draw(result: Result) -> RenderableType:
     if result.dry:
         return Text("dry run: everything was built and one update made; nothing was written")
     blocks: list[RenderableType] = ["", headline(result), Text(amount(result), style="dim")]
+    if result.suggestions:
+        found = ", ".join(f"{name}={value:.2g}" for name, value in result.suggestions.items())
+        blocks.append(Text(f"suggested by the trial before the first update: {found}"))
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
     for section in result.sections.values():

@@ -17,7 +17,7 @@ import torch
 from accel import catalogue
 from accel.choose import KINDS, make, provides
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Augment, Group, Loader, Part, Precision, Watch
+from accel.parts import Augment, Group, Loader, Part, Precision, Probe, Watch
 from accel.randomness import Randomness
 from accel.testing.toy import BATCH, cheap, fit_toy
 
@@ -88,11 +88,11 @@ def leaves_nothing(plugin: Maker) -> None:
 
 
 def repeats(plugin: Maker) -> None:
-    """Two runs with it are the same to the last bit; a watch leaves the run as it was without it."""
+    """Two runs with it are the same to the last bit; a watch or a probe leaves the run as it was without it."""
     first = fit_toy([plugin()])
     assert first.same(fit_toy([plugin()])), f"two runs with {name(plugin)} differ"
-    if isinstance(plugin(), Watch):
-        assert first.same(fit_toy([])), f"the watch {name(plugin)} changes the run"
+    if isinstance(plugin(), Watch | Probe):
+        assert first.same(fit_toy([])), f"{name(plugin)} changes the run"
 
 
 def pairs(plugin: Maker) -> None:

@@ -19,7 +19,7 @@ from accel.trainer import Trainer
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 6, 3, 4
 """6 batches an epoch, the last of 2: a short batch, and with a window of 4 a short window too."""
 
-CHEAP: dict[str, dict[str, Any]] = {"compile": {"backend": "eager"}}
+CHEAP: dict[str, dict[str, Any]] = {"compile": {"backend": "eager"}, "lr_range": {"updates": 12}}
 """Settings of plugins whose defaults take long: hundreds of toy runs are to prove the plugin, not to wait for kernels."""
 
 
@@ -39,10 +39,13 @@ class Spy(Watch):
 
     stop: int = 0
     counts: bool = False
+    toy: Any = field(default=None, init=False)
 
     def begin(self, run: Run) -> None:
         from accel.reads import HostReads
 
+        if self.toy is not None:
+            self.toy.calls = 0  # those of a trial before the run are none of its own
         self.run, self.losses, self.reads, self.states = run, list[Tensor](), HostReads(), list[list[Tensor]]()
         if self.counts:
             self.reads.__enter__()  # type: ignore[no-untyped-call]
@@ -134,6 +137,7 @@ def fit_toy(
         plugins=[*made, spy], watch=(), epochs=epochs, batch_size=batch_size, seed=3, device=device, out=out, resume=resume,
         **settings,
     )  # fmt: skip
+    spy.toy = trainer
     metrics: dict[str, float] = {}
     try:
         metrics = trainer.fit().metrics

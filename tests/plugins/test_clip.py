@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from accel.errors import AccelWarning
+from accel.errors import AccelWarning, ConfigError
 from accel.parts import Grads
 from accel.plugins.adamw import AdamW
+from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
@@ -67,3 +68,109 @@ def test_folded_into_the_fused_optimiser_it_gives_what_it_gives_apart(optim: typ
 def test_the_other_modes_setting_warns() -> None:
     with pytest.warns(AccelWarning, match=r"clip.max_value has no effect with clip.mode=norm"):
         fit_toy([Clip(max_value=3.0)])
+
+
+def timms(params: list[Tensor], clipping: float = 0.01, eps: float = 1e-3) -> None:
+    """timm.utils.agc.adaptive_clip_grad, as it stands there."""
+
+    def unitwise(x: Tensor) -> Tensor:
+        return x.norm(2.0) if x.ndim <= 1 else x.norm(2.0, dim=tuple(range(1, x.ndim)), keepdim=True)
+
+    for param in params:
+        assert param.grad is not None
+        longest = unitwise(param.detach()).clamp_(min=eps).mul_(clipping)
+        norm = unitwise(param.grad)
+        shortened = param.grad * (longest / norm.clamp(min=1e-6))
+        param.grad.copy_(torch.where(norm < longest, param.grad, shortened))
+
+
+def weights(scale: float) -> list[Tensor]:
+    """A Linear, a convolution (also channels_last), an embedding with unused rows, a bias, a number, weights that are zero."""
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(5, 7), (4, 3, 2, 2), (4, 3, 2, 2), (6, 3), (9,), (), (5, 4)]
+    params = [nn.Parameter(torch.randn(shape, generator=rng)) for shape in shapes]
+    params[2].data = params[2].data.contiguous(memory_format=torch.channels_last)
+    params[6].data.zero_()
+    for param in params:
+        param.grad = torch.randn(param.shape, generator=rng) * scale
+    params[3].grad[::2] = 0.0  # type: ignore[index]
+    return list(params)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.03, 10.0])
+@pytest.mark.parametrize("factor", [None, 1024.0])
+def test_adaptive_is_timms(scale: float, factor: float | None) -> None:
+    ours, theirs = weights(scale), weights(scale)
+    timms(theirs)
+    grads = Grads(ours)
+    if factor:
+        for param in ours:
+            param.grad *= factor
+        grads.scale = torch.tensor(factor)
+    limited = Clip(mode="adaptive").limit(grads)
+    assert limited.scale is None
+    for mine, his in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, his.grad, rtol=1e-6, atol=0)
+
+
+def test_adaptive_against_the_paper_unit_by_unit() -> None:
+    params = weights(1.0)
+    before = [param.grad.double().clone() for param in params]  # type: ignore[union-attr]
+    Clip(mode="adaptive", clipping=0.1, eps=0.01).limit(Grads(params))
+    for param, was in zip(params, before, strict=True):
+        units = range(len(param)) if param.dim() > 1 else [...]
+        for unit in units:
+            g, w = was[unit], param.detach()[unit].double()  # type: ignore[index]
+            longest = 0.1 * max(float(w.norm()), 0.01)
+            wanted = g * longest / g.norm() if g.norm() > longest else g
+            torch.testing.assert_close(param.grad[unit].double(), wanted, rtol=1e-5, atol=0)  # type: ignore[index]
+
+
+def test_short_units_keep_their_bits_and_weights_at_zero_can_move() -> None:
+    params = weights(1e-6)
+    before = [param.grad.clone() for param in params]  # type: ignore[union-attr]
+    Clip(mode="adaptive").limit(Grads(params))
+    assert all(torch.equal(param.grad, was) for param, was in zip(params, before, strict=True))  # type: ignore[arg-type]
+    params = weights(1.0)
+    Clip(mode="adaptive").limit(Grads(params))
+    torch.testing.assert_close(params[6].grad.norm(dim=1), torch.full((5,), 1e-5))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("skip", ["auto", "4", "4.weight, 4.bias"])
+def test_adaptive_is_timms_in_training_and_leaves_the_last_layer_out(skip: str) -> None:
+    ours = fit_toy([SGD(lr=0.1, fused=False), Clip(mode="adaptive", skip=skip)])
+    his, _ = hand_loop(
+        lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        before_step=lambda model: timms(list(model.parameters())[:-2]),
+    )
+    assert max(float((a - b).abs().max()) for a, b in zip(ours.weights, his, strict=True)) < 1e-6
+    assert ours.spy.run.parts.clip.notes() == {"adaptive clipping": "all but 4.weight, 4.bias"}
+    assert ours.distance(fit_toy([SGD(lr=0.1, fused=False), Clip(mode="adaptive", skip="none")])) > 1e-4
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_adaptive_with_a_loss_scale_and_skipped_updates(fused: bool) -> None:
+    half = AMP(dtype="float16", force=True, init_scale=1024.0)
+    outcome = fit_toy([half, AdamW(fused=fused), Clip(mode="adaptive")], overflow=[1, 5])
+    states = outcome.spy.states
+    assert all(torch.equal(a, b) for a, b in zip(states[3], states[4], strict=True))
+    assert all(torch.isfinite(tensor).all() for tensor in states[-1])
+
+
+def test_who_asks_for_the_norm_after_the_clip_gets_that_of_what_is_left() -> None:
+    for clip in (Clip(mode="value", max_value=0.1), Clip(mode="adaptive")):
+        found = grads([3.0], [4.0], scale=2.0)
+        found.check()
+        torch.testing.assert_close(clip.limit(found).norm(), torch.cat(found.tensors()).norm())
+
+
+def test_a_name_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"clip.skip=4.wieght: the model trains no '4.wieght'; did you mean '4.weight'\?"):
+        fit_toy([Clip(mode="adaptive", skip="4.wieght")])
+
+
+def test_adaptive_settings_without_effect_warn() -> None:
+    with pytest.warns(AccelWarning, match=r"clip.clipping has no effect with clip.mode=norm"):
+        fit_toy([Clip(clipping=0.1)])
+    with pytest.warns(AccelWarning, match=r"clip has no effect: clip.skip=0,1,4 leaves out every parameter; set clip.skip=none"):
+        fit_toy([Clip(mode="adaptive", skip="0,1,4")])

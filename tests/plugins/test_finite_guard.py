@@ -21,6 +21,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
+from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.muon import Muon
 from accel.plugins.schedule_free import ScheduleFree
@@ -206,6 +207,15 @@ def test_the_search_for_a_loss_scale_does_not_end_a_run() -> None:
 def test_nothing_is_read_on_the_host_with_a_fused_optimiser() -> None:
     run = fit_toy([FiniteGuard(), AdamW(), EMA(), Clip()], overflow=[3], counts=True)
     assert run.spy.reads.count == 0, run.spy.reads.places
+
+
+def test_a_range_test_that_explodes_ends_neither_the_run_nor_its_count() -> None:
+    probe = LRRange(end=1e30, stop=1e30)
+    found = fit_toy([FiniteGuard(in_a_row=1), probe])
+    assert "tried, from 1e-06" in probe.said
+    assert "100 tried" not in probe.said, "it exploded"
+    assert found.same(fit_toy([]))
+    assert int(found.spy.run.parts.guard.skipped) == 0  # type: ignore[arg-type]
 
 
 def test_the_plan_says_who_waits() -> None:

@@ -1,0 +1,86 @@
+"""A learning rate range test: where the loss fell and where it rose, and its picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accel.report.curves import HELD_OUT, RAW, SMOOTH, save, tidy
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a range test shows."""
+
+    smooth: Floats
+    """The loss, smoothed without delay."""
+    steepest: float | None
+    """The rate at which the smoothed loss fell fastest, per decade of the rate; None where it never fell."""
+    least: float | None
+    """The rate at which the smoothed loss was least; None where it never fell."""
+
+
+def read(lrs: Floats, losses: Floats, smoothing: float) -> Reading:
+    """Reads a range test; `lrs` (n,) grow geometrically, `losses` (n,) are finite.
+
+    A loss above all of the first tenth counts as the highest of these: how high an explosion goes would else be smoothed over
+    what came before it, and move the minimum away from it.
+    """
+    smooth = centred(np.minimum(losses, losses[: max(1, len(losses) // 10)].max(initial=-np.inf)), smoothing)
+    lowest = int(smooth.argmin()) if len(smooth) else 0
+    if lowest == 0:
+        return Reading(smooth, None, None)
+    fall = np.diff(smooth[: lowest + 1])
+    return Reading(smooth, float(lrs[fall.argmin()]), float(lrs[lowest]))
+
+
+def centred(values: Floats, decay: float) -> Floats:
+    """The mean of all values, each weighted by decay^|distance|: as smooth as a moving average, and not behind.
+
+    >>> centred(np.array([0.0, 0.0, 4.0, 0.0, 0.0]), 0.5).round(3).tolist()
+    [0.516, 0.842, 1.6, 0.842, 0.516]
+    """
+    ahead, behind = trailing(values, decay), trailing(values[::-1], decay)[::-1]
+    ones = np.ones_like(values)
+    weights = trailing(ones, decay) + trailing(ones, decay)[::-1] - 1
+    means: Floats = (ahead + behind - values) / weights
+    return means
+
+
+def trailing(values: Floats, decay: float) -> Floats:
+    """For each value the sum of itself and all before it, each weighted by decay^distance."""
+    sums, last = np.empty_like(values), 0.0
+    for place, value in enumerate(values):
+        sums[place] = last = decay * last + value
+    return sums
+
+
+def draw(lrs: Floats, losses: Floats, reading: Reading, picture: Path) -> None:
+    """Draws loss over learning rate into `picture` (svg). The same numbers give the same bytes."""
+    from matplotlib.figure import Figure  # half a second to import, and only this function needs it
+
+    figure = Figure(figsize=(8, 4), layout="constrained", facecolor="white")
+    panel = figure.subplots()
+    panel.plot(lrs, losses, color=RAW, linewidth=0.7, label="training loss, each update")
+    panel.plot(lrs, reading.smooth, color=SMOOTH, linewidth=1.5, label="smoothed")
+    for rate, words, style in (
+        (reading.steepest, "suggested: steepest descent", "-"),
+        (reading.least, "least loss", "--"),
+        (reading.least and reading.least / 10, "a tenth of that", ":"),
+    ):
+        if rate is not None:
+            panel.axvline(rate, color=HELD_OUT, linewidth=1.2, linestyle=style, label=f"{words}, {rate:.2g}")
+    panel.set_xscale("log")
+    low, high = float(losses.min()), float(reading.smooth.max())
+    room = (high - low) or abs(high) or 1.0
+    panel.set_ylim(low - 0.1 * room, high + 0.5 * room)  # with all of an explosion in it the rest would be flat
+    panel.set_xlabel("learning rate")
+    panel.set_ylabel("loss (mean per item)")
+    tidy(panel)
+    panel.legend(loc="lower left", frameon=False, fontsize="small")
+    save(figure, picture)
