@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from accel.optim.fused import Fused, Row, number
+from accel.optim.fused import Fused, Memory, Row, number
 from accel.optim.spread import total_norm
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
 
@@ -74,6 +74,8 @@ class LAMB(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
+    alone = hosts = True
+
     @property
     def divides(self) -> bool:
         return self.consumes
@@ -81,8 +83,8 @@ class LAMB(Fused):
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "step")
 
-    def plan(self, row: Row) -> list[Section]:
-        return sections(row)
+    def plan(self, row: Row, memory: Memory) -> list[Section]:
+        return sections(row, memory)
 
     def move(self, rows: list[tuple[Row, list[Tensor]]]) -> None:
         norm = self.grad_norm

@@ -49,6 +49,9 @@ class Clip(ClipPart):
             torch._foreach_clamp_max_(tensors, self.max_value)
         return grads
 
+    def uncapturable(self) -> str:
+        return ""
+
     def idle(self, run: Run) -> list[str]:
         dead = self.changed("max_value" if self.mode == "norm" else "max_norm")
         return [f"clip.{name} has no effect with clip.mode={self.mode}" for name in dead]
