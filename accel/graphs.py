@@ -48,6 +48,7 @@ class CudaRecorder:
         """
         graph = torch.cuda.CUDAGraph()
         # thread_local: other threads, such as a loader's that pins memory, may allocate meanwhile
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+        capture = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
+        with torch.cuda.stream(torch.cuda.current_stream(self.stream.device)), capture:  # which a capture that fails does not leave
             result = work()
         return graph.replay, result

@@ -6,11 +6,13 @@ but copy the batch to where the graph reads it.
 
 Helps   small models and small batches on CUDA, where the host cannot launch
         kernels as fast as the device runs them.
-Hurts   where the device is busy anyway (nothing to gain); data of many shapes:
-        a shape is captured when it has come `warmup` times, the rest runs
-        without a graph.
-Costs   memory: a graph keeps what its update needs, and a copy of the window;
-        graphs share it. Loss functions must not read numbers on the host.
+Hurts   where the device is busy anyway (nothing to gain), and data of many
+        shapes: one is captured when it has come `warmup` times, the rest runs
+        without a graph. No Python of model and loss runs in a replay: what they
+        read on the host is refused, but a choice that they make there (a layer
+        dropped by `random.random()`) stays as it was when it was captured.
+Costs   memory: what an update needs is kept, once for all graphs, and a copy of
+        each window.
 Source  https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 Exact   A replay runs the kernels that the update would run, on the random
         numbers it would draw, so that it makes no difference to the bits
@@ -35,7 +37,7 @@ from accel.data.static import put_together, take_apart
 from accel.errors import ConfigError
 from accel.graphs import CudaRecorder, Recorder
 from accel.machine import Need
-from accel.parts import Update, Window
+from accel.parts import Part, Update, Window
 from accel.parts.mean import constant
 from accel.values import Count
 
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from accel.parts import Run
 
 
+MANY = 10_000
+"""Of so many shapes at most it is remembered how often they came: data in which no two batches are alike has no end of them."""
 LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 """Where the code is that is not the user's own."""
 
@@ -83,7 +87,7 @@ class CudaGraph(Update):
                 raise ConfigError(f"cuda_graph cannot capture the update: {reason}")
         for part in inside:
             part.hold()
-        self.inside = inside
+        self.beats = [part.beat for part in inside if type(part).beat is not Part.beat]
         self.captured: dict[Hashable, Graph] = {}
         self.seen: dict[Hashable, int] = {}
         self.recorder = self.record(run.device)
@@ -94,8 +98,8 @@ class CudaGraph(Update):
 
     def __call__(self, window: Window) -> Tensor:
         window = window._replace(micros=tuple(window.micros))
-        for part in self.inside:
-            part.beat()
+        for beat in self.beats:
+            beat()
         tensors: list[Tensor] = []
         try:
             shape = take_apart(window, tensors)
@@ -105,8 +109,10 @@ class CudaGraph(Update):
             ) from None
         graph = self.captured.get(shape)
         if graph is None:
-            count = self.seen[shape] = self.seen.get(shape, 0) + 1
-            if count <= self.warmup or len(self.captured) == self.graphs:
+            if len(self.seen) == MANY:
+                self.seen.clear()
+            self.seen[shape] = self.seen.get(shape, 0) + 1
+            if self.seen[shape] <= self.warmup or len(self.captured) == self.graphs:
                 return self.recorder.aside(lambda: super(CudaGraph, self).__call__(window))
             graph = self.captured[shape] = self.capture(window, tensors)
         if tensors:

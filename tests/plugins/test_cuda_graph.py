@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from accel import Trainer
 from accel.clock import OTHER
 from accel.errors import ConfigError
+from accel.optim.fused import Row
+from accel.optim.lamb import LAMB as FusedLAMB
+from accel.optim.lars import LARS as FusedLARS
 from accel.parts import Average, Grads, Objective, Parallel, Part, Run, Schedule
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -27,8 +30,11 @@ from accel.plugins.cyclic import Cyclic
 from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
+from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.recompute import Recompute
+from accel.plugins.muon import Muon
+from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
 from accel.testing.tape import taped
@@ -42,6 +48,9 @@ RUNS: dict[str, Callable[[], list[Part]]] = {
     "lars": lambda: [LARS(trust_clip=True)],
     "bfloat16": lambda: [AMP(), EMA()],
     "float16": lambda: [AMP(dtype="float16", force=True), AdamW(), EMA(), Clip(max_norm=0.1)],
+    "muon": lambda: [Muon(matrices=["*"]), Cosine()],
+    "schedule-free": lambda: [ScheduleFree()],
+    "masters": lambda: [MasterWeights(dtype="float16", force=True), Accumulate(steps=2), Clip(max_norm=0.1)],
     "by value": lambda: [Clip(mode="value", max_value=0.01)],
     "everything": lambda: [
         AMP(dtype="float16", force=True), Accumulate(steps=2), Clip(max_norm=0.1), AdamW(), OneCycle(max_lr=0.1), EMA(decay=0.9)
@@ -49,6 +58,15 @@ RUNS: dict[str, Callable[[], list[Part]]] = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAMB and LARS go the way that they go on a device: on a CPU they read numbers in the host's memory."""
+    monkeypatch.setattr(Row, "hosted", False)
+    monkeypatch.setattr(FusedLAMB, "hosts", False)
+    monkeypatch.setattr(FusedLARS, "hosts", False)
+
+
+@pytest.mark.usefixtures("_elsewhere")
 @pytest.mark.parametrize("name", RUNS)
 def test_a_replay_is_the_update(name: str) -> None:
     graph = taped(warmup=2)
@@ -250,6 +268,8 @@ class Decays(Objective): ...
         (lambda: Cyclic(cycle_momentum=True), "cyclic: kernels take the momentum from the host; set plugins.cyclic."),
         (lambda: Compile(mode="reduce-overhead"), "compile.mode=reduce-overhead uses CUDA graphs itself; set plugins.compile.m"),
         (lambda: Compile(mode="max-autotune"), "compile.mode=max-autotune uses CUDA graphs itself"),
+        (LAMB, "lamb reads its norms on the host, where weights are in its memory"),
+        (LARS, "lars reads its norms on the host"),
         (Counts, "counts does not say that it can be"),
         (Decays, "decays does not say that it can be"),
         (Ranks, "ranks does not say that it can be"),
