@@ -14,8 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from accel import Trainer
-from accel import optim
+from accel import Trainer, optim
 from accel.models.gpt import GPT
 from accel.parts import Autocast, Part, Run, Watch, Window
 from accel.plugins.accumulate import Accumulate
@@ -31,8 +30,8 @@ from accel.plugins.lars import LARS
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
-from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.recompute import Recompute
+from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
 from accel.testing import Outcome, fit_toy

@@ -31,9 +31,9 @@ from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
 from accel.plugins.master_weights import MasterWeights
+from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.recompute import Recompute
-from accel.plugins.muon import Muon
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy

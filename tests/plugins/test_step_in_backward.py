@@ -21,8 +21,10 @@ from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
+from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.recompute import Recompute
+from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
 from accel.testing import Outcome, fit_toy
@@ -160,6 +162,8 @@ class Masters(Precision):
             "amp skips an update when one of all overflows; leave one out: '~plugins.amp'",
         ),
         (LAMB, "lamb: lamb.max_grad_norm limits the norm over all parameters; set plugins.lamb.max_grad_norm=null"),
+        (lambda: Muon(matrices=["*"]), "muon: Muon may keep or compute something for several parameters; leave one out: "),
+        (ScheduleFree, "schedule_free: ScheduleFree may keep or compute something for several parameters; leave one out: "),
         (Shared, "shared: Sign may keep or compute something for several parameters; leave one out: '~plugins.shared'"),
         (Masters, "masters keeps copies of the weights, which the model's gradients must reach first; leave one out: "),
     ],
