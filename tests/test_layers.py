@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
-    *("source", "signature", "catalogue", "report", "data", "models", "optim"),
+    *("source", "signature", "catalogue", "report", "data", "models", "optim", "graphs"),
 }
 CENTRE = {
     "trainer",
