@@ -22,6 +22,9 @@ from accel.optim.cycled import WEIGHT, correction, moments, weigh
 from accel.optim.pages import placed
 from accel.optim.spread import Spread, local, spread
 
+Memory = dict[tuple[str, torch.device, torch.dtype], Tensor]
+"""Scratch that is written anew before every use, by what it is for."""
+
 
 class Row(NamedTuple):
     """What one call of the kernel moves: the parameters of one group on one device in one format."""
@@ -72,6 +75,10 @@ class Fused(Optimizer):
     """What the fused optimisers have in common. Whoever scales gradients sets `grad_scale` and `found_inf`, as with torch's:
     0-dim float32 on the device, or None."""
 
+    alone = False
+    """Whether parameters may step one by one (`step_alone`) with the same bits: nothing is shared by several of them."""
+    hosts = False
+    """Whether, where the memory is the host's, a step reads numbers there: then a replay of its kernels would not be a step."""
     lacks: tuple[str, ...] = ()
     """Settings of torch's that the kernel is not called with."""
     grad_scale: Tensor | None  # without a default: torch.amp.GradScaler multiplies what it finds, and deletes its own
@@ -83,6 +90,8 @@ class Fused(Optimizer):
     rows: list[Row] | None = None
     partial: dict[int, tuple[list[int], Row]]
     """By the row's number: which of its parameters had a gradient when last some had none, and the row of these."""
+    single: dict[Tensor, Row]
+    """A row for each parameter alone; empty until `step_alone` is called."""
 
     @property
     def scale(self) -> Tensor | None:
@@ -117,9 +126,11 @@ class Fused(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 value = closure()
-        if self.rows is None or any(row.stale for row in self.rows):
-            self.rows, self.partial = self.gather(), {}
-        present = self.present(self.rows)
+        rows = self.ready()
+        if any(row.stale for row in rows):
+            self.rows = None
+            rows = self.ready()
+        present = self.present(rows)
         try:
             self.move(self.owned(present))
         except NotImplementedError as error:
@@ -127,6 +138,25 @@ class Fused(Optimizer):
                 raise ConfigError("some gradients are sparse, which no fused optimiser takes; add SGD(fused=False)") from error
             raise
         return value
+
+    @torch.no_grad()
+    def step_alone(self, param: Tensor) -> None:
+        """One step of one parameter, which has a gradient, with all others left as they are: their turn comes, or is over."""
+        row = self.ready() and self.single.get(param)
+        if not row or row.stale:
+            self.rows, memory = None, dict[Any, Tensor]()
+            for each in (row.having([place]) for row in self.ready() for place in range(len(row.params))):
+                begins = (each.tensors[0].data_ptr(),)
+                self.single[each.params[0]] = each._replace(plan=self.plan(each, memory), begins=begins)
+            row = self.single[param]
+        assert param.grad is not None
+        self.move([(row, [local(param.grad, param)])])
+
+    def ready(self) -> list[Row]:
+        """The rows, made where there are none."""
+        if self.rows is None:
+            self.rows, self.partial, self.single = self.gather(), {}, {}
+        return self.rows
 
     def present(self, rows: list[Row]) -> list[tuple[Row, list[Tensor]]]:
         """The rows with their gradients, without the parameters that have none."""
@@ -140,7 +170,7 @@ class Fused(Optimizer):
                 last, rest = self.partial.get(number, ([], row))
                 if last != there:
                     rest = row.having(there)
-                    self.partial[number] = there, rest._replace(plan=self.plan(rest))
+                    self.partial[number] = there, rest._replace(plan=self.plan(rest, {}))
                 if row.group.get("cycled"):
                     row.group["uneven"] = True  # from here on they have made different steps
                 row = self.partial[number][1]
@@ -183,7 +213,11 @@ class Fused(Optimizer):
                     self.state[param][name] = value = value if row.spread.mesh else placed(value, param, place, len(names))
                     values.append(local(value))
         counted = [self.counting(row) for row in rows.values()]
-        return [row._replace(plan=self.plan(row), begins=tuple([tensor.data_ptr() for tensor in row.tensors])) for row in counted]
+        memory: Memory = {}
+        return [
+            row._replace(plan=self.plan(row, memory), begins=tuple([tensor.data_ptr() for tensor in row.tensors]))
+            for row in counted
+        ]
 
     def counting(self, row: Row) -> Row:
         """The row with its step counters as views of one tensor, so that they count up in one operation; its weights likewise."""
@@ -226,8 +260,8 @@ class Fused(Optimizer):
         torch._foreach_copy_(views, list(weights.unbind()))
         return correction(torch.stack(self.steps(row)), weights, beta1)
 
-    def plan(self, row: Row) -> Any:
-        """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`."""
+    def plan(self, row: Row, memory: Memory) -> Any:
+        """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`. Rows that move in turn share `memory`."""
 
     def fresh(self, name: str, param: Tensor) -> Tensor:
         """The state called `name` before the first step."""
@@ -247,6 +281,7 @@ class FusedSGD(Fused, SGD):
     Dampening would make it another, and is not there.
     """
 
+    alone = True
     lacks = ("dampening",)
 
     def __init__(self, params: Any, **settings: Any) -> None:
@@ -268,6 +303,7 @@ class FusedAdamW(Fused, AdamW):
     """`torch.optim.AdamW(fused=True)`; in groups that are `cycled`, whose beta1 moves, with the first moment corrected by the true
     product of all beta1 (`accel.optim.cycled`)."""
 
+    alone = True
     lacks = ("amsgrad",)
 
     def __init__(self, params: Any, **settings: Any) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from accel.optim.cycled import moments
-from accel.optim.fused import Fused, Row, adamw
+from accel.optim.fused import Fused, Memory, Row, adamw
 
 CPU_BATCH, DEVICE_BATCH = 1 << 20, 1 << 25
 """Numbers that are orthogonalised together, at most: more would only take more memory, about 12 bytes each while it lasts."""
@@ -145,7 +145,7 @@ class Muon(Fused):
                 buffers[place] = self.state[row.params[place]]["momentum_buffer"] = part
         return row
 
-    def plan(self, row: Row) -> list[Batch]:
+    def plan(self, row: Row, memory: Memory) -> list[Batch]:
         if row.group["adamw"]:
             return []
         found = []

@@ -40,8 +40,7 @@ class Grads:
                     (spread(param), [local(param.grad, param)]) for param in self.params if param.grad is not None
                 )
             else:
-                norms = torch._foreach_norm(tensors)
-                self._norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), device="cpu")
+                self._norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))) if tensors else torch.zeros(())
         return self._norm if self.scale is None else self._norm / self.scale
 
     def grow(self, by: Tensor) -> None:

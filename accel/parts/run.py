@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from accel.clock import Clock
+from accel.parts.activations import Activations
 from accel.parts.augment import Augment
 from accel.parts.average import Average
 from accel.parts.backend import Backend
@@ -49,6 +50,7 @@ class Parts:
     transfer: Transfer = field(default_factory=Transfer)
     layout: Layout = field(default_factory=Layout)
     compile: Compile = field(default_factory=Compile)
+    activations: Activations = field(default_factory=Activations)
     parallel: Parallel = field(default_factory=Parallel)
     precision: Precision = field(default_factory=Precision)
     rate: Rate = field(default_factory=Rate)

@@ -43,3 +43,6 @@ class Update(Part):
         grads.clear()
         self.lap(UPDATE)
         return mean.loss
+
+    def close(self) -> None:
+        """Takes back whatever it put into the model or keeps on the device, when the run ends, however it ends."""

@@ -63,28 +63,45 @@ class FiniteGuard(Guard):
         self.sent = 0
         """The update after which they were sent to the host last."""
         self.buffers = Buffers(run.bare)
+        self.held = False
+        """Whether updates are replayed."""
 
     def check(self, grads: Grads, loss: Tensor) -> Grads:
-        grads.check(loss.detach())
+        self.loss = loss.detach()
+        grads.check(self.loss)
         assert grads.found_inf is not None
         assert self.skipped is not None
         self.row.add_(1).mul_(grads.found_inf)
         torch.maximum(self.longest, self.row, out=self.longest)
         self.skipped.add_(grads.found_inf)
         self.buffers.settle(grads.found_inf)
-        self.receive(loss)
-        if self.mail.post():
-            self.sent = self.progress.step + 1
-            self.receive(loss)
+        if not self.held:
+            self.listen(self.progress.step + 1)
         return grads
 
-    def receive(self, loss: Tensor) -> None:
+    def uncapturable(self) -> str:
+        return ""
+
+    def hold(self) -> None:
+        self.held = True
+
+    def beat(self) -> None:
+        self.listen(self.progress.step)  # in a replay no Python runs: what the last update counted is looked at before the next
+
+    def listen(self, step: int) -> None:
+        """Sends the counts after update `step` on their way, and looks at those that have arrived."""
+        self.receive()
+        if self.mail.post():
+            self.sent = step
+            self.receive()
+
+    def receive(self) -> None:
         """Looks at the counts that were sent, if they have arrived: on a CPU at once. Raises TrainingError for too many."""
         counts = self.mail.read()
         if counts is not None and counts[1] >= self.in_a_row:
             row, longest = int(counts[0]), int(counts[1])
             what = "the loss or a gradient was not finite in"
-            raise TrainingError(f"finite_guard: {what} {self.which(row, longest)} {self.cause(loss)}")
+            raise TrainingError(f"finite_guard: {what} {self.which(row, longest)} {self.cause()}")
 
     def which(self, row: int, longest: int) -> str:
         """The updates that were not finite."""
@@ -94,7 +111,7 @@ class FiniteGuard(Guard):
             return f"update {self.sent}"
         return f"updates {self.sent - row + 1} to {self.sent}, {row} in a row"
 
-    def cause(self, loss: Tensor) -> str:
+    def cause(self) -> str:
         """What is not finite now, and what to do. Reads on the host: the run is over."""
         params = self.precision.params
         spoilt = [name for name, param in params if not torch.isfinite(param).all()]
@@ -103,8 +120,8 @@ class FiniteGuard(Guard):
         bad = [name for name, param in params if param.grad is not None and not torch.isfinite(param.grad).all()]
         where = f", gradients of {some(bad)}" if bad else ""
         return (
-            f"(at last: loss {float(loss):g}{where}); none of them moved anything. In a new run try a lower learning rate, the "
-            "plugin clip, or bfloat16 in place of float16; or mend the data. The weights are finite, in every checkpoint too"
+            f"(at last: loss {float(self.loss):g}{where}); none of them moved anything. In a new run try a lower learning rate, "
+            "the plugin clip, or bfloat16 in place of float16; or mend the data. The weights are finite, in every checkpoint too"
         )
 
     def notes(self) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.errors import AccelWarning, TrainingError
+from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.parts import Part, Precision
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -27,6 +27,8 @@ from accel.plugins.muon import Muon
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.testing import Outcome, fit_toy
+from accel.testing.tape import taped
+from accel.testing.toy import Toy
 
 OPTIMISERS: dict[str, Callable[[], Part]] = {
     "sgd": SGD,
@@ -216,6 +218,41 @@ def test_a_range_test_that_explodes_ends_neither_the_run_nor_its_count() -> None
     assert "100 tried" not in probe.said, "it exploded"
     assert found.same(fit_toy([]))
     assert int(found.spy.run.parts.guard.skipped) == 0  # type: ignore[arg-type]
+
+
+def test_updates_that_are_replayed_are_guarded_too() -> None:
+    class Poisoned(Toy):
+        """Its data, not its Python, makes the loss of some updates infinite: a replay runs no Python."""
+
+        bad: tuple[int, ...] = ()
+
+        def data(self, split: str) -> Any:
+            batches = [batch.clone() for batch in torch.randn(12, 4, 6, generator=torch.Generator().manual_seed(0)).unbind()]
+            for update in self.bad if split == "train" else ():
+                batches[update - 1][0, 0] = inf
+            return [(batch, torch.zeros(4, dtype=torch.long)) for batch in batches] if split == "train" else None
+
+    def fit(bad: tuple[int, ...], *plugins: Part) -> Any:
+        trainer = Poisoned(plugins=plugins, watch=(), seed=1)
+        trainer.bad = bad
+        return trainer.fit()
+
+    graph = taped(warmup=1)
+    replayed, run = fit((5, 8, 9), graph, FiniteGuard(), AdamW(), EMA()), fit((5, 8, 9), FiniteGuard(), AdamW(), EMA())
+    assert graph.recorder.replays
+    assert replayed.skipped == run.skipped == 3
+    for a, b in zip(replayed.model.parameters(), run.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6), "learning rates are float32 in a graph"
+        assert torch.isfinite(a).all()
+    with pytest.raises(TrainingError, match="in updates 7 to 9, 3 in a row"):
+        fit((5, 7, 8, 9), taped(warmup=1), FiniteGuard(in_a_row=3), AdamW())
+
+
+def test_what_cannot_be_guarded_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cuda_graph cannot capture the update: sgd: SGD is not fused"):
+        fit_toy([FiniteGuard(), SGD(fused=False), taped()])
+    with pytest.raises(ConfigError, match="step_in_backward has each gradient for itself, and finite_guard looks at all of them"):
+        fit_toy([FiniteGuard(), "step_in_backward"])
 
 
 def test_the_plan_says_who_waits() -> None:
