@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from accel.optim.cycled import WEIGHT, moments
-from accel.optim.fused import Fused, Memory, Row, number
+from accel.optim.fused import Fused, Memory
+from accel.optim.row import Row, number
 from accel.optim.spread import total_norm
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
 

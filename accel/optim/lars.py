@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from accel.errors import ConfigError
-from accel.optim.fused import Fused, Memory, Row, number
+from accel.optim.fused import Fused, Memory
+from accel.optim.row import Row, number
 from accel.optim.tiles import Section, lines, scaled, sections, squares
 
 

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.optim.fused import Fused, Memory, Row
+from accel.optim.fused import Fused, Memory
+from accel.optim.row import Row
 from accel.optim.tiles import Section, scaled, sections
 
 

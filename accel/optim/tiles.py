@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from accel.optim.fused import Memory, Row
+from accel.optim.fused import Memory
+from accel.optim.row import Row
 from accel.optim.spread import Spread, norms
 
 CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22

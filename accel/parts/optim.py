@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from accel.errors import ConfigError
-from accel.optim.fused import Fused, FusedSGD
+from accel.optim.fused import Fused
+from accel.optim.sgd import FusedSGD
 from accel.optim.spread import local
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from accel import Trainer
 from accel.clock import OTHER
 from accel.errors import ConfigError
-from accel.optim.fused import Row
 from accel.optim.lamb import LAMB as FusedLAMB
 from accel.optim.lars import LARS as FusedLARS
+from accel.optim.row import Row
 from accel.parts import Average, Grads, Objective, Parallel, Part, Run, Schedule
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
