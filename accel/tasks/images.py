@@ -19,6 +19,7 @@ from accel.models.named import named
 from accel.models.resnet import resnet18, resnet50, small
 from accel.tasks.check import check
 from accel.tasks.scores import scores
+from accel.tasks.views import views as several
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 
@@ -44,6 +45,7 @@ class Images(Trainer):
             area and shape; none: the centred square.
         flip: whether half of the pictures are mirrored in training.
         smoothing: the share of each label that is spread over all classes in training.
+        views: how many views of each picture evaluation averages: 1, 2 (mirrored too) or 6 (also moved by a pixel either way).
     """
 
     def __init__(
@@ -54,18 +56,19 @@ class Images(Trainer):
         crop: Literal["pad", "resized", "none"] = "pad",
         flip: bool = True,
         smoothing: Decay = 0.0,
+        views: Literal[1, 2, 6] = 1,
         **run: Any,
     ) -> None:
         super().__init__(**run)
         root = str(root) if isinstance(root, Path) else root
-        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, smoothing=smoothing)
+        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, smoothing=smoothing, views=views)
         if model not in MODELS and "." not in model:
             hint = nearest(model, MODELS)
             raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
         require_pillow()
         self.root, self.size, self.kind, self.crop, self.flip = Path(root).expanduser(), size, model, crop, flip
         self.evaluates, self.classes = splits(self.root)
-        self.smoothing = smoothing
+        self.smoothing, self.views = smoothing, views
 
     def model(self) -> nn.Module:
         classes = len(self.classes)
@@ -96,7 +99,7 @@ class Images(Trainer):
 
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch
-        return scores(model(normalise(pictures)), labels)
+        return scores(several(model, normalise(pictures), self.views), labels)
 
 
 def splits(root: Path) -> tuple[str, list[str]]:
