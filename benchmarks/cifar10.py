@@ -171,7 +171,7 @@ def table(result: dict[str, Any]) -> str:
         "",
         machine.sentence(result),
         "",
-        f"**The plain recipe takes {ratio} times as long** (median, 10th .. 90th percentile by seed; target: {result['target_ratio']:g}).",
+        f"**The plain recipe takes {ratio} times as long** (median, 10th .. 90th percentile; target: {result['target_ratio']:g}).",
         "",
         "| arm | seed | seconds | epochs | accuracy | opening | evaluation | data |",
         "|---|---|---|---|---|---|---|---|",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import accel
 from accel.models.airnet import SWIFT, WHITE, AirNet, Shift, whitening
 from accel.tasks.images import Images
 from accel.tasks.views import views
@@ -86,3 +87,13 @@ def test_views_are_means_over_what_is_named() -> None:
     moved = [framed[..., :5, :5], framed[..., 2:, 2:]]
     mean = sum((net(y) + net(y.flip(3))) / 2 for y in moved) / 2
     assert torch.allclose(views(net, x, 6), (both + mean) / 2, atol=1e-6)
+
+
+def test_the_experiment_trains_on_any_folder(pictures: Path, tmp_path: Path) -> None:
+    words = ["+experiment=cifar10_94", f"task.root={pictures}", f"plugins.resident.cache={tmp_path / 'cache'}", "epochs=1"]
+    config = accel.compose([*words, "device=cpu", "batch_size=8"])
+    assert config.task.settings["model"] == "airnet"
+    assert len(config.plugins) == 8
+    result = config.trainer(watch=()).fit()
+    assert (result.updates, result.samples) == (3, 17)
+    assert set(result.metrics) == {"loss", "accuracy"}
