@@ -98,11 +98,7 @@ def written(readme: str) -> str:
     """The README with the figures as they are now."""
     head, _, rest = readme.partition(MARKS[0])
     tail = rest.partition(MARKS[1])[2]
-    return f"{head}{MARKS[0]}
-{peers()}
-{overhead()}
-{startup()}
-{cifar10()}{MARKS[1]}{tail}"
+    return f"{head}{MARKS[0]}\n{peers()}\n{overhead()}\n{startup()}\n{cifar10()}{MARKS[1]}{tail}"
 
 
 if __name__ == "__main__":

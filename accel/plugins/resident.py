@@ -145,8 +145,9 @@ class Resident(Loader):
         found = {"resident": ", ".join([f"{size} {where}", *dict.fromkeys(self.origin)])}
         if shelf.moves is not None:
             moves = shelf.moves
-            edge = f", {moves.edge} at the edge" if moves.pad else ""
-            found["pictures"] = f"moved by up to {moves.pad} pixels{edge}; mirrored: {moves.flip}"
+            edge = {"black": "black", "reflect": "reflected"}[moves.edge]
+            moved = f"moved by up to {moves.pad} pixel{'s' * (moves.pad > 1)}, {edge} at the edge; " if moves.pad else ""
+            found["pictures"] = f"{moved}mirrored: {moves.flip}"
         return found
 
     def idle(self, run: Run) -> list[str]:

@@ -25,7 +25,7 @@ from accel.values import Count, Decay
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "small": small, "resnet18": resnet18, "resnet50": resnet50,
-    "airnet": lambda classes, side: AirNet(classes), "airnet_s": lambda classes, side: AirNet(classes, width=16),
+    "airnet": lambda classes, side: AirNet(classes), "airnet_s": lambda classes, side: AirNet(classes, width=8),
 }  # fmt: skip
 SHOWN = 1024
 """Training pictures that a model with a method `show` begins from."""

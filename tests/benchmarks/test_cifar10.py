@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import accel
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "cifar10.py"
 
 
@@ -46,10 +48,14 @@ def test_a_target_out_of_reach_is_said_to_be(root: Path, monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     import cifar10  # type: ignore[import-not-found]
 
-    monkeypatch.setitem(cifar10.ARMS, "plain", [*cifar10.ARMS["plain"], "epochs=2"])
-    run = cifar10.timed("plain", root, seed=0, target=2.0)
+    arms = cifar10.ARMS["cpu"]
+    monkeypatch.setitem(arms, "plain", [*arms["plain"], "epochs=2"])
+    run = cifar10.timed("plain 0.5", "cpu", root, seed=0, target=2.0)
     assert run["seconds"] is None
     assert run["epochs"] == 2
-    assert "mean" not in cifar10.summed("plain", [run])
+    assert "mean" not in cifar10.summed(arms["plain"], [run])
     assert cifar10.ratios({"plain": [run], "recipe": [run]}) is None
+    for arms in cifar10.ARMS.values():
+        for words in arms.values():
+            accel.compose([*words, f"task.root={root}"])
     del sys.modules["cifar10"]

@@ -315,7 +315,7 @@ def test_the_plan_says_what_was_kept_and_what_has_no_effect() -> None:
 
     pictures = TensorDataset(torch.zeros(9, 2, 2, 3, dtype=torch.uint8))
     facts = fit(pictures, pad=1, flip="alternate", edge="reflect")
-    assert facts["pictures"] == "moved by up to 1 pixels, reflect at the edge; mirrored: alternate"
+    assert facts["pictures"] == "moved by up to 1 pixel, reflected at the edge; mirrored: alternate"
     assert facts["resident"] == "1 kB on this machine"
     with pytest.warns(AccelWarning) as found:
         fit(pictures, edge="reflect", cache="auto")
