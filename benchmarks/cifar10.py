@@ -45,11 +45,11 @@ ARMS: dict[str, dict[str, list[str]]] = {
             "batch_size=128", "epochs=6",
         ],
         RECIPE: [
-            "task=images", "task.model=airnet_s", "+plugins=[resident,amp,channels_last,sgd,onecycle]",
+            "task=images", "task.model=airnet_s", "+plugins=[resident,augment,amp,channels_last,sgd,onecycle]",
             "plugins.resident.flip=alternate", "plugins.resident.pad=2", "plugins.resident.edge=reflect",
             "plugins.sgd.nesterov=true", "plugins.sgd.momentum=0.85", "plugins.sgd.weight_decay=1.0e-3",
             "plugins.onecycle.max_lr=0.9", "plugins.onecycle.anneal=linear", "plugins.onecycle.pct_start=0.23",
-            "plugins.onecycle.div_factor=5.0", "task.smoothing=0.2", "batch_size=512", "epochs=4",
+            "plugins.onecycle.div_factor=5.0", "plugins.augment.label_smoothing=0.2", "batch_size=512", "epochs=4",
         ],
     },
     "cuda": {

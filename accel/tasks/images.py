@@ -21,7 +21,7 @@ from accel.tasks.check import check
 from accel.tasks.scores import scores
 from accel.tasks.views import views as several
 from accel.trainer import Trainer
-from accel.values import Count, Decay
+from accel.values import Count
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "small": small, "resnet18": resnet18, "resnet50": resnet50,
@@ -44,7 +44,6 @@ class Images(Trainer):
         crop: what training sees. pad: the centred square, moved by up to an eighth of its side; resized: a box of random
             area and shape; none: the centred square.
         flip: whether half of the pictures are mirrored in training.
-        smoothing: the share of each label that is spread over all classes in training.
         views: how many views of each picture evaluation averages: 1, 2 (mirrored too) or 6 (also moved by a pixel either way).
     """
 
@@ -55,20 +54,19 @@ class Images(Trainer):
         model: Literal["small", "resnet18", "resnet50", "airnet", "airnet_s"] | str = "small",
         crop: Literal["pad", "resized", "none"] = "pad",
         flip: bool = True,
-        smoothing: Decay = 0.0,
         views: Literal[1, 2, 6] = 1,
         **run: Any,
     ) -> None:
         super().__init__(**run)
         root = str(root) if isinstance(root, Path) else root
-        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, smoothing=smoothing, views=views)
+        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views)
         if model not in MODELS and "." not in model:
             hint = nearest(model, MODELS)
             raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
         require_pillow()
         self.root, self.size, self.kind, self.crop, self.flip = Path(root).expanduser(), size, model, crop, flip
         self.evaluates, self.classes = splits(self.root)
-        self.smoothing, self.views = smoothing, views
+        self.views = views
 
     def model(self) -> nn.Module:
         classes = len(self.classes)
@@ -95,7 +93,7 @@ class Images(Trainer):
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, labels = batch
-        return F.cross_entropy(model(normalise(pictures)), labels, label_smoothing=self.smoothing)
+        return F.cross_entropy(model(normalise(pictures)), labels)
 
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch

@@ -93,7 +93,7 @@ def test_the_experiment_trains_on_any_folder(pictures: Path, tmp_path: Path) -> 
     words = ["+experiment=cifar10_94", f"task.root={pictures}", f"plugins.resident.cache={tmp_path / 'cache'}", "epochs=1"]
     config = accel.compose([*words, "device=cpu", "batch_size=8"])
     assert config.task.settings["model"] == "airnet"
-    assert len(config.plugins) == 8
+    assert len(config.plugins) == 9
     result = config.trainer(watch=()).fit()
     assert (result.updates, result.samples) == (3, 17)
     assert set(result.metrics) == {"loss", "accuracy"}
