@@ -31,7 +31,7 @@ from accel.parts import Run, Watch
 
 PACKAGES = ["torch", "accel-train", "pillow"]
 PLAIN, RECIPE = "plain", "recipe"
-TARGETS = {"cpu": 0.70, "cuda": 0.94}
+TARGETS = {"cpu": 0.72, "cuda": 0.94}
 """The accuracy to reach on the 10,000 test pictures."""
 RATIO = 3.0
 """How many times as long the plain recipe must take."""
@@ -41,15 +41,15 @@ RATES = ("0.005", "0.01", "0.02", "0.05", "0.1")
 ARMS: dict[str, dict[str, list[str]]] = {
     "cpu": {
         PLAIN: [
-            "task=images", "task.model=airnet_s", "+plugins=[sgd,cosine]", "plugins.sgd.lr=0.02", "plugins.sgd.weight_decay=5.0e-4",
-            "batch_size=128", "epochs=6",
+            "task=images", "task.model=airnet_s", "+plugins=[sgd,cosine]", "plugins.sgd.lr=0.1", "plugins.sgd.weight_decay=5.0e-4",
+            "batch_size=128", "epochs=8",
         ],
         RECIPE: [
             "task=images", "task.model=airnet_s", "+plugins=[resident,augment,amp,channels_last,sgd,onecycle]",
-            "plugins.resident.flip=alternate", "plugins.resident.pad=2", "plugins.resident.edge=reflect",
-            "plugins.sgd.nesterov=true", "plugins.sgd.momentum=0.85", "plugins.sgd.weight_decay=1.0e-3",
-            "plugins.onecycle.max_lr=0.9", "plugins.onecycle.anneal=linear", "plugins.onecycle.pct_start=0.23",
-            "plugins.onecycle.div_factor=5.0", "plugins.augment.label_smoothing=0.2", "batch_size=512", "epochs=4",
+            "plugins.resident.flip=alternate", "plugins.resident.pad=1", "plugins.resident.edge=reflect",
+            "plugins.sgd.nesterov=true", "plugins.sgd.momentum=0.85", "plugins.sgd.weight_decay=5.0e-4",
+            "plugins.onecycle.max_lr=0.5", "plugins.onecycle.anneal=linear", "plugins.onecycle.pct_start=0.23",
+            "plugins.onecycle.div_factor=5.0", "plugins.augment.label_smoothing=0.2", "batch_size=256", "epochs=4",
         ],
     },
     "cuda": {
