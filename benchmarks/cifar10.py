@@ -2,7 +2,7 @@
 
 python benchmarks/cifar10.py ROOT                                      # a table; ROOT/train/<class>/*.jpg, ROOT/test/<class>/*.jpg
 python benchmarks/cifar10.py ROOT --out benchmarks/results/DATE-cifar10.json    # and the results beside it
-python benchmarks/cifar10.py ROOT --search                             # the learning rates that the plain recipe's was chosen from
+python benchmarks/cifar10.py ROOT --search                             # what the plain recipe was chosen from
 python benchmarks/cifar10.py ROOT --device cuda                        # to 94 %, with the full network: +experiment=cifar10_94
 """
 
@@ -31,18 +31,19 @@ from accel.parts import Run, Watch
 
 PACKAGES = ["torch", "accel-train", "pillow"]
 PLAIN, RECIPE = "plain", "recipe"
-TARGETS = {"cpu": 0.72, "cuda": 0.94}
+TARGETS = {"cpu": 0.70, "cuda": 0.94}
 """The accuracy to reach on the 10,000 test pictures."""
 RATIO = 3.0
 """How many times as long the plain recipe must take."""
 SEARCHED = 100
 """The seed of the search, which no measured run has."""
-RATES = ("0.005", "0.01", "0.02", "0.05", "0.1")
+SEARCH = [[f"plugins.sgd.lr={rate}", f"task.crop={crop}"] for crop in ("pad", "none") for rate in (0.05, 0.1, 0.2)]
+"""What the plain recipe is tried with."""
 ARMS: dict[str, dict[str, list[str]]] = {
     "cpu": {
         PLAIN: [
             "task=images", "task.model=airnet_s", "+plugins=[sgd,cosine]", "plugins.sgd.lr=0.1", "plugins.sgd.weight_decay=5.0e-4",
-            "batch_size=128", "epochs=8",
+            "batch_size=128", "epochs=6",
         ],
         RECIPE: [
             "task=images", "task.model=airnet_s", "+plugins=[resident,augment,amp,channels_last,sgd,onecycle]",
@@ -101,8 +102,8 @@ def main() -> None:
         print(json.dumps(timed(args.run, args.device, args.root, args.seed, args.target)))
         return
     if args.search:
-        for rate in RATES:
-            apart(f"{PLAIN} {rate}", args.device, args.root, SEARCHED, args.target)
+        for words in SEARCH:
+            apart(" ".join([PLAIN, *words]), args.device, args.root, SEARCHED, args.target)
         return
     head = machine.facts(threads=None, packages=PACKAGES)
     arms = ARMS[args.device]
@@ -142,10 +143,12 @@ def timed(name: str, kind: str, root: Path, seed: int, target: float) -> dict[st
 
     Opening includes all that a run does before its first update: finding and, with `resident`, decoding the files (no cache is
     used), and setting the first convolution from pictures. Importing torch is not counted, in either arm.
+
+    Args:
+        name: of the arm, and whatever is to be set otherwise in it, with spaces between.
     """
-    arm, _, rate = name.partition(" ")
-    words = [*ARMS[kind][arm], f"device={kind}", f"task.root={root.resolve()}", f"seed={seed}"]
-    words += [f"plugins.sgd.lr={rate}"] if rate else []
+    arm, *more = name.split()
+    words = [*ARMS[kind][arm], f"device={kind}", f"task.root={root.resolve()}", f"seed={seed}", *more]
     until = Until(target)
     trainer = accel.compose(words).trainer(watch=[until])
     started, cpu = perf_counter(), process_time()

@@ -37,7 +37,10 @@ def first(data: Any) -> tuple[list[Tensor], Form]:
 
 
 def read(data: Any, example: list[Tensor]) -> list[Tensor]:
-    """All of it in memory, as collating all samples would give; the threads are as many as the cores.
+    """All of it in memory, as collating all samples would give.
+
+    There are as many threads as cores. They help where reading waits or decodes large pictures; small ones are decoded one by one,
+    as Python's lock is held for most of the 0.12 milliseconds that one takes.
 
     Args:
         data: a map-style data set whose samples have tensors, arrays or numbers, each of one shape.

@@ -50,7 +50,7 @@ def test_a_target_out_of_reach_is_said_to_be(root: Path, monkeypatch: pytest.Mon
 
     arms = cifar10.ARMS["cpu"]
     monkeypatch.setitem(arms, "plain", [*arms["plain"], "epochs=2"])
-    run = cifar10.timed("plain 0.5", "cpu", root, seed=0, target=2.0)
+    run = cifar10.timed("plain plugins.sgd.lr=0.5", "cpu", root, seed=0, target=2.0)
     assert run["seconds"] is None
     assert run["epochs"] == 2
     assert "mean" not in cifar10.summed(arms["plain"], [run])
