@@ -15,13 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer, optim
-from accel.models.gpt import GPT
-from accel.parts import Autocast, Part, Run, Watch, Window
-from accel import Trainer
 from accel.data.moves import Moves
 from accel.data.shelf import Shelf
-from accel.optim import LAMB, LARS
-from accel.parts import Autocast, Part, Run, Watch
+from accel.models.gpt import GPT
+from accel.parts import Autocast, Part, Run, Watch, Window
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
@@ -353,6 +350,8 @@ def test_recomputation_changes_no_bit_and_takes_less_memory() -> None:
     (plain, much), (ours, little) = fit(), fit(Recompute())
     assert all(torch.equal(a, b) for a, b in zip(plain, ours, strict=True))
     assert little < 0.6 * much
+
+
 @pytest.mark.parametrize("edge", ["black", "reflect"])
 @pytest.mark.parametrize("flip", ["none", "random", "alternate"])
 def test_resident_pictures_are_those_of_the_cpu_and_nothing_waits(flip: Any, edge: Any) -> None:
