@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer, optim
+from accel.data.moves import Moves
+from accel.data.shelf import Shelf
 from accel.errors import TrainingError
 from accel.models.gpt import GPT
 from accel.parts import Autocast, Part, Run, Watch, Window
@@ -355,6 +357,20 @@ def test_recomputation_changes_no_bit_and_takes_less_memory() -> None:
     (plain, much), (ours, little) = fit(), fit(Recompute())
     assert all(torch.equal(a, b) for a, b in zip(plain, ours, strict=True))
     assert little < 0.6 * much
+
+
+@pytest.mark.parametrize("edge", ["black", "reflect"])
+@pytest.mark.parametrize("flip", ["none", "random", "alternate"])
+def test_resident_pictures_are_those_of_the_cpu_and_nothing_waits(flip: Any, edge: Any) -> None:
+    pictures = torch.randint(256, (300, 8, 6, 3), dtype=torch.uint8)
+    parts, moves = [pictures, torch.arange(300)], Moves(2, flip, edge)
+    there, here = (Shelf(parts, list, moves, 64, 5, True, torch.device(name)) for name in ("cuda", "cpu"))
+    for epoch in range(3):
+        next(there.epoch(epoch))  # what is made once is made here
+        with syncs_raise():
+            batches = list(there.epoch(epoch, 1))
+        for ours, theirs in zip(batches, here.epoch(epoch, 1), strict=True):
+            assert all(a.is_cuda and torch.equal(a.cpu(), b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_float16_is_available_and_auto_is_cuda() -> None:

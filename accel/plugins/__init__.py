@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress
     from accel.plugins.recompute import Recompute as Recompute
+    from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
     from accel.plugins.sgd import SGD as SGD
     from accel.plugins.step_in_backward import StepInBackward as StepInBackward
