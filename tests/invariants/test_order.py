@@ -14,9 +14,11 @@ from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
+from accel.plugins.augment import Augment
 from accel.plugins.backend import Backend
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
+from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.onecycle import OneCycle
 from accel.testing import Outcome, fit_toy
 from accel.testing.check import lacking
@@ -29,6 +31,8 @@ FULL: list[Callable[[], Part]] = [
     lambda: OneCycle(max_lr=0.05),
     lambda: EMA(decay=0.9),
     lambda: Backend(threads=1),
+    Augment,
+    FiniteGuard,
     catalogue.load("progress"),
     catalogue.load("metrics"),
 ]
