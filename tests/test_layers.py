@@ -41,7 +41,8 @@ OPTIONAL = {
     "sklearn": {"tasks/digits.py"},
     "PIL": {"data/decode.py"},
     "lmdb": set(),
-    "cv2": set(),
+    "cv2": {"data/opencv.py"},
+    "simplejpeg": {"data/simple.py"},
     "nvidia": set(),
     "prefetch_generator": set(),
 }

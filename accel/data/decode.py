@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 """What counts as a picture, in small letters."""
+PIXELS = 178_956_970
+"""The largest picture that is decoded, whoever decodes it: half a gigabyte of RGB, which is Pillow's own limit."""
 
 
 def require_pillow() -> None:
@@ -25,7 +27,15 @@ def require_pillow() -> None:
         raise ConfigError("reading pictures needs Pillow: pip install 'accel-train[images]'") from None
 
 
-def decode(encoded: bytes, name: str) -> Image:
+def hold_limit(width: int, height: int, name: str) -> None:
+    """Raises ConfigError where a picture of this size is above the limit."""
+    if width * height > PIXELS:
+        raise ConfigError(
+            f"the picture {name} has {width:,} x {height:,} pixels, above the limit of {PIXELS:,}; shrink it or take it away"
+        )
+
+
+def decode(encoded: bytes | bytearray | memoryview, name: str) -> Image:
     """The picture in RGB.
 
     Args:
@@ -33,17 +43,22 @@ def decode(encoded: bytes, name: str) -> Image:
         name: what to call it in the message.
 
     Raises:
-        ConfigError: where it cannot be decoded to its last row.
+        ConfigError: where it cannot be decoded to its last row, or is above the limit of `PIXELS`.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(BytesIO(encoded)) as picture:
+            hold_limit(*picture.size, name)
             if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white at 255
                 return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
             picture.info.pop("transparency", None)  # of a palette; convert() warns that it is lost
             return picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise ConfigError(f"the picture {name} is above the limit of {PIXELS:,} pixels; shrink it or take it away") from None
+    except ConfigError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
         # Pillow repeats the unreadable object's address where it cannot tell the format
         why = "its format is not known" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ConfigError(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
@@ -60,3 +75,10 @@ def resample(picture: Image, box: tuple[float, float, float, float], side: int) 
     if box != (0, 0, side, side) or picture.size != (side, side):
         picture = picture.resize((side, side), Image.Resampling.BILINEAR, box=box)
     return np.array(picture)
+
+
+def resample_pixels(pixels: NDArray[np.uint8], box: tuple[float, float, float, float], side: int) -> NDArray[np.uint8]:
+    """`resample` of pixels that another decoder has made, (height, width, 3) uint8."""
+    from PIL import Image
+
+    return resample(Image.fromarray(pixels), box, side)

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel.data import crops
-from accel.data.decode import SUFFIXES, decode, resample
+from accel.data.decode import SUFFIXES
+from accel.data.reader import PLAIN, Reader
 from accel.errors import ConfigError
 
 Crop = Literal["pad", "resized", "none"]
@@ -26,13 +27,14 @@ class Folder(Dataset[tuple[Tensor, int]]):
         classes: their names in order; a label is a position in this list.
         side: of the pictures that come out, in pixels.
         share: how much of the shorter side the centred square shows.
+        reader: decodes and resamples them.
 
     Raises:
         ConfigError: where a class has no pictures, or, when it is read, a picture cannot be decoded.
     """
 
-    def __init__(self, folder: Path, classes: list[str], side: int, share: float = 1.0) -> None:
-        self.side, self.share = side, share
+    def __init__(self, folder: Path, classes: list[str], side: int, share: float = 1.0, reader: Reader = PLAIN) -> None:
+        self.side, self.share, self.reader = side, share, reader
         self.files: list[str] = []
         self.labels: list[int] = []
         for label, name in enumerate(classes):
@@ -47,9 +49,9 @@ class Folder(Dataset[tuple[Tensor, int]]):
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = decode(self.read(index), self.files[index])
+        picture = self.reader.open(self.read(index), self.files[index])
         box = crops.centre(*picture.size, self.share)
-        return torch.from_numpy(resample(picture, box, self.side)), self.labels[index]
+        return torch.from_numpy(picture.show(box, self.side)), self.labels[index]
 
     def read(self, index: int) -> bytes:
         """The encoded picture."""
@@ -68,16 +70,16 @@ class Augmented(Folder):
         flip: whether half of the pictures are mirrored left to right.
     """
 
-    def __init__(self, folder: Path, classes: list[str], side: int, crop: Crop, flip: bool) -> None:
-        super().__init__(folder, classes, side)
+    def __init__(self, folder: Path, classes: list[str], side: int, crop: Crop, flip: bool, reader: Reader = PLAIN) -> None:
+        super().__init__(folder, classes, side, reader=reader)
         self.crop, self.flip = crop, flip
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Sample `index`, with its random numbers of this epoch."""
-        picture = decode(self.read(index), self.files[index])
+        picture = self.reader.open(self.read(index), self.files[index])
         resized = self.crop == "resized"
         box = crops.random_resized(*picture.size, rng) if resized else crops.centre(*picture.size)
-        pixels = resample(picture, box, self.side)
+        pixels = picture.show(box, self.side)
         if self.crop == "pad":
             pixels = crops.padded(pixels, self.side // 8, rng)
         if self.flip and rng.random() < 0.5:

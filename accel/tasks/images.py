@@ -8,9 +8,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel.data.decode import require_pillow
 from accel.data.folder import Augmented, Folder, class_names
 from accel.data.pixels import normalise
+from accel.data.reader import Reader
 from accel.errors import ConfigError, nearest
 from accel.models.named import named
 from accel.models.resnet import resnet18, resnet50, small
@@ -34,6 +34,9 @@ class Images(Trainer):
         crop: what training sees. pad: the centred square, moved by up to an eighth of its side; resized: a box of random
             area and shape; none: the centred square.
         flip: whether half of the pictures are mirrored in training.
+        decoder: who decodes JPEGs. pillow, opencv and simplejpeg give the same pixels; scaled is simplejpeg that decodes a large
+            picture no larger than the crop needs.
+        filter: who resamples. antialias: Pillow's widened triangle; linear or area: OpenCV's, which are faster, and other pixels.
     """
 
     def __init__(
@@ -43,15 +46,18 @@ class Images(Trainer):
         model: Literal["small", "resnet18", "resnet50"] | str = "small",
         crop: Literal["pad", "resized", "none"] = "pad",
         flip: bool = True,
+        decoder: Literal["pillow", "opencv", "simplejpeg", "scaled"] = "pillow",
+        filter: Literal["antialias", "linear", "area"] = "antialias",
         **run: Any,
     ) -> None:
         super().__init__(**run)
         root = str(root) if isinstance(root, Path) else root
-        check(Images, root=root, size=size, model=model, crop=crop, flip=flip)
+        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, decoder=decoder, filter=filter)
         if model not in MODELS and "." not in model:
             hint = nearest(model, MODELS)
             raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
-        require_pillow()
+        self.reader = Reader(decoder, filter)
+        self.reader.check()
         self.root, self.size, self.kind, self.crop, self.flip = Path(root).expanduser(), size, model, crop, flip
         self.evaluates, self.classes = splits(self.root)
 
@@ -64,9 +70,9 @@ class Images(Trainer):
     def data(self, split: str) -> Folder:
         folder = self.root / split
         if split == "train":
-            return Augmented(folder, self.classes, self.size, self.crop, self.flip)
+            return Augmented(folder, self.classes, self.size, self.crop, self.flip, self.reader)
         # a random box magnifies: training saw things larger than they are, and evaluation shows them so
-        return Folder(folder, self.classes, self.size, share=0.875 if self.crop == "resized" else 1.0)
+        return Folder(folder, self.classes, self.size, 0.875 if self.crop == "resized" else 1.0, self.reader)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, labels = batch

@@ -1,0 +1,209 @@
+"""From an encoded picture to the pixels of a box of it: who decodes, who resamples, and how little of it.
+
+The decoders `pillow`, `opencv` and `simplejpeg` are all libjpeg-turbo, and give the same pixels; `scaled` is simplejpeg that
+leaves out frequencies which a smaller picture cannot show. The filters differ: `antialias` is Pillow's triangle, widened where it
+shrinks; `linear` and `area` are OpenCV's. What libjpeg-turbo cannot decode to RGB (other formats, CMYK, damaged files) is
+Pillow's, whatever the decoder.
+
+Median PSNR against pillow and antialias at 224 pixels, n = 300 random resized crops of 100 photographs (mean 469 x 404):
+TABLE
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from accel.data import decode as pillow
+from accel.data import opencv, simple, tiled
+from accel.data.crops import Box
+from accel.data.jpeg import Buffer, header, is_jpeg
+from accel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+Decoder = Literal["pillow", "opencv", "simplejpeg", "scaled"]
+Filter = Literal["antialias", "linear", "area"]
+
+
+class Picture(Protocol):
+    """A picture whose size is known, and whose pixels are decoded when a box of them is asked for."""
+
+    size: tuple[int, int]
+
+    def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The part inside `box` (left, top, right, bottom in pixels) as (side, side, 3) uint8.
+
+        Args:
+            box: inside the picture.
+            side: of what comes out, in pixels.
+            out: is filled and handed back, where given: (side, side, 3) uint8.
+
+        Raises:
+            ConfigError: where that part cannot be decoded.
+        """
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Opens pictures; any number of threads may use one.
+
+    Args:
+        decoder: who decodes JPEGs.
+        filter: who resamples.
+    """
+
+    decoder: Decoder = "pillow"
+    filter: Filter = "antialias"
+
+    def check(self) -> None:
+        """Raises ConfigError where a package is missing."""
+        pillow.require_pillow()
+        if self.decoder == "opencv" or self.filter != "antialias":
+            opencv.opencv()
+        if self.decoder in ("simplejpeg", "scaled"):
+            simple.simplejpeg()
+
+    def open(self, record: Buffer, name: str) -> Picture:
+        """A picture file, or a record of tiles.
+
+        Args:
+            record: its content.
+            name: what to call it in messages.
+
+        Raises:
+            ConfigError: where it cannot be read, or is above the limit of `accel.data.decode.PIXELS`.
+        """
+        if tiled.is_tiled(record):
+            return Tiles(self, record, name)
+        size = None if self.decoder == "pillow" else plain_jpeg(record, name)
+        return Jpeg(self, record, name, size) if size else Whole(self, pillow.decode(record, name))
+
+    def pixels(self, jpeg: Buffer, name: str, size: tuple[int, int], shrink: int = 1) -> NDArray[np.uint8]:
+        """A JPEG of `size` (width, height) as (height, width, 3) uint8, `shrink` times smaller."""
+        found = None
+        if self.decoder == "opencv":
+            found = opencv.decode(jpeg)
+        elif self.decoder != "pillow":
+            found = simple.decode(jpeg, *size, shrink)
+        if found is None:
+            found = np.asarray(pillow.decode(jpeg, name))
+            if shrink > 1:
+                found = np.asarray(pillow.decode(jpeg, name).reduce(shrink))
+        return found
+
+    def shrink(self, box: Box, side: int) -> int:
+        """By how much decoding may shrink: to no less than `side` pixels either way."""
+        if self.decoder != "scaled":
+            return 1
+        least = min(box[2] - box[0], box[3] - box[1])
+        return next(factor for factor in (8, 4, 2, 1) if factor == 1 or least >= factor * side)
+
+    def margin(self, box: Box, side: int, shrink: int) -> int:
+        """How many pixels around a box its picture depends on: what the decoder looks at, and what the filter reaches over."""
+        if self.filter != "antialias":
+            return shrink
+        return shrink + ceil(max(box[2] - box[0], box[3] - box[1]) / side) + 1
+
+    def resample(self, pixels: NDArray[np.uint8], box: Box, side: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """`Picture.show` for pixels, (height, width, 3) uint8."""
+        if out is None:
+            out = np.empty((side, side, 3), np.uint8)
+        if self.filter == "antialias":
+            out[:] = pillow.resample_pixels(*around(pixels, box, self.margin(box, side, 1)), side)
+            return out
+        left, right = whole(box[0], box[2], pixels.shape[1])
+        top, bottom = whole(box[1], box[3], pixels.shape[0])
+        part = pixels[top:bottom, left:right]
+        if part.shape == out.shape:
+            out[:] = part
+        else:
+            opencv.resize(part, self.filter == "area", out)
+        return out
+
+
+PLAIN = Reader()
+"""Pillow throughout."""
+
+
+class Whole:
+    """A picture that Pillow has decoded."""
+
+    def __init__(self, reader: Reader, picture: Image) -> None:
+        self.reader, self.picture, self.size = reader, picture, picture.size
+
+    def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        if self.reader.filter != "antialias":
+            return self.reader.resample(np.asarray(self.picture), box, side, out)
+        found = pillow.resample(self.picture, box, side)
+        if out is None:
+            return found
+        out[:] = found
+        return out
+
+
+class Jpeg:
+    """A JPEG that libjpeg-turbo can decode to RGB."""
+
+    def __init__(self, reader: Reader, record: Buffer, name: str, size: tuple[int, int]) -> None:
+        pillow.hold_limit(*size, name)
+        self.reader, self.record, self.name, self.size = reader, record, name, size
+
+    def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        shrink = self.reader.shrink(box, side)
+        pixels = self.reader.pixels(self.record, self.name, self.size, shrink)
+        return self.reader.resample(pixels, smaller(box, shrink), side, out)
+
+
+class Tiles:
+    """A record of tiles, of which only those under the box are decoded."""
+
+    def __init__(self, reader: Reader, record: Buffer, name: str) -> None:
+        self.reader, self.record, self.name = reader, record, name
+        self.index = tiled.index(record, name)
+        self.size = self.index.width, self.index.height
+        pillow.hold_limit(*self.size, name)
+
+    def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        shrink = self.reader.shrink(box, side)
+        jpeg, (left, top), size = tiled.splice(self.record, self.index, box, self.reader.margin(box, side, shrink))
+        pixels = self.reader.pixels(jpeg, self.name, size, shrink)
+        # a record is as wide as its tiles: what fills it up is no part of the picture, and the filter must not reach it
+        pixels = pixels[:, : -(-(self.index.width - left) // shrink)]
+        return self.reader.resample(pixels, smaller((box[0] - left, box[1] - top, box[2] - left, box[3] - top), shrink), side, out)
+
+
+def plain_jpeg(record: Buffer, name: str) -> tuple[int, int] | None:
+    """Width and height of a JPEG that libjpeg-turbo makes RGB of; None for all else, of which Pillow has the last word."""
+    if not is_jpeg(record) or b"\xff\xd9" not in bytes(record[-64:]):  # without an end it is truncated
+        return None
+    try:
+        found = header(record, name)
+    except ConfigError:
+        return None
+    good = found.bits == 8 and found.process in (0xC0, 0xC1, 0xC2) and len(found.components) in (1, 3)
+    return (found.width, found.height) if good else None
+
+
+def smaller(box: Box, by: int) -> Box:
+    """The box in a picture `by` times smaller."""
+    return box if by == 1 else (box[0] / by, box[1] / by, box[2] / by, box[3] / by)
+
+
+def whole(low: float, high: float, limit: int) -> tuple[int, int]:
+    """The two ends of an interval in whole pixels: as long as it is, rounded, and inside the picture."""
+    size = min(limit, max(1, floor(high - low + 0.5)))
+    start = min(floor(low), limit - size)
+    return start, start + size
+
+
+def around(pixels: NDArray[np.uint8], box: Box, margin: int) -> tuple[NDArray[np.uint8], Box]:
+    """The part of a picture around a box, contiguous, and the box in it."""
+    left, top = max(0, floor(box[0]) - margin), max(0, floor(box[1]) - margin)
+    part = pixels[top : ceil(box[3]) + margin, left : ceil(box[2]) + margin]
+    return np.ascontiguousarray(part), (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
