@@ -77,8 +77,25 @@ def resample(picture: Image, box: tuple[float, float, float, float], side: int) 
     return np.array(picture)
 
 
-def resample_pixels(pixels: NDArray[np.uint8], box: tuple[float, float, float, float], side: int) -> NDArray[np.uint8]:
-    """`resample` of pixels that another decoder has made, (height, width, 3) uint8."""
+def resample_part(
+    pixels: NDArray[np.uint8], at: tuple[int, int], size: tuple[int, int], box: tuple[float, float, float, float], side: int
+) -> NDArray[np.uint8]:
+    """`resample` of a picture of which only a part is there, and to the same bits.
+
+    Pillow chooses which axis comes first by the shape of the whole picture, and rounds by where the box lies in it. So the part is
+    laid where it belongs in a picture of the whole size, of which nothing else is ever looked at.
+
+    Args:
+        pixels: (height, width, 3) uint8: all that the box depends on.
+        at: left and top of it in the picture.
+        size: width and height of the picture.
+        box, side: as `resample` takes them, in the picture.
+    """
     from PIL import Image
 
-    return resample(Image.fromarray(pixels), box, side)
+    picture = Image.fromarray(pixels)
+    if picture.size != size:
+        frame = Image.new("RGB", size, None)
+        frame.paste(picture, at)
+        picture = frame
+    return resample(picture, box, side)

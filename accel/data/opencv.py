@@ -53,6 +53,7 @@ def resize(pixels: NDArray[np.uint8], area: bool, out: NDArray[np.uint8]) -> Non
     """
     cv2 = opencv()
     height, width, _ = out.shape
-    found = cv2.resize(pixels, (width, height), dst=out, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
-    if found is not out and not np.may_share_memory(found, out):  # it takes no memory with gaps
+    there = out if out.flags.c_contiguous else None  # it takes no other memory
+    found = cv2.resize(pixels, (width, height), dst=there, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
+    if there is None:
         out[:] = found

@@ -69,16 +69,19 @@ class Reader:
         if self.decoder in ("simplejpeg", "scaled"):
             simple.simplejpeg()
 
-    def open(self, record: Buffer, name: str) -> Picture:
-        """A picture file, or a record of tiles.
+    def open(self, record: Buffer, name: str, encoding: str = "original") -> Picture:
+        """A picture of a store.
 
         Args:
-            record: its content.
+            record: a picture file, a record of tiles, or, of the encoding raw, a memoryview of shape (height, width, 3) of bytes.
             name: what to call it in messages.
+            encoding: the store's. Any but raw is seen from the record itself.
 
         Raises:
             ConfigError: where it cannot be read, or is above the limit of `accel.data.decode.PIXELS`.
         """
+        if encoding == "raw":
+            return Raw(self, np.asarray(record))
         if tiled.is_tiled(record):
             return Tiles(self, record, name)
         size = None if self.decoder == "pillow" else plain_jpeg(record, name)
@@ -110,16 +113,27 @@ class Reader:
             return shrink
         return shrink + ceil(max(box[2] - box[0], box[3] - box[1]) / side) + 1
 
-    def resample(self, pixels: NDArray[np.uint8], box: Box, side: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """`Picture.show` for pixels, (height, width, 3) uint8."""
+    def resample(
+        self,
+        pixels: NDArray[np.uint8],
+        at: tuple[int, int],
+        size: tuple[int, int],
+        box: Box,
+        side: int,
+        out: NDArray[np.uint8] | None,
+    ) -> NDArray[np.uint8]:
+        """`Picture.show` of a picture of `size` (width, height), of which `pixels`, (height, width, 3) uint8, lie at `at`."""
         if out is None:
             out = np.empty((side, side, 3), np.uint8)
         if self.filter == "antialias":
-            out[:] = pillow.resample_pixels(*around(pixels, box, self.margin(box, side, 1)), side)
+            reach = self.margin(box, side, 0)
+            left, top = max(at[0], floor(box[0]) - reach), max(at[1], floor(box[1]) - reach)
+            part = pixels[top - at[1] : ceil(box[3]) + reach - at[1], left - at[0] : ceil(box[2]) + reach - at[0]]
+            out[:] = pillow.resample_part(part, (left, top), size, box, side)
             return out
-        left, right = whole(box[0], box[2], pixels.shape[1])
-        top, bottom = whole(box[1], box[3], pixels.shape[0])
-        part = pixels[top:bottom, left:right]
+        left, right = whole(box[0], box[2], size[0])
+        top, bottom = whole(box[1], box[3], size[1])
+        part = pixels[top - at[1] : bottom - at[1], left - at[0] : right - at[0]]
         if part.shape == out.shape:
             out[:] = part
         else:
@@ -139,12 +153,22 @@ class Whole:
 
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         if self.reader.filter != "antialias":
-            return self.reader.resample(np.asarray(self.picture), box, side, out)
+            return self.reader.resample(np.asarray(self.picture), (0, 0), self.size, box, side, out)
         found = pillow.resample(self.picture, box, side)
         if out is None:
             return found
         out[:] = found
         return out
+
+
+class Raw:
+    """A picture that is stored as its pixels, (height, width, 3) uint8."""
+
+    def __init__(self, reader: Reader, pixels: NDArray[np.uint8]) -> None:
+        self.reader, self.pixels, self.size = reader, pixels, (pixels.shape[1], pixels.shape[0])
+
+    def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        return self.reader.resample(self.pixels, (0, 0), self.size, box, side, out)
 
 
 class Jpeg:
@@ -157,7 +181,7 @@ class Jpeg:
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         shrink = self.reader.shrink(box, side)
         pixels = self.reader.pixels(self.record, self.name, self.size, shrink)
-        return self.reader.resample(pixels, smaller(box, shrink), side, out)
+        return self.reader.resample(pixels, (0, 0), shrunk(self.size, shrink), smaller(box, shrink), side, out)
 
 
 class Tiles:
@@ -175,7 +199,8 @@ class Tiles:
         pixels = self.reader.pixels(jpeg, self.name, size, shrink)
         # a record is as wide as its tiles: what fills it up is no part of the picture, and the filter must not reach it
         pixels = pixels[:, : -(-(self.index.width - left) // shrink)]
-        return self.reader.resample(pixels, smaller((box[0] - left, box[1] - top, box[2] - left, box[3] - top), shrink), side, out)
+        at, size = (left // shrink, top // shrink), shrunk(self.size, shrink)
+        return self.reader.resample(pixels, at, size, smaller(box, shrink), side, out)
 
 
 def plain_jpeg(record: Buffer, name: str) -> tuple[int, int] | None:
@@ -190,6 +215,11 @@ def plain_jpeg(record: Buffer, name: str) -> tuple[int, int] | None:
     return (found.width, found.height) if good else None
 
 
+def shrunk(size: tuple[int, int], by: int) -> tuple[int, int]:
+    """The size of a picture that is decoded `by` times smaller."""
+    return -(-size[0] // by), -(-size[1] // by)
+
+
 def smaller(box: Box, by: int) -> Box:
     """The box in a picture `by` times smaller."""
     return box if by == 1 else (box[0] / by, box[1] / by, box[2] / by, box[3] / by)
@@ -200,10 +230,3 @@ def whole(low: float, high: float, limit: int) -> tuple[int, int]:
     size = min(limit, max(1, floor(high - low + 0.5)))
     start = min(floor(low), limit - size)
     return start, start + size
-
-
-def around(pixels: NDArray[np.uint8], box: Box, margin: int) -> tuple[NDArray[np.uint8], Box]:
-    """The part of a picture around a box, contiguous, and the box in it."""
-    left, top = max(0, floor(box[0]) - margin), max(0, floor(box[1]) - margin)
-    part = pixels[top : ceil(box[3]) + margin, left : ceil(box[2]) + margin]
-    return np.ascontiguousarray(part), (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
