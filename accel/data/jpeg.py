@@ -166,6 +166,19 @@ def _scan(body: memoryview, components: tuple[Component, ...]) -> tuple[tuple[in
     return selectors
 
 
+def top(data: Buffer, found: Header, rows: int) -> tuple[bytearray, int]:
+    """The file with a header that ends it after `rows` rows, or the few more that fill up an MCU; and how many those are.
+
+    What is left of the coded data is not decoded any more, and a decoder that warns of it must be told not to mind. Rows
+    whose colours depend on the next one need it among `rows`.
+    """
+    high = found.mcu[1]
+    rows = min(found.height, -(-rows // high) * high)
+    cut = bytearray(data)
+    cut[found.frame : found.frame + 2] = rows.to_bytes(2, "big")
+    return cut, rows
+
+
 def intervals(data: Buffer, start: int, name: str) -> NDArray[np.int64]:
     """Where each restart interval of the scan at `start` begins, and, last, where the scan ends (after its EOI marker).
 

@@ -20,7 +20,7 @@ import numpy as np
 from accel.data import decode as pillow
 from accel.data import opencv, simple, tiled
 from accel.data.crops import Box
-from accel.data.jpeg import Buffer, header, is_jpeg
+from accel.data.jpeg import Buffer, Header, header, is_jpeg, top
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class Reader:
             return Raw(self, np.asarray(record))
         if tiled.is_tiled(record):
             return Tiles(self, record, name)
-        size = None if self.decoder == "pillow" else plain_jpeg(record, name)
-        return Jpeg(self, record, name, size) if size else Whole(self, pillow.decode(record, name))
+        found = None if self.decoder == "pillow" else plain_jpeg(record, name)
+        return Jpeg(self, record, name, found) if found else Whole(self, pillow.decode(record, name))
 
     def pixels(self, jpeg: Buffer, name: str, size: tuple[int, int], shrink: int = 1) -> NDArray[np.uint8]:
         """A JPEG of `size` (width, height) as (height, width, 3) uint8, `shrink` times smaller."""
@@ -172,15 +172,22 @@ class Raw:
 
 
 class Jpeg:
-    """A JPEG that libjpeg-turbo can decode to RGB."""
+    """A JPEG that libjpeg-turbo can decode to RGB: by simplejpeg no further than to the lower end of the box."""
 
-    def __init__(self, reader: Reader, record: Buffer, name: str, size: tuple[int, int]) -> None:
-        pillow.hold_limit(*size, name)
-        self.reader, self.record, self.name, self.size = reader, record, name, size
+    def __init__(self, reader: Reader, record: Buffer, name: str, header: Header) -> None:
+        self.reader, self.record, self.name, self.header = reader, record, name, header
+        self.size = header.width, header.height
+        pillow.hold_limit(*self.size, name)
 
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        shrink = self.reader.shrink(box, side)
-        pixels = self.reader.pixels(self.record, self.name, self.size, shrink)
+        shrink, pixels = self.reader.shrink(box, side), None
+        last = ceil(box[3]) + self.reader.margin(box, side, shrink)
+        # rows end the work early only where they come one after another
+        if last < self.size[1] and self.header.sequential and self.reader.decoder in ("simplejpeg", "scaled"):
+            jpeg, rows = top(self.record, self.header, last)
+            pixels = simple.decode(jpeg, self.size[0], rows, shrink, strict=False)
+        if pixels is None:
+            pixels = self.reader.pixels(self.record, self.name, self.size, shrink)
         return self.reader.resample(pixels, (0, 0), shrunk(self.size, shrink), smaller(box, shrink), side, out)
 
 
@@ -203,16 +210,15 @@ class Tiles:
         return self.reader.resample(pixels, at, size, smaller(box, shrink), side, out)
 
 
-def plain_jpeg(record: Buffer, name: str) -> tuple[int, int] | None:
-    """Width and height of a JPEG that libjpeg-turbo makes RGB of; None for all else, of which Pillow has the last word."""
+def plain_jpeg(record: Buffer, name: str) -> Header | None:
+    """The header of a JPEG that libjpeg-turbo makes RGB of; None for all else, of which Pillow has the last word."""
     if not is_jpeg(record) or b"\xff\xd9" not in bytes(record[-64:]):  # without an end it is truncated
         return None
     try:
         found = header(record, name)
     except ConfigError:
         return None
-    good = found.bits == 8 and found.process in (0xC0, 0xC1, 0xC2) and len(found.components) in (1, 3)
-    return (found.width, found.height) if good else None
+    return found if found.bits == 8 and found.process in (0xC0, 0xC1, 0xC2) and len(found.components) in (1, 3) else None
 
 
 def shrunk(size: tuple[int, int], by: int) -> tuple[int, int]:

@@ -10,8 +10,8 @@ height of a tile, all in pixels; MCUs per tile; where the frame header's height 
 from the start of the record; then where each tile begins, counted from the first, row by row, and, last, where the scan ends.
 The JPEG may be wider than the picture: it is filled up to whole tiles with its last column.
 
-On 250 photographs (mean 469 x 404 pixels) at quality 90 and tiles of 64 x 16 pixels a random resized crop touches about half of
-the bytes.
+On 250 photographs (mean 469 x 404 pixels) at quality 90 and tiles of 32 x 16 pixels a random resized crop touches about half of
+the bytes, and the records are 3 % larger than plain JPEGs.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def is_tiled(record: Buffer) -> bool:
     return record[2:4] == b"\xff\xe9" and record[6:START] == MAGIC
 
 
-def encode(picture: Image, quality: int = 90, tile: int = 64, subsampling: str = "4:2:0") -> bytes:
+def encode(picture: Image, quality: int = 90, tile: int = 32, subsampling: str = "4:2:0") -> bytes:
     """A picture as a record.
 
     Args:
@@ -94,7 +94,7 @@ def encode(picture: Image, quality: int = 90, tile: int = 64, subsampling: str =
     return record(stream.getvalue(), width, "the encoded picture")
 
 
-def lossless(original: Buffer, name: str, tile: int = 64) -> bytes:
+def lossless(original: Buffer, name: str, tile: int = 32) -> bytes:
     """A JPEG file as a record, without changing a pixel; what does not matter for pixels (EXIF, thumbnails, profiles) is left out.
 
     A tile is as many MCUs wide as divides a row of them evenly and comes closest to `tile` pixels; at worst a whole row. It takes

@@ -154,7 +154,7 @@ def test_odd_files_are_pillows(decoder: Any) -> None:
 def test_a_truncated_file_is_a_sentence_for_every_decoder(decoder: Any) -> None:
     coded = drawn(64, 64)
     for size in (0, 1, 3, 100, len(coded) // 2, len(coded) - 10):
-        with pytest.raises(ConfigError, match="cannot read the picture a/b.jpg"):
+        with pytest.raises(ConfigError, match=r"cannot read the picture a/b.jpg"):
             Reader(decoder).open(coded[:size], "a/b.jpg").show((0, 0, 64, 64), 16)
 
 
@@ -164,7 +164,7 @@ def test_the_limit_names_file_and_pixels(decoder: Any, monkeypatch: pytest.Monke
     for record in (drawn(40, 30), tiled.encode(drawing(40, 30)), png(drawing(40, 30))):
         Reader(decoder).open(record, "x")
     for record in (drawn(41, 30), tiled.encode(drawing(41, 30)), png(drawing(41, 30))):
-        with pytest.raises(ConfigError, match="the picture a/b has 41 x 30 pixels, above the limit of 1,200"):
+        with pytest.raises(ConfigError, match=r"the picture a/b has 41 x 30 pixels, above the limit of 1,200"):
             Reader(decoder).open(record, "a/b")
 
 
@@ -173,7 +173,7 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     at = coded.index(b"\xff\xc0") + 5
     coded[at : at + 4] = b"\xff\x00\xff\x00"
     for decoder in DECODERS:
-        with pytest.raises(ConfigError, match="the picture a/b .*above the limit of 178,956,970"):
+        with pytest.raises(ConfigError, match=r"the picture a/b .*above the limit of 178,956,970"):
             Reader(decoder).open(coded, "a/b")
 
 

@@ -158,7 +158,7 @@ def test_other_modes_are_encoded_as_rgb(mode: str) -> None:
 def test_progressive_is_refused_by_name_and_mended_by_encoding() -> None:
     coded = drawn(40, 40, progressive=True)
     with pytest.raises(
-        ConfigError, match="the JPEG a/b.jpg is progressive, which cannot be tiled as it is: jpegtran .* encoding=tiled"
+        ConfigError, match=r"the JPEG a/b.jpg is progressive, which cannot be tiled as it is: jpegtran .* encoding=tiled"
     ):
         tiled.lossless(coded, "a/b.jpg")
 
@@ -174,11 +174,11 @@ def test_restart_markers_that_cross_rows_are_refused() -> None:
 def test_damaged_files_are_a_sentence() -> None:
     coded = drawn(64, 64)
     for size in range(0, len(coded), 7):
-        with pytest.raises(ConfigError, match="a/b.jpg"):
+        with pytest.raises(ConfigError, match=r"a/b.jpg"):
             tiled.lossless(coded[:size], "a/b.jpg")
     start = header(coded, "x").data
     emptied = coded[: start + 40] + b"\xff\xd9"
-    with pytest.raises(ConfigError, match="coded data are (truncated|damaged)"):
+    with pytest.raises(ConfigError, match=r"coded data are (truncated|damaged)"):
         tiled.lossless(emptied, "x")
 
 
@@ -186,7 +186,7 @@ def test_a_damaged_record_is_a_sentence() -> None:
     stored = record(64, 64, "4:2:0", lossless=False)
     size = tiled.index(stored, "x").data
     for cut in [*range(tiled.START, size, 3), *range(size, len(stored))]:
-        with pytest.raises(ConfigError, match="cannot read the picture a/b: its index"):
+        with pytest.raises(ConfigError, match=r"cannot read the picture a/b: its index"):
             tiled.index(stored[:cut], "a/b")
     rng = np.random.default_rng(0)
     for _ in range(300):  # a damaged index is refused, or its crops stay inside the record
