@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from accel.data import tiled
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def decode(encoded: bytes | bytearray | memoryview, name: str) -> Image:
     """The picture in RGB.
 
     Args:
-        encoded: the content of a picture file.
+        encoded: the content of a picture file, or a record of tiles.
         name: what to call it in the message.
 
     Raises:
@@ -53,7 +54,8 @@ def decode(encoded: bytes | bytearray | memoryview, name: str) -> Image:
             if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white at 255
                 return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
             picture.info.pop("transparency", None)  # of a palette; convert() warns that it is lost
-            return picture.convert("RGB")
+            whole = picture.convert("RGB")
+            return whole.crop((0, 0, tiled.index(encoded, name).width, whole.height)) if tiled.is_tiled(encoded) else whole
     except Image.DecompressionBombError:
         raise ConfigError(f"the picture {name} is above the limit of {PIXELS:,} pixels; shrink it or take it away") from None
     except ConfigError:

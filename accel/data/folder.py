@@ -53,6 +53,10 @@ class Folder(Dataset[tuple[Tensor, int]]):
         box = crops.centre(*picture.size, self.share)
         return torch.from_numpy(picture.show(box, self.side)), self.labels[index]
 
+    def plan_notes(self) -> dict[str, str]:
+        """Who decodes and who resamples, for the plan."""
+        return {"pictures": self.reader.describe()}
+
     def read(self, index: int) -> bytes:
         """The encoded picture."""
         try:

@@ -11,7 +11,7 @@ from the start of the record; then where each tile begins, counted from the firs
 The JPEG may be wider than the picture: it is filled up to whole tiles with its last column.
 
 On 250 photographs (mean 469 x 404 pixels) at quality 90 and tiles of 32 x 16 pixels a random resized crop touches about half of
-the bytes, and the records are 3 % larger than plain JPEGs.
+the bytes, and a record is 7 % larger than the JPEG without tiles; without loss, 5 % larger than the original.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from PIL import Image
 
 from accel.data import crops, opencv, tiled
 from accel.data import decode as pillow
-from accel.data.reader import Decoder, Filter, Reader
+from accel.data.filters import Filter
+from accel.data.reader import Decoder, Reader
 from accel.errors import ConfigError
 from accel.order import sample_rng
 from accel.tasks.images import Images
@@ -151,6 +152,19 @@ def test_odd_files_are_pillows(decoder: Any) -> None:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
+def test_tiles_of_every_kind_of_colours_are_what_pillow_shows(decoder: Any) -> None:
+    picture = drawing(90, 60)
+    for original in (jpeg(picture.convert("CMYK"), "4:4:4"), drawn(90, 60, "4:4:4", keep_rgb=True), drawn(90, 60, "grey")):
+        wanted = Reader().open(original, "x").show((21, 2, 49, 57), 16)
+        stored = tiled.lossless(original, "x", 16)
+        assert np.array_equal(Reader(decoder).open(stored, "x").show((21, 2, 49, 57), 16), wanted)
+
+
+def test_decode_knows_what_fills_up_the_tiles() -> None:
+    assert pillow.decode(tiled.encode(drawing(33, 20)), "x").size == (33, 20)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_a_truncated_file_is_a_sentence_for_every_decoder(decoder: Any) -> None:
     coded = drawn(64, 64)
     for size in (0, 1, 3, 100, len(coded) // 2, len(coded) - 10):
@@ -207,6 +221,7 @@ def test_the_task_passes_both_on(tmp_path: Path, decoder: Any, filter: Any) -> N
     task = Images(root=str(tmp_path), size=16, crop="resized", flip=False, decoder=decoder, filter=filter)
     for split in ("train", "val"):
         assert task.data(split).reader == Reader(decoder, filter)
+        assert task.data(split).plan_notes() == {"pictures": f"decoded by {decoder}, resampled by {filter}"}
     shown = task.data("val")[0][0].numpy()
     wanted = Reader(decoder, filter).open(drawn(80, 60), "x").show(crops.centre(80, 60, 0.875), 16)
     assert np.array_equal(shown, wanted)
