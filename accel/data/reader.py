@@ -193,7 +193,7 @@ class Tiles:
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         parts = self.record[self.index.frame + 4]
         shrink = self.reader.shrink(box, side) if parts < 4 else 1
-        jpeg, (left, top), size = tiled.splice(self.record, self.index, box, self.reader.margin(box, side, shrink))
+        jpeg, (left, top), size = tiled.splice(self.record, self.index, box, self.reader.margin(box, side, shrink), shrink)
         pixels = self.reader.pixels(jpeg, self.name, size, shrink, parts)
         # a record is as wide as its tiles: what fills it up is no part of the picture, and the filter must not reach it
         pixels = pixels[:, : -(-(self.index.width - left) // shrink)]

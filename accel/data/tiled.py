@@ -37,6 +37,8 @@ MAGIC = b"accel-tiles\0"
 FIELDS = struct.Struct("<7I")
 START = 6 + len(MAGIC)
 """Where the fields stand: after SOI, the marker of the segment, its length and the text."""
+NARROW = 8
+"""Pixels. In a picture so narrow that a row has one or two values of colour, libjpeg repeats them instead of interpolating."""
 ROOM = (65_533 - len(MAGIC) - FIELDS.size) // 4
 """Offsets that fit into one segment."""
 
@@ -163,7 +165,7 @@ def index(record: Buffer, name: str) -> Index:
     return Index(width, height, (across, down), mcus, frame, data, offsets)
 
 
-def splice(record: Buffer, found: Index, box: Box, margin: int = 1) -> Spliced:
+def splice(record: Buffer, found: Index, box: Box, margin: int = 1, shrink: int = 1) -> Spliced:
     """A smaller JPEG of the tiles under a box.
 
     Args:
@@ -172,6 +174,7 @@ def splice(record: Buffer, found: Index, box: Box, margin: int = 1) -> Spliced:
         box: left, top, right and bottom in pixels, inside the picture.
         margin: pixels around the box that shall be there too, as far as the picture goes. One is what the decoder's
             upsampling of the colours looks at; a decoder that shrinks by k wants k.
+        shrink: by how much the decoder will shrink.
 
     Returns:
         the JPEG; the left and top of it in the picture; its width and height; all in pixels.
@@ -179,7 +182,11 @@ def splice(record: Buffer, found: Index, box: Box, margin: int = 1) -> Spliced:
     (wide, high), across = found.tile, found.across
     first, last = max(0, floor(box[0]) - margin) // wide, min(across, -(-(ceil(box[2]) + margin) // wide))
     top, bottom = max(0, floor(box[1]) - margin) // high, min(-(-found.height // high), -(-(ceil(box[3]) + margin) // high))
-    source, starts = memoryview(record), found.offsets[:-1].reshape(-1, across)[top:bottom, first:last]
+    source = memoryview(record)
+    full = int.from_bytes(source[found.frame + 2 : found.frame + 4], "big")
+    while min(full, last * wide) - first * wide <= NARROW * shrink and last - first < across:
+        first, last = (first - 1, last) if first else (first, last + 1)
+    starts = found.offsets[:-1].reshape(-1, across)[top:bottom, first:last]
     ends = found.offsets[1:].reshape(-1, across)[top:bottom, first:last]
     begin = found.data
     joined = bytearray(source[: found.data])
@@ -193,7 +200,6 @@ def splice(record: Buffer, found: Index, box: Box, margin: int = 1) -> Spliced:
     marks = np.frombuffer(joined, np.uint8)
     marks[begin - 1 + np.cumsum(sizes)] = RST0 + np.arange(count) % 8
     marks[-1] = EOI
-    full = int.from_bytes(source[found.frame + 2 : found.frame + 4], "big")
     width, height = min(full - first * wide, (last - first) * wide), min(found.height - top * high, (bottom - top) * high)
     del marks  # a bytearray that is looked into cannot be changed in size
     struct.pack_into(">2H", joined, found.frame, height, width)

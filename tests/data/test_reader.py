@@ -57,12 +57,14 @@ def test_decoder_and_store_never_change_a_pixel(sampling: str, filter: Any, side
 def test_scaled_is_the_same_from_a_file_and_from_its_tiles(filter: Any) -> None:
     reader = Reader("scaled", filter)
     for sampling in SAMPLINGS:
-        original = drawn(203, 150, sampling)
-        stored = tiled.lossless(original, "x", 16)
-        for box in boxes(203, 150):
-            for side in (1, 8, 30, 150):
-                shown = reader.open(original, "x").show(box, side)
-                assert np.array_equal(reader.open(stored, "x").show(box, side), shown)
+        for width, height in ((203, 150), (46, 119)):
+            original = drawn(width, height, sampling)
+            stored = tiled.lossless(original, "x", 16)
+            narrow: list[crops.Box] = [(1, 60, 7, 74), (38, 3, 46, 30), (16, 16, 32, 32)]
+            for box in [*boxes(width, height), *narrow]:
+                for side in (1, 2, 8, 30, 150):
+                    shown = reader.open(original, "x").show(box, side)
+                    assert np.array_equal(reader.open(stored, "x").show(box, side), shown)
 
 
 def test_scaled_is_close_and_shrinks_only_where_enough_is_left() -> None:

@@ -53,6 +53,15 @@ def test_every_crop_is_the_crop_of_the_whole_picture(decoder: str, sampling: str
                 assert np.array_equal(part[top - y : bottom - y, left - x : right - x], whole[top:bottom, left:right])
 
 
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_last_column_of_tiles_may_be_a_sliver(sampling: str) -> None:
+    """libjpeg interpolates no colours in a picture of up to four pixels, so that such a tile must not stand alone."""
+    for width in range(33, 42):
+        stored = record(width, 20, sampling, lossless=True)
+        small, (x, y), _ = tiled.splice(stored, tiled.index(stored, "x"), (width - 1, 5, width, 15))
+        assert np.array_equal(pixels(small)[5 - y : 15 - y, width - 1 - x : width - x], pixels(stored)[5:15, width - 1 :])
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_crops_of_any_size_of_picture(data: st.DataObject) -> None:
