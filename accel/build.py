@@ -24,7 +24,7 @@ from accel.errors import AccelWarning, ConfigError
 from accel.finish import finish
 from accel.identity import difference, identity
 from accel.machine import resolve
-from accel.parts import Compile, Layout, Parallel, Part, Run, Window
+from accel.parts import Activations, Compile, Layout, Parallel, Part, Run, Window
 from accel.plan import Plan, make_plan
 from accel.randomness import Randomness
 from accel.refuse import refuse_lacking, refuse_surroundings, sound
@@ -107,6 +107,8 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     cleanup.callback(parts.backend.restore)
     cleanup.callback(parts.loader.close)
     cleanup.callback(parts.compile.close)
+    cleanup.callback(parts.activations.close)
+    cleanup.callback(parts.update.close)
     cleanup.callback(parts.precision.release)
     for watch in watches:
         cleanup.callback(watch.close)
@@ -115,6 +117,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     run = Built(
         parts, sound(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
         watches=watches, split=trainer.evaluates, command=trainer.command,
+        writes=settings.dry_run or settings.out is not None or settings.resume is not None,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
     skipped = dict(trainer.skipped)
@@ -143,7 +146,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
 def set_up(run: Built, part: Part) -> None:
     """Sets a part up, and lets it wrap the model, where that is what it does."""
     part.setup(run)
-    if isinstance(part, Layout | Compile | Parallel):
+    if isinstance(part, Layout | Compile | Activations | Parallel):
         run.model = part.model(run.model)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -18,17 +18,21 @@ class Clock:
     It reads the host's clock and never waits for the device: on CUDA, work still queued is booked where the host meets it.
     """
 
-    __slots__ = ("since", "spent")
+    __slots__ = ("listeners", "since", "spent")
 
     def __init__(self) -> None:
         self.spent = [0.0] * len(PHASES)
         self.since = perf_counter()
+        self.listeners: list[Callable[[int], None]] = []
+        """Called at each lap with the phase that has ended. Their own time falls into the next one, unless they set it apart."""
 
     def lap(self, phase: int) -> None:
         """Books everything since the last lap to `phase`."""
         now = perf_counter()
         self.spent[phase] += now - self.since
         self.since = now
+        for listener in self.listeners:
+            listener(phase)
 
     def set_apart(self, seconds: float, phase: int) -> None:
         """Books the last `seconds` to `phase` and leaves them out of the lap under way: what happened in the midst of another."""

@@ -13,6 +13,13 @@ class ConfigError(ValueError):
     """
 
 
+class TrainingError(RuntimeError):
+    """A run that cannot go on, through nothing that was mistyped. Its text is the whole message: what happened, then what to try.
+
+    The command line prints it without a traceback, with the command that goes on from the last checkpoint, and exits with code 1.
+    """
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """`"; did you mean 'amp'?"` where one of `options` is close to `name`, else the empty string."""
     known = {option.lower(): option for option in options}

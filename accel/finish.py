@@ -32,7 +32,7 @@ def finish(run: Built, loss: Tensor | None) -> Result:
     if run.out is not None:
         write(run.out / WEIGHTS, save(storable(run.bare.state_dict())))
     run.clock.lap(CHECKPOINT)
-    skipped = run.parts.precision.skipped
+    skipped = run.parts.guard.skipped
     last = run.history[-1] if run.history else {}
     result = Result(
         model=run.bare,

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accel.data.philox import first_block
+
 
 def permutation(n: int, seed: int, epoch: int) -> Tensor:
     """The order of `n` samples in `epoch`: int64, shape (n,)."""
@@ -23,6 +25,18 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
 def batch_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
     """The random numbers of batch `number` in `epoch` as a whole, which are those of none of its samples."""
     return sample_rng(seed, epoch, number + 2**63)
+
+
+def sample_words(seed: int, epoch: int, indices: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The first four 64-bit words of `sample_rng(seed, epoch, index)` for every index at once, on the device of `indices`.
+
+    Args:
+        indices: (n,) int64.
+
+    Returns:
+        Four times (n,) int64, the same bits as `sample_rng(...).bit_generator.random_raw(4)`.
+    """
+    return first_block(indices, _mix(seed, epoch))
 
 
 @lru_cache(maxsize=8)  # asked for once per sample, and the same for a whole epoch

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from accel.report.section import Section
+
 SCHEMA = 1
 
 
@@ -28,11 +30,13 @@ class Result:
     epochs: int = 0
     updates: int = 0
     skipped: int = 0
-    """Updates that moved nothing because a gradient overflowed."""
+    """Updates that moved nothing, because a gradient or the loss was not finite."""
     samples: int = 0
     seconds: float = 0.0
     """Wall time of this fit, of which `shares` are the parts, in percent."""
     shares: dict[str, float] = field(default_factory=dict)
+    sections: dict[str, Section] = field(default_factory=dict)
+    """Tables that watches add in `end`, by the name of the watch."""
     suggestions: dict[str, float] = field(default_factory=dict)
     """Settings by name, such as `onecycle.max_lr`, with the value that was found best on trial, before the first update."""
     out: Path | None = None
@@ -45,6 +49,7 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """The content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""
         plain = {name: value for name, value in vars(self).items() if name != "model"}
+        plain["sections"] = {name: vars(section) for name, section in self.sections.items()}
         summary: dict[str, Any] = finite({"schema": SCHEMA, **plain, "out": None if self.out is None else str(self.out)})
         return summary
 

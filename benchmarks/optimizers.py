@@ -27,7 +27,7 @@ from spread import shown, spread
 from torch.nn import Parameter
 
 from accel.optim import LAMB, LARS
-from accel.optim.fused import FusedAdamW
+from accel.optim.adamw import FusedAdamW
 from accel.parts import Grads
 
 PACKAGES = ["torch", "accel-train", "timm"]

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from accel import Trainer
-from accel.optim import LAMB, LARS
-from accel.parts import Autocast, Part, Run, Watch
+from accel import Trainer, optim
+from accel.data.moves import Moves
+from accel.data.shelf import Shelf
+from accel.errors import TrainingError
+from accel.models.gpt import GPT
+from accel.parts import Autocast, Part, Run, Watch, Window
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.augment import Augment
 from accel.plugins.clip import Clip
+from accel.plugins.cosine import Cosine
+from accel.plugins.cuda_graph import CudaGraph, Graph
 from accel.plugins.ema import EMA
-from accel.plugins.lamb import LAMB as LAMBPlugin
+from accel.plugins.finite_guard import FiniteGuard
+from accel.plugins.lamb import LAMB
+from accel.plugins.lars import LARS
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
+from accel.plugins.memory import Memory
 from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
+from accel.plugins.profiler import Profiler
+from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
-from accel.testing import fit_toy
+from accel.plugins.sgd import SGD
+from accel.plugins.step_in_backward import StepInBackward
+from accel.plugins.sync_guard import SyncGuard
+from accel.plugins.tensorboard import TensorBoard
+from accel.testing import Outcome, fit_toy
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -70,10 +88,10 @@ def test_no_update_waits_for_the_device(dtype: str, tokens: bool, precision: typ
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("optim", [AdamW, LAMBPlugin])
-def test_adaptive_clipping_and_cycled_momentum_do_not_wait(dtype: Any, optim: Any) -> None:
+@pytest.mark.parametrize("make", [AdamW, LAMB])
+def test_adaptive_clipping_and_cycled_momentum_do_not_wait(dtype: Any, make: Any) -> None:
     batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
-    plugins = [AMP(dtype=dtype), Clip(mode="adaptive", skip="none"), optim(), OneCycle(cycle_momentum=True)]
+    plugins = [AMP(dtype=dtype), Clip(mode="adaptive", skip="none"), make(), OneCycle(cycle_momentum=True)]
     Trainer(
         nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().square().mean(), plugins=plugins, watch=(Strict(),), device="cuda"
     ).fit()
@@ -161,7 +179,7 @@ def test_cuda_random_numbers_are_resumed(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("consumes", [False, True])
-@pytest.mark.parametrize("kind", [LAMB, LARS])
+@pytest.mark.parametrize("kind", [optim.LAMB, optim.LARS])
 def test_lamb_and_lars_wait_for_nobody_and_equal_the_cpu(kind: Any, consumes: bool) -> None:
     rng = torch.Generator().manual_seed(0)
     shapes = [(64, 32), (33, 5), (8, 4, 3, 3), (128,), ()]
@@ -192,6 +210,169 @@ def test_the_counter_sees_what_waits() -> None:
         torch.ones(1, device="cuda").item()
 
 
+GRAPHED: dict[str, Callable[[], list[Part]]] = {
+    "sgd": lambda: [SGD(lr=0.125, nesterov=True)],
+    "adamw": lambda: [AdamW(), OneCycle(max_lr=0.01)],
+    "lamb": lambda: [LAMB(), Cosine()],
+    "lars": lambda: [LARS(lr=1.0, trust_clip=True)],
+    "bfloat16": lambda: [AMP(dtype="bfloat16"), AdamW(), Clip(max_norm=0.1)],
+    "float16": lambda: [AMP(dtype="float16", growth_interval=7), AdamW(), Clip(max_norm=0.1), EMA(decay=0.9)],
+    "muon": lambda: [Muon(matrices=["*"]), Cosine()],
+    "schedule-free": lambda: [ScheduleFree()],
+    "masters": lambda: [MasterWeights(dtype="bfloat16"), AdamW(), Clip(max_norm=0.1)],
+    "accumulate": lambda: [Accumulate(steps=2), LAMB(), EMA()],
+    "everything": lambda: everything("float16"),
+}
+EPOCHS = 18
+"""Of 6 micro-batches: more than 50 updates, also of two each."""
+
+
+def graphed(name: str, warmup: int, **run: Any) -> tuple[Outcome, CudaGraph]:
+    """A run in which an update is captured when its shape has come `warmup` times."""
+    graph = CudaGraph(warmup=warmup)
+    return fit_toy([*GRAPHED[name](), graph], device="cuda", **{"epochs": EPOCHS, **run}), graph
+
+
+@dataclass(eq=False)
+class Replays(CudaGraph):
+    """Counts the updates that were replayed."""
+
+    replays = 0
+
+    def capture(self, window: Window, tensors: list[Tensor]) -> Graph:
+        graph = super().capture(window, tensors)
+
+        def replay() -> None:
+            self.replays += 1
+            graph.replay()
+
+        return graph._replace(replay=replay)
+
+
+@pytest.mark.parametrize("name", GRAPHED)
+def test_a_replay_is_the_update_to_the_last_bit(name: str) -> None:
+    graph = Replays(warmup=3)
+    replayed = fit_toy([*GRAPHED[name](), graph], device="cuda", epochs=EPOCHS)
+    run, _ = graphed(name, warmup=10_000)
+    assert graph.replays == len(replayed.losses) - 2 * 3, "two shapes, of each of which three updates came before"
+    assert replayed.same(run), "dropout, and whatever else is drawn on the device, included"
+    for one, other in zip(replayed.spy.states, run.spy.states, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_without_rounded_rates_the_graph_is_the_run_without_it() -> None:
+    run, _ = graphed("sgd", warmup=3)
+    assert run.same(fit_toy(GRAPHED["sgd"](), device="cuda", epochs=EPOCHS))
+
+
+def test_an_overflow_in_a_replay_moves_nothing() -> None:
+    """The loss scale starts so high that the first updates overflow, most of them replayed."""
+
+    def plugins() -> list[Part]:
+        return [AMP(dtype="float16", init_scale=2.0**40), AdamW(), EMA(decay=0.9)]
+
+    graph = Replays(warmup=1)
+    replayed = fit_toy([*plugins(), graph], device="cuda", epochs=EPOCHS)
+    run = fit_toy([*plugins(), CudaGraph(warmup=10_000)], device="cuda", epochs=EPOCHS)
+    assert graph.replays > 50
+    assert replayed.same(run)
+    skipped = int(replayed.spy.run.parts.precision.skipped)  # type: ignore[arg-type]
+    assert skipped > 3
+    still = [
+        all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        for one, other in pairwise(replayed.spy.states)
+    ]  # fmt: skip
+    assert sum(still) == skipped - 1, "all but the first, before which nothing was looked at"
+
+
+def test_a_run_with_graphs_is_resumed(tmp_path: Any) -> None:
+    whole, _ = graphed("everything", warmup=2, epochs=6)
+    graphed("everything", warmup=2, epochs=6, out=tmp_path / "run", stop=10)
+    rest, _ = graphed("everything", warmup=2, epochs=6, resume=tmp_path / "run")
+    assert all(torch.equal(a, b) for a, b in zip(whole.weights, rest.weights, strict=True))
+    assert whole.metrics == rest.metrics
+
+
+def test_no_replay_waits_for_the_device() -> None:
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(64)]
+
+    def loss(model: nn.Module, x: Tensor) -> Any:
+        return model(x).float().square().mean(), len(x)
+
+    @dataclass(eq=False)
+    class StrictLater(Watch):
+        """From the 20th update on: everything is captured."""
+
+        def after(self, step: int, loss: Tensor) -> None:
+            torch.cuda.set_sync_debug_mode("error" if 20 <= step < 32 else "default")
+
+        def close(self) -> None:
+            torch.cuda.set_sync_debug_mode("default")
+
+    graph = Replays(warmup=3)
+    watch = ("metrics", "progress", StrictLater())
+    Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=[*everything("float16"), graph], watch=watch, device="cuda").fit()
+    assert graph.replays == 32 - 3
+
+
+READING = """
+import torch
+from accel import Trainer
+from accel.plugins import CudaGraph
+
+def loss(model, x):
+    out = model(x).mean()
+    return out * float(out.detach())
+
+Trainer(torch.nn.Linear(4, 1), [torch.ones(2, 4)] * 5, loss=loss, plugins=[CudaGraph(warmup=1)], watch=()).fit()
+"""
+
+
+def test_a_loss_that_waits_for_the_device_is_refused_when_it_is_captured() -> None:
+    """In a process of its own: a capture that failed may leave torch's generator as if it went on."""
+    done = subprocess.run([sys.executable, "-c", READING], capture_output=True, text=True, check=False)
+    assert "ConfigError: cuda_graph cannot capture the update (" in done.stderr
+    assert " in <string>:8): loss and model must not read numbers" in done.stderr
+
+
+@pytest.mark.parametrize("make", [SGD, AdamW, lambda: LAMB(max_grad_norm=None), LARS])
+def test_the_step_in_the_backward_pass_is_the_step(make: Callable[[], Part]) -> None:
+    assert fit_toy([make(), StepInBackward()], device="cuda").same(fit_toy([make()], device="cuda"))
+
+
+def test_recomputation_changes_no_bit_and_takes_less_memory() -> None:
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        out: Tensor = model(x).square().mean()
+        return out
+
+    def fit(*plugins: Part) -> tuple[list[Tensor], int]:
+        torch.manual_seed(0)
+        net = GPT(64, context=128, layers=8, heads=4, width=128, dropout=0.1)
+        data = list(torch.randint(64, (3, 8, 128), generator=torch.Generator().manual_seed(1)))
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        model = Trainer(net, data, loss=loss, plugins=plugins, watch=(), device="cuda").fit().model
+        return list(model.parameters()), torch.cuda.max_memory_allocated() - before
+
+    (plain, much), (ours, little) = fit(), fit(Recompute())
+    assert all(torch.equal(a, b) for a, b in zip(plain, ours, strict=True))
+    assert little < 0.6 * much
+
+
+@pytest.mark.parametrize("edge", ["black", "reflect"])
+@pytest.mark.parametrize("flip", ["none", "random", "alternate"])
+def test_resident_pictures_are_those_of_the_cpu_and_nothing_waits(flip: Any, edge: Any) -> None:
+    pictures = torch.randint(256, (300, 8, 6, 3), dtype=torch.uint8)
+    parts, moves = [pictures, torch.arange(300)], Moves(2, flip, edge)
+    there, here = (Shelf(parts, list, moves, 64, 5, True, torch.device(name)) for name in ("cuda", "cpu"))
+    for epoch in range(3):
+        next(there.epoch(epoch))  # what is made once is made here
+        with syncs_raise():
+            batches = list(there.epoch(epoch, 1))
+        for ours, theirs in zip(batches, here.epoch(epoch, 1), strict=True):
+            assert all(a.is_cuda and torch.equal(a.cpu(), b) for a, b in zip(ours, theirs, strict=True))
+
+
 def test_float16_is_available_and_auto_is_cuda() -> None:
     @dataclass(eq=False)
     class Where(Watch):
@@ -203,3 +384,66 @@ def test_float16_is_available_and_auto_is_cuda() -> None:
         nn.Linear(2, 1), [torch.ones(1, 2)], loss=lambda m, x: m(x).mean(), plugins=[AMP(dtype="float16"), where], watch=()
     ).fit()
     assert where.device.type == "cuda"
+
+
+def test_sync_guard_names_what_waits_on_cuda() -> None:
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        value = model(x).square().mean()
+        value.item()
+        return value
+
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(8)]
+    before = torch.cuda.get_sync_debug_mode()
+    for ours, places in ((loss, ["tests/test_cuda.py"]), (lambda model, x: model(x).square().mean(), [])):
+        result = Trainer(nn.Linear(4, 1), batches, loss=ours, plugins=[SyncGuard(), AdamW()], watch=(), device="cuda").fit()
+        found = [str(row["where"]).partition(":")[0] for row in result.sections["sync_guard"].rows]
+        assert found == places
+    with pytest.raises(TrainingError, match=r"sync_guard: update 4 .*value.item\(\)"):
+        Trainer(
+            nn.Linear(4, 1), batches, loss=loss, plugins=[SyncGuard(action="raise"), AdamW()], watch=(), device="cuda"
+        ).fit()  # fmt: skip
+    assert torch.cuda.get_sync_debug_mode() == before
+
+
+def test_memory_by_phase_and_snapshot_on_cuda(tmp_path: Path) -> None:
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        if model.training:
+            torch.ones(50_000_000, device="cuda").sum()
+        return model(x).square().mean()
+
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(8)]
+    plugins = [Memory(snapshot=True), AdamW()]
+    result = Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=plugins, watch=(), device="cuda", out=tmp_path).fit()
+    peaks = {row["phase"]: row["peak bytes"] for row in result.sections["memory"].rows}
+    assert peaks["forward"] >= 200_000_000
+    assert peaks["backward"] < 100_000_000
+    assert "memory.pickle" in result.files
+
+
+def test_the_profiler_sees_kernels() -> None:
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(8)]
+    plugins = [Profiler(first=2, updates=3), AdamW()]
+    result = Trainer(
+        nn.Linear(4, 1), batches, loss=lambda m, x: m(x).mean(), plugins=plugins, watch=(), device="cuda"
+    ).fit()  # fmt: skip
+    section = result.sections["profiler"]
+    assert "on the device" in section.title
+    assert float(section.rows[0]["self ms"]) > 0
+
+
+@pytest.mark.parametrize("optim", [AdamW(), AdamW(fused=False)], ids=["fused", "not fused"])
+def test_updates_that_are_not_finite_move_nothing(optim: Part) -> None:
+    outcome = fit_toy([FiniteGuard(), optim, EMA(), Clip()], device="cuda", overflow=[3, 8])
+    states = outcome.spy.states
+    for update in (3, 8):
+        assert all(torch.equal(a, b) for a, b in zip(states[update - 2], states[update - 1], strict=True))
+    assert int(outcome.spy.run.parts.guard.skipped) == 2  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="finite_guard: the loss or a gradient was not finite in"):
+        fit_toy([FiniteGuard(in_a_row=1)], device="cuda", overflow=[3])
+
+
+def test_the_finite_guard_and_the_curves_do_not_wait(tmp_path: Path) -> None:
+    batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
+    plugins = [*everything("bfloat16"), FiniteGuard(), TensorBoard(every=2)]
+    watch = ("metrics", Strict())
+    Trainer(nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().mean(), plugins=plugins, watch=watch, device="cuda").fit()

@@ -12,6 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
+    *("losses", "pace", "buffers", "frames", "reads", "waits", "gauge", "graphs"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {
@@ -40,6 +41,7 @@ MAY_IMPORT = {
 OPTIONAL = {
     "sklearn": {"tasks/digits.py"},
     "PIL": {"data/decode.py"},
+    "tensorboard": {"plugins/tensorboard.py"},
     "lmdb": set(),
     "cv2": {"data/opencv.py"},
     "simplejpeg": {"data/simple.py"},

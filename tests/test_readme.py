@@ -15,8 +15,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from accel import __main__ as listing
-from accel import catalogue
+from accel import catalogue, machine
 from accel.cli.main import main
+from accel.testing.check import lacking
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -84,6 +85,11 @@ def test_the_commands_of_the_help(line: str, here: Path, capsys: pytest.CaptureF
 def test_the_command_on_the_page_of_each_plugin(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert listing.main(["plugins", name]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("python -m accel.train")]
+    reason = lacking(catalogue.load(name)()) if machine.resolve("auto") == "cpu" else ""
+    if reason:
+        assert main([*shlex.split(line)[3:], "dry_run=true"]) == 2
+        assert reason in capsys.readouterr().err
+        return
     test_the_command_line(line.strip(), here, capsys)
 
 

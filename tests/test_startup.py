@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from accel.optim.fused import Fused, FusedAdamW, FusedSGD
+from accel.optim.adamw import FusedAdamW
+from accel.optim.fused import Fused
+from accel.optim.sgd import FusedSGD
 from accel.startup import light_step, spare_dynamo
 
 
@@ -35,7 +37,9 @@ for name in ("torch._dynamo", "matplotlib", "sklearn.datasets"):
 def test_once_the_compiler_is_there_it_finds_its_marks() -> None:
     run("""
 import torch
-from accel.optim.fused import Fused, FusedAdamW, FusedSGD
+from accel.optim.adamw import FusedAdamW
+from accel.optim.fused import Fused
+from accel.optim.sgd import FusedSGD
 from accel.startup import MARK, spare_dynamo
 spare_dynamo()
 optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)

@@ -98,7 +98,7 @@ def test_a_good_plugin_passes_in_silence(capsys: pytest.CaptureFixture[str]) -> 
     [
         (Untyped, "untyped.size takes anything: annotate it with a kind"),
         (Leaks, "leaks leaves something behind"),
-        (Draws, "the watch draws changes the run"),
+        (Draws, "draws changes the run"),
         (Reads, "reads reads 6 numbers on the host, the first at .*test_testing.py"),
         (Forgets, "forgets: resumed losses differ"),
         (MovesWhenSkipped, "a skipped update moved something"),

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import sysconfig
 import traceback
-from pathlib import Path
 
-INSIDE = (str(Path(__file__).resolve().parents[1]), *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-"""Where the frames of accel, of torch, of other packages and of Python itself are."""
+from accel.frames import is_users
 
 
 def trimmed(error: BaseException) -> str:
@@ -27,8 +24,3 @@ def _trim(found: traceback.TracebackException) -> bool:
         found.stack = traceback.StackSummary.from_list(ours)
     further = [_trim(one) for one in (found.__cause__, found.__context__) if one is not None]
     return cut or any(further)
-
-
-def is_users(filename: str) -> bool:
-    """Whether a frame's file is the user's: neither accel's nor an installed package's nor Python's own."""
-    return not filename.startswith("<frozen") and not any(filename.startswith(f"{folder}{os.sep}") for folder in INSIDE if folder)

@@ -1,4 +1,4 @@
-"""From arguments to an exit code: 0 done, 1 the user's code raised, 2 something typed cannot work, 130 interrupted."""
+"""From arguments to an exit code: 0 done, 1 the run failed, 2 something typed cannot work, 130 interrupted."""
 
 from __future__ import annotations
 

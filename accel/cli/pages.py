@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from accel import catalogue, machine
 from accel.cli.bundles import bundles, summary
 from accel.cli.bundles import page_text as bundle_text
+from accel.errors import ConfigError, nearest
 from accel.signature import COMPUTED, REQUIRED, Signature
 from accel.values import says
 
@@ -82,12 +83,13 @@ def _settings(opened: Session) -> list[str]:
 def listing(width: int | None) -> list[str]:
     """One line for each plugin and bundle: name, part, whether it works here, what it is."""
     pages = {name: catalogue.page(name) for name in catalogue.names()}
-    named = max(len(name) for name in pages)
-    lines = []
+    rows = []
     for name, page in pages.items():
         reason = lacking(page)
-        lines.append(f"  {name:<{named}}  {page.part:<9}  {f'not here: {reason}. ' if reason else ''}{page.summary}")
-    lines += [f"  {name:<{named}}  {'(bundle)':<9}  {summary(path)}" for name, path in bundles().items()]
+        rows.append((name, page.part, f"{f'not here: {reason}. ' if reason else ''}{page.summary}"))
+    rows += [(name, "(bundle)", summary(path)) for name, path in bundles().items()]
+    named, parts = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [f"  {name:<{named}}  {part:<{parts}}  {about}" for name, part, about in rows]
     return [line if width is None or len(line) <= width else line[: width - 3].rstrip(" ,;:") + "..." for line in lines]
 
 
@@ -103,6 +105,9 @@ def page_text(name: str) -> str:
     known = bundles()
     if name in known:
         return bundle_text(name, known[name])
+    if name not in catalogue.targets():
+        hint = nearest(name, [*catalogue.targets(), *known])
+        raise ConfigError(f"no plugin is called {name!r}{hint}; python -m accel plugins lists them")
     page = catalogue.page(name)
     reason = lacking(page)
     here = f"not available: {reason}" if reason else "available"

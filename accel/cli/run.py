@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from accel.cli import folders, ranks
 from accel.cli.config import Config
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.shell import override
 
 INTERRUPTED = 130
@@ -84,11 +84,11 @@ class Outcome:
             self.summary = trainer.fit().summary()
         except ConfigError as error:
             self._fail(2, f"accel: error: {error}")
+        except TrainingError as error:
+            self._fail(1, f"accel: error: {error}{self.hint()}")
+            self.error = str(error).partition(";")[0]
         except KeyboardInterrupt:
-            out = self.out or self.config.settings.resume
-            saved = out is not None and Path(out, "checkpoints").exists()
-            hint = f"; go on with\n  {self.command} {override('resume', out)}" if saved else ""
-            self._fail(INTERRUPTED, f"\naccel: interrupted{hint}")
+            self._fail(INTERRUPTED, f"\naccel: interrupted{self.hint()}")
             self.error = "interrupted"  # the hint is too long for the table
         except BrokenPipeError:
             raise
@@ -97,6 +97,12 @@ class Outcome:
 
             self._fail(1, trimmed(error))
         return self.code
+
+    def hint(self) -> str:
+        """The command that goes on from the last checkpoint, on a line of its own; empty where there is none."""
+        out = self.out or self.config.settings.resume
+        saved = out is not None and Path(out, "checkpoints").exists()
+        return f"; go on with\n  {self.command} {override('resume', out)}" if saved else ""
 
     def _fail(self, code: int, text: str) -> None:
         self.code, self.error = code, text.strip().splitlines()[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 
 from accel.data import crops
 from accel.data.decode import SUFFIXES
+from accel.data.moves import Moves
 from accel.data.reader import PLAIN, Reader
 from accel.errors import ConfigError
 
@@ -57,6 +59,14 @@ class Folder(Dataset[tuple[Tensor, int]]):
         """Who decodes and who resamples, for the plan."""
         return {"pictures": self.reader.describe()}
 
+    def fingerprint(self) -> str:
+        """What the pictures and labels are a function of, as 64 hexadecimal digits: other files or another size give another."""
+        digest = sha256(f"1 {self.side} {self.share} {self.reader}".encode())
+        for file, label in zip(self.files, self.labels, strict=True):
+            found = os.stat(file)
+            digest.update(f"\0{file}\0{label} {found.st_size} {found.st_mtime_ns}".encode())
+        return digest.hexdigest()
+
     def read(self, index: int) -> bytes:
         """The encoded picture."""
         try:
@@ -72,6 +82,7 @@ class Augmented(Folder):
         crop: `pad` moves the centred square by up to an eighth of its side; `resized` takes a box of random area and shape;
             `none` takes the centred square.
         flip: whether half of the pictures are mirrored left to right.
+        reader: decodes and resamples them.
     """
 
     def __init__(self, folder: Path, classes: list[str], side: int, crop: Crop, flip: bool, reader: Reader = PLAIN) -> None:
@@ -89,6 +100,19 @@ class Augmented(Folder):
         if self.flip and rng.random() < 0.5:
             pixels = pixels[:, ::-1].copy()  # torch takes no negative stride, not even of a side of one pixel
         return torch.from_numpy(np.ascontiguousarray(pixels)), self.labels[index]
+
+    def moves(self) -> Moves:
+        """What `sample` does to the picture `self[index]`, for who keeps the pictures and draws for many at once.
+
+        Raises:
+            ConfigError: where it does something else, which no picture of one size can be kept for.
+        """
+        if self.crop == "resized":
+            raise ConfigError(
+                "resident keeps each picture in one size, and task.crop=resized cuts its boxes out of the whole of it; "
+                "set task.crop=pad, or leave resident out"
+            )
+        return Moves(self.side // 8 if self.crop == "pad" else 0, "random" if self.flip else "none")
 
 
 def class_names(folder: Path) -> list[str]:

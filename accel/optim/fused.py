@@ -10,68 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from accel.errors import ConfigError
 from accel.optim.apart import apart
-from accel.optim.cycled import WEIGHT, correction, moments, weigh
+from accel.optim.cycled import WEIGHT, correction, weigh
 from accel.optim.pages import placed
+from accel.optim.row import Row
 from accel.optim.spread import Spread, local, spread
 
-
-class Row(NamedTuple):
-    """What one call of the kernel moves: the parameters of one group on one device in one format."""
-
-    group: dict[str, Any]
-    params: list[Tensor]
-    """Those of the user: what has the gradients."""
-    tensors: list[Tensor]
-    """What is moved: the parameters, or the pieces of them that this process has, in the same memory."""
-    state: list[list[Tensor]]
-    """One list for each name that `Fused.keeps` gives for the group, as long as `params`; of what is spread, the pieces."""
-    counter: Tensor | None = None
-    """The step counters in one tensor, of which those in `state` are views."""
-    weights: Tensor | None = None
-    """The weights of the first moments likewise, where beta1 is cycled."""
-    excluded: bool = False
-    """Whether its parameters are biases or of norms, in a group that leaves these out (`exclude`)."""
-    spread: Spread = Spread()
-    """How all of its parameters are spread over processes."""
-    plan: Any = None
-    """What `Fused.plan` made of it."""
-    begins: tuple[int, ...] = ()
-    """Where in memory `tensors` began when the plan was made."""
-
-    @property
-    def stale(self) -> bool:
-        """Whether parameters were given other memory (`param.data = ...`) since the plan was made."""
-        return self.plan is not None and self.begins != tuple([tensor.data_ptr() for tensor in self.tensors])
-
-    @property
-    def hosted(self) -> bool:
-        """Whether it is whole, in the memory of the host, so that reading a number waits for nobody."""
-        return self.spread.mesh is None and self.tensors[0].device.type == "cpu"
-
-    def having(self, there: list[int]) -> Row:
-        """The row with the parameters at these places alone."""
-        params, tensors = [self.params[i] for i in there], [self.tensors[i] for i in there]
-        state = [[values[i] for i in there] for values in self.state]
-        return self._replace(params=params, tensors=tensors, state=state, counter=None, weights=None, plan=None)
-
-
-def number(tensor: Tensor | None, otherwise: float) -> float:
-    """What stands in a 0-dim tensor in the memory of the host: reading it waits for nobody."""
-    return otherwise if tensor is None else float(tensor.tolist())  # type: ignore[arg-type]
+Memory = dict[tuple[str, torch.device, torch.dtype], Tensor]
+"""Scratch that is written anew before every use, by what it is for."""
 
 
 class Fused(Optimizer):
     """What the fused optimisers have in common. Whoever scales gradients sets `grad_scale` and `found_inf`, as with torch's:
     0-dim float32 on the device, or None."""
 
+    alone = False
+    """Whether parameters may step one by one (`step_alone`) with the same bits: nothing is shared by several of them."""
+    hosts = False
+    """Whether, where the memory is the host's, a step reads numbers there: then a replay of its kernels would not be a step."""
     lacks: tuple[str, ...] = ()
     """Settings of torch's that the kernel is not called with."""
     grad_scale: Tensor | None  # without a default: torch.amp.GradScaler multiplies what it finds, and deletes its own
@@ -83,6 +46,8 @@ class Fused(Optimizer):
     rows: list[Row] | None = None
     partial: dict[int, tuple[list[int], Row]]
     """By the row's number: which of its parameters had a gradient when last some had none, and the row of these."""
+    single: dict[Tensor, Row]
+    """A row for each parameter alone; empty until `step_alone` is called."""
 
     @property
     def scale(self) -> Tensor | None:
@@ -117,9 +82,11 @@ class Fused(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 value = closure()
-        if self.rows is None or any(row.stale for row in self.rows):
-            self.rows, self.partial = self.gather(), {}
-        present = self.present(self.rows)
+        rows = self.ready()
+        if any(row.stale for row in rows):
+            self.rows = None
+            rows = self.ready()
+        present = self.present(rows)
         try:
             self.move(self.owned(present))
         except NotImplementedError as error:
@@ -127,6 +94,25 @@ class Fused(Optimizer):
                 raise ConfigError("some gradients are sparse, which no fused optimiser takes; add SGD(fused=False)") from error
             raise
         return value
+
+    @torch.no_grad()
+    def step_alone(self, param: Tensor) -> None:
+        """One step of one parameter, which has a gradient, with all others left as they are: their turn comes, or is over."""
+        row = self.ready() and self.single.get(param)
+        if not row or row.stale:
+            self.rows, memory = None, dict[Any, Tensor]()
+            for each in (row.having([place]) for row in self.ready() for place in range(len(row.params))):
+                begins = (each.tensors[0].data_ptr(),)
+                self.single[each.params[0]] = each._replace(plan=self.plan(each, memory), begins=begins)
+            row = self.single[param]
+        assert param.grad is not None
+        self.move([(row, [local(param.grad, param)])])
+
+    def ready(self) -> list[Row]:
+        """The rows, made where there are none."""
+        if self.rows is None:
+            self.rows, self.partial, self.single = self.gather(), {}, {}
+        return self.rows
 
     def present(self, rows: list[Row]) -> list[tuple[Row, list[Tensor]]]:
         """The rows with their gradients, without the parameters that have none."""
@@ -140,7 +126,7 @@ class Fused(Optimizer):
                 last, rest = self.partial.get(number, ([], row))
                 if last != there:
                     rest = row.having(there)
-                    self.partial[number] = there, rest._replace(plan=self.plan(rest))
+                    self.partial[number] = there, rest._replace(plan=self.plan(rest, {}))
                 if row.group.get("cycled"):
                     row.group["uneven"] = True  # from here on they have made different steps
                 row = self.partial[number][1]
@@ -183,7 +169,11 @@ class Fused(Optimizer):
                     self.state[param][name] = value = value if row.spread.mesh else placed(value, param, place, len(names))
                     values.append(local(value))
         counted = [self.counting(row) for row in rows.values()]
-        return [row._replace(plan=self.plan(row), begins=tuple([tensor.data_ptr() for tensor in row.tensors])) for row in counted]
+        memory: Memory = {}
+        return [
+            row._replace(plan=self.plan(row, memory), begins=tuple([tensor.data_ptr() for tensor in row.tensors]))
+            for row in counted
+        ]
 
     def counting(self, row: Row) -> Row:
         """The row with its step counters as views of one tensor, so that they count up in one operation; its weights likewise."""
@@ -226,8 +216,8 @@ class Fused(Optimizer):
         torch._foreach_copy_(views, list(weights.unbind()))
         return correction(torch.stack(self.steps(row)), weights, beta1)
 
-    def plan(self, row: Row) -> Any:
-        """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`."""
+    def plan(self, row: Row, memory: Memory) -> Any:
+        """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`. Rows that move in turn share `memory`."""
 
     def fresh(self, name: str, param: Tensor) -> Tensor:
         """The state called `name` before the first step."""
@@ -237,82 +227,3 @@ class Fused(Optimizer):
     def kernel(self, row: Row, grads: list[Any]) -> None:
         """Moves the parameters of a row."""
         raise NotImplementedError
-
-
-class FusedSGD(Fused, SGD):
-    """`torch.optim.SGD(fused=True)`, with its momentum buffers made at once, as zeros.
-
-    torch makes them, uninitialised, in the first step; a fused first step that is skipped leaves them as garbage
-    (torch 2.13), and the second step adds it to the weights. Starting from zero is the same arithmetic: 0 * momentum + g.
-    Dampening would make it another, and is not there.
-    """
-
-    lacks = ("dampening",)
-
-    def __init__(self, params: Any, **settings: Any) -> None:
-        super().__init__(params, fused=True, **settings)
-
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return ("momentum_buffer",) if group["momentum"] else ()
-
-    def kernel(self, row: Row, grads: list[Any]) -> None:
-        group = row.group
-        torch._fused_sgd_(
-            row.tensors, grads, row.state[0] if row.state else [], lr=group["lr"], momentum=group["momentum"],
-            weight_decay=group["weight_decay"], dampening=0.0, nesterov=group["nesterov"], maximize=group["maximize"],
-            is_first_step=False, grad_scale=self.scale, found_inf=self.found_inf,
-        )  # fmt: skip
-
-
-class FusedAdamW(Fused, AdamW):
-    """`torch.optim.AdamW(fused=True)`; in groups that are `cycled`, whose beta1 moves, with the first moment corrected by the true
-    product of all beta1 (`accel.optim.cycled`)."""
-
-    lacks = ("amsgrad",)
-
-    def __init__(self, params: Any, **settings: Any) -> None:
-        super().__init__(params, fused=True, **settings)
-
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return moments(group)
-
-    def kernel(self, row: Row, grads: list[Any]) -> None:
-        adamw(self, row, grads)
-
-
-def adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
-    """Moves a row whose state is that of `moments` by torch's fused AdamW kernel."""
-    group = row.group
-    optimizer.count(row)
-    if group.get("cycled"):
-        cycled_adamw(optimizer, row, grads)
-    else:
-        adamw_kernel(optimizer, group, row.tensors, grads, row.state, group["lr"], group["weight_decay"])
-    optimizer.uncount(row)
-
-
-def cycled_adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
-    """The step with a beta1 that moves. The rate has the correction in it; the decay, by the rate as it is, is made apart."""
-    group, skip = row.group, optimizer.found_inf
-    lr, decay = group["lr"], group["weight_decay"]
-    rates = optimizer.corrections(row) * lr
-    if decay:
-        rest = 1 - lr * decay
-        torch._foreach_mul_(row.tensors, rest if skip is None else torch.where(skip > 0, 1.0, rest))
-    if not group.get("uneven"):  # all have made the same steps
-        adamw_kernel(optimizer, group, row.tensors, grads, row.state, rates[0], 0.0)
-        return
-    for tensor, grad, rate, *state in zip(row.tensors, grads, rates.unbind(), *row.state, strict=True):
-        adamw_kernel(optimizer, group, [tensor], [grad], [[value] for value in state], rate, 0.0)
-
-
-def adamw_kernel(
-    optimizer: Fused, group: dict[str, Any], tensors: list[Tensor], grads: list[Any], state: list[list[Tensor]],
-    lr: float | Tensor, decay: float,
-) -> None:  # fmt: skip
-    """torch's kernel, for a row or for some of it."""
-    torch._fused_adamw_(
-        tensors, grads, state[0], state[1], [], state[2], lr=lr, beta1=group["betas"][0], beta2=group["betas"][1],
-        weight_decay=decay, eps=group["eps"], amsgrad=False, maximize=group.get("maximize", False),
-        grad_scale=optimizer.scale, found_inf=optimizer.found_inf,
-    )  # fmt: skip

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from accel.optim.cycled import WEIGHT, moments
-from accel.optim.fused import Fused, Row, number
+from accel.optim.fused import Fused, Memory
+from accel.optim.row import Row, number
 from accel.optim.spread import total_norm
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
 
@@ -75,6 +76,8 @@ class LAMB(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
+    alone = hosts = True
+
     @property
     def divides(self) -> bool:
         return self.consumes
@@ -82,8 +85,8 @@ class LAMB(Fused):
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         return moments(group)
 
-    def plan(self, row: Row) -> list[Section]:
-        return sections(row)
+    def plan(self, row: Row, memory: Memory) -> list[Section]:
+        return sections(row, memory)
 
     def move(self, rows: list[tuple[Row, list[Tensor]]]) -> None:
         norm = self.grad_norm

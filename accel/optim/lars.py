@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from accel.errors import ConfigError
-from accel.optim.fused import Fused, Row, number
+from accel.optim.fused import Fused, Memory
+from accel.optim.row import Row, number
 from accel.optim.tiles import Section, lines, scaled, sections, squares
 
 
@@ -67,6 +68,8 @@ class LARS(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
+    alone = hosts = True
+
     @property
     def divides(self) -> bool:
         return False
@@ -74,8 +77,8 @@ class LARS(Fused):
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
-    def plan(self, row: Row) -> list[Section]:
-        found = sections(row)
+    def plan(self, row: Row, memory: Memory) -> list[Section]:
+        found = sections(row, memory)
         if not all(section.dense for section in found):
             raise ConfigError("LARS: a parameter is a slice of a larger tensor, and the kernel would move its neighbours; clone it")
         return found

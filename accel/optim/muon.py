@@ -14,8 +14,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from accel.optim.adamw import adamw
 from accel.optim.cycled import moments
-from accel.optim.fused import Fused, Row, adamw
+from accel.optim.fused import Fused, Memory
+from accel.optim.row import Row
 
 CPU_BATCH, DEVICE_BATCH = 1 << 20, 1 << 25
 """Numbers that are orthogonalised together, at most: more would only take more memory, about 12 bytes each while it lasts."""
@@ -145,7 +147,7 @@ class Muon(Fused):
                 buffers[place] = self.state[row.params[place]]["momentum_buffer"] = part
         return row
 
-    def plan(self, row: Row) -> list[Batch]:
+    def plan(self, row: Row, memory: Memory) -> list[Batch]:
         if row.group["adamw"]:
             return []
         found = []

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.optim.fused import Fused, Row
+from accel.optim.fused import Fused, Memory
+from accel.optim.row import Row
 from accel.optim.tiles import Section, scaled, sections
 
 
@@ -87,17 +88,16 @@ class ScheduleFree(Fused):
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the parameters are x, to evaluate and to keep; afterwards y, bit for bit."""
-        if self.rows is None:
-            self.rows, self.partial = self.gather(), {}
-        kept = [[param.detach().clone() for param in row.params] for row in self.rows]
+        rows = self.ready()
+        kept = [[param.detach().clone() for param in row.params] for row in rows]
         with torch.no_grad():
-            for row in self.rows:
+            for row in rows:
                 torch._foreach_lerp_(row.params, row.state[0], 1 - 1 / row.group["betas"][0])
         try:
             yield
         finally:
             with torch.no_grad():
-                for row, params in zip(self.rows, kept, strict=True):
+                for row, params in zip(rows, kept, strict=True):
                     torch._foreach_copy_(row.params, params)
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
@@ -118,8 +118,8 @@ class ScheduleFree(Fused):
             self.state[param]["step"] = steps[0]
         return row
 
-    def plan(self, row: Row) -> list[Section]:
-        return sections(row._replace(state=row.state[:-1]))
+    def plan(self, row: Row, memory: Memory) -> list[Section]:
+        return sections(row._replace(state=row.state[:-1]), memory)
 
     def pace(self, group: dict[str, Any], clock: Tensor) -> Pace:
         """Counts a step, where it is not skipped, in `clock`: see `fresh`."""

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from accel.optim.fused import Row
+from accel.optim.fused import Memory
+from accel.optim.row import Row
 from accel.optim.spread import Spread, norms
 
 CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22
@@ -111,9 +112,9 @@ def scaled(tensors: list[Tensor], by: list[Tensor] | float, out: list[Tensor]) -
         torch._foreach_mul_(out, by)
 
 
-def sections(row: Row, size: int | None = None) -> list[Section]:
-    """The row in tiles of about `size` numbers. Large parameters are cut on the CPU alone: devices have the bandwidth. What is
-    spread over processes is one tile, so that its norms are summed in one collective."""
+def sections(row: Row, memory: Memory, size: int | None = None) -> list[Section]:
+    """The row in tiles of about `size` numbers, with scratch in `memory`. Large parameters are cut on the CPU alone: devices have
+    the bandwidth. What is spread over processes is one tile, so that its norms are summed in one collective."""
     device = row.tensors[0].device
     size = size or (CPU_TILE if device.type == "cpu" else DEVICE_TILE)
     if row.spread.mesh is not None:
@@ -126,7 +127,7 @@ def sections(row: Row, size: int | None = None) -> list[Section]:
             room = size
         found[-1].append(place)
         room -= _room(tensor)
-    scratch = _Scratch(row.tensors[0])
+    scratch = _Scratch(memory)
     return [_section(row, places, size, scratch) for places in found]
 
 
@@ -176,15 +177,13 @@ def _room(tensor: Tensor) -> int:
 class _Scratch:
     """Memory that is written anew before every use: one stretch of it for all."""
 
-    def __init__(self, example: Tensor) -> None:
-        self.example, self.memory = example, dict[str, Tensor]()
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
 
     def like(self, name: str, layouts: list[Tensor]) -> list[Tensor]:
         """Tensors in the shapes and memory layouts of `layouts` (which have no holes), one after another in memory `name`."""
-        need = sum(map(_room, layouts))
-        if name not in self.memory:
-            self.memory[name] = self.example.new_empty(0)
-        memory = self.memory[name]
+        first, need = layouts[0], sum(map(_room, layouts))
+        memory = self.memory.setdefault((name, first.device, first.dtype), first.new_empty(0))
         if memory.numel() < need:  # grown in place: the tensors handed out before share the storage, whatever its size
             memory.resize_(need)
         found, start = [], 0

@@ -1,5 +1,6 @@
 """The parts of a training step, in the order of the sentence. Each is its own plainest implementation; a plugin subclasses one."""
 
+from accel.parts.activations import Activations
 from accel.parts.augment import Augment
 from accel.parts.autocast import Autocast
 from accel.parts.average import Average
@@ -9,6 +10,7 @@ from accel.parts.compile import Compile
 from accel.parts.cycle import Cycle
 from accel.parts.grads import Grads
 from accel.parts.group import Group, Micro, Window
+from accel.parts.guard import Guard
 from accel.parts.layout import Layout
 from accel.parts.loader import Loader
 from accel.parts.objective import Objective
@@ -27,7 +29,7 @@ from accel.parts.update import Update
 from accel.parts.watch import Watch
 
 __all__ = [
-    "Augment", "Autocast", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Layout", "Loader", "Micro",
-    "Objective", "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Probe", "Progress", "Rate", "Run", "Schedule",
-    "Source", "Transfer", "Trial", "Update", "Watch", "Window",
+    "Activations", "Augment", "Autocast", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Guard", "Layout",
+    "Loader", "Micro", "Objective", "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Probe", "Progress", "Rate",
+    "Run", "Schedule", "Source", "Transfer", "Trial", "Update", "Watch", "Window",
 ]  # fmt: skip

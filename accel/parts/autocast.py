@@ -79,6 +79,9 @@ class Autocast(Precision):
             )
         self.publish()
 
+    def uncapturable(self) -> str:
+        return ""
+
     def notes(self) -> Mapping[str, str]:
         scaled = "" if self.scale is None else f", loss scale from {self.init_scale:g}"
         return {"arithmetic": f"{self.dtype} products, float32 {self.keeps} and sums{scaled}"}

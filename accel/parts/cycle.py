@@ -41,6 +41,11 @@ class Cycle(Schedule):
         if self.cycle_momentum:
             self.optim.set_momentum(self.momentum(step))
 
+    def uncapturable(self) -> str:
+        if not self.cycle_momentum:
+            return ""
+        return f"{self.name}: kernels take the momentum from the host; set plugins.{self.name}.cycle_momentum=false"
+
     def climb(self) -> str:
         """For the plan: the way to the peak, and whose rate that is."""
         whose = "" if self.max_lr else " (the optimiser's lr)"

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.optim.fused import Fused, FusedSGD
+from accel.errors import ConfigError
+from accel.optim.fused import Fused
+from accel.optim.sgd import FusedSGD
 from accel.optim.spread import local
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
@@ -40,15 +42,21 @@ class Optim(Part):
         if isinstance(self.optimizer, Fused):
             self.optimizer.consumes = True  # the update frees the gradients after the step
         self.fused = bool(self.optimizer.defaults.get("fused"))
-        self.ratios = [group["lr"] / self.lr for group in self.optimizer.param_groups]
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.ratios = [rate / self.lr for rate in self.rates]
+        self.held = False
         self.scale = run.parts.rate.factor
         if self.scale != 1:
             self.set_lr(self.lr * self.scale)
 
     def set_lr(self, lr: float) -> None:
         """Sets the learning rate; groups keep their ratio to it."""
-        for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
-            group["lr"] = lr * ratio
+        self.rates = [lr * ratio for ratio in self.ratios]
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            if self.held:
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     @property
     def has_momentum(self) -> bool:
@@ -57,6 +65,8 @@ class Optim(Part):
 
     def set_momentum(self, momentum: float) -> None:
         """Sets the momentum, or the first of the betas, of every group."""
+        if self.held:
+            raise ConfigError("the momentum cannot move where updates are replayed: it is a number of the host; keep it constant")
         for group in self.optimizer.param_groups:
             group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
 
@@ -82,19 +92,58 @@ class Optim(Part):
             grads.materialise()
             self.advance()
 
+    def step_alone(self, param: Tensor) -> None:
+        """One step of one parameter with its true gradient, while no other has one: the others' turn comes, or is over."""
+        if isinstance(self.optimizer, Fused):
+            self.optimizer.step_alone(param)
+        else:
+            self.step(Grads([param]))
+
+    def together(self) -> str:
+        """Why its parameters cannot step one by one, and what to do; empty where they can."""
+        kind = type(self.optimizer)
+        if (issubclass(kind, Fused) and kind.alone) or kind.__module__.startswith("torch.optim."):
+            return ""
+        return f"{kind.__name__} may keep or compute something for several parameters; leave one out: '~plugins.{self.name}'"
+
     def weights(self) -> AbstractContextManager[None]:
         """Inside, what it moves has the values to evaluate and to hand out; afterwards those to train on, bit for bit."""
         return NOTHING
+
+    def uncapturable(self) -> str:
+        kind = type(self.optimizer)
+        if not issubclass(kind, Fused):
+            return f"{self.name}: {kind.__name__} is not fused, and takes its numbers from the host"
+        if kind.hosts and any(param.device.type == "cpu" for group in self.optimizer.param_groups for param in group["params"]):
+            return f"{self.name} reads its norms on the host, where weights are in its memory"
+        return ""
+
+    def hold(self) -> None:
+        """The learning rates become 0-dim float32 on the device, and `set_lr` fills them."""
+        self.held = True
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = torch.full((), rate, dtype=torch.float32, device=group["params"][0].device)
+
+    def pins(self) -> Any:
+        """What its kernels read and write besides weights, gradients and state: it must live as long as their graph."""
+        return [self.optimizer.rows, dict(self.optimizer.partial)] if isinstance(self.optimizer, Fused) else []
 
     def notes(self) -> Mapping[str, str]:
         name = type(self.optimizer).__name__.removeprefix("Fused")
         return {"optimizer": f"{name}, {'fused' if self.fused else 'not fused'}"}
 
     def state_dict(self) -> dict[str, Any]:
-        return self.optimizer.state_dict()
+        state = self.optimizer.state_dict()
+        if self.held:  # the format is the same, held or not
+            for group, rate in zip(state["param_groups"], self.rates, strict=True):
+                group["lr"] = rate
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        if self.held:
+            self.hold()
 
 
 def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:

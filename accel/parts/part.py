@@ -61,6 +61,20 @@ class Part:
         """Settings that were changed and have no effect in this run, a sentence each; they become warnings."""
         return []
 
+    def uncapturable(self) -> str:
+        """Why an update with it cannot be replayed from a CUDA graph, and what to do; empty where it can. Asked after `setup`.
+
+        A replay runs the kernels of one update again, with the numbers that the host gave them then; no Python runs. Whoever
+        acts inside the update answers for itself; the parts themselves, which are the plainest, all can.
+        """
+        return "" if Part in type(self).__bases__ else f"{self.name} does not say that it can be (Part.uncapturable)"
+
+    def hold(self) -> None:
+        """Called once, by who replays updates: numbers that the host changes from update to update go to the device."""
+
+    def beat(self) -> None:
+        """Called before each update, after `hold`: brings the numbers held on the device up to date, without waiting."""
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must find again: tensors and plain values."""
         return {}

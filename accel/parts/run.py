@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from accel.clock import Clock
+from accel.parts.activations import Activations
 from accel.parts.augment import Augment
 from accel.parts.average import Average
 from accel.parts.backend import Backend
 from accel.parts.clip import Clip
 from accel.parts.compile import Compile
 from accel.parts.group import Group
+from accel.parts.guard import Guard
 from accel.parts.layout import Layout
 from accel.parts.loader import Loader
 from accel.parts.objective import Objective
@@ -48,11 +50,13 @@ class Parts:
     transfer: Transfer = field(default_factory=Transfer)
     layout: Layout = field(default_factory=Layout)
     compile: Compile = field(default_factory=Compile)
+    activations: Activations = field(default_factory=Activations)
     parallel: Parallel = field(default_factory=Parallel)
     precision: Precision = field(default_factory=Precision)
     rate: Rate = field(default_factory=Rate)
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
+    guard: Guard = field(default_factory=Guard)
     clip: Clip = field(default_factory=Clip)
     objective: Objective = field(default_factory=Objective)
     augment: Augment = field(default_factory=Augment)
@@ -101,7 +105,9 @@ class Run:
     """Updates of the whole run; None where the data does not tell."""
     watches: list[Watch] = field(default_factory=list)
     out: Path | None = None
-    """The run directory; None for a run that writes nothing."""
+    """The run directory; None for a run that writes nothing, and until everything is set up."""
+    writes: bool = True
+    """Whether the user named a run directory (a dry run, which writes nothing, takes it that there is one)."""
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, float]] = field(default_factory=list)

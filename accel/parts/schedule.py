@@ -39,5 +39,8 @@ class Schedule(Part):
     def apply(self, step: int) -> None:
         """Called before update `step`."""
 
+    def uncapturable(self) -> str:
+        return ""  # it acts before the update, through the optimiser
+
     def notes(self) -> Mapping[str, str]:
         return {"learning rate": f"{self.base:g}, constant"}

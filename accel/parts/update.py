@@ -22,7 +22,7 @@ class Update(Part):
         parts = run.parts
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
-        self.clip, self.optim, self.average = parts.clip, parts.optim, parts.average
+        self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
 
     def __call__(self, window: Window) -> Tensor:
         """Moves the weights by one window; returns its mean loss, a 0-dim tensor on the device."""
@@ -35,6 +35,7 @@ class Update(Part):
                 self.precision.backward(loss, mean.weight(loss, items, micro))
                 self.lap(BACKWARD)
         grads = mean.undo(self.precision.gradients())  # with a factor still to be applied, on the device
+        grads = self.guard.check(grads, mean.loss)  # marks what must not move anything
         grads = self.clip.limit(grads)  # multiplies the factor
         self.optim.step(grads)  # applies it, inside the fused kernel where there is one
         self.average.update(grads)  # moves only where the step did
@@ -42,3 +43,6 @@ class Update(Part):
         grads.clear()
         self.lap(UPDATE)
         return mean.loss
+
+    def close(self) -> None:
+        """Takes back whatever it put into the model or keeps on the device, when the run ends, however it ends."""

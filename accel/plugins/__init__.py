@@ -18,18 +18,27 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.clip import Clip as Clip
     from accel.plugins.compile import Compile as Compile
     from accel.plugins.cosine import Cosine as Cosine
+    from accel.plugins.cuda_graph import CudaGraph as CudaGraph
     from accel.plugins.cyclic import Cyclic as Cyclic
     from accel.plugins.ema import EMA as EMA
+    from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
     from accel.plugins.lr_range import LRRange as LRRange
     from accel.plugins.master_weights import MasterWeights as MasterWeights
+    from accel.plugins.memory import Memory as Memory
     from accel.plugins.metrics import Metrics as Metrics
     from accel.plugins.muon import Muon as Muon
     from accel.plugins.onecycle import OneCycle as OneCycle
+    from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress
+    from accel.plugins.recompute import Recompute as Recompute
+    from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
     from accel.plugins.sgd import SGD as SGD
+    from accel.plugins.step_in_backward import StepInBackward as StepInBackward
+    from accel.plugins.sync_guard import SyncGuard as SyncGuard
+    from accel.plugins.tensorboard import TensorBoard as TensorBoard
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.optim.fused import FusedAdamW
+from accel.optim.adamw import FusedAdamW
 from accel.parts import Optim
 from accel.parts.optim import decayed, has_fused
 from accel.values import Decay, NonNegative, Positive

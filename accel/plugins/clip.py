@@ -94,6 +94,9 @@ class Clip(ClipPart):
             return {}
         return {"adaptive clipping": f"all but {', '.join(self.names)}" if self.names else "all parameters"}
 
+    def uncapturable(self) -> str:
+        return ""
+
     def idle(self, run: Run) -> list[str]:
         others = [name for mode, names in SETTINGS.items() if mode != self.mode for name in names]
         found = [f"clip.{name} has no effect with clip.mode={self.mode}" for name in self.changed(*others)]

@@ -32,6 +32,7 @@ from torch import nn
 from accel.clock import OTHER
 from accel.errors import ConfigError
 from accel.machine import Need
+from accel.models.blocks import repeated
 from accel.parts import Compile as CompilePart
 
 if TYPE_CHECKING:
@@ -127,6 +128,11 @@ class Compile(CompilePart):
             callback_handler.remove_start_callback(self.starts)
             callback_handler.remove_end_callback(self.ends)
 
+    def uncapturable(self) -> str:
+        if self.backend != "inductor" or self.mode in ("default", "max-autotune-no-cudagraphs"):
+            return ""
+        return f"compile.mode={self.mode} uses CUDA graphs itself; set plugins.compile.mode=max-autotune-no-cudagraphs"
+
     def notes(self) -> Mapping[str, str]:
         kinds = sorted({type(region).__name__ for region in self.regions})
         what = f"{len(self.regions)} blocks ({', '.join(kinds)})" if self.regional else "the whole model"
@@ -139,22 +145,3 @@ class Compile(CompilePart):
         if not self.regions:
             found.append("compile has no effect: compile.regional=true, and no kind of block comes twice in the model")
         return found
-
-
-def repeated(model: nn.Module) -> list[nn.Module]:
-    """The outermost modules of which the model has several of the same class: its blocks.
-
-    Containers, which only call what they hold, and modules without children, which are one operation, are no blocks.
-    """
-    counts: dict[type[nn.Module], int] = {}
-    for module in model.modules():
-        counts[type(module)] = counts.get(type(module), 0) + 1
-
-    def inside(module: nn.Module) -> list[nn.Module]:
-        found = []
-        for child in module.children():
-            block = type(child) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict) and counts[type(child)] > 1
-            found += [child] if block and any(True for _ in child.children()) else inside(child)
-        return found
-
-    return list(dict.fromkeys(inside(model)))  # a block may stand in two places

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accel.parts import Average, Grads
 from accel.values import Decay
@@ -47,18 +47,35 @@ class EMA(Average):
         self.live = [param.detach() for _, param in run.parts.precision.params]
         self.average = [param.clone() for param in self.live]
         self.step = 0
+        self.weight: Tensor | None = None
 
     def at(self, step: int) -> float:
         """The decay of update `step`, from 0."""
         return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
     def update(self, grads: Grads) -> None:
-        weight = 1 - self.at(self.step)
-        self.step += 1
-        if grads.found_inf is None:
+        weight = self.next() if self.weight is None else self.weight
+        if grads.found_inf is not None:  # a weight of 0 where the update was skipped, without asking the device whether it was
+            weight = weight * (1 - grads.found_inf)
+        if isinstance(weight, Tensor):
+            torch._foreach_lerp_(self.average, self.live, [weight] * len(self.live))
+        else:
             torch._foreach_lerp_(self.average, self.live, weight)
-        else:  # a weight of 0 where the update was skipped, without asking the device whether it was
-            torch._foreach_lerp_(self.average, self.live, [weight * (1 - grads.found_inf)] * len(self.live))
+
+    def next(self) -> float:
+        """The share of the weights in this update's average."""
+        self.step += 1
+        return 1 - self.at(self.step - 1)
+
+    def uncapturable(self) -> str:
+        return ""
+
+    def hold(self) -> None:
+        self.weight = torch.zeros((), dtype=torch.float32, device=self.live[0].device)
+
+    def beat(self) -> None:
+        if self.weight is not None:
+            self.weight.fill_(self.next())
 
     @contextmanager
     def weights(self, model: nn.Module) -> Iterator[None]:

@@ -86,6 +86,11 @@ class LAMB(Optim):
             self.lamb.grad_norm = grads.norm()  # found once for the clip, the overflow and this
         super().step(grads)
 
+    def together(self) -> str:
+        if self.max_grad_norm is None:
+            return super().together()
+        return "lamb.max_grad_norm limits the norm over all parameters; set plugins.lamb.max_grad_norm=null"
+
     def idle(self, run: Run) -> list[str]:
         if self.weight_decay != 0 or self.always_adapt:
             return []

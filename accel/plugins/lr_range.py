@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accel.errors import ConfigError
+from accel.errors import ConfigError, TrainingError
 from accel.parts import Probe, Run, Trial
 from accel.report.ranges import draw, read
 from accel.values import Count, Decay, Positive
@@ -105,7 +105,10 @@ class LRRange(Probe):
             for number, window in zip(range(self.updates), windows, strict=False):
                 rate = self.start * factor**number
                 optim.set_lr(rate * optim.scale)
-                loss = float(update(window))
+                try:
+                    loss = float(update(window))
+                except TrainingError:  # a guard has seen enough, and so has the test
+                    break
                 if not isfinite(loss):
                     break
                 found.append((rate, loss))

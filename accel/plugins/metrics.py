@@ -1,11 +1,11 @@
 """Metrics: each update and each evaluation on the disk, and their curves.
 
 `metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr",
-"samples"}`, with `"skipped"` where the precision can skip updates (how many so
-far), and one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`.
-`update` and `epoch` count from 1, `samples` is how many were consumed in all,
-and `loss` is the mean over the update's window, in the nine digits that tell
-every float32 apart. JSON has no NaN and no infinity: such a number is `null`.
+"samples"}`, with `"skipped"` where updates can be skipped (how many so far), and
+one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`. `update`
+and `epoch` count from 1, `samples` is how many were consumed in all, and `loss`
+is the mean over the update's window, in the nine digits that tell every float32
+apart. JSON has no NaN and no infinity: such a number is `null`.
 No line holds a time, so the file of a resumed run is, byte for byte, that of an
 uninterrupted one. `curves.svg` is drawn from it at the end. On by default; a
 run without a directory writes nothing.
@@ -23,13 +23,12 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import repeat
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from accel.mailbox import Mailbox
+from accel.losses import Losses
 from accel.parts import Watch
 from accel.report.curves import draw
 from accel.values import Count
@@ -61,73 +60,45 @@ class Metrics(Watch):
         if run.out is None or run.parts.parallel.rank > 0:
             return
         self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
-        self.skipped = run.parts.precision.skipped
         self.path = run.out / FILE
-        self.mail = Mailbox(self.every * (1 if self.skipped is None else 2), run.device)
-        self.slots = self.mail.slots
-        self.rows: list[tuple[int, int, int]] = []
-        self.sent: list[tuple[int, int, int]] = []
-        """The updates whose losses are under way."""
+        self.losses = Losses(self.every, run.device, run.parts.guard.skipped, self.write)
         self.path.touch()
         self.file = self.path.open("r+b", buffering=0)
         self.file.truncate(whole(self.path.read_bytes(), run.progress.step, evaluated=run.progress.batch == 0))
         self.file.seek(0, os.SEEK_END)
 
     def after(self, step: int, loss: Tensor) -> None:
-        if self.file is None:
-            return
-        place = len(self.rows)
-        self.slots[place].copy_(loss)
-        if self.skipped is not None:
-            self.slots[self.every + place].copy_(self.skipped)
-        self.rows.append((step, self.progress.epoch + 1, self.progress.samples))
-        if place + 1 == self.every:
-            self.receive()  # those of the last block; they landed long ago
-            self.send()
+        if self.file is not None:
+            self.losses.add((step, self.progress.epoch + 1, self.progress.samples), loss)
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
         if self.file is not None:
-            self.flush()
+            self.losses.flush()
             values = {f"{self.run.split}_{name}": value if isfinite(value) else None for name, value in metrics.items()}
             self.file.write(json.dumps({"update": self.progress.step, "epoch": epoch, **values}).encode() + b"\n")
 
     def state_dict(self) -> dict[str, Any]:
         """No state: a resumed run cuts the file off behind its last update. What is pending must be on the disk by then."""
         if self.file is not None:
-            self.flush()
+            self.losses.flush()
             os.fsync(self.file.fileno())
         return {}
 
     def end(self, result: Any) -> None:
         if self.file is not None:
-            self.flush()
+            self.losses.flush()
             if self.curves:
                 draw(self.path, self.path.with_name(PICTURE))
 
     def close(self) -> None:
         if self.file is not None:
-            self.flush()
+            self.losses.flush()
             self.file.close()
             self.file = None
 
-    def flush(self) -> None:
-        """Writes everything so far, waiting for what is under way. Outside of the updates only."""
-        self.receive()
-        self.send()
-        self.receive()
-
-    def send(self) -> None:
-        """Sends the losses of the block on their way."""
-        if self.rows:
-            self.mail.post()
-            self.sent, self.rows = self.rows, []
-
-    def receive(self) -> None:
-        """Writes the block that was under way."""
-        numbers = self.mail.read(wait=True)
-        if numbers is not None:
-            skipped: Iterable[float | None] = repeat(None) if self.skipped is None else numbers[self.every :]
-            self.file.write("".join(map(self.line, self.sent, numbers, skipped)).encode())
+    def write(self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None]) -> None:
+        """Writes a block of updates."""
+        self.file.write("".join(map(self.line, rows, losses, skipped)).encode())
 
     def line(self, row: tuple[int, int, int], loss: float, skipped: float | None) -> str:
         """One update as JSON. `json.dumps` and seventeen digits would take three times as long."""

@@ -20,14 +20,14 @@ from collections import deque
 from dataclasses import dataclass
 from importlib.util import find_spec
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 from torch import Tensor
 
-from accel.clock import CHECKPOINT, DATA, EVALUATION
 from accel.mailbox import Mailbox
+from accel.pace import Mark
 from accel.parts import Watch
 from accel.report.line import GAP, Line
 from accel.report.plan import draw as draw_plan
@@ -41,16 +41,6 @@ if TYPE_CHECKING:
 
 RECENT = 3.0
 """On a terminal, samples per second and data wait are those of so many seconds."""
-
-
-class Mark(NamedTuple):
-    """The state of things at one drawing."""
-
-    time: float
-    """Seconds of training: evaluation and checkpoints left out."""
-    waited: float
-    """Seconds spent waiting for data."""
-    samples: int
 
 
 @dataclass(eq=False)
@@ -77,7 +67,7 @@ class Progress(Watch):
         self.console = Console(highlight=False, markup=False, quiet=run.parts.parallel.rank > 0)
         if self.plan and run.plan is not None:
             self.console.print(draw_plan(run.plan))
-        self.skipped = run.parts.precision.skipped
+        self.skipped = run.parts.guard.skipped
         self.mail = Mailbox(1 if self.skipped is None else 2, run.device)
         self.last: Tensor | None = None
         self.loss: float | None = None
@@ -125,21 +115,19 @@ class Progress(Watch):
 
     def mark(self) -> Mark:
         """Now."""
-        spent = self.run.clock.spent
-        return Mark(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT], spent[DATA], self.run.progress.samples)
+        return Mark.now(self.run.clock, self.run.progress.samples)
 
     def line(self) -> Line:
         """Where the run stands."""
         run, progress = self.run, self.run.progress
         self.marks.append(self.mark())
-        old, new = self.marks[0], self.marks[-1]
-        seconds = max(new.time - old.time, 1e-9)
+        rate, wait = self.marks[-1].since(self.marks[0])
         done = progress.step - self.first
         left = None if run.updates is None else (run.updates - progress.step) * (perf_counter() - self.started) / max(done, 1)
         return Line(
             epoch=min(progress.epoch + 1, run.epochs), epochs=run.epochs, update=progress.step, updates=run.updates, loss=self.loss,
-            lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=(new.samples - old.samples) / seconds,
-            wait=100 * (new.waited - old.waited) / seconds, skipped=self.lost, left=left,
+            lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.lost,
+            left=left,
         )  # fmt: skip
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.words import metric, number, tenths, took
+from accel.report.words import cell, metric, number, tenths, took
 
 if TYPE_CHECKING:
     from accel.result import Result
@@ -22,7 +22,7 @@ BAR = 40
 
 
 def draw(result: Result) -> RenderableType:
-    """The metrics, what was done, where the time went, what was written; a dry run has one line."""
+    """The metrics, what was done, where the time went, what the watches add, what was written; a dry run has one line."""
     if result.dry:
         return Text("dry run: everything was built and one update made; nothing was written")
     blocks: list[RenderableType] = ["", headline(result), Text(amount(result), style="dim")]
@@ -31,6 +31,10 @@ def draw(result: Result) -> RenderableType:
         blocks.append(Text(f"suggested by the trial before the first update: {found}"))
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
+    for section in result.sections.values():
+        blocks += ["", Text(section.title)]
+        if section.rows:
+            blocks.append(Padding(table(section.rows), (0, 0, 0, 2)))
     if result.files:
         blocks += ["", Text(f"written to {result.out}"), Padding(Text(", ".join(folded(result.files))), (0, 0, 0, 2))]
     return Group(*blocks)
@@ -63,6 +67,19 @@ def phases(shares: Mapping[str, float]) -> RenderableType:
         width = round(BAR * share / 100)
         bar: RenderableType = ProgressBar(total=1, completed=1, width=width, finished_style="cyan") if width else ""
         grid.add_row(phase, f"{share:.1f} %", bar)
+    return grid
+
+
+def table(rows: Sequence[Mapping[str, str | int | float]]) -> RenderableType:
+    """The rows of a section; numbers to the right, sizes and shares in the units that people read."""
+    first = rows[0]
+    plain = len(first) == 2 and any(name.endswith(("bytes", "percent")) for name in first)  # a name and a size need no heading
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=not plain)
+    for name, value in first.items():
+        heading = name.removesuffix(" bytes").removesuffix(" percent")
+        grid.add_column(heading, justify="left" if isinstance(value, str) else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(cell(name, value)) for name, value in row.items()))
     return grid
 
 

@@ -42,6 +42,27 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds)
 
 
+def size(count: float) -> str:
+    """A number of bytes: 950 B, 1.2 MB, 139 GB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):  # noqa: B007
+        if count < 999.5:
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+
+
+def cell(name: str, value: str | float) -> str:
+    """A value of a table, in the unit that the last word of its column's `name` says."""
+    if isinstance(value, str):
+        return value
+    unit = name.split()[-1]
+    if unit == "bytes":
+        return size(value)
+    if unit == "percent":
+        return f"{value:.1f} %"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
 def setting(value: Any) -> str:
     """A value as it is typed in an override: true, null, 0.001."""
     if value is None or isinstance(value, bool):

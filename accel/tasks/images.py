@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,28 +14,37 @@ from accel.data.folder import Augmented, Folder, class_names
 from accel.data.pixels import normalise
 from accel.data.reader import Reader
 from accel.errors import ConfigError, nearest
+from accel.models.airnet import AirNet
 from accel.models.named import named
 from accel.models.resnet import resnet18, resnet50, small
 from accel.tasks.check import check
 from accel.tasks.scores import scores
+from accel.tasks.views import views as several
 from accel.trainer import Trainer
 from accel.values import Count
 
-MODELS = {"small": small, "resnet18": resnet18, "resnet50": resnet50}
+MODELS: dict[str, Callable[[int, int], nn.Module]] = {
+    "small": small, "resnet18": resnet18, "resnet50": resnet50,
+    "airnet": lambda classes, side: AirNet(classes), "airnet_s": lambda classes, side: AirNet(classes, width=8),
+}  # fmt: skip
+SHOWN = 1024
+"""Training pictures that a model with a method `show` begins from."""
 
 
 class Images(Trainer):
     """Classifies pictures in `root/train/<class>/*`; evaluates on `root/val/<class>/*`, or on `test` where there is no `val`.
 
     The model is given (batch, 3, size, size) float32, normalised as ImageNet's weights expect, and returns the logits.
+    One that has a method `show(pictures)` is first given 1,024 training pictures in this form, to begin from.
 
     Args:
         root: the folder of the splits.
         size: the side of the pictures in training and evaluation, in pixels.
-        model: small, resnet18, resnet50, or the dotted name of a class, which is called with `num_classes=`.
+        model: small, resnet18, resnet50, airnet, airnet_s, or the dotted name of a class, which is called with `num_classes=`.
         crop: what training sees. pad: the centred square, moved by up to an eighth of its side; resized: a box of random
             area and shape; none: the centred square.
         flip: whether half of the pictures are mirrored in training.
+        views: how many views of each picture evaluation averages: 1, 2 (mirrored too) or 6 (also moved by a pixel either way).
         decoder: who decodes JPEGs. pillow, opencv and simplejpeg give the same pixels; scaled is simplejpeg that decodes a large
             picture no larger than the crop needs.
         filter: who resamples. antialias: Pillow's widened triangle; linear or area: OpenCV's, which are faster, and other pixels.
@@ -43,16 +54,17 @@ class Images(Trainer):
         self,
         root: str,
         size: Count = 32,
-        model: Literal["small", "resnet18", "resnet50"] | str = "small",
+        model: Literal["small", "resnet18", "resnet50", "airnet", "airnet_s"] | str = "small",
         crop: Literal["pad", "resized", "none"] = "pad",
         flip: bool = True,
+        views: Literal[1, 2, 6] = 1,
         decoder: Literal["pillow", "opencv", "simplejpeg", "scaled"] = "pillow",
         filter: Literal["antialias", "linear", "area"] = "antialias",
         **run: Any,
     ) -> None:
         super().__init__(**run)
         root = str(root) if isinstance(root, Path) else root
-        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, decoder=decoder, filter=filter)
+        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views, decoder=decoder, filter=filter)
         if model not in MODELS and "." not in model:
             hint = nearest(model, MODELS)
             raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
@@ -60,12 +72,23 @@ class Images(Trainer):
         self.reader.check()
         self.root, self.size, self.kind, self.crop, self.flip = Path(root).expanduser(), size, model, crop, flip
         self.evaluates, self.classes = splits(self.root)
+        self.views = views
 
     def model(self) -> nn.Module:
         classes = len(self.classes)
         if self.kind in MODELS:
-            return MODELS[self.kind](classes, self.size)
-        return named("task.model", self.kind, num_classes=classes)(num_classes=classes)
+            net: Any = MODELS[self.kind](classes, self.size)
+        else:
+            net = named("task.model", self.kind, num_classes=classes)(num_classes=classes)
+        if hasattr(net, "show"):
+            net.show(normalise(self.some()))
+        model: nn.Module = net
+        return model
+
+    def some(self) -> Tensor:
+        """At most 1,024 training pictures from all over the data, as they are. (n, size, size, 3) uint8."""
+        data = Folder(self.root / "train", self.classes, self.size, reader=self.reader)
+        return torch.stack([data[index][0] for index in range(0, len(data), -(-len(data) // SHOWN))])
 
     def data(self, split: str) -> Folder:
         folder = self.root / split
@@ -80,7 +103,7 @@ class Images(Trainer):
 
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch
-        return scores(model(normalise(pictures)), labels)
+        return scores(several(model, normalise(pictures), self.views), labels)
 
 
 def splits(root: Path) -> tuple[str, list[str]]:

@@ -17,23 +17,28 @@ import torch
 from accel import catalogue
 from accel.choose import KINDS, make, provides
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Augment, Group, Loader, Part, Precision, Probe, Watch
+from accel.parts import Augment, Group, Loader, Part, Precision, Probe, Update, Watch
 from accel.randomness import Randomness
+from accel.testing.tape import taped
 from accel.testing.toy import BATCH, cheap, fit_toy
 
 Maker = Callable[[], Part]
 
 
-def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> None:
+def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> str:
     """Proves on a small real run, on the CPU, that a plugin keeps what every plugin of accel keeps.
 
     Settings are checked, the run with it is repeatable, it composes with every plugin of another part in either order,
     accumulation with it equals the big batch, a skipped update moves nothing, a resumed run ends with the same bits, nothing is
-    read on the host, and after it a run without it is what it was before.
+    read on the host, an update with it can be replayed from a graph or says why not, and after it a run without it is what it was
+    before. Where it cannot stand beside another plugin, a sentence names both.
 
     Args:
         plugin: the class, or a function that makes an instance with the settings to be tested.
         tolerance: how far accumulated weights may be from those of the big batch (16-bit arithmetic needs more).
+
+    Returns:
+        Why it cannot work here (a plugin that needs CUDA, say): then only its settings and its refusal are proven. Else nothing.
 
     Raises:
         AssertionError: saying what does not hold.
@@ -44,6 +49,11 @@ def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> None:
         redirect_stdout(StringIO()),
     ):  # progress would show each run
         warnings.simplefilter("ignore", AccelWarning)
+        reason = lacking(plugin())
+        if reason:
+            settings(plugin)
+            refused(plugin, reason)
+            return reason
         for check in (
             settings,
             leaves_nothing,
@@ -53,8 +63,10 @@ def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> None:
             skips,
             resumes,
             reads_nothing,
+            replays,
         ):
             check(plugin)
+    return ""
 
 
 def settings(plugin: Maker) -> None:
@@ -78,6 +90,18 @@ def refusal(kind: type[Part], settings: dict[str, Any]) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def lacking(made: Part) -> str:
+    """The sentence with which a plugin is refused on the CPU of this machine for what it needs; empty where it is not."""
+    reasons = ((need, need.lacking(made.settings, "cpu")) for need in made.needs)
+    return next((need.sentence(made.name, reason) for need, reason in reasons if reason), "")
+
+
+def refused(plugin: Maker, reason: str) -> None:
+    """A run with it is refused in these words, whatever stands beside it."""
+    assert attempt([plugin()]) == reason, f"{name(plugin)} needs what is not here, and is not refused for it"
+    pairs(plugin)
 
 
 def leaves_nothing(plugin: Maker) -> None:
@@ -113,6 +137,8 @@ def accumulates(plugin: Maker, *, tolerance: float) -> None:
     if isinstance(made, Group | Augment | Loader):
         return
     accumulate = catalogue.load("accumulate")
+    if clash([plugin(), accumulate(steps=2)]):
+        return
     small = fit_toy([plugin(), accumulate(steps=2)], dropout=0.0)
     big = fit_toy([plugin()], batch_size=2 * BATCH, dropout=0.0)
     distance = small.distance(big)
@@ -124,6 +150,8 @@ def skips(plugin: Maker) -> None:
     made = plugin()
     amp = [] if isinstance(made, Precision) else [catalogue.load("amp")(dtype="float16", force=True)]
     if isinstance(made, Precision) and getattr(made, "dtype", None) != "float16":
+        return
+    if clash([plugin(), *amp]):
         return
     per_update = made.size if isinstance(made, Group) else 1
     outcome = fit_toy([plugin(), *amp], overflow=[3 * per_update, 3 * per_update + 1], epochs=3)
@@ -156,7 +184,29 @@ def resumes(plugin: Maker) -> None:
 def reads_nothing(plugin: Maker) -> None:
     """No update reads a number on the host."""
     reads = fit_toy([plugin()], counts=True).spy.reads
-    assert reads.count == 0, f"{name(plugin)} reads {reads.count} numbers on the host, the first at {reads.places[0]}"
+    assert reads.count == 0, f"{name(plugin)} reads {reads.count} numbers on the host, the first at {next(iter(reads.places))}"
+
+
+def replays(plugin: Maker) -> None:
+    """Replayed from a graph, where no Python runs, its updates are the same bits; or it says why they cannot be."""
+    if isinstance(plugin(), Update):
+        return
+    graph = taped(warmup=1)
+    replayed = attempt([plugin(), graph])
+    if isinstance(replayed, str):
+        assert "cannot capture" in replayed, f"{name(plugin)} fails in an update that is to be replayed: {replayed}"
+        return
+    assert graph.recorder.replays, f"{name(plugin)}: no update was replayed"
+    run = attempt([plugin(), taped(warmup=1000)])
+    assert replayed.same(run), f"{name(plugin)}: a replayed update is another; tell so by uncapturable(), or hold() and beat()"
+
+
+def clash(plugins: list[Part]) -> bool:
+    """Whether these plugins of different parts cannot stand together; then a sentence names each of them."""
+    outcome = attempt(plugins)
+    if isinstance(outcome, str):
+        assert all(plugin.name in outcome for plugin in plugins), f"the refusal does not name both: {outcome}"
+    return isinstance(outcome, str)
 
 
 def companions(made: Part) -> list[Maker]:

@@ -42,7 +42,7 @@ class Spy(Watch):
     toy: Any = field(default=None, init=False)
 
     def begin(self, run: Run) -> None:
-        from accel.testing.reads import HostReads
+        from accel.reads import HostReads
 
         if self.toy is not None:
             self.toy.calls = 0  # those of a trial before the run are none of its own

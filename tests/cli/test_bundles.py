@@ -20,7 +20,7 @@ BUNDLES = [path.stem for path in sorted((ROOT / "conf/plugins").glob("*.yaml")) 
 
 
 def test_there_are_bundles() -> None:
-    assert {"fast", "vision", "large_batch"} <= set(BUNDLES)
+    assert set(BUNDLES) == {"fast", "large_batch", "low_memory", "vision"}
 
 
 @pytest.mark.parametrize("name", BUNDLES)
@@ -75,3 +75,11 @@ def test_what_has_no_effect_is_told_in_the_plan_and_warns_of_nothing() -> None:
     assert status["channels_last"].startswith("on; channels_last has no effect: the model has no 2-d convolution")
     with pytest.warns(AccelWarning, match="channels_last has no effect"):
         linear([ChannelsLast()], bundled=()).fit()
+
+
+def test_low_memory_beside_what_it_cannot_stand_beside() -> None:
+    result = compose(["+plugins=[low_memory,clip]", "device=cpu", "epochs=1", "dry_run=true"]).trainer(watch=[spy := Spy()]).fit()
+    assert result.updates == 1
+    status = {row.plugin: row.status for row in spy.run.plan.rows}
+    assert status["step_in_backward"].startswith("skipped: step_in_backward has each gradient for itself, and clip limits")
+    assert status["recompute"].startswith("on; recompute has no effect")

@@ -42,7 +42,8 @@ class Tiny(Trainer):
         x, y = batch
         if self.bad == "loss":
             x = x[:, :3]
-        return F.cross_entropy(model(x), y)
+        loss = F.cross_entropy(model(x), y)
+        return loss * torch.inf if self.bad == "infinite" and y.sum() == 0 else loss
 
 def open_the_cupboard() -> None:
     try:
@@ -173,7 +174,7 @@ def test_the_users_exception_shows_the_users_frames(capsys: pytest.CaptureFixtur
     assert main([TASK, "task.bad=loss", "~plugins.progress"]) == 1
     said = capsys.readouterr().err
     assert "mine.py" in said
-    assert "return F.cross_entropy(model(x), y)" in said
+    assert "loss = F.cross_entropy(model(x), y)" in said
     assert "trainer.py" not in said
     assert "torch/nn" not in said
     assert "RuntimeError: mat1 and mat2" in said
@@ -185,6 +186,18 @@ def test_the_users_exception_shows_the_users_frames(capsys: pytest.CaptureFixtur
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     assert main([TASK, "task.bad=data", "~plugins.progress"]) == 1
     assert "build.py" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_go_on_says_so_in_a_sentence(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    guarded = [TASK, "task.bad=infinite", "batch_size=2", "epochs=2", "+plugins=[finite_guard]", "~plugins.progress"]
+    assert main([*guarded, "plugins.finite_guard.in_a_row=1", "checkpoint.every=1", "out=run"]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert said.startswith("accel: error: finite_guard: the loss or a gradient was not finite in update ")
+    assert said.rstrip().endswith("resume=run")
+    assert main(["--multirun", *guarded, "plugins.finite_guard.in_a_row=1,1000", "out=runs"]) == 1
+    table = " ".join(capsys.readouterr().out.split())
+    assert "failed: finite_guard: the loss" in table
 
 
 def test_an_interrupt(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -224,6 +224,8 @@ def test_the_task_passes_both_on(tmp_path: Path, decoder: Any, filter: Any) -> N
     for split in ("train", "val"):
         assert task.data(split).reader == Reader(decoder, filter)
         assert task.data(split).plan_notes() == {"pictures": f"decoded by {decoder}, resampled by {filter}"}
+    plain = Images(root=str(tmp_path), size=16, crop="resized", flip=False).data("train")
+    assert (task.data("train").fingerprint() == plain.fingerprint()) == (decoder == "pillow" and filter == "antialias")
     shown = task.data("val")[0][0].numpy()
     wanted = Reader(decoder, filter).open(drawn(80, 60), "x").show(crops.centre(80, 60, 0.875), 16)
     assert np.array_equal(shown, wanted)

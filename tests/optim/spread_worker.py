@@ -15,7 +15,8 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from accel.optim import LAMB, LARS
-from accel.optim.fused import FusedAdamW, FusedSGD
+from accel.optim.adamw import FusedAdamW
+from accel.optim.sgd import FusedSGD
 from accel.parts import Grads
 
 SHAPES = [(64, 32), (33, 5), (1, 700), (40, 30), (7,), (128,), (4, 4)]

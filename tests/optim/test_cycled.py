@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from accel.errors import AccelWarning, ConfigError
 from accel.optim import LAMB, tiles
+from accel.optim.adamw import FusedAdamW
 from accel.optim.cycled import WEIGHT, correction, weigh
-from accel.optim.fused import Fused, FusedAdamW
+from accel.optim.fused import Fused
 from accel.parts import Optim, Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP

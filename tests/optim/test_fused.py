@@ -14,8 +14,10 @@ from torch.nn.functional import cross_entropy
 from accel import Trainer
 from accel.errors import ConfigError
 from accel.optim import LAMB, LARS
+from accel.optim.adamw import FusedAdamW
 from accel.optim.apart import apart
-from accel.optim.fused import Fused, FusedAdamW, FusedSGD
+from accel.optim.fused import Fused
+from accel.optim.sgd import FusedSGD
 from accel.parts import Optim
 from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip

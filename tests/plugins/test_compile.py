@@ -14,9 +14,8 @@ from accel import Trainer
 from accel.clock import OTHER
 from accel.errors import AccelWarning, ConfigError
 from accel.models.gpt import GPT
-from accel.models.resnet import resnet18
 from accel.plugins import compile as module
-from accel.plugins.compile import Compile, repeated
+from accel.plugins.compile import Compile
 from accel.testing import fit_toy
 from accel.testing.toy import Toy
 
@@ -117,15 +116,6 @@ def test_an_error_in_the_model_stays_its_own() -> None:
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"compile.backend=inductr: torch knows .*inductor"):
         fit_toy([Compile(backend="inductr")])
-
-
-def test_blocks_are_what_repeats() -> None:
-    gpt = GPT(16, context=8, width=8, layers=3, heads=2)
-    assert [type(block).__name__ for block in repeated(gpt)] == ["Block"] * 3
-    assert [type(block).__name__ for block in repeated(resnet18(10, 32))] == ["Basic"] * 8
-    assert repeated(Toy().model()) == []
-    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False)
-    assert repeated(encoder) == list(encoder.layers)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's, in tracing

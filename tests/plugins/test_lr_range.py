@@ -30,6 +30,7 @@ from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
 from accel.report.ranges import centred, read
 from accel.testing import fit_toy
+from accel.testing.check import lacking
 from accel.testing.toy import Spy, Stop
 from tests.invariants.test_resume import LOADERS
 
@@ -102,6 +103,8 @@ def test_the_run_after_it_is_the_run_without_it(chosen: str, end: float, tmp_pat
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize("name", [name for name in catalogue.names() if not issubclass(catalogue.load(name), Probe)])
 def test_beside_every_plugin_the_run_is_the_run_without_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if reason := lacking(catalogue.load(name)()):
+        pytest.skip(reason)
     assert fit_toy([name]).same(fit_toy([name, LRRange(end=1e3, updates=15)]))
 
 

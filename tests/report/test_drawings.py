@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 from accel.plan import Plan, Row
 from accel.report import plan, summary
+from accel.report.section import Section
 from accel.report.table import Job, comparison
 from accel.result import Result
 
@@ -74,6 +76,24 @@ def test_the_summary() -> None:
     shares = [line.split()[:2] for line in lines if "%" in line]
     assert shares == [["data", "33.4"], ["transfer", "0.0"], ["forward", "33.3"], ["other", "33.3"]]
     assert lines[-2:] == ["written to runs/one", "  checkpoints/ (2 files), curves.svg, summary.json"]
+
+
+def test_what_watches_add() -> None:
+    rows: list[dict[str, str | int | float]] = [
+        {"operator": "aten::[red]mm", "calls": 1200, "self ms": 12.345, "peak bytes": 1_234_567, "share percent": 61.55},
+        {"operator": "aten::add", "calls": 2.5, "self ms": 0.5, "peak bytes": 999, "share percent": 3.0},
+    ]
+    sizes: list[dict[str, str | int | float]] = [{"what": "weights", "bytes": 100_000_000_000}, {"what": "gradients", "bytes": 0}]
+    sections = {"profiler": Section("operators", rows), "memory": Section("memory", sizes), "nothing": Section("none", [])}
+    result = Result(nn.Linear(1, 1), loss=0.5, sections=sections)
+    lines = drawn(summary.draw(result))
+    found = [line.split() for line in lines]
+    assert ["operator", "calls", "self", "ms", "peak", "share"] in found
+    assert ["aten::[red]mm", "1,200", "12.3", "1.2", "MB", "61.5", "%"] in found
+    assert ["aten::add", "2.500", "0.500", "999", "B", "3.0", "%"] in found
+    assert ["weights", "100", "GB"] in found
+    assert max(map(len, lines)) <= 80
+    assert json.loads(json.dumps(result.summary()))["sections"]["memory"] == {"title": "memory", "rows": sizes}
 
 
 def test_a_run_that_was_not_evaluated_and_wrote_nothing() -> None:

@@ -166,7 +166,10 @@ def test_models_by_name(pictures: Path, model: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "resnet81"}, "task.model must be small, resnet18, resnet50, or a class .* did you mean 'resnet18'?"),
+        (
+            {"model": "resnet81"},
+            "task.model must be small, resnet18, resnet50, airnet, airnet_s, or a class .* did you mean 'resnet18'?",
+        ),
         ({"model": "nowhere.Net"}, "task.model=nowhere.Net: there is no module nowhere to import"),
         ({"model": "nowhere.at.all.Net"}, "there is no module nowhere.at.all to import"),
         ({"model": f"{__name__}.Nett"}, "has no Nett; did you mean 'Net'?"),

@@ -1,0 +1,59 @@
+"""How much memory was in use at most since one last looked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class DeviceGauge:
+    """What torch has allocated on a CUDA device. It asks torch's allocator; the device is not waited for."""
+
+    resets = True
+    what = "allocated on the device"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def take(self) -> int:
+        """The most bytes since the last call."""
+        peak = torch.cuda.max_memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return peak
+
+
+class ProcessGauge:
+    """What this process holds in physical memory, libraries and data included, as Linux counts it."""
+
+    what = "resident memory of the process"
+
+    def __init__(self) -> None:
+        self.resets = self.reset()
+
+    def take(self) -> int:
+        """The most bytes since the last call; where the system does not let go of the peak (`resets`), since the process began."""
+        peak = high_water()
+        self.reset()
+        return peak
+
+    def reset(self) -> bool:
+        """Makes the peak what is in use now; False where that is not allowed."""
+        try:
+            CLEAR.write_bytes(b"5")
+        except OSError:
+            return False
+        return True
+
+
+def high_water() -> int:
+    """The peak of this process's resident memory in bytes; 0 where the system does not tell."""
+    try:
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return 0

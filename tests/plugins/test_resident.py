@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from accel import Trainer
+from accel.data.batches import Batches
+from accel.data.moves import Moves, Windows, reflected
+from accel.errors import AccelWarning, ConfigError
+from accel.order import sample_rng, sample_words
+from accel.parts import Run, Watch
+from accel.plugins.resident import Resident
+from accel.tasks.images import Images
+from accel.testing.toy import Stop
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two classes of noise, 9 and 8 pictures in train and 3 each in test, of several sizes."""
+    image = pytest.importorskip("PIL.Image", reason="the pictures need the extra images")
+    rng = np.random.default_rng(0)
+    for split, cats, dogs in (("train", 9, 8), ("test", 3, 3)):
+        for name, count in (("cat", cats), ("dog", dogs)):
+            folder = tmp_path / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                image.fromarray(rng.integers(256, size=(20 + number, 24, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+class Points(Dataset[Any]):
+    """Samples of (2 numbers, a number), each its own index."""
+
+    def __init__(self, count: int = 11) -> None:
+        self.count, self.asked = count, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        self.asked += 1
+        return torch.tensor([index, index]), index
+
+
+def opened(data: Any, train: bool = True, batch_size: int = 4, seed: int = 5, **settings: Any) -> Batches:
+    """The batches that the plugin makes of data."""
+    plugin = Resident(**settings)
+    model = nn.Linear(1, 1)
+    run = Run.__new__(Run)
+    run.seed, run.batch_size, run.device, run.bare = seed, batch_size, CPU, model
+    plugin.setup(run)
+    return plugin.open(data, train)
+
+
+def flat(batches: Iterator[Any]) -> list[Tensor]:
+    return [part for batch in batches for part in (batch if isinstance(batch, list | tuple) else [batch])]
+
+
+def same(ours: Iterator[Any], theirs: Iterator[Any]) -> bool:
+    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(flat(ours), flat(theirs), strict=True))
+
+
+@pytest.mark.parametrize("crop", ["pad", "none"])
+@pytest.mark.parametrize("flip", [True, False])
+def test_batches_are_those_of_the_plain_loader(pictures: Path, crop: Any, flip: bool) -> None:
+    task = Images(root=str(pictures), size=16, crop=crop, flip=flip)
+    for split, train in (("train", True), ("test", False)):
+        data = task.data(split)
+        ours, plain = opened(data, train), Batches.over(data, 4, 5, shuffle=train)
+        assert (ours.count, ours.samples) == (plain.count, plain.samples)
+        for epoch, start in ((0, 0), (1, 0), (7, 3)):
+            assert same(ours.epoch(epoch, start), plain.epoch(epoch, start)), (split, epoch, start)
+
+
+def test_a_run_ends_with_the_same_bits(pictures: Path) -> None:
+    def fit(*plugins: Any) -> Any:
+        return Images(root=str(pictures), size=16, plugins=plugins, watch=(), epochs=2, batch_size=4, device="cpu").fit()
+
+    plain, ours = fit(), fit(Resident())
+    assert plain.metrics == ours.metrics
+    assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), ours.model.parameters(), strict=True))
+
+
+def test_resumed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(pictures: Path, tmp_path: Path) -> None:
+    class After(Watch):
+        def after(self, step: int, loss: Tensor) -> None:
+            if step == 7:
+                raise Stop
+
+    def fit(*watches: Any, **settings: Any) -> Any:
+        plugins = [Resident(flip="alternate", pad=3, edge="reflect"), *watches]
+        return Images(
+            root=str(pictures),
+            size=16,
+            plugins=plugins,
+            watch=(),
+            epochs=2,
+            batch_size=4,
+            device="cpu",
+            **settings,
+        ).fit()
+
+    whole = fit()
+    with pytest.raises(Stop):
+        fit(After(), out=tmp_path / "run", checkpoint_every=1)
+    rest = fit(resume=tmp_path / "run")
+    assert whole.metrics == rest.metrics
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), rest.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("settings", [{"flip": "alternate", "pad": 2, "edge": "reflect"}, {"flip": "random", "pad": 0}, {"pad": 5}])
+def test_what_a_sample_looks_like_depends_on_no_batch_and_no_start(pictures: Path, settings: Any) -> None:
+    data = Images(root=str(pictures), size=16).data("train")
+
+    def seen(batch_size: int, epoch: int, start: int = 0) -> dict[bytes, None]:
+        batches = opened(data, batch_size=batch_size, **settings).epoch(epoch, start)
+        return {picture.numpy().tobytes(): None for pictures, _ in batches for picture in pictures}
+
+    assert list(seen(3, 2)) == list(seen(17, 2)), "in the same order, too"
+    assert list(seen(3, 2))[9:] == list(seen(3, 2, start=3))
+    assert seen(3, 2).keys() != seen(3, 3).keys()
+
+
+def test_words_are_those_of_each_samples_own_generator() -> None:
+    indices = torch.tensor([0, 1, 49_999, 2**40])
+    for seed, epoch in ((0, 0), (3, 9), (2**62, 1000)):
+        ours = torch.stack(sample_words(seed, epoch, indices), 1).numpy().view(np.uint64)
+        for index, words in zip(indices.tolist(), ours, strict=True):
+            assert (sample_rng(seed, epoch, index).bit_generator.random_raw(4) == words).all()  # type: ignore[attr-defined]
+
+
+def test_alternate_mirrors_every_other_epoch_and_half_of_them_at_first() -> None:
+    indices = torch.arange(2000)
+    mirrored = [Moves(flip="alternate").draw(1, epoch, indices)[2] for epoch in range(4)]
+    assert torch.equal(mirrored[0], mirrored[2])
+    assert torch.equal(mirrored[1], mirrored[3])
+    assert torch.equal(mirrored[0], 1 - mirrored[1])
+    assert 0.45 < mirrored[0].float().mean() < 0.55
+    assert not torch.equal(mirrored[0], Moves(flip="alternate").draw(2, 0, indices)[2])
+
+
+def test_every_place_of_the_window_is_as_likely_as_any() -> None:
+    top, left, mirrored = Moves(pad=2, flip="random").draw(0, 0, torch.arange(50_000))
+    counts = torch.bincount((top * 5 + left) * 2 + mirrored, minlength=50)
+    assert counts.sum() == 50_000
+    assert ((counts - 1000).abs() < 5 * 1000**0.5).all()
+
+
+@pytest.mark.parametrize("edge", ["black", "reflect"])
+def test_a_window_shows_the_picture_moved_and_mirrored(edge: Any) -> None:
+    pictures = torch.randint(256, (3, 5, 7, 3), dtype=torch.uint8)
+    windows = Windows(pictures, Moves(2, "random", edge), CPU)
+    framed = nn.functional.pad(pictures.permute(0, 3, 1, 2).float(), (2, 2, 2, 2), "reflect" if edge == "reflect" else "constant")
+    for index, top, left, mirrored in [(0, 0, 0, 0), (2, 4, 1, 0), (1, 2, 2, 1), (2, 3, 4, 1), (0, 0, 0, 1)]:
+        wanted = framed[index, :, top : top + 5, left : left + 7]
+        wanted = (wanted.flip(2) if mirrored else wanted).permute(1, 2, 0).byte()
+        place = tuple(torch.tensor([number]) for number in (index, top, left, mirrored))
+        assert torch.equal(windows.take(*place)[0], wanted)  # type: ignore[arg-type]
+        windows.lines, kept = None, windows.lines
+        assert torch.equal(windows.take(*place)[0], wanted), "as a GPU takes it"  # type: ignore[arg-type]
+        windows.lines = kept
+
+
+def test_reflected_is_as_torch_pads() -> None:
+    line = torch.arange(6.0).view(1, 1, 6)
+    assert torch.equal(reflected(6, 5).float(), nn.functional.pad(line, (5, 5), "reflect")[0, 0])
+
+
+def test_tensors_are_kept_as_they_are() -> None:
+    data = TensorDataset(torch.randn(10, 3), torch.arange(10))
+    ours, plain = opened(data), Batches.over(data, 4, 5, shuffle=True)
+    assert isinstance(next(ours.epoch(0)), tuple)
+    assert same(ours.epoch(1, 1), plain.epoch(1, 1))
+
+
+Pair = namedtuple("Pair", "x y")
+
+
+FORMS = {"tuple": tuple, "list": list, "named": lambda pair: Pair(*pair), "one": lambda pair: pair[0]}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_batches_have_the_form_of_collated_samples(form: Any) -> None:
+    class Formed(Points):
+        def __getitem__(self, index: int) -> Any:
+            return form(super().__getitem__(index))
+
+    data = Formed()
+    ours, plain = opened(data), Batches.over(data, 4, 5, shuffle=True)
+    assert type(next(ours.epoch(0))) is type(next(plain.epoch(0)))
+    assert same(ours.epoch(2), plain.epoch(2))
+
+
+def test_every_sample_is_read_once() -> None:
+    data = Points(1000)
+    ours = opened(data)
+    asked = data.asked
+    assert asked == 1001, "and the first once more, to know its shape"
+    for epoch in range(3):
+        assert sum(len(x) for x, _ in ours.epoch(epoch)) == 1000
+    assert data.asked == asked
+
+
+def test_a_data_set_that_draws_and_does_not_say_what_is_refused() -> None:
+    class Noisy(Points):
+        def sample(self, index: int, rng: np.random.Generator) -> Any:
+            return self[index]
+
+    with pytest.raises(ConfigError, match=r"resident cannot know what Noisy.sample\(index, rng\) draws; define Noisy.moves\(\)"):
+        opened(Noisy())
+
+
+def test_boxes_cut_out_of_the_whole_picture_are_refused(pictures: Path) -> None:
+    with pytest.raises(ConfigError, match=r"set task\.crop=pad"):
+        opened(Images(root=str(pictures), crop="resized").data("train"))
+
+
+class Stream(IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+
+class Uneven(Points):
+    def __getitem__(self, index: int) -> Any:
+        return torch.zeros(1 + index // 300)
+
+
+class Words(Points):
+    def __getitem__(self, index: int) -> Any:
+        return {"a": 1}
+
+
+class Own(Points):
+    def collate(self, samples: Any) -> Any:
+        return samples
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "says"),
+    [
+        ([torch.zeros(2, 1)], {}, "the data is ready batches; pass the data set itself"),
+        (Stream(), {}, "the data is a stream of samples"),
+        (Uneven(600), {}, "samples of one shape, and the data has others"),
+        (Uneven(500), {}, "samples of one shape, and the data has others"),
+        (Words(), {}, "a batch of the data is a dict"),
+        (Own(), {}, "Own has a collate of its own"),
+        (Points(), {"flip": "random"}, r"need pictures of \(height, width, 1 to 4 channels\), and the data is \(2,\)"),
+        (TensorDataset(torch.zeros(4, 3, 3, 1)), {"pad": 3, "edge": "reflect"}, "needs a pad below the pictures' side, not 3"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_kept_is_refused_in_a_sentence(data: Any, settings: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        opened(data, **settings)
+
+
+def test_more_than_there_is_room_for_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accel.data.whole.free", lambda device: 1000)
+    data = Points(10_000)
+    with pytest.raises(ConfigError, match=r"resident: the data takes 0.0 GB, and cpu has 0.0 GB free"):
+        opened(data)
+    assert data.asked == 1
+
+
+def test_a_picture_that_cannot_be_decoded_is_named(pictures: Path) -> None:
+    (pictures / "train/cat/3.png").write_bytes(b"no picture")
+    with pytest.raises(ConfigError, match=r"3\.png"):
+        opened(Images(root=str(pictures), size=16).data("train"))
+
+
+def test_the_cache_gives_the_same_and_reads_no_picture(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Images(root=str(pictures), size=16).data("train")
+    first = flat(opened(data, cache=str(tmp_path / "cache")).epoch(3))
+    (file,) = (tmp_path / "cache").iterdir()
+    kept = Path(data.files[-1]).read_bytes()
+    monkeypatch.setattr("accel.data.whole.read", lambda data, example: pytest.fail("the pictures were read"))
+    again = flat(opened(data, cache=str(tmp_path / "cache")).epoch(3))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+    monkeypatch.undo()
+    Path(data.files[-1]).write_bytes(kept + b" ")
+    opened(data, cache=str(tmp_path / "cache"))
+    assert len(list((tmp_path / "cache").iterdir())) == 2, "a file that changed is read"
+    file.write_bytes(file.read_bytes()[:-100])
+    Path(data.files[-1]).write_bytes(kept)
+    assert same(iter(first), opened(data, cache=str(tmp_path / "cache")).epoch(3)), "half a file is no cache"
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.warns(AccelWarning, match="resident.cache: .* cannot be written"):
+        opened(Images(root=str(pictures), size=16).data("train"), cache=str(tmp_path / "file"))
+
+
+def test_the_plan_says_what_was_kept_and_what_has_no_effect() -> None:
+    class Keep(Watch):
+        def begin(self, run: Run) -> None:
+            self.facts = run.plan.facts
+
+    def fit(data: Any, **settings: Any) -> dict[str, str]:
+        keep = Keep()
+        plugins = [Resident(**settings), keep]
+        Trainer(nn.Linear(12, 2), data, loss=lambda m, b: m(b[0].float().flatten(1)).mean(), plugins=plugins, watch=()).fit()
+        return keep.facts
+
+    pictures = TensorDataset(torch.zeros(9, 2, 2, 3, dtype=torch.uint8))
+    facts = fit(pictures, pad=1, flip="alternate", edge="reflect")
+    assert facts["pictures"] == "moved by up to 1 pixel, reflected at the edge; mirrored: alternate"
+    assert facts["resident"] == "1 kB on this machine"
+    with pytest.warns(AccelWarning) as found:
+        fit(pictures, edge="reflect", cache="auto")
+    assert [str(warning.message).partition(":")[0] for warning in found] == [
+        "resident.edge has no effect", "resident.cache has no effect"
+    ]  # fmt: skip

@@ -1,0 +1,19 @@
+"""What counts as a block of a model."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from accel.models.blocks import repeated
+from accel.models.gpt import GPT
+from accel.models.resnet import resnet18
+from accel.testing.toy import Toy
+
+
+def test_blocks_are_what_repeats() -> None:
+    gpt = GPT(16, context=8, width=8, layers=3, heads=2)
+    assert [type(block).__name__ for block in repeated(gpt)] == ["Block"] * 3
+    assert [type(block).__name__ for block in repeated(resnet18(10, 32))] == ["Basic"] * 8
+    assert repeated(Toy().model()) == []
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False)
+    assert repeated(encoder) == list(encoder.layers)
