@@ -25,7 +25,7 @@ def require_pillow() -> None:
         raise ConfigError("reading pictures needs Pillow: pip install 'accel-train[images]'") from None
 
 
-def decode(encoded: bytes, name: str) -> Image:
+def decode(encoded: bytes | memoryview, name: str) -> Image:
     """The picture in RGB.
 
     Args:
@@ -47,6 +47,27 @@ def decode(encoded: bytes, name: str) -> Image:
         # Pillow repeats the unreadable object's address where it cannot tell the format
         why = "its format is not known" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ConfigError(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
+
+
+def decoded(record: bytes | memoryview, name: str, encoding: str) -> Image:
+    """The picture of a store's record, in RGB.
+
+    Args:
+        record: encoded as its `encoding` says; of raw, a memoryview of shape (height, width, 3) of bytes.
+        name: what to call it in a message.
+    """
+    if encoding != "raw":
+        return decode(record, name)
+    from PIL import Image
+
+    return Image.fromarray(np.asarray(record))
+
+
+def smaller(picture: Image, width: int, height: int) -> Image:
+    """The picture at a smaller size: bilinear, the triangle widened to the scale (antialiased)."""
+    from PIL import Image
+
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def resample(picture: Image, box: tuple[float, float, float, float], side: int) -> NDArray[np.uint8]:

@@ -1,10 +1,10 @@
-"""Pictures in class folders, `<folder>/<class>/**/*.jpg`, as torchvision's ImageFolder has them."""
+"""Pictures with their classes, as the samples of one split."""
 
 from __future__ import annotations
 
-import os
+from copy import copy
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import torch
@@ -12,8 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel.data import crops
-from accel.data.decode import SUFFIXES, decode, resample
-from accel.errors import ConfigError
+from accel.data.decode import decoded, resample
+from accel.data.store import Files, Store
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Crop = Literal["pad", "resized", "none"]
 
@@ -32,31 +35,36 @@ class Folder(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, folder: Path, classes: list[str], side: int, share: float = 1.0) -> None:
-        self.side, self.share = side, share
-        self.files: list[str] = []
-        self.labels: list[int] = []
-        for label, name in enumerate(classes):
-            found = pictures(folder / name)
-            if not found:
-                kinds = ", ".join(sorted(SUFFIXES))
-                raise ConfigError(f"{folder / name} has no pictures ({kinds}); fill the folder or take it away")
-            self.files += found
-            self.labels += [label] * len(found)
+        self.classes, self.side, self.share = classes, side, share
+        self.store: Store = Files(folder, classes)
+
+    def over(self, store: Store) -> Self:
+        """The same data set, reading its pictures from another store: samples, order and randomness stay what they are."""
+        twin = copy(self)
+        twin.store = store
+        return twin
+
+    @property
+    def files(self) -> list[str]:
+        """What each picture is called."""
+        return [self.store.name(index) for index in range(len(self))]
+
+    @property
+    def labels(self) -> list[int]:
+        """The number of each picture's class."""
+        return [self.store.label(index) for index in range(len(self))]
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.store)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = decode(self.read(index), self.files[index])
+        picture = self.picture(index)
         box = crops.centre(*picture.size, self.share)
-        return torch.from_numpy(resample(picture, box, self.side)), self.labels[index]
+        return torch.from_numpy(resample(picture, box, self.side)), self.store.label(index)
 
-    def read(self, index: int) -> bytes:
-        """The encoded picture."""
-        try:
-            return Path(self.files[index]).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"cannot read the picture {self.files[index]}: {error.strerror}") from None
+    def picture(self, index: int) -> Image:
+        """The whole picture, decoded."""
+        return decoded(self.store.get(index), self.store.name(index), self.store.encoding)
 
 
 class Augmented(Folder):
@@ -74,7 +82,7 @@ class Augmented(Folder):
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Sample `index`, with its random numbers of this epoch."""
-        picture = decode(self.read(index), self.files[index])
+        picture = self.picture(index)
         resized = self.crop == "resized"
         box = crops.random_resized(*picture.size, rng) if resized else crops.centre(*picture.size)
         pixels = resample(picture, box, self.side)
@@ -82,20 +90,4 @@ class Augmented(Folder):
             pixels = crops.padded(pixels, self.side // 8, rng)
         if self.flip and rng.random() < 0.5:
             pixels = pixels[:, ::-1].copy()  # torch takes no negative stride, not even of a side of one pixel
-        return torch.from_numpy(np.ascontiguousarray(pixels)), self.labels[index]
-
-
-def class_names(folder: Path) -> list[str]:
-    """The folders in `folder`, sorted; hidden ones left out."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def pictures(folder: Path) -> list[str]:
-    """The pictures anywhere under `folder`, sorted, so that an index means the same on every machine."""
-    tree = os.walk(folder, followlinks=True)
-    return sorted(os.path.join(place, name) for place, _, names in tree for name in names if is_picture(name))
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file of this name is taken for a picture."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+        return torch.from_numpy(np.ascontiguousarray(pixels)), self.store.label(index)

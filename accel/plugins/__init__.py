@@ -22,11 +22,13 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.ema import EMA as EMA
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
+    from accel.plugins.lmdb import LMDB as LMDB
     from accel.plugins.master_weights import MasterWeights as MasterWeights
     from accel.plugins.metrics import Metrics as Metrics
     from accel.plugins.muon import Muon as Muon
     from accel.plugins.onecycle import OneCycle as OneCycle
     from accel.plugins.progress import Progress as Progress
+    from accel.plugins.raw import Raw as Raw
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
     from accel.plugins.sgd import SGD as SGD
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel.data.decode import require_pillow
-from accel.data.folder import Augmented, Folder, class_names
+from accel.data.folder import Augmented, Folder
 from accel.data.pixels import normalise
+from accel.data.store import class_names
 from accel.errors import ConfigError, nearest
 from accel.models.named import named
 from accel.models.resnet import resnet18, resnet50, small
