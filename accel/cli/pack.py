@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -25,6 +26,7 @@ from accel.data.stores.recipe import ENCODERS, Recipe
 from accel.errors import ConfigError, nearest
 from accel.report.words import short, took
 
+INTERRUPTED = 130
 SAMPLE = 48
 """Pictures that --dry-run encodes."""
 SPLITS = ("train", "val", "test")
@@ -39,17 +41,17 @@ folder is, sample by sample and bit by bit, only faster (+plugins=[lmdb] or
 
   SRC                   a folder of class folders, one with train/, val/, test/
                         folders of them, or a store to be packed otherwise
-  DST                   the folder of the stores (SRC itself will do: the plugins
-                        look there first), or for one split a file, DST.lmdb
+  DST                   the folder of the stores (SRC itself will do: plugins
+                        look there first), or for one split a file, NAME.lmdb
 
   --format lmdb|raw     lmdb: encoded pictures (default); raw: pixels in a
                         memory-mapped file
-  --encoding NAME       original (default): the files' own bytes; {encodings};
-                        of the format raw it is always raw
+  --encoding NAME       original: the files' own bytes (default of lmdb);
+                        {encodings} (default of raw)
   --short-side PIXELS   shrink pictures whose shorter side is longer
   --max-side PIXELS     shrink pictures whose longer side is longer
   --quality N           of JPEG, 1 to 95 (90)
-  --workers N           processes that encode ({workers}: one per core)
+  --workers N           processes that encode (one per core: {workers})
   --on-error skip       leave out pictures that cannot be read, and count them,
                         instead of ending at the first (raise)
   --dry-run             say how many, how large and how long, and write nothing
@@ -66,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     args = arguments(argv)
     console = Console(highlight=False, markup=False)
     if args.help or not argv:
-        encodings = ", ".join(name for name in list(ENCODERS)[1:])
+        encodings = ", ".join(name for name in sorted(ENCODERS) if name != "original")
         console.print(HELP.format(encodings=encodings, workers=cores()), soft_wrap=True)
         return 0
     if args.check:
@@ -80,7 +82,11 @@ def main(argv: Sequence[str]) -> int:
     jobs = [Packing(store, path, recipe, args.workers, args.on_error == "skip") for store, path in found]
     if args.format == "lmdb":
         require_lmdb()
-    return dry_run(console, jobs) if args.dry_run else pack(console, jobs)
+    try:
+        return dry_run(console, jobs) if args.dry_run else pack(console, jobs)
+    except KeyboardInterrupt:
+        print("accel: interrupted; give the same command again, and it goes on from there", file=sys.stderr)
+        return INTERRUPTED
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -168,11 +174,12 @@ def pack(console: Console, jobs: Sequence[Packing]) -> int:
         rows.append((job, about, perf_counter() - began))
         for why in job.bad:
             console.print(f"left out: {why}", soft_wrap=True)
-    table = _table("store", "encoding", "records", "left out", "bytes", "time", "pictures/s")
+    lacking = any(about.skipped for _, about, _ in rows)
+    table = _table("store", "encoding", "records", *(["left out"] if lacking else []), "bytes", "time", "pictures/s")
     for job, about, seconds in rows:
         table.add_row(
-            str(job.path), about.encoding, f"{about.count:,}", f"{len(about.skipped):,}", f"{short(job.path.stat().st_size)}B",
-            took(seconds), short((about.count - job.kept) / seconds),
+            str(job.path), about.encoding, f"{about.count:,}", *([f"{len(about.skipped):,}"] if lacking else []),
+            f"{short(job.path.stat().st_size)}B", took(seconds), short((about.count - job.kept) / seconds),
         )  # fmt: skip
     if rows:
         console.print(table)

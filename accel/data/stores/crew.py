@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
+from threading import Thread
 
 from accel.data.store import Store
 from accel.data.stores.recipe import Recipe
@@ -75,7 +79,16 @@ WORK: list[tuple[Store, Recipe]] = []
 
 
 def _begin(source: Store, recipe: Recipe) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts them all, and the first of them ends the others
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     WORK[:] = [(source, recipe)]
+
+
+def _end_with(parent: BaseProcess | None) -> None:
+    """Ends this process when its parent does, however that ends: the pool's pipes would keep it waiting for ever."""
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _chunk(numbers: Sequence[int]) -> list[Content | Bad]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from accel.data.stores import pages
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 from tests.data.stores.conftest import Pack
@@ -88,6 +89,26 @@ def test_one_bit_flipped(pack: Pack, format: str, tmp_path: Path) -> None:
             assert sum(now != "reported" and now != was for now, was in zip(outcome, sound, strict=True)) == 0, f"byte {place}"
     assert ["refused"] in outcomes
     assert any("reported" in outcome for outcome in outcomes)
+
+
+def test_every_page_of_the_tree_is_watched(pack: Pack, tmp_path: Path) -> None:
+    """A flipped bit there could lead LMDB anywhere: no store is opened in which one is, whatever it means."""
+    store = pack("lmdb")
+    data = store.path.read_bytes()
+    with open(store.path, "rb") as file:
+        found = pages.meta(file.fileno(), store.path)
+        runs = pages.tree(file.fileno(), found).tolist()
+    numbers = [number for first, count in runs for number in range(first, first + count)]
+    assert len(numbers) >= 4, "two metas, a root and leaves that hold the small records themselves"
+    rng = np.random.default_rng(2)
+    for number in numbers:
+        for place in [*range(24), *rng.integers(found.page, size=10).tolist()]:
+            damaged = bytearray(data)
+            damaged[number * found.page + place] ^= 1 << int(rng.integers(8))
+            path = tmp_path / "damaged.lmdb"
+            path.write_bytes(damaged)
+            with pytest.raises(ConfigError, match="damaged"):
+                pages.check(path)
 
 
 @BOTH

@@ -56,16 +56,17 @@ if __name__ == "__main__":
 
 
 @BOTH
-@pytest.mark.parametrize("pictures", [1, 1100, 2200])
-def test_killed_and_given_again(many: Files, tmp_path: Path, format: str, pictures: int) -> None:
+@pytest.mark.parametrize(("pictures", "workers"), [(1, 1), (1100, 2), (2200, 1)])
+def test_killed_and_given_again(many: Files, tmp_path: Path, format: str, pictures: int, workers: int) -> None:
     """Killed -9 after so many pictures, it keeps whole batches and ends with the records that one go would have given."""
     path, whole = tmp_path / f"killed.{format}", tmp_path / f"whole.{format}"
-    words = [sys.executable, "-c", PACKER, str(many.folder), str(path), recipe(format).encoding, "1"]
+    words = [sys.executable, "-c", PACKER, str(many.folder), str(path), recipe(format).encoding, str(workers)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for _, line in zip(range(pictures + 1), process.stdout, strict=False):
             assert line.startswith("packing")
         os.kill(process.pid, signal.SIGKILL)
+        process.stdout.read()  # which ends when the last of its processes has
     assert process.returncode == -signal.SIGKILL
     assert not path.exists(), "nothing half-written stands under the final name"
     job = Packing(many, path, recipe(format))
@@ -193,6 +194,19 @@ def test_interrupted_behind_pictures_that_were_left_out(files: Files, tmp_path: 
     assert job.kept == 23
     assert about == Packing(files, tmp_path / f"whole.{format}", recipe(format), skip=True).run()
     assert contents(tmp_path / f"x.{format}") == contents(tmp_path / f"whole.{format}")
+
+
+@BOTH
+def test_mended_behind_a_picture_that_changed(files: Files, tmp_path: Path, format: str) -> None:
+    for number in (3, 17):
+        Path(files.files[number]).write_bytes(b"")
+    job = interrupted(files, tmp_path / f"x.{format}", 25, skip=True)
+    for number in (10, 17):
+        Image.new("RGB", (9, 9)).save(files.files[number])
+    about = job.run()
+    assert job.kept == 9
+    assert about.skipped == [files.key(3)]
+    assert about == Packing(files, tmp_path / f"whole.{format}", recipe(format), skip=True).run()
 
 
 FULL = """
