@@ -66,7 +66,7 @@ def test_killed_and_given_again(many: Files, tmp_path: Path, format: str, pictur
         for _, line in zip(range(pictures + 1), process.stdout, strict=False):
             assert line.startswith("packing")
         os.kill(process.pid, signal.SIGKILL)
-        process.stdout.read()  # which ends when the last of its processes has
+        process.communicate(timeout=60)  # which ends when the last of its processes has
     assert process.returncode == -signal.SIGKILL
     assert not path.exists(), "nothing half-written stands under the final name"
     job = Packing(many, path, recipe(format))
