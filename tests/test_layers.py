@@ -42,7 +42,7 @@ OPTIONAL = {
     "sklearn": {"tasks/digits.py"},
     "PIL": {"data/decode.py"},
     "tensorboard": {"plugins/tensorboard.py"},
-    "lmdb": set(),
+    "lmdb": {"data/stores/lmdb_store.py"},
     "cv2": {"data/opencv.py"},
     "simplejpeg": {"data/simple.py"},
     "nvidia": set(),

@@ -66,6 +66,27 @@ def decode(encoded: bytes | bytearray | memoryview, name: str) -> Image:
         raise ConfigError(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
 
 
+def decoded(record: bytes | memoryview, name: str, encoding: str) -> Image:
+    """The picture of a store's record, in RGB.
+
+    Args:
+        record: encoded as its `encoding` says; of raw, a memoryview of shape (height, width, 3) of bytes.
+        name: what to call it in a message.
+    """
+    if encoding != "raw":
+        return decode(record, name)
+    from PIL import Image
+
+    return Image.fromarray(np.asarray(record))
+
+
+def smaller(picture: Image, width: int, height: int) -> Image:
+    """The picture at a smaller size: bilinear, the triangle widened to the scale (antialiased)."""
+    from PIL import Image
+
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
+
+
 def resample(picture: Image, box: tuple[float, float, float, float], side: int) -> NDArray[np.uint8]:
     """The part of `picture` inside `box` (left, top, right, bottom in pixels) as (side, side, 3) uint8.
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel.data.folder import Augmented, Folder, class_names
+from accel.data.folder import Augmented, Folder
 from accel.data.pixels import normalise
 from accel.data.reader import Reader
+from accel.data.store import class_names
 from accel.errors import ConfigError, nearest
 from accel.models.airnet import AirNet
 from accel.models.named import named
