@@ -35,6 +35,10 @@ class Batches(ABC):
             return "unknown size" if self.count is None else f"{self.count:,} batches"
         return f"{self.samples:,} samples"
 
+    def notes(self) -> dict[str, str]:
+        """What the plan shall say of the data, by the name of the fact."""
+        return {}
+
     @staticmethod
     def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False) -> Batches:
         """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched."""
@@ -61,7 +65,8 @@ class Mapped(Batches):
     """A map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).
 
     A data set that draws random numbers defines `sample(index, rng)`, called instead of `__getitem__` with a numpy Generator
-    of its own; one that defines `collate(samples)` makes its own batches of them.
+    of its own; one that defines `collate(samples)` makes its own batches of them. What `plan_notes()` returns, facts by name,
+    stands in the plan.
     """
 
     samples: int
@@ -79,6 +84,10 @@ class Mapped(Batches):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for keys in self.keys(epoch, start):
             yield self.fetch(epoch, keys)
+
+    def notes(self) -> dict[str, str]:
+        tell = getattr(self.data, "plan_notes", None)
+        return tell() if tell else {}
 
     def keys(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """The indices of each batch, int64; the last batch may be short."""

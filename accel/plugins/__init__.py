@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
+    from accel.plugins.lmdb import LMDB as LMDB
     from accel.plugins.lr_range import LRRange as LRRange
     from accel.plugins.master_weights import MasterWeights as MasterWeights
     from accel.plugins.memory import Memory as Memory
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.onecycle import OneCycle as OneCycle
     from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress
+    from accel.plugins.raw import Raw as Raw
     from accel.plugins.recompute import Recompute as Recompute
     from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
