@@ -45,7 +45,7 @@ OPTIONAL = {
     "lmdb": set(),
     "cv2": set(),
     "nvidia": set(),
-    "prefetch_generator": set(),
+    "prefetch_generator": {"data/ahead.py"},
 }
 COMMAND_ONLY = {"hydra", "omegaconf", "yaml"}
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -35,6 +36,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, folder: Path, classes: list[str], side: int, share: float = 1.0) -> None:
         self.side, self.share = side, share
+        self.shape, self.dtype = (side, side, 3), np.uint8
         self.files: list[str] = []
         self.labels: list[int] = []
         for label, name in enumerate(classes):
@@ -61,6 +63,12 @@ class Folder(Dataset[tuple[Tensor, int]]):
             digest.update(f"\0{file}\0{label} {found.st_size} {found.st_mtime_ns}".encode())
         return digest.hexdigest()
 
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+        """Sample `index`, written into `out`, (side, side, 3) uint8; returns its label."""
+        pixels, label = self[index]
+        out[...] = pixels.numpy()
+        return label
+
     def read(self, index: int) -> bytes:
         """The encoded picture."""
         try:
@@ -81,6 +89,11 @@ class Augmented(Folder):
     def __init__(self, folder: Path, classes: list[str], side: int, crop: Crop, flip: bool) -> None:
         super().__init__(folder, classes, side)
         self.crop, self.flip = crop, flip
+
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+        pixels, label = self.sample(index, rng)
+        out[...] = pixels.numpy()
+        return label
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Sample `index`, with its random numbers of this epoch."""

@@ -14,3 +14,6 @@ class Prefetch(Part):
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The same batches in the same order."""
         return batches
+
+    def close(self) -> None:
+        """Ends what reads ahead, when the run ends, however it ends."""

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from accel import Trainer
+from accel.clock import DATA
+from accel.errors import AccelWarning
+from accel.plugins.lr_range import LRRange
+from accel.plugins.prefetch import Prefetch
+from accel.testing import fit_toy
+from accel.testing.toy import Spy, Stop
+from tests.invariants.test_resume import LOADERS
+from tests.readable import Global
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Any:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("stop", [2, 3, 6])
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.filterwarnings("ignore:prefetch has no effect")
+def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Any) -> None:
+    """With batches read ahead of the update that is saved, up to the end of an epoch and past the last draw of its sampler."""
+
+    def train(plugins: list[Any], folder: str, resume: bool = False) -> Any:
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        return Trainer(
+            model, LOADERS[loader](), loss=lambda model, x: model(x[0] if isinstance(x, list) else x).square().mean(), plugins=plugins,
+            watch=(), epochs=3, batch_size=4 if loader in ("draws", "stream") else None, seed=1, out=tmp_path / folder,
+            resume=tmp_path / folder if resume else None, checkpoint_every=1,
+        ).fit()  # fmt: skip
+
+    plain = train([], "plain")
+    whole = train([Prefetch(depth=4)], "whole")
+    with pytest.raises(Stop):
+        train([Prefetch(depth=4), Slowly(stop=stop)], "stopped")
+    rest = train([Prefetch(depth=4)], "stopped", resume=True)
+    for other in (whole, rest):
+        assert all(map(torch.equal, plain.model.state_dict().values(), other.model.state_dict().values()))
+
+
+class Slowly(Spy):
+    """Gives the thread the time to read as far ahead as it may before anything is saved."""
+
+    def after(self, step: int, loss: Tensor) -> None:
+        time.sleep(0.02)
+        super().after(step, loss)
+
+
+def test_a_trial_ends_its_thread_before_it_puts_anything_back() -> None:
+    assert fit_toy([LRRange(updates=12), Prefetch()]).same(fit_toy([]))
+
+
+def test_no_thread_is_left_after_an_error_that_is_still_held() -> None:
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        raise KeyError("in the loss")
+
+    data = [torch.zeros(2, 3) for _ in range(9)]
+    with pytest.raises(KeyError) as raised:
+        Trainer(nn.Linear(3, 1), data, loss=loss, plugins=[Prefetch()], watch=()).fit()
+    assert raised.tb is not None
+    assert not any(type(thread).__name__ == "Background" for thread in threading.enumerate())
+
+
+def test_data_that_draws_as_the_training_does_is_read_in_its_turn() -> None:
+    with pytest.warns(AccelWarning, match=r"prefetch has no effect: the data draws from the global random numbers"):
+        Trainer(nn.Linear(3, 1), Global(), loss=lambda m, b: m(b[0]).mean(), plugins=[Prefetch()], watch=()).fit()
+
+
+class Waiting(Dataset[Tensor]):
+    """Counts how much time its reading takes."""
+
+    seconds = 0.0
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> Tensor:
+        began = time.perf_counter()
+        time.sleep(0.004)
+        Waiting.seconds += time.perf_counter() - began
+        return torch.ones(3)
+
+
+def test_waiting_for_data_is_what_is_waited_for_and_not_what_is_read() -> None:
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        time.sleep(0.01)
+        return model(batch).mean()
+
+    def booked(plugins: list[Any]) -> float:
+        Waiting.seconds = 0.0
+        spy = Spy()
+        Trainer(nn.Linear(3, 1), DataLoader(Waiting(), batch_size=2), loss=loss, plugins=[*plugins, spy], watch=()).fit()
+        return float(spy.run.clock.spent[DATA]) / Waiting.seconds
+
+    # ratios of sleeps, not times: reading takes 8 ms a batch, an update 10
+    assert booked([]) >= 1
+    assert booked([Prefetch()]) < 0.7
