@@ -36,12 +36,14 @@ def when_quiet(items: Iterator[Item], rest: Callable[[list[Item], int], Iterator
 
     Args:
         items: what is read.
-        rest: `rest(head, passed)` gives `head`, at most one item that has been read, and all after it; `passed` came before it.
+        rest: `rest(head, passed)` gives the one item of `head`, which has been read, and all after it; `passed` came before it.
         who: is named in a warning where nothing is read ahead; nobody where it is empty.
     """
     for passed in range(2):
         before = drawn()
         head = list(islice(items, 1))
+        if not head:
+            return
         if drawn() == before:
             yield from rest(head, passed)
             return

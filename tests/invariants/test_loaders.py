@@ -68,7 +68,7 @@ LOADERS: dict[str, Callable[[], list[Part]]] = {
 }
 
 
-def train(folder: Path, data: Callable[[], Any], plugins: list[Part], stop: int = 0, resume: bool = False) -> Any:
+def train(data: Callable[[], Any], plugins: list[Part], stop: int = 0, out: Path | None = None, resume: Path | None = None) -> Any:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.Dropout(0.5), nn.Linear(4, 2))
 
@@ -77,8 +77,8 @@ def train(folder: Path, data: Callable[[], Any], plugins: list[Part], stop: int 
         return nn.functional.cross_entropy(model(x / 23), y)
 
     return Trainer(
-        model, data(), data(), loss, plugins=[Spy(stop=stop), *plugins], watch=(), epochs=3, batch_size=4, seed=1,
-        out=folder, resume=folder if resume else None, checkpoint_every=1,
+        model, data(), data(), loss, plugins=[Spy(stop=stop), *plugins], watch=(), epochs=2, batch_size=4, seed=1,
+        out=out, resume=resume, checkpoint_every=1 if out else None,
     ).fit()  # fmt: skip
 
 
@@ -87,16 +87,16 @@ def train(folder: Path, data: Callable[[], Any], plugins: list[Part], stop: int 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_the_run_is_the_same_and_goes_on_where_it_was(loader: str, data: type, tmp_path: Path) -> None:
     plugins = LOADERS[loader]
-    whole = train(tmp_path / "whole", data, plugins())
+    whole = train(data, plugins())
     per_epoch = 2 if any(isinstance(plugin, Accumulate) for plugin in plugins()) else 6
     with pytest.raises(Stop):
-        train(tmp_path / "stopped", data, plugins(), stop=per_epoch + 2)
-    rest = train(tmp_path / "stopped", data, plugins(), resume=True)
+        train(data, plugins(), stop=per_epoch + 2, out=tmp_path / "run")
+    rest = train(data, plugins(), resume=tmp_path / "run")
     assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))
     assert whole.history == rest.history
     if data is Global and "workers" in loader:
         return  # other random numbers than without workers: said on the page
-    plain = train(tmp_path / "plain", data, [plugin for plugin in plugins() if isinstance(plugin, Accumulate)])
+    plain = train(data, [plugin for plugin in plugins() if isinstance(plugin, Accumulate)])
     assert all(map(torch.equal, whole.model.state_dict().values(), plain.model.state_dict().values()))
     assert whole.history == plain.history
 

@@ -59,7 +59,19 @@ def test_what_it_computes_and_where_it_has_no_effect() -> None:
     with pytest.warns(AccelWarning, match="threads has no effect: the data is in memory"):
         fit_toy([Threads()])
     with pytest.warns(AccelWarning, match="threads has no effect: the data draws from the global random numbers"):
-        Trainer(torch.nn.Linear(3, 1), Global(), loss=lambda m, b: m(b[0]).mean(), plugins=[Threads()], watch=()).fit()
+        Trainer(
+            torch.nn.Linear(3, 1), Global(), loss=lambda m, b: m(b[0]).mean(), plugins=[Threads()], watch=(), batch_size=4
+        ).fit()
+
+
+def test_an_epoch_of_one_batch_proves_nothing() -> None:
+    def trained(plugins: list[Threads]) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Dropout(0.5))
+        Trainer(model, Global(), loss=lambda m, b: m(b[0]).mean(), plugins=plugins, watch=(), batch_size=23, epochs=3).fit()
+        return model[0].weight.detach()
+
+    assert torch.equal(trained([]), trained([Threads(count=4)]))
 
 
 def test_pictures_are_written_straight_into_the_batch(tmp_path: Path) -> None:
