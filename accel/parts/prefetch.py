@@ -11,6 +11,9 @@ from accel.parts.part import Part
 class Prefetch(Part):
     """How far ahead batches are read; plainest: not at all."""
 
+    def identity(self) -> None:
+        """Nothing."""
+
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The same batches in the same order."""
         return batches

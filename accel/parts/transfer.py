@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class Transfer(Part):
     """How a batch reaches the device; plainest: `.to(device)`, when its turn comes."""
 
+    def identity(self) -> None:
+        """Nothing."""
+
     def setup(self, run: Run) -> None:
         self.device, self.clock = run.device, run.clock
 

@@ -67,6 +67,9 @@ class Threads(Loader):
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         return self.rings[batches].epoch(epoch, start) if batches in self.rings else batches.epoch(epoch, start)
 
+    def identity(self) -> None:
+        """Nothing: a resumed run may have others, or none."""
+
     def notes(self) -> Mapping[str, str]:
         found = {"threads": f"{self.number} = one for each core"} if self.rings and self.count == "auto" else {}
         slots = next((ring.slots for ring in self.rings.values() if ring.slots), None)

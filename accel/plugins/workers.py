@@ -74,6 +74,10 @@ class Workers(Loader):
             self.workers = Processes(self.data, self.number, self.prefetch_factor, self.timeout, self.start)
         return self.workers.batches(self.data.index(batches), epoch, start)
 
+    def identity(self) -> dict[str, Any]:
+        """Whether there are any decides what global random numbers a data set draws; how many does not."""
+        return {}
+
     def notes(self) -> Mapping[str, str]:
         if not self.data or self.count != "auto":
             return {}

@@ -14,6 +14,7 @@ from accel import Trainer
 from accel.data.batches import Batches, Mapped
 from accel.data.ring import Ring
 from accel.data.workers import Workers as Processes
+from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.prefetch import Prefetch
@@ -113,3 +114,24 @@ def test_global_random_numbers_in_workers_are_those_of_the_batch() -> None:
     state = torch.get_rng_state()
     assert read(1) == read(2) == read(3)
     assert torch.equal(state, torch.get_rng_state()), "and nothing is drawn here"
+
+
+def test_a_resumed_run_may_read_in_another_way(tmp_path: Path) -> None:
+    ways = [[Threads(count=2), Prefetch()], [], [Threads(count=1, depth=1)]]
+    whole = train(Drawn, [])
+    for step, way in enumerate(ways, 1):
+        with pytest.raises(Stop):
+            train(Drawn, way, stop=4 * step, out=tmp_path / "run", resume=tmp_path / "run" if step > 1 else None)
+    rest = train(Drawn, [Prefetch()], resume=tmp_path / "run")
+    assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))
+
+
+def test_how_many_workers_is_free_and_whether_there_are_any_is_not(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    whole = train(Global, [Workers(count=1)])
+    with pytest.raises(Stop):
+        train(Global, [Workers(count=1)], stop=4, out=run)
+    with pytest.raises(ConfigError, match="the plugin workers was on and is now off"):
+        train(Global, [], resume=run)
+    rest = train(Global, [Workers(count=3)], resume=run)
+    assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))
