@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -88,6 +89,11 @@ class Wide(Filled):
 
 
 KINDS: list[type] = [Filled, Bare, Drawn, Plain, Padded]
+
+
+def readers() -> list[threading.Thread]:
+    """The threads of ours that are alive. (torch's own loaders have some that end a little later.)"""
+    return [thread for thread in threading.enumerate() if thread.name == "accel-reader" or type(thread).__name__ == "Background"]
 
 
 def md5(batches: Iterable[Any]) -> list[str]:

@@ -18,7 +18,7 @@ import torch.multiprocessing  # how tensors travel: in shared memory
 
 from accel.data.batches import Mapped
 from accel.data.worker import IDLE, Failure, Task, work
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import AccelWarning, ConfigError, TrainingError
 
 GRACE = 2.0
 """Seconds that a worker is given to end by itself."""
@@ -139,16 +139,16 @@ class Workers:
         try:
             return self.answer(task, worker)
         except Died as again:
-            raise ConfigError(
+            raise TrainingError(
                 f"workers: {again}, for the second time; read that sample without workers to see why: '~plugins.workers'"
             ) from None
 
     def answer(self, task: Task, worker: Worker) -> Any:
-        """Waits for the worker's answer to `task`. Raises Died, what the data set raised, or ConfigError after `timeout`."""
+        """Waits for the worker's answer to `task`. Raises Died, what the data set raised, or TrainingError after `timeout`."""
         while True:
             ready = wait([worker.pipe, worker.process.sentinel], self.timeout)
             if not ready:
-                raise ConfigError(
+                raise TrainingError(
                     f"workers: no answer for {self.timeout:g} seconds over {self.what(task, worker)}; where that is not too long, "
                     "set plugins.workers.timeout=null"
                 )

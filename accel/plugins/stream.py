@@ -1,18 +1,18 @@
 """Stream: the next batch is copied to the device during this update.
 
-From pinned memory, on a CUDA stream of its own; the computation waits for its batch
-on the device, and the host waits for nothing.
+From pinned memory, on a CUDA stream of its own; the computation waits for its
+batch on the device, and the host waits for nothing.
 
 Helps   on CUDA, where copying a batch takes a notable part of an update.
-Hurts   nothing on CUDA; the first update waits for two batches of data. On a CPU
-        batches are where they belong: it has no effect.
+Hurts   nothing on CUDA; the first update waits for two batches of data. On a
+        CPU batches are where they belong: it has no effect.
 Costs   the device memory of one window more, and the copy into pinned memory on
         the host where the batch is not pinned already.
-Source  https://docs.pytorch.org/docs/stable/notes/cuda.html, on streams; NVIDIA's
-        data_prefetcher in apex.
-Exact   The same bytes. Events keep the order: the update begins when its copy is
-        done, and memory is given back when the update is. Data that draws from
-        the global random numbers is read in its turn, and copied then.
+Source  https://docs.pytorch.org/docs/stable/notes/cuda.html, on streams;
+        NVIDIA's data_prefetcher in apex.
+Exact   The same bytes. Events keep the order: the update begins when its copy
+        is done, and memory is given back when the update is. Data that draws
+        from the global random numbers is read in its turn, and copied then.
 """
 
 from __future__ import annotations

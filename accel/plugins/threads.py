@@ -1,21 +1,22 @@
 """Threads: a pool of threads reads and decodes into a ring of batches.
 
 The pictures of task=images, and samples of any data set that defines
-`fill(index, rng, out)`, are written side by side into the memory of a batch, which
-is pinned on CUDA, and used again as soon as nobody holds the batch: nothing is
-collated, copied or allocated. For a training loop of one's own: `accel.data.Ring`.
+`fill(index, rng, out)`, are written side by side into the memory of a batch,
+which is pinned on CUDA, and used again as soon as nobody holds the batch:
+nothing is collated, copied or allocated. For a training loop of one's own:
+`accel.data.Ring`.
 
 Helps   data whose reading and decoding releases the GIL (Pillow, OpenCV, numpy,
         files, sockets): all cores, one process, no batch to hand over.
-Hurts   data that computes in Python: threads take turns, use workers. Tensors in
-        memory (a TensorDataset) are indexed at once, which is faster.
-Costs   the memory of depth + 2 batches, and of each that is held longer, such as
-        those of a window of accumulate.
+Hurts   data that computes in Python: threads take turns, use workers. Tensors
+        in memory (a TensorDataset) are indexed at once, which is faster.
+Costs   the memory of depth + 2 batches, and of each that is held longer, such
+        as those of a window of accumulate.
 Source  the ring of batches is FFCV's, arXiv 2306.12517.
 Exact   The same batches in the same order for any number of threads; a resumed
-        run reads from the batch after the one consumed. Data that draws from the
-        global random numbers is read here, one sample after the other, with a
-        warning.
+        run reads from the batch after the one consumed. Data that draws from
+        the global random numbers is read here, one sample after the other, with
+        a warning.
 """
 
 from __future__ import annotations

@@ -1,18 +1,20 @@
 """Workers: processes read and decode the samples, in order.
 
-Each worker reads whole batches, one after the other in turn, and hands them over in
-shared memory. A worker that dies (out of memory, a crash in a decoder) is named
-with the sample that it read, and replaced once: the batch is read again, in the
-same order.
+Each worker reads whole batches, one after the other in turn, and hands them
+over in shared memory. A worker that dies (out of memory, a crash in a decoder)
+is named with the sample that it read, and replaced once: the batch is read
+again, in the same order.
 
-Helps   data that takes long to read or decode, in Python too: a process each has
-        no lock to share.
+Helps   data that takes long to read or decode, in Python too: a process each
+        has no lock to share.
 Hurts   small samples: to hand a batch over costs about a millisecond. Tensors
-        in memory (a TensorDataset) are indexed by this process, which is faster.
+        in memory (a TensorDataset) are indexed by this process, which is
+        faster.
 Costs   a process and its memory each; prefetch_factor batches of shared memory
-        each. A start takes tens of milliseconds, seconds where processes are spawned.
-Source  torch.utils.data.DataLoader, whose workers these replace: they outlast an
-        epoch (persistent_workers), serve evaluation too, and fail by name.
+        each. A start takes tens of milliseconds, seconds where processes are
+        spawned.
+Source  torch.utils.data.DataLoader, whose workers these replace: they outlast
+        an epoch (persistent_workers), serve evaluation too, and fail by name.
 Exact   The same batches in the same order for any number of workers; a resumed
         run asks for the batch after the one consumed, and reads none before it.
         A data set that draws from the global random numbers has them seeded by

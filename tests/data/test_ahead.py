@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,14 +16,14 @@ from accel.data.ahead import ahead
 from accel.data.device import moved, one_ahead
 from accel.data.quiet import drawn
 from accel.errors import AccelWarning
-from tests.readable import Global, Plain, md5
+from tests.readable import Global, Plain, md5, readers
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
+    assert readers() == []
     yield
-    assert set(threading.enumerate()) <= before
+    assert readers() == []
 
 
 class Counted:
@@ -56,9 +55,9 @@ def test_so_many_are_read_ahead_and_no_more(depth: int) -> None:
 def test_stopping_early_ends_the_thread() -> None:
     items = ahead(iter(Counted()), 2, "x")
     next(items), next(items)
-    assert any(type(thread).__name__ == "Background" for thread in threading.enumerate())
+    assert len(readers()) == 1
     del items
-    assert not any(type(thread).__name__ == "Background" for thread in threading.enumerate())
+    assert readers() == []
 
 
 @pytest.mark.parametrize("error", [KeyError("here"), KeyboardInterrupt(), SystemExit(3)])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -14,14 +13,14 @@ from accel.data import Ring
 from accel.data.slots import Slots
 from accel.data.threads import spans
 from accel.errors import ConfigError
-from tests.readable import Drawn, Filled, Wide
+from tests.readable import Drawn, Filled, Wide, readers
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
+    assert readers() == []
     yield
-    assert set(threading.enumerate()) <= before
+    assert readers() == []
 
 
 def test_a_slot_is_free_when_nobody_holds_it() -> None:

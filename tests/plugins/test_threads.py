@@ -15,7 +15,7 @@ from accel.errors import AccelWarning
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.threads import Threads
 from accel.testing import fit_toy
-from tests.readable import Global, Wide
+from tests.readable import Global, Wide, readers
 
 
 class Slow(TensorDataset):
@@ -23,21 +23,19 @@ class Slow(TensorDataset):
 
 
 def test_evaluation_is_read_by_the_same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = threading.active_count()
     monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
     started: list[str] = []
     start = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda self: started.append(self.name) or start(self))
     assert fit_toy([], epochs=3).same(fit_toy([Threads(count=3)], epochs=3))
     assert started.count("accel-reader") == 3
-    assert threading.active_count() == before, "none is left after the run"
+    assert readers() == [], "none is left after the run"
 
 
 def test_none_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = threading.active_count()
     monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
     fit_toy([Threads(count=3)], stop=2)
-    assert threading.active_count() == before
+    assert readers() == []
 
 
 def test_the_ring_grows_to_what_a_window_holds_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:

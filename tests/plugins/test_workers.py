@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 from accel.cli.main import main
 from accel.data.batches import Batches, Mapped
 from accel.data.workers import Workers as Processes
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.machine import cores
 from accel.plugins.workers import Workers
 from accel.testing import fit_toy
@@ -82,7 +82,7 @@ def test_one_that_dies_again_ends_the_run_by_name() -> None:
     workers = processes(Bad("kill"))
     with (
         pytest.warns(AccelWarning, match="begun anew"),
-        pytest.raises(ConfigError, match=r"a worker was killed by SIGKILL over sample 9 \(batch \d of epoch 1\), for the second"),
+        pytest.raises(TrainingError, match=r"a worker was killed by SIGKILL over sample 9 \(batch \d of epoch 1\), for the second"),
     ):
         md5(workers.batches(0, 0, 0))
     workers.close()
@@ -90,7 +90,7 @@ def test_one_that_dies_again_ends_the_run_by_name() -> None:
 
 def test_one_that_hangs_is_named_and_does_not_hold_up_the_end() -> None:
     workers = processes(Bad("hang"), timeout=0.5)
-    with pytest.raises(ConfigError, match=r"no answer for 0.5 seconds over sample 9 .*plugins.workers.timeout=null"):
+    with pytest.raises(TrainingError, match=r"no answer for 0.5 seconds over sample 9 .*plugins.workers.timeout=null"):
         md5(workers.batches(0, 0, 0))
     workers.close()
 
