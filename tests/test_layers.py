@@ -46,7 +46,7 @@ OPTIONAL = {
     "cv2": {"data/opencv.py"},
     "simplejpeg": {"data/simple.py"},
     "nvidia": set(),
-    "prefetch_generator": set(),
+    "prefetch_generator": {"data/ahead.py"},
 }
 COMMAND_ONLY = {"hydra", "omegaconf", "yaml"}
 

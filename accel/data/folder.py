@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -38,6 +39,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, folder: Path, classes: list[str], side: int, share: float = 1.0, reader: Reader = PLAIN) -> None:
         self.classes, self.side, self.share, self.reader = classes, side, share, reader
+        self.shape, self.dtype = (side, side, 3), np.uint8
         self.store: Store = Files(folder, classes)
 
     def over(self, store: Store) -> Self:
@@ -80,6 +82,12 @@ class Folder(Dataset[tuple[Tensor, int]]):
         """The picture, to be decoded as far as it is shown."""
         return self.reader.open(self.store.get(index), self.store.name(index), self.store.encoding)
 
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+        """Sample `index`, written into `out`, (side, side, 3) uint8; returns its label."""
+        picture = self.picture(index)
+        picture.show(crops.centre(*picture.size, self.share), self.side, out)
+        return self.store.label(index)
+
 
 class Augmented(Folder):
     """The same pictures as training sees them: another crop, and half of them mirrored, in every epoch.
@@ -97,15 +105,20 @@ class Augmented(Folder):
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Sample `index`, with its random numbers of this epoch."""
+        out = np.empty(self.shape, self.dtype)
+        label = self.fill(index, rng, out)
+        return torch.from_numpy(out), label
+
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         picture = self.picture(index)
         resized = self.crop == "resized"
         box = crops.random_resized(*picture.size, rng) if resized else crops.centre(*picture.size)
-        pixels = picture.show(box, self.side)
+        picture.show(box, self.side, out)
         if self.crop == "pad":
-            pixels = crops.padded(pixels, self.side // 8, rng)
+            out[...] = crops.padded(out, self.side // 8, rng)
         if self.flip and rng.random() < 0.5:
-            pixels = pixels[:, ::-1].copy()  # torch takes no negative stride, not even of a side of one pixel
-        return torch.from_numpy(np.ascontiguousarray(pixels)), self.store.label(index)
+            out[...] = out[:, ::-1].copy()
+        return self.store.label(index)
 
     def moves(self) -> Moves:
         """What `sample` does to the picture `self[index]`, for who keeps the pictures and draws for many at once.
