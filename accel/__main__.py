@@ -1,4 +1,4 @@
-"""`python -m accel`: what there is. `python -m accel plugins [NAME]`: the plugins, or one plugin's page."""
+"""`python -m accel`: what there is. `plugins [NAME]`: the plugins, or one plugin's page. `pack`: a data set into one file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from accel.errors import ConfigError, nearest
 USAGE = """\
 python -m accel.train            train (--help says how)
 python -m accel plugins          list the plugins
-python -m accel plugins NAME     the page of one: what it does, its settings"""
+python -m accel plugins NAME     the page of one: what it does, its settings
+python -m accel pack SRC DST     class folders of pictures into one file each (--help says how)"""
 
 
 def main(argv: list[str]) -> int:
     """Prints what was asked for; returns the exit code."""
-    from accel.cli import pages
-
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE)
         return 0
+    if argv[0] == "pack":
+        from accel.cli import pack
+
+        return pack.main(argv[1:])
     if argv[0] != "plugins":
-        hint = nearest(argv[0], ["plugins", "train"]).replace("'train'", "'python -m accel.train'")
-        raise ConfigError(f"no command is called {argv[0]!r}{hint}; there is: python -m accel plugins [NAME]")
+        hint = nearest(argv[0], ["plugins", "pack", "train"]).replace("'train'", "'python -m accel.train'")
+        raise ConfigError(f"no command is called {argv[0]!r}{hint}; there is: python -m accel plugins [NAME], and pack SRC DST")
+    from accel.cli import pages
+
     names = argv[1:]
     print("\n\n".join(map(pages.page_text, names)) if names else "\n".join(pages.listing(pages.terminal_width())))
     return 0
@@ -35,6 +40,8 @@ if __name__ == "__main__":
     except ConfigError as error:
         print(f"accel: error: {error}", file=sys.stderr)
         code = 2
+    except KeyboardInterrupt:
+        code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

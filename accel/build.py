@@ -57,7 +57,8 @@ class Built(Run):
         """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
         parts = self.parts
         if start:  # what was consumed before is passed over with the random numbers that it was read with
-            with self.random.kept():
+            # the loaders' own generators stay where that leaves them: those saved may be further on, where batches are read ahead
+            with self.random.kept(loaders=False):
                 self.random.restore(self.began)
                 batches = parts.loader.epoch(self.train, epoch, start)
         else:
@@ -106,6 +107,8 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
 
     cleanup.callback(parts.backend.restore)
     cleanup.callback(parts.loader.close)
+    cleanup.callback(parts.prefetch.close)  # before the loader that it reads from
+    cleanup.callback(parts.transfer.close)
     cleanup.callback(parts.compile.close)
     cleanup.callback(parts.activations.close)
     cleanup.callback(parts.update.close)

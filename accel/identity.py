@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from accel.parts import Part, Probe, Run, Schedule, Watch
+from accel.parts import Part, Run, Schedule
 from accel.values import plain
 
 
 def identity(run: Run, plugins: Sequence[Part]) -> dict[str, Any]:
-    """Plain values; watches and probes are no part of it, since they change nothing."""
-    changing = {plugin.name: plain(plugin.settings) for plugin in plugins if not isinstance(plugin, Watch | Probe)}
+    """Plain values; plugins that change nothing, such as watches, are no part of it."""
+    changing = {plugin.name: plain(its) for plugin in plugins if (its := plugin.identity()) is not None}
     found = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing}
     if type(run.parts.schedule) is not Schedule or run.parts.augment.paced:
         found["updates"] = run.updates  # a schedule of another length has other learning rates, or sizes of pictures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -75,6 +76,11 @@ def has_cuda() -> bool:
 def resolve(device: str) -> str:
     """`"cpu"` or `"cuda"` for `"auto"`, else the kind of the device named."""
     return ("cuda" if has_cuda() else "cpu") if device == "auto" else device.partition(":")[0]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

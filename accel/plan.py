@@ -59,6 +59,7 @@ def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundle
         "updates": "unknown: the data has no length" if run.updates is None else
         f"{run.updates:,} = {run.epochs} epoch{'s' * (run.epochs != 1)} x {-(-(run.batches or 0) // size)}",
     }  # fmt: skip
+    facts |= train.notes()
     warnings = []
     for part in [*run.parts.all(), *run.watches]:
         facts |= part.notes()

@@ -60,9 +60,11 @@ class Randomness:
             torch.cuda.set_rng_state(state["cuda"], self.device)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Whatever is drawn inside, all of them are afterwards where they were."""
+    def kept(self, loaders: bool = True) -> Iterator[None]:
+        """Whatever is drawn inside, all of them are afterwards where they were; those of the user's loaders only if `loaders`."""
         state = self.state()
+        if not loaders:
+            state["own"] = []
         try:
             yield
         finally:

@@ -111,8 +111,17 @@ def gpt(context: int, layers: int, heads: int, width: int) -> Callable[[], nn.Mo
     return lambda: GPT(VOCABULARY, context, layers, heads, width)
 
 
+def stack() -> nn.Module:
+    """Seven 3x3 convolutions of 64 to 256 channels, each with BatchNorm: nearly all of its work is products."""
+    layers: list[nn.Module] = []
+    for inside, out, stride in ((3, 64, 2), (64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1)):
+        layers += [nn.Conv2d(inside, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, CLASSES))
+
+
 CASES: dict[str, list[Case]] = {
     "cpu": [
+        Case("stack", "7 convolutions of 64 to 256 channels, 32 pictures of 64x64", stack, (32, 3, 64, 64)),
         Case("convnet", "ResNet-18, 16 pictures of 96x96", lambda: resnet18(CLASSES, 96), (16, 3, 96, 96)),
         Case("transformer", "4 layers of width 384, 4 texts of 128 tokens", gpt(128, 4, 6, 384), (4, 128)),
         Case("windows", "the same transformer, 8 micro-batches of 32 tokens", gpt(128, 4, 6, 384), (1, 32), window=8),
@@ -123,6 +132,7 @@ CASES: dict[str, list[Case]] = {
         Case("windows", "the same transformer, 16 micro-batches of 1,024 tokens", gpt(1024, 12, 12, 768), (1, 1024), window=16),
     ],
     "quick": [
+        Case("stack", "7 convolutions, 2 pictures of 16x16", stack, (2, 3, 16, 16)),
         Case("convnet", "a small ResNet, 2 pictures of 8x8", lambda: small(CLASSES, 8), (2, 3, 8, 8)),
         Case("transformer", "1 layer of width 16, 2 texts of 8 tokens", gpt(8, 1, 2, 16), (2, 8)),
         Case("windows", "the same transformer, 2 micro-batches of 8 tokens", gpt(8, 1, 2, 16), (1, 8), window=2),

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer, optim
+from accel.data import DataLoaderX, Ring
+from accel.data.device import Copies
 from accel.data.moves import Moves
 from accel.data.shelf import Shelf
 from accel.errors import TrainingError
@@ -37,14 +39,19 @@ from accel.plugins.master_weights import MasterWeights
 from accel.plugins.memory import Memory
 from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
+from accel.plugins.pinned import Pinned
+from accel.plugins.prefetch import Prefetch
 from accel.plugins.profiler import Profiler
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
+from accel.plugins.stream import Stream
 from accel.plugins.sync_guard import SyncGuard
 from accel.plugins.tensorboard import TensorBoard
+from accel.plugins.threads import Threads
 from accel.testing import Outcome, fit_toy
+from tests.readable import Drawn, Filled, Wide, md5
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -447,3 +454,95 @@ def test_the_finite_guard_and_the_curves_do_not_wait(tmp_path: Path) -> None:
     plugins = [*everything("bfloat16"), FiniteGuard(), TensorBoard(every=2)]
     watch = ("metrics", Strict())
     Trainer(nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().mean(), plugins=plugins, watch=watch, device="cuda").fit()
+
+
+WAYS: list[list[Part]] = [
+    [Pinned()],
+    [Stream()],
+    [Threads(), Stream()],
+    [Threads(depth=1), Prefetch(), Pinned(), Accumulate(steps=3)],
+]
+
+
+@pytest.mark.parametrize("way", range(len(WAYS)))
+@pytest.mark.parametrize("data", [Filled, Drawn])
+def test_what_reaches_the_device_is_what_was_read(way: int, data: type) -> None:
+    def seen(plugins: list[Part]) -> list[str]:
+        found: list[Tensor] = []
+
+        def loss(model: nn.Module, batch: Any) -> Tensor:
+            x, y = batch
+            assert x.device.type == y.device.type == "cuda"
+            big = torch.randn(1500, 1500, device="cuda")
+            for _ in range(10):  # the device is behind: a batch that is written over too soon shows
+                big = big @ big / 1500
+            found.append(x.clone())
+            return model(x.float()).mean()
+
+        Trainer(
+            nn.Sequential(nn.Flatten(), nn.Linear(6, 1)), data(), loss=loss, plugins=plugins, watch=(), epochs=3, batch_size=4,
+            device="cuda",
+        ).fit()  # fmt: skip
+        return md5(x.cpu() for x in found)
+
+    assert seen(WAYS[way]()) == seen([part for part in WAYS[way]() if isinstance(part, Accumulate)])
+
+
+@pytest.mark.parametrize("plugin", [Pinned, Stream])
+def test_no_copy_is_waited_for(plugin: type[Part]) -> None:
+    data = [(torch.randn(64, 4), torch.zeros(64)) for _ in range(12)]
+    Trainer(
+        nn.Linear(4, 1), data, loss=lambda m, b: m(b[0]).square().mean(), plugins=[plugin()], watch=(Strict(),), device="cuda"
+    ).fit()
+
+
+def test_the_source_of_a_copy_is_held_until_the_copy_is_done() -> None:
+    for beside in (False, True):
+        copies = Copies(torch.device("cuda"), beside)
+        torch.cuda._sleep(200_000_000)
+        source = torch.ones(1 << 20)
+        there = copies.arrive(copies.depart((source, "text")))
+        assert len(copies.under_way) == 1
+        assert there[0].device.type == "cuda"
+        assert float(there[0].sum()) == 1 << 20
+        torch.cuda.synchronize()
+        copies.depart(source)
+        assert len(copies.under_way) == 1, "what is done is let go of"
+        copies.close()
+        assert not copies.under_way
+
+
+def test_a_slot_of_the_ring_is_pinned_and_not_written_over_while_it_is_read() -> None:
+    with Ring(Wide(), 8, threads=2, depth=2, pin=True) as ring:
+        expected = md5(ring.epoch(0))
+        copies = Copies(torch.device("cuda"), beside=False)
+        torch.cuda._sleep(200_000_000)
+        there = []
+        for batch in ring.epoch(0):
+            assert batch[0].is_pinned()
+            there.append(copies.arrive(copies.depart(batch)))
+            del batch
+        assert md5([[part.cpu() for part in batch] for batch in there]) == expected
+        copies.close()
+
+
+def test_dataloaderx_brings_batches_to_the_device() -> None:
+    data = torch.utils.data.TensorDataset(torch.arange(40.0).reshape(20, 2))
+    found = [batch[0] for batch in DataLoaderX(data, batch_size=4, device="cuda")]
+    assert all(part.device.type == "cuda" for part in found)
+    assert torch.cat(found).cpu().flatten().tolist() == list(range(40))
+
+
+def test_the_copy_runs_beside_the_computation() -> None:
+    """By events: the copy begins before the computation that was queued first has ended."""
+    copies = Copies(torch.device("cuda"), beside=True)
+    source = torch.empty(1 << 26).pin_memory()
+    copies.depart(source)  # the first allocates
+    copies.close()
+    done = torch.cuda.Event()
+    torch.cuda._sleep(2_000_000_000)
+    done.record()
+    arriving = copies.depart(source)
+    arriving.event.synchronize()
+    assert not done.query()
+    copies.close()

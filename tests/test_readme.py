@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 LINES = [line for kind, text in BLOCKS if not kind for line in text.splitlines()]
+PACKS = [line for line in LINES if line.startswith("python -m accel pack")]
 TRAINS = [line for line in LINES if line.startswith("python -m accel.train")]
 
 MINE = """
@@ -59,6 +60,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("line", TRAINS, ids=lambda line: line.partition("#")[0].removeprefix("python -m ").strip())
 def test_the_command_line(line: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(line, comments=True)[3:]
+    if "+plugins=[lmdb]" in words or "+plugins=[raw]" in words:
+        pack()
     if "resume=auto" in words:
         assert main(["epochs=1"]) == 0
         words.append("epochs=2")
@@ -70,6 +73,20 @@ def test_the_command_line(line: str, here: Path, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
     assert "update" in shown.out
+
+
+def pack() -> None:
+    """Every command that packs, one after the other."""
+    pytest.importorskip("lmdb", reason="needs the extra lmdb")
+    for line in PACKS:
+        assert listing.main(shlex.split(line, comments=True)[3:]) == 0, line
+
+
+def test_the_commands_that_pack(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack()
+    assert {path.name for path in (here / "DIR").glob("*.*")} == {"train.lmdb", "test.lmdb", "train.raw", "test.raw"}
+    assert not (here / "ELSEWHERE").exists()
+    assert capsys.readouterr().out.count("sound") == 4
 
 
 HELP = [line.strip() for line in help_text_lines() if line.strip().startswith("python -m accel.train")]

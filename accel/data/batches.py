@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
@@ -35,6 +36,10 @@ class Batches(ABC):
             return "unknown size" if self.count is None else f"{self.count:,} batches"
         return f"{self.samples:,} samples"
 
+    def notes(self) -> dict[str, str]:
+        """What the plan shall say of the data, by the name of the fact."""
+        return {}
+
     @staticmethod
     def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False) -> Batches:
         """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched."""
@@ -42,7 +47,7 @@ class Batches(ABC):
             return Streamed(data, batch_size)
         has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
         # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
-        if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__"):
+        if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
             return Mapped(data, batch_size, seed, shuffle)
         if not isinstance(data, Iterable):
             raise ConfigError(
@@ -61,7 +66,10 @@ class Mapped(Batches):
     """A map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).
 
     A data set that draws random numbers defines `sample(index, rng)`, called instead of `__getitem__` with a numpy Generator
-    of its own; one that defines `collate(samples)` makes its own batches of them.
+    of its own; one that defines `collate(samples)` makes its own batches of them. What
+    `plan_notes()` returns, facts by name, stands in the plan. One whose samples are numpy records of one
+    shape may define `fill(index, rng, out)` beside `shape` and `dtype`: it writes into the array `out` and returns the label, or
+    None where there is none. It needs neither `sample` nor `__getitem__` then; one that has them gives the same by each.
     """
 
     samples: int
@@ -75,10 +83,16 @@ class Mapped(Batches):
         self.count = -(-self.samples // batch_size)
         self.collate = getattr(data, "collate", default_collate)
         self.draws = hasattr(data, "sample")
+        self.fills = hasattr(data, "fill")
+        self.gets = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for keys in self.keys(epoch, start):
             yield self.fetch(epoch, keys)
+
+    def notes(self) -> dict[str, str]:
+        tell = getattr(self.data, "plan_notes", None)
+        return tell() if tell else {}
 
     def keys(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """The indices of each batch, int64; the last batch may be short."""
@@ -87,11 +101,24 @@ class Mapped(Batches):
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:
         """One batch. Tensors in memory are indexed at once, which gives what collating their samples would."""
-        if type(self.data) is TensorDataset:
+        if self.in_memory:
             return tuple(tensor[keys] for tensor in self.data.tensors)
+        return self.collate([self.one(epoch, key) for key in keys.tolist()])
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a batch is made by indexing tensors, which no reader beside this one could do sooner."""
+        return type(self.data) is TensorDataset
+
+    def one(self, epoch: int, key: int) -> Any:
+        """Sample number `key` as it is in `epoch`."""
         if self.draws:
-            return self.collate([self.data.sample(key, sample_rng(self.seed, epoch, key)) for key in keys.tolist()])
-        return self.collate([self.data[key] for key in keys.tolist()])
+            return self.data.sample(key, sample_rng(self.seed, epoch, key))
+        if self.fills and not self.gets:
+            out = np.empty(self.data.shape, self.data.dtype)
+            label = self.data.fill(key, sample_rng(self.seed, epoch, key), out)
+            return torch.from_numpy(out) if label is None else (torch.from_numpy(out), label)
+        return self.data[key]
 
 
 class Streamed(Batches):

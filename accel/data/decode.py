@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from accel.data import tiled
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 """What counts as a picture, in small letters."""
+PIXELS = 178_956_970
+"""The largest picture that is decoded, whoever decodes it: half a gigabyte of RGB, which is Pillow's own limit."""
 
 
 def require_pillow() -> None:
@@ -25,28 +28,63 @@ def require_pillow() -> None:
         raise ConfigError("reading pictures needs Pillow: pip install 'accel-train[images]'") from None
 
 
-def decode(encoded: bytes, name: str) -> Image:
+def hold_limit(width: int, height: int, name: str) -> None:
+    """Raises ConfigError where a picture of this size is above the limit."""
+    if width * height > PIXELS:
+        raise ConfigError(
+            f"the picture {name} has {width:,} x {height:,} pixels, above the limit of {PIXELS:,}; shrink it or take it away"
+        )
+
+
+def decode(encoded: bytes | bytearray | memoryview, name: str) -> Image:
     """The picture in RGB.
 
     Args:
-        encoded: the content of a picture file.
+        encoded: the content of a picture file, or a record of tiles.
         name: what to call it in the message.
 
     Raises:
-        ConfigError: where it cannot be decoded to its last row.
+        ConfigError: where it cannot be decoded to its last row, or is above the limit of `PIXELS`.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(BytesIO(encoded)) as picture:
+            hold_limit(*picture.size, name)
             if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white at 255
                 return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
             picture.info.pop("transparency", None)  # of a palette; convert() warns that it is lost
-            return picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            whole = picture.convert("RGB")
+            return whole.crop((0, 0, tiled.index(encoded, name).width, whole.height)) if tiled.is_tiled(encoded) else whole
+    except Image.DecompressionBombError:
+        raise ConfigError(f"the picture {name} is above the limit of {PIXELS:,} pixels; shrink it or take it away") from None
+    except ConfigError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
         # Pillow repeats the unreadable object's address where it cannot tell the format
         why = "its format is not known" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ConfigError(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
+
+
+def decoded(record: bytes | memoryview, name: str, encoding: str) -> Image:
+    """The picture of a store's record, in RGB.
+
+    Args:
+        record: encoded as its `encoding` says; of raw, a memoryview of shape (height, width, 3) of bytes.
+        name: what to call it in a message.
+    """
+    if encoding != "raw":
+        return decode(record, name)
+    from PIL import Image
+
+    return Image.fromarray(np.asarray(record))
+
+
+def smaller(picture: Image, width: int, height: int) -> Image:
+    """The picture at a smaller size: bilinear, the triangle widened to the scale (antialiased)."""
+    from PIL import Image
+
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def resample(picture: Image, box: tuple[float, float, float, float], side: int) -> NDArray[np.uint8]:
@@ -60,3 +98,27 @@ def resample(picture: Image, box: tuple[float, float, float, float], side: int) 
     if box != (0, 0, side, side) or picture.size != (side, side):
         picture = picture.resize((side, side), Image.Resampling.BILINEAR, box=box)
     return np.array(picture)
+
+
+def resample_part(
+    pixels: NDArray[np.uint8], at: tuple[int, int], size: tuple[int, int], box: tuple[float, float, float, float], side: int
+) -> NDArray[np.uint8]:
+    """`resample` of a picture of which only a part is there, and to the same bits.
+
+    Pillow chooses which axis comes first by the shape of the whole picture, and rounds by where the box lies in it. So the part is
+    laid where it belongs in a picture of the whole size, of which nothing else is ever looked at.
+
+    Args:
+        pixels: (height, width, 3) uint8: all that the box depends on.
+        at: left and top of it in the picture.
+        size: width and height of the picture.
+        box, side: as `resample` takes them, in the picture.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    if picture.size != size:
+        frame = Image.new("RGB", size, None)
+        frame.paste(picture, at)
+        picture = frame
+    return resample(picture, box, side)

@@ -1,20 +1,23 @@
-"""Pictures in class folders, `<folder>/<class>/**/*.jpg`, as torchvision's ImageFolder has them."""
+"""Pictures with their classes, as the samples of one split."""
 
 from __future__ import annotations
 
 import os
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel.data import crops
-from accel.data.decode import SUFFIXES, decode, resample
 from accel.data.moves import Moves
+from accel.data.reader import PLAIN, Picture, Reader
+from accel.data.store import Files, Store
 from accel.errors import ConfigError
 
 Crop = Literal["pad", "resized", "none"]
@@ -28,45 +31,62 @@ class Folder(Dataset[tuple[Tensor, int]]):
         classes: their names in order; a label is a position in this list.
         side: of the pictures that come out, in pixels.
         share: how much of the shorter side the centred square shows.
+        reader: decodes and resamples them.
 
     Raises:
         ConfigError: where a class has no pictures, or, when it is read, a picture cannot be decoded.
     """
 
-    def __init__(self, folder: Path, classes: list[str], side: int, share: float = 1.0) -> None:
-        self.side, self.share = side, share
-        self.files: list[str] = []
-        self.labels: list[int] = []
-        for label, name in enumerate(classes):
-            found = pictures(folder / name)
-            if not found:
-                kinds = ", ".join(sorted(SUFFIXES))
-                raise ConfigError(f"{folder / name} has no pictures ({kinds}); fill the folder or take it away")
-            self.files += found
-            self.labels += [label] * len(found)
+    def __init__(self, folder: Path, classes: list[str], side: int, share: float = 1.0, reader: Reader = PLAIN) -> None:
+        self.classes, self.side, self.share, self.reader = classes, side, share, reader
+        self.shape, self.dtype = (side, side, 3), np.uint8
+        self.store: Store = Files(folder, classes)
+
+    def over(self, store: Store) -> Self:
+        """The same data set, reading its pictures from another store: samples, order and randomness stay what they are."""
+        twin = copy(self)
+        twin.store = store
+        return twin
+
+    @property
+    def files(self) -> list[str]:
+        """What each picture is called."""
+        return [self.store.name(index) for index in range(len(self))]
+
+    @property
+    def labels(self) -> list[int]:
+        """The number of each picture's class."""
+        return [self.store.label(index) for index in range(len(self))]
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.store)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = decode(self.read(index), self.files[index])
+        picture = self.picture(index)
         box = crops.centre(*picture.size, self.share)
-        return torch.from_numpy(resample(picture, box, self.side)), self.labels[index]
+        return torch.from_numpy(picture.show(box, self.side)), self.store.label(index)
+
+    def plan_notes(self) -> dict[str, str]:
+        """Who decodes and who resamples, for the plan."""
+        return {"pictures": self.reader.describe()}
 
     def fingerprint(self) -> str:
         """What the pictures and labels are a function of, as 64 hexadecimal digits: other files or another size give another."""
-        digest = sha256(f"1 {self.side} {self.share}".encode())
-        for file, label in zip(self.files, self.labels, strict=True):
-            found = os.stat(file)
-            digest.update(f"\0{file}\0{label} {found.st_size} {found.st_mtime_ns}".encode())
+        digest = sha256(f"2 {self.side} {self.share} {self.reader} {self.store.fingerprint()} {self.labels}".encode())
+        if isinstance(self.store, Files):
+            for file in self.store.files:
+                digest.update(f"\0{file}\0{os.stat(file).st_mtime_ns}".encode())
         return digest.hexdigest()
 
-    def read(self, index: int) -> bytes:
-        """The encoded picture."""
-        try:
-            return Path(self.files[index]).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"cannot read the picture {self.files[index]}: {error.strerror}") from None
+    def picture(self, index: int) -> Picture:
+        """The picture, to be decoded as far as it is shown."""
+        return self.reader.open(self.store.get(index), self.store.name(index), self.store.encoding)
+
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+        """Sample `index`, written into `out`, (side, side, 3) uint8; returns its label."""
+        picture = self.picture(index)
+        picture.show(crops.centre(*picture.size, self.share), self.side, out)
+        return self.store.label(index)
 
 
 class Augmented(Folder):
@@ -76,23 +96,29 @@ class Augmented(Folder):
         crop: `pad` moves the centred square by up to an eighth of its side; `resized` takes a box of random area and shape;
             `none` takes the centred square.
         flip: whether half of the pictures are mirrored left to right.
+        reader: decodes and resamples them.
     """
 
-    def __init__(self, folder: Path, classes: list[str], side: int, crop: Crop, flip: bool) -> None:
-        super().__init__(folder, classes, side)
+    def __init__(self, folder: Path, classes: list[str], side: int, crop: Crop, flip: bool, reader: Reader = PLAIN) -> None:
+        super().__init__(folder, classes, side, reader=reader)
         self.crop, self.flip = crop, flip
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Sample `index`, with its random numbers of this epoch."""
-        picture = decode(self.read(index), self.files[index])
+        out = np.empty(self.shape, self.dtype)
+        label = self.fill(index, rng, out)
+        return torch.from_numpy(out), label
+
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+        picture = self.picture(index)
         resized = self.crop == "resized"
         box = crops.random_resized(*picture.size, rng) if resized else crops.centre(*picture.size)
-        pixels = resample(picture, box, self.side)
+        picture.show(box, self.side, out)
         if self.crop == "pad":
-            pixels = crops.padded(pixels, self.side // 8, rng)
+            out[...] = crops.padded(out, self.side // 8, rng)
         if self.flip and rng.random() < 0.5:
-            pixels = pixels[:, ::-1].copy()  # torch takes no negative stride, not even of a side of one pixel
-        return torch.from_numpy(np.ascontiguousarray(pixels)), self.labels[index]
+            out[...] = out[:, ::-1].copy()
+        return self.store.label(index)
 
     def moves(self) -> Moves:
         """What `sample` does to the picture `self[index]`, for who keeps the pictures and draws for many at once.
@@ -106,19 +132,3 @@ class Augmented(Folder):
                 "set task.crop=pad, or leave resident out"
             )
         return Moves(self.side // 8 if self.crop == "pad" else 0, "random" if self.flip else "none")
-
-
-def class_names(folder: Path) -> list[str]:
-    """The folders in `folder`, sorted; hidden ones left out."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def pictures(folder: Path) -> list[str]:
-    """The pictures anywhere under `folder`, sorted, so that an index means the same on every machine."""
-    tree = os.walk(folder, followlinks=True)
-    return sorted(os.path.join(place, name) for place, _, names in tree for name in names if is_picture(name))
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file of this name is taken for a picture."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")

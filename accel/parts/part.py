@@ -61,6 +61,10 @@ class Part:
         """Settings that were changed and have no effect in this run, a sentence each; they become warnings."""
         return []
 
+    def identity(self) -> dict[str, Any] | None:
+        """By which settings it changes what is computed: a resumed run must have the same. None where it may come and go."""
+        return self.settings
+
     def uncapturable(self) -> str:
         """Why an update with it cannot be replayed from a CUDA graph, and what to do; empty where it can. Asked after `setup`.
 

@@ -20,6 +20,9 @@ moved is back where it was, bit for bit: weights, buffers, the state of every pa
 class Probe(Part):
     """What is tried out before the first update; plainest: nothing. It leaves the run as it was."""
 
+    def identity(self) -> None:
+        """Nothing."""
+
     def explore(self, run: Run, trial: Trial) -> None:
         """Called once, when the run is set up, or resumed, and before any watch has begun; not in a dry run."""
 

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from accel.clock import TRANSFER
+from accel.data.device import moved
 from accel.parts.group import Micro, Window
 from accel.parts.part import Part
 
@@ -18,6 +16,9 @@ if TYPE_CHECKING:
 @dataclass(eq=False)
 class Transfer(Part):
     """How a batch reaches the device; plainest: `.to(device)`, when its turn comes."""
+
+    def identity(self) -> None:
+        """Nothing."""
 
     def setup(self, run: Run) -> None:
         self.device, self.clock = run.device, run.clock
@@ -30,23 +31,13 @@ class Transfer(Part):
 
     def batch(self, batch: Any) -> Any:
         """One batch on the device, with its structure kept (tuples, lists, dicts, named tuples; anything else as it is)."""
-        return to_device(batch, self.device)
+        return moved(batch, lambda tensor: tensor.to(self.device))
+
+    def close(self) -> None:
+        """Ends what copies ahead, when the run ends, however it ends."""
 
     def _moved(self, window: Window) -> Iterator[Micro]:
         for micro in window.micros:
             moved = micro._replace(batch=self.batch(micro.batch))
             self.clock.lap(TRANSFER)
             yield moved
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """`batch` with every tensor in it on `device`; an object with a `to` method is asked to move itself."""
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(part, device) for part in batch))
-    if isinstance(batch, list | tuple):
-        return type(batch)(to_device(part, device) for part in batch)
-    if isinstance(batch, dict):
-        return {key: to_device(part, device) for key, part in batch.items()}
-    return batch.to(device) if hasattr(batch, "to") else batch

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Watch(Part):
     """Sees every update and changes nothing. The one part of which a run may have many."""
 
+    def identity(self) -> None:
+        """Nothing."""
+
     def begin(self, run: Run) -> None:
         """Before the first update, with everything set up and, when resuming, loaded."""
 

@@ -24,21 +24,28 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
+    from accel.plugins.lmdb import LMDB as LMDB
     from accel.plugins.lr_range import LRRange as LRRange
     from accel.plugins.master_weights import MasterWeights as MasterWeights
     from accel.plugins.memory import Memory as Memory
     from accel.plugins.metrics import Metrics as Metrics
     from accel.plugins.muon import Muon as Muon
     from accel.plugins.onecycle import OneCycle as OneCycle
+    from accel.plugins.pinned import Pinned as Pinned
+    from accel.plugins.prefetch import Prefetch as Prefetch
     from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress
+    from accel.plugins.raw import Raw as Raw
     from accel.plugins.recompute import Recompute as Recompute
     from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
     from accel.plugins.sgd import SGD as SGD
     from accel.plugins.step_in_backward import StepInBackward as StepInBackward
+    from accel.plugins.stream import Stream as Stream
     from accel.plugins.sync_guard import SyncGuard as SyncGuard
     from accel.plugins.tensorboard import TensorBoard as TensorBoard
+    from accel.plugins.threads import Threads as Threads
+    from accel.plugins.workers import Workers as Workers
 
 
 def __getattr__(name: str) -> Any:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel.data.decode import require_pillow
-from accel.data.folder import Augmented, Folder, class_names
+from accel.data.folder import Augmented, Folder
 from accel.data.pixels import normalise
+from accel.data.reader import Reader
+from accel.data.store import class_names
 from accel.errors import ConfigError, nearest
 from accel.models.airnet import AirNet
 from accel.models.named import named
@@ -45,6 +46,9 @@ class Images(Trainer):
             area and shape; none: the centred square.
         flip: whether half of the pictures are mirrored in training.
         views: how many views of each picture evaluation averages: 1, 2 (mirrored too) or 6 (also moved by a pixel either way).
+        decoder: who decodes JPEGs. pillow, opencv and simplejpeg give the same pixels; scaled is simplejpeg that decodes a large
+            picture no larger than the crop needs.
+        filter: who resamples. antialias: Pillow's widened triangle; linear or area: OpenCV's, which are faster, and other pixels.
     """
 
     def __init__(
@@ -55,15 +59,18 @@ class Images(Trainer):
         crop: Literal["pad", "resized", "none"] = "pad",
         flip: bool = True,
         views: Literal[1, 2, 6] = 1,
+        decoder: Literal["pillow", "opencv", "simplejpeg", "scaled"] = "pillow",
+        filter: Literal["antialias", "linear", "area"] = "antialias",
         **run: Any,
     ) -> None:
         super().__init__(**run)
         root = str(root) if isinstance(root, Path) else root
-        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views)
+        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views, decoder=decoder, filter=filter)
         if model not in MODELS and "." not in model:
             hint = nearest(model, MODELS)
             raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
-        require_pillow()
+        self.reader = Reader(decoder, filter)
+        self.reader.check()
         self.root, self.size, self.kind, self.crop, self.flip = Path(root).expanduser(), size, model, crop, flip
         self.evaluates, self.classes = splits(self.root)
         self.views = views
@@ -81,15 +88,15 @@ class Images(Trainer):
 
     def some(self) -> Tensor:
         """At most 1,024 training pictures from all over the data, as they are. (n, size, size, 3) uint8."""
-        data = Folder(self.root / "train", self.classes, self.size)
+        data = Folder(self.root / "train", self.classes, self.size, reader=self.reader)
         return torch.stack([data[index][0] for index in range(0, len(data), -(-len(data) // SHOWN))])
 
     def data(self, split: str) -> Folder:
         folder = self.root / split
         if split == "train":
-            return Augmented(folder, self.classes, self.size, self.crop, self.flip)
+            return Augmented(folder, self.classes, self.size, self.crop, self.flip, self.reader)
         # a random box magnifies: training saw things larger than they are, and evaluation shows them so
-        return Folder(folder, self.classes, self.size, share=0.875 if self.crop == "resized" else 1.0)
+        return Folder(folder, self.classes, self.size, 0.875 if self.crop == "resized" else 1.0, self.reader)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, labels = batch

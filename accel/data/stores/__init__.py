@@ -1,0 +1,1 @@
+"""Stores: a whole data set in one file."""

@@ -1,0 +1,25 @@
+"""The formats by name, and a store by its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accel.data.stores.lmdb_store import LMDBStore
+from accel.data.stores.packed import Packed
+from accel.data.stores.raw_store import RawStore
+from accel.errors import ConfigError
+
+FORMATS: dict[str, type[Packed]] = {"lmdb": LMDBStore, "raw": RawStore}
+
+
+def store_at(path: Path) -> Packed:
+    """The store of a file, by its suffix."""
+    kind = FORMATS.get(path.suffix.removeprefix("."))
+    if kind is None:
+        raise ConfigError(f"{path} is no store: its name ends in neither .lmdb nor .raw")
+    return kind(path)
+
+
+def stores_in(folder: Path) -> list[Path]:
+    """The files of the stores in a folder, sorted."""
+    return sorted(path for path in folder.iterdir() if path.suffix.removeprefix(".") in FORMATS and path.is_file())

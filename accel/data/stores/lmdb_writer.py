@@ -1,0 +1,100 @@
+"""Writing an LMDB store."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from accel.data.stores import pages
+from accel.data.stores.index import Index
+from accel.data.stores.lmdb_store import HEADER, INDEX, KEY, require_lmdb
+from accel.data.stores.record import HEAD, Content, whole
+from accel.data.stores.writer import Writer
+from accel.errors import ConfigError
+
+MAP = 1 << 26
+"""Bytes of the map at first; doubled whenever it is full. The file is no larger than what is in it."""
+
+
+class LMDBWriter(Writer):
+    """One transaction per `add`: after a crash the file holds whole ones, in order."""
+
+    def __init__(self, part: Path, map_size: int = MAP) -> None:
+        super().__init__(part)
+        self.lmdb = require_lmdb()
+        if part.exists():
+            with suppress(ConfigError), open(part, "rb") as file:
+                map_size = max(map_size, 2 * pages.meta(file.fileno(), part).size)
+                self._open(map_size)
+        if not hasattr(self, "env"):  # there is none, or one that broke off before it was one
+            part.unlink(missing_ok=True)
+            self._open(map_size)
+
+    def _open(self, map_size: int) -> None:
+        self.map_size = map_size
+        self.env = self.lmdb.open(str(self.part), subdir=False, lock=False, map_size=map_size, max_spare_txns=0)
+        with self.env.begin(buffers=True) as transaction:
+            while (sealed := transaction.get(KEY.pack(len(self.crcs)))) is not None and whole(sealed, len(self.crcs)):
+                self._added(bytes(sealed[: HEAD.size]), len(sealed) - HEAD.size)
+        self.keep(len(self.crcs))
+
+    def keep(self, count: int) -> None:
+        def cut(transaction: Any) -> None:
+            with transaction.cursor() as cursor:
+                while cursor.set_range(KEY.pack(count)):  # the header and the index too, where they are written already
+                    cursor.delete()
+
+        self._write(cut)
+        del self.crcs[count:], self.sizes[count:]
+
+    def add(self, records: Sequence[Content]) -> None:
+        heads = [record.head(len(self.crcs) + number) for number, record in enumerate(records)]
+
+        def put(transaction: Any) -> None:
+            for number, (head, record) in enumerate(zip(heads, records, strict=True), start=len(self.crcs)):
+                transaction.put(KEY.pack(number), head + record.content, append=True)
+
+        self._write(put)
+        for head, record in zip(heads, records, strict=True):
+            self._added(head, len(record.content))
+
+    def _write(self, change: Callable[[Any], None]) -> None:
+        """One transaction, tried again with twice the map where it is full."""
+        while True:
+            try:
+                with self.env.begin(write=True) as transaction:
+                    change(transaction)
+                return
+            except self.lmdb.MapFullError:
+                self.map_size *= 2
+                self.env.set_mapsize(self.map_size)
+            except self.lmdb.Error as error:
+                self._probe()
+                raise OSError(errno.EIO, str(error)) from None
+
+    def _probe(self) -> None:
+        """Raises the OSError that kept LMDB from writing: of a disk that takes a part of a write, it says only that it failed."""
+        with open(self.part, "r+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                for _ in range(2):  # what takes a part of the first refuses the second
+                    file.write(bytes(1 << 16))
+            finally:
+                file.truncate(size)
+
+    def _close(self, about: bytes, index: Index) -> None:
+        def put(transaction: Any) -> None:
+            transaction.put(HEADER, about, append=True)
+            transaction.put(INDEX, index.dump(about), append=True)
+
+        self._write(put)
+        self.env.sync(True)
+        self.close()
+        pages.seal(self.part)
+
+    def close(self) -> None:
+        self.env.close()

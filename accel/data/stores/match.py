@@ -1,0 +1,78 @@
+"""A data set put over its store: the same samples in the same order, or a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from accel.data.store import Store
+from accel.data.stores.packed import Packed
+from accel.errors import ConfigError
+
+
+def find(data: Any, split: str, path: str, format: str) -> Path:
+    """The store of a split: in the folder `path`, or, where that is auto, beside the folder that the data set reads.
+
+    Raises:
+        ConfigError: where there is none, with the command that makes it.
+    """
+    folder: Path | None = getattr(data.store, "folder", None)
+    if path != "auto":
+        place = Path(path).expanduser()
+    elif folder is not None:
+        place = folder.parent
+    else:
+        raise ConfigError(f"{format}.path=auto: the {split} data is in no folder, beside which a store would be; say where it is")
+    file = place / f"{split}.{format}"
+    if not file.is_file():
+        make = "" if folder is None else f"; make it with: python -m accel pack {folder.parent} {place} --format {format}"
+        elsewhere = f", or say where it is with {format}.path=DIR" if path == "auto" else ""
+        raise ConfigError(f"{format}: there is no {file}{make}{elsewhere}")
+    return file
+
+
+def over(data: Any, store: Packed) -> Any:
+    """The data set, reading from `store`.
+
+    Raises:
+        ConfigError: where the store is of another data set: another class, picture, label or order.
+    """
+    if odd := difference(store, data.store):
+        raise ConfigError(f"{odd}; pack the data set again, or name its own store")
+    return data.over(store)
+
+
+def difference(store: Packed, other: Store) -> str:
+    """The first thing in which a store and what it was to be packed from differ, in words; empty where nothing does."""
+    where = getattr(other, "folder", None) or getattr(other, "path", None) or f"the {type(other).__name__}"
+    classes = getattr(other, "classes", store.classes)
+    if classes != store.classes:
+        return f"the store {store.path} has the classes {_few(store.classes)}, and {where} has {_few(classes)}"
+    left_out = set(store.about.skipped)
+    key = getattr(other, "key", None)
+    if key is None or not left_out:
+        numbers = list(range(len(other)))
+    else:
+        numbers = [number for number in range(len(other)) if key(number) not in left_out]
+    if len(numbers) != len(store):
+        less = f" ({len(left_out)} were left out)" if left_out else ""
+        return f"the store {store.path} has {len(store):,} pictures{less}, and {where} has {len(other):,}"
+    for record, number in enumerate(numbers):
+        if key is not None and store.key(record) != key(number):
+            return f"record {record} of the store {store.path} is {store.key(record)}, and in {where} it is {key(number)}"
+        if store.label(record) != other.label(number):
+            return f"{store.name(record)} has label {store.label(record)}, and {other.name(number)} has {other.label(number)}"
+    return ""
+
+
+def describe(store: Packed) -> str:
+    """For the plan: how much is in it, and whether these are the pictures that were packed."""
+    about = store.about
+    words = [f"{about.count:,} records, {about.encoding}, {about.size / 1e6:,.1f} MB in {store.path}"]
+    words += [f"other pictures than the files: {about.changed}"] if about.changed else []
+    words += [f"{len(about.skipped):,} that could not be read were left out"] if about.skipped else []
+    return "; ".join(words)
+
+
+def _few(classes: list[str]) -> str:
+    return f"{', '.join(classes[:3])}{', ...' * (len(classes) > 3)} ({len(classes)})"

@@ -1,0 +1,65 @@
+"""Reading a raw store: pixels in one memory-mapped file."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from struct import Struct
+from typing import ClassVar
+from zlib import crc32
+
+from accel.data.stores.index import About, Index
+from accel.data.stores.packed import Packed
+from accel.data.stores.record import HEAD
+from accel.errors import ConfigError
+
+HEADER = Struct("<8sIQQQQ")
+"""Signature; crc32 of what follows; where the index begins, its bytes, the bytes of what it says of itself, of the file."""
+SIGNATURE = b"accelraw"
+START = 4096
+"""Where the first record begins."""
+
+
+def header(about_at: int, index: int, about: int) -> bytes:
+    """The first bytes of a finished file, whose index begins at `about_at` and is followed by `about` bytes of json."""
+    numbers = HEADER.pack(SIGNATURE, 0, about_at, index, about, about_at + index + about)[12:]
+    return SIGNATURE + crc32(numbers).to_bytes(4, "little") + numbers
+
+
+class RawStore(Packed):
+    """The records of a raw file: pixels as they are, (height, width, 3) uint8, of any size each."""
+
+    format: ClassVar[str] = "raw"
+
+    def open(self) -> tuple[About, Index]:
+        try:
+            with open(self.path, "rb") as file:
+                first, have = file.read(HEADER.size), os.fstat(file.fileno()).st_size
+                at, index, about = self._places(first, have)
+                self.map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except OSError as error:
+            raise ConfigError(f"cannot open the store {self.path}: {error.strerror}") from None
+        said = self.map[at + index : at + index + about]
+        found = Index.load(self.map[at : at + index], said, self.path)
+        self.starts = found.offsets
+        return About.load(said, self.path), found
+
+    def _places(self, first: bytes, have: int) -> tuple[int, int, int]:
+        """Where things are. The length is looked at before the file is mapped: a page that is missing would be a SIGBUS."""
+        if len(first) < HEADER.size or first[:8] != SIGNATURE:
+            raise ConfigError(f"{self.path} is no raw store, or was never finished; pack the data set again")
+        _, crc, at, index, about, size = HEADER.unpack(first)
+        if crc32(first[12:]) != crc:
+            raise ConfigError(f"the header of the store {self.path} is damaged: its crc32 differs; copy or pack it again")
+        if have != size:
+            raise ConfigError(f"the store {self.path} is cut short: it has {have:,} bytes of {size:,}; copy or pack it again")
+        return at, index, about
+
+    def sealed(self, index: int) -> memoryview:
+        start = int(self.starts[index])
+        return self.map[start : start + HEAD.size + HEAD.unpack_from(self.map, start)[5]]
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened = None
+            del self.map  # unmapped when the last view of it is gone

@@ -1,0 +1,121 @@
+"""What a worker process does: it reads the batches that it is asked for, and hands them over."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import random
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accel.data.batches import Mapped
+from accel.order import batch_rng
+
+IDLE = -1
+"""Stands for the sample that is being read while none is."""
+
+
+class Task(NamedTuple):
+    """One batch to read. A position and no samples, so that a task is small and the pipe never fills up with them."""
+
+    turn: int
+    """Of the reader: what was asked for in an earlier turn is wanted no longer."""
+    which: int
+    """Of the data sets."""
+    epoch: int
+    number: int
+    """Of the batch, from 0."""
+
+
+class Failure(NamedTuple):
+    """What a data set raised."""
+
+    error: BaseException | None
+    """None where it cannot be pickled."""
+    text: str
+    """Its traceback."""
+    sample: int
+
+
+def work(pipe: Connection, data: Sequence[Mapped], board: Tensor, place: int, inherited: Sequence[Connection]) -> None:
+    """Answers the tasks of `pipe`, `(task, batch or Failure)` each, until it is told to stop or the process that began it is gone.
+
+    Args:
+        pipe: to the reader.
+        data: the data sets.
+        board: int64 in shared memory. The first is the reader's turn; at `place` this process writes the number of the sample
+            that it is reading, for whoever finds it dead.
+        place: its own on the board.
+        inherited: the reader's ends of pipes, which a fork copies and which would keep them open.
+    """
+    for end in inherited:
+        end.close()
+    forget_signals()
+    torch.set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
+    parent = mp.parent_process()
+    assert parent is not None
+    numbers = board.numpy()
+    orders: dict[tuple[int, int], list[Tensor]] = {}
+    while pipe in wait([pipe, parent.sentinel]):
+        try:
+            task: Task | None = pipe.recv()
+            if task is None:
+                return
+            if task.turn == numbers[0]:
+                pipe.send((task, read(data, task, numbers[place:], orders)))
+        except (EOFError, ConnectionError):  # nobody is there to read it
+            return
+
+
+def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dict[tuple[int, int], list[Tensor]]) -> Any:
+    """The batch of a task, or the Failure to read it; `now[0]` is the sample being read.
+
+    Global random numbers are a function of (seed, epoch, batch) here.
+    """
+    batches, place = data[task.which], (task.which, task.epoch)
+    if place not in orders:
+        orders.clear()
+        orders[place] = list(batches.keys(task.epoch))
+    seed = int(batch_rng(batches.seed, task.epoch, task.number).integers(2**32))
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    try:
+        samples = []
+        for key in orders[place][task.number].tolist():
+            now[0] = key
+            samples.append(batches.one(task.epoch, key))
+        return batches.collate(samples)
+    except Exception as error:
+        return Failure(portable(error), traceback.format_exc(), int(now[0]))
+    finally:
+        now[0] = IDLE
+
+
+def portable(error: Exception) -> Exception | None:
+    """The error itself where it survives pickling, else None."""
+    from multiprocessing.reduction import ForkingPickler
+
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:
+        return None
+    return error
+
+
+def forget_signals() -> None:
+    """Takes the handlers off that a fork copies: a worker must save no checkpoint. Ctrl-C is the reader's to act on."""
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,199 @@
+"""Worker processes that read batches in order, are replaced where one dies, and say what they died of."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext, ForkContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+import torch.multiprocessing  # how tensors travel: in shared memory
+
+from accel.data.batches import Mapped
+from accel.data.worker import IDLE, Failure, Task, work
+from accel.errors import AccelWarning, ConfigError, TrainingError
+
+GRACE = 2.0
+"""Seconds that a worker is given to end by itself."""
+
+
+@dataclass
+class Worker:
+    """One process and the reader's end of its pipe."""
+
+    process: BaseProcess
+    pipe: Connection
+    place: int
+    """On the board: where it writes which sample it is reading."""
+
+    def end(self, grace: float = GRACE) -> None:
+        """Ends the process, whatever it is doing, and gives everything back."""
+        self.process.join(grace)
+        if self.process.exitcode is None:
+            self.process.terminate()
+            self.process.join(GRACE)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+        self.process.close()
+
+
+class Workers:
+    """A fixed number of processes that read any of several data sets, batch `number` by worker `number` modulo their count.
+
+    Not torch's DataLoader: that raises a worker's death wherever the main thread happens to be, in the middle of an update too,
+    names neither batch nor sample, and ends the run. Here the batch that a dead worker owed is read again by a new one, once.
+
+    Args:
+        data: the data sets; a batch is asked for by its position.
+        count: processes.
+        ahead: batches that each worker reads ahead.
+        timeout: seconds to wait for one batch; None waits forever.
+        start: how a process begins: fork, spawn or forkserver; None is fork where there is one, and else the platform's own.
+    """
+
+    def __init__(self, data: Sequence[Mapped], count: int, ahead: int, timeout: float | None, start: str | None = None) -> None:
+        self.data, self.ahead, self.timeout = data, ahead, timeout
+        self.context: BaseContext = mp.get_context(start or ("fork" if "fork" in mp.get_all_start_methods() else None))
+        self.board = torch.full((1 + count,), IDLE).share_memory_()  # type: ignore[no-untyped-call]
+        self.numbers = self.board.numpy()
+        self.workers: list[Worker] = []
+        try:
+            for place in range(1, 1 + count):
+                self.workers.append(self.begin(place))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def turn(self) -> int:
+        """Counts the epochs begun and ended: what was asked for in an earlier turn is not read any longer."""
+        return int(self.numbers[0])
+
+    def begin(self, place: int) -> Worker:
+        """A new process."""
+        ours, theirs = self.context.Pipe()
+        self.numbers[place] = IDLE
+        forked = isinstance(self.context, ForkContext)
+        inherited = [ours, *(worker.pipe for worker in self.workers)] if forked else []
+        process = self.context.Process(  # type: ignore[attr-defined]
+            target=work, args=(theirs, self.data, self.board, place, inherited), name="accel-worker", daemon=True
+        )
+        try:
+            process.start()
+        except Exception as error:
+            ours.close()
+            if forked or isinstance(error, OSError):
+                raise
+            raise ConfigError(
+                f"workers: the data cannot be sent to a worker process that is not forked ({error}); define its classes and "
+                "functions at the top of a module"
+            ) from error
+        finally:
+            theirs.close()
+        return Worker(process, ours, place)
+
+    def batches(self, which: int, epoch: int, start: int) -> Iterator[Any]:
+        """The batches of one epoch from number `start` on, in order. Where two such iterators take turns, each asks anew."""
+        count = self.data[which].count
+        assert count is not None
+        turn, asked = None, start
+        try:
+            for number in range(start, count):
+                if turn != self.turn:
+                    self.numbers[0] += 1
+                    turn, asked = self.turn, number
+                while asked < min(number + self.ahead * len(self.workers), count):
+                    self.ask(Task(turn, which, epoch, asked))
+                    asked += 1
+                yield self.take(Task(turn, which, epoch, number), asked)
+        finally:
+            if turn == self.turn:
+                self.numbers[0] += 1  # what was asked for is wanted no longer
+
+    def ask(self, task: Task) -> None:
+        """Gives a task to its worker; one that is dead is found out when its batch is due."""
+        with suppress(ConnectionError):
+            self.workers[task.number % len(self.workers)].pipe.send(task)
+
+    def take(self, task: Task, asked: int) -> Any:
+        """The batch of `task`, as soon as it is there. The worker may die over it once."""
+        index = task.number % len(self.workers)
+        worker = self.workers[index]
+        try:
+            return self.answer(task, worker)
+        except Died as first:
+            warnings.warn(f"workers: {first}; begun anew, the order stays", AccelWarning, stacklevel=4)
+        worker.end(0)
+        worker = self.workers[index] = self.begin(worker.place)
+        for number in range(task.number, asked, len(self.workers)):
+            self.ask(task._replace(number=number))
+        try:
+            return self.answer(task, worker)
+        except Died as again:
+            raise TrainingError(
+                f"workers: {again}, for the second time; read that sample without workers to see why: '~plugins.workers'"
+            ) from None
+
+    def answer(self, task: Task, worker: Worker) -> Any:
+        """Waits for the worker's answer to `task`. Raises Died, what the data set raised, or TrainingError after `timeout`."""
+        while True:
+            ready = wait([worker.pipe, worker.process.sentinel], self.timeout)
+            if not ready:
+                raise TrainingError(
+                    f"workers: no answer for {self.timeout:g} seconds over {self.what(task, worker)}; where that is not too long, "
+                    "set plugins.workers.timeout=null"
+                )
+            try:
+                if worker.pipe not in ready:
+                    raise EOFError
+                found, batch = worker.pipe.recv()
+            except (EOFError, OSError) as error:
+                worker.process.join(GRACE)
+                if worker.process.exitcode is None:
+                    raise
+                raise Died(f"a worker {cause(worker.process.exitcode)} over {self.what(task, worker)}") from error
+            if found != task:  # of an earlier turn
+                continue
+            if isinstance(batch, Failure):
+                raised = batch.error or RuntimeError(batch.text.strip().rpartition("\n")[2])
+                raised.add_note(f"workers: raised over {where(task, batch.sample)}, in a worker process:\n{batch.text}")
+                raise raised
+            return batch
+
+    def what(self, task: Task, worker: Worker) -> str:
+        """What a worker was doing, in words."""
+        return where(task, int(self.numbers[worker.place]))
+
+    def close(self) -> None:
+        """Ends every process."""
+        self.numbers[0] += 1
+        for worker in self.workers:
+            with suppress(OSError):
+                worker.pipe.send(None)
+        for worker in self.workers:
+            worker.end()
+        self.workers = []
+
+
+class Died(Exception):
+    """A worker is gone."""
+
+
+def where(task: Task, sample: int) -> str:
+    """A place in the data, in words."""
+    batch = f"batch {task.number + 1} of epoch {task.epoch + 1}"
+    return batch if sample == IDLE else f"sample {sample} ({batch})"
+
+
+def cause(code: int) -> str:
+    """How a process ended, in words."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

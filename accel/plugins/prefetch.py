@@ -1,0 +1,58 @@
+"""Prefetch: the next batches are read in a thread, during the update.
+
+DataLoaderX, as a part of the run: the package prefetch_generator, whose thread
+here ends when the run does, holds `depth` batches and no more, and hands every
+error on. For a training loop of one's own: `accel.data.DataLoaderX`.
+
+Helps   data that is read and decoded by this process, with code that releases
+        the GIL (Pillow, OpenCV, numpy, files), while the update computes.
+Hurts   data that computes in Python: thread and update take turns. With the
+        loaders `workers` and `threads`, or a DataLoader that has workers, there
+        is next to nothing left to win.
+Costs   `depth` batches of host memory; a few tens of microseconds a batch.
+Source  https://pypi.org/project/prefetch-generator
+Exact   The same batches in the same order, and a resumed run goes on after the
+        batch that was consumed. Data that draws from the global random numbers
+        is read when its turn comes, with a warning: the training draws from
+        them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from weakref import ref
+
+from accel.machine import Need
+from accel.parts import Prefetch as PrefetchPart
+from accel.values import Count
+
+
+@dataclass(eq=False)
+class Prefetch(PrefetchPart):
+    """Reads ahead in a thread.
+
+    Args:
+        depth: how many batches are read ahead.
+    """
+
+    needs: ClassVar[tuple[Need, ...]] = (Need("package:prefetch_generator", extra="prefetch"),)
+
+    depth: Count = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.last: Callable[[], Any] = lambda: None
+
+    def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
+        from accel.data.ahead import ahead
+
+        reader = ahead(batches, self.depth, self.name)
+        self.last = ref(reader)  # weakly: it ends with whoever reads from it
+        return reader
+
+    def close(self) -> None:
+        reader = self.last()
+        if reader is not None:  # the traceback of an error still holds it
+            reader.close()

@@ -1,0 +1,59 @@
+"""Raw: decoded pictures, read from one memory-mapped file per split.
+
+A record is the pixels themselves, so that nothing is decoded and only the rows
+under a crop are read. Make the files once: `python -m accel pack DIR DIR
+--format raw --short-side 256` puts `train.raw` beside `train/`. Classes,
+pictures, labels and their order are compared with the folder's; each record has
+a crc32, which is compared when it is first read.
+
+Helps   where decoding is what takes the time, and the decoded pictures fit into
+        memory or onto a fast disk.
+Hurts   where they do not: a picture of 500 x 375 takes 560 kB, five times its
+        JPEG. Shrinking at packing changes the data; the plan says so.
+Costs   the disk space, and the time to pack.
+Source  FFCV's raw mode (Leclerc et al., arXiv 2306.12517) keeps pixels too.
+Exact   yes, but for what was changed at packing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from accel.data.stores.match import describe, find, over
+from accel.data.stores.raw_store import RawStore
+from accel.parts import Source
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class Raw(Source):
+    """Reads the records of SPLIT.raw in place of the files of SPLIT/.
+
+    Args:
+        path: the folder that holds train.raw and the others; auto: the one that holds the folders of the splits.
+    """
+
+    path: str = "auto"
+
+    def setup(self, run: Run) -> None:
+        self.found: dict[str, str] = {}
+        self.foreign = ""
+
+    def open(self, data: Any, split: str) -> Any:
+        if not hasattr(data, "over"):
+            self.foreign = type(data).__name__
+            return data
+        store = RawStore(find(data, split, self.path, "raw"))
+        placed = over(data, store)
+        self.found[f"{split} store"] = describe(store)
+        return placed
+
+    def notes(self) -> Mapping[str, str]:
+        return self.found
+
+    def idle(self, run: Run) -> list[str]:
+        return [f"raw has no effect: the data is a {self.foreign}, which reads from no store"] if self.foreign else []

@@ -1,0 +1,70 @@
+"""Stream: the next batch is copied to the device during this update.
+
+From pinned memory, on a CUDA stream of its own; the computation waits for its
+batch on the device, and the host waits for nothing.
+
+Helps   on CUDA, where copying a batch takes a notable part of an update.
+Hurts   nothing on CUDA; the first update waits for two batches of data. On a
+        CPU batches are where they belong: it has no effect.
+Costs   the device memory of one window more, and the copy into pinned memory on
+        the host where the batch is not pinned already.
+Source  https://docs.pytorch.org/docs/stable/notes/cuda.html, on streams;
+        NVIDIA's data_prefetcher in apex.
+Exact   The same bytes. Events keep the order: the update begins when its copy
+        is done, and memory is given back when the update is. Data that draws
+        from the global random numbers is read in its turn, and copied then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from accel.clock import DATA, TRANSFER
+from accel.data.device import Arriving, Copies, one_ahead
+from accel.machine import Need
+from accel.parts import Micro, Transfer, Window
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class Stream(Transfer):
+    """A side stream that is one window ahead."""
+
+    wants: ClassVar[tuple[Need, ...]] = (Need("cuda", why="its batches are where they belong"),)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.copies: Copies | None = None
+
+    def setup(self, run: Run) -> None:
+        super().setup(run)
+        self.copies = Copies(run.device, beside=True) if run.device.type == "cuda" else None
+
+    def windows(self, windows: Iterator[Window]) -> Iterator[Window]:
+        return windows if self.copies is None else one_ahead(windows, self._depart, self._arrive)
+
+    def batch(self, batch: Any) -> Any:
+        return super().batch(batch) if self.copies is None else self.copies.arrive(self.copies.depart(batch))
+
+    def _depart(self, window: Window) -> tuple[Window, list[tuple[Micro, Arriving]]]:
+        assert self.copies is not None
+        self.clock.lap(DATA)
+        sent = [(micro, self.copies.depart(micro.batch)) for micro in window.micros]
+        self.clock.lap(TRANSFER)
+        return window, sent
+
+    def _arrive(self, sent: tuple[Window, list[tuple[Micro, Arriving]]]) -> Window:
+        assert self.copies is not None
+        window, micros = sent
+        return window._replace(micros=tuple(micro._replace(batch=self.copies.arrive(batch)) for micro, batch in micros))
+
+    def idle(self, run: Run) -> list[str]:
+        return [] if self.copies else ["stream has no effect: on the CPU a batch is where it belongs"]
+
+    def close(self) -> None:
+        if self.copies is not None:
+            self.copies.close()

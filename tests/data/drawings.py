@@ -1,0 +1,40 @@
+"""Pictures that the tests draw, and JPEGs of them."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SAMPLINGS = ("4:2:0", "4:2:2", "4:4:4", "grey")
+
+
+def drawing(width: int, height: int, grey: bool = False, seed: int = 0) -> Image.Image:
+    """Waves, an edge and noise: something in every frequency, so that a shift by one pixel or a wrong colour shows."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [127 + 90 * np.sin(x / (3 + channel) + y / 5 + channel) + 30 * (x > y) for channel in range(3)]
+    pixels = np.clip(np.stack(waves, 2) + rng.normal(0, 12, (height, width, 3)), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels).convert("L" if grey else "RGB")
+
+
+def jpeg(picture: Image.Image, sampling: str = "4:2:0", **more: Any) -> bytes:
+    stream = BytesIO()
+    if sampling != "grey":
+        more["subsampling"] = sampling
+    picture.save(stream, "JPEG", **{"quality": 85, **more})
+    return stream.getvalue()
+
+
+def drawn(width: int, height: int, sampling: str = "4:2:0", **more: Any) -> bytes:
+    """A JPEG of a drawing."""
+    return jpeg(drawing(width, height, sampling == "grey"), sampling, **more)
+
+
+def pixels(encoded: bytes | bytearray) -> NDArray[np.uint8]:
+    """By Pillow, as RGB."""
+    with Image.open(BytesIO(encoded)) as picture:
+        return np.array(picture.convert("RGB"))

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+
+from accel.data import scratch
+
+
+def test_a_thread_uses_its_memory_again_and_shares_it_with_nobody() -> None:
+    together = Barrier(2)
+
+    def use(_: int) -> np.ndarray:
+        first, second = scratch.scratch(1000), scratch.scratch(900)
+        assert np.shares_memory(first, second)
+        assert (len(first), len(second)) == (1000, 900)
+        together.wait(10)
+        return second
+
+    with ThreadPoolExecutor(2) as pool:
+        assert not np.shares_memory(*pool.map(use, range(2)))
+
+
+def test_it_grows_ahead_of_need_and_keeps_no_giant() -> None:
+    small = scratch.scratch(8000)
+    assert np.shares_memory(small, scratch.scratch(9000))
+    giant = scratch.scratch(scratch.KEPT + 1)
+    assert len(giant) == scratch.KEPT + 1
+    assert not np.shares_memory(giant, scratch.scratch(100))
+    assert len(scratch.scratch(scratch.KEPT)) == scratch.KEPT

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from accel import Trainer
+from accel.clock import DATA
+from accel.errors import AccelWarning
+from accel.plugins.lr_range import LRRange
+from accel.plugins.prefetch import Prefetch
+from accel.testing import fit_toy
+from accel.testing.toy import Spy, Stop
+from tests.invariants.test_resume import LOADERS
+from tests.readable import Global, readers
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Any:
+    assert readers() == []
+    yield
+    assert readers() == []
+
+
+@pytest.mark.parametrize("stop", [2, 6])
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.filterwarnings("ignore:prefetch has no effect")
+def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Any) -> None:
+    """With batches read ahead of the update that is saved, up to the end of an epoch and past the last draw of its sampler."""
+
+    def train(plugins: list[Any], out: Any = None, resume: Any = None) -> Any:
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        return Trainer(
+            model, LOADERS[loader](), loss=lambda model, x: model(x[0] if isinstance(x, list) else x).square().mean(),
+            plugins=plugins, watch=(), epochs=3, batch_size=4 if loader in ("draws", "stream") else None, seed=1, out=out,
+            resume=resume, checkpoint_every=1 if out else None,
+        ).fit()  # fmt: skip
+
+    plain = train([])
+    whole = train([Prefetch(depth=4)])
+    with pytest.raises(Stop):
+        train([Prefetch(depth=4), Slowly(stop=stop)], out=tmp_path / "run")
+    rest = train([Prefetch(depth=4)], resume=tmp_path / "run")
+    for other in (whole, rest):
+        assert all(map(torch.equal, plain.model.state_dict().values(), other.model.state_dict().values()))
+
+
+class Slowly(Spy):
+    """Gives the thread the time to read as far ahead as it may before anything is saved."""
+
+    def after(self, step: int, loss: Tensor) -> None:
+        time.sleep(0.02)
+        super().after(step, loss)
+
+
+def test_a_trial_ends_its_thread_before_it_puts_anything_back() -> None:
+    assert fit_toy([LRRange(updates=12), Prefetch()]).same(fit_toy([]))
+
+
+def test_no_thread_is_left_after_an_error_that_is_still_held() -> None:
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        raise KeyError("in the loss")
+
+    data = [torch.zeros(2, 3) for _ in range(9)]
+    with pytest.raises(KeyError) as raised:
+        Trainer(nn.Linear(3, 1), data, loss=loss, plugins=[Prefetch()], watch=()).fit()
+    assert raised.tb is not None
+    assert readers() == []
+
+
+def test_data_that_draws_as_the_training_does_is_read_in_its_turn() -> None:
+    with pytest.warns(AccelWarning, match=r"prefetch has no effect: the data draws from the global random numbers"):
+        Trainer(nn.Linear(3, 1), Global(), loss=lambda m, b: m(b[0]).mean(), plugins=[Prefetch()], watch=(), batch_size=4).fit()
+
+
+class Timed(Dataset[Tensor]):
+    """Reading a sample takes a second of whoever reads it; only the time of the training is told by this clock."""
+
+    now = 0.0
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> Tensor:
+        if threading.current_thread() is threading.main_thread():
+            Timed.now += 1
+        return torch.ones(3)
+
+
+def test_what_is_waited_for_counts_as_data_and_what_is_read_meanwhile_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accel.clock.perf_counter", lambda: Timed.now)
+    monkeypatch.setattr("accel.build.perf_counter", lambda: Timed.now)
+
+    def booked(plugins: list[Any]) -> float:
+        spy = Spy()
+        data = DataLoader(Timed(), batch_size=2)
+        Trainer(nn.Linear(3, 1), data, loss=lambda m, x: m(x).mean(), plugins=[*plugins, spy], watch=()).fit()
+        return float(spy.run.clock.spent[DATA])
+
+    assert booked([]) == 20
+    assert booked([Prefetch()]) == 2, "the first batch"

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import gc
+import multiprocessing as mp
+import os
+import signal
+import time
+from contextlib import suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from accel.cli.main import main
+from accel.data.batches import Batches, Mapped
+from accel.data.workers import Workers as Processes
+from accel.errors import AccelWarning, ConfigError, TrainingError
+from accel.machine import cores
+from accel.plugins.workers import Workers
+from accel.testing import fit_toy
+from tests.readable import Drawn, md5
+
+
+class Bad(Drawn):
+    """Sample 9 makes trouble: always, or once where `once` is a file to remember it by."""
+
+    def __init__(self, trouble: str, once: Path | None = None) -> None:
+        self.trouble, self.once = trouble, once
+
+    def sample(self, index: int, rng: Any) -> Any:
+        if index == 9 and not (self.once and self.once.exists()):
+            if self.once:
+                self.once.touch()
+            if self.trouble == "raise":
+                raise KeyError("no such thing")
+            if self.trouble == "hang":
+                time.sleep(60)
+            if self.trouble == "exit":
+                os._exit(3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().sample(index, rng)
+
+
+def processes(data: Any, count: int = 2, timeout: float = 60.0, start: str | None = None) -> Processes:
+    batches = Batches.over(data, 4, seed=3, shuffle=True)
+    assert isinstance(batches, Mapped)
+    return Processes([batches], count, 2, timeout, start)
+
+
+def descriptors() -> set[str]:
+    gc.collect()
+    links = Path("/proc/self/fd").iterdir()
+    found = set()
+    for link in links:
+        with suppress(FileNotFoundError):  # the one that lists them
+            found.add(f"{link.name} {os.readlink(link)}")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Any:
+    resource_tracker.ensure_running()  # Python's own, one for a whole process, and only for spawned ones
+    before = descriptors()
+    yield
+    assert mp.active_children() == []
+    assert descriptors() <= before
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_order_stays(tmp_path: Path) -> None:
+    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(0))
+    for trouble in ("kill", "exit"):
+        workers = processes(Bad(trouble, tmp_path / trouble))
+        with pytest.warns(AccelWarning, match=r"(killed by SIGKILL|ended with exit code 3) over sample 9 \(batch \d of epoch 1\)"):
+            assert md5(workers.batches(0, 0, 0)) == plain
+        workers.close()
+
+
+def test_one_that_dies_again_ends_the_run_by_name() -> None:
+    workers = processes(Bad("kill"))
+    with (
+        pytest.warns(AccelWarning, match="begun anew"),
+        pytest.raises(TrainingError, match=r"a worker was killed by SIGKILL over sample 9 \(batch \d of epoch 1\), for the second"),
+    ):
+        md5(workers.batches(0, 0, 0))
+    workers.close()
+
+
+def test_one_that_hangs_is_named_and_does_not_hold_up_the_end() -> None:
+    workers = processes(Bad("hang"), timeout=0.5)
+    with pytest.raises(TrainingError, match=r"no answer for 0.5 seconds over sample 9 .*plugins.workers.timeout=null"):
+        md5(workers.batches(0, 0, 0))
+    workers.close()
+
+
+def test_an_exception_passes_through_with_its_sample() -> None:
+    workers = processes(Bad("raise"))
+    with pytest.raises(KeyError, match="no such thing") as raised:
+        md5(workers.batches(0, 0, 0))
+    (note,) = raised.value.__notes__
+    assert note.startswith("workers: raised over sample 9 (batch ")
+    assert "in sample\n" in note, "the worker's traceback"
+    assert next(workers.batches(0, 1, 0)), "and the workers go on"
+    workers.close()
+
+
+class Unpicklable(Drawn):
+    class Error(Exception):
+        def __init__(self, one: int, two: int) -> None:
+            super().__init__(f"{one} is not {two}")
+
+    def sample(self, index: int, rng: Any) -> Any:
+        raise self.Error(1, 2)
+
+
+def test_an_exception_that_cannot_travel_is_told() -> None:
+    workers = processes(Unpicklable())
+    with pytest.raises(RuntimeError, match="1 is not 2"):
+        md5(workers.batches(0, 0, 0))
+    workers.close()
+
+
+class Signals(Drawn):
+    def sample(self, index: int, rng: Any) -> Any:
+        return [int(signal.getsignal(number) == signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGUSR1)]
+
+
+def test_a_worker_has_no_handler_of_the_run() -> None:
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        workers = processes(Signals())
+        assert all(bool(flags.all()) for batch in workers.batches(0, 0, 0) for flags in batch)
+        workers.close()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_workers_end_with_the_process_that_began_them(tmp_path: Path) -> None:
+    def parent() -> None:
+        workers = processes(Drawn())
+        (tmp_path / "pids").write_text(" ".join(str(worker.process.pid) for worker in workers.workers))
+        next(workers.batches(0, 0, 0))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = mp.get_context("fork").Process(target=parent)
+    process.start()
+    process.join()
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    process.close()
+    until = time.monotonic() + 20
+    while any(alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not any(alive(pid) for pid in pids)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_stopped_early_and_begun_anew() -> None:
+    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(1))
+    workers = processes(Drawn())
+    batches = workers.batches(0, 0, 0)
+    next(batches)
+    del batches
+    assert md5(workers.batches(0, 1, 0)) == plain
+    workers.close()
+
+
+def test_spawned_workers_give_the_same_and_say_what_cannot_be_sent() -> None:
+    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(0))
+    workers = processes(Drawn(), count=1, start="spawn")
+    assert md5(workers.batches(0, 0, 0)) == plain
+    workers.close()
+
+    class Local(Drawn): ...
+
+    with pytest.raises(ConfigError, match="cannot be sent to a worker process"):
+        processes(Local(), start="spawn")
+
+
+class Slow(TensorDataset):
+    """Not indexed at once."""
+
+
+def test_evaluation_is_read_by_the_same_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    begin = Processes.begin
+    monkeypatch.setattr(Processes, "begin", lambda self, place: begun.append(1) or begin(self, place))
+    monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
+    plain, with_workers = fit_toy([], epochs=3), fit_toy([Workers(count=2)], epochs=3)
+    assert plain.same(with_workers)
+    assert len(begun) == 2
+
+
+def test_what_it_computes_and_where_it_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.warns(AccelWarning, match="workers has no effect: the data is in memory"):
+        fit_toy([Workers()])
+    monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
+    run = fit_toy([Workers()]).spy.run
+    assert run.plan.facts["workers"] == f"{min(cores(), 8)} = one for each core, at most 8"
+
+
+def test_a_mistyped_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["+plugins=[workers]", "plugins.workers.count=many"]) == 2
+    assert "workers.count must be a whole number from 1, or auto, not 'many'" in capsys.readouterr().err
+
+
+def test_batches_are_shared_and_not_copied() -> None:
+    workers = processes(Drawn())
+    x, _ = next(workers.batches(0, 0, 0))
+    assert x.is_shared()
+    assert isinstance(x, torch.Tensor)
+    del x
+    workers.close()
