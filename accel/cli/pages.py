@@ -51,7 +51,8 @@ def help_text(opened: Session) -> str:
     """The page behind --help."""
     lines = [HEAD, "Settings of the run", *_settings(opened), "", "Plugins (python -m accel plugins NAME has the page of one)"]
     lines += listing(80)
-    others = [name for name in opened.options("plugins") if name not in (*catalogue.targets(), *bundles())]
+    known = {*catalogue.targets(), *bundles()}
+    others = [name for name in opened.options("plugins") if name not in known]
     if others:
         lines += textwrap.wrap(f"also: {', '.join(others)}", 78, initial_indent="  ", subsequent_indent="    ")
     for group in opened.groups():
@@ -105,8 +106,8 @@ def page_text(name: str) -> str:
     known = bundles()
     if name in known:
         return bundle_text(name, known[name])
-    if name not in catalogue.targets():
-        hint = nearest(name, [*catalogue.targets(), *known])
+    if name not in (plugins := catalogue.targets()):
+        hint = nearest(name, [*plugins, *known])
         raise ConfigError(f"no plugin is called {name!r}{hint}; python -m accel plugins lists them")
     page = catalogue.page(name)
     reason = lacking(page)
