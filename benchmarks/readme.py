@@ -89,8 +89,8 @@ def cifar10() -> str:
     return (
         f"**Time to accuracy**: {result['target']:.0%} on CIFAR-10's test pictures, from its JPEG files, takes "
         f"{ours['mean']:.1f} s (s = {ours['stdev']:.1f}) with plugins (`resident`, `amp`, `channels_last`, `muon`, `onecycle`), "
-        f"and {plain['mean']:.0f} s (s = {plain['stdev']:.0f}) with plain SGD in float32: {ratio['median']:.1f} times as long, with "
-        f"the same network. Waiting for pictures takes {waits[1]} of the training time, and {waits[0]}.\n\n"
+        f"and {plain['mean']:.0f} s (s = {plain['stdev']:.0f}) with plain SGD in float32: {ratio['median']:.1f} times as long, "
+        f"with the same network. Waiting for pictures takes {waits[1]} of the training time, and {waits[0]}.\n\n"
         f"`python benchmarks/cifar10.py ROOT`; {measured(path, result)}\n\n"
     )
 
