@@ -18,21 +18,16 @@ Exact   yes, but for what was changed at packing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from accel.data.stores.lmdb_store import LMDBStore
-from accel.data.stores.match import describe, find, over
 from accel.machine import Need
-from accel.parts import Source
-
-if TYPE_CHECKING:
-    from accel.parts import Run
+from accel.parts.stored import Stored
 
 
 @dataclass(eq=False)
-class LMDB(Source):
+class LMDB(Stored):
     """Reads the records of SPLIT.lmdb in place of the files of SPLIT/.
 
     Args:
@@ -41,22 +36,4 @@ class LMDB(Source):
 
     needs: ClassVar[tuple[Need, ...]] = (Need("package:lmdb", extra="lmdb"),)
     path: str = "auto"
-
-    def setup(self, run: Run) -> None:
-        self.found: dict[str, str] = {}
-        self.foreign = ""
-
-    def open(self, data: Any, split: str) -> Any:
-        if not hasattr(data, "over"):
-            self.foreign = type(data).__name__
-            return data
-        store = LMDBStore(find(data, split, self.path, "lmdb"))
-        placed = over(data, store)
-        self.found[f"{split} store"] = describe(store)
-        return placed
-
-    def notes(self) -> Mapping[str, str]:
-        return self.found
-
-    def idle(self, run: Run) -> list[str]:
-        return [f"lmdb has no effect: the data is a {self.foreign}, which reads from no store"] if self.foreign else []
+    store = LMDBStore

@@ -17,20 +17,14 @@ Exact   yes, but for what was changed at packing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from accel.data.stores.match import describe, find, over
 from accel.data.stores.raw_store import RawStore
-from accel.parts import Source
-
-if TYPE_CHECKING:
-    from accel.parts import Run
+from accel.parts.stored import Stored
 
 
 @dataclass(eq=False)
-class Raw(Source):
+class Raw(Stored):
     """Reads the records of SPLIT.raw in place of the files of SPLIT/.
 
     Args:
@@ -38,22 +32,4 @@ class Raw(Source):
     """
 
     path: str = "auto"
-
-    def setup(self, run: Run) -> None:
-        self.found: dict[str, str] = {}
-        self.foreign = ""
-
-    def open(self, data: Any, split: str) -> Any:
-        if not hasattr(data, "over"):
-            self.foreign = type(data).__name__
-            return data
-        store = RawStore(find(data, split, self.path, "raw"))
-        placed = over(data, store)
-        self.found[f"{split} store"] = describe(store)
-        return placed
-
-    def notes(self) -> Mapping[str, str]:
-        return self.found
-
-    def idle(self, run: Run) -> list[str]:
-        return [f"raw has no effect: the data is a {self.foreign}, which reads from no store"] if self.foreign else []
+    store = RawStore

@@ -19,36 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from accel.clock import DATA, TRANSFER
-from accel.data.device import Arriving, Copies, one_ahead
-from accel.machine import Need
-from accel.parts import Micro, Transfer, Window
-
-if TYPE_CHECKING:
-    from accel.parts import Run
+from accel.data.device import Arriving, one_ahead
+from accel.parts import Micro, Window
+from accel.parts.copied import Copied
 
 
 @dataclass(eq=False)
-class Stream(Transfer):
+class Stream(Copied):
     """A side stream that is one window ahead."""
 
-    wants: ClassVar[tuple[Need, ...]] = (Need("cuda", why="its batches are where they belong"),)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.copies: Copies | None = None
-
-    def setup(self, run: Run) -> None:
-        super().setup(run)
-        self.copies = Copies(run.device, beside=True) if run.device.type == "cuda" else None
+    beside = True
 
     def windows(self, windows: Iterator[Window]) -> Iterator[Window]:
         return windows if self.copies is None else one_ahead(windows, self._depart, self._arrive)
-
-    def batch(self, batch: Any) -> Any:
-        return super().batch(batch) if self.copies is None else self.copies.arrive(self.copies.depart(batch))
 
     def _depart(self, window: Window) -> tuple[Window, list[tuple[Micro, Arriving]]]:
         assert self.copies is not None
@@ -61,10 +46,3 @@ class Stream(Transfer):
         assert self.copies is not None
         window, micros = sent
         return window._replace(micros=tuple(micro._replace(batch=self.copies.arrive(batch)) for micro, batch in micros))
-
-    def idle(self, run: Run) -> list[str]:
-        return [] if self.copies else ["stream has no effect: on the CPU a batch is where it belongs"]
-
-    def close(self) -> None:
-        if self.copies is not None:
-            self.copies.close()

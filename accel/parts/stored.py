@@ -1,0 +1,40 @@
+"""What sources share that read a packed store in place of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from accel.data.stores.match import describe, find, over
+from accel.data.stores.packed import Packed
+from accel.parts.source import Source
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+class Stored(Source):
+    """Reads the records of SPLIT.`name` in place of the files of SPLIT/. `path` is a field of each subclass."""
+
+    path: str
+    store: ClassVar[type[Packed]]
+    """Opens the file of a split."""
+
+    def setup(self, run: Run) -> None:
+        self.found: dict[str, str] = {}
+        self.foreign = ""
+
+    def open(self, data: Any, split: str) -> Any:
+        if not hasattr(data, "over"):
+            self.foreign = type(data).__name__
+            return data
+        store = type(self).store(find(data, split, self.path, self.name))
+        placed = over(data, store)
+        self.found[f"{split} store"] = describe(store)
+        return placed
+
+    def notes(self) -> Mapping[str, str]:
+        return self.found
+
+    def idle(self, run: Run) -> list[str]:
+        return [f"{self.name} has no effect: the data is a {self.foreign}, which reads from no store"] if self.foreign else []
