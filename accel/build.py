@@ -106,6 +106,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     refuse_lacking(plugins, device.type)
 
     cleanup.callback(parts.backend.restore)
+    cleanup.callback(parts.parallel.close)  # after everything that may still travel between the ranks
     cleanup.callback(parts.loader.close)
     cleanup.callback(parts.prefetch.close)  # before the loader that it reads from
     cleanup.callback(parts.transfer.close)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -35,3 +36,22 @@ class Parallel(Part):
     def sum(self, number: Tensor) -> Tensor:
         """The sum of a number over all ranks, on the device."""
         return number
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says so. Every rank must ask, and waits for the others on the host."""
+        return flag
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any rank said so when it asked last, the same answer on every rank; this `flag` is heard at the next call.
+
+        Asked once per update: the answer travels while the update computes, so nobody waits for it. With one process there
+        is nothing to travel, and `flag` itself is the answer.
+        """
+        return flag
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's plain value, by rank. Every rank must call it."""
+        return [value]
+
+    def close(self) -> None:
+        """Leaves the group of processes, when the run ends, however it ends."""
