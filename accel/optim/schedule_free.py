@@ -89,16 +89,16 @@ class ScheduleFree(Fused):
     def averaged(self) -> Iterator[None]:
         """Inside, the parameters are x, to evaluate and to keep; afterwards y, bit for bit."""
         rows = self.ready()
-        kept = [[param.detach().clone() for param in row.params] for row in rows]
+        kept = [[piece.detach().clone() for piece in row.tensors] for row in rows]
         with torch.no_grad():
             for row in rows:
-                torch._foreach_lerp_(row.params, row.state[0], 1 - 1 / row.group["betas"][0])
+                torch._foreach_lerp_(row.tensors, row.state[0], 1 - 1 / row.group["betas"][0])
         try:
             yield
         finally:
             with torch.no_grad():
-                for row, params in zip(rows, kept, strict=True):
-                    torch._foreach_copy_(row.params, params)
+                for row, pieces in zip(rows, kept, strict=True):
+                    torch._foreach_copy_(row.tensors, pieces)
 
     def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("z", "exp_avg_sq", "step") if group["base"] == "adamw" else ("z", "step")

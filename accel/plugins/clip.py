@@ -34,12 +34,15 @@ import torch
 from torch import Tensor
 
 from accel.errors import ConfigError, nearest
+from accel.optim.spread import Spread, local, spread
 from accel.parts import Clip as ClipPart
 from accel.parts import Grads
 from accel.values import Positive
 
 if TYPE_CHECKING:
     from accel.parts import Run
+
+ALONE = Spread()
 
 SETTINGS = {"norm": ("max_norm",), "value": ("max_value",), "adaptive": ("clipping", "eps", "skip")}
 """Which settings each mode has."""
@@ -109,8 +112,11 @@ def limit_units(params: list[Tensor], clipping: float, eps: float) -> None:
     """Shortens, in place, the gradient of each unit to `clipping` times the norm of its weights, which count as `eps` at least."""
     if not params:
         return
-    grads = [param.grad for param in params if param.grad is not None]
-    limits, lengths = unit_norms([param.detach() for param in params]), unit_norms(grads)
+    # of weights that are spread over several processes, the pieces that are here: they are cut between units
+    grads = [local(param.grad, param) for param in params if param.grad is not None]
+    kinds = {spread(param) for param in params if param.dim() <= 1}
+    over = kinds.pop() if len(kinds) == 1 else ALONE
+    limits, lengths = unit_norms([local(param.detach()) for param in params], over), unit_norms(grads, over)
     torch._foreach_clamp_min_(limits, eps)
     torch._foreach_mul_(limits, clipping)
     torch._foreach_clamp_min_(lengths, 1e-6)
@@ -119,9 +125,16 @@ def limit_units(params: list[Tensor], clipping: float, eps: float) -> None:
     torch._foreach_mul_(grads, limits)
 
 
-def unit_norms(tensors: list[Tensor]) -> list[Tensor]:
-    """The 2-norm of each unit: (units, 1, ...) of a tensor of two dimensions or more, else 0-dim; float32 at least."""
-    flat = iter(torch._foreach_norm(small, 2, wide(small[0])) if (small := [t for t in tensors if t.dim() <= 1]) else [])
+def unit_norms(tensors: list[Tensor], over: Spread = ALONE) -> list[Tensor]:
+    """The 2-norm of each unit: (units, 1, ...) of a tensor of two dimensions or more, else 0-dim; float32 at least.
+
+    `over` is how those of at most one dimension, which are units as a whole, are spread over processes.
+    """
+    small = [tensor for tensor in tensors if tensor.dim() <= 1]
+    lengths = list(torch._foreach_norm(small, 2, wide(small[0]))) if small else []
+    if small and over.mesh is not None:
+        lengths = list(over.total(torch.stack(lengths).square_()).sqrt_().unbind())
+    flat = iter(lengths)
     return [
         torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.dim())), keepdim=True, dtype=wide(tensor))
         if tensor.dim() > 1

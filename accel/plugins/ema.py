@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from accel.optim.spread import local
 from accel.parts import Average, Grads
 from accel.values import Decay
 
@@ -44,8 +45,10 @@ class EMA(Average):
 
     def setup(self, run: Run) -> None:
         self.names = [name for name, _ in run.parts.precision.params]
-        self.live = [param.detach() for _, param in run.parts.precision.params]
-        self.average = [param.clone() for param in self.live]
+        weights = [param.detach() for _, param in run.parts.precision.params]
+        self.averages = [param.clone() for param in weights]
+        # of weights that are spread over several processes, the pieces that are here: they move by themselves
+        self.live, self.average = [local(param) for param in weights], [local(param) for param in self.averages]
         self.step = 0
         self.weight: Tensor | None = None
 
@@ -87,8 +90,9 @@ class EMA(Average):
             torch._foreach_copy_(self.live, kept)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "average": dict(zip(self.names, self.average, strict=True))}
+        return {"step": self.step, "average": dict(zip(self.names, self.averages, strict=True))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
-        torch._foreach_copy_(self.average, [state["average"][name].to(self.average[0].device) for name in self.names])
+        device = self.average[0].device
+        torch._foreach_copy_(self.average, [local(state["average"][name]).to(device) for name in self.names])

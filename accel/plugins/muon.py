@@ -36,6 +36,7 @@ from accel.errors import ConfigError, nearest
 from accel.machine import lacks_bf16
 from accel.optim.hidden import hidden
 from accel.optim.muon import Muon as FusedMuon
+from accel.optim.spread import is_spread
 from accel.parts import Optim
 from accel.parts.optim import decayed, has_fused
 from accel.values import Count, Decay, NonNegative, Positive
@@ -93,6 +94,8 @@ class Muon(Optim):
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         self.ours = [param for name, param in params if name in self.chosen]
         self.rest = [(name, param) for name, param in params if name not in self.chosen]
+        if any(map(is_spread, self.ours)):
+            raise ConfigError("muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb")
         for name, param in self.rest:
             if not has_fused([(name, param)], device):
                 why = "complex, or lies in memory with gaps, or on another kind of device"
