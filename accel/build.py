@@ -31,6 +31,7 @@ from accel.refuse import refuse_lacking, refuse_surroundings, sound
 from accel.result import Result
 from accel.settings import Settings
 from accel.shell import override
+from accel.sizes import Sizes, fitted, sizes
 from accel.trial import trial
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Built(Run):
         else:
             self.began = self.random.state()
             batches = parts.loader.epoch(self.train, epoch, start)
-        windows = parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(batches)))
+        windows = parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(self.train.dealt(batches, start))))
         windows = parts.augment.windows(windows, epoch, start)
         return islice(windows, self.limit) if self.limit else windows
 
@@ -116,6 +117,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     cleanup.callback(parts.precision.release)
     for watch in watches:
         cleanup.callback(watch.close)
+    device = parts.parallel.join(device)
     parts.backend.apply(device)
     Randomness(device).seed(settings.seed)
     run = Built(
@@ -124,6 +126,8 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
         writes=settings.dry_run or settings.out is not None or settings.resume is not None,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
+    file = checkpoint.begun(settings, parts.parallel)
+    resize(run, file)
     skipped = dict(trainer.skipped)
     for name, part in vars(parts).items():
         if part is parts.group:  # the sources and loaders before it are ready, and everything after it may ask how much there is
@@ -143,7 +147,8 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     run.plan = make_plan(run, plugins, skipped, trainer.bundled, run.train)
     for warning in run.plan.warnings:
         warnings.warn(warning, AccelWarning, stacklevel=3)
-    start(run, settings, identity(run, plugins), trainer.config)
+    run.random.part(settings.seed, parts.parallel.rank)
+    start(run, settings, file, {**identity(run, plugins), "batch_size": settings.batch_size or 32}, trainer.config)
     return run
 
 
@@ -166,16 +171,29 @@ def open_data(run: Built, trainer: Trainer) -> None:
     for batches, name in ((run.train, "training"), (run.held_out, trainer.evaluates)):
         if batches is not None and batches.count == 0:
             raise ConfigError(f"the {name} data is empty")
+    ranks, samples = run.parts.parallel.world_size, run.train.samples
+    if samples is not None and samples < ranks:
+        raise ConfigError(f"{run.parts.parallel.name}: {ranks} ranks, and the training data has {samples:,} samples; start fewer")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
     run.batches, run.batched_here = run.train.count, run.train.batched_here
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 
 
-def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> None:
-    """Finds what to resume, and makes the run directory."""
+def resize(run: Built, file: Path | None) -> None:
+    """Where another number of ranks goes on with a run, updates keep the samples that they had."""
+    was = None if file is None else checkpoint.about(file).get("sizes")
+    if was is not None:
+        asked = Sizes(1 if was["ready"] else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
+        now = fitted(Sizes(**was), asked)
+        if now != asked:
+            run.batch_size = run.batch_size if was["ready"] else now.batch_size
+            run.parts.group.resize(now.micro)
+
+
+def start(run: Built, settings: Settings, file: Path | None, ours: dict[str, Any], config: str) -> None:
+    """Takes up what is to be resumed, and makes the run directory."""
     out = None if settings.out is None else Path(settings.out)
-    file = None if settings.resume is None else checkpoint.find(settings.resume, out)
     if file is not None:
         state, about = checkpoint.load(file)
         changed = difference(about["identity"], ours)
@@ -186,6 +204,8 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         except (RuntimeError, ValueError, KeyError) as error:  # another model, or another optimiser
             why = " ".join(str(error).split())[:200]
             raise ConfigError(f"resume={settings.resume}: the checkpoint is of another model or optimiser ({why})") from error
+        if "sizes" in about:  # of an epoch, the same samples are consumed
+            run.progress.batch = run.progress.batch * Sizes(**about["sizes"]).step // sizes(run).step
         out = out or file.parent.parent
         if run.progress.epoch > run.epochs:
             done = f"{run.progress.epoch} epochs are done already"
@@ -193,16 +213,18 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
     if settings.dry_run:
         run.limit, run.epochs, run.held_out = 1, 1, None
         return
-    if run.parts.parallel.rank > 0:
-        return  # the first rank writes for all
+    if run.parts.parallel.rank > 0:  # the first rank writes for all; the others tell it what is theirs
+        if out is not None:
+            run.saver = Saver(run, out, ours, settings.checkpoint_every, settings.checkpoint_minutes)
+        return
     if out is None and settings.checkpoint_every is not None:
         warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
     if out is not None:
-        if file is None and (out / checkpoint.FOLDER).exists():
+        if file is None and (out / checkpoint.FOLDER).exists() and run.parts.parallel.attempt == 0:
             go_on = override("resume", out)
             raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
         run.out = out
         run.new = directory.make(out)
-        run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)
+        run.saver = Saver(run, out, ours, settings.checkpoint_every, settings.checkpoint_minutes)
         if config:
             checkpoint.write(out / "config.yaml", config.encode())

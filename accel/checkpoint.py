@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from accel.errors import ConfigError
-from accel.parts import Progress
+from accel.parts import Parallel, Progress
+from accel.settings import Settings
+from accel.sizes import sizes
 
 if TYPE_CHECKING:
     from accel.build import Built
@@ -30,29 +32,34 @@ class Saver:
     a checkpoint without it, or whose bytes do not match it, is not whole and is never loaded.
     """
 
-    def __init__(self, run: Built, identity: dict[str, Any], every: int | None, minutes: float | None) -> None:
-        assert run.out is not None
-        self.run, self.identity, self.folder = run, identity, run.out / FOLDER
+    def __init__(self, run: Built, out: Path, identity: dict[str, Any], every: int | None, minutes: float | None) -> None:
+        self.run, self.identity, self.folder = run, identity, out / FOLDER
         self.every, self.seconds, self.since = every, None if minutes is None else 60 * minutes, monotonic()
 
     def due(self, progress: Progress) -> bool:
-        """Whether the last update asks for a checkpoint."""
-        if self.every is not None and progress.step % self.every == 0:
-            return True
-        return self.seconds is not None and monotonic() - self.since > self.seconds
+        """Whether the last update asks for a checkpoint: the same answer on every rank, whose clocks differ."""
+        late = self.seconds is not None and monotonic() - self.since > self.seconds
+        if self.seconds is not None:
+            late = self.run.parts.parallel.agree(late, about="save")
+        return late or (self.every is not None and progress.step % self.every == 0)
 
     def save(self, progress: Progress) -> None:
-        """Writes the state consumed so far; does nothing where this very state is saved already."""
+        """Writes the state consumed so far; does nothing where this very state is saved already. The first rank writes for all."""
         name = f"update-{progress.step:08d}-epoch-{progress.epoch:04d}"
-        if (self.folder / f"{name}.pt").exists() and damage(self.folder / f"{name}.pt") is None:
+        parallel, file = self.run.parts.parallel, self.folder / f"{name}.pt"
+        self.since = monotonic()
+        if parallel.any(parallel.rank == 0 and file.exists() and damage(file) is None):
+            return
+        state = capture(self.run, progress)
+        if parallel.rank > 0:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
-        torch.save(capture(self.run, progress), buffer)
+        torch.save(state, buffer)
         data = buffer.getbuffer()
         about = {
             "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "progress": vars(progress),
-            "identity": self.identity, "torch": torch.__version__, "schema": 1,
+            "identity": self.identity, "sizes": vars(sizes(self.run)), "torch": torch.__version__, "schema": 1,
         }  # fmt: skip
         write(self.folder / f"{name}.pt", data)
         write(self.folder / f"{name}.json", json.dumps(about, indent=1).encode())
@@ -74,8 +81,9 @@ class NoSaver(Saver):
 
 
 def capture(run: Built, progress: Progress) -> dict[str, Any]:
-    """Everything a resumed run must find again."""
-    rng = {"now": run.random.state(), "began": run.began}
+    """Everything a resumed run must find again. Every rank must call it: each has random numbers of its own."""
+    rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.began})
+    rng["others"] = others
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
     return {"model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history}
 
@@ -88,8 +96,14 @@ def restore(run: Built, state: dict[str, Any]) -> None:
             part.load_state_dict(state["parts"][part.name])
     vars(run.progress).update(state["progress"])
     run.history[:] = state["history"]
-    run.began = state["rng"]["began"]
-    run.random.restore(state["rng"]["now"])
+    rank, rng = run.parts.parallel.rank, state["rng"]
+    ranks = [rng, *rng.get("others", [])]
+    if rank < len(ranks):
+        run.began = ranks[rank]["began"]
+        run.random.restore(ranks[rank]["now"])
+    else:  # there are more ranks now than there were
+        run.random.part(run.seed, rank, run.progress.step)
+        run.began = run.random.state()
 
 
 def find(resume: str, out: Path | None) -> Path:
@@ -119,6 +133,32 @@ def find(resume: str, out: Path | None) -> Path:
     raise ConfigError(f"resume={resume}: {path} holds no checkpoints")
 
 
+def begun(settings: Settings, parallel: Parallel) -> Path | None:
+    """The checkpoint that a run begins from, the same on every rank; None for a fresh one. Every rank must ask.
+
+    Processes that torchrun has begun anew go on from what they have saved, without being told; they begin afresh where they died
+    before that.
+
+    Raises:
+        ConfigError: as `find`, on every rank what the first has found.
+    """
+    out = None if settings.out is None else Path(settings.out)
+    again = parallel.attempt > 0
+    found: Path | None = None
+    wrong = ""
+    try:
+        if settings.resume is not None and parallel.rank == 0:
+            found = find(settings.resume, out)
+        elif again and out is not None and parallel.rank == 0 and any((out / FOLDER).glob("*.json")):
+            found = find(str(out), out)
+    except ConfigError as error:
+        wrong = str(error)
+    name, wrong = parallel.gather((None if found is None else str(found), wrong))[0]
+    if wrong:
+        raise ConfigError(wrong)
+    return None if name is None else Path(name)
+
+
 def damage(file: Path) -> str | None:
     """What is wrong with a checkpoint, or None where it is whole."""
     about = file.with_suffix(".json")
@@ -134,7 +174,13 @@ def damage(file: Path) -> str | None:
 
 def load(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The state of a verified checkpoint, on the CPU, and what its .json says. Nothing in it is ever instantiated."""
-    return torch.load(file, map_location="cpu", weights_only=True), json.loads(file.with_suffix(".json").read_text())
+    return torch.load(file, map_location="cpu", weights_only=True), about(file)
+
+
+def about(file: Path) -> dict[str, Any]:
+    """What the .json of a checkpoint says."""
+    found: dict[str, Any] = json.loads(file.with_suffix(".json").read_text())
+    return found
 
 
 def write(path: Path, data: bytes | memoryview) -> None:

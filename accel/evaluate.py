@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.data.batches import Batches
-from accel.data.items import count_items
+from accel.data.items import dealt
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 
@@ -17,22 +17,25 @@ from accel.parts import Run
 def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any]) -> dict[str, float]:
     """The metrics over all of `batches`, each a mean over its items, with the averaged weights where an average is kept.
 
-    It leaves the run as it was: weights, mode and random numbers. Sums are kept on the device in float64 and read once.
+    It leaves the run as it was: weights, mode and random numbers. Sums are kept on the device in float64, added up over the ranks
+    and read once.
 
     Raises:
         ConfigError: for metrics that are no dict of numbers.
     """
     sums: dict[str, tuple[Tensor, Any]] = {}
+    parts = run.parts
     with run.random.kept(), torch.no_grad(), run.weights():
         run.model.eval()
-        for batch in run.parts.loader.epoch(batches, 0, 0):
-            batch = run.parts.transfer.batch(batch)
-            with run.parts.precision.cast():
+        for dealing in batches.dealt(parts.loader.epoch(batches, 0, 0), 0):
+            batch, count, _ = dealt(dealing)
+            batch = parts.transfer.batch(batch)
+            with parts.precision.cast():
                 out = metrics(run.model, batch)
             values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
             if not isinstance(values, Mapping):
                 raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
-            items = count_items(batch) if items is None else items
+            items = count if items is None or count == 0 else items
             for name, value in values.items():
                 part = scalar(name, value, run.device) * items
                 if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
@@ -40,7 +43,16 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
                 before, total = sums.get(name, (0.0, 0))
                 sums[name] = before + part, total + items
         run.model.train()
-    return {name: float(value / total) for name, (value, total) in sums.items()}
+        return means(sums, run)
+
+
+def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
+    """Each sum over its items, of all ranks together."""
+    if not sums:
+        return {}
+    flat = [torch.as_tensor(number, dtype=torch.float64, device=run.device) for pair in sums.values() for number in pair]
+    read = iter(run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist())
+    return {name: value / total if total else float("nan") for name, value, total in zip(sums, read, read, strict=True)}
 
 
 def scalar(name: str, value: Any, device: torch.device) -> Tensor:

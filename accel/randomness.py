@@ -30,6 +30,11 @@ class Randomness:
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
 
+    def part(self, seed: int, rank: int, step: int = 0) -> None:
+        """Gives each rank random numbers of its own, so that no two drop the same units; the first keeps those that it has."""
+        if rank > 0:
+            self.seed(mixed(seed, rank, step))
+
     def adopt(self, *loaders: Any) -> None:
         """Finds the generators of DataLoaders: their own, and their samplers'."""
         ways = ("generator", "sampler.generator", "batch_sampler.generator", "batch_sampler.sampler.generator")
@@ -69,3 +74,17 @@ class Randomness:
             yield
         finally:
             self.restore(state)
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Inside, the global generators of the host are a function of `numbers`; afterwards they are where they were."""
+    found = Randomness(torch.device("cpu"))
+    with found.kept():
+        found.seed(mixed(*numbers))
+        yield
+
+
+def mixed(*numbers: int) -> int:
+    """One well-spread 63-bit seed for several numbers from 0 (numpy's SeedSequence hash)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -27,6 +27,7 @@ CENTRE = {
     "identity",
     "refuse",
     "result",
+    "sizes",
     "trial",
 }
 MAY_IMPORT = {

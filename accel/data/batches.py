@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -12,23 +12,32 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
+from accel.data.items import Dealt, count_items
+from accel.data.share import ALONE, Share
 from accel.errors import ConfigError
 from accel.order import permutation, sample_rng
+from accel.randomness import seeded
 
 
 class Batches(ABC):
     """The batches of one data set, epoch after epoch."""
 
     count: int | None = None
-    """Batches per epoch; None where the data does not tell."""
+    """Batches per epoch and rank; None where the data does not tell."""
     samples: int | None = None
-    """Samples per epoch; None where the data does not tell."""
+    """Samples per epoch, of all ranks; None where the data does not tell."""
     batched_here: bool = True
     """Whether `batch_size` is ours to choose."""
+    share: Share = ALONE
+    """Which part of it this process reads."""
 
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of `epoch`, from number `start` on."""
+
+    def dealt(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
+        """The batches of an epoch, whoever read them, as `Dealt` where there are several ranks. The first is number `start`."""
+        return batches
 
     def describe(self) -> str:
         """How much there is, in words."""
@@ -41,14 +50,14 @@ class Batches(ABC):
         return {}
 
     @staticmethod
-    def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False) -> Batches:
+    def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False, share: Share = ALONE) -> Batches:
         """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched."""
         if isinstance(data, IterableDataset):
-            return Streamed(data, batch_size)
+            return Streamed(data, batch_size, share)
         has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
         # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
         if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
-            return Mapped(data, batch_size, seed, shuffle)
+            return Mapped(data, batch_size, seed, shuffle, share)
         if not isinstance(data, Iterable):
             raise ConfigError(
                 f"data is a {type(data).__name__}, which is neither a data set nor an iterable of batches; "
@@ -59,7 +68,7 @@ class Batches(ABC):
                 f"data is a {type(data).__name__}, which can be read only once, and every epoch reads it anew; "
                 "pass a Dataset, a DataLoader, a list of batches or an object whose __iter__ starts again"
             )
-        return Ready(data)
+        return Ready(data, seed, share)
 
 
 class Mapped(Batches):
@@ -74,13 +83,13 @@ class Mapped(Batches):
 
     samples: int
 
-    def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool) -> None:
-        self.data, self.batch_size, self.seed, self.shuffle = data, batch_size, seed, shuffle
+    def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool, share: Share = ALONE) -> None:
+        self.data, self.batch_size, self.seed, self.shuffle, self.share = data, batch_size, seed, shuffle, share
         samples = _length(data)
         if samples is None:
             raise ConfigError(f"data is a {type(data).__name__} without __len__; say there how many samples it has")
         self.samples = samples
-        self.count = -(-self.samples // batch_size)
+        self.count = share.batches(samples, batch_size)
         self.collate = getattr(data, "collate", default_collate)
         self.draws = hasattr(data, "sample")
         self.fills = hasattr(data, "fill")
@@ -90,14 +99,17 @@ class Mapped(Batches):
         for keys in self.keys(epoch, start):
             yield self.fetch(epoch, keys)
 
+    def dealt(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
+        return self.share.dealt(batches, start, self.samples, self.batch_size)
+
     def notes(self) -> dict[str, str]:
         tell = getattr(self.data, "plan_notes", None)
         return tell() if tell else {}
 
     def keys(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """The indices of each batch, int64; the last batch may be short."""
+        """The indices of each batch of this rank, int64; the last batch may be short."""
         order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
-        yield from islice(torch.split(order, self.batch_size), start, None)
+        yield from islice(torch.split(self.share.own(order, self.batch_size), self.batch_size), start, None)
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:
         """One batch. Tensors in memory are indexed at once, which gives what collating their samples would."""
@@ -122,32 +134,41 @@ class Mapped(Batches):
 
 
 class Streamed(Batches):
-    """An iterable data set, batched in its own order. One that has `set_epoch` is told the epoch."""
+    """An iterable data set, batched in its own order. One that has `set_epoch` is told the epoch.
 
-    def __init__(self, data: IterableDataset[Any], batch_size: int) -> None:
-        self.data, self.batch_size = data, batch_size
+    Several ranks each read the whole stream and keep their part: it must be the same for all, and not be split by itself.
+    """
+
+    def __init__(self, data: IterableDataset[Any], batch_size: int, share: Share = ALONE) -> None:
+        self.data, self.share = data, share
+        self.step = batch_size * share.ranks
         self.collate = getattr(data, "collate", default_collate)
         self.samples = _length(data)
-        self.count = None if self.samples is None else -(-self.samples // batch_size)
+        self.count = None if self.samples is None else share.batches(self.samples, batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         if hasattr(self.data, "set_epoch"):
             self.data.set_epoch(epoch)
-        return self._batches(_from(iter(self.data), start * self.batch_size))
+        return self._batches(_from(iter(self.data), start * self.step))
 
     def _batches(self, samples: Iterator[Any]) -> Iterator[Any]:
-        while batch := list(islice(samples, self.batch_size)):
-            yield self.collate(batch)
+        while batch := list(islice(samples, self.step)):
+            yield self.share.deal(self.collate(self.share.piece(batch)), len(batch))
 
 
 class Ready(Batches):
-    """Ready batches of the user's own making, passed through untouched. A sampler that has `set_epoch` is told the epoch."""
+    """Ready batches of the user's own making, passed through untouched. A sampler that has `set_epoch` is told the epoch.
+
+    Several ranks each go through all of them, and keep every so-manieth: they must come in the same order for all. What the
+    first of an epoch draws from the global random numbers (a DataLoader its order) is the same for all.
+    """
 
     batched_here = False
 
-    def __init__(self, data: Iterable[Any]) -> None:
-        self.data = data
-        self.count = _length(data)
+    def __init__(self, data: Iterable[Any], seed: int = 0, share: Share = ALONE) -> None:
+        self.data, self.seed, self.share = data, seed, share
+        count = _length(data)
+        self.count = None if count is None else share.batches(count, 1)
         self.samples = _length(getattr(data, "dataset", None))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -155,7 +176,18 @@ class Ready(Batches):
             tell = getattr(teller, "set_epoch", None)
             if tell is not None:
                 tell(epoch)
-        return _from(iter(self.data), start)
+        if self.share.ranks == 1:
+            return _from(iter(self.data), start)
+        with seeded(self.seed, epoch):
+            iterator = iter(self.data)
+            head = list(islice(iterator, 1))
+        return self._turns(_from(chain(head, iterator), start * self.share.ranks))
+
+    def _turns(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while turn := list(islice(batches, self.share.ranks)):
+            counts = [count_items(batch) for batch in turn]
+            batch, borrowed = self.share.turn(turn)
+            yield Dealt(batch, 0 if borrowed else counts[self.share.rank], sum(counts))
 
 
 def _from(iterator: Iterator[Any], start: int) -> Iterator[Any]:

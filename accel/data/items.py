@@ -1,9 +1,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
+
+
+class Dealt(NamedTuple):
+    """A rank's batch with what it counts, from the loader to the window."""
+
+    batch: Any
+    items: int
+    """How many samples it weighs: 0 for a batch that only lets a rank take part."""
+    whole: int
+    """How many samples the batches of all ranks have together."""
+
+
+def dealt(batch: Any) -> Dealt:
+    """A batch with what it counts; all of it, where one process trains alone."""
+    if isinstance(batch, Dealt):
+        return batch
+    items = count_items(batch)
+    return Dealt(batch, items, items)
 
 
 def count_items(batch: Any) -> int:

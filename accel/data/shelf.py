@@ -10,6 +10,7 @@ from torch import Tensor
 
 from accel.data.batches import Batches
 from accel.data.moves import Moves, Windows
+from accel.data.share import ALONE, Share
 from accel.data.whole import Form
 from accel.order import permutation
 
@@ -25,25 +26,32 @@ class Shelf(Batches):
         form: makes a batch of its parts.
         moves: how training moves the pictures; None where it takes all as it is.
         device: where all of it shall live, and the batches be made.
+        share: which part of each batch is this rank's.
     """
 
     samples: int
 
     def __init__(
-        self, parts: list[Tensor], form: Form, moves: Moves | None, batch_size: int, seed: int, shuffle: bool, device: torch.device
-    ) -> None:
+        self, parts: list[Tensor], form: Form, moves: Moves | None, batch_size: int, seed: int, shuffle: bool, device: torch.device,
+        share: Share = ALONE,
+    ) -> None:  # fmt: skip
+        self.share = share
         self.form, self.moves, self.batch_size, self.seed, self.shuffle = form, moves, batch_size, seed, shuffle
         self.device, self.samples = device, len(parts[0])
-        self.count = -(-self.samples // batch_size)
+        self.count = share.batches(self.samples, batch_size)
         self.windows = None if moves is None else Windows(parts[0], moves, device)
         self.rest = [part.to(device) for part in (parts if moves is None else parts[1:])]
         self.bytes = sum(part.nbytes for part in self.rest) + (0 if self.windows is None else self.windows.bytes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
+        order = self.share.own(order, self.batch_size)
         ahead = self.batch_size * max(1, AHEAD // self.batch_size)
-        for place in range(start * self.batch_size, self.samples, ahead):
+        for place in range(start * self.batch_size, len(order), ahead):
             yield from self._batches(epoch, self._here(order[place : place + ahead]))
+
+    def dealt(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
+        return self.share.dealt(batches, start, self.samples, self.batch_size)
 
     def _batches(self, epoch: int, indices: Tensor) -> Iterator[Any]:
         places = [indices]

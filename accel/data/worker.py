@@ -80,13 +80,14 @@ def work(pipe: Connection, data: Sequence[Mapped], board: Tensor, place: int, in
 def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dict[tuple[int, int], list[Tensor]]) -> Any:
     """The batch of a task, or the Failure to read it; `now[0]` is the sample being read.
 
-    Global random numbers are a function of (seed, epoch, batch) here.
+    Global random numbers are a function of (seed, epoch, batch over all ranks) here.
     """
     batches, place = data[task.which], (task.which, task.epoch)
     if place not in orders:
         orders.clear()
         orders[place] = list(batches.keys(task.epoch))
-    seed = int(batch_rng(batches.seed, task.epoch, task.number).integers(2**32))
+    share = batches.share
+    seed = int(batch_rng(batches.seed, task.epoch, task.number * share.ranks + share.rank).integers(2**32))
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from accel.data.batches import Batches
+from accel.data.share import Share
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ class Loader(Part):
 
     def setup(self, run: Run) -> None:
         self.seed, self.batch_size = run.seed, run.batch_size
+        self.share = Share(run.parts.parallel.rank, run.parts.parallel.world_size)
 
     def open(self, data: Any, train: bool) -> Batches:
         """The batches of a data set (shuffled where `train`), or of an iterable of ready batches, passed through untouched."""
-        return Batches.over(data, self.batch_size, self.seed, shuffle=train)
+        return Batches.over(data, self.batch_size, self.seed, shuffle=train, share=self.share)
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         """The batches of `epoch` from number `start` on, on the host."""

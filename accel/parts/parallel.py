@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from math import log2
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from accel.parts.part import Part
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
 
 NOTHING = nullcontext()
 
@@ -14,6 +20,11 @@ NOTHING = nullcontext()
 @dataclass(eq=False)
 class Parallel(Part):
     """How many processes train together; plainest: one."""
+
+    def setup(self, run: Run) -> None:
+        # a power of two, by which counts are divided exactly
+        self.typical = 2 ** round(log2(run.batch_size)) if run.batched_here else None
+        """About how many samples a micro-batch has, the same number on every rank; None where the data comes in ready batches."""
 
     @property
     def rank(self) -> int:
@@ -24,6 +35,15 @@ class Parallel(Part):
     def world_size(self) -> int:
         """How many processes there are."""
         return 1
+
+    @property
+    def attempt(self) -> int:
+        """How many times these processes have been begun anew, each going on from its last checkpoint."""
+        return 0
+
+    def join(self, device: torch.device) -> torch.device:
+        """Meets the other processes, before anything else is made; returns this one's device."""
+        return device
 
     def model(self, model: nn.Module) -> nn.Module:
         """The model wrapped so that its gradients are averaged over the ranks."""
@@ -37,15 +57,19 @@ class Parallel(Part):
         """The sum of a number over all ranks, on the device."""
         return number
 
+    def adding(self, number: Tensor) -> Callable[[], Tensor]:
+        """Begins to sum a number over all ranks; what is returned waits for the sum and gives it."""
+        return lambda: number
+
     def any(self, flag: bool) -> bool:
         """Whether any rank says so. Every rank must ask, and waits for the others on the host."""
         return flag
 
-    def agree(self, flag: bool) -> bool:
+    def agree(self, flag: bool, about: str = "stop") -> bool:
         """Whether any rank said so when it asked last, the same answer on every rank; this `flag` is heard at the next call.
 
         Asked once per update: the answer travels while the update computes, so nobody waits for it. With one process there
-        is nothing to travel, and `flag` itself is the answer.
+        is nothing to travel, and `flag` itself is the answer. What is asked `about` different things is answered apart.
         """
         return flag
 

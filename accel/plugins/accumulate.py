@@ -13,13 +13,11 @@ Exact   The gradient is that of the big batch: each micro-batch weighs its items
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from accel.data.items import count_items
-from accel.parts import Group, Micro, Window
+from accel.parts import Group
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -37,21 +35,11 @@ class Accumulate(Group):
     steps: Count = 4
 
     @property
-    def size(self) -> int:
+    def asked(self) -> int:
         return self.steps
 
     def setup(self, run: Run) -> None:
         self.batches = run.batches
-
-    def windows(self, batches: Iterator[Any]) -> Iterator[Window]:
-        while window := list(islice(batches, self.steps)):
-            counts = [count_items(batch) for batch in window]
-            items, last = sum(counts), len(window) - 1
-            micros = (
-                Micro(batch, count, count / items if last else 1.0, i == last)
-                for i, (batch, count) in enumerate(zip(window, counts, strict=True))
-            )
-            yield Window(tuple(micros), len(window), items)
 
     def idle(self, run: Run) -> list[str]:
         if self.steps == 1:
@@ -59,6 +47,6 @@ class Accumulate(Group):
         return []
 
     def notes(self) -> Mapping[str, str]:
-        if self.batches is None or self.batches % self.steps == 0:
+        if self.batches is None or self.batches % self.size == 0:
             return {}
-        return {"last window": f"{self.batches % self.steps} of {self.steps} micro-batches, weighted by what it holds"}
+        return {"last window": f"{self.batches % self.size} of {self.size} micro-batches, weighted by what it holds"}

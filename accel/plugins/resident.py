@@ -68,7 +68,7 @@ class Resident(Loader):
         Raises:
             ConfigError: for ready batches, a stream, samples of several shapes, moves that are not known, or too much data.
         """
-        plain = Batches.over(data, self.batch_size, self.seed, shuffle=train)
+        plain = super().open(data, train)
         if not isinstance(plain, Mapped):
             kind = "a stream of samples" if isinstance(data, IterableDataset) else "ready batches"
             raise ConfigError(f"resident needs a map-style data set, and the data is {kind}; pass the data set itself")
@@ -80,7 +80,7 @@ class Resident(Loader):
         parts, form = whole.first(data)
         moves = self._moves(data, parts[0], train)
         self._room(data, parts, moves)
-        shelf = Shelf(self._read(data, parts), form, moves, self.batch_size, self.seed, train, self.device)
+        shelf = Shelf(self._read(data, parts), form, moves, self.batch_size, self.seed, train, self.device, self.share)
         self.shelves.append(shelf)
         return shelf
 
