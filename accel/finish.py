@@ -29,13 +29,14 @@ def finish(run: Built, loss: Tensor | None) -> Result:
     with run.weights():
         final = {name: value.clone() if isinstance(value, Tensor) else value for name, value in run.bare.state_dict().items()}
     run.bare.load_state_dict(final)
+    model = run.parts.parallel.whole(run.bare)
     if run.out is not None:
-        write(run.out / WEIGHTS, save(storable(run.bare.state_dict())))
+        write(run.out / WEIGHTS, save(storable(model.state_dict())))
     run.clock.lap(CHECKPOINT)
     skipped = run.parts.guard.skipped
     last = run.history[-1] if run.history else {}
     result = Result(
-        model=run.bare,
+        model=model,
         metrics={name: value for name, value in last.items() if name != "epoch"},
         split=run.split,
         history=run.history,

@@ -65,7 +65,5 @@ class Group(Part):
     def _windows(self, batches: Iterator[Any]) -> Iterator[Window]:
         while window := [dealt(batch) for batch in islice(batches, self.size)]:
             items, last = sum(batch.items for batch in window), len(window) - 1
-            micros = (
-                Micro(batch, count, count / items if last else 1.0, i == last) for i, (batch, count, _) in enumerate(window)
-            )
+            micros = (Micro(batch, count, count / items if last else 1.0, i == last) for i, (batch, count, _) in enumerate(window))
             yield Window(tuple(micros), len(window), sum(batch.whole for batch in window))

@@ -49,6 +49,10 @@ class Parallel(Part):
         """The model wrapped so that its gradients are averaged over the ranks."""
         return model
 
+    def whole(self, model: nn.Module) -> nn.Module:
+        """The model to hand out when the run ends, with all its weights; on the first rank at least. Every rank must call it."""
+        return model
+
     def sync(self, last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of a micro-batch; gradients travel only where it is the `last` real one of its window."""
         return NOTHING

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.ddp import DDP as DDP
     from accel.plugins.ema import EMA as EMA
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
+    from accel.plugins.fsdp import FSDP as FSDP
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
     from accel.plugins.lmdb import LMDB as LMDB
