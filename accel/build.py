@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel import checkpoint, directory
-from accel.checkpoint import NoSaver, Saver
+from accel import directory, disk
+from accel.checkpoints import FOLDER, NoSaver, Saver
+from accel.checkpoints.proof import Proof
 from accel.choose import KINDS, choose
 from accel.data.batches import Batches
 from accel.data.classes import count_classes
 from accel.errors import AccelWarning, ConfigError
 from accel.finish import finish
-from accel.identity import difference, identity
+from accel.identity import content, identity
 from accel.machine import resolve
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Run, Window
 from accel.plan import Plan, make_plan
 from accel.randomness import Randomness
 from accel.refuse import refuse_lacking, refuse_surroundings, sound
 from accel.result import Result
+from accel.resume import resume
 from accel.settings import Settings
 from accel.shell import override
 from accel.trial import trial
@@ -52,6 +54,8 @@ class Built(Run):
     """Where the random generators were when the current epoch began."""
     new: list[Path] = field(default_factory=list)
     """The folders that were made for this run."""
+    contents: dict[str, Any] = field(default_factory=dict)
+    """What tells whether the data is the same, by split (`accel.identity.content`)."""
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
@@ -75,7 +79,11 @@ class Built(Run):
             self.parts.probe.explore(self, lambda: trial(self))
             self.plan.facts |= self.parts.probe.notes()
         if self.out is not None:
-            checkpoint.write(self.out / "plan.json", json.dumps(self.plan.as_dict(), indent=1).encode())
+            try:
+                disk.write(self.out / "plan.json", json.dumps(self.plan.as_dict(), indent=1).encode())
+            except OSError as error:
+                fix = "make room, or name another directory"
+                raise ConfigError(f"out={self.out}: cannot write there ({disk.why(error)}); {fix}") from None
         for watch in self.watches:
             watch.begin(self)
         self.clock.since = perf_counter()
@@ -143,7 +151,8 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     run.plan = make_plan(run, plugins, skipped, trainer.bundled, run.train)
     for warning in run.plan.warnings:
         warnings.warn(warning, AccelWarning, stacklevel=3)
-    start(run, settings, identity(run, plugins), trainer.config)
+    start(run, settings, identity(run, plugins, trainer.identity(), run.contents), trainer.config)
+    cleanup.callback(run.saver.close)  # first of all: it writes what the others hold
     return run
 
 
@@ -163,6 +172,7 @@ def open_data(run: Built, trainer: Trainer) -> None:
     run.num_classes = count_classes(trainer) or count_classes(opened)
     run.train = loader.open(opened, train=True)
     run.held_out = None if held_out is None else loader.open(source.open(held_out, trainer.evaluates), train=False)
+    run.contents = {"train": content(opened, run.train.samples)}
     for batches, name in ((run.train, "training"), (run.held_out, trainer.evaluates)):
         if batches is not None and batches.count == 0:
             raise ConfigError(f"the {name} data is empty")
@@ -174,22 +184,11 @@ def open_data(run: Built, trainer: Trainer) -> None:
 
 def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> None:
     """Finds what to resume, and makes the run directory."""
+    proof = Proof(run.bare)
+    found = resume(run, settings, ours)
     out = None if settings.out is None else Path(settings.out)
-    file = None if settings.resume is None else checkpoint.find(settings.resume, out)
-    if file is not None:
-        state, about = checkpoint.load(file)
-        changed = difference(about["identity"], ours)
-        if changed:
-            raise ConfigError(f"resume={settings.resume}: {changed}; go on with what the run began with, or begin another")
-        try:
-            checkpoint.restore(run, state)
-        except (RuntimeError, ValueError, KeyError) as error:  # another model, or another optimiser
-            why = " ".join(str(error).split())[:200]
-            raise ConfigError(f"resume={settings.resume}: the checkpoint is of another model or optimiser ({why})") from error
-        out = out or file.parent.parent
-        if run.progress.epoch > run.epochs:
-            done = f"{run.progress.epoch} epochs are done already"
-            warnings.warn(f"resume={settings.resume}: {done}, so epochs={run.epochs} trains no more", AccelWarning, stacklevel=4)
+    if found is not None:
+        out = out or found.file.parent.parent
     if settings.dry_run:
         run.limit, run.epochs, run.held_out = 1, 1, None
         return
@@ -197,12 +196,16 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
         return  # the first rank writes for all
     if out is None and settings.checkpoint_every is not None:
         warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
+    if settings.checkpoint_best is not None and run.held_out is None:
+        raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
     if out is not None:
-        if file is None and (out / checkpoint.FOLDER).exists():
+        if settings.resume is None and (out / FOLDER).exists():
             go_on = override("resume", out)
             raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
         run.out = out
         run.new = directory.make(out)
-        run.saver = Saver(run, ours, settings.checkpoint_every, settings.checkpoint_minutes)
+        run.saver = Saver(run, settings, ours, proof)
+        if found is not None and found.file.parent.resolve() == run.saver.shelf.folder.resolve():
+            run.saver.saved = run.saver.begun = run.saver.went_back = found.file.stem
         if config:
-            checkpoint.write(out / "config.yaml", config.encode())
+            disk.write(out / "config.yaml", config.encode())

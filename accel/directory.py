@@ -6,7 +6,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from accel.checkpoint import write
+from accel import disk
 from accel.errors import ConfigError
 
 
@@ -19,9 +19,9 @@ def make(out: Path) -> list[Path]:
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write(out / "plan.json", b"")
+        disk.write(out / "plan.json", b"")
     except OSError as error:
-        raise ConfigError(f"out={out}: cannot write there ({error.strerror}); name another directory") from None
+        raise ConfigError(f"out={out}: cannot write there ({disk.why(error)}); name another directory") from None
     return new
 
 

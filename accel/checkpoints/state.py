@@ -1,0 +1,43 @@
+"""What a run must find again: gathered from it, and put back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from accel.parts import Progress
+
+if TYPE_CHECKING:
+    from accel.build import Built
+
+KEYS = {"model", "parts", "rng", "progress", "history"}
+
+
+def capture(run: Built, progress: Progress, loss: Tensor | None = None) -> dict[str, Any]:
+    """Everything a resumed run must find again; its tensors are the run's own. `loss` is that of the last update, if any."""
+    rng = {"now": run.random.state(), "began": run.began}
+    parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
+    return {
+        "model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history,
+        "loss": loss,
+    }  # fmt: skip
+
+
+def restore(run: Built, state: dict[str, Any]) -> None:
+    """Puts a captured state back into a run that was built the same way.
+
+    Raises:
+        Exception: of whatever kind the parts raise for a state that is not theirs.
+    """
+    if not isinstance(state, dict) or not state.keys() >= KEYS:
+        raise ValueError("it has other contents")
+    progress = Progress(**state["progress"])  # no name but those it has
+    run.bare.load_state_dict(state["model"])
+    for part in [*run.parts.all(), *run.watches]:
+        if part.name in state["parts"]:
+            part.load_state_dict(state["parts"][part.name])
+    vars(run.progress).update(vars(progress))
+    run.history[:] = state["history"]
+    run.began = state["rng"]["began"]
+    run.random.restore(state["rng"]["now"])
