@@ -103,6 +103,16 @@ def why(error: OSError) -> str:
     return FULL.get(error.errno or 0) or error.strerror or str(error)
 
 
+@contextmanager
+def attempted(path: Path) -> Iterator[None]:
+    """Around the writing of a file that nobody goes on from: where the disk does not take it, a warning, and nothing of it is left."""
+    try:
+        yield
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        warnings.warn(f"{path} could not be written: {why(error)}; training goes on without it", AccelWarning, stacklevel=4)
+
+
 class Log:
     """A file that grows by whole blocks, with what the disk does not take kept until it does.
 

@@ -11,7 +11,7 @@ from accel.parts import Progress
 if TYPE_CHECKING:
     from accel.build import Built
 
-KEYS = {"model", "parts", "rng", "progress", "history"}
+KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
 
 def capture(run: Built, progress: Progress, loss: Tensor | None = None) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def restore(run: Built, state: dict[str, Any]) -> None:
     Raises:
         Exception: of whatever kind the parts raise for a state that is not theirs.
     """
-    if not isinstance(state, dict) or not state.keys() >= KEYS:
+    if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
     progress = Progress(**state["progress"])  # no name but those it has
     run.bare.load_state_dict(state["model"])
@@ -41,3 +41,7 @@ def restore(run: Built, state: dict[str, Any]) -> None:
     run.history[:] = state["history"]
     run.began = state["rng"]["began"]
     run.random.restore(state["rng"]["now"])
+
+
+def _is_metrics(row: Any) -> bool:
+    return isinstance(row, dict) and all(type(name) is str and type(value) in (int, float) for name, value in row.items())

@@ -103,11 +103,7 @@ class Metrics(Watch):
         if self.file.refused:
             result.unsaved[FILE] = self.file.refused
         if self.curves:
-            try:
-                draw(self.path, self.path.with_name(PICTURE))
-            except OSError:
-                self.path.with_name(PICTURE).unlink(missing_ok=True)
-                raise
+            draw(self.path, self.path.with_name(PICTURE))
 
     def close(self) -> None:
         if self.file is not None:
