@@ -203,9 +203,7 @@ def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> 
             go_on = override("resume", out)
             raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
         run.out = out
-        run.new = directory.make(out)
+        run.new = directory.make(out, config)
         run.saver = Saver(run, settings, ours, proof)
         if found is not None and found.file.parent.resolve() == run.saver.shelf.folder.resolve():
             run.saver.saved = run.saver.begun = run.saver.went_back = found.file.stem
-        if config:
-            disk.write(out / "config.yaml", config.encode())

@@ -10,8 +10,8 @@ from accel import disk
 from accel.errors import ConfigError
 
 
-def make(out: Path) -> list[Path]:
-    """Makes `out`; returns the folders that were not there before, the innermost first.
+def make(out: Path, config: str) -> list[Path]:
+    """Makes `out`, with config.yaml in it where there is one; returns the folders that were not there before, the innermost first.
 
     Raises:
         ConfigError: where it cannot be made, or nothing could be written there.
@@ -20,7 +20,10 @@ def make(out: Path) -> list[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         disk.write(out / "plan.json", b"")
+        if config:
+            disk.write(out / "config.yaml", config.encode())
     except OSError as error:
+        unmake(out, new)
         raise ConfigError(f"out={out}: cannot write there ({disk.why(error)}); name another directory") from None
     return new
 

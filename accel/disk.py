@@ -105,7 +105,7 @@ def why(error: OSError) -> str:
 
 @contextmanager
 def attempted(path: Path) -> Iterator[None]:
-    """Around the writing of a file that nobody goes on from: where the disk does not take it, a warning, and nothing of it is left."""
+    """Around the writing of a file that nobody goes on from: a disk that does not take it is a warning."""
     try:
         yield
     except OSError as error:

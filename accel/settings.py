@@ -43,7 +43,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
-        self.allow = [self.allow] if isinstance(self.allow, str) else list(self.allow)  # resume.allow=task is a list of one
+        if isinstance(self.allow, str):
+            self.allow = [self.allow]  # resume.allow=task is a list of one
         for one in fields(self):
             setattr(self, one.name, hold(said(one.name), getattr(self, one.name), hints[one.name]))
         if odd := [name for name in self.allow if not isinstance(name, str)]:

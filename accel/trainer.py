@@ -94,7 +94,7 @@ class Trainer:
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_keep, checkpoint_best,
-            _text(resume), [allow] if isinstance(allow, str) else list(allow), dry_run,
+            _text(resume), _list(allow), dry_run,
         )  # fmt: skip
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
@@ -177,3 +177,7 @@ class Trainer:
 
 def _text(path: str | PathLike[str] | None) -> str | None:
     return None if path is None else str(path)
+
+
+def _list(names: Any) -> Any:
+    return list(names) if isinstance(names, tuple) else names

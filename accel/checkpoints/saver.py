@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import isfinite
 from threading import Thread
 from time import monotonic
@@ -138,7 +139,7 @@ class Saver:
             if self.went_back:
                 self.shelf.forget_after(self.went_back)
                 self.went_back = ""
-            with disk.replacing(folder / f"{name}.pt", "saving.state") as stream:
+            with disk.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
                 torch.save(state, cast(Any, stream))
             parts = self.run.parts
             roles = {"optim": parts.optim.name, "average": parts.average.name, "precision": parts.precision.name}
@@ -156,6 +157,17 @@ class Saver:
             if self.saved != self.begun:
                 with suppress(OSError):  # half of it is no checkpoint, and takes room
                     self.shelf.remove(self.begun)
+
+
+@contextmanager
+def without_crc() -> Iterator[None]:
+    """Without torch.save's own checksums, for which it keeps all other threads from running Python; the sha256 stands for them."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 class NoSaver(Saver):
