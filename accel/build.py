@@ -15,23 +15,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel import checkpoint, directory
-from accel.checkpoint import NoSaver, Saver
+from accel import directory, disk
+from accel.checkpoints import FOLDER, Found, NoSaver, Saver
+from accel.checkpoints.proof import Proof
 from accel.choose import KINDS, choose
 from accel.data.batches import Batches
 from accel.data.classes import count_classes
 from accel.errors import AccelWarning, ConfigError
 from accel.finish import finish
-from accel.identity import difference, identity
+from accel.identity import content, identity
 from accel.machine import resolve
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Run, Window
 from accel.plan import Plan, make_plan
 from accel.randomness import Randomness
 from accel.refuse import refuse_lacking, refuse_surroundings, sound
 from accel.result import Result
+from accel.resume import resume, taken_up
 from accel.settings import Settings
 from accel.shell import override
-from accel.sizes import Sizes, fitted, sizes
+from accel.sizes import Sizes, fitted
 from accel.trial import trial
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class Built(Run):
     """Where the random generators were when the current epoch began."""
     new: list[Path] = field(default_factory=list)
     """The folders that were made for this run."""
+    contents: dict[str, Any] = field(default_factory=dict)
+    """What tells whether the data is the same, by split (`accel.identity.content`)."""
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
@@ -76,7 +80,11 @@ class Built(Run):
             self.parts.probe.explore(self, lambda: trial(self))
             self.plan.facts |= self.parts.probe.notes()
         if self.out is not None:
-            checkpoint.write(self.out / "plan.json", json.dumps(self.plan.as_dict(), indent=1).encode())
+            try:
+                disk.write(self.out / "plan.json", json.dumps(self.plan.as_dict(), indent=1).encode())
+            except OSError as error:
+                fix = "make room, or name another directory"
+                raise ConfigError(f"out={self.out}: cannot write there ({disk.why(error)}); {fix}") from None
         for watch in self.watches:
             watch.begin(self)
         self.clock.since = perf_counter()
@@ -126,8 +134,8 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
         writes=settings.dry_run or settings.out is not None or settings.resume is not None,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
-    file = checkpoint.begun(settings, parts.parallel)
-    resize(run, file)
+    settings, begun = taken_up(settings, parts.parallel)
+    resize(run, begun)
     skipped = dict(trainer.skipped)
     for name, part in vars(parts).items():
         if part is parts.group:  # the sources and loaders before it are ready, and everything after it may ask how much there is
@@ -148,7 +156,9 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     for warning in run.plan.warnings:
         warnings.warn(warning, AccelWarning, stacklevel=3)
     run.random.part(settings.seed, parts.parallel.rank)
-    start(run, settings, file, {**identity(run, plugins), "batch_size": settings.batch_size or 32}, trainer.config)
+    ours = identity(run, plugins, trainer.identity(), run.contents)
+    start(run, settings, begun, {**ours, "batch_size": settings.batch_size or 32}, trainer.config)
+    cleanup.callback(run.saver.close)  # first of all: it writes what the others hold
     return run
 
 
@@ -168,6 +178,7 @@ def open_data(run: Built, trainer: Trainer) -> None:
     run.num_classes = count_classes(trainer) or count_classes(opened)
     run.train = loader.open(opened, train=True)
     run.held_out = None if held_out is None else loader.open(source.open(held_out, trainer.evaluates), train=False)
+    run.contents = {"train": content(opened, run.train.samples)}
     for batches, name in ((run.train, "training"), (run.held_out, trainer.evaluates)):
         if batches is not None and batches.count == 0:
             raise ConfigError(f"the {name} data is empty")
@@ -180,51 +191,39 @@ def open_data(run: Built, trainer: Trainer) -> None:
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 
 
-def resize(run: Built, file: Path | None) -> None:
+def resize(run: Built, found: Found | None) -> None:
     """Where another number of ranks goes on with a run, updates keep the samples that they had."""
-    was = None if file is None else checkpoint.about(file).get("sizes")
-    if was is not None:
-        asked = Sizes(1 if was["ready"] else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
-        now = fitted(Sizes(**was), asked)
+    if found is not None:
+        was = Sizes(**found.record.sizes)
+        asked = Sizes(1 if was.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
+        now = fitted(was, asked)
         if now != asked:
-            run.batch_size = run.batch_size if was["ready"] else now.batch_size
+            run.batch_size = run.batch_size if was.ready else now.batch_size
             run.parts.group.resize(now.micro)
 
 
-def start(run: Built, settings: Settings, file: Path | None, ours: dict[str, Any], config: str) -> None:
+def start(run: Built, settings: Settings, found: Found | None, ours: dict[str, Any], config: str) -> None:
     """Takes up what is to be resumed, and makes the run directory."""
+    proof = Proof(run.bare)
+    resume(run, settings, found, ours)
     out = None if settings.out is None else Path(settings.out)
-    if file is not None:
-        state, about = checkpoint.load(file)
-        changed = difference(about["identity"], ours)
-        if changed:
-            raise ConfigError(f"resume={settings.resume}: {changed}; go on with what the run began with, or begin another")
-        try:
-            checkpoint.restore(run, state)
-        except (RuntimeError, ValueError, KeyError) as error:  # another model, or another optimiser
-            why = " ".join(str(error).split())[:200]
-            raise ConfigError(f"resume={settings.resume}: the checkpoint is of another model or optimiser ({why})") from error
-        if "sizes" in about:  # of an epoch, the same samples are consumed
-            run.progress.batch = run.progress.batch * Sizes(**about["sizes"]).step // sizes(run).step
-        out = out or file.parent.parent
-        if run.progress.epoch > run.epochs:
-            done = f"{run.progress.epoch} epochs are done already"
-            warnings.warn(f"resume={settings.resume}: {done}, so epochs={run.epochs} trains no more", AccelWarning, stacklevel=4)
+    if found is not None:
+        out = out or found.file.parent.parent
     if settings.dry_run:
         run.limit, run.epochs, run.held_out = 1, 1, None
         return
-    if run.parts.parallel.rank > 0:  # the first rank writes for all; the others tell it what is theirs
-        if out is not None:
-            run.saver = Saver(run, out, ours, settings.checkpoint_every, settings.checkpoint_minutes)
-        return
+    parallel = run.parts.parallel
     if out is None and settings.checkpoint_every is not None:
         warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
+    if settings.checkpoint_best is not None and run.held_out is None:
+        raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
     if out is not None:
-        if file is None and (out / checkpoint.FOLDER).exists() and run.parts.parallel.attempt == 0:
-            go_on = override("resume", out)
-            raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
-        run.out = out
-        run.new = directory.make(out)
-        run.saver = Saver(run, out, ours, settings.checkpoint_every, settings.checkpoint_minutes)
-        if config:
-            checkpoint.write(out / "config.yaml", config.encode())
+        if parallel.rank == 0:  # the first rank writes for all; the others hand it what is theirs
+            if settings.resume is None and (out / FOLDER).exists():
+                go_on = override("resume", out)
+                raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
+            run.out = out
+            run.new = directory.make(out, config)
+        run.saver = Saver(run, out, settings, ours, proof)
+        if found is not None and found.file.parent.resolve() == run.saver.shelf.folder.resolve():
+            run.saver.saved = run.saver.begun = run.saver.went_back = found.file.stem

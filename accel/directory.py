@@ -6,12 +6,12 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from accel.checkpoint import write
+from accel import disk
 from accel.errors import ConfigError
 
 
-def make(out: Path) -> list[Path]:
-    """Makes `out`; returns the folders that were not there before, the innermost first.
+def make(out: Path, config: str) -> list[Path]:
+    """Makes `out`, with config.yaml in it where there is one; returns the folders that were not there before, the innermost first.
 
     Raises:
         ConfigError: where it cannot be made, or nothing could be written there.
@@ -19,9 +19,12 @@ def make(out: Path) -> list[Path]:
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write(out / "plan.json", b"")
+        disk.write(out / "plan.json", b"")
+        if config:
+            disk.write(out / "config.yaml", config.encode())
     except OSError as error:
-        raise ConfigError(f"out={out}: cannot write there ({error.strerror}); name another directory") from None
+        unmake(out, new)
+        raise ConfigError(f"out={out}: cannot write there ({disk.why(error)}); name another directory") from None
     return new
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from accel.checkpoint import write
+from accel import disk
 from accel.clock import CHECKPOINT, OTHER
 from accel.errors import AccelWarning
 from accel.result import Result
@@ -30,8 +32,12 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         final = {name: value.clone() if isinstance(value, Tensor) else value for name, value in run.bare.state_dict().items()}
     run.bare.load_state_dict(final)
     model = run.parts.parallel.whole(run.bare)
+    unsaved: dict[str, str] = {}
+    if (why := run.saver.settle()) != "":
+        unsaved[run.saver.begun] = why
     if run.out is not None:
-        write(run.out / WEIGHTS, save(storable(model.state_dict())))
+        with noted(unsaved, WEIGHTS):
+            disk.write(run.out / WEIGHTS, save(storable(model.state_dict())), "saving.weights")
     run.clock.lap(CHECKPOINT)
     skipped = run.parts.guard.skipped
     last = run.history[-1] if run.history else {}
@@ -49,15 +55,30 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         out=run.out,
         resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
         dry=run.limit is not None,
+        unsaved=unsaved,
     )
     for watch in run.watches:
-        watch.end(result)
+        with noted(unsaved, f"what {watch.name} writes"):
+            watch.end(result)
     run.clock.lap(OTHER)
     result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
     if run.out is not None:
         result.files = sorted({*files(run.out), SUMMARY})
-        write(run.out / SUMMARY, json.dumps(result.summary(), indent=1, allow_nan=False).encode())
+        with noted(unsaved, SUMMARY):
+            disk.write(run.out / SUMMARY, json.dumps(result.summary(), indent=1, allow_nan=False).encode(), "saving.summary")
+        if SUMMARY in unsaved:
+            result.files.remove(SUMMARY)
     return result
+
+
+@contextmanager
+def noted(unsaved: dict[str, str], what: str) -> Iterator[None]:
+    """Notes under `what` why the disk did not take it: a run that has been trained must not end with a traceback for that."""
+    try:
+        yield
+    except OSError as error:
+        unsaved[what] = disk.why(error)
+        warnings.warn(f"{what} could not be written: {unsaved[what]}", AccelWarning, stacklevel=4)
 
 
 def storable(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -44,6 +44,8 @@ class Result:
     """What was written, relative to `out`."""
     resume: str = ""
     """The command that goes on from here."""
+    unsaved: dict[str, str] = field(default_factory=dict)
+    """What the disk did not take in the end, by name, and why."""
     dry: bool = False
 
     def summary(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, get_type_hints
 
 from accel.errors import ConfigError, nearest
@@ -30,16 +30,30 @@ class Settings:
     """Save a checkpoint after every so many updates, besides those at the end of each epoch."""
     checkpoint_minutes: Positive | None = 10.0
     """Save a checkpoint when so many minutes have passed since the last."""
+    checkpoint_keep: Count = 2
+    """So many of the newest checkpoints are kept, besides the newest that is proven finite."""
+    checkpoint_best: str | None = None
+    """Keep the best by this metric of the evaluation as well: accuracy, or with the better end named, min:NAME or max:NAME."""
     resume: str | None = None
     """A checkpoint, a run directory, or auto."""
+    allow: list[str] = field(default_factory=list)
+    """Differences to the run that is resumed which are accepted: names as the refusal has them, or what they begin with."""
     dry_run: bool = False
     """Build everything, make one update, write nothing."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
-        for field in fields(self):
-            name = field.name.replace("checkpoint_", "checkpoint.")
-            setattr(self, field.name, hold(name, getattr(self, field.name), hints[field.name]))
+        if isinstance(self.allow, str):
+            self.allow = [self.allow]  # resume.allow=task is a list of one
+        for one in fields(self):
+            setattr(self, one.name, hold(said(one.name), getattr(self, one.name), hints[one.name]))
+        if odd := [name for name in self.allow if not isinstance(name, str)]:
+            raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {odd[0]!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             hint = nearest(self.device, ["auto", "cpu", "cuda"])
             raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}{hint}")
+
+
+def said(name: str) -> str:
+    """How a setting is typed: `checkpoint.every` for `checkpoint_every`, `resume.allow` for `allow`."""
+    return "resume.allow" if name == "allow" else name.replace("checkpoint_", "checkpoint.")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.optim.spread import is_spread
+from accel.optim.spread import is_spread, local
 
 MARK = "__spread__"
 """The key of what stands in a state where a tensor stood that is spread: its name among the pieces, its shape, its dtype."""
@@ -36,11 +36,34 @@ def part(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:
 
 
 def save(pieces: dict[str, Tensor], folder: Path, group: Any = None) -> None:
-    """Writes the pieces that this process has into `folder`; all processes of `group` call it, and return when all have written."""
+    """Writes the pieces that this process has into `folder`; all processes of `group` call it, and return when all have written.
+
+    Raises:
+        OSError: on all of them, where the disk did not take what one of them wrote.
+    """
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save as write
 
-    write(pieces, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True), process_group=group)
+    try:
+        write(pieces, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True), process_group=group)
+    except CheckpointException as error:
+        for failure, _ in error.failures.values():
+            if isinstance(failure, OSError):
+                raise failure from None
+        raise
+
+
+def here(pieces: dict[str, Tensor]) -> list[Tensor]:
+    """What this process has of the pieces."""
+    return [local(piece) for piece in pieces.values()]
+
+
+def all_agree(flag: bool, group: Any) -> bool:
+    """Whether every process of `group` says so; all of them call it."""
+    number = torch.tensor(int(flag))
+    torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MIN, group=group)
+    return bool(number)
 
 
 def load(rest: Any, folder: Path, mesh: Any = None, group: Any = None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from accel.build import Built, build
 from accel.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.errors import ConfigError
 from accel.evaluate import evaluate
+from accel.identity import arguments
 from accel.parts import Part
 from accel.result import Result
 from accel.settings import Settings
@@ -37,7 +38,11 @@ class Trainer:
         out: the run directory; None writes nothing.
         checkpoint_every: also save a checkpoint after every so many updates; one is saved at the end of each epoch anyway.
         checkpoint_minutes: also save one when so many minutes have passed since the last.
-        resume: a checkpoint, or a run directory, whose newest whole checkpoint is taken; `"auto"` looks in `out`.
+        checkpoint_keep: how many of the newest checkpoints are kept, besides the newest that is proven finite.
+        checkpoint_best: keep the best by this metric as well: `"accuracy"`, or `"min:NAME"` and `"max:NAME"`.
+        resume: a checkpoint, or a run directory, whose newest whole checkpoint is taken; `"auto"` looks in `out`, and begins
+            the run where that holds none.
+        allow: differences to the run that is resumed which are accepted, by their names or what those begin with: `("task",)`.
         dry_run: build everything, make one update, write nothing.
         skipped: names of plugins that only a bundle asked for, with the reason why they are left out, for the plan.
         bundled: names of plugins that only a bundle asked for: one that cannot work in this run is left out, with the reason.
@@ -47,6 +52,16 @@ class Trainer:
 
     evaluates = "val"
     """What `data(split)` is asked for, for evaluation, and what the results are called after."""
+
+    aside: ClassVar[tuple[str, ...]] = ("root", "path")
+    """Arguments of a subclass that change nothing of what is computed, such as where data lies: a resumed run may have others."""
+    made_with: dict[str, Any]
+    """The arguments of a subclass, by name."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        trainer = super().__new__(cls)
+        trainer.made_with = arguments(cls, Trainer, args, kwargs)
+        return trainer
 
     def __init__(
         self,
@@ -65,7 +80,10 @@ class Trainer:
         out: str | PathLike[str] | None = None,
         checkpoint_every: int | None = None,
         checkpoint_minutes: float | None = 10.0,
+        checkpoint_keep: int = 2,
+        checkpoint_best: str | None = None,
         resume: str | PathLike[str] | None = None,
+        allow: Sequence[str] = (),
         dry_run: bool = False,
         skipped: dict[str, str] | None = None,
         bundled: Sequence[str] = (),
@@ -75,8 +93,9 @@ class Trainer:
         self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
-            epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, _text(resume), dry_run
-        )
+            epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_keep, checkpoint_best,
+            _text(resume), _list(allow), dry_run,
+        )  # fmt: skip
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
     def model(self) -> nn.Module:
@@ -98,6 +117,10 @@ class Trainer:
             return self.given["metrics"](model, batch)
         out = self.loss(model, batch)
         return ({"loss": out[0]}, out[1]) if isinstance(out, tuple) else {"loss": out}
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must have in common with this one beside its plugins: the arguments of the subclass, by name."""
+        return {name: value for name, value in self.made_with.items() if name not in self.aside}
 
     def fit(self) -> Result:
         """Trains, and returns what came of it."""
@@ -130,7 +153,7 @@ class Trainer:
                     watch.after(progress.step, loss)  # a tensor: reading it is the watch's cost
                 lap(OTHER)
                 if run.saver.due(progress):
-                    run.saver.save(progress)
+                    run.saver.save(progress, loss)
                     lap(CHECKPOINT)
             if progress.batch == 0:
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
@@ -142,7 +165,7 @@ class Trainer:
                 for watch in run.watches:
                     watch.evaluated(epoch + 1, metrics)
                 lap(EVALUATION)
-            run.saver.save(progress)
+            run.saver.save(progress, loss)
             lap(CHECKPOINT)
         return run.result(loss)
 
@@ -154,3 +177,7 @@ class Trainer:
 
 def _text(path: str | PathLike[str] | None) -> str | None:
     return None if path is None else str(path)
+
+
+def _list(names: Any) -> Any:
+    return list(names) if isinstance(names, tuple) else names

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
-    *("losses", "pace", "buffers", "frames", "reads", "waits", "gauge", "graphs", "shards"),
+    *("losses", "pace", "buffers", "frames", "reads", "waits", "gauge", "graphs", "shards", "faults", "disk"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {
@@ -20,13 +20,14 @@ CENTRE = {
     "build",
     "choose",
     "plan",
-    "checkpoint",
+    "checkpoints",
     "directory",
     "evaluate",
     "finish",
     "identity",
     "refuse",
     "result",
+    "resume",
     "sizes",
     "trial",
 }

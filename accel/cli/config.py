@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
-from accel.settings import Settings
+from accel.settings import Settings, said
 from accel.signature import load
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class Config:
 
     def facts(self) -> str:
         """The settings of the run that are set, in one line."""
-        given = {name.replace("checkpoint_", "checkpoint."): value for name, value in asdict(self.settings).items()}
-        return _settings({name: value for name, value in given.items() if value is not None and value is not False})
+        given = {said(name): value for name, value in asdict(self.settings).items()}
+        return _settings({name: value for name, value in given.items() if value is not None and value is not False and value != []})
 
     def __rich__(self) -> Table:
         from rich.box import SIMPLE_HEAD

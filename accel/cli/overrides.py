@@ -80,6 +80,8 @@ def normalise(session: Session, typed: Sequence[str]) -> Normal:
             raise ConfigError(f"{text}: to switch a plugin off, write '~plugins.NAME'")
         elif key.startswith("plugins.") and key.count(".") == 1 and override.is_delete():
             off.append(key.removeprefix("plugins."))
+        elif key.startswith("resume."):
+            settings.append(f"++allow={allowed(text, override)}")
         elif not plain:
             settings.append(text)
         elif key in known:
@@ -90,6 +92,15 @@ def normalise(session: Session, typed: Sequence[str]) -> Normal:
     chosen["plugins"].sort(key=lambda name: is_bundle(session, name))
     lists = [f"+{key}=[{','.join(names)}]" for key, names in chosen.items() if names]
     return Normal(list(typed), groups + lists + settings, chosen["plugins"], off)
+
+
+def allowed(text: str, override: Override) -> str:
+    """The value of `resume.allow=...`. `resume` itself is one text, which can hold nothing: in the config the list is `allow`."""
+    key = override.key_or_group
+    if key != "resume.allow" or override.is_delete():
+        hint = nearest(key, ["resume.allow"]) or "; write resume=DIR, or 'resume.allow=[NAME,NAME]'"
+        raise ConfigError(f"{text}: {key} is no setting of a run{hint}")
+    return text.partition("=")[2]
 
 
 def parse(session: Session, typed: Sequence[str]) -> list[Override]:

@@ -82,6 +82,9 @@ class Outcome:
                 resume = str(folders.newest())
             trainer = self.config.trainer(out=self.out, resume=resume, command=self.command)
             self.summary = trainer.fit().summary()
+            if self.summary["unsaved"]:
+                told = "; ".join(f"{name}: {why}" for name, why in self.summary["unsaved"].items())
+                self._fail(1, f"accel: error: the run is done, and could not be saved ({told}); make room{self.hint()}")
         except ConfigError as error:
             self._fail(2, f"accel: error: {error}")
         except TrainingError as error:

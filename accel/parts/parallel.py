@@ -37,6 +37,16 @@ class Parallel(Part):
         return 1
 
     @property
+    def mesh(self) -> Any:
+        """Over which processes weights are spread, a DeviceMesh; None where each has all of them."""
+        return None
+
+    @property
+    def saving(self) -> Any:
+        """The group in which the threads that save talk to one another; None where each has all that is to be saved."""
+        return None
+
+    @property
     def attempt(self) -> int:
         """How many times these processes have been begun anew, each going on from its last checkpoint."""
         return 0

@@ -27,6 +27,9 @@ class Watch(Part):
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
         """After the evaluation that ends `epoch`, from 1."""
 
+    def sync(self) -> None:
+        """Waits until what a checkpoint relies on is on the disk. The thread that writes one calls it, beside the training."""
+
     def end(self, result: Any) -> None:
         """When the run is over, with its Result; its times and files, of which a watch may add some, are filled in after."""
 

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -61,6 +62,8 @@ class FSDP(Ranks):
         self.bare, self.device = run.bare, run.device
         self.blocks: list[Any] = []
         self.root: Any = None
+        self.over: Any = None
+        self.threads: Any = None
         if self.several:
             activations = run.parts.activations
             activations.close()  # the copy is of the model as the user made it
@@ -77,7 +80,9 @@ class FSDP(Ranks):
         if len(kinds) > 1:
             found = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
             raise ConfigError(f"fsdp needs weights of one dtype, and the model's are {found}; convert the model, or use ddp")
-        mesh = self.mesh = init_device_mesh(self.device.type, (self.world_size,))
+        mesh = self.over = init_device_mesh(self.device.type, (self.world_size,))
+        # saving goes on beside the updates, in an order of its own
+        self.threads = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
         policy = MixedPrecisionPolicy(param_dtype=named(self.param_dtype), reduce_dtype=named(self.reduce_dtype))
         self.blocks = repeated(self.bare)
         for block in self.blocks:
@@ -100,6 +105,14 @@ class FSDP(Ranks):
         if not torch.is_grad_enabled():
             for unit in (*self.blocks, self.root):
                 unit.reshard()
+
+    @property
+    def mesh(self) -> Any:
+        return self.over
+
+    @property
+    def saving(self) -> Any:
+        return self.threads
 
     def sync(self, last: bool) -> AbstractContextManager[None]:
         if self.root is not None:

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from accel import disk
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Probe, Run, Trial
 from accel.report.ranges import draw, read
@@ -135,8 +136,9 @@ class LRRange(Probe):
             "schema": 1, "times": run.parts.optim.scale, "steepest": reading.steepest, "least": reading.least,
             "suggested": self.suggested, "points": points,
         }  # fmt: skip
-        (run.out / FILE).write_text(json.dumps(about, indent=1))
-        draw(rates, losses, reading, run.out / PICTURE)
+        with disk.attempted(run.out / FILE):
+            disk.write(run.out / FILE, json.dumps(about, indent=1).encode())
+            draw(rates, losses, reading, run.out / PICTURE)
 
     def suggestions(self) -> dict[str, float]:
         return self.suggested

@@ -20,7 +20,6 @@ Source  JSON Lines, jsonlines.org.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from accel.disk import Log
 from accel.losses import Losses
 from accel.parts import Watch
 from accel.report.curves import draw
@@ -54,7 +54,9 @@ class Metrics(Watch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.file: Any = None
-        """Unbuffered: each block is one write. None where nothing is to be written."""
+        """A Log; None where nothing is to be written."""
+        self.waiting = ""
+        """Of a resumed run: lines that the disk had not taken by the checkpoint."""
 
     def begin(self, run: Run) -> None:
         if run.out is None or run.parts.parallel.rank > 0:
@@ -62,10 +64,9 @@ class Metrics(Watch):
         self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
         self.path = run.out / FILE
         self.losses = Losses(self.every, run.device, run.parts.guard.skipped, self.write)
-        self.path.touch()
-        self.file = self.path.open("r+b", buffering=0)
-        self.file.truncate(whole(self.path.read_bytes(), run.progress.step, evaluated=run.progress.batch == 0))
-        self.file.seek(0, os.SEEK_END)
+        before = self.path.read_bytes() if self.path.exists() else b""
+        self.file = Log(self.path, whole(before, run.progress.step, evaluated=run.progress.batch == 0))
+        self.file.write(self.waiting.encode())
 
     def after(self, step: int, loss: Tensor) -> None:
         if self.file is not None:
@@ -76,19 +77,33 @@ class Metrics(Watch):
             self.losses.flush()
             values = {f"{self.run.split}_{name}": value if isfinite(value) else None for name, value in metrics.items()}
             self.file.write(json.dumps({"update": self.progress.step, "epoch": epoch, **values}).encode() + b"\n")
+            self.file.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """No state: a resumed run cuts the file off behind its last update. What is pending must be on the disk by then."""
+        """Nothing but the lines that a full disk did not take: a resumed run cuts the file off behind its last update."""
+        if self.file is None:
+            return {"waiting": self.waiting} if self.waiting else {}
+        self.losses.flush()
+        self.file.flush()
+        return {"waiting": self.file.waiting.decode()} if self.file.waiting else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.waiting = str(state.get("waiting", ""))
+
+    def sync(self) -> None:
+        """What the checkpoint takes to be in the file must be on the disk before the checkpoint is."""
         if self.file is not None:
-            self.losses.flush()
-            os.fsync(self.file.fileno())
-        return {}
+            self.file.sync()
 
     def end(self, result: Any) -> None:
-        if self.file is not None:
-            self.losses.flush()
-            if self.curves:
-                draw(self.path, self.path.with_name(PICTURE))
+        if self.file is None:
+            return
+        self.losses.flush()
+        self.file.flush()
+        if self.file.refused:
+            result.unsaved[FILE] = self.file.refused
+        if self.curves:
+            draw(self.path, self.path.with_name(PICTURE))
 
     def close(self) -> None:
         if self.file is not None:
@@ -99,6 +114,7 @@ class Metrics(Watch):
     def write(self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None]) -> None:
         """Writes a block of updates."""
         self.file.write("".join(map(self.line, rows, losses, skipped)).encode())
+        self.file.flush()
 
     def line(self, row: tuple[int, int, int], loss: float, skipped: float | None) -> str:
         """One update as JSON. `json.dumps` and seventeen digits would take three times as long."""

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch._C._autograd import _profiler_enabled
 from torch.profiler import ProfilerActivity, profile
 
+from accel import disk
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.section import Section
@@ -147,5 +148,6 @@ class Profiler(Watch):
 def export(profile: profile, file: Path) -> None:
     """Writes the trace, packed; it is there whole or not at all."""
     temporary = file.with_name(f".{file.name}")
-    profile.export_chrome_trace(str(temporary))
-    temporary.replace(file)
+    with disk.attempted(temporary):
+        profile.export_chrome_trace(str(temporary))
+        temporary.replace(file)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from accel.disk import Log
 from accel.losses import Losses
 from accel.machine import Need
 from accel.pace import Mark
@@ -65,7 +66,7 @@ class TensorBoard(Watch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.file: Any = None
-        """Buffered; None where nothing is to be written."""
+        """A Log; None where nothing is to be written."""
         self.last: dict[str, float] = {}
         """What was written of the last update, with its `step` and `time`: a resumed run may have to write it again."""
 
@@ -78,7 +79,7 @@ class TensorBoard(Watch):
         folder = run.out / FOLDER
         folder.mkdir(exist_ok=True)
         # tensorboard reads the files of a directory in the order of their names
-        self.file = (folder / f"events.out.tfevents.{time_ns():020d}.update-{run.progress.step:08d}").open("wb")
+        self.file = Log(folder / f"events.out.tfevents.{time_ns():020d}.update-{run.progress.step:08d}")
         self.records = RecordWriter(self.file)
         self.losses = Losses(self.every, run.device, run.parts.guard.skipped, self.write)
         self.mark = Mark.now(run.clock, run.progress.samples)
@@ -141,6 +142,11 @@ class TensorBoard(Watch):
         if self.file is not None:
             self.losses.flush()
         return dict(self.last)
+
+    def sync(self) -> None:
+        """What the checkpoint takes to be in the file must be on the disk before the checkpoint is."""
+        if self.file is not None:
+            self.file.sync()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.last = dict(state)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from accel import disk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,9 +81,9 @@ def save(figure: Figure, picture: Path) -> None:
 
     # a salt makes the ids, and so the bytes, the same each time; real text keeps the file small and searchable
     with matplotlib.rc_context({"svg.hashsalt": "accel", "svg.fonttype": "none"}):
-        temporary = picture.with_name(f".{picture.name}.tmp")
-        FigureCanvasSVG(figure).print_figure(str(temporary), format="svg", metadata={"Date": None})
-        temporary.replace(picture)
+        drawn = BytesIO()
+        FigureCanvasSVG(figure).print_figure(drawn, format="svg", metadata={"Date": None})
+        disk.write(picture, drawn.getvalue())
 
 
 def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float], list[float]]]) -> None:

@@ -86,6 +86,10 @@ class Images(Trainer):
         model: nn.Module = net
         return model
 
+    def identity(self) -> dict[str, Any]:
+        """Of the decoders only `scaled` gives other pixels."""
+        return super().identity() | {"decoder": "scaled" if self.reader.decoder == "scaled" else "exact"}
+
     def some(self) -> Tensor:
         """At most 1,024 training pictures from all over the data, as they are. (n, size, size, 3) uint8."""
         data = Folder(self.root / "train", self.classes, self.size, reader=self.reader)

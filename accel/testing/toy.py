@@ -96,6 +96,7 @@ class Toy(Trainer):
     """A classifier with dropout on random points. `overflow` names updates, from 1, whose loss is infinite."""
 
     num_classes = CLASSES
+    aside = ("overflow",)  # it counts the updates of one process
 
     def __init__(self, overflow: Sequence[int] = (), dropout: float = 0.1, **run: Any) -> None:
         super().__init__(**run)

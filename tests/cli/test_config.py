@@ -28,7 +28,7 @@ def test_what_is_composed_is_what_is_shown() -> None:
     assert "checkpoint.every=5" in config.facts()
     assert "seed=0" in config.facts()
     assert yaml.safe_load(config.text) == config.plain()
-    assert config.plain()["checkpoint"] == {"every": 5, "minutes": 10.0}
+    assert config.plain()["checkpoint"] == {"every": 5, "minutes": 10.0, "keep": 2, "best": None}
 
 
 @pytest.mark.parametrize(

@@ -257,3 +257,56 @@ def test_arguments_of_the_trainer_override_the_settings(mine: Path) -> None:
     config = accel.compose([TASK, "+plugins=[clip]", "epochs=3"])
     assert config.trainer(dry_run=True, out=None, resume=None, watch=()).fit().dry
     assert list(mine.glob("outputs")) == []
+
+
+def test_a_supervisors_loop_works_from_the_first_start(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """until python -m accel.train out=run resume=auto; do :; done"""
+    words = [TASK, "out=run", "resume=auto", "epochs=2", "~plugins.progress"]
+    assert main([*words, "task.bad=loss"]) == 1
+    assert main(words) == 0
+    assert capsys.readouterr().err.count("accel: warning: resume=auto: run holds no checkpoint yet; the run begins\n") == 2
+    assert main(words) == 0, "a finished run is done again at once"
+    assert capsys.readouterr().err == ""
+    assert json.loads((mine / "run/plan.json").read_text())["facts"]["resume"].endswith(" of run")
+
+
+def test_resume_and_what_it_allows_go_together(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "out=run", "epochs=1", "~plugins.progress"]) == 0
+    other = [TASK, "out=run", "resume=auto", "epochs=2", "+plugins=[adamw]", "seed=3", "~plugins.progress"]
+    assert main(other) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "accel: error: resume=auto: seed was 0 and is now 3; plugins.adamw was off and is now on; go on with what the run began "
+        "with, or accept the change: 'resume.allow=[seed,plugins.adamw]'\n"
+    )
+    allow = shlex.split(said.rpartition(": ")[2])
+    assert main([*allow, *other]) == 0, "in any order"
+    config = accel.compose(["resume.allow=task", "resume=auto", "out=run"])
+    assert (config.settings.resume, config.settings.allow) == ("auto", ["task"])
+    assert "resume.allow=['task']" in config.facts()
+    assert accel.compose(["resume=auto", "+resume.allow=[task,plugins.adamw.lr]"]).settings.allow == ["task", "plugins.adamw.lr"]
+    for wrong, why in {
+        "resume.alow=[task]": "did you mean 'resume.allow'?", "resume.allow=3": "resume.allow must be a list, not 3",
+        "resume.allow=[3]": "not 3", "resume.allow=[sede]": "did you mean 'seed'?",
+    }.items():  # fmt: skip
+        assert main([*other, wrong]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_a_run_that_could_not_be_saved_at_the_end_fails_and_says_so(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from accel.faults import armed
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    armed["saving.weights.written"] = full
+    try:
+        assert main([TASK, "out=run", "epochs=1", "~plugins.progress"]) == 1
+    finally:
+        del armed["saving.weights.written"]
+    said = capsys.readouterr().err
+    assert "accel: error: the run is done, and could not be saved (model.safetensors: the disk is full); make room; go on" in said
+    assert said.rstrip().endswith("resume=run")
+    assert json.loads((mine / "run/summary.json").read_text())["unsaved"] == {"model.safetensors": "the disk is full"}
+    assert main([TASK, "resume=run", "epochs=1", "~plugins.progress"]) == 0
+    assert (mine / "run/model.safetensors").exists()

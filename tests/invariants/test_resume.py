@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
-from accel.checkpoint import FOLDER, damage, find
-from accel.errors import ConfigError
+from accel.checkpoints import FOLDER, damage, find
+from accel.errors import AccelWarning, ConfigError
 from accel.parts import Objective, Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -117,7 +117,10 @@ def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     new.write_bytes(data)
     assert damage(new) == "is damaged (its sha256 differs)"
-    assert find(str(run), None) == old, "the newest whole one is taken"
+    found = find(str(run), None)
+    assert found is not None
+    assert found.file == old, "the newest whole one is taken"
+    assert found.skipped == {new.stem: "is damaged (its sha256 differs)"}
     with pytest.raises(ConfigError, match="is damaged"):
         find(str(new), None)
     old.with_suffix(".json").unlink()
@@ -131,7 +134,8 @@ def test_a_damaged_checkpoint_is_written_anew_when_the_run_comes_by(tmp_path: Pa
     run = stopped(tmp_path)
     new = max((run / FOLDER).glob("*.pt"))
     new.write_bytes(b"")
-    fit_toy([AdamW()], epochs=3, resume=run, stop=13)
+    with pytest.warns(AccelWarning, match=rf"skipped {new.stem}: it is damaged \(.* has 0 bytes, and .*\); going on from"):
+        fit_toy([AdamW()], epochs=3, resume=run, stop=13)
     assert damage(new) is None
 
 
@@ -150,20 +154,32 @@ def test_settings_of_any_kind_go_on(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/plan.json").read_text())["rows"][1]["settings"] == {
         "teacher": "Linear", "folder": "here", "pair": [1, 2]
     }  # fmt: skip
-    with pytest.raises(ConfigError, match=r"teacher.pair was \[1, 2\] and is now \[1, 3\]"):
+    with pytest.raises(ConfigError, match=r"plugins.teacher.pair was \[1, 2\] and is now \[1, 3\]"):
         fit_toy([Teacher(pair=(1, 3))], epochs=3, resume=tmp_path / "run")
 
 
 def test_resuming_refuses_what_changes_the_run(tmp_path: Path) -> None:
     run = stopped(tmp_path)
-    with pytest.raises(
-        ConfigError, match=r"adamw.lr was 0.001 and is now 0.5; go on with what the run began with, or begin another"
-    ):
-        fit_toy([AdamW(lr=0.5)], epochs=3, resume=run)
-    with pytest.raises(ConfigError, match=r"the plugin ema was off and is now on"):
-        fit_toy([AdamW(), EMA()], epochs=3, resume=run)
-    with pytest.raises(ConfigError, match=r"batch_size was 4 and is now 8"):
-        fit_toy([AdamW()], epochs=3, resume=run, batch_size=8)
+    with pytest.raises(ConfigError) as refused:
+        fit_toy([AdamW(lr=0.5), EMA()], epochs=3, resume=run, batch_size=8, dropout=0.2)
+    assert str(refused.value) == (
+        f"resume={run}: batch_size was 4 and is now 8; plugins.adamw.lr was 0.001 and is now 0.5; plugins.ema was off and is now "
+        "on; task.dropout was 0.1 and is now 0.2; go on with what the run began with, or accept the change: "
+        "'resume.allow=[batch_size,plugins.adamw.lr,plugins.ema,task.dropout]'"
+    )
+
+
+def test_what_is_allowed_may_differ(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    with pytest.raises(ConfigError, match=r"plugins.adamw.lr was .*allow=\[task,plugins.adamw.lr\]"):
+        fit_toy([AdamW(lr=0.5)], epochs=3, resume=run, dropout=0.2, allow=["task"])
+    with pytest.raises(ConfigError, match=r"resume.allow: 'plugins.adamv' is nothing .* did you mean 'plugins.adamw'\?"):
+        fit_toy([AdamW(lr=0.5)], epochs=3, resume=run, allow=["plugins.adamv"])
+    rest = fit_toy([AdamW(lr=0.5)], epochs=3, resume=run, dropout=0.2, allow=["task", "plugins.adamw"])
+    assert rest.spy.run.progress.step == 18
+    fit_toy([AdamW(lr=0.5)], epochs=4, resume=run, dropout=0.2)  # the run is what it went on as
+    with pytest.warns(AccelWarning, match="resume.allow has no effect"):
+        fit_toy([], allow=["task"])
 
 
 def test_a_schedule_of_another_length_is_another_run(tmp_path: Path) -> None:
@@ -174,11 +190,13 @@ def test_a_schedule_of_another_length_is_another_run(tmp_path: Path) -> None:
     assert fit_toy([], epochs=3, resume=tmp_path / "plain").spy.run.progress.step == 18, "a constant rate goes on for longer"
 
 
-def test_auto_looks_in_out_and_never_starts_afresh_in_silence(tmp_path: Path) -> None:
+def test_auto_looks_in_out_and_begins_where_nothing_was_saved(tmp_path: Path) -> None:
     run = stopped(tmp_path)
     rest = fit_toy([AdamW()], epochs=3, resume=Path("auto"), out=run)
     assert rest.spy.run.progress.step == 18
     with pytest.raises(ConfigError, match="does not exist"):
+        fit_toy([AdamW()], resume=tmp_path / "other")
+    with pytest.warns(AccelWarning, match="holds no checkpoint yet; the run begins"):
         fit_toy([AdamW()], resume=Path("auto"), out=tmp_path / "other")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="holds no checkpoints"):

@@ -1,0 +1,118 @@
+"""Which checkpoint a run goes on from: listed, verified, and loaded, with the reason for each that was passed over."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accel.checkpoints.record import Damaged, Record
+from accel.checkpoints.shelf import FOLDER, names
+from accel.errors import ConfigError
+from accel.faults import point
+
+AUTO = "auto"
+
+
+@dataclass
+class Found:
+    """A whole checkpoint."""
+
+    file: Path
+    """Its .pt."""
+    record: Record
+    state: dict[str, Any]
+    """On the CPU."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Newer ones by name, and why each was passed over."""
+
+
+def find(resume: str, out: Path | None) -> Found | None:
+    """The newest whole checkpoint of a run directory, or the file named, verified and loaded.
+
+    None where `resume` is `"auto"` and no checkpoint was ever finished in `out`: the run begins. (One whose .json is missing was
+    being written when the process was killed: the first of a run leaves nothing else behind.)
+
+    Raises:
+        ConfigError: where there is none, or none is whole: a run that has checkpoints never begins afresh.
+    """
+    if resume == AUTO and out is None:
+        raise ConfigError("resume=auto needs the run directory to look in; add out=DIR, or say resume=DIR")
+    path = Path(out or ".") if resume == AUTO else Path(resume)
+    if not path.exists() and resume != AUTO:
+        raise ConfigError(f"resume={resume}: {path} does not exist")
+    if path.is_file():
+        return _named(path, resume)
+    folder = path / FOLDER
+    skipped: dict[str, str] = {}
+    for name in reversed(names(folder)):
+        point("resuming.listed")
+        try:
+            found = load(folder / f"{name}.pt")
+        except Damaged as error:
+            skipped[name] = str(error)
+        else:
+            found.skipped = skipped
+            return found
+    if resume == AUTO and not any((folder / f"{name}.json").exists() for name in skipped):
+        return None
+    if skipped:
+        newest, reason = next(iter(skipped.items()))
+        none = f"none of {len(skipped)} checkpoints in {folder} is whole" if len(skipped) > 1 else f"{folder} has one checkpoint"
+        raise ConfigError(f"resume={resume}: {none}; {newest} {reason}")
+    raise ConfigError(f"resume={resume}: {path} holds no checkpoints")
+
+
+def _named(path: Path, resume: str) -> Found:
+    if path.suffix != ".pt":
+        raise ConfigError(f"resume={resume}: a checkpoint ends in .pt; name one, or a run directory")
+    try:
+        return load(path)
+    except Damaged as error:
+        raise ConfigError(f"resume={resume}: {path.name} {error}; resume={path.parent.parent} takes the newest whole one") from None
+
+
+def damage(file: Path) -> str | None:
+    """What is wrong with a checkpoint, or None where it is whole."""
+    try:
+        verify(file)
+    except Damaged as error:
+        return str(error)
+    return None
+
+
+def verify(file: Path) -> Record:
+    """The record of a checkpoint whose every file is what was written. Raises Damaged."""
+    record = Record.read(file.with_suffix(".json"))
+    point("resuming.read")
+    for name, wanted in record.files.items():
+        path = file.with_name(name)
+        if not path.is_file() or path.is_symlink():
+            raise Damaged(f"is not whole ({name} is missing)")
+        if path.stat().st_size != wanted["bytes"]:
+            raise Damaged(f"is damaged ({name} has {path.stat().st_size:,} bytes, and {wanted['bytes']:,} were written)")
+        try:
+            with path.open("rb") as stream:
+                same = hashlib.file_digest(stream, "sha256").hexdigest() == wanted["sha256"]
+        except OSError as error:
+            raise Damaged(f"cannot be read ({error.strerror})") from None
+        if not same:
+            raise Damaged("is damaged (its sha256 differs)")
+    point("resuming.verified")
+    return record
+
+
+def load(file: Path) -> Found:
+    """A checkpoint, verified and then loaded. Nothing in it is ever instantiated: tensors and plain values, or Damaged."""
+    record = verify(file)
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler trips over
+        raise Damaged("holds something else than tensors and plain values, and nothing of it was loaded") from error
+    point("resuming.loaded")
+    if not isinstance(state, dict) or state.get("progress") != record.progress:
+        raise Damaged("is not what its .json says")
+    return Found(file, record, state)

@@ -1,0 +1,221 @@
+"""When a run is saved, and by whom: the loop waits for a copy of the state, and a thread writes it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import isfinite
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from accel import disk, shards
+from accel.checkpoints.proof import Proof, finite
+from accel.checkpoints.record import SHARDS, Record, name_of
+from accel.checkpoints.shelf import FOLDER, Best, Shelf
+from accel.checkpoints.snapshot import Snapshot
+from accel.checkpoints.state import capture
+from accel.errors import AccelWarning, ConfigError
+from accel.faults import point
+from accel.identity import versions
+from accel.parts import Progress
+from accel.sizes import sizes
+
+if TYPE_CHECKING:
+    from accel.build import Built
+    from accel.settings import Settings
+
+
+class Saver:
+    """Saves the run at the end of each epoch, and when it is due, beside the training.
+
+    A checkpoint is two files: `NAME.pt`, the state (tensors and plain values, loaded with `weights_only`), and `NAME.json`,
+    what it is of and the sha256 of each file (`Record`). Each is written under another name, flushed to the disk and moved into
+    place, the json last: a checkpoint without it, or whose bytes do not match it, is not whole and is never loaded.
+
+    One is written at a time. One that `checkpoint.every` or the end of an epoch asks for waits for the one before it;
+    `checkpoint.minutes` asks again after the next update. Where the disk does not take it, the one before is kept, and the
+    next is tried when it is due.
+    """
+
+    def __init__(self, run: Built, out: Path, settings: Settings, identity: dict[str, Any], proof: Proof) -> None:
+        self.run, self.identity, self.versions, self.proof = run, identity, versions(run.device), proof
+        self.every, minutes = settings.checkpoint_every, settings.checkpoint_minutes
+        self.seconds = None if minutes is None else 60 * minutes
+        self.best = None if settings.checkpoint_best is None else Best.read(settings.checkpoint_best)
+        self.shelf = Shelf(out / FOLDER, settings.checkpoint_keep, self.best)
+        self.snapshot = Snapshot(run.device)
+        self.thread: Thread | None = None
+        self.error: BaseException | None = None
+        """What the thread failed with, until the loop has heard of it."""
+        self.since, self.begun, self.saved = monotonic(), "", ""
+        """`begun` and `saved`: the names of the checkpoint tried last, and of the last that is on the disk."""
+        self.refused = ""
+        """What the disk said, since it began to refuse; empty where all is well."""
+        self.went_back = ""
+        """The checkpoint that this run went on from, until the first of its own is written."""
+
+    def due(self, progress: Progress) -> bool:
+        """Whether the last update asks for a checkpoint. Hears of what the thread came to."""
+        if self.thread is not None and not self.thread.is_alive():
+            self.settle()
+        late = self.seconds is not None and self.thread is None and monotonic() - self.since > self.seconds
+        if self.seconds is not None:  # the clocks of the ranks differ
+            late = self.run.parts.parallel.agree(late, about="save")
+        return late or (self.every is not None and progress.step % self.every == 0)
+
+    def save(self, progress: Progress, loss: Tensor | None = None) -> None:
+        """Takes a copy of the state consumed so far and begins to write it; nothing where this very state is saved already.
+
+        Args:
+            progress: how far the run is.
+            loss: of the last update, 0-dim on the device.
+
+        Raises:
+            ConfigError: where `checkpoint.best` names no metric; the checkpoint is written all the same.
+        """
+        self.settle()
+        name, parallel = name_of(progress.step, progress.epoch), self.run.parts.parallel
+        if parallel.rank == 0:
+            self.shelf.sweep()  # before any rank begins to write
+        if not parallel.any(name != self.saved):
+            return
+        point("saving.begun")
+        state, pieces = shards.part(capture(self.run, progress, loss))
+        taken = self.snapshot.take((state, pieces) if parallel.rank == 0 else ({}, pieces))
+        point("saving.copied")
+        metrics = self.metrics(progress)
+        self.since, self.begun = monotonic(), name
+        if parallel.rank == 0:
+            self.thread = Thread(target=self._write, args=(*taken, metrics), name="accel-saver")
+        else:
+            self.thread = Thread(target=self._hand_over, args=(taken[1],), name="accel-saver")
+        self.thread.start()
+        if self.best is not None and (wrong := self.best.missing(metrics)):
+            raise ConfigError(wrong)
+
+    def settle(self) -> str:
+        """Waits until nothing is being written; returns why the last state is not saved, or an empty text where it is.
+
+        Raises:
+            Exception: whatever the writing thread failed with, a disk that takes no more excepted: that is a warning.
+        """
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        error, self.error = self.error, None
+        if isinstance(error, OSError):
+            first, self.refused = not self.refused, disk.why(error)
+            if first:
+                kept = f"{self.saved} is kept" if self.saved else "there is none before it"
+                warnings.warn(
+                    f"the checkpoint {self.begun} could not be saved: {self.refused}; {kept}, training goes on, and the next is "
+                    f"tried when it is due; make room on the disk of {self.shelf.folder}", AccelWarning, stacklevel=3,
+                )  # fmt: skip
+        elif error is not None:
+            raise error
+        elif self.begun == self.saved:
+            self.refused = ""
+        return self.refused
+
+    def close(self) -> None:
+        """Waits for what is being written, however the run ends."""
+        try:
+            self.settle()
+        except Exception as error:  # where the run itself has ended with an error, that is the one to tell
+            warnings.warn(f"the checkpoint {self.begun} could not be saved: {error}", AccelWarning, stacklevel=2)
+
+    def metrics(self, progress: Progress) -> dict[str, float]:
+        """Those of the evaluation just made, where one was."""
+        last = self.run.history[-1] if self.run.history and progress.batch == 0 else {}
+        return {name: value for name, value in last.items() if name != "epoch"} if last.get("epoch") == progress.epoch else {}
+
+    def _hand_over(self, pieces: dict[str, Tensor]) -> None:
+        """The thread of a rank above the first: only what it alone has is written."""
+        try:
+            self.snapshot.wait()
+            if pieces:
+                group = self.run.parts.parallel.saving
+                shards.save(pieces, self.shelf.folder / f".{self.begun}{SHARDS}.tmp", group)
+                shards.all_agree(all(map(finite, shards.here(pieces))), group)
+            self.saved = self.begun
+        except BaseException as error:
+            self.error = error
+
+    def _pieces(self, pieces: dict[str, Tensor]) -> tuple[dict[str, dict[str, Any]], bool]:
+        """Writes what is spread over the ranks, into place: what is to be known of each file, and whether all of it is finite."""
+        name, group = f"{self.begun}{SHARDS}", self.run.parts.parallel.saving
+        temporary, place = self.shelf.folder / f".{name}.tmp", self.shelf.folder / name
+        shards.save(pieces, temporary, group)
+        point("saving.shards.written")
+        whole = shards.all_agree(all(map(finite, shards.here(pieces))), group)
+        facts = {f"{name}/{file.name}": disk.facts(file) for file in sorted(temporary.iterdir())}
+        disk.settle(temporary)
+        if place.exists():  # of a process that was killed before it was done
+            self.shelf.remove(self.begun)
+        temporary.replace(place)
+        point("saving.shards.moved")
+        return facts, whole
+
+    def _write(self, state: dict[str, Any], pieces: dict[str, Tensor], metrics: dict[str, float]) -> None:
+        """The thread: copies arrive, are looked through, written, and what need not stay is taken away."""
+        try:
+            self.snapshot.wait()
+            for watch in self.run.watches:
+                watch.sync()
+            folder = self.shelf.folder
+            folder.mkdir(parents=True, exist_ok=True)
+            name = self.begun
+            if self.went_back:
+                self.shelf.forget_after(self.went_back)
+                self.went_back = ""
+            files, whole = self._pieces(pieces) if pieces else ({}, True)
+            with disk.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
+                torch.save(state, cast(Any, stream))
+            parts = self.run.parts
+            roles = {"optim": parts.optim.name, "average": parts.average.name, "precision": parts.precision.name}
+            record = Record(
+                files={f"{name}.pt": stream.facts(), **files}, progress=state["progress"], identity=self.identity,
+                sizes=vars(sizes(self.run)), versions=self.versions,
+                metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
+                finite=whole and self.proof(state, roles),
+            )  # fmt: skip
+            disk.write(folder / f"{name}.json", record.text().encode(), "saving.record")
+            self.saved = name
+            self.shelf.put(record)
+            point("saving.done")
+        except BaseException as error:
+            self.error = error
+            if self.saved != self.begun:
+                with suppress(OSError):  # half of it is no checkpoint, and takes room
+                    self.shelf.remove(self.begun)
+
+
+@contextmanager
+def without_crc() -> Iterator[None]:
+    """Without torch.save's own checksums, for which it keeps all other threads from running Python; the sha256 stands for them."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
+
+
+class NoSaver(Saver):
+    """For a run that writes nothing."""
+
+    def __init__(self) -> None: ...
+
+    def due(self, progress: Progress) -> bool:
+        return False
+
+    def save(self, progress: Progress, loss: Tensor | None = None) -> None: ...
+
+    def settle(self) -> str:
+        return ""

@@ -1,0 +1,100 @@
+"""A copy of a run's state in the host's memory, taken while the loop waits and written while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accel.errors import TrainingError
+
+PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
+"""What a checkpoint may hold beside tensors and lists, tuples and dicts of all of these: what `weights_only` loads again."""
+
+
+class Snapshot:
+    """Copies states into buffers that are made once and used again for the next.
+
+    On a CUDA device the buffers are pinned and the host waits for no copy: the copies are queued on the stream that the
+    updates run on, so that the next update, which is queued behind them, moves nothing that is still to be copied. `wait`
+    waits for them; it is for the thread that writes.
+
+    Args:
+        device: of the run.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.buffers: list[Tensor] = []
+        self.used = 0
+        self.event: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    def take(self, state: Any) -> Any:
+        """The same state, of which nothing is shared with the run. It is good until the next is taken.
+
+        Raises:
+            TrainingError: for a value that no checkpoint can hold, with its place.
+        """
+        self.used, self.copied = 0, dict[Any, Tensor]()
+        taken = self._copy(state, ())
+        if self.event is not None:
+            self.event.record(torch.cuda.current_stream(self.device))
+        self.copied.clear()
+        return taken
+
+    def wait(self) -> None:
+        """Waits until the copies have reached the host."""
+        if self.event is not None:
+            self.event.synchronize()
+
+    def _copy(self, value: Any, place: tuple[str, ...]) -> Any:
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if isinstance(value, dict):
+            return {self._copy(key, place): self._copy(inner, (*place, str(key))) for key, inner in value.items()}
+        if isinstance(value, torch.Size) or type(value) in PLAIN:
+            return value
+        if isinstance(value, list | tuple):
+            kind = list if isinstance(value, list) else tuple
+            return kind(self._copy(inner, (*place, str(number))) for number, inner in enumerate(value))
+        raise TrainingError(
+            f"the state of {'.'.join(place)} holds a {type(value).__name__}, which no checkpoint can; "
+            "let its state_dict give tensors, numbers, texts, and lists and dicts of them"
+        )
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        if tensor.layout != torch.strided or tensor.is_quantized or type(tensor) is not Tensor:
+            return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
+        # a tensor that has two names is written once, and is one again when it is loaded
+        same = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if tensor.numel() else id(tensor)
+        if same not in self.copied:
+            self.copied[same] = self._buffer(tensor)
+            self.copied[same].copy_(tensor, non_blocking=tensor.device.type == "cuda")
+        return self.copied[same]
+
+    def _buffer(self, tensor: Tensor) -> Tensor:
+        """A buffer of the tensor's shape, format and memory order: that which stood at this place in the last state, if it fits."""
+        place, self.used = self.used, self.used + 1
+        if place < len(self.buffers):
+            old = self.buffers[place]
+            if (old.dtype, old.shape) == (tensor.dtype, tensor.shape) and old.is_pinned() == (tensor.device.type == "cuda"):
+                return old
+        order = torch.preserve_format
+        new = torch.empty_like(tensor, device="cpu", memory_format=order, pin_memory=tensor.device.type == "cuda")
+        self.buffers[place:] = [new]
+        return new
+
+
+def tensors(state: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    """Every tensor in a state, with the keys that lead to it."""
+    if isinstance(state, Tensor):
+        yield place, state
+    elif isinstance(state, dict):
+        for key, value in state.items():
+            yield from tensors(value, (*place, str(key)))
+    elif isinstance(state, list | tuple):
+        for number, value in enumerate(state):
+            yield from tensors(value, (*place, str(number)))

@@ -1,0 +1,57 @@
+"""What a run must find again: gathered from it, and put back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from accel.parts import Progress
+
+if TYPE_CHECKING:
+    from accel.build import Built
+
+KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
+
+
+def capture(run: Built, progress: Progress, loss: Tensor | None = None) -> dict[str, Any]:
+    """Everything a resumed run must find again; its tensors are the run's own. `loss` is that of the last update, if any.
+
+    Every rank must call it: each has random numbers of its own.
+    """
+    rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.began})
+    rng["others"] = others
+    parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
+    return {
+        "model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history,
+        "loss": loss,
+    }  # fmt: skip
+
+
+def restore(run: Built, state: dict[str, Any]) -> None:
+    """Puts a captured state back into a run that was built the same way.
+
+    Raises:
+        Exception: of whatever kind the parts raise for a state that is not theirs.
+    """
+    if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
+        raise ValueError("it has other contents")
+    progress = Progress(**state["progress"])  # no name but those it has
+    run.bare.load_state_dict(state["model"])
+    for part in [*run.parts.all(), *run.watches]:
+        if part.name in state["parts"]:
+            part.load_state_dict(state["parts"][part.name])
+    vars(run.progress).update(vars(progress))
+    run.history[:] = state["history"]
+    rank, rng = run.parts.parallel.rank, state["rng"]
+    ranks = [rng, *rng["others"]]
+    if rank < len(ranks):
+        run.began = ranks[rank]["began"]
+        run.random.restore(ranks[rank]["now"])
+    else:  # there are more ranks now than there were
+        run.random.part(run.seed, rank, run.progress.step)
+        run.began = run.random.state()
+
+
+def _is_metrics(row: Any) -> bool:
+    return isinstance(row, dict) and all(type(name) is str and type(value) in (int, float) for name, value in row.items())
