@@ -89,7 +89,7 @@ def verify(file: Path) -> Record:
     record = Record.read(file.with_suffix(".json"))
     point("resuming.read")
     for name, wanted in record.files.items():
-        path = file.with_name(name)
+        path = file.parent / name
         if not path.is_file() or path.is_symlink():
             raise Damaged(f"is not whole ({name} is missing)")
         if path.stat().st_size != wanted["bytes"]:

@@ -13,6 +13,9 @@ SAVING = (
 )
 """Of each checkpoint; the two of removing only where one is removed."""
 
+SHARING = ("saving.shards.written", "saving.shards.moved")
+"""Of each checkpoint of a run whose weights are spread over several processes, before its .pt."""
+
 FINISHING = (*(f"saving.weights.{step}" for step in _FILE), *(f"saving.summary.{step}" for step in _FILE))
 """At the end of a run: model.safetensors and summary.json."""
 

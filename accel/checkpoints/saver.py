@@ -87,14 +87,14 @@ class Saver:
             return
         point("saving.begun")
         state, pieces = shards.part(capture(self.run, progress, loss))
-        taken = self.snapshot.take((state, pieces) if parallel.rank == 0 else ({}, pieces))
+        taken = self.snapshot.take({**(state if parallel.rank == 0 else {}), "pieces": pieces})
         point("saving.copied")
         metrics = self.metrics(progress)
         self.since, self.begun = monotonic(), name
         if parallel.rank == 0:
-            self.thread = Thread(target=self._write, args=(*taken, metrics), name="accel-saver")
+            self.thread = Thread(target=self._write, args=(taken.pop("pieces"), taken, metrics), name="accel-saver")
         else:
-            self.thread = Thread(target=self._hand_over, args=(taken[1],), name="accel-saver")
+            self.thread = Thread(target=self._hand_over, args=(taken["pieces"],), name="accel-saver")
         self.thread.start()
         if self.best is not None and (wrong := self.best.missing(metrics)):
             raise ConfigError(wrong)
@@ -162,7 +162,7 @@ class Saver:
         point("saving.shards.moved")
         return facts, whole
 
-    def _write(self, state: dict[str, Any], pieces: dict[str, Tensor], metrics: dict[str, float]) -> None:
+    def _write(self, pieces: dict[str, Tensor], state: dict[str, Any], metrics: dict[str, float]) -> None:
         """The thread: copies arrive, are looked through, written, and what need not stay is taken away."""
         try:
             self.snapshot.wait()

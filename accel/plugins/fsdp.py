@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from accel.parts import Run
 
 
+FORMATS = ("param_dtype", "reduce_dtype")
+
+
 @dataclass(eq=False)
 class FSDP(Ranks):
     """Each rank keeps a share of the model, cut along the first dimension of each weight.
@@ -130,6 +133,10 @@ class FSDP(Ranks):
             if self.rank == 0:
                 found[name] = value.cpu() if isinstance(value, Tensor) else value
         return fill(self.copy, found) if self.rank == 0 else model
+
+    def identity(self) -> dict[str, Any] | None:  # type: ignore[override]
+        """In what it computes; how many ranks there are may change from one start to the next."""
+        return {name: self.settings[name] for name in FORMATS} if self.changed(*FORMATS) else None
 
     def uncapturable(self) -> str:
         return f"{self.name} gathers weights and sums gradients from Python hooks" if self.several else ""

@@ -13,7 +13,7 @@ import torch
 
 from accel import faults
 from accel.checkpoints import FOLDER, find
-from accel.checkpoints.places import FINISHING, PLACES, RESUMING, SAVING
+from accel.checkpoints.places import FINISHING, PLACES, RESUMING, SAVING, SHARING
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
@@ -65,7 +65,7 @@ def test_the_places_are_those_in_the_source() -> None:
         found |= set(re.findall(r'point\("([\w.]+)"\)', text))
         files = re.findall(r'(?:replacing|write)\(.*"(saving\.\w+)"\)', text)
         found |= {f"{name}.{step}" for name in files for step in ("begun", "written", "synced", "moved", "settled")}
-    assert found == set(PLACES)
+    assert found == {*PLACES, *SHARING}
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -71,6 +71,23 @@ def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
     return found
 
 
+def case_goes_on_to_the_same_bits(folder: Path) -> dict[str, Any]:
+    """Saved after one epoch and taken up by two ranks, with the whole weights of each of three ways to get there."""
+
+    def plugins() -> list[Part]:
+        return [FSDP(), AdamW(lr=0.01), EMA(), Accumulate(steps=2)]
+
+    fit(plugins(), Blocks, epochs=1, out=folder / "run", checkpoint_every=2)
+    two = fit(plugins(), Blocks, epochs=2, out=folder / "two")
+    again = fit(plugins(), Blocks, epochs=2, resume=folder / "run", out=folder / "again")
+    pieces = sorted(file.name for file in (folder / "run").rglob("shard-*"))
+    ours = {"pieces": pieces, "again": again["losses"], "two": two["losses"][-len(again["losses"]) :]}
+    if not any(hasattr(weight, "full_tensor") for weight in two["weights"]):
+        ours["same"] = all(map(torch.equal, two["weights"], again["weights"]))
+        ours["weights"] = two["weights"]
+    return ours
+
+
 def whole(ours: dict[str, Any], big: dict[str, Any]) -> float:
     """How far they are apart; the weights are whole on the first rank alone."""
     if any(hasattr(weight, "full_tensor") for weight in ours["weights"]):

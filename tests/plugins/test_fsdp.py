@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from accel.checkpoints import FOLDER, damage
+from accel.errors import AccelWarning
+from accel.plugins.accumulate import Accumulate
+from accel.plugins.adamw import AdamW
+from accel.plugins.ema import EMA
+from tests.plugins.fsdp_cases import Blocks, fit
 from tests.ranks import run_cases
 
 Found = dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    return run_cases("tests.plugins.fsdp_cases", tmp_path_factory.mktemp("fsdp"))
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fsdp")
+
+
+@pytest.fixture(scope="module")
+def found(place: Path) -> Found:
+    return run_cases("tests.plugins.fsdp_cases", place)
 
 
 def test_ranks_equal_one_process_on_the_big_batch(found: Found) -> None:
@@ -59,3 +73,46 @@ def test_what_cannot_be_spread_is_refused(found: Found) -> None:
         "muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb",
         "fsdp needs weights of one dtype, and the model's are float32, float64; convert the model, or use ddp",
     ]
+
+
+def test_a_run_that_goes_on_ends_with_the_same_bits(found: Found) -> None:
+    first, second = found["goes_on_to_the_same_bits"]
+    assert first["same"]
+    for rank in (first, second):
+        assert rank["again"] == rank["two"]
+        assert len(rank["again"]) == 2
+        assert len(rank["pieces"]) == 2 * 2, "of two checkpoints, one file of each rank"
+
+
+def test_one_process_goes_on_with_what_two_have_saved(found: Found, place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(place / "case_goes_on_to_the_same_bits" / "run", run)
+    plugins = [AdamW(lr=0.01), EMA(), Accumulate(steps=2)]
+    alone = fit(plugins, Blocks, epochs=2, resume=run)
+    two = found["goes_on_to_the_same_bits"][0]
+    assert alone["losses"] == pytest.approx(two["two"], abs=1e-6)
+    assert all(
+        torch.allclose(mine, theirs, atol=1e-6, rtol=0) for mine, theirs in zip(alone["weights"], two["weights"], strict=True)
+    )
+
+
+@pytest.mark.parametrize("spoil", ["flip", "cut", "swap", "missing"])
+def test_a_damaged_piece_is_never_loaded(found: Found, place: Path, tmp_path: Path, spoil: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(place / "case_goes_on_to_the_same_bits" / "run", run)
+    last, one = sorted((run / FOLDER).glob("*.pt"))[-1], sorted((run / FOLDER).glob("*.shards"))[-1]
+    piece = sorted(one.iterdir())[0]
+    assert damage(last) is None
+    if spoil == "flip":
+        data = bytearray(piece.read_bytes())
+        data[-1] ^= 1
+        piece.write_bytes(data)
+    elif spoil == "cut":
+        piece.write_bytes(piece.read_bytes()[:-8])
+    elif spoil == "swap":
+        shutil.copy(sorted(one.iterdir())[1], piece)
+    else:
+        piece.unlink()
+    assert damage(last)
+    with pytest.warns(AccelWarning, match="skipped update"):
+        fit([AdamW(lr=0.01), EMA(), Accumulate(steps=2)], Blocks, epochs=1, resume=run)
