@@ -185,7 +185,7 @@ def open_data(run: Built, trainer: Trainer) -> None:
 def start(run: Built, settings: Settings, ours: dict[str, Any], config: str) -> None:
     """Finds what to resume, and makes the run directory."""
     proof = Proof(run.bare)
-    found = resume(run, settings, ours)
+    found = resume(run, settings, ours, proof)
     out = None if settings.out is None else Path(settings.out)
     if found is not None:
         out = out or found.file.parent.parent

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accel.checkpoints import Found, find, restore
+from accel.checkpoints.proof import Proof, roles
 from accel.checkpoints.shelf import Shelf
 from accel.errors import AccelWarning, ConfigError
 from accel.faults import point
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from accel.settings import Settings
 
 
-def resume(run: Built, settings: Settings, ours: dict[str, Any]) -> Found | None:
+def resume(run: Built, settings: Settings, ours: dict[str, Any], proof: Proof) -> Found | None:
     """Puts back what a checkpoint holds, where the settings ask for one; None where the run begins.
 
     Raises:
@@ -48,7 +49,7 @@ def resume(run: Built, settings: Settings, ours: dict[str, Any]) -> Found | None
         why = " ".join(str(error).split())[:200]
         raise ConfigError(f"{said}: the checkpoint is of another model or optimiser ({why})") from error
     point("resuming.restored")
-    tell(run, said, found)
+    tell(run, said, found, proof)
     return found
 
 
@@ -65,7 +66,7 @@ def same_run(settings: Settings, found: Found, ours: dict[str, Any]) -> None:
         raise ConfigError(f"resume={settings.resume}: {told}; go on with what the run began with, or accept the change: {allow}")
 
 
-def tell(run: Built, said: str, found: Found) -> None:
+def tell(run: Built, said: str, found: Found, proof: Proof) -> None:
     """What was taken, what was passed over, and what may be other than before: in the plan, and as warnings."""
     fact = f"{found.file.stem} of {found.file.parent.parent}"
     for name, reason in found.skipped.items():
@@ -76,7 +77,8 @@ def tell(run: Built, said: str, found: Found) -> None:
     others = [f"{name} was {was[name]} and is {now[name]}" for name in now if was.get(name, now[name]) != now[name]]
     if others:
         _say(run, f"{said}: {', '.join(others)}; the last bits of the result may differ")
-    if not found.record.finite:
+    # a loss that was not finite, of an update that moved nothing, is no reason to go back
+    if not found.record.finite and not proof({**found.state, "loss": None}, roles(run.parts)):
         older = _finite_before(found.file)
         fix = f"; go back to the last that is finite with {override('resume', older)}" if older else ""
         _say(run, f"{said}: {found.file.stem} holds numbers that are not finite{fix}")

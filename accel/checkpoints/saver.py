@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from accel import disk
-from accel.checkpoints.proof import Proof
+from accel.checkpoints.proof import Proof, roles
 from accel.checkpoints.record import Record, name_of
 from accel.checkpoints.shelf import FOLDER, Best, Shelf
 from accel.checkpoints.snapshot import Snapshot
@@ -141,12 +141,10 @@ class Saver:
                 self.went_back = ""
             with disk.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
                 torch.save(state, cast(Any, stream))
-            parts = self.run.parts
-            roles = {"optim": parts.optim.name, "average": parts.average.name, "precision": parts.precision.name}
             record = Record(
                 files={f"{name}.pt": stream.facts()}, progress=state["progress"], identity=self.identity, versions=self.versions,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
-                finite=self.proof(state, roles),
+                finite=self.proof(state, roles(self.run.parts)),
             )  # fmt: skip
             disk.write(folder / f"{name}.json", record.text().encode(), "saving.record")
             self.saved = name
