@@ -205,7 +205,7 @@ def resize(run: Built, found: Found | None) -> None:
 def start(run: Built, settings: Settings, found: Found | None, ours: dict[str, Any], config: str) -> None:
     """Takes up what is to be resumed, and makes the run directory."""
     proof = Proof(run.bare)
-    resume(run, settings, found, ours)
+    resume(run, settings, found, ours, proof)
     out = None if settings.out is None else Path(settings.out)
     if found is not None:
         out = out or found.file.parent.parent

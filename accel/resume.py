@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from accel import shards
 from accel.checkpoints import FOLDER, Found, find, load, restore
 from accel.checkpoints.finding import AUTO
+from accel.checkpoints.proof import Proof, roles
 from accel.checkpoints.record import SHARDS, Damaged
 from accel.checkpoints.shelf import Shelf, names
 from accel.errors import AccelWarning, ConfigError
@@ -55,7 +56,7 @@ def taken_up(settings: Settings, parallel: Parallel) -> tuple[Settings, Found | 
     return settings, found
 
 
-def resume(run: Built, settings: Settings, found: Found | None, ours: dict[str, Any]) -> None:
+def resume(run: Built, settings: Settings, found: Found | None, ours: dict[str, Any], proof: Proof) -> None:
     """Puts back what a checkpoint holds.
 
     Raises:
@@ -80,7 +81,7 @@ def resume(run: Built, settings: Settings, found: Found | None, ours: dict[str, 
     point("resuming.restored")
     # of an epoch, the same samples are consumed, however many ranks there were
     run.progress.batch = run.progress.batch * Sizes(**found.record.sizes).step // sizes(run).step
-    tell(run, said, found)
+    tell(run, said, found, proof)
 
 
 def whole(found: Found, parallel: Parallel) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def same_run(settings: Settings, found: Found, ours: dict[str, Any]) -> None:
         raise ConfigError(f"resume={settings.resume}: {told}; go on with what the run began with, or accept the change: {allow}")
 
 
-def tell(run: Built, said: str, found: Found) -> None:
+def tell(run: Built, said: str, found: Found, proof: Proof) -> None:
     """What was taken, what was passed over, and what may be other than before: in the plan, and as warnings."""
     fact = f"{found.file.stem} of {found.file.parent.parent}"
     for name, reason in found.skipped.items():
@@ -116,7 +117,8 @@ def tell(run: Built, said: str, found: Found) -> None:
     others = [f"{name} was {was[name]} and is {now[name]}" for name in now if was.get(name, now[name]) != now[name]]
     if others:
         _say(run, f"{said}: {', '.join(others)}; the last bits of the result may differ")
-    if not found.record.finite:
+    # a loss that was not finite, of an update that moved nothing, is no reason to go back
+    if not found.record.finite and not proof({**found.state, "loss": None}, roles(run.parts)):
         older = _finite_before(found.file)
         fix = f"; go back to the last that is finite with {override('resume', older)}" if older else ""
         _say(run, f"{said}: {found.file.stem} holds numbers that are not finite{fix}")

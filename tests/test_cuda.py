@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer, optim
+from accel.checkpoints.snapshot import Snapshot
 from accel.data import DataLoaderX, Ring
 from accel.data.device import Copies
 from accel.data.moves import Moves
@@ -546,3 +547,26 @@ def test_the_copy_runs_beside_the_computation() -> None:
     arriving.event.synchronize()
     assert not done.query()
     copies.close()
+
+
+def test_a_snapshot_is_of_the_moment_it_was_taken_and_the_host_does_not_wait() -> None:
+    """The device is kept busy, the copy queued behind that, and the tensor written to behind the copy."""
+    device = torch.device("cuda")
+    snapshot, live = Snapshot(device), torch.zeros(1 << 22, device=device)
+    for number in range(3):
+        live.fill_(number)
+        torch.cuda.synchronize()
+        torch.cuda._sleep(200_000_000)
+        taken = snapshot.take({"live": live, "host": torch.ones(3)})
+        live.fill_(-1)
+        assert not snapshot.event.query(), "the host went on before the copy was made"
+        snapshot.wait()
+        assert taken["live"].is_pinned()
+        assert torch.equal(taken["live"], torch.full((1 << 22,), float(number)))
+
+
+def test_a_run_saved_beside_the_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole = fit_toy([AdamW(), EMA()], epochs=2, device="cuda")
+    fit_toy([AdamW(), EMA()], epochs=2, device="cuda", out=tmp_path / "run", checkpoint_every=1, stop=8)
+    rest = fit_toy([AdamW(), EMA()], epochs=2, device="cuda", resume=tmp_path / "run")
+    assert all(torch.equal(a, b) for a, b in zip(whole.weights, rest.weights, strict=True))

@@ -39,6 +39,11 @@ class Proof:
         return all(finite(tensor) for group in (loss, weights, moved) for tensor in group)
 
 
+def roles(parts: Any) -> dict[str, str]:
+    """Under which name each part of `MOVED` keeps its state."""
+    return {role: getattr(parts, role).name for role in MOVED}
+
+
 def finite(tensor: Tensor) -> bool:
     """Whether no number of a tensor on the host is NaN or infinite. One thread: the others are training's."""
     if tensor.dtype not in BITS or tensor.layout != torch.strided:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from accel import disk, shards
-from accel.checkpoints.proof import Proof, finite
+from accel.checkpoints.proof import Proof, finite, roles
 from accel.checkpoints.record import SHARDS, Record, name_of
 from accel.checkpoints.shelf import FOLDER, Best, Shelf
 from accel.checkpoints.snapshot import Snapshot
@@ -177,13 +177,11 @@ class Saver:
             files, whole = self._pieces(pieces) if pieces else ({}, True)
             with disk.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
                 torch.save(state, cast(Any, stream))
-            parts = self.run.parts
-            roles = {"optim": parts.optim.name, "average": parts.average.name, "precision": parts.precision.name}
             record = Record(
                 files={f"{name}.pt": stream.facts(), **files}, progress=state["progress"], identity=self.identity,
                 sizes=vars(sizes(self.run)), versions=self.versions,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
-                finite=whole and self.proof(state, roles),
+                finite=whole and self.proof(state, roles(self.run.parts)),
             )  # fmt: skip
             disk.write(folder / f"{name}.json", record.text().encode(), "saving.record")
             self.saved = name
