@@ -33,7 +33,7 @@ from spread import shown, spread
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from accel.models.resnet import resnet18, small
+from accel.models.resnet import resnet18
 from accel.plugins.ddp import DDP
 from accel.plugins.sgd import SGD
 from accel.trainer import Trainer
@@ -55,7 +55,7 @@ def mlp() -> nn.Module:
 
 CASES: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "MLP 3072-1024-1024-10": (mlp, 128, 20),
-    "ResNet-18 for 32 x 32": (lambda: small(resnet18(10)), 16, 5),
+    "ResNet-18 for 32 x 32": (lambda: resnet18(10, 32), 16, 5),
 }
 """The model, samples per rank, and updates that are timed."""
 
@@ -77,10 +77,10 @@ class Clocked(list[Any]):
 
 
 def now() -> float:
-    """Seconds, when the device has done what it was given."""
+    """Milliseconds, when the device has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return 1e3 * time.perf_counter()
 
 
 def loss(model: nn.Module, batch: Any) -> Tensor:
@@ -88,7 +88,7 @@ def loss(model: nn.Module, batch: Any) -> Tensor:
 
 
 def ours(case: str, ranks: int) -> float:
-    """Seconds per update of our loop."""
+    """Milliseconds per update of our loop."""
     make, size, timed = CASES[case]
     batches = Clocked(data(size), ranks, timed)
     plugins = [SGD(lr=0.01), *([DDP()] if ranks > 1 else [])]
@@ -97,7 +97,7 @@ def ours(case: str, ranks: int) -> float:
 
 
 def raw(case: str, ranks: int, sends: bool = True) -> float:
-    """Seconds per update of a hand-written loop over torch's own DDP."""
+    """Milliseconds per update of a hand-written loop over torch's own DDP."""
     make, size, timed = CASES[case]
     torch.manual_seed(0)
     model: nn.Module = make().to(device())
@@ -117,7 +117,7 @@ def raw(case: str, ranks: int, sends: bool = True) -> float:
 
 
 def travel(case: str) -> float:
-    """Seconds that the gradients of one update take by themselves."""
+    """Milliseconds that the gradients of one update take by themselves."""
     ddp = DDP()
     ddp.join(device())
     numbers = torch.zeros(sum(param.numel() for param in CASES[case][0]().parameters()), device=device())
@@ -165,7 +165,8 @@ def main() -> None:
         kills = [recovery(number, Path(folder, str(number))) for number in range(args.kills)]
         imports = [imported() for _ in range(3)] if kills else []
     result = {
-        "schema": 1, "benchmark": "distributed", "unit": "seconds", **head, "backend": "nccl" if torch.cuda.is_available() else "gloo",
+        "schema": 1, "benchmark": "distributed", "unit": "milliseconds per update; recovery in seconds", **head,
+        "backend": "nccl" if torch.cuda.is_available() else "gloo",
         "repetitions": args.reps, "targets": {"efficiency over raw DDP's": TARGET, "recovery over twice the imports": OVER},
         "cases": {case: case_of(times[case]) for case in CASES},
         "recovery": {"times": kills, **spread(kills), "imports": spread(imports)} if kills else {},
@@ -234,8 +235,8 @@ def recovery(number: int, folder: Path) -> float:
     """Seconds from the death of a rank to the first update of both."""
     folder.mkdir()
     env = {**os.environ, "KILL": str(number % 2), "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
-    run = ["-m", "accel.train", "task._target_=distributed.Mortal", "+plugins=[ddp]", "device=auto", "checkpoint.every=2", "out=run"]
-    subprocess.run([*torchrun()[:-1], "--nproc-per-node=2", "--max-restarts=1", *run], cwd=folder, env=env, check=True, capture_output=True)
+    run = ["-m", "accel.train", "task._target_=distributed.Mortal", "+plugins=[ddp]", "checkpoint.every=2", "out=run"]
+    subprocess.run(torchrun("--max-restarts=1", *run), cwd=folder, env=env, check=True, capture_output=True)
     died = float((folder / "dies").read_text())
     return round(max(float((folder / f"back-{rank}").read_text()) for rank in range(2)) - died, 3)
 
@@ -263,9 +264,9 @@ def case_of(times: dict[str, list[float]]) -> dict[str, Any]:
     }
     return {
         "n": len(mine),
-        "arms": {name: {**spread(took), "times": [round(one, 6) for one in took]} for name, took in times.items()},
+        "arms": {name: {**spread(took), "times": [round(one, 3) for one in took]} for name, took in times.items()},
         "efficiency": {"ours": spread(mine), "raw DDP": spread(theirs)},
-        "efficiency over raw DDP's": spread([a / b for a, b in zip(mine, theirs, strict=True)]),
+        "ratio": spread([a / b for a, b in zip(mine, theirs, strict=True)]),
         "ours over raw DDP, 2 ranks": spread(each("ours, 2 ranks", "raw DDP, 2 ranks")),
         "communication hidden": {"ours": spread(hidden["ours, 2 ranks"]), "raw DDP": spread(hidden["raw DDP, 2 ranks"])},
     }
@@ -276,22 +277,21 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "# Two ranks",
         "",
-        "Median (10th .. 90th percentile). *Efficiency*: time per update of one rank over that of two, each with the same batch of its "
-        f"own; 1 is twice the samples in the same time. The target is {TARGET:g} of raw DDP's own efficiency. *Hidden*: which share "
-        "of the time that the gradients take alone the backward pass covers; what two ranks lose by sharing the memory of one machine "
-        "counts as not hidden in neither, as the arm that sends nothing has it too.",
+        "Median (10th .. 90th percentile). *Efficiency*: time per update of one rank over that of two, each with a batch of its "
+        f"own, all of one size; 1 is twice the samples in the same time. Target: {TARGET:g} of raw DDP's own efficiency. "
+        "*Communication hidden*: the share of the time which the gradients take by themselves that does not lengthen an update, "
+        "beside two ranks that send nothing.",
         "",
         machine.sentence(result) + f" Backend {result['backend']}.",
     ]
     for case, found in result["cases"].items():
         lines += ["", f"## {case} (n = {found['n']})", "", "| arm | ms per update |", "|---|---|"]
         for name, arm in found["arms"].items():
-            thousand = {key: value * 1e3 for key, value in arm.items() if key != "times"}
-            lines.append(f"| {name} | {shown(thousand, 2)} |")
+            lines.append(f"| {name} | {shown(arm, 2)} |")
         lines += ["", "| | ours | raw DDP |", "|---|---|---|"]
         for what in ("efficiency", "communication hidden"):
             lines.append(f"| {what} | {shown(found[what]['ours'], 2)} | {shown(found[what]['raw DDP'], 2)} |")
-        lines += ["", f"Efficiency over raw DDP's: {shown(found[chr(101) + 'fficiency over raw DDP' + chr(39) + 's'], 3)}."]
+        lines += ["", f"Efficiency over raw DDP's: {shown(found['ratio'], 3)}."]
     if result["recovery"]:
         found = result["recovery"]
         lines += [

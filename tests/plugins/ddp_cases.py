@@ -229,7 +229,9 @@ def case_beside_other_plugins(folder: Path) -> dict[str, Any]:
         "muon": lambda: [Muon()],
         "float16": lambda: [AMP(dtype="float16", force=True)],
         "bfloat16": lambda: [AMP(force=True)],
-        "all": lambda: [Clip(), EMA(decay=0.9), AdamW(), Accumulate(steps=3), Cosine(), FiniteGuard(), AMP(dtype="float16", force=True)],
+        "all": lambda: [
+            Clip(), EMA(decay=0.9), AdamW(), Accumulate(steps=3), Cosine(), FiniteGuard(), AMP(dtype="float16", force=True),
+        ],
     }  # fmt: skip
     found = {}
     for name, plugins in sets.items():
@@ -302,7 +304,7 @@ def case_decisions(folder: Path) -> dict[str, Any]:
     ddp.join(torch.device("cpu"))
     found = {
         "any": [ddp.any(RANK == 1), ddp.any(False)],
-        "agree": [ddp.agree(RANK == turn) for turn in range(4)],
+        "agree": [ddp.agree(turn == RANK) for turn in range(4)],
         "apart": [ddp.agree(True, about="save"), ddp.agree(False), ddp.agree(False, about="save")],
         "gather": ddp.gather({"rank": RANK}),
         "sum": float(ddp.sum(torch.tensor(RANK + 1.0))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -136,8 +137,8 @@ def test_without_torchrun_a_process_trains_alone_and_is_told(recwarn: pytest.War
 
 
 RUN = [
-    "-m", "accel.train", "task._target_=tests.plugins.ddp_cases.Mortal", "+plugins=[ddp,adamw]", "plugins.adamw.lr=0.01", "epochs=3",
-    "batch_size=3", "seed=5", "device=cpu", "checkpoint.every=2", "out=run",
+    "-m", "accel.train", "task._target_=tests.plugins.ddp_cases.Mortal", "+plugins=[ddp,adamw]", "plugins.adamw.lr=0.01",
+    "epochs=3", "batch_size=3", "seed=5", "device=cpu", "checkpoint.every=2", "out=run",
 ]  # fmt: skip
 LONG = 50 if os.environ.get("ACCEL_DRILL") == "long" else 1
 
@@ -153,12 +154,38 @@ def deaths(number: int) -> str:
 
 @pytest.mark.parametrize("number", range(LONG))
 def test_a_killed_rank_begins_anew_and_the_run_ends_with_the_same_bits(found: Found, number: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=3", *RUN]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "KILLS": deaths(number), "NOTES": str(tmp_path / "notes")}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    torchrun = ["--standalone", "--nproc-per-node=2", "--max-restarts=3"]
+    (done,) = started([torchrun], tmp_path, deaths(number))
+    assert done == 0
     assert (tmp_path / "notes").read_text().count("dies") == 3
-    weights = load_file(tmp_path / "run/model.safetensors").values()
-    assert sorted(float(weight.double().sum()) for weight in weights) == sorted(
-        float(weight.double().sum()) for weight in found["never_killed"][0]
-    )
+    assert same(final(tmp_path), found["never_killed"][0])
+
+
+def test_two_nodes(found: Found, tmp_path: Path) -> None:
+    # two agents of torchrun, of a process each, at two addresses of this machine; a process of the second is killed
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--max-restarts=2"]
+    nodes = [[*meeting, f"--local-addr=127.0.0.{number}"] for number in (1, 2)]
+    assert started(nodes, tmp_path, "1:update@9") == [0, 0]
+    assert (tmp_path / "notes").read_text().count("dies") == 1
+    assert same(final(tmp_path), found["never_killed"][0])
+
+
+def started(agents: list[list[str]], folder: Path, kills: str) -> list[int]:
+    """Runs torchrun for each node, with so many words for each; the exit codes."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "KILLS": kills, "NOTES": str(folder / "notes")}
+    command = [sys.executable, "-m", "torch.distributed.run"]
+    running = [subprocess.Popen([*command, *words, *RUN], cwd=folder, env=env) for words in agents]
+    try:
+        return [process.wait(240) for process in running]
+    finally:
+        for process in running:
+            process.terminate()  # it ends what it has started
+            process.wait()
+
+
+def final(folder: Path) -> list[Tensor]:
+    """The weights of a run, in the order of the model."""
+    weights = load_file(folder / "run/model.safetensors")
+    return [weights[f"{layer}.{what}"] for layer in (0, 1, 4) for what in ("weight", "bias")]
