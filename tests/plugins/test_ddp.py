@@ -15,16 +15,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from accel.errors import ConfigError
 from accel.plugins.ddp import DDP
 from accel.testing import fit_toy
-from tests.ranks import ROOT, run_cases
+from tests.ranks import ROOT, shared_cases
 
 Found = dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    return run_cases("tests.plugins.ddp_cases", tmp_path_factory.mktemp("ddp"))
+    return shared_cases("tests.plugins.ddp_cases", tmp_path_factory)
 
 
 def same(one: list[Tensor], other: list[Tensor]) -> bool:
@@ -130,10 +131,16 @@ def test_ranks_decide_together(found: Found) -> None:
         assert rank["sum"] == 3.0
 
 
-def test_without_torchrun_a_process_trains_alone_and_is_told(recwarn: pytest.WarningsRecorder) -> None:
+def test_without_torchrun_a_process_trains_alone_and_is_told() -> None:
     with pytest.warns(match="ddp has no effect: this process trains alone; start several by torchrun"):
         alone = fit_toy([DDP()])
     assert alone.same(fit_toy([]))
+
+
+def test_ranks_that_torchrun_did_not_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="ddp: WORLD_SIZE is 2 and RANK is not set; start it by torchrun"):
+        fit_toy([DDP()])
 
 
 RUN = [
