@@ -54,8 +54,8 @@ def mlp() -> nn.Module:
 
 
 CASES: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
-    "MLP 3072-1024-1024-10": (mlp, 128, 20),
-    "ResNet-18 for 32 x 32": (lambda: resnet18(10, 32), 16, 5),
+    "MLP 3072-1024-1024-10": (mlp, 64, 12),
+    "ResNet-18 for 32 x 32": (lambda: resnet18(10, 32), 8, 4),
 }
 """The model, samples per rank, and updates that are timed."""
 
