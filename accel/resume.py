@@ -35,8 +35,12 @@ def taken_up(settings: Settings, parallel: Parallel) -> tuple[Settings, Found | 
     Raises:
         ConfigError: as `find`; on every rank what the first has found.
     """
-    if parallel.attempt > 0 and settings.out is not None and (settings.resume is None or names(Path(settings.out, FOLDER))):
-        settings = replace(settings, resume=AUTO)
+    home = settings.out
+    if home is None and settings.resume not in (None, AUTO):
+        given = Path(settings.resume)
+        home = str(given.parent.parent if given.suffix == ".pt" else given)
+    if parallel.attempt > 0 and home is not None and (settings.resume is None or names(Path(home, FOLDER))):
+        settings = replace(settings, resume=AUTO, out=home)
     if settings.resume is None:
         return settings, None
     found, wrong = None, ""

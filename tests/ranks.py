@@ -6,6 +6,7 @@ to the test, by case and rank. Starting a process takes seconds, a case millisec
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -16,10 +17,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.distributed import TCPStore
 
 ROOT = Path(__file__).parents[1]
+
+
+def shared_cases(module: str, factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """The same, run once where several workers of pytest have tests of one file."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / module
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            run_cases(module, folder)
+            (folder / "done").touch()
+    return read_cases(folder)
 
 
 def run_cases(module: str, folder: Path, ranks: int = 2) -> dict[str, list[Any]]:
@@ -41,7 +56,12 @@ def run_cases(module: str, folder: Path, ranks: int = 2) -> dict[str, list[Any]]
             process.kill()
             process.wait()
     assert all(process.returncode == 0 for process in started), "\n".join(texts)
-    found = [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in range(ranks)]
+    return read_cases(folder)
+
+
+def read_cases(folder: Path) -> dict[str, list[Any]]:
+    """What is there of an earlier call."""
+    found = [torch.load(file, weights_only=False) for file in sorted(folder.glob("rank-*.pt"))]
     return {name: [one[name] for one in found] for name in found[0]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from time import sleep
 
@@ -23,6 +24,13 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def program() -> list[str]:
+    """How torchrun was started for these processes, without the arguments. Where its nodes meet, it keeps to itself."""
+    nodes, here = int(os.environ.get("GROUP_WORLD_SIZE", "1")), os.environ.get("LOCAL_WORLD_SIZE", str(world_size()))
+    apart = [f"--nnodes={nodes}", "--rdzv-backend=c10d", "--rdzv-endpoint=HOST:PORT"] if nodes > 1 else []
+    return ["torchrun", *apart, f"--nproc-per-node={here}", "-m", "accel.train"]
+
+
 def let_the_first_speak() -> None:
     """Waits, in any process but the first, before it says what all of them have found.
 
@@ -33,12 +41,19 @@ def let_the_first_speak() -> None:
         sleep(GRACE)
 
 
+def alone(error: Exception) -> str:
+    """What to say of an error that another process has caused by its end; empty for any other."""
+    text = " ".join(str(error).split())
+    lost = world_size() > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe", text)
+    return f"accel: error: rank {rank()} has lost another rank, which says why ({text[:120]})" if lost else ""
+
+
 def together(config: Config) -> None:
     """Raises ConfigError where several processes would each train the whole run by themselves."""
     if world_size() > 1 and not any(plugin.part == "Parallel" for plugin in config.plugins.values()):
         raise ConfigError(
             f"torchrun started {world_size()} processes, and no plugin makes them train together: start one process, "
-            "or add a plugin that provides Parallel"
+            "or add +plugins=[ddp]"
         )
 
 

@@ -43,14 +43,14 @@ def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
             out = None  # nothing is written, or all of it to the directory of the run that is resumed
         elif many:
             out = Path(settings.out or base, str(number))
-        for sentence in config.warnings:
+        for sentence in config.warnings if ranks.rank() == 0 else ():
             print(f"accel: warning: {sentence}", file=sys.stderr)
-        if many:
+        if many and ranks.rank() == 0:
             print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
         outcomes.append(Outcome(config, out, [*program(), *flags]))
         if outcomes[-1].run() == INTERRUPTED:
             break
-    if many:
+    if many and ranks.rank() == 0:
         from accel.cli.compare import compare
 
         compare(outcomes)
@@ -98,7 +98,7 @@ class Outcome:
         except Exception as error:
             from accel.cli.frames import trimmed
 
-            self._fail(1, trimmed(error))
+            self._fail(1, ranks.alone(error) or trimmed(error))
         return self.code
 
     def hint(self) -> str:
@@ -109,11 +109,15 @@ class Outcome:
 
     def _fail(self, code: int, text: str) -> None:
         self.code, self.error = code, text.strip().splitlines()[-1]
+        if code == 2:
+            ranks.let_the_first_speak()
         print(text, file=sys.stderr)
 
 
 def program() -> list[str]:
     """How this process was started, without its arguments, as short as the shell takes it."""
+    if ranks.world_size() > 1:
+        return ranks.program()
     words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
     if Path(words[-1]).name == "accel-train":
         words = words[-1:]
@@ -127,7 +131,9 @@ def program() -> list[str]:
 def show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
 ) -> None:
-    """accel's own warnings as one line of text, all others as Python shows them."""
+    """accel's own warnings as one line of text, all others as Python shows them; the first rank's alone."""
+    if ranks.rank() > 0:
+        return
     if issubclass(category, AccelWarning):
         print(f"accel: warning: {message}", file=sys.stderr)
     else:

@@ -71,6 +71,9 @@ class Ranks(Parallel):
         kind, self.restarts = self._kind(device), _number("TORCHELASTIC_RESTART_COUNT", 0)
         if not self.several:
             return device
+        lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+        if lacking:
+            raise ConfigError(f"{self.name}: WORLD_SIZE is {self.world_size} and {lacking[0]} is not set; start it by torchrun")
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", _number("LOCAL_RANK", 0))
             if device.index >= torch.cuda.device_count():

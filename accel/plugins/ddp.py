@@ -46,14 +46,15 @@ class DDP(Ranks):
         backend: who carries the gradients: nccl on GPUs, gloo on CPUs; auto takes the one for the run's device.
         timeout: seconds to wait for the other ranks before one of them counts as lost.
         bucket_mb: gradients travel so many megabytes at a time.
-        compress: gradients travel in 16 bits, as bf16 or fp16.
-        static_graph: the model's graph is the same in each update; torch then looks at it once.
+        compress: gradients travel in 16 bits, as bf16 (CUDA) or fp16.
+        static_graph: the model's graph is the same in each update, which is one micro-batch; torch then looks at it once.
         find_unused: look in each update for parameters that the loss does not use.
         sync_batchnorm: BatchNorm over the batches of all ranks.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (
         Need("cuda", when={"sync_batchnorm": True}, why="torch has its SyncBatchNorm there alone", instead="sync_batchnorm=false"),
+        Need("cuda", when={"compress": "bf16"}, why="torch sums bfloat16 by NCCL alone", instead="compress=fp16"),
     )
 
     bucket_mb: Positive = 25.0
@@ -64,6 +65,11 @@ class DDP(Ranks):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
+        if self.several and self.static_graph and run.parts.group.size > 1:
+            raise ConfigError(  # an internal assertion of its reducer fails, torch 2.13
+                f"ddp.static_graph=true: torch cannot leave out the other ranks in {run.parts.group.size} micro-batches of one "
+                "update then; set plugins.ddp.static_graph=false"
+            )
         self.params = [(name, param) for name, param in run.bare.named_parameters() if param.requires_grad]
         self.wrapped: DistributedDataParallel | None = None
         self.proven = self.find_unused or self.static_graph

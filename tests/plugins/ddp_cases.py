@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -9,46 +13,75 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from accel.errors import ConfigError
 from accel.parts import Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
+from accel.plugins.amp import AMP
+from accel.plugins.clip import Clip
+from accel.plugins.cosine import Cosine
 from accel.plugins.ddp import DDP
+from accel.plugins.ema import EMA
+from accel.plugins.finite_guard import FiniteGuard
+from accel.plugins.lamb import LAMB
+from accel.plugins.lars import LARS
+from accel.plugins.muon import Muon
+from accel.plugins.prefetch import Prefetch
+from accel.plugins.resident import Resident
 from accel.plugins.sgd import SGD
+from accel.plugins.threads import Threads
+from accel.plugins.workers import Workers
 from accel.trainer import Trainer
+
+RANK = int(os.environ.get("RANK", "0"))
+
+
+class Stop(Exception):
+    """Ends a run in the middle, as a crash would."""
 
 
 @dataclass(eq=False)
 class Keeps(Watch):
-    """Remembers the losses and the run."""
+    """Remembers the losses and how it began; may stop the run."""
 
+    stop: int = 0
     losses: list[float] = field(default_factory=list, init=False)
 
     def begin(self, run: Run) -> None:
         self.run = run
+        self.first = [param.detach().clone() for param in run.bare.parameters()]
+        self.drawn = torch.get_rng_state()
 
     def after(self, step: int, loss: Tensor) -> None:
         self.losses.append(float(loss))
+        if step == self.stop:
+            raise Stop
 
 
 class Points(Trainer):
     """A classifier of points; `samples` of them in training and 7 in evaluation."""
 
-    def __init__(self, samples: int = 22, dtype: torch.dtype = torch.float32, dropout: float = 0.0, **run: Any) -> None:
+    def __init__(
+        self, samples: int = 22, dtype: torch.dtype = torch.float32, dropout: float = 0.0, held: int = 7, bad: int = 0, **run: Any
+    ) -> None:
         super().__init__(**run)
-        self.samples, self.dtype, self.dropout = samples, dtype, dropout
+        self.samples, self.dtype, self.dropout, self.held, self.bad, self.calls = samples, dtype, dropout, held, bad, 0
 
     def model(self) -> nn.Module:
         layers = nn.Linear(6, 16), nn.LayerNorm(16), nn.GELU(), nn.Dropout(self.dropout), nn.Linear(16, 3)
         return nn.Sequential(*layers).to(self.dtype)
 
     def data(self, split: str) -> Any:
-        points = torch.randn(self.samples if split == "train" else 7, 6, generator=torch.Generator().manual_seed(len(split)))
+        count = self.samples if split == "train" else self.held
+        points = torch.randn(count, 6, generator=torch.Generator().manual_seed(len(split)))
         return TensorDataset(points.to(self.dtype), points.argmax(1) % 3)
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        self.calls += model.training
+        return loss * torch.inf if self.bad and self.calls == self.bad and model.training and RANK == 1 else loss
 
 
 class Words(Points):
@@ -60,13 +93,76 @@ class Words(Points):
         return (each * weight).sum() / weight.sum(), weight.sum()
 
 
-def fit(plugins: list[Part], kind: type[Points] = Points, batch_size: int = 3, epochs: int = 2, **settings: Any) -> dict[str, Any]:
+class Rows(torch.utils.data.Dataset[Any]):
+    """The same points, one sample after the other."""
+
+    def __init__(self, data: TensorDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.data[index]
+
+
+class Sampled(Points):
+    def data(self, split: str) -> Any:
+        return Rows(super().data(split))
+
+
+class Stream(IterableDataset[Any]):
+    def __init__(self, data: TensorDataset) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.data[index] for index in range(len(self.data)))
+
+
+class Streaming(Points):
+    def data(self, split: str) -> Any:
+        return Stream(super().data(split))
+
+
+class InBatches(Points):
+    def data(self, split: str) -> Any:
+        points, labels = super().data(split).tensors
+        return list(zip(points.split(3), labels.split(3), strict=True))
+
+
+class Shuffled(Points):
+    """Ready batches in an order drawn from the global random numbers; remembers what this rank has seen."""
+
+    def data(self, split: str) -> Any:
+        self.seen: list[int] = []
+        return DataLoader(TensorDataset(torch.arange(22.0).view(22, 1).expand(22, 6), torch.zeros(22).long()), 3, shuffle=True)
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        if model.training:
+            self.seen += batch[0][:, 0].int().tolist()
+        return super().loss(model, batch)
+
+
+class Unused(Points):
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_parameter("spare", nn.Parameter(torch.ones(3)))
+        return model
+
+
+def fit(
+    plugins: list[Part], kind: type[Points] = Points, batch_size: int | None = 3, epochs: int = 2, stop: int = 0, **settings: Any
+) -> dict[str, Any]:
     """What a run came to."""
-    keeps = Keeps()
+    keeps = Keeps(stop=stop)
     trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device="cpu", **settings)
-    result = trainer.fit()
-    weights = [param.detach().clone() for param in result.model.parameters()]
-    return {"weights": weights, "losses": keeps.losses, "metrics": result.metrics, "result": result.summary()}
+    found: dict[str, Any] = {"metrics": {}, "losses": keeps.losses}
+    try:
+        found |= {"metrics": (result := trainer.fit()).metrics, "skipped": result.skipped, "samples": result.samples}
+    except Stop:
+        assert stop
+    found["weights"] = [param.detach().clone() for param in keeps.run.bare.parameters()]
+    return found | {"first": keeps.first, "drawn": keeps.drawn, "seen": getattr(trainer, "seen", [])}
 
 
 def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -75,6 +171,20 @@ def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
     numbers += [abs(one["metrics"][name] - other["metrics"][name]) for name in one["metrics"]]
     numbers += [float((a - b).abs().max()) for a, b in zip(one["weights"], other["weights"], strict=True)]
     return max(numbers)
+
+
+def windows(steps: int) -> list[Part]:
+    """Accumulation over so many micro-batches."""
+    return [Accumulate(steps=steps)] if steps > 1 else []
+
+
+def refused(*args: Any, **settings: Any) -> str:
+    """The sentence with which a run refuses."""
+    try:
+        fit(*args, **settings)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
@@ -90,6 +200,158 @@ def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
     return found
 
 
-def windows(steps: int) -> list[Part]:
-    """Accumulation over so many micro-batches."""
-    return [Accumulate(steps=steps)] if steps > 1 else []
+def case_loaders(folder: Path) -> dict[str, float]:
+    big = fit([], batch_size=6)
+    found = {
+        "workers": distance(fit([DDP(), Workers(count=2)], Sampled), big),
+        "threads": distance(fit([DDP(), Threads(count=2)], Sampled), big),
+        "prefetch": distance(fit([DDP(), Prefetch()], Sampled), big),
+        "resident": distance(fit([DDP(), Resident()]), big),
+        "stream": distance(fit([DDP()], Streaming), fit([], Streaming, batch_size=6)),
+    }
+    for samples in (21, 22, 24):
+        one = fit([Accumulate(steps=2)], InBatches, batch_size=None, samples=samples)
+        found[f"ready {samples}"] = distance(fit([DDP()], InBatches, batch_size=None, samples=samples), one)
+    return found
+
+
+def case_an_order_of_the_users(folder: Path) -> list[int]:
+    return fit([DDP()], Shuffled, batch_size=None)["seen"]
+
+
+def case_beside_other_plugins(folder: Path) -> dict[str, Any]:
+    sets = {
+        "clip": lambda: [Clip(max_norm=0.1)],
+        "clip adaptive": lambda: [Clip(mode="adaptive")],
+        "ema": lambda: [EMA(decay=0.9)],
+        "lamb": lambda: [LAMB(lr=0.01)],
+        "lars": lambda: [LARS(lr=0.1)],
+        "muon": lambda: [Muon()],
+        "float16": lambda: [AMP(dtype="float16", force=True)],
+        "bfloat16": lambda: [AMP(force=True)],
+        "all": lambda: [
+            Clip(), EMA(decay=0.9), AdamW(), Accumulate(steps=3), Cosine(), FiniteGuard(), AMP(dtype="float16", force=True),
+        ],
+    }  # fmt: skip
+    found = {}
+    for name, plugins in sets.items():
+        ours = fit([DDP(), *plugins()])
+        found[name] = (distance(ours, fit(plugins(), batch_size=6)), ours["weights"])
+    return found
+
+
+def case_settings(folder: Path) -> dict[str, Any]:
+    sets = {
+        "small buckets": DDP(bucket_mb=0.0001), "static": DDP(static_graph=True),
+        "fp16": DDP(compress="fp16"), "gloo": DDP(backend="gloo"),
+    }  # fmt: skip
+    big, big3 = fit([], batch_size=6), fit([Accumulate(steps=3)], batch_size=6)
+    found = {name: distance(fit([ddp]), big) for name, ddp in sets.items()}
+    found |= {f"{name} 3": distance(fit([sets[name], Accumulate(steps=3)]), big3) for name in ("small buckets", "fp16")}
+    found["unused"] = distance(fit([DDP(find_unused=True)], Unused), fit([], Unused, batch_size=6))
+    return found
+
+
+def case_refusals(folder: Path) -> dict[str, str]:
+    return {
+        "unused": refused([DDP()], Unused),
+        "nccl": refused([DDP(backend="nccl")]),
+        "few": refused([DDP()], samples=1),
+        "static": refused([DDP(static_graph=True), Accumulate(steps=3)]),
+        "bf16": refused([DDP(compress="bf16")]),
+        "batchnorm": refused([DDP(sync_batchnorm=True)]),
+    }
+
+
+def case_one_rank_is_not_finite(folder: Path) -> dict[str, Any]:
+    half = AMP(dtype="float16", force=True, init_scale=1024.0)
+    return {
+        "guard": fit([DDP(), FiniteGuard(), AdamW()], bad=3),
+        "guard accumulate": fit([DDP(), FiniteGuard(), AdamW(), Accumulate(steps=3)], bad=4),
+        "float16": fit([DDP(), half, AdamW(), EMA(decay=0.9)], bad=3),
+    }
+
+
+def case_random_numbers(folder: Path) -> dict[str, Any]:
+    return fit([DDP()], dropout=0.5)
+
+
+def case_few_held_out(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    return fit([DDP()], held=1)["metrics"], fit([], held=1, batch_size=6)["metrics"]
+
+
+def case_resumed(folder: Path) -> dict[str, Any]:
+    plugins = lambda: [DDP(), AdamW(), EMA(decay=0.9), Accumulate(steps=2)]  # noqa: E731
+    whole = fit(plugins(), dropout=0.3, epochs=3)
+    fit(plugins(), dropout=0.3, epochs=3, out=folder / "run", checkpoint_every=1, stop=3)
+    rest = fit(plugins(), dropout=0.3, epochs=3, resume=folder / "run")
+    return {"whole": whole, "rest": rest}
+
+
+def case_another_number_of_ranks(folder: Path) -> dict[str, Any]:
+    big = fit([AdamW()], batch_size=6, epochs=4)
+    out = folder / "run"
+    losses = fit([DDP(), AdamW()], epochs=4, out=out, checkpoint_every=1, stop=6)["losses"][:-1]
+    alone: list[float] = []
+    if RANK == 0:  # the last update before a stop is not saved, and done again
+        alone = fit([AdamW()], epochs=4, resume=out, checkpoint_every=1, stop=11)["losses"][:-1]
+    rest = fit([DDP(), AdamW()], epochs=4, resume=out)
+    return {"big": big, "rest": rest, "losses": [*losses, *alone, *rest["losses"]]}
+
+
+def case_decisions(folder: Path) -> dict[str, Any]:
+    ddp = DDP()
+    ddp.join(torch.device("cpu"))
+    found = {
+        "any": [ddp.any(RANK == 1), ddp.any(False)],
+        "agree": [ddp.agree(turn == RANK) for turn in range(4)],
+        "apart": [ddp.agree(True, about="save"), ddp.agree(False), ddp.agree(False, about="save")],
+        "gather": ddp.gather({"rank": RANK}),
+        "sum": float(ddp.sum(torch.tensor(RANK + 1.0))),
+    }
+    ddp.close()
+    return found
+
+
+class Mortal(Points):
+    """It is killed in the n-th attempt as the n-th word of KILLS says, `RANK:PLACE`: in its beginning, an update, or a save.
+
+    What happens when is written down: one line for each kill, and for the first update after it.
+    """
+
+    def __init__(self, **run: Any) -> None:
+        super().__init__(samples=46, dropout=0.2, **run)
+        words = os.environ.get("KILLS", "").split()[int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) :][:1]
+        rank, _, self.place = words[0].partition(":") if words and RANK >= 0 else ("-1", "", "")
+        self.mine, self.begun = int(rank) == RANK, False
+
+    def model(self) -> nn.Module:
+        if self.mine and self.place == "begin":
+            self.die()
+        return super().model()
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        if model.training and not self.begun:
+            self.begun = True
+            self.note("goes on")
+        if self.mine and model.training:
+            kind, _, number = self.place.partition("@")
+            if self.calls == int(number or 5):
+                if kind == "update":
+                    self.die()
+                if kind == "save":
+                    os.fsync = lambda file: self.die()
+        return super().loss(model, batch)
+
+    def die(self) -> None:
+        self.note("dies")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def note(self, what: str) -> None:
+        if "NOTES" in os.environ:
+            with open(os.environ["NOTES"], "a") as notes:
+                notes.write(f"{time.time()} {RANK} {what}\n")
+
+
+def case_never_killed(folder: Path) -> list[Tensor]:
+    return fit([DDP(), AdamW(lr=0.01)], Mortal, epochs=3, batch_size=3, out=folder / "run", checkpoint_every=2)["weights"]

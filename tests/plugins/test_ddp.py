@@ -2,19 +2,197 @@
 
 from __future__ import annotations
 
+import os
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
-from tests.ranks import run_cases
+from accel.errors import ConfigError
+from accel.plugins.ddp import DDP
+from accel.testing import fit_toy
+from tests.ranks import ROOT, shared_cases
+
+Found = dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    return run_cases("tests.plugins.ddp_cases", tmp_path_factory.mktemp("ddp"))
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return shared_cases("tests.plugins.ddp_cases", tmp_path_factory)
 
 
-def test_ranks_equal_one_process_on_the_big_batch(found: dict[str, list[Any]]) -> None:
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_ranks_equal_one_process_on_the_big_batch(found: Found) -> None:
     for rank in found["one_process_on_the_big_batch"]:
         assert len(rank) == 32
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
+
+
+def test_every_loader_gives_each_rank_its_part(found: Found) -> None:
+    for rank in found["loaders"]:
+        assert max(rank.values()) <= 1e-6, rank
+
+
+def test_ready_batches_are_dealt_in_turn_whatever_their_order(found: Found) -> None:
+    # 8 batches of 3, the last of 1: four for each rank in each epoch
+    ours, theirs = found["an_order_of_the_users"]
+    first, second = [*ours[:12], *theirs[:10]], [*ours[12:], *theirs[10:]]
+    assert sorted(first) == sorted(second) == list(range(22))
+    assert first != second, "shuffled anew"
+
+
+@pytest.mark.parametrize("name", ["clip", "clip adaptive", "ema", "lamb", "lars", "muon", "float16", "bfloat16", "all"])
+def test_beside_other_plugins(found: Found, name: str) -> None:
+    ours, theirs = (rank[name] for rank in found["beside_other_plugins"])
+    assert same(ours[1], theirs[1]), "the ranks have the same weights, bit for bit"
+    # 16-bit products of two half batches are rounded otherwise than those of the whole one; muon multiplies in bfloat16
+    tolerance = {"float16": 2e-3, "bfloat16": 2e-2, "all": 2e-3, "muon": 2e-3}.get(name, 1e-6)
+    assert ours[0] <= tolerance
+
+
+def test_settings(found: Found) -> None:
+    for rank in found["settings"]:
+        exact = {name: apart for name, apart in rank.items() if not name.startswith("fp16")}
+        assert max(exact.values()) <= 1e-6, exact
+        assert 1e-6 < rank["fp16"] < 1e-3 > rank["fp16 3"] > 1e-6, "11 bits of each gradient"
+
+
+def test_what_cannot_work_is_refused_on_every_rank(found: Found) -> None:
+    for rank in found["refusals"]:
+        assert "ddp: the loss does not use spare" in rank["unused"]
+        assert "set plugins.ddp.find_unused=true" in rank["unused"]
+        assert rank["nccl"].endswith("set backend=gloo")
+        assert rank["few"] == "ddp: 2 ranks, and the training data has 1 samples; start fewer"
+        assert rank["batchnorm"].endswith("use plugins.ddp.sync_batchnorm=false")
+        assert rank["static"].endswith("set plugins.ddp.static_graph=false")
+        assert rank["bf16"].endswith("use plugins.ddp.compress=fp16")
+
+
+@pytest.mark.parametrize("name", ["guard", "guard accumulate", "float16"])
+def test_an_update_that_is_not_finite_on_one_rank_moves_nothing_on_any(found: Found, name: str) -> None:
+    ours, theirs = (rank[name] for rank in found["one_rank_is_not_finite"])
+    assert ours["skipped"] == theirs["skipped"] == 1
+    assert same(ours["weights"], theirs["weights"])
+    assert all(torch.isfinite(weight).all() for weight in ours["weights"])
+
+
+def test_ranks_begin_with_the_same_weights_and_draw_other_numbers(found: Found) -> None:
+    ours, theirs = found["random_numbers"]
+    assert same(ours["first"], theirs["first"])
+    assert not torch.equal(ours["drawn"], theirs["drawn"])
+    assert torch.equal(ours["drawn"], fit_drawn()), "the first rank draws what one process draws"
+
+
+def fit_drawn() -> Tensor:
+    from tests.plugins.ddp_cases import fit
+
+    drawn: Tensor = fit([], dropout=0.5)["drawn"]
+    return drawn
+
+
+def test_fewer_held_out_samples_than_ranks(found: Found) -> None:
+    for ours, big in found["few_held_out"]:
+        assert ours == pytest.approx(big, abs=1e-6)
+
+
+def test_a_resumed_run_ends_with_the_same_bits(found: Found) -> None:
+    for rank in found["resumed"]:
+        whole, rest = rank["whole"], rank["rest"]
+        assert same(whole["weights"], rest["weights"])
+        assert whole["losses"][2:] == rest["losses"]
+        assert whole["metrics"] == rest["metrics"]
+
+
+def test_another_number_of_ranks_goes_on(found: Found) -> None:
+    first, second = found["another_number_of_ranks"]
+    assert first["losses"] == pytest.approx(first["big"]["losses"], abs=1e-6)
+    for rank in (first, second):
+        assert rank["rest"]["samples"] == 4 * 22
+        for ours, big in zip(rank["rest"]["weights"], rank["big"]["weights"], strict=True):
+            assert torch.allclose(ours, big, rtol=0, atol=1e-6)
+
+
+def test_ranks_decide_together(found: Found) -> None:
+    for rank in found["decisions"]:
+        assert rank["any"] == [True, False]
+        assert rank["agree"] == [False, True, True, False], "each answer is to what was asked before"
+        assert rank["apart"] == [False, False, True]
+        assert rank["gather"] == [{"rank": 0}, {"rank": 1}]
+        assert rank["sum"] == 3.0
+
+
+def test_without_torchrun_a_process_trains_alone_and_is_told() -> None:
+    with pytest.warns(match="ddp has no effect: this process trains alone; start several by torchrun"):
+        alone = fit_toy([DDP()])
+    assert alone.same(fit_toy([]))
+
+
+def test_ranks_that_torchrun_did_not_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="ddp: WORLD_SIZE is 2 and RANK is not set; start it by torchrun"):
+        fit_toy([DDP()])
+
+
+RUN = [
+    "-m", "accel.train", "task._target_=tests.plugins.ddp_cases.Mortal", "+plugins=[ddp,adamw]", "plugins.adamw.lr=0.01",
+    "epochs=3", "batch_size=3", "seed=5", "device=cpu", "checkpoint.every=2", "out=run",
+]  # fmt: skip
+LONG = 50 if os.environ.get("ACCEL_DRILL") == "long" else 1
+
+
+def deaths(number: int) -> str:
+    """Three kills, of either rank; the first run has one of each kind."""
+    if number == 0:
+        return "1:begin 0:save@3 1:update@9"
+    rng = random.Random(number)
+    places = ("begin", f"save@{rng.randrange(1, 9)}", f"update@{rng.randrange(1, 12)}")
+    return " ".join(f"{rng.randrange(2)}:{rng.choice(places)}" for _ in range(3))
+
+
+@pytest.mark.parametrize("number", range(LONG))
+def test_a_killed_rank_begins_anew_and_the_run_ends_with_the_same_bits(found: Found, number: int, tmp_path: Path) -> None:
+    torchrun = ["--standalone", "--nproc-per-node=2", "--max-restarts=3"]
+    (done,) = started([torchrun], tmp_path, deaths(number))
+    assert done == 0
+    assert (tmp_path / "notes").read_text().count("dies") == 3
+    assert same(final(tmp_path), found["never_killed"][0])
+
+
+def test_two_nodes(found: Found, tmp_path: Path) -> None:
+    # two agents of torchrun, of a process each, at two addresses of this machine; a process of the second is killed
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--max-restarts=2"]
+    nodes = [[*meeting, f"--local-addr=127.0.0.{number}"] for number in (1, 2)]
+    assert started(nodes, tmp_path, "1:update@9") == [0, 0]
+    assert (tmp_path / "notes").read_text().count("dies") == 1
+    assert same(final(tmp_path), found["never_killed"][0])
+
+
+def started(agents: list[list[str]], folder: Path, kills: str) -> list[int]:
+    """Runs torchrun for each node, with so many words for each; the exit codes."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "KILLS": kills, "NOTES": str(folder / "notes")}
+    command = [sys.executable, "-m", "torch.distributed.run"]
+    running = [subprocess.Popen([*command, *words, *RUN], cwd=folder, env=env) for words in agents]
+    try:
+        return [process.wait(240) for process in running]
+    finally:
+        for process in running:
+            process.terminate()  # it ends what it has started
+            process.wait()
+
+
+def final(folder: Path) -> list[Tensor]:
+    """The weights of a run, in the order of the model."""
+    weights = load_file(folder / "run/model.safetensors")
+    return [weights[f"{layer}.{what}"] for layer in (0, 1, 4) for what in ("weight", "bias")]

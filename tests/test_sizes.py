@@ -1,0 +1,33 @@
+"""An update keeps its samples when another number of ranks goes on with a run, or the run is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from accel.errors import ConfigError
+from accel.sizes import Sizes, fitted
+
+COUNT = some.integers(1, 12)
+
+
+@given(COUNT, COUNT, COUNT, COUNT)
+def test_an_update_keeps_its_samples(size: int, micro: int, before: int, after: int) -> None:
+    was, asked = Sizes(size, micro, before), Sizes(size, micro, after)
+    if was.update % after:
+        with pytest.raises(ConfigError, match=f"which {after} ranks cannot share evenly; start 1"):
+            fitted(was, asked)
+        return
+    now = fitted(was, asked)
+    assert (now.update, now.ranks) == (was.update, after)
+    assert now.batch_size <= size, "no more memory than was asked for"
+    if (was.update // after) % size == 0:
+        assert now.batch_size == size, "as many micro-batches more or less, where that is enough"
+    assert fitted(now, was) == was, "and back"
+
+
+def test_ready_batches_are_counted_as_they_are() -> None:
+    assert fitted(Sizes(1, 2, 2, ready=True), Sizes(1, 2, 4)) == Sizes(1, 1, 4, ready=True)
+    with pytest.raises(ConfigError, match="has 2 ready batches, which 4 ranks cannot share evenly; start 1, 2"):
+        fitted(Sizes(1, 1, 2, ready=True), Sizes(1, 1, 4))
