@@ -22,23 +22,27 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
     Raises:
         ConfigError: for metrics that are no dict of numbers.
     """
+
+    def measure(batch: Any) -> tuple[Mapping[str, Any], Any]:
+        """The metrics of one batch, and how many items they are means over."""
+        with run.parts.precision.cast():
+            out = metrics(run.model, batch)
+        values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
+        return values, count_items(batch) if items is None else items
+
     sums: dict[str, tuple[Tensor, Any]] = {}
     with run.random.kept(), torch.no_grad(), run.weights():
         run.model.eval()
         for batch in run.parts.loader.epoch(batches, 0, 0):
-            batch = run.parts.transfer.batch(batch)
-            with run.parts.precision.cast():
-                out = metrics(run.model, batch)
-            values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
-            if not isinstance(values, Mapping):
-                raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
-            items = count_items(batch) if items is None else items
-            for name, value in values.items():
-                part = scalar(name, value, run.device) * items
-                if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
-                    part = torch.where(torch.as_tensor(items, device=part.device) == 0, 0.0, part)
-                before, total = sums.get(name, (0.0, 0))
-                sums[name] = before + part, total + items
+            for values, items in run.parts.update.measured(measure, run.parts.transfer.batch(batch)):
+                for name, value in values.items():
+                    part = scalar(name, value, run.device) * items
+                    if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
+                        part = torch.where(torch.as_tensor(items, device=part.device) == 0, 0.0, part)
+                    before, total = sums.get(name, (0.0, 0))
+                    sums[name] = before + part, total + items
         run.model.train()
     return {name: float(value / total) for name, (value, total) in sums.items()}
 

@@ -60,6 +60,11 @@ class Mean:
             grads.grow(divisor / self.parallel.world_size if self.parallel.world_size > 1 else divisor)
         return grads
 
+    def meet(self, device: torch.device) -> None:
+        """Joins the sum that the other ranks make at their first micro-batch, where this rank did not come so far."""
+        if self.parallel.world_size > 1 and self.reference is None:
+            self.reference = self.parallel.sum(torch.ones((), dtype=torch.float32, device=device))
+
     def _weigh(self, items: Any, device: torch.device) -> Tensor:
         """The weight of a micro-batch of so many items; adds it to the total."""
         if isinstance(items, Tensor):
