@@ -138,8 +138,6 @@ class OOM(Update):
             short = let_go(error)
         else:
             short = self.stuck
-        if short:
-            self.undo()
         return mean, short
 
     def cut(self, micros: Iterable[Micro], items: int) -> Iterator[Micro]:
@@ -266,7 +264,7 @@ class OOM(Update):
         found = []
         if self.times:
             times = f"{self.times} update{'s' * (self.times != 1)}"
-            found.append(f"memory was short in {times}: micro-batches of at most {samples(self.size)}, effective batch as it was")
+            found.append(f"memory was short in {times}: from then on at most {samples(self.size)} at a time")
         if self.evaluating:
             found.append(f"memory was short in evaluation: batches of at most {samples(self.evaluating)}")
         return found
