@@ -234,6 +234,7 @@ def test_it_says_so_when_it_happens_and_at_the_end(tmp_path: Path, capsys: pytes
 def test_what_failed_is_free_before_it_is_tried_again() -> None:
     alive: list[weakref.ref[Tensor]] = []
     left: list[int] = []
+    errors: list[Exception] = []
 
     class Wide(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
@@ -246,6 +247,7 @@ def test_what_failed_is_free_before_it_is_tried_again() -> None:
                 try:
                     raise full()
                 except RuntimeError as error:
+                    errors.append(error)  # as a debugger would, or a log
                     raise MemoryError("Unable to allocate") from error
             return out
 
