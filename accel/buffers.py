@@ -8,6 +8,13 @@ import torch
 from torch import Tensor, nn
 
 
+class Place(NamedTuple):
+    """Where a buffer stands: in which module's buffers, by which name."""
+
+    buffers: dict[str, Tensor | None]
+    name: str
+
+
 class Row(NamedTuple):
     """The buffers of one format on one device, and two flat tensors with room for all of them."""
 
@@ -27,11 +34,13 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for buffer in model.buffers():
-            if buffer.numel() and buffer.layout == torch.strided and writable(buffer):
-                found.setdefault((buffer.device, buffer.dtype), []).append(buffer)
-        self.rows = [row(buffers) for buffers in found.values()]
+        found: dict[tuple[torch.device, torch.dtype], dict[Tensor, Place]] = {}
+        for module in model.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.numel() and buffer.layout == torch.strided and writable(buffer):
+                    found.setdefault((buffer.device, buffer.dtype), {}).setdefault(buffer, Place(module._buffers, name))
+        self.rows = [row(list(buffers)) for buffers in found.values()]
+        self.places = [list(buffers.values()) for buffers in found.values()]
         self.keep()
 
     def keep(self) -> None:
@@ -41,10 +50,22 @@ class Buffers:
 
     def settle(self, found_inf: Tensor) -> None:
         """Puts them back where `found_inf` (0-dim on the device) is not 0; otherwise what they are now is what to go back to."""
+        self.follow()
         for row in self.rows:
             torch._foreach_copy_(row.now_parts, row.buffers)
             torch.where(found_inf != 0, row.kept, row.now, out=row.kept)
             torch._foreach_copy_(row.buffers, row.kept_parts)
+
+    def follow(self) -> None:
+        """Finds the buffers that the forward passes assigned anew, of the same shape and format: from now on they are meant.
+
+        A copy of each takes its place: what was assigned may be the user's own (a batch, say), and is not to be written to.
+        """
+        for row, places in zip(self.rows, self.places, strict=True):
+            for number, (buffers, name) in enumerate(places):
+                old, new = row.buffers[number], buffers.get(name)
+                if new is not old and new is not None and like(old, new):
+                    row.buffers[number] = buffers[name] = new.detach().clone()
 
 
 def row(buffers: list[Tensor]) -> Row:
@@ -56,6 +77,11 @@ def row(buffers: list[Tensor]) -> Row:
         return tensor, [part.view(buffer.shape) for part, buffer in zip(torch.split(tensor, sizes), buffers, strict=True)]
 
     return Row(buffers, *flat(), *flat())
+
+
+def like(a: Tensor, b: Tensor) -> bool:
+    """Whether one can take the numbers of the other."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device and b.layout == torch.strided
 
 
 def writable(tensor: Tensor) -> bool:

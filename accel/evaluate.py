@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.data.batches import Batches
-from accel.data.items import dealt
+from accel.data.items import count_items, dealt
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 
@@ -23,25 +23,30 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
     Raises:
         ConfigError: for metrics that are no dict of numbers.
     """
+
+    def measure(batch: Any) -> tuple[Mapping[str, Any], Any]:
+        """The metrics of one batch, and how many items they are means over."""
+        with run.parts.precision.cast():
+            out = metrics(run.model, batch)
+        values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
+        return values, count_items(batch) if items is None else items
+
     sums: dict[str, tuple[Tensor, Any]] = {}
     parts = run.parts
     with run.random.kept(), torch.no_grad(), run.weights():
         run.model.eval()
         for dealing in batches.dealt(parts.loader.epoch(batches, 0, 0), 0):
             batch, count, _ = dealt(dealing)
-            batch = parts.transfer.batch(batch)
-            with parts.precision.cast():
-                out = metrics(run.model, batch)
-            values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
-            if not isinstance(values, Mapping):
-                raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
-            items = count if items is None or count == 0 else items
-            for name, value in values.items():
-                part = scalar(name, value, run.device) * items
-                if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
-                    part = torch.where(torch.as_tensor(items, device=part.device) == 0, 0.0, part)
-                before, total = sums.get(name, (0.0, 0))
-                sums[name] = before + part, total + items
+            for values, items in parts.update.measured(measure, parts.transfer.batch(batch)):
+                items = items if count else 0  # a batch that only lets a rank take part weighs nothing
+                for name, value in values.items():
+                    part = scalar(name, value, run.device) * items
+                    if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
+                        part = torch.where(torch.as_tensor(items, device=part.device) == 0, 0.0, part)
+                    before, total = sums.get(name, (0.0, 0))
+                    sums[name] = before + part, total + items
         run.model.train()
         return means(sums, run)
 

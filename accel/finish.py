@@ -52,6 +52,7 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         skipped=0 if skipped is None else int(skipped),
         samples=run.progress.samples,
         suggestions=run.parts.probe.suggestions(),
+        remarks=[remark for part in [*run.parts.all(), *run.watches] for remark in part.remarks()],
         out=run.out,
         resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
         dry=run.limit is not None,

@@ -39,6 +39,8 @@ class Result:
     """Tables that watches add in `end`, by the name of the watch."""
     suggestions: dict[str, float] = field(default_factory=dict)
     """Settings by name, such as `onecycle.max_lr`, with the value that was found best on trial, before the first update."""
+    remarks: list[str] = field(default_factory=list)
+    """What the parts met with on the way, a sentence each."""
     out: Path | None = None
     files: list[str] = field(default_factory=list)
     """What was written, relative to `out`."""

@@ -27,13 +27,13 @@ class Mean:
     the shares are known before the backward pass. Where it returns its items (tokens), their sum is known only after the
     last forward pass: each backward pass is then weighted by items over a reference, and the sum of the weights divides the
     gradient through the travelling factor. With several ranks the sum runs over all of them, and travels during the last
-    backward pass.
+    backward pass; `apart`, no rank waits for another before `undo`.
     """
 
-    __slots__ = ("loss", "parallel", "reference", "total", "travelling")
+    __slots__ = ("apart", "loss", "parallel", "reference", "total", "travelling")
 
-    def __init__(self, parallel: Parallel) -> None:
-        self.parallel = parallel
+    def __init__(self, parallel: Parallel, apart: bool = False) -> None:
+        self.parallel, self.apart = parallel, apart
         self.loss: Tensor
         self.total: Tensor | None = None
         self.reference: Tensor | int | None = None
@@ -52,18 +52,22 @@ class Mean:
             self.loss = torch.addcmul(self.loss, loss, weight)
         else:
             self.loss = loss if micro.share == 1.0 and self.total is None else loss * weight
-        if ranks > 1 and micro.last:
-            assert self.total is not None
-            wide = torch.promote_types(self.loss.dtype, torch.float32)
-            self.travelling = self.parallel.adding(torch.stack([self.loss.to(wide), self.total.to(wide)]))
+        if ranks > 1 and micro.last and not self.apart:
+            self.travelling = self._set_out()
         return weight
+
+    def _set_out(self) -> Callable[[], Tensor]:
+        """Begins to sum loss and weights over all ranks."""
+        assert self.total is not None
+        wide = torch.promote_types(self.loss.dtype, torch.float32)
+        return self.parallel.adding(torch.stack([self.loss.to(wide), self.total.to(wide)]))
 
     def undo(self, grads: Grads) -> Grads:
         """Takes the sum of the weights out of the gradient, where they did not add up to 1."""
         if self.total is not None:
             total = self.total
-            if self.travelling is not None:
-                self.loss, total = self.travelling().unbind()
+            if self.parallel.world_size > 1:
+                self.loss, total = (self.travelling or self._set_out())().unbind()
             divisor = torch.where(total == 0, 1.0, total)
             self.loss = self.loss / divisor
             # ranks average their gradients, so the sum over ranks is world_size times too small
@@ -80,7 +84,8 @@ class Mean:
             items = torch.full((), items, dtype=torch.float32, device=device)
         if self.reference is None:
             # one number for all ranks, of the size of the item counts, keeps the weights near 1: fp16 has little room above
-            self.reference = typical or self.parallel.sum(items).clamp(min=1.0) / self.parallel.world_size
+            known = typical or (1 if self.apart else None)
+            self.reference = known or self.parallel.sum(items).clamp(min=1.0) / self.parallel.world_size
         weight: Tensor = items / self.reference
         self.total = weight if self.total is None else self.total + weight
         return weight

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import log2
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from accel.parts.run import Run
 
 NOTHING = nullcontext()
+BUCKET = 25 * 2**20
+"""Bytes; as in DistributedDataParallel."""
 
 
 @dataclass(eq=False)
@@ -68,12 +70,23 @@ class Parallel(Part):
         return NOTHING
 
     def sum(self, number: Tensor) -> Tensor:
-        """The sum of a number over all ranks, on the device."""
+        """The sum of a number, or of each number of a tensor, over all ranks, on the device."""
         return number
 
     def adding(self, number: Tensor) -> Callable[[], Tensor]:
         """Begins to sum a number over all ranks; what is returned waits for the sum and gives it."""
         return lambda: number
+
+    def average(self, grads: list[Tensor]) -> None:
+        """Averages gradients over all ranks, in place, that did not travel in a backward pass (`sync(last=False)`).
+
+        Every rank must call it with the same shapes. They go in buckets of `BUCKET` bytes, one collective each (`sum`).
+        """
+        if self.world_size > 1:
+            for bucket in buckets(grads):
+                total = self.sum(torch.cat([grad.reshape(-1) for grad in bucket]) / self.world_size)
+                parts = torch.split(total, [grad.numel() for grad in bucket])
+                torch._foreach_copy_(bucket, [part.view(grad.shape) for part, grad in zip(parts, bucket, strict=True)])
 
     def any(self, flag: bool) -> bool:
         """Whether any rank says so. Every rank must ask, and waits for the others on the host."""
@@ -93,3 +106,17 @@ class Parallel(Part):
 
     def close(self) -> None:
         """Leaves the group of processes, when the run ends, however it ends."""
+
+
+def buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors in their order, in lists of one format of about `BUCKET` bytes."""
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if bucket and (size >= BUCKET or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += tensor.numel() * tensor.element_size()
+    if bucket:
+        yield bucket

@@ -61,6 +61,10 @@ class Part:
         """Settings that were changed and have no effect in this run, a sentence each; they become warnings."""
         return []
 
+    def remarks(self) -> list[str]:
+        """For the summary, at the end: what it met with on the way, a sentence each."""
+        return []
+
     def identity(self) -> dict[str, Any] | None:
         """By which settings it changes what is computed: a resumed run must have the same. None where it may come and go."""
         return self.settings

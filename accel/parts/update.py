@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
 from accel.clock import BACKWARD, FORWARD, UPDATE
-from accel.parts.group import Window
+from accel.parts.group import Micro, Window
 from accel.parts.mean import Mean
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
+
+Measured = TypeVar("Measured")
 
 
 @dataclass(eq=False)
@@ -27,13 +30,21 @@ class Update(Part):
     def __call__(self, window: Window) -> Tensor:
         """Moves the weights by one window; returns its mean loss, a 0-dim tensor on the device."""
         mean = Mean(self.parallel)
-        for micro in window.micros:
+        self.collect(window.micros, mean)
+        return self.move(mean)
+
+    def collect(self, micros: Iterable[Micro], mean: Mean) -> None:
+        """The first half: gradients, and the mean loss. Of weights, state and averages nothing moves."""
+        for micro in micros:
             with self.parallel.sync(last=micro.last):
                 with self.precision.cast():
                     loss, items = self.objective(self.model, micro.batch)
                 self.lap(FORWARD)
                 self.precision.backward(loss, mean.weight(loss, items, micro))
                 self.lap(BACKWARD)
+
+    def move(self, mean: Mean) -> Tensor:
+        """The second half: whatever moves by these gradients. Returns the mean loss."""
         grads = mean.undo(self.precision.gradients())  # with a factor still to be applied, on the device
         grads = self.guard.check(grads, mean.loss)  # marks what must not move anything
         grads = self.clip.limit(grads)  # multiplies the factor
@@ -43,6 +54,10 @@ class Update(Part):
         grads.clear()
         self.lap(UPDATE)
         return mean.loss
+
+    def measured(self, measure: Callable[[Any], Measured], batch: Any) -> list[Measured]:
+        """What `measure` says of a batch in evaluation: one result, or several, of pieces that are the batch together."""
+        return [measure(batch)]
 
     def close(self) -> None:
         """Takes back whatever it put into the model or keeps on the device, when the run ends, however it ends."""

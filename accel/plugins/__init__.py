@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.metrics import Metrics as Metrics
     from accel.plugins.muon import Muon as Muon
     from accel.plugins.onecycle import OneCycle as OneCycle
+    from accel.plugins.oom import OOM as OOM
     from accel.plugins.pinned import Pinned as Pinned
     from accel.plugins.prefetch import Prefetch as Prefetch
     from accel.plugins.profiler import Profiler as Profiler

@@ -20,7 +20,8 @@ Exact   Nothing is read on the host: whether an update was skipped is a number
         optimiser that is not fused waits for it once per update. On CUDA the
         end comes when the count has reached the host, some updates after the
         row. A gradient whose norm overflows float32 counts as infinite. Buffers
-        go back only where they are moved in place, as BatchNorm's are.
+        go back, moved in place or assigned anew in the same shape. With several
+        ranks loss and gradients are those of all, so all of them skip together.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ def draw(result: Result) -> RenderableType:
     if result.dry:
         return Text("dry run: everything was built and one update made; nothing was written")
     blocks: list[RenderableType] = ["", headline(result), Text(amount(result), style="dim")]
+    blocks += [Text(remark) for remark in result.remarks]
     if result.suggestions:
         found = ", ".join(f"{name}={value:.2g}" for name, value in result.suggestions.items())
         blocks.append(Text(f"suggested by the trial before the first update: {found}"))

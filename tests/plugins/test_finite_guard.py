@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -56,12 +59,15 @@ class Spoils(Precision):
     """Makes one number in one gradient of the updates `BAD` not finite; the loss is as it was."""
 
     number: float = nan
+    seed: int = 0
 
     def gradients(self) -> Any:
         self.updates = getattr(self, "updates", 0) + 1
         grads = super().gradients()
         if self.updates in BAD:
-            grads.params[2].grad[1] = self.number  # type: ignore[index]
+            rng = random.Random(self.seed + self.updates)
+            grad: Any = rng.choice(grads.params).grad
+            grad.view(-1)[rng.randrange(grad.numel())] = self.number
         return grads
 
 
@@ -152,6 +158,39 @@ def test_batch_norms_statistics_stay_too() -> None:
     assert int(ours["1.num_batches_tracked"]) == 5
     spoilt = Norms(True).fit().model.state_dict()
     assert not torch.isfinite(spoilt["1.running_mean"]).any(), "which nothing else would have kept"
+
+
+def test_a_buffer_that_is_assigned_anew_stays_too() -> None:
+    class Seen(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 1)
+            self.register_buffer("total", torch.zeros(2))
+            self.register_buffer("last", torch.zeros(2, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.total, self.last = self.total + x.sum(0), x
+            return super().forward(x)
+
+    def buffers(*values: float) -> tuple[Tensor, Tensor, list[Tensor]]:
+        torch.manual_seed(0)
+        batches = [torch.full((2, 2), value) for value in values]
+        net: Any = Seen()
+        Trainer(net, batches, loss=lambda model, x: model(x).mean(), plugins=[FiniteGuard()], watch=()).fit()
+        return net.total, net.last, batches
+
+    total, last, batches = buffers(1.0, nan, 3.0, nan)
+    assert total.tolist() == [8.0, 8.0]
+    assert torch.equal(last, batches[2])
+    assert torch.isnan(batches[3]).all(), "the data is not written to"
+
+
+@pytest.mark.skipif(os.environ.get("ACCEL_DRILL") != "long", reason="a part of the long drills: ACCEL_DRILL=long")
+@pytest.mark.parametrize("optim", OPTIMISERS)
+def test_one_number_anywhere_in_any_gradient(optim: str) -> None:
+    besides = [make for name, make in BESIDE.items() if name not in ("float16", "masters")]  # these have gradients of their own
+    for beside, number, seed in product(besides, (nan, inf, -inf), range(3)):
+        plugins = [FiniteGuard(), Spoils(number=number, seed=seed), OPTIMISERS[optim](), EMA(), *beside()]
+        stays(fit_toy(plugins, epochs=3), BAD)
 
 
 @pytest.mark.parametrize("optim", ["sgd", "adamw not fused"])
