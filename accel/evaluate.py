@@ -17,7 +17,9 @@ from accel.parts import Run
 def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any]) -> dict[str, float]:
     """The metrics over all of `batches`, each a mean over its items, with the averaged weights where an average is kept.
 
-    It leaves the run as it was: weights, mode and random numbers. Sums are kept on the device in float64 and read once.
+    It leaves the run as it was: weights, mode and random numbers. Sums are kept on the device in float64 and read once. Where a
+    signal asks the run to stop, a run of one process stops looking at batches, and what is returned has no meaning; several
+    ranks, which need not have as many batches each, look at all of them.
 
     Raises:
         ConfigError: for metrics that are no dict of numbers.
@@ -25,7 +27,10 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
     sums: dict[str, tuple[Tensor, Any]] = {}
     with run.random.kept(), torch.no_grad(), run.weights():
         run.model.eval()
+        alone = run.parts.parallel.world_size == 1
         for batch in run.parts.loader.epoch(batches, 0, 0):
+            if alone and run.signals.asked:
+                break
             batch = run.parts.transfer.batch(batch)
             with run.parts.precision.cast():
                 out = metrics(run.model, batch)

@@ -57,10 +57,13 @@ class Workers(Loader):
     timeout: Positive | None = 300.0
     start: Literal["fork", "spawn", "forkserver"] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.workers: Processes | None = None
+
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.data: list[Mapped] = []
-        self.workers: Processes | None = None
         self.number = min(cores(), MOST) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
