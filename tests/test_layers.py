@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "centre": LEAVES | {"parts"} | CENTRE,
     "tasks": LEAVES | {"trainer", "tasks"},
     "testing": LEAVES | {"parts", "testing"} | CENTRE,
-    "command": LEAVES | CENTRE | {"cli", "train", "parts", "__init__"},
+    "drill": LEAVES | CENTRE | {"parts", "drill"},
+    "command": LEAVES | CENTRE | {"drill", "cli", "train", "parts", "__init__"},
 }
 OPTIONAL = {
     "sklearn": {"tasks/digits.py"},

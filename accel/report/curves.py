@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +79,15 @@ def save(figure: Figure, picture: Path) -> None:
 
     # a salt makes the ids, and so the bytes, the same each time; real text keeps the file small and searchable
     with matplotlib.rc_context({"svg.hashsalt": "accel", "svg.fonttype": "none"}):
-        temporary = picture.with_name(f".{picture.name}.tmp")
-        FigureCanvasSVG(figure).print_figure(str(temporary), format="svg", metadata={"Date": None})
+        drawn = BytesIO()
+        FigureCanvasSVG(figure).print_figure(drawn, format="svg", metadata={"Date": None})
+    temporary = picture.with_name(f".{picture.name}.tmp")
+    try:
+        temporary.write_bytes(drawn.getvalue())
         temporary.replace(picture)
+    except BaseException:  # a full disk
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float], list[float]]]) -> None:
