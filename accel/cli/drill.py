@@ -120,6 +120,8 @@ def drill(kind: str, body: Body, folder: Path, seed: int, within: float, numbers
 
 def forked(config: Config) -> Body:
     """Trains in a fork of this process, in which everything has been imported."""
+    import torch.fx.experimental.symbolic_shapes  # noqa: F401 - what the first backward pass imports, in a second
+
     from accel.cli.run import launch
 
     config.trainer()

@@ -24,7 +24,8 @@ def killed(trial: Trial) -> None:
             trial.ended(attempt, 0)
             return
         trial.strikes += 1
-        trial.ended(attempt, -signal.SIGKILL)
+        if trial.ended(attempt, -signal.SIGKILL, 0) == 0:  # it had ended just then
+            return
     trial.finish()
 
 
@@ -52,10 +53,8 @@ def corrupted(trial: Trial) -> None:
     """Killed, and its newest checkpoint damaged before it goes on: that one is never loaded."""
     for _ in range(2):
         attempt = trial.begin()
-        if not attempt.strike(signal.SIGKILL, trial.instant()):
-            trial.ended(attempt, 0)
-        else:
-            trial.ended(attempt, -signal.SIGKILL)
+        attempt.strike(signal.SIGKILL, trial.instant())
+        trial.ended(attempt, -signal.SIGKILL, 0)
         file = newest(trial.out)
         if file is None:
             continue
