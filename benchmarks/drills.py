@@ -66,7 +66,7 @@ WHERE: dict[str, list[str]] = {
     "worker": ["workers"],
 }
 """The sets that each kind of drill is run on."""
-QUICK = {"kill": 40, "term": 10, "corrupt": 4, "disk": 4, "worker": 2}
+QUICK = {"kill": 40, "term": 10, "corrupt": 2, "disk": 2, "worker": 1}
 LONG = {"kill": 1000, "term": 200, "corrupt": 200, "disk": 200, "worker": 50}
 """Strikes in all, at least, shared out evenly over the sets; of `disk` trials."""
 

@@ -89,7 +89,7 @@ class Attempt:
         """The processes that outlive it, after a while; they are killed."""
         until = monotonic() + GRACE
         while (found := self.others()) and monotonic() < until:
-            sleep(0.02)
+            sleep(0.05)
         for pid in found:
             kill(pid)
         return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from time import monotonic
 
 from accel.drill import pulse
 from accel.drill.disk import Disk
@@ -59,8 +60,7 @@ class Drill:
         for name in ("reference", "again"):
             trial = Trial(self.body, self.folder / name, Random(0), 0.0)
             attempt = trial.begin(self.counted)
-            until = attempt.began
-            while not attempt.wait(until := until + LOOK):
+            while not attempt.wait(monotonic() + LOOK):
                 self.workers = self.workers or bool(attempt.others())
             if attempt.code != 0:
                 raise ConfigError(f"the run does not come to its end when it is left alone ({said(attempt)})")

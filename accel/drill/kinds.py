@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 from accel.drill.attempt import kill
 from accel.drill.damage import damage
@@ -94,7 +95,7 @@ def worker(trial: Trial) -> None:
             if others := attempt.others():
                 trial.strikes += kill(trial.rng.choice(others))
                 break
-            at += 0.01  # none is there yet, or just then
+            at = monotonic() + 0.05  # none is there yet, or just then
         if trial.ended(attempt, 0, 1) == 0:
             return
     trial.finish()

@@ -12,7 +12,7 @@ import pytest
 from tests.drill.long import LONG
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks/drills.py"
-KILLS, OTHERS = 40, {"term": 10, "corrupt": 4, "disk": 4, "worker": 2}
+KILLS, OTHERS = 40, {"term": 10, "corrupt": 2, "disk": 2, "worker": 1}
 
 
 def drill(folder: Path, *kinds: str) -> list[dict[str, object]]:
