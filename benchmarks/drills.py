@@ -152,14 +152,16 @@ def table(result: dict[str, Any]) -> str:
         "*Recovery* is from the start of a process, forked with everything imported, to the end of its first update; *begun anew* "
         "counts runs that were struck before they had a whole checkpoint.", "",
         f"{machine.sentence(result)} Seed {result['seed']}.", "",
-        "| drill | set | trials | struck | identical | begun anew | run | recovery: median (p90, n) |", "|---|---|---|---|---|---|---|---|",
+        "| drill | set | trials | struck | identical | begun anew | run | recovery: median (p90, n) |",
+        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for one in result["cases"]:
         again = one["recovery"]
         recovery = f"{again['median']:.2f} s ({again['p90']:.2f}, {again['n']})" if again["n"] else "-"
+        struck = f"{one['strikes']:,} {STRIKES[one['kind']]}"
         lines.append(
-            f"| {one['kind']} | {one['set']} | {one['trials']:,} | {one['strikes']:,} {STRIKES[one['kind']]} | {one['identical']:,} | "
-            f"{one['anew']:,} | {one['run']:.2f} s | {recovery} |"
+            f"| {one['kind']} | {one['set']} | {one['trials']:,} | {struck} | {one['identical']:,} | {one['anew']:,} | "
+            f"{one['run']:.2f} s | {recovery} |"
         )
     failures = [f"- {one['kind']}, {one['set']}: {line.strip()}" for one in result["cases"] for line in one["failures"]]
     return "\n".join([*lines, *(["", "Failed:", "", *failures] if failures else [])]) + "\n"
