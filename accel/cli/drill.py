@@ -69,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
     if not hasattr(os, "fork"):
         raise ConfigError("drills fork processes, which this system does not do")
     kind, overrides = kind_of(args.words), args.words[1:]
+    if args.fresh and kind == "disk":
+        raise ConfigError("the writes of a process of its own cannot be made to fail; leave --fresh out")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy begins threads when it is imported, and a fork must find none
     config = compose(overrides)
     check(config)
@@ -147,6 +149,7 @@ def fresh(overrides: Sequence[str]) -> Body:
         watch = ["+plugins.pulse._target_=accel.drill.pulse.Pulse", words("+plugins.pulse.path", pulse)]
         os.execv(sys.executable, [sys.executable, "-m", "accel.train", *own, *where, *watch])
 
+    body.fresh = True  # type: ignore[attr-defined]
     return body
 
 

@@ -59,7 +59,7 @@ class Drill:
         """
         for name in ("reference", "again"):
             trial = Trial(self.body, self.folder / name, Random(0), 0.0)
-            attempt = trial.begin(self.counted)
+            attempt = trial.begin(self.counted if self.kind == "disk" else None)
             while not attempt.wait(monotonic() + LOOK):
                 self.workers = self.workers or bool(attempt.others())
             if attempt.code != 0:
@@ -67,7 +67,8 @@ class Drill:
             attempt.left()
             self.seconds = attempt.ended - attempt.began
             self.slowest = max(self.slowest, pulse.read(trial.pulse).get("slowest", 0.0))
-            self.writes = int((trial.folder / "writes").read_text())
+            if self.kind == "disk":
+                self.writes = int((trial.folder / "writes").read_text())
         if self.kind == "worker" and not self.workers:
             raise ConfigError("the run begins no process that could be killed; add '+plugins=[workers]'")
         self.same = difference(self.folder / "reference/run", self.folder / "again/run")

@@ -15,6 +15,8 @@ from accel.errors import Interrupted
 
 MOST = 4
 """Strikes in one trial; then it is left alone."""
+DEAF = (-signal.SIGTERM, -signal.SIGINT, 130)
+"""How a process ends that is asked to before Python has come to the command line."""
 
 
 def killed(trial: Trial) -> None:
@@ -39,13 +41,15 @@ def stopped(trial: Trial) -> None:
             trial.ended(attempt, 0)
             return
         trial.strikes += 1
-        code = trial.ended(attempt, Interrupted.STOPPED, 0)  # 0 where it was done already
+        code = trial.ended(attempt, Interrupted.STOPPED, 0, *DEAF)  # 0 where it was done already
         took = attempt.ended - attempt.struck
         if took > trial.within:
             raise Failed(f"{took:.1f} s from {number.name} to its end")
         if code == 0:
             return
-        if "stopped by" not in attempt.said.decode(errors="replace"):
+        if code in DEAF and trial.began():
+            raise Failed(f"{number.name} ended a run that had begun with exit code {code}")
+        if code == Interrupted.STOPPED and "stopped by" not in attempt.said.decode(errors="replace"):
             raise Failed(f"{number.name} ended it without a word")
     trial.finish()
 

@@ -37,6 +37,7 @@ class Trial:
         self.body, self.folder, self.rng = body, folder, rng
         self.seconds, self.within, self.writes = seconds, within, writes
         self.out, self.pulse = folder / "run", folder / "pulse.json"
+        self.fresh = getattr(body, "fresh", False)
         self.strikes = self.anew = 0
         self.recoveries: list[float] = []
         """Seconds from the start of each process that went on to the end of its first update."""
@@ -74,6 +75,10 @@ class Trial:
         if left := attempt.left():
             raise Failed(f"{len(left)} processes outlived the run")
         return attempt.code
+
+    def began(self) -> bool:
+        """Whether the last process came so far as to build its run, or was forked, and so is beyond that from its start."""
+        return self.pulse.exists() or not self.fresh
 
     def finish(self) -> None:
         """Lets it go on to its end."""
