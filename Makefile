@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: help setup train test lint types check bench wheel clean
+.PHONY: help setup train test lint types check drill bench wheel clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,10 @@ types: $(READY)  ## mypy --strict
 	$(BIN)/mypy
 
 check: lint types test  ## lint, types and tests, as CI runs them
+
+drill: $(READY)  ## an hour: runs are killed a thousand times, and compared bit for bit; results in benchmarks/results
+	$(BIN)/python benchmarks/drills.py --out benchmarks/results/$$(date +%F)-drills.json
+	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/drill $(ARGS) --deselect tests/drill/test_drills.py
 
 bench: $(READY)  ## what the figures of the README were measured with
 	$(BIN)/python benchmarks/overhead.py

@@ -1,4 +1,5 @@
-"""`python -m accel`: what there is. `plugins [NAME]`: the plugins, or one plugin's page. `pack`: a data set into one file."""
+"""`python -m accel`: what there is. `plugins [NAME]`: the plugins, or one plugin's page. `pack`: a data set into one file.
+`drill`: whether a run survives."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ USAGE = """\
 python -m accel.train            train (--help says how)
 python -m accel plugins          list the plugins
 python -m accel plugins NAME     the page of one: what it does, its settings
-python -m accel pack SRC DST     class folders of pictures into one file each (--help says how)"""
+python -m accel pack SRC DST     class folders of pictures into one file each (--help says how)
+python -m accel drill KIND       kill a run, again and again, and compare (--help says how)"""
 
 
 def main(argv: list[str]) -> int:
@@ -23,9 +25,14 @@ def main(argv: list[str]) -> int:
         from accel.cli import pack
 
         return pack.main(argv[1:])
+    if argv[0] == "drill":
+        from accel.cli import drill
+
+        return drill.main(argv[1:])
     if argv[0] != "plugins":
-        hint = nearest(argv[0], ["plugins", "pack", "train"]).replace("'train'", "'python -m accel.train'")
-        raise ConfigError(f"no command is called {argv[0]!r}{hint}; there is: python -m accel plugins [NAME], and pack SRC DST")
+        hint = nearest(argv[0], ["plugins", "pack", "drill", "train"]).replace("'train'", "'python -m accel.train'")
+        there = "python -m accel plugins [NAME], pack SRC DST, and drill KIND"
+        raise ConfigError(f"no command is called {argv[0]!r}{hint}; there is: {there}")
     from accel.cli import pages
 
     names = argv[1:]

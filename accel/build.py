@@ -21,11 +21,11 @@ from accel.checkpoints.proof import Proof
 from accel.choose import KINDS, choose
 from accel.data.batches import Batches
 from accel.data.classes import count_classes
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import AccelWarning, ConfigError, Interrupted
 from accel.finish import finish
 from accel.identity import content, identity
 from accel.machine import resolve
-from accel.parts import Activations, Compile, Layout, Parallel, Part, Run, Window
+from accel.parts import Activations, Compile, Layout, Parallel, Part, Progress, Run, Window
 from accel.plan import Plan, make_plan
 from accel.randomness import Randomness
 from accel.refuse import refuse_lacking, refuse_surroundings, sound
@@ -33,6 +33,7 @@ from accel.result import Result
 from accel.resume import resume, taken_up
 from accel.settings import Settings
 from accel.shell import override
+from accel.signals import Signals
 from accel.sizes import Sizes, fitted
 from accel.trial import trial
 
@@ -49,7 +50,6 @@ class Built(Run):
     saver: Saver = field(default_factory=NoSaver)
     limit: int | None = None
     """At most so many windows per epoch (1 for a dry run)."""
-    command: str = ""
     plan: Plan = field(default_factory=Plan)
     began: dict[str, Any] = field(default_factory=dict)
     """Where the random generators were when the current epoch began."""
@@ -87,7 +87,18 @@ class Built(Run):
                 raise ConfigError(f"out={self.out}: cannot write there ({disk.why(error)}); {fix}") from None
         for watch in self.watches:
             watch.begin(self)
+        self.signals.at_once = False
         self.clock.since = perf_counter()
+
+    def heed(self, progress: Progress) -> None:
+        """Where a signal asked any rank to stop: saves the run as far as `progress`, tells the watches, and raises Interrupted."""
+        if self.parts.parallel.agree(self.signals.asked is not None):
+            self.saver.save(progress)
+            unsaved = self.saver.settle()
+            why = Interrupted(self.signals.name, progress.step, None if self.out is None else str(self.out), unsaved)
+            for watch in self.watches:
+                watch.stopped(why)
+            raise why
 
     def discard(self) -> None:
         """Takes the run directory away again, where this run made it and not one update was done."""
@@ -99,8 +110,13 @@ class Built(Run):
         return finish(self, loss)
 
 
-def build(trainer: Trainer, cleanup: ExitStack) -> Built:
+def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
     """Makes everything, in the order of the sentence; writes nothing before all of it stands.
+
+    Args:
+        trainer: what the user gave.
+        cleanup: is told what is to be closed when the run ends, however it ends.
+        signals: what may ask the run to stop.
 
     Raises:
         ConfigError: for anything that cannot work, before a file is written.
@@ -130,7 +146,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     Randomness(device).seed(settings.seed)
     run = Built(
         parts, sound(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
-        watches=watches, split=trainer.evaluates, command=trainer.command,
+        watches=watches, split=trainer.evaluates, command=trainer.command, signals=signals,
         writes=settings.dry_run or settings.out is not None or settings.resume is not None,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before

@@ -20,6 +20,36 @@ class TrainingError(RuntimeError):
     """
 
 
+class Interrupted(SystemExit):
+    """SIGTERM or SIGINT has stopped a run: after an update, with everything saved, or before the first one.
+
+    A script that does not catch it ends with its `code`, 75 (EX_TEMPFAIL of sysexits.h: try again later), as the command line
+    does. Its text says what happened.
+
+    Args:
+        signal: the name of the signal.
+        update: the last update that was done; None where the run was still starting.
+        saved: the run directory; None where the run has none.
+        unsaved: why the disk did not take the last state; empty where it did.
+    """
+
+    STOPPED = 75
+
+    def __init__(self, signal: str, update: int | None = None, saved: str | None = None, unsaved: str = "") -> None:
+        self.signal, self.update, self.saved, self.unsaved = signal, update, saved, unsaved
+        where = "while it was starting" if update is None else f"after update {update}"
+        kept = "" if update is None or saved is not None else "; nothing was saved, for the run has no directory (out)"
+        if unsaved:
+            kept = f"; that state could not be saved ({unsaved}), what was saved before it is kept"
+        super().__init__(f"stopped by {signal} {where}{kept}")
+        self.code: int = self.STOPPED
+
+    @property
+    def resume(self) -> str:
+        """What the next `Trainer` is to be given, as it is written in Python; empty where nothing was saved."""
+        return "" if self.saved is None else f"resume={self.saved!r}"
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """`"; did you mean 'amp'?"` where one of `options` is close to `name`, else the empty string."""
     known = {option.lower(): option for option in options}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from accel.build import Built, build
 from accel.clock import CHECKPOINT, DATA, EVALUATION, OTHER
-from accel.errors import ConfigError
+from accel.errors import ConfigError, Interrupted
 from accel.evaluate import evaluate
 from accel.identity import arguments
 from accel.parts import Part
 from accel.result import Result
 from accel.settings import Settings
+from accel.signals import Signals
 
 
 class Trainer:
@@ -123,15 +125,22 @@ class Trainer:
         return {name: value for name, value in self.made_with.items() if name not in self.aside}
 
     def fit(self) -> Result:
-        """Trains, and returns what came of it."""
+        """Trains, and returns what came of it.
+
+        Raises:
+            ConfigError: for what cannot work.
+            TrainingError: where the run cannot go on.
+            Interrupted: a SystemExit with code 75, where SIGTERM or SIGINT came: the update is finished and the run saved. A
+                second SIGINT raises KeyboardInterrupt at once. In any but the main thread nobody listens to signals.
+        """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
-        with ExitStack() as cleanup:
-            run = build(self, cleanup)
+        with Signals(at_once=True) as signals, ExitStack() as cleanup:
+            run = build(self, cleanup, signals)
             try:
                 run.begin()
                 return self._loop(run)
-            except ConfigError:  # what the first update finds: a loss that is no scalar, a picture that is none
+            except (ConfigError, Interrupted):  # what the first update finds: a loss that is no scalar, a picture that is none
                 run.discard()
                 raise
 
@@ -155,12 +164,15 @@ class Trainer:
                 if run.saver.due(progress):
                     run.saver.save(progress, loss)
                     lap(CHECKPOINT)
+                run.heed(progress)  # SIGTERM or Ctrl-C: saves, and ends the run here
             if progress.batch == 0:
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
+            consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
             lap(DATA)
             if run.held_out is not None:
                 metrics = evaluate(run, run.held_out, self.metrics)
+                run.heed(consumed)  # resumed, it evaluates again
                 run.history.append({"epoch": epoch + 1, **metrics})
                 for watch in run.watches:
                     watch.evaluated(epoch + 1, metrics)

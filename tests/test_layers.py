@@ -13,7 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
     *("losses", "pace", "buffers", "frames", "reads", "waits", "gauge", "graphs", "shards", "faults", "disk"),
-    *("before", "shortage"),
+    *("before", "shortage", "signals", "pipes"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {
@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "centre": LEAVES | {"parts"} | CENTRE,
     "tasks": LEAVES | {"trainer", "tasks"},
     "testing": LEAVES | {"parts", "testing"} | CENTRE,
-    "command": LEAVES | CENTRE | {"cli", "train", "parts", "__init__"},
+    "drill": LEAVES | CENTRE | {"parts", "drill"},
+    "command": LEAVES | CENTRE | {"drill", "cli", "train", "parts", "__init__"},
 }
 OPTIONAL = {
     "sklearn": {"tasks/digits.py"},

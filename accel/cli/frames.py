@@ -1,4 +1,4 @@
-"""A traceback cut down to the user's own frames."""
+"""A traceback cut down to the user's own frames, and the plugin that it came from."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ def trimmed(error: BaseException) -> str:
         note = "(frames of accel and other packages are left out; HYDRA_FULL_ERROR=1 shows them)\n"
         return (note + "".join(found.format())).rstrip()
     return "".join(found.format()).rstrip()
+
+
+def blame(error: BaseException) -> str:
+    """A line that names the plugin that raised `error`, and its method; empty where none did, or the user's code inside one."""
+    from accel.choose import KINDS
+    from accel.parts import Part
+
+    named, home, trace = "", "", error.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        owner, file = frame.f_locals.get("self"), frame.f_code.co_filename
+        if isinstance(owner, Part) and type(owner) not in KINDS.values():
+            named, home = f"accel: error: the plugin {owner.name} failed in {frame.f_code.co_name}:\n", file
+        elif is_users(file) and file != home:
+            named = ""
+    return named
 
 
 def _trim(found: traceback.TracebackException) -> bool:

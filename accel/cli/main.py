@@ -1,4 +1,4 @@
-"""From arguments to an exit code: 0 done, 1 the run failed, 2 something typed cannot work, 130 interrupted."""
+"""From arguments to an exit code: 0 done, 1 the run failed, 2 something typed cannot work, 75 stopped, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accel.cli import compose, overrides, pages, ranks
 from accel.cli.config import Config
 from accel.cli.run import INTERRUPTED, launch
 from accel.cli.session import Session, parser, session
-from accel.errors import ConfigError, nearest
+from accel.errors import ConfigError, Interrupted, nearest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         ranks.let_the_first_speak()
         print(f"accel: error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stop:  # in the warm-up of a multirun, before there is anything to tell of
+        print(f"accel: {stop}", file=sys.stderr)
+        return stop.code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader has seen enough: `accel-train --help | head -1`

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from accel.cli import folders, ranks
 from accel.cli.config import Config
-from accel.errors import AccelWarning, ConfigError, TrainingError
+from accel.errors import AccelWarning, ConfigError, Interrupted, TrainingError
+from accel.pipes import lasting
 from accel.shell import override
+from accel.signals import Signals
 
 INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     """Trains each; returns the exit code."""
-    with warnings.catch_warnings():
+    out, err = lasting(sys.stdout), lasting(sys.stderr)
+    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), Signals() as signals:
         warnings.showwarning = show_warning
         warnings.simplefilter("always", AccelWarning)
-        return _launch(configs, flags, many)
+        code = _launch(configs, flags, many, signals)
+        signals.asked = None  # what came too late to stop anything has nobody else to hear it
+        out.flush()
+    return code
 
 
-def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
+def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> int:
     for config in configs:
         ranks.together(config)
     if many:
@@ -48,7 +56,8 @@ def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
         if many and ranks.rank() == 0:
             print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
         outcomes.append(Outcome(config, out, [*program(), *flags]))
-        if outcomes[-1].run() == INTERRUPTED:
+        outcomes[-1].run()
+        if outcomes[-1].code in (INTERRUPTED, Interrupted.STOPPED) or signals.asked:
             break
     if many and ranks.rank() == 0:
         from accel.cli.compare import compare
@@ -68,7 +77,7 @@ class Outcome:
     """One job: what it is to do, and what came of it."""
 
     def __init__(self, config: Config, out: Path | None, start: Sequence[str]) -> None:
-        self.config, self.out = config, out
+        self.config, self.out, self.start = config, out, start
         kept = [word for word in config.overrides if not re.match(r"\+*(resume|out)=", word)]
         self.command = shlex.join([*start, *kept])
         self.summary: dict[str, Any] = {}
@@ -90,15 +99,19 @@ class Outcome:
         except TrainingError as error:
             self._fail(1, f"accel: error: {error}{self.hint()}")
             self.error = str(error).partition(";")[0]
+        except Interrupted as stop:
+            self._fail(stop.code, f"accel: {stop}{self.hint() or self.again()}" if ranks.rank() == 0 else "")
+            self.error = str(stop)
         except KeyboardInterrupt:
             self._fail(INTERRUPTED, f"\naccel: interrupted{self.hint()}")
             self.error = "interrupted"  # the hint is too long for the table
-        except BrokenPipeError:
-            raise
         except Exception as error:
-            from accel.cli.frames import trimmed
+            if isinstance(error, OSError) and error.errno in FULL:
+                self._fail(1, f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.hint()}")
+                return self.code
+            from accel.cli.frames import blame, trimmed
 
-            self._fail(1, ranks.alone(error) or trimmed(error))
+            self._fail(1, ranks.alone(error) or f"{blame(error)}{trimmed(error)}")
         return self.code
 
     def hint(self) -> str:
@@ -107,11 +120,16 @@ class Outcome:
         saved = out is not None and Path(out, "checkpoints").exists()
         return f"; go on with\n  {self.command} {override('resume', out)}" if saved else ""
 
+    def again(self) -> str:
+        """The command that begins anew, on a line of its own."""
+        return f"; begin again with\n  {shlex.join([*self.start, *self.config.overrides])}"
+
     def _fail(self, code: int, text: str) -> None:
-        self.code, self.error = code, text.strip().splitlines()[-1]
+        self.code, self.error = code, text.strip().rpartition("\n")[2]
         if code == 2:
             ranks.let_the_first_speak()
-        print(text, file=sys.stderr)
+        if text:
+            print(text, file=sys.stderr)
 
 
 def program() -> list[str]:

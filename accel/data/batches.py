@@ -122,6 +122,11 @@ class Mapped(Batches):
         """Whether a batch is made by indexing tensors, which no reader beside this one could do sooner."""
         return type(self.data) is TensorDataset
 
+    @property
+    def stateless(self) -> bool:
+        """Whether a sample's randomness is its own; else the data set may draw from the global random numbers."""
+        return self.draws or (self.fills and not self.gets)
+
     def one(self, epoch: int, key: int) -> Any:
         """Sample number `key` as it is in `epoch`."""
         if self.draws:

@@ -36,6 +36,7 @@ from accel.parts.transfer import Transfer
 from accel.parts.update import Update
 from accel.parts.watch import Watch
 from accel.randomness import Randomness
+from accel.signals import Signals
 
 
 @dataclass
@@ -115,6 +116,10 @@ class Run:
     split: str = "val"
     """What the evaluated data is called."""
 
+    command: str = ""
+    """How the run was started; empty in a script."""
+    signals: Signals = field(default_factory=Signals)
+    """What may ask the run to stop."""
     plan: Any = None
     """What is going to happen (`accel.plan.Plan`), made when everything is set up."""
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
+    from accel.errors import Interrupted
     from accel.parts.run import Run
 
 
@@ -29,6 +30,9 @@ class Watch(Part):
 
     def sync(self) -> None:
         """Waits until what a checkpoint relies on is on the disk. The thread that writes one calls it, beside the training."""
+
+    def stopped(self, why: Interrupted) -> None:
+        """When a signal has stopped the run, with everything saved; `end` is not called then."""
 
     def end(self, result: Any) -> None:
         """When the run is over, with its Result; its times and files, of which a watch may add some, are filled in after."""

@@ -16,6 +16,7 @@ Source  drawn by rich, rich.readthedocs.io.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,6 +30,7 @@ from torch import Tensor
 from accel.mailbox import Mailbox
 from accel.pace import Mark
 from accel.parts import Watch
+from accel.pipes import lasting
 from accel.report.line import GAP, Line
 from accel.report.plan import draw as draw_plan
 from accel.report.summary import draw as draw_summary
@@ -36,6 +38,7 @@ from accel.report.words import metric, number
 from accel.values import Positive
 
 if TYPE_CHECKING:
+    from accel.errors import Interrupted
     from accel.parts import Run
     from accel.result import Result
 
@@ -64,7 +67,7 @@ class Progress(Watch):
 
     def begin(self, run: Run) -> None:
         self.run = run
-        self.console = Console(highlight=False, markup=False, quiet=run.parts.parallel.rank > 0)
+        self.console = Console(file=lasting(sys.stdout), highlight=False, markup=False, quiet=run.parts.parallel.rank > 0)
         if self.plan and run.plan is not None:
             self.console.print(draw_plan(run.plan))
         self.skipped = run.parts.guard.skipped
@@ -138,6 +141,10 @@ class Progress(Watch):
         cells += [] if self.loss is None else [f"loss {number(self.loss)}"]
         cells += [f"{metric(self.run.split, name)} {number(value)}" for name, value in metrics.items()]
         self.console.print(GAP.join(cells), soft_wrap=True)
+
+    def stopped(self, why: Interrupted) -> None:
+        if not self.run.command:  # the command line says it itself
+            self.console.print(f"{why}; go on with {why.resume}" if why.resume else str(why), soft_wrap=True)
 
     def end(self, result: Any) -> None:
         self.result = result

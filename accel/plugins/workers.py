@@ -19,7 +19,8 @@ Exact   The same batches in the same order for any number of workers; a resumed
         run asks for the batch after the one consumed, and reads none before it.
         A data set that draws from the global random numbers has them seeded by
         (seed, epoch, batch) here: other ones than without workers, and the same
-        for any number of them.
+        for any number of them. One that defines sample(index, rng) draws its own,
+        and a resumed run may read it with workers or without.
 """
 
 from __future__ import annotations
@@ -57,10 +58,13 @@ class Workers(Loader):
     timeout: Positive | None = 300.0
     start: Literal["fork", "spawn", "forkserver"] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.workers: Processes | None = None
+
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.data: list[Mapped] = []
-        self.workers: Processes | None = None
         self.number = min(cores(), MOST) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
@@ -76,9 +80,9 @@ class Workers(Loader):
             self.workers = Processes(self.data, self.number, self.prefetch_factor, self.timeout, self.start)
         return self.workers.batches(self.data.index(batches), epoch, start)
 
-    def identity(self) -> dict[str, Any]:
-        """Whether there are any decides what global random numbers a data set draws; how many does not."""
-        return {}
+    def identity(self) -> dict[str, Any] | None:
+        """Whether there are any decides what global random numbers a data set may draw; how many does not."""
+        return None if all(batches.stateless for batches in self.data) else {}
 
     def notes(self) -> Mapping[str, str]:
         if not self.data or self.count != "auto":

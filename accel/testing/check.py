@@ -56,6 +56,7 @@ def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> str:
             return reason
         for check in (
             settings,
+            closes,
             leaves_nothing,
             repeats,
             pairs,
@@ -81,6 +82,17 @@ def settings(plugin: Maker) -> None:
         said = refusal(type(made), {**made.settings, field.name: object()})
         assert said, f"{made.name}.{field.name} takes anything: annotate it with a kind from accel.values"
         assert f"{made.name}.{field.name}" in said, f"the error for {field.name} does not name it: {said}"
+
+
+def closes(plugin: Maker) -> None:
+    """It can be closed without having been set up: what fails before must be heard, and not what fails over it."""
+    for method in ("restore", "release", "close"):
+        close = getattr(plugin(), method, None)
+        try:
+            if close is not None:
+                close()
+        except Exception as error:
+            raise AssertionError(f"{name(plugin)}.{method}() fails where setup() was not called: {error!r}") from error
 
 
 def refusal(kind: type[Part], settings: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Drills: what a run is struck by, and whether it ends as if nothing had been."""

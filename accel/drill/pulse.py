@@ -1,0 +1,54 @@
+"""When a run makes its updates, for a drill that looks on from another process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from accel.parts import Watch
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class Pulse(Watch):
+    """Writes when the first update was done; and at the end, how long the slowest took.
+
+    Args:
+        path: the file, outside of the run directory.
+    """
+
+    path: str = ""
+
+    def begin(self, run: Run) -> None:
+        self.slowest, self.last = 0.0, monotonic()
+        self.first = 0.0
+
+    def after(self, step: int, loss: Tensor) -> None:
+        now = monotonic()
+        self.slowest, self.last = max(self.slowest, now - self.last), now
+        if not self.first:
+            self.first = now
+            self.write()
+
+    def end(self, result: Any) -> None:
+        self.write()
+
+    def write(self) -> None:
+        """Writes both, monotonic seconds."""
+        Path(self.path).write_text(json.dumps({"first": self.first, "slowest": self.slowest}))
+
+
+def read(path: Path) -> dict[str, float]:
+    """What was written; empty where nothing was, or not to the end."""
+    try:
+        found: dict[str, float] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found

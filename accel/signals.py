@@ -1,0 +1,82 @@
+"""SIGTERM and SIGINT while a run is on: they ask it to stop, and it stops where nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+from accel.errors import Interrupted
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+
+
+class Signals:
+    """Inside, a signal sets `asked` and does nothing else; before and after, whoever had the signals has them.
+
+    A second SIGINT stops at once (KeyboardInterrupt). What a run does not come to heed, because it was done first, is heard by
+    whoever has the signals afterwards. In any thread but the main one, where Python has no signals, nothing ever asks.
+
+    Args:
+        at_once: raise Interrupted as soon as a signal comes, while nothing is done that a stop could spoil. Whoever begins what
+            must not be cut in two sets it to False.
+    """
+
+    def __init__(self, at_once: bool = False) -> None:
+        self.at_once = at_once
+        self.asked: signal.Signals | None = None
+        """The first signal that came."""
+        self.before: dict[signal.Signals, Any] = {}
+        # under torchrun one Ctrl-C comes twice: from the terminal to every process, and from torchrun to its own
+        self.patience = 2 if TORCHRUN in os.environ else 1
+        self.pid = os.getpid()
+
+    @property
+    def name(self) -> str:
+        """What asked, in words."""
+        return self.asked.name if self.asked else "a signal to another rank"
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPS:
+                before = signal.getsignal(number)
+                if before not in (None, signal.SIG_IGN):  # None is a handler that Python cannot put back; nohup wants none
+                    self.before[number] = before
+                    outer = getattr(before, "__self__", None)
+                    if isinstance(outer, Signals):
+                        self.asked = self.asked or outer.asked
+                    signal.signal(number, self.hear)
+            if self.asked and self.at_once:
+                self.put_back()
+                raise Interrupted(self.asked.name)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.put_back()
+        if self.asked and kind is None:
+            signal.raise_signal(self.asked)
+
+    def put_back(self) -> None:
+        """Gives the signals back."""
+        for number, before in self.before.items():
+            signal.signal(number, before)
+        self.before.clear()
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """A signal has come."""
+        if os.getpid() != self.pid:  # a worker process of a loader keeps the handler that its fork copied
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        if number == signal.SIGINT:
+            self.patience -= 1
+        self.asked = self.asked or signal.Signals(number)
+        if self.patience < 0:
+            raise KeyboardInterrupt
+        if self.at_once:
+            self.at_once = False  # once: what it raises leads through code that ends things
+            raise Interrupted(self.asked.name)

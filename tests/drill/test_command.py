@@ -1,0 +1,88 @@
+"""What `python -m accel drill` refuses, and that its comparison and its damage are real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from accel import __main__ as command
+from accel.checkpoints import damage as found_damage
+from accel.checkpoints import find
+from accel.drill.attempt import Attempt
+from accel.drill.damage import DAMAGES, damage
+from accel.drill.same import difference, odd
+from accel.errors import ConfigError
+from accel.plugins import AdamW
+from accel.testing import fit_toy
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["kil"], "no drill is called 'kil'; did you mean 'kill'?"),
+        (["kill", "--m", "3"], "drill has no flag '--m'"),
+        (["kill", "--n", "0"], "--n must be 1 or more, not 0"),
+        (["kill", "--n", "many"], "--n: invalid int value: 'many'"),
+        (["kill", "epochs=x"], "epochs must be"),
+        (["kill", "out=here"], "leave out out="),
+        (["kill", "dry_run=true"], "leave dry_run out"),
+        (["--n", "3"], "drill takes what shall happen first"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence(words: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        command.main(["drill", *words])
+    assert said in str(error.value)
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["drill"]) == 0
+    assert "--within S" in capsys.readouterr().out
+
+
+def test_two_runs_that_differ_are_told_apart(tmp_path: Path) -> None:
+    for name, rate in (("one", 1e-3), ("same", 1e-3), ("other", 2e-3)):
+        fit_toy([AdamW(lr=rate)], out=tmp_path / name)
+    assert difference(tmp_path / "one", tmp_path / "same") == ""
+    assert "in the last checkpoint" in difference(tmp_path / "one", tmp_path / "other")
+    weights = bytearray((tmp_path / "same/model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "same/model.safetensors").write_bytes(weights)
+    assert difference(tmp_path / "one", tmp_path / "same").startswith("model.safetensors at byte ")
+
+
+def test_states_are_compared_by_their_bits() -> None:
+    nan, zero = torch.tensor([float("nan")]), torch.zeros(1)
+    assert odd({"a": [nan, 1]}, {"a": [nan.clone(), 1]}) == ""
+    assert odd({"a": {"b": zero}}, {"a": {"b": -zero}}) == "a.b"
+    assert odd({"a": 1}, {"a": 1.0}) == "a"
+    assert odd({"a": 1}, {"b": 1}) == "(its keys)"
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_every_damage_is_one(how: str, tmp_path: Path) -> None:
+    fit_toy([AdamW()], out=tmp_path / "run")
+    found = find(str(tmp_path / "run"), None)
+    assert found is not None
+    file = found.file
+    for seed in range(5):
+        before = file.read_bytes()
+        DAMAGES[how](file, Random(seed))
+        assert not file.exists() or found_damage(file) is not None
+        file.write_bytes(before)
+    damage(file, Random(0))
+    assert not file.exists() or found_damage(file) is not None
+
+
+def test_an_attempt_tells_how_it_ended() -> None:
+    attempt = Attempt(lambda: print("here") or 3)  # type: ignore[func-returns-value]
+    assert attempt.wait()
+    assert (attempt.code, attempt.said) == (3, b"here\n")
+    assert attempt.left() == []
+    broken = Attempt(lambda: 1 // 0)
+    broken.wait()
+    assert broken.code == 70
+    assert b"ZeroDivisionError" in broken.said
