@@ -86,13 +86,15 @@ class Saver:
         if not parallel.any(name != self.saved):
             return
         point("saving.begun")
-        state, pieces = shards.part(capture(self.run, progress, loss))
-        taken = self.snapshot.take({**(state if parallel.rank == 0 else {}), "pieces": pieces})
+        state, pieces = shards.part(capture(self.run, progress))
+        taken = self.snapshot.take({**(state if parallel.rank == 0 else {}), "pieces": pieces, "loss": loss})
         point("saving.copied")
         metrics = self.metrics(progress)
         self.since, self.begun = monotonic(), name
         if parallel.rank == 0:
-            self.thread = Thread(target=self._write, args=(taken.pop("pieces"), taken, metrics), name="accel-saver")
+            self.thread = Thread(
+                target=self._write, args=(taken.pop("pieces"), taken.pop("loss"), taken, metrics), name="accel-saver"
+            )
         else:
             self.thread = Thread(target=self._hand_over, args=(taken["pieces"],), name="accel-saver")
         self.thread.start()
@@ -162,7 +164,7 @@ class Saver:
         point("saving.shards.moved")
         return facts, whole
 
-    def _write(self, pieces: dict[str, Tensor], state: dict[str, Any], metrics: dict[str, float]) -> None:
+    def _write(self, pieces: dict[str, Tensor], loss: Tensor | None, state: dict[str, Any], metrics: dict[str, float]) -> None:
         """The thread: copies arrive, are looked through, written, and what need not stay is taken away."""
         try:
             self.snapshot.wait()
@@ -181,7 +183,7 @@ class Saver:
                 files={f"{name}.pt": stream.facts(), **files}, progress=state["progress"], identity=self.identity,
                 sizes=vars(sizes(self.run)), versions=self.versions,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
-                finite=whole and self.proof(state, roles(self.run.parts)),
+                finite=whole and self.proof({**state, "loss": loss}, roles(self.run.parts)),
             )  # fmt: skip
             disk.write(folder / f"{name}.json", record.text().encode(), "saving.record")
             self.saved = name

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from accel.parts import Progress
 
 if TYPE_CHECKING:
@@ -14,8 +12,8 @@ if TYPE_CHECKING:
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
 
-def capture(run: Built, progress: Progress, loss: Tensor | None = None) -> dict[str, Any]:
-    """Everything a resumed run must find again; its tensors are the run's own. `loss` is that of the last update, if any.
+def capture(run: Built, progress: Progress) -> dict[str, Any]:
+    """Everything a resumed run must find again; its tensors are the run's own.
 
     Every rank must call it: each has random numbers of its own.
     """
@@ -24,7 +22,6 @@ def capture(run: Built, progress: Progress, loss: Tensor | None = None) -> dict[
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
     return {
         "model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history,
-        "loss": loss,
     }  # fmt: skip
 
 

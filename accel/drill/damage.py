@@ -49,9 +49,7 @@ def swap(file: Path, rng: Random) -> None:
         cut(file, rng)
 
 
-DAMAGES: dict[str, Callable[[Path, Random], None]] = {
-    found.__name__: found for found in (cut, flip, zero, empty, remove, swap)
-}
+DAMAGES: dict[str, Callable[[Path, Random], None]] = {found.__name__: found for found in (cut, flip, zero, empty, remove, swap)}
 """What may happen to the state; to its .json, of which not every bit matters: all but `flip`, `zero` and `swap`."""
 
 

@@ -103,6 +103,4 @@ class Drill:
             shutil.rmtree(folder)
         elif trial.now is not None:
             (folder / "said.txt").write_bytes(trial.now.said)
-        return Report(
-            number, trial.strikes, trial.anew, trial.recoveries, failure, folder if failure else None, trial.told
-        )
+        return Report(number, trial.strikes, trial.anew, trial.recoveries, failure, folder if failure else None, trial.told)

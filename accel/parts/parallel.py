@@ -75,7 +75,8 @@ class Parallel(Part):
 
     def adding(self, number: Tensor) -> Callable[[], Tensor]:
         """Begins to sum a number over all ranks; what is returned waits for the sum and gives it."""
-        return lambda: number
+        total = self.sum(number)
+        return lambda: total
 
     def average(self, grads: list[Tensor]) -> None:
         """Averages gradients over all ranks, in place, that did not travel in a backward pass (`sync(last=False)`).

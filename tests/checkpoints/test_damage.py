@@ -22,7 +22,7 @@ from accel.checkpoints.record import Damaged, Record, _dump, _seal
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.adamw import AdamW
 from accel.testing import fit_toy
-from tests.drill import times
+from tests.drill.long import times
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from accel.plugins.tensorboard import TensorBoard
 from accel.testing import fit_toy
 from accel.testing.toy import Toy
 from tests.checkpoints.test_saver import At
-from tests.drill import times
+from tests.drill.long import times
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
 from accel.plugins.metrics import Metrics
 from accel.testing import fit_toy
-from tests.drill import times
+from tests.drill.long import times
 
 EVERY = 2
 """Updates from one checkpoint to the next."""

@@ -5,7 +5,6 @@ With ACCEL_DRILL=long every place, number and rank is a case.
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -30,10 +29,10 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.oom import OOM
+from tests.drill.long import LONG
 from tests.plugins.test_oom import WHERE, Hungry
 
 RANKS = 2
-LONG = os.environ.get("ACCEL_DRILL") == "long"
 
 
 @dataclass(eq=False)

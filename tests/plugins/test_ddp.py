@@ -18,6 +18,7 @@ from torch import Tensor
 from accel.errors import ConfigError
 from accel.plugins.ddp import DDP
 from accel.testing import fit_toy
+from tests.drill.long import times
 from tests.ranks import ROOT, shared_cases
 
 Found = dict[str, list[Any]]
@@ -147,7 +148,7 @@ RUN = [
     "-m", "accel.train", "task._target_=tests.plugins.ddp_cases.Mortal", "+plugins=[ddp,adamw]", "plugins.adamw.lr=0.01",
     "epochs=3", "batch_size=3", "seed=5", "device=cpu", "checkpoint.every=2", "out=run",
 ]  # fmt: skip
-LONG = 50 if os.environ.get("ACCEL_DRILL") == "long" else 1
+RUNS = times(1, 50)
 
 
 def deaths(number: int) -> str:
@@ -159,7 +160,7 @@ def deaths(number: int) -> str:
     return " ".join(f"{rng.randrange(2)}:{rng.choice(places)}" for _ in range(3))
 
 
-@pytest.mark.parametrize("number", range(LONG))
+@pytest.mark.parametrize("number", range(RUNS))
 def test_a_killed_rank_begins_anew_and_the_run_ends_with_the_same_bits(found: Found, number: int, tmp_path: Path) -> None:
     torchrun = ["--standalone", "--nproc-per-node=2", "--max-restarts=3"]
     (done,) = started([torchrun], tmp_path, deaths(number))

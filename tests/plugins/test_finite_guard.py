@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from accel.plugins.sgd import SGD
 from accel.testing import Outcome, fit_toy
 from accel.testing.tape import taped
 from accel.testing.toy import Toy
+from tests.drill.long import LONG
 
 OPTIMISERS: dict[str, Callable[[], Part]] = {
     "sgd": SGD,
@@ -184,7 +184,7 @@ def test_a_buffer_that_is_assigned_anew_stays_too() -> None:
     assert torch.isnan(batches[3]).all(), "the data is not written to"
 
 
-@pytest.mark.skipif(os.environ.get("ACCEL_DRILL") != "long", reason="a part of the long drills: ACCEL_DRILL=long")
+@pytest.mark.skipif(not LONG, reason="a part of the long drills: ACCEL_DRILL=long")
 @pytest.mark.parametrize("optim", OPTIMISERS)
 def test_one_number_anywhere_in_any_gradient(optim: str) -> None:
     besides = [make for name, make in BESIDE.items() if name not in ("float16", "masters")]  # these have gradients of their own
