@@ -18,6 +18,7 @@ from torch import Tensor
 from accel import checkpoint, directory
 from accel.checkpoint import NoSaver, Saver
 from accel.choose import KINDS, choose
+from accel.data.bad import Ledger, Rule
 from accel.data.batches import Batches
 from accel.data.classes import count_classes
 from accel.errors import AccelWarning, ConfigError
@@ -52,6 +53,10 @@ class Built(Run):
     """Where the random generators were when the current epoch began."""
     new: list[Path] = field(default_factory=list)
     """The folders that were made for this run."""
+
+    def ledgers(self) -> list[Ledger]:
+        """What could not be read, of the training and of the held-out data."""
+        return [batches.ledger for batches in (self.train, self.held_out) if batches is not None and batches.ledger is not None]
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
@@ -120,6 +125,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
     run = Built(
         parts, sound(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
         watches=watches, split=trainer.evaluates, command=trainer.command,
+        bad=Rule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
         writes=settings.dry_run or settings.out is not None or settings.resume is not None,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
@@ -167,6 +173,9 @@ def open_data(run: Built, trainer: Trainer) -> None:
             raise ConfigError(f"the {name} data is empty")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
+    if trainer.settings.bad_data != "raise" and run.train.ledger is None:
+        why = "the data comes in ready batches or as a stream, and not sample by sample"
+        warnings.warn(f"bad_data has no effect: {why}", AccelWarning, stacklevel=4)
     run.batches, run.batched_here = run.train.count, run.train.batched_here
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 

@@ -77,7 +77,10 @@ def capture(run: Built, progress: Progress) -> dict[str, Any]:
     """Everything a resumed run must find again."""
     rng = {"now": run.random.state(), "began": run.began}
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
-    return {"model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history}
+    bad = {ledger.rule.what: dict(ledger.found) for ledger in run.ledgers()}
+    return {
+        "model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history, "bad": bad,
+    }  # fmt: skip
 
 
 def restore(run: Built, state: dict[str, Any]) -> None:
@@ -88,6 +91,8 @@ def restore(run: Built, state: dict[str, Any]) -> None:
             part.load_state_dict(state["parts"][part.name])
     vars(run.progress).update(state["progress"])
     run.history[:] = state["history"]
+    for ledger in run.ledgers():
+        ledger.found |= state.get("bad", {}).get(ledger.rule.what, {})
     run.began = state["rng"]["began"]
     run.random.restore(state["rng"]["now"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,16 @@ from torch import Tensor
 
 from accel.checkpoint import write
 from accel.clock import CHECKPOINT, OTHER
+from accel.data.bad import SHOWN, Ledger
 from accel.errors import AccelWarning
+from accel.report.section import Section
 from accel.result import Result
 from accel.shell import override
 
 if TYPE_CHECKING:
     from accel.build import Built
 
+DONE = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
 WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
 
 
@@ -44,6 +48,8 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         updates=run.progress.step,
         skipped=0 if skipped is None else int(skipped),
         samples=run.progress.samples,
+        bad={ledger.rule.what: len(ledger.found) for ledger in run.ledgers() if ledger.rule.policy != "raise"},
+        sections=bad_data(run.ledgers()),
         suggestions=run.parts.probe.suggestions(),
         out=run.out,
         resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
@@ -57,6 +63,24 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         result.files = sorted({*files(run.out), SUMMARY})
         write(run.out / SUMMARY, json.dumps(result.summary(), indent=1, allow_nan=False).encode())
     return result
+
+
+def bad_data(ledgers: Sequence[Ledger]) -> dict[str, Section]:
+    """A table of the first few samples that could not be read, under how many they were; empty where there was none."""
+    bad = [ledger for ledger in ledgers if ledger.found]
+    if not bad:
+        return {}
+    counts = [
+        f"{len(ledger.found):,} of {ledger.samples:,} {ledger.rule.what} samples could not be read and were "
+        f"{DONE[ledger.rule.policy]}"
+        for ledger in bad
+    ]
+    rows: list[dict[str, str | int | float]] = [
+        {"data": ledger.rule.what, "sample": sample, "why": why}
+        for ledger in bad
+        for sample, why in list(ledger.found.items())[:SHOWN]
+    ]
+    return {"bad_data": Section(f"bad data: {'; '.join(counts)}", rows)}
 
 
 def storable(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -32,6 +32,8 @@ class Result:
     skipped: int = 0
     """Updates that moved nothing, because a gradient or the loss was not finite."""
     samples: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
+    """How many samples of each data set could not be read, and were left out or replaced (`bad_data`)."""
     seconds: float = 0.0
     """Wall time of this fit, of which `shares` are the parts, in percent."""
     shares: dict[str, float] = field(default_factory=dict)

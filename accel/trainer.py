@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from accel.build import Built, build
 from accel.clock import CHECKPOINT, DATA, EVALUATION, OTHER
+from accel.data.bad import Policy
 from accel.errors import ConfigError
 from accel.evaluate import evaluate
 from accel.parts import Part
@@ -38,6 +39,10 @@ class Trainer:
         checkpoint_every: also save a checkpoint after every so many updates; one is saved at the end of each epoch anyway.
         checkpoint_minutes: also save one when so many minutes have passed since the last.
         resume: a checkpoint, or a run directory, whose newest whole checkpoint is taken; `"auto"` looks in `out`.
+        bad_data: what becomes of a sample of a map-style data set that cannot be read. `"raise"` ends the run; `"skip"` leaves it
+            out, so that its batch is smaller; `"substitute"` reads another in its place (`accel.data.bad`); evaluation
+            leaves it out.
+        bad_limit: the largest share of a data set that may be bad; above it the run ends with a TrainingError.
         dry_run: build everything, make one update, write nothing.
         skipped: names of plugins that only a bundle asked for, with the reason why they are left out, for the plan.
         bundled: names of plugins that only a bundle asked for: one that cannot work in this run is left out, with the reason.
@@ -66,6 +71,8 @@ class Trainer:
         checkpoint_every: int | None = None,
         checkpoint_minutes: float | None = 10.0,
         resume: str | PathLike[str] | None = None,
+        bad_data: Policy = "raise",
+        bad_limit: float = 0.01,
         dry_run: bool = False,
         skipped: dict[str, str] | None = None,
         bundled: Sequence[str] = (),
@@ -75,8 +82,9 @@ class Trainer:
         self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
-            epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, _text(resume), dry_run
-        )
+            epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, _text(resume), bad_data, bad_limit,
+            dry_run,
+        )  # fmt: skip
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
     def model(self) -> nn.Module:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
+from accel.data.bad import GONE, RAISE, Fates, Ledger, Rule
+from accel.data.collected import Collected
 from accel.errors import ConfigError
 from accel.order import permutation, sample_rng
 
@@ -25,6 +27,8 @@ class Batches(ABC):
     """Samples per epoch; None where the data does not tell."""
     batched_here: bool = True
     """Whether `batch_size` is ours to choose."""
+    ledger: Ledger | None = None
+    """The samples that could not be read; None where they are not ours to read one by one."""
 
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -41,14 +45,17 @@ class Batches(ABC):
         return {}
 
     @staticmethod
-    def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False) -> Batches:
-        """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched."""
+    def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False, bad: Rule = RAISE) -> Batches:
+        """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched.
+
+        `bad` is what to do about samples of a map-style data set that cannot be read.
+        """
         if isinstance(data, IterableDataset):
             return Streamed(data, batch_size)
         has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
         # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
         if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
-            return Mapped(data, batch_size, seed, shuffle)
+            return Mapped(data, batch_size, seed, shuffle, bad)
         if not isinstance(data, Iterable):
             raise ConfigError(
                 f"data is a {type(data).__name__}, which is neither a data set nor an iterable of batches; "
@@ -73,14 +80,16 @@ class Mapped(Batches):
     """
 
     samples: int
+    ledger: Ledger
 
-    def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool) -> None:
+    def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool, bad: Rule = RAISE) -> None:
         self.data, self.batch_size, self.seed, self.shuffle = data, batch_size, seed, shuffle
         samples = _length(data)
         if samples is None:
             raise ConfigError(f"data is a {type(data).__name__} without __len__; say there how many samples it has")
         self.samples = samples
         self.count = -(-self.samples // batch_size)
+        self.fates, self.ledger = Fates(bad, seed, samples), Ledger(bad, samples)
         self.collate = getattr(data, "collate", default_collate)
         self.draws = hasattr(data, "sample")
         self.fills = hasattr(data, "fill")
@@ -88,7 +97,9 @@ class Mapped(Batches):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for keys in self.keys(epoch, start):
-            yield self.fetch(epoch, keys)
+            batch = [self.fetch(epoch, keys)]
+            if batch[0] is not GONE:
+                yield batch.pop()  # nothing here holds it meanwhile
 
     def notes(self) -> dict[str, str]:
         tell = getattr(self.data, "plan_notes", None)
@@ -100,10 +111,15 @@ class Mapped(Batches):
         yield from islice(torch.split(order, self.batch_size), start, None)
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:
-        """One batch. Tensors in memory are indexed at once, which gives what collating their samples would."""
+        """One batch, or GONE. Tensors in memory are indexed at once, which gives what collating their samples would."""
         if self.in_memory:
             return tuple(tensor[keys] for tensor in self.data.tensors)
-        return self.collate([self.one(epoch, key) for key in keys.tolist()])
+        work = Collected(self, epoch, keys.tolist())
+        for place in range(len(work.keys)):
+            work.read(place)
+        batch = work.finish()
+        self.ledger.note(work.bad)
+        return batch
 
     @property
     def in_memory(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accel.errors import ConfigError
+from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,13 +94,13 @@ def header(data: Buffer, name: str) -> Header:
         name: what to call it in the message.
 
     Raises:
-        ConfigError: where it is no JPEG, or ends or contradicts itself before its first scan.
+        BadSample: where it is no JPEG, or ends or contradicts itself before its first scan.
     """
     try:
         return _header(memoryview(data))
     except (ValueError, IndexError) as error:
         why = str(error) if isinstance(error, ValueError) else "it ends within its header"
-        raise ConfigError(f"cannot read the JPEG {name}: {why}; mend the file or take it away") from None
+        raise BadSample(f"cannot read the JPEG {name}: {why}; mend the file or take it away") from None
 
 
 def _header(data: memoryview) -> Header:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 import torch.multiprocessing  # how tensors travel: in shared memory
 
+from accel.data.bad import GONE
 from accel.data.batches import Mapped
-from accel.data.worker import IDLE, Failure, Task, work
+from accel.data.worker import IDLE, Answer, Failure, Task, work
 from accel.errors import AccelWarning, ConfigError, TrainingError
 
 GRACE = 2.0
@@ -114,7 +115,9 @@ class Workers:
                 while asked < min(number + self.ahead * len(self.workers), count):
                     self.ask(Task(turn, which, epoch, asked))
                     asked += 1
-                yield self.take(Task(turn, which, epoch, number), asked)
+                batch = [self.take(Task(turn, which, epoch, number), asked)]
+                if batch[0] is not GONE:
+                    yield batch.pop()
         finally:
             if turn == self.turn:
                 self.numbers[0] += 1  # what was asked for is wanted no longer
@@ -155,14 +158,16 @@ class Workers:
             try:
                 if worker.pipe not in ready:
                     raise EOFError
-                found, batch = worker.pipe.recv()
+                found: Answer = worker.pipe.recv()
             except (EOFError, OSError) as error:
                 worker.process.join(GRACE)
                 if worker.process.exitcode is None:
                     raise
                 raise Died(f"a worker {cause(worker.process.exitcode)} over {self.what(task, worker)}") from error
-            if found != task:  # of an earlier turn
+            if found.task != task:  # of an earlier turn
                 continue
+            self.data[task.which].ledger.note(found.bad)
+            batch = found.batch
             if isinstance(batch, Failure):
                 raised = batch.error or RuntimeError(batch.text.strip().rpartition("\n")[2])
                 raised.add_note(f"workers: raised over {where(task, batch.sample)}, in a worker process:\n{batch.text}")

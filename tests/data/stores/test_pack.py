@@ -168,7 +168,7 @@ def test_pictures_that_cannot_be_read(files: Files, tmp_path: Path, format: str,
     job = Packing(files, path, recipe(format), skip=skip)
     if not skip:
         with pytest.raises(
-            ConfigError, match=r"cannot read the picture .*cat/11.webp: its format is not known; .* --on-error skip"
+            ConfigError, match=r"cannot read the picture .*cat/11.webp: it is empty; .* --on-error skip"
         ):
             job.run()
         assert not path.exists()
