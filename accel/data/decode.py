@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accel.data import tiled
+from accel.data.jpeg import ended
 from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def decode(encoded: bytes | bytearray | memoryview, name: str, limit: int = PIXE
     """
     from PIL import Image, UnidentifiedImageError
 
+    if not ended(encoded):
+        raise BadSample(f"cannot read the picture {name}: it is truncated; mend the file or take it away")
     try:
         with Image.open(BytesIO(encoded), formats=FORMATS) as picture:
             hold_limit(*picture.size, name, limit)

@@ -86,6 +86,20 @@ def is_jpeg(data: Buffer) -> bool:
     return len(data) > 3 and data[0] == 0xFF and data[1] == SOI and data[2] == 0xFF
 
 
+def ended(data: Buffer) -> bool:
+    """Whether a JPEG has its end, whatever stands behind it. One without is truncated, also where zeros fill up its length.
+
+    Data that cannot be told to be a JPEG counts as ended: what is wrong with it is for a decoder to say.
+    """
+    if b"\xff\xd9" in bytes(data[-64:]) or not is_jpeg(data):
+        return True
+    try:
+        start = header(data, "").data  # a thumbnail before it has an end of its own
+    except ConfigError:
+        return True
+    return bytes(data).find(b"\xff\xd9", start) >= 0
+
+
 def header(data: Buffer, name: str) -> Header:
     """What stands before the first scan of a JPEG.
 

@@ -32,7 +32,7 @@ from accel.data import decode as pillow
 from accel.data import opencv, simple, tiled
 from accel.data.crops import Box
 from accel.data.filters import Filter, margin, resample
-from accel.data.jpeg import Buffer, Header, header, is_jpeg, top
+from accel.data.jpeg import Buffer, Header, ended, header, is_jpeg, top
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Tiles:
 
 def plain_jpeg(record: Buffer, name: str) -> Header | None:
     """The header of a JPEG that libjpeg-turbo makes RGB of; None for all else, of which Pillow has the last word."""
-    if not is_jpeg(record) or b"\xff\xd9" not in bytes(record[-64:]):  # without an end it is truncated
+    if not is_jpeg(record) or not ended(record):
         return None
     try:
         found = header(record, name)
