@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,9 +24,9 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
         ConfigError: for metrics that are no dict of numbers.
     """
     sums: dict[str, tuple[Tensor, Any]] = {}
-    with run.random.kept(), torch.no_grad(), run.weights():
+    with run.random.kept(), torch.no_grad(), run.weights(), read(run, batches) as ahead:
         run.model.eval()
-        for batch in run.parts.loader.epoch(batches, 0, 0):
+        for batch in ahead:
             batch = run.parts.transfer.batch(batch)
             with run.parts.precision.cast():
                 out = metrics(run.model, batch)
@@ -41,6 +42,17 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
                 sums[name] = before + part, total + items
         run.model.train()
     return {name: float(value / total) for name, (value, total) in sums.items()}
+
+
+@contextmanager
+def read(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
+    """The batches as training reads them, ahead of their turn too; whoever stops early, or fails, ends the reading."""
+    ahead = run.parts.prefetch.ahead(run.parts.loader.epoch(batches, 0, 0))
+    try:
+        yield ahead
+    finally:
+        if isinstance(ahead, Generator):  # the traceback of an error may hold it
+            ahead.close()
 
 
 def scalar(name: str, value: Any, device: torch.device) -> Tensor:
