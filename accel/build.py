@@ -45,6 +45,8 @@ class Built(Run):
     train: Batches = field(init=False)
     held_out: Batches | None = None
     saver: Saver = field(default_factory=NoSaver)
+    before: int = 0
+    """Samples that were consumed before this run went on."""
     limit: int | None = None
     """At most so many windows per epoch (1 for a dry run)."""
     command: str = ""
@@ -75,7 +77,7 @@ class Built(Run):
 
     def begin(self) -> None:
         """Tries out what is to be tried out, which no watch sees, and tells the watches that it begins."""
-        self.clock.since = perf_counter()
+        self.clock.since, self.before = perf_counter(), self.progress.samples
         if self.limit is None:
             self.parts.probe.explore(self, lambda: trial(self))
             self.plan.facts |= self.parts.probe.notes()

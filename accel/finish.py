@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from accel.advice import flow
 from accel.checkpoint import write
 from accel.clock import CHECKPOINT, OTHER
 from accel.data.bad import SHOWN, Ledger
@@ -58,6 +59,7 @@ def finish(run: Built, loss: Tensor | None) -> Result:
     for watch in run.watches:
         watch.end(result)
     run.clock.lap(OTHER)
+    result.flow = flow(run)
     result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
     if run.out is not None:
         result.files = sorted({*files(run.out), SUMMARY})

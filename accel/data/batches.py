@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_co
 
 from accel.data.bad import GONE, RAISE, Fates, Ledger, Rule
 from accel.data.collected import Collected
+from accel.data.meter import Meter
 from accel.errors import ConfigError
 from accel.order import permutation, sample_rng
 
@@ -27,6 +29,8 @@ class Batches(ABC):
     """Samples per epoch; None where the data does not tell."""
     batched_here: bool = True
     """Whether `batch_size` is ours to choose."""
+    meter: Meter | None = None
+    """How fast samples are read; None where that is not measured."""
     ledger: Ledger | None = None
     """The samples that could not be read; None where they are not ours to read one by one."""
 
@@ -80,6 +84,7 @@ class Mapped(Batches):
     """
 
     samples: int
+    meter: Meter
     ledger: Ledger
 
     def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool, bad: Rule = RAISE) -> None:
@@ -90,6 +95,7 @@ class Mapped(Batches):
         self.samples = samples
         self.count = -(-self.samples // batch_size)
         self.fates, self.ledger = Fates(bad, seed, samples), Ledger(bad, samples)
+        self.meter = Meter()
         self.collate = getattr(data, "collate", default_collate)
         self.draws = hasattr(data, "sample")
         self.fills = hasattr(data, "fill")
@@ -97,7 +103,9 @@ class Mapped(Batches):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for keys in self.keys(epoch, start):
+            since = perf_counter()
             batch = [self.fetch(epoch, keys)]
+            self.meter.add(len(keys), perf_counter() - since)
             if batch[0] is not GONE:
                 yield batch.pop()  # nothing here holds it meanwhile
 
@@ -140,9 +148,12 @@ class Mapped(Batches):
 class Streamed(Batches):
     """An iterable data set, batched in its own order. One that has `set_epoch` is told the epoch."""
 
+    meter: Meter
+
     def __init__(self, data: IterableDataset[Any], batch_size: int) -> None:
         self.data, self.batch_size = data, batch_size
         self.collate = getattr(data, "collate", default_collate)
+        self.meter = Meter()
         self.samples = _length(data)
         self.count = None if self.samples is None else -(-self.samples // batch_size)
 
@@ -152,8 +163,12 @@ class Streamed(Batches):
         return self._batches(_from(iter(self.data), start * self.batch_size))
 
     def _batches(self, samples: Iterator[Any]) -> Iterator[Any]:
+        since = perf_counter()
         while batch := list(islice(samples, self.batch_size)):
-            yield self.collate(batch)
+            size, made = len(batch), [self.collate(batch)]
+            self.meter.add(size, perf_counter() - since)
+            yield made.pop()
+            since = perf_counter()
 
 
 class Ready(Batches):

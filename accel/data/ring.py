@@ -108,6 +108,7 @@ class Ring:
     def _taken(self, reading: Reading, bad: list[Bad]) -> Iterator[Any]:
         """The batch, unless nothing is left of it. Nothing here holds it while others have it."""
         batch = [reading.take()]
+        self.batches.meter.add(len(reading.keys), reading.busy / len(self.threads.threads))
         self.batches.ledger.note(bad)
         if batch[0] is not GONE:
             yield batch.pop()

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,9 @@ class Answer(NamedTuple):
     """A Failure where the data set raised, GONE where nothing is left of it."""
     bad: list[Bad]
     """The samples that could not be read."""
+    samples: int
+    seconds: float
+    """That reading them took."""
 
 
 class Failure(NamedTuple):
@@ -102,16 +106,18 @@ def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dic
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    since = perf_counter()
     work = Collected(batches, task.epoch, orders[pass_][task.number].tolist())
     try:
         for place, key in enumerate(work.keys):
             now[0] = key
             work.read(place)
-        return Answer(task, work.finish(), work.bad)
+        batch = work.finish()
     except Exception as error:
-        return Answer(task, Failure(portable(error), traceback.format_exc(), int(now[0])), work.bad)
+        batch = Failure(portable(error), traceback.format_exc(), int(now[0]))
     finally:
         now[0] = IDLE
+    return Answer(task, batch, work.bad, len(work.keys), perf_counter() - since)
 
 
 def portable(error: Exception) -> Exception | None:

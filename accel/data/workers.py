@@ -174,6 +174,7 @@ class Workers:
                 raise Died(f"a worker {cause(worker.process.exitcode)} over {self.what(task, worker)}") from error
             if found.task != task:  # of an earlier turn
                 continue
+            self.data[task.which].meter.add(found.samples, found.seconds / len(self.workers))
             self.data[task.which].ledger.note(found.bad)
             batch = found.batch
             if isinstance(batch, Failure):
