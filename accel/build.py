@@ -175,8 +175,8 @@ def open_data(run: Built, trainer: Trainer) -> None:
             raise ConfigError(f"the {name} data is empty")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
-    if trainer.settings.bad_data != "raise" and run.train.ledger is None:
-        why = "the data comes in ready batches or as a stream, and not sample by sample"
+    if trainer.settings.bad_data != "raise" and (run.train.ledger is None or getattr(run.train, "in_memory", False)):
+        why = "the data is in memory, or comes in ready batches or as a stream, and not sample by sample"
         warnings.warn(f"bad_data has no effect: {why}", AccelWarning, stacklevel=4)
     run.batches, run.batched_here = run.train.count, run.train.batched_here
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)

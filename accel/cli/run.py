@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from accel.cli import folders, ranks
 from accel.cli.config import Config
-from accel.errors import AccelWarning, ConfigError, TrainingError
+from accel.errors import AccelWarning, BadSample, ConfigError, TrainingError
 from accel.shell import override
 
 INTERRUPTED = 130
@@ -83,7 +83,9 @@ class Outcome:
             trainer = self.config.trainer(out=self.out, resume=resume, command=self.command)
             self.summary = trainer.fit().summary()
         except ConfigError as error:
-            self._fail(2, f"accel: error: {error}")
+            # a run that comes upon one later can go on without it
+            self._fail(2, f"accel: error: {error}{self.hint() if isinstance(error, BadSample) else ''}")
+            self.error = f"accel: error: {error}"
         except TrainingError as error:
             self._fail(1, f"accel: error: {error}{self.hint()}")
             self.error = str(error).partition(";")[0]

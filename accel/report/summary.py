@@ -33,7 +33,6 @@ def draw(result: Result) -> RenderableType:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
     if result.flow is not None:
         blocks += ["", Text(result.flow.text())]
-        blocks += [Padding(Text(f"try {text}"), (0, 0, 0, 2)) for text in result.flow.tries]
     for section in result.sections.values():
         blocks += ["", Text(section.title)]
         if section.rows:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 from accel import Trainer
 from accel.data.bad import Rule
@@ -283,8 +283,13 @@ class One(Bytes):
 def test_data_that_is_not_read_by_us_is_told() -> None:
     batches = [(torch.ones(4, 2, 3), torch.zeros(4, dtype=torch.long))]
     net = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
-    with pytest.warns(AccelWarning, match="bad_data has no effect: the data comes in ready batches"):
+    with pytest.warns(AccelWarning, match="bad_data has no effect: the data is in memory, or comes in ready batches"):
         Trainer(net, batches, loss=lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]), watch=(), bad_data="skip").fit()
+
+
+def test_nothing_can_be_bad_of_tensors_in_memory() -> None:
+    with pytest.warns(AccelWarning, match="bad_data has no effect: the data is in memory"):
+        train("skip", [], data=lambda: TensorDataset(torch.ones(8, 2, 3), torch.zeros(8, dtype=torch.long)))
 
 
 def test_a_mistyped_policy() -> None:
