@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, TensorDataset
 from accel import Trainer
 from accel.data.bad import Rule
 from accel.data.batches import Batches, Mapped
+from accel.data.folder import Augmented
 from accel.data.ring import Ring
 from accel.data.threads import Threads as Pool
 from accel.data.workers import Workers as Processes
@@ -26,6 +27,7 @@ from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing.toy import Spy, Stop
+from tests.data.drawings import drawing, jpeg
 from tests.readable import SAMPLES, Drawn, Filled, Padded, Plain, md5
 
 SPOILT = frozenset({3, 8, 9, 17})
@@ -102,7 +104,7 @@ def test_a_substitute_is_shown_as_it_is_itself() -> None:
     """With its own random numbers of this epoch, so what stands for a sample is one of the others, to the bit."""
     good = Batches.over(Drawn(), 1, seed=3, shuffle=True)
     with_bad = Batches.over(spoil(Drawn), 1, seed=3, shuffle=True, bad=Rule("substitute", 1.0))
-    drawn = []
+    drawn: list[dict[int, int]] = [{}, {}]
     for epoch in (0, 1):
         of = {int(x[0, 0, 0]): x for x, _ in good.epoch(epoch)}
         for (wanted, _), (shown, label) in zip(good.epoch(epoch), with_bad.epoch(epoch), strict=True):
@@ -110,9 +112,9 @@ def test_a_substitute_is_shown_as_it_is_itself() -> None:
             assert (other == index) == (index not in SPOILT)
             assert torch.equal(shown, of[other])
             assert int(label) == other % 2
-            drawn += [other] if index in SPOILT else []
-    assert len(set(drawn)) > 2
-    assert drawn[:4] != drawn[4:], "another one in every epoch"
+            drawn[epoch] |= {index: other} if index in SPOILT else {}
+    assert len(set(drawn[0].values())) > 1
+    assert drawn[0] != drawn[1], "another one in every epoch"
 
 
 @POLICIES
@@ -227,6 +229,23 @@ def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool) -> N
         assert shelf.ledger is not None
         assert plain.ledger is not None
         assert shelf.ledger.found == plain.ledger.found
+
+
+@POLICIES
+def test_resident_moves_a_substitute_as_itself(policy: Any, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(9):
+            (tmp_path / name / f"{number}.jpg").write_bytes(jpeg(drawing(20, 16, seed=number), "4:4:4"))
+    for bad in ("a/2.jpg", "b/0.jpg", "b/5.jpg"):
+        (tmp_path / bad).write_bytes(b"")
+    data = Augmented(tmp_path, ["a", "b"], 16, "pad", True)
+    loader, rule = Resident(), Rule(policy, 1.0)
+    loader.device, loader.shelves, loader.origin = torch.device("cpu"), [], []
+    loader.seed, loader.batch_size, loader.split, loader.bad = 3, 4, "val", rule
+    plain, shelf = Batches.over(data, 4, 3, True, rule), loader.open(data, True)
+    for epoch in (0, 1):
+        assert md5(shelf.epoch(epoch)) == md5(plain.epoch(epoch))
 
 
 LOADERS: dict[str, Callable[[], list[Part]]] = {
