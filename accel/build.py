@@ -19,6 +19,7 @@ from accel import directory, disk
 from accel.checkpoints import FOLDER, Found, NoSaver, Saver
 from accel.checkpoints.proof import Proof
 from accel.choose import KINDS, choose
+from accel.data.bad import Ledger, Rule
 from accel.data.batches import Batches
 from accel.data.classes import count_classes
 from accel.errors import AccelWarning, ConfigError, Interrupted
@@ -48,6 +49,8 @@ class Built(Run):
     train: Batches = field(init=False)
     held_out: Batches | None = None
     saver: Saver = field(default_factory=NoSaver)
+    before: int = 0
+    """Samples that were consumed before this run went on."""
     limit: int | None = None
     """At most so many windows per epoch (1 for a dry run)."""
     plan: Plan = field(default_factory=Plan)
@@ -57,6 +60,10 @@ class Built(Run):
     """The folders that were made for this run."""
     contents: dict[str, Any] = field(default_factory=dict)
     """What tells whether the data is the same, by split (`accel.identity.content`)."""
+
+    def ledgers(self) -> list[Ledger]:
+        """What could not be read, of the training and of the held-out data."""
+        return [batches.ledger for batches in (self.train, self.held_out) if batches is not None and batches.ledger is not None]
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
@@ -75,7 +82,7 @@ class Built(Run):
 
     def begin(self) -> None:
         """Tries out what is to be tried out, which no watch sees, and tells the watches that it begins."""
-        self.clock.since = perf_counter()
+        self.clock.since, self.before = perf_counter(), self.progress.samples
         if self.limit is None:
             self.parts.probe.explore(self, lambda: trial(self))
             self.plan.facts |= self.parts.probe.notes()
@@ -147,6 +154,7 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
     run = Built(
         parts, sound(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
         watches=watches, split=trainer.evaluates, command=trainer.command, signals=signals,
+        bad=Rule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
         writes=settings.dry_run or settings.out is not None or settings.resume is not None,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
@@ -203,6 +211,9 @@ def open_data(run: Built, trainer: Trainer) -> None:
         raise ConfigError(f"{run.parts.parallel.name}: {ranks} ranks, and the training data has {samples:,} samples; start fewer")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
+    if trainer.settings.bad_data != "raise" and (run.train.ledger is None or getattr(run.train, "in_memory", False)):
+        why = "the data is in memory, or comes in ready batches or as a stream, and not sample by sample"
+        warnings.warn(f"bad_data has no effect: {why}", AccelWarning, stacklevel=4)
     run.batches, run.batched_here = run.train.count, run.train.batched_here
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 

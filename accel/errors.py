@@ -13,6 +13,10 @@ class ConfigError(ValueError):
     """
 
 
+class BadSample(ConfigError):
+    """One sample cannot be read. `bad_data` says what becomes of it. Its text names the sample and the cause, then the fix."""
+
+
 class TrainingError(RuntimeError):
     """A run that cannot go on, through nothing that was mistyped. Its text is the whole message: what happened, then what to try.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,10 +37,10 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
 
     sums: dict[str, tuple[Tensor, Any]] = {}
     parts = run.parts
-    with run.random.kept(), torch.no_grad(), run.weights():
+    with run.random.kept(), torch.no_grad(), run.weights(), read(run, batches) as ahead:
         run.model.eval()
         alone = parts.parallel.world_size == 1
-        for dealing in batches.dealt(parts.loader.epoch(batches, 0, 0), 0):
+        for dealing in ahead:
             if alone and run.signals.asked:
                 break
             batch, count, _ = dealt(dealing)
@@ -62,6 +63,17 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
     flat = [torch.as_tensor(number, dtype=torch.float64, device=run.device) for pair in sums.values() for number in pair]
     read = iter(run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist())
     return {name: value / total if total else float("nan") for name, value, total in zip(sums, read, read, strict=True)}
+
+
+@contextmanager
+def read(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
+    """The batches as training reads them, ahead of their turn too; whoever stops early, or fails, ends the reading."""
+    ahead = run.parts.prefetch.ahead(batches.dealt(run.parts.loader.epoch(batches, 0, 0), 0))
+    try:
+        yield ahead
+    finally:
+        if isinstance(ahead, Generator):  # the traceback of an error may hold it
+            ahead.close()
 
 
 def scalar(name: str, value: Any, device: torch.device) -> Tensor:

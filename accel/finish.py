@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from accel import disk
+from accel.advice import flow
 from accel.clock import CHECKPOINT, OTHER
+from accel.data.bad import SHOWN, Ledger
 from accel.errors import AccelWarning
+from accel.report.section import Section
 from accel.result import Result
 from accel.shell import override
 
 if TYPE_CHECKING:
     from accel.build import Built
 
+DONE = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
 WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
 
 
@@ -51,6 +55,8 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         updates=run.progress.step,
         skipped=0 if skipped is None else int(skipped),
         samples=run.progress.samples,
+        bad={ledger.rule.what: len(ledger.found) for ledger in run.ledgers() if ledger.rule.policy != "raise"},
+        sections=bad_data(run.ledgers()),
         suggestions=run.parts.probe.suggestions(),
         remarks=[remark for part in [*run.parts.all(), *run.watches] for remark in part.remarks()],
         out=run.out,
@@ -62,6 +68,7 @@ def finish(run: Built, loss: Tensor | None) -> Result:
         with noted(unsaved, f"what {watch.name} writes"):
             watch.end(result)
     run.clock.lap(OTHER)
+    result.flow = flow(run)
     result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
     if run.out is not None:
         result.files = sorted({*files(run.out), SUMMARY})
@@ -80,6 +87,24 @@ def noted(unsaved: dict[str, str], what: str) -> Iterator[None]:
     except OSError as error:
         unsaved[what] = disk.why(error)
         warnings.warn(f"{what} could not be written: {unsaved[what]}", AccelWarning, stacklevel=4)
+
+
+def bad_data(ledgers: Sequence[Ledger]) -> dict[str, Section]:
+    """A table of the first few samples that could not be read, under how many they were; empty where there was none."""
+    bad = [ledger for ledger in ledgers if ledger.found]
+    if not bad:
+        return {}
+    counts = [
+        f"{len(ledger.found):,} of {ledger.samples:,} {ledger.rule.what} samples could not be read and were "
+        f"{DONE[ledger.rule.policy]}"
+        for ledger in bad
+    ]
+    rows: list[dict[str, str | int | float]] = [
+        {"data": ledger.rule.what, "sample": sample, "why": why}
+        for ledger in bad
+        for sample, why in list(ledger.found.items())[:SHOWN]
+    ]
+    return {"bad_data": Section(f"bad data: {'; '.join(counts)}", rows)}
 
 
 def storable(state: dict[str, Any]) -> dict[str, Tensor]:

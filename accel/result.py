@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from accel.report.flow import Flow
 from accel.report.section import Section
 
 SCHEMA = 1
@@ -32,9 +33,13 @@ class Result:
     skipped: int = 0
     """Updates that moved nothing, because a gradient or the loss was not finite."""
     samples: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
+    """How many samples of each data set could not be read, and were left out or replaced (`bad_data`)."""
     seconds: float = 0.0
     """Wall time of this fit, of which `shares` are the parts, in percent."""
     shares: dict[str, float] = field(default_factory=dict)
+    flow: Flow | None = None
+    """Whether the training waited for its data, and what to try where it did."""
     sections: dict[str, Section] = field(default_factory=dict)
     """Tables that watches add in `end`, by the name of the watch."""
     suggestions: dict[str, float] = field(default_factory=dict)
@@ -54,6 +59,7 @@ class Result:
         """The content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""
         plain = {name: value for name, value in vars(self).items() if name != "model"}
         plain["sections"] = {name: vars(section) for name, section in self.sections.items()}
+        plain["flow"] = None if self.flow is None else {**vars(self.flow), "bound": self.flow.bound}
         summary: dict[str, Any] = finite({"schema": SCHEMA, **plain, "out": None if self.out is None else str(self.out)})
         return summary
 

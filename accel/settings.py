@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import Annotated, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 from accel.errors import ConfigError, nearest
-from accel.values import Bounds, Count, Positive, hold
+from accel.values import Bounds, Count, Fraction, Positive, hold
 
 Seed = Annotated[int, Bounds("a whole number from 0 to 2^63 - 1", low=0, high=2**63 - 1)]
 
@@ -38,6 +38,10 @@ class Settings:
     """A checkpoint, a run directory, or auto."""
     allow: list[str] = field(default_factory=list)
     """Differences to the run that is resumed which are accepted: names as the refusal has them, or what they begin with."""
+    bad_data: Literal["raise", "skip", "substitute"] = "raise"
+    """What becomes of a sample that cannot be read: raise ends the run, skip leaves it out, substitute takes another."""
+    bad_limit: Fraction = 0.01
+    """The largest share of the samples that may be bad; above it the run ends."""
     dry_run: bool = False
     """Build everything, make one update, write nothing."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from accel.build import Built, build
 from accel.clock import CHECKPOINT, DATA, EVALUATION, OTHER
+from accel.data.bad import Policy
 from accel.errors import ConfigError, Interrupted
 from accel.evaluate import evaluate
 from accel.identity import arguments
@@ -45,6 +46,10 @@ class Trainer:
         resume: a checkpoint, or a run directory, whose newest whole checkpoint is taken; `"auto"` looks in `out`, and begins
             the run where that holds none.
         allow: differences to the run that is resumed which are accepted, by their names or what those begin with: `("task",)`.
+        bad_data: what becomes of a sample of a map-style data set that cannot be read. `"raise"` ends the run; `"skip"` leaves it
+            out, so that its batch is smaller; `"substitute"` reads another in its place (`accel.data.bad`); evaluation
+            leaves it out.
+        bad_limit: the largest share of a data set that may be bad; above it the run ends with a TrainingError.
         dry_run: build everything, make one update, write nothing.
         skipped: names of plugins that only a bundle asked for, with the reason why they are left out, for the plan.
         bundled: names of plugins that only a bundle asked for: one that cannot work in this run is left out, with the reason.
@@ -86,6 +91,8 @@ class Trainer:
         checkpoint_best: str | None = None,
         resume: str | PathLike[str] | None = None,
         allow: Sequence[str] = (),
+        bad_data: Policy = "raise",
+        bad_limit: float = 0.01,
         dry_run: bool = False,
         skipped: dict[str, str] | None = None,
         bundled: Sequence[str] = (),
@@ -96,7 +103,7 @@ class Trainer:
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_keep, checkpoint_best,
-            _text(resume), _list(allow), dry_run,
+            _text(resume), _list(allow), bad_data, bad_limit, dry_run,
         )  # fmt: skip
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 

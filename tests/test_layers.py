@@ -17,6 +17,7 @@ LEAVES = {
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {
+    "advice",
     "trainer",
     "build",
     "choose",

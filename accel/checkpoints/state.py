@@ -20,8 +20,9 @@ def capture(run: Built, progress: Progress) -> dict[str, Any]:
     rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.began})
     rng["others"] = others
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
+    bad = {ledger.rule.what: dict(ledger.found) for ledger in run.ledgers()}
     return {
-        "model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history,
+        "model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history, "bad": bad,
     }  # fmt: skip
 
 
@@ -40,6 +41,8 @@ def restore(run: Built, state: dict[str, Any]) -> None:
             part.load_state_dict(state["parts"][part.name])
     vars(run.progress).update(vars(progress))
     run.history[:] = state["history"]
+    for ledger in run.ledgers():
+        ledger.found |= state.get("bad", {}).get(ledger.rule.what, {})
     rank, rng = run.parts.parallel.rank, state["rng"]
     ranks = [rng, *rng["others"]]
     if rank < len(ranks):

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from accel.cli import folders, ranks
 from accel.cli.config import Config
-from accel.errors import AccelWarning, ConfigError, Interrupted, TrainingError
+from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, TrainingError
 from accel.pipes import lasting
 from accel.shell import override
 from accel.signals import Signals
@@ -95,7 +95,9 @@ class Outcome:
                 told = "; ".join(f"{name}: {why}" for name, why in self.summary["unsaved"].items())
                 self._fail(1, f"accel: error: the run is done, and could not be saved ({told}); make room{self.hint()}")
         except ConfigError as error:
-            self._fail(2, f"accel: error: {error}")
+            # a run that comes upon one later can go on without it
+            self._fail(2, f"accel: error: {error}{self.hint() if isinstance(error, BadSample) else ''}")
+            self.error = f"accel: error: {error}"
         except TrainingError as error:
             self._fail(1, f"accel: error: {error}{self.hint()}")
             self.error = str(error).partition(";")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
+from accel.data.bad import GONE, RAISE, Fates, Ledger, Rule
+from accel.data.collected import Collected
 from accel.data.items import Dealt, count_items
+from accel.data.meter import Meter
 from accel.data.share import ALONE, Share
 from accel.errors import ConfigError
 from accel.order import permutation, sample_rng
@@ -30,6 +34,10 @@ class Batches(ABC):
     """Whether `batch_size` is ours to choose."""
     share: Share = ALONE
     """Which part of it this process reads."""
+    meter: Meter | None = None
+    """How fast samples are read; None where that is not measured."""
+    ledger: Ledger | None = None
+    """The samples that could not be read; None where they are not ours to read one by one."""
 
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -50,14 +58,19 @@ class Batches(ABC):
         return {}
 
     @staticmethod
-    def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False, share: Share = ALONE) -> Batches:
-        """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched."""
+    def over(
+        data: Any, batch_size: int, seed: int = 0, shuffle: bool = False, share: Share = ALONE, bad: Rule = RAISE
+    ) -> Batches:
+        """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched.
+
+        `share` is what of them this process reads, and `bad` what to do about samples of a map-style data set that cannot be read.
+        """
         if isinstance(data, IterableDataset):
             return Streamed(data, batch_size, share)
         has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
         # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
         if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
-            return Mapped(data, batch_size, seed, shuffle, share)
+            return Mapped(data, batch_size, seed, shuffle, share, bad)
         if not isinstance(data, Iterable):
             raise ConfigError(
                 f"data is a {type(data).__name__}, which is neither a data set nor an iterable of batches; "
@@ -82,14 +95,20 @@ class Mapped(Batches):
     """
 
     samples: int
+    meter: Meter
+    ledger: Ledger
 
-    def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool, share: Share = ALONE) -> None:
+    def __init__(
+        self, data: Any, batch_size: int, seed: int, shuffle: bool, share: Share = ALONE, bad: Rule = RAISE
+    ) -> None:
         self.data, self.batch_size, self.seed, self.shuffle, self.share = data, batch_size, seed, shuffle, share
         samples = _length(data)
         if samples is None:
             raise ConfigError(f"data is a {type(data).__name__} without __len__; say there how many samples it has")
         self.samples = samples
         self.count = share.batches(samples, batch_size)
+        self.fates, self.ledger = Fates(bad, seed, samples), Ledger(bad, samples)
+        self.meter = Meter()
         self.collate = getattr(data, "collate", default_collate)
         self.draws = hasattr(data, "sample")
         self.fills = hasattr(data, "fill")
@@ -97,7 +116,11 @@ class Mapped(Batches):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for keys in self.keys(epoch, start):
-            yield self.fetch(epoch, keys)
+            since = perf_counter()
+            batch = [self.fetch(epoch, keys)]
+            self.meter.add(len(keys), perf_counter() - since)
+            if batch[0] is not GONE:
+                yield batch.pop()  # nothing here holds it meanwhile
 
     def dealt(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
         return self.share.dealt(batches, start, self.samples, self.batch_size)
@@ -112,10 +135,15 @@ class Mapped(Batches):
         yield from islice(torch.split(self.share.own(order, self.batch_size), self.batch_size), start, None)
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:
-        """One batch. Tensors in memory are indexed at once, which gives what collating their samples would."""
+        """One batch, or GONE. Tensors in memory are indexed at once, which gives what collating their samples would."""
         if self.in_memory:
             return tuple(tensor[keys] for tensor in self.data.tensors)
-        return self.collate([self.one(epoch, key) for key in keys.tolist()])
+        work = Collected(self, epoch, keys.tolist())
+        for place in range(len(work.keys)):
+            work.read(place)
+        batch = work.finish()
+        self.ledger.note(work.bad)
+        return batch
 
     @property
     def in_memory(self) -> bool:
@@ -144,10 +172,13 @@ class Streamed(Batches):
     Several ranks each read the whole stream and keep their part: it must be the same for all, and not be split by itself.
     """
 
+    meter: Meter
+
     def __init__(self, data: IterableDataset[Any], batch_size: int, share: Share = ALONE) -> None:
         self.data, self.share = data, share
         self.step = batch_size * share.ranks
         self.collate = getattr(data, "collate", default_collate)
+        self.meter = Meter()
         self.samples = _length(data)
         self.count = None if self.samples is None else share.batches(self.samples, batch_size)
 
@@ -157,8 +188,13 @@ class Streamed(Batches):
         return self._batches(_from(iter(self.data), start * self.step))
 
     def _batches(self, samples: Iterator[Any]) -> Iterator[Any]:
+        since = perf_counter()
         while batch := list(islice(samples, self.step)):
-            yield self.share.deal(self.collate(self.share.piece(batch)), len(batch))
+            size, mine = len(batch), self.share.piece(batch)
+            made = [self.share.deal(self.collate(mine), size)]
+            self.meter.add(len(mine), perf_counter() - since)
+            yield made.pop()
+            since = perf_counter()
 
 
 class Ready(Batches):

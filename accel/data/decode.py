@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accel.data import tiled
-from accel.errors import ConfigError
+from accel.data.jpeg import ended
+from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +19,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 """What counts as a picture, in small letters."""
 PIXELS = 178_956_970
 """The largest picture that is decoded, whoever decodes it: half a gigabyte of RGB, which is Pillow's own limit."""
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
+"""What is told from the content, whatever the file is called. Others Pillow would hand to a program (EPS), or read for seconds."""
 
 
 def require_pillow() -> None:
@@ -28,42 +31,46 @@ def require_pillow() -> None:
         raise ConfigError("reading pictures needs Pillow: pip install 'accel-train[images]'") from None
 
 
-def hold_limit(width: int, height: int, name: str) -> None:
-    """Raises ConfigError where a picture of this size is above the limit."""
-    if width * height > PIXELS:
-        raise ConfigError(
-            f"the picture {name} has {width:,} x {height:,} pixels, above the limit of {PIXELS:,}; shrink it or take it away"
+def hold_limit(width: int, height: int, name: str, limit: int) -> None:
+    """Raises BadSample where a picture of this size has more pixels than `limit`."""
+    if width * height > limit:
+        raise BadSample(
+            f"the picture {name} has {width:,} x {height:,} pixels, above the limit of {limit:,}; shrink it or take it away"
         )
 
 
-def decode(encoded: bytes | bytearray | memoryview, name: str) -> Image:
+def decode(encoded: bytes | bytearray | memoryview, name: str, limit: int = PIXELS) -> Image:
     """The picture in RGB.
 
     Args:
         encoded: the content of a picture file, or a record of tiles.
         name: what to call it in the message.
+        limit: pixels that it may have; compared before any is decoded.
 
     Raises:
-        ConfigError: where it cannot be decoded to its last row, or is above the limit of `PIXELS`.
+        BadSample: where it cannot be decoded to its last row, or is above the limit.
     """
     from PIL import Image, UnidentifiedImageError
 
+    if not ended(encoded):
+        raise BadSample(f"cannot read the picture {name}: it is truncated; mend the file or take it away")
     try:
-        with Image.open(BytesIO(encoded)) as picture:
-            hold_limit(*picture.size, name)
+        with Image.open(BytesIO(encoded), formats=FORMATS) as picture:
+            hold_limit(*picture.size, name, limit)
             if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white at 255
                 return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
             picture.info.pop("transparency", None)  # of a palette; convert() warns that it is lost
             whole = picture.convert("RGB")
             return whole.crop((0, 0, tiled.index(encoded, name).width, whole.height)) if tiled.is_tiled(encoded) else whole
     except Image.DecompressionBombError:
-        raise ConfigError(f"the picture {name} is above the limit of {PIXELS:,} pixels; shrink it or take it away") from None
-    except ConfigError:
+        raise BadSample(f"the picture {name} is above the limit of {limit:,} pixels; shrink it or take it away") from None
+    except (ConfigError, MemoryError):
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # of a damaged file its parsers raise whatever they come across
         # Pillow repeats the unreadable object's address where it cannot tell the format
-        why = "its format is not known" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise ConfigError(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
+        known = "its format is not known" if len(encoded) else "it is empty"
+        why = known if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+        raise BadSample(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
 
 
 def decoded(record: bytes | memoryview, name: str, encoding: str) -> Image:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel.data import crops
+from accel.data.hints import hints
 from accel.data.moves import Moves
 from accel.data.reader import PLAIN, Picture, Reader
 from accel.data.store import Files, Store
@@ -70,6 +71,10 @@ class Folder(Dataset[tuple[Tensor, int]]):
         """Who decodes and who resamples, for the plan."""
         return {"pictures": self.reader.describe()}
 
+    def advice(self) -> list[str]:
+        """What might make the pictures come faster, where a run waits for them."""
+        return hints(self, box=False)
+
     def fingerprint(self) -> str:
         """What the pictures and labels are a function of, as 64 hexadecimal digits: other files or another size give another."""
         digest = sha256(f"2 {self.side} {self.share} {self.reader} {self.store.fingerprint()} {self.labels}".encode())
@@ -119,6 +124,9 @@ class Augmented(Folder):
         if self.flip and rng.random() < 0.5:
             out[...] = out[:, ::-1].copy()
         return self.store.label(index)
+
+    def advice(self) -> list[str]:
+        return hints(self, box=self.crop == "resized")
 
     def moves(self) -> Moves:
         """What `sample` does to the picture `self[index]`, for who keeps the pictures and draws for many at once.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accel.errors import ConfigError
+from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,6 +86,20 @@ def is_jpeg(data: Buffer) -> bool:
     return len(data) > 3 and data[0] == 0xFF and data[1] == SOI and data[2] == 0xFF
 
 
+def ended(data: Buffer) -> bool:
+    """Whether a JPEG has its end, whatever stands behind it. One without is truncated, also where zeros fill up its length.
+
+    Data that cannot be told to be a JPEG counts as ended: what is wrong with it is for a decoder to say.
+    """
+    if b"\xff\xd9" in bytes(data[-64:]) or not is_jpeg(data):
+        return True
+    try:
+        start = header(data, "").data  # a thumbnail before it has an end of its own
+    except ConfigError:
+        return True
+    return bytes(data).find(b"\xff\xd9", start) >= 0
+
+
 def header(data: Buffer, name: str) -> Header:
     """What stands before the first scan of a JPEG.
 
@@ -94,13 +108,13 @@ def header(data: Buffer, name: str) -> Header:
         name: what to call it in the message.
 
     Raises:
-        ConfigError: where it is no JPEG, or ends or contradicts itself before its first scan.
+        BadSample: where it is no JPEG, or ends or contradicts itself before its first scan.
     """
     try:
         return _header(memoryview(data))
     except (ValueError, IndexError) as error:
         why = str(error) if isinstance(error, ValueError) else "it ends within its header"
-        raise ConfigError(f"cannot read the JPEG {name}: {why}; mend the file or take it away") from None
+        raise BadSample(f"cannot read the JPEG {name}: {why}; mend the file or take it away") from None
 
 
 def _header(data: memoryview) -> Header:

@@ -30,8 +30,11 @@ def opencv() -> Any:
     return cv2
 
 
-def decode(jpeg: bytes | bytearray | memoryview) -> NDArray[np.uint8] | None:
-    """A JPEG as (height, width, 3) uint8 in RGB, not turned by its EXIF orientation; None where OpenCV cannot read it."""
+def decode(jpeg: bytes | bytearray | memoryview, width: int, height: int) -> NDArray[np.uint8] | None:
+    """A JPEG as (height, width, 3) uint8 in RGB, not turned by its EXIF orientation; None where OpenCV cannot read it.
+
+    `width` and `height` are its size in pixels: where OpenCV finds another it has read something else.
+    """
     cv2 = opencv()
     try:
         found: NDArray[np.uint8] | None = cv2.imdecode(
@@ -39,7 +42,7 @@ def decode(jpeg: bytes | bytearray | memoryview) -> NDArray[np.uint8] | None:
         )
     except cv2.error:
         return None
-    return found
+    return found if found is not None and found.shape == (height, width, 3) else None
 
 
 def resize(pixels: NDArray[np.uint8], area: bool, out: NDArray[np.uint8]) -> None:

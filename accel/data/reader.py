@@ -22,7 +22,7 @@ crops of 50 photographs (mean 469 x 404 pixels); the median, and what a tenth of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -32,7 +32,7 @@ from accel.data import decode as pillow
 from accel.data import opencv, simple, tiled
 from accel.data.crops import Box
 from accel.data.filters import Filter, margin, resample
-from accel.data.jpeg import Buffer, Header, header, is_jpeg, top
+from accel.data.jpeg import Buffer, Header, ended, header, is_jpeg, top
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Picture(Protocol):
             out: is filled and handed back, where given: (side, side, 3) uint8.
 
         Raises:
-            ConfigError: where that part cannot be decoded.
+            BadSample: where that part cannot be decoded.
         """
 
 
@@ -67,10 +67,12 @@ class Reader:
     Args:
         decoder: who decodes JPEGs.
         filter: who resamples.
+        limit: pixels that a picture may have; compared before any is decoded.
     """
 
     decoder: Decoder = "pillow"
     filter: Filter = "antialias"
+    limit: int = field(default=pillow.PIXELS, repr=False)
 
     def check(self) -> None:
         """Raises ConfigError where a package is missing."""
@@ -93,14 +95,14 @@ class Reader:
             encoding: the store's. Any but raw is seen from the record itself.
 
         Raises:
-            ConfigError: where it cannot be read, or is above the limit of `accel.data.decode.PIXELS`.
+            BadSample: where it cannot be read, or is above the limit.
         """
         if encoding == "raw":
             return Raw(self, np.asarray(record))
         if tiled.is_tiled(record):
             return Tiles(self, record, name)
         found = None if self.decoder == "pillow" else plain_jpeg(record, name)
-        return Jpeg(self, record, name, found) if found else Whole(self, pillow.decode(record, name))
+        return Jpeg(self, record, name, found) if found else Whole(self, pillow.decode(record, name, self.limit))
 
     def pixels(self, jpeg: Buffer, name: str, size: tuple[int, int], shrink: int = 1, parts: int = 3) -> NDArray[np.uint8]:
         """A JPEG of `size` (width, height) in so many components as (height, width, 3) uint8, `shrink` times smaller."""
@@ -108,11 +110,11 @@ class Reader:
         if parts == 4:  # CMYK has as many readings as readers
             pass
         elif self.decoder == "opencv":
-            found = opencv.decode(jpeg)
+            found = opencv.decode(jpeg, *size)
         elif self.decoder != "pillow":
             found = simple.decode(jpeg, *size, shrink)
         if found is None:
-            whole = pillow.decode(jpeg, name)
+            whole = pillow.decode(jpeg, name, self.limit)
             found = np.asarray(whole.reduce(shrink) if shrink > 1 else whole)
         return found
 
@@ -167,7 +169,7 @@ class Jpeg:
     def __init__(self, reader: Reader, record: Buffer, name: str, header: Header) -> None:
         self.reader, self.record, self.name, self.header = reader, record, name, header
         self.size = header.width, header.height
-        pillow.hold_limit(*self.size, name)
+        pillow.hold_limit(*self.size, name, reader.limit)
 
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         shrink, pixels = self.reader.shrink(box, side), None
@@ -188,7 +190,7 @@ class Tiles:
         self.reader, self.record, self.name = reader, record, name
         self.index = tiled.index(record, name)
         self.size = self.index.width, self.index.height
-        pillow.hold_limit(*self.size, name)
+        pillow.hold_limit(*self.size, name, reader.limit)
 
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         parts = self.record[self.index.frame + 4]
@@ -203,7 +205,7 @@ class Tiles:
 
 def plain_jpeg(record: Buffer, name: str) -> Header | None:
     """The header of a JPEG that libjpeg-turbo makes RGB of; None for all else, of which Pillow has the last word."""
-    if not is_jpeg(record) or b"\xff\xd9" not in bytes(record[-64:]):  # without an end it is truncated
+    if not is_jpeg(record) or not ended(record):
         return None
     try:
         found = header(record, name)

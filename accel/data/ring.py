@@ -11,10 +11,12 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from accel.data.bad import GONE, Bad, Policy, Rule
 from accel.data.batches import Batches, Mapped
+from accel.data.collected import Collected
 from accel.data.quiet import when_quiet
 from accel.data.slots import Slots
-from accel.data.threads import Reading, Threads, Work
+from accel.data.threads import Reading, Threads
 from accel.errors import ConfigError
 from accel.machine import cores
 from accel.order import sample_rng
@@ -35,6 +37,9 @@ class Ring:
         threads: how many; None is one for each core.
         depth: batches that are read ahead.
         pin: pinned memory, for copies with `non_blocking=True`. Hold a batch until its copy is done.
+        bad: what becomes of a sample that cannot be read: raise its error, skip it, or substitute another (`accel.data.bad`).
+        bad_limit: the largest share of the samples that may be bad; above it a TrainingError is raised. Which they were stands in
+            `ring.bad`, their numbers with the reasons.
 
     Raises:
         ConfigError: for data that is not map-style.
@@ -42,9 +47,9 @@ class Ring:
 
     def __init__(
         self, data: Any, batch_size: int, *, seed: int = 0, shuffle: bool = False, threads: int | None = None, depth: int = 3,
-        pin: bool = False,
+        pin: bool = False, bad: Policy = "raise", bad_limit: float = 0.01,
     ) -> None:  # fmt: skip
-        batches = Batches.over(data, batch_size, seed, shuffle)
+        batches = Batches.over(data, batch_size, seed, shuffle, bad=Rule(bad, bad_limit))
         if not isinstance(batches, Mapped):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
         self._set(batches, depth, pin)
@@ -67,6 +72,11 @@ class Ring:
             self.slots = Slots((size, *batches.data.shape), batches.data.dtype, pin)
         self.quiet = batches.draws or batches.fills
 
+    @property
+    def bad(self) -> dict[int, str]:
+        """The samples that could not be read so far, by number, and why."""
+        return self.batches.ledger.found
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of `epoch` from number `start` on, in order. Whoever stops early ends the reading."""
         if self.quiet:
@@ -80,20 +90,30 @@ class Ring:
         return when_quiet(plain, rest, self.who)
 
     def _read(self, epoch: int, start: int) -> Iterator[Any]:
-        under_way: deque[Reading] = deque()
+        under_way: deque[tuple[Reading, list[Bad]]] = deque()
         try:
             for number, keys in enumerate(self.batches.keys(epoch, start), start + 1):
                 place = f"batch {number} of epoch {epoch + 1}"
-                under_way.append(Reading(self.threads, self._work(epoch, keys.tolist()), place))
+                work = self._work(epoch, keys.tolist())
+                under_way.append((Reading(self.threads, work, place), work.bad))
+                del work  # it holds the batch
                 if len(under_way) > self.depth:
-                    yield under_way.popleft().take()
+                    yield from self._taken(*under_way.popleft())
             while under_way:
-                yield under_way.popleft().take()
+                yield from self._taken(*under_way.popleft())
         finally:
-            for reading in under_way:
+            for reading, _ in under_way:
                 reading.cancel()
 
-    def _work(self, epoch: int, keys: list[int]) -> Work:
+    def _taken(self, reading: Reading, bad: list[Bad]) -> Iterator[Any]:
+        """The batch, unless nothing is left of it. Nothing here holds it while others have it."""
+        batch = [reading.take()]
+        self.batches.meter.add(len(reading.keys), reading.busy / len(self.threads.threads))
+        self.batches.ledger.note(bad)
+        if batch[0] is not GONE:
+            yield batch.pop()
+
+    def _work(self, epoch: int, keys: list[int]) -> Collected:
         if self.slots is None:
             return Collected(self.batches, epoch, keys)
         return Written(self.batches, epoch, keys, self.slots.borrow(len(keys)))
@@ -109,32 +129,22 @@ class Ring:
         self.close()
 
 
-class Collected:
-    """A batch of samples that are read one by one, and collated."""
-
-    def __init__(self, batches: Mapped, epoch: int, keys: list[int]) -> None:
-        self.batches, self.epoch, self.keys = batches, epoch, keys
-        self.samples: list[Any] = [None] * len(keys)
-
-    def read(self, place: int) -> None:
-        self.samples[place] = self.batches.one(self.epoch, self.keys[place])
-
-    def finish(self) -> Any:
-        return self.batches.collate(self.samples)
-
-
-class Written:
-    """A batch whose samples are written side by side into `out`."""
+class Written(Collected):
+    """A batch whose samples are written side by side into `out`; what reading one gives is its label."""
 
     def __init__(self, batches: Mapped, epoch: int, keys: list[int], out: Tensor) -> None:
-        self.batches, self.epoch, self.keys = batches, epoch, keys
+        super().__init__(batches, epoch, keys)
         self.out, self.rows = out, out.numpy()
-        self.labels: list[Any] = [None] * len(keys)
 
-    def read(self, place: int) -> None:
-        key = self.keys[place]
-        rng = sample_rng(self.batches.seed, self.epoch, key)
-        self.labels[place] = self.batches.data.fill(key, rng, self.rows[place])
+    def one(self, place: int, key: int) -> Any:
+        return self.batches.data.fill(key, sample_rng(self.batches.seed, self.epoch, key), self.rows[place])
 
-    def finish(self) -> Any:
-        return self.out if self.labels[0] is None else [self.out, default_collate(self.labels)]
+    def close_up(self, kept: list[int]) -> None:
+        super().close_up(kept)
+        for row, place in enumerate(kept):
+            if row != place:
+                self.rows[row] = self.rows[place]
+        self.out = self.out[: len(kept)]  # a view: the slot comes back when it is gone
+
+    def made(self) -> Any:
+        return self.out if self.samples[0] is None else [self.out, default_collate(self.samples)]

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from accel.data.items import Dealt
+from accel.data.items import Dealt, count_items
 
 Item = TypeVar("Item")
 
@@ -58,7 +58,7 @@ class Share:
         if self.ranks == 1:
             return batch
         cut = self.cut(count)
-        return Dealt(batch, cut.stop - cut.start, count)
+        return Dealt(batch, min(cut.stop - cut.start, count_items(batch)), count)  # fewer, where some could not be read
 
     def dealt(self, batches: Iterator[Any], start: int, samples: int, size: int) -> Iterator[Any]:
         """The batches of an epoch of `samples` samples from number `start` on, with what they count."""

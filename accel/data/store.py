@@ -8,8 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from accel.data.bad import MACHINE
 from accel.data.decode import SUFFIXES
-from accel.errors import ConfigError
+from accel.errors import BadSample, ConfigError, TrainingError
 
 Record = bytes | memoryview
 """An encoded sample. Of the encoding raw, a memoryview of shape (height, width, 3) of bytes, in row order."""
@@ -34,7 +35,7 @@ class Store(Protocol):
         """The record; a view without a copy where that is safe, which nobody may write to.
 
         Raises:
-            ConfigError: where it cannot be read, or is not what was written.
+            BadSample: where it cannot be read, or is not what was written.
         """
         ...
 
@@ -76,7 +77,8 @@ class Files:
         classes: their names in order; a label is a position in this list.
 
     Raises:
-        ConfigError: where a class has no pictures, or, when it is read, a file cannot be.
+        ConfigError: where a class has no pictures.
+        BadSample: when it is read, where a file cannot be; TrainingError where that is the machine's fault (too many open files).
     """
 
     encoding = "original"
@@ -101,7 +103,8 @@ class Files:
         try:
             return Path(self.files[index]).read_bytes()
         except OSError as error:
-            raise ConfigError(f"cannot read the picture {self.files[index]}: {error.strerror}") from None
+            kind = TrainingError if error.errno in MACHINE else BadSample
+            raise kind(f"cannot read the picture {self.files[index]}: {error.strerror}") from None
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any, Protocol
 
 
@@ -64,6 +65,8 @@ class Reading:
         size = len(work.keys)
         self.failed, self.error = size, None  # type: int, BaseException | None
         self.batch: Any = None
+        self.busy = 0.0
+        """Seconds of all threads together that reading it took, once it is done."""
         self.lock, self.done, self.wanted = threading.Lock(), threading.Event(), True
         parts = list(spans(size, 4 * len(threads.threads)))
         self.left = len(parts)
@@ -71,6 +74,7 @@ class Reading:
             threads.work.put(partial(self._part, part, work))
 
     def _part(self, places: range, work: Work) -> None:
+        since = perf_counter()
         for place in places:
             # the first sample that fails is the one to be named, whoever comes to it first
             if not self._wanted() or place > self.failed:
@@ -81,13 +85,16 @@ class Reading:
                 self._fail(place, error)
         with self.lock:
             self.left -= 1
+            self.busy += perf_counter() - since
             last = self.left == 0
         if last:
+            since = perf_counter()
             try:
                 if self.error is None and self._wanted():
                     self.batch = work.finish()
             except BaseException as error:
                 self._fail(-1, error)
+            self.busy += perf_counter() - since
             self.done.set()
 
     def _wanted(self) -> bool:

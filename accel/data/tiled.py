@@ -27,7 +27,7 @@ import numpy as np
 from accel.data.crops import Box
 from accel.data.jpeg import APP9, EOI, RST0, Buffer, header, intervals
 from accel.data.restarts import restarted
-from accel.errors import ConfigError
+from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,7 +147,7 @@ def index(record: Buffer, name: str) -> Index:
     """The index of a record.
 
     Raises:
-        ConfigError: where it does not fit the record, which is damaged then.
+        BadSample: where it does not fit the record, which is damaged then.
     """
     try:
         width, height, across, down, mcus, frame, data = FIELDS.unpack_from(record, START)
@@ -161,7 +161,7 @@ def index(record: Buffer, name: str) -> Index:
     except (struct.error, ValueError, ZeroDivisionError):
         good = False
     if not good:
-        raise ConfigError(f"cannot read the picture {name}: its index of tiles is damaged or the record truncated; pack it again")
+        raise BadSample(f"cannot read the picture {name}: its index of tiles is damaged or the record truncated; pack it again")
     return Index(width, height, (across, down), mcus, frame, data, offsets)
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
-from accel.errors import ConfigError
+from accel.data.bad import RAISE, Bad, Fates, Ledger, Rule
+from accel.errors import ConfigError, TrainingError
 
 Form = Callable[[list[Tensor]], Any]
 """Makes a batch of its parts."""
@@ -21,23 +22,33 @@ CHUNK = 256
 """Samples that a thread reads at a time."""
 
 
-def first(data: Any) -> tuple[list[Tensor], Form]:
+def first(data: Any, bad: Rule = RAISE) -> tuple[list[Tensor], Form]:
     """What its first sample is made of, each with a leading dimension of 1, and what makes a batch of such parts.
 
     Raises:
         ConfigError: where that is anything but tensors, arrays and numbers.
+        TrainingError: where no sample can be read, and bad ones may be left out.
     """
     if type(data) is TensorDataset:
         return [tensor[:1] for tensor in data.tensors], tuple
-    batch = default_collate([data[0]])
+    fates, ledger = Fates(bad, 0, len(data)), Ledger(bad, len(data))
+    for index in range(len(data)):
+        found, unread = list[Any](), list[Bad]()
+        _add(data, index, fates, found, unread)
+        if found:
+            break
+        ledger.note(unread)
+    else:
+        raise TrainingError(f"of {len(data):,} {bad.what} samples none can be read; mend them")
+    batch = default_collate(found)
     if isinstance(batch, Tensor):
         return [batch], lambda parts: parts[0]
     named = isinstance(batch, tuple) and hasattr(batch, "_fields")
     return _parts(batch), (lambda parts: type(batch)(*parts)) if named else list
 
 
-def read(data: Any, example: list[Tensor]) -> list[Tensor]:
-    """All of it in memory, as collating all samples would give.
+def read(data: Any, example: list[Tensor], bad: Rule = RAISE) -> tuple[list[Tensor], list[Bad]]:
+    """All of it in memory, as collating all samples would give, and the samples that could not be read, which are zero there.
 
     There are as many threads as cores. They help where reading waits or decodes large pictures; small ones are decoded one by one,
     as Python's lock is held for most of the 0.12 milliseconds that one takes.
@@ -45,21 +56,30 @@ def read(data: Any, example: list[Tensor]) -> list[Tensor]:
     Args:
         data: a map-style data set whose samples have tensors, arrays or numbers, each of one shape.
         example: the parts of its first sample (`first`).
-        example: the parts of its first sample (`first`).
+        bad: what to do about samples that cannot be read. Under skip and substitute they are named.
 
     Raises:
         ConfigError: where two samples differ in shape.
     """
     if type(data) is TensorDataset:
-        return list(data.tensors)
+        return list(data.tensors), []
+    fates, unread = Fates(bad, 0, len(data)), list[Bad]()
     count = len(data)
     whole = [torch.empty(count, *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
 
     def fill(chunk: range) -> None:
-        for tensor, part in zip(whole, _tensors(data, chunk), strict=True):
+        samples, kept, missing = list[Any](), list[int](), list[int]()
+        for index in chunk:
+            good = len(samples)
+            _add(data, index, fates, samples, unread)
+            (kept if len(samples) > good else missing).append(index)
+        for tensor, part in zip(whole, _tensors(samples) if samples else [tensor[:0] for tensor in whole], strict=True):
             if part.shape[1:] != tensor.shape[1:] or part.dtype != tensor.dtype:
                 raise _uneven(f"{tuple(tensor.shape[1:])} and {tuple(part.shape[1:])}")
-            tensor[chunk.start : chunk.stop] = part
+            if missing:
+                tensor[kept], tensor[missing] = part, 0
+            else:
+                tensor[chunk.start : chunk.stop] = part
 
     with ThreadPoolExecutor(cores()) as pool:
         try:
@@ -68,7 +88,7 @@ def read(data: Any, example: list[Tensor]) -> list[Tensor]:
         except BaseException:  # the first that fails speaks for all, and the rest is not read
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return whole
+    return whole, sorted(unread)
 
 
 def chunks(count: int) -> Iterator[range]:
@@ -92,8 +112,15 @@ def free(device: torch.device) -> int | None:
     return 1024 * int(found[1]) if found else None
 
 
-def _tensors(data: Any, chunk: range) -> list[Tensor]:
-    samples = [data[index] for index in chunk]
+def _add(data: Any, index: int, fates: Fates, samples: list[Any], unread: list[Bad]) -> None:
+    """Adds the sample to `samples`, or to `unread` where it cannot be read and need not be."""
+    try:
+        samples.append(data[index])
+    except Exception as error:
+        fates.after(error, 0, index, lambda _: None, unread)
+
+
+def _tensors(samples: list[Any]) -> list[Tensor]:
     try:
         return _parts(default_collate(samples))
     except RuntimeError as error:  # tensors of several shapes

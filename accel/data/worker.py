@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accel.data.bad import Bad
 from accel.data.batches import Mapped
+from accel.data.collected import Collected
 from accel.order import batch_rng
 
 IDLE = -1
@@ -35,6 +38,19 @@ class Task(NamedTuple):
     """Of the batch, from 0."""
 
 
+class Answer(NamedTuple):
+    """What came of a task."""
+
+    task: Task
+    batch: Any
+    """A Failure where the data set raised, GONE where nothing is left of it."""
+    bad: list[Bad]
+    """The samples that could not be read."""
+    samples: int
+    seconds: float
+    """That reading them took."""
+
+
 class Failure(NamedTuple):
     """What a data set raised."""
 
@@ -46,7 +62,7 @@ class Failure(NamedTuple):
 
 
 def work(pipe: Connection, data: Sequence[Mapped], board: Tensor, place: int, inherited: Sequence[Connection]) -> None:
-    """Answers the tasks of `pipe`, `(task, batch or Failure)` each, until it is told to stop or the process that began it is gone.
+    """Answers the tasks of `pipe`, an Answer each, until it is told to stop or the process that began it is gone.
 
     Args:
         pipe: to the reader.
@@ -72,35 +88,37 @@ def work(pipe: Connection, data: Sequence[Mapped], board: Tensor, place: int, in
             if task is None:
                 return
             if task.turn == numbers[0]:
-                pipe.send((task, read(data, task, numbers[place:], orders)))
+                pipe.send(read(data, task, numbers[place:], orders))
         except (EOFError, ConnectionError):  # nobody is there to read it
             return
 
 
-def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dict[tuple[int, int], list[Tensor]]) -> Any:
-    """The batch of a task, or the Failure to read it; `now[0]` is the sample being read.
+def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dict[tuple[int, int], list[Tensor]]) -> Answer:
+    """Reads the batch of a task; `now[0]` is the sample being read.
 
     Global random numbers are a function of (seed, epoch, batch over all ranks) here.
     """
-    batches, place = data[task.which], (task.which, task.epoch)
-    if place not in orders:
+    batches, pass_ = data[task.which], (task.which, task.epoch)
+    if pass_ not in orders:
         orders.clear()
-        orders[place] = list(batches.keys(task.epoch))
+        orders[pass_] = list(batches.keys(task.epoch))
     share = batches.share
     seed = int(batch_rng(batches.seed, task.epoch, task.number * share.ranks + share.rank).integers(2**32))
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    since = perf_counter()
+    work = Collected(batches, task.epoch, orders[pass_][task.number].tolist())
     try:
-        samples = []
-        for key in orders[place][task.number].tolist():
+        for place, key in enumerate(work.keys):
             now[0] = key
-            samples.append(batches.one(task.epoch, key))
-        return batches.collate(samples)
+            work.read(place)
+        batch = work.finish()
     except Exception as error:
-        return Failure(portable(error), traceback.format_exc(), int(now[0]))
+        batch = Failure(portable(error), traceback.format_exc(), int(now[0]))
     finally:
         now[0] = IDLE
+    return Answer(task, batch, work.bad, len(work.keys), perf_counter() - since)
 
 
 def portable(error: Exception) -> Exception | None:

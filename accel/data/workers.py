@@ -16,8 +16,9 @@ from typing import Any
 import torch
 import torch.multiprocessing  # how tensors travel: in shared memory
 
+from accel.data.bad import GONE
 from accel.data.batches import Mapped
-from accel.data.worker import IDLE, Failure, Task, work
+from accel.data.worker import IDLE, Answer, Failure, Task, work
 from accel.errors import AccelWarning, ConfigError, TrainingError
 
 GRACE = 2.0
@@ -33,6 +34,11 @@ class Worker:
     place: int
     """On the board: where it writes which sample it is reading."""
 
+    def kill(self) -> None:
+        """Ends the process at once: one that hangs hears nothing else."""
+        self.process.kill()
+        self.process.join()
+
     def end(self, grace: float = GRACE) -> None:
         """Ends the process, whatever it is doing, and gives everything back."""
         self.process.join(grace)
@@ -40,8 +46,7 @@ class Worker:
             self.process.terminate()
             self.process.join(GRACE)
         if self.process.exitcode is None:
-            self.process.kill()
-            self.process.join()
+            self.kill()
         self.pipe.close()
         self.process.close()
 
@@ -50,13 +55,14 @@ class Workers:
     """A fixed number of processes that read any of several data sets, batch `number` by worker `number` modulo their count.
 
     Not torch's DataLoader: that raises a worker's death wherever the main thread happens to be, in the middle of an update too,
-    names neither batch nor sample, and ends the run. Here the batch that a dead worker owed is read again by a new one, once.
+    names neither batch nor sample, and ends the run. Here the batch that a dead worker owed is read again by a new one, once; one
+    that hangs is killed, and counts as dead.
 
     Args:
         data: the data sets; a batch is asked for by its position.
         count: processes.
         ahead: batches that each worker reads ahead.
-        timeout: seconds to wait for one batch; None waits forever.
+        timeout: seconds to wait for one batch before its worker counts as hanging; None waits forever.
         start: how a process begins: fork, spawn or forkserver; None is fork where there is one, and else the platform's own.
     """
 
@@ -114,7 +120,9 @@ class Workers:
                 while asked < min(number + self.ahead * len(self.workers), count):
                     self.ask(Task(turn, which, epoch, asked))
                     asked += 1
-                yield self.take(Task(turn, which, epoch, number), asked)
+                batch = [self.take(Task(turn, which, epoch, number), asked)]
+                if batch[0] is not GONE:
+                    yield batch.pop()
         finally:
             if turn == self.turn:
                 self.numbers[0] += 1  # what was asked for is wanted no longer
@@ -125,7 +133,7 @@ class Workers:
             self.workers[task.number % len(self.workers)].pipe.send(task)
 
     def take(self, task: Task, asked: int) -> Any:
-        """The batch of `task`, as soon as it is there. The worker may die over it once."""
+        """The batch of `task`, as soon as it is there. The worker may die or hang over it once."""
         index = task.number % len(self.workers)
         worker = self.workers[index]
         try:
@@ -138,31 +146,37 @@ class Workers:
             self.ask(task._replace(number=number))
         try:
             return self.answer(task, worker)
+        except Hung as again:
+            raise TrainingError(
+                f"workers: {again}, for the second time; where that is not too long for one batch, set plugins.workers.timeout=null"
+            ) from None
         except Died as again:
             raise TrainingError(
                 f"workers: {again}, for the second time; read that sample without workers to see why: '~plugins.workers'"
             ) from None
 
     def answer(self, task: Task, worker: Worker) -> Any:
-        """Waits for the worker's answer to `task`. Raises Died, what the data set raised, or TrainingError after `timeout`."""
+        """Waits for the worker's answer to `task`. Raises Died, what the data set raised, or, after `timeout`, Hung."""
         while True:
             ready = wait([worker.pipe, worker.process.sentinel], self.timeout)
             if not ready:
-                raise TrainingError(
-                    f"workers: no answer for {self.timeout:g} seconds over {self.what(task, worker)}; where that is not too long, "
-                    "set plugins.workers.timeout=null"
-                )
+                what = self.what(task, worker)
+                worker.kill()
+                raise Hung(f"a worker gave no answer for {self.timeout:g} seconds over {what}")
             try:
                 if worker.pipe not in ready:
                     raise EOFError
-                found, batch = worker.pipe.recv()
+                found: Answer = worker.pipe.recv()
             except (EOFError, OSError) as error:
                 worker.process.join(GRACE)
                 if worker.process.exitcode is None:
                     raise
                 raise Died(f"a worker {cause(worker.process.exitcode)} over {self.what(task, worker)}") from error
-            if found != task:  # of an earlier turn
+            if found.task != task:  # of an earlier turn
                 continue
+            self.data[task.which].meter.add(found.samples, found.seconds / len(self.workers))
+            self.data[task.which].ledger.note(found.bad)
+            batch = found.batch
             if isinstance(batch, Failure):
                 raised = batch.error or RuntimeError(batch.text.strip().rpartition("\n")[2])
                 raised.add_note(f"workers: raised over {where(task, batch.sample)}, in a worker process:\n{batch.text}")
@@ -186,6 +200,10 @@ class Workers:
 
 class Died(Exception):
     """A worker is gone."""
+
+
+class Hung(Died):
+    """It gave no answer, and was killed for it."""
 
 
 def where(task: Task, sample: int) -> str:

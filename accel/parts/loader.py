@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from accel.data.bad import Rule
 from accel.data.batches import Batches
 from accel.data.share import Share
 from accel.parts.part import Part
@@ -17,12 +18,16 @@ class Loader(Part):
     """Who reads and decodes the samples; plainest: this process, one batch after the other."""
 
     def setup(self, run: Run) -> None:
-        self.seed, self.batch_size = run.seed, run.batch_size
         self.share = Share(run.parts.parallel.rank, run.parts.parallel.world_size)
+        self.seed, self.batch_size, self.split, self.bad = run.seed, run.batch_size, run.split, run.bad
 
     def open(self, data: Any, train: bool) -> Batches:
         """The batches of a data set (shuffled where `train`), or of an iterable of ready batches, passed through untouched."""
-        return Batches.over(data, self.batch_size, self.seed, shuffle=train, share=self.share)
+        return Batches.over(data, self.batch_size, self.seed, shuffle=train, share=self.share, bad=self.rule(train))
+
+    def rule(self, train: bool) -> Rule:
+        """What becomes of samples of the training or the held-out data that cannot be read."""
+        return self.bad.of("train" if train else self.split, train)
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         """The batches of `epoch` from number `start` on, on the host."""

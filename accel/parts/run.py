@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from accel.clock import Clock
+from accel.data.bad import RAISE, Rule
 from accel.parts.activations import Activations
 from accel.parts.augment import Augment
 from accel.parts.average import Average
@@ -107,6 +108,8 @@ class Run:
     watches: list[Watch] = field(default_factory=list)
     out: Path | None = None
     """The run directory; None for a run that writes nothing, and until everything is set up."""
+    bad: Rule = RAISE
+    """What becomes of samples that cannot be read."""
     writes: bool = True
     """Whether the user named a run directory (a dry run, which writes nothing, takes it that there is one)."""
     clock: Clock = field(default_factory=Clock)

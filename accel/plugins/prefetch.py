@@ -6,6 +6,7 @@ error on. For a training loop of one's own: `accel.data.DataLoaderX`.
 
 Helps   data that is read and decoded by this process, with code that releases
         the GIL (Pillow, OpenCV, numpy, files), while the update computes.
+        Evaluation is read ahead in the same way.
 Hurts   data that computes in Python: thread and update take turns. With the
         loaders `workers` and `threads`, or a DataLoader that has workers, there
         is next to nothing left to win.

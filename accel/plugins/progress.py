@@ -157,8 +157,11 @@ class Progress(Watch):
             self.live = None
         if self.result is not None:
             self.console.print(draw_summary(self.result))
+            # unwrapped and alone, to be copied
+            if self.result.flow is not None and self.result.flow.tries:
+                tries = "\n".join(f"  {text}" for text in self.result.flow.tries)
+                self.console.print(f"\nto wait less for data, try\n{tries}", soft_wrap=True)
             if self.result.resume:
-                # unwrapped and alone, to be copied
                 self.console.print(f"\nresume with\n  {self.result.resume}", soft_wrap=True)
             self.result = None
 

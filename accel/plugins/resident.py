@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 
 from accel.data import cache, whole
+from accel.data.bad import Bad, Rule
 from accel.data.batches import Batches, Mapped
 from accel.data.moves import Moves, size
 from accel.data.shelf import Shelf
@@ -77,10 +78,12 @@ class Resident(Loader):
         if hasattr(data, "collate"):
             kind = type(data).__name__
             raise ConfigError(f"resident makes batches by itself, and {kind} has a collate of its own; leave resident out")
-        parts, form = whole.first(data)
+        rule = self.rule(train)
+        parts, form = whole.first(data, rule)
         moves = self._moves(data, parts[0], train)
         self._room(data, parts, moves)
-        shelf = Shelf(self._read(data, parts), form, moves, self.batch_size, self.seed, train, self.device, self.share)
+        found, bad = self._read(data, parts, rule)
+        shelf = Shelf(found, form, moves, self.batch_size, self.seed, train, self.device, self.share, rule, bad)
         self.shelves.append(shelf)
         return shelf
 
@@ -122,18 +125,21 @@ class Resident(Loader):
             room = f"{self.device} has {free / 1e9:.1f} GB free"
             raise ConfigError(f"resident: the data takes {needed / 1e9:.1f} GB, and {room}; leave resident out")
 
-    def _read(self, data: Any, example: list[Tensor]) -> list[Tensor]:
+    def _read(self, data: Any, example: list[Tensor], rule: Rule) -> tuple[list[Tensor], list[Bad]]:
         if self.cache is None or not hasattr(data, "fingerprint"):
-            return whole.read(data, example)
+            return whole.read(data, example, rule)
         file = cache.folder(self.cache) / f"{data.fingerprint()}.safetensors"
         found = cache.load(file)
-        if found is None:
-            found = whole.read(data, example)
+        if found is not None:
+            self.origin.append(f"from {file.parent}")
+            return found, []
+        found, bad = whole.read(data, example, rule)
+        if bad:  # a run that shall not go on without them must find out
+            self.origin.append("not kept, as some of it could not be read")
+        else:
             cache.save(file, found)
             self.origin.append(f"kept in {file.parent}")
-        else:
-            self.origin.append(f"from {file.parent}")
-        return found
+        return found, bad
 
     def notes(self) -> Mapping[str, str]:
         shelf = self.shelves[0] if self.shelves else None

@@ -1,9 +1,9 @@
 """Workers: processes read and decode the samples, in order.
 
 Each worker reads whole batches, one after the other in turn, and hands them
-over in shared memory. A worker that dies (out of memory, a crash in a decoder)
-is named with the sample that it read, and replaced once: the batch is read
-again, in the same order.
+over in shared memory. A worker that dies (out of memory, a crash in a decoder),
+or hangs for longer than `timeout` and is killed, is named with the sample that
+it read, and replaced once: the batch is read again, in the same order.
 
 Helps   data that takes long to read or decode, in Python too: a process each
         has no lock to share.
@@ -49,13 +49,13 @@ class Workers(Loader):
     Args:
         count: how many; auto is one for each core that this process may use, and at most 8.
         prefetch_factor: how many batches each of them reads ahead.
-        timeout: seconds to wait for one batch before its worker counts as hanging; null waits forever.
+        timeout: seconds to wait for one batch before its worker counts as hanging, and is killed; null waits forever.
         start: how a process begins; null forks where the platform can, and else spawns.
     """
 
     count: Count | Literal["auto"] = "auto"
     prefetch_factor: Count = 2
-    timeout: Positive | None = 300.0
+    timeout: Positive | None = 120.0
     start: Literal["fork", "spawn", "forkserver"] | None = None
 
     def __post_init__(self) -> None:

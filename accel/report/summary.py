@@ -32,6 +32,8 @@ def draw(result: Result) -> RenderableType:
         blocks.append(Text(f"suggested by the trial before the first update: {found}"))
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
+    if result.flow is not None:
+        blocks += ["", Text(result.flow.text())]
     for section in result.sections.values():
         blocks += ["", Text(section.title)]
         if section.rows:

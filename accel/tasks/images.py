@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from accel.data.folder import Augmented, Folder
 from accel.data.pixels import normalise
 from accel.data.reader import Reader
 from accel.data.store import class_names
-from accel.errors import ConfigError, nearest
+from accel.errors import BadSample, ConfigError, TrainingError, nearest
 from accel.models.airnet import AirNet
 from accel.models.named import named
 from accel.models.resnet import resnet18, resnet50, small
@@ -22,7 +22,7 @@ from accel.tasks.check import check
 from accel.tasks.scores import scores
 from accel.tasks.views import views as several
 from accel.trainer import Trainer
-from accel.values import Count
+from accel.values import Bounds, Count
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "small": small, "resnet18": resnet18, "resnet50": resnet50,
@@ -49,6 +49,8 @@ class Images(Trainer):
         decoder: who decodes JPEGs. pillow, opencv and simplejpeg give the same pixels; scaled is simplejpeg that decodes a large
             picture no larger than the crop needs.
         filter: who resamples. antialias: Pillow's widened triangle; linear or area: OpenCV's, which are faster, and other pixels.
+        max_pixels: a picture with more pixels cannot be read; its size is looked at before it is decoded. Pillow's own limit is the
+            most that can be set.
     """
 
     def __init__(
@@ -61,15 +63,19 @@ class Images(Trainer):
         views: Literal[1, 2, 6] = 1,
         decoder: Literal["pillow", "opencv", "simplejpeg", "scaled"] = "pillow",
         filter: Literal["antialias", "linear", "area"] = "antialias",
+        max_pixels: Annotated[int, Bounds("a whole number from 1 to 178956970", low=1, high=178_956_970)] = 178_956_970,
         **run: Any,
     ) -> None:
         super().__init__(**run)
         root = str(root) if isinstance(root, Path) else root
-        check(Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views, decoder=decoder, filter=filter)
+        check(
+            Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views, decoder=decoder, filter=filter,
+            max_pixels=max_pixels,
+        )  # fmt: skip
         if model not in MODELS and "." not in model:
             hint = nearest(model, MODELS)
             raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
-        self.reader = Reader(decoder, filter)
+        self.reader = Reader(decoder, filter, max_pixels)
         self.reader.check()
         self.root, self.size, self.kind, self.crop, self.flip = Path(root).expanduser(), size, model, crop, flip
         self.evaluates, self.classes = splits(self.root)
@@ -91,9 +97,21 @@ class Images(Trainer):
         return super().identity() | {"decoder": "scaled" if self.reader.decoder == "scaled" else "exact"}
 
     def some(self) -> Tensor:
-        """At most 1,024 training pictures from all over the data, as they are. (n, size, size, 3) uint8."""
+        """At most 1,024 training pictures from all over the data, as they are. (n, size, size, 3) uint8.
+
+        Bad ones are left out, unless bad_data=raise.
+        """
         data = Folder(self.root / "train", self.classes, self.size, reader=self.reader)
-        return torch.stack([data[index][0] for index in range(0, len(data), -(-len(data) // SHOWN))])
+        found = []
+        for index in range(0, len(data), -(-len(data) // SHOWN)):
+            try:
+                found.append(data[index][0])
+            except BadSample:
+                if self.settings.bad_data == "raise":
+                    raise
+        if not found:
+            raise TrainingError(f"of {len(data):,} training pictures in {self.root} none can be read; mend them")
+        return torch.stack(found)
 
     def data(self, split: str) -> Folder:
         folder = self.root / split

@@ -43,12 +43,15 @@ def test_what_brings_nothing_here_is_skipped_in_a_bundle_with_the_reason() -> No
     config = compose(["+plugins=[fast]", "device=cpu"])
     assert "compile" not in config.plugins
     assert config.skipped["compile"].startswith("needs CUDA, and this run is on the CPU")
+    assert "stream" not in config.plugins
+    assert config.skipped["stream"] == "needs CUDA, and this run is on the CPU (its batches are where they belong)"
     assert "compile" in compose(["+plugins=[fast,compile]", "device=cpu"]).plugins, "by name it is on all the same"
 
 
 def test_by_name_goes_before_a_bundle() -> None:
     config = compose(["+plugins=[vision,adamw]", "device=cpu"])
     assert config.skipped["sgd"] == "adamw provides Optim"
+    assert "pinned" in compose(["+plugins=[fast,pinned]", "device=cpu"]).plugins
 
 
 def linear(plugins: list[Part], bundled: tuple[str, ...]) -> Trainer:

@@ -175,13 +175,13 @@ def test_a_truncated_file_is_a_sentence_for_every_decoder(decoder: Any) -> None:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_the_limit_names_file_and_pixels(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pillow, "PIXELS", 40 * 30)
+def test_the_limit_names_file_and_pixels(decoder: Any) -> None:
+    reader = Reader(decoder, limit=40 * 30)
     for record in (drawn(40, 30), tiled.encode(drawing(40, 30)), png(drawing(40, 30))):
-        Reader(decoder).open(record, "x")
+        reader.open(record, "x")
     for record in (drawn(41, 30), tiled.encode(drawing(41, 30)), png(drawing(41, 30))):
         with pytest.raises(ConfigError, match=r"the picture a/b has 41 x 30 pixels, above the limit of 1,200"):
-            Reader(decoder).open(record, "a/b")
+            reader.open(record, "a/b")
 
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:

@@ -105,7 +105,10 @@ def fit(plugins: list[Part], rank: int | None = None, lacking: bool = False, dat
     steps = 2 if rank is not None else 2 * RANKS
     joined: list[Part] = [Gloo()] if rank is not None else []
     plugins = [AdamW(lr=0.01), Accumulate(steps=steps), *joined, *plugins]
-    trainer = Trainer(Net(lacking), batches(rank) if data is None else data, loss=loss, plugins=plugins, watch=())
+    found = batches(rank) if data is None else data
+    if rank is not None:  # of the ready batches a rank takes every second one
+        found = [batch for batch in found for _ in range(RANKS)]
+    trainer = Trainer(Net(lacking), found, loss=loss, plugins=plugins, watch=())
     return [param.detach().clone() for param in trainer.fit().model.parameters()]
 
 

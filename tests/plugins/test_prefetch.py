@@ -79,6 +79,53 @@ def test_data_that_draws_as_the_training_does_is_read_in_its_turn() -> None:
         Trainer(nn.Linear(3, 1), Global(), loss=lambda m, b: m(b[0]).mean(), plugins=[Prefetch()], watch=(), batch_size=4).fit()
 
 
+class Told(Dataset[Tensor]):
+    """Tells which thread read each sample."""
+
+    def __init__(self) -> None:
+        self.by: list[bool] = []
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> Tensor:
+        self.by.append(threading.current_thread() is threading.main_thread())
+        return torch.full((3,), float(index))
+
+
+def test_evaluation_is_read_ahead_and_comes_to_the_same() -> None:
+    def fit(plugins: list[Any]) -> tuple[Any, Told]:
+        torch.manual_seed(0)
+        held_out = Told()
+        return Trainer(
+            nn.Linear(3, 1), Told(), held_out, lambda m, x: m(x).mean(), plugins=plugins, watch=(), batch_size=2, epochs=2
+        ).fit(), held_out
+
+    (plain, here), (ahead, there) = fit([]), fit([Prefetch(depth=3)])
+    assert plain.history == ahead.history
+    assert all(here.by)
+    assert sum(there.by) == 2 * 2, "the first batch of each evaluation"
+
+
+def test_metrics_that_fail_end_the_thread_at_once() -> None:
+    left: list[list[threading.Thread]] = []
+
+    class After(Prefetch):
+        def close(self) -> None:
+            left.append(readers())
+            super().close()
+
+    def metrics(model: nn.Module, batch: Any) -> Any:
+        raise KeyError("in the metrics")
+
+    with pytest.raises(KeyError) as raised:
+        Trainer(
+            nn.Linear(3, 1), Told(), Told(), lambda m, x: m(x).mean(), metrics, plugins=[After(depth=1)], watch=(), batch_size=2
+        ).fit()
+    assert raised.tb is not None
+    assert left == [[]]
+
+
 class Timed(Dataset[Tensor]):
     """Reading a sample takes a second of whoever reads it; only the time of the training is told by this clock."""
 

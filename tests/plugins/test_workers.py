@@ -5,6 +5,7 @@ import multiprocessing as mp
 import os
 import signal
 import time
+import warnings
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -88,11 +89,46 @@ def test_one_that_dies_again_ends_the_run_by_name() -> None:
     workers.close()
 
 
-def test_one_that_hangs_is_named_and_does_not_hold_up_the_end() -> None:
-    workers = processes(Bad("hang"), timeout=0.5)
-    with pytest.raises(TrainingError, match=r"no answer for 0.5 seconds over sample 9 .*plugins.workers.timeout=null"):
-        md5(workers.batches(0, 0, 0))
+def test_one_that_hangs_is_named_killed_and_replaced(tmp_path: Path) -> None:
+    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(0))
+    workers = processes(Bad("hang", tmp_path / "hung"), timeout=0.8)
+    with pytest.warns(AccelWarning, match=r"no answer for 0.8 seconds over sample 9 \(batch \d of epoch 1\); begun anew"):
+        assert md5(workers.batches(0, 0, 0)) == plain
     workers.close()
+
+
+def test_one_that_hangs_again_ends_the_run_by_name() -> None:
+    workers = processes(Bad("hang"), timeout=0.8)
+    begun = {worker.process.pid for worker in workers.workers}
+    with (
+        pytest.warns(AccelWarning, match="begun anew"),
+        pytest.raises(TrainingError, match=r"no answer for 0.8 seconds over sample 9 .* second time.*plugins.workers.timeout=null"),
+    ):
+        md5(workers.batches(0, 0, 0))
+    alive_now = {worker.process.pid for worker in workers.workers if worker.process.is_alive()}
+    assert len(begun & alive_now) == 1, "the one that hung was killed, and so was the one in its place"
+    assert len(alive_now) == 1
+    workers.close()
+
+
+def test_killed_from_outside_at_any_time_the_batches_stay() -> None:
+    """As the system does to a process that takes too much memory, and not only over one sample."""
+    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(0))
+    for at in range(len(plain)):
+        workers = processes(Drawn())
+        batches, found = workers.batches(0, 0, 0), []
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for number, batch in enumerate(batches):
+                found += md5([batch])
+                if number == at:
+                    victim = workers.workers[(at + 1) % 2].process
+                    assert victim.pid is not None
+                    os.kill(victim.pid, signal.SIGKILL)
+                    victim.join()
+        assert found == plain
+        assert all("was killed by SIGKILL" in str(warning.message) for warning in told)
+        workers.close()
 
 
 def test_an_exception_passes_through_with_its_sample() -> None:

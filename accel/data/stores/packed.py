@@ -11,7 +11,7 @@ from typing import ClassVar
 from accel.data.store import Record
 from accel.data.stores.index import About, Index
 from accel.data.stores.record import HEAD, size, whole
-from accel.errors import ConfigError
+from accel.errors import BadSample
 
 
 class Packed(ABC):
@@ -21,7 +21,8 @@ class Packed(ABC):
     opened the store; reading it again costs nothing more.
 
     Raises:
-        ConfigError: where the file is missing, cut short or damaged, or, when it is read, a record is.
+        ConfigError: where the file is missing, cut short or damaged.
+        BadSample: when it is read, where a record is.
     """
 
     format: ClassVar[str]
@@ -83,7 +84,7 @@ class Packed(ABC):
         sealed = self.sealed(index)
         if not self._checked[index]:
             if not whole(sealed, index):
-                raise ConfigError(f"{self.name(index)} is damaged: its crc32 differs; pack the store again")
+                raise BadSample(f"{self.name(index)} is damaged: its crc32 differs; pack the store again")
             self._checked[index] = 1
         content = sealed[HEAD.size :]
         return content.cast("B", (*size(sealed), 3)) if self.about.encoding == "raw" else content

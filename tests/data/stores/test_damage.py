@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from accel.data.bad import Rule
+from accel.data.batches import Batches
+from accel.data.folder import Folder
+from accel.data.reader import PLAIN
 from accel.data.stores import pages
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
@@ -157,3 +161,31 @@ def test_a_store_that_is_not_there(tmp_path: Path, format: str) -> None:
         len(store_at(tmp_path / f"x.{format}"))
     with pytest.raises(ConfigError, match="its name ends in neither"):
         store_at(tmp_path / "x.tar")
+
+
+@BOTH
+def test_a_damaged_record_is_left_out_by_name_or_ends_the_run(pack: Pack, format: str) -> None:
+    """By the policy for bad data; a store that is damaged elsewhere is refused, whatever the policy."""
+    store = pack(format, encoding="raw")
+    assert len(store) == 40
+    data = bytearray(store.path.read_bytes())
+    at = data.index(bytes(store.sealed(3)))
+    data[at + 50] ^= 1
+    damaged = store_at(store.path.with_name(f"damaged.{format}"))
+    damaged.path.write_bytes(data)
+    folder = Folder.__new__(Folder)
+    folder.store, folder.side, folder.share, folder.reader = damaged, 8, 1.0, PLAIN
+    folder.shape, folder.dtype = (8, 8, 3), np.uint8
+    batches = Batches.over(folder, 4, bad=Rule("skip", 0.1))
+    assert [len(labels) for _, labels in batches.epoch(0)] == [3, *[4] * 9]
+    assert batches.ledger is not None
+    assert list(batches.ledger.found) == [3]
+    assert "(record 3 of " in batches.ledger.found[3]
+    assert "is damaged: its crc32 differs" in batches.ledger.found[3]
+    with pytest.raises(ConfigError, match=r"record 3 of .* is damaged: its crc32 differs; pack the store again"):
+        list(Batches.over(folder, 4).epoch(0))
+    short = store.path.with_name(f"short.{format}")
+    short.write_bytes(data[:-100])
+    folder.store = store_at(short)
+    with pytest.raises(ConfigError, match="cut short"):
+        list(Batches.over(folder, 4, bad=Rule("skip", 1.0)).epoch(0))
