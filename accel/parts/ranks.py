@@ -114,7 +114,7 @@ class Ranks(Parallel):
 
     def adding(self, number: Tensor) -> Callable[[], Tensor]:
         if not self.joined:
-            return super().adding(number)
+            return lambda: number
         total = number.clone()
         work = dist.all_reduce(total, async_op=True)
 

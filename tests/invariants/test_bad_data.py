@@ -18,6 +18,7 @@ from accel.data.bad import Rule
 from accel.data.batches import Batches, Mapped
 from accel.data.folder import Augmented
 from accel.data.ring import Ring
+from accel.data.share import ALONE
 from accel.data.threads import Threads as Pool
 from accel.data.workers import Workers as Processes
 from accel.errors import AccelWarning, BadSample, ConfigError, TrainingError
@@ -123,7 +124,7 @@ def test_a_batch_of_which_nothing_is_left(policy: Any) -> None:
     bad = frozenset({*range(4, 8), 22})
     for kind in (Filled, Drawn):
         rule = Rule(policy, 1.0)
-        train, held_out = Batches.over(spoil(kind, bad), 4, 3, False, rule), over(kind, policy, bad, train=False)
+        train, held_out = Batches.over(spoil(kind, bad), 4, 3, False, bad=rule), over(kind, policy, bad, train=False)
         assert [len(x) for x, _ in train.epoch(0)] == [4, 4, 4, 4, 4, 2 if policy == "skip" else 3]
         assert [len(x) for x, _ in held_out.epoch(0)] == [4, 4, 4, 4, 2]
         with Ring.over(held_out, Pool(2), 2, False) as ring:
@@ -220,8 +221,8 @@ def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool) -> N
         loader = Resident()
         rule = Rule(policy, 1.0)
         loader.device, loader.shelves, loader.origin = torch.device("cpu"), [], []
-        loader.seed, loader.batch_size, loader.split, loader.bad = 3, 4, "val", rule
-        plain = Batches.over(kind(), 4, 3, train, rule.of("train" if train else "val", train))
+        loader.seed, loader.batch_size, loader.split, loader.bad, loader.share = 3, 4, "val", rule, ALONE
+        plain = Batches.over(kind(), 4, 3, train, bad=rule.of("train" if train else "val", train))
         shelf = loader.open(kind(), train)
         for epoch in (0, 1):
             assert md5(shelf.epoch(epoch)) == md5(plain.epoch(epoch))
@@ -242,8 +243,8 @@ def test_resident_moves_a_substitute_as_itself(policy: Any, tmp_path: Path) -> N
     data = Augmented(tmp_path, ["a", "b"], 16, "pad", True)
     loader, rule = Resident(), Rule(policy, 1.0)
     loader.device, loader.shelves, loader.origin = torch.device("cpu"), [], []
-    loader.seed, loader.batch_size, loader.split, loader.bad = 3, 4, "val", rule
-    plain, shelf = Batches.over(data, 4, 3, True, rule), loader.open(data, True)
+    loader.seed, loader.batch_size, loader.split, loader.bad, loader.share = 3, 4, "val", rule, ALONE
+    plain, shelf = Batches.over(data, 4, 3, True, bad=rule), loader.open(data, True)
     for epoch in (0, 1):
         assert md5(shelf.epoch(epoch)) == md5(plain.epoch(epoch))
 
