@@ -76,6 +76,8 @@ class Folder(Dataset[tuple[Tensor, int]]):
         if isinstance(self.store, Files):
             for file in self.store.files:
                 digest.update(f"\0{file}\0{os.stat(file).st_mtime_ns}".encode())
+        else:
+            digest.update(getattr(self.store, "stamp", "").encode())
         return digest.hexdigest()
 
     def picture(self, index: int) -> Picture:
