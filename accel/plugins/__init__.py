@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.stream import Stream as Stream
     from accel.plugins.sync_guard import SyncGuard as SyncGuard
     from accel.plugins.tensorboard import TensorBoard as TensorBoard
+    from accel.plugins.tfrecord import TFRecord as TFRecord
     from accel.plugins.threads import Threads as Threads
     from accel.plugins.webdataset import WebDataset as WebDataset
     from accel.plugins.workers import Workers as Workers
