@@ -46,6 +46,7 @@ OPTIONAL = {
     "cv2": {"data/opencv.py"},
     "simplejpeg": {"data/simple.py"},
     "nvidia": set(),
+    "fsspec": {"data/remote.py"},
     "google_crc32c": {"data/shards/crc32c.py"},
     "prefetch_generator": {"data/ahead.py"},
 }

@@ -77,10 +77,12 @@ class Files:
         ConfigError: where a class has no pictures, or, when it is read, a file cannot be.
     """
 
-    encoding = "original"
+    encoding, named = "original", True
+    skipped: Sequence[str] = ()
+    """No key is ever left out."""
 
     def __init__(self, folder: Path, classes: list[str]) -> None:
-        self.folder, self.classes = folder, classes
+        self.folder, self.path, self.classes = folder, folder, classes
         self.root = len(str(folder / "x")) - 1  # characters of a file's name before its key
         self.files: list[str] = []
         self.labels: list[int] = []
@@ -119,6 +121,10 @@ class Files:
         for index, file in enumerate(self.files):
             digest.update(f"\0{self.key(index)}\0{os.path.getsize(file)}".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    def describe(self) -> str:
+        """For the plan: how much is there."""
+        return f"{len(self):,} pictures in {self.folder}"
 
 
 def class_names(folder: Path) -> list[str]:

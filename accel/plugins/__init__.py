@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.progress import Progress as Progress
     from accel.plugins.raw import Raw as Raw
     from accel.plugins.recompute import Recompute as Recompute
+    from accel.plugins.remote import Remote as Remote
     from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
     from accel.plugins.sgd import SGD as SGD

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from accel.data.shards.find import shards
+from accel.data.shards.find import TFRECORDS, shards
 from accel.data.shards.tfrecord import Names, TFRecords
 from accel.parts.stored import Stored
 from accel.values import Whole
@@ -34,8 +34,8 @@ class TFRecord(Stored):
     """Reads the records of TFRecord files in place of the files of SPLIT/.
 
     Args:
-        path: a folder that holds SPLIT*.tfrecord (also -00003-of-00128) or SPLIT/*.tfrecord; or the files, as DIR/SPLIT-*; auto:
-            the folder that holds the folders of the splits.
+        path: a folder or URL that holds SPLIT*.tfrecord (also -00003-of-00128) or SPLIT/*.tfrecord; or the files, as DIR/SPLIT-*;
+            auto: the folder that holds the folders of the splits.
         image: the feature that holds the encoded picture.
         label: the feature that holds the number of its class.
         text: the feature that holds the name of its class, where there is one.
@@ -51,5 +51,5 @@ class TFRecord(Stored):
     first: Whole = 0
 
     def place(self, data: Any, split: str) -> TFRecords:
-        names = shards(data, split, self.path, (".tfrecord", ".tfrecords"), self.name)
+        names = shards(data, split, self.path, TFRECORDS, self.name)
         return TFRecords(names, Names(self.image, self.label, self.text, self.file), self.first)

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from accel.data.shards.find import shards
+from accel.data.shards.find import TARS, shards
 from accel.data.shards.webdataset import Tars
 from accel.parts.stored import Stored
 
@@ -33,8 +33,8 @@ class WebDataset(Stored):
     """Reads the samples of tar shards in place of the files of SPLIT/.
 
     Args:
-        path: a folder that holds SPLIT*.tar or SPLIT/*.tar; or the files, as DIR/SPLIT-{000..146}.tar or DIR/SPLIT-*.tar; auto:
-            the folder that holds the folders of the splits.
+        path: a folder or URL that holds SPLIT*.tar or SPLIT/*.tar; or the files, as DIR/SPLIT-{000..146}.tar or DIR/SPLIT-*.tar;
+            auto: the folder that holds the folders of the splits.
         image: the extension of the picture in each sample, such as jpg or left.png; auto: that of a picture, where there is one.
         label: the extension of its label, a whole number.
     """
@@ -44,4 +44,4 @@ class WebDataset(Stored):
     label: str = "cls"
 
     def place(self, data: Any, split: str) -> Tars:
-        return Tars(shards(data, split, self.path, (".tar",), self.name), self.image, self.label)
+        return Tars(shards(data, split, self.path, TARS, self.name), self.image, self.label)

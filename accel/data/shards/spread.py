@@ -7,6 +7,7 @@ from glob import glob
 from itertools import product
 from pathlib import Path
 
+from accel.data import remote
 from accel.errors import ConfigError
 
 MOST = 1_000_000
@@ -25,9 +26,9 @@ def spread(pattern: str) -> list[str]:
     found: list[str] = []
     for name in spread_braces(pattern):
         if re.search(r"[*?\[]", name):
-            found += sorted(glob(str(Path(name).expanduser())))
+            found += remote.matching(name) if remote.is_url(name) else sorted(glob(str(Path(name).expanduser())))
         else:
-            found.append(str(Path(name).expanduser()))
+            found.append(name if remote.is_url(name) else str(Path(name).expanduser()))
     if not found:
         raise ConfigError(f"{pattern}: there is no such file")
     return list(dict.fromkeys(found))

@@ -5,15 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accel.data.remote import is_url
 from accel.data.shards.file import LocalFile, Pieces
 from accel.data.shards.kept import Kept, untext
 from accel.data.store import Record
 from accel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from accel.data.fetched import Fetched
 
 OPEN = 256
 """Files that are held open; a process may often hold 1,024."""
@@ -23,7 +27,8 @@ class Shards(ABC):
     """Pictures in files that another tool wrote, each with its label; read at random, through an index that is made once.
 
     Args:
-        names: the files, in order.
+        names: the files, in order; local ones or URLs.
+        cache: where files at URLs are kept.
 
     Raises:
         ConfigError: for a file that is not there, is damaged or is not what it is taken for; at once, or when it is read.
@@ -37,8 +42,8 @@ class Shards(ABC):
     named: bool
     """Whether the classes have names, and the keys are those of class folders."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.files: list[Pieces] = [pieces(name, len(names) <= OPEN) for name in names]
+    def __init__(self, names: Sequence[str], cache: Fetched | None = None) -> None:
+        self.files: list[Pieces] = pieces(names, cache)
         self.path = names[0] if len(names) == 1 else f"{names[0]} to {names[-1].rpartition('/')[2]}"
         parts = [self._index(file) for file in self.files]
         counts = [len(part["offsets"]) for part in parts]
@@ -121,6 +126,12 @@ class Shards(ABC):
         return "\n".join(file.stamp for file in self.files)
 
 
-def pieces(name: str, keep: bool) -> Pieces:
-    """A file to be read, local or at a URL; `keep` says whether it may stay open."""
-    return LocalFile(name, keep)
+def pieces(names: Sequence[str], cache: Fetched | None) -> list[Pieces]:
+    """Files to be read, local or at URLs."""
+    if not is_url(names[0]):
+        return [LocalFile(name, keep=len(names) <= OPEN) for name in names]
+    from accel.data.fetched import Fetched
+    from accel.data.remote_files import RemoteFile
+
+    cache = Fetched() if cache is None else cache
+    return [RemoteFile(name, cache) for name in names]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Sequence
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from accel.data.shards.kept import texts
 from accel.data.shards.store import Shards
 from accel.data.shards.tar import refuse_packed
 from accel.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from accel.data.fetched import Fetched
 
 HEAD, CRC = Struct("<QI"), Struct("<I")
 """Length of the content and its checksum before it; the content's own behind it."""
@@ -58,14 +61,15 @@ class TFRecords(Shards):
     The checksum of a record is compared when it is first read.
 
     Args:
-        names: the files, in order.
+        names: the files, in order; local ones or URLs.
         features: what the picture, the label and the names are called.
         first: the number that the first class has.
+        cache: where files at URLs are kept.
     """
 
-    def __init__(self, names: Sequence[str], features: Names = NAMES, first: int = 0) -> None:
+    def __init__(self, names: Sequence[str], features: Names = NAMES, first: int = 0, cache: Fetched | None = None) -> None:
         self.features, self.first = features, first
-        super().__init__(names)
+        super().__init__(names, cache)
         self._share()
 
     @property

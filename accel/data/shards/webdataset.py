@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from accel.data.shards.kept import texts
 from accel.data.shards.store import Shards
 from accel.data.shards.tar import Member, members
 from accel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from accel.data.fetched import Fetched
 
 NOTES = 1 << 12
 """The most bytes that a label may have."""
@@ -37,15 +40,18 @@ class Tars(Shards):
     any takes its labels from the folders, of which the first below those that all pictures share is the class.
 
     Args:
-        names: the files, in order.
+        names: the files, in order; local ones or URLs.
         image: the extension of the picture in each sample; auto: that of a picture, where there is one.
         label: the extension of its label.
         inside: take only what lies in this folder of the tars.
+        cache: where files at URLs are kept.
     """
 
-    def __init__(self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "") -> None:
+    def __init__(
+        self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "", cache: Fetched | None = None
+    ) -> None:
         self.image, self.text, self.inside = image.lower().removeprefix("."), label.lower().removeprefix("."), inside
-        super().__init__(names)
+        super().__init__(names, cache)
 
     @property
     def kind(self) -> str:

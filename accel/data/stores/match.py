@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from accel.data.fetched import here
+from accel.data.remote import is_url
+from accel.data.shards.find import beside
 from accel.data.store import Listed, Store
 from accel.errors import ConfigError
 
@@ -32,16 +35,18 @@ class Placed(Listed, Protocol):
 
 
 def find(data: Any, split: str, path: str, format: str) -> Path:
-    """The store of a split: in the folder `path`, or, where that is auto, beside the folder that the data set reads.
+    """The store of a split: in the folder `path`, at the URL `path`, or, where that is auto, beside what the data set reads.
 
     Raises:
         ConfigError: where there is none, with the command that makes it.
     """
     folder: Path | None = getattr(data.store, "folder", None)
+    if is_url(path):
+        return here(f"{path.rstrip('/')}/{split}.{format}")
     if path != "auto":
         place = Path(path).expanduser()
-    elif folder is not None:
-        place = folder.parent
+    elif beside(data) and not is_url(beside(data)):
+        place = Path(beside(data))
     else:
         raise ConfigError(f"{format}.path=auto: the {split} data is in no folder, beside which a store would be; say where it is")
     file = place / f"{split}.{format}"
