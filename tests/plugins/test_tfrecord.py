@@ -185,7 +185,7 @@ def test_it_is_read_after_being_pickled_and_in_a_fork(root: Path) -> None:
 
 
 def store_names(store: TFRecords) -> list[str]:
-    return [file.name for file in store.files]
+    return [file.name for file in store.pieces]
 
 
 @pytest.mark.parametrize(

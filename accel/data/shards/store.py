@@ -43,9 +43,9 @@ class Shards(ABC):
     """Whether the classes have names, and the keys are those of class folders."""
 
     def __init__(self, names: Sequence[str], cache: Fetched | None = None) -> None:
-        self.files: list[Pieces] = pieces(names, cache)
+        self.pieces: list[Pieces] = pieces(names, cache)
         self.path = names[0] if len(names) == 1 else f"{names[0]} to {names[-1].rpartition('/')[2]}"
-        parts = [self._index(file) for file in self.files]
+        parts = [self._index(file) for file in self.pieces]
         counts = [len(part["offsets"]) for part in parts]
         self.shards: NDArray[np.int32] = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
         self.columns: dict[str, NDArray[Any]] = {
@@ -96,7 +96,7 @@ class Shards(ABC):
         """The file in which a record lies."""
         if not 0 <= index < len(self.keys):
             raise IndexError(f"record {index} of {len(self.keys)} in {self.path}")
-        return self.files[int(self.shards[index])]
+        return self.pieces[int(self.shards[index])]
 
     def label(self, index: int) -> int:
         return int(self.columns["labels"][index])
@@ -118,12 +118,14 @@ class Shards(ABC):
     def describe(self) -> str:
         """For the plan: how much is in it."""
         size = int(self.columns["sizes"].sum())
-        return f"{len(self):,} pictures, {size / 1e6:,.1f} MB in {len(self.files):,} file{'s' * (len(self.files) > 1)}, {self.path}"
+        return (
+            f"{len(self):,} pictures, {size / 1e6:,.1f} MB in {len(self.pieces):,} file{'s' * (len(self.pieces) > 1)}, {self.path}"
+        )
 
     @property
     def stamp(self) -> str:
         """Another one when one of the files was changed."""
-        return "\n".join(file.stamp for file in self.files)
+        return "\n".join(file.stamp for file in self.pieces)
 
 
 def pieces(names: Sequence[str], cache: Fetched | None) -> list[Pieces]:

@@ -114,6 +114,7 @@ class Tars(Shards):
                 yield Sample(item.name, item.offset, item.size, -1)
 
     def arrange(self) -> None:
+        self.home = self.inside  # the folder of the tars that holds those of the classes
         labels = self.columns["labels"]
         if (labels < 0).all():
             self._by_folder()
@@ -129,6 +130,7 @@ class Tars(Shards):
 
     def _by_folder(self) -> None:
         while len({key.partition("/")[0] for key in self.keys}) == 1 and all(key.count("/") > 1 for key in self.keys):
+            self.home += f"{self.keys[0].partition('/')[0]}/"
             self.keys = [key.partition("/")[2] for key in self.keys]
         for number, key in enumerate(self.keys):
             if "/" not in key:
