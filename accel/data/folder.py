@@ -71,7 +71,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
         """Who decodes and who resamples, and what is read where that is no folder, for the plan."""
         found = {"pictures": self.reader.describe()}
         if self.given is not None and self.store is self.given:  # which no plugin says
-            found["data"] = getattr(self.given, "describe", lambda: type(self.given).__name__)()
+            found["store"] = getattr(self.given, "describe", lambda: type(self.given).__name__)()
         return found
 
     def fingerprint(self) -> str:

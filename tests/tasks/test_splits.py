@@ -60,8 +60,8 @@ def test_each_split_may_have_another_form_and_the_plan_says_which(pictures: Path
     make(pictures, tmp_path / "alone", "tar", "train")
     shutil.copytree(pictures / "test", tmp_path / "alone" / "test")
     task = Images(root=str(tmp_path / "alone"), size=16)
-    assert task.data("train").plan_notes()["data"].startswith("17 pictures, 0.0 MB in 3 files, ")
-    assert "data" not in task.data("test").plan_notes()
+    assert task.data("train").plan_notes()["store"].startswith("17 pictures, 0.0 MB in 3 files, ")
+    assert "store" not in task.data("test").plan_notes()
     assert task.classes == ["cat", "dog"]
 
 
