@@ -6,7 +6,8 @@ read too. Nothing is streamed: the headers are read once, and where each picture
 lies is kept in the user's cache directory, so that order, augmentation, resuming
 and ranks are those of a folder. Samples are in the order of their keys; where
 keys come twice, in that of the shards. Their labels are compared with the
-folder's, and names and classes where keys are `class/name`.
+folder's, and names and classes where keys are `class/name`. Braces are quoted
+twice on the command line: 'plugins.webdataset.path="DIR/SPLIT-{000..146}.tar"'.
 
 Helps   data that comes in shards, with nothing to unpack; network disks and cold
         caches: a few large files are opened, not a million.
