@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from accel.errors import ConfigError, nearest
+from accel.errors import ConfigError, TrainingError, nearest
 
 USAGE = """\
 python -m accel.train            train (--help says how)
@@ -47,6 +47,9 @@ if __name__ == "__main__":
     except ConfigError as error:
         print(f"accel: error: {error}", file=sys.stderr)
         code = 2
+    except TrainingError as error:
+        print(f"accel: error: {error}", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:

@@ -51,6 +51,8 @@ OPTIONAL = {
     "cv2": {"data/opencv.py"},
     "simplejpeg": {"data/simple.py"},
     "nvidia": set(),
+    "fsspec": {"data/remote.py"},
+    "google_crc32c": {"data/shards/crc32c.py"},
     "prefetch_generator": {"data/ahead.py"},
 }
 COMMAND_ONLY = {"hydra", "omegaconf", "yaml"}

@@ -43,7 +43,7 @@ def help_text_lines() -> list[str]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with what the commands name: pictures in DIR, bytes in FILE, and mine.py."""
+    """A directory with what the commands name: pictures in DIR, bytes in FILE, tokens in TOKENS.npy, and mine.py."""
     image = pytest.importorskip("PIL.Image", reason="the pictures need the extra images")
     rng = np.random.default_rng(0)
     for split, kind in [(split, kind) for split in ("train", "test") for kind in ("cat", "dog")]:
@@ -51,6 +51,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder.mkdir(parents=True)
         image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(folder / "0.png")
     (tmp_path / "FILE").write_bytes(rng.integers(0, 255, 20_000, dtype=np.uint8).tobytes())
+    np.save(tmp_path / "TOKENS.npy", rng.integers(0, 300, 2000, dtype=np.uint16))
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from accel.cli.packable import targets
 from accel.data.decode import require_pillow
-from accel.data.store import Files, Listed, class_names
 from accel.data.stores.crew import Bad, one
 from accel.data.stores.formats import FORMATS, store_at, stores_in
 from accel.data.stores.index import About
@@ -29,7 +29,6 @@ from accel.report.words import short, took
 INTERRUPTED = 130
 SAMPLE = 48
 """Pictures that --dry-run encodes."""
-SPLITS = ("train", "val", "test")
 
 HELP = """\
 usage: python -m accel pack SRC DST [FLAG ...]
@@ -39,8 +38,11 @@ Packs class folders of pictures into one file per split, which is read as the
 folder is, sample by sample and bit by bit, only faster (+plugins=[lmdb] or
 [raw]). What a kill interrupts goes on when the same command is given again.
 
-  SRC                   a folder of class folders, one with train/, val/, test/
-                        folders of them, or a store to be packed otherwise
+  SRC                   a folder of class folders; one with train/, val/, test/
+                        folders of them, or stores or shards of these names; a
+                        tar file of class folders or of WebDataset's samples; a
+                        TFRecord file; several, as 'DIR/train-*.tar'; a store to
+                        be packed otherwise; or a URL of any of these
   DST                   the folder of the stores (SRC itself will do: plugins
                         look there first), or for one split a file, NAME.lmdb
 
@@ -77,8 +79,8 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"pack takes SRC and DST, and {len(args.paths)} were given; python -m accel pack --help says more")
     require_pillow()
     recipe = recipe_of(args)
-    source, target = (Path(path).expanduser() for path in args.paths)
-    found = targets(source, target, args.format)
+    source, target = args.paths
+    found = targets(source, Path(target).expanduser(), args.format)
     jobs = [Packing(store, path, recipe, args.workers, args.on_error == "skip") for store, path in found]
     if args.format == "lmdb":
         require_lmdb()
@@ -128,38 +130,6 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     if args.format == "raw" and encoding != "raw":
         raise ConfigError(f"--format raw holds pixels as they are; for --encoding {encoding} say --format lmdb")
     return Recipe(encoding, args.short_side, args.max_side, args.quality)
-
-
-def targets(source: Path, target: Path, format: str) -> list[tuple[Listed, Path]]:
-    """What is to be packed into which file."""
-    if source.is_file():
-        store = store_at(source)
-        store.opened  # noqa: B018 - what cannot be read says so before anything begins
-        return [(store, _file(target, source.stem, format))]
-    if not source.is_dir():
-        raise ConfigError(f"{source}: there is no such folder or store")
-    splits = [split for split in SPLITS if (source / split).is_dir()]
-    if splits:
-        if target.suffix[1:] in FORMATS:
-            raise ConfigError(
-                f"{source} has {len(splits)} splits ({', '.join(splits)}), each of which becomes a file; name a folder"
-            )
-        return [(_files(source / split), target / f"{split}.{format}") for split in splits]
-    return [(_files(source), _file(target, source.resolve().name, format))]
-
-
-def _file(target: Path, name: str, format: str) -> Path:
-    suffix = target.suffix[1:]
-    if suffix in FORMATS and suffix != format:
-        raise ConfigError(f"{target} ends in .{suffix}, and --format is {format}; make them the same")
-    return target if suffix == format else target / f"{name}.{format}"
-
-
-def _files(folder: Path) -> Files:
-    classes = class_names(folder)
-    if not classes:
-        raise ConfigError(f"{folder} has no class folders; its pictures belong in {folder.name}/<class>/")
-    return Files(folder, classes)
 
 
 def pack(console: Console, jobs: Sequence[Packing]) -> int:

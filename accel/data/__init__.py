@@ -1,4 +1,4 @@
-"""What the input pipeline is made of, for a training loop of one's own too: `from accel.data import DataLoaderX, Ring`."""
+"""What the input pipeline is made of, for a training loop of one's own too: `from accel.data import DataLoaderX, Records, Ring`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accel.data.ahead import DataLoaderX as DataLoaderX
+    from accel.data.records import Records as Records
     from accel.data.ring import Ring as Ring
 
-HOMES = {"DataLoaderX": "ahead", "Ring": "ring"}
+HOMES = {"DataLoaderX": "ahead", "Records": "records", "Ring": "ring"}
 """The file of each name; imported when first asked for, since some need packages of their own."""
 
 

@@ -160,8 +160,8 @@ class Fates:
         """The sentence for a batch of which nothing is left, where several ranks must have as many batches each."""
         which = ", ".join(map(str, keys[:SHOWN]))
         return TrainingError(
-            f"of a batch of the {self.rule.what} data no sample can be read ({which}), and several ranks need as many batches each; "
-            "mend the data, or take these samples away"
+            f"of a batch of the {self.rule.what} data no sample can be read ({which}), and several ranks need as many batches "
+            "each; mend the data, or take these samples away"
         )
 
 

@@ -11,14 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from accel.data.home import folder as folder
 from accel.errors import AccelWarning
-
-
-def folder(setting: str) -> Path:
-    """Where `setting` says: `auto` is the user's own cache directory."""
-    if setting != "auto":
-        return Path(setting).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accel"
 
 
 def load(file: Path) -> list[Tensor] | None:

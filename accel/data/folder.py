@@ -28,7 +28,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
     """The pictures of one split, each as its centred square, (side, side, 3) uint8, with the number of its class.
 
     Args:
-        folder: holds one folder per class.
+        folder: holds one folder per class; or a store to read from.
         classes: their names in order; a label is a position in this list.
         side: of the pictures that come out, in pixels.
         share: how much of the shorter side the centred square shows.
@@ -38,10 +38,11 @@ class Folder(Dataset[tuple[Tensor, int]]):
         ConfigError: where a class has no pictures, or, when it is read, a picture cannot be decoded.
     """
 
-    def __init__(self, folder: Path, classes: list[str], side: int, share: float = 1.0, reader: Reader = PLAIN) -> None:
+    def __init__(self, folder: Path | Store, classes: list[str], side: int, share: float = 1.0, reader: Reader = PLAIN) -> None:
         self.classes, self.side, self.share, self.reader = classes, side, share, reader
         self.shape, self.dtype = (side, side, 3), np.uint8
-        self.store: Store = Files(folder, classes)
+        self.given = None if isinstance(folder, Path) else folder
+        self.store: Store = Files(folder, classes) if isinstance(folder, Path) else folder
 
     def over(self, store: Store) -> Self:
         """The same data set, reading its pictures from another store: samples, order and randomness stay what they are."""
@@ -68,8 +69,11 @@ class Folder(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(picture.show(box, self.side)), self.store.label(index)
 
     def plan_notes(self) -> dict[str, str]:
-        """Who decodes and who resamples, for the plan."""
-        return {"pictures": self.reader.describe()}
+        """Who decodes and who resamples, and what is read where that is no folder, for the plan."""
+        found = {"pictures": self.reader.describe()}
+        if self.given is not None and self.store is self.given:  # which no plugin says
+            found["store"] = getattr(self.given, "describe", lambda: type(self.given).__name__)()
+        return found
 
     def advice(self) -> list[str]:
         """What might make the pictures come faster, where a run waits for them."""
@@ -81,6 +85,8 @@ class Folder(Dataset[tuple[Tensor, int]]):
         if isinstance(self.store, Files):
             for file in self.store.files:
                 digest.update(f"\0{file}\0{os.stat(file).st_mtime_ns}".encode())
+        else:
+            digest.update(getattr(self.store, "stamp", "").encode())
         return digest.hexdigest()
 
     def picture(self, index: int) -> Picture:
@@ -104,7 +110,7 @@ class Augmented(Folder):
         reader: decodes and resamples them.
     """
 
-    def __init__(self, folder: Path, classes: list[str], side: int, crop: Crop, flip: bool, reader: Reader = PLAIN) -> None:
+    def __init__(self, folder: Path | Store, classes: list[str], side: int, crop: Crop, flip: bool, reader: Reader = PLAIN) -> None:
         super().__init__(folder, classes, side, reader=reader)
         self.crop, self.flip = crop, flip
 

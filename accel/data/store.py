@@ -81,10 +81,12 @@ class Files:
         BadSample: when it is read, where a file cannot be; TrainingError where that is the machine's fault (too many open files).
     """
 
-    encoding = "original"
+    encoding, named = "original", True
+    skipped: Sequence[str] = ()
+    """No key is ever left out."""
 
     def __init__(self, folder: Path, classes: list[str]) -> None:
-        self.folder, self.classes = folder, classes
+        self.folder, self.path, self.classes = folder, folder, classes
         self.root = len(str(folder / "x")) - 1  # characters of a file's name before its key
         self.files: list[str] = []
         self.labels: list[int] = []
@@ -133,6 +135,10 @@ class Files:
             size = os.path.getsize(self.files[index]) if index in sized else ""
             digest.update(f"\0{self.key(index)}\0{size}".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    def describe(self) -> str:
+        """For the plan: how much is there."""
+        return f"{len(self):,} pictures in {self.folder}"
 
 
 def class_names(folder: Path) -> list[str]:

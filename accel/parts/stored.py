@@ -1,11 +1,11 @@
-"""What sources share that read a packed store in place of a folder."""
+"""What sources share that read a store in place of a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from accel.data.stores.match import describe, find, over
+from accel.data.stores.match import Placed, find, over
 from accel.data.stores.packed import Packed
 from accel.parts.source import Source
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Stored(Source):
-    """Reads the records of SPLIT.`name` in place of the files of SPLIT/. `path` is a field of each subclass."""
+    """Reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""
 
     path: str
     store: ClassVar[type[Packed]]
-    """Opens the file of a split."""
+    """Opens the file of a split, where it is one of `python -m accel pack`."""
 
     def setup(self, run: Run) -> None:
         self.found: dict[str, str] = {}
@@ -28,10 +28,14 @@ class Stored(Source):
         if not hasattr(data, "over"):
             self.foreign = type(data).__name__
             return data
-        store = type(self).store(find(data, split, self.path, self.name))
+        store = self.place(data, split)
         placed = over(data, store)
-        self.found[f"{split} store"] = describe(store)
+        self.found[f"{split} store"] = store.describe()
         return placed
+
+    def place(self, data: Any, split: str) -> Placed:
+        """The store of a split. Raises ConfigError where there is none."""
+        return type(self).store(find(data, split, self.path, self.name))
 
     def notes(self) -> Mapping[str, str]:
         return self.found

@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.progress import Progress as Progress
     from accel.plugins.raw import Raw as Raw
     from accel.plugins.recompute import Recompute as Recompute
+    from accel.plugins.remote import Remote as Remote
     from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
     from accel.plugins.sgd import SGD as SGD
@@ -47,7 +48,9 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.stream import Stream as Stream
     from accel.plugins.sync_guard import SyncGuard as SyncGuard
     from accel.plugins.tensorboard import TensorBoard as TensorBoard
+    from accel.plugins.tfrecord import TFRecord as TFRecord
     from accel.plugins.threads import Threads as Threads
+    from accel.plugins.webdataset import WebDataset as WebDataset
     from accel.plugins.workers import Workers as Workers
 
 

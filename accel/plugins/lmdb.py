@@ -31,7 +31,7 @@ class LMDB(Stored):
     """Reads the records of SPLIT.lmdb in place of the files of SPLIT/.
 
     Args:
-        path: the folder that holds train.lmdb and the others; auto: the one that holds the folders of the splits.
+        path: the folder or URL that holds train.lmdb and the others; auto: the one that holds the folders of the splits.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (Need("package:lmdb", extra="lmdb"),)

@@ -28,7 +28,7 @@ class Raw(Stored):
     """Reads the records of SPLIT.raw in place of the files of SPLIT/.
 
     Args:
-        path: the folder that holds train.raw and the others; auto: the one that holds the folders of the splits.
+        path: the folder or URL that holds train.raw and the others; auto: the one that holds the folders of the splits.
     """
 
     path: str = "auto"

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from accel.data.folder import Augmented, Folder
 from accel.data.pixels import normalise
 from accel.data.reader import Reader
-from accel.data.store import class_names
 from accel.errors import BadSample, ConfigError, TrainingError, nearest
 from accel.models.airnet import AirNet
 from accel.models.named import named
 from accel.models.resnet import resnet18, resnet50, small
 from accel.tasks.check import check
 from accel.tasks.scores import scores
+from accel.tasks.splits import splits
 from accel.tasks.views import views as several
 from accel.trainer import Trainer
 from accel.values import Bounds, Count
@@ -35,11 +35,13 @@ SHOWN = 1024
 class Images(Trainer):
     """Classifies pictures in `root/train/<class>/*`; evaluates on `root/val/<class>/*`, or on `test` where there is no `val`.
 
+    In place of class folders a split may be a packed store (`train.lmdb`, `train.raw`), or tar or TFRecord shards.
+
     The model is given (batch, 3, size, size) float32, normalised as ImageNet's weights expect, and returns the logits.
     One that has a method `show(pictures)` is first given 1,024 training pictures in this form, to begin from.
 
     Args:
-        root: the folder of the splits.
+        root: the folder of the splits, or a URL such as s3://bucket/data, which is kept on disk as it is read.
         size: the side of the pictures in training and evaluation, in pixels.
         model: small, resnet18, resnet50, airnet, airnet_s, or the dotted name of a class, which is called with `num_classes=`.
         crop: what training sees. pad: the centred square, moved by up to an eighth of its side; resized: a box of random
@@ -77,8 +79,8 @@ class Images(Trainer):
             raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
         self.reader = Reader(decoder, filter, max_pixels)
         self.reader.check()
-        self.root, self.size, self.kind, self.crop, self.flip = Path(root).expanduser(), size, model, crop, flip
-        self.evaluates, self.classes = splits(self.root)
+        self.size, self.kind, self.crop, self.flip = size, model, crop, flip
+        self.evaluates, self.classes, self.splits = splits(root)
         self.views = views
 
     def model(self) -> nn.Module:
@@ -101,7 +103,7 @@ class Images(Trainer):
 
         Bad ones are left out, unless bad_data=raise.
         """
-        data = Folder(self.root / "train", self.classes, self.size, reader=self.reader)
+        data = Folder(self.splits["train"], self.classes, self.size, reader=self.reader)
         found = []
         for index in range(0, len(data), -(-len(data) // SHOWN)):
             try:
@@ -114,7 +116,7 @@ class Images(Trainer):
         return torch.stack(found)
 
     def data(self, split: str) -> Folder:
-        folder = self.root / split
+        folder = self.splits[split]
         if split == "train":
             return Augmented(folder, self.classes, self.size, self.crop, self.flip, self.reader)
         # a random box magnifies: training saw things larger than they are, and evaluation shows them so
@@ -127,27 +129,3 @@ class Images(Trainer):
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch
         return scores(several(model, normalise(pictures), self.views), labels)
-
-
-def splits(root: Path) -> tuple[str, list[str]]:
-    """The split to evaluate on, and the classes, of a folder of pictures.
-
-    Raises:
-        ConfigError: where the folder, a split or the classes are missing, or the splits have different classes.
-    """
-    if not root.is_dir():
-        raise ConfigError(f"task.root={root}: there is no such folder")
-    there = class_names(root)
-    held_out = "val" if "val" in there else "test"
-    for split in ("train", held_out):
-        if split not in there:
-            wanted = "train" if split == "train" else "val or test"
-            hint = nearest(split, there)
-            raise ConfigError(f"task.root={root} has no folder {wanted}; its pictures belong in {split}/<class>/{hint}")
-    classes, others = class_names(root / "train"), class_names(root / held_out)
-    if len(classes) < 2:
-        raise ConfigError(f"{root / 'train'} has {len(classes) or 'no'} class folder{'s' * (not classes)}; it takes two or more")
-    if odd := sorted(set(classes) ^ set(others)):
-        where = f"{'train' if odd[0] in classes else held_out} alone"
-        raise ConfigError(f"task.root={root}: the class {odd[0]} is in {where}; all splits must have the same classes")
-    return held_out, classes

@@ -21,7 +21,7 @@ def run(*words: str, cwd: Path, path: Path | None = None) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("0*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("[0-9]*.py")), ids=lambda path: path.stem)
 def test_it_runs_and_learns(example: Path, tmp_path: Path) -> None:
     found = re.search(r"^accuracy (\S+) after", run(str(example), cwd=tmp_path), re.MULTILINE)
     assert found

@@ -131,7 +131,7 @@ def test_how_many_workers_is_free_and_whether_there_are_any_is_not(tmp_path: Pat
     whole = train(Global, [Workers(count=1)])
     with pytest.raises(Stop):
         train(Global, [Workers(count=1)], stop=4, out=run)
-    with pytest.raises(ConfigError, match="plugins.workers was on and is now off"):
+    with pytest.raises(ConfigError, match=r"plugins\.workers was on and is now off"):
         train(Global, [], resume=run)
     rest = train(Global, [Workers(count=3)], resume=run)
     assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))

@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from accel.data.batches import Batches
+from accel.data.ring import Ring
 from accel.data.windows import PADDING, Jittered, Windows
 from accel.errors import ConfigError
 from accel.tasks.text import Text
+from tests.readable import md5
 
 TINY: dict[str, Any] = {"context": 16, "layers": 1, "heads": 2, "width": 16}
 
@@ -128,3 +132,118 @@ def test_the_smallest_file_that_is_taken_trains(tmp_path: Path, context: int) ->
     task = Text(path=str(path), **{**TINY, "context": context}, watch=(), epochs=1, device="cpu")
     assert len(task.data("train").text) > context
     assert task.fit().metrics["loss"] > 0
+
+
+def write(tokens: NDArray[Any], path: Path) -> Path:
+    np.save(path, tokens) if path.suffix == ".npy" else tokens.tofile(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["tokens.npy", "tokens.bin"])
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+def test_tokens_of_a_file(tmp_path: Path, name: str, dtype: str) -> None:
+    tokens = np.random.default_rng(0).integers(60_000, size=1000).astype(dtype)
+    path = write(tokens, tmp_path / name)
+    task = Text(path=str(path), **TINY, **({} if name.endswith("npy") else {"tokens": dtype}))
+    assert isinstance(task.text, np.memmap)
+    assert task.vocabulary == tokens.max() + 1
+    assert task.model().tokens.num_embeddings == task.vocabulary
+    data = task.data("val")
+    windows = torch.stack([data[index] for index in range(len(data))])
+    assert windows[:, 1:].flatten()[:99].tolist() == tokens[901:].tolist()
+    assert windows.dtype == torch.int32
+    assert (windows[:, 1:].flatten()[99:] == PADDING).all()
+
+
+def test_the_same_numbers_are_the_same_run_in_any_file(tmp_path: Path) -> None:
+    """Bytes too, but for the size of the vocabulary, which is given here."""
+    tokens = np.random.default_rng(0).integers(200, size=900)
+    found = []
+    for name, dtype, kind in (("a", "uint8", "bytes"), ("b.bin", "uint16", "uint16"), ("c.npy", "int64", "auto")):
+        path = write(tokens.astype(dtype), tmp_path / name)
+        result = Text(path=str(path), **TINY, tokens=kind, vocabulary=256, watch=(), batch_size=8, device="cpu").fit()
+        found.append((result.metrics["loss"], [param.tolist() for param in result.model.parameters()]))
+        assert (f"bits_per_{'byte' if dtype == 'uint8' else 'token'}") in result.metrics
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_the_ring_gives_the_batches_of_the_plain_loader(tmp_path: Path, split: str, dtype: str) -> None:
+    """Written straight into its memory, for any number of threads; another order in every epoch."""
+    path = write(np.random.default_rng(0).integers(200, size=5000).astype(dtype), tmp_path / "tokens.npy")
+    data = Text(path=str(path), **TINY).data(split)
+    plain = Batches.over(data, 4, seed=3, shuffle=split == "train")
+    expected = [md5(plain.epoch(epoch)) for epoch in range(3)]
+    for threads in (1, 3):
+        with Ring(data, 4, seed=3, shuffle=split == "train", threads=threads) as ring:
+            assert ring.slots is not None, "nothing is collated"
+            assert [md5(ring.epoch(epoch)) for epoch in range(3)] == expected
+    assert (expected[0] != expected[1]) == (split == "train")
+
+
+def test_a_token_above_the_vocabulary_is_named(tmp_path: Path) -> None:
+    path = write(np.arange(1000, dtype=np.uint16), tmp_path / "tokens.bin")
+    data = Text(path=str(path), **TINY, tokens="uint16", vocabulary=950).data("val")
+    data[2]
+    with pytest.raises(ConfigError, match=r"the token 964, behind number 48, is not below task.vocabulary=950; make that larger"):
+        data[3]
+
+
+def odd_length(path: Path) -> dict[str, Any]:
+    path.write_bytes(bytes(1001))
+    return {"tokens": "uint16"}
+
+
+def unsaid(path: Path) -> dict[str, Any]:
+    path.write_bytes(bytes(1000))
+    return {}
+
+
+def negative(path: Path) -> dict[str, Any]:
+    return {"path": str(write(np.full(1000, -1), path.with_suffix(".npy")))}
+
+
+def too_large(path: Path) -> dict[str, Any]:
+    write(np.full(1000, 1 << 30, np.uint32), path)
+    return {"tokens": "uint32"}
+
+
+def floats(path: Path) -> dict[str, Any]:
+    return {"path": str(write(np.zeros((3, 4)), path.with_suffix(".npy")))}
+
+
+def cut_short(path: Path) -> dict[str, Any]:
+    whole = write(np.zeros(1000, np.uint16), path.with_suffix(".npy"))
+    whole.write_bytes(whole.read_bytes()[:-4])
+    return {"path": str(whole)}
+
+
+def few(path: Path) -> dict[str, Any]:
+    write(np.zeros(10, np.uint16), path)
+    return {"tokens": "uint16"}
+
+
+def empty(path: Path) -> dict[str, Any]:
+    path.write_bytes(b"")
+    return {"tokens": "uint16"}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (odd_length, "has 1,001 bytes, which is no whole number of uint16; it is cut short, or no such file"),
+        (unsaid, "tokens.bin may hold tokens or bytes; say which: task.tokens=uint16, uint32 or bytes"),
+        (negative, "holds the number -1, which is no token"),
+        (too_large, "holds the number 1073741824, which is no token; see task.tokens"),
+        (floats, r"holds an array of shape \(3, 4\) float64; a row of whole numbers is wanted"),
+        (cut_short, "is no .npy file that can be mapped: mmap length is greater than file size"),
+        (few, "has 10 tokens, and task.context=16 needs 20 or more"),
+        (empty, "has 0 tokens, and task.context=16 needs 20 or more"),
+    ],
+)
+def test_what_is_no_token_file(tmp_path: Path, make: Any, message: str) -> None:
+    path = tmp_path / "tokens.bin"
+    settings = {"path": str(path), **make(path)}
+    with pytest.raises(ConfigError, match=message):
+        Text(**TINY, **settings)

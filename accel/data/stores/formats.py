@@ -12,12 +12,12 @@ from accel.errors import ConfigError
 FORMATS: dict[str, type[Packed]] = {"lmdb": LMDBStore, "raw": RawStore}
 
 
-def store_at(path: Path) -> Packed:
-    """The store of a file, by its suffix."""
+def store_at(path: Path, copy: Path | None = None) -> Packed:
+    """The store of a file, by its suffix; read from `copy` where that is given."""
     kind = FORMATS.get(path.suffix.removeprefix("."))
     if kind is None:
         raise ConfigError(f"{path} is no store: its name ends in neither .lmdb nor .raw")
-    return kind(path)
+    return kind(path if copy is None else copy)
 
 
 def stores_in(folder: Path) -> list[Path]:

@@ -75,7 +75,7 @@ class Journal:
 def stamps(source: Listed) -> list[str]:
     """What tells a picture of the source from another, and from itself before it was changed."""
     files: Sequence[str] = getattr(source, "files", ())
-    whole = "" if files else source.fingerprint()
+    whole = "" if files else source.fingerprint() + getattr(source, "stamp", "")
     found = []
     for index in range(len(source)):
         text = f"{source.key(index)}\0{source.label(index)}\0{whole}"

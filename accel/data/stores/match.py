@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from accel.data.store import Store
-from accel.data.stores.packed import Packed
+from accel.data.fetched import here
+from accel.data.remote import is_url
+from accel.data.shards.find import beside
+from accel.data.store import Listed, Store
 from accel.errors import ConfigError
 
 
+class Placed(Listed, Protocol):
+    """A store that can stand in for the files of a folder."""
+
+    path: Any
+    """Where it is."""
+
+    @property
+    def named(self) -> bool:
+        """Whether its classes and keys are those of a folder; else only labels can be compared."""
+        ...
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """The keys of the pictures that were left out when it was made."""
+        ...
+
+    def describe(self) -> str:
+        """For the plan: how much is in it, and whether these are the pictures that were packed."""
+        ...
+
+
 def find(data: Any, split: str, path: str, format: str) -> Path:
-    """The store of a split: in the folder `path`, or, where that is auto, beside the folder that the data set reads.
+    """The store of a split: in the folder `path`, at the URL `path`, or, where that is auto, beside what the data set reads.
 
     Raises:
         ConfigError: where there is none, with the command that makes it.
     """
     folder: Path | None = getattr(data.store, "folder", None)
+    if is_url(path):
+        return here(f"{path.rstrip('/')}/{split}.{format}")
     if path != "auto":
         place = Path(path).expanduser()
-    elif folder is not None:
-        place = folder.parent
+    elif beside(data) and not is_url(beside(data)):
+        place = Path(beside(data))
     else:
         raise ConfigError(f"{format}.path=auto: the {split} data is in no folder, beside which a store would be; say where it is")
     file = place / f"{split}.{format}"
@@ -31,7 +57,7 @@ def find(data: Any, split: str, path: str, format: str) -> Path:
     return file
 
 
-def over(data: Any, store: Packed) -> Any:
+def over(data: Any, store: Placed) -> Any:
     """The data set, reading from `store`.
 
     Raises:
@@ -42,13 +68,13 @@ def over(data: Any, store: Packed) -> Any:
     return data.over(store)
 
 
-def difference(store: Packed, other: Store) -> str:
+def difference(store: Placed, other: Store) -> str:
     """The first thing in which a store and what it was to be packed from differ, in words; empty where nothing does."""
     where = getattr(other, "folder", None) or getattr(other, "path", None) or f"the {type(other).__name__}"
     classes = getattr(other, "classes", store.classes)
-    if classes != store.classes:
+    if store.named and classes != store.classes:
         return f"the store {store.path} has the classes {_few(store.classes)}, and {where} has {_few(classes)}"
-    left_out = set(store.about.skipped)
+    left_out = set(store.skipped)
     key = getattr(other, "key", None)
     if key is None or not left_out:
         numbers = list(range(len(other)))
@@ -58,20 +84,11 @@ def difference(store: Packed, other: Store) -> str:
         less = f" ({len(left_out)} were left out)" if left_out else ""
         return f"the store {store.path} has {len(store):,} pictures{less}, and {where} has {len(other):,}"
     for record, number in enumerate(numbers):
-        if key is not None and store.key(record) != key(number):
+        if key is not None and store.named and store.key(record) != key(number):
             return f"record {record} of the store {store.path} is {store.key(record)}, and in {where} it is {key(number)}"
         if store.label(record) != other.label(number):
             return f"{store.name(record)} has label {store.label(record)}, and {other.name(number)} has {other.label(number)}"
     return ""
-
-
-def describe(store: Packed) -> str:
-    """For the plan: how much is in it, and whether these are the pictures that were packed."""
-    about = store.about
-    words = [f"{about.count:,} records, {about.encoding}, {about.size / 1e6:,.1f} MB in {store.path}"]
-    words += [f"other pictures than the files: {about.changed}"] if about.changed else []
-    words += [f"{len(about.skipped):,} that could not be read were left out"] if about.skipped else []
-    return "; ".join(words)
 
 
 def _few(classes: list[str]) -> str:

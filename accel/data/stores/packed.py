@@ -25,6 +25,8 @@ class Packed(ABC):
         BadSample: when it is read, where a record is.
     """
 
+    named = True
+    """The keys are those of what was packed."""
     format: ClassVar[str]
     """The suffix of its files, and what it is called."""
 
@@ -103,3 +105,16 @@ class Packed(ABC):
 
     def fingerprint(self) -> str:
         return self.about.fingerprint
+
+    @property
+    def skipped(self) -> list[str]:
+        """The keys of the pictures that were left out at packing."""
+        return self.about.skipped
+
+    def describe(self) -> str:
+        """For the plan: how much is in it, and whether these are the pictures that were packed."""
+        about = self.about
+        words = [f"{about.count:,} records, {about.encoding}, {about.size / 1e6:,.1f} MB in {self.path}"]
+        words += [f"other pictures than the files: {about.changed}"] if about.changed else []
+        words += [f"{len(about.skipped):,} that could not be read were left out"] if about.skipped else []
+        return "; ".join(words)

@@ -1,0 +1,1 @@
+"""Shards: a data set in several files that other tools write."""

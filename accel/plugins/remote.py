@@ -1,0 +1,76 @@
+"""Remote: a data set at a URL, kept on this machine's disk as it is read.
+
+Any file system that fsspec knows: s3://, gs://, az://, https://, hf://, sftp://.
+`task.root=URL` reads from there by itself, as do the paths of `lmdb`, `raw`,
+`webdataset` and `tfrecord`; this plugin says where the files are kept, how much
+of them, and how often the network is asked. At the URL lie class folders
+(SPLIT/<class>/*), a packed store (SPLIT.lmdb, SPLIT.raw), or tar or TFRecord
+shards. Fetching and decoding are apart: files come in blocks of 8 MB, under
+another name until they are whole; threads, workers and ranks of one machine fetch
+each once. A file that was changed, by its size or ETag, is fetched anew.
+
+Helps   data that is too large for the disk, or not worth a copy by hand: the first
+        epoch fetches it, the others find it here.
+Hurts   small files: each takes a request (pack them, and name the store's URL).
+        A budget below the size of the data fetches all of it in every epoch.
+Costs   the disk space of `budget_gb`.
+Source  mmcv's FileClient kept fetching and decoding apart; file systems by fsspec.
+Exact   yes: the same batches as from the files here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from accel.data import remote
+from accel.data.fetched import Fetched
+from accel.data.shards.find import beside
+from accel.data.splits import split_at
+from accel.data.stores.match import Placed
+from accel.errors import ConfigError
+from accel.machine import Need
+from accel.parts.stored import Stored
+from accel.values import Count, Positive
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class Remote(Stored):
+    """Reads a data set from a URL, through a cache on disk.
+
+    Args:
+        path: the URL that holds the splits; auto: the one that the data is at, task.root.
+        cache: the folder where files are kept; auto: in the user's cache directory.
+        budget_gb: how much of them is kept, in GB; auto: half of what the disk has left.
+        tries: how often the network is asked before the run ends.
+    """
+
+    needs: ClassVar[tuple[Need, ...]] = (Need("package:fsspec", extra="remote"),)
+    path: str = "auto"
+    cache: str = "auto"
+    budget_gb: Positive | Literal["auto"] = "auto"
+    tries: Count = 5
+
+    def setup(self, run: Run) -> None:
+        super().setup(run)
+        budget = None if self.budget_gb == "auto" else int(self.budget_gb * 1e9)
+        self.fetched = Fetched(self.cache, budget, self.tries)
+
+    def place(self, data: Any, split: str) -> Placed:
+        root = beside(data) if self.path == "auto" else self.path.rstrip("/")
+        if not remote.is_url(root):
+            where = "the data is at no URL" if self.path == "auto" else "that is no URL"
+            raise ConfigError(f"remote.path={self.path}: {where}; say s3://bucket/data, or https://host/data, or leave remote out")
+        found = split_at(root, split, self.fetched)
+        if found is None:
+            raise ConfigError(
+                f"remote: there is no {split} at {root}: neither {split}/<class>/*, nor a store or shards of that name"
+            )
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """Where it is read from; where it is kept, and how, may change."""
+        return {"path": self.path}

@@ -1,0 +1,52 @@
+"""Records of one's own through the ring: any numpy arrays of one shape, read by threads into memory that is used again.
+
+A store is a class with `__len__` and `get(index)`, and `label(index)` where there are labels; `decode(buffer, out, rng)` writes
+what a record holds into a sample's place in the batch. Here the records are slices of one block of bytes, as of a mapped file.
+"""
+
+import numpy as np
+import torch
+from digits import accuracy, loss, net, test_set, train_set
+from torch import optim
+
+from accel.data import Records, Ring
+
+pictures, labels = train_set.tensors
+
+
+class Block:
+    """Pictures of 64 bytes, one after the other."""
+
+    content = memoryview((pictures * 16).to(torch.uint8).numpy().tobytes())
+
+    def __len__(self):
+        return len(self.content) // 64
+
+    def get(self, index):
+        """No bytes are copied."""
+        return self.content[64 * index : 64 * (index + 1)]
+
+    def label(self, index):
+        return int(labels[index])
+
+
+def decode(buffer, out, rng):
+    """Scales the bytes, and adds a little noise, which belongs to this sample of this epoch."""
+    np.divide(np.frombuffer(buffer, np.uint8).reshape(out.shape), 16, out=out)
+    out += rng.normal(0, 0.02, out.shape)
+
+
+torch.manual_seed(0)
+model, updates = net(), 0
+adamw = optim.AdamW(model.parameters(), lr=2e-3)
+with Ring(Records(Block(), decode, (1, 8, 8), np.float32), batch_size=32, seed=0, shuffle=True, threads=2) as ring:
+    for epoch in range(5):
+        for batch in ring.epoch(epoch):
+            loss(model, batch).backward()
+            adamw.step()
+            adamw.zero_grad()
+            updates += 1
+
+with torch.no_grad():
+    score = accuracy(model, test_set.tensors)["accuracy"]
+print(f"accuracy {score:.3f} after {updates} updates")
