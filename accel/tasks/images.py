@@ -112,7 +112,7 @@ class Images(Trainer):
                 if self.settings.bad_data == "raise":
                     raise
         if not found:
-            raise TrainingError(f"of {len(data):,} training pictures in {self.root} none can be read; mend them")
+            raise TrainingError(f"of {len(data):,} training pictures none can be read; mend them")
         return torch.stack(found)
 
     def data(self, split: str) -> Folder:
