@@ -26,15 +26,21 @@ ROOT = Path(__file__).parents[1]
 
 def shared_cases(module: str, factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """The same, run once where several workers of pytest have tests of one file."""
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / module
-    folder.mkdir(exist_ok=True)
+    folder = shared_folder(module, factory)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
             run_cases(module, folder)
             (folder / "done").touch()
     return read_cases(folder)
+
+
+def shared_folder(module: str, factory: pytest.TempPathFactory) -> Path:
+    """Where they are run."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / module
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def run_cases(module: str, folder: Path, ranks: int = 2) -> dict[str, list[Any]]:

@@ -15,19 +15,20 @@ from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
 from tests.plugins.fsdp_cases import Blocks, fit
-from tests.ranks import run_cases
+from tests.ranks import shared_cases, shared_folder
 
+CASES = "tests.plugins.fsdp_cases"
 Found = dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fsdp")
+    return shared_folder(CASES, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def found(place: Path) -> Found:
-    return run_cases("tests.plugins.fsdp_cases", place)
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return shared_cases(CASES, tmp_path_factory)
 
 
 def test_ranks_equal_one_process_on_the_big_batch(found: Found) -> None:
