@@ -97,7 +97,7 @@ class Parallel(Part):
         """Whether any rank said so when it asked last, the same answer on every rank; this `flag` is heard at the next call.
 
         Asked once per update: the answer travels while the update computes, so nobody waits for it. With one process there
-        is nothing to travel, and `flag` itself is the answer. What is asked `about` different things is answered apart.
+        is nothing to travel, and `flag` itself is the answer. `about` is `save` or, asked last in each update, `stop`.
         """
         return flag
 

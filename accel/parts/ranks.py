@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from accel.parts.run import Run
 
 Asked = tuple[Any, Tensor]
-"""A collective that is under way, and the number that it fills."""
+"""A collective that is under way, and the numbers that it fills."""
+ABOUT = ("save", "stop")
+"""What the ranks agree about. All of it travels together, when they have been asked about the last."""
 
 
 @dataclass(eq=False)
@@ -42,7 +44,8 @@ class Ranks(Parallel):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.joined, self.restarts = False, 0
-        self.asked: dict[str, Asked] = {}
+        self.asked: Asked | None = None
+        self.flags, self.answers = [0] * len(ABOUT), [0] * len(ABOUT)
 
     @property
     def rank(self) -> int:
@@ -134,12 +137,17 @@ class Ranks(Parallel):
     def agree(self, flag: bool, about: str = "stop") -> bool:
         if not self.joined:
             return flag
-        answer, number = False, torch.tensor(int(flag))
-        if about in self.asked:
-            work, found = self.asked[about]
+        if self.asked is not None:
+            work, found = self.asked
             work.wait()
-            answer = bool(found)
-        self.asked[about] = dist.all_reduce(number, dist.ReduceOp.MAX, group=self.host, async_op=True), number
+            self.answers, self.asked = found.tolist(), None
+        place = ABOUT.index(about)
+        answer = bool(self.answers[place])
+        self.flags[place] = int(flag and not answer)  # what has been answered is not asked again
+        if place == len(ABOUT) - 1:
+            number = torch.tensor(self.flags)
+            self.asked = dist.all_reduce(number, dist.ReduceOp.MAX, group=self.host, async_op=True), number
+            self.flags = [0] * len(ABOUT)
         return answer
 
     def gather(self, value: Any) -> list[Any]:
@@ -152,7 +160,7 @@ class Ranks(Parallel):
     def close(self) -> None:
         if self.joined:
             self.joined = False
-            self.asked.clear()
+            self.asked = None
             dist.destroy_process_group()
 
     def idle(self, run: Run) -> list[str]:

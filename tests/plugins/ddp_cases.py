@@ -355,3 +355,16 @@ class Mortal(Points):
 
 def case_never_killed(folder: Path) -> list[Tensor]:
     return fit([DDP(), AdamW(lr=0.01)], Mortal, epochs=3, batch_size=3, out=folder / "run", checkpoint_every=2)["weights"]
+
+
+def case_what_one_says_all_hear_once(folder: Path) -> list[tuple[bool, bool]]:
+    ranks = DDP()
+    ranks.join(torch.device("cpu"))
+    late, heard = False, []
+    for step in range(7):
+        late = late or (ranks.rank == 1 and step == 2)
+        save = ranks.agree(late, about="save")
+        late = late and not save
+        heard.append((save, ranks.agree(ranks.rank == 0 and step == 4)))
+    ranks.close()
+    return heard

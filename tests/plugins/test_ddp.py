@@ -197,3 +197,9 @@ def final(folder: Path) -> list[Tensor]:
     """The weights of a run, in the order of the model."""
     weights = load_file(folder / "run/model.safetensors")
     return [weights[f"{layer}.{what}"] for layer in (0, 1, 4) for what in ("weight", "bias")]
+
+
+def test_what_one_rank_says_all_hear_at_the_next_update_and_once(found: Found) -> None:
+    for heard in found["what_one_says_all_hear_once"]:
+        assert [step for step, (save, _) in enumerate(heard) if save] == [3]
+        assert [step for step, (_, stop) in enumerate(heard) if stop] == [5]
