@@ -126,7 +126,7 @@ def test_another_number_of_ranks_goes_on(found: Found) -> None:
 def test_ranks_decide_together(found: Found) -> None:
     for rank in found["decisions"]:
         assert rank["any"] == [True, False]
-        assert rank["agree"] == [False, True, True, False], "each answer is to what was asked before"
+        assert rank["agree"] == [False, True, False, False], "to what was asked before; what is answered is not asked again"
         assert rank["apart"] == [False, False, True]
         assert rank["gather"] == [{"rank": 0}, {"rank": 1}]
         assert rank["sum"] == 3.0
