@@ -121,6 +121,7 @@ def build(trainer: Trainer, cleanup: ExitStack) -> Built:
         parts, sound(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
         watches=watches, split=trainer.evaluates, command=trainer.command,
         writes=settings.dry_run or settings.out is not None or settings.resume is not None,
+        dry=settings.dry_run,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
     skipped = dict(trainer.skipped)

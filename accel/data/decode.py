@@ -66,6 +66,17 @@ def decode(encoded: bytes | bytearray | memoryview, name: str) -> Image:
         raise ConfigError(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
 
 
+def measure(encoded: bytes | memoryview, name: str) -> tuple[int, int]:
+    """Width and height of the picture in a file, from its head alone. Raises ConfigError where it has none."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(encoded)) as picture:
+            return picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise ConfigError(f"cannot read the picture {name}; mend the file or take it away") from None
+
+
 def decoded(record: bytes | memoryview, name: str, encoding: str) -> Image:
     """The picture of a store's record, in RGB.
 

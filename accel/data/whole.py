@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
+from accel.data import room
 from accel.errors import ConfigError
 
 Form = Callable[[list[Tensor]], Any]
@@ -85,11 +84,7 @@ def free(device: torch.device) -> int | None:
     """The memory of `device` that nothing uses, in bytes; None where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return 1024 * int(found[1]) if found else None
+    return room.memory()
 
 
 def _tensors(data: Any, chunk: range) -> list[Tensor]:

@@ -108,6 +108,8 @@ class Run:
     """The run directory; None for a run that writes nothing, and until everything is set up."""
     writes: bool = True
     """Whether the user named a run directory (a dry run, which writes nothing, takes it that there is one)."""
+    dry: bool = False
+    """Whether nothing is to be written, whatever the plugins are told: a dry run."""
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, float]] = field(default_factory=list)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.augment import Augment as Augment
     from accel.plugins.backend import Backend as Backend
     from accel.plugins.batch_lr import BatchLR as BatchLR
+    from accel.plugins.cache import Cache as Cache
     from accel.plugins.channels_last import ChannelsLast as ChannelsLast
     from accel.plugins.clip import Clip as Clip
     from accel.plugins.compile import Compile as Compile
