@@ -168,6 +168,7 @@ def open_data(run: Built, trainer: Trainer) -> None:
             raise ConfigError(f"the {name} data is empty")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
+    run.ordered = run.train.samples if run.train.ordered else None
     run.batches, run.batched_here = run.train.count, run.train.batched_here
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,9 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_co
 from accel.errors import ConfigError
 from accel.order import permutation, sample_rng
 
+Order = Callable[[int, int, int], Tensor]
+"""From the number of samples, the seed and the epoch to the order of an epoch, (samples,) int64."""
+
 
 class Batches(ABC):
     """The batches of one data set, epoch after epoch."""
@@ -25,6 +28,8 @@ class Batches(ABC):
     """Samples per epoch; None where the data does not tell."""
     batched_here: bool = True
     """Whether `batch_size` is ours to choose."""
+    ordered: bool = False
+    """Whether the order is ours to choose."""
 
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -41,14 +46,14 @@ class Batches(ABC):
         return {}
 
     @staticmethod
-    def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False) -> Batches:
+    def over(data: Any, batch_size: int, seed: int = 0, shuffle: bool = False, order: Order = permutation) -> Batches:
         """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched."""
         if isinstance(data, IterableDataset):
             return Streamed(data, batch_size)
         has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
         # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
         if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
-            return Mapped(data, batch_size, seed, shuffle)
+            return Mapped(data, batch_size, seed, shuffle, order)
         if not isinstance(data, Iterable):
             raise ConfigError(
                 f"data is a {type(data).__name__}, which is neither a data set nor an iterable of batches; "
@@ -73,9 +78,10 @@ class Mapped(Batches):
     """
 
     samples: int
+    ordered = True
 
-    def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool) -> None:
-        self.data, self.batch_size, self.seed, self.shuffle = data, batch_size, seed, shuffle
+    def __init__(self, data: Any, batch_size: int, seed: int, shuffle: bool, order: Order = permutation) -> None:
+        self.data, self.batch_size, self.seed, self.shuffle, self.order = data, batch_size, seed, shuffle, order
         samples = _length(data)
         if samples is None:
             raise ConfigError(f"data is a {type(data).__name__} without __len__; say there how many samples it has")
@@ -96,7 +102,7 @@ class Mapped(Batches):
 
     def keys(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """The indices of each batch, int64; the last batch may be short."""
-        order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
+        order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
         yield from islice(torch.split(order, self.batch_size), start, None)
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:

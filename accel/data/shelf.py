@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.data.batches import Batches
+from accel.data.batches import Batches, Order
 from accel.data.moves import Moves, Windows
 from accel.data.whole import Form
 from accel.order import permutation
@@ -25,13 +25,17 @@ class Shelf(Batches):
         form: makes a batch of its parts.
         moves: how training moves the pictures; None where it takes all as it is.
         device: where all of it shall live, and the batches be made.
+        order: of an epoch, where it is shuffled.
     """
 
     samples: int
+    ordered = True
 
     def __init__(
-        self, parts: list[Tensor], form: Form, moves: Moves | None, batch_size: int, seed: int, shuffle: bool, device: torch.device
-    ) -> None:
+        self, parts: list[Tensor], form: Form, moves: Moves | None, batch_size: int, seed: int, shuffle: bool,
+        device: torch.device, order: Order = permutation,
+    ) -> None:  # fmt: skip
+        self.order = order
         self.form, self.moves, self.batch_size, self.seed, self.shuffle = form, moves, batch_size, seed, shuffle
         self.device, self.samples = device, len(parts[0])
         self.count = -(-self.samples // batch_size)
@@ -40,7 +44,7 @@ class Shelf(Batches):
         self.bytes = sum(part.nbytes for part in self.rest) + (0 if self.windows is None else self.windows.bytes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
+        order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
         ahead = self.batch_size * max(1, AHEAD // self.batch_size)
         for place in range(start * self.batch_size, self.samples, ahead):
             yield from self._batches(epoch, self._here(order[place : place + ahead]))

@@ -16,11 +16,11 @@ class Loader(Part):
     """Who reads and decodes the samples; plainest: this process, one batch after the other."""
 
     def setup(self, run: Run) -> None:
-        self.seed, self.batch_size = run.seed, run.batch_size
+        self.seed, self.batch_size, self.order = run.seed, run.batch_size, run.parts.order.permutation
 
     def open(self, data: Any, train: bool) -> Batches:
         """The batches of a data set (shuffled where `train`), or of an iterable of ready batches, passed through untouched."""
-        return Batches.over(data, self.batch_size, self.seed, shuffle=train)
+        return Batches.over(data, self.batch_size, self.seed, shuffle=train, order=self.order)
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         """The batches of `epoch` from number `start` on, on the host."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.cuda_graph import CudaGraph as CudaGraph
     from accel.plugins.cyclic import Cyclic as Cyclic
     from accel.plugins.ema import EMA as EMA
+    from accel.plugins.extents import Extents as Extents
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS

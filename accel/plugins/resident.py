@@ -80,7 +80,7 @@ class Resident(Loader):
         parts, form = whole.first(data)
         moves = self._moves(data, parts[0], train)
         self._room(data, parts, moves)
-        shelf = Shelf(self._read(data, parts), form, moves, self.batch_size, self.seed, train, self.device)
+        shelf = Shelf(self._read(data, parts), form, moves, self.batch_size, self.seed, train, self.device, self.order)
         self.shelves.append(shelf)
         return shelf
 

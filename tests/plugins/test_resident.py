@@ -16,7 +16,7 @@ from accel.data.batches import Batches
 from accel.data.moves import Moves, Windows, reflected
 from accel.errors import AccelWarning, ConfigError
 from accel.order import sample_rng, sample_words
-from accel.parts import Run, Watch
+from accel.parts import Parts, Run, Watch
 from accel.plugins.resident import Resident
 from accel.tasks.images import Images
 from accel.testing.toy import Stop
@@ -57,7 +57,7 @@ def opened(data: Any, train: bool = True, batch_size: int = 4, seed: int = 5, **
     plugin = Resident(**settings)
     model = nn.Linear(1, 1)
     run = Run.__new__(Run)
-    run.seed, run.batch_size, run.device, run.bare = seed, batch_size, CPU, model
+    run.parts, run.seed, run.batch_size, run.device, run.bare = Parts(), seed, batch_size, CPU, model
     plugin.setup(run)
     return plugin.open(data, train)
 
