@@ -9,11 +9,10 @@ from types import TracebackType
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from accel.data.batches import Batches, Mapped
 from accel.data.quiet import when_quiet
-from accel.data.slots import Slots
+from accel.data.slots import Slots, completed, slots_of
 from accel.data.threads import Reading, Threads, Work
 from accel.errors import ConfigError
 from accel.machine import cores
@@ -60,11 +59,8 @@ class Ring:
 
     def _set(self, batches: Mapped, depth: int, pin: bool) -> None:
         self.batches, self.depth = batches, depth
-        self.slots: Slots | None = None
+        self.slots = slots_of(batches, pin, Slots)
         self.who = "Ring"
-        if batches.fills and batches.collate is default_collate:
-            size = min(batches.batch_size, batches.samples)
-            self.slots = Slots((size, *batches.data.shape), batches.data.dtype, pin)
         self.quiet = batches.draws or batches.fills
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -137,4 +133,4 @@ class Written:
         self.labels[place] = self.batches.data.fill(key, rng, self.rows[place])
 
     def finish(self) -> Any:
-        return self.out if self.labels[0] is None else [self.out, default_collate(self.labels)]
+        return completed(self.out, self.labels)

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accel.data.batches import Mapped
-from accel.order import batch_rng
+from accel.data.shared import Region
+from accel.order import batch_rng, sample_rng
 
 IDLE = -1
 """Stands for the sample that is being read while none is."""
+
+NO_SLOT = -1
+"""Stands for the slot of a batch that is handed over as a whole."""
 
 
 class Task(NamedTuple):
@@ -33,6 +37,8 @@ class Task(NamedTuple):
     epoch: int
     number: int
     """Of the batch, from 0."""
+    slot: int = NO_SLOT
+    """Where its samples are to be written."""
 
 
 class Failure(NamedTuple):
@@ -45,12 +51,23 @@ class Failure(NamedTuple):
     sample: int
 
 
-def work(pipe: Connection, data: Sequence[Mapped], board: Tensor, place: int, inherited: Sequence[Connection]) -> None:
-    """Answers the tasks of `pipe`, `(task, batch or Failure)` each, until it is told to stop or the process that began it is gone.
+def work(
+    pipe: Connection,
+    data: Sequence[Mapped],
+    regions: Sequence[Region | None],
+    board: Tensor,
+    place: int,
+    inherited: Sequence[Connection],
+) -> None:
+    """Answers the tasks of `pipe` until it is told to stop or the process that began it is gone.
+
+    An answer is `(task, found)`: the batch; for one that is written into a slot, the list of its labels; a Failure; or None where
+    the batch is wanted no longer. It is the last thing that is done for a task: the slot is the reader's again.
 
     Args:
         pipe: to the reader.
         data: the data sets.
+        regions: the slots of each, where it writes into given memory.
         board: int64 in shared memory. The first is the reader's turn; at `place` this process writes the number of the sample
             that it is reading, for whoever finds it dead.
         place: its own on the board.
@@ -71,18 +88,23 @@ def work(pipe: Connection, data: Sequence[Mapped], board: Tensor, place: int, in
             task: Task | None = pipe.recv()
             if task is None:
                 return
-            if task.turn == numbers[0]:
-                pipe.send((task, read(data, task, numbers[place:], orders)))
+            pipe.send((task, read(data, regions, task, numbers[place:], orders) if task.turn == numbers[0] else None))
         except (EOFError, ConnectionError):  # nobody is there to read it
             return
 
 
-def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dict[tuple[int, int], list[Tensor]]) -> Any:
-    """The batch of a task, or the Failure to read it; `now[0]` is the sample being read.
+def read(
+    data: Sequence[Mapped],
+    regions: Sequence[Region | None],
+    task: Task,
+    now: NDArray[np.int64],
+    orders: dict[tuple[int, int], list[Tensor]],
+) -> Any:
+    """The batch of a task, the labels of one that is written into its slot, or a Failure; `now[0]` is the sample being read.
 
     Global random numbers are a function of (seed, epoch, batch) here.
     """
-    batches, place = data[task.which], (task.which, task.epoch)
+    batches, region, place = data[task.which], regions[task.which], (task.which, task.epoch)
     if place not in orders:
         orders.clear()
         orders[place] = list(batches.keys(task.epoch))
@@ -91,11 +113,15 @@ def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dic
     np.random.seed(seed)
     torch.manual_seed(seed)
     try:
-        samples = []
-        for key in orders[place][task.number].tolist():
+        found = []
+        rows = None if region is None or task.slot == NO_SLOT else region.slot(task.slot)
+        for row, key in enumerate(orders[place][task.number].tolist()):
             now[0] = key
-            samples.append(batches.one(task.epoch, key))
-        return batches.collate(samples)
+            if rows is None:
+                found.append(batches.one(task.epoch, key))
+            else:
+                found.append(batches.data.fill(key, sample_rng(batches.seed, task.epoch, key), rows[row]))
+        return found if rows is not None else batches.collate(found)
     except Exception as error:
         return Failure(portable(error), traceback.format_exc(), int(now[0]))
     finally:

@@ -1,7 +1,10 @@
 """Workers: processes read and decode the samples, in order.
 
-Each worker reads whole batches, one after the other in turn, and hands them
-over in shared memory. A worker that dies (out of memory, a crash in a decoder)
+Each worker reads whole batches, one after the other in turn. The pictures of
+task=images, and samples of any data set that defines `fill(index, rng, out)`,
+are written straight into the batch: memory that all processes share, which is
+pinned on CUDA, and used again as soon as nobody holds the batch. Others are
+collated and handed over in shared memory, batch by batch. A worker that dies (out of memory, a crash in a decoder)
 is named with the sample that it read, and replaced once: the batch is read
 again, in the same order.
 
@@ -59,6 +62,7 @@ class Workers(Loader):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
+        self.pin = run.device.type == "cuda"
         self.data: list[Mapped] = []
         self.workers: Processes | None = None
         self.number = min(cores(), MOST) if self.count == "auto" else self.count
@@ -73,7 +77,7 @@ class Workers(Loader):
         if batches not in self.data:
             return batches.epoch(epoch, start)
         if self.workers is None:  # by now all data is open, and what follows forks nothing anew
-            self.workers = Processes(self.data, self.number, self.prefetch_factor, self.timeout, self.start)
+            self.workers = Processes(self.data, self.number, self.prefetch_factor, self.timeout, self.start, self.pin)
         return self.workers.batches(self.data.index(batches), epoch, start)
 
     def identity(self) -> dict[str, Any]:
