@@ -81,7 +81,8 @@ class Folder(Dataset[tuple[Tensor, int]]):
         digest = sha256(f"2 {self.side} {self.share} {self.reader.version()} {self.store.fingerprint()} {self.labels}".encode())
         files: list[str] = getattr(self.store, "files", [])
         for file in files:
-            digest.update(f"\0{file}\0{os.stat(file).st_mtime_ns}".encode())
+            found = os.stat(file)  # another file may have the size and the time of its predecessor, but not the change time
+            digest.update(f"\0{file}\0{found.st_mtime_ns}\0{found.st_ctime_ns}".encode())
         return digest.hexdigest()
 
     def picture(self, index: int) -> Picture:

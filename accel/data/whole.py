@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -12,12 +12,17 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from accel.data import room
+from accel.data.quiet import drawn
+from accel.data.spread import common, possible, spread
 from accel.errors import ConfigError
+from accel.machine import cores
 
 Form = Callable[[list[Tensor]], Any]
 """Makes a batch of its parts."""
 CHUNK = 256
-"""Samples that a thread reads at a time."""
+"""Samples that a thread or a process reads at a time."""
+PAYS = 1.0
+"""Seconds of reading from which on processes are worth their start."""
 
 
 def first(data: Any) -> tuple[list[Tensor], Form]:
@@ -35,49 +40,57 @@ def first(data: Any) -> tuple[list[Tensor], Form]:
     return _parts(batch), (lambda parts: type(batch)(*parts)) if named else list
 
 
-def read(data: Any, example: list[Tensor]) -> list[Tensor]:
-    """All of it in memory, as collating all samples would give.
+def read(data: Any, example: list[Tensor]) -> tuple[list[Tensor], str]:
+    """All of it in memory, as collating all samples would give, and by whom it was read, in words.
 
-    There are as many threads as cores. They help where reading waits or decodes large pictures; small ones are decoded one by one,
-    as Python's lock is held for most of the 0.12 milliseconds that one takes.
+    The first samples are read here, and tell how long the rest would take. Where that is a second or more, forked processes read
+    it, one for each core: Pillow holds Python's lock for most of the tenth of a millisecond that a small picture takes. Else
+    threads do. Data that draws from the global random numbers is read here, one sample after the other.
 
     Args:
         data: a map-style data set whose samples have tensors, arrays or numbers, each of one shape.
-        example: the parts of its first sample (`first`).
         example: the parts of its first sample (`first`).
 
     Raises:
         ConfigError: where two samples differ in shape.
     """
     if type(data) is TensorDataset:
-        return list(data.tensors)
+        return list(data.tensors), ""
     count = len(data)
     whole = [torch.empty(count, *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
+    parts = list(chunks(count))
 
-    def fill(chunk: range) -> None:
+    def fill(number: int) -> None:
+        chunk = parts[number]
         for tensor, part in zip(whole, _tensors(data, chunk), strict=True):
             if part.shape[1:] != tensor.shape[1:] or part.dtype != tensor.dtype:
                 raise _uneven(f"{tuple(tensor.shape[1:])} and {tuple(part.shape[1:])}")
             tensor[chunk.start : chunk.stop] = part
 
-    with ThreadPoolExecutor(cores()) as pool:
+    before, since = drawn(), perf_counter()
+    fill(0)
+    took, hands = perf_counter() - since, min(cores(), len(parts) - 1)
+    if drawn() != before or hands < 2:
+        for number in range(1, len(parts)):
+            fill(number)
+        return whole, "this process"
+    if took * len(parts) > PAYS and possible():
+        whole = [common(tensor).copy_(tensor) for tensor in whole]
+        spread(lambda number: fill(number + 1), len(parts) - 1, hands)
+        return whole, f"{hands} processes"
+    with ThreadPoolExecutor(hands) as pool:
         try:
-            for _ in pool.map(fill, chunks(count)):
+            for _ in pool.map(fill, range(1, len(parts))):
                 pass
         except BaseException:  # the first that fails speaks for all, and the rest is not read
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return whole
+    return whole, f"{hands} threads"
 
 
 def chunks(count: int) -> Iterator[range]:
     """The numbers from 0 to `count`, `CHUNK` at a time."""
     return (range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free(device: torch.device) -> int | None:
