@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches import Batches, Mapped
+from accel.data.measure import Rates, best, describe, processes, tried
 from accel.data.workers import Workers as Processes
 from accel.machine import cores
 from accel.parts import Loader
@@ -49,7 +50,7 @@ class Workers(Loader):
     """Reads in processes.
 
     Args:
-        count: how many; auto is one for each core that this process may use, and at most 8.
+        count: how many; auto is one for each core and at most 8, or what is fastest, measured where the run reads for long.
         prefetch_factor: how many batches each of them reads ahead.
         timeout: seconds to wait for one batch before its worker counts as hanging; null waits forever.
         start: how a process begins; null forks where the platform can, and else spawns.
@@ -65,11 +66,16 @@ class Workers(Loader):
         self.pin = run.device.type == "cuda"
         self.data: list[Mapped] = []
         self.workers: Processes | None = None
+        self.rates: Rates = {}
+        self.epochs = 0 if run.dry or self.start not in (None, "fork") else run.epochs
         self.number = min(cores(), MOST) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
         if isinstance(batches, Mapped) and not batches.in_memory:
+            if self.count == "auto" and not self.data:
+                self.rates = tried(batches, self.epochs, processes)
+                self.number = best(self.rates) if self.rates else self.number
             self.data.append(batches)
         return batches
 
@@ -87,6 +93,8 @@ class Workers(Loader):
     def notes(self) -> Mapping[str, str]:
         if not self.data or self.count != "auto":
             return {}
+        if self.rates:
+            return {"workers": describe(self.rates)}
         return {"workers": f"{self.number} = one for each core, at most {MOST}"}
 
     def idle(self, run: Run) -> list[str]:
