@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from accel.data.batches import Mapped
 from accel.data.quiet import drawn
 from accel.data.spread import common, possible
+from accel.data.worker import forget_signals
 from accel.machine import cores
 
 MATTERS = 30.0
@@ -95,6 +96,8 @@ def processes(batches: Mapped, count: int, first: int) -> float:
     done = common(torch.zeros(count, dtype=torch.int64, device="cpu")).numpy()
 
     def work(hand: int) -> None:
+        forget_signals()
+        torch.set_num_threads(1)
         _until(batches, shares(first, count)[hand], perf_counter() + TRIED, done, hand)
         os._exit(0)
 
