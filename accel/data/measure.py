@@ -52,7 +52,7 @@ def tried(batches: Mapped, epochs: int, by: Callable[[Mapped, int, int], float])
         except Exception:
             return {}
         each = (perf_counter() - since) / few
-        if drawn() != before or each * batches.samples * epochs < MATTERS:
+        if drawn() != before or each * batches.samples * epochs <= MATTERS:
             return {}
         rates: Rates = {}
         for number, count in enumerate(sorted({max(1, cores() // 2), cores(), 2 * cores()})):

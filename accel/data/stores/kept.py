@@ -27,6 +27,8 @@ ENTRY = Struct("<QQIII4x")
 REST = Struct("<QQII")
 """The same without the crc32."""
 SHUT, CHECKED = 1, 1
+PART = 2**22
+"""Bytes that a process sets aside for itself at a time, or less where there is little room."""
 
 
 class Kept:
@@ -59,8 +61,7 @@ class Kept:
         with self._alone():
             size = os.fstat(fd).st_size
             if size == 0:
-                os.ftruncate(fd, self.start)
-                os.pwrite(fd, head, 0)
+                write(fd, memoryview(head + bytes(self.start - HEAD.size)), 0)  # all of it: it is mapped
             elif os.pread(fd, HEAD.size, 0) != head or size < self.start:
                 raise OSError(f"{path} is not what was kept there; delete it")
         self.found = sum(1 for index in range(count) if self._entry(index)[0]) if size else 0
@@ -69,9 +70,15 @@ class Kept:
     def _adopt(self, fd: int) -> None:
         self.fd = fd
         finalize(self, os.close, fd)
-        self.pid, self.lock = os.getpid(), threading.Lock()
+        self._begin()
         self.board = mmap.mmap(-1, 1 + self.count)  # shared with the processes forked from here on
+        self.index: mmap.mmap | None = None
         self.map: mmap.mmap | None = None
+
+    def _begin(self) -> None:
+        self.pid, self.lock = os.getpid(), threading.Lock()
+        self.at = self.end = 0
+        """What this process has set aside for its next records."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.count, self.room, self.path, DupFd(self.fd))
@@ -100,22 +107,36 @@ class Kept:
         if self.full:
             return False
         try:
-            with self._alone():
-                at = max(os.fstat(self.fd).st_size, self.start)
-                if at + len(content) > self.room:
-                    return self._shut(f"the {self.room / 1e9:.2g} GB that it may use are full")
-                os.ftruncate(self.fd, at + len(content))
-            written = 0
-            while written < len(content):
-                written += os.pwrite(self.fd, content[written:], at + written)
-            rest = REST.pack(at, len(content), height, width)
-            crc = crc32(content, crc32(rest))
-            os.pwrite(self.fd, ENTRY.pack(at, len(content), height, width, crc), HEAD.size + index * ENTRY.size)
+            at = self._place(len(content))
+            if at is None:
+                return self._shut(f"the {self.room / 1e9:.2g} GB that it may use are full")
+            write(self.fd, content, at)
         except OSError as error:  # the disk is full
-            with self._alone():
-                return self._shut(str(error.strerror))
+            return self._shut(str(error.strerror))
+        crc = crc32(content, crc32(REST.pack(at, len(content), height, width)))
+        ENTRY.pack_into(self._entries, HEAD.size + index * ENTRY.size, at, len(content), height, width, crc)
         self.board[1 + index] = CHECKED
         return True
+
+    def _place(self, length: int) -> int | None:
+        """Where a record goes, in a part of the file that is this process's own; None where there is no more room.
+
+        A part at a time, as each call of the system lets go of Python's lock, and has to wait for it again.
+        """
+        if self.pid != os.getpid():  # forked: whoever held the lock is not here, and what was set aside is the parent's
+            self._begin()
+        with self.lock:
+            if self.at + length > self.end:
+                with self._alone():
+                    size = max(os.fstat(self.fd).st_size, self.start)
+                    part = max(length, min(PART, self.room // 256))
+                    part = part if size + part <= self.room else length
+                    if size + part > self.room:
+                        return None
+                    os.ftruncate(self.fd, size + part)
+                self.at, self.end = size, size + part
+            self.at += length
+            return self.at - length
 
     @property
     def full(self) -> bool:
@@ -128,17 +149,23 @@ class Kept:
         return os.fstat(self.fd).st_size
 
     def _shut(self, why: str) -> bool:
-        if not self.full:  # the lock is held: one process speaks for all
-            self.board[0] = SHUT
+        with self.lock, self._alone():  # one of all threads and processes speaks for them
+            first, self.board[0] = not self.full, SHUT
+        if first:
             where = "memory" if self.path is None else str(self.path)
+            said = f"cache: nothing more is kept in {where} ({why}); the rest is read as before"
             with suppress(AccelWarning):  # where warnings are errors, this is none for who reads a sample
-                said = f"cache: nothing more is kept in {where} ({why}); the rest is read as before"
                 warnings.warn(said, AccelWarning, stacklevel=2)
         return False
 
+    @property
+    def _entries(self) -> mmap.mmap:
+        if self.index is None:
+            self.index = mmap.mmap(self.fd, self.start)
+        return self.index
+
     def _entry(self, index: int) -> tuple[int, int, int, int, int]:
-        view = self._view(HEAD.size + index * ENTRY.size, ENTRY.size)
-        return (0, 0, 0, 0, 0) if view is None else ENTRY.unpack(view)
+        return ENTRY.unpack_from(self._entries, HEAD.size + index * ENTRY.size)
 
     def _view(self, at: int, length: int) -> memoryview | None:
         """A part of the file; None where it is cut short. The length is looked at before: a missing page would be a SIGBUS."""
@@ -151,15 +178,19 @@ class Kept:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other thread and no other process is in here."""
-        if self.pid != os.getpid():  # forked: whoever held the lock is not here
-            self.pid, self.lock = os.getpid(), threading.Lock()
-        with self.lock:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self.fd, fcntl.LOCK_UN)
+        """No other process is in here."""
+        fcntl.lockf(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN)
+
+
+def write(fd: int, content: memoryview, at: int) -> None:
+    """All of it. Raises OSError where there is no room."""
+    written = 0
+    while written < len(content):
+        written += os.pwrite(fd, content[written:], at + written)
 
 
 def _again(count: int, room: int, path: Path | None, passed: Any) -> Kept:
