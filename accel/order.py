@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,6 +16,25 @@ def permutation(n: int, seed: int, epoch: int) -> Tensor:
     """The order of `n` samples in `epoch`: int64, shape (n,)."""
     generator = torch.Generator("cpu").manual_seed(_mix(seed, epoch))
     return torch.randperm(n, generator=generator, device="cpu")
+
+
+def extents(n: int, seed: int, epoch: int, size: int, window: int) -> Tensor:
+    """Another order of `n` samples in `epoch`, of which any `window * size` after each other come from few places. int64, (n,).
+
+    Runs of `size` neighbours, which begin elsewhere in every epoch, are shuffled; then the samples of each `window` runs are.
+    """
+    generator = torch.Generator("cpu").manual_seed(_mix(seed, epoch))
+    (first,) = torch.randint(1, size + 1, (1,), generator=generator, device="cpu").tolist()
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64, device="cpu"), torch.arange(min(first, n), n, size, device="cpu")])
+    lengths = torch.diff(starts, append=torch.tensor([n], device="cpu"))
+    runs = torch.randperm(len(starts), generator=generator, device="cpu")
+    starts, lengths = starts[runs], lengths[runs]
+    ends = lengths.cumsum(0)
+    order = torch.arange(n, device="cpu") + (starts - ends + lengths).repeat_interleave(lengths)
+    bounds = [0, *ends[window - 1 :: window].tolist(), n]
+    for low, high in pairwise(bounds):
+        order[low:high] = order[low:high][torch.randperm(high - low, generator=generator, device="cpu")]
+    return order
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:

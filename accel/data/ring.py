@@ -9,17 +9,16 @@ from types import TracebackType
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from accel.data.bad import GONE, Bad, Policy, Rule
 from accel.data.batches import Batches, Mapped
 from accel.data.collected import Collected
 from accel.data.quiet import when_quiet
-from accel.data.slots import Slots
+from accel.data.slots import Slots, completed, slots_of
 from accel.data.threads import Reading, Threads
+from accel.data.written import Written
 from accel.errors import ConfigError
 from accel.machine import cores
-from accel.order import sample_rng
 
 
 class Ring:
@@ -65,11 +64,8 @@ class Ring:
 
     def _set(self, batches: Mapped, depth: int, pin: bool) -> None:
         self.batches, self.depth = batches, depth
-        self.slots: Slots | None = None
+        self.slots = slots_of(batches, pin, Slots)
         self.who = "Ring"
-        if batches.fills and batches.collate is default_collate:
-            size = min(batches.batch_size, batches.samples)
-            self.slots = Slots((size, *batches.data.shape), batches.data.dtype, pin)
         self.quiet = batches.draws or batches.fills
 
     @property
@@ -116,7 +112,7 @@ class Ring:
     def _work(self, epoch: int, keys: list[int]) -> Collected:
         if self.slots is None:
             return Collected(self.batches, epoch, keys)
-        return Written(self.batches, epoch, keys, self.slots.borrow(len(keys)))
+        return Lent(self.batches, epoch, keys, self.slots.borrow(len(keys)))
 
     def close(self) -> None:
         """Ends the threads."""
@@ -129,22 +125,12 @@ class Ring:
         self.close()
 
 
-class Written(Collected):
-    """A batch whose samples are written side by side into `out`; what reading one gives is its label."""
+class Lent(Written):
+    """A batch that is written into memory of the ring."""
 
     def __init__(self, batches: Mapped, epoch: int, keys: list[int], out: Tensor) -> None:
-        super().__init__(batches, epoch, keys)
-        self.out, self.rows = out, out.numpy()
-
-    def one(self, place: int, key: int) -> Any:
-        return self.batches.data.fill(key, sample_rng(self.batches.seed, self.epoch, key), self.rows[place])
-
-    def close_up(self, kept: list[int]) -> None:
-        super().close_up(kept)
-        for row, place in enumerate(kept):
-            if row != place:
-                self.rows[row] = self.rows[place]
-        self.out = self.out[: len(kept)]  # a view: the slot comes back when it is gone
+        super().__init__(batches, epoch, keys, out.numpy())
+        self.out = out
 
     def made(self) -> Any:
-        return self.out if self.samples[0] is None else [self.out, default_collate(self.samples)]
+        return completed(self.out, self.samples)

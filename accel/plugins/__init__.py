@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.augment import Augment as Augment
     from accel.plugins.backend import Backend as Backend
     from accel.plugins.batch_lr import BatchLR as BatchLR
+    from accel.plugins.cache import Cache as Cache
     from accel.plugins.channels_last import ChannelsLast as ChannelsLast
     from accel.plugins.clip import Clip as Clip
     from accel.plugins.compile import Compile as Compile
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.cyclic import Cyclic as Cyclic
     from accel.plugins.ddp import DDP as DDP
     from accel.plugins.ema import EMA as EMA
+    from accel.plugins.extents import Extents as Extents
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
     from accel.plugins.fsdp import FSDP as FSDP
     from accel.plugins.lamb import LAMB as LAMB
