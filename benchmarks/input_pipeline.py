@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from feeds import ARMS, CIFAR, PEERS, PLAIN, SMALL, SMALL_ARMS, STORES, Arm, Job, every, load
+from feeds import ARMS, PEERS, SMALL_ARMS, SMALL_STORES, STORES, Arm, Job, every, load
 
 HERE = Path(__file__).resolve()
 PACKAGES = ["torch", "accel-train", "pillow", "numpy", "opencv-python-headless", "simplejpeg", "lmdb"]
@@ -65,9 +65,14 @@ def one(arm: Arm, job: Job, seconds: float, crops: int) -> dict[str, Any]:
     batch = touched(next(batches))
     first = perf_counter() - asked
     timed(batches, seconds / 4)
-    # CIFAR-10's arms are timed over epochs from their beginning to their end, as all that happens there counts
+    busy, own = clocks()
     count, took = timed(batches, seconds)
-    return {"rate": count / took, "first": first, "memory": memory(), "shape": list(batch.shape), "dtype": str(batch.dtype)}
+    later, ours = clocks()
+    others = max(0.0, (later - busy - (ours - own)) / (took * len(os.sched_getaffinity(0))))
+    return {
+        "rate": count / took, "first": first, "memory": memory(), "others": others,
+        "shape": list(batch.shape), "dtype": str(batch.dtype),
+    }  # fmt: skip
 
 
 def timed(batches: Iterator[Any], seconds: float) -> tuple[int, float]:
@@ -87,12 +92,25 @@ def touched(batch: Any) -> Any:
     return pictures
 
 
+def clocks() -> tuple[float, float]:
+    """Seconds for which the cores of this process were busy, and for which this process and its children were."""
+    tick = os.sysconf("SC_CLK_TCK")
+    mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    busy = sum(sum(map(int, row[1:4])) + sum(map(int, row[6:9])) for row in rows if row[0] in mine)
+    stats = [Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split() for number in processes()]
+    return busy / tick, sum(int(stat[11]) + int(stat[12]) for stat in stats) / tick
+
+
+def processes() -> list[int]:
+    """This process and its children."""
+    me = os.getpid()
+    return [me, *(int(child) for task in Path(f"/proc/{me}/task").glob("*/children") for child in task.read_text().split())]
+
+
 def memory() -> float:
     """Megabytes that this process and its children held at their peak, pages of mapped files among them."""
-    me = os.getpid()
-    tasks = Path(f"/proc/{me}/task").glob("*/children")
-    processes = [me, *(int(child) for task in tasks for child in task.read_text().split())]
-    lines = [line for number in processes for line in Path(f"/proc/{number}/status").read_text().splitlines()]
+    lines = [line for number in processes() for line in Path(f"/proc/{number}/status").read_text().splitlines()]
     return round(sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024)
 
 
@@ -144,7 +162,7 @@ def run(name: str, arm: Arm, args: argparse.Namespace, seed: int, crops: int = 0
     command = [python, str(HERE), str(args.root), "--one", name, "--work", str(args.work), "--seconds", str(args.seconds)]
     command += ["--cores", str(args.cores), "--seed", str(seed), "--crops", str(crops)]
     command += ["--cifar", str(args.cifar)] if args.cifar else []
-    quiet = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    quiet = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     paths = os.pathsep.join(filter(None, [str(HERE.parents[1]), os.environ.get("PYTHONPATH")]))
     try:
         done = subprocess.run(
@@ -160,7 +178,7 @@ def run(name: str, arm: Arm, args: argparse.Namespace, seed: int, crops: int = 0
             sys.exit(f"{name} failed:\n{done.stderr}")
         return why
     result: dict[str, Any] = json.loads(found[-1])
-    said = f"{result['rate']:10,.0f} pictures/s" if "rate" in result else f"    {result['pixels']}"
+    said = f"{result['rate']:10,.0f} pictures/s, others {result['others']:4.0%}" if "rate" in result else f"    {result['pixels']}"
     print(f"{said}  {name}", file=sys.stderr, flush=True)
     return result
 
@@ -189,8 +207,9 @@ def pack(job: Job, stores: set[str]) -> dict[str, int]:
     """Makes the stores that are missing, by the command line; the bytes of each, and of the files."""
     sizes = {"files": sum(file.stat().st_size for file in (job.work / "pictures" / "all").iterdir())}
     wanted = [(job.work / "pictures", job.work / STORES[store][0], STORES[store][1]) for store in STORES if store in stores]
-    if CIFAR in stores and job.cifar:
-        wanted.append((job.cifar / "train", job.work / "cifar" / "train.lmdb", []))
+    if job.cifar:
+        small = [SMALL_STORES[store] for store in SMALL_STORES if store in stores]
+        wanted += [(job.cifar / "train", job.work / file, flags) for file, flags in small]
     for source, target, flags in wanted:
         if not target.exists():
             command = [sys.executable, "-m", "accel", "pack", str(source), str(target), *flags]
@@ -219,6 +238,7 @@ def summed(arm: Arm, name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[s
         "rate": spread([run["rate"] for run in ours]), "rates": [round(run["rate"], 1) for run in ours],
         "ratio": spread([run["rate"] / plain["rate"] for run, plain in zip(ours, base, strict=False)]), "target": arm.target,
         "first": spread([run["first"] for run in ours]), "memory": spread([run["memory"] for run in ours]),
+        "others": spread([run["others"] for run in ours]),
         "store": arm.store, "shape": ours[0]["shape"], "dtype": ours[0]["dtype"],
     }  # fmt: skip
 
@@ -242,11 +262,12 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "# Input pipeline",
         "",
-        f"Pictures per second into a loop that only takes them, {result['pinned']} cores, page cache warm: random resized crop at 224 "
-        f"pixels and flip, batches of {result['batch']}; CIFAR-10: crop of 32 pixels with a pad of 4, and flip. Median (10th .. 90th "
-        "percentile). *Ratio* is to the DataLoader with Pillow in the same round, which gives float32; ours is uint8. *First* is "
-        "seconds from asking to the first batch, all imported; *memory* the peak of resident memory in MB, of all processes together, "
-        "mapped files among it; *PSNR* the median in dB to the original by Pillow, antialiased, at the same windows.",
+        f"Pictures per second into a loop that only takes them, {result['pinned']} cores, page cache warm: random resized crop at "
+        f"224 pixels and flip, batches of {result['batch']}; CIFAR-10: crop of 32 pixels with a pad of 4, and flip. Median "
+        "(10th .. 90th percentile). *Ratio* is to the DataLoader with Pillow in the same round, which gives float32; ours uint8. "
+        "*First* is seconds from asking to the first batch, all imported; *memory* the peak of resident memory in MB, of all "
+        "processes together, mapped files among it; *PSNR* the median in dB to the original by Pillow, antialiased, at the same "
+        "windows.",
         "",
         machine.sentence(result),
         "",
@@ -263,7 +284,9 @@ def table(result: dict[str, Any]) -> str:
             f"| {name} | {shown(arm['rate'], 0)} | {shown(arm['ratio'], 2)} | {target} | {arm['first']['median']:.2f} | "
             f"{arm['memory']['median']:.0f} | {dots} |"
         )
-    lines += ["", *(f"Not run: {name}: {why}\n" for name, why in result["failed"].items())]
+    others = max(arm["others"]["median"] for arm in result["arms"].values())
+    lines += ["", f"Other programs took at most {others:.0%} of the time of these cores (the largest median of an arm).", ""]
+    lines += [*(f"Not run: {name}: {why}\n" for name, why in result["failed"].items())]
     if result["peer_versions"]:
         lines.append("Peers: " + ", ".join(f"{name} {number}" for name, number in result["peer_versions"].items()) + "\n")
     lines.append("Sizes: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in result["sizes"].items()) + "\n")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from accel.data import crops
+from accel.data import crops, gathered
 from accel.data.moves import Moves
 from accel.data.reader import PLAIN, Picture, Reader
 from accel.data.store import Files, Store
@@ -82,6 +82,16 @@ class Folder(Dataset[tuple[Tensor, int]]):
         """The picture, to be decoded as far as it is shown."""
         return self.reader.open(self.store.get(index), self.store.name(index), self.store.encoding)
 
+    @property
+    def at_once(self) -> bool:
+        """Whether `fill_all` can be called: the pictures are stored as pixels in the size of training, and shown whole."""
+        return self.share == 1.0 and getattr(self.store, "size", None) == (self.side, self.side)
+
+    def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
+        """Samples `keys`, as `fill` writes each of them, into `out`, (n, side, side, 3) uint8; returns their labels."""
+        out[...] = self.store.gather(keys)  # type: ignore[attr-defined]
+        return [self.store.label(key) for key in keys]
+
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         """Sample `index`, written into `out`, (side, side, 3) uint8; returns its label."""
         picture = self.picture(index)
@@ -117,8 +127,21 @@ class Augmented(Folder):
         if self.crop == "pad":
             out[...] = crops.padded(out, self.side // 8, rng)
         if self.flip and rng.random() < 0.5:
-            out[...] = out[:, ::-1].copy()
+            self.reader.mirror(out)
         return self.store.label(index)
+
+    @property
+    def at_once(self) -> bool:
+        return self.crop != "resized" and super().at_once
+
+    def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
+        labels, pad = super().fill_all(keys, seed, epoch, out), self.crop == "pad"
+        drawn = gathered.words(seed, epoch, keys)
+        if pad:
+            out[...] = gathered.moved(out, self.side // 8, drawn[:, 0])
+        if self.flip:
+            gathered.mirrored(out, drawn[:, int(pad)], self.reader)
+        return labels
 
     def moves(self) -> Moves:
         """What `sample` does to the picture `self[index]`, for who keeps the pictures and draws for many at once.

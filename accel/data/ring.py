@@ -17,7 +17,7 @@ from accel.data.slots import Slots
 from accel.data.threads import Reading, Threads, Work
 from accel.errors import ConfigError
 from accel.machine import cores
-from accel.order import sample_rng
+from accel.order import borrowed_rng
 
 
 class Ring:
@@ -84,7 +84,8 @@ class Ring:
         try:
             for number, keys in enumerate(self.batches.keys(epoch, start), start + 1):
                 place = f"batch {number} of epoch {epoch + 1}"
-                under_way.append(Reading(self.threads, self._work(epoch, keys.tolist()), place))
+                parts = 1 if self.batches.at_once else 4 * len(self.threads.threads)
+                under_way.append(Reading(self.threads, self._work(epoch, keys.tolist()), place, parts))
                 if len(under_way) > self.depth:
                     yield under_way.popleft().take()
             while under_way:
@@ -96,7 +97,8 @@ class Ring:
     def _work(self, epoch: int, keys: list[int]) -> Work:
         if self.slots is None:
             return Collected(self.batches, epoch, keys)
-        return Written(self.batches, epoch, keys, self.slots.borrow(len(keys)))
+        kind = Whole if self.batches.at_once else Written
+        return kind(self.batches, epoch, keys, self.slots.borrow(len(keys)))
 
     def close(self) -> None:
         """Ends the threads."""
@@ -133,8 +135,25 @@ class Written:
 
     def read(self, place: int) -> None:
         key = self.keys[place]
-        rng = sample_rng(self.batches.seed, self.epoch, key)
+        rng = borrowed_rng(self.batches.seed, self.epoch, key)
         self.labels[place] = self.batches.data.fill(key, rng, self.rows[place])
 
     def finish(self) -> Any:
         return self.out if self.labels[0] is None else [self.out, default_collate(self.labels)]
+
+
+class Whole(Written):
+    """A batch whose samples are written at once; one by one where that fails, so that the bad one is named."""
+
+    whole = False
+
+    def read(self, place: int) -> None:
+        if place == 0:
+            data = self.batches.data
+            try:
+                self.labels = data.fill_all(self.keys, self.batches.seed, self.epoch, self.rows)
+                self.whole = True
+            except ConfigError:
+                pass
+        if not self.whole:
+            super().read(place)

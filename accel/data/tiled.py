@@ -37,10 +37,12 @@ MAGIC = b"accel-tiles\0"
 FIELDS = struct.Struct("<7I")
 START = 6 + len(MAGIC)
 """Where the fields stand: after SOI, the marker of the segment, its length and the text."""
-NARROW = 8
-"""Pixels. In a picture so narrow that a row has one or two values of colour, libjpeg repeats them instead of interpolating."""
 ROOM = (65_533 - len(MAGIC) - FIELDS.size) // 4
 """Offsets that fit into one segment."""
+MARKS = RST0 + np.arange(ROOM, dtype=np.uint8) % 8
+"""The second bytes of the restart markers, in their order."""
+NARROW = 8
+"""Pixels. In a picture so narrow that a row has one or two values of colour, libjpeg repeats them instead of interpolating."""
 
 
 Spliced = tuple[bytearray, tuple[int, int], tuple[int, int]]
@@ -198,7 +200,7 @@ def splice(record: Buffer, found: Index, box: Box, margin: int = 1, shrink: int 
             joined += source[begin + left : begin + right]
     count = len(sizes)
     marks = np.frombuffer(joined, np.uint8)
-    marks[begin - 1 + np.cumsum(sizes)] = RST0 + np.arange(count) % 8
+    marks[np.cumsum(sizes, dtype=np.intp) + (begin - 1)] = MARKS[:count]
     marks[-1] = EOI
     width, height = min(full - first * wide, (last - first) * wide), min(found.height - top * high, (bottom - top) * high)
     del marks  # a bytearray that is looked into cannot be changed in size

@@ -7,13 +7,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from feeds import CIFAR, Arm, Job
-from feeds.ours import data_set
 from numpy.typing import NDArray
 
 from accel.data.crops import random_resized
 from accel.data.reader import PLAIN
 from accel.order import sample_rng
+from feeds import SMALL_STORES, Arm, Job
+from feeds.ours import data_set
 
 
 def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -24,10 +24,10 @@ def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 def distance(job: Job, arm: Arm, crops: int) -> dict[str, Any] | None:
     """The median over so many random resized crops; None for an arm that takes none."""
-    if not arm.ours or arm.store == CIFAR:
+    if not arm.ours or arm.store in SMALL_STORES:
         return None
     options = {name: value for name, value in arm.options.items() if name != "by"}
-    data, truth = data_set(job, arm.store, **options), data_set(job, "files").over(data_set(job, "files").store)
+    data, truth = data_set(job, arm.store, **options), data_set(job, "files")
     found = []
     for number in range(crops):
         index = number * 7919 % len(data)

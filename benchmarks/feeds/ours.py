@@ -7,9 +7,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from feeds import CIFAR, STORES, Job
-from feeds.pictures import TIMES, Repeated
-
 from accel.data import Ring
 from accel.data.batches import Mapped
 from accel.data.filters import Filter
@@ -18,17 +15,19 @@ from accel.data.reader import Decoder, Reader
 from accel.data.store import Store, class_names
 from accel.data.stores.formats import store_at
 from accel.data.workers import Workers
+from feeds import SMALL_STORES, STORES, Job
+from feeds.pictures import TIMES, Repeated
 
 
 def data_set(job: Job, store: str, decoder: Decoder = "simplejpeg", filter: Filter = "linear", crop: Crop = "resized") -> Augmented:
     """What the task of pictures trains on."""
-    small = store == CIFAR
+    small = store in SMALL_STORES
     root = Path(job.cifar or "") / "train" if small else job.work / "pictures"
     data = Augmented(root, class_names(root), 32 if small else job.side, crop, flip=True, reader=Reader(decoder, filter))
     data.reader.check()
     found: Store = data.store
     if small:
-        found = store_at(job.work / "cifar" / "train.lmdb")
+        found = store_at(job.work / SMALL_STORES[store][0])
     elif store in STORES:
         found = store_at(job.work / STORES[store][0])
     return data.over(found if small else Repeated(found, TIMES))

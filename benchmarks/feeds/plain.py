@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from feeds import CIFAR, Job
-from feeds.pictures import TIMES, found
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+from feeds import CIFAR, Job
+from feeds.pictures import TIMES, found
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def draw(low: float, high: float) -> float:
@@ -63,7 +63,11 @@ def mirrored(picture: Image.Image) -> Image.Image:
 def normalised(picture: Image.Image) -> Tensor:
     """ToTensor(), Normalize(MEAN, STD)."""
     pixels = torch.from_numpy(np.array(picture, np.uint8, copy=True)).permute(2, 0, 1).contiguous()
-    return pixels.to(torch.float32).div(255).sub_(MEAN).div_(STD)
+    scaled = pixels.to(torch.float32).div(255).clone()  # Normalize is not inplace, as it is hardly ever told to be
+    mean, std = torch.as_tensor(MEAN), torch.as_tensor(STD)
+    if (std == 0).any():
+        raise ValueError("a standard deviation is 0")
+    return scaled.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -91,7 +95,8 @@ def feed(job: Job, store: str) -> Iterator[Any]:
     torch.manual_seed(job.seed)
     data = Pictures(files * times, labels * times, job.side, small)
     loader = DataLoader(
-        data, job.batch, shuffle=True, drop_last=True, num_workers=job.cores, persistent_workers=True, multiprocessing_context="fork"
-    )
+        data, job.batch, shuffle=True, drop_last=True, num_workers=job.cores, persistent_workers=True,
+        multiprocessing_context="fork",
+    )  # fmt: skip
     while True:
         yield from loader

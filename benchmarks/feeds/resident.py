@@ -7,11 +7,11 @@ from itertools import count
 from typing import Any
 
 import torch
-from feeds import Job
-from feeds.ours import data_set
 
 from accel.data import whole
 from accel.data.shelf import Shelf
+from feeds import Job
+from feeds.ours import data_set
 
 
 def feed(job: Job, store: str, device: str = "cpu") -> Iterator[Any]:
