@@ -45,7 +45,7 @@ OPTIONAL = {
     "lmdb": {"data/stores/lmdb_store.py"},
     "cv2": {"data/opencv.py"},
     "simplejpeg": {"data/simple.py"},
-    "nvidia": set(),
+    "nvidia": {"data/dali.py"},
     "prefetch_generator": {"data/ahead.py"},
 }
 COMMAND_ONLY = {"hydra", "omegaconf", "yaml"}

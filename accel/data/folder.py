@@ -82,6 +82,10 @@ class Folder(Dataset[tuple[Tensor, int]]):
         """The picture, to be decoded as far as it is shown."""
         return self.reader.open(self.store.get(index), self.store.name(index), self.store.encoding)
 
+    def look(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
+        """The box that is shown of a picture of `size` (width, height), and whether it is mirrored; `rng` is the sample's."""
+        return crops.centre(*size, self.share), False
+
     @property
     def at_once(self) -> bool:
         """Whether `fill_all` can be called: the pictures are stored as pixels in the size of training, and shown whole."""
@@ -121,14 +125,21 @@ class Augmented(Folder):
 
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         picture = self.picture(index)
-        resized = self.crop == "resized"
-        box = crops.random_resized(*picture.size, rng) if resized else crops.centre(*picture.size)
-        picture.show(box, self.side, out)
         if self.crop == "pad":
+            picture.show(crops.centre(*picture.size), self.side, out)
             out[...] = crops.padded(out, self.side // 8, rng)
-        if self.flip and rng.random() < 0.5:
+            mirrored = self.flip and rng.random() < 0.5
+        else:
+            box, mirrored = self.look(picture.size, rng)
+            picture.show(box, self.side, out)
+        if mirrored:
             self.reader.mirror(out)
         return self.store.label(index)
+
+    def look(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
+        """For every crop but `pad`, whose moves come after."""
+        box = crops.random_resized(*size, rng) if self.crop == "resized" else crops.centre(*size)
+        return box, self.flip and rng.random() < 0.5
 
     @property
     def at_once(self) -> bool:

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from accel.cli.main import main
+from accel.data.batches import Mapped
+from accel.data.folder import Augmented, Folder
+from accel.data.stores.formats import store_at
+from accel.data.stores.pack import Packing
+from accel.data.stores.recipe import Recipe
+from accel.errors import ConfigError
+from accel.machine import importable
+from accel.plugins.dali import DALI
+from accel.tasks.images import Images
+from tests.data.drawings import drawing
+
+CLASSES = ["one", "two"]
+there = pytest.mark.skipif(not importable("nvidia.dali"), reason="NVIDIA DALI is not installed: the extra dali")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Pictures of all kinds: JPEGs of several samplings, progressive, grey, CMYK, and PNG."""
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("RGB", {"subsampling": 2}), ("RGB", {"subsampling": 0}), ("RGB", {"progressive": True}), ("L", {}), ("CMYK", {}),
+        ("png", {}),
+    ]  # fmt: skip
+    for split in ("train", "test"):
+        for number in range(12):
+            mode, more = kinds[number % len(kinds)]
+            place = tmp_path / "pictures" / split / CLASSES[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            picture = drawing(90 + 7 * number, 130 - 5 * number)
+            if mode == "png":
+                picture.save(place / f"{number}.png")
+            else:
+                picture.convert(mode).save(place / f"{number}.jpg", quality=90, **more)
+    return tmp_path / "pictures"
+
+
+def batches(data: Folder, epoch: int = 0, start: int = 0, count: int = 2) -> list[Any]:
+    from accel.data.dali import Pipeline
+
+    return list(Pipeline(Mapped(data, 5, 3, shuffle=True), "cpu", count, 2).epoch(epoch, start))
+
+
+def psnr(one: torch.Tensor, other: torch.Tensor) -> list[float]:
+    error = (one.double() - other.double()).square().flatten(1).mean(1).clamp(min=1e-9)
+    return (10 * torch.log10(255**2 / error)).tolist()
+
+
+@there
+@pytest.mark.parametrize("crop", ["resized", "none"])
+def test_order_windows_mirroring_and_labels_are_ours_and_pixels_close(root: Path, crop: Any) -> None:
+    data = Augmented(root / "train", CLASSES, 32, crop, flip=True)
+    plain = list(Mapped(data, 5, 3, shuffle=True).epoch(1))
+    found = batches(data, epoch=1)
+    assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in plain]
+    apart = [value for one, other in zip(found, plain, strict=True) for value in psnr(one[0], other[0])]
+    assert min(apart) > 45, apart
+    assert np.median(apart) > 50
+    assert found[0][0].dtype == torch.uint8
+    assert found[-1][0].shape == (2, 32, 32, 3), "the last batch is short"
+
+
+@there
+def test_threads_and_a_later_start_change_nothing(root: Path) -> None:
+    data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
+    once = batches(data, count=1)
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(once, batches(data, count=3), strict=True))
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(once[1:], batches(data, start=1), strict=True))
+
+
+@there
+def test_a_store_of_tiles_is_shown_without_what_fills_it_up(root: Path, tmp_path: Path) -> None:
+    data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
+    Packing(data.store, tmp_path / "train.lmdb", Recipe("tiled")).run()  # type: ignore[arg-type]
+    tiles = data.over(store_at(tmp_path / "train.lmdb"))
+    plain = list(Mapped(tiles, 5, 3, shuffle=True).epoch(0))
+    assert min(value for one, other in zip(batches(tiles), plain, strict=True) for value in psnr(one[0], other[0])) > 45
+
+
+@there
+def test_stopping_early_and_beginning_again(root: Path) -> None:
+    from accel.data.dali import Pipeline
+
+    pipeline = Pipeline(Mapped(Augmented(root / "train", CLASSES, 32, "resized", True), 5, 3, shuffle=True), "cpu", 2, 2)
+    first = next(whole := pipeline.epoch(0))
+    whole.close()
+    assert torch.equal(next(pipeline.epoch(0))[0], first[0])
+
+
+@there
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: data[:200] + data[-2:], lambda data: b"none"])
+def test_a_bad_file_is_named(root: Path, damage: Any) -> None:
+    bad = root / "train" / "one" / "0.jpg"
+    bad.write_bytes(damage(bad.read_bytes()))
+    with pytest.raises(ConfigError, match=f"{bad}"):
+        batches(Augmented(root / "train", CLASSES, 32, "resized", True))
+
+
+@there
+def test_a_run(root: Path) -> None:
+    def run() -> Any:
+        plugin = DALI(threads=1)
+        images = Images(root=str(root), size=32, crop="resized", plugins=[plugin], watch=(), batch_size=5, epochs=2, device="cpu")
+        return images.fit().metrics, plugin
+
+    (metrics, plugin), (again, _) = run(), run()
+    assert metrics == again
+    assert plugin.pipelines == {}, "closed"
+
+
+@there
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop": "pad"}, "dali cuts boxes out of pictures, and task.crop=pad moves them; set task.crop=resized or none"),
+        ({"crop": "none", "filter": "area"}, "dali resamples as task.filter=antialias does, not area"),
+    ],
+)
+def test_what_it_refuses(root: Path, settings: dict[str, Any], message: str) -> None:
+    pytest.importorskip("cv2", reason="needs the extra opencv")
+    with pytest.raises(ConfigError, match=message):
+        Images(root=str(root), size=32, plugins=[DALI()], watch=(), device="cpu", **settings).fit()
+
+
+@pytest.mark.skipif(importable("nvidia.dali"), reason="NVIDIA DALI is installed")
+def test_a_missing_package_names_the_extra(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["task=images", f"task.root={root}", "+plugins=[dali]"]) == 2
+    assert "dali: needs the package nvidia.dali: pip install 'accel-train[dali]'" in capsys.readouterr().err
+
+
+def test_what_it_decodes_beside_the_box_lies_inside_the_picture() -> None:
+    from accel.data.dali import shown
+
+    there = shown(b"jpeg", (100, 60), (2.0, 0.0, 98.0, 60.0), True, 32)
+    assert there.anchor.tolist() == [0, 0]
+    assert there.extent.tolist() == [60, 100]
+    assert there.start.tolist() == [0, 2]
+    assert there.end.tolist() == [60, 98]
+    inside = shown(b"jpeg", (100, 100), (40.0, 50.0, 60.0, 58.0), False, 32)
+    assert inside.anchor.tolist() == [47, 37], "a pixel for the filter, and two"
+    assert (inside.anchor + inside.start).tolist() == [50, 40]
+    assert (inside.anchor + inside.end).tolist() == [58, 60]
