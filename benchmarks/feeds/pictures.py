@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from accel.data.crops import random_resized
 from accel.data.store import Files, Record, Store, class_names
 
 TIMES = 64
@@ -15,6 +19,12 @@ def found(folder: Path) -> tuple[list[str], list[int]]:
     """The files of class folders, and their labels."""
     files = Files(folder, class_names(folder))
     return files.files, files.labels
+
+
+def window(width: int, height: int) -> tuple[int, int, int, int]:
+    """A random box by Python's global random numbers, for peers that bring none: left, top, width, height."""
+    left, top, right, bottom = random_resized(width, height, np.random.default_rng(random.getrandbits(64)))
+    return int(left), int(top), int(right - left), int(bottom - top)
 
 
 class Repeated:
