@@ -64,6 +64,8 @@ def one(arm: Arm, job: Job, seconds: float, crops: int) -> dict[str, Any]:
     batches = feed(job)
     batch = touched(next(batches))
     first = perf_counter() - asked
+    if arm.ours and crosses():
+        batches = sent(batches)
     timed(batches, seconds / 4)
     busy, own = clocks()
     count, took = timed(batches, seconds)
@@ -87,9 +89,29 @@ def timed(batches: Iterator[Any], seconds: float) -> tuple[int, float]:
 def touched(batch: Any) -> Any:
     """The pictures of a batch as an array, some of whose bytes were read."""
     pictures = batch[0] if isinstance(batch, tuple | list) else batch
+    if getattr(pictures, "is_cuda", False):
+        pictures.view(-1)[::4096].sum()
+        return pictures
     pictures = pictures.numpy() if hasattr(pictures, "numpy") else pictures
     pictures.reshape(-1)[::4096].sum()
     return pictures
+
+
+def crosses() -> bool:
+    """Whether the batches go on to a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def sent(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same batches on the GPU, each copied beside the work on the one before."""
+    import torch
+
+    from accel.data.device import Copies, one_ahead
+
+    copies = Copies(torch.device("cuda"), beside=True)
+    return one_ahead(batches, copies.depart, copies.arrive)
 
 
 def clocks() -> tuple[float, float]:

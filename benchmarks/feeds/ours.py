@@ -7,6 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from accel.data import Ring
 from accel.data.batches import Mapped
 from accel.data.filters import Filter
@@ -40,6 +42,6 @@ def feed(job: Job, store: str, by: str = "threads", **options: Any) -> Iterator[
         workers = Workers([Mapped(data, job.batch, job.seed, shuffle=True)], job.cores, 2, None)
         for epoch in count():
             yield from workers.batches(0, epoch, 0)
-    with Ring(data, job.batch, seed=job.seed, shuffle=True, threads=job.cores) as ring:
+    with Ring(data, job.batch, seed=job.seed, shuffle=True, threads=job.cores, pin=torch.cuda.is_available()) as ring:
         for epoch in count():
             yield from ring.epoch(epoch)

@@ -14,10 +14,11 @@ from feeds import Job
 from feeds.ours import data_set
 
 
-def feed(job: Job, store: str, device: str = "cpu") -> Iterator[Any]:
+def feed(job: Job, store: str) -> Iterator[Any]:
     """Epoch after epoch, uint8 (batch, 32, 32, 3), cropped and mirrored."""
     data = data_set(job, store, crop="pad")
     parts, form = whole.first(data)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     shelf = Shelf(whole.read(data, parts), form, data.moves(), job.batch, job.seed, True, torch.device(device))
     for epoch in count():
         yield from shelf.epoch(epoch)
