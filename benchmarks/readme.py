@@ -101,9 +101,10 @@ def pipeline() -> str:
         return ""
     path, result = newest("input")
     lines = [
-        "**Input pipeline**: pictures per second into a loop that only takes them, on two CPU cores with a warm page cache (random resized "
-        "crop of 224 pixels and flip, batches of 64; CIFAR-10's 32 pixels). Ratio: to torch's DataLoader with Pillow in the same "
-        "round. First: seconds from asking to the first batch. PSNR: to the original file antialiased by Pillow, at the same windows.",
+        "**Input pipeline**: pictures per second into a loop that only takes them, two CPU cores, page cache warm (random "
+        "resized crop of 224 pixels and flip, batches of 64; CIFAR-10's 32 pixels). Ratio: to torch's DataLoader with Pillow in "
+        "the same round. First: seconds from asking to the first batch. PSNR: to the original file, antialiased by Pillow, at "
+        "the same windows.",
         "",
         "| | pictures/s | ratio | first | memory | PSNR |",
         "|---|---|---|---|---|---|",
@@ -117,7 +118,8 @@ def pipeline() -> str:
         )
     peers = ", ".join(f"{name} {number}" for name, number in result["peer_versions"].items())
     beside = f" The peers' packages: {peers}." if peers else ""
-    return "\n".join([*lines, "", f"`python benchmarks/input_pipeline.py ROOT --work WORK`; {measured(path, result)}{beside}", "", ""])
+    command = "`python benchmarks/input_pipeline.py ROOT --work WORK`"
+    return "\n".join([*lines, "", f"{command}; {measured(path, result)}{beside}", "", ""])
 
 
 def optimizers() -> str:
