@@ -83,7 +83,8 @@ class DALI(Loader):
 
     def notes(self) -> Mapping[str, str]:
         where = "on the GPU" if self.where == "mixed" else "on the CPU"
-        return {"DALI": f"decodes {where}, {self.count} threads; its own pixels, close to Pillow's"} if self.pipelines else {}
+        said = f"decoded and resampled by DALI {where}, {self.count} thread{'s' * (self.count > 1)}: close to Pillow's, not the same"
+        return {"pictures": said} if self.pipelines else {}
 
     def idle(self, run: Run) -> list[str]:
         return [] if self.pipelines else ["dali has no effect: the data is no folder of pictures; it is read here"]
