@@ -93,6 +93,10 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
         """Samples `keys`, as `fill` writes each of them, into `out`, (n, side, side, 3) uint8; returns their labels."""
+        return self.read_all(keys, out)
+
+    def read_all(self, keys: list[int], out: NDArray[np.uint8]) -> list[int]:
+        """The same of what `self[key]` gives; where `at_once`."""
         out[...] = self.store.gather(keys)  # type: ignore[attr-defined]
         return [self.store.label(key) for key in keys]
 
@@ -146,7 +150,7 @@ class Augmented(Folder):
         return self.crop != "resized" and super().at_once
 
     def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
-        labels, pad = super().fill_all(keys, seed, epoch, out), self.crop == "pad"
+        labels, pad = self.read_all(keys, out), self.crop == "pad"
         drawn = gathered.words(seed, epoch, keys)
         if pad:
             out[...] = gathered.moved(out, self.side // 8, drawn[:, 0])

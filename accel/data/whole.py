@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ def read(data: Any, example: list[Tensor]) -> list[Tensor]:
     Args:
         data: a map-style data set whose samples have tensors, arrays or numbers, each of one shape.
         example: the parts of its first sample (`first`).
-        example: the parts of its first sample (`first`).
 
     Raises:
         ConfigError: where two samples differ in shape.
@@ -55,7 +55,14 @@ def read(data: Any, example: list[Tensor]) -> list[Tensor]:
     count = len(data)
     whole = [torch.empty(count, *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
 
+    at_once = getattr(data, "at_once", False) and hasattr(data, "read_all") and len(whole) == 2
+
     def fill(chunk: range) -> None:
+        if at_once:
+            pictures, labels = (tensor[chunk.start : chunk.stop] for tensor in whole)
+            with suppress(ConfigError):  # one by one they are another size made this one, and a bad one is named
+                labels.copy_(torch.tensor(data.read_all(list(chunk), pictures.numpy())))
+                return
         for tensor, part in zip(whole, _tensors(data, chunk), strict=True):
             if part.shape[1:] != tensor.shape[1:] or part.dtype != tensor.dtype:
                 raise _uneven(f"{tuple(tensor.shape[1:])} and {tuple(part.shape[1:])}")

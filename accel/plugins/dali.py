@@ -83,7 +83,8 @@ class DALI(Loader):
 
     def notes(self) -> Mapping[str, str]:
         where = "on the GPU" if self.where == "mixed" else "on the CPU"
-        said = f"decoded and resampled by DALI {where}, {self.count} thread{'s' * (self.count > 1)}: close to Pillow's, not the same"
+        threads = f"{self.count} thread{'s' * (self.count > 1)}"
+        said = f"decoded and resampled by DALI {where}, {threads}: close to Pillow's, not the same"
         return {"pictures": said} if self.pipelines else {}
 
     def idle(self, run: Run) -> list[str]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from accel.data import Ring
+from accel.data import Ring, whole
 from accel.data.batches import Batches
 from accel.data.folder import Augmented, Folder
 from accel.data.reader import Reader
@@ -44,6 +45,17 @@ def test_batches_are_those_of_the_plain_loader(tmp_path: Path, reader: Reader, c
     with Ring(data, 4, seed=3, shuffle=True, threads=2) as ring:
         for epoch in (0, 1):
             assert md5(ring.epoch(epoch)) == md5(plain.epoch(epoch))
+
+
+def test_resident_reads_it_at_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = packed(tmp_path, [(16, 16)] * 22)
+    data = Augmented(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
+    example, _ = whole.first(data)
+    found = whole.read(data, example)
+    assert torch.equal(found[0], torch.stack([data[index][0] for index in range(22)]))
+    assert found[1].tolist() == data.labels
+    monkeypatch.setattr(Folder, "__getitem__", lambda self, index: pytest.fail("one by one"))
+    assert all(map(torch.equal, whole.read(data, example), found))
 
 
 def test_evaluation(tmp_path: Path) -> None:

@@ -148,3 +148,13 @@ def test_what_it_decodes_beside_the_box_lies_inside_the_picture() -> None:
     assert inside.anchor.tolist() == [47, 37], "a pixel for the filter, and two"
     assert (inside.anchor + inside.start).tolist() == [50, 40]
     assert (inside.anchor + inside.end).tolist() == [58, 60]
+
+
+@there
+def test_what_dali_alone_cannot_read_names_the_pictures_of_its_batch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accel.data import dali
+
+    data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
+    monkeypatch.setattr(dali, "readable", lambda record, name: (b"no picture", (100, 100)))
+    with pytest.raises(ConfigError, match=r"DALI cannot read a picture among .*\.(jpg|png), .* and 2 more: ."):
+        batches(data)
