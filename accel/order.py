@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +44,18 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=(_mix(seed, epoch) << 64) | index))
 
 
+def borrowed_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """`sample_rng(seed, epoch, index)`, lent until this thread borrows again: the same numbers, without making a generator anew."""
+    lent: tuple[np.random.Generator, Any] | None = getattr(_of_thread, "lent", None)
+    if lent is None:
+        rng = np.random.Generator(np.random.Philox(key=0))
+        lent = _of_thread.lent = rng, rng.bit_generator.state  # of one that has not drawn yet
+    rng, state = lent
+    state["state"]["key"][:] = index, _mix(seed, epoch)
+    rng.bit_generator.state = state
+    return rng
+
+
 def batch_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
     """The random numbers of batch `number` in `epoch` as a whole, which are those of none of its samples."""
     return sample_rng(seed, epoch, number + 2**63)
@@ -57,6 +71,9 @@ def sample_words(seed: int, epoch: int, indices: Tensor) -> tuple[Tensor, Tensor
         Four times (n,) int64, the same bits as `sample_rng(...).bit_generator.random_raw(4)`.
     """
     return first_block(indices, _mix(seed, epoch))
+
+
+_of_thread = threading.local()
 
 
 @lru_cache(maxsize=8)  # asked for once per sample, and the same for a whole epoch

@@ -103,7 +103,9 @@ class Mapped(Batches):
     of its own; one that defines `collate(samples)` makes its own batches of them. What
     `plan_notes()` returns, facts by name, stands in the plan. One whose samples are numpy records of one
     shape may define `fill(index, rng, out)` beside `shape` and `dtype`: it writes into the array `out` and returns the label, or
-    None where there is none. It needs neither `sample` nor `__getitem__` then; one that has them gives the same by each.
+    None where there is none. It needs neither `sample` nor `__getitem__` then; one that has them gives the same by each. The
+    Generator is the sample's until `fill` returns. Where it also has `at_once`, and that is true, its `fill_all(keys, seed, epoch,
+    out)` writes several samples and returns their labels, the same as by `fill`.
     """
 
     samples: int
@@ -126,6 +128,7 @@ class Mapped(Batches):
         self.collate = getattr(data, "collate", default_collate)
         self.draws = hasattr(data, "sample")
         self.fills = hasattr(data, "fill")
+        self.at_once = bool(getattr(data, "at_once", False))
         self.gets = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from accel.data import crops
+from accel.data import crops, gathered
 from accel.data.hints import hints
 from accel.data.moves import Moves
 from accel.data.reader import PLAIN, Picture, Reader
@@ -99,6 +99,24 @@ class Folder(Dataset[tuple[Tensor, int]]):
         """The picture, to be decoded as far as it is shown."""
         return self.reader.open(self.store.get(index), self.store.name(index), self.store.encoding)
 
+    def look(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
+        """The box that is shown of a picture of `size` (width, height), and whether it is mirrored; `rng` is the sample's."""
+        return crops.centre(*size, self.share), False
+
+    @property
+    def at_once(self) -> bool:
+        """Whether `fill_all` can be called: the pictures are stored as pixels in the size of training, and shown whole."""
+        return self.share == 1.0 and getattr(self.store, "size", None) == (self.side, self.side)
+
+    def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
+        """Samples `keys`, as `fill` writes each of them, into `out`, (n, side, side, 3) uint8; returns their labels."""
+        return self.read_all(keys, out)
+
+    def read_all(self, keys: list[int], out: NDArray[np.uint8]) -> list[int]:
+        """The same of what `self[key]` gives; where `at_once`."""
+        out[...] = self.store.gather(keys)  # type: ignore[attr-defined]
+        return [self.store.label(key) for key in keys]
+
     def square(self, index: int, out: NDArray[np.uint8]) -> None:
         """The centred square of picture `index`, written into `out`, (side, side, 3) uint8."""
         if isinstance(self.store, Keeping):
@@ -143,14 +161,34 @@ class Augmented(Folder):
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         if self.crop == "resized":
             picture = self.picture(index)
-            picture.show(crops.random_resized(*picture.size, rng), self.side, out)
+            box, mirrored = self.look(picture.size, rng)
+            picture.show(box, self.side, out)
         else:
             self.square(index, out)
-        if self.crop == "pad":
-            out[...] = crops.padded(out, self.side // 8, rng)
-        if self.flip and rng.random() < 0.5:
-            out[...] = out[:, ::-1].copy()
+            if self.crop == "pad":
+                out[...] = crops.padded(out, self.side // 8, rng)
+            mirrored = self.flip and rng.random() < 0.5
+        if mirrored:
+            self.reader.mirror(out)
         return self.store.label(index)
+
+    def look(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
+        """For every crop but `pad`, whose moves come after."""
+        box = crops.random_resized(*size, rng) if self.crop == "resized" else crops.centre(*size)
+        return box, self.flip and rng.random() < 0.5
+
+    @property
+    def at_once(self) -> bool:
+        return self.crop != "resized" and super().at_once
+
+    def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
+        labels, pad = self.read_all(keys, out), self.crop == "pad"
+        drawn = gathered.words(seed, epoch, keys)
+        if pad:
+            out[...] = gathered.moved(out, self.side // 8, drawn[:, 0])
+        if self.flip:
+            gathered.mirrored(out, drawn[:, int(pad)], self.reader)
+        return labels
 
     def advice(self) -> list[str]:
         return hints(self, box=self.crop == "resized")

@@ -79,10 +79,15 @@ class Reader:
     def check(self) -> None:
         """Raises ConfigError where a package is missing."""
         pillow.require_pillow()
-        if self.decoder == "opencv" or self.filter != "antialias":
+        if self.by_opencv:
             opencv.opencv()
         if self.decoder in ("simplejpeg", "scaled"):
             simple.simplejpeg()
+
+    @property
+    def by_opencv(self) -> bool:
+        """Whether OpenCV has a part in it."""
+        return self.decoder == "opencv" or self.filter != "antialias"
 
     def describe(self) -> str:
         """Both in words."""
@@ -136,6 +141,14 @@ class Reader:
             whole = pillow.decode(jpeg, name, self.limit)
             found = np.asarray(whole.reduce(shrink) if shrink > 1 else whole)
         return found
+
+    def mirror(self, pixels: NDArray[np.uint8]) -> None:
+        """Mirrors (height, width, 3) uint8 left to right, where it lies."""
+        if self.by_opencv and pixels.flags.c_contiguous:
+            opencv.mirror(pixels)
+        else:
+            whole = pixels.view("V3")  # numpy moves three bytes at once faster than each of them
+            whole[...] = whole[:, ::-1].copy()
 
     def shrink(self, box: Box, side: int) -> int:
         """By how much decoding may shrink: to no less than `side` pixels either way."""

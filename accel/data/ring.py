@@ -87,11 +87,13 @@ class Ring:
 
     def _read(self, epoch: int, start: int) -> Iterator[Any]:
         under_way: deque[tuple[Reading, list[Bad]]] = deque()
+        # what is read at once is read by one thread, and several batches side by side
+        parts = 1 if self.batches.at_once and self.slots is not None else 4 * len(self.threads.threads)
         try:
             for number, keys in enumerate(self.batches.keys(epoch, start), start + 1):
                 place = f"batch {number} of epoch {epoch + 1}"
                 work = self._work(epoch, keys.tolist())
-                under_way.append((Reading(self.threads, work, place), work.bad))
+                under_way.append((Reading(self.threads, work, place, parts), work.bad))
                 del work  # it holds the batch
                 if len(under_way) > self.depth:
                     yield from self._taken(*under_way.popleft())
@@ -130,7 +132,13 @@ class Lent(Written):
 
     def __init__(self, batches: Mapped, epoch: int, keys: list[int], out: Tensor) -> None:
         super().__init__(batches, epoch, keys, out.numpy())
-        self.out = out
+        self.out, self.whole = out, False
+
+    def read(self, place: int) -> None:
+        if place == 0:
+            self.whole = self.read_all()
+        if not self.whole:
+            super().read(place)
 
     def made(self) -> Any:
         return completed(self.out, self.samples)

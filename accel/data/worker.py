@@ -138,8 +138,9 @@ def read(
     try:
         work = begun(batches, region, task, keys)
         bad = work.bad
-        for place, key in enumerate(keys):
-            now[0] = key
+        places = () if work.read_all() else range(len(keys))
+        for place in places:
+            now[0] = keys[place]
             work.read(place)
         batch = work.finish()
     except Exception as error:

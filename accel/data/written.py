@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from accel.data.collected import Collected
-from accel.order import sample_rng
+from accel.order import borrowed_rng
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,17 @@ class Written(Collected):
         self.rows = rows
 
     def one(self, place: int, key: int) -> Any:
-        return self.batches.data.fill(key, sample_rng(self.batches.seed, self.epoch, key), self.rows[place])
+        return self.batches.data.fill(key, borrowed_rng(self.batches.seed, self.epoch, key), self.rows[place])
+
+    def read_all(self) -> bool:
+        data = self.batches.data
+        if not self.batches.at_once:
+            return False
+        try:
+            self.samples = data.fill_all(self.keys, self.batches.seed, self.epoch, self.rows[: len(self.keys)])
+        except Exception:  # whatever it is, reading one by one names the sample, or gets over it
+            return False
+        return True
 
     def close_up(self, kept: list[int]) -> None:
         super().close_up(kept)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.cosine import Cosine as Cosine
     from accel.plugins.cuda_graph import CudaGraph as CudaGraph
     from accel.plugins.cyclic import Cyclic as Cyclic
+    from accel.plugins.dali import DALI as DALI
     from accel.plugins.ddp import DDP as DDP
     from accel.plugins.ema import EMA as EMA
     from accel.plugins.extents import Extents as Extents
