@@ -156,6 +156,7 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
         watches=watches, split=trainer.evaluates, command=trainer.command, signals=signals,
         bad=Rule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
         writes=settings.dry_run or settings.out is not None or settings.resume is not None,
+        dry=settings.dry_run,
     )  # fmt: skip
     run.bare.zero_grad()  # whatever was left by a backward pass before
     settings, begun = taken_up(settings, parts.parallel)
@@ -211,6 +212,7 @@ def open_data(run: Built, trainer: Trainer) -> None:
         raise ConfigError(f"{run.parts.parallel.name}: {ranks} ranks, and the training data has {samples:,} samples; start fewer")
     if trainer.settings.batch_size is not None and not run.train.batched_here:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
+    run.ordered = run.train.samples if run.train.ordered else None
     if trainer.settings.bad_data != "raise" and (run.train.ledger is None or getattr(run.train, "in_memory", False)):
         why = "the data is in memory, or comes in ready batches or as a stream, and not sample by sample"
         warnings.warn(f"bad_data has no effect: {why}", AccelWarning, stacklevel=4)

@@ -39,7 +39,7 @@ class Need:
         subject = " and ".join(f"{name}={value}" for name, value in self.when.items() if value is not False)
         subject = f"{subject} needs" if subject else "needs"
         kind, _, package = self.what.partition(":")
-        if kind == "package" and find_spec(package) is None:
+        if kind == "package" and not importable(package):
             return f"{subject} the package {package}: pip install 'accel-train[{self.extra or package}]'"
         if kind == "cuda" and device != "cuda":
             return f"{subject} CUDA, and this run is on the CPU" + (f" ({self.why})" if self.why else "")
@@ -55,6 +55,14 @@ class Need:
         """The error for a plugin that was asked for by name: the reason, and what to type instead."""
         instead = f"; use plugins.{plugin}.{self.instead}" if self.instead else f"; leave it out with '~plugins.{plugin}'"
         return f"{plugin}: {reason}{instead}"
+
+
+def importable(package: str) -> bool:
+    """Whether a package is there, without importing it; of a dotted one (`nvidia.dali`) its parent may be missing too."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 @cache

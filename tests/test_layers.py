@@ -50,7 +50,7 @@ OPTIONAL = {
     "lmdb": {"data/stores/lmdb_store.py"},
     "cv2": {"data/opencv.py"},
     "simplejpeg": {"data/simple.py"},
-    "nvidia": set(),
+    "nvidia": {"data/dali.py"},
     "fsspec": {"data/remote.py"},
     "google_crc32c": {"data/shards/crc32c.py"},
     "prefetch_generator": {"data/ahead.py"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from time import perf_counter
 from typing import Any
@@ -22,6 +22,9 @@ from accel.errors import ConfigError
 from accel.order import permutation, sample_rng
 from accel.randomness import seeded
 
+Order = Callable[[int, int, int], Tensor]
+"""From the number of samples, the seed and the epoch to the order of an epoch, (samples,) int64."""
+
 
 class Batches(ABC):
     """The batches of one data set, epoch after epoch."""
@@ -38,6 +41,8 @@ class Batches(ABC):
     """How fast samples are read; None where that is not measured."""
     ledger: Ledger | None = None
     """The samples that could not be read; None where they are not ours to read one by one."""
+    ordered: bool = False
+    """Whether the order is ours to choose."""
 
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -59,18 +64,25 @@ class Batches(ABC):
 
     @staticmethod
     def over(
-        data: Any, batch_size: int, seed: int = 0, shuffle: bool = False, share: Share = ALONE, bad: Rule = RAISE
+        data: Any,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = False,
+        share: Share = ALONE,
+        bad: Rule = RAISE,
+        order: Order = permutation,
     ) -> Batches:
         """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched.
 
         `share` is what of them this process reads, and `bad` what to do about samples of a map-style data set that cannot be read.
+        `order` is that of an epoch of one, where it is shuffled.
         """
         if isinstance(data, IterableDataset):
             return Streamed(data, batch_size, share)
         has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
         # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
         if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
-            return Mapped(data, batch_size, seed, shuffle, share, bad)
+            return Mapped(data, batch_size, seed, shuffle, share, bad, order)
         if not isinstance(data, Iterable):
             raise ConfigError(
                 f"data is a {type(data).__name__}, which is neither a data set nor an iterable of batches; "
@@ -91,17 +103,21 @@ class Mapped(Batches):
     of its own; one that defines `collate(samples)` makes its own batches of them. What
     `plan_notes()` returns, facts by name, stands in the plan. One whose samples are numpy records of one
     shape may define `fill(index, rng, out)` beside `shape` and `dtype`: it writes into the array `out` and returns the label, or
-    None where there is none. It needs neither `sample` nor `__getitem__` then; one that has them gives the same by each.
+    None where there is none. It needs neither `sample` nor `__getitem__` then; one that has them gives the same by each. The
+    Generator is the sample's until `fill` returns. Where it also has `at_once`, and that is true, its `fill_all(keys, seed, epoch,
+    out)` writes several samples and returns their labels, the same as by `fill`.
     """
 
     samples: int
     meter: Meter
     ledger: Ledger
+    ordered = True
 
     def __init__(
-        self, data: Any, batch_size: int, seed: int, shuffle: bool, share: Share = ALONE, bad: Rule = RAISE
-    ) -> None:
-        self.data, self.batch_size, self.seed, self.shuffle, self.share = data, batch_size, seed, shuffle, share
+        self, data: Any, batch_size: int, seed: int, shuffle: bool, share: Share = ALONE, bad: Rule = RAISE,
+        order: Order = permutation,
+    ) -> None:  # fmt: skip
+        self.data, self.batch_size, self.seed, self.shuffle, self.share, self.order = data, batch_size, seed, shuffle, share, order
         samples = _length(data)
         if samples is None:
             raise ConfigError(f"data is a {type(data).__name__} without __len__; say there how many samples it has")
@@ -112,6 +128,7 @@ class Mapped(Batches):
         self.collate = getattr(data, "collate", default_collate)
         self.draws = hasattr(data, "sample")
         self.fills = hasattr(data, "fill")
+        self.at_once = bool(getattr(data, "at_once", False))
         self.gets = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -131,7 +148,7 @@ class Mapped(Batches):
 
     def keys(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """The indices of each batch of this rank, int64; the last batch may be short."""
-        order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
+        order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
         yield from islice(torch.split(self.share.own(order, self.batch_size), self.batch_size), start, None)
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:

@@ -40,6 +40,10 @@ class Collected:
             fates = self.batches.fates
             self.samples[place] = fates.after(error, self.epoch, key, partial(self.one, place), self.bad)
 
+    def read_all(self) -> bool:
+        """Reads all samples at once, where that can be done; else whoever asks reads them one by one."""
+        return False
+
     def finish(self) -> Any:
         """The batch, once all samples are read; GONE where nothing is left of it."""
         if not self.bad:

@@ -73,6 +73,19 @@ def decode(encoded: bytes | bytearray | memoryview, name: str, limit: int = PIXE
         raise BadSample(f"cannot read the picture {name}: {why}; mend the file or take it away") from None
 
 
+def measure(encoded: bytes | memoryview, name: str) -> tuple[int, int]:
+    """Width and height of the picture in a file, from its head alone. Raises BadSample where it has none."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(encoded), formats=FORMATS) as picture:
+            return picture.size
+    except MemoryError:
+        raise
+    except Exception:  # as in `decode`
+        raise BadSample(f"cannot read the picture {name}; mend the file or take it away") from None
+
+
 def decoded(record: bytes | memoryview, name: str, encoding: str) -> Image:
     """The picture of a store's record, in RGB.
 

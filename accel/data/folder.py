@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from accel.data import crops
+from accel.data import crops, gathered
 from accel.data.hints import hints
 from accel.data.moves import Moves
 from accel.data.reader import PLAIN, Picture, Reader
 from accel.data.store import Files, Store
+from accel.data.stores.keeping import Keeping
 from accel.errors import ConfigError
 
 Crop = Literal["pad", "resized", "none"]
@@ -44,6 +45,11 @@ class Folder(Dataset[tuple[Tensor, int]]):
         self.given = None if isinstance(folder, Path) else folder
         self.store: Store = Files(folder, classes) if isinstance(folder, Path) else folder
 
+    @property
+    def fixed(self) -> bool:
+        """Whether of each picture the same part is shown in every epoch, before it is moved and mirrored: `square`."""
+        return True
+
     def over(self, store: Store) -> Self:
         """The same data set, reading its pictures from another store: samples, order and randomness stay what they are."""
         twin = copy(self)
@@ -64,9 +70,9 @@ class Folder(Dataset[tuple[Tensor, int]]):
         return len(self.store)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = self.picture(index)
-        box = crops.centre(*picture.size, self.share)
-        return torch.from_numpy(picture.show(box, self.side)), self.store.label(index)
+        out = np.empty(self.shape, self.dtype)
+        self.square(index, out)
+        return torch.from_numpy(out), self.store.label(index)
 
     def plan_notes(self) -> dict[str, str]:
         """Who decodes and who resamples, and what is read where that is no folder, for the plan."""
@@ -81,22 +87,50 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def fingerprint(self) -> str:
         """What the pictures and labels are a function of, as 64 hexadecimal digits: other files or another size give another."""
-        digest = sha256(f"2 {self.side} {self.share} {self.reader} {self.store.fingerprint()} {self.labels}".encode())
-        if isinstance(self.store, Files):
-            for file in self.store.files:
-                digest.update(f"\0{file}\0{os.stat(file).st_mtime_ns}".encode())
-        else:
-            digest.update(getattr(self.store, "stamp", "").encode())
+        digest = sha256(f"2 {self.side} {self.share} {self.reader.version()} {self.store.fingerprint()} {self.labels}".encode())
+        files: list[str] = getattr(self.store, "files", [])
+        for file in files:
+            found = os.stat(file)  # another file may have the size and the time of its predecessor, but not the change time
+            digest.update(f"\0{file}\0{found.st_mtime_ns}\0{found.st_ctime_ns}".encode())
+        digest.update(getattr(self.store, "stamp", "").encode())
         return digest.hexdigest()
 
     def picture(self, index: int) -> Picture:
         """The picture, to be decoded as far as it is shown."""
         return self.reader.open(self.store.get(index), self.store.name(index), self.store.encoding)
 
-    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
-        """Sample `index`, written into `out`, (side, side, 3) uint8; returns its label."""
+    def look(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
+        """The box that is shown of a picture of `size` (width, height), and whether it is mirrored; `rng` is the sample's."""
+        return crops.centre(*size, self.share), False
+
+    @property
+    def at_once(self) -> bool:
+        """Whether `fill_all` can be called: the pictures are stored as pixels in the size of training, and shown whole."""
+        return self.share == 1.0 and getattr(self.store, "size", None) == (self.side, self.side)
+
+    def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
+        """Samples `keys`, as `fill` writes each of them, into `out`, (n, side, side, 3) uint8; returns their labels."""
+        return self.read_all(keys, out)
+
+    def read_all(self, keys: list[int], out: NDArray[np.uint8]) -> list[int]:
+        """The same of what `self[key]` gives; where `at_once`."""
+        out[...] = self.store.gather(keys)  # type: ignore[attr-defined]
+        return [self.store.label(key) for key in keys]
+
+    def square(self, index: int, out: NDArray[np.uint8]) -> None:
+        """The centred square of picture `index`, written into `out`, (side, side, 3) uint8."""
+        if isinstance(self.store, Keeping):
+            self.store.show(index, out, self._square)
+        else:
+            self._square(index, out)
+
+    def _square(self, index: int, out: NDArray[np.uint8]) -> None:
         picture = self.picture(index)
         picture.show(crops.centre(*picture.size, self.share), self.side, out)
+
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+        """Sample `index`, written into `out`, (side, side, 3) uint8; returns its label."""
+        self.square(index, out)
         return self.store.label(index)
 
 
@@ -114,6 +148,10 @@ class Augmented(Folder):
         super().__init__(folder, classes, side, reader=reader)
         self.crop, self.flip = crop, flip
 
+    @property
+    def fixed(self) -> bool:
+        return self.crop != "resized"
+
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Sample `index`, with its random numbers of this epoch."""
         out = np.empty(self.shape, self.dtype)
@@ -121,15 +159,36 @@ class Augmented(Folder):
         return torch.from_numpy(out), label
 
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
-        picture = self.picture(index)
-        resized = self.crop == "resized"
-        box = crops.random_resized(*picture.size, rng) if resized else crops.centre(*picture.size)
-        picture.show(box, self.side, out)
-        if self.crop == "pad":
-            out[...] = crops.padded(out, self.side // 8, rng)
-        if self.flip and rng.random() < 0.5:
-            out[...] = out[:, ::-1].copy()
+        if self.crop == "resized":
+            picture = self.picture(index)
+            box, mirrored = self.look(picture.size, rng)
+            picture.show(box, self.side, out)
+        else:
+            self.square(index, out)
+            if self.crop == "pad":
+                out[...] = crops.padded(out, self.side // 8, rng)
+            mirrored = self.flip and rng.random() < 0.5
+        if mirrored:
+            self.reader.mirror(out)
         return self.store.label(index)
+
+    def look(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
+        """For every crop but `pad`, whose moves come after."""
+        box = crops.random_resized(*size, rng) if self.crop == "resized" else crops.centre(*size)
+        return box, self.flip and rng.random() < 0.5
+
+    @property
+    def at_once(self) -> bool:
+        return self.crop != "resized" and super().at_once
+
+    def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
+        labels, pad = self.read_all(keys, out), self.crop == "pad"
+        drawn = gathered.words(seed, epoch, keys)
+        if pad:
+            out[...] = gathered.moved(out, self.side // 8, drawn[:, 0])
+        if self.flip:
+            gathered.mirrored(out, drawn[:, int(pad)], self.reader)
+        return labels
 
     def advice(self) -> list[str]:
         return hints(self, box=self.crop == "resized")

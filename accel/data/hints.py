@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from accel.data.store import Files
+from accel.data.store import Files, Store
+from accel.data.stores.keeping import Keeping
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def hints(folder: Folder, box: bool) -> list[str]:
         folder: the pictures.
         box: whether training shows a box out of the whole of a picture, of which a tiled one decodes no more.
     """
-    store = folder.store
+    store = whence(folder)
     names = [store.name(index) for index in range(min(len(folder), LOOK))]
     if store.encoding in ("raw", "bmp") or not any(".jp" in name.lower() for name in names):
         return []
@@ -39,10 +40,16 @@ def hints(folder: Folder, box: bool) -> list[str]:
     return found
 
 
+def whence(folder: Folder) -> Store:
+    """The store that the pictures come from, whatever is kept of it."""
+    return folder.store.inner if isinstance(folder.store, Keeping) else folder.store
+
+
 def places(folder: Folder) -> tuple[str, str]:
     """What to pack, and where to put it: beside the folders, unless there is a store already."""
-    if isinstance(folder.store, Files):
-        root = shlex.quote(str(folder.store.folder.parent))
+    store = whence(folder)
+    if isinstance(store, Files):
+        root = shlex.quote(str(store.folder.parent))
         return root, root
     return "DIR", "ELSEWHERE"
 

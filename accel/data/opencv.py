@@ -60,3 +60,8 @@ def resize(pixels: NDArray[np.uint8], area: bool, out: NDArray[np.uint8]) -> Non
     found = cv2.resize(pixels, (width, height), dst=there, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
     if there is None:
         out[:] = found
+
+
+def mirror(pixels: NDArray[np.uint8]) -> None:
+    """Mirrors (height, width, 3) uint8 left to right, where it lies; contiguous."""
+    opencv().flip(pixels, 1, dst=pixels)

@@ -22,7 +22,9 @@ crops of 50 photographs (mean 469 x 404 pixels); the median, and what a tenth of
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -77,14 +79,27 @@ class Reader:
     def check(self) -> None:
         """Raises ConfigError where a package is missing."""
         pillow.require_pillow()
-        if self.decoder == "opencv" or self.filter != "antialias":
+        if self.by_opencv:
             opencv.opencv()
         if self.decoder in ("simplejpeg", "scaled"):
             simple.simplejpeg()
 
+    @property
+    def by_opencv(self) -> bool:
+        """Whether OpenCV has a part in it."""
+        return self.decoder == "opencv" or self.filter != "antialias"
+
     def describe(self) -> str:
         """Both in words."""
         return f"decoded by {self.decoder}, resampled by {self.filter}"
+
+    def version(self) -> str:
+        """Both, and the version of every package that may have a say: what the pixels of a picture are a function of."""
+        found = []
+        for package in ("pillow", "simplejpeg", "opencv-python-headless", "opencv-python"):
+            with suppress(PackageNotFoundError):
+                found.append(f"{package} {version(package)}")
+        return f"{self}, at most {self.limit} pixels, {', '.join(found)}"
 
     def open(self, record: Buffer, name: str, encoding: str = "original") -> Picture:
         """A picture of a store.
@@ -92,17 +107,26 @@ class Reader:
         Args:
             record: a picture file, a record of tiles, or, of the encoding raw, a memoryview of shape (height, width, 3) of bytes.
             name: what to call it in messages.
-            encoding: the store's. Any but raw is seen from the record itself.
+            encoding: the store's. Any but raw is seen from the record itself, and so is raw by its shape.
 
         Raises:
             BadSample: where it cannot be read, or is above the limit.
         """
-        if encoding == "raw":
+        if encoding == "raw" or getattr(record, "ndim", 1) == 3:
             return Raw(self, np.asarray(record))
         if tiled.is_tiled(record):
             return Tiles(self, record, name)
         found = None if self.decoder == "pillow" else plain_jpeg(record, name)
         return Jpeg(self, record, name, found) if found else Whole(self, pillow.decode(record, name, self.limit))
+
+    def whole(self, record: Buffer, name: str, encoding: str = "original") -> NDArray[np.uint8]:
+        """All of a picture of a store as (height, width, 3) uint8, good until this thread's next picture. Raises as `open` does."""
+        picture = self.open(record, name, encoding)
+        if isinstance(picture, Raw):
+            return picture.pixels
+        if isinstance(picture, Jpeg):
+            return self.pixels(record, name, picture.size)
+        return np.asarray(picture.picture if isinstance(picture, Whole) else pillow.decode(record, name, self.limit))
 
     def pixels(self, jpeg: Buffer, name: str, size: tuple[int, int], shrink: int = 1, parts: int = 3) -> NDArray[np.uint8]:
         """A JPEG of `size` (width, height) in so many components as (height, width, 3) uint8, `shrink` times smaller."""
@@ -117,6 +141,14 @@ class Reader:
             whole = pillow.decode(jpeg, name, self.limit)
             found = np.asarray(whole.reduce(shrink) if shrink > 1 else whole)
         return found
+
+    def mirror(self, pixels: NDArray[np.uint8]) -> None:
+        """Mirrors (height, width, 3) uint8 left to right, where it lies."""
+        if self.by_opencv and pixels.flags.c_contiguous:
+            opencv.mirror(pixels)
+        else:
+            whole = pixels.view("V3")  # numpy moves three bytes at once faster than each of them
+            whole[...] = whole[:, ::-1].copy()
 
     def shrink(self, box: Box, side: int) -> int:
         """By how much decoding may shrink: to no less than `side` pixels either way."""

@@ -9,17 +9,16 @@ from types import TracebackType
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from accel.data.bad import GONE, Bad, Policy, Rule
 from accel.data.batches import Batches, Mapped
 from accel.data.collected import Collected
 from accel.data.quiet import when_quiet
-from accel.data.slots import Slots
+from accel.data.slots import Slots, completed, slots_of
 from accel.data.threads import Reading, Threads
+from accel.data.written import Written
 from accel.errors import ConfigError
 from accel.machine import cores
-from accel.order import sample_rng
 
 
 class Ring:
@@ -65,11 +64,8 @@ class Ring:
 
     def _set(self, batches: Mapped, depth: int, pin: bool) -> None:
         self.batches, self.depth = batches, depth
-        self.slots: Slots | None = None
+        self.slots = slots_of(batches, pin, Slots)
         self.who = "Ring"
-        if batches.fills and batches.collate is default_collate:
-            size = min(batches.batch_size, batches.samples)
-            self.slots = Slots((size, *batches.data.shape), batches.data.dtype, pin)
         self.quiet = batches.draws or batches.fills
 
     @property
@@ -91,11 +87,13 @@ class Ring:
 
     def _read(self, epoch: int, start: int) -> Iterator[Any]:
         under_way: deque[tuple[Reading, list[Bad]]] = deque()
+        # what is read at once is read by one thread, and several batches side by side
+        parts = 1 if self.batches.at_once and self.slots is not None else 4 * len(self.threads.threads)
         try:
             for number, keys in enumerate(self.batches.keys(epoch, start), start + 1):
                 place = f"batch {number} of epoch {epoch + 1}"
                 work = self._work(epoch, keys.tolist())
-                under_way.append((Reading(self.threads, work, place), work.bad))
+                under_way.append((Reading(self.threads, work, place, parts), work.bad))
                 del work  # it holds the batch
                 if len(under_way) > self.depth:
                     yield from self._taken(*under_way.popleft())
@@ -116,7 +114,7 @@ class Ring:
     def _work(self, epoch: int, keys: list[int]) -> Collected:
         if self.slots is None:
             return Collected(self.batches, epoch, keys)
-        return Written(self.batches, epoch, keys, self.slots.borrow(len(keys)))
+        return Lent(self.batches, epoch, keys, self.slots.borrow(len(keys)))
 
     def close(self) -> None:
         """Ends the threads."""
@@ -129,22 +127,18 @@ class Ring:
         self.close()
 
 
-class Written(Collected):
-    """A batch whose samples are written side by side into `out`; what reading one gives is its label."""
+class Lent(Written):
+    """A batch that is written into memory of the ring."""
 
     def __init__(self, batches: Mapped, epoch: int, keys: list[int], out: Tensor) -> None:
-        super().__init__(batches, epoch, keys)
-        self.out, self.rows = out, out.numpy()
+        super().__init__(batches, epoch, keys, out.numpy())
+        self.out, self.whole = out, False
 
-    def one(self, place: int, key: int) -> Any:
-        return self.batches.data.fill(key, sample_rng(self.batches.seed, self.epoch, key), self.rows[place])
-
-    def close_up(self, kept: list[int]) -> None:
-        super().close_up(kept)
-        for row, place in enumerate(kept):
-            if row != place:
-                self.rows[row] = self.rows[place]
-        self.out = self.out[: len(kept)]  # a view: the slot comes back when it is gone
+    def read(self, place: int) -> None:
+        if place == 0:
+            self.whole = self.read_all()
+        if not self.whole:
+            super().read(place)
 
     def made(self) -> Any:
-        return self.out if self.samples[0] is None else [self.out, default_collate(self.samples)]
+        return completed(self.out, self.samples)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from accel.data.bad import RAISE, Bad, Fates, Ledger, Rule
-from accel.data.batches import Batches
+from accel.data.batches import Batches, Order
 from accel.data.moves import Moves, Windows
 from accel.data.share import ALONE, Share
 from accel.data.whole import Form
@@ -30,6 +30,7 @@ class Shelf(Batches):
         share: which part of each batch is this rank's.
         rule: what to do about samples that could not be read.
         bad: which they are; what `parts` holds of them is never shown.
+        order: of an epoch, where it is shuffled.
 
     Raises:
         TrainingError: where there are too many of them.
@@ -37,12 +38,13 @@ class Shelf(Batches):
 
     samples: int
     ledger: Ledger
+    ordered = True
 
     def __init__(
         self, parts: list[Tensor], form: Form, moves: Moves | None, batch_size: int, seed: int, shuffle: bool, device: torch.device,
-        share: Share = ALONE, rule: Rule = RAISE, bad: Sequence[Bad] = (),
+        share: Share = ALONE, rule: Rule = RAISE, bad: Sequence[Bad] = (), order: Order = permutation,
     ) -> None:  # fmt: skip
-        self.share = share
+        self.share, self.order = share, order
         self.form, self.moves, self.batch_size, self.seed, self.shuffle = form, moves, batch_size, seed, shuffle
         self.device, self.samples = device, len(parts[0])
         self.count = share.batches(self.samples, batch_size)
@@ -54,7 +56,7 @@ class Shelf(Batches):
         self.bytes = sum(part.nbytes for part in self.rest) + (0 if self.windows is None else self.windows.bytes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        order = permutation(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
+        order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
         order = self.share.own(order, self.batch_size)
         ahead = self.batch_size * max(1, AHEAD // self.batch_size)
         for place in range(start * self.batch_size, len(order), ahead):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 from weakref import finalize
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_collate
 
+from accel.data.batches import Mapped
 from accel.errors import ConfigError
+
+Kind = TypeVar("Kind", bound="Slots")
 
 
 class Slots:
@@ -47,8 +51,29 @@ class Slots:
         try:
             slot = self.free.pop()  # the last one that came back: the caches still have some of it
         except IndexError:
+            slot = self.make()
             self.made += 1
-            slot = torch.empty(self.shape, dtype=self.kind, pin_memory=self.pin).numpy()
         view = slot[:size]  # an array of its own, which the tensor's storage holds, and nobody else
         finalize(view, self.free.append, slot).atexit = False
         return torch.from_numpy(view)
+
+    def make(self) -> NDArray[Any]:
+        """The memory of one more slot."""
+        found: NDArray[Any] = torch.empty(self.shape, dtype=self.kind, pin_memory=self.pin).numpy()
+        return found
+
+
+def slots_of(batches: Mapped, pin: bool, kind: type[Kind]) -> Kind | None:
+    """Slots for the batches of a data set that writes its samples into given memory; None for another."""
+    if not batches.fills or batches.collate is not default_collate:
+        return None
+    return kind((min(batches.batch_size, batches.samples), *batches.data.shape), batches.data.dtype, pin)
+
+
+def completed(out: Tensor, labels: list[Any]) -> Any:
+    """The batch of samples that are written into the first rows of `out`, a label each, and of the labels, where they have any.
+
+    It is `out` or a view of it: the slot comes back when it is gone.
+    """
+    out = out[: len(labels)]
+    return out if labels[0] is None else [out, default_collate(labels)]

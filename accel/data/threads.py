@@ -58,9 +58,10 @@ class Reading:
         threads: who reads.
         work: what to read.
         place: where the batch stands, in words.
+        parts: in how many parts, at most.
     """
 
-    def __init__(self, threads: Threads, work: Work, place: str) -> None:
+    def __init__(self, threads: Threads, work: Work, place: str, parts: int) -> None:
         self.threads, self.keys, self.place = threads, work.keys, place
         size = len(work.keys)
         self.failed, self.error = size, None  # type: int, BaseException | None
@@ -68,9 +69,9 @@ class Reading:
         self.busy = 0.0
         """Seconds of all threads together that reading it took, once it is done."""
         self.lock, self.done, self.wanted = threading.Lock(), threading.Event(), True
-        parts = list(spans(size, 4 * len(threads.threads)))
-        self.left = len(parts)
-        for part in parts:
+        spread = list(spans(size, parts))
+        self.left = len(spread)
+        for part in spread:
             threads.work.put(partial(self._part, part, work))
 
     def _part(self, places: range, work: Work) -> None:

@@ -17,10 +17,9 @@ the bytes, and a record is 7 % larger than the JPEG without tiles; without loss,
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from io import BytesIO
 from math import ceil, floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -37,18 +36,19 @@ MAGIC = b"accel-tiles\0"
 FIELDS = struct.Struct("<7I")
 START = 6 + len(MAGIC)
 """Where the fields stand: after SOI, the marker of the segment, its length and the text."""
-NARROW = 8
-"""Pixels. In a picture so narrow that a row has one or two values of colour, libjpeg repeats them instead of interpolating."""
 ROOM = (65_533 - len(MAGIC) - FIELDS.size) // 4
 """Offsets that fit into one segment."""
+MARKS = RST0 + np.arange(ROOM, dtype=np.uint8) % 8
+"""The second bytes of the restart markers, in their order."""
+NARROW = 8
+"""Pixels. In a picture so narrow that a row has one or two values of colour, libjpeg repeats them instead of interpolating."""
 
 
 Spliced = tuple[bytearray, tuple[int, int], tuple[int, int]]
 """A smaller JPEG; where in the picture its left and top are; its width and height."""
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """What a record says of its tiles: sizes in pixels, offsets in bytes; `offsets` is (tiles + 1,) uint32."""
 
     width: int
@@ -92,7 +92,8 @@ def encode(picture: Image, quality: int = 90, tile: int = 32, subsampling: str =
         picture = picture.crop((0, 0, width + padding, height))
         picture.paste(edge, (width, 0))
     stream, more = BytesIO(), {} if grey else {"subsampling": subsampling}
-    picture.save(stream, "JPEG", quality=quality, restart_marker_blocks=tile // mcu, **more)
+    # codes of its own: some hundredths fewer bytes, which decode in as much less time, to the same pixels
+    picture.save(stream, "JPEG", quality=quality, restart_marker_blocks=tile // mcu, optimize=True, **more)
     return record(stream.getvalue(), width, "the encoded picture")
 
 
@@ -186,22 +187,21 @@ def splice(record: Buffer, found: Index, box: Box, margin: int = 1, shrink: int 
     full = int.from_bytes(source[found.frame + 2 : found.frame + 4], "big")
     while min(full, last * wide) - first * wide <= NARROW * shrink and last - first < across:
         first, last = (first - 1, last) if first else (first, last + 1)
-    starts = found.offsets[:-1].reshape(-1, across)[top:bottom, first:last]
-    ends = found.offsets[1:].reshape(-1, across)[top:bottom, first:last]
     begin = found.data
-    joined = bytearray(source[: found.data])
-    sizes = (ends - starts).ravel()
+    # where the tiles of each row begin, and where its last one ends
+    shape, begins = (bottom - top, last - first + 1), 4 * (top * across + first)
+    lines: NDArray[np.uint32] = np.ndarray(shape, "<u4", found.offsets, begins, (4 * across, 4))
+    sizes = (lines[:, 1:] - lines[:, :-1]).ravel()
     if last - first == across:
-        joined += source[begin + int(starts[0, 0]) : begin + int(ends[-1, -1])]
+        rows = [source[begin + int(lines[0, 0]) : begin + int(lines[-1, -1])]]
     else:
-        for left, right in zip(starts[:, 0].tolist(), ends[:, -1].tolist(), strict=True):
-            joined += source[begin + left : begin + right]
-    count = len(sizes)
+        ends = zip(lines[:, 0].tolist(), lines[:, -1].tolist(), strict=True)
+        rows = [source[begin + left : begin + right] for left, right in ends]
+    after = 4 + int.from_bytes(source[4:6], "big")  # the index itself is left out
+    joined = bytearray().join([source[:2], source[after:begin], *rows])
     marks = np.frombuffer(joined, np.uint8)
-    marks[begin - 1 + np.cumsum(sizes)] = RST0 + np.arange(count) % 8
+    marks[np.cumsum(sizes, dtype=np.intp) + (begin + 1 - after)] = MARKS[: len(sizes)]
     marks[-1] = EOI
     width, height = min(full - first * wide, (last - first) * wide), min(found.height - top * high, (bottom - top) * high)
-    del marks  # a bytearray that is looked into cannot be changed in size
-    struct.pack_into(">2H", joined, found.frame, height, width)
-    del joined[2 : 4 + int.from_bytes(source[4:6], "big")]
+    struct.pack_into(">2H", joined, found.frame + 2 - after, height, width)
     return joined, (first * wide, top * high), (width, height)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
+from accel.data import room
 from accel.data.bad import RAISE, Bad, Fates, Ledger, Rule
+from accel.data.quiet import drawn
+from accel.data.spread import common, possible, spread
 from accel.errors import ConfigError, TrainingError
+from accel.machine import cores
 
 Form = Callable[[list[Tensor]], Any]
 """Makes a batch of its parts."""
 CHUNK = 256
-"""Samples that a thread reads at a time."""
+"""Samples that a thread or a process reads at a time."""
+PAYS = 1.0
+"""Seconds of reading from which on processes are worth their start."""
 
 
 def first(data: Any, bad: Rule = RAISE) -> tuple[list[Tensor], Form]:
@@ -47,27 +52,41 @@ def first(data: Any, bad: Rule = RAISE) -> tuple[list[Tensor], Form]:
     return _parts(batch), (lambda parts: type(batch)(*parts)) if named else list
 
 
-def read(data: Any, example: list[Tensor], bad: Rule = RAISE) -> tuple[list[Tensor], list[Bad]]:
-    """All of it in memory, as collating all samples would give, and the samples that could not be read, which are zero there.
+def read(data: Any, example: list[Tensor], bad: Rule = RAISE) -> tuple[list[Tensor], list[Bad], str]:
+    """All of it in memory, as collating all samples would give.
 
-    There are as many threads as cores. They help where reading waits or decodes large pictures; small ones are decoded one by one,
-    as Python's lock is held for most of the 0.12 milliseconds that one takes.
+    The first samples are read here, and tell how long the rest would take. Where that is a second or more, forked processes read
+    it, one for each core: Pillow holds Python's lock for most of the tenth of a millisecond that a small picture takes. Else
+    threads do. Data that draws from the global random numbers is read here, one sample after the other.
 
     Args:
         data: a map-style data set whose samples have tensors, arrays or numbers, each of one shape.
         example: the parts of its first sample (`first`).
         bad: what to do about samples that cannot be read. Under skip and substitute they are named.
 
+    Returns:
+        The parts; the samples that could not be read, in order, which are zero there; by whom it was read, in words.
+
     Raises:
         ConfigError: where two samples differ in shape.
+        TrainingError: where a process that reads dies.
     """
     if type(data) is TensorDataset:
-        return list(data.tensors), []
-    fates, unread = Fates(bad, 0, len(data)), list[Bad]()
+        return list(data.tensors), [], ""
+    fates = Fates(bad, 0, len(data))
     count = len(data)
     whole = [torch.empty(count, *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
+    parts = list(chunks(count))
 
-    def fill(chunk: range) -> None:
+    at_once = getattr(data, "at_once", False) and hasattr(data, "read_all") and len(whole) == 2
+
+    def fill(number: int) -> list[Bad]:
+        chunk, unread = parts[number], list[Bad]()
+        if at_once:
+            pictures, labels = (tensor[chunk.start : chunk.stop] for tensor in whole)
+            with suppress(Exception):  # one by one they are another size made this one, and a bad one is named
+                labels.copy_(torch.tensor(data.read_all(list(chunk), pictures.numpy())))
+                return unread
         samples, kept, missing = list[Any](), list[int](), list[int]()
         for index in chunk:
             good = len(samples)
@@ -80,15 +99,28 @@ def read(data: Any, example: list[Tensor], bad: Rule = RAISE) -> tuple[list[Tens
                 tensor[kept], tensor[missing] = part, 0
             else:
                 tensor[chunk.start : chunk.stop] = part
+        return unread
 
-    with ThreadPoolExecutor(cores()) as pool:
+    before, since = drawn(), perf_counter()
+    unread = fill(0)
+    took, hands = perf_counter() - since, min(cores(), len(parts) - 1)
+    if drawn() != before or hands < 2:
+        for number in range(1, len(parts)):
+            unread += fill(number)
+        return whole, unread, "this process"
+    if took * len(parts) > PAYS and possible():
+        whole = [common(tensor).copy_(tensor) for tensor in whole]
+        for others in spread(lambda number: fill(number + 1), len(parts) - 1, hands):
+            unread += others
+        return whole, unread, f"{hands} processes"
+    with ThreadPoolExecutor(hands) as pool:
         try:
-            for _ in pool.map(fill, chunks(count)):
-                pass
+            for others in pool.map(fill, range(1, len(parts))):
+                unread += others
         except BaseException:  # the first that fails speaks for all, and the rest is not read
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return whole, sorted(unread)
+    return whole, unread, f"{hands} threads"
 
 
 def chunks(count: int) -> Iterator[range]:
@@ -96,20 +128,11 @@ def chunks(count: int) -> Iterator[range]:
     return (range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def free(device: torch.device) -> int | None:
     """The memory of `device` that nothing uses, in bytes; None where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return 1024 * int(found[1]) if found else None
+    return room.memory()
 
 
 def _add(data: Any, index: int, fates: Fates, samples: list[Any], unread: list[Bad]) -> None:

@@ -20,10 +20,15 @@ from torch import Tensor
 from accel.data.bad import Bad
 from accel.data.batches import Mapped
 from accel.data.collected import Collected
+from accel.data.shared import Region
+from accel.data.written import Written
 from accel.order import batch_rng
 
 IDLE = -1
 """Stands for the sample that is being read while none is."""
+
+NO_SLOT = -1
+"""Stands for the slot of a batch that is handed over as a whole."""
 
 
 class Task(NamedTuple):
@@ -36,6 +41,8 @@ class Task(NamedTuple):
     epoch: int
     number: int
     """Of the batch, from 0."""
+    slot: int = NO_SLOT
+    """Where its samples are to be written."""
 
 
 class Answer(NamedTuple):
@@ -43,7 +50,8 @@ class Answer(NamedTuple):
 
     task: Task
     batch: Any
-    """A Failure where the data set raised, GONE where nothing is left of it."""
+    """Of one that is written into a slot, the labels of the rows from the first on; a Failure where the data set raised; GONE where
+    nothing is left of it; None where it was wanted no longer, and not read."""
     bad: list[Bad]
     """The samples that could not be read."""
     samples: int
@@ -61,12 +69,22 @@ class Failure(NamedTuple):
     sample: int
 
 
-def work(pipe: Connection, data: Sequence[Mapped], board: Tensor, place: int, inherited: Sequence[Connection]) -> None:
+def work(
+    pipe: Connection,
+    data: Sequence[Mapped],
+    regions: Sequence[Region | None],
+    board: Tensor,
+    place: int,
+    inherited: Sequence[Connection],
+) -> None:
     """Answers the tasks of `pipe`, an Answer each, until it is told to stop or the process that began it is gone.
+
+    An answer is the last thing that is done for a task: the memory that it was written into is the reader's again.
 
     Args:
         pipe: to the reader.
         data: the data sets.
+        regions: the slots of each, where it writes into given memory.
         board: int64 in shared memory. The first is the reader's turn; at `place` this process writes the number of the sample
             that it is reading, for whoever finds it dead.
         place: its own on the board.
@@ -87,18 +105,26 @@ def work(pipe: Connection, data: Sequence[Mapped], board: Tensor, place: int, in
             task: Task | None = pipe.recv()
             if task is None:
                 return
+            answer = Answer(task, None, [], 0, 0.0)
             if task.turn == numbers[0]:
-                pipe.send(read(data, task, numbers[place:], orders))
+                answer = read(data, regions, task, numbers[place:], orders)
+            pipe.send(answer)
         except (EOFError, ConnectionError):  # nobody is there to read it
             return
 
 
-def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dict[tuple[int, int], list[Tensor]]) -> Answer:
+def read(
+    data: Sequence[Mapped],
+    regions: Sequence[Region | None],
+    task: Task,
+    now: NDArray[np.int64],
+    orders: dict[tuple[int, int], list[Tensor]],
+) -> Answer:
     """Reads the batch of a task; `now[0]` is the sample being read.
 
     Global random numbers are a function of (seed, epoch, batch over all ranks) here.
     """
-    batches, pass_ = data[task.which], (task.which, task.epoch)
+    batches, region, pass_ = data[task.which], regions[task.which], (task.which, task.epoch)
     if pass_ not in orders:
         orders.clear()
         orders[pass_] = list(batches.keys(task.epoch))
@@ -108,17 +134,27 @@ def read(data: Sequence[Mapped], task: Task, now: NDArray[np.int64], orders: dic
     np.random.seed(seed)
     torch.manual_seed(seed)
     since = perf_counter()
-    work = Collected(batches, task.epoch, orders[pass_][task.number].tolist())
+    keys, bad = orders[pass_][task.number].tolist(), list[Bad]()
     try:
-        for place, key in enumerate(work.keys):
-            now[0] = key
+        work = begun(batches, region, task, keys)
+        bad = work.bad
+        places = () if work.read_all() else range(len(keys))
+        for place in places:
+            now[0] = keys[place]
             work.read(place)
         batch = work.finish()
     except Exception as error:
         batch = Failure(portable(error), traceback.format_exc(), int(now[0]))
     finally:
         now[0] = IDLE
-    return Answer(task, batch, work.bad, len(work.keys), perf_counter() - since)
+    return Answer(task, batch, bad, len(keys), perf_counter() - since)
+
+
+def begun(batches: Mapped, region: Region | None, task: Task, keys: list[int]) -> Collected:
+    """The batch of a task, to be read: into its slot, where it has one."""
+    if region is None or task.slot == NO_SLOT:
+        return Collected(batches, task.epoch, keys)
+    return Written(batches, task.epoch, keys, region.slot(task.slot))
 
 
 def portable(error: Exception) -> Exception | None:

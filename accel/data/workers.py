@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing as mp
 import signal
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext, ForkContext
 from multiprocessing.process import BaseProcess
@@ -15,9 +16,12 @@ from typing import Any
 
 import torch
 import torch.multiprocessing  # how tensors travel: in shared memory
+from torch import Tensor
 
 from accel.data.bad import GONE
 from accel.data.batches import Mapped
+from accel.data.shared import SharedSlots
+from accel.data.slots import completed, slots_of
 from accel.data.worker import IDLE, Answer, Failure, Task, work
 from accel.errors import AccelWarning, ConfigError, TrainingError
 
@@ -33,6 +37,8 @@ class Worker:
     pipe: Connection
     place: int
     """On the board: where it writes which sample it is reading."""
+    lent: dict[Task, Tensor] = field(default_factory=dict)
+    """The memory that it may be writing into: nobody else's until it has answered, or is gone."""
 
     def kill(self) -> None:
         """Ends the process at once: one that hangs hears nothing else."""
@@ -49,6 +55,7 @@ class Worker:
             self.kill()
         self.pipe.close()
         self.process.close()
+        self.lent = {}
 
 
 class Workers:
@@ -58,16 +65,24 @@ class Workers:
     names neither batch nor sample, and ends the run. Here the batch that a dead worker owed is read again by a new one, once; one
     that hangs is killed, and counts as dead.
 
+    A data set that writes its samples into given memory (`fill`) writes them straight into the batch, over memory that all
+    processes share, and that is used again as soon as nobody holds the batch (`accel.data.slots`). What a process that died has
+    half written is no part of any batch that was handed over, and goes to nobody before that process is gone.
+
     Args:
         data: the data sets; a batch is asked for by its position.
         count: processes.
         ahead: batches that each worker reads ahead.
         timeout: seconds to wait for one batch before its worker counts as hanging; None waits forever.
         start: how a process begins: fork, spawn or forkserver; None is fork where there is one, and else the platform's own.
+        pin: whether a CUDA device shall read the memory of batches while the host goes on.
     """
 
-    def __init__(self, data: Sequence[Mapped], count: int, ahead: int, timeout: float | None, start: str | None = None) -> None:
+    def __init__(
+        self, data: Sequence[Mapped], count: int, ahead: int, timeout: float | None, start: str | None = None, pin: bool = False
+    ) -> None:
         self.data, self.ahead, self.timeout = data, ahead, timeout
+        self.slots = [slots_of(batches, pin, SharedSlots) for batches in data]
         self.context: BaseContext = mp.get_context(start or ("fork" if "fork" in mp.get_all_start_methods() else None))
         self.board = torch.full((1 + count,), IDLE).share_memory_()  # type: ignore[no-untyped-call]
         self.numbers = self.board.numpy()
@@ -89,9 +104,10 @@ class Workers:
         ours, theirs = self.context.Pipe()
         self.numbers[place] = IDLE
         forked = isinstance(self.context, ForkContext)
+        regions = [None if slots is None else slots.region for slots in self.slots]
         inherited = [ours, *(worker.pipe for worker in self.workers)] if forked else []
         process = self.context.Process(  # type: ignore[attr-defined]
-            target=work, args=(theirs, self.data, self.board, place, inherited), name="accel-worker", daemon=True
+            target=work, args=(theirs, self.data, regions, self.board, place, inherited), name="accel-worker", daemon=True
         )
         try:
             process.start()
@@ -111,39 +127,57 @@ class Workers:
         """The batches of one epoch from number `start` on, in order. Where two such iterators take turns, each asks anew."""
         count = self.data[which].count
         assert count is not None
-        turn, asked = None, start
+        turn, asked = None, deque[Task]()
         try:
             for number in range(start, count):
                 if turn != self.turn:
                     self.numbers[0] += 1
-                    turn, asked = self.turn, number
-                while asked < min(number + self.ahead * len(self.workers), count):
-                    self.ask(Task(turn, which, epoch, asked))
-                    asked += 1
-                batch = [self.take(Task(turn, which, epoch, number), asked)]
+                    turn = self.turn
+                    asked.clear()
+                for coming in range(number + len(asked), min(number + self.ahead * len(self.workers), count)):
+                    asked.append(self.ask(turn, which, epoch, coming))
+                batch = [self.take(asked)]
+                asked.popleft()
                 if batch[0] is not GONE:
-                    yield batch.pop()
+                    yield batch.pop()  # while the next one is waited for, it is whose it was handed to
         finally:
             if turn == self.turn:
                 self.numbers[0] += 1  # what was asked for is wanted no longer
 
-    def ask(self, task: Task) -> None:
-        """Gives a task to its worker; one that is dead is found out when its batch is due."""
-        with suppress(ConnectionError):
-            self.workers[task.number % len(self.workers)].pipe.send(task)
+    def ask(self, turn: int, which: int, epoch: int, number: int) -> Task:
+        """Asks for a batch, with memory for it where it is written into that."""
+        worker, slots, task = self.workers[number % len(self.workers)], self.slots[which], Task(turn, which, epoch, number)
+        if slots is not None:
+            batches = self.data[which]
+            out = slots.borrow(batches.share.size(number, batches.samples, batches.batch_size))
+            task = task._replace(slot=slots.number(out))
+            worker.lent[task] = out
+        self.send(task, worker)
+        return task
 
-    def take(self, task: Task, asked: int) -> Any:
-        """The batch of `task`, as soon as it is there. The worker may die or hang over it once."""
+    def send(self, task: Task, worker: Worker) -> None:
+        """Gives a task to a worker; one that is dead is found out when its batch is due."""
+        with suppress(ConnectionError):
+            worker.pipe.send(task)
+
+    def take(self, asked: Sequence[Task]) -> Any:
+        """The batch of the first of the tasks, as soon as it is there. The worker may die or hang over it once."""
+        task = asked[0]
         index = task.number % len(self.workers)
         worker = self.workers[index]
         try:
             return self.answer(task, worker)
         except Died as first:
             warnings.warn(f"workers: {first}; begun anew, the order stays", AccelWarning, stacklevel=4)
+        lent = worker.lent
         worker.end(0)
         worker = self.workers[index] = self.begin(worker.place)
-        for number in range(task.number, asked, len(self.workers)):
-            self.ask(task._replace(number=number))
+        for owed in asked:
+            if owed.number % len(self.workers) == index:
+                if owed in lent:
+                    worker.lent[owed] = lent[owed]
+                self.send(owed, worker)
+        del lent
         try:
             return self.answer(task, worker)
         except Hung as again:
@@ -172,6 +206,7 @@ class Workers:
                 if worker.process.exitcode is None:
                     raise
                 raise Died(f"a worker {cause(worker.process.exitcode)} over {self.what(task, worker)}") from error
+            out = worker.lent.pop(found.task, None)
             if found.task != task:  # of an earlier turn
                 continue
             self.data[task.which].meter.add(found.samples, found.seconds / len(self.workers))
@@ -181,7 +216,7 @@ class Workers:
                 raised = batch.error or RuntimeError(batch.text.strip().rpartition("\n")[2])
                 raised.add_note(f"workers: raised over {where(task, batch.sample)}, in a worker process:\n{batch.text}")
                 raise raised
-            return batch
+            return batch if out is None or batch is GONE else completed(out, batch)
 
     def what(self, task: Task, worker: Worker) -> str:
         """What a worker was doing, in words."""

@@ -15,6 +15,7 @@ from accel.parts.layout import Layout
 from accel.parts.loader import Loader
 from accel.parts.objective import Objective
 from accel.parts.optim import Optim
+from accel.parts.order import Order
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
@@ -30,6 +31,6 @@ from accel.parts.watch import Watch
 
 __all__ = [
     "Activations", "Augment", "Autocast", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Guard", "Layout",
-    "Loader", "Micro", "Objective", "Optim", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Probe", "Progress", "Rate",
-    "Run", "Schedule", "Source", "Transfer", "Trial", "Update", "Watch", "Window",
+    "Loader", "Micro", "Objective", "Optim", "Order", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Probe", "Progress",
+    "Rate", "Run", "Schedule", "Source", "Transfer", "Trial", "Update", "Watch", "Window",
 ]  # fmt: skip

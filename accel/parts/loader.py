@@ -20,10 +20,13 @@ class Loader(Part):
     def setup(self, run: Run) -> None:
         self.share = Share(run.parts.parallel.rank, run.parts.parallel.world_size)
         self.seed, self.batch_size, self.split, self.bad = run.seed, run.batch_size, run.split, run.bad
+        self.order = run.parts.order.permutation
 
     def open(self, data: Any, train: bool) -> Batches:
         """The batches of a data set (shuffled where `train`), or of an iterable of ready batches, passed through untouched."""
-        return Batches.over(data, self.batch_size, self.seed, shuffle=train, share=self.share, bad=self.rule(train))
+        return Batches.over(
+            data, self.batch_size, self.seed, shuffle=train, share=self.share, bad=self.rule(train), order=self.order
+        )
 
     def rule(self, train: bool) -> Rule:
         """What becomes of samples of the training or the held-out data that cannot be read."""

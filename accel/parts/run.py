@@ -25,6 +25,7 @@ from accel.parts.layout import Layout
 from accel.parts.loader import Loader
 from accel.parts.objective import Objective
 from accel.parts.optim import Optim
+from accel.parts.order import Order
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
@@ -46,6 +47,7 @@ class Parts:
 
     backend: Backend = field(default_factory=Backend)
     source: Source = field(default_factory=Source)
+    order: Order = field(default_factory=Order)
     loader: Loader = field(default_factory=Loader)
     prefetch: Prefetch = field(default_factory=Prefetch)
     group: Group = field(default_factory=Group)
@@ -101,6 +103,8 @@ class Run:
     """Batches per epoch and rank; None where the data does not tell."""
     batched_here: bool = True
     """Whether batches have `batch_size` samples, or the data comes in ready ones."""
+    ordered: int | None = None
+    """Samples per epoch, where their order is ours to choose; else None."""
     num_classes: int | None = None
     """Classes that a label may name; None where neither the task nor its data tells."""
     updates: int | None = None
@@ -112,6 +116,8 @@ class Run:
     """What becomes of samples that cannot be read."""
     writes: bool = True
     """Whether the user named a run directory (a dry run, which writes nothing, takes it that there is one)."""
+    dry: bool = False
+    """Whether nothing is to be written, whatever the plugins are told: a dry run."""
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, float]] = field(default_factory=list)

@@ -14,14 +14,17 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.augment import Augment as Augment
     from accel.plugins.backend import Backend as Backend
     from accel.plugins.batch_lr import BatchLR as BatchLR
+    from accel.plugins.cache import Cache as Cache
     from accel.plugins.channels_last import ChannelsLast as ChannelsLast
     from accel.plugins.clip import Clip as Clip
     from accel.plugins.compile import Compile as Compile
     from accel.plugins.cosine import Cosine as Cosine
     from accel.plugins.cuda_graph import CudaGraph as CudaGraph
     from accel.plugins.cyclic import Cyclic as Cyclic
+    from accel.plugins.dali import DALI as DALI
     from accel.plugins.ddp import DDP as DDP
     from accel.plugins.ema import EMA as EMA
+    from accel.plugins.extents import Extents as Extents
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
     from accel.plugins.fsdp import FSDP as FSDP
     from accel.plugins.lamb import LAMB as LAMB

@@ -13,7 +13,8 @@ Hurts   data that computes in Python: threads take turns, use workers. Tensors
 Costs   the memory of depth + 2 batches, and of each that is held longer, such
         as those of a window of accumulate.
 Source  the ring of batches is FFCV's, arXiv 2306.12517.
-Exact   The same batches in the same order for any number of threads; a resumed
+Exact   The same batches in the same order for any number of threads, measured
+        or not; a resumed
         run reads from the batch after the one consumed. Data that draws from
         the global random numbers is read here, one sample after the other, with
         a warning.
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches import Batches, Mapped
+from accel.data.measure import Rates, best, describe, threads, tried
 from accel.data.ring import Ring
 from accel.data.threads import Threads as Pool
 from accel.machine import cores
@@ -41,7 +43,7 @@ class Threads(Loader):
     """Reads in threads.
 
     Args:
-        count: how many; auto is one for each core that this process may use.
+        count: how many; auto is one for each core, or what is fastest, measured for a second where the run reads for long.
         depth: how many batches are read ahead.
     """
 
@@ -56,11 +58,16 @@ class Threads(Loader):
         super().setup(run)
         self.pin = run.device.type == "cuda"
         self.number = cores() if self.count == "auto" else self.count
+        self.rates: Rates = {}
+        self.epochs = 0 if run.dry else run.epochs
         self.rings: dict[Batches, Ring] = {}
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
         if isinstance(batches, Mapped) and not batches.in_memory:
+            if self.count == "auto" and self.pool is None:
+                self.rates = tried(batches, self.epochs, threads)
+                self.number = best(self.rates) if self.rates else self.number
             self.pool = self.pool or Pool(self.number)
             self.rings[batches] = Ring.over(batches, self.pool, self.depth, self.pin)
         return batches
@@ -72,7 +79,8 @@ class Threads(Loader):
         """Nothing: a resumed run may have others, or none."""
 
     def notes(self) -> Mapping[str, str]:
-        found = {"threads": f"{self.number} = one for each core"} if self.rings and self.count == "auto" else {}
+        said = describe(self.rates) if self.rates else f"{self.number} = one for each core"
+        found = {"threads": said} if self.rings and self.count == "auto" else {}
         slots = next((ring.slots for ring in self.rings.values() if ring.slots), None)
         if slots:
             kind = "pinned memory" if self.pin else "memory"

@@ -1,9 +1,13 @@
 """Workers: processes read and decode the samples, in order.
 
-Each worker reads whole batches, one after the other in turn, and hands them
-over in shared memory. A worker that dies (out of memory, a crash in a decoder),
-or hangs for longer than `timeout` and is killed, is named with the sample that
-it read, and replaced once: the batch is read again, in the same order.
+Each worker reads whole batches, one after the other in turn. The pictures of
+task=images, and samples of any data set that defines `fill(index, rng, out)`,
+are written straight into the batch: memory that all processes share, which is
+pinned on CUDA, and used again as soon as nobody holds the batch. Others are
+collated and handed over in shared memory, batch by batch. A worker that dies
+(out of memory, a crash in a decoder), or hangs for longer than `timeout` and is
+killed, is named with the sample that it read, and replaced once: the batch is
+read again, in the same order.
 
 Helps   data that takes long to read or decode, in Python too: a process each
         has no lock to share.
@@ -30,6 +34,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches import Batches, Mapped
+from accel.data.measure import Rates, best, describe, processes, tried
 from accel.data.workers import Workers as Processes
 from accel.machine import cores
 from accel.parts import Loader
@@ -47,7 +52,7 @@ class Workers(Loader):
     """Reads in processes.
 
     Args:
-        count: how many; auto is one for each core that this process may use, and at most 8.
+        count: how many; auto is one for each core and at most 8, or what is fastest, measured where the run reads for long.
         prefetch_factor: how many batches each of them reads ahead.
         timeout: seconds to wait for one batch before its worker counts as hanging, and is killed; null waits forever.
         start: how a process begins; null forks where the platform can, and else spawns.
@@ -64,12 +69,18 @@ class Workers(Loader):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
+        self.pin = run.device.type == "cuda"
         self.data: list[Mapped] = []
+        self.rates: Rates = {}
+        self.epochs = 0 if run.dry or self.start not in (None, "fork") else run.epochs
         self.number = min(cores(), MOST) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
         if isinstance(batches, Mapped) and not batches.in_memory:
+            if self.count == "auto" and not self.data:
+                self.rates = tried(batches, self.epochs, processes)
+                self.number = best(self.rates) if self.rates else self.number
             self.data.append(batches)
         return batches
 
@@ -77,7 +88,7 @@ class Workers(Loader):
         if batches not in self.data:
             return batches.epoch(epoch, start)
         if self.workers is None:  # by now all data is open, and what follows forks nothing anew
-            self.workers = Processes(self.data, self.number, self.prefetch_factor, self.timeout, self.start)
+            self.workers = Processes(self.data, self.number, self.prefetch_factor, self.timeout, self.start, self.pin)
         return self.workers.batches(self.data.index(batches), epoch, start)
 
     def identity(self) -> dict[str, Any] | None:
@@ -87,6 +98,8 @@ class Workers(Loader):
     def notes(self) -> Mapping[str, str]:
         if not self.data or self.count != "auto":
             return {}
+        if self.rates:
+            return {"workers": describe(self.rates)}
         return {"workers": f"{self.number} = one for each core, at most {MOST}"}
 
     def idle(self, run: Run) -> list[str]:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from accel.data.batches import Batches
 from accel.data.items import count_items
-from accel.order import batch_rng, permutation, sample_rng
+from accel.order import batch_rng, borrowed_rng, permutation, sample_rng
 
 
 def test_a_permutation_holds_every_sample_once() -> None:
@@ -88,3 +88,11 @@ def test_items_are_counted_in_batches_of_any_shape() -> None:
     x = torch.zeros(5, 2)
     batches = (x, (x, x[:3]), {"a": "text", "b": [x]}, UserDict(a=x), np.zeros((4, 1)), "text", torch.zeros(()))
     assert [count_items(batch) for batch in batches] == [5, 5, 5, 5, 4, 1, 1]
+
+
+def test_a_borrowed_generator_is_the_samples_own() -> None:
+    for seed, epoch, index in ((0, 0, 0), (2**40, 7, 2**62), (3, 1, 5)):
+        lent, own = borrowed_rng(seed, epoch, index), sample_rng(seed, epoch, index)
+        lent.integers(7)  # leaves half a word behind, which the next one must not find
+        assert lent.random() == (own.integers(7), own.random())[1]
+        assert borrowed_rng(seed, epoch, index).integers(100) == sample_rng(seed, epoch, index).integers(100)

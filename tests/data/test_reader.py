@@ -253,3 +253,16 @@ else:
     raise AssertionError("no error")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("reader", [Reader(), Reader("opencv"), Reader("simplejpeg", "area")])
+def test_mirrors_where_it_lies(reader: Reader) -> None:
+    for shape in ((7, 5, 3), (16, 16, 3), (3, 1, 3), (5, 67, 3)):
+        pixels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+        frame = np.zeros((shape[0] + 2, shape[1] + 2, 3), np.uint8)
+        for out in (np.empty(shape, np.uint8), frame[1:-1, 1:-1]):  # also inside of a larger one
+            out[...] = pixels
+            reader.mirror(out)
+            assert np.array_equal(out, pixels[:, ::-1])
+        assert not frame[0].any()
+        assert not frame[:, 0].any()

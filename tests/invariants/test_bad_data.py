@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,11 @@ from accel.data.bad import Rule
 from accel.data.batches import Batches, Mapped
 from accel.data.folder import Augmented
 from accel.data.ring import Ring
-from accel.data.share import ALONE
+from accel.data.share import ALONE, Share
 from accel.data.threads import Threads as Pool
 from accel.data.workers import Workers as Processes
 from accel.errors import AccelWarning, BadSample, ConfigError, TrainingError
-from accel.parts import Part
+from accel.parts import Part, Parts, Run
 from accel.plugins.prefetch import Prefetch
 from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
@@ -62,33 +64,119 @@ def spoil(kind: type, bad: frozenset[int] = SPOILT) -> Any:
 
 
 KINDS = [Filled, Drawn, Plain, Padded]
+SHARES = [ALONE, Share(0, 2), Share(1, 2)]
 
 
-def over(kind: type, policy: Any, bad: frozenset[int] = SPOILT, limit: float = 1.0, train: bool = True) -> Mapped:
-    batches = Batches.over(spoil(kind, bad), 4, seed=3, shuffle=train, bad=Rule(policy, limit).of("train", train))
+def over(
+    kind: type, policy: Any, bad: frozenset[int] = SPOILT, limit: float = 1.0, train: bool = True, share: Share = ALONE
+) -> Mapped:
+    rule = Rule(policy, limit).of("train", train)
+    batches = Batches.over(spoil(kind, bad), 4, seed=3, shuffle=train, share=share, bad=rule)
     assert isinstance(batches, Mapped)
     return batches
 
 
 @POLICIES
+@pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_loader_gives_the_same_batches_and_counts(kind: type, policy: Any) -> None:
-    plain = over(kind, policy)
+def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: Share, policy: Any) -> None:
+    plain = over(kind, policy, share=share)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
-    assert wanted[0] != md5(Batches.over(kind(), 4, seed=3, shuffle=True).epoch(0))
-    assert set(plain.ledger.found) == SPOILT
+    assert wanted[0] != md5(Batches.over(kind(), 4, seed=3, shuffle=True, share=share).epoch(0))
+    assert set(plain.ledger.found) <= SPOILT
+    assert set(plain.ledger.found) == SPOILT or share.ranks > 1
     for threads in (1, 3):
-        with Ring(spoil(kind), 4, seed=3, shuffle=True, threads=threads, bad=policy, bad_limit=1.0) as ring:
+        batches, pool = over(kind, policy, share=share), Pool(threads)
+        with Ring.over(batches, pool, 3, False) as ring:
             assert [md5(ring.epoch(epoch)) for epoch in (0, 1)] == wanted
-            assert md5(ring.epoch(1, start=4)) == wanted[1][4:]
+            assert md5(ring.epoch(1, start=2)) == wanted[1][2:]
             assert ring.bad == plain.ledger.found
+            assert batches.meter.samples == plain.meter.samples + sum(map(len, list(plain.keys(1))[2:]))
     for count in (1, 3):
-        batches = over(kind, policy)
+        batches = over(kind, policy, share=share)
         workers = Processes([batches], count, ahead=2, timeout=60)
+        assert [slots is not None for slots in workers.slots] == [kind is Filled], "written into shared memory"
         assert [md5(workers.batches(0, epoch, 0)) for epoch in (0, 1)] == wanted
-        assert md5(workers.batches(0, 1, 4)) == wanted[1][4:]
+        assert md5(workers.batches(0, 1, 2)) == wanted[1][2:]
         assert batches.ledger.found == plain.ledger.found
+        assert batches.meter.samples == plain.meter.samples + sum(map(len, list(plain.keys(1))[2:]))
         workers.close()
+
+
+def read(batches: Iterator[Any]) -> list[str]:
+    """Of each batch, and of the error that comes after them."""
+    found: list[str] = []
+    try:
+        for batch in batches:
+            found += md5([batch])
+    except (BadSample, TrainingError, OSError, KeyError) as error:
+        found.append(f"{type(error).__name__}: {error}")
+    return found
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_raise_is_the_same_up_to_the_batch_of_the_first_by_every_loader(kind: type, share: Share) -> None:
+    wanted = read(over(kind, "raise", share=share).epoch(0))
+    assert wanted[-1].startswith(("BadSample", "OSError", "KeyError"))
+    for threads in (1, 3):
+        with Ring.over(over(kind, "raise", share=share), Pool(threads), 3, False) as ring:
+            assert read(ring.epoch(0)) == wanted
+    for count in (1, 3):
+        workers = Processes([over(kind, "raise", share=share)], count, ahead=2, timeout=60)
+        assert read(workers.batches(0, 0, 0)) == wanted
+        workers.close()
+
+
+class Stuck(Filled):
+    """Sample 9 hangs, or kills its process, once, after it is half written; some others are bad."""
+
+    def __init__(self, once: Path, trouble: str) -> None:
+        self.once, self.trouble = once, trouble
+
+    def fill(self, index: int, rng: Any, out: NDArray[Any]) -> int:
+        out[...] = -1
+        if index == 9 and self.trouble and not self.once.exists():
+            self.once.touch()
+            os.kill(os.getpid(), signal.SIGKILL if self.trouble == "die" else signal.SIGSTOP)
+        if index in (3, 8, 17):
+            raise KeyError(index)
+        return super().fill(index, rng, out)
+
+
+@POLICIES
+@pytest.mark.parametrize("trouble", ["hang", "die"])
+def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str, policy: Any, tmp_path: Path) -> None:
+    def over(trouble: str) -> Any:
+        return Batches.over(Stuck(tmp_path / "once", trouble), 4, seed=3, shuffle=True, bad=Rule(policy, 1.0))
+
+    plain, batches = over(""), over(trouble)
+    wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
+    workers = Processes([batches], 2, ahead=2, timeout=0.8)
+    with pytest.warns(AccelWarning, match=r"over sample 9 \(batch \d of epoch 1\); begun anew"):
+        held = list(workers.batches(0, 0, 0))
+    assert md5(held) == wanted[0]
+    assert md5(workers.batches(0, 1, 0)) == wanted[1]
+    assert md5(held) == wanted[0], "nor later, while it is held"
+    assert batches.ledger.found == plain.ledger.found
+    workers.close()
+
+
+@POLICIES
+def test_the_slot_of_a_batch_that_is_smaller_or_gone_comes_back_from_workers(policy: Any) -> None:
+    bad = frozenset({*range(4, 8), 22})
+    batches = over(Filled, policy, bad, train=False)
+    workers = Processes([batches], 2, ahead=2, timeout=60)
+    (slots,) = workers.slots
+    assert slots is not None
+    for epoch in range(4):
+        for x, _ in workers.batches(0, epoch, 0):
+            assert x.is_contiguous()
+            assert (x >= 0).all(), "no row of a sample that failed"
+    del x
+    assert slots.made <= 2 * 2 + 1, "those asked for, and the one that is used"
+    assert len(slots.free) == slots.made
+    workers.close()
 
 
 def test_skip_leaves_them_out_and_changes_no_other() -> None:
@@ -208,9 +296,20 @@ class Bytes(Dataset[tuple[Tensor, int]]):
         return torch.full((2, 3), index, dtype=torch.uint8), index % 2
 
 
+def resident(rule: Rule, share: Share = ALONE, **settings: Any) -> Resident:
+    loader = Resident(**settings)
+    run = Run.__new__(Run)
+    run.parts, run.seed, run.batch_size, run.split, run.bad = Parts(), 3, 4, "val", rule
+    run.device, run.bare = torch.device("cpu"), nn.Linear(1, 1)
+    loader.setup(run)
+    loader.share = share
+    return loader
+
+
 @POLICIES
+@pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("train", [True, False])
-def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool) -> None:
+def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool, share: Share) -> None:
     class Firsts(Bytes):
         def __getitem__(self, index: int) -> tuple[Tensor, int]:
             if index in range(4):
@@ -218,18 +317,57 @@ def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool) -> N
             return super().__getitem__(index)
 
     for kind in (Bytes, Firsts):
-        loader = Resident()
         rule = Rule(policy, 1.0)
-        loader.device, loader.shelves, loader.origin = torch.device("cpu"), [], []
-        loader.seed, loader.batch_size, loader.split, loader.bad, loader.share = 3, 4, "val", rule, ALONE
-        plain = Batches.over(kind(), 4, 3, train, bad=rule.of("train" if train else "val", train))
-        shelf = loader.open(kind(), train)
+        plain = Batches.over(kind(), 4, 3, train, share, bad=rule.of("train" if train else "val", train))
+        shelf = resident(rule, share).open(kind(), train)
+        if kind is Firsts and not train and share == SHARES[1]:
+            with pytest.raises(TrainingError, match=r"of a batch of the val data no sample can be read .* several ranks"):
+                list(plain.epoch(0))
+            with pytest.raises(TrainingError, match=r"of a batch of the val data no sample can be read .* several ranks"):
+                list(shelf.epoch(0))
+            continue
         for epoch in (0, 1):
             assert md5(shelf.epoch(epoch)) == md5(plain.epoch(epoch))
-        assert md5(shelf.epoch(1, 3)) == md5(plain.epoch(1, 3))
+        assert md5(shelf.epoch(1, 2)) == md5(plain.epoch(1, 2))
         assert shelf.ledger is not None
         assert plain.ledger is not None
-        assert shelf.ledger.found == plain.ledger.found
+        assert set(shelf.ledger.found) >= set(plain.ledger.found)
+        assert shelf.ledger.found == plain.ledger.found or share.ranks > 1, "it reads those of the other rank, too"
+
+
+class Numbers(Bytes):
+    """A few of which are bad, in each chunk that a thread or a process reads; it says by which process it is read."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def fingerprint(self) -> str:
+        return "numbers"
+
+    def __getitem__(self, index: int) -> Any:
+        if index % 100 == 7:
+            raise ValueError(f"number {index}")
+        return torch.full((2, 3), index % 256, dtype=torch.uint8), index
+
+
+@POLICIES
+@pytest.mark.parametrize("who", ["3 processes", "3 threads", "this process"])
+def test_whoever_reads_for_resident_names_the_bad_ones(
+    policy: Any, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accel.data.whole.PAYS", 0 if who == "3 processes" else 1e9)
+    monkeypatch.setattr("accel.data.whole.cores", lambda: 1 if who == "this process" else 3)
+    rule = Rule(policy, 1.0)
+    loader = resident(rule, cache=str(tmp_path))
+    plain, shelf = Batches.over(Numbers(), 4, 3, True, bad=rule), loader.open(Numbers(), True)
+    assert md5(shelf.epoch(1)) == md5(plain.epoch(1))
+    assert shelf.ledger is not None
+    assert plain.ledger is not None
+    assert list(shelf.ledger.found) == sorted(plain.ledger.found) == list(range(7, 1000, 100))
+    assert shelf.ledger.found == plain.ledger.found, "with the reason"
+    assert loader.notes()["read"].endswith(f" s by {who}")
+    assert loader.origin == ["not kept, as some of it could not be read"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @POLICIES
@@ -241,10 +379,8 @@ def test_resident_moves_a_substitute_as_itself(policy: Any, tmp_path: Path) -> N
     for bad in ("a/2.jpg", "b/0.jpg", "b/5.jpg"):
         (tmp_path / bad).write_bytes(b"")
     data = Augmented(tmp_path, ["a", "b"], 16, "pad", True)
-    loader, rule = Resident(), Rule(policy, 1.0)
-    loader.device, loader.shelves, loader.origin = torch.device("cpu"), [], []
-    loader.seed, loader.batch_size, loader.split, loader.bad, loader.share = 3, 4, "val", rule, ALONE
-    plain, shelf = Batches.over(data, 4, 3, True, bad=rule), loader.open(data, True)
+    rule = Rule(policy, 1.0)
+    plain, shelf = Batches.over(data, 4, 3, True, bad=rule), resident(rule).open(data, True)
     for epoch in (0, 1):
         assert md5(shelf.epoch(epoch)) == md5(plain.epoch(epoch))
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing as mp
+import os
+import signal
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
+from accel.data import cache, whole
 from accel.data.batches import Batches
 from accel.data.moves import Moves, Windows, reflected
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.order import sample_rng, sample_words
 from accel.parts import Parts, Run, Watch
 from accel.plugins.resident import Resident
@@ -322,3 +326,75 @@ def test_the_plan_says_what_was_kept_and_what_has_no_effect() -> None:
     assert [str(warning.message).partition(":")[0] for warning in found] == [
         "resident.edge has no effect", "resident.cache has no effect"
     ]  # fmt: skip
+
+
+class Many(Points):
+    """Its samples say by which process they are read."""
+
+    def __init__(self, bad: int = -1, trouble: str = "") -> None:
+        super().__init__(1000)
+        self.bad, self.trouble = bad, trouble
+
+    def __getitem__(self, index: int) -> Any:
+        if index == self.bad and self.trouble == "raise":
+            raise ConfigError("cannot read the picture seven")
+        if index == self.bad and self.trouble == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.tensor([index, index]), index, os.getpid()
+
+
+def test_all_cores_read_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accel.data.whole.PAYS", 0)
+    monkeypatch.setattr("accel.data.whole.cores", lambda: 3)
+    (twos, ones, who), bad, said = whole.read(Many(), whole.first(Many())[0])
+    assert torch.equal(twos, torch.arange(1000)[:, None].expand(-1, 2))
+    assert torch.equal(ones, torch.arange(1000))
+    assert (bad, said) == ([], "3 processes")
+    assert len(who.unique()) == 4, "the first samples are read here, and tell how long it takes"
+    assert mp.active_children() == []
+    with pytest.raises(ConfigError, match="cannot read the picture seven"):
+        whole.read(Many(700, "raise"), whole.first(Many())[0])
+    with pytest.raises(TrainingError, match=r"a process that read the data was killed by SIGKILL \(out of memory"):
+        whole.read(Many(700, "die"), whole.first(Many())[0])
+    assert mp.active_children() == []
+
+
+def test_what_draws_from_the_global_numbers_is_read_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noisy(Points):
+        def __getitem__(self, index: int) -> Any:
+            return torch.rand(2)
+
+    monkeypatch.setattr("accel.data.whole.PAYS", 0)
+    torch.manual_seed(1)
+    (found,), _, who = whole.read(Noisy(1000), [torch.empty(1, 2)])
+    torch.manual_seed(1)
+    assert torch.equal(found, torch.stack([torch.rand(2) for _ in range(1000)]))
+    assert who == "this process"
+
+
+def test_a_cache_of_something_else_is_not_taken(tmp_path: Path) -> None:
+    file, tensors = tmp_path / "a", [torch.arange(6).view(3, 2), torch.ones(3)]
+    cache.save(file, "x", tensors)
+    found = cache.load(file, "x", tensors)
+    assert found is not None
+    assert all(map(torch.equal, found, tensors))
+    assert cache.load(file, "y", tensors) is None, "it says what it is of, whatever it is called"
+    assert cache.load(file, "x", tensors[:1]) is None
+    assert cache.load(file, "x", [tensors[0], torch.ones(4)]) is None
+    assert cache.load(file, "x", [tensors[0].float(), tensors[1]]) is None
+    whole_file = bytearray(file.read_bytes())
+    whole_file[-1] ^= 1
+    file.write_bytes(whole_file)
+    assert cache.load(file, "x", tensors) is None, "a bit of it has changed"
+
+
+def test_a_file_in_the_place_of_another_is_another(pictures: Path) -> None:
+    data = Images(root=str(pictures), size=16).data("train")
+    before, file = data.fingerprint(), Path(data.files[0])
+    was = file.stat()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert file.stat().st_size == was.st_size
+    assert data.fingerprint() != before

@@ -5,6 +5,7 @@ import multiprocessing as mp
 import os
 import signal
 import time
+import tracemalloc
 import warnings
 from contextlib import suppress
 from multiprocessing import resource_tracker
@@ -22,7 +23,7 @@ from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.machine import cores
 from accel.plugins.workers import Workers
 from accel.testing import fit_toy
-from tests.readable import Drawn, md5
+from tests.readable import Drawn, Filled, Wide, md5
 
 
 class Bad(Drawn):
@@ -210,9 +211,10 @@ def test_stopped_early_and_begun_anew() -> None:
 
 
 def test_spawned_workers_give_the_same_and_say_what_cannot_be_sent() -> None:
-    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(0))
-    workers = processes(Drawn(), count=1, start="spawn")
-    assert md5(workers.batches(0, 0, 0)) == plain
+    data = [Batches.over(kind(), 4, seed=3, shuffle=True) for kind in (Drawn, Filled)]
+    workers = Processes(data, 1, 2, 60.0, "spawn")  # type: ignore[arg-type]
+    for which, plain in enumerate(data):
+        assert md5(workers.batches(which, 0, 0)) == md5(plain.epoch(0))
     workers.close()
 
     class Local(Drawn): ...
@@ -255,3 +257,111 @@ def test_batches_are_shared_and_not_copied() -> None:
     assert isinstance(x, torch.Tensor)
     del x
     workers.close()
+
+
+def filled(data: Any) -> Processes:
+    batches = Batches.over(data, 4, seed=3, shuffle=True)
+    assert isinstance(batches, Mapped)
+    return Processes([batches], 2, 2, 60.0)
+
+
+def test_samples_are_written_where_they_stay() -> None:
+    plain = md5(Batches.over(Filled(), 4, seed=3, shuffle=True).epoch(0))
+    workers = filled(Filled())
+    (slots,) = workers.slots
+    assert slots is not None
+    numbers = {slots.number(x): md5([[x, y]])[0] for x, y in list(workers.batches(0, 0, 0))}
+    assert list(numbers.values()) == plain
+    assert slots.made == len(numbers), "each of those that are held has one of its own"
+    workers.close()
+
+
+def test_nothing_is_allocated_for_a_batch_after_the_first_few() -> None:
+    batches = Batches.over(Wide(), 8, seed=3)
+    workers = Processes([batches], 2, 2, 60.0)  # type: ignore[list-item]
+    (slots,) = workers.slots
+    assert slots is not None
+    for _ in workers.batches(0, 0, 0):
+        pass
+    made = slots.made
+    tracemalloc.start()
+    for _ in workers.batches(0, 1, 0):
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert slots.made == made <= 2 * 2 + 1, "those asked for, and the one that is used"
+    assert peak < slots.bytes, "all 50 batches of an epoch together take less than one batch"
+    workers.close()
+
+
+class Torn(Filled):
+    """Sample 9 is written, and then the process is killed, once."""
+
+    def __init__(self, once: Path) -> None:
+        self.once = once
+
+    def fill(self, index: int, rng: Any, out: Any) -> int:
+        if index == 9 and not self.once.exists():
+            out[...] = -1
+            self.once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fill(index, rng, out)
+
+
+def test_one_that_is_killed_while_it_writes_harms_no_batch(tmp_path: Path) -> None:
+    plain = md5(Batches.over(Filled(), 4, seed=3, shuffle=True).epoch(0))
+    workers = filled(Torn(tmp_path / "once"))
+    with pytest.warns(AccelWarning, match="killed by SIGKILL over sample 9"):
+        held = list(workers.batches(0, 0, 0))
+    assert md5(held) == plain
+    assert md5(workers.batches(0, 1, 0)) == md5(Batches.over(Filled(), 4, seed=3, shuffle=True).epoch(1))
+    assert md5(held) == plain, "nor later"
+    workers.close()
+
+
+class Waiting(Filled):
+    """Sample 9 is written when the file `go` is there."""
+
+    def __init__(self, go: Path) -> None:
+        self.go = go
+
+    def fill(self, index: int, rng: Any, out: Any) -> int:
+        while index == 9 and not self.go.exists():
+            time.sleep(0.001)
+        return super().fill(index, rng, out)
+
+
+def test_memory_that_may_still_be_written_is_nobody_elses(tmp_path: Path) -> None:
+    plain = Batches.over(Filled(), 4, seed=3)
+    data = Batches.over(Waiting(tmp_path / "go"), 4, seed=3)
+    workers = Processes([data], 1, 3, 60.0)  # type: ignore[list-item]
+    (slots,) = workers.slots
+    assert slots is not None
+    batches = workers.batches(0, 0, 0)
+    first = next(batches)[0]
+    del batches
+    writing = {task.slot for task in workers.workers[0].lent}
+    assert len(writing) == 2, "the second and the third batch, of which one has sample 9 in it"
+    taken = [slots.borrow(4) for _ in range(4)]
+    assert not writing & {slots.number(out) for out in [first, *taken]}
+    del first, taken
+    again = workers.batches(0, 1, 0)
+    (tmp_path / "go").touch()
+    assert md5(again) == md5(plain.epoch(1))
+    assert not workers.workers[0].lent
+    workers.close()
+
+
+def test_nothing_is_left_of_a_process_that_is_killed() -> None:
+    def parent() -> None:
+        workers = filled(Filled())
+        held = next(workers.batches(0, 0, 0))
+        os.kill(os.getpid(), signal.SIGKILL)
+        del held
+
+    process = mp.get_context("fork").Process(target=parent)
+    process.start()
+    process.join()
+    pid = process.pid
+    process.close()
+    assert not [name for name in os.listdir("/dev/shm") if f"_{pid}_" in name]

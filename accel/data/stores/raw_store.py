@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Sequence
 from struct import Struct
 from typing import ClassVar
 from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
 
 from accel.data.stores.index import About, Index
 from accel.data.stores.packed import Packed
@@ -26,6 +30,17 @@ def header(about_at: int, index: int, about: int) -> bytes:
     return SIGNATURE + crc32(numbers).to_bytes(4, "little") + numbers
 
 
+def table(data: memoryview, starts: NDArray[np.uint64]) -> NDArray[np.void] | None:
+    """Heads and pixels, (records,), without a copy; None where the records are of different lengths."""
+    if not len(starts) or len(starts) * HEAD.size > len(data):
+        return None
+    length, last = (HEAD.unpack_from(data, int(start))[5] for start in (starts[0], starts[-1]))
+    if length != last or (np.diff(starts) != HEAD.size + length).any():
+        return None
+    row = np.dtype([("head", "u1", 8), ("height", "<u4"), ("width", "<u4"), ("rest", "u1", 16), ("pixels", "u1", length)])
+    return np.ndarray(len(starts), row, data, int(starts[0]))
+
+
 class RawStore(Packed):
     """The records of a raw file: pixels as they are, (height, width, 3) uint8, of any size each."""
 
@@ -42,6 +57,7 @@ class RawStore(Packed):
         said = self.map[at + index : at + index + about]
         found = Index.load(self.map[at : at + index], said, self.path)
         self.starts = found.offsets
+        self.table = table(self.map, self.starts)
         return About.load(said, self.path), found
 
     def _places(self, first: bytes, have: int) -> tuple[int, int, int]:
@@ -59,7 +75,31 @@ class RawStore(Packed):
         start = int(self.starts[index])
         return self.map[start : start + HEAD.size + HEAD.unpack_from(self.map, start)[5]]
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of all pictures, in pixels, where the records are of one length and the first speaks for them."""
+        if not len(self) or self.table is None:
+            return None
+        first = self.table[0]
+        return int(first["height"]), int(first["width"])
+
+    def gather(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Several pictures at once, (n, height, width, 3), copied; where `size` is not None.
+
+        Raises:
+            ConfigError: where one is damaged, or of another shape.
+        """
+        assert self.table is not None
+        places, (height, width) = np.asarray(indices), self.size or (0, 0)
+        for index in places[np.frombuffer(self._checked, np.uint8)[places] == 0].tolist():
+            self.get(index)
+        found = self.table[places]
+        if (found["height"] != height).any() or (found["width"] != width).any():
+            raise ConfigError(f"the pictures of {self.path} are not all of {height} x {width} pixels")
+        pixels: NDArray[np.uint8] = found["pixels"].reshape(-1, height, width, 3)
+        return pixels
+
     def close(self) -> None:
         if self._opened is not None:
-            self._opened = None
+            self._opened = self.table = None
             del self.map  # unmapped when the last view of it is gone

@@ -1,0 +1,61 @@
+"""Extents: a nearly random order, for data that is larger than memory.
+
+An epoch shuffles extents, which are runs of `size` records that lie side by
+side, and then the records of `window` extents after each other, all together.
+So at any time only one window is read from, which the system's cache of files
+holds, and each extent of a disk is read once an epoch. In every epoch the
+extents begin elsewhere.
+
+Helps   stores and folders that do not fit into memory, on disks that turn or
+        lie across a network: a plain shuffle seeks for every record.
+Hurts   data in memory: there it is a poorer shuffle for nothing. In a folder
+        sorted by class two samples of a batch of B come from one extent more
+        often than by chance: each has about B / window such companions.
+Costs   memory, in the system's cache, for two windows.
+Source  quasi-random order of FFCV, arXiv 2306.12517; shuffling blocks, and a
+        buffer of them, CorgiPile, arXiv 2206.05830.
+Exact   Every sample exactly once an epoch, whoever reads it. The order is a
+        function of the seed, the epoch and both settings, which a resumed run
+        must have again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from accel.order import extents
+from accel.parts import Order
+from accel.values import Count
+
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+
+@dataclass(eq=False)
+class Extents(Order):
+    """Shuffles extents, and the records of a window of them.
+
+    Args:
+        size: records of an extent, which are read one after the other.
+        window: extents whose records are mixed.
+    """
+
+    size: Count = 64
+    window: Count = 256
+
+    def permutation(self, samples: int, seed: int, epoch: int) -> Tensor:
+        return extents(samples, seed, epoch, self.size, self.window)
+
+    def notes(self) -> Mapping[str, str]:
+        return {"order": f"{self.size * self.window:,} records are mixed: {self.window} extents of {self.size}"}
+
+    def idle(self, run: Run) -> list[str]:
+        if run.ordered is None:
+            return ["extents has no effect: the data comes in its own order"]
+        if run.ordered <= self.size * self.window:
+            return [f"extents has no effect on reading: one window holds all {run.ordered:,} samples"]
+        return []
