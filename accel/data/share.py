@@ -40,12 +40,6 @@ class Share:
         """How many micro-batches of `size` samples for each rank an epoch has: the same for all."""
         return -(-samples // (size * self.ranks))
 
-    def size(self, number: int, samples: int, size: int) -> int:
-        """How many samples this rank's batch `number` of an epoch has: as `own` splits it."""
-        step = size * self.ranks
-        count = min(step, samples - number * step)
-        return max(1, len(range(count)[self.cut(count)]))
-
     def own(self, order: Tensor, size: int) -> Tensor:
         """This rank's samples of an epoch, int64: split at every `size` they are its batches."""
         if self.ranks == 1:

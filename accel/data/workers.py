@@ -148,8 +148,7 @@ class Workers:
         """Asks for a batch, with memory for it where it is written into that."""
         worker, slots, task = self.workers[number % len(self.workers)], self.slots[which], Task(turn, which, epoch, number)
         if slots is not None:
-            batches = self.data[which]
-            out = slots.borrow(batches.share.size(number, batches.samples, batches.batch_size))
+            out = slots.borrow(slots.shape[0])  # as many of its rows as come to be written are the batch
             task = task._replace(slot=slots.number(out))
             worker.lent[task] = out
         self.send(task, worker)

@@ -132,7 +132,7 @@ def test_a_file_that_is_gone_is_bad_and_a_lack_of_descriptors_is_not(tmp_path: P
     with pytest.raises(BadSample, match=r"cannot read the picture .*cat/1.jpg: No such file"):
         folder[1]
 
-    def too_many(*_: Any) -> bytes:
+    def too_many(*_: Any, **__: Any) -> Any:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("accel.data.store.open", too_many, raising=False)
