@@ -16,7 +16,7 @@ from accel.errors import ConfigError
 from accel.settings import Settings
 
 LETTERS = string.ascii_lowercase + "_"
-PER_NAME = 5
+PER_NAME = 6
 
 
 def typos(name: str, rng: random.Random) -> Iterator[str]:
