@@ -23,7 +23,7 @@ types: $(READY)  ## mypy --strict
 
 check: lint types test  ## lint, types and tests, as CI runs them
 
-drill: $(READY)  ## an hour: runs are killed a thousand times, and compared bit for bit; results in benchmarks/results
+drill: $(READY)  ## hours: runs are killed a thousand times, and compared bit for bit; results in benchmarks/results
 	$(BIN)/python benchmarks/drills.py --out benchmarks/results/$$(date +%F)-drills.json
 	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/drill tests/checkpoints tests/plugins/test_ddp.py tests/plugins/test_finite_guard.py $(ARGS) --deselect tests/drill/test_drills.py
 
@@ -32,6 +32,8 @@ bench: $(READY)  ## what the figures of the README were measured with
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/optimizers.py
 	$(BIN)/python benchmarks/amp.py
+	$(BIN)/python benchmarks/distributed.py
+	$(BIN)/python benchmarks/saving.py --threads 1
 
 wheel: $(READY)  ## dist/accel_train-*.whl
 	$(BIN)/python -m build -q --wheel --no-isolation

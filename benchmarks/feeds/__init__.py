@@ -84,6 +84,8 @@ ARMS: dict[str, Arm] = {
     "tiled, max side 500, area": Arm("ours", "tiled-500", {"filter": "area"}, target=4.0),
     "tiled, short side 256": Arm("ours", "tiled-256", target=9.0),
     "tiled, short side 256, area": Arm("ours", "tiled-256", {"filter": "area"}, target=7.5),
+    "tiled, short side 256, workers": Arm("ours", "tiled-256", {"by": "workers"}, 9.0),
+    "tiled, short side 256, area, workers": Arm("ours", "tiled-256", {"by": "workers", "filter": "area"}, 7.5),
     "jpeg, short side 256": Arm("ours", "jpeg-256"),
     "raw, short side 256": Arm("ours", "raw-256", target=24.0),
     "raw, short side 256, area": Arm("ours", "raw-256", {"filter": "area"}, target=16.0),
