@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from accel.models.resnet import resnet18
-from accel.plugins.ddp import DDP
+from accel.plugins.ddp import DDP, let_go
 from accel.plugins.sgd import SGD
 from accel.trainer import Trainer
 
@@ -112,6 +112,8 @@ def raw(case: str, ranks: int, sends: bool = True) -> float:
             loss(model, [part.to(device()) for part in batch]).backward()
         optimizer.step()
         optimizer.zero_grad()
+    if isinstance(model, DistributedDataParallel):
+        let_go(model)
     ddp.close()
     return batches.took
 

@@ -63,6 +63,10 @@ class DDP(Ranks):
     find_unused: bool = False
     sync_batchnorm: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.wrapped: DistributedDataParallel | None = None
+
     def setup(self, run: Run) -> None:
         super().setup(run)
         if self.several and self.static_graph and run.parts.group.size > 1:
@@ -71,7 +75,6 @@ class DDP(Ranks):
                 "update then; set plugins.ddp.static_graph=false"
             )
         self.params = [(name, param) for name, param in run.bare.named_parameters() if param.requires_grad]
-        self.wrapped: DistributedDataParallel | None = None
         self.proven = self.find_unused or self.static_graph
         """Whether the loss has been seen to use every parameter, or need not."""
 
@@ -98,6 +101,11 @@ class DDP(Ranks):
         self.wrapped.require_forward_param_sync = True
         return Used(self) if last else self.wrapped.no_sync()
 
+    def close(self) -> None:
+        if self.wrapped is not None:
+            let_go(self.wrapped)
+        super().close()
+
     def notes(self) -> Mapping[str, str]:
         if self.wrapped is None:
             return {}
@@ -106,6 +114,16 @@ class DDP(Ranks):
 
     def uncapturable(self) -> str:
         return f"{self.name} sums gradients over {self.world_size} ranks from Python hooks" if self.several else ""
+
+
+def let_go(wrapped: DistributedDataParallel) -> None:
+    """Takes apart what holds the group, while others hold it too.
+
+    Were it the last to do so, its end would wait, with Python's lock, for the threads of gloo, of which one may be waiting for that
+    lock (torch 2.13): the process would never end.
+    """
+    for name in ("logger", "reducer"):
+        vars(wrapped).pop(name, None)
 
 
 class Used:

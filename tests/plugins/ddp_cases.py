@@ -368,3 +368,9 @@ def case_what_one_says_all_hear_once(folder: Path) -> list[tuple[bool, bool]]:
         heard.append((save, ranks.agree(ranks.rank == 0 and step == 4)))
     ranks.close()
     return heard
+
+
+def case_what_holds_the_group_is_let_go(folder: Path) -> list[str]:
+    plugin = DDP()
+    fit([plugin, SGD(lr=0.1)])
+    return sorted({"logger", "reducer"} & vars(plugin.wrapped).keys())

@@ -203,3 +203,7 @@ def test_what_one_rank_says_all_hear_at_the_next_update_and_once(found: Found) -
     for heard in found["what_one_says_all_hear_once"]:
         assert [step for step, (save, _) in enumerate(heard) if save] == [3]
         assert [step for step, (_, stop) in enumerate(heard) if stop] == [5]
+
+
+def test_nothing_of_torchs_holds_the_group_when_it_ends(found: Found) -> None:
+    assert found["what_holds_the_group_is_let_go"] == [[], []], "as the last to hold it, its reducer can wait forever"
