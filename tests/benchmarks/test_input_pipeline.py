@@ -36,7 +36,7 @@ def test_results(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     plain, ours = result["arms"]["DataLoader + PIL, float"], result["arms"][arm]
-    assert list(result["arms"]) == ["DataLoader + PIL, float", arm]
+    assert list(result["arms"]) == ["DataLoader + PIL, float", arm, f"{arm}, workers"], "those whose names have it in them"
     assert plain["shape"] == [64, 3, 224, 224]
     assert plain["dtype"] == "float32"
     assert ours["shape"] == [64, 224, 224, 3]
