@@ -142,20 +142,23 @@ class Saver:
         try:
             self.snapshot.wait()
             if pieces:
-                group = self.run.parts.parallel.saving
-                shards.save(pieces, self.shelf.folder / f".{self.begun}{SHARDS}.tmp", group)
-                shards.all_agree(all(map(finite, shards.here(pieces))), group)
+                self._own(pieces)
             self.saved = self.begun
         except BaseException as error:
             self.error = error
 
-    def _pieces(self, pieces: dict[str, Tensor]) -> tuple[dict[str, dict[str, Any]], bool]:
-        """Writes what is spread over the ranks, into place: what is to be known of each file, and whether all of it is finite."""
-        name, group = f"{self.begun}{SHARDS}", self.run.parts.parallel.saving
-        temporary, place = self.shelf.folder / f".{name}.tmp", self.shelf.folder / name
+    def _own(self, pieces: dict[str, Tensor]) -> tuple[Path, bool]:
+        """Writes this rank's pieces, and waits for the others: into which folder, and whether those of all ranks are finite."""
+        group, temporary = self.run.parts.parallel.saving, self.shelf.folder / f".{self.begun}{SHARDS}.tmp"
         shards.save(pieces, temporary, group)
         point("saving.shards.written")
-        whole = shards.all_agree(all(map(finite, shards.here(pieces))), group)
+        return temporary, shards.all_agree(all(map(finite, shards.here(pieces))), group)
+
+    def _pieces(self, pieces: dict[str, Tensor]) -> tuple[dict[str, dict[str, Any]], bool]:
+        """Writes what is spread over the ranks, into place: what is to be known of each file, and whether all of it is finite."""
+        name = f"{self.begun}{SHARDS}"
+        place = self.shelf.folder / name
+        temporary, whole = self._own(pieces)
         facts = {f"{name}/{file.name}": disk.facts(file) for file in sorted(temporary.iterdir())}
         disk.settle(temporary)
         if place.exists():  # of a process that was killed before it was done

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from accel import disk
 from accel.data.store import Listed
 from accel.data.stores.crew import Bad, encoded
 from accel.data.stores.formats import FORMATS
@@ -18,7 +19,7 @@ from accel.data.stores.packed import Packed
 from accel.data.stores.raw_writer import RawWriter
 from accel.data.stores.recipe import Recipe
 from accel.data.stores.record import Content
-from accel.data.stores.writer import Writer, flush_folder
+from accel.data.stores.writer import Writer
 from accel.errors import ConfigError
 
 WRITERS: dict[str, Callable[[Path], Writer]] = {"lmdb": LMDBWriter, "raw": RawWriter}
@@ -88,7 +89,7 @@ class Packing:
                 writer.close()
             self._verify(part)
             os.replace(part, self.path)
-            flush_folder(self.path.parent)
+            disk.settle(self.path.parent)
             done = True
         except OSError as error:
             raise ConfigError(self._cannot(error)) from None

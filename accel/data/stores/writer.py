@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,12 +57,3 @@ class Writer(ABC):
     def _added(self, head: bytes, length: int) -> None:
         self.crcs.append(int.from_bytes(head[:4], "little"))
         self.sizes.append(length)
-
-
-def flush_folder(folder: Path) -> None:
-    """Makes the disk remember which files are in it."""
-    entry = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(entry)
-    finally:
-        os.close(entry)
