@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from accel.data.batches import Batches
 from accel.data.store import Files
 from accel.data.stores.pack import Packing
 from accel.data.stores.recipe import Recipe
@@ -24,7 +20,7 @@ from accel.plugins.webdataset import WebDataset
 from accel.tasks.images import Images
 from accel.testing import fit_toy
 from tests.data.shards.serving import serving
-from tests.data.shards.writing import write_records, write_tars
+from tests.data.shards.writing import digests, draw_folder, write_records, write_tars
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 FAR = "memory://remote/data"
@@ -34,14 +30,7 @@ FAR = "memory://remote/data"
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of pictures here."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 2)):
-        for name in ("cat", "dog"):
-            (tmp_path / "data" / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(256, size=(20 + number, 24, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{number} a.{('png', 'jpg')[number % 2]}")
-    return tmp_path / "data"
+    return draw_folder(tmp_path / "data", {"train": 6, "val": 2}, ("cat", "dog"), " a")
 
 
 @pytest.fixture
@@ -58,16 +47,6 @@ def far() -> Any:
     yield put
     system.store.clear()
     system.pseudo_dirs.clear()
-
-
-def digests(data: Any, train: bool) -> list[str]:
-    """Of every batch of two epochs."""
-    batches = Batches.over(data, 4, seed=1, shuffle=train)
-    return [
-        md5(pictures.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-        for epoch in range(2)
-        for pictures, labels in batches.epoch(epoch)
-    ]
 
 
 def stores(root: Path, target: Path, form: str) -> None:

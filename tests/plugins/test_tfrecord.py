@@ -3,46 +3,26 @@ from __future__ import annotations
 import gzip
 import multiprocessing
 import pickle
-from hashlib import md5
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from accel.data.batches import Batches
 from accel.data.shards import crc32c
 from accel.data.shards.tfrecord import Names, TFRecords
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.tfrecord import TFRecord
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.writing import example, files, frame, slow_crc32c, write_records
+from tests.data.shards.writing import digests, draw_folder, example, files, frame, slow_crc32c, write_records
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 2)):
-        for name in ("cat", "dog"):
-            (tmp_path / "data" / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(256, size=(20 + number, 24, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{number}.{('png', 'jpg')[number % 2]}")
-    return tmp_path / "data"
-
-
-def digests(data: Any, train: bool) -> list[str]:
-    """Of every batch of two epochs."""
-    batches = Batches.over(data, 4, seed=1, shuffle=train)
-    return [
-        md5(pictures.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-        for epoch in range(2)
-        for pictures, labels in batches.epoch(epoch)
-    ]
+    return draw_folder(tmp_path / "data", {"train": 6, "val": 2}, ("cat", "dog"))
 
 
 def opened(root: Path, split: str, **settings: Any) -> Any:

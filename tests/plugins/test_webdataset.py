@@ -3,46 +3,26 @@ from __future__ import annotations
 import gzip
 import pickle
 import tarfile
-from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from accel.data.batches import Batches
 from accel.data.shards.webdataset import Tars
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.webdataset import WebDataset
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.writing import add, files, write_tars
+from tests.data.shards.writing import add, digests, draw_folder, files, write_tars
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of pictures of several formats and sizes, in two splits."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 12), ("test", 4)):
-        for name in ("cat", "cat-fish"):
-            (tmp_path / "data" / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(256, size=(20 + number, 24, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{number}.{('png', 'jpg')[number % 2]}")
-    return tmp_path / "data"
-
-
-def digests(data: Any, train: bool) -> list[str]:
-    """Of every batch of two epochs."""
-    batches = Batches.over(data, 4, seed=1, shuffle=train)
-    return [
-        md5(pictures.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-        for epoch in range(2)
-        for pictures, labels in batches.epoch(epoch)
-    ]
+    return draw_folder(tmp_path / "data", {"train": 12, "test": 4}, ("cat", "cat-fish"))
 
 
 def opened(root: Path, split: str, **settings: Any) -> Any:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import tarfile
+from hashlib import md5
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from accel.data.batches import Batches
 from accel.data.store import Files, class_names
 
 
@@ -103,3 +109,25 @@ def write_records(folder: Path, target: Path, shards: int = 2, first: int = 0, n
             )
         )
     return paths
+
+
+def draw_folder(folder: Path, counts: dict[str, int], names: tuple[str, str], more: str = "") -> Path:
+    """Class folders of pictures of several formats and sizes: of each split so many in each class, called NUMBER and `more`."""
+    rng = np.random.default_rng(0)
+    for split, count in counts.items():
+        for name in names:
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(256, size=(20 + number, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{number}{more}.{('png', 'jpg')[number % 2]}")
+    return folder
+
+
+def digests(data: Any, train: bool) -> list[str]:
+    """Of every batch of two epochs."""
+    batches = Batches.over(data, 4, seed=1, shuffle=train)
+    return [
+        md5(pictures.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+        for epoch in range(2)
+        for pictures, labels in batches.epoch(epoch)
+    ]
