@@ -85,7 +85,7 @@ class Mean:
         if self.reference is None:
             # one number for all ranks, of the size of the item counts, keeps the weights near 1: fp16 has little room above
             known = typical or (1 if self.apart else None)
-            self.reference = known or self.parallel.sum(items).clamp(min=1.0) / self.parallel.world_size
+            self.reference = known or self.parallel.about(items)
         weight: Tensor = items / self.reference
         self.total = weight if self.total is None else self.total + weight
         return weight

@@ -24,9 +24,12 @@ class Parallel(Part):
     """How many processes train together; plainest: one."""
 
     def setup(self, run: Run) -> None:
+        self.device = run.device
         # a power of two, by which counts are divided exactly
         self.typical = 2 ** round(log2(run.batch_size)) if run.batched_here else None
         """About how many samples a micro-batch has, the same number on every rank; None where the data comes in ready batches."""
+        self.usual: Tensor | None = None
+        """About how many items the first micro-batch had, on all ranks; 0-dim, on the device."""
 
     @property
     def rank(self) -> int:
@@ -78,6 +81,19 @@ class Parallel(Part):
         total = self.sum(number)
         return lambda: total
 
+    def about(self, items: Tensor) -> Tensor:
+        """About how many items a micro-batch has, the same number on every rank, 0-dim, on the device.
+
+        Several ranks ask one another at the first micro-batch of a run alone, and keep a power of two, by which counts are divided
+        exactly: from then on nobody waits for it.
+        """
+        if self.usual is not None:
+            return self.usual
+        found = self.sum(items).clamp(min=1.0) / self.world_size
+        if self.world_size > 1:
+            found = self.usual = found / torch.frexp(found).mantissa
+        return found
+
     def average(self, grads: list[Tensor]) -> None:
         """Averages gradients over all ranks, in place, that did not travel in a backward pass (`sync(last=False)`).
 
@@ -104,6 +120,13 @@ class Parallel(Part):
     def gather(self, value: Any) -> list[Any]:
         """Every rank's plain value, by rank. Every rank must call it."""
         return [value]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"usual": self.usual}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        usual: Tensor | None = state.get("usual")
+        self.usual = None if usual is None or self.world_size == 1 else usual.to(self.device, copy=True)
 
     def close(self) -> None:
         """Leaves the group of processes, when the run ends, however it ends."""

@@ -282,10 +282,32 @@ def case_few_held_out(folder: Path) -> tuple[dict[str, float], dict[str, float]]
 
 def case_resumed(folder: Path) -> dict[str, Any]:
     plugins = lambda: [DDP(), AdamW(), EMA(decay=0.9), Accumulate(steps=2)]  # noqa: E731
-    whole = fit(plugins(), dropout=0.3, epochs=3)
-    fit(plugins(), dropout=0.3, epochs=3, out=folder / "run", checkpoint_every=1, stop=3)
-    rest = fit(plugins(), dropout=0.3, epochs=3, resume=folder / "run")
-    return {"whole": whole, "rest": rest}
+    found = {}
+    for kind in (Points, Words):
+        out = folder / kind.__name__
+        whole = fit(plugins(), kind, dropout=0.3, epochs=3)
+        fit(plugins(), kind, dropout=0.3, epochs=3, out=out, checkpoint_every=1, stop=3)
+        found[kind.__name__] = {"whole": whole, "rest": fit(plugins(), kind, dropout=0.3, epochs=3, resume=out)}
+    return found
+
+
+class Asks(DDP):
+    """Counts how often it waits for the other ranks' numbers."""
+
+    times = 0
+
+    def sum(self, number: Tensor) -> Tensor:
+        self.times += 1
+        return super().sum(number)
+
+
+def case_numbers_that_are_waited_for(folder: Path) -> list[tuple[int, int]]:
+    found = []
+    for kind, size in ((Points, 3), (Words, 3), (InBatches, None)):
+        ddp = Asks()
+        losses = fit([ddp], kind, size)["losses"]
+        found.append((len(losses), ddp.times))
+    return found
 
 
 def case_another_number_of_ranks(folder: Path) -> dict[str, Any]:

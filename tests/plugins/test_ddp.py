@@ -7,6 +7,7 @@ import random
 import socket
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,17 @@ def test_fewer_held_out_samples_than_ranks(found: Found) -> None:
 
 
 def test_a_resumed_run_ends_with_the_same_bits(found: Found) -> None:
-    for rank in found["resumed"]:
-        whole, rest = rank["whole"], rank["rest"]
+    for run in (run for rank in found["resumed"] for run in rank.values()):
+        whole, rest = run["whole"], run["rest"]
         assert same(whole["weights"], rest["weights"])
         assert whole["losses"][2:] == rest["losses"]
         assert whole["metrics"] == rest["metrics"]
+
+
+def test_no_update_but_the_first_waits_for_the_numbers_of_others(found: Found) -> None:
+    for updates, waits in chain(*found["numbers_that_are_waited_for"]):
+        assert updates == 8
+        assert waits <= 3, "two evaluations, and once how many items a micro-batch has; sums travel beside the backward pass"
 
 
 def test_another_number_of_ranks_goes_on(found: Found) -> None:
