@@ -1,3 +1,8 @@
+import signal
+
 import torch
 
 torch.set_num_threads(1)
+# a shell's & without job control hands on an ignored Ctrl-C, and every process that the tests start would ignore theirs too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
