@@ -54,8 +54,8 @@ def mlp() -> nn.Module:
 
 
 CASES: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
-    "MLP 3072-1024-1024-10": (mlp, 64, 12),
-    "ResNet-18 for 32 x 32": (lambda: resnet18(10, 32), 8, 4),
+    "MLP 3072-1024-1024-10": (mlp, 64, 30),
+    "ResNet-18 for 32 x 32": (lambda: resnet18(10, 32), 8, 8),
 }
 """The model, samples per rank, and updates that are timed."""
 
@@ -153,7 +153,7 @@ def data(size: int) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reps", type=int, default=9, help="repetitions; each runs every arm once, in a random order")
+    parser.add_argument("--reps", type=int, default=15, help="repetitions; each runs every arm once, in a random order")
     parser.add_argument("--kills", type=int, default=6, help="ranks that are killed, to see how soon they are back")
     parser.add_argument("--out", type=Path, help="write the results to this .json, and the table to the .md beside it")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)

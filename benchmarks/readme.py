@@ -11,6 +11,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 MARKS = ("<!-- figures: python benchmarks/readme.py -->\n", "<!-- end of figures -->\n")
 FOLDED = "accel AdamW, unscale and clip folded"
+STRUCK = {
+    "kill": "`kill -9`", "term": "SIGTERM, SIGINT", "corrupt": "damaged checkpoints", "disk": "full disks",
+    "worker": "`kill -9` of a loader's worker",
+}  # fmt: skip
 ORDER = ("hand again", "accel", "accel, watched", "ignite", "Fabric", "Accelerate", "Lightning")
 
 
@@ -26,7 +30,8 @@ def measured(path: Path, result: dict[str, Any]) -> str:
     link = path.with_suffix(".md").relative_to(ROOT).as_posix()
     return (
         f"{result['date'][:10]}, {result['cores']} cores of {result['cpu']}, Python {result['python']}, {versions}; "
-        f"n = {result['repetitions']} interleaved; median (10th to 90th percentile). [All of it]({link})."
+        + (f"n = {result['repetitions']} interleaved; median (10th to 90th percentile). " if "repetitions" in result else "")
+        + f"[All of it]({link})."
     )
 
 
@@ -163,11 +168,59 @@ def amp() -> str:
     return "\n".join([*lines, "", f"`python benchmarks/amp.py`; {measured(path, result)}", ""])
 
 
+def drills() -> str:
+    """Whether runs survive."""
+    path, result = newest("drills")
+    lines = [
+        "**Drills**: runs that were struck at random and went on until they were done; *identical* are those that ended with the "
+        "bits of one that was left alone: the checkpoint, metrics.jsonl and model.safetensors.",
+        "",
+        "| | struck | runs | identical | sets of plugins |",
+        "|---|---|---|---|---|",
+    ]
+    for kind, what in STRUCK.items():
+        cases = [case for case in result["cases"] if case["kind"] == kind]
+        sums = [f"{sum(case[name] for case in cases):,}" for name in ("strikes", "trials", "identical")]
+        lines.append(f"| {what} | {' | '.join(sums)} | {len(cases)} |")
+    return "\n".join([*lines, "", f"`make drill`; {measured(path, result)}", "", ""])
+
+
+def saving() -> str:
+    """What checkpoints cost; nothing where it was not measured yet."""
+    if not any(RESULTS.glob("*-saving.json")):
+        return ""
+    path, result = newest("saving")
+    share, alone = (result["arms"][arm]["waits_percent"]["median"] for arm in ("background", "foreground"))
+    size = result["arms"]["background"]["megabytes"]["median"]
+    return (
+        f"**Checkpoints**: with one of {size:.0f} MB every {result['every']} updates, the loop waits {share:.1f} % of its time for "
+        f"them; {alone:.1f} % where it waits until each is on the disk.\n\n"
+        f"`python benchmarks/saving.py --threads 1`; {measured(path, result)}\n\n"
+    )
+
+
+def distributed() -> str:
+    """What a second rank brings, and how soon a killed one is back."""
+    path, result = newest("distributed")
+    cases = result["cases"]
+    ours, raw = ([f"{case['efficiency'][who]['median']:.2f}" for case in cases.values()] for who in ("ours", "raw DDP"))
+    ratio = [f"{case['ratio']['median']:.2f} ({case['ratio']['p10']:.2f} to {case['ratio']['p90']:.2f})" for case in cases.values()]
+    back = result["recovery"]
+    return (
+        f"**Two ranks** on two cores by {result['backend']} ({', '.join(cases)}): the efficiency of a second core is "
+        f"{' and '.join(ours)}, that of torch's DDP in a hand-written loop {' and '.join(raw)}: {' and '.join(ratio)} times. A "
+        f"rank that is killed is back, and both have done an update, after {back['median']:.1f} s (n = {len(back['times'])}), of "
+        f"which {back['imports']['median']:.1f} s are the imports.\n\n"
+        f"`python benchmarks/distributed.py`; {measured(path, result)}\n\n"
+    )
+
+
 def written(readme: str) -> str:
     """The README with the figures as they are now."""
     head, _, rest = readme.partition(MARKS[0])
     tail = rest.partition(MARKS[1])[2]
-    figures = f"{peers()}\n{overhead()}\n{optimizers()}\n{amp()}\n{startup()}\n{pipeline()}{cifar10()}"
+    found = [f"{part()}\n" for part in (peers, overhead, optimizers, amp, startup)]
+    figures = "".join([*found, *(part() for part in (drills, saving, distributed, pipeline, cifar10))])
     return f"{head}{MARKS[0]}\n{figures}{MARKS[1]}{tail}"
 
 

@@ -40,9 +40,9 @@ TARGET = 2.0
 class Net(Trainer):
     """ResNet-18 on random pictures, the same in every run."""
 
-    def __init__(self, side: int, updates: int, **run: Any) -> None:
+    def __init__(self, side: int, batch: int, updates: int, **run: Any) -> None:
         super().__init__(**run)
-        self.side, self.updates = side, updates
+        self.side, self.batch, self.updates = side, batch, updates
 
     def model(self) -> nn.Module:
         return resnet18(10, self.side)
@@ -51,8 +51,8 @@ class Net(Trainer):
         if split != "train":
             return None
         generator = torch.Generator().manual_seed(0)
-        batch = torch.randn(32, 3, self.side, self.side, generator=generator), torch.randint(10, (32,), generator=generator)
-        return [batch] * self.updates
+        pictures = torch.randn(self.batch, 3, self.side, self.side, generator=generator)
+        return [(pictures, torch.randint(10, (self.batch,), generator=generator))] * self.updates
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         return F.cross_entropy(model(batch[0]), batch[1])
@@ -84,7 +84,7 @@ def once(arm: str, folder: Path, args: argparse.Namespace) -> dict[str, float]:
     """One run of one arm: seconds, and the share of them in which the loop waited for saving."""
     timer = Timer(arm == "foreground")
     saving = {"out": folder / "run", "checkpoint_every": args.every, "checkpoint_minutes": None} if arm != "none" else {}
-    trainer = Net(args.side, args.updates, plugins=[AdamW(), EMA()], watch=[timer], device=args.device, **saving)
+    trainer = Net(args.side, args.batch, args.updates, plugins=[AdamW(), EMA()], watch=[timer], device=args.device, **saving)
     result = trainer.fit()
     run: Any = timer.run
     found = {
@@ -123,9 +123,10 @@ def pieces(run: Any, folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reps", type=int, default=5, help="repetitions; each runs every arm once, in a random order")
-    parser.add_argument("--updates", type=int, default=60, help="updates of one run")
+    parser.add_argument("--updates", type=int, default=50, help="updates of one run")
     parser.add_argument("--every", type=int, default=20, help="updates from one checkpoint to the next")
-    parser.add_argument("--side", type=int, default=64, help="pixels of the pictures")
+    parser.add_argument("--side", type=int, default=32, help="pixels of the pictures")
+    parser.add_argument("--batch", type=int, default=16, help="pictures of one update")
     parser.add_argument("--threads", type=int, default=None, help="of torch; it chooses itself where left out")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, help="where checkpoints go; a temporary folder where left out")
@@ -147,7 +148,8 @@ def main() -> None:
         raise SystemExit(f"the arms did not compute the same: {sorted(losses)}")
     result = {
         "schema": 1, "benchmark": "saving", **head, "repetitions": args.reps, "updates": args.updates, "every": args.every,
-        "side": args.side, "device": args.device, "target_percent": TARGET, "arms": {arm: summed(times, arm) for arm in ARMS},
+        "side": args.side, "batch": args.batch, "device": args.device,
+        "target_percent": TARGET, "arms": {arm: summed(times, arm) for arm in ARMS},
     }  # fmt: skip
     save(result, table(result), args.out)
 
@@ -168,7 +170,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "# What saving costs",
         "",
-        f"ResNet-18 with AdamW and an average of the weights, batches of 32 pictures of {result['side']}x{result['side']}, "
+        f"ResNet-18 with AdamW and an average of the weights, batches of {result['batch']} pictures of {result['side']} pixels, "
         f"{result['updates']} updates, a checkpoint of {background['megabytes']['median']:.0f} MB every {result['every']} "
         f"and one at the end of the epoch ({saves} + 1). *waits* is the share of the wall time in which the loop stands still for "
         "saving, and *a save* what it waits for one of them; *at the end* is the wait for the last one to reach the disk, with "
