@@ -159,12 +159,15 @@ RUNS = times(1, 50)
 
 
 def deaths(number: int) -> str:
-    """Three kills, of either rank; the first run has one of each kind."""
+    """Three kills, of either rank; the first run has one of each kind. Each comes to pass: none costs more than 7 of 24 updates."""
     if number == 0:
         return "1:begin 0:save@3 1:update@9"
     rng = random.Random(number)
-    places = ("begin", f"save@{rng.randrange(1, 9)}", f"update@{rng.randrange(1, 12)}")
-    return " ".join(f"{rng.randrange(2)}:{rng.choice(places)}" for _ in range(3))
+    found = []
+    for _ in range(3):
+        places = (f"{rng.randrange(2)}:begin", f"0:save@{rng.randrange(1, 6)}", f"{rng.randrange(2)}:update@{rng.randrange(1, 8)}")
+        found.append(rng.choice(places))
+    return " ".join(found)
 
 
 @pytest.mark.parametrize("number", range(RUNS))
