@@ -8,8 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
+from accel.checkpoints.snapshot import Snapshot
 from accel.errors import ConfigError
+from accel.optim.spread import local
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -24,7 +28,10 @@ from accel.plugins.muon import Muon
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
+from accel.shards import load, part, save
 from tests.plugins.ddp_cases import Keeps, Points, Words, distance
+
+CPU = torch.device("cpu")
 
 
 class Blocks(Points):
@@ -95,6 +102,40 @@ def case_goes_on_to_the_same_bits(folder: Path) -> dict[str, Any]:
         ours["same"] = all(map(torch.equal, two["weights"], again["weights"]))
         ours["weights"] = two["weights"]
     return ours
+
+
+def case_a_snapshot_of_what_is_spread(folder: Path) -> dict[str, Any]:
+    """Of a weight and of one with a single row, which the second rank has nothing of: taken twice, moved in between, and saved."""
+    ranks = FSDP()
+    ranks.join(CPU)
+    mesh, snapshot = init_device_mesh("cpu", (2,)), Snapshot(CPU)
+    live = {
+        name: distribute_tensor(torch.arange(4.0 * rows).view(rows, 4), mesh, [place])
+        for name, rows, place in (("cut", 7, Shard(0)), ("row", 1, Shard(0)), ("kept", 2, Replicate()))
+    }  # fmt: skip
+    live["tied"] = live["cut"]
+    before = {name: local(tensor).clone() for name, tensor in live.items()}
+    first = snapshot.take(live)
+    places = [local(tensor).data_ptr() for tensor in first.values()]
+    for name in ("cut", "row", "kept"):
+        local(live[name]).add_(1)
+    found: dict[str, Any] = {
+        "as it was": all(torch.equal(local(first[name]), before[name]) for name in live),
+        "layout": all(
+            (one.shape, one.stride(), one.placements, one.device_mesh) == (two.shape, two.stride(), two.placements, two.device_mesh)
+            for one, two in zip(first.values(), live.values(), strict=True)
+        ),
+    }
+    again = snapshot.take(live)
+    found["memory"] = places == [local(tensor).data_ptr() for tensor in again.values()]
+    found["written apart"] = places[0] != places[3]
+    found["apart"] = not set(places) - {0} & {local(tensor).data_ptr() for tensor in live.values()}
+    rest, pieces = part(again)
+    save(pieces, folder / "pieces", ranks.host)
+    ranks.any(False)
+    found["saved"] = {name: tensor.tolist() for name, tensor in load(rest, folder / "pieces").items()}
+    ranks.close()
+    return found
 
 
 def whole(ours: dict[str, Any], big: dict[str, Any]) -> float:

@@ -85,6 +85,13 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(found: Found) -> None:
         assert len(rank["pieces"]) == 2 * 2, "of two checkpoints, one file of each rank"
 
 
+def test_a_snapshot_of_pieces_is_a_copy_in_memory_that_is_used_again(found: Found) -> None:
+    rows = [list(range(4 * row + 1, 4 * row + 5)) for row in range(7)]
+    for rank in found["a_snapshot_of_what_is_spread"]:
+        assert rank.pop("saved") == {"cut": rows, "row": rows[:1], "kept": rows[:2], "tied": rows}
+        assert all(rank.values()), rank
+
+
 def test_one_process_goes_on_with_what_two_have_saved(found: Found, place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(place / "case_goes_on_to_the_same_bits" / "run", run)
