@@ -61,7 +61,8 @@ def with_piece(tensor: Tensor, piece: Tensor) -> Tensor:
 
     `DTensor.from_local` would carry the piece to the device of the mesh, and wait for it.
     """
-    again: Tensor = type(tensor)(piece, tensor._spec, requires_grad=False)  # type: ignore[call-arg, attr-defined]
+    kind: Any = type(tensor)
+    again: Tensor = kind(piece, tensor._spec, requires_grad=False)  # type: ignore[attr-defined]
     return again
 
 
