@@ -77,23 +77,38 @@ def resume(run: Built, settings: Settings, found: Found | None, ours: dict[str, 
         return
     same_run(settings, found, ours)
     point("resuming.compared")
+    state = loaded(said, found, run.parts.parallel)
     try:
-        restore(run, whole(found, run.parts.parallel))
+        # a loss that was not finite, of an update that moved nothing, is no reason to go back
+        doubtful = not found.record.finite and not proof({**state, "loss": None}, roles(run.parts))
+        state = whole(found, state, run.parts.parallel)
+        restore(run, state)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
         why = " ".join(str(error).split())[:200]
         raise ConfigError(f"{said}: the checkpoint is of another model or optimiser ({why})") from error
     point("resuming.restored")
     # of an epoch, the same samples are consumed, however many ranks there were
     run.progress.batch = run.progress.batch * Sizes(**found.record.sizes).step // sizes(run).step
-    tell(run, said, found, proof)
+    tell(run, said, found, doubtful)
 
 
-def whole(found: Found, parallel: Parallel) -> dict[str, Any]:
-    """The state of a checkpoint, with what several processes wrote in pieces, spread over those that there are now."""
+def loaded(said: str, found: Found, parallel: Parallel) -> dict[str, Any]:
+    """The state of a checkpoint that was found. Raises ConfigError on every rank, where one cannot read it any more."""
+    state, wrong = dict[str, Any](), ""
+    try:
+        state = found.state()
+    except Damaged as error:
+        wrong = f"{said}: {found.file.stem} was whole when it was found, and now {error}; look after its disk"
+    if wrong := next(filter(None, parallel.gather(wrong)), ""):
+        raise ConfigError(wrong)
+    return state
+
+
+def whole(found: Found, state: dict[str, Any], parallel: Parallel) -> dict[str, Any]:
+    """The same with what several processes wrote in pieces, spread over those that there are now."""
     folder = found.file.with_suffix(SHARDS)
-    if not any(name.startswith(f"{folder.name}/") for name in found.record.files):
-        return found.state
-    state: dict[str, Any] = shards.load(found.state, folder, parallel.mesh, parallel.saving)
+    if any(name.startswith(f"{folder.name}/") for name in found.record.files):
+        state = shards.load(state, folder, parallel.mesh, parallel.saving)
     return state
 
 
@@ -110,8 +125,11 @@ def same_run(settings: Settings, found: Found, ours: dict[str, Any]) -> None:
         raise ConfigError(f"resume={settings.resume}: {told}; go on with what the run began with, or accept the change: {allow}")
 
 
-def tell(run: Built, said: str, found: Found, proof: Proof) -> None:
-    """What was taken, what was passed over, and what may be other than before: in the plan, and as warnings."""
+def tell(run: Built, said: str, found: Found, doubtful: bool) -> None:
+    """What was taken, what was passed over, and what may be other than before: in the plan, and as warnings.
+
+    `doubtful` is whether it holds numbers that are not finite.
+    """
     fact = f"{found.file.stem} of {found.file.parent.parent}"
     for name, reason in found.skipped.items():
         _say(run, f"{said}: skipped {name}: it {reason}; going on from {found.file.stem}")
@@ -121,8 +139,7 @@ def tell(run: Built, said: str, found: Found, proof: Proof) -> None:
     others = [f"{name} was {was[name]} and is {now[name]}" for name in now if was.get(name, now[name]) != now[name]]
     if others:
         _say(run, f"{said}: {', '.join(others)}; the last bits of the result may differ")
-    # a loss that was not finite, of an update that moved nothing, is no reason to go back
-    if not found.record.finite and not proof({**found.state, "loss": None}, roles(run.parts)):
+    if doubtful:
         older = _finite_before(found.file)
         fix = f"; go back to the last that is finite with {override('resume', older)}" if older else ""
         _say(run, f"{said}: {found.file.stem} holds numbers that are not finite{fix}")

@@ -43,12 +43,12 @@ def shared_folder(module: str, factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_cases(module: str, folder: Path, ranks: int = 2) -> dict[str, list[Any]]:
-    """What the cases of a module came to, by name: one value for each rank."""
+def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[str, list[Any]]:
+    """What the cases of a module came to, by name: one value for each rank. `more` is told to them in the environment."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
     env = {
         **os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(ROOT), **more,
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.ranks", module, str(folder)]
     started = [

@@ -19,9 +19,11 @@ from accel import Trainer, optim
 from accel.checkpoints.snapshot import Snapshot
 from accel.data import DataLoaderX, Ring
 from accel.data.device import Copies
+from accel.data.folder import Augmented
 from accel.data.moves import Moves
 from accel.data.shelf import Shelf
-from accel.errors import TrainingError
+from accel.errors import AccelWarning, TrainingError
+from accel.machine import importable
 from accel.models.gpt import GPT
 from accel.parts import Autocast, Part, Run, Watch, Window
 from accel.plugins.accumulate import Accumulate
@@ -31,6 +33,7 @@ from accel.plugins.augment import Augment
 from accel.plugins.clip import Clip
 from accel.plugins.cosine import Cosine
 from accel.plugins.cuda_graph import CudaGraph, Graph
+from accel.plugins.dali import DALI
 from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.lamb import LAMB
@@ -40,6 +43,7 @@ from accel.plugins.master_weights import MasterWeights
 from accel.plugins.memory import Memory
 from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
+from accel.plugins.oom import OOM
 from accel.plugins.pinned import Pinned
 from accel.plugins.prefetch import Prefetch
 from accel.plugins.profiler import Profiler
@@ -51,8 +55,13 @@ from accel.plugins.stream import Stream
 from accel.plugins.sync_guard import SyncGuard
 from accel.plugins.tensorboard import TensorBoard
 from accel.plugins.threads import Threads
+from accel.tasks.images import Images
 from accel.testing import Outcome, fit_toy
-from tests.readable import Drawn, Filled, Wide, md5
+from tests import readable
+from tests.plugins import test_dali
+from tests.readable import Drawn, Filled, md5
+from tests.strict import Strict
+from tests.wide import BYTES, SAMPLES, Wide, batches, in_pieces, trained
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -63,17 +72,6 @@ def syncs_raise() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-@dataclass(eq=False)
-class Strict(Watch):
-    """From the second update of an epoch on, anything that makes the host wait for the device raises."""
-
-    def after(self, step: int, loss: Tensor) -> None:
-        torch.cuda.set_sync_debug_mode("error" if step < 8 else "default")
-
-    def close(self) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
@@ -307,18 +305,8 @@ def test_no_replay_waits_for_the_device() -> None:
     def loss(model: nn.Module, x: Tensor) -> Any:
         return model(x).float().square().mean(), len(x)
 
-    @dataclass(eq=False)
-    class StrictLater(Watch):
-        """From the 20th update on: everything is captured."""
-
-        def after(self, step: int, loss: Tensor) -> None:
-            torch.cuda.set_sync_debug_mode("error" if 20 <= step < 32 else "default")
-
-        def close(self) -> None:
-            torch.cuda.set_sync_debug_mode("default")
-
     graph = Replays(warmup=3)
-    watch = ("metrics", "progress", StrictLater())
+    watch = ("metrics", "progress", Strict(first=20, last=32))  # from there on everything is captured
     Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=[*everything("float16"), graph], watch=watch, device="cuda").fit()
     assert graph.replays == 32 - 3
 
@@ -514,7 +502,7 @@ def test_the_source_of_a_copy_is_held_until_the_copy_is_done() -> None:
 
 
 def test_a_slot_of_the_ring_is_pinned_and_not_written_over_while_it_is_read() -> None:
-    with Ring(Wide(), 8, threads=2, depth=2, pin=True) as ring:
+    with Ring(readable.Wide(), 8, threads=2, depth=2, pin=True) as ring:
         expected = md5(ring.epoch(0))
         copies = Copies(torch.device("cuda"), beside=False)
         torch.cuda._sleep(200_000_000)
@@ -559,7 +547,7 @@ def test_a_snapshot_is_of_the_moment_it_was_taken_and_the_host_does_not_wait() -
         torch.cuda._sleep(200_000_000)
         taken = snapshot.take({"live": live, "host": torch.ones(3)})
         live.fill_(-1)
-        assert not snapshot.event.query(), "the host went on before the copy was made"
+        assert number == 0 or not snapshot.event.query(), "the host went on before the copy was made; the first allocates"
         snapshot.wait()
         assert taken["live"].is_pinned()
         assert torch.equal(taken["live"], torch.full((1 << 22,), float(number)))
@@ -570,3 +558,61 @@ def test_a_run_saved_beside_the_training_goes_on_to_the_same_bits(tmp_path: Path
     fit_toy([AdamW(), EMA()], epochs=2, device="cuda", out=tmp_path / "run", checkpoint_every=1, stop=8)
     rest = fit_toy([AdamW(), EMA()], epochs=2, device="cuda", resume=tmp_path / "run")
     assert all(torch.equal(a, b) for a, b in zip(whole.weights, rest.weights, strict=True))
+
+
+def peaks(x: Tensor) -> tuple[int, int]:
+    """Bytes that a forward pass of `Wide` takes at most, and a backward pass, the batch included."""
+    before, found = torch.cuda.memory_allocated(), []
+    model, x = Wide().cuda(), x.cuda()
+    loss = model(x).sum(1).mean()
+    found.append(torch.cuda.max_memory_allocated() - before)
+    torch.cuda.reset_peak_memory_stats()
+    loss.backward()
+    found.append(torch.cuda.max_memory_allocated() - before)
+    return found[0], found[1]
+
+
+@contextmanager
+def room_for(count: int) -> Iterator[None]:
+    """Of the device's memory no more than so many bytes beside those that are taken."""
+    torch.cuda.empty_cache()
+    taken, whole = torch.cuda.memory_reserved(), torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction((taken + count) / whole)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_memory_of_the_device_that_is_really_short(where: str) -> None:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    forward, backward = peaks(batches(1)[0])
+    assert backward > forward + BYTES
+    update, seen = OOM(), list[int]()
+    room = forward - BYTES // 2 if where == "forward" else (forward + backward) // 2
+    with room_for(room), pytest.warns(AccelWarning, match="oom: memory was short in update 1"):
+        short = trained(batches(1), update, device="cuda", seen=seen)
+    assert (SAMPLES in seen) == (where == "backward"), "the forward pass went well, and the backward pass did not"
+    assert 1 < update.size < SAMPLES
+    assert torch.equal(short, in_pieces(1, update.size, device="cuda"))
+    assert not torch.equal(short, torch.ones_like(short))
+
+
+@pytest.mark.skipif(not importable("nvidia.dali"), reason="NVIDIA DALI is not installed: the extra dali")
+def test_dali_decodes_on_the_gpu(tmp_path: Path) -> None:
+    root = test_dali.pictures(tmp_path)
+    data = Augmented(root / "train", test_dali.CLASSES, 32, "resized", flip=True)
+    plain = test_dali.batches(data, epoch=1)
+    found = test_dali.batches(data, epoch=1, device="mixed")
+    assert all(batch[0].is_cuda and batch[0].dtype == torch.uint8 for batch in found)
+    assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in plain]
+    near = [value for ours, theirs in zip(found, plain, strict=True) for value in test_dali.psnr(ours[0].cpu(), theirs[0])]
+    assert min(near) > 25, "those that are mirrored, or another picture's, are at 15 at most"
+    plugin = DALI()
+    result = Images(
+        root=str(root), size=32, crop="resized", plugins=[plugin], watch=(), batch_size=5, epochs=1, device="cuda"
+    ).fit()
+    assert plugin.where == "mixed"
+    assert result.samples == 12

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: listed, verified, and loaded, with the reason for each that was passed over."""
+"""Which checkpoint a run goes on from: listed, verified, and seen to load, with the reason for each that was passed over."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ AUTO = "auto"
 
 @dataclass
 class Found:
-    """A whole checkpoint."""
+    """A whole checkpoint. It takes no memory until its state is asked for."""
 
     file: Path
     """Its .pt."""
     record: Record
-    state: dict[str, Any]
-    """On the CPU."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Newer ones by name, and why each was passed over."""
 
+    def state(self) -> dict[str, Any]:
+        """What it holds, on the CPU, in memory of its own. Raises Damaged where that has changed since it was found."""
+        state = read(self.file, self.record)
+        point("resuming.loaded")
+        return state
+
 
 def find(resume: str, out: Path | None) -> Found | None:
-    """The newest whole checkpoint of a run directory, or the file named, verified and loaded.
+    """The newest whole checkpoint of a run directory, or the file named, verified and seen to load.
 
     None where `resume` is `"auto"` and no checkpoint was ever finished in `out`: the run begins. (One whose .json is missing was
     being written when the process was killed: the first of a run leaves nothing else behind.)
@@ -106,13 +110,25 @@ def verify(file: Path) -> Record:
 
 
 def load(file: Path) -> Found:
-    """A checkpoint, verified and then loaded. Nothing in it is ever instantiated: tensors and plain values, or Damaged."""
+    """A checkpoint, verified and then seen to load, without memory for its tensors. Raises Damaged."""
     record = verify(file)
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        read(file, record, mmap=True)
+    except Damaged:
+        read(file, record)  # a disk whose files cannot be mapped into memory may have said so
+    return Found(file, record)
+
+
+def read(file: Path, record: Record, mmap: bool = False) -> dict[str, Any]:
+    """The state in a file. Nothing in it is ever instantiated: tensors and plain values, or Damaged.
+
+    With `mmap` its tensors are the file, and are read when they are looked at: for what is not kept, because a disk that fails then
+    ends the process.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # whatever the unpickler trips over
         raise Damaged("holds something else than tensors and plain values, and nothing of it was loaded") from error
-    point("resuming.loaded")
     if not isinstance(state, dict) or state.get("progress") != record.progress:
         raise Damaged("is not what its .json says")
-    return Found(file, record, state)
+    return state

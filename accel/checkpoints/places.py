@@ -19,7 +19,7 @@ SHARING = ("saving.shards.written", "saving.shards.moved")
 FINISHING = (*(f"saving.weights.{step}" for step in _FILE), *(f"saving.summary.{step}" for step in _FILE))
 """At the end of a run: model.safetensors and summary.json."""
 
-RESUMING = ("resuming.listed", "resuming.read", "resuming.verified", "resuming.loaded", "resuming.compared", "resuming.restored")
+RESUMING = ("resuming.listed", "resuming.read", "resuming.verified", "resuming.compared", "resuming.loaded", "resuming.restored")
 """Of a run that goes on."""
 
 PLACES = (*SAVING, *FINISHING, *RESUMING)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from accel.errors import TrainingError
+from accel.optim.spread import is_spread, local, with_piece
 
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
 """What a checkpoint may hold beside tensors and lists, tuples and dicts of all of these: what `weights_only` loads again."""
@@ -66,14 +67,23 @@ class Snapshot:
 
     def _tensor(self, tensor: Tensor) -> Tensor:
         tensor = tensor.detach()
-        if tensor.layout != torch.strided or tensor.is_quantized or type(tensor) is not Tensor:
-            return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
+        if is_spread(tensor):  # two names of one are written twice: safetensors writes no memory under two names
+            return with_piece(tensor, self._copied(local(tensor)))
+        if not _is_plain(tensor) or not tensor.numel():
+            return self._copied(tensor)
         # a tensor that has two names is written once, and is one again when it is loaded
-        same = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if tensor.numel() else id(tensor)
+        same = tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
         if same not in self.copied:
-            self.copied[same] = self._buffer(tensor)
-            self.copied[same].copy_(tensor, non_blocking=tensor.device.type == "cuda")
+            self.copied[same] = self._copied(tensor)
         return self.copied[same]
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        """A copy: in a buffer, where it is a plain tensor with numbers in it."""
+        if not _is_plain(tensor):
+            return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
+        if not tensor.numel():
+            return torch.empty_like(tensor, device="cpu")
+        return self._buffer(tensor).copy_(tensor, non_blocking=tensor.device.type == "cuda")
 
     def _buffer(self, tensor: Tensor) -> Tensor:
         """A buffer of the tensor's shape, format and memory order: that which stood at this place in the last state, if it fits."""
@@ -86,6 +96,10 @@ class Snapshot:
         new = torch.empty_like(tensor, device="cpu", memory_format=order, pin_memory=tensor.device.type == "cuda")
         self.buffers[place:] = [new]
         return new
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return type(tensor) is Tensor and tensor.layout == torch.strided and not tensor.is_quantized
 
 
 def tensors(state: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Tensor]]:

@@ -27,7 +27,7 @@ def capture(run: Built, progress: Progress) -> dict[str, Any]:
 
 
 def restore(run: Built, state: dict[str, Any]) -> None:
-    """Puts a captured state back into a run that was built the same way.
+    """Puts a captured state back into a run that was built the same way, and lets go of each piece of it when it is there.
 
     Raises:
         Exception: of whatever kind the parts raise for a state that is not theirs.
@@ -35,10 +35,10 @@ def restore(run: Built, state: dict[str, Any]) -> None:
     if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
     progress = Progress(**state["progress"])  # no name but those it has
-    run.bare.load_state_dict(state["model"])
+    run.bare.load_state_dict(state.pop("model"))
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
-            part.load_state_dict(state["parts"][part.name])
+            part.load_state_dict(state["parts"].pop(part.name))
     vars(run.progress).update(vars(progress))
     run.history[:] = state["history"]
     for ledger in run.ledgers():

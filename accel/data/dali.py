@@ -193,7 +193,7 @@ class Pipeline:
     def _take(self) -> list[Any] | None:
         """The next batch, or None at the end."""
         try:
-            (found,) = self.pipe.run(cuda_stream=torch.cuda.current_stream()) if self.mixed else self.pipe.run()
+            (found,) = self.pipe.run(torch.cuda.current_stream() if self.mixed else None)  # by place: it has no such keyword
         except StopIteration:
             return None
         except RuntimeError as error:

@@ -22,7 +22,7 @@ def difference(one: Path, other: Path) -> str:
     names = [None if each is None else each.file.name for each in found]
     if names[0] != names[1]:
         return f"the last checkpoint is {names[0]}, and {names[1]} in the other"
-    states = [None if each is None else each.state for each in found]
+    states = [None if each is None else each.state() for each in found]
     place = odd(states[0], states[1])
     if place:
         return f"{place} in the last checkpoint"

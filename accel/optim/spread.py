@@ -56,6 +56,16 @@ def local(tensor: Tensor, like: Tensor | None = None) -> Tensor:
     return piece
 
 
+def with_piece(tensor: Tensor, piece: Tensor) -> Tensor:
+    """The same of another piece, on any device, where nothing is to be computed with it: what is spread, over whom, how.
+
+    `DTensor.from_local` would carry the piece to the device of the mesh, and wait for it.
+    """
+    kind: Any = type(tensor)
+    again: Tensor = kind(piece, tensor._spec, requires_grad=False)  # type: ignore[attr-defined]
+    return again
+
+
 def total_norm(rows: Iterable[tuple[Spread, list[Tensor]]]) -> Tensor:
     """The 2-norm over all pieces of all rows together, 0-dim, in float32 at least; one collective for all that are spread alike."""
     kinds: dict[Spread, list[Tensor]] = {}

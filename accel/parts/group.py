@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 from accel.data.items import dealt
+from accel.data.pieces import pieces
 from accel.parts.part import Part
 
 
@@ -19,6 +20,19 @@ class Micro(NamedTuple):
     """Its part of the window: items / sum of items. 1.0 exactly where it is the whole window."""
     last: bool
     """Whether it is the last real one of its window, where ranks synchronise."""
+
+    def pieces(self, size: int, items: int) -> list[Micro]:
+        """The same as micro-batches of at most `size` samples, for a window of `items`.
+
+        Raises:
+            TypeError: for a batch that cannot be cut, in words.
+        """
+        if self.items <= size:
+            return [self]
+        counts = [min(size, self.items - start) for start in range(0, self.items, size)]
+        parts = zip(pieces(self.batch, self.items, size), counts, strict=True)
+        end = len(counts) - 1
+        return [Micro(part, count, count / items, self.last and number == end) for number, (part, count) in enumerate(parts)]
 
 
 class Window(NamedTuple):

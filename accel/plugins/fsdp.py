@@ -76,14 +76,16 @@ class FSDP(Ranks):
     def model(self, model: nn.Module) -> nn.Module:
         if not self.several:
             return model
-        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.device_mesh import DeviceMesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
         kinds = {param.dtype for param in self.bare.parameters()}
         if len(kinds) > 1:
             found = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
             raise ConfigError(f"fsdp needs weights of one dtype, and the model's are {found}; convert the model, or use ddp")
-        mesh = self.over = init_device_mesh(self.device.type, (self.world_size,))
+        # over the group that there is: a mesh that makes its own would take nccl where backend=gloo is asked for
+        world: Any = dist.group.WORLD
+        mesh = self.over = DeviceMesh.from_group(world, self.device.type)
         # saving goes on beside the updates, in an order of its own
         self.threads = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
         policy = MixedPrecisionPolicy(param_dtype=named(self.param_dtype), reduce_dtype=named(self.reduce_dtype))
@@ -129,7 +131,7 @@ class FSDP(Ranks):
             return model
         found: dict[str, Any] = {}
         for name, value in model.state_dict().items():
-            value = value.full_tensor() if is_spread(value) else value  # every rank takes part, one weight after the other
+            value = gathered(value) if is_spread(value) else value  # every rank takes part, one weight after the other
             if self.rank == 0:
                 found[name] = value.cpu() if isinstance(value, Tensor) else value
         return fill(self.copy, found) if self.rank == 0 else model
@@ -148,6 +150,19 @@ class FSDP(Ranks):
         everywhere = sum(param.numel() for param in self.bare.parameters())
         by = f"in {len(self.blocks)} blocks and a rest" if self.blocks else "at once: the model repeats no block"
         return {"ranks": f"{self.world_size}; {here:,} of {everywhere:,} weights are kept here, and gathered {by}"}
+
+
+def gathered(value: Any) -> Tensor:
+    """A tensor that is spread, whole. By gloo in the host's memory: its gathering of DTensors takes no other (torch 2.13)."""
+    if dist.get_backend() == "gloo":
+        from torch.distributed.device_mesh import DeviceMesh
+        from torch.distributed.tensor import DTensor
+
+        world: Any = dist.group.WORLD
+        host, layout = DeviceMesh.from_group(world, "cpu"), {"shape": value.shape, "stride": value.stride()}
+        value = DTensor.from_local(local(value).cpu(), host, value.placements, run_check=False, **layout)
+    whole: Tensor = value.full_tensor()
+    return whole
 
 
 def named(name: str | None) -> torch.dtype | None:

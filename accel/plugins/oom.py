@@ -33,15 +33,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from accel.before import Before
 from accel.data.items import count_items
 from accel.data.pieces import pieces
-from accel.errors import AccelWarning, ConfigError, TrainingError
-from accel.optim.spread import is_spread
+from accel.errors import AccelWarning, TrainingError
 from accel.parts import Micro, Update, Window
+from accel.parts.apart import Apart
 from accel.parts.mean import Mean
 from accel.shortage import collect, is_shortage, let_go
 from accel.values import Whole
@@ -69,30 +68,12 @@ class OOM(Update):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.bare, self.device, self.progress = run.bare, run.device, run.progress
-        self.several = self.parallel.world_size > 1
-        if self.several:
-            self.refuse()
-        self.before = Before(run.bare, run.device)
-        self.lacking: tuple[bool, ...] = ()
-        """Which parameters got no gradient on any rank when the ranks last told."""
+        self.ranks, self.before = Apart(run, self.name), Before(run.bare, run.device)
+        self.several = self.ranks.several
         self.size = self.evaluating = 0
         """Samples per micro-batch at most, in training and in evaluation; 0 is as many as come."""
         self.well = self.times = 0
         """Updates since the size last changed, and how many did not fit."""
-
-    def refuse(self) -> None:
-        """Refuses what makes ranks wait for one another inside the forward pass."""
-        name = self.parallel.name
-        if any(is_spread(param) for param in self.bare.parameters()):
-            raise ConfigError(
-                f"oom cannot work with {name}, which gathers weights inside the forward pass: one rank that runs out of memory "
-                "there leaves the others waiting; leave one out: '~plugins.oom'"
-            )
-        if any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules()):
-            raise ConfigError(
-                "oom cannot work with SyncBatchNorm, in which ranks meet inside the forward pass: one that runs out of memory "
-                "there leaves the others waiting; leave one out: '~plugins.oom'"
-            )
 
     def __call__(self, window: Window) -> Tensor:
         if self.grow_after and self.size and self.well >= self.grow_after:
@@ -143,20 +124,12 @@ class OOM(Update):
     def cut(self, micros: Iterable[Micro], items: int) -> Iterator[Micro]:
         """The micro-batches, or pieces of them. With several ranks none is the last: nothing travels before all are well."""
         for micro in micros:
-            if self.several:
-                micro = micro._replace(last=False)
-            if not self.size or micro.items <= self.size:
-                yield micro
-                continue
             try:
-                parts = pieces(micro.batch, micro.items, self.size)
+                parts = micro.pieces(self.size or micro.items, items)
             except TypeError as error:
                 self.stuck = f"its batch cannot be cut ({error})"
                 return
-            end = len(parts) - 1
-            for number, part in enumerate(parts):
-                count = min(self.size, micro.items - number * self.size)
-                yield Micro(part, count, count / items, micro.last and number == end)
+            yield from (part._replace(last=False) for part in parts) if self.several else parts
 
     def undo(self) -> None:
         """Puts back what the passes moved, and frees what they left."""
@@ -166,18 +139,10 @@ class OOM(Update):
         collect(self.device)
 
     def reports(self, short: str, read: list[Micro]) -> list[dict[str, Any]]:
-        """How every rank fared, by rank; told only where one is not well, or other parameters than before got no gradient."""
+        """How every rank fared, by rank; this one alone, where all are well."""
         largest = max((micro.items for micro in read), default=1)
-        mine = {"short": short, "stuck": self.stuck, "largest": min(largest, self.size or largest), "lacking": ()}
-        if not self.several:
-            return [mine]
-        lacking = tuple(param.grad is None for _, param in self.precision.params)
-        if not self.parallel.any(bool(short) or lacking != self.lacking):
-            return [mine]
-        reports = self.parallel.gather({**mine, "lacking": lacking})
-        if not any(report["short"] for report in reports):
-            self.lacking = tuple(all(those) for those in zip(*(report["lacking"] for report in reports), strict=True))
-        return reports
+        mine = {"short": short, "stuck": self.stuck, "largest": min(largest, self.size or largest)}
+        return self.ranks.reports(mine, wrong=bool(short))
 
     def halve(self, reports: list[dict[str, Any]]) -> None:
         """Halves the micro-batches, on all ranks alike. Raises TrainingError where that cannot help."""
@@ -197,19 +162,10 @@ class OOM(Update):
             )
         self.size = (largest + 1) // 2
 
-    def travel(self) -> None:
-        """Averages the gradients over the ranks; one that only this rank lacks is 0 here."""
-        there = [param for (_, param), lacks in zip(self.precision.params, self.lacking, strict=True) if not lacks]
-        for param in there:
-            if param.grad is None:
-                param.grad = torch.zeros_like(param)
-        self.parallel.average([param.grad for param in there if param.grad is not None])
-
     def step(self, mean: Mean) -> Tensor:
         """The second half. Raises TrainingError where memory is short: its size does not depend on the micro-batches."""
         try:
-            if self.several:
-                self.travel()
+            self.ranks.travel()
             return self.move(mean)
         except (RuntimeError, MemoryError) as error:
             if not is_shortage(error):

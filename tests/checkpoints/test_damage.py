@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -11,12 +12,15 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from torch import Tensor
 
-from accel.checkpoints import FOLDER, Found, damage, find
+from accel import faults
+from accel.build import Built
+from accel.checkpoints import FOLDER, Found, damage, find, restore
 from accel.checkpoints.finding import load
 from accel.checkpoints.record import Damaged, Record, _dump, _seal
 from accel.errors import AccelWarning, ConfigError
@@ -278,3 +282,30 @@ def test_a_run_whose_first_save_was_cut_off_begins_again_and_one_that_lost_all_d
     with pytest.warns(AccelWarning, match="holds no checkpoint yet; the run begins"):
         fit_toy([AdamW()], epochs=3, out=run, resume=Path("auto"))
     assert find("auto", run) is not None
+
+
+def alive() -> int:
+    """How many bytes of tensors there are."""
+    gc.collect()
+    storages = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in gc.get_objects() if type(one) is Tensor}
+    return sum(storages.values())
+
+
+def test_a_checkpoint_takes_no_memory_until_its_state_is_asked_for_and_its_pieces_are_let_go_of(run: Path) -> None:
+    done = fit_toy([AdamW()], epochs=3, resume=run)
+    before = alive()
+    found = find("auto", run)
+    assert found is not None
+    assert alive() == before
+    state = found.state()
+    assert alive() > before
+    restore(cast(Built, done.spy.run), state)
+    assert "model" not in state
+    assert not state["parts"]
+
+
+def test_one_that_changes_after_it_was_found_is_refused_in_a_sentence(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = two(run)[1]
+    monkeypatch.setitem(faults.armed, "resuming.compared", lambda: new.write_bytes(b"none"))
+    with pytest.raises(ConfigError, match=rf"{new.stem} was whole when it was found, and now holds something else than tensors"):
+        fit_toy([AdamW()], epochs=3, resume=run)

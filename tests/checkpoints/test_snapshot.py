@@ -68,6 +68,12 @@ def test_the_next_uses_the_same_memory() -> None:
     assert other["b"].shape == (3,)
 
 
+def test_tensors_without_numbers_keep_their_own_shapes_and_formats() -> None:
+    shapes = [(0, 3), (2, 0), (0,)]
+    taken = Snapshot(CPU).take([torch.empty(shape, dtype=kind) for shape in shapes for kind in (torch.float32, torch.int64)])
+    assert [(tuple(one.shape), one.dtype) for one in taken] == [(s, kind) for s in shapes for kind in (torch.float32, torch.int64)]
+
+
 def test_what_no_checkpoint_can_hold_is_named_with_its_place() -> None:
     with pytest.raises(TrainingError, match=r"the state of parts\.mine\.0 holds a function, which no checkpoint can; let its"):
         Snapshot(CPU).take({"parts": {"mine": [lambda: None]}})

@@ -51,7 +51,7 @@ class Keeps(Watch):
 
     def begin(self, run: Run) -> None:
         self.run = run
-        self.first = [param.detach().clone() for param in run.bare.parameters()]
+        self.first = [param.detach().clone().cpu() for param in run.bare.parameters()]
         self.drawn = torch.get_rng_state()
 
     def after(self, step: int, loss: Tensor) -> None:
@@ -151,17 +151,18 @@ class Unused(Points):
 
 
 def fit(
-    plugins: list[Part], kind: type[Points] = Points, batch_size: int | None = 3, epochs: int = 2, stop: int = 0, **settings: Any
-) -> dict[str, Any]:
-    """What a run came to."""
+    plugins: list[Part], kind: type[Points] = Points, batch_size: int | None = 3, epochs: int = 2, stop: int = 0,
+    device: str = "cpu", **settings: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What a run came to, on the CPU."""
     keeps = Keeps(stop=stop)
-    trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device="cpu", **settings)
+    trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device=device, **settings)
     found: dict[str, Any] = {"metrics": {}, "losses": keeps.losses}
     try:
         found |= {"metrics": (result := trainer.fit()).metrics, "skipped": result.skipped, "samples": result.samples}
     except Stop:
         assert stop
-    found["weights"] = [param.detach().clone() for param in keeps.run.bare.parameters()]
+    found["weights"] = [param.detach().clone().cpu() for param in keeps.run.bare.parameters()]
     return found | {"first": keeps.first, "drawn": keeps.drawn, "seen": getattr(trainer, "seen", [])}
 
 

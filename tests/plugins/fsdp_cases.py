@@ -8,8 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Replicate, Shard
 
+from accel.checkpoints.snapshot import Snapshot
 from accel.errors import ConfigError
+from accel.optim.spread import local
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -24,6 +28,7 @@ from accel.plugins.muon import Muon
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
+from accel.shards import load, part, save
 from tests.plugins.ddp_cases import Keeps, Points, Words, distance
 
 
@@ -47,12 +52,14 @@ class Block(nn.Module):
         return x + self.gain * self.down(nn.functional.gelu(self.up(self.norm(x))))
 
 
-def fit(plugins: list[Part], kind: type[Points] = Points, batch_size: int = 3, epochs: int = 2, **settings: Any) -> dict[str, Any]:
-    """What a run came to, with the weights that are handed out: whole on the first rank."""
+def fit(
+    plugins: list[Part], kind: type[Points] = Points, batch_size: int = 3, epochs: int = 2, device: str = "cpu", **settings: Any
+) -> dict[str, Any]:
+    """What a run came to, with the weights that are handed out: whole and on the CPU on the first rank."""
     keeps = Keeps(stop=0)
-    trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device="cpu", **settings)
+    trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device=device, **settings)
     result = trainer.fit()
-    weights = [param.detach().clone() for param in result.model.parameters()]
+    weights = [param.detach().clone().cpu() for param in result.model.parameters()]
     return {"weights": weights, "losses": keeps.losses, "metrics": result.metrics, "skipped": result.skipped}
 
 
@@ -81,20 +88,88 @@ def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
 
 
 def case_goes_on_to_the_same_bits(folder: Path) -> dict[str, Any]:
+    return goes_on(folder)
+
+
+def goes_on(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
     """Saved after one epoch and taken up by two ranks, with the whole weights of each of three ways to get there."""
 
-    def plugins() -> list[Part]:
-        return [FSDP(), AdamW(lr=0.01), EMA(), Accumulate(steps=2)]
+    def run(epochs: int, **settings: Any) -> dict[str, Any]:
+        return fit([FSDP(**fsdp), AdamW(lr=0.01), EMA(), Accumulate(steps=2)], Blocks, epochs=epochs, device=device, **settings)
 
-    fit(plugins(), Blocks, epochs=1, out=folder / "run", checkpoint_every=2)
-    two = fit(plugins(), Blocks, epochs=2, out=folder / "two")
-    again = fit(plugins(), Blocks, epochs=2, resume=folder / "run", out=folder / "again")
+    run(1, out=folder / "run", checkpoint_every=2)
+    two = run(2, out=folder / "two")
+    again = run(2, resume=folder / "run", out=folder / "again")
     pieces = sorted(file.name for file in (folder / "run").rglob("shard-*"))
     ours = {"pieces": pieces, "again": again["losses"], "two": two["losses"][-len(again["losses"]) :]}
     if not any(hasattr(weight, "full_tensor") for weight in two["weights"]):
         ours["same"] = all(map(torch.equal, two["weights"], again["weights"]))
         ours["weights"] = two["weights"]
     return ours
+
+
+def case_a_snapshot_of_what_is_spread(folder: Path) -> dict[str, Any]:
+    return snapshots(folder)
+
+
+ROWS = torch.arange(28.0).view(7, 4).add(1).tolist()
+SAVED = {"cut": ROWS, "row": ROWS[:1], "kept": ROWS[:2], "tied": ROWS}
+"""What `snapshots` saves at last."""
+
+
+def snapshots(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
+    """Of weights, of which the second rank has nothing of one: taken twice, moved in between, and saved."""
+    ranks = FSDP(**fsdp)
+    place = ranks.join(torch.device(device))
+    world: Any = torch.distributed.group.WORLD
+    mesh, snapshot = DeviceMesh.from_group(world, place.type), Snapshot(place)
+    live = {
+        name: spread_over(mesh, torch.arange(4.0 * rows, device=place).view(rows, 4), kind)
+        for name, rows, kind in (("cut", 7, Shard(0)), ("row", 1, Shard(0)), ("kept", 2, Replicate()))
+    }  # fmt: skip
+    live["tied"] = live["cut"]
+
+    def take() -> tuple[dict[str, Any], bool]:
+        """What is taken, while the device is behind; and whether the host went on before the copies were made."""
+        if place.type == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda._sleep(200_000_000)
+        taken = snapshot.take(live)
+        ahead = snapshot.event is None or not snapshot.event.query()
+        for name in ("cut", "row", "kept"):
+            local(live[name]).add_(1)
+        snapshot.wait()
+        return taken, ahead
+
+    layouts = [(one.shape, one.stride(), one.placements, one.device_mesh) for one in live.values()]  # type: ignore[attr-defined]
+    before = {name: local(tensor).clone().cpu() for name, tensor in live.items()}
+    first, _ = take()  # allocates
+    found: dict[str, Any] = {
+        "as it was": all(torch.equal(local(first[name]), before[name]) for name in live),
+        "layout": layouts == [(one.shape, one.stride(), one.placements, one.device_mesh) for one in first.values()],
+    }
+    places = [local(tensor).data_ptr() for tensor in first.values()]
+    again, found["ahead"] = take()
+    found["memory"] = places == [local(tensor).data_ptr() for tensor in again.values()]
+    found["on the host"] = all(local(tensor).device.type == "cpu" for tensor in again.values())
+    found["written apart"] = places[0] != places[3]
+    found["apart"] = not (set(places) - {0}) & {local(tensor).data_ptr() for tensor in live.values()}
+    rest, pieces = part(again)
+    save(pieces, folder / "pieces", ranks.host)
+    ranks.any(False)
+    found["saved"] = {name: tensor.tolist() for name, tensor in load(rest, folder / "pieces").items()}
+    ranks.close()
+    return found
+
+
+def spread_over(mesh: DeviceMesh, whole: torch.Tensor, kind: Any) -> torch.Tensor:
+    """The same, of which each rank has what belongs to it."""
+    piece = whole
+    if kind.is_shard():
+        most = -(-len(whole) // mesh.size())
+        piece = whole[mesh.get_rank() * most :][:most].clone()
+    found: torch.Tensor = DTensor.from_local(piece, mesh, [kind], run_check=False, shape=whole.shape, stride=whole.stride())
+    return found
 
 
 def whole(ours: dict[str, Any], big: dict[str, Any]) -> float:

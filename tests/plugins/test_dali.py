@@ -31,6 +31,10 @@ there = pytest.mark.skipif(not importable("nvidia.dali"), reason="NVIDIA DALI is
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
+    return pictures(tmp_path / "pictures")
+
+
+def pictures(folder: Path) -> Path:
     """Pictures of all kinds: JPEGs of several samplings, progressive, grey, CMYK, and PNG."""
     kinds: list[tuple[str, dict[str, Any]]] = [
         ("RGB", {"subsampling": 2}), ("RGB", {"subsampling": 0}), ("RGB", {"progressive": True}), ("L", {}), ("CMYK", {}),
@@ -39,20 +43,20 @@ def root(tmp_path: Path) -> Path:
     for split in ("train", "test"):
         for number in range(12):
             mode, more = kinds[number % len(kinds)]
-            place = tmp_path / "pictures" / split / CLASSES[number % 2]
+            place = folder / split / CLASSES[number % 2]
             place.mkdir(parents=True, exist_ok=True)
             picture = drawing(90 + 7 * number, 130 - 5 * number)
             if mode == "png":
                 picture.save(place / f"{number}.png")
             else:
                 picture.convert(mode).save(place / f"{number}.jpg", quality=90, **more)
-    return tmp_path / "pictures"
+    return folder
 
 
-def batches(data: Folder, epoch: int = 0, start: int = 0, count: int = 2, **more: Any) -> list[Any]:
+def batches(data: Folder, epoch: int = 0, start: int = 0, count: int = 2, device: str = "cpu", **more: Any) -> list[Any]:
     from accel.data.dali import Pipeline
 
-    return list(Pipeline(Mapped(data, 5, 3, shuffle=True, **more), "cpu", count, 2).epoch(epoch, start))
+    return list(Pipeline(Mapped(data, 5, 3, shuffle=True, **more), device, count, 2).epoch(epoch, start))
 
 
 def psnr(one: torch.Tensor, other: torch.Tensor) -> list[float]:

@@ -14,7 +14,7 @@ from accel.errors import AccelWarning
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
-from tests.plugins.fsdp_cases import Blocks, fit
+from tests.plugins.fsdp_cases import SAVED, Blocks, fit
 from tests.ranks import shared_cases, shared_folder
 
 CASES = "tests.plugins.fsdp_cases"
@@ -83,6 +83,12 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(found: Found) -> None:
         assert rank["again"] == rank["two"]
         assert len(rank["again"]) == 2
         assert len(rank["pieces"]) == 2 * 2, "of two checkpoints, one file of each rank"
+
+
+def test_a_snapshot_of_pieces_is_a_copy_in_memory_that_is_used_again(found: Found) -> None:
+    for rank in found["a_snapshot_of_what_is_spread"]:
+        assert rank.pop("saved") == SAVED
+        assert all(rank.values()), rank
 
 
 def test_one_process_goes_on_with_what_two_have_saved(found: Found, place: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from accel.plugins.stream import Stream
 from accel.shortage import is_shortage
 from accel.testing import Outcome, fit_toy
 from accel.values import Whole
+from tests.ranks import ROOT
 
 Where = Literal["forward", "loss", "backward"]
 WHERE: list[Where] = ["forward", "loss", "backward"]
@@ -351,40 +352,25 @@ def test_evaluation_goes_in_smaller_batches_too() -> None:
 RLIMIT = """
 import resource, warnings
 import torch
-from torch import nn
-from accel import Trainer
-from accel.plugins import OOM, Accumulate
+from accel.plugins import OOM
+from tests.wide import BYTES, WIDTH, batches, in_pieces, trained
 
 torch.set_num_threads(1)
-data = list(torch.randn(2, 64, 250_000, generator=torch.Generator().manual_seed(0)).unbind())
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(250_000))
-
-    def forward(self, x):
-        return (x * self.weight).tanh().square()
-
-def weight(data, *plugins):
-    return Trainer(Net(), data, loss=lambda model, x: model(x).mean(), plugins=plugins, watch=()).fit().model.weight
-
+data, update = batches(2), OOM()
 pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-update = OOM()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (pages + 160_000_000, resource.RLIM_INFINITY))  # 64 samples take 64 MB, three times
-    short = weight(data, update)
+    resource.setrlimit(resource.RLIMIT_AS, (pages + int(2.5 * BYTES), resource.RLIM_INFINITY))  # the passes take four
+    short = trained(data, update)
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert 1 < update.size < 64 and update.times == 1, update.size
-small = weight([part for batch in data for part in batch.split(update.size)], Accumulate(steps=64 // update.size))
-assert torch.equal(short, small)
-assert not torch.equal(short, torch.ones(250_000))
+assert torch.equal(short, in_pieces(2, update.size))
+assert not torch.equal(short, torch.ones(WIDTH))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
 def test_memory_of_the_host_that_is_really_short() -> None:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}  # what is freed goes back at once
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MALLOC_MMAP_THRESHOLD_": "1000000"}  # freed at once
     done = subprocess.run([sys.executable, "-c", RLIMIT], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
