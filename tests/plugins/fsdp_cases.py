@@ -24,7 +24,9 @@ from accel.plugins.muon import Muon
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
-from tests.plugins.ddp_cases import Keeps, Points, Words, distance
+from tests.plugins.ddp_cases import Words, distance
+from tests.points import Keeps, Points
+from tests.turns import turns
 
 
 class Blocks(Points):
@@ -95,6 +97,11 @@ def case_goes_on_to_the_same_bits(folder: Path) -> dict[str, Any]:
         ours["same"] = all(map(torch.equal, two["weights"], again["weights"]))
         ours["weights"] = two["weights"]
     return ours
+
+
+def case_two_one_two(folder: Path) -> list[Any]:
+    alone = {"with": lambda: [FSDP(), AdamW(lr=0.01), EMA()], "without": lambda: [AdamW(lr=0.01), EMA()]}
+    return turns(folder, lambda: [FSDP(), AdamW(lr=0.01), EMA()], alone, Blocks)
 
 
 def whole(ours: dict[str, Any], big: dict[str, Any]) -> float:
