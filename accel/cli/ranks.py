@@ -30,7 +30,8 @@ def program() -> list[str]:
     """How torchrun was started for these processes, without the arguments. Where its nodes meet, it keeps to itself."""
     nodes, here = int(os.environ.get("GROUP_WORLD_SIZE", "1")), os.environ.get("LOCAL_WORLD_SIZE", str(world_size()))
     apart = [f"--nnodes={nodes}", "--rdzv-backend=c10d", "--rdzv-endpoint=HOST:PORT"] if nodes > 1 else []
-    return ["torchrun", *apart, f"--nproc-per-node={here}", "-m", "accel.train"]
+    ours = ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"] if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" else []
+    return [*ours, "torchrun", *apart, f"--nproc-per-node={here}", "-m", "accel.train"]
 
 
 def let_the_first_speak() -> None:

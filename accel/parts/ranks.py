@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, Store
 
 from accel.errors import ConfigError, TrainingError
-from accel.meeting import table
+from accel.meeting import name_interface, table
 from accel.parts.parallel import Parallel
 from accel.values import Positive
 
@@ -90,6 +90,7 @@ class Ranks(Parallel):
         limit = timedelta(seconds=self.timeout)
         try:
             store = meet(table(self.timeout), self.rank, self.world_size, self.timeout)
+            name_interface(store, self.rank, self.world_size)
             dist.init_process_group(kind, store=store, rank=self.rank, world_size=self.world_size, timeout=limit)
             # decisions travel between the hosts, whatever carries the tensors, and in an order of their own
             self.host = dist.new_group(backend="gloo", timeout=limit)

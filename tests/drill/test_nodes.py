@@ -36,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[Tensor]:
 def machines() -> Iterator[tuple[Host, Host]]:
     if why := lacking():
         pytest.skip(why)
-    with hosts() as both:
+    with hosts(debian=True) as both:  # gloo must not tell the other what 127.0.1.1 is
         yield both
 
 
