@@ -21,6 +21,8 @@ import pytest
 import torch
 from torch.distributed import TCPStore
 
+from tests.drill.long import times
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -56,7 +58,7 @@ def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[st
         for rank in range(ranks)
     ]
     try:
-        texts = [process.communicate(timeout=240)[1] for process in started]
+        texts = [process.communicate(timeout=times(240, 2400))[1] for process in started]
     finally:
         for process in started:
             process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from accel.optim.spread import alike
 from accel.parts import Progress
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def restore(run: Built, state: dict[str, Any]) -> None:
     if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
     progress = Progress(**state["progress"])  # no name but those it has
-    run.bare.load_state_dict(state.pop("model"))
+    ours = run.bare.state_dict()
+    run.bare.load_state_dict({name: alike(value, ours.get(name)) for name, value in state.pop("model").items()})
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             part.load_state_dict(state["parts"].pop(part.name))

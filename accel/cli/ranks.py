@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import timedelta
 from time import sleep
 
 from accel.cli.config import Config
@@ -12,6 +11,9 @@ from accel.errors import ConfigError
 
 GRACE = 10.0
 """Seconds; processes of one run start within a few of each other."""
+
+LOST = r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe|pair closure"
+"""What errors say that another process, or the network, is the cause of."""
 
 
 def rank() -> int:
@@ -28,7 +30,8 @@ def program() -> list[str]:
     """How torchrun was started for these processes, without the arguments. Where its nodes meet, it keeps to itself."""
     nodes, here = int(os.environ.get("GROUP_WORLD_SIZE", "1")), os.environ.get("LOCAL_WORLD_SIZE", str(world_size()))
     apart = [f"--nnodes={nodes}", "--rdzv-backend=c10d", "--rdzv-endpoint=HOST:PORT"] if nodes > 1 else []
-    return ["torchrun", *apart, f"--nproc-per-node={here}", "-m", "accel.train"]
+    ours = ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"] if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" else []
+    return [*ours, "torchrun", *apart, f"--nproc-per-node={here}", "-m", "accel.train"]
 
 
 def let_the_first_speak() -> None:
@@ -42,9 +45,9 @@ def let_the_first_speak() -> None:
 
 
 def alone(error: Exception) -> str:
-    """What to say of an error that another process has caused by its end; empty for any other."""
+    """What to say of an error that another process has caused by its end, or the network by its silence; empty for any other."""
     text = " ".join(str(error).split())
-    lost = world_size() > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe", text)
+    lost = world_size() > 1 and re.search(LOST, text)
     return f"accel: error: rank {rank()} has lost another rank, which says why ({text[:120]})" if lost else ""
 
 
@@ -60,12 +63,13 @@ def together(config: Config) -> None:
 def agree(mine: str) -> str:
     """What the first process to ask proposed: one run directory, however far apart the processes start.
 
-    They ask the store that torchrun keeps; a restarted process finds there what was agreed before.
+    They ask the table that torchrun keeps, where a restarted process finds what was agreed before; or the first of them keeps it.
     """
     if world_size() == 1:
         return mine
-    from torch._C._distributed_c10d import PrefixStore, TCPStore
+    from torch._C._distributed_c10d import PrefixStore
 
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = PrefixStore("accel/run", TCPStore(address, port, is_master=False, timeout=timedelta(seconds=60)))
+    from accel.meeting import table
+
+    store = PrefixStore("accel/run", table(60))
     return store.compare_set("directory", "", mine).decode()

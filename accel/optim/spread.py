@@ -66,6 +66,18 @@ def with_piece(tensor: Tensor, piece: Tensor) -> Tensor:
     return again
 
 
+def alike(value: Any, like: Any) -> Any:
+    """A tensor that every process has whole, spread as `like` is, where that is spread and as large; anything else as it is."""
+    if not (isinstance(value, Tensor) and isinstance(like, Tensor)) or not is_spread(like) or is_spread(value):
+        return value
+    if value.shape != like.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    place = like.device_mesh, like.placements  # type: ignore[attr-defined]
+    return distribute_tensor(value.to(like.device), *place, src_data_rank=None)  # each takes its piece, and nothing travels
+
+
 def total_norm(rows: Iterable[tuple[Spread, list[Tensor]]]) -> Tensor:
     """The 2-norm over all pieces of all rows together, 0-dim, in float32 at least; one collective for all that are spread alike."""
     kinds: dict[Spread, list[Tensor]] = {}

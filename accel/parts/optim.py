@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from accel.errors import ConfigError
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
-from accel.optim.spread import local
+from accel.optim.spread import alike, local
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
@@ -140,7 +140,11 @@ class Optim(Part):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state)
+        params = [param for group in self.optimizer.param_groups for param in group["params"]]
+        kept = {
+            place: {name: alike(value, params[place]) for name, value in values.items()} for place, values in state["state"].items()
+        }
+        self.optimizer.load_state_dict({**state, "state": kept})
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         if self.held:
             self.hold()

@@ -14,9 +14,10 @@ from uuid import uuid4
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch._C._distributed_c10d import PrefixStore, Store
 
 from accel.errors import ConfigError, TrainingError
+from accel.meeting import name_interface, table
 from accel.parts.parallel import Parallel
 from accel.values import Positive
 
@@ -88,8 +89,8 @@ class Ranks(Parallel):
             torch.cuda.set_device(device)
         limit = timedelta(seconds=self.timeout)
         try:
-            whole = TCPStore(os.environ["MASTER_ADDR"], _number("MASTER_PORT", 0), is_master=False, timeout=limit)
-            store = meet(whole, self.rank, self.world_size, self.timeout)
+            store = meet(table(self.timeout), self.rank, self.world_size, self.timeout)
+            name_interface(store, self.rank, self.world_size)
             dist.init_process_group(kind, store=store, rank=self.rank, world_size=self.world_size, timeout=limit)
             # decisions travel between the hosts, whatever carries the tensors, and in an order of their own
             self.host = dist.new_group(backend="gloo", timeout=limit)

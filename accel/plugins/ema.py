@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from accel.optim.spread import local
+from accel.optim.spread import alike, local
 from accel.parts import Average, Grads
 from accel.values import Decay
 
@@ -95,4 +95,5 @@ class EMA(Average):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         device = self.average[0].device
-        torch._foreach_copy_(self.average, [local(state["average"][name]).to(device) for name in self.names])
+        found = [alike(state["average"][name], ours) for name, ours in zip(self.names, self.averages, strict=True)]
+        torch._foreach_copy_(self.average, [local(average).to(device) for average in found])

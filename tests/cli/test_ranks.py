@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from accel.cli.ranks import alone, program
 
 AGREE = """
 import os, sys, time
@@ -41,6 +44,24 @@ def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> No
     said = [(tmp_path / "said" / rank).read_text() for rank in "01"]
     assert said[0] == said[1]
     assert said[0].startswith("outputs/of-rank-")
+
+
+@pytest.mark.parametrize(
+    "said", ["Application timeout caused pair closure", "[gloo/transport] Timed out waiting", "Connection reset by peer"]
+)
+def test_what_another_rank_or_the_network_has_caused_is_a_sentence(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert alone(RuntimeError(said)) == "", "a process that trains alone has lost nobody"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert alone(RuntimeError(said)).startswith("accel: error: rank 0 has lost another rank, which says why (")
+    assert alone(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
+
+
+def test_the_command_that_goes_on_keeps_the_nodes_and_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"GROUP_WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "8", "TORCHELASTIC_USE_AGENT_STORE": "False"}.items():
+        monkeypatch.setenv(name, value)
+    assert shlex.join(program()).startswith(
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:PORT --nproc-per-node=8 "
+    )
 
 
 @pytest.mark.parametrize("slowest", ["0", "none"])

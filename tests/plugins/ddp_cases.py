@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from accel.errors import ConfigError
-from accel.parts import Part, Run, Watch
+from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
@@ -33,55 +32,8 @@ from accel.plugins.resident import Resident
 from accel.plugins.sgd import SGD
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
-from accel.trainer import Trainer
-
-RANK = int(os.environ.get("RANK", "0"))
-
-
-class Stop(Exception):
-    """Ends a run in the middle, as a crash would."""
-
-
-@dataclass(eq=False)
-class Keeps(Watch):
-    """Remembers the losses and how it began; may stop the run."""
-
-    stop: int = 0
-    losses: list[float] = field(default_factory=list, init=False)
-
-    def begin(self, run: Run) -> None:
-        self.run = run
-        self.first = [param.detach().clone().cpu() for param in run.bare.parameters()]
-        self.drawn = torch.get_rng_state()
-
-    def after(self, step: int, loss: Tensor) -> None:
-        self.losses.append(float(loss))
-        if step == self.stop:
-            raise Stop
-
-
-class Points(Trainer):
-    """A classifier of points; `samples` of them in training and 7 in evaluation."""
-
-    def __init__(
-        self, samples: int = 22, dtype: torch.dtype = torch.float32, dropout: float = 0.0, held: int = 7, bad: int = 0, **run: Any
-    ) -> None:
-        super().__init__(**run)
-        self.samples, self.dtype, self.dropout, self.held, self.bad, self.calls = samples, dtype, dropout, held, bad, 0
-
-    def model(self) -> nn.Module:
-        layers = nn.Linear(6, 16), nn.LayerNorm(16), nn.GELU(), nn.Dropout(self.dropout), nn.Linear(16, 3)
-        return nn.Sequential(*layers).to(self.dtype)
-
-    def data(self, split: str) -> Any:
-        count = self.samples if split == "train" else self.held
-        points = torch.randn(count, 6, generator=torch.Generator().manual_seed(len(split)))
-        return TensorDataset(points.to(self.dtype), points.argmax(1) % 3)
-
-    def loss(self, model: nn.Module, batch: Any) -> Any:
-        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
-        self.calls += model.training
-        return loss * torch.inf if self.bad and self.calls == self.bad and model.training and RANK == 1 else loss
+from tests.points import RANK, Keeps, Points, Stop
+from tests.turns import turns
 
 
 class Words(Points):
@@ -311,15 +263,8 @@ def case_numbers_that_are_waited_for(folder: Path) -> list[tuple[int, int]]:
     return found
 
 
-def case_another_number_of_ranks(folder: Path) -> dict[str, Any]:
-    big = fit([AdamW()], batch_size=6, epochs=4)
-    out = folder / "run"
-    losses = fit([DDP(), AdamW()], epochs=4, out=out, checkpoint_every=1, stop=6)["losses"][:-1]
-    alone: list[float] = []
-    if RANK == 0:  # the last update before a stop is not saved, and done again
-        alone = fit([AdamW()], epochs=4, resume=out, checkpoint_every=1, stop=11)["losses"][:-1]
-    rest = fit([DDP(), AdamW()], epochs=4, resume=out)
-    return {"big": big, "rest": rest, "losses": [*losses, *alone, *rest["losses"]]}
+def case_two_one_two(folder: Path) -> list[Any]:
+    return turns(folder, lambda: [DDP(), AdamW(lr=0.01)], {"without": lambda: [AdamW(lr=0.01)]})
 
 
 def case_decisions(folder: Path) -> dict[str, Any]:
@@ -337,7 +282,8 @@ def case_decisions(folder: Path) -> dict[str, Any]:
 
 
 class Mortal(Points):
-    """It is killed in the n-th attempt as the n-th word of KILLS says, `RANK:PLACE`: in its beginning, an update, or a save.
+    """It is killed in the n-th attempt as the n-th word of KILLS says, `RANK:PLACE`: in its beginning, an update, or a save;
+    or it halts in an update.
 
     What happens when is written down: one line for each kill, and for the first update after it.
     """
@@ -364,11 +310,19 @@ class Mortal(Points):
                     self.die()
                 if kind == "save":
                     os.fsync = lambda file: self.die()
+                if kind == "halt":
+                    self.halt()
         return super().loss(model, batch)
 
     def die(self) -> None:
         self.note("dies")
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def halt(self) -> None:
+        """Waits for the file GO, once."""
+        self.note("halts")
+        while not os.path.exists(os.environ["GO"]):
+            time.sleep(0.01)
 
     def note(self, what: str) -> None:
         if "NOTES" in os.environ:

@@ -29,7 +29,9 @@ from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.shards import load, part, save
-from tests.plugins.ddp_cases import Keeps, Points, Words, distance
+from tests.plugins.ddp_cases import Words, distance
+from tests.points import Keeps, Points
+from tests.turns import turns
 
 
 class Blocks(Points):
@@ -170,6 +172,11 @@ def spread_over(mesh: DeviceMesh, whole: torch.Tensor, kind: Any) -> torch.Tenso
         piece = whole[mesh.get_rank() * most :][:most].clone()
     found: torch.Tensor = DTensor.from_local(piece, mesh, [kind], run_check=False, shape=whole.shape, stride=whole.stride())
     return found
+
+
+def case_two_one_two(folder: Path) -> list[Any]:
+    alone = {"with": lambda: [FSDP(), AdamW(lr=0.01), EMA()], "without": lambda: [AdamW(lr=0.01), EMA()]}
+    return turns(folder, lambda: [FSDP(), AdamW(lr=0.01), EMA()], alone, Blocks)
 
 
 def whole(ours: dict[str, Any], big: dict[str, Any]) -> float:

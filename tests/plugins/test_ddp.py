@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import random
-import socket
 import subprocess
-import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from accel.errors import ConfigError
 from accel.plugins.ddp import DDP
 from accel.testing import fit_toy
 from tests.drill.long import times
-from tests.ranks import ROOT, shared_cases
+from tests.ranks import shared_cases
+from tests.torchrun import RUN, TORCHRUN, final, inside, noted
+from tests.turns import check
 
 Found = dict[str, list[Any]]
 
@@ -121,13 +119,9 @@ def test_no_update_but_the_first_waits_for_the_numbers_of_others(found: Found) -
         assert waits <= 3, "two evaluations, and once how many items a micro-batch has; sums travel beside the backward pass"
 
 
-def test_another_number_of_ranks_goes_on(found: Found) -> None:
-    first, second = found["another_number_of_ranks"]
-    assert first["losses"] == pytest.approx(first["big"]["losses"], abs=1e-6)
-    for rank in (first, second):
-        assert rank["rest"]["samples"] == 4 * 22
-        for ours, big in zip(rank["rest"]["weights"], rank["big"]["weights"], strict=True):
-            assert torch.allclose(ours, big, rtol=0, atol=1e-6)
+def test_one_process_goes_on_and_two_again(found: Found) -> None:
+    for ours, theirs in zip(*found["two_one_two"], strict=True):
+        check(ours, theirs)
 
 
 def test_ranks_decide_together(found: Found) -> None:
@@ -151,10 +145,6 @@ def test_ranks_that_torchrun_did_not_start_are_refused(monkeypatch: pytest.Monke
         fit_toy([DDP()])
 
 
-RUN = [
-    "-m", "accel.train", "task._target_=tests.plugins.ddp_cases.Mortal", "+plugins=[ddp,adamw]", "plugins.adamw.lr=0.01",
-    "epochs=3", "batch_size=3", "seed=5", "device=cpu", "checkpoint.every=2", "out=run",
-]  # fmt: skip
 RUNS = times(1, 50)
 
 
@@ -172,41 +162,11 @@ def deaths(number: int) -> str:
 
 @pytest.mark.parametrize("number", range(RUNS))
 def test_a_killed_rank_begins_anew_and_the_run_ends_with_the_same_bits(found: Found, number: int, tmp_path: Path) -> None:
-    torchrun = ["--standalone", "--nproc-per-node=2", "--max-restarts=3"]
-    (done,) = started([torchrun], tmp_path, deaths(number))
-    assert done == 0
-    assert (tmp_path / "notes").read_text().count("dies") == 3
+    words = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "--max-restarts=3", *RUN]
+    done = subprocess.run(words, **inside(tmp_path, deaths(number)))
+    assert done.returncode == 0
+    assert noted(tmp_path).count("dies") == 3
     assert same(final(tmp_path), found["never_killed"][0])
-
-
-def test_two_nodes(found: Found, tmp_path: Path) -> None:
-    # two agents of torchrun, of a process each, at two addresses of this machine; a process of the second is killed
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--max-restarts=2"]
-    nodes = [[*meeting, f"--local-addr=127.0.0.{number}"] for number in (1, 2)]
-    assert started(nodes, tmp_path, "1:update@9") == [0, 0]
-    assert (tmp_path / "notes").read_text().count("dies") == 1
-    assert same(final(tmp_path), found["never_killed"][0])
-
-
-def started(agents: list[list[str]], folder: Path, kills: str) -> list[int]:
-    """Runs torchrun for each node, with so many words for each; the exit codes."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "KILLS": kills, "NOTES": str(folder / "notes")}
-    command = [sys.executable, "-m", "torch.distributed.run"]
-    running = [subprocess.Popen([*command, *words, *RUN], cwd=folder, env=env) for words in agents]
-    try:
-        return [process.wait(240) for process in running]
-    finally:
-        for process in running:
-            process.terminate()  # it ends what it has started
-            process.wait()
-
-
-def final(folder: Path) -> list[Tensor]:
-    """The weights of a run, in the order of the model."""
-    weights = load_file(folder / "run/model.safetensors")
-    return [weights[f"{layer}.{what}"] for layer in (0, 1, 4) for what in ("weight", "bias")]
 
 
 def test_what_one_rank_says_all_hear_at_the_next_update_and_once(found: Found) -> None:

@@ -16,6 +16,7 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
 from tests.plugins.fsdp_cases import SAVED, Blocks, fit
 from tests.ranks import shared_cases, shared_folder
+from tests.turns import check
 
 CASES = "tests.plugins.fsdp_cases"
 Found = dict[str, list[Any]]
@@ -101,6 +102,11 @@ def test_one_process_goes_on_with_what_two_have_saved(found: Found, place: Path,
     assert all(
         torch.allclose(mine, theirs, atol=1e-6, rtol=0) for mine, theirs in zip(alone["weights"], two["weights"], strict=True)
     )
+
+
+def test_one_process_goes_on_and_two_again(found: Found) -> None:
+    for ours, theirs in zip(*found["two_one_two"], strict=True):
+        check(ours, theirs)
 
 
 @pytest.mark.parametrize("spoil", ["flip", "cut", "swap", "missing"])
