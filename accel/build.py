@@ -107,6 +107,9 @@ class Built(Run):
                 watch.stopped(why)
             raise why
 
+    def proven(self) -> Path | None:
+        return self.saver.proven()
+
     def discard(self) -> None:
         """Takes the run directory away again, where this run made it and not one update was done."""
         if self.out is not None and self.progress.step == 0:
