@@ -13,7 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
     *("losses", "pace", "buffers", "frames", "reads", "waits", "gauge", "graphs", "shards", "faults", "disk"),
-    *("before", "shortage", "signals", "pipes"),
+    *("before", "between", "shortage", "signals", "pipes"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from socket import create_connection
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 Asked = tuple[Any, Tensor]
 """A collective that is under way, and the numbers that it fills."""
+KNOCK = 5.0
+"""Seconds that one attempt to reach the store may take."""
 ABOUT = ("save", "stop")
 """What the ranks agree about. All of it travels together, when they have been asked about the last."""
 
@@ -88,7 +91,7 @@ class Ranks(Parallel):
             torch.cuda.set_device(device)
         limit = timedelta(seconds=self.timeout)
         try:
-            whole = TCPStore(os.environ["MASTER_ADDR"], _number("MASTER_PORT", 0), is_master=False, timeout=limit)
+            whole = reach(os.environ["MASTER_ADDR"], _number("MASTER_PORT", 0), self.timeout)
             store = meet(whole, self.rank, self.world_size, self.timeout)
             dist.init_process_group(kind, store=store, rank=self.rank, world_size=self.world_size, timeout=limit)
             # decisions travel between the hosts, whatever carries the tensors, and in an order of their own
@@ -173,6 +176,23 @@ class Ranks(Parallel):
         """Nothing: how many ranks there are may change from one start to the next."""
 
 
+def reach(address: str, port: int, timeout: float) -> Store:
+    """The store of torchrun, as soon as it is there: until then it is knocked at, since torch's own waiting hears no signal.
+
+    Raises:
+        TimeoutError: where it is not there within `timeout` seconds.
+    """
+    since = monotonic()
+    while True:
+        try:
+            create_connection((address, port), timeout=min(timeout, KNOCK)).close()
+            return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=timeout))
+        except OSError as error:
+            if monotonic() - since > timeout:
+                raise TimeoutError(f"nobody answers at {address}:{port}, {error.strerror or error}") from error
+        sleep(0.1)
+
+
 def meet(store: Store, rank: int, world_size: int, timeout: float) -> Store:
     """A corner of the store for these very processes, whoever died in it before them.
 
@@ -185,12 +205,13 @@ def meet(store: Store, rank: int, world_size: int, timeout: float) -> Store:
     """
     me, since = uuid4().hex, monotonic()
     store.set(f"accel/here/{rank}", me)
+    wanted = [f"accel/here/{other}" for other in range(world_size)] if rank == 0 else ["accel/names"]
     while True:
-        if rank == 0:
-            names = [store.get(f"accel/here/{other}").decode() for other in range(world_size)]
+        names: list[str] = []
+        if store.check(wanted):  # to get what is not there yet is to wait where no signal is heard
+            names = " ".join(store.get(key).decode() for key in wanted).split()
+        if names and rank == 0:
             store.set("accel/names", " ".join(names))
-        else:
-            names = store.get("accel/names").decode().split()
         corner = "accel/" + sha256(" ".join(names).encode()).hexdigest()[:16]
         if names[rank:][:1] == [me]:
             store.set(f"{corner}/{rank}", "")

@@ -94,8 +94,8 @@ def resumed(out: Path, whole: tuple[Outcome, Path]) -> None:
 
 
 STOPS = {
-    "setup": None, "begin": None, "after 1": 1, "after 3": 3, f"after {UPDATES}": UPDATES, "saving 4": 4, "evaluated 1": 7,
-    f"saving {UPDATES}": 7, "after 8": 8, f"after {2 * UPDATES}": 2 * UPDATES,
+    "setup": None, "begin": None, "after 1": 1, "after 3": 3, f"after {UPDATES}": UPDATES, "saving 4": 4, "evaluated 1": UPDATES,
+    f"saving {UPDATES}": UPDATES, "after 8": 8, f"after {2 * UPDATES}": 2 * UPDATES,
 }  # fmt: skip
 """Where the signal comes, and after which update the run is stopped."""
 
