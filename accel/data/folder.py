@@ -147,6 +147,8 @@ class Augmented(Folder):
     def __init__(self, folder: Path | Store, classes: list[str], side: int, crop: Crop, flip: bool, reader: Reader = PLAIN) -> None:
         super().__init__(folder, classes, side, reader=reader)
         self.crop, self.flip = crop, flip
+        self.pad = side // 8 if crop == "pad" else 0
+        """How many pixels a picture may move; where that is none, as in one of 7 pixels, no number is drawn for it (`Moves`)."""
 
     @property
     def fixed(self) -> bool:
@@ -165,8 +167,8 @@ class Augmented(Folder):
             picture.show(box, self.side, out)
         else:
             self.square(index, out)
-            if self.crop == "pad":
-                out[...] = crops.padded(out, self.side // 8, rng)
+            if self.pad:
+                out[...] = crops.padded(out, self.pad, rng)
             mirrored = self.flip and rng.random() < 0.5
         if mirrored:
             self.reader.mirror(out)
@@ -182,12 +184,12 @@ class Augmented(Folder):
         return self.crop != "resized" and super().at_once
 
     def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
-        labels, pad = self.read_all(keys, out), self.crop == "pad"
+        labels = self.read_all(keys, out)
         drawn = gathered.words(seed, epoch, keys)
-        if pad:
-            out[...] = gathered.moved(out, self.side // 8, drawn[:, 0])
+        if self.pad:
+            out[...] = gathered.moved(out, self.pad, drawn[:, 0])
         if self.flip:
-            gathered.mirrored(out, drawn[:, int(pad)], self.reader)
+            gathered.mirrored(out, drawn[:, int(self.pad > 0)], self.reader)
         return labels
 
     def advice(self) -> list[str]:
@@ -204,4 +206,4 @@ class Augmented(Folder):
                 "resident keeps each picture in one size, and task.crop=resized cuts its boxes out of the whole of it; "
                 "set task.crop=pad, or leave resident out"
             )
-        return Moves(self.side // 8 if self.crop == "pad" else 0, "random" if self.flip else "none")
+        return Moves(self.pad, "random" if self.flip else "none")
