@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from copy import copy
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ from accel.data import crops, gathered
 from accel.data.hints import hints
 from accel.data.moves import Moves
 from accel.data.reader import PLAIN, Picture, Reader
-from accel.data.store import Files, Store
+from accel.data.store import Files, Store, status
 from accel.data.stores.keeping import Keeping
 from accel.errors import ConfigError
 
@@ -90,8 +89,8 @@ class Folder(Dataset[tuple[Tensor, int]]):
         digest = sha256(f"2 {self.side} {self.share} {self.reader.version()} {self.store.fingerprint()} {self.labels}".encode())
         files: list[str] = getattr(self.store, "files", [])
         for file in files:
-            found = os.stat(file)  # another file may have the size and the time of its predecessor, but not the change time
-            digest.update(f"\0{file}\0{found.st_mtime_ns}\0{found.st_ctime_ns}".encode())
+            # another file may have the size and the time of its predecessor, but not the change time
+            digest.update(f"\0{file}\0{status(file, 'st_mtime_ns', 'st_ctime_ns')}".encode(errors="surrogateescape"))
         digest.update(getattr(self.store, "stamp", "").encode())
         return digest.hexdigest()
 
