@@ -29,6 +29,8 @@ from accel.testing.toy import Toy
 from tests.checkpoints.test_saver import At
 from tests.drill.long import times
 
+LARGE = "a file may not grow that large"
+
 
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
@@ -242,9 +244,8 @@ def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path
                 log.flush()
                 assert len(log.waiting) <= 40, "a block more is all that it ever holds"
         assert [str(one.message).partition("/log")[2] for one in said] == [
-            " could not be written: a file may not grow that large; training goes on, and what is missing is written when there is room",
-            ": a file may not grow that large, and 3.81e-05 MiB wait in memory for room; no more is kept, and what comes from now on is "
-            "lost until then",
+            f" could not be written: {LARGE}; training goes on, and what is missing is written when there is room",
+            f": {LARGE}, and 3.81e-05 MiB wait in memory for room; no more is kept, and what comes from now on is lost until then",
         ]
         for line in lines[20:]:
             log.write(line)
