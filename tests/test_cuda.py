@@ -68,7 +68,7 @@ def syncs_raise() -> Iterator[None]:
 
 @dataclass(eq=False)
 class Strict(Watch):
-    """From the second update of an epoch on, anything that makes the host wait for the device raises."""
+    """From the second update on, anything that makes the host wait for the device raises; tests with it need no assert."""
 
     def after(self, step: int, loss: Tensor) -> None:
         torch.cuda.set_sync_debug_mode("error" if step < 8 else "default")
