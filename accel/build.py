@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from accel import directory, disk
+from accel.between import Between
 from accel.checkpoints import FOLDER, Found, NoSaver, Saver
 from accel.checkpoints.proof import Proof
 from accel.choose import KINDS, choose
@@ -61,11 +62,31 @@ class Built(Run):
     contents: dict[str, Any] = field(default_factory=dict)
     """What tells whether the data is the same, by split (`accel.identity.content`)."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.between = Between(self.random)
+
     def ledgers(self) -> list[Ledger]:
         """What could not be read, of the training and of the held-out data."""
         return [batches.ledger for batches in (self.train, self.held_out) if batches is not None and batches.ledger is not None]
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
+        """The windows of `epoch`, from micro-batch `start` on. A signal that comes while one is waited for stops the run there.
+
+        Several ranks make the update first: the others are in it already, and wait for what this one has not read.
+        """
+        if self.parts.parallel.world_size > 1:
+            yield from self.read(epoch, start)
+            return
+        self.between.begin()
+        yield from self.signals.each(self.read(epoch, start), self.between)
+        if self.signals.cut:
+            self.between.back()
+            if self.progress.step == 0:
+                raise Interrupted(self.signals.name)
+            self.heed(self.progress)
+
+    def read(self, epoch: int, start: int) -> Iterator[Window]:
         """The windows of `epoch` on the device, from micro-batch `start` on. Read inside out, this is the input pipeline."""
         parts = self.parts
         if start:  # what was consumed before is passed over with the random numbers that it was read with
@@ -78,7 +99,7 @@ class Built(Run):
             batches = parts.loader.epoch(self.train, epoch, start)
         windows = parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(self.train.dealt(batches, start))))
         windows = parts.augment.windows(windows, epoch, start)
-        return islice(windows, self.limit) if self.limit else windows
+        yield from islice(windows, self.limit) if self.limit else windows
 
     def begin(self) -> None:
         """Tries out what is to be tried out, which no watch sees, and tells the watches that it begins."""
@@ -106,6 +127,9 @@ class Built(Run):
             for watch in self.watches:
                 watch.stopped(why)
             raise why
+
+    def proven(self) -> Path | None:
+        return self.saver.proven()
 
     def discard(self) -> None:
         """Takes the run directory away again, where this run made it and not one update was done."""

@@ -16,6 +16,9 @@ from accel.faults import point
 
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "a file may not grow that large"}
 
+MOST = 1 << 24
+"""Bytes that wait for a full disk, at most: of metrics.jsonl, at 100 bytes each, the lines of 160,000 updates."""
+
 
 class Stream:
     """Bytes on their way into a file, counted and hashed as they pass.
@@ -123,7 +126,8 @@ class Log:
     """A file that grows by whole blocks, with what the disk does not take kept until it does.
 
     A block that could be written in part only is taken back, so that the file never has a torn line. What waits is kept in
-    memory and tried again with each block; there is one warning for each time that the disk begins to refuse.
+    memory and tried again with each block; there is one warning for each time that the disk begins to refuse. Of that no more is
+    kept than `MOST`: what comes after is lost, with a warning, until there is room again.
 
     Args:
         path: the file; it is made where there is none.
@@ -134,6 +138,8 @@ class Log:
         self.path, self.waiting = path, bytearray()
         self.refused = ""
         """Why the disk does not take what waits; empty where all is well."""
+        self.whole, self.lost = 0, 0
+        """How many of the bytes that wait are blocks that were refused before; and how many bytes are lost."""
         path.touch()
         self.file = path.open("r+b", buffering=0)
         if size is not None:
@@ -161,10 +167,27 @@ class Log:
                 go_on = "training goes on, and what is missing is written when there is room"
                 warnings.warn(f"{self.path} could not be written: {why(error)}; {go_on}", AccelWarning, stacklevel=2)
             self.refused = why(error)
+            self.bound()
         else:
             self.size += len(self.waiting)
             self.waiting.clear()
-            self.refused = ""
+            self.refused, self.whole = "", 0
+
+    def bound(self) -> None:
+        """Lets go of the last block where too much waits: what was there first stays without a gap."""
+        if len(self.waiting) <= MOST:
+            self.whole = len(self.waiting)
+            return
+        if not self.lost:
+            told = f"{self.path}: {self.refused}, and {self.whole / 2**20:.3g} MiB wait in memory for room"
+            warnings.warn(f"{told}; no more is kept, and what comes from now on is lost until then", AccelWarning, stacklevel=3)
+        self.lost += len(self.waiting) - self.whole
+        del self.waiting[self.whole :]
+
+    @property
+    def missing(self) -> str:
+        """Why the file is not whole; empty where it is."""
+        return self.refused or (f"{self.lost:,} bytes were lost while the disk was full" if self.lost else "")
 
     def sync(self) -> None:
         """Waits until what was written is on the disk. Any thread may, also while blocks are added."""

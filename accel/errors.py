@@ -21,7 +21,16 @@ class TrainingError(RuntimeError):
     """A run that cannot go on, through nothing that was mistyped. Its text is the whole message: what happened, then what to try.
 
     The command line prints it without a traceback, with the command that goes on from the last checkpoint, and exits with code 1.
+
+    Args:
+        text: the message.
+        resume: what that command goes on from instead, a checkpoint; empty where nothing is to be gone on from. None is the newest
+            checkpoint of the run.
     """
+
+    def __init__(self, text: str, resume: str | None = None) -> None:
+        super().__init__(text)
+        self.resume = resume
 
 
 class Interrupted(SystemExit):

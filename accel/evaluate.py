@@ -19,8 +19,8 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
     """The metrics over all of `batches`, each a mean over its items, with the averaged weights where an average is kept.
 
     It leaves the run as it was: weights, mode and random numbers. Sums are kept on the device in float64, added up over the ranks
-    and read once. Where a signal asks the run to stop, a run of one process stops looking at batches, and what is returned has
-    no meaning; several ranks, which must look at as many batches each, look at all of them.
+    and read once. Where a signal asks the run to stop, a run of one process looks at no further batch, and what is returned
+    has no meaning; several ranks, which must look at as many batches each, look at all of them.
 
     Raises:
         ConfigError: for metrics that are no dict of numbers.
@@ -39,10 +39,7 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
     parts = run.parts
     with run.random.kept(), torch.no_grad(), run.weights(), read(run, batches) as ahead:
         run.model.eval()
-        alone = parts.parallel.world_size == 1
-        for dealing in ahead:
-            if alone and run.signals.asked:
-                break
+        for dealing in run.signals.each(ahead) if parts.parallel.world_size == 1 else ahead:
             batch, count, _ = dealt(dealing)
             for values, items in parts.update.measured(measure, parts.transfer.batch(batch)):
                 items = items if count else 0  # a batch that only lets a rank take part weighs nothing

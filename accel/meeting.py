@@ -6,11 +6,15 @@ import os
 import socket
 from datetime import timedelta
 from struct import pack
+from time import monotonic, sleep
 
 from torch._C._distributed_c10d import Store, TCPStore
 
 KEPT: dict[tuple[str, int], TCPStore] = {}
 """Those that this process has reached or keeps: they live as long as it does, for the others may come late."""
+
+KNOCK = 5.0
+"""Seconds that one attempt to reach the table may take."""
 
 
 def table(timeout: float) -> TCPStore:
@@ -23,15 +27,35 @@ def table(timeout: float) -> TCPStore:
         timeout: seconds to wait for it, and then for what is asked of it.
 
     Raises:
-        DistError: where it cannot be reached.
+        TimeoutError: where it cannot be reached in that time.
     """
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     limit = timedelta(seconds=timeout)
     if place not in KEPT:
         ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and os.environ.get("RANK") == "0"
+        if not ours:
+            knock(*place, timeout)
         KEPT[place] = TCPStore(*place, is_master=ours, timeout=limit, wait_for_workers=False)
     KEPT[place].set_timeout(limit)
     return KEPT[place]
+
+
+def knock(address: str, port: int, timeout: float) -> None:
+    """Waits until somebody answers there: torch's own waiting hears no signal.
+
+    Raises:
+        TimeoutError: where nobody does within `timeout` seconds.
+    """
+    since = monotonic()
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=min(timeout, KNOCK)).close()
+        except OSError as error:
+            if monotonic() - since > timeout:
+                raise TimeoutError(f"nobody answers at {address}:{port}, {error.strerror or error}") from error
+            sleep(0.1)
+        else:
+            return
 
 
 def name_interface(store: Store, rank: int, world_size: int) -> None:

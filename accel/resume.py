@@ -148,8 +148,7 @@ def tell(run: Built, said: str, found: Found, doubtful: bool) -> None:
 
 
 def _finite_before(file: Path) -> Path | None:
-    records = Shelf(file.parent, 1, None).records
-    finite = [name for name in sorted(records) if records[name].finite and name < file.stem]
+    finite = [name for name in Shelf(file.parent, 1, None).finite() if name < file.stem]
     return file.with_name(f"{finite[-1]}.pt") if finite else None
 
 

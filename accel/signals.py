@@ -5,13 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from accel.errors import Interrupted
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 TORCHRUN = "TORCHELASTIC_RUN_ID"
+Item = TypeVar("Item")
+
+
+class Place:
+    """Where a wait begins, and whether it can be gone back to; plainest: it always can."""
+
+    def keep(self) -> None:
+        """A wait begins."""
+
+    def done(self) -> None:
+        """It is over, and what was waited for is there."""
+
+    def known(self) -> bool:
+        """Whether giving the wait up leaves everything as it was. Asked in the midst of it."""
+        return True
 
 
 class Signals:
@@ -29,6 +45,10 @@ class Signals:
         self.at_once = at_once
         self.asked: signal.Signals | None = None
         """The first signal that came."""
+        self.place = Place()
+        """Where `at_once` would leave things."""
+        self.cut = False
+        """Whether a signal has ended what `each` waited for."""
         self.before: dict[signal.Signals, Any] = {}
         # under torchrun one Ctrl-C comes twice: from the terminal to every process, and from torchrun to its own
         self.patience = 2 if TORCHRUN in os.environ else 1
@@ -59,6 +79,34 @@ class Signals:
         if self.asked and kind is None:
             signal.raise_signal(self.asked)
 
+    def each(self, items: Iterator[Item], place: Place | None = None) -> Iterator[Item]:
+        """The same items, until a signal comes (`cut`); one that comes while an item is waited for does not wait for it.
+
+        It is raised in the midst of the waiting, wherever that is, as Python raises KeyboardInterrupt: `items` cannot be gone on
+        with. Only what waits in Python hears of it.
+
+        Args:
+            items: nobody has read from them before.
+            place: what to go back to.
+        """
+        self.place = place or Place()
+        while True:
+            self.place.keep()
+            try:
+                self.at_once = True
+                if self.asked:
+                    raise Interrupted(self.asked.name)
+                item = [next(items)]
+            except StopIteration:
+                return
+            except Interrupted:
+                self.cut = True
+                return
+            finally:
+                self.at_once = False
+            self.place.done()
+            yield item.pop()  # nothing here holds it meanwhile
+
     def put_back(self) -> None:
         """Gives the signals back."""
         for number, before in self.before.items():
@@ -77,6 +125,6 @@ class Signals:
         self.asked = self.asked or signal.Signals(number)
         if self.patience < 0:
             raise KeyboardInterrupt
-        if self.at_once:
+        if self.at_once and self.place.known():
             self.at_once = False  # once: what it raises leads through code that ends things
             raise Interrupted(self.asked.name)

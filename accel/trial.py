@@ -51,7 +51,7 @@ def endless(run: Built) -> Generator[Window]:
     """The windows of one epoch after the other, from the first on; ends with an epoch that has none."""
     for epoch in count():
         found = False
-        for window in run.windows(epoch, start=0):
+        for window in run.read(epoch, start=0):
             run.clock.lap(OTHER)
             yield window
             found = True

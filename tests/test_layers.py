@@ -13,7 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LEAVES = {
     *("errors", "values", "kinds", "machine", "clock", "startup", "order", "randomness", "mailbox", "settings", "shell"),
     *("losses", "pace", "buffers", "frames", "reads", "waits", "gauge", "graphs", "shards", "faults", "disk"),
-    *("before", "meeting", "pipes", "shortage", "signals"),
+    *("before", "between", "meeting", "pipes", "shortage", "signals"),
     *("source", "signature", "catalogue", "report", "data", "models", "optim"),
 }
 CENTRE = {

@@ -132,6 +132,12 @@ class Saver:
         except Exception as error:  # where the run itself has ended with an error, that is the one to tell
             warnings.warn(f"the checkpoint {self.begun} could not be saved: {error}", AccelWarning, stacklevel=2)
 
+    def proven(self) -> Path | None:
+        """The newest checkpoint on the disk that is proven finite, once nothing is being written; None where there is none."""
+        self.close()
+        finite = Shelf(self.shelf.folder, 1, None).finite()  # as it lies there: the first rank alone keeps a list
+        return self.shelf.folder / f"{finite[-1]}.pt" if finite else None
+
     def metrics(self, progress: Progress) -> dict[str, float]:
         """Those of the evaluation just made, where one was."""
         last = self.run.history[-1] if self.run.history and progress.batch == 0 else {}
@@ -222,3 +228,6 @@ class NoSaver(Saver):
 
     def settle(self) -> str:
         return ""
+
+    def proven(self) -> Path | None:
+        return None

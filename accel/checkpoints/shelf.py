@@ -66,9 +66,12 @@ class Shelf:
     def staying(self) -> set[str]:
         """The newest, the best, and the newest that is proven finite."""
         newest = sorted(self.records)
-        finite = [name for name in newest if self.records[name].finite]
         best = self.best.of(self.records) if self.best else None
-        return {*newest[-self.keep :], *finite[-1:], *([best] if best else [])}
+        return {*newest[-self.keep :], *self.finite()[-1:], *([best] if best else [])}
+
+    def finite(self) -> list[str]:
+        """Those that are proven finite, the oldest first."""
+        return [name for name in sorted(self.records) if self.records[name].finite]
 
     def put(self, record: Record) -> None:
         """Knows a checkpoint that has just been written whole, and takes away what need not stay."""

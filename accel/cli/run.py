@@ -99,7 +99,7 @@ class Outcome:
             self._fail(2, f"accel: error: {error}{self.hint() if isinstance(error, BadSample) else ''}")
             self.error = f"accel: error: {error}"
         except TrainingError as error:
-            self._fail(1, f"accel: error: {error}{self.hint()}")
+            self._fail(1, f"accel: error: {error}{self.hint(error.resume)}")
             self.error = str(error).partition(";")[0]
         except Interrupted as stop:
             self._fail(stop.code, f"accel: {stop}{self.hint() or self.again()}" if ranks.rank() == 0 else "")
@@ -116,11 +116,12 @@ class Outcome:
             self._fail(1, ranks.alone(error) or f"{blame(error)}{trimmed(error)}")
         return self.code
 
-    def hint(self) -> str:
-        """The command that goes on from the last checkpoint, on a line of its own; empty where there is none."""
+    def hint(self, resume: str | None = None) -> str:
+        """The command that goes on from `resume`, or from the last checkpoint, on a line of its own; empty where there is none."""
         out = self.out or self.config.settings.resume
-        saved = out is not None and Path(out, "checkpoints").exists()
-        return f"; go on with\n  {self.command} {override('resume', out)}" if saved else ""
+        if resume is None and out is not None and Path(out, "checkpoints").exists():
+            resume = str(out)
+        return f"; go on with\n  {self.command} {override('resume', resume)}" if resume else ""
 
     def again(self) -> str:
         """The command that begins anew, on a line of its own."""

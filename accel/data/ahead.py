@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from accel.data.device import Copies, one_ahead
 from accel.data.quiet import when_quiet
+from accel.data.threads import GRACE
 from accel.errors import ConfigError
 
 try:
@@ -51,10 +52,10 @@ class Background(BackgroundGenerator):  # type: ignore[misc]
         return item
 
     def close(self) -> None:
-        """Ends the thread, after the item that it may be reading."""
+        """Ends the thread, after the item that it may be reading; waits for that no longer than `GRACE`."""
         self.stopped = True
         self.room.release()
-        self.join()
+        self.join(GRACE)
         self.queue.queue.clear()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from copy import copy
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ from accel.data import crops, gathered
 from accel.data.hints import hints
 from accel.data.moves import Moves
 from accel.data.reader import PLAIN, Picture, Reader
-from accel.data.store import Files, Store
+from accel.data.store import Files, Store, status
 from accel.data.stores.keeping import Keeping
 from accel.errors import ConfigError
 
@@ -90,8 +89,8 @@ class Folder(Dataset[tuple[Tensor, int]]):
         digest = sha256(f"2 {self.side} {self.share} {self.reader.version()} {self.store.fingerprint()} {self.labels}".encode())
         files: list[str] = getattr(self.store, "files", [])
         for file in files:
-            found = os.stat(file)  # another file may have the size and the time of its predecessor, but not the change time
-            digest.update(f"\0{file}\0{found.st_mtime_ns}\0{found.st_ctime_ns}".encode())
+            # another file may have the size and the time of its predecessor, but not the change time
+            digest.update(f"\0{file}\0{status(file, 'st_mtime_ns', 'st_ctime_ns')}".encode(errors="surrogateescape"))
         digest.update(getattr(self.store, "stamp", "").encode())
         return digest.hexdigest()
 
@@ -147,6 +146,8 @@ class Augmented(Folder):
     def __init__(self, folder: Path | Store, classes: list[str], side: int, crop: Crop, flip: bool, reader: Reader = PLAIN) -> None:
         super().__init__(folder, classes, side, reader=reader)
         self.crop, self.flip = crop, flip
+        self.pad = side // 8 if crop == "pad" else 0
+        """How many pixels a picture may move; where that is none, as in one of 7 pixels, no number is drawn for it (`Moves`)."""
 
     @property
     def fixed(self) -> bool:
@@ -165,8 +166,8 @@ class Augmented(Folder):
             picture.show(box, self.side, out)
         else:
             self.square(index, out)
-            if self.crop == "pad":
-                out[...] = crops.padded(out, self.side // 8, rng)
+            if self.pad:
+                out[...] = crops.padded(out, self.pad, rng)
             mirrored = self.flip and rng.random() < 0.5
         if mirrored:
             self.reader.mirror(out)
@@ -182,12 +183,12 @@ class Augmented(Folder):
         return self.crop != "resized" and super().at_once
 
     def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
-        labels, pad = self.read_all(keys, out), self.crop == "pad"
+        labels = self.read_all(keys, out)
         drawn = gathered.words(seed, epoch, keys)
-        if pad:
-            out[...] = gathered.moved(out, self.side // 8, drawn[:, 0])
+        if self.pad:
+            out[...] = gathered.moved(out, self.pad, drawn[:, 0])
         if self.flip:
-            gathered.mirrored(out, drawn[:, int(pad)], self.reader)
+            gathered.mirrored(out, drawn[:, int(self.pad > 0)], self.reader)
         return labels
 
     def advice(self) -> list[str]:
@@ -204,4 +205,4 @@ class Augmented(Folder):
                 "resident keeps each picture in one size, and task.crop=resized cuts its boxes out of the whole of it; "
                 "set task.crop=pad, or leave resident out"
             )
-        return Moves(self.side // 8 if self.crop == "pad" else 0, "random" if self.flip else "none")
+        return Moves(self.pad, "random" if self.flip else "none")

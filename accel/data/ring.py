@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,7 @@ from accel.data.batches import Batches, Mapped
 from accel.data.collected import Collected
 from accel.data.quiet import when_quiet
 from accel.data.slots import Slots, completed, slots_of
-from accel.data.threads import Reading, Threads
+from accel.data.threads import GRACE, Reading, Threads
 from accel.data.written import Written
 from accel.errors import ConfigError
 from accel.machine import cores
@@ -100,8 +101,9 @@ class Ring:
             while under_way:
                 yield from self._taken(*under_way.popleft())
         finally:
+            until = monotonic() + GRACE
             for reading, _ in under_way:
-                reading.cancel()
+                reading.cancel(until)
 
     def _taken(self, reading: Reading, bad: list[Bad]) -> Iterator[Any]:
         """The batch, unless nothing is left of it. Nothing here holds it while others have it."""

@@ -106,8 +106,7 @@ class Files:
             with open(self.files[index], "rb", buffering=0) as file:  # a buffer for what is read at once costs two more calls
                 return file.read()
         except OSError as error:
-            kind = TrainingError if error.errno in MACHINE else BadSample
-            raise kind(f"cannot read the picture {self.files[index]}: {error.strerror}") from None
+            raise told(error, self.files[index]) from None
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]
@@ -125,7 +124,7 @@ class Files:
         """Of the classes, and of the path and size of every file."""
         digest = sha256("\n".join(self.classes).encode())
         for index, file in enumerate(self.files):
-            digest.update(f"\0{self.key(index)}\0{os.path.getsize(file)}".encode(errors="surrogateescape"))
+            digest.update(f"\0{self.key(index)}\0{status(file, 'st_size')}".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def outline(self) -> str:
@@ -133,7 +132,7 @@ class Files:
         digest = sha256("\n".join(self.classes).encode())
         sized = range(0, len(self.files), -(-len(self.files) // OUTLINED))
         for index in range(len(self.files)):
-            size = os.path.getsize(self.files[index]) if index in sized else ""
+            size = status(self.files[index], "st_size") if index in sized else ""
             digest.update(f"\0{self.key(index)}\0{size}".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
@@ -156,3 +155,23 @@ def pictures(folder: Path) -> list[str]:
 def is_picture(name: str) -> bool:
     """Whether a file of this name is taken for a picture."""
     return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+
+
+def told(error: OSError, file: str) -> Exception:
+    """The same of a picture in a sentence."""
+    said = f"cannot read the picture {file}: {error.strerror}"
+    return TrainingError(said) if error.errno in MACHINE else BadSample(f"{said}; mend the file or take it away")
+
+
+def status(file: str, *fields: str) -> str:
+    """What the disk says of a picture's file (`st_size`, ...), for a fingerprint.
+
+    Of one that is not there, as where a link leads to nothing, it is the reason: whoever reads it decides what becomes of it.
+    """
+    try:
+        found = os.stat(file)
+    except OSError as error:
+        if isinstance(why := told(error, file), TrainingError):
+            raise why from None
+        return str(error.strerror)
+    return "\0".join(str(getattr(found, field)) for field in fields)

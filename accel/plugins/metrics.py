@@ -100,8 +100,8 @@ class Metrics(Watch):
             return
         self.losses.flush()
         self.file.flush()
-        if self.file.refused:
-            result.unsaved[FILE] = self.file.refused
+        if self.file.missing:
+            result.unsaved[FILE] = self.file.missing
         if self.curves:
             draw(self.path, self.path.with_name(PICTURE))
 

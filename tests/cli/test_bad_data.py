@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from accel.cli.main import main
+from accel.data.store import Files
+from accel.data.stores.journal import stamps
 from tests.data.drawings import drawn
 
 
@@ -53,3 +55,33 @@ def test_it_goes_on_without_them_where_it_came_upon_the_first(pictures: list[str
     assert Path("rest/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
     reasons = [row["why"] for row in whole["sections"]["bad_data"]["rows"]]
     assert sorted(text.partition(": ")[2] for text in reasons) == ["it is empty", "it is truncated", "its format is not known"]
+
+
+@pytest.mark.parametrize("cached", [[], ["+plugins=[resident]", "plugins.resident.cache=kept"]])
+def test_a_link_to_nothing_is_a_bad_picture_too(cached: list[str], pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Where its size is asked for by which the data is told from other data, as much as where it is read."""
+    for name in ("a/03", "a/07", "b/11", "b/12"):
+        Path(f"set/train/{name}.jpg").unlink()
+    Path("set/train/a/00.jpg").unlink()
+    Path("set/train/a/00.jpg").symlink_to("nowhere")
+    assert main([*pictures, *cached]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("accel: error: cannot read the picture set/train/a/00.jpg: No such file or directory; ")
+    assert "Traceback" not in said
+    assert main([*pictures, *cached, "bad_data=skip", "bad_limit=0.1", "out=run"]) == 0
+    assert json.loads(Path("run/summary.json").read_text())["bad"] == {"train": 1, "val": 0}
+    capsys.readouterr()
+    assert main([*pictures, *cached, "bad_data=skip", "bad_limit=0.1", "resume=run"]) == 0, "it is the same data"
+
+
+def test_what_data_is_told_by_tells_a_link_to_nothing(pictures: list[str]) -> None:
+    link, files = Path("set/train/a/00.jpg"), Files(Path("set/train"), ["a", "b"])
+    kept = link.read_bytes()
+    link.unlink()
+    link.symlink_to("nowhere")
+    odd = files.fingerprint(), files.outline(), stamps(files)
+    link.unlink()
+    link.write_bytes(kept)
+    mended = files.fingerprint(), files.outline(), stamps(files)
+    assert all(one != other for one, other in zip(odd, mended, strict=True))
+    assert odd[2][1:] == mended[2][1:], "no other picture is packed anew"

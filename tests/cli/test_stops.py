@@ -32,6 +32,12 @@ class Mine(Trainer):
     def data(self, split): return Rows()
     def loss(self, model, batch): return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
 
+class Diverges(Mine):
+    # from its sixth update on, and no more where it goes on: it counts its own calls
+    def loss(self, model, batch):
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().loss(model, batch) * (float("inf") if self.calls > 5 else 1.0)
+
 @dataclass(eq=False)
 class Asks(Watch):
     update: int = 3
@@ -124,6 +130,19 @@ def test_a_full_disk_is_a_sentence(mine: Path, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().err
     assert said.startswith("accel: error: No space left on device: metrics.jsonl; make room; go on with\n")
     assert said.rstrip().endswith("resume=run")
+
+
+def test_a_run_that_diverged_names_the_last_finite_checkpoint_in_its_command(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = ["task._target_=mine.Diverges", "epochs=2", "batch_size=4", "+plugins=[finite_guard]", "plugins.finite_guard.in_a_row=2"]
+    assert main([*task, "out=the run"]) == 1
+    said, command = capsys.readouterr().err.rstrip().splitlines()
+    last = "the run/checkpoints/update-00000004-epoch-0001.pt"
+    assert said.endswith(f"; the last checkpoint that is proven finite is {last}; go on with")
+    assert shlex.split(command)[-1] == f'resume="{last}"'
+    assert main(shlex.split(command)[3:]) == 0
+    assert (mine / "the run/model.safetensors").exists()
 
 
 METHODS = [

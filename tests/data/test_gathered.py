@@ -42,9 +42,10 @@ def packed(folder: Path, sizes: list[tuple[int, int]]) -> RawStore:
 
 @pytest.mark.parametrize("reader", [Reader(), Reader("opencv", "linear")])
 @pytest.mark.parametrize(("crop", "flip"), [("pad", True), ("pad", False), ("none", True), ("none", False)])
-def test_batches_are_those_of_the_plain_loader(tmp_path: Path, reader: Reader, crop: Any, flip: bool) -> None:
-    store = packed(tmp_path, [(16, 16)] * 22)
-    data = Augmented(tmp_path / "pictures", CLASSES, 16, crop, flip, reader).over(store)
+@pytest.mark.parametrize("side", [16, 7])
+def test_batches_are_those_of_the_plain_loader(tmp_path: Path, side: int, reader: Reader, crop: Any, flip: bool) -> None:
+    store = packed(tmp_path, [(side, side)] * 22)
+    data = Augmented(tmp_path / "pictures", CLASSES, side, crop, flip, reader).over(store)
     assert data.at_once
     plain = Batches.over(data, 4, seed=3, shuffle=True)
     with Ring(data, 4, seed=3, shuffle=True, threads=2) as ring:

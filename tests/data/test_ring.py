@@ -127,6 +127,8 @@ def test_closed_in_the_midst_of_an_epoch() -> None:
     next(batches)
     ring.close()
     batches.close()  # type: ignore[attr-defined]
+    assert not any(thread.is_alive() for thread in ring.threads.threads)
+    assert ring.threads.work.empty(), "nothing is left to be read"
 
 
 def test_what_it_refuses() -> None:

@@ -197,12 +197,29 @@ def test_one_number_anywhere_in_any_gradient(optim: str) -> None:
 def test_too_many_in_a_row_end_the_run(optim: str, tmp_path: Path) -> None:
     guard = FiniteGuard(in_a_row=3)
     with pytest.raises(TrainingError) as caught:
-        fit_toy([guard, OPTIMISERS[optim]()], overflow=[2, 3, 5, 7, 8, 9], out=tmp_path / "run")
+        fit_toy([guard, OPTIMISERS[optim]()], overflow=[2, 3, 5, 7, 8, 9], out=tmp_path / "run", checkpoint_every=8)
     said = str(caught.value)
     assert said.startswith("finite_guard: the loss or a gradient was not finite in updates 7 to 9, 3 in a row (")
     assert "loss inf, gradients of 0.weight and 5 more" in said
-    assert "The weights are finite" in said
-    assert (tmp_path / "run/checkpoints").exists()
+    # the end of epoch 1 is its sixth update; what was saved after update 8 had a loss that was not finite
+    last = tmp_path / "run/checkpoints/update-00000006-epoch-0001.pt"
+    assert said.endswith(f"; the last checkpoint that is proven finite is {last}; go on from it with resume={str(last)!r}")
+    assert caught.value.resume == str(last)
+    rest = fit_toy([FiniteGuard(in_a_row=3), OPTIMISERS[optim]()], resume=last)
+    assert rest.spy.run.progress.step > 9, "which that does"
+
+
+def test_where_there_is_nothing_to_go_back_to_it_says_so(tmp_path: Path) -> None:
+    guard = FiniteGuard(in_a_row=3)
+    with pytest.raises(
+        TrainingError, match=r"; there is no checkpoint to go on from, for the run has no directory \(out\)$"
+    ) as caught:
+        fit_toy([guard], overflow=[2, 3, 4])
+    assert caught.value.resume == ""
+    with pytest.raises(TrainingError, match=r"; no checkpoint is proven finite, so there is none to go on from$") as caught:
+        fit_toy([guard], overflow=[1, 2, 3], out=tmp_path / "run", checkpoint_every=1)
+    assert caught.value.resume == ""
+    assert list((tmp_path / "run/checkpoints").glob("*.json")), "there are some"
 
 
 def test_the_first_one_may_end_it() -> None:

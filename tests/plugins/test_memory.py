@@ -88,7 +88,7 @@ def test_where_the_peak_cannot_be_reset_there_is_only_one(monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "CLEAR", tmp_path / "no" / "clear_refs")
     assert list(peaks({1})) == ["the whole process"]
     monkeypatch.setattr(module, "STATUS", tmp_path / "no" / "status")
-    assert high_water() == 0
+    assert high_water() > 1e7, "which getrusage tells, and not that there was none"
 
 
 def test_the_tables_are_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

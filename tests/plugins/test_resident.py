@@ -76,8 +76,9 @@ def same(ours: Iterator[Any], theirs: Iterator[Any]) -> bool:
 
 @pytest.mark.parametrize("crop", ["pad", "none"])
 @pytest.mark.parametrize("flip", [True, False])
-def test_batches_are_those_of_the_plain_loader(pictures: Path, crop: Any, flip: bool) -> None:
-    task = Images(root=str(pictures), size=16, crop=crop, flip=flip)
+@pytest.mark.parametrize("size", [16, 7])  # an eighth of 7 is no pixel to move by
+def test_batches_are_those_of_the_plain_loader(pictures: Path, size: int, crop: Any, flip: bool) -> None:
+    task = Images(root=str(pictures), size=size, crop=crop, flip=flip)
     for split, train in (("train", True), ("test", False)):
         data = task.data(split)
         ours, plain = opened(data, train), Batches.over(data, 4, 5, shuffle=train)

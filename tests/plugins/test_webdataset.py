@@ -252,3 +252,15 @@ def test_shards_that_are_not_there(root: Path, path: str, message: str) -> None:
 def test_data_that_reads_from_no_store() -> None:
     with pytest.warns(AccelWarning, match="webdataset has no effect: the data is a TensorDataset"):
         fit_toy([WebDataset()])
+
+
+def test_an_index_that_cannot_be_kept_is_told_once(root: Path, tmp_path: Path) -> None:
+    expected = digests(Images(root=str(root), size=16, crop="resized").data("train"), True)
+    write_tars(root / "train", root / "train", shards=2)
+    (tmp_path / "cache").write_text("no folder")
+    with pytest.warns(AccelWarning) as said:
+        assert digests(opened(root, "train"), True) == expected
+    assert len(said) == 1
+    assert str(said[0].message).startswith(
+        f"{tmp_path / 'cache/accel/shards'} cannot be written (Not a directory), so each run goes "
+    )

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import Any, ClassVar
 from zipfile import BadZipFile
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accel import disk
 from accel.data import home
 from accel.data.shards.file import Pieces
+from accel.errors import AccelWarning
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -29,6 +33,9 @@ class Kept:
         kind: which arrays: everything else that they are a function of.
     """
 
+    told: ClassVar[set[Path]] = set()
+    """The folders that could not be written, of which each was told."""
+
     def __init__(self, file: Pieces, kind: str) -> None:
         place = file.name if "://" in file.name else os.path.abspath(file.name)
         digest = sha256(f"{kind}\0{place}\0{file.stamp}".encode(errors="surrogateescape")).hexdigest()
@@ -40,12 +47,12 @@ class Kept:
             data = self.path.read_bytes()
             if crc32(data[4:]).to_bytes(4, "little") == data[:4]:
                 return dict(np.load(BytesIO(data[4:]), allow_pickle=False))
-        except (OSError, ValueError, BadZipFile):
-            pass
+        except (OSError, ValueError, BadZipFile):  # whatever it is, what is found anew takes its place, or `save` says why not
+            return None
         return None
 
     def save(self, arrays: Arrays) -> None:
-        """Keeps them, whole or not at all; where the place cannot be written the next run goes through the file again."""
+        """Keeps them, whole or not at all; where the place cannot be written there is a warning, for all files one."""
         stream = BytesIO()
         np.savez(stream, **arrays)  # type: ignore[arg-type]
         data = stream.getvalue()
@@ -54,9 +61,15 @@ class Kept:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(crc32(data).to_bytes(4, "little") + data)
             temporary.replace(self.path)
-        except OSError:
+        except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
+            folder = self.path.parent
+            if folder not in self.told:
+                self.told.add(folder)
+                fix = "make room, or name another place by XDG_CACHE_HOME"
+                why = f"{folder} cannot be written ({disk.why(error)}), so each run goes through the shards anew; {fix}"
+                warnings.warn(why, AccelWarning, stacklevel=2)
 
 
 def texts(items: list[str]) -> dict[str, NDArray[Any]]:

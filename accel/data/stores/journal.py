@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from accel.data.store import Listed
+from accel.data.store import Listed, status
 from accel.errors import ConfigError
 
 
@@ -80,7 +80,6 @@ def stamps(source: Listed) -> list[str]:
     for index in range(len(source)):
         text = f"{source.key(index)}\0{source.label(index)}\0{whole}"
         if files:
-            status = os.stat(files[index])
-            text += f"{status.st_size}\0{status.st_mtime_ns}"
+            text += status(files[index], "st_size", "st_mtime_ns")
         found.append(blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest())
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from pathlib import Path
@@ -38,6 +39,9 @@ class Environment:
             str(path), subdir=False, readonly=True, lock=False, readahead=False, create=False
         )
         self.local = threading.local()
+        with open(path, "rb") as file:  # LMDB does not hand out its own: one page keeps the file at hand
+            self.file = mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
+        self.have = self.file.size()
 
     def get(self, key: bytes) -> memoryview | None:
         """The value, without a copy: nobody writes to the file, so it stays where it is as long as the environment is open."""
@@ -120,7 +124,9 @@ class LMDBStore(Packed):
         return About.load(header, self.path), found
 
     def sealed(self, index: int) -> memoryview:
-        return self.environment.get(KEY.pack(index)) or memoryview(b"")
+        environment = self.environment
+        self.stands(environment.file, environment.have)
+        return environment.get(KEY.pack(index)) or memoryview(b"")
 
     def close(self) -> None:
         if self.process == os.getpid():

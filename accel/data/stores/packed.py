@@ -11,7 +11,7 @@ from typing import ClassVar
 from accel.data.store import Record
 from accel.data.stores.index import About, Index
 from accel.data.stores.record import HEAD, size, whole
-from accel.errors import BadSample
+from accel.errors import BadSample, TrainingError
 
 
 class Packed(ABC):
@@ -23,6 +23,7 @@ class Packed(ABC):
     Raises:
         ConfigError: where the file is missing, cut short or damaged.
         BadSample: when it is read, where a record is.
+        TrainingError: when it is read, where the file was cut short since.
     """
 
     named = True
@@ -44,6 +45,24 @@ class Packed(ABC):
     @abstractmethod
     def sealed(self, index: int) -> memoryview:
         """Head and content of record `index`, unchecked, without a copy."""
+
+    def stands(self, mapped: mmap.mmap, size: int) -> None:
+        """To be asked before what is mapped is read: a page that is missing would be a SIGBUS, of which nobody hears in Python.
+
+        It costs a microsecond. A file that is cut in the very moments between the answer and the reading still ends the process.
+
+        Args:
+            mapped: of the file, any part of it.
+            size: of the file when it was opened.
+
+        Raises:
+            TrainingError: where the file is no longer as long.
+        """
+        if (have := mapped.size()) < size:
+            raise TrainingError(
+                f"the store {self.path} was cut short while it was read: it has {have:,} bytes of {size:,}; copy or pack it again, "
+                "under another name first if a run reads it"
+            )
 
     @abstractmethod
     def close(self) -> None:

@@ -51,7 +51,8 @@ class RawStore(Packed):
             with open(self.path, "rb") as file:
                 first, have = file.read(HEADER.size), os.fstat(file.fileno()).st_size
                 at, index, about = self._places(first, have)
-                self.map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                self.file, self.have = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), have
+                self.map = memoryview(self.file)
         except OSError as error:
             raise ConfigError(f"cannot open the store {self.path}: {error.strerror}") from None
         said = self.map[at + index : at + index + about]
@@ -72,6 +73,7 @@ class RawStore(Packed):
         return at, index, about
 
     def sealed(self, index: int) -> memoryview:
+        self.stands(self.file, self.have)
         start = int(self.starts[index])
         return self.map[start : start + HEAD.size + HEAD.unpack_from(self.map, start)[5]]
 
@@ -93,6 +95,7 @@ class RawStore(Packed):
         places, (height, width) = np.asarray(indices), self.size or (0, 0)
         for index in places[np.frombuffer(self._checked, np.uint8)[places] == 0].tolist():
             self.get(index)
+        self.stands(self.file, self.have)
         found = self.table[places]
         if (found["height"] != height).any() or (found["width"] != width).any():
             raise ConfigError(f"the pictures of {self.path} are not all of {height} x {width} pixels")
@@ -102,4 +105,4 @@ class RawStore(Packed):
     def close(self) -> None:
         if self._opened is not None:
             self._opened = self.table = None
-            del self.map  # unmapped when the last view of it is gone
+            del self.file, self.map  # unmapped when the last view of it is gone

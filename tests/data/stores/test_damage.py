@@ -17,6 +17,7 @@ from accel.data.stores import pages
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 from tests.data.stores.conftest import Pack
+from tests.data.test_gathered import packed
 
 BOTH = pytest.mark.parametrize("format", ["lmdb", "raw"])
 
@@ -189,3 +190,36 @@ def test_a_damaged_record_is_left_out_by_name_or_ends_the_run(pack: Pack, format
     folder.store = store_at(short)
     with pytest.raises(ConfigError, match="cut short"):
         list(Batches.over(folder, 4, bad=Rule("skip", 1.0)).epoch(0))
+
+
+CUT = """
+import os, sys
+from pathlib import Path
+from accel.data.stores.formats import store_at
+from accel.errors import TrainingError
+
+for path in sys.argv[1:]:
+    store = store_at(Path(path))
+    several = store.gather if getattr(store, "size", None) else store.get_many
+    store.get(0), several([0])
+    size = os.path.getsize(path)
+    os.truncate(path, size // 2)
+    for read in (store.get, lambda index: several([index])):
+        for index in range(len(store)):
+            try:
+                read(index)
+            except TrainingError as error:
+                assert f"{path} was cut short while it was read: it has {size // 2:,} bytes of {size:,}; " in str(error), error
+            else:
+                raise AssertionError(index)
+    os.truncate(path, size)
+print("survived")
+"""
+
+
+def test_cut_short_while_it_is_read(pack: Pack, tmp_path: Path) -> None:
+    """Where the missing pages are mapped, to look at one would be the end of the process."""
+    paths = [str(store.path) for store in (pack("lmdb"), pack("raw"), packed(tmp_path / "of one size", [(16, 16)] * 40))]
+    done = subprocess.run([sys.executable, "-c", CUT, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "survived\n"
