@@ -87,7 +87,7 @@ def read(session: Session, words: Sequence[str]) -> Launcher:
     name = chosen[-1].partition("=")[2]
     if name in NAMES and not importable(PACKAGE):
         raise ConfigError(f"hydra/launcher={name} needs the package hydra-submitit-launcher: pip install 'accel-train[slurm]'")
-    others = f"hydra/launcher={name} has no effect: accel starts the jobs itself, and hands them to submitit_slurm or submitit_local"
+    others = f"hydra/launcher={name} has no effect: accel starts the jobs itself, or hands them to {' or '.join(NAMES)}"
     if name not in session.options("hydra/launcher"):
         raise ConfigError(f"no launcher is called {name!r}{hint}" if (hint := nearest(name, NAMES)) else others)
     group = f"hydra/launcher={name}"

@@ -1,9 +1,9 @@
 """What a submitted job does on each of its nodes: one torchrun, which starts and restarts the ranks of that node.
 
-Two sides have a say in when it ends. submitit's signal (SIGUSR2 by default) comes before the time limit, and with some clusters before a
-preemption: the first node then calls `checkpoint` and has Slurm begin the job anew. SIGTERM comes before Slurm ends a job for good, or
-begins it anew by itself. The ranks save and end at SIGTERM, so torchrun gets that for both, and the job that begins anew goes on from
-there. What stands here imports no torch and no Hydra.
+Two signals end it early. submitit's own (SIGUSR2 by default) comes before the time limit, and on some clusters before a preemption:
+on the first node submitit then calls `checkpoint`, and has Slurm begin the job anew. SIGTERM comes before Slurm ends a job,
+or begins it anew by itself. The ranks save and end at SIGTERM, so torchrun gets that for both, and a job that is begun anew goes on
+from there. What stands here imports neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from accel.errors import TrainingError
 RESTARTS = 3
 """How often torchrun begins ranks anew that were killed, within one attempt of the job."""
 AFTERWARDS = 10.0
-"""Seconds after SIGTERM, less than Slurm waits with SIGKILL, in which submitit's signal may still come and have the job begun anew."""
+"""Seconds after SIGTERM in which submitit's signal may still come and have the job begun anew; Slurm's SIGKILL comes after 30."""
 
 
 @dataclass(eq=False)
@@ -54,6 +54,8 @@ class Node:
     torchrun: subprocess.Popen[bytes] | None = field(default=None, init=False)
     until: float = field(default=0.0, init=False)
     """How long to stay after the ranks have been told to end."""
+    told: bool = field(default=False, init=False)
+    """Whether torchrun has been told: a second time would cut its waiting for the ranks short, a third time end it."""
 
     def __call__(self) -> None:
         """Returns when the run is done. Raises TrainingError where it is not, which submitit keeps as the job's result."""
@@ -65,15 +67,15 @@ class Node:
         command = self.command(here)
         print(f"accel: on {here.hostname}: {shlex.join(command)}", flush=True)
         env = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(self.patience), **os.environ}
-        # Slurm sends its signals to every process of a node: what is blocked here, torchrun and the ranks inherit, and do not die of
+        # Slurm signals every process of a job: what is blocked here, torchrun and the ranks inherit, and do not die of
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [preempt])
         try:
             self.torchrun = subprocess.Popen(command, cwd=self.cwd, env=env)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
-            if self.until:
-                self.torchrun.terminate()
+            if self.until:  # it came before torchrun was there
+                self.tell()
             self.ended()
         finally:
             code = self.stop()
@@ -107,15 +109,24 @@ class Node:
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         """A signal has come that ends this node's part of the job; what follows it is the cluster's to say."""
-        self.until = time.monotonic() + (AFTERWARDS if number == signal.SIGTERM else self.patience)
-        if self.torchrun is not None:
+        # where both come, in either order, or SIGTERM a second time, nothing is left to wait for
+        stay = 0.0 if self.until else AFTERWARDS if number == signal.SIGTERM else self.patience
+        self.until = time.monotonic() + stay
+        if number == signal.SIGTERM and "SLURM_JOB_ID" in os.environ and self.torchrun is not None:
+            self.told = True  # by Slurm, like every process of the job
+        self.tell()
+
+    def tell(self) -> None:
+        """Has torchrun end its ranks."""
+        if self.torchrun is not None and not self.told:
+            self.told = True
             self.torchrun.terminate()
 
     def stop(self) -> int:
         """Has torchrun end its ranks, and waits for it; returns its exit code."""
+        self.tell()
         if self.torchrun is None:
             return 0
-        self.torchrun.terminate()
         self.ended()
         return self.torchrun.wait()
 

@@ -7,10 +7,11 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import fields
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,11 +82,31 @@ def _submitted(launcher: Launcher, settings: dict[str, Any], nodes: Sequence[Nod
     folder = Path(settings["submitit_folder"].partition("%")[0])
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        found: list[Any] = _executor(launcher, settings).submit_array(nodes)
+        executor = _executor(launcher, settings)
+        with _silent():
+            found: list[Any] = executor.submit_array(nodes)
         return found
     except Exception as error:  # whatever submitit and sbatch trip over
         directory.unmake(folder, made)
         raise ConfigError(f"{launcher.said}: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """What is started inside does not keep the pipes open that this command writes to: `... | tee log` ends with it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept, nothing = [(number, os.dup(number)) for number in (1, 2)], os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number, _ in kept:
+            os.dup2(nothing, number)
+        with redirect_stderr(StringIO()):  # submitit also prints what sbatch says against a job
+            yield
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nothing)
 
 
 def _executor(launcher: Launcher, settings: dict[str, Any]) -> Any:
@@ -113,8 +134,9 @@ def _executor(launcher: Launcher, settings: dict[str, Any]) -> Any:
 def _tell(launcher: Launcher, configs: Sequence[Config], nodes: Sequence[Node], jobs: Sequence[Any]) -> None:
     """A line for each job, and how to look at them."""
     slurm, several = launcher.kind == "slurm", len(jobs) > 1
+    where = "Slurm" if slurm else "this machine"
     each = f"{launcher.nodes} node{'s' * (launcher.nodes > 1)} x {launcher.ranks} rank{'s' * (launcher.ranks > 1)}"
-    print(f"submitted {len(jobs)} job{'s' * several} to {'Slurm' if slurm else 'this machine'}, {each}; nothing here waits for them")
+    print(f"submitted {len(jobs)} job{'s' * several} to {where}, {each}; nothing here waits for {'them' if several else 'it'}")
     logs = [_short(job.paths.folder) for job in jobs]
     for job, node, config, log in zip(jobs, nodes, configs, logs, strict=True):
         print(f"  job {job.job_id}  run {node.home or '(writes nothing)'}  logs {log}  {shlex.join(config.overrides)}".rstrip())
