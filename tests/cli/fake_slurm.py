@@ -1,7 +1,7 @@
 """As much of Slurm as submitit uses, on this machine: sbatch, srun, scontrol and scancel, which really run what they are given.
 
-`install(folder)` puts the four on a PATH. A job's nodes are processes beside each other. As with Slurm, a signal goes to every process of
-a job's tasks, whoever started them; a job that is requeued gets SIGTERM, then SIGKILL, and its script is run again. With
+`install(folder)` puts the four on a PATH. A job's nodes are processes beside each other. As with Slurm, a signal goes to every
+process of a job's tasks, whoever started them; a job that is requeued gets SIGTERM, then SIGKILL, and its script is run again. With
 `FAKE_SLURM_HOLD` in the environment jobs stay in the queue.
 """
 
@@ -79,7 +79,8 @@ def srun(*words: str) -> int:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             files[option] = Path(path).open("a")  # noqa: SIM115
         tasks.append(subprocess.Popen(command, env=env, stdout=files["--output"], stderr=files.get("--error", subprocess.STDOUT)))
-    (state() / f"{name}.tasks").write_text(" ".join(str(task.pid) for task in tasks))
+    for known in {name, os.environ["SLURM_JOB_ID"]}:
+        (state() / f"{known}.tasks").write_text(" ".join(str(task.pid) for task in tasks))
     return max(abs(task.wait()) for task in tasks)
 
 

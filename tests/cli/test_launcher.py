@@ -35,10 +35,11 @@ def test_words_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("hydra/launcher=joblib", "hydra/launcher=joblib has no effect: accel starts the jobs itself, or hands them to submitit_slurm"),
+        ("hydra/launcher=joblib", "hydra/launcher=joblib has no effect: accel starts the jobs itself, or hands them to submitit"),
         ("hydra/launcher=basic", "hydra/launcher=basic has no effect"), ("hydra/launcher=", "hydra/launcher= has no effect"),
         ("hydra/launcher=submitit_slrm", "no launcher is called 'submitit_slrm'; did you mean 'submitit_slurm'?"),
-        (f"{SLURM},submitit_local", "names several values"), (f"{SLURM} hydra.launcher.nodes=1,2", "hydra.launcher.nodes=1,2 names several"),
+        (f"{SLURM},submitit_local", "names several values"),
+        (f"{SLURM} hydra.launcher.nodes=1,2", "hydra.launcher.nodes=1,2 names several"),
         ("hydra.launcher.nodes=2", "hydra.launcher.nodes=2 has no effect without hydra/launcher=submitit_slurm"),
     ],
 )  # fmt: skip
@@ -63,8 +64,9 @@ def test_without_the_package(word: str, monkeypatch: pytest.MonkeyPatch, capsys:
         ("hydra.launcher.noodes=2", "hydra.launcher.noodes=2: noodes is no setting of the launcher; did you mean 'nodes'?"),
         ("hydra.launcher.mem_gb=2 hydra.launcher.nodes=two", "hydra.launcher.nodes=two: Value 'two' of type 'str' could not"),
         ("hydra.launcher.nodes=0", "hydra.launcher.nodes must be a whole number from 1, not 0"),
-        ("+hydra.launcher.reservation=x", "reservation is no setting of the launcher; for sbatch alone, write +hydra.launcher.additional_parameters"),
-        ("hydra.launcher.qos=${oc.env:NO_SUCH_VARIABLE}", "'NO_SUCH_VARIABLE' not found"), ("hydra.launcher=3", "nothing is no setting"),
+        ("+hydra.launcher.wckey=x", "wckey is no setting of the launcher; for sbatch alone, write +hydra.launcher.additional_par"),
+        ("hydra.launcher.qos=${oc.env:NO_SUCH_VARIABLE}", "'NO_SUCH_VARIABLE' not found"),
+        ("hydra.launcher=3", "nothing is no setting"),
         ("hydra.launcher._target_=os.system", "_target_ is no setting of the launcher"),
     ],
 )  # fmt: skip
@@ -94,7 +96,8 @@ def test_a_file_of_the_users_may_stand_for_it(tmp_path: Path) -> None:
     with session(str(tmp_path)) as opened:
         found = read(opened, "hydra/launcher=ours", "hydra.launcher.nodes=2")
     settings = found.settings(Path("a base"))
-    assert (found.kind, found.nodes, settings["partition"], settings["submitit_folder"]) == ("slurm", 2, "long", "a base/.submitit/%j")
+    assert (found.kind, found.nodes) == ("slurm", 2)
+    assert (settings["partition"], settings["submitit_folder"]) == ("long", "a base/.submitit/%j")
 
 
 @there
@@ -104,10 +107,12 @@ def test_a_file_of_the_users_may_stand_for_it(tmp_path: Path) -> None:
         (f"{LOCAL} epochs=0", "epochs must be"), (f"{LOCAL} seed=0,1", "add --multirun"),
         (f"{LOCAL} -m seed=0,1 plugins=[ampp]", "job 1 of 2"), (f"{LOCAL} hydra.sweep.dir=x", "out=DIR names it"),
         (f"{LOCAL} hydra.launcher.tasks_per_node=2", "a job has 2 processes, and no plugin makes them train together"),
-        (f"{LOCAL} hydra.launcher.nodes=2 +plugins=[ddp]", "can use only one node"), (SLURM, "there is no sbatch here"),
+        (f"{LOCAL} hydra.launcher.nodes=2 +plugins=[ddp]", "can use only one node"),
+        (SLURM, "there is no sbatch here"),
         (f"{SLURM} device=cuda", "the launcher asks for no GPU; add hydra.launcher.gpus_per_node=NUMBER"),
-        (f"{SLURM} +plugins=[cuda_graph]", "cuda_graph: needs CUDA"), (f"{LOCAL} resume=auto", "no run in outputs/ has a checkpoint"),
-        (f"{LOCAL} +plugins=[ddp] hydra.launcher.gpus_per_node=1 hydra.launcher.tasks_per_node=2", "a node has 1 of them for its GPUs"),
+        (f"{SLURM} +plugins=[cuda_graph]", "cuda_graph: needs CUDA"),
+        (f"{LOCAL} resume=auto", "no run in outputs/ has a checkpoint"),
+        (f"{LOCAL} +plugins=[ddp] hydra.launcher.gpus_per_node=1 hydra.launcher.tasks_per_node=2", "a node has 1 of them for"),
     ],
 )  # fmt: skip
 def test_all_is_checked_before_anything_is_submitted(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +20,7 @@ from accel.machine import importable
 from tests.cli import fake_slurm
 from tests.drill.long import times
 from tests.ranks import ROOT
+from tests.test_readme import SUBMITS
 
 pytestmark = pytest.mark.skipif(not importable(PACKAGE), reason="needs the extra slurm")
 SLURM, LOCAL = "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_local"
@@ -60,9 +61,7 @@ class TimeIsUp(Watch):
         while signal.getsignal(signal.SIGTERM).__self__.asked is None and time.monotonic() < limit:
             time.sleep(0.01)
 """
-TASK = [
-    "task._target_=mine.Mine", "+plugins=[ddp]", "+plugins.time._target_=mine.TimeIsUp", "epochs=3", "batch_size=4", "~plugins.metrics",
-]  # fmt: skip
+TASK = ["task._target_=mine.Mine", "+plugins=[ddp]", "+plugins.time._target_=mine.TimeIsUp", "epochs=3", "batch_size=4"]
 
 
 @pytest.fixture
@@ -97,26 +96,31 @@ def result(file: Path) -> Any:
     return pickle.loads(file.read_bytes())
 
 
-def test_a_sweep_of_this_machine_of_which_one_job_runs_out_of_time_and_goes_on_to_the_same_bits(here: Path) -> None:
-    said = submit("-m", LOCAL, "hydra.launcher.tasks_per_node=2", *TASK, "plugins.time.update=2,99", "out=runs")
+def test_a_job_of_this_machine_runs_out_of_time_and_goes_on_to_the_same_bits(here: Path) -> None:
+    # in the long drills beside one that is left alone
+    updates = ["2", "99"][: times(1, 2)]
+    said = submit("-m", LOCAL, "hydra.launcher.tasks_per_node=2", *TASK, f"plugins.time.update={','.join(updates)}", "out=runs")
     jobs = re.findall(r"^  job (\d+)  run (runs/[01])  logs (runs/\.submitit/\d+)  ", said, re.MULTILINE)
-    assert [run for _, run, _ in jobs] == ["runs/0", "runs/1"]
-    assert said.startswith("submitted 2 jobs to this machine, 1 node x 2 ranks; nothing here waits for them\n")
-    done = wait("runs/.submitit/*/*_result.pkl", 2)
+    assert [run for _, run, _ in jobs] == ["runs/0", "runs/1"][: len(updates)]
+    assert ", 1 node x 2 ranks; nothing here waits for " in said
+    done = wait("runs/.submitit/*/*_result.pkl", len(updates))
     assert {file.parent for file in done} == {Path(log) for _, _, log in jobs}
-    assert [result(file) for file in done] == [("success", None)] * 2
-    stopped, whole = (Path(log, f"{number}_0_log.out").read_text() for number, _, log in jobs)
-    assert "resume           update-00000002" in stopped
-    assert "resume           no checkpoint yet" in whole
-    assert "update-00000002" not in whole
-    one, other = (Path(run, "model.safetensors").read_bytes() for _, run, _ in jobs)
-    assert one == other
+    logs = [Path(log, f"{number}_0_log.out").read_text() for number, _, log in jobs]
+    assert [result(file) for file in done] == [("success", None)] * len(updates), logs
+    assert "Requeued job" in logs[0]
+    assert "resume           update-00000002" in logs[0]
+    assert "Requeued job" not in "".join(logs[1:])
+    bits = {Path(run, "model.safetensors").read_bytes() for _, run, _ in jobs}
+    assert len(bits) == 1
 
 
 TORCHRUN = """
 import os, signal, sys, time
 from pathlib import Path
-node = os.environ["SLURM_NODEID"]
+node = os.environ.get("SLURM_NODEID")
+if node is None:
+    print(*sys.argv[1:])
+    sys.exit("seed=1" in sys.argv)
 def stop(*_):
     with open(f"told-{node}", "a") as file:
         print("SIGTERM", file=file)
@@ -132,12 +136,28 @@ sys.exit(attempt == "0")
 """
 
 
-def test_a_job_of_two_nodes_is_begun_anew(here: Path) -> None:
-    # in place of torchrun, which takes seconds: what each node starts, and what it does to it
+def stand_in(here: Path) -> None:
+    """In place of torchrun, which takes seconds: what each node starts, and what it does to it."""
     (here / "torch/distributed").mkdir(parents=True)
     (here / "torch/__init__.py").touch()
     (here / "torch/distributed/run.py").write_text(TORCHRUN)
     (here / "mine.py").unlink()
+
+
+def test_a_sweep_of_this_machine(here: Path) -> None:
+    stand_in(here)
+    assert submit("-m", LOCAL, "seed=0,1", "epochs=3", "out=runs").startswith("submitted 2 jobs to this machine, 1 node x 1 rank;")
+    results = {result(file)[0]: file for file in wait("runs/.submitit/*/*_result.pkl", 2)}
+    for name, seed in {"success": 0, "error": 1}.items():
+        log = results[name].with_name(results[name].name.replace("result.pkl", "log.out")).read_text()
+        words = f"--nproc-per-node=1 --max-restarts=3 -m accel.train seed={seed} epochs=3 resume=auto out=runs/{seed}"
+        assert f"\n--standalone {words}\n" in log
+    told = "torchrun ended with exit code 1; submit the same with out=runs/1 and it goes on from its last checkpoint"
+    assert result(results["error"])[1] == f"accel.errors.TrainingError: {told}\n"
+
+
+def test_a_job_of_two_nodes_is_begun_anew(here: Path) -> None:
+    stand_in(here)
     settings = ["hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=4", "hydra.launcher.timeout_min=1"]
     submit(SLURM, *settings, "hydra.launcher.max_num_timeout=1", "+plugins=[ddp]", "resume=old/run", "out=new", "epochs=3")
     wait("words-*-0", 2)
@@ -188,15 +208,26 @@ def test_what_slurm_is_told(here: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         assert f"  job 7001_{number}  run runs/{number}  logs runs/.submitit/7001_{number}  " in said
 
 
+def test_the_commands_of_the_readme(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(here)
+    monkeypatch.setenv("FAKE_SLURM_HOLD", "1")
+    said = "".join(submit(*shlex.split(line, comments=True)[3:]) for line in SUBMITS)
+    assert "submitted 3 jobs to Slurm, 2 nodes x 8 ranks; nothing" in said
+    assert "submitted 1 job to this machine, 1 node x 2 ranks; nothing" in said
+    (done,) = wait("outputs/*/*/.submitit/*/*_result.pkl", 1)
+    assert result(done) == ("success", None)
+
+
 def test_resuming_another_run_is_asked_for_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLURM_HOLD", "1")
     told = []
-    for words in (["resume=old/run"], ["resume=old/run/checkpoints/one.pt", "resume.allow=[epochs]"], ["resume=old/run", "out=new"], ["dry_run=true"]):
+    file = "resume=old/run/checkpoints/one.pt"
+    for words in (["resume=old/run"], [file, "resume.allow=[epochs]"], ["resume=old/run", "out=new"], ["dry_run=true"]):
         number = 7001 + len(told)
         assert main([SLURM, *words, "epochs=3", "hydra.launcher.submitit_folder=logs/%j"]) == 0
         told.append(result(here / f"logs/{number}/{number}_submitted.pkl").function)
     assert [node.words for node in told] == [
-        ["epochs=3", "resume=old/run"], ["resume.allow=[epochs]", "epochs=3", "resume=old/run/checkpoints/one.pt"],
+        ["epochs=3", "resume=old/run"], ["resume.allow=[epochs]", "epochs=3", file],
         ["epochs=3", "resume=old/run", "out=new"], ["dry_run=true", "epochs=3"],
     ]  # fmt: skip
     assert [node.again[-2:] for node in told] == [["resume=auto", f"out={home}"] for home in ("old/run", "old/run", "new")] + [[]]
