@@ -119,6 +119,8 @@ def _executor(launcher: Launcher, settings: dict[str, Any]) -> Any:
         if settings.get(name):
             settings[name] *= tasks
     settings["tasks_per_node"] = 1
+    if launcher.kind == "slurm" and settings.get("cpus_per_task"):  # since 22.05 srun takes one where it is not told itself
+        settings["srun_args"] = [f"--cpus-per-task={settings['cpus_per_task']}"]
     more = settings.get("additional_parameters")
     if more is not None and not {"requeue", "no-requeue", "no_requeue"} & set(more):
         more["requeue"] = True  # a cluster may not allow it by default, and these jobs go on where they were

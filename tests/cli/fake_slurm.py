@@ -68,6 +68,8 @@ def srun(*words: str) -> int:
     """A task on each node; the worst of their exit codes."""
     options = {word: words[number + 1] for number, word in enumerate(words) if word in ("--output", "--error")}
     command = list(words[1 + max([0, *(words.index(path) for path in options.values())]) :])
+    while command[0].startswith("--"):
+        command.pop(0)
     number, index = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"]), os.environ.get("SLURM_ARRAY_TASK_ID", "")
     name, tasks = f"{number}_{index}" if index else number, []
     for node in range(int(os.environ["SLURM_NNODES"])):

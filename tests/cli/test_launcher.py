@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from accel.cli import launcher
+from accel.cli.compose import compose_job
 from accel.cli.main import main
 from accel.cli.session import Session, session
 from accel.errors import ConfigError
@@ -125,6 +126,14 @@ def test_all_is_checked_before_anything_is_submitted(
     assert says in said
     assert said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_gpus_are_those_of_the_machines_that_are_asked_for(opened: Session) -> None:
+    words = ["+plugins=[cuda_graph]"]
+    assert "cuda_graph" in compose_job(opened, words, cuda=True).plugins
+    assert compose_job(opened, [*words, "device=cuda"], cuda=True).settings.device == "cuda"
+    with pytest.raises(ConfigError, match="cuda_graph: needs CUDA"):
+        compose_job(opened, words, cuda=False)
 
 
 @there

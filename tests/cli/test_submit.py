@@ -158,8 +158,9 @@ def test_a_sweep_of_this_machine(here: Path) -> None:
 
 def test_a_job_of_two_nodes_is_begun_anew(here: Path) -> None:
     stand_in(here)
-    settings = ["hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=4", "hydra.launcher.timeout_min=1"]
+    settings = [f"hydra.launcher.{word}" for word in ("nodes=2", "tasks_per_node=4", "cpus_per_task=2", "timeout_min=1")]
     submit(SLURM, *settings, "hydra.launcher.max_num_timeout=1", "+plugins=[ddp]", "resume=old/run", "out=new", "epochs=3")
+    assert "#SBATCH --cpus-per-task=8\n" in (here / "slurm/7001.sh").read_text(), "of the one task that has all ranks"
     wait("words-*-0", 2)
     subprocess.run(["scancel", "--signal", "USR2", "7001"], check=True)
     wait("new/.submitit/7001/7001_[01]_result.pkl", 2)
@@ -197,7 +198,7 @@ def test_what_slurm_is_told(here: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         "array": "0-2%3", "signal": "USR2@120", "requeue": "", "open-mode": "append", "job-name": "accel", "mail-user": "me",
     }  # fmt: skip
     assert wanted.items() <= flags.items()
-    assert "\nsrun " in told
+    assert re.search(r"^srun .* --cpus-per-task=64 ", told, re.MULTILINE)
     said = capsys.readouterr().out
     assert "submitted 3 jobs to Slurm, 2 nodes x 8 ranks; nothing here waits for them" in said
     assert said.rstrip().endswith("squeue --job 7001")
