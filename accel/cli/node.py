@@ -112,7 +112,7 @@ class Node:
         # where both come, in either order, or SIGTERM a second time, nothing is left to wait for
         stay = 0.0 if self.until else AFTERWARDS if number == signal.SIGTERM else self.patience
         self.until = time.monotonic() + stay
-        if number == signal.SIGTERM and "SLURM_JOB_ID" in os.environ and self.torchrun is not None:
+        if number == signal.SIGTERM and os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and self.torchrun is not None:
             self.told = True  # by Slurm, like every process of the job
         self.tell()
 
