@@ -96,8 +96,8 @@ def result(file: Path) -> Any:
     return pickle.loads(file.read_bytes())
 
 
-def test_a_job_of_this_machine_runs_out_of_time_and_goes_on_to_the_same_bits(here: Path) -> None:
-    # in the long drills beside one that is left alone
+def test_a_job_of_this_machine_runs_out_of_time_and_goes_on(here: Path) -> None:
+    # in the long drills beside one that is left alone, which comes to the same bits
     updates = ["2", "99"][: times(1, 2)]
     said = submit("-m", LOCAL, "hydra.launcher.tasks_per_node=2", *TASK, f"plugins.time.update={','.join(updates)}", "out=runs")
     jobs = re.findall(r"^  job (\d+)  run (runs/[01])  logs (runs/\.submitit/\d+)  ", said, re.MULTILINE)
@@ -111,7 +111,7 @@ def test_a_job_of_this_machine_runs_out_of_time_and_goes_on_to_the_same_bits(her
     assert "resume           update-00000002" in logs[0]
     assert "Requeued job" not in "".join(logs[1:])
     bits = {Path(run, "model.safetensors").read_bytes() for _, run, _ in jobs}
-    assert len(bits) == 1
+    assert len(bits) == 1, "of one job in the suite, of two in the long drills"
 
 
 TORCHRUN = """
