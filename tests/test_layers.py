@@ -54,6 +54,8 @@ OPTIONAL = {
     "fsspec": {"data/remote.py"},
     "google_crc32c": {"data/shards/crc32c.py"},
     "prefetch_generator": {"data/ahead.py"},
+    "submitit": {"cli/submit.py", "cli/node.py"},
+    "hydra_plugins": {"cli/submit.py"},
 }
 COMMAND_ONLY = {"hydra", "omegaconf", "yaml"}
 

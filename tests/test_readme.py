@@ -24,7 +24,8 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 LINES = [line for kind, text in BLOCKS if not kind for line in text.splitlines()]
 PACKS = [line for line in LINES if line.startswith("python -m accel pack")]
-TRAINS = [line for line in LINES if line.startswith("python -m accel.train")]
+TRAINS = [line for line in LINES if line.startswith("python -m accel.train") and "hydra/launcher=" not in line]
+SUBMITS = [line for line in LINES if line.startswith("python -m accel.train") and line not in TRAINS]  # tests/cli/test_submit.py
 
 MINE = """
 import torch

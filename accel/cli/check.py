@@ -24,12 +24,17 @@ MISSING = "???"
 class Checker:
     """Checks one composed config; `config()` is what it came to.
 
+    Args:
+        cuda: whether the machine that is going to train has GPUs, where that is another one than this.
+
     Raises:
         ConfigError: for the first thing that cannot work, named as it was typed, or with its file.
     """
 
-    def __init__(self, session: Session, entries: Sequence[Entry], normal: Normal, composed: dict[Any, Any]) -> None:
-        self.session, self.entries, self.typed, self.asked = session, entries, normal.typed, normal.asked
+    def __init__(
+        self, session: Session, entries: Sequence[Entry], normal: Normal, composed: dict[Any, Any], cuda: bool | None = None
+    ) -> None:
+        self.session, self.entries, self.typed, self.asked, self.cuda = session, entries, normal.typed, normal.asked, cuda
         self.composed = {str(key): value for key, value in composed.items()}
         self.origins = Origins(session, entries, normal.typed)
         self.warnings: list[str] = []
@@ -39,7 +44,7 @@ class Checker:
         """The checked config."""
         settings = self.run()
         task = self.task()
-        plugins = self.plugins(machine.resolve(settings.device))
+        plugins = self.plugins(self.device(settings.device))
         bundled = [name for name in plugins if not self.by_name(name)]
         return Config(settings, task, plugins, self.skipped, bundled, self.warnings, overrides=self.typed)
 
@@ -61,9 +66,15 @@ class Checker:
             settings = Settings(**{name: given[key] for name, key in known.items() if key in given})
         except ConfigError as error:
             raise ConfigError(self.file_of(str(error).partition(" ")[0]) + str(error)) from None
-        if machine.resolve(settings.device) == "cuda" and not machine.has_cuda():
+        if self.cuda is False and self.device(settings.device) == "cuda":
+            raise ConfigError(f"device={settings.device}: the launcher asks for no GPU; add hydra.launcher.gpus_per_node=NUMBER")
+        if self.cuda is None and self.device(settings.device) == "cuda" and not machine.has_cuda():
             raise ConfigError(f"device={settings.device}: there is no CUDA device here; use device=auto or device=cpu")
         return settings
+
+    def device(self, asked: str) -> str:
+        """`"cpu"` or `"cuda"`, on the machine that is going to train."""
+        return machine.resolve(asked if self.cuda is None or asked != "auto" else "cuda" if self.cuda else "cpu")
 
     def misplaced(self, group: str) -> None:
         """Raises ConfigError for a file of `group` whose content landed under the group's name, where nothing looks for it."""

@@ -29,18 +29,18 @@ def compose(args: Iterable[str] = (), *, config_dir: str | None = None, config_p
         return compose_job(opened, list(args))
 
 
-def compose_job(opened: Session, typed: Sequence[str]) -> Config:
-    """One job's config, composed and checked."""
-    return finish(opened, overrides.normalise(opened, typed))
+def compose_job(opened: Session, typed: Sequence[str], cuda: bool | None = None) -> Config:
+    """One job's config, composed and checked, for a machine with or without GPUs; None is this one."""
+    return finish(opened, overrides.normalise(opened, typed), cuda)
 
 
-def finish(opened: Session, normal: overrides.Normal) -> Config:
+def finish(opened: Session, normal: overrides.Normal, cuda: bool | None = None) -> Config:
     """Composes what was put in order, and checks it."""
     if "" not in sys.path and os.getcwd() not in sys.path:  # a task or plugin may live in the current directory
         sys.path.insert(0, os.getcwd())
     plain, entries = explain(opened, normal.overrides, lambda given: _compose(opened, given))
     _switch_off(opened, plain.get("plugins"), normal.off)
-    config = Checker(opened, entries, normal, plain).config()
+    config = Checker(opened, entries, normal, plain, cuda).config()
     config.text = OmegaConf.to_yaml(OmegaConf.create(config.plain()))
     return config
 

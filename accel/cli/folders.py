@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from accel.errors import ConfigError
+from accel.settings import Settings
 
 OUTPUTS = "outputs"
 
@@ -18,6 +19,17 @@ def fresh(now: datetime) -> Path:
         number += 1
         out = first.with_name(f"{first.name}-{number}")
     return out
+
+
+def of_job(settings: Settings, base: Path, number: int | None) -> Path | None:
+    """The run directory of a job, which has a number where there are many.
+
+    None where nothing is written, or all of it to the directory of the run that is resumed.
+    """
+    if settings.dry_run or (settings.resume and not settings.out):
+        return None
+    out = Path(settings.out or base)
+    return out if number is None else out / str(number)
 
 
 def newest() -> Path:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 
 import accel
-from accel.cli import compose, overrides, pages, ranks
+from accel.cli import compose, launcher, overrides, pages, ranks
 from accel.cli.config import Config
 from accel.cli.run import INTERRUPTED, launch
 from accel.cli.session import Session, parser, session
@@ -48,10 +48,16 @@ def command(typed: Sequence[str]) -> int:
         elif args.cfg:
             _cfg(opened, args)
         else:
-            configs = _configs(opened, args)
+            hydras, args.overrides = launcher.split(args.overrides)
+            there = launcher.read(opened, hydras) if hydras else None
+            configs = _configs(opened, args, None if there is None else there.gpus > 0)
         if args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
             sys.stdout.flush()
             return 0
+    if there is not None:
+        from accel.cli.submit import submit
+
+        return submit(there, configs, _flags_kept(args), many=args.multirun)
     return launch(configs, _flags_kept(args), many=args.multirun)
 
 
@@ -80,15 +86,15 @@ def flags(typed: Sequence[str]) -> Namespace:
     return args
 
 
-def _configs(opened: Session, args: Namespace) -> list[Config]:
-    """Every job, composed and checked before the first of them starts."""
+def _configs(opened: Session, args: Namespace, cuda: bool | None) -> list[Config]:
+    """Every job, composed and checked before the first of them starts, on a machine with or without GPUs; None is this one."""
     if not args.multirun:
-        return [compose.compose_job(opened, args.overrides)]
+        return [compose.compose_job(opened, args.overrides, cuda)]
     jobs = overrides.jobs(opened, args.overrides)
     configs = []
     for number, job in enumerate(jobs, start=1):
         try:
-            configs.append(compose.compose_job(opened, job))
+            configs.append(compose.compose_job(opened, job, cuda))
         except ConfigError as error:
             raise ConfigError(f"job {number} of {len(jobs)} ({' '.join(job)}): {error}") from None
     return configs
@@ -96,10 +102,12 @@ def _configs(opened: Session, args: Namespace) -> list[Config]:
 
 def _cfg(opened: Session, args: Namespace) -> None:
     """Prints the config as it would run, checked, or Hydra's own."""
-    normal = overrides.normalise(opened, args.overrides)
-    config = compose.finish(opened, normal)
+    hydras, words = launcher.split(args.overrides)
+    cuda = launcher.read(opened, hydras).gpus > 0 if hydras else None
+    normal = overrides.normalise(opened, words)
+    config = compose.finish(opened, normal, cuda)
     if args.cfg != "job":
-        opened.hydra.show_cfg(opened.name, normal.overrides, args.cfg, None, args.resolve)
+        opened.hydra.show_cfg(opened.name, [*hydras, *normal.overrides], args.cfg, None, args.resolve)
         return
     found: Any = config.plain()
     for key in (args.package or "").split("."):

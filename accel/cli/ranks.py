@@ -51,13 +51,11 @@ def alone(error: Exception) -> str:
     return f"accel: error: rank {rank()} has lost another rank, which says why ({text[:120]})" if lost else ""
 
 
-def together(config: Config) -> None:
-    """Raises ConfigError where several processes would each train the whole run by themselves."""
-    if world_size() > 1 and not any(plugin.part == "Parallel" for plugin in config.plugins.values()):
-        raise ConfigError(
-            f"torchrun started {world_size()} processes, and no plugin makes them train together: start one process, "
-            "or add +plugins=[ddp]"
-        )
+def together(config: Config, count: int | None = None) -> None:
+    """Raises ConfigError where several processes would each train the whole run by themselves: `count`, or those there are."""
+    if (count or world_size()) > 1 and not any(plugin.part == "Parallel" for plugin in config.plugins.values()):
+        who = f"torchrun started {world_size()} processes" if count is None else f"a job has {count} processes"
+        raise ConfigError(f"{who}, and no plugin makes them train together: start one process, or add +plugins=[ddp]")
 
 
 def agree(mine: str) -> str:

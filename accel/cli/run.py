@@ -45,12 +45,7 @@ def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals
     base = Path(ranks.agree(str(folders.fresh(datetime.now()))))
     outcomes: list[Outcome] = []
     for number, config in enumerate(configs):
-        settings = config.settings
-        out: Path | None = Path(settings.out or base)
-        if settings.dry_run or (settings.resume and not settings.out):
-            out = None  # nothing is written, or all of it to the directory of the run that is resumed
-        elif many:
-            out = Path(settings.out or base, str(number))
+        out = folders.of_job(config.settings, base, number if many else None)
         for sentence in config.warnings if ranks.rank() == 0 else ():
             print(f"accel: warning: {sentence}", file=sys.stderr)
         if many and ranks.rank() == 0:

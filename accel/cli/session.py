@@ -111,6 +111,13 @@ class Session:
         entries = [Entry(one.config_path or "", one.package or "", one.parent or "") for one in self.loader.files]
         return self.hydra.get_sanitized_cfg(config, "job"), entries
 
+    def whole(self, overrides: Sequence[str]) -> DictConfig:
+        """Hydra's own node and all the rest, as for a multirun. Raises whatever Hydra raises."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config: DictConfig = self.hydra.compose_config(self.name, list(overrides), RunMode.MULTIRUN)
+        return config
+
     def unreadable(self) -> str:
         """The first config file that is not YAML; empty where all are."""
         for source in self.loader.repository.get_sources():
