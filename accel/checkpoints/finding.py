@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from accel.checkpoints.record import Damaged, Record
-from accel.checkpoints.shelf import FOLDER, names
+from accel.checkpoints.shelf import FOLDER, finished, names
 from accel.errors import ConfigError
 from accel.faults import point
 
@@ -57,7 +57,7 @@ def find(resume: str, out: Path | None) -> Found | None:
         else:
             found.skipped = skipped
             return found
-    if resume == AUTO and not any((folder / f"{name}.json").exists() for name in skipped):
+    if resume == AUTO and not finished(folder):
         return None
     if skipped:
         newest, reason = next(iter(skipped.items()))

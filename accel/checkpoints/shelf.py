@@ -100,6 +100,11 @@ class Shelf:
             self.remove(newer)
 
 
+def finished(folder: Path) -> bool:
+    """Whether a checkpoint in a folder was ever finished, whatever has become of it since."""
+    return any(folder.glob("update-*.json"))
+
+
 def names(folder: Path) -> list[str]:
     """The checkpoints in a folder, whole or not, the oldest first."""
     return sorted({file.name.partition(".")[0] for file in folder.glob("update-*") if file.suffix in (".pt", ".json")})

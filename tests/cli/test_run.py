@@ -12,7 +12,10 @@ import pytest
 import yaml
 
 import accel
+from accel.cli.compose import compose
 from accel.cli.main import main
+from accel.cli.run import Outcome
+from accel.directory import Claim
 from accel.shell import override
 
 MINE = """
@@ -101,6 +104,18 @@ def test_the_default_directory_is_dated_and_never_used_twice(mine: Path) -> None
         assert main([TASK, "~plugins.progress"]) == 0
     runs = [path for path in (mine / "outputs").glob("*/*") if (path / "summary.json").exists()]
     assert len(runs) == 3
+
+
+def test_a_directory_named_after_the_time_that_another_run_has_taken_is_not_this_ones(mine: Path) -> None:
+    other = mine / "outputs/2026-01-31/12-59-59"
+    other.mkdir(parents=True)
+    claim = Claim()
+    claim.take(other)  # it began in the same second, before this one had anything to write
+    outcome = Outcome(compose([TASK, "~plugins.progress"]), other, ["accel-train"])
+    assert outcome.run() == 0
+    claim.release()
+    assert outcome.out not in (None, other)
+    assert not any(other.iterdir())
 
 
 def test_resume_auto_takes_the_newest_run(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
