@@ -93,6 +93,6 @@ class EMA(Average):
         return {"step": self.step, "average": dict(zip(self.names, self.averages, strict=True))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
+        self.step = int(state["step"])
         device = self.average[0].device
         torch._foreach_copy_(self.average, [local(state["average"][name]).to(device) for name in self.names])

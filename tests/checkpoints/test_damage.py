@@ -196,6 +196,7 @@ def test_a_target_in_it_is_a_text(run: Path, tmp_path: Path) -> None:
 
 NAME = "update-00000012-epoch-0002"
 GOOD = {"sha256": "0" * 64, "bytes": 1}
+SIZES = {"batch_size": 4, "micro": 1, "ranks": 1, "ready": False}
 
 
 @pytest.mark.parametrize(
@@ -210,6 +211,8 @@ GOOD = {"sha256": "0" * 64, "bytes": 1}
         {"files": {f"{NAME}.pt": GOOD, f"{NAME}.dcp/../../../x": GOOD}}, {"files": {f"{NAME}.pt": GOOD, "": GOOD}},
         {"files": {f"{NAME}.pt": GOOD, f"{NAME}.a\0b": GOOD}}, {"files": {f"{NAME}.pt": GOOD, f"{NAME}.\\..\\x": GOOD}},
         {"files": {"update-00000006-epoch-0001.pt": GOOD}}, {"identity": []}, {"metrics": {"loss": float("inf")}},
+        {"sizes": {}}, {"sizes": SIZES | {"batch_size": "4"}}, {"sizes": SIZES | {"ranks": 0}}, {"sizes": SIZES | {"micro": 9**30}},
+        {"sizes": SIZES | {"ready": 0}}, {"sizes": SIZES | {"more": 1}},
         {"metrics": {"loss": "0"}}, {"finite": 1}, {"versions": {"torch": {"_target_": "os.system"}}}, {"more": 1},
     ],
     ids=str,
