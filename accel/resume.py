@@ -53,7 +53,7 @@ def taken_up(settings: Settings, parallel: Parallel) -> tuple[Settings, Found | 
     if parallel.rank > 0 and file is not None:
         try:
             found = load(Path(file))
-        except Damaged as error:
+        except (Damaged, PermissionError) as error:
             wrong = f"resume={settings.resume}: rank {parallel.rank} cannot read {file}, which the first can: it {error}"
     if wrong := next(filter(None, parallel.gather(wrong)), ""):
         raise ConfigError(wrong)

@@ -11,7 +11,7 @@ import torch
 
 from accel.checkpoints.record import Damaged, Record
 from accel.checkpoints.shelf import FOLDER, finished, names
-from accel.errors import ConfigError
+from accel.errors import ConfigError, nearest
 from accel.faults import point
 
 AUTO = "auto"
@@ -37,15 +37,29 @@ def find(resume: str, out: Path | None) -> Found | None:
     being written when the process was killed: the first of a run leaves nothing else behind.)
 
     Raises:
-        ConfigError: where there is none, or none is whole: a run that has checkpoints never begins afresh.
+        ConfigError: where there is none, or none is whole: a run that has checkpoints never begins afresh. Also where one may not
+            be read: nobody knows whether that is whole, and going on from an older one would take it away.
     """
+    try:
+        return _find(resume, out)
+    except PermissionError as error:
+        raise ConfigError(f"resume={resume}: {error.filename} may not be read ({error.strerror}); let this user read it") from None
+
+
+def _find(resume: str, out: Path | None) -> Found | None:
     if resume == AUTO and out is None:
         raise ConfigError("resume=auto needs the run directory to look in; add out=DIR, or say resume=DIR")
     path = Path(out or ".") if resume == AUTO else Path(resume)
-    if not path.exists() and resume != AUTO:
-        raise ConfigError(f"resume={resume}: {path} does not exist")
+    if not resume:
+        raise ConfigError("resume=: nothing is named; write resume=auto, or name a run directory")
+    if resume != AUTO and not path.exists():
+        raise ConfigError(f"resume={resume}: {path} does not exist{nearest(resume, [AUTO])}")
+    if resume == AUTO and path.is_file():
+        raise ConfigError(f"out={path} is a file; name a directory")
     if path.is_file():
         return _named(path, resume)
+    if resume != AUTO and path.name == FOLDER and names(path):
+        path = path.parent
     folder = path / FOLDER
     skipped: dict[str, str] = {}
     for name in reversed(names(folder)):
@@ -68,7 +82,9 @@ def find(resume: str, out: Path | None) -> Found | None:
 
 def _named(path: Path, resume: str) -> Found:
     if path.suffix != ".pt":
-        raise ConfigError(f"resume={resume}: a checkpoint ends in .pt; name one, or a run directory")
+        beside = path.with_suffix(".pt")
+        fix = f"name {beside}, which is beside it" if beside.is_file() else "name one, or a run directory"
+        raise ConfigError(f"resume={resume}: a checkpoint ends in .pt; {fix}")
     try:
         return load(path)
     except Damaged as error:
@@ -85,18 +101,22 @@ def damage(file: Path) -> str | None:
 
 
 def verify(file: Path) -> Record:
-    """The record of a checkpoint whose every file is what was written. Raises Damaged."""
+    """The record of a checkpoint whose every file is what was written. Raises Damaged, and PermissionError."""
     record = Record.read(file.with_suffix(".json"))
     point("resuming.read")
     for name, wanted in record.files.items():
         path = file.parent / name
-        if not path.is_file() or path.is_symlink():
+        if path.is_symlink():
+            raise Damaged(f"is not whole ({name} is a link, and links are not followed; put the file in its place)")
+        if not path.is_file():
             raise Damaged(f"is not whole ({name} is missing)")
         if path.stat().st_size != wanted["bytes"]:
             raise Damaged(f"is damaged ({name} has {path.stat().st_size:,} bytes, and {wanted['bytes']:,} were written)")
         try:
             with path.open("rb") as stream:
                 same = hashlib.file_digest(stream, "sha256").hexdigest() == wanted["sha256"]
+        except PermissionError:
+            raise
         except OSError as error:
             raise Damaged(f"cannot be read ({error.strerror})") from None
         if not same:

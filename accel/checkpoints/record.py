@@ -60,6 +60,7 @@ class Record:
 
         Raises:
             Damaged: where it is not, to the byte, what was written.
+            PermissionError: where it may not be read.
         """
         if not path.is_file():
             raise Damaged("was never finished (its .json is missing)")
@@ -69,6 +70,8 @@ class Record:
             text = path.read_text(encoding="utf-8")
             content = json.loads(text)
             schema = content["schema"]
+        except PermissionError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged("has a damaged .json") from error
         if schema != SCHEMA:

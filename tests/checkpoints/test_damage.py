@@ -9,8 +9,10 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -254,7 +256,7 @@ def test_a_link_out_of_the_folder_is_no_checkpoint(run: Path, tmp_path: Path) ->
     elsewhere = tmp_path / "elsewhere.pt"
     new.rename(elsewhere)
     new.symlink_to(elsewhere)
-    assert damage(new) == f"is not whole ({new.name} is missing)"
+    assert damage(new) == f"is not whole ({new.name} is a link, and links are not followed; put the file in its place)"
 
 
 @pytest.mark.parametrize(
@@ -281,3 +283,45 @@ def test_a_run_whose_first_save_was_cut_off_begins_again_and_one_that_lost_all_d
     with pytest.warns(AccelWarning, match="holds no checkpoint yet; the run begins"):
         fit_toy([AdamW()], epochs=3, out=run, resume=Path("auto"))
     assert find("auto", run) is not None
+
+
+@pytest.mark.parametrize("what", [".pt", ".json", "folder"])
+def test_one_that_may_not_be_read_is_not_passed_over(what: str, made: Path) -> None:
+    with TemporaryDirectory() as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        run = Path(shutil.copytree(made, Path(folder, "run")))
+        new = two(run)[1]
+        (run / FOLDER if what == "folder" else new.with_suffix(what)).chmod(0)
+        for typed, out in (("auto", run), (str(run), None), (str(new), None)):
+            with another_user(), pytest.raises(ConfigError, match=r"may not be read \(Permission denied\); let this user read it"):
+                find(typed, out)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Root may read everything."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if me == 0:
+            os.seteuid(me)
+
+
+def test_what_is_named_wrongly_is_told_from_what_is_not_there(run: Path) -> None:
+    new = two(run)[1]
+    for typed, said in (
+        ("atuo", "atuo does not exist; did you mean 'auto'?"),
+        ("", "nothing is named"),
+        (str(new.with_suffix(".json")), f"name {new}"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            find(typed, None)
+        assert said in str(error.value)
+    with pytest.raises(ConfigError, match="is a file; name a directory"):
+        find("auto", new)
+    found = find(str(run / FOLDER), None)
+    assert found is not None
+    assert found.file == new
