@@ -40,6 +40,8 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
 def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> int:
     for config in configs:
         ranks.together(config)
+        if many and config.settings.resume == "auto" and config.settings.out is None:
+            raise ConfigError("resume=auto takes one run, and these are several: add out=DIR, in which they began (job N is DIR/N)")
     if many:
         warm_up(configs[0])
     base = Path(ranks.agree(str(folders.fresh(datetime.now()))))

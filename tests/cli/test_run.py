@@ -128,6 +128,12 @@ def test_resume_auto_takes_the_newest_run(mine: Path, capsys: pytest.CaptureFixt
     assert json.loads((run / "summary.json").read_text())["epochs"] == 2
 
 
+def test_several_jobs_do_not_all_go_on_with_the_newest_run(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "epochs=1", "~plugins.progress"]) == 0
+    assert main(["--multirun", TASK, "epochs=2,3", "resume=auto"]) == 2
+    assert "resume=auto takes one run, and these are several: add out=DIR" in capsys.readouterr().err
+
+
 def test_the_written_config_starts_the_same_run(mine: Path) -> None:
     assert main([TASK, "epochs=2", "out=one", "+plugins=[adamw]", "plugins.adamw.lr=0.01", "~plugins.progress"]) == 0
     assert main(["--config-path", "one", "out=two"]) == 0
