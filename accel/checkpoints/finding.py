@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 
@@ -129,7 +130,12 @@ def load(file: Path) -> Found:
     """A checkpoint, verified and then loaded. Nothing in it is ever instantiated: tensors and plain values, or Damaged."""
     record = verify(file)
     try:
+        with ZipFile(file) as archive:
+            if sum(one.file_size for one in archive.infolist()) > file.stat().st_size:  # torch packs nothing
+                raise Damaged("says that it is larger than it is, and nothing of it was loaded")
         state = torch.load(file, map_location="cpu", weights_only=True)
+    except Damaged:
+        raise
     except Exception as error:  # whatever the unpickler trips over
         raise Damaged("holds something else than tensors and plain values, and nothing of it was loaded") from error
     point("resuming.loaded")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -181,6 +182,20 @@ def test_nothing_in_a_checkpoint_is_executed(where: str, function: str, run: Pat
     assert isinstance(found, Found)
     assert list(found.skipped) == [new.stem]
     assert not trap.exists()
+
+
+def test_a_checkpoint_that_would_unpack_to_more_than_it_is_never_unpacked(run: Path) -> None:
+    _, new = two(run)
+    packed = io.BytesIO()
+    with ZipFile(new) as whole, ZipFile(packed, "w", ZIP_DEFLATED) as bomb:
+        for one in whole.infolist():
+            with whole.open(one) as stored:
+                stored._expected_crc = None  # type: ignore[attr-defined] # torch writes none
+                bomb.writestr(one.filename, stored.read() + bytes(1 << 16) * ("/data/" in one.filename))
+    new.write_bytes(packed.getvalue())
+    forge(new)
+    with pytest.raises(Damaged, match="says that it is larger than it is, and nothing of it was loaded"):
+        load(new)
 
 
 def test_a_target_in_it_is_a_text(run: Path, tmp_path: Path) -> None:
