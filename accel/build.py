@@ -34,7 +34,6 @@ from accel.refuse import refuse_lacking, refuse_surroundings, sound
 from accel.result import Result
 from accel.resume import resume, taken_up
 from accel.settings import Settings
-from accel.shell import override
 from accel.signals import Signals
 from accel.sizes import Sizes, fitted
 from accel.trial import trial
@@ -110,6 +109,7 @@ class Built(Run):
         if self.out is not None:
             try:
                 disk.write(self.out / "plan.json", json.dumps(self.plan.as_dict(), indent=1).encode())
+                self.saver.go_back()
             except OSError as error:
                 fix = "make room, or name another directory"
                 raise ConfigError(f"out={self.out}: cannot write there ({disk.why(error)}); {fix}") from None
@@ -161,6 +161,8 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
     plugins = [part for part in [*parts.all(), *watches] if type(part) not in KINDS.values()]
     refuse_lacking(plugins, device.type)
 
+    claim = directory.Claim()
+    cleanup.callback(claim.release)  # last of all
     cleanup.callback(parts.backend.restore)
     cleanup.callback(parts.parallel.close)  # after everything that may still travel between the ranks
     cleanup.callback(parts.loader.close)
@@ -206,7 +208,7 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
         warnings.warn(warning, AccelWarning, stacklevel=3)
     run.random.part(settings.seed, parts.parallel.rank)
     ours = identity(run, plugins, trainer.identity(), run.contents)
-    start(run, settings, begun, {**ours, "batch_size": settings.batch_size or 32}, trainer.config)
+    start(run, settings, begun, {**ours, "batch_size": settings.batch_size or 32}, trainer.config, claim)
     cleanup.callback(run.saver.close)  # first of all: it writes what the others hold
     return run
 
@@ -255,7 +257,7 @@ def resize(run: Built, found: Found | None) -> None:
             run.parts.group.resize(now.micro)
 
 
-def start(run: Built, settings: Settings, found: Found | None, ours: dict[str, Any], config: str) -> None:
+def start(run: Built, settings: Settings, found: Found | None, ours: dict[str, Any], config: str, claim: directory.Claim) -> None:
     """Takes up what is to be resumed, and makes the run directory."""
     proof = Proof(run.bare)
     resume(run, settings, found, ours, proof)
@@ -271,12 +273,10 @@ def start(run: Built, settings: Settings, found: Found | None, ours: dict[str, A
     if settings.checkpoint_best is not None and run.held_out is None:
         raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
     if out is not None:
+        goes_on = found is not None and found.file.parent.resolve() == (out / FOLDER).resolve()
         if parallel.rank == 0:  # the first rank writes for all; the others hand it what is theirs
-            if settings.resume is None and (out / FOLDER).exists():
-                go_on = override("resume", out)
-                raise ConfigError(f"out={out} holds a run already; go on with it by {go_on}, or name another directory")
+            run.new = directory.make(out, config, claim, goes_on)
             run.out = out
-            run.new = directory.make(out, config)
         run.saver = Saver(run, out, settings, ours, proof)
-        if found is not None and found.file.parent.resolve() == run.saver.shelf.folder.resolve():
-            run.saver.saved = run.saver.begun = run.saver.went_back = found.file.stem
+        if found is not None and goes_on:
+            run.saver.saved = run.saver.begun = found.file.stem

@@ -13,6 +13,10 @@ class ConfigError(ValueError):
     """
 
 
+class Taken(ConfigError):
+    """A run directory is another run's: one that is writing there, or has."""
+
+
 class BadSample(ConfigError):
     """One sample cannot be read. `bad_data` says what becomes of it. Its text names the sample and the cause, then the fix."""
 

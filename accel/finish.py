@@ -17,6 +17,7 @@ from accel import disk
 from accel.advice import flow
 from accel.clock import CHECKPOINT, OTHER
 from accel.data.bad import SHOWN, Ledger
+from accel.directory import LOCK
 from accel.errors import AccelWarning
 from accel.report.section import Section
 from accel.result import Result
@@ -126,4 +127,4 @@ def storable(state: dict[str, Any]) -> dict[str, Tensor]:
 
 def files(out: Path) -> list[str]:
     """What a run directory holds, relative to it."""
-    return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.name != LOCK)

@@ -13,7 +13,7 @@ from accel.checkpoints import FOLDER, Found, find, load, restore
 from accel.checkpoints.finding import AUTO
 from accel.checkpoints.proof import Proof, roles
 from accel.checkpoints.record import SHARDS, Damaged
-from accel.checkpoints.shelf import Shelf, names
+from accel.checkpoints.shelf import Shelf, finished
 from accel.errors import AccelWarning, ConfigError
 from accel.faults import point
 from accel.identity import differences, refused, unknown, versions
@@ -39,7 +39,7 @@ def taken_up(settings: Settings, parallel: Parallel) -> tuple[Settings, Found | 
     if home is None and settings.resume not in (None, AUTO):
         given = Path(settings.resume)
         home = str(given.parent.parent if given.suffix == ".pt" else given)
-    if parallel.attempt > 0 and home is not None and (settings.resume is None or names(Path(home, FOLDER))):
+    if parallel.attempt > 0 and home is not None and (settings.resume is None or finished(Path(home, FOLDER))):
         settings = replace(settings, resume=AUTO, out=home)
     if settings.resume is None:
         return settings, None
@@ -53,7 +53,7 @@ def taken_up(settings: Settings, parallel: Parallel) -> tuple[Settings, Found | 
     if parallel.rank > 0 and file is not None:
         try:
             found = load(Path(file))
-        except Damaged as error:
+        except (Damaged, PermissionError) as error:
             wrong = f"resume={settings.resume}: rank {parallel.rank} cannot read {file}, which the first can: it {error}"
     if wrong := next(filter(None, parallel.gather(wrong)), ""):
         raise ConfigError(wrong)

@@ -6,12 +6,13 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 
 from accel.checkpoints.record import Damaged, Record
-from accel.checkpoints.shelf import FOLDER, names
-from accel.errors import ConfigError
+from accel.checkpoints.shelf import FOLDER, finished, names
+from accel.errors import ConfigError, nearest
 from accel.faults import point
 
 AUTO = "auto"
@@ -41,15 +42,29 @@ def find(resume: str, out: Path | None) -> Found | None:
     being written when the process was killed: the first of a run leaves nothing else behind.)
 
     Raises:
-        ConfigError: where there is none, or none is whole: a run that has checkpoints never begins afresh.
+        ConfigError: where there is none, or none is whole: a run that has checkpoints never begins afresh. Also where one may not
+            be read: nobody knows whether that is whole, and going on from an older one would take it away.
     """
+    try:
+        return _find(resume, out)
+    except PermissionError as error:
+        raise ConfigError(f"resume={resume}: {error.filename} may not be read ({error.strerror}); let this user read it") from None
+
+
+def _find(resume: str, out: Path | None) -> Found | None:
     if resume == AUTO and out is None:
         raise ConfigError("resume=auto needs the run directory to look in; add out=DIR, or say resume=DIR")
     path = Path(out or ".") if resume == AUTO else Path(resume)
-    if not path.exists() and resume != AUTO:
-        raise ConfigError(f"resume={resume}: {path} does not exist")
+    if not resume:
+        raise ConfigError("resume=: nothing is named; write resume=auto, or name a run directory")
+    if resume != AUTO and not path.exists():
+        raise ConfigError(f"resume={resume}: {path} does not exist{nearest(resume, [AUTO])}")
+    if resume == AUTO and path.is_file():
+        raise ConfigError(f"out={path} is a file; name a directory")
     if path.is_file():
         return _named(path, resume)
+    if resume != AUTO and path.name == FOLDER and names(path):
+        path = path.parent
     folder = path / FOLDER
     skipped: dict[str, str] = {}
     for name in reversed(names(folder)):
@@ -61,7 +76,7 @@ def find(resume: str, out: Path | None) -> Found | None:
         else:
             found.skipped = skipped
             return found
-    if resume == AUTO and not any((folder / f"{name}.json").exists() for name in skipped):
+    if resume == AUTO and not finished(folder):
         return None
     if skipped:
         newest, reason = next(iter(skipped.items()))
@@ -72,7 +87,9 @@ def find(resume: str, out: Path | None) -> Found | None:
 
 def _named(path: Path, resume: str) -> Found:
     if path.suffix != ".pt":
-        raise ConfigError(f"resume={resume}: a checkpoint ends in .pt; name one, or a run directory")
+        beside = path.with_suffix(".pt")
+        fix = f"name {beside}, which is beside it" if beside.is_file() else "name one, or a run directory"
+        raise ConfigError(f"resume={resume}: a checkpoint ends in .pt; {fix}")
     try:
         return load(path)
     except Damaged as error:
@@ -89,18 +106,22 @@ def damage(file: Path) -> str | None:
 
 
 def verify(file: Path) -> Record:
-    """The record of a checkpoint whose every file is what was written. Raises Damaged."""
+    """The record of a checkpoint whose every file is what was written. Raises Damaged, and PermissionError."""
     record = Record.read(file.with_suffix(".json"))
     point("resuming.read")
     for name, wanted in record.files.items():
         path = file.parent / name
-        if not path.is_file() or path.is_symlink():
+        if path.is_symlink():
+            raise Damaged(f"is not whole ({name} is a link, and links are not followed; put the file in its place)")
+        if not path.is_file():
             raise Damaged(f"is not whole ({name} is missing)")
         if path.stat().st_size != wanted["bytes"]:
             raise Damaged(f"is damaged ({name} has {path.stat().st_size:,} bytes, and {wanted['bytes']:,} were written)")
         try:
             with path.open("rb") as stream:
                 same = hashlib.file_digest(stream, "sha256").hexdigest() == wanted["sha256"]
+        except PermissionError:
+            raise
         except OSError as error:
             raise Damaged(f"cannot be read ({error.strerror})") from None
         if not same:
@@ -126,7 +147,12 @@ def read(file: Path, record: Record, mmap: bool = False) -> dict[str, Any]:
     ends the process.
     """
     try:
+        with ZipFile(file) as archive:
+            if sum(one.file_size for one in archive.infolist()) > file.stat().st_size:  # torch packs nothing
+                raise Damaged("says that it is larger than it is, and nothing of it was loaded")
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+    except Damaged:
+        raise
     except Exception as error:  # whatever the unpickler trips over
         raise Damaged("holds something else than tensors and plain values, and nothing of it was loaded") from error
     if not isinstance(state, dict) or state.get("progress") != record.progress:

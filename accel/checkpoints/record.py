@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from accel.parts import Progress
+from accel.sizes import Sizes
 
 SCHEMA = 2
 LARGEST = 1 << 26
@@ -34,7 +35,7 @@ class Record:
     """The fields of `Progress`."""
     identity: dict[str, Any]
     """What makes the run the run it is (`accel.identity`)."""
-    sizes: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, Any]
     """The fields of `Sizes`: how the samples of an update came about."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of what it was computed with: a run that goes on with others may differ in its last bits."""
@@ -59,6 +60,7 @@ class Record:
 
         Raises:
             Damaged: where it is not, to the byte, what was written.
+            PermissionError: where it may not be read.
         """
         if not path.is_file():
             raise Damaged("was never finished (its .json is missing)")
@@ -68,6 +70,8 @@ class Record:
             text = path.read_text(encoding="utf-8")
             content = json.loads(text)
             schema = content["schema"]
+        except PermissionError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged("has a damaged .json") from error
         if schema != SCHEMA:
@@ -91,7 +95,9 @@ class Record:
             good = good and all(HASH.fullmatch(file["sha256"]) for file in self.files.values())
             good = good and all(_inside(file, name) for file in self.files) and f"{name}.pt" in self.files
             good = good and all(isinstance(one, dict) for one in (self.identity, self.sizes, self.versions, self.metrics))
-            good = good and self.sizes.keys() <= {"batch_size", "micro", "ranks", "ready"}
+            good = good and self.sizes.keys() == {one.name for one in fields(Sizes)} and type(self.sizes["ready"]) is bool
+            factors = [value for name, value in self.sizes.items() if name != "ready"]
+            good = good and all(type(one) is int and 0 < one < 2**31 for one in factors)
             good = good and all(one is None or (type(one) in (int, float) and isfinite(one)) for one in self.metrics.values())
             good = good and type(self.finite) is bool and all(isinstance(one, str) for one in self.versions.values())
         except (KeyError, TypeError, AttributeError):

@@ -57,8 +57,13 @@ class Saver:
         """`begun` and `saved`: the names of the checkpoint tried last, and of the last that is on the disk."""
         self.refused = ""
         """What the disk said, since it began to refuse; empty where all is well."""
-        self.went_back = ""
-        """The checkpoint that this run went on from, until the first of its own is written."""
+
+    def go_back(self) -> None:
+        """Takes away the checkpoints after the one that this run goes on from, before anything else is written: were it killed
+        now, it would go on from one of them, and what the watches have written up to there is about to be cut off."""
+        if self.saved:
+            self.shelf.forget_after(self.saved)
+            disk.settle(self.shelf.folder)
 
     def due(self, progress: Progress) -> bool:
         """Whether the last update asks for a checkpoint. Hears of what the thread came to."""
@@ -182,9 +187,6 @@ class Saver:
             folder = self.shelf.folder
             folder.mkdir(parents=True, exist_ok=True)
             name = self.begun
-            if self.went_back:
-                self.shelf.forget_after(self.went_back)
-                self.went_back = ""
             files, whole = self._pieces(pieces) if pieces else ({}, True)
             with disk.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
                 torch.save(state, cast(Any, stream))
@@ -225,6 +227,8 @@ class NoSaver(Saver):
         return False
 
     def save(self, progress: Progress, loss: Tensor | None = None) -> None: ...
+
+    def go_back(self) -> None: ...
 
     def settle(self) -> str:
         return ""

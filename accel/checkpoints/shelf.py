@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Shelf:
         self.folder, self.keep, self.best = folder, keep, best
         self.records: dict[str, Record] = {}
         for name in names(folder):
-            with suppress(Damaged):
+            with suppress(Damaged, PermissionError):
                 self.records[name] = Record.read(folder / f"{name}.json")
 
     def staying(self) -> set[str]:
@@ -103,6 +104,20 @@ class Shelf:
             self.remove(newer)
 
 
+def finished(folder: Path) -> bool:
+    """Whether a checkpoint in a folder was ever finished, whatever has become of it since."""
+    return any(file.endswith(".json") for file in files(folder))
+
+
 def names(folder: Path) -> list[str]:
     """The checkpoints in a folder, whole or not, the oldest first."""
-    return sorted({file.name.partition(".")[0] for file in folder.glob("update-*") if file.suffix in (".pt", ".json")})
+    return sorted({file.partition(".")[0] for file in files(folder) if file.endswith((".pt", ".json"))})
+
+
+def files(folder: Path) -> list[str]:
+    """What lies in a folder and belongs to a checkpoint; empty where there is no such folder. Raises PermissionError: what may not
+    be looked at is not nothing, as `glob` has it."""
+    try:
+        return [file for file in os.listdir(folder) if file.startswith("update-")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -6,12 +6,15 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from accel.cli.compose import compose
@@ -94,6 +97,21 @@ def main(argv: Sequence[str]) -> int:
     return int(bad)
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM ends this process as Ctrl-C does: what was begun is taken down with it."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@terminable()
 def drill(kind: str, body: Body, folder: Path, seed: int, within: float, numbers: range) -> list[Report]:
     """Runs the drill, and says how it goes and what came of it."""
     from accel.drill.drill import Drill

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from accel.cli import folders, ranks
 from accel.cli.config import Config
-from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, TrainingError
+from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
 from accel.pipes import lasting
 from accel.shell import override
 from accel.signals import Signals
@@ -40,6 +40,8 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
 def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> int:
     for config in configs:
         ranks.together(config)
+        if many and config.settings.resume == "auto" and config.settings.out is None:
+            raise ConfigError("resume=auto takes one run, and these are several: add out=DIR, in which they began (job N is DIR/N)")
     if many:
         warm_up(configs[0])
     base = Path(ranks.agree(str(folders.fresh(datetime.now()))))
@@ -84,8 +86,7 @@ class Outcome:
             resume = self.config.settings.resume
             if resume == "auto" and self.config.settings.out is None:
                 resume = str(folders.newest())
-            trainer = self.config.trainer(out=self.out, resume=resume, command=self.command)
-            self.summary = trainer.fit().summary()
+            self.summary = self.fit(resume)
             if self.summary["unsaved"]:
                 told = "; ".join(f"{name}: {why}" for name, why in self.summary["unsaved"].items())
                 self._fail(1, f"accel: error: the run is done, and could not be saved ({told}); make room{self.hint()}")
@@ -110,6 +111,16 @@ class Outcome:
 
             self._fail(1, ranks.alone(error) or f"{blame(error)}{trimmed(error)}")
         return self.code
+
+    def fit(self, resume: str | None) -> dict[str, Any]:
+        """Trains; returns the summary. A directory that was named after the time, and is taken by now, is another one's."""
+        while True:
+            try:
+                return self.config.trainer(out=self.out, resume=resume, command=self.command).fit().summary()
+            except Taken:
+                if self.out is None or self.config.settings.out is not None or ranks.world_size() > 1:
+                    raise
+                self.out = folders.fresh(datetime.now())
 
     def hint(self, resume: str | None = None) -> str:
         """The command that goes on from `resume`, or from the last checkpoint, on a line of its own; empty where there is none."""

@@ -42,9 +42,13 @@ class Attempt:
         self.pid = os.fork()
         if self.pid == 0:
             child(body, its)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         os.close(its)
         self.pipe = mine
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        except BaseException:  # what came meanwhile; nobody has this attempt yet, who could end it
+            self.end()
+            raise
 
     def wait(self, until: float | None = None) -> bool:
         """Waits for its end, until then (monotonic seconds) at most; returns whether it has ended."""

@@ -59,9 +59,13 @@ class Drill:
         """
         for name in ("reference", "again"):
             trial = Trial(self.body, self.folder / name, Random(0), 0.0)
-            attempt = trial.begin(self.counted if self.kind == "disk" else None)
-            while not attempt.wait(monotonic() + LOOK):
-                self.workers = self.workers or bool(attempt.others())
+            try:
+                attempt = trial.begin(self.counted if self.kind == "disk" else None)
+                while not attempt.wait(monotonic() + LOOK):
+                    self.workers = self.workers or bool(attempt.others())
+            except BaseException:  # Ctrl-C, which does not reach it: it is in a session of its own
+                trial.close()
+                raise
             if attempt.code != 0:
                 raise ConfigError(f"the run does not come to its end when it is left alone ({said(attempt)})")
             attempt.left()

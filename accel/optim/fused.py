@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.errors import ConfigError
+from accel.errors import ConfigError, describe
 from accel.optim.apart import apart
 from accel.optim.cycled import WEIGHT, correction, weigh
 from accel.optim.pages import placed
@@ -68,12 +68,22 @@ class Fused(Optimizer):
         self.rows = None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's, and what is loaded has the shape and the order in memory of its parameter: the kernels look at neither.
+
+        Raises:
+            ValueError: for a state of another shape.
+        """
         super().load_state_dict(state_dict)
         self.rows = None
         for place, param in enumerate(param for group in self.param_groups for param in group["params"]):
             weight = state_dict["state"].get(place, {}).get(WEIGHT)
             if weight is not None:  # torch gives it the format of its parameter, which may be a short one
                 self.state[param][WEIGHT] = weight.to(param.device, torch.float32)
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param in self.state:
+                    kept = self.state[param]
+                    kept |= {name: self.fitting(name, kept[name], param) for name in self.keeps(group) if name in kept}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -218,6 +228,16 @@ class Fused(Optimizer):
 
     def plan(self, row: Row, memory: Memory) -> Any:
         """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`. Rows that move in turn share `memory`."""
+
+    def fitting(self, name: str, value: Any, param: Tensor) -> Tensor:
+        """A loaded state, in memory where the kernels may walk from its first number to its last."""
+        made = self.fresh(name, torch.empty_like(local(param), device="meta"))
+        piece = local(value)
+        if not isinstance(value, Tensor) or piece.shape != made.shape or piece.layout != made.layout:
+            raise ValueError(f"{name} is {describe(value)}, of a parameter of shape {tuple(param.shape)}")
+        if piece.stride() == made.stride():
+            return value
+        return torch.empty_like(made, dtype=value.dtype, device=value.device).copy_(value)
 
     def fresh(self, name: str, param: Tensor) -> Tensor:
         """The state called `name` before the first step."""

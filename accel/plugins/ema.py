@@ -93,7 +93,7 @@ class EMA(Average):
         return {"step": self.step, "average": dict(zip(self.names, self.averages, strict=True))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
+        self.step = int(state["step"])
         device = self.average[0].device
         found = [alike(state["average"][name], ours) for name, ours in zip(self.names, self.averages, strict=True)]
         torch._foreach_copy_(self.average, [local(average).to(device) for average in found])

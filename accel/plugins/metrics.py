@@ -128,13 +128,17 @@ class Metrics(Watch):
 def whole(data: bytes, step: int, evaluated: bool) -> int:
     """How many bytes of a metrics.jsonl belong to a run that has done `step` updates, and whether it has `evaluated` since.
 
-    Cuts off a torn last line, later updates, and an evaluation that the resumed run makes again.
+    Cuts off a torn last line, what a power cut has left in place of lines, later updates, and an evaluation that the resumed run
+    makes again.
     """
     end = data.rfind(b"\n") + 1
     while end:
         start = data.rfind(b"\n", 0, end - 1) + 1
-        row = json.loads(data[start:end])
-        if row["update"] < step or (row["update"] == step and ("lr" in row or evaluated)):
-            break
+        try:
+            row = json.loads(data[start:end])
+            if row["update"] < step or (row["update"] == step and ("lr" in row or evaluated)):
+                break
+        except (ValueError, TypeError, KeyError):
+            """No line of ours."""
         end = start
     return end

@@ -10,9 +10,12 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -185,6 +188,20 @@ def test_nothing_in_a_checkpoint_is_executed(where: str, function: str, run: Pat
     assert not trap.exists()
 
 
+def test_a_checkpoint_that_would_unpack_to_more_than_it_is_never_unpacked(run: Path) -> None:
+    _, new = two(run)
+    packed = io.BytesIO()
+    with ZipFile(new) as whole, ZipFile(packed, "w", ZIP_DEFLATED) as bomb:
+        for one in whole.infolist():
+            with whole.open(one) as stored:
+                stored._expected_crc = None  # type: ignore[attr-defined] # torch writes none
+                bomb.writestr(one.filename, stored.read() + bytes(1 << 16) * ("/data/" in one.filename))
+    new.write_bytes(packed.getvalue())
+    forge(new)
+    with pytest.raises(Damaged, match="says that it is larger than it is, and nothing of it was loaded"):
+        load(new)
+
+
 def test_a_target_in_it_is_a_text(run: Path, tmp_path: Path) -> None:
     """`_target_` makes Hydra call things; a checkpoint never gets that far."""
     _, new = two(run)
@@ -200,6 +217,7 @@ def test_a_target_in_it_is_a_text(run: Path, tmp_path: Path) -> None:
 
 NAME = "update-00000012-epoch-0002"
 GOOD = {"sha256": "0" * 64, "bytes": 1}
+SIZES = {"batch_size": 4, "micro": 1, "ranks": 1, "ready": False}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +232,8 @@ GOOD = {"sha256": "0" * 64, "bytes": 1}
         {"files": {f"{NAME}.pt": GOOD, f"{NAME}.dcp/../../../x": GOOD}}, {"files": {f"{NAME}.pt": GOOD, "": GOOD}},
         {"files": {f"{NAME}.pt": GOOD, f"{NAME}.a\0b": GOOD}}, {"files": {f"{NAME}.pt": GOOD, f"{NAME}.\\..\\x": GOOD}},
         {"files": {"update-00000006-epoch-0001.pt": GOOD}}, {"identity": []}, {"metrics": {"loss": float("inf")}},
+        {"sizes": {}}, {"sizes": SIZES | {"batch_size": "4"}}, {"sizes": SIZES | {"ranks": 0}}, {"sizes": SIZES | {"micro": 9**30}},
+        {"sizes": SIZES | {"ready": 0}}, {"sizes": SIZES | {"more": 1}},
         {"metrics": {"loss": "0"}}, {"finite": 1}, {"versions": {"torch": {"_target_": "os.system"}}}, {"more": 1},
     ],
     ids=str,
@@ -255,7 +275,7 @@ def test_a_link_out_of_the_folder_is_no_checkpoint(run: Path, tmp_path: Path) ->
     elsewhere = tmp_path / "elsewhere.pt"
     new.rename(elsewhere)
     new.symlink_to(elsewhere)
-    assert damage(new) == f"is not whole ({new.name} is missing)"
+    assert damage(new) == f"is not whole ({new.name} is a link, and links are not followed; put the file in its place)"
 
 
 @pytest.mark.parametrize(
@@ -309,3 +329,45 @@ def test_one_that_changes_after_it_was_found_is_refused_in_a_sentence(run: Path,
     monkeypatch.setitem(faults.armed, "resuming.compared", lambda: new.write_bytes(b"none"))
     with pytest.raises(ConfigError, match=rf"{new.stem} was whole when it was found, and now holds something else than tensors"):
         fit_toy([AdamW()], epochs=3, resume=run)
+
+
+@pytest.mark.parametrize("what", [".pt", ".json", "folder"])
+def test_one_that_may_not_be_read_is_not_passed_over(what: str, made: Path) -> None:
+    with TemporaryDirectory() as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        run = Path(shutil.copytree(made, Path(folder, "run")))
+        new = two(run)[1]
+        (run / FOLDER if what == "folder" else new.with_suffix(what)).chmod(0)
+        for typed, out in (("auto", run), (str(run), None), (str(new), None)):
+            with another_user(), pytest.raises(ConfigError, match=r"may not be read \(Permission denied\); let this user read it"):
+                find(typed, out)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Root may read everything."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if me == 0:
+            os.seteuid(me)
+
+
+def test_what_is_named_wrongly_is_told_from_what_is_not_there(run: Path) -> None:
+    new = two(run)[1]
+    for typed, said in (
+        ("atuo", "atuo does not exist; did you mean 'auto'?"),
+        ("", "nothing is named"),
+        (str(new.with_suffix(".json")), f"name {new}"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            find(typed, None)
+        assert said in str(error.value)
+    with pytest.raises(ConfigError, match="is a file; name a directory"):
+        find("auto", new)
+    found = find(str(run / FOLDER), None)
+    assert found is not None
+    assert found.file == new

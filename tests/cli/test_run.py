@@ -12,7 +12,10 @@ import pytest
 import yaml
 
 import accel
+from accel.cli.compose import compose
 from accel.cli.main import main
+from accel.cli.run import Outcome
+from accel.directory import Claim
 from accel.shell import override
 
 MINE = """
@@ -103,6 +106,18 @@ def test_the_default_directory_is_dated_and_never_used_twice(mine: Path) -> None
     assert len(runs) == 3
 
 
+def test_a_directory_named_after_the_time_that_another_run_has_taken_is_not_this_ones(mine: Path) -> None:
+    other = mine / "outputs/2026-01-31/12-59-59"
+    other.mkdir(parents=True)
+    claim = Claim()
+    claim.take(other)  # it began in the same second, before this one had anything to write
+    outcome = Outcome(compose([TASK, "~plugins.progress"]), other, ["accel-train"])
+    assert outcome.run() == 0
+    claim.release()
+    assert outcome.out not in (None, other)
+    assert not any(other.iterdir())
+
+
 def test_resume_auto_takes_the_newest_run(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "resume=auto"]) == 2
     assert "resume=auto: no run in outputs/ has a checkpoint" in capsys.readouterr().err
@@ -111,6 +126,12 @@ def test_resume_auto_takes_the_newest_run(mine: Path, capsys: pytest.CaptureFixt
     assert main([TASK, "epochs=2", "resume=auto", "~plugins.progress"]) == 0
     (run,) = (mine / "outputs").glob("*/*")
     assert json.loads((run / "summary.json").read_text())["epochs"] == 2
+
+
+def test_several_jobs_do_not_all_go_on_with_the_newest_run(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TASK, "epochs=1", "~plugins.progress"]) == 0
+    assert main(["--multirun", TASK, "epochs=2,3", "resume=auto"]) == 2
+    assert "resume=auto takes one run, and these are several: add out=DIR" in capsys.readouterr().err
 
 
 def test_the_written_config_starts_the_same_run(mine: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from random import Random
 
@@ -11,7 +13,8 @@ import torch
 from accel import __main__ as command
 from accel.checkpoints import damage as found_damage
 from accel.checkpoints import find
-from accel.drill.attempt import Attempt
+from accel.cli.drill import drill
+from accel.drill.attempt import Attempt, sessions
 from accel.drill.damage import DAMAGES, damage
 from accel.drill.same import difference, odd
 from accel.errors import ConfigError
@@ -41,6 +44,22 @@ def test_what_cannot_work_is_a_sentence(words: list[str], said: str) -> None:
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["drill"]) == 0
     assert "--within S" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_drill_that_is_stopped_takes_its_run_with_it(number: signal.Signals, tmp_path: Path) -> None:
+    def body(out: Path, resume: bool, pulse: Path) -> int:
+        out.with_name("pid").write_text(str(os.getpid()))
+        os.kill(os.getppid(), number)
+        signal.alarm(60)
+        signal.pause()
+        return 0
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as stopped:
+        drill("kill", body, tmp_path, 0, 5.0, range(1))
+    assert number == signal.SIGINT or stopped.value.code == 143
+    (pid,) = tmp_path.rglob("pid")
+    assert int(pid.read_text()) not in dict(sessions())
 
 
 def test_two_runs_that_differ_are_told_apart(tmp_path: Path) -> None:

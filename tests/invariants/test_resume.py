@@ -18,13 +18,16 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from accel import Trainer
 from accel.checkpoints import FOLDER, damage, find
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Objective, Part
+from accel.parts import Objective, Parallel, Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.cosine import Cosine
 from accel.plugins.ema import EMA
+from accel.plugins.metrics import Metrics
 from accel.plugins.sgd import SGD
+from accel.resume import taken_up
+from accel.settings import Settings
 from accel.testing import fit_toy
 from accel.testing.toy import Spy, Stop
 
@@ -209,6 +212,41 @@ def test_a_second_run_never_writes_over_the_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds a run already; go on with it by resume="):
         fit_toy([AdamW()], out=run)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_goes_back_leaves_nothing_of_what_came_after(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fit_toy([Metrics()], epochs=3, out=run, checkpoint_keep=3)
+    lines = (run / "metrics.jsonl").read_bytes()
+    old = sorted((run / FOLDER).glob("*.pt"))[0]
+    fit_toy([Metrics()], epochs=3, out=run, resume=old, stop=8)  # it ends before the first checkpoint of its own
+    assert [path.stem for path in (run / FOLDER).glob("*.pt")] == [old.stem], "from these it would go on"
+    fit_toy([Metrics()], epochs=3, out=run, resume=Path("auto"))
+    assert (run / "metrics.jsonl").read_bytes() == lines
+
+
+@dataclass(eq=False)
+class BegunAnew(Parallel):
+    """As torchrun begins it anew."""
+
+    @property
+    def attempt(self) -> int:
+        return 1
+
+
+def test_a_process_begun_anew_goes_on_from_what_it_was_told_until_it_has_saved(tmp_path: Path) -> None:
+    old, new = stopped(tmp_path), tmp_path / "new"
+    settings = Settings(out=str(new), resume=str(old))
+    (new / FOLDER).mkdir(parents=True)
+    (new / FOLDER / "update-00000099-epoch-0009.pt").write_bytes(b"killed in its first save")
+    found = taken_up(settings, BegunAnew())[1]
+    assert found is not None
+    assert found.file.parent == old / FOLDER
+    (new / FOLDER / "update-00000099-epoch-0009.pt").unlink()
+    fit_toy([AdamW()], epochs=4, out=new, resume=old)
+    found = taken_up(settings, BegunAnew())[1]
+    assert found is not None
+    assert found.file.parent == new / FOLDER
 
 
 def test_the_newest_two_are_kept_and_nothing_half_written(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from accel import Trainer
 from accel.errors import ConfigError
-from accel.optim import LAMB, LARS
+from accel.optim import LAMB, LARS, ScheduleFree
 from accel.optim.adamw import FusedAdamW
 from accel.optim.apart import apart
 from accel.optim.fused import Fused
@@ -190,6 +190,40 @@ def test_large_state_begins_elsewhere_in_its_page(kind: Any) -> None:
             assert 0 not in begins
             assert len(begins) == sum(value.dim() > 0 for value in optim.state[param].values()) > 0
             assert all(value.stride() == param.stride() for value in optim.state[param].values() if value.dim())
+
+
+def stepped(kind: Any, model: nn.Module) -> Fused:
+    optim: Fused = kind(model.parameters(), lr=0.1)
+    train(model, optim, steps=2)
+    return optim
+
+
+@pytest.mark.parametrize("kind", [FusedAdamW, LAMB, LARS, ScheduleFree])
+@pytest.mark.parametrize(
+    "change",
+    [lambda value: torch.zeros(()), lambda value: torch.zeros(5), lambda value: value.to_sparse(), lambda value: 3.0],
+    ids=["scalar", "shape", "sparse", "number"],
+)
+def test_a_state_that_the_kernels_would_walk_out_of_is_refused(kind: Any, change: Any) -> None:
+    state = stepped(kind, net()).state_dict()
+    name = next(name for name, value in state["state"][0].items() if value.dim() > 1)
+    state["state"][0][name] = change(state["state"][0][name])
+    with pytest.raises(ValueError, match=rf"^{name} is .*, of a parameter of shape"):
+        kind(net().parameters(), lr=0.1).load_state_dict(state)
+
+
+@pytest.mark.parametrize("change", [lambda value: value.t().contiguous().t(), lambda value: value[:1, :1].expand_as(value)])
+def test_a_loaded_state_lies_in_memory_as_its_parameter(change: Any) -> None:
+    state = stepped(FusedAdamW, net()).state_dict()
+    moment = change(state["state"][0]["exp_avg"])
+    models = []
+    for value in (moment.clone(memory_format=torch.contiguous_format), moment):
+        models.append(net())
+        optim = FusedAdamW(models[-1].parameters(), lr=0.1)
+        kept = {name: each.clone() for name, each in state["state"][0].items()} | {"exp_avg": value}
+        optim.load_state_dict({**state, "state": {**copy.deepcopy(state["state"]), 0: kept}})
+        train(models[-1], optim, steps=1)
+    assert equal(*models)
 
 
 def test_gradients_apart() -> None:

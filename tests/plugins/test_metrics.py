@@ -76,6 +76,8 @@ def test_what_belongs_to_the_run_so_far() -> None:
     assert whole(data + b'{"upd', 3, evaluated=False) == ends[4], "a torn line is none"
     assert whole(data, 9, evaluated=False) == ends[4]
     assert whole(b"", 9, evaluated=False) == 0
+    for odd in (bytes(4096), b"what an editor left", b"[1]", b'{"update": "2"}', b"\xff"):
+        assert whole(data + odd + b"\n", 9, evaluated=False) == ends[4], "what is no line of ours is cut off"
 
 
 def test_a_checkpoint_finds_every_update_on_the_disk(tmp_path: Path) -> None:
