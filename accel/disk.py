@@ -112,6 +112,11 @@ def why(error: OSError) -> str:
     return FULL.get(error.errno or 0) or error.strerror or str(error)
 
 
+def remedy(error: OSError) -> str:
+    """What to do about it, in a few words."""
+    return "make room on" if error.errno in FULL else "look after"
+
+
 @contextmanager
 def attempted(path: Path) -> Iterator[None]:
     """Around the writing of a file that nobody goes on from: a disk that does not take it is a warning."""

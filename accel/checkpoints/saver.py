@@ -122,7 +122,7 @@ class Saver:
                 kept = f"{self.saved} is kept" if self.saved else "there is none before it"
                 warnings.warn(
                     f"the checkpoint {self.begun} could not be saved: {self.refused}; {kept}, training goes on, and the next is "
-                    f"tried when it is due; make room on the disk of {self.shelf.folder}", AccelWarning, stacklevel=3,
+                    f"tried when it is due; {disk.remedy(error)} the disk of {self.shelf.folder}", AccelWarning, stacklevel=3,
                 )  # fmt: skip
         elif error is not None:
             raise error

@@ -58,6 +58,17 @@ def together(config: Config, count: int | None = None) -> None:
         raise ConfigError(f"{who}, and no plugin makes them train together: start one process, or add +plugins=[ddp]")
 
 
+def findable(config: Config) -> None:
+    """Raises ConfigError where processes that torchrun begins anew could not find the run directory of those before them."""
+    settings, told = config.settings, os.environ
+    forgotten = told.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and told.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    if forgotten and not (settings.out or settings.resume or settings.dry_run):
+        raise ConfigError(
+            "with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 processes that torchrun begins anew cannot ask those before them for "
+            "their run directory; name it: out=DIR"
+        )
+
+
 def agree(mine: str) -> str:
     """What the first process to ask proposed: one run directory, however far apart the processes start.
 

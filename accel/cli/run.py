@@ -40,6 +40,7 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
 def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> int:
     for config in configs:
         ranks.together(config)
+        ranks.findable(config)
         if many and config.settings.resume == "auto" and config.settings.out is None:
             raise ConfigError("resume=auto takes one run, and these are several: add out=DIR, in which they began (job N is DIR/N)")
     if many:

@@ -96,4 +96,7 @@ class EMA(Average):
         self.step = int(state["step"])
         device = self.average[0].device
         found = [alike(state["average"][name], ours) for name, ours in zip(self.names, self.averages, strict=True)]
-        torch._foreach_copy_(self.average, [local(average).to(device) for average in found])
+        found = [local(average).to(device) for average in found]
+        if [average.shape for average in found] != [average.shape for average in self.average]:
+            raise ValueError("its averaged weights are those of another model")  # one number would be copied to all of a weight
+        torch._foreach_copy_(self.average, found)

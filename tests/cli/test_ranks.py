@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from accel.cli.ranks import alone, program
+from accel.cli.compose import compose
+from accel.cli.ranks import alone, findable, program
+from accel.errors import ConfigError
 
 AGREE = """
 import os, sys, time
@@ -62,6 +64,17 @@ def test_the_command_that_goes_on_keeps_the_nodes_and_the_variable(monkeypatch: 
     assert shlex.join(program()).startswith(
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:PORT --nproc-per-node=8 "
     )
+
+
+def test_a_directory_that_ranks_begun_anew_would_not_find_is_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    plain, named, once = (compose(words) for words in ([], ["out=run"], ["dry_run=true"]))
+    findable(plain)
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    findable(named)
+    findable(once)
+    with pytest.raises(ConfigError, match="cannot ask those before them for their run directory; name it: out=DIR"):
+        findable(plain)
 
 
 @pytest.mark.parametrize("slowest", ["0", "none"])

@@ -64,3 +64,13 @@ def test_an_error_in_evaluation_still_gives_the_weights_back() -> None:
         assert all((param == 0).all() for param in model.parameters())
         raise ZeroDivisionError
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_the_average_of_another_model_is_refused() -> None:
+    ema = EMA()
+    fit_toy([ema])
+    state = ema.state_dict()
+    name, average = next(iter(state["average"].items()))
+    ema.load_state_dict(state)
+    with pytest.raises(ValueError, match="those of another model"):
+        ema.load_state_dict({**state, "average": {**state["average"], name: average.reshape(-1)[:1]}})
