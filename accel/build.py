@@ -274,6 +274,7 @@ def start(run: Built, settings: Settings, found: Found | None, ours: dict[str, A
         raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
     if out is not None:
         goes_on = found is not None and found.file.parent.resolve() == (out / FOLDER).resolve()
+        claim.patience = directory.LEASE if directory.begun_anew(parallel.attempt) else 0.0
         if parallel.rank == 0:  # the first rank writes for all; the others hand it what is theirs
             run.new = directory.make(out, config, claim, goes_on)
             run.out = out

@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
+from time import monotonic, sleep
 
 from accel import disk
 from accel.checkpoints.shelf import FOLDER, finished
@@ -16,8 +17,15 @@ from accel.shell import override
 
 LOCK = ".lock"
 """In a run directory while a process writes there, and after it where it was killed; whether it still does, the system knows."""
+LEASE = 120.0
+"""Seconds; a file server may hold the lock of a machine that was lost for as long (NFS: 90)."""
 claimed: set[Path] = set()
 """The locks that this process holds: the system keeps processes apart, and not the threads of one."""
+
+
+def begun_anew(attempt: int) -> bool:
+    """Whether torchrun, in its `attempt`, or Slurm has begun these processes in place of others that are gone."""
+    return attempt > 0 or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
 
 
 class Claim:
@@ -28,6 +36,8 @@ class Claim:
 
     def __init__(self) -> None:
         self.file: int | None = None
+        self.patience = 0.0
+        """Seconds to wait for another process to let go of it: `LEASE`, where that process may well be a dead one."""
 
     def take(self, out: Path) -> None:
         """Takes the directory.
@@ -39,6 +49,7 @@ class Claim:
         self.path = out.resolve() / LOCK
         if self.path in claimed:
             raise Taken(f"out={out}: another run of this process is writing there; name another directory")
+        since = monotonic()
         while self.file is None:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             try:
@@ -46,7 +57,10 @@ class Claim:
             except (BlockingIOError, PermissionError):
                 who = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
                 os.close(file)
-                raise Taken(f"out={out}: {who} is writing there; wait until it is done, or name another directory") from None
+                if monotonic() - since > self.patience:
+                    raise Taken(f"out={out}: {who} is writing there; wait until it is done, or name another directory") from None
+                sleep(0.1)
+                continue
             except OSError:  # a file system without locks, where nobody can tell
                 pass
             with suppress(FileNotFoundError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel.checkpoints import FOLDER
-from accel.directory import LOCK, Claim
+from accel.directory import LEASE, LOCK, Claim, begun_anew
 from accel.errors import ConfigError, Taken
 from accel.testing import fit_toy
 
@@ -54,6 +55,18 @@ def test_a_directory_that_another_process_writes_to_is_left_alone(tmp_path: Path
     assert (run / LOCK).exists(), "a killed process leaves it behind"
     assert fit_toy([], epochs=2, out=run, resume=Path("auto")).spy.run.progress.epoch == 2
     assert not (run / LOCK).exists()
+
+
+def test_who_is_begun_anew_waits_for_the_lock_of_a_machine_that_was_lost(tmp_path: Path) -> None:
+    claim = Claim()
+    claim.patience = LEASE
+    with elsewhere(tmp_path) as pid:
+        later = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))  # as its lease runs out
+        later.start()
+        claim.take(tmp_path)
+        assert not begun_anew(0)
+        assert begun_anew(1)
+    claim.release()
 
 
 def test_a_fork_of_a_run_holds_nothing_when_the_run_is_gone(tmp_path: Path) -> None:
