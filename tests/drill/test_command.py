@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +19,8 @@ from accel.cli.drill import drill
 from accel.drill.attempt import Attempt, sessions
 from accel.drill.damage import DAMAGES, damage
 from accel.drill.same import difference, odd
-from accel.errors import ConfigError
-from accel.plugins import AdamW
+from accel.errors import AccelWarning, ConfigError
+from accel.plugins import AdamW, Metrics
 from accel.testing import fit_toy
 
 
@@ -105,3 +107,42 @@ def test_an_attempt_tells_how_it_ended() -> None:
     broken.wait()
     assert broken.code == 70
     assert b"ZeroDivisionError" in broken.said
+
+
+class Full:
+    """A file on a disk that is full."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.fileno = file, file.fileno
+
+    def write(self, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "")
+
+    def truncate(self, size: int) -> None: ...
+
+    def seek(self, place: int) -> None: ...
+
+
+def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = fit_toy([Metrics(curves=False)], out=tmp_path / "one").spy.run.progress.step
+    evaluated, end = Metrics.evaluated, Metrics.end
+
+    def full(metrics: Metrics, epoch: int, found: dict[str, float]) -> None:
+        if metrics.progress.step == last:
+            metrics.file.file = Full(metrics.file.file)
+        evaluated(metrics, epoch, found)
+
+    def room(metrics: Metrics, result: Any) -> None:
+        metrics.file.file = metrics.file.file.file
+        end(metrics, result)
+
+    monkeypatch.setattr(Metrics, "evaluated", full)
+    monkeypatch.setattr(Metrics, "end", room)
+    with pytest.warns(AccelWarning, match=r"metrics\.jsonl could not be written: the disk is full"):
+        fit_toy([Metrics(curves=False)], out=tmp_path / "other")
+    found = find(str(tmp_path / "other"), None)
+    assert found is not None
+    assert found.state()["parts"]["metrics"]["waiting"]
+    assert difference(tmp_path / "one", tmp_path / "other") == ""
