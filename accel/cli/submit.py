@@ -15,7 +15,6 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel import directory
 from accel.cli import folders, ranks
 from accel.cli.config import Config
 from accel.cli.launcher import Launcher
@@ -87,7 +86,9 @@ def _submitted(launcher: Launcher, settings: dict[str, Any], nodes: Sequence[Nod
             found: list[Any] = executor.submit_array(nodes)
         return found
     except Exception as error:  # whatever submitit and sbatch trip over
-        directory.unmake(folder, made)
+        from accel.directory import unmake  # with torch, which nothing here needs
+
+        unmake(folder, made)
         raise ConfigError(f"{launcher.said}: {' '.join(str(error).split())}") from None
 
 

@@ -7,7 +7,6 @@ import multiprocessing as mp
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,12 +71,11 @@ TASK = ["task._target_=mine.Mine", "epochs=2", "batch_size=4", "+plugins=[worker
 
 
 @pytest.fixture(autouse=True)
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine.py").write_text(MINE.replace("{full}", str(errno.ENOSPC)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    sys.modules.pop("mine", None)
+    return tmp_path
 
 
 def test_75_and_the_command_that_goes_on(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

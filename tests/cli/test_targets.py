@@ -58,9 +58,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine.py").write_text(MINE.format(extra="os"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    yield tmp_path
-    sys.modules.pop("mine", None)
+    return tmp_path
 
 
 @pytest.mark.parametrize(

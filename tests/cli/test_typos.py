@@ -65,9 +65,8 @@ def test_settings_of_plugins() -> None:
     rng, results = random.Random(3), []
     for plugin in catalogue.names():
         known = list(catalogue.page(plugin).settings)
-        for name in known:
-            wrong = list(typos(name, rng))[:2]
-            results.append(hits(name, wrong, known, f"plugins=[{plugin}] plugins.{plugin}.{{}}=1"))
+        typed = f"plugins=[{plugin}] plugins.{plugin}.{{}}=1"
+        results += [hits(name, list(typos(name, rng))[:1], known, typed) for name in known]
     judge(results)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from accel.cli.main import main
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytest.importorskip("sklearn", reason="the examples need the extra demo")
 
@@ -37,9 +39,14 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("example", COMMANDS)
-def test_the_command_in_its_docstring_works(example: str, tmp_path: Path) -> None:
-    out = run("-m", *COMMANDS[example].split(), "dry_run=true", cwd=tmp_path, path=EXAMPLES)
-    assert "updates" in out
+def test_the_command_in_its_docstring_works(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    _, *words = COMMANDS[example].split()
+    assert main([*words, "dry_run=true"]) == 0
+    assert "updates" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 
