@@ -93,17 +93,18 @@ class Signals:
         while True:
             self.place.keep()
             try:
-                self.at_once = True
-                if self.asked:
-                    raise Interrupted(self.asked.name)
-                item = [next(items)]
+                try:
+                    self.at_once = True
+                    if self.asked:
+                        raise Interrupted(self.asked.name)
+                    item = [next(items)]
+                finally:
+                    self.at_once = False  # a signal may come before this is done, and raises here
             except StopIteration:
                 return
             except Interrupted:
                 self.cut = True
                 return
-            finally:
-                self.at_once = False
             self.place.done()
             yield item.pop()  # nothing here holds it meanwhile
 

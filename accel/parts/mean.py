@@ -65,13 +65,16 @@ class Mean:
     def undo(self, grads: Grads) -> Grads:
         """Takes the sum of the weights out of the gradient, where they did not add up to 1."""
         if self.total is not None:
-            total = self.total
-            if self.parallel.world_size > 1:
+            total, ranks = self.total, self.parallel.world_size
+            if ranks > 1:
                 self.loss, total = (self.travelling or self._set_out())().unbind()
             divisor = torch.where(total == 0, 1.0, total)
             self.loss = self.loss / divisor
             # ranks average their gradients, so the sum over ranks is world_size times too small
-            grads.grow(divisor / self.parallel.world_size if self.parallel.world_size > 1 else divisor)
+            factor = divisor / ranks if ranks > 1 else divisor
+            # on the host a look costs nothing, and gradients that are divided are written once more
+            if ranks == 1 or not factor.is_cpu or factor != 1:
+                grads.grow(factor)
         return grads
 
     def _weigh(self, micro: Micro, items: Any, device: torch.device) -> Tensor:

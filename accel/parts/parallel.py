@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from math import log2
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,9 +24,8 @@ class Parallel(Part):
 
     def setup(self, run: Run) -> None:
         self.device = run.device
-        # a power of two, by which counts are divided exactly
-        self.typical = 2 ** round(log2(run.batch_size)) if run.batched_here else None
-        """About how many samples a micro-batch has, the same number on every rank; None where the data comes in ready batches."""
+        self.typical = run.batch_size * run.parts.group.size if run.batched_here else None
+        """How many samples the full window of a rank has, the same number on each; None where the data comes in ready batches."""
         self.usual: Tensor | None = None
         """About how many items the first micro-batch had, on all ranks; 0-dim, on the device."""
 

@@ -26,6 +26,7 @@ from accel import Interrupted, Trainer
 from accel.order import permutation
 from accel.parts import Watch
 from accel.plugins import Accumulate, AdamW, Prefetch, Threads, Workers
+from accel.signals import Signals
 from tests.ranks import ROOT
 
 SAMPLES, BATCH, DONE = 20, 4, 2
@@ -206,3 +207,27 @@ def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
         run.kill()
         run.wait()
     assert not (tmp_path / "run").exists()
+
+
+class Late(Signals):
+    """A signal comes when an item is there and waiting ends, before anybody knows."""
+
+    @property
+    def at_once(self) -> bool:
+        return self.on
+
+    @at_once.setter
+    def at_once(self, on: bool) -> None:
+        if not on and getattr(self, "armed", False):
+            self.armed = False
+            self.hear(signal.SIGTERM, None)
+        self.on = on
+
+
+@pytest.mark.parametrize("items", [[], [1, 2]])
+def test_a_signal_in_the_last_instant_of_a_wait_is_one_in_the_wait(items: list[int]) -> None:
+    signals = Late()
+    signals.armed = True
+    assert list(signals.each(iter(items))) == []
+    assert signals.cut
+    assert not signals.at_once
