@@ -45,7 +45,7 @@ class DDP(Ranks):
     Args:
         backend: who carries the gradients: nccl on GPUs, gloo on CPUs; auto takes the one for the run's device.
         timeout: seconds to wait for the other ranks before one of them counts as lost.
-        bucket_mb: gradients travel so many megabytes at a time.
+        bucket_mb: gradients travel so many megabytes at a time; with 25, as with torch's default, the first bucket is one of 1 MB.
         compress: gradients travel in 16 bits, as bf16 (CUDA) or fp16.
         static_graph: the model's graph is the same in each update, which is one micro-batch; torch then looks at it once.
         find_unused: look in each update for parameters that the loss does not use.
@@ -83,8 +83,10 @@ class DDP(Ranks):
             return model
         if self.sync_batchnorm:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        # torch begins with a bucket of 1 MB, which travels while the backward pass has hardly begun, only where none is asked for
+        size = self.bucket_mb if self.changed("bucket_mb") else None
         self.wrapped = DistributedDataParallel(
-            model, bucket_cap_mb=self.bucket_mb, gradient_as_bucket_view=True, static_graph=self.static_graph,
+            model, bucket_cap_mb=size, gradient_as_bucket_view=True, static_graph=self.static_graph,
             find_unused_parameters=self.find_unused,
         )  # fmt: skip
         if self.compress != "none":

@@ -229,6 +229,15 @@ def case_random_numbers(folder: Path) -> dict[str, Any]:
     return fit([DDP()], dropout=0.5)
 
 
+def case_the_first_bucket(folder: Path) -> list[bool]:
+    found = []
+    for ddp in (DDP(), DDP(bucket_mb=5)):
+        fit([ddp], epochs=1)
+        assert ddp.wrapped is not None
+        found.append(ddp.wrapped.bucket_bytes_cap_default)
+    return found
+
+
 def case_few_held_out(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     return fit([DDP()], held=1)["metrics"], fit([], held=1, batch_size=6)["metrics"]
 

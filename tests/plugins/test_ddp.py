@@ -100,6 +100,10 @@ def fit_drawn() -> Tensor:
     return drawn
 
 
+def test_the_first_bucket_is_torchs_small_one_unless_another_size_is_asked_for(found: Found) -> None:
+    assert found["the_first_bucket"] == [[True, False], [True, False]]
+
+
 def test_fewer_held_out_samples_than_ranks(found: Found) -> None:
     for ours, big in found["few_held_out"]:
         assert ours == pytest.approx(big, abs=1e-6)
