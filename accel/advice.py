@@ -17,7 +17,7 @@ from accel.parts import Loader, Prefetch
 from accel.report.flow import Flow
 
 if TYPE_CHECKING:
-    from accel.build import Built
+    from accel.built import Built
 
 ROOM = 3
 """The pictures, with what may come in at their borders, mirrored as well, take up to so many times their bytes."""

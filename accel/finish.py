@@ -24,7 +24,7 @@ from accel.result import Result
 from accel.shell import override
 
 if TYPE_CHECKING:
-    from accel.build import Built
+    from accel.built import Built
 
 DONE = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
 WEIGHTS, SUMMARY = "model.safetensors", "summary.json"

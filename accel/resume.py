@@ -22,7 +22,7 @@ from accel.shell import override
 from accel.sizes import Sizes, sizes
 
 if TYPE_CHECKING:
-    from accel.build import Built
+    from accel.built import Built
     from accel.settings import Settings
 
 

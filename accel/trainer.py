@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from accel.build import Built, build
+from accel.build import build
+from accel.built import Built
 from accel.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.data.bad import Policy
 from accel.errors import ConfigError, Interrupted

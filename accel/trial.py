@@ -15,7 +15,7 @@ from accel.clock import OTHER
 from accel.parts import Window
 
 if TYPE_CHECKING:
-    from accel.build import Built
+    from accel.built import Built
 
 
 @contextmanager

@@ -20,6 +20,7 @@ CENTRE = {
     "advice",
     "trainer",
     "build",
+    "built",
     "choose",
     "plan",
     "checkpoints",

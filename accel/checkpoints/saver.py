@@ -27,7 +27,7 @@ from accel.parts import Progress
 from accel.sizes import sizes
 
 if TYPE_CHECKING:
-    from accel.build import Built
+    from accel.built import Built
     from accel.settings import Settings
 
 

@@ -8,7 +8,7 @@ from accel.optim.spread import alike
 from accel.parts import Progress
 
 if TYPE_CHECKING:
-    from accel.build import Built
+    from accel.built import Built
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from accel import faults
-from accel.build import Built
+from accel.built import Built
 from accel.checkpoints import FOLDER, Found, damage, find, restore
 from accel.checkpoints.finding import load
 from accel.checkpoints.record import Damaged, Record, _dump, _seal
