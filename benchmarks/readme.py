@@ -28,11 +28,9 @@ def measured(path: Path, result: dict[str, Any]) -> str:
     """When, on what, how often, and where the whole of it stands."""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if name != "accel-train")
     link = path.with_suffix(".md").relative_to(ROOT).as_posix()
-    return (
-        f"{result['date'][:10]}, {result['cores']} cores of {result['cpu']}, Python {result['python']}, {versions}; "
-        + (f"n = {result['repetitions']} interleaved; median (10th to 90th percentile). " if "repetitions" in result else "")
-        + f"[All of it]({link})."
-    )
+    many = f"; n = {result['repetitions']} interleaved; median (10th to 90th percentile)" if "repetitions" in result else ""
+    where = f"{result['date'][:10]}, {result['cores']} cores of {result['cpu']}, Python {result['python']}, {versions}"
+    return f"{where}{many}. [All of it]({link})."
 
 
 def overhead() -> str:
