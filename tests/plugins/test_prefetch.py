@@ -142,7 +142,7 @@ class Timed(Dataset[Tensor]):
 
 def test_what_is_waited_for_counts_as_data_and_what_is_read_meanwhile_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accel.clock.perf_counter", lambda: Timed.now)
-    monkeypatch.setattr("accel.build.perf_counter", lambda: Timed.now)
+    monkeypatch.setattr("accel.built.perf_counter", lambda: Timed.now)
 
     def booked(plugins: list[Any]) -> float:
         spy = Spy()
