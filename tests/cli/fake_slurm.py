@@ -101,7 +101,7 @@ def end(name: str) -> None:
     limit = time.monotonic() + KILL_WAIT
     while time.monotonic() < limit and any(Path("/proc", str(pid)).exists() for pid in members):
         time.sleep(0.05)
-    strike(family(name), signal.SIGKILL)
+    strike(members, signal.SIGKILL)  # these alone: the job may have begun anew by now
 
 
 def scancel(option: str, number: str, name: str) -> None:
