@@ -66,9 +66,7 @@ class Before:
         for generator, state in zip(self.generators, self.states, strict=True):
             generator.set_state(state)
         if self.host is not None:
-            python, numpys = self.host
-            random.setstate(python)
-            np.random.set_state((numpys[0], np.frombuffer(numpys[1], dtype=np.uint32), *numpys[2:]))
+            draw_from(self.host)
         for module, buffers in zip(self.modules, self.held, strict=True):
             module._buffers.clear()
             module._buffers.update(buffers)
@@ -81,6 +79,13 @@ def drawn() -> Any:
     """Where Python's generator and numpy's are, in values that can be compared."""
     name, key, *rest = np.random.get_state()
     return random.getstate(), (name, np.asarray(key).tobytes(), *rest)
+
+
+def draw_from(host: Any) -> None:
+    """Puts Python's generator and numpy's back to where `drawn` has found them."""
+    python, (name, key, *rest) = host
+    random.setstate(python)
+    np.random.set_state((name, np.frombuffer(key, dtype=np.uint32), *rest))
 
 
 def rows(buffers: list[Tensor | None]) -> list[tuple[list[Tensor], list[Tensor]]]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
 import torch
 
-from accel.before import WATCHED, drawn
+from accel.before import WATCHED, draw_from, drawn
 from accel.randomness import Randomness
 from accel.signals import Place
 
@@ -48,6 +45,4 @@ class Between(Place):
         for generator, state in zip((torch.default_generator, *self.randomness.own), self.states, strict=True):
             generator.set_state(state)
         if self.draws:
-            python, (name, key, *rest) = self.host
-            random.setstate(python)
-            np.random.set_state((name, np.frombuffer(key, dtype=np.uint32), *rest))
+            draw_from(self.host)

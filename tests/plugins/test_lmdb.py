@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from accel.data.batches import Batches
 from accel.data.store import Files, class_names
 from accel.data.stores.pack import Packing
 from accel.data.stores.recipe import Recipe
@@ -18,6 +16,7 @@ from accel.plugins.lmdb import LMDB
 from accel.plugins.raw import Raw
 from accel.tasks.images import Images
 from accel.testing import fit_toy
+from tests.data.shards.writing import digests
 
 pytest.importorskip("lmdb", reason="needs the extra lmdb")
 
@@ -43,16 +42,6 @@ def pack(root: Path, target: Path, format: str = "lmdb", **recipe: Any) -> None:
 
 def fit(root: Path, *plugins: Any, **settings: Any) -> Any:
     return Images(root=str(root), size=16, plugins=plugins, watch=(), epochs=2, batch_size=4, device="cpu", **settings).fit()
-
-
-def digests(data: Any, train: bool) -> list[str]:
-    """Of every batch of two epochs."""
-    batches = Batches.over(data, 4, seed=1, shuffle=train)
-    return [
-        md5(pictures.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-        for epoch in range(2)
-        for pictures, labels in batches.epoch(epoch)
-    ]
 
 
 @pytest.mark.parametrize("crop", ["pad", "resized", "none"])
