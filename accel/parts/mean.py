@@ -86,7 +86,7 @@ class Mean:
         else:  # a kernel that fills, not a copy that the host would wait for
             items = torch.full((), items, dtype=torch.float32, device=device)
         if self.reference is None:
-            # one number for all ranks, of the size of the item counts, keeps the weights near 1: fp16 has little room above
+            # one number for all ranks, about as large as the item counts or the full window: fp16 has little room above 1
             known = typical or (1 if self.apart else None)
             self.reference = known or self.parallel.about(items)
         weight: Tensor = items / self.reference
