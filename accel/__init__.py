@@ -6,14 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accel.cli.compose import compose
+    from accel.cli.compose.compose import compose
     from accel.errors import ConfigError, Interrupted
     from accel.trainer import Trainer
 
 __version__ = "0.1.0"
 __all__ = ["ConfigError", "Interrupted", "Trainer", "__version__", "compose"]
 
-HOMES = {"Trainer": "accel.trainer", "ConfigError": "accel.errors", "Interrupted": "accel.errors", "compose": "accel.cli.compose"}
+HOMES = {
+    "Trainer": "accel.trainer",
+    "ConfigError": "accel.errors",
+    "Interrupted": "accel.errors",
+    "compose": "accel.cli.compose.compose",
+}
 """Imported when first asked for: torch takes seconds, and Hydra is for the command line alone."""
 
 

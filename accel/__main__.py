@@ -22,18 +22,18 @@ def main(argv: list[str]) -> int:
         print(USAGE)
         return 0
     if argv[0] == "pack":
-        from accel.cli import pack
+        from accel.cli import pack_command as pack
 
         return pack.main(argv[1:])
     if argv[0] == "drill":
-        from accel.cli import drill
+        from accel.cli import drill_command as drill
 
         return drill.main(argv[1:])
     if argv[0] != "plugins":
         hint = nearest(argv[0], ["plugins", "pack", "drill", "train"]).replace("'train'", "'python -m accel.train'")
         there = "python -m accel plugins [NAME], pack SRC DST, and drill KIND"
         raise ConfigError(f"no command is called {argv[0]!r}{hint}; there is: {there}")
-    from accel.cli import pages
+    from accel.cli import help_pages as pages
 
     names = argv[1:]
     print("\n\n".join(map(pages.page_text, names)) if names else "\n".join(pages.listing(pages.terminal_width())))

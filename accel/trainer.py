@@ -10,17 +10,17 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from accel.build import build
-from accel.built import Built
-from accel.clock import CHECKPOINT, DATA, EVALUATION, OTHER
-from accel.data.bad import Policy
+from accel.checkpoints.identity import arguments
+from accel.data.batches.bad_samples import Policy
+from accel.engine.build import build
+from accel.engine.evaluate import evaluate
+from accel.engine.training_run import Built
 from accel.errors import ConfigError, Interrupted
-from accel.evaluate import evaluate
-from accel.identity import arguments
 from accel.parts import Part
-from accel.result import Result
-from accel.settings import Settings
-from accel.signals import Signals
+from accel.report.result import Result
+from accel.schema.settings import Settings
+from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
+from accel.system.stop_signals import Signals
 
 
 class Trainer:
@@ -48,8 +48,8 @@ class Trainer:
             the run where that holds none.
         allow: differences to the run that is resumed which are accepted, by their names or what those begin with: `("task",)`.
         bad_data: what becomes of a sample of a map-style data set that cannot be read. `"raise"` ends the run; `"skip"` leaves it
-            out, so that its batch is smaller; `"substitute"` reads another in its place (`accel.data.bad`); evaluation
-            leaves it out.
+            out, so that its batch is smaller; `"substitute"` reads another in its place (`accel.data.batches.bad_samples`);
+            evaluation leaves it out.
         bad_limit: the largest share of a data set that may be bad; above it the run ends with a TrainingError.
         dry_run: build everything, make one update, write nothing.
         skipped: names of plugins that only a bundle asked for, with the reason why they are left out, for the plan.

@@ -28,8 +28,9 @@ from results import save
 from spread import shown, spread
 from steps import CASES, Case, Steps, ceiling
 
-from accel import Trainer, catalogue
+from accel import Trainer
 from accel.parts import Part
+from accel.schema import plugin_registry as catalogue
 
 PACKAGES = ["torch", "accel-train"]
 BASE = "float32"

@@ -26,8 +26,8 @@ from results import save
 from spread import shown, spread
 
 import accel
-from accel.clock import DATA, EVALUATION
 from accel.parts import Run, Watch
+from accel.system.clock import DATA, EVALUATION
 
 PACKAGES = ["torch", "accel-train", "pillow"]
 PLAIN, RECIPE = "plain", "recipe"

@@ -33,9 +33,9 @@ from spread import shown, spread
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from accel.models.resnet import resnet18
 from accel.plugins.ddp import DDP, let_go
 from accel.plugins.sgd import SGD
+from accel.tasks.models.resnet import resnet18
 from accel.trainer import Trainer
 
 PACKAGES = ["torch", "accel-train"]

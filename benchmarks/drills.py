@@ -28,15 +28,15 @@ import numpy as np
 import torch
 from results import save
 
-from accel.cli import pack
-from accel.cli.compose import compose
-from accel.cli.drill import KINDS, forked
-from accel.drill.drill import Drill, Report
-from accel.drill.table import STRIKES, spread
+from accel.cli import pack_command as pack
+from accel.cli.compose.compose import compose
+from accel.cli.drill_command import KINDS, forked
+from accel.testing.drill.drill import Drill, Report
+from accel.testing.drill.results_table import STRIKES, spread
 
 PACKAGES = ["torch", "accel-train", "lmdb", "numpy"]
 QUIET = ["~plugins.progress", "plugins.metrics.curves=false"]
-TOY = ["task._target_=accel.testing.toy.Toy", "batch_size=4", "epochs=8", "checkpoint.every=4", *QUIET]
+TOY = ["task._target_=accel.testing.toy_run.Toy", "batch_size=4", "epochs=8", "checkpoint.every=4", *QUIET]
 PICTURES = [
     "task=images", "task.root=PICTURES", "task.size=16", "task.crop=resized", "task.decoder=simplejpeg", "batch_size=8", "epochs=4",
     "checkpoint.every=4", *QUIET,

@@ -110,7 +110,7 @@ def sent(batches: Iterator[Any]) -> Iterator[Any]:
     """The same batches on the GPU, each copied beside the work on the one before."""
     import torch
 
-    from accel.data.device import Copies, one_ahead
+    from accel.data.loaders.device_copy import Copies, one_ahead
 
     copies = Copies(torch.device("cuda"), beside=True)
     return one_ahead(batches, copies.depart, copies.arrive)

@@ -21,15 +21,16 @@ from spread import shown, spread
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel import Trainer, disk
+from accel import Trainer
 from accel.checkpoints import FOLDER, Saver, capture
-from accel.checkpoints.shelf import names
+from accel.checkpoints.retention import names
 from accel.checkpoints.snapshot import Snapshot, tensors
-from accel.clock import CHECKPOINT
-from accel.models.resnet import resnet18
 from accel.parts import Watch
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
+from accel.system import atomic_files as disk
+from accel.system.clock import CHECKPOINT
+from accel.tasks.models.resnet import resnet18
 
 PACKAGES = ["torch", "accel-train"]
 ARMS = ("none", "background", "foreground")

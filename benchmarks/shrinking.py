@@ -15,11 +15,11 @@ from statistics import median
 
 import numpy as np
 
-from accel.data.crops import random_resized
-from accel.data.decode import decode, decoded, resample
+from accel.data.codecs.crops import random_resized
+from accel.data.codecs.pillow_decoder import decode, decoded, resample
+from accel.data.sampling import sample_rng
 from accel.data.store import pictures
-from accel.data.stores.recipe import Recipe
-from accel.order import sample_rng
+from accel.data.stores.encoding_recipe import Recipe
 
 RECIPES = {
     "jpeg of quality 90": Recipe("jpeg"),

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from accel.models.gpt import GPT
-from accel.models.resnet import resnet18, resnet50, small
+from accel.tasks.models.gpt import GPT
+from accel.tasks.models.resnet import resnet18, resnet50, small
 
 WARM = 2
 """Updates before the clock starts: caches and blocks are then where they will be."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from accel.order import permutation
-from accel.testing.toy import BATCH, SAMPLES, Toy
+from accel.data.sampling import permutation
+from accel.testing.toy_run import BATCH, SAMPLES, Toy
 
 
 def hand_loop(

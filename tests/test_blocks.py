@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from accel.models.blocks import repeated
-from accel.models.gpt import GPT
-from accel.models.resnet import resnet18
-from accel.testing.toy import Toy
+from accel.device.repeated_blocks import repeated
+from accel.tasks.models.gpt import GPT
+from accel.tasks.models.resnet import resnet18
+from accel.testing.toy_run import Toy
 
 
 def test_blocks_are_what_repeats() -> None:

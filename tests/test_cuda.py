@@ -18,13 +18,11 @@ from torch import Tensor, nn
 from accel import Trainer, optim
 from accel.checkpoints.snapshot import Snapshot
 from accel.data import DataLoaderX, Ring
-from accel.data.device import Copies
-from accel.data.folder import Augmented
-from accel.data.moves import Moves
-from accel.data.shelf import Shelf
+from accel.data.datasets.image_folder import Augmented
+from accel.data.datasets.shift_flip import Moves
+from accel.data.loaders.device_batches import Shelf
+from accel.data.loaders.device_copy import Copies
 from accel.errors import AccelWarning, TrainingError
-from accel.machine import importable
-from accel.models.gpt import GPT
 from accel.parts import Autocast, Part, Run, Watch, Window
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -55,7 +53,9 @@ from accel.plugins.stream import Stream
 from accel.plugins.sync_guard import SyncGuard
 from accel.plugins.tensorboard import TensorBoard
 from accel.plugins.threads import Threads
+from accel.system.machine import importable
 from accel.tasks.images import Images
+from accel.tasks.models.gpt import GPT
 from accel.testing import Outcome, fit_toy
 from tests import readable
 from tests.plugins import test_dali

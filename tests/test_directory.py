@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel.checkpoints import FOLDER
-from accel.directory import LEASE, LOCK, Claim, begun_anew
+from accel.engine.run_directory import LEASE, LOCK, Claim, begun_anew
 from accel.errors import ConfigError, Taken
 from accel.testing import fit_toy
 

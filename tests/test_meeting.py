@@ -7,8 +7,8 @@ import socket
 import pytest
 from torch._C._distributed_c10d import HashStore
 
-from accel import meeting
-from accel.meeting import interface, itself, name_interface, table, towards
+from accel.system import rendezvous as meeting
+from accel.system.rendezvous import interface, itself, name_interface, table, towards
 
 
 def test_the_first_process_keeps_the_table_where_torchrun_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from accel import catalogue
 from accel.parts import Part
+from accel.schema import plugin_registry as catalogue
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "accel/plugins").glob("[!_]*.py"))

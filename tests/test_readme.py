@@ -15,9 +15,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from accel import __main__ as listing
-from accel import catalogue, machine
 from accel.cli.main import main
-from accel.testing.check import lacking
+from accel.schema import plugin_registry as catalogue
+from accel.system import machine
+from accel.testing.check_plugin import lacking
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

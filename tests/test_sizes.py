@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from accel.checkpoints.batch_sizes import Sizes, fitted
 from accel.errors import ConfigError
-from accel.sizes import Sizes, fitted
 
 COUNT = some.integers(1, 12)
 

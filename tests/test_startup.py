@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from accel.device.torch_startup import light_step, spare_dynamo
 from accel.optim.adamw import FusedAdamW
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
-from accel.startup import light_step, spare_dynamo
 
 
 def run(code: str) -> None:
@@ -40,7 +40,7 @@ import torch
 from accel.optim.adamw import FusedAdamW
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
-from accel.startup import MARK, spare_dynamo
+from accel.device.torch_startup import MARK, spare_dynamo
 spare_dynamo()
 optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
 optimizer.state_dict()

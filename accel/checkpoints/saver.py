@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from accel import disk, shards
-from accel.checkpoints.proof import Proof, finite, roles
-from accel.checkpoints.record import SHARDS, Record, name_of
-from accel.checkpoints.shelf import FOLDER, Best, Shelf
+from accel.checkpoints import sharded as shards
+from accel.checkpoints.batch_sizes import sizes
+from accel.checkpoints.finite_check import Proof, finite, roles
+from accel.checkpoints.identity import versions
+from accel.checkpoints.manifest import SHARDS, Record, name_of
+from accel.checkpoints.retention import FOLDER, Best, Shelf
 from accel.checkpoints.snapshot import Snapshot
 from accel.checkpoints.state import capture
 from accel.errors import AccelWarning, ConfigError
-from accel.faults import point
-from accel.identity import versions
 from accel.parts import Progress
-from accel.sizes import sizes
+from accel.system import atomic_files as disk
+from accel.system.faults import point
 
 if TYPE_CHECKING:
-    from accel.built import Built
-    from accel.settings import Settings
+    from accel.engine.training_run import Built
+    from accel.schema.settings import Settings
 
 
 class Saver:

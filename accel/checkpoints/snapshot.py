@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.device.dtensor import is_spread, local, with_piece
 from accel.errors import TrainingError
-from accel.optim.spread import is_spread, local, with_piece
 
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
 """What a checkpoint may hold beside tensors and lists, tuples and dicts of all of these: what `weights_only` loads again."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from accel.optim.spread import alike
+from accel.device.dtensor import alike
 from accel.parts import Progress
 
 if TYPE_CHECKING:
-    from accel.built import Built
+    from accel.engine.training_run import Built
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 

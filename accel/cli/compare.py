@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from accel.clock import TRAINING
-from accel.report.table import Job, comparison
-from accel.report.words import metric
+from accel.report.comparison import Job, comparison
+from accel.report.formatting import metric
+from accel.system.clock import TRAINING
 
 if TYPE_CHECKING:
     from accel.cli.run import Outcome

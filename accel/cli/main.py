@@ -11,10 +11,13 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 
 import accel
-from accel.cli import compose, launcher, overrides, pages, ranks
-from accel.cli.config import Config
+from accel.cli import help_pages as pages
+from accel.cli import torchrun as ranks
+from accel.cli.compose import compose, overrides
+from accel.cli.compose.config import Config
+from accel.cli.compose.hydra_session import Session, parser, session
 from accel.cli.run import INTERRUPTED, launch
-from accel.cli.session import Session, parser, session
+from accel.cli.submit import launcher
 from accel.errors import ConfigError, Interrupted, nearest
 
 
@@ -55,7 +58,7 @@ def command(typed: Sequence[str]) -> int:
             sys.stdout.flush()
             return 0
     if there is not None:
-        from accel.cli.submit import submit
+        from accel.cli.submit.submit import submit
 
         return submit(there, configs, _flags_kept(args), many=args.multirun)
     return launch(configs, _flags_kept(args), many=args.multirun)

@@ -14,12 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from accel.cli import folders, ranks
-from accel.cli.config import Config
+from accel.cli import run_directories as folders
+from accel.cli import torchrun as ranks
+from accel.cli.compose.config import Config
 from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
-from accel.pipes import lasting
-from accel.shell import override
-from accel.signals import Signals
+from accel.system.pipes import lasting
+from accel.system.shell_quoting import override
+from accel.system.stop_signals import Signals
 
 INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -108,7 +109,7 @@ class Outcome:
             if isinstance(error, OSError) and error.errno in FULL:
                 self._fail(1, f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.hint()}")
                 return self.code
-            from accel.cli.frames import blame, trimmed
+            from accel.cli.tracebacks import blame, trimmed
 
             self._fail(1, ranks.alone(error) or f"{blame(error)}{trimmed(error)}")
         return self.code

@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accel.data.ahead import DataLoaderX as DataLoaderX
-    from accel.data.records import Records as Records
-    from accel.data.ring import Ring as Ring
+    from accel.data.datasets.records import Records as Records
+    from accel.data.loaders.read_ahead import DataLoaderX as DataLoaderX
+    from accel.data.loaders.ring import Ring as Ring
 
-HOMES = {"DataLoaderX": "ahead", "Records": "records", "Ring": "ring"}
-"""The file of each name; imported when first asked for, since some need packages of their own."""
+HOMES = {"DataLoaderX": "loaders.read_ahead", "Records": "datasets.records", "Ring": "loaders.ring"}
+"""The module of each name; imported when first asked for, since some need packages of their own."""
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from accel.data.bad import MACHINE
-from accel.data.decode import SUFFIXES
+from accel.data.batches.bad_samples import MACHINE
+from accel.data.codecs.pillow_decoder import SUFFIXES
 from accel.errors import BadSample, ConfigError, TrainingError
 
 Record = bytes | memoryview

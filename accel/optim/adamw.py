@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from accel.optim.cycled import moments
+from accel.optim.cycled_betas import moments
 from accel.optim.fused import Fused
-from accel.optim.row import Row
+from accel.optim.kernel_row import Row
 
 
 class FusedAdamW(Fused, AdamW):
     """`torch.optim.AdamW(fused=True)`; in groups that are `cycled`, whose beta1 moves, with the first moment corrected by the true
-    product of all beta1 (`accel.optim.cycled`)."""
+    product of all beta1 (`accel.optim.cycled_betas`)."""
 
     alone = True
     lacks = ("amsgrad",)

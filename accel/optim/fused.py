@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from accel.device.dtensor import Spread, local, spread
 from accel.errors import ConfigError, describe
-from accel.optim.apart import apart
-from accel.optim.cycled import WEIGHT, correction, weigh
-from accel.optim.pages import placed
-from accel.optim.row import Row
-from accel.optim.spread import Spread, local, spread
+from accel.optim.aliased_grads import apart
+from accel.optim.cycled_betas import WEIGHT, correction, weigh
+from accel.optim.kernel_row import Row
+from accel.optim.page_offsets import placed
 
 Memory = dict[tuple[str, torch.device, torch.dtype], Tensor]
 """Scratch that is written anew before every use, by what it is for."""

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from accel.optim.cycled import WEIGHT, moments
+from accel.device.dtensor import total_norm
+from accel.optim.cycled_betas import WEIGHT, moments
 from accel.optim.fused import Fused, Memory
-from accel.optim.row import Row, number
-from accel.optim.spread import total_norm
+from accel.optim.kernel_row import Row, number
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from accel.errors import ConfigError
 from accel.optim.fused import Fused, Memory
-from accel.optim.row import Row, number
+from accel.optim.kernel_row import Row, number
 from accel.optim.tiles import Section, lines, scaled, sections, squares
 
 

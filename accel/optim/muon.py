@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from accel.optim.adamw import adamw
-from accel.optim.cycled import moments
+from accel.optim.cycled_betas import moments
 from accel.optim.fused import Fused, Memory
-from accel.optim.row import Row
+from accel.optim.kernel_row import Row
 
 CPU_BATCH, DEVICE_BATCH = 1 << 20, 1 << 25
 """Numbers that are orthogonalised together, at most: more would only take more memory, about 12 bytes each while it lasts."""
@@ -56,7 +56,7 @@ class Muon(Fused):
     Results are those of `torch.optim.Muon`, which takes two dimensions alone, to rounding. `p.grad`, `grad_scale`, `found_inf`
     and host reads are as with `LAMB`.
 
-        names = hidden(model)                                                       # accel.optim.hidden
+        names = hidden(model)                                                       # accel.optim.hidden_matrices
         params = dict(model.named_parameters())
         Muon([
             {"params": [params.pop(name) for name in names]},

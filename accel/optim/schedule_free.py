@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from accel.optim.fused import Fused, Memory
-from accel.optim.row import Row
+from accel.optim.kernel_row import Row
 from accel.optim.tiles import Section, scaled, sections
 
 

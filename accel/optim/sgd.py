@@ -8,7 +8,7 @@ import torch
 from torch.optim import SGD
 
 from accel.optim.fused import Fused
-from accel.optim.row import Row
+from accel.optim.kernel_row import Row
 
 
 class FusedSGD(Fused, SGD):

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from accel.device.dtensor import Spread, norms
 from accel.optim.fused import Memory
-from accel.optim.row import Row
-from accel.optim.spread import Spread, norms
+from accel.optim.kernel_row import Row
 
 CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22
 """Numbers in a tile: on a CPU what its last cache holds of a few float32 arrays; on a device, what keeps it busy for long

@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from accel.parts.group import Window
 from accel.parts.part import Part
+from accel.parts.window import Window
 
 
 @dataclass(eq=False)

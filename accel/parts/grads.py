@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from accel.optim.apart import apart
-from accel.optim.spread import is_spread, local, spread, total_norm
+from accel.device.dtensor import is_spread, local, spread, total_norm
+from accel.optim.aliased_grads import apart
 
 
 @dataclass(slots=True, eq=False)

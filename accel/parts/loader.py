@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from accel.data.bad import Rule
-from accel.data.batches import Batches
-from accel.data.share import Share
+from accel.data.batches.bad_samples import Rule
+from accel.data.batches.base import Batches
+from accel.data.batches.rank_share import Share
 from accel.parts.part import Part
 
 if TYPE_CHECKING:

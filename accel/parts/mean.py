@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from accel.parts.grads import Grads
-from accel.parts.group import Micro
 from accel.parts.parallel import Parallel
+from accel.parts.window import Micro
 
 
 @lru_cache(maxsize=256)

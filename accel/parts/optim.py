@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from accel.device.dtensor import alike, local
+from accel.device.torch_startup import light_step, spare_dynamo
 from accel.errors import ConfigError
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
-from accel.optim.spread import alike, local
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
-from accel.startup import light_step, spare_dynamo
 
 if TYPE_CHECKING:
     from accel.parts.run import Run

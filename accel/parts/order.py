@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from accel.order import permutation
+from accel.data.sampling import permutation
 from accel.parts.part import Part
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
-from accel.machine import Need
+from accel.system.machine import Need
 from accel.values import hold
 
 if TYPE_CHECKING:

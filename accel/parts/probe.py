@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from accel.parts.group import Window
 from accel.parts.part import Part
+from accel.parts.window import Window
 
 if TYPE_CHECKING:
     from accel.parts.run import Run

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from accel.clock import Clock
-from accel.data.bad import RAISE, Rule
+from accel.data.batches.bad_samples import RAISE, Rule
+from accel.device.rng import Randomness
 from accel.parts.activations import Activations
 from accel.parts.augment import Augment
 from accel.parts.average import Average
 from accel.parts.backend import Backend
 from accel.parts.clip import Clip
 from accel.parts.compile import Compile
-from accel.parts.group import Group
 from accel.parts.guard import Guard
 from accel.parts.layout import Layout
 from accel.parts.loader import Loader
@@ -37,8 +36,9 @@ from accel.parts.source import Source
 from accel.parts.transfer import Transfer
 from accel.parts.update import Update
 from accel.parts.watch import Watch
-from accel.randomness import Randomness
-from accel.signals import Signals
+from accel.parts.window import Group
+from accel.system.clock import Clock
+from accel.system.stop_signals import Signals
 
 
 @dataclass
@@ -130,7 +130,7 @@ class Run:
     signals: Signals = field(default_factory=Signals)
     """What may ask the run to stop."""
     plan: Any = None
-    """What is going to happen (`accel.plan.Plan`), made when everything is set up."""
+    """What is going to happen (`accel.engine.make_plan.Plan`), made when everything is set up."""
 
     def __post_init__(self) -> None:
         self.model = self.bare

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from accel.clock import TRANSFER
-from accel.data.device import moved
-from accel.parts.group import Micro, Window
+from accel.data.loaders.device_copy import moved
 from accel.parts.part import Part
+from accel.parts.window import Micro, Window
+from accel.system.clock import TRANSFER
 
 if TYPE_CHECKING:
     from accel.parts.run import Run

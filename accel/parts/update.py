@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
-from accel.clock import BACKWARD, FORWARD, UPDATE
-from accel.parts.group import Micro, Window
 from accel.parts.mean import Mean
 from accel.parts.part import Part
+from accel.parts.window import Micro, Window
+from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
 if TYPE_CHECKING:
     from accel.parts.run import Run

@@ -23,7 +23,10 @@ class Watch(Part):
         """Before the first update, with everything set up and, when resuming, loaded."""
 
     def after(self, step: int, loss: Tensor) -> None:
-        """After update number `step`, from 1. `loss` is on the device; reading it is the watch's own cost (`accel.mailbox`)."""
+        """After update number `step`, from 1. `loss` is on the device; reading it is the watch's own cost.
+
+        `accel.device.async_readback` reads it without waiting.
+        """
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
         """After the evaluation that ends `epoch`, from 1."""

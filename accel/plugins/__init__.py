@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from accel import catalogue
+from accel.schema import plugin_registry as catalogue
 
 if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.accumulate import Accumulate as Accumulate

@@ -40,14 +40,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from accel.clock import DATA
-from accel.data.erasing import draw_boxes, erase
-from accel.data.mixing import cut_box, cutmix, mixup, soft
-from accel.data.pairs import channels_at_the_end, pair, paired
-from accel.data.resizing import resize, scale_at, side_at
+from accel.data.augment.erasing import draw_boxes, erase
+from accel.data.augment.mixing import cut_box, cutmix, mixup, soft
+from accel.data.augment.resizing import resize, scale_at, side_at
+from accel.data.batches.pairs import channels_at_the_end, pair, paired
+from accel.data.sampling import batch_rng
 from accel.errors import ConfigError, describe
-from accel.order import batch_rng
 from accel.parts import Augment as AugmentPart
+from accel.system.clock import DATA
 from accel.values import Bounds, Count, Fraction, NonNegative
 
 if TYPE_CHECKING:

@@ -32,16 +32,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.data import cache, room
-from accel.data.decode import measure
-from accel.data.reader import PLAIN
-from accel.data.stores.keeping import Keep, Keeping
+from accel.data.cache import tensor_cache as cache
+from accel.data.cache.caching_store import Keep, Keeping
+from accel.data.codecs.image_reader import PLAIN
+from accel.data.codecs.pillow_decoder import measure
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Source
+from accel.system import free_space as room
 from accel.values import NonNegative
 
 if TYPE_CHECKING:
-    from accel.data.stores.kept import Kept
+    from accel.data.cache.record_cache import Kept
     from accel.parts import Run
 
 LOOKED_AT = 64
@@ -120,7 +121,7 @@ class Cache(Source):
 
     def _shelves(self, data: Any, keep: Keep, count: int, needed: int, split: str) -> list[Kept]:
         """Where there is room: in memory where all of it fits there; else on disk, and in memory what the disk does not take."""
-        from accel.data.stores.kept import Kept  # which needs a POSIX system
+        from accel.data.cache.record_cache import Kept  # which needs a POSIX system
 
         least = needed // max(1, count) + 64 * count
         memory = self.in_memory

@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from accel.device.dtensor import Spread, local, spread
 from accel.errors import ConfigError, nearest
-from accel.optim.spread import Spread, local, spread
 from accel.parts import Clip as ClipPart
 from accel.parts import Grads
 from accel.values import Positive

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from accel.clock import OTHER
+from accel.device.repeated_blocks import repeated
 from accel.errors import ConfigError
-from accel.machine import Need
-from accel.models.blocks import repeated
 from accel.parts import Compile as CompilePart
+from accel.system.clock import OTHER
+from accel.system.machine import Need
 
 if TYPE_CHECKING:
     from accel.parts import Run

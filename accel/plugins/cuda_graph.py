@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.clock import OTHER, UPDATE
-from accel.data.static import put_together, take_apart
+from accel.data.batches.static import put_together, take_apart
+from accel.device.cuda_graphs import CudaRecorder, Recorder
 from accel.errors import ConfigError
-from accel.graphs import CudaRecorder, Recorder
-from accel.machine import Need
 from accel.parts import Part, Update, Window
 from accel.parts.mean import constant
+from accel.system.clock import OTHER, UPDATE
+from accel.system.machine import Need
 from accel.values import Count
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from accel.data.batches import Batches, Mapped
-from accel.data.dali import Pipeline
+from accel.data.batches.base import Batches, Mapped
+from accel.data.loaders.dali_pipeline import Pipeline
 from accel.errors import ConfigError
-from accel.machine import Need, cores
 from accel.parts import Loader
+from accel.system.machine import Need, cores
 from accel.values import Count
 
 if TYPE_CHECKING:

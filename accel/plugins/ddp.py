@@ -29,9 +29,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from accel.errors import ConfigError
-from accel.machine import Need
 from accel.parts.parallel import NOTHING
-from accel.parts.ranks import Ranks
+from accel.parts.shared.process_group import Ranks
+from accel.system.machine import Need
 from accel.values import Positive
 
 if TYPE_CHECKING:

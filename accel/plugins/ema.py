@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from accel.optim.spread import alike, local
+from accel.device.dtensor import alike, local
 from accel.parts import Average, Grads
 from accel.values import Decay
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from accel.order import extents
+from accel.data.sampling import extents
 from accel.parts import Order
 from accel.values import Count
 

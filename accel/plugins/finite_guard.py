@@ -34,9 +34,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel.buffers import Buffers
+from accel.device.async_readback import Mailbox
+from accel.device.buffers import Buffers
 from accel.errors import TrainingError
-from accel.mailbox import Mailbox
 from accel.parts import Grads, Guard
 from accel.values import Count
 

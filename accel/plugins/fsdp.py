@@ -31,11 +31,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from accel.device.dtensor import is_spread, local
+from accel.device.repeated_blocks import repeated
 from accel.errors import ConfigError
-from accel.models.blocks import repeated
-from accel.optim.spread import is_spread, local
 from accel.parts.parallel import NOTHING
-from accel.parts.ranks import Ranks
+from accel.parts.shared.process_group import Ranks
 
 if TYPE_CHECKING:
     from accel.parts import Run

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from accel.data.stores.lmdb_store import LMDBStore
-from accel.machine import Need
-from accel.parts.stored import Stored
+from accel.parts.shared.store_source import Stored
+from accel.system.machine import Need
 
 
 @dataclass(eq=False)

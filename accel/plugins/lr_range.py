@@ -34,14 +34,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accel import disk
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Probe, Run, Trial
-from accel.report.ranges import draw, read
+from accel.report.lr_range_plot import draw, read
+from accel.system import atomic_files as disk
 from accel.values import Count, Decay, Positive
 
 if TYPE_CHECKING:
-    from accel.report.ranges import Reading
+    from accel.report.lr_range_plot import Reading
 
 FEWEST = 10
 """Fewer updates show no slope."""

@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel.clock import BACKWARD, OTHER, PHASES
-from accel.gauge import DeviceGauge, ProcessGauge
+from accel.device.memory_peak import DeviceGauge, ProcessGauge
 from accel.parts import Part, Watch
 from accel.report.section import Section
+from accel.system.clock import BACKWARD, OTHER, PHASES
 from accel.values import Count
 
 if TYPE_CHECKING:

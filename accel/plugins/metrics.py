@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from accel.disk import Log
-from accel.losses import Losses
+from accel.device.loss_log import Losses
 from accel.parts import Watch
 from accel.report.curves import draw
+from accel.system.atomic_files import Log
 from accel.values import Count
 
 if TYPE_CHECKING:

@@ -32,13 +32,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from accel.device.dtensor import is_spread
 from accel.errors import ConfigError, nearest
-from accel.machine import lacks_bf16
-from accel.optim.hidden import hidden
+from accel.optim.hidden_matrices import hidden
 from accel.optim.muon import Muon as FusedMuon
-from accel.optim.spread import is_spread
 from accel.parts import Optim
 from accel.parts.optim import decayed, has_fused
+from accel.system.machine import lacks_bf16
 from accel.values import Count, Decay, NonNegative, Positive
 
 if TYPE_CHECKING:

@@ -35,14 +35,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
-from accel.before import Before
-from accel.data.items import count_items
-from accel.data.pieces import pieces
+from accel.data.batches.counted import count_items
+from accel.data.batches.pieces import pieces
+from accel.device.out_of_memory import collect, is_shortage, let_go
+from accel.device.step_snapshot import Before
 from accel.errors import AccelWarning, TrainingError
 from accel.parts import Micro, Update, Window
-from accel.parts.apart import Apart
 from accel.parts.mean import Mean
-from accel.shortage import collect, is_shortage, let_go
+from accel.parts.shared.independent_ranks import Apart
 from accel.values import Whole
 
 if TYPE_CHECKING:

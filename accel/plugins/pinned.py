@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accel.parts.copied import Copied
+from accel.parts.shared.pinned_copy import Copied
 
 
 @dataclass(eq=False)

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import ref
 
-from accel.machine import Need
 from accel.parts import Prefetch as PrefetchPart
+from accel.system.machine import Need
 from accel.values import Count
 
 
@@ -47,7 +47,7 @@ class Prefetch(PrefetchPart):
         self.last: Callable[[], Any] = lambda: None
 
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
-        from accel.data.ahead import ahead
+        from accel.data.loaders.read_ahead import ahead
 
         reader = ahead(batches, self.depth, self.name)
         self.last = ref(reader)  # weakly: it ends with whoever reads from it

@@ -28,10 +28,10 @@ from torch import Tensor
 from torch._C._autograd import _profiler_enabled
 from torch.profiler import ProfilerActivity, profile
 
-from accel import disk
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.section import Section
+from accel.system import atomic_files as disk
 from accel.values import Count
 
 if TYPE_CHECKING:

@@ -27,20 +27,20 @@ from rich.console import Console
 from rich.live import Live
 from torch import Tensor
 
-from accel.mailbox import Mailbox
-from accel.pace import Mark
+from accel.device.async_readback import Mailbox
 from accel.parts import Watch
-from accel.pipes import lasting
-from accel.report.line import GAP, Line
+from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
+from accel.report.progress_line import GAP, Line
 from accel.report.summary import draw as draw_summary
-from accel.report.words import metric, number
+from accel.system.pipes import lasting
+from accel.system.throughput import Mark
 from accel.values import Positive
 
 if TYPE_CHECKING:
     from accel.errors import Interrupted
     from accel.parts import Run
-    from accel.result import Result
+    from accel.report.result import Result
 
 RECENT = 3.0
 """On a terminal, samples per second and data wait are those of so many seconds."""

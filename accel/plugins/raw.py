@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accel.data.stores.raw_store import RawStore
-from accel.parts.stored import Stored
+from accel.parts.shared.store_source import Stored
 
 
 @dataclass(eq=False)

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from accel.device.repeated_blocks import repeated
 from accel.errors import ConfigError
-from accel.models.blocks import repeated
 from accel.parts import Activations
 from accel.values import Count
 

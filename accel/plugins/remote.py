@@ -23,14 +23,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from accel.data import remote
-from accel.data.fetched import Fetched
-from accel.data.shards.find import beside
-from accel.data.splits import split_at
-from accel.data.stores.match import Placed
+from accel.data.remote import fsspec_client as remote
+from accel.data.remote.block_cache import Fetched
+from accel.data.splits.find_shards import beside
+from accel.data.splits.open_split import split_at
+from accel.data.splits.store_match import Placed
 from accel.errors import ConfigError
-from accel.machine import Need
-from accel.parts.stored import Stored
+from accel.parts.shared.store_source import Stored
+from accel.system.machine import Need
 from accel.values import Count, Positive
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ Source  Jordan, 94 % on CIFAR-10 in 3.29 seconds on a single GPU, arXiv
         by Philox, Salmon et al., 2011.
 Exact   A batch is that of the plain loader to the last bit, while flip, pad and
         edge are left to the task. A data set that defines `sample(index, rng)`
-        says by `moves()` what that does (`accel.data.moves.Moves`).
+        says by `moves()` what that does (`accel.data.datasets.shift_flip.Moves`).
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 
-from accel.data import cache, whole
-from accel.data.bad import Bad, Rule
-from accel.data.batches import Batches, Mapped
-from accel.data.moves import Moves, size
-from accel.data.shelf import Shelf
+from accel.data.batches.bad_samples import Bad, Rule
+from accel.data.batches.base import Batches, Mapped
+from accel.data.cache import tensor_cache as cache
+from accel.data.datasets.shift_flip import Moves, size
+from accel.data.loaders import load_all as whole
+from accel.data.loaders.device_batches import Shelf
 from accel.errors import ConfigError
 from accel.parts import Loader
 from accel.values import Whole

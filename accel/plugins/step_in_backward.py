@@ -24,10 +24,10 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from torch.utils.hooks import RemovableHandle
 
-from accel.clock import BACKWARD, FORWARD, UPDATE
 from accel.errors import ConfigError
 from accel.parts import Clip, Grads, Guard, Update, Window
 from accel.parts.mean import Mean
+from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
 if TYPE_CHECKING:
     from accel.parts import Run

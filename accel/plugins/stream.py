@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from accel.clock import DATA, TRANSFER
-from accel.data.device import Arriving, one_ahead
+from accel.data.loaders.device_copy import Arriving, one_ahead
 from accel.parts import Micro, Window
-from accel.parts.copied import Copied
+from accel.parts.shared.pinned_copy import Copied
+from accel.system.clock import DATA, TRANSFER
 
 
 @dataclass(eq=False)

@@ -24,12 +24,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.clock import DATA, UPDATE
+from accel.device.sync_warnings import Reads, Waits
 from accel.errors import TrainingError
 from accel.parts import Watch
 from accel.report.section import Section
+from accel.system.clock import DATA, UPDATE
 from accel.values import Count
-from accel.waits import Reads, Waits
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -78,7 +78,7 @@ class SyncGuard(Watch):
         if self.action == "raise":
             raise TrainingError(
                 f"sync_guard: update {self.progress.step + 1} makes the host wait for the device in {where}; keep the number on "
-                "the device (a watch may read it with accel.mailbox), or set plugins.sync_guard.action=count"
+                "the device (a watch may read it with accel.device.async_readback), or set plugins.sync_guard.action=count"
             )
 
     def idle(self, run: Run) -> list[str]:

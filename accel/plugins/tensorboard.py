@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from accel.disk import Log
-from accel.losses import Losses
-from accel.machine import Need
-from accel.pace import Mark
+from accel.device.loss_log import Losses
 from accel.parts import Watch
+from accel.system.atomic_files import Log
+from accel.system.machine import Need
+from accel.system.throughput import Mark
 from accel.values import Count
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from accel.data.shards.find import TFRECORDS, shards
-from accel.data.shards.tfrecord import Names, TFRecords
-from accel.parts.stored import Stored
+from accel.data.shards.tfrecord_shards import Names, TFRecords
+from accel.data.splits.find_shards import TFRECORDS, shards
+from accel.parts.shared.store_source import Stored
 from accel.values import Whole
 
 

@@ -26,12 +26,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.data.batches import Batches, Mapped
-from accel.data.measure import Rates, best, describe, threads, tried
-from accel.data.ring import Ring
-from accel.data.threads import Threads as Pool
-from accel.machine import cores
+from accel.data.batches.base import Batches, Mapped
+from accel.data.loaders.autotune import Rates, best, describe, threads, tried
+from accel.data.loaders.ring import Ring
+from accel.data.loaders.thread_pool import Threads as Pool
 from accel.parts import Loader
+from accel.system.machine import cores
 from accel.values import Count
 
 if TYPE_CHECKING:

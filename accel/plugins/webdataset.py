@@ -24,9 +24,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from accel.data.shards.find import TARS, shards
-from accel.data.shards.webdataset import Tars
-from accel.parts.stored import Stored
+from accel.data.shards.webdataset_shards import Tars
+from accel.data.splits.find_shards import TARS, shards
+from accel.parts.shared.store_source import Stored
 
 
 @dataclass(eq=False)

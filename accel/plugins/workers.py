@@ -33,11 +33,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.data.batches import Batches, Mapped
-from accel.data.measure import Rates, best, describe, processes, tried
-from accel.data.workers import Workers as Processes
-from accel.machine import cores
+from accel.data.batches.base import Batches, Mapped
+from accel.data.loaders.autotune import Rates, best, describe, processes, tried
+from accel.data.loaders.worker_pool import Workers as Processes
 from accel.parts import Loader
+from accel.system.machine import cores
 from accel.values import Count, Positive
 
 if TYPE_CHECKING:

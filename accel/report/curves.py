@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accel import disk
+from accel.system import atomic_files as disk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

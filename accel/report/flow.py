@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from accel.report.words import short
+from accel.report.formatting import short
 
 BOUND, LONG = 10.0, 1.0
 """A run is data-bound where so many percent of its training were spent waiting, and so many seconds at least."""

@@ -11,10 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.words import setting
+from accel.report.formatting import setting
 
 if TYPE_CHECKING:
-    from accel.plan import Plan
+    from accel.engine.make_plan import Plan
 
 LONGEST = 48
 """A single setting is cut to so many characters."""

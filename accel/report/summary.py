@@ -12,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.words import cell, metric, number, tenths, took
+from accel.report.formatting import cell, metric, number, tenths, took
 
 if TYPE_CHECKING:
-    from accel.result import Result
+    from accel.report.result import Result
 
 BAR = 40
 """How many characters 100 % are."""

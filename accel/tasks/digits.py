@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from accel.errors import ConfigError
-from accel.models.convnet import convnet
-from accel.tasks.check import check
+from accel.tasks.models.convnet import convnet
 from accel.tasks.scores import scores
+from accel.tasks.validate import check
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 

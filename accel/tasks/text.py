@@ -9,11 +9,11 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel.data.windows import PADDING, Jittered, Windows
+from accel.data.datasets.token_windows import PADDING, Jittered, Windows
 from accel.errors import ConfigError
-from accel.models.gpt import GPT
-from accel.tasks.check import check
-from accel.tasks.tokens import open_tokens, size_of
+from accel.tasks.models.gpt import GPT
+from accel.tasks.token_file import open_tokens, size_of
+from accel.tasks.validate import check
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 

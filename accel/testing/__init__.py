@@ -1,7 +1,7 @@
 """The proof that a plugin must bring: `check_plugin(MyPlugin)` runs the suite that every plugin of accel passes."""
 
-from accel.reads import HostReads
-from accel.testing.check import check_plugin
-from accel.testing.toy import Outcome, cheap, fit_toy
+from accel.device.host_reads import HostReads
+from accel.testing.check_plugin import check_plugin
+from accel.testing.toy_run import Outcome, cheap, fit_toy
 
 __all__ = ["HostReads", "Outcome", "cheap", "check_plugin", "fit_toy"]

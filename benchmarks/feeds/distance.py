@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.data.crops import random_resized
-from accel.data.reader import PLAIN
-from accel.order import sample_rng
+from accel.data.codecs.crops import random_resized
+from accel.data.codecs.image_reader import PLAIN
+from accel.data.sampling import sample_rng
 from feeds import SMALL_STORES, Arm, Job
 from feeds.ours import data_set
 

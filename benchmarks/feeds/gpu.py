@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.data.device import Copies, one_ahead
+from accel.data.loaders.device_copy import Copies, one_ahead
 
 BATCHES = 64
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from accel.data import Ring
-from accel.data.batches import Mapped
-from accel.data.filters import Filter
-from accel.data.folder import Augmented, Crop
-from accel.data.reader import Decoder, Reader
+from accel.data.batches.base import Mapped
+from accel.data.codecs.image_reader import Decoder, Reader
+from accel.data.codecs.resample import Filter
+from accel.data.datasets.image_folder import Augmented, Crop
+from accel.data.loaders.worker_pool import Workers
 from accel.data.store import Store, class_names
 from accel.data.stores.formats import store_at
-from accel.data.workers import Workers
 from feeds import SMALL_STORES, STORES, Job
 from feeds.pictures import TIMES, Repeated
 

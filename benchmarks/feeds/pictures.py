@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accel.data.crops import random_resized
+from accel.data.codecs.crops import random_resized
 from accel.data.store import Files, Record, Store, class_names
 
 TIMES = 64

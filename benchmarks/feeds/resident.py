@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from accel.data import whole
-from accel.data.shelf import Shelf
+from accel.data.loaders import load_all as whole
+from accel.data.loaders.device_batches import Shelf
 from feeds import Job
 from feeds.ours import data_set
 

@@ -21,13 +21,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from accel import faults
-from accel.built import Built
 from accel.checkpoints import FOLDER, Found, damage, find, restore
-from accel.checkpoints.finding import load
-from accel.checkpoints.record import Damaged, Record, _dump, _seal
+from accel.checkpoints.discovery import load
+from accel.checkpoints.manifest import Damaged, Record, _dump, _seal
+from accel.engine.training_run import Built
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.adamw import AdamW
+from accel.system import faults
 from accel.testing import fit_toy
 from tests.drill.long import times
 

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 import torch
 
-from accel import disk
 from accel.checkpoints import FOLDER, find
+from accel.engine.finish import SUMMARY, WEIGHTS
 from accel.errors import AccelWarning, ConfigError
-from accel.finish import SUMMARY, WEIGHTS
 from accel.parts import Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.metrics import FILE, Metrics
 from accel.plugins.tensorboard import TensorBoard
+from accel.system import atomic_files as disk
 from accel.testing import fit_toy
-from accel.testing.toy import Toy
+from accel.testing.toy_run import Toy
 from tests.checkpoints.test_saver import At
 from tests.drill.long import times
 
@@ -231,7 +231,7 @@ def test_a_real_disk_of_two_megabytes(tmp_path: Path) -> None:
 
 
 def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.disk.MOST", 40)
+    monkeypatch.setattr("accel.system.atomic_files.MOST", 40)
 
     def work() -> None:
         log = disk.Log(tmp_path / "log")

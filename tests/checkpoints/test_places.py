@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from accel import faults
 from accel.checkpoints import FOLDER, find
-from accel.checkpoints.places import FINISHING, PLACES, RESUMING, SAVING, SHARING
+from accel.checkpoints.fault_points import FINISHING, PLACES, RESUMING, SAVING, SHARING
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
 from accel.plugins.metrics import Metrics
+from accel.system import faults
 from accel.testing import fit_toy
 from tests.drill.long import times
 
@@ -59,8 +59,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[torch.Tensor],
 
 
 def test_the_places_are_those_in_the_source() -> None:
-    root, found = Path(faults.__file__).parent, set[str]()
-    for path in [root / "resume.py", root / "finish.py", *root.glob("checkpoints/*.py")]:
+    root, found = Path(faults.__file__).parents[1], set[str]()
+    for path in [root / "engine/resume.py", root / "engine/finish.py", *root.glob("checkpoints/*.py")]:
         text = path.read_text()
         found |= set(re.findall(r'point\("([\w.]+)"\)', text))
         files = re.findall(r'(?:replacing|write)\(.*"(saving\.\w+)"\)', text)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from accel.checkpoints.proof import BLOCK, Proof, finite
+from accel.checkpoints.finite_check import BLOCK, Proof, finite
 
 FORMATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-from accel import disk
 from accel.checkpoints import FOLDER, damage
-from accel.checkpoints.record import Record
-from accel.checkpoints.shelf import Best, Shelf
+from accel.checkpoints.manifest import Record
+from accel.checkpoints.retention import Best, Shelf
 from accel.errors import ConfigError, TrainingError
-from accel.faults import armed
 from accel.parts import Objective, Watch
 from accel.plugins.adamw import AdamW
+from accel.system import atomic_files as disk
+from accel.system.faults import armed
 from accel.testing import fit_toy
-from accel.testing.toy import Toy
+from accel.testing.toy_run import Toy
 
 
 def kept(run: Path) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from accel.cli.main import main
 from accel.data.store import Files
-from accel.data.stores.journal import stamps
+from accel.data.stores.pack_journal import stamps
 from tests.data.drawings import drawn
 
 

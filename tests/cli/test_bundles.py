@@ -13,7 +13,7 @@ from accel import Trainer, compose
 from accel.errors import AccelWarning
 from accel.parts import Part, Rate
 from accel.plugins import BatchLR, ChannelsLast
-from accel.testing.toy import Spy
+from accel.testing.toy_run import Spy
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = [path.stem for path in sorted((ROOT / "conf/plugins").glob("*.yaml")) if "_target_" not in path.read_text()]

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 import accel
-from accel.cli.session import CONF
+from accel.cli.compose.hydra_session import CONF
 from accel.errors import ConfigError
-from accel.settings import Settings
+from accel.schema.settings import Settings
 
 ROOT = yaml.safe_load((CONF / "config.yaml").read_text())
 
@@ -42,7 +42,7 @@ def test_what_is_composed_is_what_is_shown() -> None:
     ],
 )  # fmt: skip
 def test_wrong_values(word: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.machine.has_cuda", lambda: False)
+    monkeypatch.setattr("accel.system.machine.has_cuda", lambda: False)
     with pytest.raises(ConfigError) as caught:
         accel.compose([word])
     assert says in str(caught.value)

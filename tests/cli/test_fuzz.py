@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from accel.cli.compose import compose
-from accel.cli.session import CONF
+from accel.cli.compose.compose import compose
+from accel.cli.compose.hydra_session import CONF
 from accel.errors import ConfigError
 
 KEYS = [

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from accel.cli.compose import compose
-from accel.cli.ranks import alone, findable, program
+from accel.cli.compose.compose import compose
+from accel.cli.torchrun import alone, findable, program
 from accel.errors import ConfigError
 
 AGREE = """
 import os, sys, time
-from accel.cli.ranks import agree
+from accel.cli.torchrun import agree
 rank = int(os.environ["RANK"])
 time.sleep(1.3 * rank)
 directory = agree(f"outputs/of-rank-{rank}")

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 import accel
-from accel.cli.compose import compose
+from accel.cli.compose.compose import compose
 from accel.cli.main import main
 from accel.cli.run import Outcome
-from accel.directory import Claim
-from accel.shell import override
+from accel.engine.run_directory import Claim
+from accel.system.shell_quoting import override
 
 MINE = """
 from typing import Any
@@ -262,7 +262,7 @@ def test_compose_inside_another_hydra_program() -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from accel.cli.session import CONF
+    from accel.cli.compose.hydra_session import CONF
 
     with initialize_config_dir(str(CONF), version_base="1.2"):
         theirs = GlobalHydra.instance().hydra
@@ -313,7 +313,7 @@ def test_resume_and_what_it_allows_go_together(mine: Path, capsys: pytest.Captur
 
 
 def test_a_run_that_could_not_be_saved_at_the_end_fails_and_says_so(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from accel.faults import armed
+    from accel.system.faults import armed
 
     def full() -> None:
         raise OSError(28, "No space left on device")

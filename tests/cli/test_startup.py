@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from accel import catalogue
+from accel.schema import plugin_registry as catalogue
 
 PROBE = """
 import sys

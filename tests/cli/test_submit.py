@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from accel.cli.launcher import PACKAGE
 from accel.cli.main import main
-from accel.machine import importable
+from accel.cli.submit.launcher import PACKAGE
+from accel.system.machine import importable
 from tests.cli import fake_slurm
 from tests.drill.long import times
 from tests.ranks import ROOT

@@ -9,7 +9,7 @@ import pytest
 
 import accel
 from accel.errors import ConfigError
-from accel.signature import REQUIRED, signature
+from accel.schema.signature import REQUIRED, signature
 from accel.values import says
 
 MINE = '''
@@ -128,7 +128,7 @@ from typing import Annotated, ClassVar, Literal, Optional
 
 import accel.parts as parts
 from accel import values
-from accel.machine import Need
+from accel.system.machine import Need
 from accel.parts import Clip as Base
 from accel.values import Bounds
 
@@ -189,8 +189,8 @@ def test_text_and_class_agree() -> None:
     from dataclasses import fields
     from typing import get_type_hints
 
-    from accel import catalogue
-    from accel.choose import provides
+    from accel.engine.select_parts import provides
+    from accel.schema import plugin_registry as catalogue
 
     for name in catalogue.names():
         page, plugin = catalogue.page(name), catalogue.load(name)

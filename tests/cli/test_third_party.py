@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import accel
-from accel import catalogue
+from accel.cli.help_pages import page_text
 from accel.cli.main import main
-from accel.cli.pages import page_text
 from accel.errors import ConfigError
+from accel.schema import plugin_registry as catalogue
 
 HALVE = '''"""Halve: clips the gradient to half its length.
 

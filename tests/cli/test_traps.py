@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import accel
-from accel.cli.config import Config
+from accel.cli.compose.config import Config
 from accel.errors import ConfigError
 
 

@@ -9,11 +9,11 @@ from dataclasses import fields
 
 import pytest
 
-from accel import catalogue
-from accel.cli.compose import compose_job
-from accel.cli.session import session
+from accel.cli.compose.compose import compose_job
+from accel.cli.compose.hydra_session import session
 from accel.errors import ConfigError
-from accel.settings import Settings
+from accel.schema import plugin_registry as catalogue
+from accel.schema.settings import Settings
 
 LETTERS = string.ascii_lowercase + "_"
 PER_NAME = 6

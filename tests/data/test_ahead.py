@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from accel.data import DataLoaderX
-from accel.data.ahead import ahead
-from accel.data.device import moved, one_ahead
-from accel.data.quiet import drawn
+from accel.data.batches.rng_guard import drawn
+from accel.data.loaders.device_copy import moved, one_ahead
+from accel.data.loaders.read_ahead import ahead
 from accel.errors import AccelWarning
 from tests.readable import Global, Plain, md5, readers
 

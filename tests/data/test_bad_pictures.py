@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accel.data import opencv, tiled
-from accel.data.decode import decode
-from accel.data.folder import Folder
-from accel.data.reader import Reader
+from accel.data.codecs import opencv_decoder as opencv
+from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.codecs.image_reader import Reader
+from accel.data.codecs.pillow_decoder import decode
+from accel.data.datasets.image_folder import Folder
 from accel.errors import BadSample, ConfigError, TrainingError
 from tests.data.drawings import drawing, drawn, jpeg
 

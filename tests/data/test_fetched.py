@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from accel.data import fetched, remote
-from accel.data.fetched import Fetched, here
-from accel.data.remote import Info
-from accel.data.remote_files import RemoteFile
+from accel.data.remote import block_cache as fetched
+from accel.data.remote import fsspec_client as remote
+from accel.data.remote.block_cache import Fetched, here
+from accel.data.remote.fsspec_client import Info
+from accel.data.remote.remote_files import RemoteFile
 from accel.errors import AccelWarning, ConfigError, TrainingError
 from tests.data.shards.serving import serving
 

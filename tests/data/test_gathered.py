@@ -10,20 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
-from accel.data import Ring, whole
-from accel.data.bad import RAISE, Rule
-from accel.data.batches import Batches, Mapped
-from accel.data.folder import Augmented, Folder
-from accel.data.reader import Reader
-from accel.data.share import ALONE, Share
-from accel.data.shelf import Shelf
+from accel.data import Ring
+from accel.data.batches.bad_samples import RAISE, Rule
+from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.rank_share import ALONE, Share
+from accel.data.codecs.image_reader import Reader
+from accel.data.datasets.image_folder import Augmented, Folder
+from accel.data.loaders import load_all as whole
+from accel.data.loaders.device_batches import Shelf
+from accel.data.loaders.thread_pool import Threads
+from accel.data.loaders.worker_pool import Workers
 from accel.data.store import Files
-from accel.data.stores.pack import Packing
+from accel.data.stores.encoding_recipe import Recipe
+from accel.data.stores.packing import Packing
 from accel.data.stores.raw_store import RawStore
-from accel.data.stores.recipe import Recipe
-from accel.data.stores.record import HEAD
-from accel.data.threads import Threads
-from accel.data.workers import Workers
+from accel.data.stores.record_format import HEAD
 from accel.errors import ConfigError
 from tests.readable import md5
 

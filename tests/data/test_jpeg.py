@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from accel.data.jpeg import header, intervals, is_jpeg
+from accel.data.codecs.jpeg_header import header, intervals, is_jpeg
 from accel.errors import ConfigError
 
 from .drawings import SAMPLINGS, drawing, drawn, jpeg

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from accel.data import measure
-from accel.data.batches import Batches, Mapped
-from accel.machine import cores
+from accel.data.batches.base import Batches, Mapped
+from accel.data.loaders import autotune as measure
 from accel.parts import Loader
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
+from accel.system.machine import cores
 from accel.testing import fit_toy
 from tests.readable import Drawn, Filled, Global, readers
 
@@ -84,7 +84,7 @@ class Slow(TensorDataset):
 @pytest.mark.usefixtures("matters")
 @pytest.mark.parametrize("loader", [Threads, Workers])
 def test_the_run_is_the_same_and_the_plan_tells(loader: type[Loader], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
+    monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     plain = fit_toy([])
     plugin: Any = loader()
     ours = fit_toy([plugin])

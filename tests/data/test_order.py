@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from accel.data.batches import Batches
-from accel.data.items import count_items
-from accel.order import batch_rng, borrowed_rng, permutation, sample_rng
+from accel.data.batches.base import Batches
+from accel.data.batches.counted import count_items
+from accel.data.sampling import batch_rng, borrowed_rng, permutation, sample_rng
 
 
 def test_a_permutation_holds_every_sample_once() -> None:

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accel.data import crops, opencv, tiled
-from accel.data import decode as pillow
-from accel.data.filters import Filter
-from accel.data.reader import Decoder, Reader
+from accel.data.codecs import crops
+from accel.data.codecs import opencv_decoder as opencv
+from accel.data.codecs import pillow_decoder as pillow
+from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.codecs.image_reader import Decoder, Reader
+from accel.data.codecs.resample import Filter
+from accel.data.sampling import sample_rng
 from accel.errors import ConfigError
-from accel.order import sample_rng
 from accel.tasks.images import Images
 
 from .drawings import SAMPLINGS, drawing, drawn, jpeg, pixels
@@ -243,7 +245,7 @@ def test_a_missing_package_is_named_at_the_start(settings: dict[str, str], missi
     code = f"""
 import re, sys
 sys.modules[{missing!r}] = None
-from accel.data.reader import Reader
+from accel.data.codecs.image_reader import Reader
 from accel.errors import ConfigError
 try:
     Reader(**{settings!r}).check()

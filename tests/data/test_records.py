@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from accel.data import Records, Ring
-from accel.data.batches import Batches
+from accel.data.batches.base import Batches
 from accel.data.store import Record
 from accel.errors import ConfigError
 from accel.plugins.threads import Threads

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from accel.data import Ring
-from accel.data.slots import Slots
-from accel.data.threads import spans
+from accel.data.loaders.buffer_pool import Slots
+from accel.data.loaders.thread_pool import spans
 from accel.errors import ConfigError
 from tests.readable import Drawn, Filled, Wide, readers
 

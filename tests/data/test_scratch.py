@@ -5,7 +5,7 @@ from threading import Barrier
 
 import numpy as np
 
-from accel.data import scratch
+from accel.data.codecs import scratch
 
 
 def test_a_thread_uses_its_memory_again_and_shares_it_with_nobody() -> None:

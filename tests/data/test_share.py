@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from accel.data.batches import Batches, Mapped
-from accel.data.items import dealt
-from accel.data.share import Share
+from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.counted import dealt
+from accel.data.batches.rank_share import Share
 
 
 @given(some.integers(1, 70), some.integers(1, 5), some.integers(1, 6))

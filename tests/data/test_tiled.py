@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from accel.data import tiled
-from accel.data.jpeg import header
+from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.codecs.jpeg_header import header
 from accel.errors import ConfigError
 
 from .drawings import SAMPLINGS, drawing, drawn, jpeg, pixels

@@ -15,13 +15,13 @@ import torch
 from accel import __main__ as command
 from accel.checkpoints import damage as found_damage
 from accel.checkpoints import find
-from accel.cli.drill import drill
-from accel.drill.attempt import Attempt, sessions
-from accel.drill.damage import DAMAGES, damage
-from accel.drill.same import difference, odd
+from accel.cli.drill_command import drill
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins import AdamW, Metrics
 from accel.testing import fit_toy
+from accel.testing.drill.attempt import Attempt, sessions
+from accel.testing.drill.compare_runs import difference, odd
+from accel.testing.drill.damage import DAMAGES, damage
 
 
 @pytest.mark.parametrize(

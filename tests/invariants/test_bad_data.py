@@ -16,20 +16,20 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from accel import Trainer
-from accel.data.bad import Rule
-from accel.data.batches import Batches, Mapped
-from accel.data.folder import Augmented
-from accel.data.ring import Ring
-from accel.data.share import ALONE, Share
-from accel.data.threads import Threads as Pool
-from accel.data.workers import Workers as Processes
+from accel.data.batches.bad_samples import Rule
+from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.rank_share import ALONE, Share
+from accel.data.datasets.image_folder import Augmented
+from accel.data.loaders.ring import Ring
+from accel.data.loaders.thread_pool import Threads as Pool
+from accel.data.loaders.worker_pool import Workers as Processes
 from accel.errors import AccelWarning, BadSample, ConfigError, TrainingError
 from accel.parts import Part, Parts, Run
 from accel.plugins.prefetch import Prefetch
 from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
-from accel.testing.toy import Spy, Stop
+from accel.testing.toy_run import Spy, Stop
 from tests.data.drawings import drawing, jpeg
 from tests.readable import SAMPLES, Drawn, Filled, Padded, Plain, md5
 
@@ -355,8 +355,8 @@ class Numbers(Bytes):
 def test_whoever_reads_for_resident_names_the_bad_ones(
     policy: Any, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accel.data.whole.PAYS", 0 if who == "3 processes" else 1e9)
-    monkeypatch.setattr("accel.data.whole.cores", lambda: 1 if who == "this process" else 3)
+    monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0 if who == "3 processes" else 1e9)
+    monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 1 if who == "this process" else 3)
     rule = Rule(policy, 1.0)
     loader = resident(rule, cache=str(tmp_path))
     plain, shelf = Batches.over(Numbers(), 4, 3, True, bad=rule), loader.open(Numbers(), True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.data.batches import Batches, Mapped
-from accel.data.ring import Ring
-from accel.data.workers import Workers as Processes
+from accel.data.batches.base import Batches, Mapped
+from accel.data.loaders.ring import Ring
+from accel.data.loaders.worker_pool import Workers as Processes
 from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
@@ -21,7 +21,7 @@ from accel.plugins.prefetch import Prefetch
 from accel.plugins.stream import Stream
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
-from accel.testing.toy import Spy, Stop
+from accel.testing.toy_run import Spy, Stop
 from tests.readable import KINDS, Drawn, Filled, Global, Plain, md5
 
 

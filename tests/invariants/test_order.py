@@ -8,7 +8,6 @@ from itertools import combinations
 
 import pytest
 
-from accel import catalogue
 from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
@@ -20,8 +19,9 @@ from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.onecycle import OneCycle
+from accel.schema import plugin_registry as catalogue
 from accel.testing import Outcome, fit_toy
-from accel.testing.check import lacking
+from accel.testing.check_plugin import lacking
 
 FULL: list[Callable[[], Part]] = [
     lambda: AMP(dtype="float16", force=True),

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from accel import catalogue
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -15,6 +14,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.onecycle import OneCycle
+from accel.schema import plugin_registry as catalogue
 from accel.testing import HostReads, fit_toy
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.checkpoints import FOLDER, damage, find
+from accel.engine.resume import taken_up
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Objective, Parallel, Part
 from accel.plugins.accumulate import Accumulate
@@ -26,10 +27,9 @@ from accel.plugins.cosine import Cosine
 from accel.plugins.ema import EMA
 from accel.plugins.metrics import Metrics
 from accel.plugins.sgd import SGD
-from accel.resume import taken_up
-from accel.settings import Settings
+from accel.schema.settings import Settings
 from accel.testing import fit_toy
-from accel.testing.toy import Spy, Stop
+from accel.testing.toy_run import Spy, Stop
 
 SETS: dict[str, Callable[[], list[Part]]] = {
     "plain": list,

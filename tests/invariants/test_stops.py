@@ -19,7 +19,7 @@ from accel import Interrupted, Trainer
 from accel.checkpoints import FOLDER, find
 from accel.parts import Watch
 from accel.plugins import AMP, EMA, Accumulate, AdamW, Cosine, LRRange, Metrics
-from accel.testing.toy import Outcome, Toy, fit_toy
+from accel.testing.toy_run import Outcome, Toy, fit_toy
 
 UPDATES = 6
 """Of an epoch, one batch each."""

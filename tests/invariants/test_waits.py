@@ -23,10 +23,10 @@ from torch.distributed import TCPStore
 from torch.utils.data import DataLoader, Dataset
 
 from accel import Interrupted, Trainer
-from accel.order import permutation
+from accel.data.sampling import permutation
 from accel.parts import Watch
 from accel.plugins import Accumulate, AdamW, Prefetch, Threads, Workers
-from accel.signals import Signals
+from accel.system.stop_signals import Signals
 from tests.ranks import ROOT
 
 SAMPLES, BATCH, DONE = 20, 4, 2
@@ -160,7 +160,7 @@ def test_before_the_first_update_and_where_a_run_goes_on(tmp_path: Path) -> None
 
 def test_what_draws_only_now_and_then_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Python's generator stood before the wait is not known then: the update is made, as its numbers were drawn for it."""
-    monkeypatch.setattr("accel.between.WATCHED", 0)
+    monkeypatch.setattr("accel.engine.data_wait.WATCHED", 0)
     whole = Waits(draws=True, out=tmp_path / "whole").fit()
     trainer = Waits(ORDER[DONE * BATCH + 1], draws=True, out=tmp_path / "run")
     trainer.rows.free.set()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from accel.errors import AccelWarning, ConfigError
 from accel.optim import LAMB, tiles
 from accel.optim.adamw import FusedAdamW
-from accel.optim.cycled import WEIGHT, correction, weigh
+from accel.optim.cycled_betas import WEIGHT, correction, weigh
 from accel.optim.fused import Fused
 from accel.parts import Optim, Part
 from accel.plugins.adamw import AdamW

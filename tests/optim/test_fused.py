@@ -15,7 +15,7 @@ from accel import Trainer
 from accel.errors import ConfigError
 from accel.optim import LAMB, LARS, ScheduleFree
 from accel.optim.adamw import FusedAdamW
-from accel.optim.apart import apart
+from accel.optim.aliased_grads import apart
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
 from accel.parts import Optim

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from accel.models.convnet import convnet
-from accel.models.gpt import GPT
-from accel.models.resnet import small
-from accel.optim.hidden import hidden
+from accel.optim.hidden_matrices import hidden
+from accel.tasks.models.convnet import convnet
+from accel.tasks.models.gpt import GPT
+from accel.tasks.models.resnet import small
 
 
 class Odd(nn.Module):

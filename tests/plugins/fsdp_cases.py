@@ -11,9 +11,10 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
+from accel.checkpoints.sharded import load, part, save
 from accel.checkpoints.snapshot import Snapshot
+from accel.device.dtensor import local
 from accel.errors import ConfigError
-from accel.optim.spread import local
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -28,7 +29,6 @@ from accel.plugins.muon import Muon
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
-from accel.shards import load, part, save
 from tests.plugins.ddp_cases import Words, distance
 from tests.points import Keeps, Points
 from tests.turns import turns

@@ -14,16 +14,16 @@ from torch.nn import functional as F
 from torch.utils.data import IterableDataset, TensorDataset
 
 from accel import Trainer
+from accel.device.rng import Randomness
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Micro, Part, Parts, Run, Window
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.augment import Augment
 from accel.plugins.cosine import Cosine
-from accel.randomness import Randomness
 from accel.tasks.digits import Digits
 from accel.testing import HostReads, check_plugin, fit_toy
-from accel.testing.toy import Spy, Stop, Toy
+from accel.testing.toy_run import Spy, Stop, Toy
 
 ALL: dict[str, Any] = {"mixup": 0.4, "cutmix": 1.0, "erasing": 0.5, "resize_from": 0.5, "num_classes": 3}
 """Everything on."""

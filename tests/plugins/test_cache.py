@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from accel.cli.main import main
-from accel.data.batches import Batches, Mapped
-from accel.data.ring import Ring
-from accel.data.stores.keeping import Keeping
-from accel.data.workers import Workers as Processes
+from accel.data.batches.base import Batches, Mapped
+from accel.data.cache.caching_store import Keeping
+from accel.data.loaders.ring import Ring
+from accel.data.loaders.worker_pool import Workers as Processes
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.cache import Cache
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from accel.testing.toy import Spy, Stop
+from accel.testing.toy_run import Spy, Stop
 from tests.readable import md5
 
 

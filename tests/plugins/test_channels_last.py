@@ -9,7 +9,6 @@ from torch.utils.data import TensorDataset
 
 from accel import Trainer
 from accel.errors import AccelWarning
-from accel.models.resnet import small
 from accel.parts import Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -17,7 +16,8 @@ from accel.plugins.amp import AMP
 from accel.plugins.channels_last import ChannelsLast
 from accel.plugins.ema import EMA
 from accel.plugins.sgd import SGD
-from accel.result import Result
+from accel.report.result import Result
+from accel.tasks.models.resnet import small
 from accel.testing import fit_toy
 
 

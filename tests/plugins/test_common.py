@@ -2,12 +2,12 @@
 
 import pytest
 
-from accel import catalogue
 from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
+from accel.schema import plugin_registry as catalogue
 from accel.testing import cheap, check_plugin
 
 

@@ -11,13 +11,13 @@ from torch._dynamo.backends import registry
 from torch._dynamo.callback import callback_handler
 
 from accel import Trainer
-from accel.clock import OTHER
 from accel.errors import AccelWarning, ConfigError
-from accel.models.gpt import GPT
 from accel.plugins import compile as module
 from accel.plugins.compile import Compile
+from accel.system.clock import OTHER
+from accel.tasks.models.gpt import GPT
 from accel.testing import fit_toy
-from accel.testing.toy import Toy
+from accel.testing.toy_run import Toy
 
 
 @pytest.fixture(autouse=True)

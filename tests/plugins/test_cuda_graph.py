@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.clock import OTHER
 from accel.errors import ConfigError
+from accel.optim.kernel_row import Row
 from accel.optim.lamb import LAMB as FusedLAMB
 from accel.optim.lars import LARS as FusedLARS
-from accel.optim.row import Row
 from accel.parts import Average, Grads, Objective, Parallel, Part, Run, Schedule
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -36,9 +35,10 @@ from accel.plugins.onecycle import OneCycle
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
+from accel.system.clock import OTHER
 from accel.testing import fit_toy
-from accel.testing.tape import taped
-from accel.testing.toy import Toy
+from accel.testing.graph_replay import taped
+from accel.testing.toy_run import Toy
 
 RUNS: dict[str, Callable[[], list[Part]]] = {
     "sgd": lambda: [SGD(lr=0.125, momentum=0.9)],

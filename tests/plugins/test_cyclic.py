@@ -9,7 +9,7 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.cyclic import Cyclic
 from accel.plugins.sgd import SGD
 from accel.testing import check_plugin, fit_toy
-from accel.testing.toy import Toy
+from accel.testing.toy_run import Toy
 
 
 def schedule(plugin: Cyclic, **toy: int) -> Cyclic:

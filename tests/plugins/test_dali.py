@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from accel.cli.main import main
-from accel.data.bad import Rule
-from accel.data.batches import Mapped
-from accel.data.folder import Augmented, Folder
-from accel.data.share import ALONE, Share
+from accel.data.batches.bad_samples import Rule
+from accel.data.batches.base import Mapped
+from accel.data.batches.rank_share import ALONE, Share
+from accel.data.cache.caching_store import Keeping
+from accel.data.cache.record_cache import Kept
+from accel.data.datasets.image_folder import Augmented, Folder
+from accel.data.sampling import permutation
+from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import store_at
-from accel.data.stores.keeping import Keeping
-from accel.data.stores.kept import Kept
-from accel.data.stores.pack import Packing
-from accel.data.stores.recipe import Recipe
+from accel.data.stores.packing import Packing
 from accel.errors import ConfigError, TrainingError
-from accel.machine import importable
-from accel.order import permutation
 from accel.plugins.dali import DALI
 from accel.plugins.extents import Extents
+from accel.system.machine import importable
 from accel.tasks.images import Images
 from tests.data.drawings import drawing
 
@@ -54,7 +54,7 @@ def pictures(folder: Path) -> Path:
 
 
 def batches(data: Folder, epoch: int = 0, start: int = 0, count: int = 2, device: str = "cpu", **more: Any) -> list[Any]:
-    from accel.data.dali import Pipeline
+    from accel.data.loaders.dali_pipeline import Pipeline
 
     return list(Pipeline(Mapped(data, 5, 3, shuffle=True, **more), device, count, 2).epoch(epoch, start))
 
@@ -97,7 +97,7 @@ def test_a_store_of_tiles_is_shown_without_what_fills_it_up(root: Path, tmp_path
 
 @there
 def test_stopping_early_and_beginning_again(root: Path) -> None:
-    from accel.data.dali import Pipeline
+    from accel.data.loaders.dali_pipeline import Pipeline
 
     pipeline = Pipeline(Mapped(Augmented(root / "train", CLASSES, 32, "resized", True), 5, 3, shuffle=True), "cpu", 2, 2)
     first = next(whole := pipeline.epoch(0))
@@ -119,7 +119,7 @@ def test_a_bad_file_is_named(root: Path, damage: Any) -> None:
 @pytest.mark.parametrize("share", [ALONE, Share(0, 2), Share(1, 2)])
 @pytest.mark.parametrize("order", [permutation, Extents(size=3, window=2).permutation])
 def test_order_share_and_bad_files_are_those_of_the_plain_loader(root: Path, policy: Any, share: Share, order: Any) -> None:
-    from accel.data.dali import Pipeline
+    from accel.data.loaders.dali_pipeline import Pipeline
 
     for name, content in (("one/0.jpg", b""), ("two/1.jpg", b"none"), ("one/4.jpg", (root / "train/one/4.jpg").read_bytes()[:900])):
         (root / "train" / name).write_bytes(content)
@@ -142,7 +142,7 @@ def test_a_batch_of_which_nothing_is_left(root: Path) -> None:
         file.write_bytes(b"")
     data = Folder(root / "train", CLASSES, 32)
     plain, ours = (Mapped(data, 2, 3, False, bad=Rule("skip", 1.0).of("val", train=False)) for _ in range(2))
-    from accel.data.dali import Pipeline
+    from accel.data.loaders.dali_pipeline import Pipeline
 
     expected, found = list(plain.epoch(0)), list(Pipeline(ours, "cpu", 2, 2).epoch(0))
     assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in expected] == [[1, 1]] * 3
@@ -204,7 +204,7 @@ def test_a_missing_package_names_the_extra(root: Path, capsys: pytest.CaptureFix
 
 
 def test_what_it_decodes_beside_the_box_lies_inside_the_picture() -> None:
-    from accel.data.dali import shown
+    from accel.data.loaders.dali_pipeline import shown
 
     there = shown(b"jpeg", (100, 60), (2.0, 0.0, 98.0, 60.0), True, 32)
     assert there.anchor.tolist() == [0, 0]
@@ -219,7 +219,7 @@ def test_what_it_decodes_beside_the_box_lies_inside_the_picture() -> None:
 
 @there
 def test_what_dali_alone_cannot_read_names_the_pictures_of_its_batch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from accel.data import dali
+    from accel.data.loaders import dali_pipeline as dali
 
     data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
     monkeypatch.setattr(dali, "readable", lambda record, name, limit: (b"no picture", (100, 100)))

@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel.cli.main import main
-from accel.data import whole
-from accel.data.batches import Batches, Mapped
-from accel.data.ring import Ring
-from accel.data.share import Share
-from accel.data.shelf import Shelf
-from accel.data.threads import Threads as Pool
-from accel.data.workers import Workers as Processes
+from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.rank_share import Share
+from accel.data.loaders import load_all as whole
+from accel.data.loaders.device_batches import Shelf
+from accel.data.loaders.ring import Ring
+from accel.data.loaders.thread_pool import Threads as Pool
+from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.sampling import extents, permutation
 from accel.errors import AccelWarning, ConfigError
-from accel.order import extents, permutation
 from accel.plugins.extents import Extents
 from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
@@ -135,7 +135,7 @@ class Slow(torch.utils.data.TensorDataset):
 
 
 def test_it_is_part_of_what_the_run_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
+    monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
 
     def order() -> Extents:
         return Extents(size=2, window=3)

@@ -29,8 +29,8 @@ from accel.plugins.muon import Muon
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.testing import Outcome, fit_toy
-from accel.testing.tape import taped
-from accel.testing.toy import Toy
+from accel.testing.graph_replay import taped
+from accel.testing.toy_run import Toy
 from tests.drill.long import LONG
 
 OPTIMISERS: dict[str, Callable[[], Part]] = {

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from accel.data.store import Files, class_names
-from accel.data.stores.pack import Packing
-from accel.data.stores.recipe import Recipe
+from accel.data.stores.encoding_recipe import Recipe
+from accel.data.stores.packing import Packing
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.lmdb import LMDB
 from accel.plugins.raw import Raw

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from accel import Trainer, catalogue
-from accel.clock import OTHER, PHASES
+from accel import Trainer
 from accel.errors import ConfigError
 from accel.parts import Part, Probe, Run, Trial, Watch
 from accel.plugins.accumulate import Accumulate
@@ -28,10 +27,12 @@ from accel.plugins.lamb import LAMB
 from accel.plugins.lr_range import LRRange
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
-from accel.report.ranges import centred, read
+from accel.report.lr_range_plot import centred, read
+from accel.schema import plugin_registry as catalogue
+from accel.system.clock import OTHER, PHASES
 from accel.testing import fit_toy
-from accel.testing.check import lacking
-from accel.testing.toy import Spy, Stop
+from accel.testing.check_plugin import lacking
+from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
 
 SETS: dict[str, Callable[[], list[Part]]] = {

@@ -11,8 +11,6 @@ from torch.utils.data import TensorDataset
 
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
-from accel.models.gpt import GPT
-from accel.models.resnet import small
 from accel.parts import Parallel, Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -25,9 +23,11 @@ from accel.plugins.lamb import LAMB
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
-from accel.result import Result
+from accel.report.result import Result
+from accel.tasks.models.gpt import GPT
+from accel.tasks.models.resnet import small
 from accel.testing import fit_toy
-from accel.testing.toy import CLASSES, FEATURES, Stop, Toy
+from accel.testing.toy_run import CLASSES, FEATURES, Stop, Toy
 
 
 class Look(Watch):

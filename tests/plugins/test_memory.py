@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel import gauge as module
+from accel.device import memory_peak as module
+from accel.device.memory_peak import ProcessGauge, high_water
 from accel.errors import AccelWarning
-from accel.gauge import ProcessGauge, high_water
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.ema import EMA
 from accel.plugins.memory import Memory, size, tensors
 from accel.testing import fit_toy
-from accel.testing.toy import Toy
+from accel.testing.toy_run import Toy
 
 MB = 1_000_000
 resets = pytest.mark.skipif(not ProcessGauge().resets, reason="the peak of resident memory cannot be reset here")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from accel.mailbox import Mailbox
+from accel.device.async_readback import Mailbox
 from accel.plugins.amp import AMP
 from accel.plugins.metrics import Metrics, whole
 from accel.plugins.onecycle import OneCycle

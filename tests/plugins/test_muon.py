@@ -13,7 +13,7 @@ from accel.plugins.batch_lr import BatchLR
 from accel.plugins.cosine import Cosine
 from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
-from accel.result import Result
+from accel.report.result import Result
 from accel.testing import check_plugin, fit_toy
 from tests.hand import hand_loop
 

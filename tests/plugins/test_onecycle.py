@@ -8,7 +8,7 @@ from accel.errors import AccelWarning, ConfigError
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
-from accel.testing.toy import Toy
+from accel.testing.toy_run import Toy
 
 
 def test_the_peak_is_the_optimisers_lr_unless_said() -> None:

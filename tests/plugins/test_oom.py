@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from accel import Trainer
-from accel.data.items import count_items
+from accel.data.batches.counted import count_items
+from accel.device.out_of_memory import is_shortage
 from accel.errors import AccelWarning, TrainingError
 from accel.parts import Grads, Objective, Optim, Part
 from accel.plugins.accumulate import Accumulate
@@ -30,7 +31,6 @@ from accel.plugins.lamb import LAMB
 from accel.plugins.oom import OOM
 from accel.plugins.prefetch import Prefetch
 from accel.plugins.stream import Stream
-from accel.shortage import is_shortage
 from accel.testing import Outcome, fit_toy
 from accel.values import Whole
 from tests.ranks import ROOT
@@ -174,7 +174,7 @@ def test_buffers_and_random_numbers_go_back_and_items_weigh_right(where: Where) 
 
 
 def test_draws_of_python_and_numpy_are_watched_and_then_copied_only_where_there_are_any() -> None:
-    from accel.before import WATCHED, Before
+    from accel.device.step_snapshot import WATCHED, Before
 
     before = Before(nn.Linear(1, 1), torch.device("cpu"))
     for _ in range(WATCHED + 1):

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from accel import Trainer
-from accel.clock import DATA
 from accel.errors import AccelWarning
 from accel.plugins.lr_range import LRRange
 from accel.plugins.prefetch import Prefetch
+from accel.system.clock import DATA
 from accel.testing import fit_toy
-from accel.testing.toy import Spy, Stop
+from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
 from tests.readable import Global, readers
 
@@ -141,8 +141,8 @@ class Timed(Dataset[Tensor]):
 
 
 def test_what_is_waited_for_counts_as_data_and_what_is_read_meanwhile_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.clock.perf_counter", lambda: Timed.now)
-    monkeypatch.setattr("accel.built.perf_counter", lambda: Timed.now)
+    monkeypatch.setattr("accel.system.clock.perf_counter", lambda: Timed.now)
+    monkeypatch.setattr("accel.engine.training_run.perf_counter", lambda: Timed.now)
 
     def booked(plugins: list[Any]) -> float:
         spy = Spy()

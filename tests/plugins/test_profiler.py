@@ -14,7 +14,7 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.profiler import Profiler
 from accel.report.section import Section
 from accel.testing import fit_toy
-from accel.testing.toy import Toy
+from accel.testing.toy_run import Toy
 
 
 def profiled(out: Path | None = None, epochs: int = 2, **settings: Any) -> tuple[Section, list[str]]:

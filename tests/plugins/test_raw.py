@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from accel.data.store import Files
-from accel.data.stores.pack import Packing
-from accel.data.stores.recipe import Recipe
+from accel.data.stores.encoding_recipe import Recipe
+from accel.data.stores.packing import Packing
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.raw import Raw
 from accel.tasks.images import Images

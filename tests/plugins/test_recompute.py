@@ -14,13 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
-from accel.models.gpt import GPT
-from accel.models.resnet import Basic, ResNet
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.amp import AMP
 from accel.plugins.compile import Compile
 from accel.plugins.recompute import Recompute
+from accel.tasks.models.gpt import GPT
+from accel.tasks.models.resnet import Basic, ResNet
 from accel.testing import fit_toy
 
 

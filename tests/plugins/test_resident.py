@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
-from accel.data import cache, whole
-from accel.data.batches import Batches
-from accel.data.moves import Moves, Windows, reflected
+from accel.data.batches.base import Batches
+from accel.data.cache import tensor_cache as cache
+from accel.data.datasets.shift_flip import Moves, Windows, reflected
+from accel.data.loaders import load_all as whole
+from accel.data.sampling import sample_rng, sample_words
 from accel.errors import AccelWarning, ConfigError, TrainingError
-from accel.order import sample_rng, sample_words
 from accel.parts import Parts, Run, Watch
 from accel.plugins.resident import Resident
 from accel.tasks.images import Images
-from accel.testing.toy import Stop
+from accel.testing.toy_run import Stop
 
 CPU = torch.device("cpu")
 
@@ -270,7 +271,7 @@ def test_what_cannot_be_kept_is_refused_in_a_sentence(data: Any, settings: Any, 
 
 
 def test_more_than_there_is_room_for_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.data.whole.free", lambda device: 1000)
+    monkeypatch.setattr("accel.data.loaders.load_all.free", lambda device: 1000)
     data = Points(10_000)
     with pytest.raises(ConfigError, match=r"resident: the data takes 0.0 GB, and cpu has 0.0 GB free"):
         opened(data)
@@ -288,7 +289,7 @@ def test_the_cache_gives_the_same_and_reads_no_picture(pictures: Path, tmp_path:
     first = flat(opened(data, cache=str(tmp_path / "cache")).epoch(3))
     (file,) = (tmp_path / "cache").iterdir()
     kept = Path(data.files[-1]).read_bytes()
-    monkeypatch.setattr("accel.data.whole.read", lambda data, example: pytest.fail("the pictures were read"))
+    monkeypatch.setattr("accel.data.loaders.load_all.read", lambda data, example: pytest.fail("the pictures were read"))
     again = flat(opened(data, cache=str(tmp_path / "cache")).epoch(3))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
@@ -345,8 +346,8 @@ class Many(Points):
 
 
 def test_all_cores_read_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.data.whole.PAYS", 0)
-    monkeypatch.setattr("accel.data.whole.cores", lambda: 3)
+    monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0)
+    monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 3)
     (twos, ones, who), bad, said = whole.read(Many(), whole.first(Many())[0])
     assert torch.equal(twos, torch.arange(1000)[:, None].expand(-1, 2))
     assert torch.equal(ones, torch.arange(1000))
@@ -365,7 +366,7 @@ def test_what_draws_from_the_global_numbers_is_read_in_order(monkeypatch: pytest
         def __getitem__(self, index: int) -> Any:
             return torch.rand(2)
 
-    monkeypatch.setattr("accel.data.whole.PAYS", 0)
+    monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0)
     torch.manual_seed(1)
     (found,), _, who = whole.read(Noisy(1000), [torch.empty(1, 2)])
     torch.manual_seed(1)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.errors import ConfigError
-from accel.models.gpt import GPT
 from accel.parts import Optim, Part, Precision
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -27,6 +26,7 @@ from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
+from accel.tasks.models.gpt import GPT
 from accel.testing import Outcome, fit_toy
 
 OPTIMISERS: list[Callable[[], Part]] = [

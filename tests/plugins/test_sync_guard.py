@@ -13,13 +13,13 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from accel import Trainer
 from accel.cli.main import main
+from accel.device.sync_warnings import WAITS, Waits
 from accel.errors import AccelWarning, TrainingError
 from accel.parts import Watch
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.sync_guard import SyncGuard
 from accel.testing import fit_toy
-from accel.waits import WAITS, Waits
 
 
 @dataclass(eq=False)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from accel import machine
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.amp import AMP
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.tensorboard import TensorBoard
+from accel.system import machine
 from accel.testing import fit_toy
-from accel.testing.toy import Toy
+from accel.testing.toy_run import Toy
 
 FP16 = {"dtype": "float16", "force": True}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from accel.data.shards import crc32c
-from accel.data.shards.tfrecord import Names, TFRecords
+from accel.data.shards.tfrecord_shards import Names, TFRecords
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.tfrecord import TFRecord
 from accel.tasks.images import Images

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from accel import Trainer
 from accel.cli.main import main
-from accel.data.folder import Augmented, Folder
+from accel.data.datasets.image_folder import Augmented, Folder
 from accel.errors import AccelWarning
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.threads import Threads
@@ -23,7 +23,7 @@ class Slow(TensorDataset):
 
 
 def test_evaluation_is_read_by_the_same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
+    monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     started: list[str] = []
     start = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda self: started.append(self.name) or start(self))
@@ -33,7 +33,7 @@ def test_evaluation_is_read_by_the_same_threads(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_none_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
+    monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     fit_toy([Threads(count=3)], stop=2)
     assert readers() == []
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from accel.data.shards.webdataset import Tars
+from accel.data.shards.webdataset_shards import Tars
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.webdataset import WebDataset
 from accel.tasks.images import Images
@@ -81,7 +81,7 @@ def test_it_is_read_after_being_pickled(root: Path) -> None:
 
 
 def test_headers_alone_are_read_and_the_second_time_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from accel.data.shards.file import LocalFile
+    from accel.data.shards.range_reader import LocalFile
 
     (path,) = write_tars(root / "train", root / "x", shards=1)
     read = 0

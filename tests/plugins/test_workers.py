@@ -17,11 +17,11 @@ import torch
 from torch.utils.data import TensorDataset
 
 from accel.cli.main import main
-from accel.data.batches import Batches, Mapped
-from accel.data.workers import Workers as Processes
+from accel.data.batches.base import Batches, Mapped
+from accel.data.loaders.worker_pool import Workers as Processes
 from accel.errors import AccelWarning, ConfigError, TrainingError
-from accel.machine import cores
 from accel.plugins.workers import Workers
+from accel.system.machine import cores
 from accel.testing import fit_toy
 from tests.readable import Drawn, Filled, Wide, md5
 
@@ -231,7 +231,7 @@ def test_evaluation_is_read_by_the_same_processes(monkeypatch: pytest.MonkeyPatc
     begun: list[int] = []
     begin = Processes.begin
     monkeypatch.setattr(Processes, "begin", lambda self, place: begun.append(1) or begin(self, place))
-    monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
+    monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     plain, with_workers = fit_toy([], epochs=3), fit_toy([Workers(count=2)], epochs=3)
     assert plain.same(with_workers)
     assert len(begun) == 2
@@ -240,7 +240,7 @@ def test_evaluation_is_read_by_the_same_processes(monkeypatch: pytest.MonkeyPatc
 def test_what_it_computes_and_where_it_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(AccelWarning, match="workers has no effect: the data is in memory"):
         fit_toy([Workers()])
-    monkeypatch.setattr("accel.testing.toy.TensorDataset", Slow)
+    monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     run = fit_toy([Workers()]).spy.run
     assert run.plan.facts["workers"] == f"{min(cores(), 8)} = one for each core, at most 8"
 

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console, RenderableType
 from torch import nn
 
-from accel.plan import Plan, Row
+from accel.engine.make_plan import Plan, Row
 from accel.report import plan, summary
+from accel.report.comparison import Job, comparison
+from accel.report.result import Result
 from accel.report.section import Section
-from accel.report.table import Job, comparison
-from accel.result import Result
 
 
 def drawn(what: RenderableType, width: int = 80, encoding: str = "utf-8") -> list[str]:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from accel import Trainer, advice
-from accel.clock import DATA, FORWARD
-from accel.data.batches import Batches, Mapped
-from accel.data.ring import Ring
-from accel.data.stores.pack import Packing
-from accel.data.stores.recipe import Recipe
-from accel.data.workers import Workers as Processes
+from accel import Trainer
+from accel.data.batches.base import Batches, Mapped
+from accel.data.loaders.ring import Ring
+from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.stores.encoding_recipe import Recipe
+from accel.data.stores.packing import Packing
+from accel.engine import data_advice as advice
 from accel.parts import Part
 from accel.plugins.lmdb import LMDB
 from accel.plugins.prefetch import Prefetch
@@ -28,8 +28,9 @@ from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.report.flow import Flow
+from accel.system.clock import DATA, FORWARD
 from accel.tasks.images import Images
-from accel.testing.toy import Spy
+from accel.testing.toy_run import Spy
 from tests.data.drawings import drawn
 from tests.readable import Drawn, Filled
 
@@ -80,7 +81,7 @@ def fit(data: Any, plugins: list[Part], bound: bool = True, **settings: Any) -> 
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("accel.advice", "accel.plugins.threads", "accel.plugins.workers"):
+    for module in ("accel.engine.data_advice", "accel.plugins.threads", "accel.plugins.workers"):
         monkeypatch.setattr(f"{module}.cores", lambda: 2)
 
 
@@ -186,7 +187,7 @@ class Clocked(Drawn):
         return super().sample(index, rng)
 
 
-MODULES = ("batches", "threads", "worker")
+MODULES = ("batches.base", "loaders.thread_pool", "loaders.worker_process")
 
 
 @pytest.mark.parametrize("reader", ["plain", "threads", "workers"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from accel.report.line import Line
+from accel.report.progress_line import Line
 
 LINE = Line(3, 10, 1234, 5000, 0.1234, 9.77e-4, 12345.0, 3.2, 2, 34.0)
 

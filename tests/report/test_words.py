@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.report.words import duration, metric, number, setting, short, tenths, took
+from accel.report.formatting import duration, metric, number, setting, short, tenths, took
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12))

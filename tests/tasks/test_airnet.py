@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import accel
-from accel.models.airnet import SWIFT, WHITE, AirNet, Shift, whitening
 from accel.tasks.images import Images
+from accel.tasks.models.airnet import SWIFT, WHITE, AirNet, Shift, whitening
 from accel.tasks.views import views
 
 

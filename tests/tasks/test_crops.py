@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from accel.data import crops
-from accel.data.decode import resample
-from accel.data.pixels import MEAN, STD, normalise
+from accel.data.codecs import crops
+from accel.data.codecs.pillow_decoder import resample
+from accel.tasks.normalise import MEAN, STD, normalise
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (32, 32), (1, 1), (1000, 3), (3, 1000)])

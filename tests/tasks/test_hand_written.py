@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import default_collate
 
-from accel.order import permutation, sample_rng
+from accel.data.sampling import permutation, sample_rng
 from accel.parts import Part, Watch
 from accel.plugins.adamw import AdamW
 from accel.tasks.digits import Digits

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from accel.data.batches import Batches
-from accel.data.decode import decode
+from accel.data.batches.base import Batches
+from accel.data.codecs.pillow_decoder import decode
+from accel.data.sampling import sample_rng
 from accel.errors import ConfigError
-from accel.order import sample_rng
 from accel.plugins.augment import Augment
 from accel.tasks.images import Images
 
@@ -235,7 +235,7 @@ def test_without_pillow(pictures: Path) -> None:
 import sys
 sys.modules["PIL"] = None
 from accel.errors import ConfigError
-from accel.order import sample_rng
+from accel.data.sampling import sample_rng
 from accel.plugins.augment import Augment
 from accel.tasks.images import Images
 try:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from accel.models.gpt import GPT
-from accel.models.resnet import resnet18, resnet50, small
+from accel.tasks.models.gpt import GPT
+from accel.tasks.models.resnet import resnet18, resnet50, small
 
 
 @pytest.mark.parametrize(("model", "parameters"), [(resnet18, 11_689_512), (resnet50, 25_557_032)])

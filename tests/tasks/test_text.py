@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from accel.data.batches import Batches
-from accel.data.ring import Ring
-from accel.data.windows import PADDING, Jittered, Windows
+from accel.data.batches.base import Batches
+from accel.data.datasets.token_windows import PADDING, Jittered, Windows
+from accel.data.loaders.ring import Ring
 from accel.errors import ConfigError
 from accel.tasks.text import Text
 from tests.readable import md5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from accel.data.stores.lmdb_store import LMDBStore
-from accel.data.stores.packed import Packed
+from accel.data.stores.packed_store import Packed
 from accel.data.stores.raw_store import RawStore
 from accel.errors import ConfigError
 

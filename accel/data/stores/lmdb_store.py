@@ -9,9 +9,9 @@ from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from accel.data.stores import pages
+from accel.data.stores import lmdb_pages as pages
 from accel.data.stores.index import About, Index
-from accel.data.stores.packed import Packed
+from accel.data.stores.packed_store import Packed
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:

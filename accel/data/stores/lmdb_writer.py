@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from accel.data.stores import pages
+from accel.data.stores import lmdb_pages as pages
 from accel.data.stores.index import Index
 from accel.data.stores.lmdb_store import HEADER, INDEX, KEY, require_lmdb
-from accel.data.stores.record import HEAD, Content, whole
-from accel.data.stores.writer import Writer
+from accel.data.stores.record_format import HEAD, Content, whole
+from accel.data.stores.store_writer import Writer
 from accel.errors import ConfigError
 
 MAP = 1 << 26

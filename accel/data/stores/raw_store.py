@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accel.data.stores.index import About, Index
-from accel.data.stores.packed import Packed
-from accel.data.stores.record import HEAD
+from accel.data.stores.packed_store import Packed
+from accel.data.stores.record_format import HEAD
 from accel.errors import ConfigError
 
 HEADER = Struct("<8sIQQQQ")

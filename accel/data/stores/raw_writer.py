@@ -9,8 +9,8 @@ from pathlib import Path
 
 from accel.data.stores.index import Index
 from accel.data.stores.raw_store import START, header
-from accel.data.stores.record import HEAD, Content, whole
-from accel.data.stores.writer import Writer
+from accel.data.stores.record_format import HEAD, Content, whole
+from accel.data.stores.store_writer import Writer
 
 
 class RawWriter(Writer):

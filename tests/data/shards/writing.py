@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from accel.data.batches import Batches
+from accel.data.batches.base import Batches
 from accel.data.store import Files, class_names
 
 

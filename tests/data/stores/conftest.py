@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from accel.data.store import Files, class_names
+from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import store_at
-from accel.data.stores.pack import Packing
-from accel.data.stores.packed import Packed
-from accel.data.stores.recipe import Recipe
+from accel.data.stores.packed_store import Packed
+from accel.data.stores.packing import Packing
 
 pytest.importorskip("lmdb", reason="the stores need the extra lmdb")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel.data.bad import Rule
-from accel.data.batches import Batches
-from accel.data.folder import Folder
-from accel.data.reader import PLAIN
-from accel.data.stores import pages
+from accel.data.batches.bad_samples import Rule
+from accel.data.batches.base import Batches
+from accel.data.codecs.image_reader import PLAIN
+from accel.data.datasets.image_folder import Folder
+from accel.data.stores import lmdb_pages as pages
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 from tests.data.stores.conftest import Pack

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel.data.stores.kept import ENTRY, HEAD, PART, Kept
+from accel.data.cache.record_cache import ENTRY, HEAD, PART, Kept
 from accel.errors import AccelWarning
 
 

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from accel.data.store import Files, class_names
+from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import store_at
-from accel.data.stores.journal import Journal
 from accel.data.stores.lmdb_writer import LMDBWriter
-from accel.data.stores.pack import Packing
-from accel.data.stores.recipe import Recipe
-from accel.data.stores.record import Content
+from accel.data.stores.pack_journal import Journal
+from accel.data.stores.packing import Packing
+from accel.data.stores.record_format import Content
 from accel.errors import ConfigError
 from tests.data.stores.conftest import Pack
 
@@ -44,8 +44,8 @@ def many(tmp_path: Path) -> Files:
 PACKER = """
 import sys
 from pathlib import Path
-from accel.data.stores.pack import Packing
-from accel.data.stores.recipe import Recipe
+from accel.data.stores.packing import Packing
+from accel.data.stores.encoding_recipe import Recipe
 from accel.data.store import Files
 
 if __name__ == "__main__":
@@ -210,8 +210,8 @@ def test_mended_behind_a_picture_that_changed(files: Files, tmp_path: Path, form
 FULL = """
 import resource, sys
 from pathlib import Path
-from accel.data.stores.pack import Packing
-from accel.data.stores.recipe import Recipe
+from accel.data.stores.packing import Packing
+from accel.data.stores.encoding_recipe import Recipe
 from accel.data.store import Files
 from accel.errors import ConfigError
 
@@ -287,11 +287,11 @@ def test_pictures_of_every_mode(tmp_path: Path, mode: str) -> None:
             picture = Image.frombytes("CMYK", (9, 8), values.astype(np.uint8).tobytes())
         (picture if mode in ("I;16", "CMYK", "RGBA") else picture.convert(mode)).save(tmp_path / "data" / name / f"0.{suffix}")
     source = Files(tmp_path / "data", class_names(tmp_path / "data"))
-    from accel.data.decode import decode
+    from accel.data.codecs.pillow_decoder import decode
 
     for path, encoding in (("x.raw", "raw"), ("x.lmdb", "bmp")):
         Packing(source, tmp_path / path, Recipe(encoding)).run()
-        from accel.data.decode import decoded
+        from accel.data.codecs.pillow_decoder import decoded
 
         store = store_at(tmp_path / path)
         shown = np.asarray(decoded(store.get(0), "x", encoding))

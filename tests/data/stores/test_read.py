@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel.data.decode import decoded
+from accel.data.codecs.pillow_decoder import decoded
 from accel.data.store import Files, Record
-from accel.data.stores.packed import Packed
+from accel.data.stores.packed_store import Packed
 from tests.data.stores.conftest import Pack
 
 BOTH = pytest.mark.parametrize("format", ["lmdb", "raw"])

@@ -1,0 +1,25 @@
+"""The places in saving and resuming where a drill may strike (`accel.system.faults`), in the order in which they are passed."""
+
+_FILE = ("begun", "written", "synced", "moved", "settled")
+
+SAVING = (
+    "saving.begun",  # the loop: nothing is copied yet
+    "saving.copied",  # the loop: the copies are queued
+    *(f"saving.state.{step}" for step in _FILE),  # the thread: the .pt
+    *(f"saving.record.{step}" for step in _FILE),  # the .json, which makes it a checkpoint
+    "saving.remove.begun",  # one that need not stay
+    "saving.remove.unlisted",  # its .json is gone, its .pt is still there
+    "saving.done",
+)
+"""Of each checkpoint; the two of removing only where one is removed."""
+
+SHARING = ("saving.shards.written", "saving.shards.moved")
+"""Of each checkpoint of a run whose weights are spread over several processes, before its .pt."""
+
+FINISHING = (*(f"saving.weights.{step}" for step in _FILE), *(f"saving.summary.{step}" for step in _FILE))
+"""At the end of a run: model.safetensors and summary.json."""
+
+RESUMING = ("resuming.listed", "resuming.read", "resuming.verified", "resuming.compared", "resuming.loaded", "resuming.restored")
+"""Of a run that goes on."""
+
+PLACES = (*SAVING, *FINISHING, *RESUMING)

@@ -1,0 +1,1 @@
+"""Who reads: threads, processes, DALI, the memory of the device."""

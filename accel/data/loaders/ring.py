@@ -1,0 +1,147 @@
+"""Threads that write samples side by side into batches whose memory is used again and again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from accel.data.batches.bad_samples import GONE, Bad, Policy, Rule
+from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.collected import Collected
+from accel.data.batches.rng_guard import when_quiet
+from accel.data.batches.written import Written
+from accel.data.loaders.buffer_pool import Slots, completed, slots_of
+from accel.data.loaders.thread_pool import GRACE, Reading, Threads
+from accel.errors import ConfigError
+from accel.system.machine import cores
+
+
+class Ring:
+    """The batches of a map-style data set, read by threads: those that a DataLoader in order gives, epoch after epoch.
+
+    A data set that defines `fill(index, rng, out) -> label`, `shape` and `dtype` (`accel.data.batches.base.Mapped`) writes its
+    samples straight into the memory of a batch. That memory is used again when the last tensor over it is gone; copy what you
+    keep, or the ring grows. Others are read by `sample(index, rng)` or `__getitem__`, and collated.
+
+    Args:
+        data: the data set. Its methods are called by several threads at once.
+        batch_size: samples per batch; the last one of an epoch may be short.
+        seed: of the order, which is a function of (seed, epoch), and of each sample's random numbers: of (seed, epoch, index).
+        shuffle: another order in every epoch.
+        threads: how many; None is one for each core.
+        depth: batches that are read ahead.
+        pin: pinned memory, for copies with `non_blocking=True`. Hold a batch until its copy is done.
+        bad: what becomes of a sample that cannot be read: raise its error, skip it, or substitute another
+            (`accel.data.batches.bad_samples`).
+        bad_limit: the largest share of the samples that may be bad; above it a TrainingError is raised. Which they were stands in
+            `ring.bad`, their numbers with the reasons.
+
+    Raises:
+        ConfigError: for data that is not map-style.
+    """
+
+    def __init__(
+        self, data: Any, batch_size: int, *, seed: int = 0, shuffle: bool = False, threads: int | None = None, depth: int = 3,
+        pin: bool = False, bad: Policy = "raise", bad_limit: float = 0.01,
+    ) -> None:  # fmt: skip
+        batches = Batches.over(data, batch_size, seed, shuffle, bad=Rule(bad, bad_limit))
+        if not isinstance(batches, Mapped):
+            raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
+        self._set(batches, depth, pin)
+        self.threads = Threads(threads or cores())
+
+    @classmethod
+    def over(cls, batches: Mapped, threads: Threads, depth: int, pin: bool) -> Ring:
+        """A ring over batches that are there, read by threads that others use too."""
+        ring = cls.__new__(cls)
+        ring._set(batches, depth, pin)
+        ring.threads, ring.who = threads, "threads"
+        return ring
+
+    def _set(self, batches: Mapped, depth: int, pin: bool) -> None:
+        self.batches, self.depth = batches, depth
+        self.slots = slots_of(batches, pin, Slots)
+        self.who = "Ring"
+        self.quiet = batches.draws or batches.fills
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """The samples that could not be read so far, by number, and why."""
+        return self.batches.ledger.found
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of `epoch` from number `start` on, in order. Whoever stops early ends the reading."""
+        if self.quiet:
+            return self._read(epoch, start)
+        plain = self.batches.epoch(epoch, start)
+
+        def rest(head: list[Any], passed: int) -> Iterator[Any]:
+            self.quiet = True
+            return chain(head, self._read(epoch, start + passed + len(head)))
+
+        return when_quiet(plain, rest, self.who)
+
+    def _read(self, epoch: int, start: int) -> Iterator[Any]:
+        under_way: deque[tuple[Reading, list[Bad]]] = deque()
+        # what is read at once is read by one thread, and several batches side by side
+        parts = 1 if self.batches.at_once and self.slots is not None else 4 * len(self.threads.threads)
+        try:
+            for number, keys in enumerate(self.batches.keys(epoch, start), start + 1):
+                place = f"batch {number} of epoch {epoch + 1}"
+                work = self._work(epoch, keys.tolist())
+                under_way.append((Reading(self.threads, work, place, parts), work.bad))
+                del work  # it holds the batch
+                if len(under_way) > self.depth:
+                    yield from self._taken(*under_way.popleft())
+            while under_way:
+                yield from self._taken(*under_way.popleft())
+        finally:
+            until = monotonic() + GRACE
+            for reading, _ in under_way:
+                reading.cancel(until)
+
+    def _taken(self, reading: Reading, bad: list[Bad]) -> Iterator[Any]:
+        """The batch, unless nothing is left of it. Nothing here holds it while others have it."""
+        batch = [reading.take()]
+        self.batches.meter.add(len(reading.keys), reading.busy / len(self.threads.threads))
+        self.batches.ledger.note(bad)
+        if batch[0] is not GONE:
+            yield batch.pop()
+
+    def _work(self, epoch: int, keys: list[int]) -> Collected:
+        if self.slots is None:
+            return Collected(self.batches, epoch, keys)
+        return Lent(self.batches, epoch, keys, self.slots.borrow(len(keys)))
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self.threads.close()
+
+    def __enter__(self) -> Ring:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Lent(Written):
+    """A batch that is written into memory of the ring."""
+
+    def __init__(self, batches: Mapped, epoch: int, keys: list[int], out: Tensor) -> None:
+        super().__init__(batches, epoch, keys, out.numpy())
+        self.out, self.whole = out, False
+
+    def read(self, place: int) -> None:
+        if place == 0:
+            self.whole = self.read_all()
+        if not self.whole:
+            super().read(place)
+
+    def made(self) -> Any:
+        return completed(self.out, self.samples)

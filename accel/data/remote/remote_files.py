@@ -1,0 +1,98 @@
+"""Files at URLs as the stores read them: one in pieces, or the class folders of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from accel.data.remote import fsspec_client as remote
+from accel.data.remote.block_cache import Fetched
+from accel.data.store import Record, is_picture
+from accel.errors import ConfigError
+
+
+class RemoteFile:
+    """A file at a URL that is read in pieces (`accel.data.shards.range_reader.Pieces`).
+
+    Raises:
+        ConfigError: where it is not there, or its server does not say how large it is.
+        TrainingError: where it cannot be reached any more.
+    """
+
+    def __init__(self, url: str, cache: Fetched) -> None:
+        self.name, self.cache, self.info = url, cache, remote.info(url, cache.tries)
+        if self.info.size < 0:
+            raise ConfigError(f"{url}: its server does not say how large it is, so that no part of it can be read; copy it here")
+        self.size, self.stamp = self.info.size, f"{self.info.size} {self.info.tag}"
+
+    def read(self, offset: int, size: int) -> bytes:
+        """So many bytes from `offset` on; fewer where the file ends."""
+        return self.cache.read(self.info, offset, min(size, self.size - offset)) if offset < self.size else b""
+
+
+class RemoteFolder:
+    """The pictures of class folders at a URL, `URL/<class>/**/*.jpg`; each is fetched when it is first read.
+
+    Args:
+        url: holds one folder per class.
+        cache: where they are kept.
+
+    Raises:
+        ConfigError: where there is none.
+        TrainingError: where they cannot be reached any more.
+    """
+
+    encoding, named = "original", True
+    skipped: Sequence[str] = ()
+    """No key is ever left out."""
+
+    def __init__(self, url: str, cache: Fetched) -> None:
+        self.path, self.cache = url, cache
+        found = {key: info for key, info in remote.below(url, cache.tries).items() if _wanted(key)}
+        if not found:
+            raise ConfigError(f"{url} has no class folders with pictures; they belong in {url.rpartition('/')[2]}/<class>/")
+        self.keys = sorted(found, key=lambda key: (key.partition("/")[0], key))
+        self.infos = [found[key] for key in self.keys]
+        self.classes = sorted({key.partition("/")[0] for key in self.keys})
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        self.labels = [numbers[key.partition("/")[0]] for key in self.keys]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def get(self, index: int) -> bytes:
+        return self.cache.whole(self.infos[index])
+
+    def get_many(self, indices: Sequence[int]) -> list[Record]:
+        return [self.get(index) for index in indices]
+
+    def label(self, index: int) -> int:
+        return self.labels[index]
+
+    def name(self, index: int) -> str:
+        return self.infos[index].url
+
+    def key(self, index: int) -> str:
+        return self.keys[index]
+
+    def fingerprint(self) -> str:
+        """That of the same files in a folder here."""
+        digest = sha256("\n".join(self.classes).encode())
+        for key, info in zip(self.keys, self.infos, strict=True):
+            digest.update(f"\0{key}\0{info.size}".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+    @property
+    def stamp(self) -> str:
+        """Another one when one of the files was changed."""
+        return "\n".join(info.tag for info in self.infos)
+
+    def describe(self) -> str:
+        """For the plan: how much is there."""
+        size = sum(info.size for info in self.infos)
+        return f"{len(self):,} pictures{f', {size / 1e6:,.1f} MB' if size > 0 else ''} at {self.path}"
+
+
+def _wanted(key: str) -> bool:
+    parts = key.split("/")
+    return len(parts) > 1 and not parts[0].startswith(".") and is_picture(parts[-1])

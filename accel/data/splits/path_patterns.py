@@ -1,0 +1,62 @@
+"""One pattern for many files: `DIR/train-{000..146}.tar`, `DIR/train-*.tar`."""
+
+from __future__ import annotations
+
+import re
+from glob import glob
+from itertools import product
+from pathlib import Path
+
+from accel.data.remote import fsspec_client as remote
+from accel.errors import ConfigError
+
+MOST = 1_000_000
+"""Files that a pattern may name."""
+
+
+def spread(pattern: str) -> list[str]:
+    """The files that a pattern names, each once: those of braces in the order written, those of `*` and `?` sorted.
+
+    >>> spread_braces("a-{08..10}.tar")
+    ['a-08.tar', 'a-09.tar', 'a-10.tar']
+
+    Raises:
+        ConfigError: where there is none, or one is missing that was named.
+    """
+    found: list[str] = []
+    for name in spread_braces(pattern):
+        if re.search(r"[*?\[]", name):
+            found += remote.matching(name) if remote.is_url(name) else sorted(glob(str(Path(name).expanduser())))
+        else:
+            found.append(name if remote.is_url(name) else str(Path(name).expanduser()))
+    if not found:
+        raise ConfigError(f"{pattern}: there is no such file")
+    return list(dict.fromkeys(found))
+
+
+def spread_braces(pattern: str) -> list[str]:
+    """A pattern with each `{a,b}` and each `{first..last}` of numbers written out.
+
+    Raises:
+        ConfigError: for a range that runs backwards, or names more than a million files.
+    """
+    parts: list[list[str]] = []
+    count = 1
+    for number, text in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
+        parts.append(_choices(text, pattern) if number % 2 else [text])
+        count *= len(parts[-1])
+        if count > MOST:
+            raise ConfigError(f"{pattern} names more than {MOST:,} files; write fewer")
+    return ["".join(choice) for choice in product(*parts)]
+
+
+def _choices(text: str, pattern: str) -> list[str]:
+    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if numbers is None:
+        if "," in text:
+            return text.split(",")
+        raise ConfigError(f"{pattern}: {{{text}}} is neither a range such as {{000..146}} nor a choice such as {{a,b}}")
+    first, last = int(numbers[1]), int(numbers[2])
+    if not first <= last < first + MOST:
+        raise ConfigError(f"{pattern}: the range {{{text}}} must run upwards, over at most {MOST:,} numbers")
+    return [f"{number:0{len(numbers[1])}}" for number in range(first, last + 1)]

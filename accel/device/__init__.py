@@ -1,0 +1,1 @@
+"""State of torch at run time: random generators, buffers, copies to the host, memory, CUDA graphs."""

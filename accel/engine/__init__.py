@@ -1,0 +1,1 @@
+"""One run, from what was given to what it came to."""

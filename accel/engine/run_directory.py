@@ -1,0 +1,119 @@
+"""The run directory: made when everything stands, and unmade where nothing came of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from shutil import rmtree
+from time import monotonic, sleep
+
+from accel.checkpoints.retention import FOLDER, finished
+from accel.errors import ConfigError, Taken
+from accel.system import atomic_files as disk
+from accel.system.shell_quoting import override
+
+LOCK = ".lock"
+"""In a run directory while a process writes there, and after it where it was killed; whether it still does, the system knows."""
+LEASE = 120.0
+"""Seconds; a file server may hold the lock of a machine that was lost for as long (NFS: 90)."""
+claimed: set[Path] = set()
+"""The locks that this process holds: the system keeps processes apart, and not the threads of one."""
+
+
+def begun_anew(attempt: int) -> bool:
+    """Whether torchrun, in its `attempt`, or Slurm has begun these processes in place of others that are gone."""
+    return attempt > 0 or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+
+
+class Claim:
+    """That one process at a time writes to a run directory: two would cut each other's files off, and take away checkpoints.
+
+    The system holds the lock for the process alone, whatever it forks, and lets go of it however the process ends.
+    """
+
+    def __init__(self) -> None:
+        self.file: int | None = None
+        self.patience = 0.0
+        """Seconds to wait for another process to let go of it: `LEASE`, where that process may well be a dead one."""
+
+    def take(self, out: Path) -> None:
+        """Takes the directory.
+
+        Raises:
+            Taken: where another process has it, or a thread of this one.
+            OSError: where nothing can be written there.
+        """
+        self.path = out.resolve() / LOCK
+        if self.path in claimed:
+            raise Taken(f"out={out}: another run of this process is writing there; name another directory")
+        since = monotonic()
+        while self.file is None:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                who = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
+                os.close(file)
+                if monotonic() - since > self.patience:
+                    raise Taken(f"out={out}: {who} is writing there; wait until it is done, or name another directory") from None
+                sleep(0.1)
+                continue
+            except OSError:  # a file system without locks, where nobody can tell
+                pass
+            with suppress(FileNotFoundError):
+                if os.stat(self.path).st_ino == os.fstat(file).st_ino:  # else who had it has just taken it away
+                    self.file = file
+                    break
+            os.close(file)
+        claimed.add(self.path)
+        os.ftruncate(self.file, 0)
+        os.pwrite(self.file, f"process {os.getpid()} of {socket.gethostname()}".encode(), 0)
+
+    def release(self) -> None:
+        """Lets go of it."""
+        if self.file is not None:
+            self.path.unlink(missing_ok=True)
+            claimed.discard(self.path)
+            os.close(self.file)
+            self.file = None
+
+
+def make(out: Path, config: str, claim: Claim, goes_on: bool) -> list[Path]:
+    """Makes `out`, with config.yaml in it where there is one; returns the folders that were not there before, the innermost first.
+
+    Args:
+        out: the run directory.
+        config: the content of config.yaml.
+        claim: takes it.
+        goes_on: whether the run goes on with what lies there.
+
+    Raises:
+        ConfigError: where it cannot be made, or nothing could be written there.
+        Taken: where another process writes there, or a run lies there that this one does not go on with.
+    """
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        claim.take(out)
+        if not goes_on and finished(out / FOLDER):
+            raise Taken(f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory")
+        disk.write(out / "plan.json", b"")
+        if config:
+            disk.write(out / "config.yaml", config.encode())
+    except OSError as error:
+        unmake(out, new)
+        raise ConfigError(f"out={out}: cannot write there ({disk.why(error)}); name another directory") from None
+    return new
+
+
+def unmake(out: Path, new: list[Path]) -> None:
+    """Takes a run directory away that `make` made, and the folders above it that hold nothing else."""
+    if out not in new:
+        return
+    rmtree(out, ignore_errors=True)
+    with suppress(OSError):  # another run has begun beside it
+        for folder in new[1:]:
+            folder.rmdir()

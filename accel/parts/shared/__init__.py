@@ -1,0 +1,1 @@
+"""What several plugins of one part have in common."""

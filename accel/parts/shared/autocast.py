@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from accel.parts.grads import Grads
+from accel.parts.precision import Precision
+from accel.system.machine import Need, lacks_bf16
+from accel.values import Count, Fraction, Positive
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Autocast(Precision):
+    """What precisions with 16-bit products have in common: torch.autocast, and a loss scale where the format needs one.
+
+    The scale follows `torch.amp.GradScaler`, but nothing of it is read on the host: whether an update was skipped is a number on
+    the device (`Grads.found_inf`).
+
+    Args:
+        dtype: the 16-bit format; bfloat16 has the range of float32 and needs no loss scale.
+        init_scale: the first loss scale (float16 only, as all that follow).
+        growth_factor: what a good stretch multiplies the scale by.
+        backoff_factor: what an overflow multiplies it by.
+        growth_interval: how many good updates in a row make a good stretch.
+        force: run float16 on a CPU all the same, for tests; it is 20 to 30 times slower than float32 there.
+    """
+
+    keeps: ClassVar[str] = "weights"
+    """What stays in float32, for the plan."""
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("cuda", {"dtype": "float16", "force": False}, "float16 is 20 to 30 times slower than float32 there", "dtype=bfloat16"),
+    )
+    wants: ClassVar[tuple[Need, ...]] = (Need("bfloat16", {"dtype": "bfloat16"}, "without them it is slower than float32"),)
+
+    dtype: Literal["bfloat16", "float16"] = "bfloat16"
+    init_scale: Positive = 65536.0
+    growth_factor: Positive = 2.0
+    backoff_factor: Fraction = 0.5
+    growth_interval: Count = 2000
+    force: bool = False
+
+    def setup(self, run: Run) -> None:
+        super().setup(run)
+        self.autocast = torch.autocast(run.device.type, dtype=getattr(torch, self.dtype))
+        self.scale: Tensor | None = None
+        if self.dtype == "float16":
+            self.scale = torch.tensor(self.init_scale, dtype=torch.float32, device=run.device)
+            self.good = torch.zeros((), dtype=torch.int32, device=run.device)
+            self.skipped = torch.zeros((), dtype=torch.float32, device=run.device)
+
+    def cast(self) -> AbstractContextManager[None]:
+        return self.autocast
+
+    def backward(self, loss: Tensor, weight: Tensor) -> None:
+        super().backward(loss, weight if self.scale is None else weight * self.scale)
+
+    def gradients(self) -> Grads:
+        grads = super().gradients()
+        if self.scale is not None:
+            grads.scale = self.scale
+            grads.check()
+        return grads
+
+    def adapt(self, grads: Grads) -> None:
+        if self.scale is not None:
+            assert grads.found_inf is not None
+            assert self.skipped is not None
+            self.skipped.add_(grads.found_inf)
+            torch._amp_update_scale_(
+                self.scale, self.good, grads.found_inf, self.growth_factor, self.backoff_factor, self.growth_interval
+            )
+        self.publish()
+
+    def uncapturable(self) -> str:
+        return ""
+
+    def notes(self) -> Mapping[str, str]:
+        scaled = "" if self.scale is None else f", loss scale from {self.init_scale:g}"
+        return {"arithmetic": f"{self.dtype} products, float32 {self.keeps} and sums{scaled}"}
+
+    def idle(self, run: Run) -> list[str]:
+        if self.dtype == "float16":
+            return []
+        dead = self.changed("init_scale", "growth_factor", "backoff_factor", "growth_interval")
+        found = [f"{self.name}.{name} has no effect with {self.name}.dtype=bfloat16" for name in dead]
+        if run.device.type == "cpu" and lacks_bf16():
+            why = "this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); bfloat16 is slower than float32 here"
+            found.append(f"{self.name}: {why}")
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.scale is None else {"scale": self.scale, "good": self.good, "skipped": self.skipped}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, number in state.items():
+            getattr(self, name).copy_(number)

@@ -1,0 +1,74 @@
+"""The one line that tells how far a run is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from accel.report.formatting import duration, number, short
+
+GAP = "  "
+BAR = 8
+"""A bar is drawn where it can be at least so wide."""
+
+
+@dataclass
+class Line:
+    """Where a run stands. On a console it takes one line: cells grow shorter where it is narrow, a bar fills what is left."""
+
+    epoch: int
+    epochs: int
+    update: int
+    updates: int | None
+    loss: float | None
+    lr: float
+    rate: float | None
+    """Samples per second of training."""
+    wait: float | None
+    """Percent of the training time that was spent waiting for data."""
+    skipped: int | None
+    """None where no update can be skipped."""
+    left: float | None
+    """Seconds."""
+
+    def cells(self) -> list[tuple[str, str]]:
+        """Each cell in full and in short."""
+        of = "" if self.updates is None else f"/{self.updates:,}"
+        cells = [
+            (f"epoch {self.epoch}/{self.epochs}", f"ep {self.epoch}/{self.epochs}"),
+            (f"update {self.update:,}{of}", f"{self.update}{of.replace(',', '')}"),
+            ("", "") if self.loss is None else (f"loss {number(self.loss)}",) * 2,
+            (f"lr {self.lr:.2e}",) * 2,
+            ("", "") if self.rate is None else (f"{self.rate:,.0f} samples/s", f"{short(self.rate)}/s"),
+            ("", "") if self.wait is None else (f"data wait {self.wait:.0f}%", f"data {self.wait:.0f}%"),
+            ("", "") if self.skipped is None else (f"{self.skipped:,} skipped", f"{short(self.skipped)} skip"),
+            ("", "") if self.left is None else (f"{duration(self.left)} left",) * 2,
+        ]
+        return [cell for cell in cells if cell[0]]
+
+    def text(self, width: int | None = None) -> str:
+        """The cells in a row; made shorter one by one, from the right, until they fit into `width` characters."""
+        cells = self.cells()
+        texts = [full for full, _ in cells]
+        for index in reversed(range(len(cells))):
+            if width is None or len(GAP.join(texts)) <= width:
+                break
+            texts[index] = cells[index][1]
+        line = GAP.join(texts)
+        return line if width is None or len(line) <= width else " ".join(texts)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # the last column stays free: a line that fills it makes some terminals scroll
+        width = options.max_width - 1
+        text = self.text(width)
+        room = width - len(text) - len(GAP)
+        if self.updates is None or room < BAR:
+            yield Text(text[:width], no_wrap=True, overflow="crop")
+            return
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(ProgressBar(total=self.updates, completed=self.update, width=min(room, 40)), Text(text, no_wrap=True))
+        yield grid

@@ -1,0 +1,1 @@
+"""What can be set, and by what kind of value, read from source text without importing torch."""

@@ -1,0 +1,1 @@
+"""This machine: files, clock, signals, processes. Nothing here imports torch."""

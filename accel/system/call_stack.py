@@ -1,0 +1,31 @@
+"""Whose code a frame of the stack belongs to."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+OURS = str(Path(__file__).resolve().parents[1])
+INSIDE = (OURS, *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+"""Where the frames of accel, of torch, of other packages and of Python itself are."""
+
+
+def is_users(filename: str) -> bool:
+    """Whether a frame's file is the user's: neither accel's nor an installed package's nor Python's own."""
+    return not filename.startswith("<frozen") and not any(filename.startswith(f"{folder}{os.sep}") for folder in INSIDE if folder)
+
+
+def caller(depth: int = 1) -> tuple[str, int]:
+    """File and line of the innermost frame that is the user's or accel's own, `depth` frames up from here; else of that frame.
+
+    Installed packages and Python's own modules are passed over: a loss that calls a library reads through that library.
+    """
+    frame = start = sys._getframe(depth + 1)
+    while frame.f_back is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(f"{OURS}{os.sep}") or is_users(name):
+            return name, frame.f_lineno
+        frame = frame.f_back
+    return start.f_code.co_filename, start.f_lineno

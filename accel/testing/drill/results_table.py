@@ -1,0 +1,51 @@
+"""What came of a drill, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import quantiles
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from accel.testing.drill.drill import Report
+
+STRIKES = {"kill": "kills", "term": "signals", "corrupt": "damaged", "disk": "writes failed", "worker": "workers killed"}
+
+
+def summary(kind: str, reports: Sequence[Report]) -> str:
+    """One row; the times are those from the start of a process that goes on to the end of its first update."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    cells = row(kind, reports)
+    for name in cells:
+        table.add_column(name, justify="right")
+    table.add_row(*cells.values())
+    console = Console(width=100, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def row(kind: str, reports: Sequence[Report]) -> dict[str, str]:
+    """Its cells by the names of their columns."""
+    times = [seconds for report in reports for seconds in report.recoveries]
+    middle, most = spread(times)
+    return {
+        "trials": f"{len(reports):,}",
+        STRIKES[kind]: f"{sum(report.strikes for report in reports):,}",
+        "identical": f"{sum(not report.failure for report in reports):,}",
+        "failed": f"{sum(bool(report.failure) for report in reports):,}",
+        "begun anew": f"{sum(report.anew for report in reports):,}",
+        "recovery": "-" if not times else f"{middle:.2f} s (p90 {most:.2f}, n = {len(times)})",
+    }
+
+
+def spread(times: Sequence[float]) -> tuple[float, float]:
+    """The median and the 90th percentile; zero where there are none."""
+    if len(times) < 2:
+        return (times[0], times[0]) if times else (0.0, 0.0)
+    tenths = quantiles(times, n=10, method="inclusive")
+    return tenths[4], tenths[8]

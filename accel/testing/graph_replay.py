@@ -1,0 +1,88 @@
+"""What a CUDA graph does, on the CPU: operators are recorded once, and run again on the same memory without any Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from accel.device.host_reads import READS
+from accel.schema import plugin_registry as catalogue
+
+T = TypeVar("T")
+
+
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records every operator, with the numbers that the host gave it and the tensors that it read and wrote.
+
+    Raises:
+        RuntimeError: for a number that is read on the host: a capture on CUDA fails there too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket._qualified_op_name in READS:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+    def replay(self) -> None:
+        """Runs them all again. What makes a new tensor writes it to where the first one was."""
+        with torch.no_grad():
+            for func, args, kwargs, out in self.calls:
+                again = func(*args, **kwargs)
+                for tensor, new in zip(flat(out), flat(again), strict=True):
+                    if tensor.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
+                        tensor.copy_(new)
+
+
+def flat(out: Any) -> list[Tensor]:
+    """The tensors that an operator returned."""
+    if isinstance(out, Tensor):
+        return [out]
+    return [tensor for part in out for tensor in flat(part)] if isinstance(out, list | tuple) else []
+
+
+class TapeRecorder:
+    """An `accel.device.cuda_graphs.Recorder` for the CPU: what it replays has to be right without any Python, as on CUDA."""
+
+    def __init__(self) -> None:
+        self.captures = self.replays = 0
+
+    def aside(self, work: Callable[[], T]) -> T:
+        """Runs `work`."""
+        return work()
+
+    def capture(self, work: Callable[[], T]) -> tuple[Callable[[], None], T]:
+        """Records `work`. It runs meanwhile, as it does not on CUDA: so the first replay, which follows at once, is spared."""
+        tape = Tape()
+        with tape:
+            result = work()
+        self.captures += 1
+        first = True
+
+        def replay() -> None:
+            nonlocal first
+            if not first:
+                tape.replay()
+            first = False
+            self.replays += 1
+
+        return replay, result
+
+
+def taped(**settings: Any) -> Any:
+    """The plugin `cuda_graph` for the CPU; its `recorder` counts."""
+    kind = catalogue.load("cuda_graph")
+
+    def record(self: Any, device: torch.device) -> TapeRecorder:
+        return TapeRecorder()
+
+    return type("Taped", (kind,), {"needs": (), "record": record, "__module__": __name__})(**settings)
