@@ -31,6 +31,7 @@ from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing.toy_run import Spy, Stop
 from tests.support.drawn_images import drawing, jpeg
+from tests.support.hung_workers import hang, time_out_when_hung
 from tests.support.sample_datasets import SAMPLES, Drawn, Filled, Padded, Plain, md5
 
 SPOILT = frozenset({3, 8, 9, 17})
@@ -138,7 +139,9 @@ class Stuck(Filled):
         out[...] = -1
         if index == 9 and self.trouble and not self.once.exists():
             self.once.touch()
-            os.kill(os.getpid(), signal.SIGKILL if self.trouble == "die" else signal.SIGSTOP)
+            if self.trouble == "hang":
+                hang(self.once.parent, stop=True)
+            os.kill(os.getpid(), signal.SIGKILL)
         if index in (3, 8, 17):
             raise KeyError(index)
         return super().fill(index, rng, out)
@@ -146,13 +149,16 @@ class Stuck(Filled):
 
 @POLICIES
 @pytest.mark.parametrize("trouble", ["hang", "die"])
-def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str, policy: Any, tmp_path: Path) -> None:
+def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(
+    trouble: str, policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def over(trouble: str) -> Any:
         return Batches.over(Stuck(tmp_path / "once", trouble), 4, seed=3, shuffle=True, bad=Rule(policy, 1.0))
 
     plain, batches = over(""), over(trouble)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
     workers = Processes([batches], 2, ahead=2, timeout=0.8)
+    time_out_when_hung(workers, tmp_path, monkeypatch)
     with pytest.warns(AccelWarning, match=r"over sample 9 \(batch \d of epoch 1\); begun anew"):
         held = list(workers.batches(0, 0, 0))
     assert md5(held) == wanted[0]

@@ -28,6 +28,7 @@ from accel.parts import Watch
 from accel.plugins import Accumulate, AdamW, Prefetch, Threads, Workers
 from accel.system.stop_signals import Signals
 from tests.support.rank_processes import ROOT
+from tests.support.waiting import DEADLINE
 
 SAMPLES, BATCH, DONE = 20, 4, 2
 """DONE updates are made when the third batch never comes."""
@@ -55,7 +56,7 @@ class Rows(Dataset[tuple[Tensor, int]]):
         if self.stuck is not None and self.stuck in (index, -self.reads):
             if current_thread() is main_thread() and os.getpid() == self.pid:
                 os.kill(self.pid, signal.SIGTERM)
-            self.free.wait(60)
+            self.free.wait(DEADLINE)
             self.waited.set()
         self.reads += 1
         return torch.linspace(-1, 1, 3) * index + noise, index % 2
@@ -184,14 +185,14 @@ trainer.fit()
 def test_the_process_ends_although_a_thread_hangs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=50,
+        timeout=DEADLINE,
     )  # fmt: skip
     assert done.returncode == 75, done.stderr
     assert done.stderr == ""
 
 
 def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=DEADLINE))
     env = {
         **os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
@@ -202,7 +203,7 @@ def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
     try:
         store.get("accel/here/0")  # it has come, and waits for the other
         run.terminate()
-        assert run.communicate(timeout=50) == (None, "")
+        assert run.communicate(timeout=DEADLINE) == (None, "")
         assert run.returncode == 75
     finally:
         run.kill()

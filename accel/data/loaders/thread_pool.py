@@ -67,6 +67,8 @@ class Reading:
 
     def __init__(self, threads: Threads, work: Work, place: str, parts: int) -> None:
         self.threads, self.keys, self.place = threads, work.keys, place
+        self.work: Work | None = work
+        """None once the batch is made: a thread that lets go of this reading later must not hold the batch's memory."""
         size = len(work.keys)
         self.failed, self.error = size, None  # type: int, BaseException | None
         self.batch: Any = None
@@ -76,10 +78,25 @@ class Reading:
         spread = list(spans(size, parts))
         self.left = len(spread)
         for part in spread:
-            threads.work.put(partial(self._part, part, work))
+            threads.work.put(partial(self._part, part))
 
-    def _part(self, places: range, work: Work) -> None:
+    def _part(self, places: range) -> None:
         since = perf_counter()
+        self._read(places)
+        with self.lock:
+            self.left -= 1
+            self.busy += perf_counter() - since
+            last = self.left == 0
+        if last:
+            since = perf_counter()
+            self._finish()
+            self.busy += perf_counter() - since
+            self.done.set()
+
+    def _read(self, places: range) -> None:
+        """Read the samples of one part. Nothing of the work outlives this call in the thread."""
+        assert self.work is not None
+        work = self.work
         for place in places:
             # the first sample that fails is the one to be named, whoever comes to it first
             if not self._wanted() or place > self.failed:
@@ -88,19 +105,16 @@ class Reading:
                 work.read(place)
             except BaseException as error:
                 self._fail(place, error)
-        with self.lock:
-            self.left -= 1
-            self.busy += perf_counter() - since
-            last = self.left == 0
-        if last:
-            since = perf_counter()
-            try:
-                if self.error is None and self._wanted():
-                    self.batch = work.finish()
-            except BaseException as error:
-                self._fail(-1, error)
-            self.busy += perf_counter() - since
-            self.done.set()
+
+    def _finish(self) -> None:
+        """Make the batch, and let go of the work: before `done` is set, so that only who takes the batch holds its memory."""
+        assert self.work is not None
+        try:
+            if self.error is None and self._wanted():
+                self.batch = self.work.finish()
+        except BaseException as error:
+            self._fail(-1, error)
+        self.work = None
 
     def _wanted(self) -> bool:
         return self.wanted and not self.threads.closed

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 
 from accel.system.stop_signals import STOPS, Signals
 
-GRACE = 5.0
+GRACE = 30.0
 """Seconds that the processes of a run are given to be gone after it."""
 BROKEN = 70
 """The exit code of a body that raised."""

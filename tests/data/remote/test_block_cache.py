@@ -20,6 +20,7 @@ from accel.data.remote.fsspec_client import Info
 from accel.data.remote.remote_files import RemoteFile
 from accel.errors import AccelWarning, ConfigError, TrainingError
 from tests.support.http_server import serving
+from tests.support.waiting import DEADLINE
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 CONTENT = bytes(range(256)) * 10
@@ -69,7 +70,7 @@ def test_threads_that_want_the_same_fetch_it_once(url: str, tmp_path: Path, aske
     barrier = threading.Barrier(8)
 
     def read(_: int) -> bytes:
-        barrier.wait(10)
+        barrier.wait(DEADLINE)
         return cache.whole(info)
 
     with ThreadPoolExecutor(8) as pool:
@@ -86,7 +87,7 @@ def fetch(folder: str, barrier: Any, log: str) -> bytes:
         return CONTENT[start:end]
 
     remote.ranged, remote.info = ranged, lambda url, tries: Info("u://file", 2560, "1")
-    barrier.wait(10)
+    barrier.wait(DEADLINE)
     return Fetched(folder, block=128).whole(Info("u://file", 2560, "1"))
 
 
