@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from accel.testing.toy_run import BATCH, cheap, fit_toy
 Maker = Callable[[], Part]
 
 
-def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> str:
+def check_plugin(plugin: Maker, *, tolerance: float = 1e-5, beside: Sequence[str] | None = None) -> str:
     """Proves on a small real run, on the CPU, that a plugin keeps what every plugin of accel keeps.
 
     Settings are checked, the run with it is repeatable, it composes with every plugin of another part in either order,
@@ -36,6 +36,7 @@ def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> str:
     Args:
         plugin: the class, or a function that makes an instance with the settings to be tested.
         tolerance: how far accumulated weights may be from those of the big batch (16-bit arithmetic needs more).
+        beside: names of the built-in plugins that it is composed with; None is all of them.
 
     Returns:
         Why it cannot work here (a plugin that needs CUDA, say): then only its settings and its refusal are proven. Else nothing.
@@ -52,14 +53,14 @@ def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> str:
         reason = lacking(plugin())
         if reason:
             settings(plugin)
-            refused(plugin, reason)
+            refused(plugin, reason, beside)
             return reason
         for check in (
             settings,
             closes,
             leaves_nothing,
             repeats,
-            pairs,
+            partial(pairs, beside=beside),
             partial(accumulates, tolerance=tolerance),
             skips,
             resumes,
@@ -110,10 +111,10 @@ def lacking(made: Part) -> str:
     return next((need.sentence(made.name, reason) for need, reason in reasons if reason), "")
 
 
-def refused(plugin: Maker, reason: str) -> None:
+def refused(plugin: Maker, reason: str, beside: Sequence[str] | None = None) -> None:
     """A run with it is refused in these words, whatever stands beside it."""
     assert attempt([plugin()]) == reason, f"{name(plugin)} needs what is not here, and is not refused for it"
-    pairs(plugin)
+    pairs(plugin, beside=beside)
 
 
 def leaves_nothing(plugin: Maker) -> None:
@@ -131,9 +132,9 @@ def repeats(plugin: Maker) -> None:
         assert first.same(fit_toy([])), f"{name(plugin)} changes the run"
 
 
-def pairs(plugin: Maker) -> None:
+def pairs(plugin: Maker, *, beside: Sequence[str] | None = None) -> None:
     """With every plugin of another part, both orders give the same bits."""
-    for other in companions(plugin()):
+    for other in companions(plugin(), beside):
         ahead = attempt([plugin(), other()])
         behind = attempt([other(), plugin()])
         pair = f"{name(plugin)} and {name(other)}"
@@ -221,9 +222,9 @@ def clash(plugins: list[Part]) -> bool:
     return isinstance(outcome, str)
 
 
-def companions(made: Part) -> list[Maker]:
-    """Every built-in plugin that may stand beside `made`, with default settings or cheap ones."""
-    others = map(cheap, catalogue.names())
+def companions(made: Part, names: Sequence[str] | None = None) -> list[Maker]:
+    """Return the built-in plugins that may stand beside `made`, with default settings or cheap ones: all, or those of `names`."""
+    others = map(cheap, catalogue.names() if names is None else names)
     if isinstance(made, Watch):
         return [other for other in others if type(other()) is not type(made)]
     return [other for other in others if provides(make(other())) != provides(made)]
