@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(typed)
     except ConfigError as error:
-        ranks.let_the_first_speak()
+        ranks.defer_to_rank_zero()
         print(f"accel: error: {error}", file=sys.stderr)
         return 2
     except Interrupted as stop:  # in the warm-up of a multirun, before there is anything to tell of

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.loaders import autotune as measure
 from accel.parts import Loader
 from accel.plugins.threads import Threads
@@ -28,9 +28,9 @@ def matters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "TRIED", 0.02)
 
 
-def mapped(data: Any) -> Mapped:
+def mapped(data: Any) -> MapBatches:
     batches = make_batches(data, 4)
-    assert isinstance(batches, Mapped)
+    assert isinstance(batches, MapBatches)
     return batches
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from accel.data.batches.counted import count_items
+from accel.data.batches.counted import count_samples
 from accel.data.batches.make_batches import make_batches
 from accel.data.sampling import batch_rng, borrowed_rng, permutation, sample_rng
 
@@ -87,7 +87,7 @@ def test_indexing_tensors_at_once_gives_what_collating_samples_does() -> None:
 def test_items_are_counted_in_batches_of_any_shape() -> None:
     x = torch.zeros(5, 2)
     batches = (x, (x, x[:3]), {"a": "text", "b": [x]}, UserDict(a=x), np.zeros((4, 1)), "text", torch.zeros(()))
-    assert [count_items(batch) for batch in batches] == [5, 5, 5, 5, 4, 1, 1]
+    assert [count_samples(batch) for batch in batches] == [5, 5, 5, 5, 4, 1, 1]
 
 
 def test_a_borrowed_generator_is_the_samples_own() -> None:

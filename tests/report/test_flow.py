@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.packing import Packing
 from accel.engine import data_advice as advice
@@ -197,7 +197,7 @@ def test_the_ceiling_is_what_reading_took(reader: str, monkeypatch: pytest.Monke
     for module in MODULES:
         monkeypatch.setattr(f"accel.data.{module}.perf_counter", lambda: Clocked.now)
     batches = make_batches(Clocked(), 4, shuffle=True)
-    assert isinstance(batches, Mapped)
+    assert isinstance(batches, MapBatches)
     assert batches.meter.rate is None
     if reader == "threads":
         with Ring(Clocked(), 4, shuffle=True, threads=1, depth=1) as ring:
