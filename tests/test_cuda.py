@@ -56,7 +56,7 @@ from accel.plugins.threads import Threads
 from accel.system.machine import importable
 from accel.tasks.images import Images
 from accel.tasks.models.gpt import GPT
-from accel.testing import Outcome, fit_toy
+from accel.testing import ToyResult, fit_toy
 from tests import readable
 from tests.plugins import test_dali
 from tests.readable import Drawn, Filled, md5
@@ -233,7 +233,7 @@ EPOCHS = 18
 """Of 6 micro-batches: more than 50 updates, also of two each."""
 
 
-def graphed(name: str, warmup: int, **run: Any) -> tuple[Outcome, CudaGraph]:
+def graphed(name: str, warmup: int, **run: Any) -> tuple[ToyResult, CudaGraph]:
     """A run in which an update is captured when its shape has come `warmup` times."""
     graph = CudaGraph(warmup=warmup)
     return fit_toy([*GRAPHED[name](), graph], device="cuda", **{"epochs": EPOCHS, **run}), graph

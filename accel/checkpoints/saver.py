@@ -123,7 +123,8 @@ class Saver:
                 kept = f"{self.last_saved} is kept" if self.last_saved else "there is none before it"
                 warnings.warn(
                     f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the "
-                    f"next is tried when it is due; {disk.remedy(error)} the disk of {self.shelf.folder}", AccelWarning, stacklevel=3,
+                    f"next is tried when it is due; {disk.remedy(error)} the disk of {self.shelf.folder}",
+                    AccelWarning, stacklevel=3,
                 )  # fmt: skip
         elif error is not None:
             raise error

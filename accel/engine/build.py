@@ -141,7 +141,7 @@ def open_data(run: TrainingRun, trainer: Trainer) -> None:
 def resize(run: TrainingRun, found: FoundCheckpoint | None) -> None:
     """Where another number of ranks goes on with a run, updates keep the samples that they had."""
     if found is not None:
-        was = BatchSizes(**found.record.sizes)
+        was = BatchSizes(**found.manifest.sizes)
         asked = BatchSizes(1 if was.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
         now = fit_to_ranks(was, asked)
         if now != asked:

@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from accel.checkpoints import FOLDER, Found, damage, find, restore
+from accel.checkpoints import FOLDER, FoundCheckpoint, damage, find, restore
 from accel.checkpoints.discovery import load
 from accel.checkpoints.manifest import Damaged, Manifest, _dump, _seal
 from accel.engine.training_run import TrainingRun
@@ -183,7 +183,7 @@ def test_nothing_in_a_checkpoint_is_executed(where: str, function: str, run: Pat
     with pytest.raises(ConfigError, match="holds something else than tensors and plain values, and nothing of it was loaded"):
         find(str(new), None)
     found = find("auto", run)
-    assert isinstance(found, Found)
+    assert isinstance(found, FoundCheckpoint)
     assert list(found.skipped) == [new.stem]
     assert not trap.exists()
 

@@ -20,7 +20,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.onecycle import OneCycle
 from accel.schema import plugin_registry as catalogue
-from accel.testing import Outcome, fit_toy
+from accel.testing import ToyResult, fit_toy
 from accel.testing.check_plugin import lacking
 
 FULL: list[Callable[[], Part]] = [
@@ -38,7 +38,7 @@ FULL: list[Callable[[], Part]] = [
 ]
 
 
-def outcome(names: list[str]) -> Outcome | str:
+def outcome(names: list[str]) -> ToyResult | str:
     try:
         return fit_toy(names)
     except ConfigError as error:
