@@ -195,7 +195,7 @@ def test_lamb_and_lars_wait_for_nobody_and_equal_the_cpu(kind: Any, consumes: bo
     for device in ("cpu", "cuda"):
         params = [nn.Parameter(weight.to(device, copy=True)) for weight in weights]
         optim = kind(params)
-        optim.consumes, optim.grad_scale, optim.found_inf = (
+        optim.frees_grads, optim.grad_scale, optim.found_inf = (
             consumes,
             torch.tensor(4.0, device=device),
             torch.zeros((), device=device),

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore
-from accel.checkpoints import sharded as shards
+from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore, sharded
 from accel.checkpoints.batch_sizes import BatchSizes, sizes_of
 from accel.checkpoints.discovery import AUTO
 from accel.checkpoints.finite_check import FiniteCheck, tracked_state
@@ -108,7 +107,7 @@ def gather_shards(found: FoundCheckpoint, state: dict[str, Any], parallel: Paral
     """The same with what several processes wrote in pieces, spread over those that there are now."""
     folder = found.file.with_suffix(SHARDS)
     if any(name.startswith(f"{folder.name}/") for name in found.manifest.files):
-        state = shards.load_sharded(state, folder, parallel.mesh, parallel.saving)
+        state = sharded.load_sharded(state, folder, parallel.mesh, parallel.saving)
     return state
 
 

@@ -17,7 +17,7 @@ from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.codecs.image_reader import Reader
 from accel.data.datasets.image_folder import Augmented, Folder
-from accel.data.loaders import load_all as whole
+from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
 from accel.data.loaders.thread_pool import ThreadPool
 from accel.data.loaders.worker_pool import WorkerPool
@@ -58,12 +58,12 @@ def test_batches_are_those_of_the_plain_loader(tmp_path: Path, side: int, reader
 def test_resident_reads_it_at_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = packed(tmp_path, [(16, 16)] * 22)
     data = Augmented(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
-    example, _ = whole.first_sample(data)
-    found, _, _ = whole.read(data, example)
+    example, _ = load_all.first_sample(data)
+    found, _, _ = load_all.read(data, example)
     assert torch.equal(found[0], torch.stack([data[index][0] for index in range(22)]))
     assert found[1].tolist() == data.labels
     monkeypatch.setattr(Folder, "__getitem__", lambda self, index: pytest.fail("one by one"))
-    assert all(map(torch.equal, whole.read(data, example)[0], found))
+    assert all(map(torch.equal, load_all.read(data, example)[0], found))
 
 
 def test_evaluation(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_damaged_records_have_the_same_fate_by_every_loader(tmp_path: Path, poli
         assert [md5(workers.batches(0, epoch, 0)) for epoch in (0, 1)] == wanted
         assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
         workers.close()
-    example, form = whole.first_sample(data, rule)
-    parts, bad, _ = whole.read(data, example, rule)
+    example, form = load_all.first_sample(data, rule)
+    parts, bad, _ = load_all.read(data, example, rule)
     assert [sample for sample, _ in bad] == [3, 4, 17]
     shelf = DeviceBatches(parts, form, data.moves(), 4, 3, True, torch.device("cpu"), share, rule, bad)
     assert [md5(shelf.epoch(epoch)) for epoch in (0, 1)] == wanted

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from accel import __main__ as command
+from accel import __main__
 from accel.checkpoints import damage as found_damage
 from accel.checkpoints import find
 from accel.cli.drill_command import drill
@@ -39,12 +39,12 @@ from accel.testing.drill.damage import DAMAGES, damage
 )
 def test_what_cannot_work_is_a_sentence(words: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as error:
-        command.main(["drill", *words])
+        __main__.main(["drill", *words])
     assert said in str(error.value)
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["drill"]) == 0
+    assert __main__.main(["drill"]) == 0
     assert "--within S" in capsys.readouterr().out
 
 

@@ -159,7 +159,7 @@ def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str
     assert md5(held) == wanted[0]
     assert md5(workers.batches(0, 1, 0)) == wanted[1]
     assert md5(held) == wanted[0], "nor later, while it is held"
-    assert batches.ledger.found == plain.ledger.found
+    assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
     workers.close()
 
 

@@ -67,7 +67,7 @@ class Asks(Watch):
 
     def begin(self, run: Any) -> None:
         def ask() -> None:
-            while not (run.progress.step == DONE and run.signals.at_once):
+            while not (run.progress.step == DONE and run.signals.immediate):
                 sleep(0.001)
             os.kill(os.getpid(), signal.SIGTERM)
 

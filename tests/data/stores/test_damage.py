@@ -13,7 +13,7 @@ from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
 from accel.data.codecs.image_reader import PLAIN
 from accel.data.datasets.image_folder import Folder
-from accel.data.stores import lmdb_pages as pages
+from accel.data.stores import lmdb_pages
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 from tests.data.stores.conftest import Pack
@@ -101,8 +101,8 @@ def test_every_page_of_the_tree_is_watched(pack: Pack, tmp_path: Path) -> None:
     store = pack("lmdb")
     data = store.path.read_bytes()
     with open(store.path, "rb") as file:
-        found = pages.meta(file.fileno(), store.path)
-        runs = pages.tree(file.fileno(), found).tolist()
+        found = lmdb_pages.meta(file.fileno(), store.path)
+        runs = lmdb_pages.tree(file.fileno(), found).tolist()
     numbers = [number for first, count in runs for number in range(first, first + count)]
     assert len(numbers) >= 4, "two metas, a root and leaves that hold the small records themselves"
     rng = np.random.default_rng(2)
@@ -113,7 +113,7 @@ def test_every_page_of_the_tree_is_watched(pack: Pack, tmp_path: Path) -> None:
             path = tmp_path / "damaged.lmdb"
             path.write_bytes(damaged)
             with pytest.raises(ConfigError, match="damaged"):
-                pages.check(path)
+                lmdb_pages.check(path)
 
 
 @BOTH

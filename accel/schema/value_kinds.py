@@ -6,7 +6,7 @@ import ast
 import operator
 from typing import Annotated, Any, Literal, Union
 
-from accel.schema import source_text as source
+from accel.schema import source_text
 from accel.schema.source_text import SourceText
 from accel.values import NAMES, Bounds
 
@@ -29,7 +29,7 @@ def kind_of_annotation(node: ast.AST | None, where: SourceText, depth: int = 8) 
         case ast.Name(id=name) | ast.Attribute(attr=name) if name in NAMES:
             return NAMES[name]
         case ast.Name(id=name) if depth:
-            found = source.find(where.module, name)
+            found = source_text.find(where.module, name)
             return (
                 Any
                 if found is None or isinstance(found.node, ast.ClassDef)
