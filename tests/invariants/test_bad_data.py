@@ -31,8 +31,8 @@ from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing.toy_run import Spy, Stop
-from tests.data.drawings import drawing, jpeg
-from tests.readable import SAMPLES, Drawn, Filled, Padded, Plain, md5
+from tests.support.drawn_images import drawing, jpeg
+from tests.support.sample_datasets import SAMPLES, Drawn, Filled, Padded, Plain, md5
 
 SPOILT = frozenset({3, 8, 9, 17})
 POLICIES: Any = pytest.mark.parametrize("policy", ["skip", "substitute"])

@@ -25,7 +25,7 @@ from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing import fit_toy
-from tests.readable import Drawn, Filled, md5
+from tests.support.sample_datasets import Drawn, Filled, md5
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64, 65, 1000])

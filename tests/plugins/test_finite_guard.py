@@ -31,7 +31,7 @@ from accel.plugins.sgd import SGD
 from accel.testing import ToyResult, fit_toy
 from accel.testing.graph_replay import taped
 from accel.testing.toy_run import Toy
-from tests.drill.long import LONG
+from tests.support.drill_length import LONG
 
 OPTIMISERS: dict[str, Callable[[], Part]] = {
     "sgd": SGD,

@@ -33,7 +33,7 @@ from accel.plugins.prefetch import Prefetch
 from accel.plugins.stream import Stream
 from accel.testing import ToyResult, fit_toy
 from accel.values import Whole
-from tests.ranks import ROOT
+from tests.support.rank_processes import ROOT
 
 Where = Literal["forward", "loss", "backward"]
 WHERE: list[Where] = ["forward", "loss", "backward"]
@@ -353,7 +353,7 @@ RLIMIT = """
 import resource, warnings
 import torch
 from accel.plugins import OOM
-from tests.wide import BYTES, WIDTH, batches, in_pieces, trained
+from tests.support.wide_model import BYTES, WIDTH, batches, in_pieces, trained
 
 torch.set_num_threads(1)
 data, update = batches(2), OOM()

@@ -32,8 +32,8 @@ from accel.report.result import Flow
 from accel.system.clock import DATA, FORWARD
 from accel.tasks.images import Images
 from accel.testing.toy_run import Spy
-from tests.data.drawings import drawn
-from tests.readable import Drawn, Filled
+from tests.support.drawn_images import drawn
+from tests.support.sample_datasets import Drawn, Filled
 
 
 @pytest.mark.parametrize(
