@@ -75,9 +75,8 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     if run.out is not None:
         result.files = sorted({*list_files(run.out), SUMMARY})
         with record_disk_error(unsaved, SUMMARY):
-            atomic_files.write(
-                run.out / SUMMARY, json.dumps(result.summary(), indent=1, allow_nan=False).encode(), "saving.summary"
-            )
+            text = json.dumps(result.summary(), indent=1, allow_nan=False)
+            atomic_files.write(run.out / SUMMARY, text.encode(), "saving.summary")
         if SUMMARY in unsaved:
             result.files.remove(SUMMARY)
     return result
