@@ -23,7 +23,7 @@ from accel.parts import Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.metrics import FILE, Metrics
 from accel.plugins.tensorboard import TensorBoard
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 from tests.checkpoints.test_saver import At
@@ -67,7 +67,7 @@ def limit(low: int, first: int, last: int) -> At:
 
     def act(watch: At, step: int) -> None:
         if step in (first, last):
-            watch.run.saver.settle()
+            watch.run.saver.wait()
             resource.setrlimit(resource.RLIMIT_FSIZE, (low, free[1]) if step == first else free)
 
     return At(act=act)
@@ -116,7 +116,7 @@ def test_while_it_is_full_the_last_checkpoint_is_whole(tmp_path: Path) -> None:
     in_a_child(work)
     found = find("auto", tmp_path / "run")
     assert found is not None
-    assert found.record.progress["step"] == 3
+    assert found.manifest.progress["step"] == 3
     assert sorted(path.suffix for path in (tmp_path / "run" / FOLDER).iterdir()) == [".json", ".json", ".pt", ".pt"]
     whole = fit_toy(plugins(), out=tmp_path / "whole", checkpoint_every=1)
     with warnings.catch_warnings():
@@ -173,7 +173,7 @@ def test_at_the_end_it_says_what_could_not_be_saved(size: int, tmp_path: Path) -
     in_a_child(work)
     found = find("auto", tmp_path / "run")
     assert found is not None
-    assert found.record.progress["step"] == 6
+    assert found.manifest.progress["step"] == 6
 
 
 def test_a_run_on_a_disk_that_is_full_from_the_start_is_refused(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_writing_fails_at_any_byte_and_leaves_nothing(size: int, tmp_path: Path)
     def work() -> None:
         path = tmp_path / "state.pt"
         path.write_bytes(b"as it was")
-        with at_most(size), pytest.raises(OSError) as raised, disk.replacing(path) as stream:
+        with at_most(size), pytest.raises(OSError) as raised, atomic_files.replacing(path) as stream:
             torch.save({"weights": [torch.ones(100) for _ in range(100)]}, stream)
-        assert disk.why(raised.value) == "a file may not grow that large"
+        assert atomic_files.disk_reason(raised.value) == "a file may not grow that large"
         assert path.read_bytes() == b"as it was"
         assert os.listdir(tmp_path) == ["state.pt"]
 
@@ -209,7 +209,7 @@ def test_a_real_disk_of_two_megabytes(tmp_path: Path) -> None:
         ballast = small / "ballast"
 
         def act(watch: At, step: int) -> None:
-            watch.run.saver.settle()
+            watch.run.saver.wait()
             if step == 4:
                 with ballast.open("wb", buffering=0) as file, suppress(OSError):
                     while file.write(bytes(4096)):
@@ -234,7 +234,7 @@ def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path
     monkeypatch.setattr("accel.system.atomic_files.MOST", 40)
 
     def work() -> None:
-        log = disk.Log(tmp_path / "log")
+        log = atomic_files.Log(tmp_path / "log")
         lines = [f"line {number}\n".encode() for number in range(10, 40)]
         with at_most(20), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
 PROBE = """
 import sys
@@ -73,7 +73,7 @@ def test_every_plugin_is_on_the_list_and_the_help_fits_80_columns(capsys: pytest
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    for name in catalogue.names():
+    for name in plugin_registry.names():
         assert any(line.startswith(f"  {name} ") for line in lines), name
 
 

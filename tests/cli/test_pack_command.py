@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accel import __main__ as command
+from accel import __main__
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 
@@ -36,7 +36,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pack(*words: str) -> int:
-    return command.main(["pack", *words])
+    return __main__.main(["pack", *words])
 
 
 def test_both_splits_into_the_folder_itself(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accel import __main__ as command
+from accel import __main__
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 from tests.support.shard_writer import add, write_records, write_tars
@@ -37,7 +37,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pack(*words: str) -> int:
-    return command.main(["pack", *words, "--workers", "1"])
+    return __main__.main(["pack", *words, "--workers", "1"])
 
 
 def prints(folder: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.onecycle import OneCycle
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.testing import HostReads, fit_toy
 
 
@@ -23,7 +23,7 @@ from accel.testing import HostReads, fit_toy
 def test_everything_on_reads_nothing(dtype: str, mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugins: list[Part] = [
         AMP(dtype=dtype, force=True), Accumulate(steps=2), Clip(mode=mode), AdamW(), OneCycle(), EMA(),  # type: ignore[arg-type]
-        catalogue.load("progress")(), catalogue.load("metrics")(),
+        plugin_registry.load("progress")(), plugin_registry.load("metrics")(),
     ]  # fmt: skip
     if dtype == "bfloat16":
         plugins[0] = AMP()

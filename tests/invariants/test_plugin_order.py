@@ -19,8 +19,8 @@ from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.onecycle import OneCycle
-from accel.schema import plugin_registry as catalogue
-from accel.testing import Outcome, fit_toy
+from accel.schema import plugin_registry
+from accel.testing import ToyResult, fit_toy
 from accel.testing.check_plugin import lacking
 
 FULL: list[Callable[[], Part]] = [
@@ -33,12 +33,12 @@ FULL: list[Callable[[], Part]] = [
     lambda: Backend(threads=1),
     Augment,
     FiniteGuard,
-    catalogue.load("progress"),
-    catalogue.load("metrics"),
+    plugin_registry.load("progress"),
+    plugin_registry.load("metrics"),
 ]
 
 
-def outcome(names: list[str]) -> Outcome | str:
+def outcome(names: list[str]) -> ToyResult | str:
     try:
         return fit_toy(names)
     except ConfigError as error:
@@ -46,15 +46,15 @@ def outcome(names: list[str]) -> Outcome | str:
 
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")  # what has no effect on the toy says so
-@pytest.mark.parametrize("first", catalogue.names())
+@pytest.mark.parametrize("first", plugin_registry.names())
 def test_every_pair_in_both_orders(first: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for second in catalogue.names():
+    for second in plugin_registry.names():
         if second <= first:
             continue
         ahead, behind = outcome([first, second]), outcome([second, first])
         if isinstance(ahead, str) or isinstance(behind, str):
             assert ahead == behind
-            lack = [lacking(catalogue.load(name)()) for name in (first, second)]
+            lack = [lacking(plugin_registry.load(name)()) for name in (first, second)]
             named = all(name in str(ahead) for name in (first, second))
             assert ahead in lack or named, "two plugins fail together only in a sentence that names both, or for what is not here"
         else:

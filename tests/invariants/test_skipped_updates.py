@@ -13,7 +13,7 @@ from accel.plugins.clip import Clip
 from accel.plugins.cosine import Cosine
 from accel.plugins.ema import EMA
 from accel.plugins.sgd import SGD
-from accel.testing import Outcome, fit_toy
+from accel.testing import ToyResult, fit_toy
 
 OVERFLOW = [1, 4, 5, 9]
 
@@ -22,7 +22,7 @@ def half(**settings: float) -> AMP:
     return AMP(dtype="float16", force=True, **settings)  # type: ignore[arg-type]
 
 
-def train(*plugins: Part, overflow: list[int] = OVERFLOW) -> Outcome:
+def train(*plugins: Part, overflow: list[int] = OVERFLOW) -> ToyResult:
     return fit_toy([half(), *plugins], overflow=overflow, epochs=2)
 
 

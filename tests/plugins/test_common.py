@@ -10,10 +10,10 @@ from accel.plugins.clip import Clip
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.testing import cheap, check_plugin
 
-NAMES = catalogue.names()
+NAMES = plugin_registry.names()
 
 
 @pytest.mark.parametrize("name", NAMES)

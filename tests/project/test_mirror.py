@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from accel.parts import Part
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "accel/plugins").glob("[!_]*.py"))
@@ -21,7 +21,7 @@ def test_yaml_equals_the_constructor(name: str) -> None:
     text = (ROOT / f"conf/plugins/{name}.yaml").read_text()
     assert text.startswith(f"# @package plugins.{name}\n"), "without its package line a plugin lands on the wrong key"
     conf = OmegaConf.to_container(OmegaConf.create(text))
-    plugin = catalogue.load(name)
+    plugin = plugin_registry.load(name)
     assert isinstance(conf, dict)
     assert conf.pop("_target_") == f"{plugin.__module__}.{plugin.__name__}"
     settings = [field for field in fields(plugin) if field.init]
@@ -33,7 +33,7 @@ def test_yaml_equals_the_constructor(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_agree(name: str) -> None:
-    plugin = catalogue.load(name)
+    plugin = plugin_registry.load(name)
     assert issubclass(plugin, Part)
     assert plugin().name == name
     assert plugin.__module__ == f"accel.plugins.{name}"

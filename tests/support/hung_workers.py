@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from accel.data.loaders import worker_pool
-from accel.data.loaders.worker_pool import Workers
+from accel.data.loaders.worker_pool import WorkerPool
 
 
 def hang(folder: Path, stop: bool = False) -> None:
@@ -27,7 +27,7 @@ def hang(folder: Path, stop: bool = False) -> None:
     time.sleep(600)
 
 
-def time_out_when_hung(workers: Workers, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def time_out_when_hung(workers: WorkerPool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the pool's time limit run out for a worker that has called `hang`, and for no other.
 
     The pool waits as it always does, a moment at a time. A limit in seconds would have to be short, for the test to be quick, and

@@ -12,7 +12,7 @@ import accel
 from accel.cli.help_pages import page_text
 from accel.cli.main import main
 from accel.errors import ConfigError
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
 HALVE = '''"""Halve: clips the gradient to half its length.
 
@@ -54,16 +54,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (home / name).write_text(text)
     monkeypatch.syspath_prepend(str(home))
     monkeypatch.chdir(tmp_path)
-    catalogue.third_parties.cache_clear()
+    plugin_registry.third_parties.cache_clear()
     yield
-    catalogue.third_parties.cache_clear()
+    plugin_registry.third_parties.cache_clear()
     for name in [name for name in sys.modules if name.startswith("halving")]:
         del sys.modules[name]
 
 
 def test_it_is_found_and_read_without_being_imported() -> None:
-    assert "halve" in catalogue.names()
-    assert catalogue.page("halve").part == "Clip"
+    assert "halve" in plugin_registry.names()
+    assert plugin_registry.page("halve").part == "Clip"
     assert "plugins.halve.by=2.0" in page_text("halve")
     assert accel.compose(["+plugins=[halve]", "plugins.halve.by=3"]).plugins["halve"].settings == {"by": 3.0}
     assert "halving" not in sys.modules
@@ -81,4 +81,4 @@ def test_it_is_suggested_and_checked() -> None:
 def test_it_trains(tmp_path: Path) -> None:
     (tmp_path / "site/halving/__init__.py").write_text("")
     assert main(["+plugins=[halve]", "dry_run=true", "~plugins.progress"]) == 0
-    assert catalogue.load("halve")().by == 2.0
+    assert plugin_registry.load("halve")().by == 2.0

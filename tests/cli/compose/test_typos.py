@@ -12,7 +12,7 @@ import pytest
 from accel.cli.compose.compose import compose_job
 from accel.cli.compose.hydra_session import session
 from accel.errors import ConfigError
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.schema.settings import Settings
 
 LETTERS = string.ascii_lowercase + "_"
@@ -51,7 +51,7 @@ def judge(results: list[tuple[int, list[str]]]) -> None:
 
 
 def test_plugins() -> None:
-    rng, known = random.Random(1), catalogue.names()
+    rng, known = random.Random(1), plugin_registry.names()
     judge([hits(name, list(typos(name, rng)), known, "plugins=[{}]") for name in known])
 
 
@@ -63,8 +63,8 @@ def test_settings_of_the_run() -> None:
 
 def test_settings_of_plugins() -> None:
     rng, results = random.Random(3), []
-    for plugin in catalogue.names():
-        known = list(catalogue.page(plugin).settings)
+    for plugin in plugin_registry.names():
+        known = list(plugin_registry.page(plugin).settings)
         typed = f"plugins=[{plugin}] plugins.{plugin}.{{}}=1"
         results += [hits(name, list(typos(name, rng))[:1], known, typed) for name in known]
     judge(results)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accel.data.codecs import opencv_decoder as opencv
-from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.codecs import opencv_decoder, tiled_jpeg
 from accel.data.codecs.image_reader import Reader
 from accel.data.codecs.pillow_decoder import decode
 from accel.data.datasets.image_folder import Folder
@@ -69,7 +68,7 @@ BAD = {
     "webp, half": SOUND["webp"][:500],
     "gif, half": SOUND["gif"][:1500],
     "progressive, half": SOUND["progressive"][:1500],
-    "tiles, half": tiled.encode(DRAWN)[:2000],
+    "tiles, half": tiled_jpeg.encode(DRAWN)[:2000],
 }
 
 
@@ -94,7 +93,7 @@ def test_what_is_damaged_is_named(decoder: Any, kind: str) -> None:
 def test_bytes_changed_anywhere_raise_nothing_else(decoder: Any) -> None:
     rng = np.random.default_rng(5)
     raised = 0
-    for record in (JPEG, SOUND["progressive"], PNG, SOUND["bmp"], SOUND["webp"], SOUND["gif"], tiled.encode(DRAWN)):
+    for record in (JPEG, SOUND["progressive"], PNG, SOUND["bmp"], SOUND["webp"], SOUND["gif"], tiled_jpeg.encode(DRAWN)):
         for _ in range(25):
             damaged = bytearray(record)
             for _ in range(3):
@@ -110,15 +109,15 @@ def test_bytes_changed_anywhere_raise_nothing_else(decoder: Any) -> None:
 
 
 def test_opencv_that_finds_another_size_is_not_believed() -> None:
-    assert opencv.decode(JPEG, 80, 60) is not None
-    assert opencv.decode(JPEG, 80, 61) is None
+    assert opencv_decoder.decode(JPEG, 80, 60) is not None
+    assert opencv_decoder.decode(JPEG, 80, 61) is None
 
 
 @BY_ALL
 def test_a_limit_is_held_before_anything_is_decoded(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the file has no more than a header."""
-    records = (JPEG, JPEG[:700] + b"\xff\xd9", PNG, SOUND["bmp"], tiled.encode(DRAWN))
-    monkeypatch.setattr(opencv, "decode", lambda *_: pytest.fail("it was decoded"))
+    records = (JPEG, JPEG[:700] + b"\xff\xd9", PNG, SOUND["bmp"], tiled_jpeg.encode(DRAWN))
+    monkeypatch.setattr(opencv_decoder, "decode", lambda *_: pytest.fail("it was decoded"))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
     for record in records:
         with pytest.raises(BadSample, match=r"the picture a/b has 80 x 60 pixels, above the limit of 4,799"):

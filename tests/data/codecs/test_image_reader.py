@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accel.data.codecs import crops
-from accel.data.codecs import opencv_decoder as opencv
-from accel.data.codecs import pillow_decoder as pillow
-from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.codecs import crops, opencv_decoder, pillow_decoder, tiled_jpeg
 from accel.data.codecs.image_reader import Decoder, Reader
 from accel.data.codecs.resample import Filter
 from accel.data.sampling import sample_rng
@@ -43,7 +40,7 @@ def test_decoder_and_store_never_change_a_pixel(sampling: str, filter: Any, side
     for width, height in SIZES:
         original = drawn(width, height, sampling)
         records: list[tuple[Any, str]] = [
-            (original, "original"), (tiled.lossless(original, "x", 16), "tiled"), (memoryview(pixels(original)), "raw"),
+            (original, "original"), (tiled_jpeg.lossless(original, "x", 16), "tiled"), (memoryview(pixels(original)), "raw"),
         ]  # fmt: skip
         for box in boxes(width, height):
             wanted = Reader("pillow", filter).open(original, "x").show(box, side)
@@ -60,7 +57,7 @@ def test_scaled_is_the_same_from_a_file_and_from_its_tiles(filter: Any) -> None:
     for sampling in SAMPLINGS:
         for width, height in ((203, 150), (46, 119)):
             original = drawn(width, height, sampling)
-            stored = tiled.lossless(original, "x", 16)
+            stored = tiled_jpeg.lossless(original, "x", 16)
             narrow: list[crops.Box] = [(1, 60, 7, 74), (38, 3, 46, 30), (16, 16, 32, 32)]
             for box in [*boxes(width, height), *narrow]:
                 for side in (1, 2, 8, 30, 150):
@@ -81,7 +78,7 @@ def test_scaled_is_close_and_shrinks_only_where_enough_is_left() -> None:
 @pytest.mark.parametrize("encoded", ["tiled", "jpeg"])
 def test_what_is_encoded_anew_is_the_same_by_all_decoders(encoded: str) -> None:
     picture = drawing(75, 50)
-    record = tiled.encode(picture, 90) if encoded == "tiled" else jpeg(picture)
+    record = tiled_jpeg.encode(picture, 90) if encoded == "tiled" else jpeg(picture)
     for filter in FILTERS:
         for box in boxes(75, 50):
             shown = [Reader(decoder, filter).open(record, "x").show(box, 20).tobytes() for decoder in DECODERS[:3]]
@@ -117,7 +114,7 @@ def test_area_of_an_even_scale_is_the_mean() -> None:
 def test_fills_the_memory_that_is_given(decoder: Any, filter: Any) -> None:
     ring = np.zeros((3, 16, 16, 3), np.uint8)
     reader = Reader(decoder, filter)
-    for record in (drawn(40, 30), tiled.encode(drawing(40, 30)), png(drawing(40, 30))):
+    for record in (drawn(40, 30), tiled_jpeg.encode(drawing(40, 30)), png(drawing(40, 30))):
         picture = reader.open(record, "x")
         for box in ((0.0, 0.0, 40.0, 30.0), (0.0, 0.0, 16.0, 16.0)):
             out = ring[1]
@@ -159,12 +156,12 @@ def test_tiles_of_every_kind_of_colours_are_what_pillow_shows(decoder: Any) -> N
     picture = drawing(90, 60)
     for original in (jpeg(picture.convert("CMYK"), "4:4:4"), drawn(90, 60, "4:4:4", keep_rgb=True), drawn(90, 60, "grey")):
         wanted = Reader().open(original, "x").show((21, 2, 49, 57), 16)
-        stored = tiled.lossless(original, "x", 16)
+        stored = tiled_jpeg.lossless(original, "x", 16)
         assert np.array_equal(Reader(decoder).open(stored, "x").show((21, 2, 49, 57), 16), wanted)
 
 
 def test_decode_knows_what_fills_up_the_tiles() -> None:
-    assert pillow.decode(tiled.encode(drawing(33, 20)), "x").size == (33, 20)
+    assert pillow_decoder.decode(tiled_jpeg.encode(drawing(33, 20)), "x").size == (33, 20)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -178,9 +175,9 @@ def test_a_truncated_file_is_a_sentence_for_every_decoder(decoder: Any) -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_limit_names_file_and_pixels(decoder: Any) -> None:
     reader = Reader(decoder, limit=40 * 30)
-    for record in (drawn(40, 30), tiled.encode(drawing(40, 30)), png(drawing(40, 30))):
+    for record in (drawn(40, 30), tiled_jpeg.encode(drawing(40, 30)), png(drawing(40, 30))):
         reader.open(record, "x")
-    for record in (drawn(41, 30), tiled.encode(drawing(41, 30)), png(drawing(41, 30))):
+    for record in (drawn(41, 30), tiled_jpeg.encode(drawing(41, 30)), png(drawing(41, 30))):
         with pytest.raises(ConfigError, match=r"the picture a/b has 41 x 30 pixels, above the limit of 1,200"):
             reader.open(record, "a/b")
 
@@ -199,7 +196,7 @@ def test_threads_show_what_one_thread_shows(decoder: Any) -> None:
     """Many sizes at once, so that memory shared by mistake would show."""
     reader = Reader(decoder, "linear")
     records = [drawn(40 + 13 * number, 90 - 7 * number) for number in range(8)]
-    records += [tiled.lossless(record, "x", 16) for record in records]
+    records += [tiled_jpeg.lossless(record, "x", 16) for record in records]
 
     def show(record: bytes) -> bytes:
         picture = reader.open(record, "x")
@@ -211,7 +208,7 @@ def test_threads_show_what_one_thread_shows(decoder: Any) -> None:
 
 
 def test_opencv_is_asked_for_one_thread() -> None:
-    assert opencv.opencv().getNumThreads() == 1
+    assert opencv_decoder.opencv().getNumThreads() == 1
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -5,7 +5,7 @@ from threading import Barrier
 
 import numpy as np
 
-from accel.data.codecs import scratch
+from accel.data.codecs import simplejpeg_decoder
 from tests.support.waiting import DEADLINE
 
 
@@ -13,7 +13,7 @@ def test_a_thread_uses_its_memory_again_and_shares_it_with_nobody() -> None:
     together = Barrier(2)
 
     def use(_: int) -> np.ndarray:
-        first, second = scratch.scratch(1000), scratch.scratch(900)
+        first, second = simplejpeg_decoder.scratch(1000), simplejpeg_decoder.scratch(900)
         assert np.shares_memory(first, second)
         assert (len(first), len(second)) == (1000, 900)
         together.wait(DEADLINE)
@@ -24,9 +24,9 @@ def test_a_thread_uses_its_memory_again_and_shares_it_with_nobody() -> None:
 
 
 def test_it_grows_ahead_of_need_and_keeps_no_giant() -> None:
-    small = scratch.scratch(8000)
-    assert np.shares_memory(small, scratch.scratch(9000))
-    giant = scratch.scratch(scratch.KEPT + 1)
-    assert len(giant) == scratch.KEPT + 1
-    assert not np.shares_memory(giant, scratch.scratch(100))
-    assert len(scratch.scratch(scratch.KEPT)) == scratch.KEPT
+    small = simplejpeg_decoder.scratch(8000)
+    assert np.shares_memory(small, simplejpeg_decoder.scratch(9000))
+    giant = simplejpeg_decoder.scratch(simplejpeg_decoder.KEPT + 1)
+    assert len(giant) == simplejpeg_decoder.KEPT + 1
+    assert not np.shares_memory(giant, simplejpeg_decoder.scratch(100))
+    assert len(simplejpeg_decoder.scratch(simplejpeg_decoder.KEPT)) == simplejpeg_decoder.KEPT

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from accel.data.batches.base import Batches, Mapped
-from accel.data.loaders import autotune as measure
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import MapBatches
+from accel.data.loaders import autotune
 from accel.parts import Loader
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
@@ -23,13 +24,13 @@ from tests.support.sample_datasets import Drawn, Filled, Global, unfinished_read
 
 @pytest.fixture
 def matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "MATTERS", 0.0)
-    monkeypatch.setattr(measure, "TRIED", 0.02)
+    monkeypatch.setattr(autotune, "MATTERS", 0.0)
+    monkeypatch.setattr(autotune, "TRIED", 0.02)
 
 
-def mapped(data: Any) -> Mapped:
-    batches = Batches.over(data, 4)
-    assert isinstance(batches, Mapped)
+def mapped(data: Any) -> MapBatches:
+    batches = make_batches(data, 4)
+    assert isinstance(batches, MapBatches)
     return batches
 
 
@@ -37,10 +38,10 @@ COUNTS = sorted({max(1, cores() // 2), cores(), 2 * cores()})
 
 
 @pytest.mark.usefixtures("matters")
-@pytest.mark.parametrize("by", [measure.threads, measure.processes])
+@pytest.mark.parametrize("by", [autotune.threads, autotune.processes])
 def test_each_number_is_tried(by: Any) -> None:
     for kind in (Drawn, Filled):
-        rates = measure.tried(mapped(kind()), 1, by)
+        rates = autotune.tried(mapped(kind()), 1, by)
         assert list(rates) == COUNTS
         assert min(rates.values()) > 0
 
@@ -55,11 +56,11 @@ class Bad(Drawn):
 
 
 @pytest.mark.usefixtures("matters")
-@pytest.mark.parametrize("by", [measure.threads, measure.processes])
+@pytest.mark.parametrize("by", [autotune.threads, autotune.processes])
 def test_what_draws_or_raises_is_not_tried_and_nothing_has_moved(by: Any) -> None:
     states = random.getstate(), np.random.get_state()[2], torch.get_rng_state()
     for data in (Global(), Bad()):
-        assert measure.tried(mapped(data), 1, by) == {}
+        assert autotune.tried(mapped(data), 1, by) == {}
     assert states[:2] == (random.getstate(), np.random.get_state()[2])
     assert torch.equal(states[2], torch.get_rng_state())
 
@@ -68,13 +69,13 @@ def test_a_short_run_is_not_kept_waiting() -> None:
     def never(*_: Any) -> float:
         raise AssertionError
 
-    assert measure.tried(mapped(Drawn()), 1, never) == {}
+    assert autotune.tried(mapped(Drawn()), 1, never) == {}
 
 
 def test_fewer_that_are_about_as_fast_are_taken() -> None:
-    assert measure.best({4: 960.0, 8: 1000.0, 16: 900.0}) == 4
-    assert measure.best({4: 940.0, 8: 1000.0, 16: 1040.0}) == 8
-    assert measure.describe({1: 900.4, 2: 1700.0}) == "2, measured: 1 read 900, 2 read 1,700 samples/s"
+    assert autotune.best({4: 960.0, 8: 1000.0, 16: 900.0}) == 4
+    assert autotune.best({4: 940.0, 8: 1000.0, 16: 1040.0}) == 8
+    assert autotune.describe({1: 900.4, 2: 1700.0}) == "2, measured: 1 read 900, 2 read 1,700 samples/s"
 
 
 class Slow(TensorDataset):

@@ -12,8 +12,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from accel.data import Ring
-from accel.data.loaders.buffer_pool import Slots
-from accel.data.loaders.thread_pool import Reading, Threads, spans
+from accel.data.loaders.buffer_pool import BufferPool
+from accel.data.loaders.thread_pool import BatchRead, ThreadPool, chunk_ranges
 from accel.errors import ConfigError
 from tests.support.sample_datasets import Drawn, Filled, Wide, unfinished_readers
 from tests.support.waiting import wait_until
@@ -27,7 +27,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def test_a_slot_is_free_when_nobody_holds_it() -> None:
-    slots = Slots((4, 2), np.uint8, pin=False)
+    slots = BufferPool((4, 2), np.uint8, pin=False)
     first = slots.borrow(4)
     view = first[1:]
     del first
@@ -42,7 +42,7 @@ def test_a_slot_is_free_when_nobody_holds_it() -> None:
 
 
 def test_what_autograd_has_saved_holds_a_slot() -> None:
-    slots = Slots((2,), np.float32, pin=False)
+    slots = BufferPool((2,), np.float32, pin=False)
     x = slots.borrow(2).fill_(3)
     weight = torch.ones(2, requires_grad=True)
     loss = (x * weight).sum()
@@ -88,7 +88,7 @@ class Gated:
     def __init__(self, gate: threading.Event) -> None:
         self.gate = gate
 
-    def read(self, place: int) -> None:
+    def fill_slot(self, place: int) -> None:
         assert self.gate.wait(60)
 
     def finish(self) -> str:
@@ -97,9 +97,9 @@ class Gated:
 
 def test_a_thread_that_lingers_after_a_batch_does_not_hold_its_memory() -> None:
     gate, end = threading.Event(), threading.Event()
-    work, pool = Gated(gate), Threads(1)
+    work, pool = Gated(gate), ThreadPool(1)
     memory = weakref.ref(work)
-    reading = Reading(pool, work, "batch 1", 1)
+    reading = BatchRead(pool, work, "batch 1", 1)
     done = reading.done.set
     reading.done.set = lambda: (done(), end.wait(60))  # the thread is held up when the batch can be taken
     del work
@@ -185,5 +185,5 @@ def test_data_without_fill_is_collated() -> None:
 def test_parts_of_a_batch() -> None:
     for size in (1, 3, 7, 64):
         for parts in (1, 4, 8):
-            assert [place for span in spans(size, parts) for place in span] == list(range(size))
-            assert len(list(spans(size, parts))) == min(size, parts)
+            assert [place for span in chunk_ranges(size, parts) for place in span] == list(range(size))
+            assert len(list(chunk_ranges(size, parts))) == min(size, parts)

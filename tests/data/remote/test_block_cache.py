@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from accel.data.remote import block_cache as fetched
-from accel.data.remote import fsspec_client as remote
-from accel.data.remote.block_cache import Fetched, here
+from accel.data.remote import block_cache, fsspec_client
+from accel.data.remote.block_cache import BlockCache, local_copy
 from accel.data.remote.fsspec_client import Info
 from accel.data.remote.remote_files import RemoteFile
 from accel.errors import AccelWarning, ConfigError, TrainingError
@@ -29,7 +28,7 @@ KB = 1000
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "WAIT", 0.001)
+    monkeypatch.setattr(fsspec_client, "WAIT", 0.001)
 
 
 @pytest.fixture
@@ -44,29 +43,29 @@ def url() -> str:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
     """Every range that is fetched."""
     found: list[tuple[int, int | None]] = []
-    ranged = remote.ranged
+    ranged = fsspec_client.ranged
 
     def count(url: str, start: int, end: int | None, tries: int) -> bytes:
         found.append((start, end))
         return ranged(url, start, end, tries)
 
-    monkeypatch.setattr(remote, "ranged", count)
+    monkeypatch.setattr(fsspec_client, "ranged", count)
     return found
 
 
 @pytest.mark.parametrize("block", [100, 256, 2560, 5000])
 def test_any_piece_of_a_file_and_each_block_once(url: str, block: int, tmp_path: Path, asked: list[Any]) -> None:
-    file = RemoteFile(url, Fetched(str(tmp_path), block=block))
+    file = RemoteFile(url, BlockCache(str(tmp_path), block=block))
     for _ in range(2):
         for offset, size in ((0, 2560), (99, 3), (2559, 1), (250, 700), (2500, 1000), (2560, 5)):
             assert file.read(offset, size) == CONTENT[offset : offset + size]
     assert len(asked) == -(-2560 // block)
-    assert here(url, file.cache).read_bytes() == CONTENT
+    assert local_copy(url, file.cache).read_bytes() == CONTENT
 
 
 def test_threads_that_want_the_same_fetch_it_once(url: str, tmp_path: Path, asked: list[Any]) -> None:
-    cache = Fetched(str(tmp_path))
-    info = remote.info(url)
+    cache = BlockCache(str(tmp_path))
+    info = fsspec_client.info(url)
     barrier = threading.Barrier(8)
 
     def read(_: int) -> bytes:
@@ -86,9 +85,9 @@ def fetch(folder: str, barrier: Any, log: str) -> bytes:
             stream.write(f"{start}\n")
         return CONTENT[start:end]
 
-    remote.ranged, remote.info = ranged, lambda url, tries: Info("u://file", 2560, "1")
+    fsspec_client.ranged, fsspec_client.info = ranged, lambda url, tries: Info("u://file", 2560, "1")
     barrier.wait(DEADLINE)
-    return Fetched(folder, block=128).whole(Info("u://file", 2560, "1"))
+    return BlockCache(folder, block=128).whole(Info("u://file", 2560, "1"))
 
 
 def test_processes_that_want_the_same_fetch_it_once(tmp_path: Path) -> None:
@@ -102,7 +101,7 @@ def test_processes_that_want_the_same_fetch_it_once(tmp_path: Path) -> None:
 
 def test_nobody_sees_half_a_file(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written has another name until it is whole, and a block that was cut short on the disk is fetched again."""
-    cache, info = Fetched(str(tmp_path)), remote.info(url)
+    cache, info = BlockCache(str(tmp_path)), fsspec_client.info(url)
     replace, seen = Path.replace, []
 
     def moved(self: Path, target: Path) -> Path:
@@ -120,26 +119,26 @@ def test_nobody_sees_half_a_file(url: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_file_that_was_changed_is_fetched_anew(url: str, tmp_path: Path) -> None:
-    cache = Fetched(str(tmp_path))
-    assert cache.whole(remote.info(url)) == CONTENT
+    cache = BlockCache(str(tmp_path))
+    assert cache.whole(fsspec_client.info(url)) == CONTENT
     fsspec.filesystem("memory").pipe("/fetched/file", CONTENT[::-1])
-    assert cache.whole(remote.info(url)) == CONTENT[::-1]
+    assert cache.whole(fsspec_client.info(url)) == CONTENT[::-1]
 
 
 @pytest.mark.parametrize("block", [1000, 5000])
 def test_a_file_that_is_changed_while_it_is_read_is_refused(url: str, block: int, tmp_path: Path) -> None:
-    info = remote.info(url)
+    info = fsspec_client.info(url)
     fsspec.filesystem("memory").pipe("/fetched/file", CONTENT if block == 1000 else CONTENT + b"more")  # another time, or size
     with pytest.raises(TrainingError, match="memory://fetched/file was changed while it was read: it had 2,560 bytes"):
-        Fetched(str(tmp_path), block=block).whole(info)
+        BlockCache(str(tmp_path), block=block).whole(info)
 
 
 def test_the_budget_is_kept_and_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
-    system, cache = fsspec.filesystem("memory"), Fetched(str(tmp_path), budget=10 * KB, block=KB)
+    system, cache = fsspec.filesystem("memory"), BlockCache(str(tmp_path), budget=10 * KB, block=KB)
     infos = []
     for number in range(30):
         system.pipe(f"/many/{number}", bytes([number]) * KB)
-        infos.append(remote.info(f"memory://many/{number}"))
+        infos.append(fsspec_client.info(f"memory://many/{number}"))
     for number, info in enumerate(infos):
         cache.whole(info)
         for kept in tmp_path.glob("??/*.0"):  # the clock of the files is too coarse for a test
@@ -152,36 +151,36 @@ def test_the_budget_is_kept_and_what_was_not_used_for_longest_goes(tmp_path: Pat
 
 
 def test_a_file_that_is_in_use_stays(tmp_path: Path) -> None:
-    system, cache = fsspec.filesystem("memory"), Fetched(str(tmp_path), budget=3 * KB, block=KB)
+    system, cache = fsspec.filesystem("memory"), BlockCache(str(tmp_path), budget=3 * KB, block=KB)
     for number in range(9):
         system.pipe(f"/some/{number}", bytes([number]) * KB)
-    path = cache.path(remote.info("memory://some/0"))
+    path = cache.path(fsspec_client.info("memory://some/0"))
     os.utime(path, (0, 0))
     for number in range(1, 9):
-        cache.whole(remote.info(f"memory://some/{number}"))
+        cache.whole(fsspec_client.info(f"memory://some/{number}"))
     assert path.read_bytes() == bytes(KB)
     system.pipe("/some/large", bytes(4 * KB))
     with pytest.raises(ConfigError, match=r"memory://some/large has 4e-06 GB, and the cache of remote files 3e-06; give it more"):
-        cache.path(remote.info("memory://some/large"))
+        cache.path(fsspec_client.info("memory://some/large"))
 
 
 def test_a_place_that_cannot_be_written(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"the cache of remote files cannot be kept in .*file: Not a directory; name another"):
-        Fetched(str(tmp_path / "file")).whole(remote.info(url))
+        BlockCache(str(tmp_path / "file")).whole(fsspec_client.info(url))
     with pytest.raises(ConfigError, match=r"takes 0.008\d* GB or more, and not 0.001"):
-        Fetched(str(tmp_path), budget=10**6)
+        BlockCache(str(tmp_path), budget=10**6)
 
     def full(self: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.warns(AccelWarning, match="cannot be written .No space left on device.; nothing is kept"):
-        assert Fetched(str(tmp_path)).whole(remote.info(url)) == CONTENT
+        assert BlockCache(str(tmp_path)).whole(fsspec_client.info(url)) == CONTENT
 
 
 def test_it_goes_into_other_processes(url: str, tmp_path: Path) -> None:
-    again = pickle.loads(pickle.dumps(RemoteFile(url, Fetched(str(tmp_path), budget=10**8, tries=2))))
+    again = pickle.loads(pickle.dumps(RemoteFile(url, BlockCache(str(tmp_path), budget=10**8, tries=2))))
     assert (again.cache.budget, again.cache.tries, again.read(5, 3)) == (10**8, 2, CONTENT[5:8])
 
 
@@ -196,7 +195,7 @@ def test_it_goes_into_other_processes(url: str, tmp_path: Path) -> None:
 def test_a_url_that_names_nothing(url: str, message: str, asked: list[Any]) -> None:
     fsspec.filesystem("memory").pipe("/fetched/file", CONTENT)
     with pytest.raises(ConfigError, match=message):
-        remote.info(url)
+        fsspec_client.info(url)
 
 
 def test_a_protocol_whose_package_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +204,7 @@ def test_a_protocol_whose_package_is_lacking(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", lacks)
     with pytest.raises(ConfigError, match="s3://bucket/data: s3:// needs the package s3fs: pip install s3fs"):
-        remote.info("s3://bucket/data")
+        fsspec_client.info("s3://bucket/data")
 
 
 class TestOverHttp:
@@ -221,7 +220,7 @@ class TestOverHttp:
         (tmp_path / "www" / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path / "www") as server:
             server.ranges = ranges
-            file = RemoteFile(f"{server.url}/file.bin", Fetched(str(tmp_path / "cache"), block=1000))
+            file = RemoteFile(f"{server.url}/file.bin", BlockCache(str(tmp_path / "cache"), block=1000))
             assert file.read(900, 200) == CONTENT[900:1100]
             assert server.asked == ["/file.bin"] * 2
             assert file.read(0, 2000) == CONTENT[:2000]
@@ -230,7 +229,7 @@ class TestOverHttp:
     def test_another_etag_is_another_file(self, tmp_path: Path) -> None:
         (tmp_path / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path) as server:
-            cache = Fetched(str(tmp_path / "cache"), block=1000)
+            cache = BlockCache(str(tmp_path / "cache"), block=1000)
             file = RemoteFile(f"{server.url}/file.bin", cache)
             file.read(0, 10)
             (tmp_path / "file.bin").write_bytes(CONTENT[::-1])
@@ -243,25 +242,25 @@ class TestOverHttp:
         (tmp_path / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path) as server:
             server.failures = 2
-            assert Fetched(str(tmp_path / "cache"), tries=3).whole(remote.info(f"{server.url}/file.bin", 3)) == CONTENT
+            assert BlockCache(str(tmp_path / "cache"), tries=3).whole(fsspec_client.info(f"{server.url}/file.bin", 3)) == CONTENT
             server.failures = 6  # two requests for each try
             with pytest.raises(
                 TrainingError, match=r"file.bin could not be read, in 3 tries: 503.*start again: what was fetched is"
             ):
-                remote.info(f"{server.url}/file.bin", 3)
+                fsspec_client.info(f"{server.url}/file.bin", 3)
 
     def test_a_file_that_breaks_off(self, tmp_path: Path) -> None:
         (tmp_path / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path) as server:
-            info = remote.info(f"{server.url}/file.bin")
+            info = fsspec_client.info(f"{server.url}/file.bin")
             server.short = True
             with pytest.raises(TrainingError, match=r"file.bin could not be read, in 2 tries"):
-                Fetched(str(tmp_path / "cache"), tries=2).whole(info)
+                BlockCache(str(tmp_path / "cache"), tries=2).whole(info)
         assert not list((tmp_path / "cache").glob("??/*.0"))
 
     def test_a_server_that_is_gone(self, tmp_path: Path) -> None:
         (tmp_path / "file.bin").write_bytes(CONTENT)
-        cache = Fetched(str(tmp_path / "cache"), tries=2, block=1000)
+        cache = BlockCache(str(tmp_path / "cache"), tries=2, block=1000)
         with serving(tmp_path) as server:
             file = RemoteFile(f"{server.url}/file.bin", cache)
             file.read(0, 1)
@@ -271,10 +270,10 @@ class TestOverHttp:
 
 
 def test_a_block_that_is_used_again_is_marked(url: str, tmp_path: Path) -> None:
-    cache, info = Fetched(str(tmp_path)), remote.info(url)
+    cache, info = BlockCache(str(tmp_path)), fsspec_client.info(url)
     cache.whole(info)
     (kept,) = tmp_path.glob("??/*.0")
-    old = time.time() - fetched.FRESH - 100
+    old = time.time() - block_cache.FRESH - 100
     os.utime(kept, (old, old))
     cache.whole(info)
     assert kept.stat().st_mtime > old + 50

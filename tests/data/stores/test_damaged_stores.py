@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel.data.batches.bad_samples import Rule
-from accel.data.batches.base import Batches
+from accel.data.batches.bad_samples import BadSampleRule
+from accel.data.batches.make_batches import make_batches
 from accel.data.codecs.image_reader import PLAIN
 from accel.data.datasets.image_folder import Folder
-from accel.data.stores import lmdb_pages as pages
+from accel.data.stores import lmdb_pages
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 from tests.data.batches.test_collected import packed
@@ -101,8 +101,8 @@ def test_every_page_of_the_tree_is_watched(pack: Pack, tmp_path: Path) -> None:
     store = pack("lmdb")
     data = store.path.read_bytes()
     with open(store.path, "rb") as file:
-        found = pages.meta(file.fileno(), store.path)
-        runs = pages.tree(file.fileno(), found).tolist()
+        found = lmdb_pages.meta(file.fileno(), store.path)
+        runs = lmdb_pages.tree(file.fileno(), found).tolist()
     numbers = [number for first, count in runs for number in range(first, first + count)]
     assert len(numbers) >= 4, "two metas, a root and leaves that hold the small records themselves"
     rng = np.random.default_rng(2)
@@ -113,7 +113,7 @@ def test_every_page_of_the_tree_is_watched(pack: Pack, tmp_path: Path) -> None:
             path = tmp_path / "damaged.lmdb"
             path.write_bytes(damaged)
             with pytest.raises(ConfigError, match="damaged"):
-                pages.check(path)
+                lmdb_pages.check(path)
 
 
 @BOTH
@@ -177,19 +177,19 @@ def test_a_damaged_record_is_left_out_by_name_or_ends_the_run(pack: Pack, format
     folder = Folder.__new__(Folder)
     folder.store, folder.side, folder.share, folder.reader = damaged, 8, 1.0, PLAIN
     folder.shape, folder.dtype = (8, 8, 3), np.uint8
-    batches = Batches.over(folder, 4, bad=Rule("skip", 0.1))
+    batches = make_batches(folder, 4, bad=BadSampleRule("skip", 0.1))
     assert [len(labels) for _, labels in batches.epoch(0)] == [3, *[4] * 9]
-    assert batches.ledger is not None
-    assert list(batches.ledger.found) == [3]
-    assert "(record 3 of " in batches.ledger.found[3]
-    assert "is damaged: its crc32 differs" in batches.ledger.found[3]
+    assert batches.bad_sample_log is not None
+    assert list(batches.bad_sample_log.reasons) == [3]
+    assert "(record 3 of " in batches.bad_sample_log.reasons[3]
+    assert "is damaged: its crc32 differs" in batches.bad_sample_log.reasons[3]
     with pytest.raises(ConfigError, match=r"record 3 of .* is damaged: its crc32 differs; pack the store again"):
-        list(Batches.over(folder, 4).epoch(0))
+        list(make_batches(folder, 4).epoch(0))
     short = store.path.with_name(f"short.{format}")
     short.write_bytes(data[:-100])
     folder.store = store_at(short)
     with pytest.raises(ConfigError, match="cut short"):
-        list(Batches.over(folder, 4, bad=Rule("skip", 1.0)).epoch(0))
+        list(make_batches(folder, 4, bad=BadSampleRule("skip", 1.0)).epoch(0))
 
 
 CUT = """
