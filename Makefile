@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: help setup train test lint types check drill bench wheel clean
+.PHONY: help setup train test quick lint types check drill bench wheel clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ train: $(READY)  ## train on the embedded data set; ARGS="+plugins=[amp,onecycle
 
 test: $(READY)  ## the whole suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
+
+quick: $(READY)  ## the tests that are not marked slow: two minutes, while one works
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(ARGS)
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .

@@ -91,6 +91,7 @@ def other_kind(path: Path, rng: random.Random) -> None:
 DAMAGES: list[Callable[[Path, random.Random], None]] = [flip, cut, zero, grow, flip, other_kind]
 
 
+@pytest.mark.slow
 def test_no_damage_is_loaded_in_silence(made: Path, tmp_path: Path) -> None:
     rng, fallen_back = random.Random(5), 0
     for number in range(times(100, 2000)):
@@ -311,6 +312,7 @@ def alive() -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in dense}.values())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_takes_no_memory_until_its_state_is_asked_for_and_its_pieces_are_let_go_of(run: Path) -> None:
     done = fit_toy([AdamW()], epochs=3, resume=run)
     before = alive()

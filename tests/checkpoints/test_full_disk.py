@@ -107,6 +107,7 @@ def test_it_goes_on_and_tries_again_and_ends_as_if_nothing_had_been(size: int, t
     assert sorted(path.name for path in (part / FOLDER).iterdir()) == sorted(path.name for path in (whole / FOLDER).iterdir())
 
 
+@pytest.mark.slow
 def test_while_it_is_full_the_last_checkpoint_is_whole(tmp_path: Path) -> None:
     def work() -> None:
         with warnings.catch_warnings():
@@ -156,6 +157,7 @@ def test_lines_that_wait_when_a_checkpoint_is_made_come_back_with_it(tmp_path: P
 
 
 @pytest.mark.parametrize("size", [0, 400, 2000])
+@pytest.mark.slow
 def test_at_the_end_it_says_what_could_not_be_saved(size: int, tmp_path: Path) -> None:
     def work() -> None:
         trainer = Toy(plugins=[AdamW(), limit(size, 12, 99)], watch=("metrics",), epochs=2, batch_size=4, out=tmp_path / "run")

@@ -38,6 +38,7 @@ def probe(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
         ("--shell-completion install=bash", 0, "complete"), ("--shell-completion query=bash", 0, "task=digits"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_the_train_command_answers_without_torch(words: str, code: int, shows: str, tmp_path: Path) -> None:
     done = probe("accel.cli.main", *words.split(), cwd=tmp_path)
     assert done.stderr.splitlines()[-1] == f"code={code} torch=False numpy=False", done.stderr
@@ -77,6 +78,7 @@ def test_every_plugin_is_on_the_list_and_the_help_fits_80_columns(capsys: pytest
         assert any(line.startswith(f"  {name} ") for line in lines), name
 
 
+@pytest.mark.slow
 def test_broken_pipe_is_quiet(tmp_path: Path) -> None:
     command = f"{sys.executable} -m accel.train --help | head -1; {sys.executable} -m accel plugins | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -84,6 +86,7 @@ def test_broken_pipe_is_quiet(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_the_lazy_package_names_every_plugin() -> None:
     import accel.plugins as plugins
 
@@ -97,6 +100,7 @@ def test_the_lazy_package_names_every_plugin() -> None:
         _ = plugins.Ampp
 
 
+@pytest.mark.slow
 def test_python_alone_needs_no_hydra(tmp_path: Path) -> None:
     code = """
 import sys

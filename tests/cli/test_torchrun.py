@@ -17,11 +17,11 @@ from tests.support.rank_processes import ROOT
 
 AGREE = """
 import os, sys, time
-from accel.cli.torchrun import agree
+from accel.cli.torchrun import agree_on_directory
 rank = int(os.environ["RANK"])
 while rank == 1 and not os.path.exists(f"{sys.argv[1]}/0"):
     time.sleep(0.01)
-directory = agree(f"outputs/of-rank-{rank}")
+directory = agree_on_directory(f"outputs/of-rank-{rank}")
 with open(f"{sys.argv[1]}/{rank}.part", "w") as file:
     file.write(directory)
 os.rename(f"{sys.argv[1]}/{rank}.part", f"{sys.argv[1]}/{rank}")
@@ -52,6 +52,7 @@ def torchrun(*words: str, cwd: Path, path: str = "") -> subprocess.CompletedProc
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> None:
     (tmp_path / "agree.py").write_text(AGREE)
     (tmp_path / "said").mkdir()
@@ -92,6 +93,7 @@ def test_a_directory_that_ranks_begun_anew_would_not_find_is_to_be_named(monkeyp
 
 
 @pytest.mark.parametrize("when", ["start", "end"])
+@pytest.mark.slow
 def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(when: str, tmp_path: Path) -> None:
     # a first process that is the slower would be ended by torchrun before it has said why; one that is as quick would not be alone
     (tmp_path / "site").mkdir()

@@ -81,6 +81,7 @@ def over(
 @POLICIES
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: RankShare, policy: Any) -> None:
     plain = over(kind, policy, share=share)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
@@ -118,6 +119,7 @@ def read(batches: Iterator[Any]) -> list[str]:
 
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_raise_is_the_same_up_to_the_batch_of_the_first_by_every_loader(kind: type, share: RankShare) -> None:
     wanted = read(over(kind, "raise", share=share).epoch(0))
     assert wanted[-1].startswith(("BadSample", "OSError", "KeyError"))
@@ -412,6 +414,7 @@ def train(policy: str, plugins: list[Part], data: Any = Bytes, limit: float = 0.
 
 
 @POLICIES
+@pytest.mark.slow
 def test_a_run_is_the_same_by_every_loader_and_goes_on_where_it_was(policy: str, tmp_path: Path) -> None:
     whole = train(policy, [])
     assert whole.samples == 2 * (SAMPLES - (len(SPOILT) if policy == "skip" else 0))

@@ -86,6 +86,7 @@ LOADERS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.slow
 def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Path) -> None:
     """Stopped inside the first and the second epoch of three, each of three updates."""
 

@@ -88,6 +88,7 @@ def test_cosine_is_torchs(shape: tuple[int, int, int], warmup: int, floor: float
     st.integers(1, 60), st.one_of(st.none(), st.integers(1, 60)), st.sampled_from(["triangular", "triangular2", "exp_range"]),
     st.floats(1.0, 100.0), st.floats(0.5, 1.0), st.booleans(),
 )  # fmt: skip
+@pytest.mark.slow
 def test_cyclic_is_torchs(up: int, down: int | None, mode: Any, div: float, gamma: float, adam: bool) -> None:
     settings: dict[str, Any] = {"cycle_momentum": True, "base_momentum": 0.75, "max_momentum": 0.95}
     optim = AdamW(lr=0.3) if adam else SGD(lr=0.3)

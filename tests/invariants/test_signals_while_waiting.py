@@ -122,6 +122,7 @@ def ends_the_same(ways: dict[str, Any], plugins: list[Any], whole: Any, out: Pat
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_the_wait_is_given_up_and_nothing_of_it_is_consumed(way: str, tmp_path: Path) -> None:
     stuck, ways, plugins = WAYS[way]
     whole = Waits(**ways, plugins=[AdamW(), *plugins()], out=tmp_path / "whole").fit()
@@ -147,6 +148,7 @@ def test_in_evaluation_too(tmp_path: Path) -> None:
     ends_the_same({}, [], whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_before_the_first_update_and_where_a_run_goes_on(tmp_path: Path) -> None:
     whole = Waits(out=tmp_path / "whole").fit()
     with pytest.raises(Interrupted, match="stopped by SIGTERM while it was starting"):
@@ -182,6 +184,7 @@ trainer.fit()
 """
 
 
+@pytest.mark.slow
 def test_the_process_ends_although_a_thread_hangs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
@@ -191,6 +194,7 @@ def test_the_process_ends_although_a_thread_hangs(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=DEADLINE))
     env = {

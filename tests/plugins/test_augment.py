@@ -310,11 +310,13 @@ def test_the_plan_says_what_it_does() -> None:
     assert ready(label_smoothing=0.0).plan_notes() == {}
 
 
+@pytest.mark.slow
 def test_the_digits_are_learnt_with_it() -> None:
     plugins = [Augment(mixup=0.2, cutmix=1.0, erasing=0.25), AdamW(lr=0.003), Cosine()]
     result = Digits(plugins=plugins, watch=(), epochs=8, device="cpu").fit()
     assert result.metrics["accuracy"] >= 0.97
 
 
+@pytest.mark.slow
 def test_the_common_suite_with_mixup() -> None:
     check_plugin(lambda: Augment(mixup=0.4, label_smoothing=0.0))

@@ -13,15 +13,15 @@ from accel.plugins.onecycle import OneCycle
 from accel.schema import plugin_registry
 from accel.testing import cheap, check_plugin
 
-NAMES = plugin_registry.names()
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", plugin_registry.names())
 def test_common_suite(name: str) -> None:
     # bfloat16 keeps 8 bits: two ways to sum a gradient differ in the last of them
     tolerance = 2e-3 if name in ("amp", "master_weights") else 1e-5
-    # each is composed with itself and the later ones: every pair, in both orders, once
-    reason = check_plugin(cheap(name), tolerance=tolerance, beside=NAMES[NAMES.index(name) :])
+    # every pair of default settings, in both orders, is tried by tests/invariants/test_plugin_order.py
+    reason = check_plugin(cheap(name), tolerance=tolerance, beside=[])
     if reason:
         pytest.skip(f"refused as it should be: {reason}")
 

@@ -83,6 +83,7 @@ def train(plugins: list[Part], data: Any, out: Path | None = None, **settings: A
 
 @pytest.mark.parametrize("chosen", SETS)
 @pytest.mark.parametrize("end", [0.1, 1e6])
+@pytest.mark.slow
 def test_the_run_after_it_is_the_run_without_it(chosen: str, end: float, tmp_path: Path) -> None:
     """Also where the trial ends in an explosion. The losses, the records and the checkpoints are those of the run without it."""
     points = torch.randn(22, 2, generator=torch.Generator().manual_seed(0))
@@ -174,6 +175,7 @@ def test_weights_keep_their_identity_and_buffers_too() -> None:
     train([Same()], [torch.randn(4, 2)])
 
 
+@pytest.mark.slow
 def test_a_trial_in_the_midst_of_a_resumed_epoch(tmp_path: Path) -> None:
     @dataclass(eq=False)
     class Always(Probe):
@@ -234,6 +236,7 @@ class Bowl(nn.Module):
         self.weight = nn.Parameter(torch.ones(1))
 
 
+@pytest.mark.slow
 def test_it_stops_where_the_loss_explodes_and_finds_the_rate_below(tmp_path: Path) -> None:
     curvature, out = 4.0, tmp_path / "run"
     probe = LRRange(start=1e-5, end=1e3, updates=200, smoothing=0.5)

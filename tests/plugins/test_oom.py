@@ -104,6 +104,7 @@ def fit_short(hungry: Part, oom: Part, beside: list[Part], **settings: Any) -> A
 @pytest.mark.parametrize(
     ("where", "beside"), [*((where, "alone") for where in WHERE), *zip(WHERE * 2, [*BESIDE][1:], strict=False)]
 )
+@pytest.mark.slow
 def test_the_result_is_that_of_the_smaller_size_from_the_start(where: Where, beside: str) -> None:
     steps, others = BESIDE[beside]
     hungry = Hungry(where=where)
@@ -116,6 +117,7 @@ def test_the_result_is_that_of_the_smaller_size_from_the_start(where: Where, bes
 
 
 @pytest.mark.parametrize("where", ["loss", "backward"])
+@pytest.mark.slow
 def test_it_is_so_when_every_other_update_fails(where: Where) -> None:
     hungry = Hungry(where=where)
     short = fit_short(hungry, OOM(grow_after=1), [Accumulate(steps=2), AdamW()])
@@ -160,6 +162,7 @@ class Net(Trainer):
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.slow
 def test_buffers_and_random_numbers_go_back_and_items_weigh_right(where: Where) -> None:
     def state(**run: Any) -> dict[str, Tensor]:
         return Net(**run, watch=()).fit().model.state_dict()
@@ -192,12 +195,14 @@ def test_draws_of_python_and_numpy_are_watched_and_then_copied_only_where_there_
     assert (random.random(), float(torch.rand(()))) == drawn
 
 
+@pytest.mark.slow
 def test_it_halves_down_to_one_sample() -> None:
     hungry = Hungry(limit=1)
     assert alike(fit_short(hungry, OOM(), []), fit_toy([Accumulate(steps=4)], batch_size=1))
     assert hungry.failed == 2
 
 
+@pytest.mark.slow
 def test_one_sample_that_does_not_fit_ends_the_run_in_a_sentence() -> None:
     with pytest.raises(
         TrainingError, match=r"oom: memory is short in update 1 even with one sample at a time \(CUDA out of memory\)"
@@ -205,6 +210,7 @@ def test_one_sample_that_does_not_fit_ends_the_run_in_a_sentence() -> None:
         fit_toy([Hungry(limit=0), OOM()])
 
 
+@pytest.mark.slow
 def test_the_size_is_in_the_checkpoints(tmp_path: Path) -> None:
     small = fit_toy([Accumulate(steps=2)], batch_size=2, epochs=3)
     fit_short(Hungry(), OOM(), [], out=tmp_path / "run", stop=8, epochs=3, checkpoint_every=1)
@@ -215,12 +221,14 @@ def test_the_size_is_in_the_checkpoints(tmp_path: Path) -> None:
     assert rest.spy.run.parts.update.summary_notes() == ["memory was short in 1 update: from then on at most 2 samples at a time"]
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_without_it_goes_on_with_it(tmp_path: Path) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         fit_toy([Hungry(since=8)], out=tmp_path / "run")
     fit_short(Hungry(), OOM(), [], resume=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_it_says_so_when_it_happens_and_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = "^oom: memory was short in update 3; from here on training takes at most 2 samples at a time$"
     with pytest.warns(AccelWarning, match=said) as warned:
@@ -232,6 +240,7 @@ def test_it_says_so_when_it_happens_and_at_the_end(tmp_path: Path, capsys: pytes
     assert '"memory was short in 1 update' in (tmp_path / "run/summary.json").read_text()
 
 
+@pytest.mark.slow
 def test_what_failed_is_free_before_it_is_tried_again() -> None:
     alive: list[weakref.ref[Tensor]] = []
     left: list[int] = []
@@ -297,6 +306,7 @@ def test_the_optimisers_step_is_not_cured_by_smaller_batches() -> None:
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), before, strict=True))
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_cut_is_said() -> None:
     batch = {"x": torch.ones(4, 2), "edges": torch.ones(7)}
     trainer = Trainer(
@@ -309,6 +319,7 @@ def test_a_batch_that_cannot_be_cut_is_said() -> None:
         trainer.fit()
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_reach_the_device_is_said() -> None:
     from accel.parts import Transfer
 
@@ -325,6 +336,7 @@ def test_a_batch_that_does_not_reach_the_device_is_said() -> None:
         fit_toy([Slow(), OOM()])
 
 
+@pytest.mark.slow
 def test_evaluation_goes_in_smaller_batches_too() -> None:
     class Evaluated(Net):
         splits = ("train", "val")
@@ -370,6 +382,7 @@ assert not torch.equal(short, torch.ones(WIDTH))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+@pytest.mark.slow
 def test_memory_of_the_host_that_is_really_short() -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MALLOC_MMAP_THRESHOLD_": "1000000"}  # freed at once
     done = subprocess.run([sys.executable, "-c", RLIMIT], env=env, capture_output=True, text=True)

@@ -30,6 +30,7 @@ def no_thread_is_left() -> Any:
 @pytest.mark.parametrize("stop", [2, 6])
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.filterwarnings("ignore:prefetch has no effect")
+@pytest.mark.slow
 def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Any) -> None:
     """With batches read ahead of the update that is saved, up to the end of an epoch and past the last draw of its sampler."""
 

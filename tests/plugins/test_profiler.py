@@ -75,6 +75,7 @@ def test_shapes_memory_and_stacks_stand_in_the_trace(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")  # without a directory there is no trace
 @pytest.mark.parametrize("settings", [{}, {"memory": True, "shapes": True, "stacks": True}])
+@pytest.mark.slow
 def test_the_run_keeps_its_bits(settings: dict[str, bool]) -> None:
     assert fit_toy([Profiler(first=1, updates=12, **settings), AdamW()]).same(fit_toy([AdamW()]))  # type: ignore[arg-type]
 

@@ -28,6 +28,8 @@ from tests.support.hung_workers import hang, time_out_when_hung
 from tests.support.sample_datasets import Drawn, Filled, Wide, md5
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 class Bad(Drawn):
     """Sample 9 makes trouble: always, or once if `once` is a file to remember it by. `folder` is where workers that hang say so."""

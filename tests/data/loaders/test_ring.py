@@ -127,6 +127,7 @@ class Bad(Filled):
         return super().fill(index, rng, out)
 
 
+@pytest.mark.slow
 def test_an_exception_passes_through_with_the_first_bad_sample() -> None:
     for _ in range(20):
         with Ring(Bad(), 4, threads=4) as ring, pytest.raises(KeyError) as raised:

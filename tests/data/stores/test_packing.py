@@ -57,6 +57,7 @@ if __name__ == "__main__":
 
 @BOTH
 @pytest.mark.parametrize(("pictures", "workers"), [(1, 1), (1100, 2), (2200, 1)])
+@pytest.mark.slow
 def test_killed_and_given_again(many: Files, tmp_path: Path, format: str, pictures: int, workers: int) -> None:
     """Killed -9 after so many pictures, it keeps whole batches and ends with the records that one go would have given."""
     path, whole = tmp_path / f"killed.{format}", tmp_path / f"whole.{format}"
@@ -83,6 +84,7 @@ def contents(path: Path) -> list[bytes]:
 
 
 @BOTH
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(files: Files, tmp_path: Path, format: str) -> None:
     for workers in (1, 2):
         Packing(files, tmp_path / f"{workers}.{format}", recipe(format), workers).run()
@@ -184,6 +186,7 @@ def test_pictures_that_cannot_be_read(files: Files, tmp_path: Path, format: str,
 
 
 @BOTH
+@pytest.mark.slow
 def test_interrupted_behind_pictures_that_were_left_out(files: Files, tmp_path: Path, format: str) -> None:
     for number in (3, 17):
         Path(files.files[number]).write_bytes(b"")
@@ -195,6 +198,7 @@ def test_interrupted_behind_pictures_that_were_left_out(files: Files, tmp_path: 
 
 
 @BOTH
+@pytest.mark.slow
 def test_mended_behind_a_picture_that_changed(files: Files, tmp_path: Path, format: str) -> None:
     for number in (3, 17):
         Path(files.files[number]).write_bytes(b"")
@@ -225,6 +229,7 @@ except ConfigError as error:
 
 
 @BOTH
+@pytest.mark.slow
 def test_a_full_disk(files: Files, tmp_path: Path, format: str) -> None:
     path = tmp_path / f"x.{format}"
     words = [sys.executable, "-c", FULL, str(files.folder), str(path), recipe(format).encoding]

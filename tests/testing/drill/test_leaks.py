@@ -21,6 +21,8 @@ from accel.plugins import AMP, EMA, Accumulate, AdamW, Metrics, Prefetch, Thread
 from tests.support.drill_length import LONG
 from tests.support.sample_datasets import unfinished_readers
 
+pytestmark = pytest.mark.slow
+
 RUNS, WARM = (200, 40) if LONG else (12, 6)
 
 

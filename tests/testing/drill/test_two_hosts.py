@@ -97,6 +97,7 @@ def anywhere(number: int) -> str:
 
 @pytest.mark.parametrize("power", [False, pytest.param(True, marks=long)])
 @pytest.mark.parametrize("number", range(RUNS))
+@pytest.mark.slow
 def test_a_machine_that_dies_is_replaced(
     number: int, power: bool, machines: tuple[Host, Host], weights: list[Tensor], tmp_path: Path
 ) -> None:
