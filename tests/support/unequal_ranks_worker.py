@@ -29,8 +29,9 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.oom import OOM
-from tests.plugins.test_oom import WHERE, Hungry
+from tests.plugins.test_oom import WHERE
 from tests.support.drill_length import LONG
+from tests.support.short_memory import Hungry
 from tests.support.waiting import DEADLINE
 
 RANKS = 2
