@@ -28,9 +28,10 @@ class Attempt:
 
     Args:
         body: trains; `os.exec...` in it makes it a program of its own.
+        keep: called with this attempt before a signal can raise here: who keeps it can end the child, whatever comes.
     """
 
-    def __init__(self, body: Callable[[], int]) -> None:
+    def __init__(self, body: Callable[[], int], keep: Callable[[Attempt], None] | None = None) -> None:
         self.said, self.began = b"", monotonic()
         self.code: int | None = None
         """The exit code, or minus the signal that it died of; None while it runs."""
@@ -45,8 +46,10 @@ class Attempt:
         os.close(its)
         self.pipe = mine
         try:
+            if keep is not None:
+                keep(self)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        except BaseException:  # what came meanwhile; nobody has this attempt yet, who could end it
+        except BaseException:  # what came meanwhile
             self.end()
             raise
 

@@ -61,9 +61,12 @@ class StruckRun:
         self.anew += found is None and self.now is not None
         self.pulse.unlink(missing_ok=True)
         call = body or self.body
-        self.now = Attempt(lambda: call(self.out, again, self.pulse))
+        attempt = Attempt(lambda: call(self.out, again, self.pulse), self._keep)
         self.resumed = found is not None
-        return self.now
+        return attempt
+
+    def _keep(self, attempt: Attempt) -> None:
+        self.now = attempt
 
     def ended(self, attempt: Attempt, *codes: int) -> int:
         """Waits for its end, and checks what it left behind. Raises Failed for another exit code than these."""
