@@ -1,4 +1,4 @@
-"""Writes the figures of README.md from the newest results: python benchmarks/readme.py. A test holds the two together."""
+"""The figures of docs/figures.md and README.md, from the newest results: python benchmarks/readme.py. A test holds them together."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ def newest(name: str) -> tuple[Path, dict[str, Any]]:
 def measured(path: Path, result: dict[str, Any]) -> str:
     """When, on what, how often, and where the whole of it stands."""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if name != "accel-train")
-    link = path.with_suffix(".md").relative_to(ROOT).as_posix()
     many = f"; n = {result['repetitions']} interleaved; median (10th to 90th percentile)" if "repetitions" in result else ""
     where = f"{result['date'][:10]}, {result['cores']} cores of {result['cpu']}, Python {result['python']}, {versions}"
-    return f"{where}{many}. [All of it]({link})."
+    return f"{where}{many}. [All of it]({link(path)})."
+
+
+def link(path: Path) -> str:
+    """Return the link from docs/figures.md to a result's page."""
+    return f"../benchmarks/results/{path.with_suffix('.md').name}"
 
 
 def overhead() -> str:
@@ -73,11 +77,10 @@ def peers() -> str:
     table = path.with_suffix(".md").read_text()
     rows = table[table.index("| | ") : table.index("## What was seen")].strip()
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if name != "accel-train")
-    link = path.with_suffix(".md").relative_to(ROOT).as_posix()
     return (
         "**What is kept**, asked of each peer with one script (-: it has nothing of the kind, or needs CUDA for it):\n\n"
         f"{rows}\n\n"
-        f"`python benchmarks/peers.py`; {result['date'][:10]}, {versions}. [What each of them did]({link}).\n"
+        f"`python benchmarks/peers.py`; {result['date'][:10]}, {versions}. [What each of them did]({link(path)}).\n"
     )
 
 
@@ -213,17 +216,60 @@ def distributed() -> str:
     )
 
 
-def written(readme: str) -> str:
-    """The README with the figures as they are now."""
-    head, _, rest = readme.partition(MARKS[0])
+def headlines() -> list[tuple[str, str, str]]:
+    """Return the rows of the README's table: the question, accel's answer, and what it is compared with."""
+    over = {arm: kept["wall_over"]["median"] for arm, kept in everything_on()["arms"].items()}
+    images, cifar, saving = newest("input")[1]["arms"], newest("cifar10")[1], newest("saving")[1]
+    saved = saving["arms"]["background"]
+    lamb = [case["faster"]["accel LAMB"]["times"]["median"] for case in newest("optimizers")[1]["cases"] if case["device"] == "cpu"]
+    killed = [case for case in newest("drills")[1]["cases"] if case["kind"] == "kill"]
+    strikes, trials, identical = (sum(case[name] for case in killed) for name in ("strikes", "trials", "identical"))
+    rates = [images[name]["ratio"]["median"] for name in ("original files, threads, same pixels as PIL", "tiled-lossless")]
+    plain, recipe = (cifar["arms"][arm]["mean"] for arm in ("plain", "recipe"))
+    return [
+        ("A micro-batch with everything on, beside a loop by hand", f"{over['accel']:+.0f} µs",
+         f"Accelerate {over['Accelerate']:+.0f} µs, Lightning {over['Lightning']:+.0f} µs"),
+        ("Photographs per second, the same pixels", f"{rates[0]:.1f} times; {rates[1]:.1f} times from tiles", "DataLoader with Pillow"),
+        ("A step of LAMB", f"{lamb[0]:.1f} times faster", "timm's LAMB"),
+        (f"{cifar['target']:.0%} on CIFAR-10, from JPEG files, two CPU cores", f"{recipe:.0f} s", f"{plain:.0f} s with SGD in float32"),
+        ("Time spent waiting for checkpoints", f"{saved['waits_percent']['median']:.1f} %",
+         f"every {saving['every']} updates, {saved['megabytes']['median']:.0f} MB each"),
+        ("Runs struck by `kill -9` and resumed", f"{identical} of {trials} to the same bits", f"{strikes:,} kills"),
+    ]  # fmt: skip
+
+
+def everything_on() -> dict[str, Any]:
+    """Return the case of the loop with everything on, by AdamW."""
+    cases: list[dict[str, Any]] = newest("overhead")[1]["cases"]
+    return next(case for case in cases if case["optim"] == "adamw" and case["case"] == "everything on")
+
+
+def replaced(text: str, figures: str) -> str:
+    """Return a page with other figures between its marks."""
+    head, _, rest = text.partition(MARKS[0])
     tail = rest.partition(MARKS[1])[2]
-    found = [f"{part()}\n" for part in (peers, overhead, optimizers, amp, startup)]
-    figures = "".join([*found, *(part() for part in (drills, saving, distributed, pipeline, cifar10))])
     return f"{head}{MARKS[0]}\n{figures}{MARKS[1]}{tail}"
 
 
+def whole_page(page: str) -> str:
+    """Return docs/figures.md with the figures as they are now."""
+    parts = [f"{part()}\n" for part in (peers, overhead, optimizers, amp, startup)]
+    figures = "".join([*parts, *(part() for part in (drills, saving, distributed, pipeline, cifar10))])
+    return replaced(page, re.sub(r"^\*\*(.+?)\*\*", r"## \1\n\n\1", figures, flags=re.MULTILINE))
+
+
+def short_table(readme: str) -> str:
+    """Return README.md with its table as it is now."""
+    rows = [f"| {question} | {answer} | {beside} |" for question, answer, beside in headlines()]
+    return replaced(readme, "\n".join(["| | accel | beside |", "|---|---|---|", *rows, "", ""]))
+
+
+PAGES = {"docs/figures.md": whole_page, "README.md": short_table}
+
+
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    text = written(readme.read_text())
-    readme.write_text(text)
-    print(f"README.md has the figures of {', '.join(sorted(set(re.findall(r'results/([^)]*)[.]md', text))))}")
+    for name, write in PAGES.items():
+        file = ROOT / name
+        file.write_text(write(file.read_text(encoding="utf-8")), encoding="utf-8")
+    text = (ROOT / "docs/figures.md").read_text(encoding="utf-8")
+    print(f"figures of {', '.join(sorted(set(re.findall(r'results/([^)]*)[.]md', text))))}")
