@@ -75,7 +75,7 @@ class Timer(Watch):
             since = perf_counter()
             begin(*given)
             if self.foreground:
-                saver.settle()
+                saver.wait()
             self.waits.append(perf_counter() - since)
 
         saver.save = save  # type: ignore[method-assign]

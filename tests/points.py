@@ -29,7 +29,7 @@ class Keeps(Watch):
 
     def begin(self, run: Run) -> None:
         self.run = run
-        self.first = [param.detach().clone().cpu() for param in run.bare.parameters()]
+        self.first = [param.detach().clone().cpu() for param in run.unwrapped_model.parameters()]
         self.drawn = torch.get_rng_state()
 
     def after(self, step: int, loss: Tensor) -> None:

@@ -19,9 +19,9 @@ from accel import Trainer, optim
 from accel.checkpoints.snapshot import Snapshot
 from accel.data import DataLoaderX, Ring
 from accel.data.datasets.image_folder import Augmented
-from accel.data.datasets.shift_flip import Moves
-from accel.data.loaders.device_batches import Shelf
-from accel.data.loaders.device_copy import Copies
+from accel.data.datasets.shift_flip import ShiftFlip
+from accel.data.loaders.device_batches import DeviceBatches
+from accel.data.loaders.device_copy import DeviceCopier
 from accel.errors import AccelWarning, TrainingError
 from accel.parts import Autocast, Part, Run, Watch, Window
 from accel.plugins.accumulate import Accumulate
@@ -359,8 +359,8 @@ def test_recomputation_changes_no_bit_and_takes_less_memory() -> None:
 @pytest.mark.parametrize("flip", ["none", "random", "alternate"])
 def test_resident_pictures_are_those_of_the_cpu_and_nothing_waits(flip: Any, edge: Any) -> None:
     pictures = torch.randint(256, (300, 8, 6, 3), dtype=torch.uint8)
-    parts, moves = [pictures, torch.arange(300)], Moves(2, flip, edge)
-    there, here = (Shelf(parts, list, moves, 64, 5, True, torch.device(name)) for name in ("cuda", "cpu"))
+    parts, moves = [pictures, torch.arange(300)], ShiftFlip(2, flip, edge)
+    there, here = (DeviceBatches(parts, list, moves, 64, 5, True, torch.device(name)) for name in ("cuda", "cpu"))
     for epoch in range(3):
         next(there.epoch(epoch))  # what is made once is made here
         with syncs_raise():
@@ -487,15 +487,15 @@ def test_no_copy_is_waited_for(plugin: type[Part]) -> None:
 
 def test_the_source_of_a_copy_is_held_until_the_copy_is_done() -> None:
     for beside in (False, True):
-        copies = Copies(torch.device("cuda"), beside)
+        copies = DeviceCopier(torch.device("cuda"), beside)
         torch.cuda._sleep(200_000_000)
         source = torch.ones(1 << 20)
-        there = copies.arrive(copies.depart((source, "text")))
+        there = copies.finish(copies.start((source, "text")))
         assert len(copies.under_way) == 1
         assert there[0].device.type == "cuda"
         assert float(there[0].sum()) == 1 << 20
         torch.cuda.synchronize()
-        copies.depart(source)
+        copies.start(source)
         assert len(copies.under_way) == 1, "what is done is let go of"
         copies.close()
         assert not copies.under_way
@@ -504,12 +504,12 @@ def test_the_source_of_a_copy_is_held_until_the_copy_is_done() -> None:
 def test_a_slot_of_the_ring_is_pinned_and_not_written_over_while_it_is_read() -> None:
     with Ring(readable.Wide(), 8, threads=2, depth=2, pin=True) as ring:
         expected = md5(ring.epoch(0))
-        copies = Copies(torch.device("cuda"), beside=False)
+        copies = DeviceCopier(torch.device("cuda"), beside=False)
         torch.cuda._sleep(200_000_000)
         there = []
         for batch in ring.epoch(0):
             assert batch[0].is_pinned()
-            there.append(copies.arrive(copies.depart(batch)))
+            there.append(copies.finish(copies.start(batch)))
             del batch
         assert md5([[part.cpu() for part in batch] for batch in there]) == expected
         copies.close()
@@ -524,14 +524,14 @@ def test_dataloaderx_brings_batches_to_the_device() -> None:
 
 def test_the_copy_runs_beside_the_computation() -> None:
     """By events: the copy begins before the computation that was queued first has ended."""
-    copies = Copies(torch.device("cuda"), beside=True)
+    copies = DeviceCopier(torch.device("cuda"), beside=True)
     source = torch.empty(1 << 26).pin_memory()
-    copies.depart(source)  # the first allocates
+    copies.start(source)  # the first allocates
     copies.close()
     done = torch.cuda.Event()
     torch.cuda._sleep(2_000_000_000)
     done.record()
-    arriving = copies.depart(source)
+    arriving = copies.start(source)
     arriving.event.synchronize()
     assert not done.query()
     copies.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel.checkpoints import FOLDER
-from accel.engine.run_directory import LEASE, LOCK, Claim, begun_anew
+from accel.engine.run_directory import LEASE, LOCK, RunLock, was_restarted
 from accel.errors import ConfigError, Taken
 from accel.testing import fit_toy
 
@@ -28,7 +28,7 @@ def elsewhere(out: Path) -> Iterator[int]:
     pid = os.fork()
     if pid == 0:
         try:
-            Claim().take(out)
+            RunLock().acquire(out)
             os.write(told, b"!")
             signal.pause()
         finally:
@@ -58,20 +58,20 @@ def test_a_directory_that_another_process_writes_to_is_left_alone(tmp_path: Path
 
 
 def test_who_is_begun_anew_waits_for_the_lock_of_a_machine_that_was_lost(tmp_path: Path) -> None:
-    claim = Claim()
+    claim = RunLock()
     claim.patience = LEASE
     with elsewhere(tmp_path) as pid:
         later = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))  # as its lease runs out
         later.start()
-        claim.take(tmp_path)
-        assert not begun_anew(0)
-        assert begun_anew(1)
+        claim.acquire(tmp_path)
+        assert not was_restarted(0)
+        assert was_restarted(1)
     claim.release()
 
 
 def test_a_fork_of_a_run_holds_nothing_when_the_run_is_gone(tmp_path: Path) -> None:
-    claim = Claim()
-    claim.take(tmp_path)
+    claim = RunLock()
+    claim.acquire(tmp_path)
     heard, told = os.pipe()
     pid = os.fork()  # as a loader's worker: it outlives this claim
     if pid == 0:
@@ -80,14 +80,14 @@ def test_a_fork_of_a_run_holds_nothing_when_the_run_is_gone(tmp_path: Path) -> N
         os._exit(0)
     os.close(heard)
     claim.release()
-    Claim().take(tmp_path)
+    RunLock().acquire(tmp_path)
     os.close(told)
     assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_two_runs_of_one_process_do_not_share_a_directory(tmp_path: Path) -> None:
-    claim = Claim()
-    claim.take(tmp_path)
+    claim = RunLock()
+    claim.acquire(tmp_path)
     with pytest.raises(Taken, match="another run of this process is writing there"):
         fit_toy([], out=tmp_path)
     claim.release()

@@ -8,7 +8,7 @@ import pytest
 from torch._C._distributed_c10d import HashStore
 
 from accel.system import rendezvous as meeting
-from accel.system.rendezvous import interface, itself, name_interface, table, towards
+from accel.system.rendezvous import interface, is_loopback, local_address_towards, name_interface, open_store
 
 
 def test_the_first_process_keeps_the_table_where_torchrun_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,27 +17,27 @@ def test_the_first_process_keeps_the_table_where_torchrun_does_not(monkeypatch: 
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False", "RANK": "0"}
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    first = table(20)
+    first = open_store(20)
     first.set("name", "value")
-    assert table(20) is first, "one for all that a process does"
+    assert open_store(20) is first, "one for all that a process does"
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(meeting, "KEPT", {})
-    assert table(20).get("name") == b"value"
+    assert open_store(20).get("name") == b"value"
 
 
 def test_the_interface_of_an_address() -> None:
-    assert itself(towards("localhost"))
+    assert is_loopback(local_address_towards("localhost"))
     assert interface("127.0.0.1") in [name for _, name in socket.if_nameindex()]
     assert interface("192.0.2.1") == "", "an address that nobody has"
-    assert towards("no such host") == "127.0.0.1"
+    assert local_address_towards("no such host") == "127.0.0.1"
 
 
 @pytest.mark.parametrize("set_already", [False, True])
 def test_gloo_is_told_where_the_name_leads_nowhere(set_already: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"one": "127.0.0.1", "10.0.0.2": "10.0.0.1"}
-    monkeypatch.setattr(meeting, "towards", here.__getitem__)
+    monkeypatch.setattr(meeting, "local_address_towards", here.__getitem__)
     monkeypatch.setattr(meeting, "interface", {"10.0.0.1": "eth7"}.__getitem__)
-    monkeypatch.setattr(meeting, "own", lambda: "127.0.1.1")
+    monkeypatch.setattr(meeting, "own_address", lambda: "127.0.1.1")
     monkeypatch.setenv("MASTER_ADDR", "one")
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
     store = HashStore()

@@ -48,7 +48,7 @@ class Draws(Watch):
 class Reads(Clip):
     def limit(self, grads: Grads) -> Grads:
         if grads.norm() > 1:
-            grads.grow(torch.tensor(2.0))
+            grads.divide_by(torch.tensor(2.0))
         return grads
 
 
@@ -61,7 +61,7 @@ class Forgets(Clip):
 
     def limit(self, grads: Grads) -> Grads:
         self.count += 1
-        grads.grow(torch.tensor(1.0 + self.count))
+        grads.divide_by(torch.tensor(1.0 + self.count))
         return grads
 
 

@@ -14,7 +14,7 @@ from accel.errors import ConfigError, nearest
 from accel.schema import plugin_registry as catalogue
 from accel.schema.signature import COMPUTED, REQUIRED, Signature
 from accel.system import machine
-from accel.values import says
+from accel.values import describe_kind
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
@@ -118,7 +118,7 @@ def page_text(name: str) -> str:
     for setting in page.settings.values():
         default = "" if setting.default is REQUIRED else "=..." if setting.default is COMPUTED else f"={_shown(setting.default)}"
         lines.append(f"  plugins.{name}.{setting.name}{default}")
-        about = f"{setting.about.rstrip('.')} ({says(setting.kind)})" if setting.about else says(setting.kind)
+        about = f"{setting.about.rstrip('.')} ({describe_kind(setting.kind)})" if setting.about else describe_kind(setting.kind)
         lines += textwrap.wrap(about, 78, initial_indent="      ", subsequent_indent="      ")
     return "\n".join([*lines, "", "Use", f"  python -m accel.train '+plugins=[{name}]'"])
 

@@ -16,7 +16,7 @@ from accel.cli import torchrun as ranks
 from accel.cli.compose import compose, overrides
 from accel.cli.compose.config import Config
 from accel.cli.compose.hydra_session import Session, parser, session
-from accel.cli.run import INTERRUPTED, launch
+from accel.cli.job import INTERRUPTED, launch
 from accel.cli.submit import launcher
 from accel.errors import ConfigError, Interrupted, nearest
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(typed)
     except ConfigError as error:
-        ranks.let_the_first_speak()
+        ranks.defer_to_rank_zero()
         print(f"accel: error: {error}", file=sys.stderr)
         return 2
     except Interrupted as stop:  # in the warm-up of a multirun, before there is anything to tell of

@@ -1,3 +1,5 @@
+"""The learning rate: the factor on every rate that the user wrote, and its course over the updates."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,6 +11,13 @@ from accel.parts.part import Part
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Rate(Part):
+    """What every learning rate that the user wrote is multiplied by, the optimiser's and a schedule's; plainest: 1."""
+
+    factor = 1.0
 
 
 @dataclass(eq=False)
@@ -39,8 +48,8 @@ class Schedule(Part):
     def apply(self, step: int) -> None:
         """Called before update `step`."""
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return ""  # it acts before the update, through the optimiser
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"learning rate": f"{self.base:g}, constant"}

@@ -40,10 +40,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from accel.data.augment.erasing import draw_boxes, erase
-from accel.data.augment.mixing import cut_box, cutmix, mixup, soft
-from accel.data.augment.resizing import resize, scale_at, side_at
-from accel.data.batches.pairs import channels_at_the_end, pair, paired
+from accel.data.augment import cut_box, cutmix, draw_boxes, erase, mixup, resize, scale_at, side_at, soft
+from accel.data.batches.structure import channels_at_the_end, pair, paired
 from accel.data.sampling import batch_rng
 from accel.errors import ConfigError, describe
 from accel.parts import Augment as AugmentPart
@@ -207,7 +205,7 @@ class Augment(AugmentPart):
                     f"set plugins.augment.{name}={getattr(type(self), name):g}"
                 )
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         found = {}
         if self.softens:
             smoothed = f", smoothed by {self.label_smoothing:g}" if self.label_smoothing else ""
@@ -223,7 +221,7 @@ class Augment(AugmentPart):
             )
         return found
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         found = []
         if not (self.softens or self.erases or self.grows):
             found.append("augment has no effect: label_smoothing, mixup, cutmix and erasing are 0, and resize_from is 1")

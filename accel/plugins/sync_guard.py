@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from accel.device.sync_warnings import Reads, Waits
 from accel.errors import TrainingError
 from accel.parts import Watch
-from accel.report.section import Section
+from accel.report.result import Section
 from accel.system.clock import DATA, UPDATE
 from accel.values import Count
 
@@ -81,7 +81,7 @@ class SyncGuard(Watch):
                 "the device (a watch may read it with accel.device.async_readback), or set plugins.sync_guard.action=count"
             )
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if run.updates is not None and self.first > run.updates:
             return [f"sync_guard sees nothing: sync_guard.first={self.first}, and the whole run has {run.updates} updates"]
         return []

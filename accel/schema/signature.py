@@ -161,7 +161,7 @@ def _fields(one: Definition) -> Iterator[Setting]:
             elif node.value is not None:
                 default = _default(node.value)
             if name != "_":
-                yield Setting(name, kinds.kind(node.annotation, one.source), default, words.get(name, ""))
+                yield Setting(name, kinds.kind_of_annotation(node.annotation, one.source), default, words.get(name, ""))
 
 
 def _arguments(init: ast.FunctionDef, one: Definition) -> Iterator[Setting]:
@@ -169,13 +169,13 @@ def _arguments(init: ast.FunctionDef, one: Definition) -> Iterator[Setting]:
     blank: list[ast.expr | None] = [None] * (len(args) - len(init.args.defaults))
     pairs = [*zip(args, [*blank, *init.args.defaults], strict=True), *zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)]
     for arg, default in pairs:
-        kind = kinds.kind(arg.annotation, one.source) if arg.annotation else Any
+        kind = kinds.kind_of_annotation(arg.annotation, one.source) if arg.annotation else Any
         yield Setting(arg.arg, kind, REQUIRED if default is None else _default(default))
 
 
 def _default(node: ast.expr) -> Any:
     try:
-        return kinds.value(node)
+        return kinds.literal_value(node)
     except ValueError:
         return COMPUTED
 
@@ -187,7 +187,7 @@ def _needs(one: Definition, name: str) -> tuple[Need, ...]:
             continue
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
         if isinstance(target, ast.Name) and target.id == name:
-            calls = [kinds.call(item) for item in node.value.elts if isinstance(item, ast.Call)]
+            calls = [kinds.literal_arguments(item) for item in node.value.elts if isinstance(item, ast.Call)]
             return tuple(Need(*args, **words) for args, words in calls)
     return ()
 

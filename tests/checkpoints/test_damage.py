@@ -23,8 +23,8 @@ from torch import Tensor
 
 from accel.checkpoints import FOLDER, Found, damage, find, restore
 from accel.checkpoints.discovery import load
-from accel.checkpoints.manifest import Damaged, Record, _dump, _seal
-from accel.engine.training_run import Built
+from accel.checkpoints.manifest import Damaged, Manifest, _dump, _seal
+from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.adamw import AdamW
 from accel.system import faults
@@ -140,7 +140,7 @@ def forge(file: Path, state: Any = None, **content: Any) -> None:
     """Writes a checkpoint as whoever has read the source can: with the right hashes and the right seal."""
     if state is not None:
         file.write_bytes(state if isinstance(state, bytes) else pickled(state))
-    record = Record.read(file.with_suffix(".json"))
+    record = Manifest.read(file.with_suffix(".json"))
     facts = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
     record.files = {file.name: facts}
     for name, value in content.items():
@@ -207,7 +207,7 @@ def test_a_target_in_it_is_a_text(run: Path, tmp_path: Path) -> None:
     _, new = two(run)
     trap = {"_target_": "os.system", "_args_": [f"touch {tmp_path / 'trap'}"]}
     good = torch.load(new, weights_only=True)
-    forge(new, good | {"parts": good["parts"] | {"mine": trap}}, identity=Record.read(new.with_suffix(".json")).identity)
+    forge(new, good | {"parts": good["parts"] | {"mine": trap}}, identity=Manifest.read(new.with_suffix(".json")).identity)
     fit_toy([AdamW()], epochs=3, resume=new)
     forge(two(run)[0], identity={"seed": trap, "plugins": {"adamw": trap}})
     with pytest.raises(ConfigError, match=r"seed was .* and is now 3"):
@@ -319,7 +319,7 @@ def test_a_checkpoint_takes_no_memory_until_its_state_is_asked_for_and_its_piece
     assert alive() == before
     state = found.state()
     assert alive() > before
-    restore(cast(Built, done.spy.run), state)
+    restore(cast(TrainingRun, done.spy.run), state)
     assert "model" not in state
     assert not state["parts"]
 

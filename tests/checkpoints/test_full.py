@@ -116,7 +116,7 @@ def test_while_it_is_full_the_last_checkpoint_is_whole(tmp_path: Path) -> None:
     in_a_child(work)
     found = find("auto", tmp_path / "run")
     assert found is not None
-    assert found.record.progress["step"] == 3
+    assert found.manifest.progress["step"] == 3
     assert sorted(path.suffix for path in (tmp_path / "run" / FOLDER).iterdir()) == [".json", ".json", ".pt", ".pt"]
     whole = fit_toy(plugins(), out=tmp_path / "whole", checkpoint_every=1)
     with warnings.catch_warnings():
@@ -173,7 +173,7 @@ def test_at_the_end_it_says_what_could_not_be_saved(size: int, tmp_path: Path) -
     in_a_child(work)
     found = find("auto", tmp_path / "run")
     assert found is not None
-    assert found.record.progress["step"] == 6
+    assert found.manifest.progress["step"] == 6
 
 
 def test_a_run_on_a_disk_that_is_full_from_the_start_is_refused(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_writing_fails_at_any_byte_and_leaves_nothing(size: int, tmp_path: Path)
         path.write_bytes(b"as it was")
         with at_most(size), pytest.raises(OSError) as raised, disk.replacing(path) as stream:
             torch.save({"weights": [torch.ones(100) for _ in range(100)]}, stream)
-        assert disk.why(raised.value) == "a file may not grow that large"
+        assert disk.disk_reason(raised.value) == "a file may not grow that large"
         assert path.read_bytes() == b"as it was"
         assert os.listdir(tmp_path) == ["state.pt"]
 

@@ -33,7 +33,7 @@ def train(out: Path, resume: str | None = "auto") -> list[torch.Tensor]:
         where = None if resume is None else Path(resume)
         plugins = [AdamW(), EMA(), Accumulate(steps=2), Metrics(curves=False)]
         done = fit_toy(plugins, epochs=2, out=out, resume=where, checkpoint_every=EVERY)
-    return [*done.spy.run.bare.state_dict().values(), *done.weights]
+    return [*done.spy.run.unwrapped_model.state_dict().values(), *done.weights]
 
 
 def killed(out: Path, place: str, count: int) -> int:
@@ -80,7 +80,7 @@ def test_killed_there_it_goes_on_to_the_same_bits(place: str, whole: tuple[list[
         if place in SAVING and count == 3:
             found = find("auto", run)
             assert found is not None
-            assert found.record.progress["step"] >= THIRD - EVERY + 1, "at most one interval is lost"
+            assert found.manifest.progress["step"] >= THIRD - EVERY + 1, "at most one interval is lost"
         weights, metrics = whole
         assert all(map(torch.equal, train(run), weights))
         assert (run / "metrics.jsonl").read_bytes() == metrics

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from accel.checkpoints.finite_check import BLOCK, Proof, finite
+from accel.checkpoints.finite_check import BLOCK, FiniteCheck, finite
 
 FORMATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -33,7 +33,7 @@ def test_what_has_no_nan_is_finite() -> None:
 def test_weights_statistics_and_the_optimiser_count_and_a_mask_does_not() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
-    proof, roles = Proof(model), {"optim": "adamw"}
+    proof, roles = FiniteCheck(model), {"optim": "adamw"}
 
     def proven(name: str = "", loss: float | None = 1.0, momentum: float = 1.0, other: float = torch.inf) -> bool:
         state = {key: value.clone() for key, value in model.state_dict().items()}

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from accel.checkpoints import FOLDER, damage
-from accel.checkpoints.manifest import Record
-from accel.checkpoints.retention import Best, Shelf
+from accel.checkpoints.manifest import Manifest
+from accel.checkpoints.retention import BestMetric, CheckpointFolder
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Objective, Watch
 from accel.plugins.adamw import AdamW
@@ -145,7 +145,7 @@ def test_the_best_is_kept(best: str, scores: list[float], epoch: int, tmp_path: 
     run = tmp_path / "run"
     Scored(scores, plugins=[], watch=(), epochs=5, batch_size=4, out=run, checkpoint_best=best, checkpoint_keep=1).fit()
     assert kept(run) == sorted({f"update-{6 * epoch:08d}-epoch-{epoch:04d}", "update-00000030-epoch-0005"})
-    record = Record.read(run / FOLDER / f"{kept(run)[0]}.json")
+    record = Manifest.read(run / FOLDER / f"{kept(run)[0]}.json")
     assert record.metrics == {"accuracy": pytest.approx(scores[epoch - 1])}
 
 
@@ -173,8 +173,8 @@ class NoVal(Toy):
 
 def test_which_end_of_a_metric_is_better() -> None:
     lower = ["loss", "val_loss", "top1_error", "perplexity", "bits_per_byte", "mae", "min:accuracy"]
-    assert all(Best.read(text).lower for text in lower)
-    assert not any(Best.read(text).lower for text in ["accuracy", "f1", "answered", "max:loss"])
+    assert all(BestMetric.read(text).lower for text in lower)
+    assert not any(BestMetric.read(text).lower for text in ["accuracy", "f1", "answered", "max:loss"])
 
 
 @dataclass(eq=False)
@@ -196,7 +196,7 @@ def test_the_last_that_is_finite_is_never_taken_away(tmp_path: Path) -> None:
     run = tmp_path / "run"
     fit_toy([Poison(at=7)], epochs=4, out=run)
     assert kept(run) == ["update-00000006-epoch-0001", "update-00000018-epoch-0003", "update-00000024-epoch-0004"]
-    assert [record.finite for record in Shelf(run / FOLDER, 2, None).records.values()] == [True, False, False]
+    assert [record.finite for record in CheckpointFolder(run / FOLDER, 2, None).records.values()] == [True, False, False]
     with pytest.warns(Warning, match=r"update-00000024-epoch-0004 holds numbers that are not finite; go back to .*update-00000006"):
         fit_toy([], epochs=4, resume=run)
     fit_toy([], epochs=2, resume=run / FOLDER / "update-00000006-epoch-0001.pt")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from accel.cli.compose.compose import compose
-from accel.cli.torchrun import alone, findable, program
+from accel.cli.torchrun import lost_peer_message, program, require_named_directory
 from accel.errors import ConfigError
 
 AGREE = """
@@ -52,10 +52,10 @@ def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> No
     "said", ["Application timeout caused pair closure", "[gloo/transport] Timed out waiting", "Connection reset by peer"]
 )
 def test_what_another_rank_or_the_network_has_caused_is_a_sentence(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert alone(RuntimeError(said)) == "", "a process that trains alone has lost nobody"
+    assert lost_peer_message(RuntimeError(said)) == "", "a process that trains alone has lost nobody"
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert alone(RuntimeError(said)).startswith("accel: error: rank 0 has lost another rank, which says why (")
-    assert alone(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
+    assert lost_peer_message(RuntimeError(said)).startswith("accel: error: rank 0 has lost another rank, which says why (")
+    assert lost_peer_message(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
 
 
 def test_the_command_that_goes_on_keeps_the_nodes_and_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,12 +69,12 @@ def test_the_command_that_goes_on_keeps_the_nodes_and_the_variable(monkeypatch: 
 def test_a_directory_that_ranks_begun_anew_would_not_find_is_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
     plain, named, once = (compose(words) for words in ([], ["out=run"], ["dry_run=true"]))
-    findable(plain)
+    require_named_directory(plain)
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
-    findable(named)
-    findable(once)
+    require_named_directory(named)
+    require_named_directory(once)
     with pytest.raises(ConfigError, match="cannot ask those before them for their run directory; name it: out=DIR"):
-        findable(plain)
+        require_named_directory(plain)
 
 
 @pytest.mark.parametrize("slowest", ["0", "none"])

@@ -10,7 +10,7 @@ import pytest
 import accel
 from accel.errors import ConfigError
 from accel.schema.signature import REQUIRED, signature
-from accel.values import says
+from accel.values import describe_kind
 
 MINE = '''
 from typing import Any
@@ -170,7 +170,7 @@ def test_a_signature_is_read_from_text(tmp_path: Path, monkeypatch: pytest.Monke
     one, two, dotted = (signature(f"clips.{name}") for name in ("One", "Two", "Dotted"))
     assert (one.part, two.part, dotted.part) == ("Clip", "Clip", "Clip")
     assert one.summary == "Two clips."
-    assert [(item.name, says(item.kind)) for item in one.settings.values()] == [
+    assert [(item.name, describe_kind(item.kind)) for item in one.settings.values()] == [
         ("kind", "a or b"), ("small", "a number below 10"), ("maybe", "a whole number, or null"), ("positive", "a number above 0"),
         ("names", "a list"), ("other", "anything"),
     ]  # fmt: skip
@@ -189,7 +189,7 @@ def test_text_and_class_agree() -> None:
     from dataclasses import fields
     from typing import get_type_hints
 
-    from accel.engine.select_parts import provides
+    from accel.engine.select_parts import part_name
     from accel.schema import plugin_registry as catalogue
 
     for name in catalogue.names():
@@ -199,4 +199,4 @@ def test_text_and_class_agree() -> None:
             one.name: (hints[one.name], one.default) for one in fields(plugin) if one.init
         }, name
         assert page.needs == plugin.needs
-        assert page.part == provides(plugin())
+        assert page.part == part_name(plugin())

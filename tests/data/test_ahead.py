@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from accel.data import DataLoaderX
-from accel.data.batches.rng_guard import drawn
-from accel.data.loaders.device_copy import moved, one_ahead
+from accel.data.batches.rng_guard import host_rng_state
+from accel.data.loaders.device_copy import map_tensors, prefetch_one
 from accel.data.loaders.read_ahead import ahead
 from accel.errors import AccelWarning
 from tests.readable import Global, Plain, md5, readers
@@ -91,10 +91,10 @@ def test_what_draws_global_random_numbers_is_read_in_its_turn() -> None:
 
 @pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: torch.rand(())])
 def test_a_number_drawn_is_noticed(draw: Any) -> None:
-    before = drawn()
-    assert drawn() == before
+    before = host_rng_state()
+    assert host_rng_state() == before
     draw()
-    assert drawn() != before
+    assert host_rng_state() != before
 
 
 def test_the_seed_of_a_sampler_is_drawn_in_its_turn_and_the_rest_is_read_ahead() -> None:
@@ -127,7 +127,7 @@ class Events(list[str]):
 def test_the_next_item_has_departed_when_one_arrives() -> None:
     events = Events()
 
-    for item in one_ahead(iter([1, 2, 3]), partial(events.note, "depart"), partial(events.note, "arrive")):
+    for item in prefetch_one(iter([1, 2, 3]), partial(events.note, "depart"), partial(events.note, "arrive")):
         events.note("use", item)
     assert events == [
         "depart 1", "depart 2", "arrive 1", "use 1", "depart 3", "arrive 2", "use 2", "arrive 3", "use 3",
@@ -142,15 +142,15 @@ def test_nothing_departs_early_that_draws_global_random_numbers() -> None:
             random.random()
             yield item
 
-    for item in one_ahead(items(), partial(events.note, "depart"), lambda item: item):
+    for item in prefetch_one(items(), partial(events.note, "depart"), lambda item: item):
         events.note("use", item)
     assert events == ["depart 1", "use 1", "depart 2", "use 2", "depart 3", "use 3"]
-    assert list(one_ahead(iter([]), lambda item: item, lambda item: item)) == []
+    assert list(prefetch_one(iter([]), lambda item: item, lambda item: item)) == []
 
 
 def test_a_batch_keeps_its_structure() -> None:
     batch = {"a": [torch.zeros(2), "text"], "b": (torch.ones(1), 3)}
-    found = moved(batch, lambda tensor: tensor + 1)
+    found = map_tensors(batch, lambda tensor: tensor + 1)
     assert found["a"][0].tolist() == [1, 1]
     assert found["b"][0].tolist() == [2]
     assert (found["a"][1], found["b"][1]) == ("text", 3)

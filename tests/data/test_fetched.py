@@ -15,7 +15,7 @@ import pytest
 
 from accel.data.remote import block_cache as fetched
 from accel.data.remote import fsspec_client as remote
-from accel.data.remote.block_cache import Fetched, here
+from accel.data.remote.block_cache import BlockCache, local_copy
 from accel.data.remote.fsspec_client import Info
 from accel.data.remote.remote_files import RemoteFile
 from accel.errors import AccelWarning, ConfigError, TrainingError
@@ -55,16 +55,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
 
 @pytest.mark.parametrize("block", [100, 256, 2560, 5000])
 def test_any_piece_of_a_file_and_each_block_once(url: str, block: int, tmp_path: Path, asked: list[Any]) -> None:
-    file = RemoteFile(url, Fetched(str(tmp_path), block=block))
+    file = RemoteFile(url, BlockCache(str(tmp_path), block=block))
     for _ in range(2):
         for offset, size in ((0, 2560), (99, 3), (2559, 1), (250, 700), (2500, 1000), (2560, 5)):
             assert file.read(offset, size) == CONTENT[offset : offset + size]
     assert len(asked) == -(-2560 // block)
-    assert here(url, file.cache).read_bytes() == CONTENT
+    assert local_copy(url, file.cache).read_bytes() == CONTENT
 
 
 def test_threads_that_want_the_same_fetch_it_once(url: str, tmp_path: Path, asked: list[Any]) -> None:
-    cache = Fetched(str(tmp_path))
+    cache = BlockCache(str(tmp_path))
     info = remote.info(url)
     barrier = threading.Barrier(8)
 
@@ -87,7 +87,7 @@ def fetch(folder: str, barrier: Any, log: str) -> bytes:
 
     remote.ranged, remote.info = ranged, lambda url, tries: Info("u://file", 2560, "1")
     barrier.wait(10)
-    return Fetched(folder, block=128).whole(Info("u://file", 2560, "1"))
+    return BlockCache(folder, block=128).whole(Info("u://file", 2560, "1"))
 
 
 def test_processes_that_want_the_same_fetch_it_once(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_processes_that_want_the_same_fetch_it_once(tmp_path: Path) -> None:
 
 def test_nobody_sees_half_a_file(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written has another name until it is whole, and a block that was cut short on the disk is fetched again."""
-    cache, info = Fetched(str(tmp_path)), remote.info(url)
+    cache, info = BlockCache(str(tmp_path)), remote.info(url)
     replace, seen = Path.replace, []
 
     def moved(self: Path, target: Path) -> Path:
@@ -119,7 +119,7 @@ def test_nobody_sees_half_a_file(url: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_file_that_was_changed_is_fetched_anew(url: str, tmp_path: Path) -> None:
-    cache = Fetched(str(tmp_path))
+    cache = BlockCache(str(tmp_path))
     assert cache.whole(remote.info(url)) == CONTENT
     fsspec.filesystem("memory").pipe("/fetched/file", CONTENT[::-1])
     assert cache.whole(remote.info(url)) == CONTENT[::-1]
@@ -130,11 +130,11 @@ def test_a_file_that_is_changed_while_it_is_read_is_refused(url: str, block: int
     info = remote.info(url)
     fsspec.filesystem("memory").pipe("/fetched/file", CONTENT if block == 1000 else CONTENT + b"more")  # another time, or size
     with pytest.raises(TrainingError, match="memory://fetched/file was changed while it was read: it had 2,560 bytes"):
-        Fetched(str(tmp_path), block=block).whole(info)
+        BlockCache(str(tmp_path), block=block).whole(info)
 
 
 def test_the_budget_is_kept_and_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
-    system, cache = fsspec.filesystem("memory"), Fetched(str(tmp_path), budget=10 * KB, block=KB)
+    system, cache = fsspec.filesystem("memory"), BlockCache(str(tmp_path), budget=10 * KB, block=KB)
     infos = []
     for number in range(30):
         system.pipe(f"/many/{number}", bytes([number]) * KB)
@@ -151,7 +151,7 @@ def test_the_budget_is_kept_and_what_was_not_used_for_longest_goes(tmp_path: Pat
 
 
 def test_a_file_that_is_in_use_stays(tmp_path: Path) -> None:
-    system, cache = fsspec.filesystem("memory"), Fetched(str(tmp_path), budget=3 * KB, block=KB)
+    system, cache = fsspec.filesystem("memory"), BlockCache(str(tmp_path), budget=3 * KB, block=KB)
     for number in range(9):
         system.pipe(f"/some/{number}", bytes([number]) * KB)
     path = cache.path(remote.info("memory://some/0"))
@@ -167,20 +167,20 @@ def test_a_file_that_is_in_use_stays(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"the cache of remote files cannot be kept in .*file: Not a directory; name another"):
-        Fetched(str(tmp_path / "file")).whole(remote.info(url))
+        BlockCache(str(tmp_path / "file")).whole(remote.info(url))
     with pytest.raises(ConfigError, match=r"takes 0.008\d* GB or more, and not 0.001"):
-        Fetched(str(tmp_path), budget=10**6)
+        BlockCache(str(tmp_path), budget=10**6)
 
     def full(self: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.warns(AccelWarning, match="cannot be written .No space left on device.; nothing is kept"):
-        assert Fetched(str(tmp_path)).whole(remote.info(url)) == CONTENT
+        assert BlockCache(str(tmp_path)).whole(remote.info(url)) == CONTENT
 
 
 def test_it_goes_into_other_processes(url: str, tmp_path: Path) -> None:
-    again = pickle.loads(pickle.dumps(RemoteFile(url, Fetched(str(tmp_path), budget=10**8, tries=2))))
+    again = pickle.loads(pickle.dumps(RemoteFile(url, BlockCache(str(tmp_path), budget=10**8, tries=2))))
     assert (again.cache.budget, again.cache.tries, again.read(5, 3)) == (10**8, 2, CONTENT[5:8])
 
 
@@ -220,7 +220,7 @@ class TestOverHttp:
         (tmp_path / "www" / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path / "www") as server:
             server.ranges = ranges
-            file = RemoteFile(f"{server.url}/file.bin", Fetched(str(tmp_path / "cache"), block=1000))
+            file = RemoteFile(f"{server.url}/file.bin", BlockCache(str(tmp_path / "cache"), block=1000))
             assert file.read(900, 200) == CONTENT[900:1100]
             assert server.asked == ["/file.bin"] * 2
             assert file.read(0, 2000) == CONTENT[:2000]
@@ -229,7 +229,7 @@ class TestOverHttp:
     def test_another_etag_is_another_file(self, tmp_path: Path) -> None:
         (tmp_path / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path) as server:
-            cache = Fetched(str(tmp_path / "cache"), block=1000)
+            cache = BlockCache(str(tmp_path / "cache"), block=1000)
             file = RemoteFile(f"{server.url}/file.bin", cache)
             file.read(0, 10)
             (tmp_path / "file.bin").write_bytes(CONTENT[::-1])
@@ -242,7 +242,7 @@ class TestOverHttp:
         (tmp_path / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path) as server:
             server.failures = 2
-            assert Fetched(str(tmp_path / "cache"), tries=3).whole(remote.info(f"{server.url}/file.bin", 3)) == CONTENT
+            assert BlockCache(str(tmp_path / "cache"), tries=3).whole(remote.info(f"{server.url}/file.bin", 3)) == CONTENT
             server.failures = 6  # two requests for each try
             with pytest.raises(
                 TrainingError, match=r"file.bin could not be read, in 3 tries: 503.*start again: what was fetched is"
@@ -255,12 +255,12 @@ class TestOverHttp:
             info = remote.info(f"{server.url}/file.bin")
             server.short = True
             with pytest.raises(TrainingError, match=r"file.bin could not be read, in 2 tries"):
-                Fetched(str(tmp_path / "cache"), tries=2).whole(info)
+                BlockCache(str(tmp_path / "cache"), tries=2).whole(info)
         assert not list((tmp_path / "cache").glob("??/*.0"))
 
     def test_a_server_that_is_gone(self, tmp_path: Path) -> None:
         (tmp_path / "file.bin").write_bytes(CONTENT)
-        cache = Fetched(str(tmp_path / "cache"), tries=2, block=1000)
+        cache = BlockCache(str(tmp_path / "cache"), tries=2, block=1000)
         with serving(tmp_path) as server:
             file = RemoteFile(f"{server.url}/file.bin", cache)
             file.read(0, 1)
@@ -270,7 +270,7 @@ class TestOverHttp:
 
 
 def test_a_block_that_is_used_again_is_marked(url: str, tmp_path: Path) -> None:
-    cache, info = Fetched(str(tmp_path)), remote.info(url)
+    cache, info = BlockCache(str(tmp_path)), remote.info(url)
     cache.whole(info)
     (kept,) = tmp_path.glob("??/*.0")
     old = time.time() - fetched.FRESH - 100

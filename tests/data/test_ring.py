@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from accel.data import Ring
-from accel.data.loaders.buffer_pool import Slots
-from accel.data.loaders.thread_pool import spans
+from accel.data.loaders.buffer_pool import BufferPool
+from accel.data.loaders.thread_pool import chunk_ranges
 from accel.errors import ConfigError
 from tests.readable import Drawn, Filled, Wide, readers
 
@@ -24,7 +24,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def test_a_slot_is_free_when_nobody_holds_it() -> None:
-    slots = Slots((4, 2), np.uint8, pin=False)
+    slots = BufferPool((4, 2), np.uint8, pin=False)
     first = slots.borrow(4)
     view = first[1:]
     del first
@@ -39,7 +39,7 @@ def test_a_slot_is_free_when_nobody_holds_it() -> None:
 
 
 def test_what_autograd_has_saved_holds_a_slot() -> None:
-    slots = Slots((2,), np.float32, pin=False)
+    slots = BufferPool((2,), np.float32, pin=False)
     x = slots.borrow(2).fill_(3)
     weight = torch.ones(2, requires_grad=True)
     loss = (x * weight).sum()
@@ -151,5 +151,5 @@ def test_data_without_fill_is_collated() -> None:
 def test_parts_of_a_batch() -> None:
     for size in (1, 3, 7, 64):
         for parts in (1, 4, 8):
-            assert [place for span in spans(size, parts) for place in span] == list(range(size))
-            assert len(list(spans(size, parts))) == min(size, parts)
+            assert [place for span in chunk_ranges(size, parts) for place in span] == list(range(size))
+            assert len(list(chunk_ranges(size, parts))) == min(size, parts)

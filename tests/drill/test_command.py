@@ -20,7 +20,7 @@ from accel.errors import AccelWarning, ConfigError
 from accel.plugins import AdamW, Metrics
 from accel.testing import fit_toy
 from accel.testing.drill.attempt import Attempt, sessions
-from accel.testing.drill.compare_runs import difference, odd
+from accel.testing.drill.compare_runs import compare_runs, first_difference
 from accel.testing.drill.damage import DAMAGES, damage
 
 
@@ -67,20 +67,20 @@ def test_a_drill_that_is_stopped_takes_its_run_with_it(number: signal.Signals, t
 def test_two_runs_that_differ_are_told_apart(tmp_path: Path) -> None:
     for name, rate in (("one", 1e-3), ("same", 1e-3), ("other", 2e-3)):
         fit_toy([AdamW(lr=rate)], out=tmp_path / name)
-    assert difference(tmp_path / "one", tmp_path / "same") == ""
-    assert "in the last checkpoint" in difference(tmp_path / "one", tmp_path / "other")
+    assert compare_runs(tmp_path / "one", tmp_path / "same") == ""
+    assert "in the last checkpoint" in compare_runs(tmp_path / "one", tmp_path / "other")
     weights = bytearray((tmp_path / "same/model.safetensors").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "same/model.safetensors").write_bytes(weights)
-    assert difference(tmp_path / "one", tmp_path / "same").startswith("model.safetensors at byte ")
+    assert compare_runs(tmp_path / "one", tmp_path / "same").startswith("model.safetensors at byte ")
 
 
 def test_states_are_compared_by_their_bits() -> None:
     nan, zero = torch.tensor([float("nan")]), torch.zeros(1)
-    assert odd({"a": [nan, 1]}, {"a": [nan.clone(), 1]}) == ""
-    assert odd({"a": {"b": zero}}, {"a": {"b": -zero}}) == "a.b"
-    assert odd({"a": 1}, {"a": 1.0}) == "a"
-    assert odd({"a": 1}, {"b": 1}) == "(its keys)"
+    assert first_difference({"a": [nan, 1]}, {"a": [nan.clone(), 1]}) == ""
+    assert first_difference({"a": {"b": zero}}, {"a": {"b": -zero}}) == "a.b"
+    assert first_difference({"a": 1}, {"a": 1.0}) == "a"
+    assert first_difference({"a": 1}, {"b": 1}) == "(its keys)"
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -145,4 +145,4 @@ def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_differenc
     found = find(str(tmp_path / "other"), None)
     assert found is not None
     assert found.state()["parts"]["metrics"]["waiting"]
-    assert difference(tmp_path / "one", tmp_path / "other") == ""
+    assert compare_runs(tmp_path / "one", tmp_path / "other") == ""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from accel import Interrupted, Trainer
-from accel.data.batches.base import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.parts import Part, Watch
 from accel.plugins import EMA, AdamW, Metrics, Workers
 from tests.drill.long import LONG
@@ -117,7 +117,7 @@ def test_stopped_after_every_update(whole: Any, tmp_path: Path) -> None:
 
 def test_data_that_may_draw_global_numbers_is_another_run_with_workers() -> None:
     loader = Workers(count=1)
-    loader.data = [Mapped(Drawn(), 4, 0, True)]
+    loader.data = [MapBatches(Drawn(), 4, 0, True)]
     assert loader.identity() is None
-    loader.data.append(Mapped([torch.zeros(1)], 4, 0, True))
+    loader.data.append(MapBatches([torch.zeros(1)], 4, 0, True))
     assert loader.identity() == {}

@@ -121,7 +121,7 @@ def short(rank: int) -> dict[str, list[Tensor]]:
         update = OOM()
         cases[f"{where}, rank {who}"] = fit([Hungry(limit=limit if rank == who else 100, where=where), update], rank)
         assert update.size == limit, "the same for both"
-        assert update.remarks()
+        assert update.summary_notes()
     cases["clip"] = fit([Hungry(limit=2 if rank else 100), OOM(grow_after=1), Clip(max_norm=100.0)], rank)
     cases["not short"] = fit([OOM()], rank)
     cases["lacking"] = fit([OOM()], rank, lacking=True)

@@ -19,13 +19,13 @@ from accel import Interrupted, Trainer
 from accel.checkpoints import FOLDER, find
 from accel.parts import Watch
 from accel.plugins import AMP, EMA, Accumulate, AdamW, Cosine, LRRange, Metrics
-from accel.testing.toy_run import Outcome, Toy, fit_toy
+from accel.testing.toy_run import Toy, ToyResult, fit_toy
 
 UPDATES = 6
 """Of an epoch, one batch each."""
 
 
-def fit(out: Path, *more: Any, resume: bool = False, **settings: Any) -> Outcome:
+def fit(out: Path, *more: Any, resume: bool = False, **settings: Any) -> ToyResult:
     plugins = [AdamW(), EMA(), Cosine(), Metrics(curves=False), *more]
     return fit_toy(plugins, epochs=2, out=None if resume else out, resume=out if resume else None, **settings)
 
@@ -79,13 +79,13 @@ def heard() -> Iterator[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[ToyResult, Path]:
     """The run that nothing stopped."""
     out = tmp_path_factory.mktemp("whole") / "run"
     return fit(out, checkpoint_every=4), out
 
 
-def resumed(out: Path, whole: tuple[Outcome, Path]) -> None:
+def resumed(out: Path, whole: tuple[ToyResult, Path]) -> None:
     """It goes on, and ends as the other did."""
     rest = fit(out, resume=(out / FOLDER).exists(), checkpoint_every=4)
     assert all(map(torch.equal, rest.weights, whole[0].weights))
@@ -103,7 +103,7 @@ STOPS = {
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("place", STOPS)
 def test_it_finishes_the_update_and_saves(
-    place: str, number: signal.Signals, whole: tuple[Outcome, Path], tmp_path: Path, heard: list[int]
+    place: str, number: signal.Signals, whole: tuple[ToyResult, Path], tmp_path: Path, heard: list[int]
 ) -> None:
     spy = Signals(place=place, numbers=(number,))
     with pytest.raises(Interrupted) as stopped:
@@ -116,14 +116,14 @@ def test_it_finishes_the_update_and_saves(
         assert stopped.value.resume == f"resume={str(tmp_path / 'run')!r}"
         found = find(str(tmp_path / "run"), None)
         assert found is not None
-        assert found.record.progress["step"] == STOPS[place]
+        assert found.manifest.progress["step"] == STOPS[place]
     assert heard == [], "it was heeded"
     assert "end" not in spy.passed
     resumed(tmp_path / "run", whole)
 
 
 def test_an_evaluation_stops_between_batches_and_is_made_again(
-    whole: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[ToyResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
 
@@ -141,7 +141,7 @@ def test_an_evaluation_stops_between_batches_and_is_made_again(
     resumed(tmp_path / "run", whole)
 
 
-def test_while_it_resumes(whole: tuple[Outcome, Path], tmp_path: Path) -> None:
+def test_while_it_resumes(whole: tuple[ToyResult, Path], tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         fit(tmp_path / "run", Signals())
     before = {path: path.read_bytes() for path in (tmp_path / "run" / FOLDER).iterdir()}

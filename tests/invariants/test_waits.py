@@ -213,11 +213,11 @@ class Late(Signals):
     """A signal comes when an item is there and waiting ends, before anybody knows."""
 
     @property
-    def at_once(self) -> bool:
+    def immediate(self) -> bool:
         return self.on
 
-    @at_once.setter
-    def at_once(self, on: bool) -> None:
+    @immediate.setter
+    def immediate(self, on: bool) -> None:
         if not on and getattr(self, "armed", False):
             self.armed = False
             self.hear(signal.SIGTERM, None)
@@ -228,6 +228,6 @@ class Late(Signals):
 def test_a_signal_in_the_last_instant_of_a_wait_is_one_in_the_wait(items: list[int]) -> None:
     signals = Late()
     signals.armed = True
-    assert list(signals.each(iter(items))) == []
-    assert signals.cut
-    assert not signals.at_once
+    assert list(signals.interruptible(iter(items))) == []
+    assert signals.interrupted
+    assert not signals.immediate

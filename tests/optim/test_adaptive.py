@@ -102,7 +102,7 @@ def test_consumed_gradients_make_the_same_bits(kind: type[Fused], settings: dict
     for consumes in (False, True):
         params = fresh(dtype)
         optim = kind(params, **settings)
-        optim.consumes, optim.grad_scale = consumes, torch.tensor(3.0)
+        optim.frees_grads, optim.grad_scale = consumes, torch.tensor(3.0)
         train(optim, params, steps)
         found.append(params)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -112,7 +112,7 @@ def test_gradients_are_consumed_only_where_asked_to_be() -> None:
     for consumes in (False, True):
         param, grad = nn.Parameter(torch.ones(4, 4)), torch.full((4, 4), 2.0)
         optim = LAMB([param])
-        optim.consumes = consumes
+        optim.frees_grads = consumes
         param.grad = grad.clone()
         optim.step()
         assert torch.equal(param.grad, grad) != consumes
@@ -123,7 +123,7 @@ def test_gradients_are_consumed_only_where_asked_to_be() -> None:
 def test_gradients_in_shared_memory_are_divided_once(kind: type[Fused], consumes: bool) -> None:
     params = [nn.Parameter(torch.full(shape, 0.5)) for shape in ((6, 4), (4, 6))]
     optim = kind(params, exclude="none")
-    optim.consumes = consumes
+    optim.frees_grads = consumes
     for scale in (3.0, 2.0):
         optim.zero_grad()
         ((params[0].reshape(-1) + params[1].reshape(-1)) * torch.arange(24.0)).sum().backward()  # type: ignore[no-untyped-call]

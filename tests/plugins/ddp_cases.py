@@ -114,7 +114,7 @@ def fit(
         found |= {"metrics": (result := trainer.fit()).metrics, "skipped": result.skipped, "samples": result.samples}
     except Stop:
         assert stop
-    found["weights"] = [param.detach().clone().cpu() for param in keeps.run.bare.parameters()]
+    found["weights"] = [param.detach().clone().cpu() for param in keeps.run.unwrapped_model.parameters()]
     return found | {"first": keeps.first, "drawn": keeps.drawn, "seen": getattr(trainer, "seen", [])}
 
 
@@ -281,8 +281,8 @@ def case_decisions(folder: Path) -> dict[str, Any]:
     ddp.join(torch.device("cpu"))
     found = {
         "any": [ddp.any(RANK == 1), ddp.any(False)],
-        "agree": [ddp.agree(turn == RANK) for turn in range(4)],
-        "apart": [ddp.agree(True, about="save"), ddp.agree(False), ddp.agree(False, about="save")],
+        "agree": [ddp.vote(turn == RANK) for turn in range(4)],
+        "apart": [ddp.vote(True, about="save"), ddp.vote(False), ddp.vote(False, about="save")],
         "gather": ddp.gather({"rank": RANK}),
         "sum": float(ddp.sum(torch.tensor(RANK + 1.0))),
     }
@@ -349,9 +349,9 @@ def case_what_one_says_all_hear_once(folder: Path) -> list[tuple[bool, bool]]:
     late, heard = False, []
     for step in range(7):
         late = late or (ranks.rank == 1 and step == 2)
-        save = ranks.agree(late, about="save")
+        save = ranks.vote(late, about="save")
         late = late and not save
-        heard.append((save, ranks.agree(ranks.rank == 0 and step == 4)))
+        heard.append((save, ranks.vote(ranks.rank == 0 and step == 4)))
     ranks.close()
     return heard
 

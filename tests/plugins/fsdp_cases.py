@@ -11,9 +11,9 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
-from accel.checkpoints.sharded import load, part, save
+from accel.checkpoints.sharded import load_sharded, save_sharded, split_sharded
 from accel.checkpoints.snapshot import Snapshot
-from accel.device.dtensor import local
+from accel.device.dtensor import local_shard
 from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
@@ -139,27 +139,27 @@ def snapshots(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
         taken = snapshot.take(live)
         ahead = snapshot.event is None or not snapshot.event.query()
         for name in ("cut", "row", "kept"):
-            local(live[name]).add_(1)
+            local_shard(live[name]).add_(1)
         snapshot.wait()
         return taken, ahead
 
     layouts = [(one.shape, one.stride(), one.placements, one.device_mesh) for one in live.values()]  # type: ignore[attr-defined]
-    before = {name: local(tensor).clone().cpu() for name, tensor in live.items()}
+    before = {name: local_shard(tensor).clone().cpu() for name, tensor in live.items()}
     first, _ = take()  # allocates
     found: dict[str, Any] = {
-        "as it was": all(torch.equal(local(first[name]), before[name]) for name in live),
+        "as it was": all(torch.equal(local_shard(first[name]), before[name]) for name in live),
         "layout": layouts == [(one.shape, one.stride(), one.placements, one.device_mesh) for one in first.values()],
     }
-    places = [local(tensor).data_ptr() for tensor in first.values()]
+    places = [local_shard(tensor).data_ptr() for tensor in first.values()]
     again, found["ahead"] = take()
-    found["memory"] = places == [local(tensor).data_ptr() for tensor in again.values()]
-    found["on the host"] = all(local(tensor).device.type == "cpu" for tensor in again.values())
+    found["memory"] = places == [local_shard(tensor).data_ptr() for tensor in again.values()]
+    found["on the host"] = all(local_shard(tensor).device.type == "cpu" for tensor in again.values())
     found["written apart"] = places[0] != places[3]
-    found["apart"] = not (set(places) - {0}) & {local(tensor).data_ptr() for tensor in live.values()}
-    rest, pieces = part(again)
-    save(pieces, folder / "pieces", ranks.host)
+    found["apart"] = not (set(places) - {0}) & {local_shard(tensor).data_ptr() for tensor in live.values()}
+    rest, pieces = split_sharded(again)
+    save_sharded(pieces, folder / "pieces", ranks.host)
     ranks.any(False)
-    found["saved"] = {name: tensor.tolist() for name, tensor in load(rest, folder / "pieces").items()}
+    found["saved"] = {name: tensor.tolist() for name, tensor in load_sharded(rest, folder / "pieces").items()}
     ranks.close()
     return found
 

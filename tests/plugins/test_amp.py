@@ -24,7 +24,7 @@ def test_bfloat16_is_torchs_autocast() -> None:
 
 def test_weights_and_gradients_stay_float32() -> None:
     run = fit_toy([AMP()]).spy.run
-    assert {param.dtype for param in run.bare.parameters()} == {torch.float32}
+    assert {param.dtype for param in run.unwrapped_model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from accel.cli.main import main
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import MapBatches
 from accel.data.cache.caching_store import Keeping
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.cache import Cache
 from accel.plugins.threads import Threads
@@ -55,9 +56,9 @@ def opened(
     return plugin.open(Images(root=str(root), size=16, crop=crop, decoder=decoder, filter=filter).data(split), split)
 
 
-def mapped(data: Any) -> Mapped:
-    batches = Batches.over(data, 4, seed=3, shuffle=True)
-    assert isinstance(batches, Mapped)
+def mapped(data: Any) -> MapBatches:
+    batches = make_batches(data, 4, seed=3, shuffle=True)
+    assert isinstance(batches, MapBatches)
     return batches
 
 

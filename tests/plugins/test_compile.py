@@ -75,9 +75,9 @@ def test_inductor_gives_the_same_to_rounding() -> None:
 def test_the_model_is_the_users_own_during_the_run_and_after_it(tmp_path: Any) -> None:
     before = torch._dynamo.config.recompile_limit
     run = fit_toy([Compile(backend="eager")], out=tmp_path).spy.run
-    assert run.model is run.bare
-    assert "forward" not in vars(run.bare)
-    assert list(run.bare.state_dict()) == list(Toy().model().state_dict())
+    assert run.model is run.unwrapped_model
+    assert "forward" not in vars(run.unwrapped_model)
+    assert list(run.unwrapped_model.state_dict()) == list(Toy().model().state_dict())
     fit_toy([Compile(backend="eager")], stop=2)
     assert torch._dynamo.config.recompile_limit == before, "also after an error"
     assert not callback_handler.start_callbacks

@@ -57,7 +57,7 @@ def test_the_result_has_the_averaged_weights() -> None:
 def test_an_error_in_evaluation_still_gives_the_weights_back() -> None:
     ema = EMA(decay=0.0, warmup=False)
     outcome = fit_toy([ema])
-    model = outcome.spy.run.bare
+    model = outcome.spy.run.unwrapped_model
     torch._foreach_zero_(ema.average)
     before = [param.clone() for param in model.parameters()]
     with suppress(ZeroDivisionError), ema.weights(model):

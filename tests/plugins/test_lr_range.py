@@ -142,7 +142,7 @@ class Look(Watch):
 
     def begin(self, run: Run) -> None:
         self.spent = list(run.clock.spent)
-        self.grads = [param.grad for param in run.bare.parameters()]
+        self.grads = [param.grad for param in run.unwrapped_model.parameters()]
         self.suggested = run.parts.probe.suggestions()
         self.steps: list[int] = []
 
@@ -164,12 +164,12 @@ def test_weights_keep_their_identity_and_buffers_too() -> None:
     @dataclass(eq=False)
     class Same(Probe):
         def explore(self, run: Run, trial: Trial) -> None:
-            before = [*run.bare.parameters(), *run.bare.buffers()]
+            before = [*run.unwrapped_model.parameters(), *run.unwrapped_model.buffers()]
             with trial() as windows:
                 run.parts.update(next(windows))
-                run.bare.frozen.grad = torch.ones(1)  # type: ignore[union-attr]
-            assert all(param.grad is None for param in run.bare.parameters())
-            assert all(map(lambda a, b: a is b, before, [*run.bare.parameters(), *run.bare.buffers()]))
+                run.unwrapped_model.frozen.grad = torch.ones(1)  # type: ignore[union-attr]
+            assert all(param.grad is None for param in run.unwrapped_model.parameters())
+            assert all(map(lambda a, b: a is b, before, [*run.unwrapped_model.parameters(), *run.unwrapped_model.buffers()]))
 
     train([Same()], [torch.randn(4, 2)])
 
@@ -216,7 +216,7 @@ def test_a_run_that_goes_on_tries_nothing_and_says_so(tmp_path: Path) -> None:
     probe = LRRange(updates=12)
     rest = fit_toy([probe], epochs=3, resume=tmp_path / "run")
     assert all(map(torch.equal, whole.weights, rest.weights)), "it is no part of what makes the run"
-    assert probe.notes() == {"rates on trial": "none tried: the run goes on after update 6"}
+    assert probe.plan_notes() == {"rates on trial": "none tried: the run goes on after update 6"}
     assert not (tmp_path / "run/lr_range.json").exists()
 
 

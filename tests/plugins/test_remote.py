@@ -102,7 +102,7 @@ def test_the_run_is_that_of_the_folder(root: Path, tmp_path: Path, far: Any) -> 
     plain, read = fit(str(root)), fit(far(root), plugin)
     assert plain.metrics == read.metrics
     assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), read.model.parameters(), strict=True))
-    assert plugin.notes()["train store"].startswith("12 pictures, 0.0 MB at memory://")
+    assert plugin.plan_notes()["train store"].startswith("12 pictures, 0.0 MB at memory://")
     assert len(list((tmp_path / "kept").glob("??/*.0"))) == 16
 
 

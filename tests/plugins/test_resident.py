@@ -16,8 +16,9 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.data.batches.base import Batches
+from accel.data.batches.make_batches import make_batches
 from accel.data.cache import tensor_cache as cache
-from accel.data.datasets.shift_flip import Moves, Windows, reflected
+from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip, reflected
 from accel.data.loaders import load_all as whole
 from accel.data.sampling import sample_rng, sample_words
 from accel.errors import AccelWarning, ConfigError, TrainingError
@@ -62,7 +63,7 @@ def opened(data: Any, train: bool = True, batch_size: int = 4, seed: int = 5, **
     plugin = Resident(**settings)
     model = nn.Linear(1, 1)
     run = Run.__new__(Run)
-    run.seed, run.batch_size, run.device, run.bare, run.parts = seed, batch_size, CPU, model, Parts()
+    run.seed, run.batch_size, run.device, run.unwrapped_model, run.parts = seed, batch_size, CPU, model, Parts()
     plugin.setup(run)
     return plugin.open(data, train)
 
@@ -82,7 +83,7 @@ def test_batches_are_those_of_the_plain_loader(pictures: Path, size: int, crop: 
     task = Images(root=str(pictures), size=size, crop=crop, flip=flip)
     for split, train in (("train", True), ("test", False)):
         data = task.data(split)
-        ours, plain = opened(data, train), Batches.over(data, 4, 5, shuffle=train)
+        ours, plain = opened(data, train), make_batches(data, 4, 5, shuffle=train)
         assert (ours.count, ours.samples) == (plain.count, plain.samples)
         for epoch, start in ((0, 0), (1, 0), (7, 3)):
             assert same(ours.epoch(epoch, start), plain.epoch(epoch, start)), (split, epoch, start)
@@ -147,16 +148,16 @@ def test_words_are_those_of_each_samples_own_generator() -> None:
 
 def test_alternate_mirrors_every_other_epoch_and_half_of_them_at_first() -> None:
     indices = torch.arange(2000)
-    mirrored = [Moves(flip="alternate").draw(1, epoch, indices)[2] for epoch in range(4)]
+    mirrored = [ShiftFlip(flip="alternate").draw(1, epoch, indices)[2] for epoch in range(4)]
     assert torch.equal(mirrored[0], mirrored[2])
     assert torch.equal(mirrored[1], mirrored[3])
     assert torch.equal(mirrored[0], 1 - mirrored[1])
     assert 0.45 < mirrored[0].float().mean() < 0.55
-    assert not torch.equal(mirrored[0], Moves(flip="alternate").draw(2, 0, indices)[2])
+    assert not torch.equal(mirrored[0], ShiftFlip(flip="alternate").draw(2, 0, indices)[2])
 
 
 def test_every_place_of_the_window_is_as_likely_as_any() -> None:
-    top, left, mirrored = Moves(pad=2, flip="random").draw(0, 0, torch.arange(50_000))
+    top, left, mirrored = ShiftFlip(pad=2, flip="random").draw(0, 0, torch.arange(50_000))
     counts = torch.bincount((top * 5 + left) * 2 + mirrored, minlength=50)
     assert counts.sum() == 50_000
     assert ((counts - 1000).abs() < 5 * 1000**0.5).all()
@@ -165,15 +166,15 @@ def test_every_place_of_the_window_is_as_likely_as_any() -> None:
 @pytest.mark.parametrize("edge", ["black", "reflect"])
 def test_a_window_shows_the_picture_moved_and_mirrored(edge: Any) -> None:
     pictures = torch.randint(256, (3, 5, 7, 3), dtype=torch.uint8)
-    windows = Windows(pictures, Moves(2, "random", edge), CPU)
+    windows = PaddedFrames(pictures, ShiftFlip(2, "random", edge), CPU)
     framed = nn.functional.pad(pictures.permute(0, 3, 1, 2).float(), (2, 2, 2, 2), "reflect" if edge == "reflect" else "constant")
     for index, top, left, mirrored in [(0, 0, 0, 0), (2, 4, 1, 0), (1, 2, 2, 1), (2, 3, 4, 1), (0, 0, 0, 1)]:
         wanted = framed[index, :, top : top + 5, left : left + 7]
         wanted = (wanted.flip(2) if mirrored else wanted).permute(1, 2, 0).byte()
         place = tuple(torch.tensor([number]) for number in (index, top, left, mirrored))
-        assert torch.equal(windows.take(*place)[0], wanted)  # type: ignore[arg-type]
+        assert torch.equal(windows.gather(*place)[0], wanted)  # type: ignore[arg-type]
         windows.lines, kept = None, windows.lines
-        assert torch.equal(windows.take(*place)[0], wanted), "as a GPU takes it"  # type: ignore[arg-type]
+        assert torch.equal(windows.gather(*place)[0], wanted), "as a GPU takes it"  # type: ignore[arg-type]
         windows.lines = kept
 
 
@@ -184,7 +185,7 @@ def test_reflected_is_as_torch_pads() -> None:
 
 def test_tensors_are_kept_as_they_are() -> None:
     data = TensorDataset(torch.randn(10, 3), torch.arange(10))
-    ours, plain = opened(data), Batches.over(data, 4, 5, shuffle=True)
+    ours, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
     assert isinstance(next(ours.epoch(0)), tuple)
     assert same(ours.epoch(1, 1), plain.epoch(1, 1))
 
@@ -202,7 +203,7 @@ def test_batches_have_the_form_of_collated_samples(form: Any) -> None:
             return form(super().__getitem__(index))
 
     data = Formed()
-    ours, plain = opened(data), Batches.over(data, 4, 5, shuffle=True)
+    ours, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
     assert type(next(ours.epoch(0))) is type(next(plain.epoch(0)))
     assert same(ours.epoch(2), plain.epoch(2))
 
@@ -348,16 +349,16 @@ class Many(Points):
 def test_all_cores_read_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 3)
-    (twos, ones, who), bad, said = whole.read(Many(), whole.first(Many())[0])
+    (twos, ones, who), bad, said = whole.read(Many(), whole.first_sample(Many())[0])
     assert torch.equal(twos, torch.arange(1000)[:, None].expand(-1, 2))
     assert torch.equal(ones, torch.arange(1000))
     assert (bad, said) == ([], "3 processes")
     assert len(who.unique()) == 4, "the first samples are read here, and tell how long it takes"
     assert mp.active_children() == []
     with pytest.raises(ConfigError, match="cannot read the picture seven"):
-        whole.read(Many(700, "raise"), whole.first(Many())[0])
+        whole.read(Many(700, "raise"), whole.first_sample(Many())[0])
     with pytest.raises(TrainingError, match=r"a process that read the data was killed by SIGKILL \(out of memory"):
-        whole.read(Many(700, "die"), whole.first(Many())[0])
+        whole.read(Many(700, "die"), whole.first_sample(Many())[0])
     assert mp.active_children() == []
 
 

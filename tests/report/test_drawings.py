@@ -10,11 +10,10 @@ import pytest
 from rich.console import Console, RenderableType
 from torch import nn
 
-from accel.engine.make_plan import Plan, Row
+from accel.engine.make_plan import Plan, PlanRow
 from accel.report import plan, summary
-from accel.report.comparison import Job, comparison
-from accel.report.result import Result
-from accel.report.section import Section
+from accel.report.comparison import JobResult, comparison
+from accel.report.result import Result, Section
 
 
 def drawn(what: RenderableType, width: int = 80, encoding: str = "utf-8") -> list[str]:
@@ -26,9 +25,11 @@ def drawn(what: RenderableType, width: int = 80, encoding: str = "utf-8") -> lis
 
 PLAN = Plan(
     [
-        Row("adamw", "Optim", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "fused": True}, "on"),
-        Row("amp", "", {}, "skipped: dtype=float16 needs CUDA, and this run is on the CPU"),
-        Row("mine", "Watch", {"path": "/" + "x" * 300, "names": ["[red]a", "b"]}, "on"),
+        PlanRow(
+            "adamw", "Optim", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "fused": True}, "on"
+        ),
+        PlanRow("amp", "", {}, "skipped: dtype=float16 needs CUDA, and this run is on the CPU"),
+        PlanRow("mine", "Watch", {"path": "/" + "x" * 300, "names": ["[red]a", "b"]}, "on"),
     ],
     {"device": "cpu", "learning rate": "0.001 = 0.0001 x 10, " + "because it was computed for the user " * 3},
     ["clip.max_value has no effect"],
@@ -39,9 +40,9 @@ RESULT = Result(
     files=["checkpoints/a.json", "checkpoints/a.pt", "curves.svg", "summary.json"],
 )  # fmt: skip
 JOBS = [
-    Job("plugins=[]", {"test accuracy": 0.9861, "test loss": 0.05}, 12.5),
-    Job("plugins=[amp] " + "plugins.amp.init_scale=1024 " * 4, {"test accuracy": 0.9833}, 6.25),
-    Job("plugins=[lamb]", error="no plugin is called 'lamb'; did you mean 'amp'?"),
+    JobResult("plugins=[]", {"test accuracy": 0.9861, "test loss": 0.05}, 12.5),
+    JobResult("plugins=[amp] " + "plugins.amp.init_scale=1024 " * 4, {"test accuracy": 0.9833}, 6.25),
+    JobResult("plugins=[lamb]", error="no plugin is called 'lamb'; did you mean 'amp'?"),
 ]
 
 

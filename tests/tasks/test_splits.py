@@ -71,7 +71,7 @@ def test_a_plugin_finds_its_store_beside_the_one_that_is_read(pictures: Path, tm
         make(pictures, tmp_path / "alone", "lmdb", split)
     plugin = LMDB()
     assert fit(tmp_path / "alone", plugin).metrics == fit(pictures).metrics
-    assert plugin.notes()["train store"].startswith("17 records")
+    assert plugin.plan_notes()["train store"].startswith("17 records")
 
 
 def test_class_folders_go_before_stores(pictures: Path, tmp_path: Path) -> None:

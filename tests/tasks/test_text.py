@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from accel.data.batches.base import Batches
-from accel.data.datasets.token_windows import PADDING, Jittered, Windows
+from accel.data.batches.make_batches import make_batches
+from accel.data.datasets.token_windows import PADDING, JitteredTokenWindows, TokenWindows
 from accel.data.loaders.ring import Ring
 from accel.errors import ConfigError
 from accel.tasks.text import Text
@@ -41,7 +41,7 @@ def test_the_last_tenth_is_held_out(text: Path) -> None:
 @pytest.mark.parametrize("length", [2, 16, 17, 18, 100])
 def test_every_byte_after_the_first_is_predicted_once(length: int) -> None:
     text = np.arange(length, dtype=np.uint8)
-    windows = Windows(text, context=16)
+    windows = TokenWindows(text, context=16)
     targets = torch.cat([windows[index][1:] for index in range(len(windows))])
     assert targets[targets != PADDING].tolist() == list(range(1, length))
 
@@ -49,7 +49,7 @@ def test_every_byte_after_the_first_is_predicted_once(length: int) -> None:
 @pytest.mark.parametrize("length", [2, 17, 100])
 def test_a_moved_window_stays_inside_and_has_a_target(length: int) -> None:
     text = np.arange(length, dtype=np.uint8)
-    windows = Jittered(text, context=16)
+    windows = JitteredTokenWindows(text, context=16)
     rng = np.random.default_rng(0)
     starts = set()
     for index in range(len(windows)):
@@ -173,7 +173,7 @@ def test_the_ring_gives_the_batches_of_the_plain_loader(tmp_path: Path, split: s
     """Written straight into its memory, for any number of threads; another order in every epoch."""
     path = write(np.random.default_rng(0).integers(200, size=5000).astype(dtype), tmp_path / "tokens.npy")
     data = Text(path=str(path), **TINY).data(split)
-    plain = Batches.over(data, 4, seed=3, shuffle=split == "train")
+    plain = make_batches(data, 4, seed=3, shuffle=split == "train")
     expected = [md5(plain.epoch(epoch)) for epoch in range(3)]
     for threads in (1, 3):
         with Ring(data, 4, seed=3, shuffle=split == "train", threads=threads) as ring:

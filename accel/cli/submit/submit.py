@@ -39,7 +39,7 @@ def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], 
     if TORCHRUN in os.environ:
         raise ConfigError(f"{launcher.said} starts torchrun on each node; say python -m accel.train here, without torchrun")
     for config in configs:
-        ranks.together(config, launcher.nodes * launcher.ranks)
+        ranks.require_parallel_plugin(config, launcher.nodes * launcher.ranks)
         if config.settings.device != "cpu" and 0 < launcher.gpus < launcher.ranks:
             raise ConfigError(f"hydra.launcher.tasks_per_node={launcher.ranks}: a node has {launcher.gpus} of them for its GPUs")
     base = Path(configs[0].settings.out or folders.fresh(datetime.now()))
@@ -87,9 +87,9 @@ def _submitted(launcher: Launcher, settings: dict[str, Any], nodes: Sequence[Nod
             found: list[Any] = executor.submit_array(nodes)
         return found
     except Exception as error:  # whatever submitit and sbatch trip over
-        from accel.engine.run_directory import unmake  # with torch, which nothing here needs
+        from accel.engine.run_directory import remove_created  # with torch, which nothing here needs
 
-        unmake(folder, made)
+        remove_created(folder, made)
         raise ConfigError(f"{launcher.said}: {' '.join(str(error).split())}") from None
 
 

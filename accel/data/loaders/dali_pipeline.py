@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
-from accel.data.batches.bad_samples import GONE, Bad
-from accel.data.batches.base import Mapped
-from accel.data.batches.collected import Collected
+from accel.data.batches.bad_samples import MISSING, UnreadableSample
+from accel.data.batches.mapped import BatchAssembly, MapBatches
 from accel.data.codecs import pillow_decoder as pillow
 from accel.data.codecs import tiled_jpeg as tiled
 from accel.data.codecs.crops import Box
@@ -97,16 +96,16 @@ def pair(down: float, across: float) -> NDArray[np.float32]:
     return np.array((down, across), np.float32)
 
 
-class Fed(Collected):
+class Fed(BatchAssembly):
     """A batch of pictures for DALI. What reading a sample gives is its number, or that of its substitute, and what is shown."""
 
-    def one(self, place: int, key: int) -> tuple[int, Shown]:
+    def read_sample(self, place: int, key: int) -> tuple[int, Shown]:
         data = self.batches.data
         record, size = readable(data.store.get(key), data.store.name(key), data.reader.limit)
         box, mirrored = data.look(size, borrowed_rng(self.batches.seed, self.epoch, key))
         return key, shown(record, size, box, mirrored, data.side)
 
-    def made(self) -> list[tuple[int, Shown]]:
+    def collate(self) -> list[tuple[int, Shown]]:
         return self.samples
 
 
@@ -124,13 +123,13 @@ class Pipeline:
         number: of the GPU.
     """
 
-    def __init__(self, batches: Mapped, device: str, threads: int, depth: int, number: int = 0) -> None:
+    def __init__(self, batches: MapBatches, device: str, threads: int, depth: int, number: int = 0) -> None:
         module = dali()
         fn, types = module.fn, module.types
         self.batches, self.mixed, self.broken = batches, device == "mixed", False
         self.fed: Iterator[list[list[Any]]] = iter(())
-        self.under_way: deque[tuple[list[int], list[Bad]]] = deque()
-        self.unread: list[Bad] = []
+        self.under_way: deque[tuple[list[int], list[UnreadableSample]]] = deque()
+        self.unread: list[UnreadableSample] = []
         """Of batches of which nothing was left."""
         self.error: Exception | None = None
         self.pipe = module.Pipeline(batches.batch_size, threads, number if self.mixed else None, prefetch_queue_depth=depth)
@@ -157,7 +156,7 @@ class Pipeline:
         try:
             while (batch := self._take()) is not None:
                 yield batch
-            self.batches.ledger.note(self.unread)
+            self.batches.bad_sample_log.note(self.unread)
             if self.error is not None:
                 raise self.error
         finally:
@@ -168,13 +167,13 @@ class Pipeline:
             self.pipe.reset()
 
     def _feed(self, epoch: int, start: int) -> Iterator[list[list[Any]]]:
-        for keys in self.batches.keys(epoch, start):
+        for keys in self.batches.batches_of_indices(epoch, start):
             work = Fed(self.batches, epoch, keys.tolist())
             for place in range(len(work.keys)):
-                work.read(place)
+                work.fill_slot(place)
             found = work.finish()
             self.unread += work.bad
-            if found is GONE:
+            if found is MISSING:
                 continue
             self.under_way.append(([key for key, _ in found], self.unread))
             self.unread = []
@@ -200,7 +199,7 @@ class Pipeline:
             self.broken = True
             raise self._bad(self.under_way.popleft()[0], error) from None
         keys, bad = self.under_way.popleft()
-        self.batches.ledger.note(bad)
+        self.batches.bad_sample_log.note(bad)
         # the memory is DALI's, which uses it again
         pictures = from_dlpack(found.as_tensor()).clone() if self.mixed else torch.from_numpy(np.array(found.as_array()))
         store = self.batches.data.store
@@ -209,7 +208,7 @@ class Pipeline:
     def _bad(self, keys: list[int], error: RuntimeError) -> Exception:
         """Says which picture it was: one that Pillow cannot read either, or one of the batch."""
         store = self.batches.data.store
-        kept_on = self.batches.fates.rule.policy != "raise"
+        kept_on = self.batches.bad_sample_handler.rule.policy != "raise"
         hint = "; DALI does not go on after it, whatever bad_data says: read by threads in its place" if kept_on else ""
         for key in keys:
             record = store.get(key)

@@ -24,7 +24,7 @@ FRESH = 600
 """Seconds in which a file that is used again is not marked as used again."""
 
 
-class Fetched:
+class BlockCache:
     """Files at URLs, fetched in blocks when they are first asked for, and kept on this machine's disk.
 
     A block is written under another name and moved into place, so that nobody sees half of one; who wants one that another
@@ -41,7 +41,7 @@ class Fetched:
     """
 
     def __init__(self, folder: str = "auto", budget: int | None = None, tries: int = remote.TRIES, block: int = BLOCK) -> None:
-        self.folder = home.folder("auto") / "remote" if folder == "auto" else Path(folder).expanduser()
+        self.folder = home.cache_directory("auto") / "remote" if folder == "auto" else Path(folder).expanduser()
         if budget is not None and budget < block:
             raise ConfigError(f"the cache of remote files takes {block / 1e9:g} GB or more, and not {budget / 1e9:g}")
         self.budget, self.tries, self.block = budget, tries, block
@@ -49,7 +49,7 @@ class Fetched:
         """Bytes that this process has kept since it last looked how many there are; -1 before it ever did."""
         self.held: list[int] = []
 
-    def __reduce__(self) -> tuple[type[Fetched], tuple[str, int | None, int, int]]:
+    def __reduce__(self) -> tuple[type[BlockCache], tuple[str, int | None, int, int]]:
         return type(self), (str(self.folder), self.budget, self.tries, self.block)
 
     def read(self, file: Info, offset: int, size: int) -> bytes:
@@ -213,9 +213,9 @@ def _unused(path: Path) -> bool:
         os.close(file)
 
 
-def here(url: str, cache: Fetched | None = None) -> Path:
+def local_copy(url: str, cache: BlockCache | None = None) -> Path:
     """A file at a URL as one of this machine. Raises ConfigError where there is none, TrainingError where it cannot be reached."""
-    cache = Fetched() if cache is None else cache
+    cache = BlockCache() if cache is None else cache
     found = remote.info(url, cache.tries)
     if found.size < 0:
         raise ConfigError(f"{url}: its server does not say how large it is; copy it here")

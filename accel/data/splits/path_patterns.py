@@ -14,7 +14,7 @@ MOST = 1_000_000
 """Files that a pattern may name."""
 
 
-def spread(pattern: str) -> list[str]:
+def expand(pattern: str) -> list[str]:
     """The files that a pattern names, each once: those of braces in the order written, those of `*` and `?` sorted.
 
     >>> spread_braces("a-{08..10}.tar")
@@ -24,7 +24,7 @@ def spread(pattern: str) -> list[str]:
         ConfigError: where there is none, or one is missing that was named.
     """
     found: list[str] = []
-    for name in spread_braces(pattern):
+    for name in expand_braces(pattern):
         if re.search(r"[*?\[]", name):
             found += remote.matching(name) if remote.is_url(name) else sorted(glob(str(Path(name).expanduser())))
         else:
@@ -34,7 +34,7 @@ def spread(pattern: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def spread_braces(pattern: str) -> list[str]:
+def expand_braces(pattern: str) -> list[str]:
     """A pattern with each `{a,b}` and each `{first..last}` of numbers written out.
 
     Raises:

@@ -89,7 +89,7 @@ class Packing:
                 writer.close()
             self._verify(part)
             os.replace(part, self.path)
-            disk.settle(self.path.parent)
+            disk.flush_folder(self.path.parent)
             done = True
         except OSError as error:
             raise ConfigError(self._cannot(error)) from None

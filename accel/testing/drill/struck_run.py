@@ -13,7 +13,7 @@ from accel.testing.drill import update_log as pulse
 from accel.testing.drill.attempt import Attempt
 
 Body = Callable[[Path, bool, Path], int]
-"""Trains into a run directory, where the flag says so with resume=auto; its `Pulse` writes to the second path.
+"""Trains into a run directory, where the flag says so with resume=auto; its `UpdateLog` writes to the second path.
 Returns the exit code. It is called in a process of its own."""
 
 
@@ -21,7 +21,7 @@ class Failed(Exception):
     """What did not hold, in words."""
 
 
-class Trial:
+class StruckRun:
     """A run directory, and the processes that come and go over it.
 
     Args:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel.data.cache.record_cache import ENTRY, HEAD, PART, Kept
+from accel.data.cache.record_cache import ENTRY, HEAD, PART, RecordCache
 from accel.errors import AccelWarning
 
 
@@ -21,22 +21,22 @@ def record(index: int) -> bytes:
     return bytes([index % 251]) * (100 + 7 * index)
 
 
-def fill(kept: Kept, numbers: range) -> None:
+def fill(kept: RecordCache, numbers: range) -> None:
     for index in numbers:
         assert kept.put(index, record(index), index, 7)
 
 
-def right(kept: Kept, index: int) -> bool:
+def right(kept: RecordCache, index: int) -> bool:
     found = kept.get(index)
     return found is not None and (bytes(found[0]), *found[1:]) == (record(index), index, 7)
 
 
 @pytest.fixture(params=["memory", "disk"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
-    return Kept(60, 10**6, None if request.param == "memory" else tmp_path / "new" / "a.kept", "x")
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> RecordCache:
+    return RecordCache(60, 10**6, None if request.param == "memory" else tmp_path / "new" / "a.kept", "x")
 
 
-def test_what_is_put_is_found(kept: Kept) -> None:
+def test_what_is_put_is_found(kept: RecordCache) -> None:
     assert kept.get(3) is None
     fill(kept, range(60))
     assert all(right(kept, index) for index in range(60))
@@ -48,7 +48,7 @@ def test_what_is_put_is_found(kept: Kept) -> None:
         found[0][0] = 1
 
 
-def test_threads_and_processes_fill_it_together(kept: Kept) -> None:
+def test_threads_and_processes_fill_it_together(kept: RecordCache) -> None:
     def some(first: int) -> None:
         threads = [threading.Thread(target=fill, args=(kept, range(first + part, 60, 4))) for part in range(2)]
         for thread in threads:
@@ -65,11 +65,11 @@ def test_threads_and_processes_fill_it_together(kept: Kept) -> None:
     assert all(right(kept, index) for index in range(60))
 
 
-def put_one(kept: Kept) -> None:
+def put_one(kept: RecordCache) -> None:
     fill(kept, range(1))
 
 
-def test_it_can_be_sent_to_a_spawned_process(kept: Kept) -> None:
+def test_it_can_be_sent_to_a_spawned_process(kept: RecordCache) -> None:
     process = mp.get_context("spawn").Process(target=put_one, args=(kept,))
     process.start()
     process.join()
@@ -81,7 +81,7 @@ def test_killed_while_it_writes_each_record_is_whole_or_absent(tmp_path: Path) -
     path, size = tmp_path / "a.kept", 400_000
 
     def write() -> None:
-        kept = Kept(60, 10**9, path, "x")
+        kept = RecordCache(60, 10**9, path, "x")
         (tmp_path / "begun").touch()
         for number in range(10**6):
             kept.put(number % 60, bytes([number % 60]) * size)
@@ -94,7 +94,7 @@ def test_killed_while_it_writes_each_record_is_whole_or_absent(tmp_path: Path) -
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     process.close()
-    again = Kept(60, 10**9, path, "x")
+    again = RecordCache(60, 10**9, path, "x")
     assert again.found >= 1
     for index in range(60):
         found = again.get(index)
@@ -105,31 +105,31 @@ def test_killed_while_it_writes_each_record_is_whole_or_absent(tmp_path: Path) -
 
 def test_what_is_damaged_or_cut_off_is_absent(tmp_path: Path) -> None:
     path = tmp_path / "a.kept"
-    fill(Kept(60, 10**6, path, "x"), range(60))
+    fill(RecordCache(60, 10**6, path, "x"), range(60))
     whole = path.read_bytes()
     at = ENTRY.unpack_from(whole, HEAD.size + 5 * ENTRY.size)[0]
     path.write_bytes(whole[:at] + b"?" + whole[at + 1 :])
-    assert [right(Kept(60, 10**6, path, "x"), index) for index in (4, 5, 6)] == [True, False, True]
+    assert [right(RecordCache(60, 10**6, path, "x"), index) for index in (4, 5, 6)] == [True, False, True]
     place = HEAD.size + 6 * ENTRY.size + 16  # the height of another
     path.write_bytes(whole[:place] + b"?" + whole[place + 1 :])
-    assert Kept(60, 10**6, path, "x").get(6) is None
+    assert RecordCache(60, 10**6, path, "x").get(6) is None
     path.write_bytes(whole[:at])
-    assert [right(Kept(60, 10**6, path, "x"), index) for index in (4, 5, 59)] == [True, False, False]
+    assert [right(RecordCache(60, 10**6, path, "x"), index) for index in (4, 5, 59)] == [True, False, False]
     path.write_bytes(whole[:100])
     with pytest.raises(OSError, match="delete it"):
-        Kept(60, 10**6, path, "x")
+        RecordCache(60, 10**6, path, "x")
 
 
 def test_it_is_not_taken_for_something_else(tmp_path: Path) -> None:
-    fill(Kept(60, 10**6, tmp_path / "a.kept", "x"), range(3))
-    assert Kept(60, 10**6, tmp_path / "a.kept", "x").found == 3
+    fill(RecordCache(60, 10**6, tmp_path / "a.kept", "x"), range(3))
+    assert RecordCache(60, 10**6, tmp_path / "a.kept", "x").found == 3
     for count, of in ((60, "y"), (61, "x")):
         with pytest.raises(OSError, match="is not what was kept there"):
-            Kept(count, 10**6, tmp_path / "a.kept", of)
+            RecordCache(count, 10**6, tmp_path / "a.kept", of)
 
 
 def test_where_the_room_is_used_up_it_says_so_once(tmp_path: Path) -> None:
-    kept = Kept(60, 4000, tmp_path / "a.kept", "x")
+    kept = RecordCache(60, 4000, tmp_path / "a.kept", "x")
 
     def more() -> None:
         with warnings.catch_warnings(record=True) as said:
@@ -153,7 +153,7 @@ def test_a_full_disk_is_no_error(tmp_path: Path) -> None:
     def write() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))  # a disk that takes no more
         warnings.simplefilter("error")
-        kept = Kept(60, 10**6, tmp_path / "a.kept", "x")
+        kept = RecordCache(60, 10**6, tmp_path / "a.kept", "x")
         done = [kept.put(index, record(index), index, 7) for index in range(60)]
         os._exit(0 if kept.full and 0 < sum(done) < 60 and all(right(kept, index) for index in range(sum(done))) else 1)
 

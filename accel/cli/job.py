@@ -1,4 +1,4 @@
-"""Runs what has been composed and checked: one job, or several and a table."""
+"""Run composed and checked jobs: one of them, or several and a table that compares them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,32 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from rich.console import Console
+
 from accel.cli import run_directories as folders
 from accel.cli import torchrun as ranks
 from accel.cli.compose.config import Config
 from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
-from accel.system.pipes import lasting
+from accel.report.comparison import JobResult, comparison
+from accel.report.formatting import metric
+from accel.system.clock import TRAINING
+from accel.system.pipes import survive_broken_pipe
 from accel.system.shell_quoting import override
 from accel.system.stop_signals import Signals
+
+
+def compare(outcomes: Sequence[Job]) -> None:
+    """Prints one row for each job: what sets it apart from the others, and what it came to."""
+    common = set.intersection(*(set(outcome.config.overrides) for outcome in outcomes)) if len(outcomes) > 1 else set()
+    jobs = []
+    for outcome in outcomes:
+        told = " ".join(word for word in outcome.config.overrides if word not in common)
+        summary = outcome.summary
+        metrics = {metric(summary["split"], name): value for name, value in summary["metrics"].items()} if summary else {}
+        seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
+        jobs.append(JobResult(told, metrics, seconds, outcome.error))
+    Console(markup=False, highlight=False).print("\n", comparison(jobs), sep="")
+
 
 INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -28,38 +47,38 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     """Trains each; returns the exit code."""
-    out, err = lasting(sys.stdout), lasting(sys.stderr)
+    out, err = survive_broken_pipe(sys.stdout), survive_broken_pipe(sys.stderr)
     with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), Signals() as signals:
         warnings.showwarning = show_warning
         warnings.simplefilter("always", AccelWarning)
         code = _launch(configs, flags, many, signals)
-        signals.asked = None  # what came too late to stop anything has nobody else to hear it
+        signals.requested = None  # what came too late to stop anything has nobody else to hear it
         out.flush()
     return code
 
 
 def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> int:
     for config in configs:
-        ranks.together(config)
-        ranks.findable(config)
+        ranks.require_parallel_plugin(config)
+        ranks.require_named_directory(config)
         if many and config.settings.resume == "auto" and config.settings.out is None:
             raise ConfigError("resume=auto takes one run, and these are several: add out=DIR, in which they began (job N is DIR/N)")
     if many:
         warm_up(configs[0])
-    base = Path(ranks.agree(str(folders.fresh(datetime.now()))))
-    outcomes: list[Outcome] = []
+    base = Path(ranks.agree_on_directory(str(folders.fresh(datetime.now()))))
+    outcomes: list[Job] = []
     for number, config in enumerate(configs):
         out = folders.of_job(config.settings, base, number if many else None)
         for sentence in config.warnings if ranks.rank() == 0 else ():
             print(f"accel: warning: {sentence}", file=sys.stderr)
         if many and ranks.rank() == 0:
             print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
-        outcomes.append(Outcome(config, out, [*program(), *flags]))
+        outcomes.append(Job(config, out, [*program(), *flags]))
         outcomes[-1].run()
-        if outcomes[-1].code in (INTERRUPTED, Interrupted.STOPPED) or signals.asked:
+        if outcomes[-1].code in (INTERRUPTED, Interrupted.STOPPED) or signals.requested:
             break
     if many and ranks.rank() == 0:
-        from accel.cli.compare import compare
+        from accel.cli.job import compare
 
         compare(outcomes)
     return max(outcome.code for outcome in outcomes)
@@ -72,7 +91,7 @@ def warm_up(config: Config) -> None:
         config.trainer(dry_run=True, out=None, resume=None, watch=()).fit()
 
 
-class Outcome:
+class Job:
     """One job: what it is to do, and what came of it."""
 
     def __init__(self, config: Config, out: Path | None, start: Sequence[str]) -> None:
@@ -91,27 +110,27 @@ class Outcome:
             self.summary = self.fit(resume)
             if self.summary["unsaved"]:
                 told = "; ".join(f"{name}: {why}" for name, why in self.summary["unsaved"].items())
-                self._fail(1, f"accel: error: the run is done, and could not be saved ({told}); make room{self.hint()}")
+                self._fail(1, f"accel: error: the run is done, and could not be saved ({told}); make room{self.resume_hint()}")
         except ConfigError as error:
             # a run that comes upon one later can go on without it
-            self._fail(2, f"accel: error: {error}{self.hint() if isinstance(error, BadSample) else ''}")
+            self._fail(2, f"accel: error: {error}{self.resume_hint() if isinstance(error, BadSample) else ''}")
             self.error = f"accel: error: {error}"
         except TrainingError as error:
-            self._fail(1, f"accel: error: {error}{self.hint(error.resume)}")
+            self._fail(1, f"accel: error: {error}{self.resume_hint(error.resume)}")
             self.error = str(error).partition(";")[0]
         except Interrupted as stop:
-            self._fail(stop.code, f"accel: {stop}{self.hint() or self.again()}" if ranks.rank() == 0 else "")
+            self._fail(stop.code, f"accel: {stop}{self.resume_hint() or self.restart_hint()}" if ranks.rank() == 0 else "")
             self.error = str(stop)
         except KeyboardInterrupt:
-            self._fail(INTERRUPTED, f"\naccel: interrupted{self.hint()}")
+            self._fail(INTERRUPTED, f"\naccel: interrupted{self.resume_hint()}")
             self.error = "interrupted"  # the hint is too long for the table
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FULL:
-                self._fail(1, f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.hint()}")
+                self._fail(1, f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.resume_hint()}")
                 return self.code
             from accel.cli.tracebacks import blame, trimmed
 
-            self._fail(1, ranks.alone(error) or f"{blame(error)}{trimmed(error)}")
+            self._fail(1, ranks.lost_peer_message(error) or f"{blame(error)}{trimmed(error)}")
         return self.code
 
     def fit(self, resume: str | None) -> dict[str, Any]:
@@ -124,21 +143,21 @@ class Outcome:
                     raise
                 self.out = folders.fresh(datetime.now())
 
-    def hint(self, resume: str | None = None) -> str:
+    def resume_hint(self, resume: str | None = None) -> str:
         """The command that goes on from `resume`, or from the last checkpoint, on a line of its own; empty where there is none."""
         out = self.out or self.config.settings.resume
         if resume is None and out is not None and Path(out, "checkpoints").exists():
             resume = str(out)
         return f"; go on with\n  {self.command} {override('resume', resume)}" if resume else ""
 
-    def again(self) -> str:
+    def restart_hint(self) -> str:
         """The command that begins anew, on a line of its own."""
         return f"; begin again with\n  {shlex.join([*self.start, *self.config.overrides])}"
 
     def _fail(self, code: int, text: str) -> None:
         self.code, self.error = code, text.strip().rpartition("\n")[2]
         if code == 2:
-            ranks.let_the_first_speak()
+            ranks.defer_to_rank_zero()
         if text:
             print(text, file=sys.stderr)
 
