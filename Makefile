@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS_READY := .venv/.docs-ready
 ARGS ?=
 
-.PHONY: help setup train test lint types check drill bench wheel clean
+.PHONY: help setup train test lint types check drill bench wheel docs docs-serve clean
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 train: $(READY)  ## train on the embedded data set; ARGS="+plugins=[amp,onecycle]" for more
 	$(BIN)/python -m accel.train $(ARGS)
@@ -38,6 +39,12 @@ bench: $(READY)  ## what the figures of the README were measured with
 wheel: $(READY)  ## dist/accel_train-*.whl
 	$(BIN)/python -m build -q --wheel --no-isolation
 
+docs: $(DOCS_READY)  ## the documentation, in site/; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+
+docs-serve: $(DOCS_READY)  ## the documentation, shown at http://127.0.0.1:8000 and built anew as it is written
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 setup: $(READY)  ## the virtual environment alone
 
 # torch comes first, and pinned: left to itself pip takes the newest, with several GB of CUDA libraries
@@ -48,5 +55,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,images,dev]'
 	@touch $(READY)
 
+# what builds the documentation is installed for these targets alone
+$(DOCS_READY): $(READY) pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $(DOCS_READY)
+
 clean:  ## remove the environment and everything that was built
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,6 +26,12 @@ COPIED = {"changelog.md": "CHANGELOG.md", "internals/contributing.md": "CONTRIBU
 """Pages that are files of the root: page, file."""
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Let the code of this checkout be found: mkdocs has put back the search path that stood before this file was run."""
+    sys.path.insert(0, str(ROOT))
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     pages = {f"plugins/{name}.md": plugin_page(name) for name in registry.names()}
@@ -72,7 +78,7 @@ def resolve(page: str, link: str) -> str | None:
     """Return the path of a linked file, relative to the root; None for a link within docs/ or to another site."""
     if re.match(r"\w+:", link):
         return None
-    home = posixpath.dirname(COPIED[page] if page in COPIED else f"docs/{page}")
+    home = posixpath.dirname(COPIED.get(page, f"docs/{page}"))
     path = posixpath.normpath(posixpath.join(home, link))
     if path.startswith("..") or not (ROOT / path).exists():
         return None
@@ -95,7 +101,9 @@ def source_page(target: str) -> str:
     head = f"---\ntitle: {path.name}\nsearch:\n  exclude: true\nhide: [navigation, toc]\n---\n\n# {target}\n\n"
     if path.is_dir():
         return head + modules_table(path)
-    language = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".md": "markdown"}.get(path.suffix, "text")
+    if path.suffix == ".md":
+        return re.sub(r"^# .*\n", "", head.rstrip()) + "\n\n" + path.read_text(encoding="utf-8")
+    language = {".py": "python", ".yaml": "yaml", ".toml": "toml"}.get(path.suffix, "text")
     return f'{head}````{language} linenums="1"\n{path.read_text(encoding="utf-8")}````\n'
 
 
@@ -181,7 +189,7 @@ def settings_table(name: str, page: Any) -> list[str]:
     found = re.findall(r"^(\w+): (.*?)  # (.+)$", (ROOT / f"conf/plugins/{name}.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     rows = []
     for setting, default, about in found:
-        kind = escape(values.says(page.settings[setting].kind))
+        kind = escape(values.describe_kind(page.settings[setting].kind))
         rows.append(f"| `{setting}` | `{default}` | {kind} | {escape(about)} |")
     return ["| setting | default | takes | meaning |", "|---|---|---|---|", *rows] if rows else ["None."]
 
