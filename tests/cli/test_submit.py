@@ -20,7 +20,7 @@ from accel.system.machine import importable
 from tests.cli import fake_slurm
 from tests.drill.long import times
 from tests.ranks import ROOT
-from tests.test_readme import SUBMITS
+from tests.docs.pages import SUBMITS
 
 pytestmark = pytest.mark.skipif(not importable(PACKAGE), reason="needs the extra slurm")
 SLURM, LOCAL = "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_local"
