@@ -181,7 +181,7 @@ def split_sections(body: str) -> tuple[str, dict[str, str]]:
         else:
             prose.append(line)
     texts = {word: escape(" ".join(" ".join(lines).split())) for word, lines in sections.items()}
-    return escape("\n".join(prose)), {word: text[:1].upper() + text[1:] for word, text in texts.items()}
+    return escape("\n".join(prose)), texts
 
 
 def settings_table(name: str, page: Any) -> list[str]:
