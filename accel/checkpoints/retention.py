@@ -10,7 +10,7 @@ from pathlib import Path
 
 from accel.checkpoints.manifest import Damaged, Manifest
 from accel.errors import nearest
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.faults import point
 
 FOLDER = "checkpoints"
@@ -82,7 +82,7 @@ class CheckpointFolder:
             if name not in staying:
                 self.remove(name)
         self.remove_temporaries()
-        disk.flush_folder(self.folder)
+        atomic_files.flush_folder(self.folder)
 
     def remove_temporaries(self) -> None:
         """Takes away what a process that was killed was writing."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from accel.checkpoints import sharded as shards
+from accel.checkpoints import sharded
 from accel.checkpoints.batch_sizes import sizes_of
 from accel.checkpoints.finite_check import FiniteCheck, finite, tracked_state
 from accel.checkpoints.identity import versions
@@ -24,7 +24,7 @@ from accel.checkpoints.snapshot import Snapshot
 from accel.checkpoints.state import capture
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Progress
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.faults import point
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Saver:
         now, it would go on from one of them, and what the watches have written up to there is about to be cut off."""
         if self.last_saved:
             self.shelf.remove_after(self.last_saved)
-            disk.flush_folder(self.shelf.folder)
+            atomic_files.flush_folder(self.shelf.folder)
 
     def due(self, progress: Progress) -> bool:
         """Whether the last update asks for a checkpoint. Hears of what the thread came to."""
@@ -92,7 +92,7 @@ class Saver:
         if not parallel.any(name != self.last_saved):
             return
         point("saving.begun")
-        state, pieces = shards.split_sharded(capture(self.run, progress))
+        state, pieces = sharded.split_sharded(capture(self.run, progress))
         taken = self.snapshot.take({**(state if parallel.rank == 0 else {}), "pieces": pieces, "loss": loss})
         point("saving.copied")
         metrics = self.metrics(progress)
@@ -118,12 +118,13 @@ class Saver:
             self.thread = None
         error, self.error = self.error, None
         if isinstance(error, OSError):
-            first, self.disk_error = not self.disk_error, disk.disk_reason(error)
+            first, self.disk_error = not self.disk_error, atomic_files.disk_reason(error)
             if first:
                 kept = f"{self.last_saved} is kept" if self.last_saved else "there is none before it"
                 warnings.warn(
                     f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the "
-                    f"next is tried when it is due; {disk.remedy(error)} the disk of {self.shelf.folder}", AccelWarning, stacklevel=3,
+                    f"next is tried when it is due; {atomic_files.remedy(error)} the disk of {self.shelf.folder}",
+                    AccelWarning, stacklevel=3,
                 )  # fmt: skip
         elif error is not None:
             raise error
@@ -162,17 +163,17 @@ class Saver:
     def _own(self, pieces: dict[str, Tensor]) -> tuple[Path, bool]:
         """Writes this rank's pieces, and waits for the others: into which folder, and whether those of all ranks are finite."""
         group, temporary = self.run.parts.parallel.saving, self.shelf.folder / f".{self.last_tried}{SHARDS}.tmp"
-        shards.save_sharded(pieces, temporary, group)
+        sharded.save_sharded(pieces, temporary, group)
         point("saving.shards.written")
-        return temporary, shards.all_agree(all(map(finite, shards.local_pieces(pieces))), group)
+        return temporary, sharded.all_agree(all(map(finite, sharded.local_pieces(pieces))), group)
 
     def _pieces(self, pieces: dict[str, Tensor]) -> tuple[dict[str, dict[str, Any]], bool]:
         """Writes what is spread over the ranks, into place: what is to be known of each file, and whether all of it is finite."""
         name = f"{self.last_tried}{SHARDS}"
         place = self.shelf.folder / name
         temporary, whole = self._own(pieces)
-        facts = {f"{name}/{file.name}": disk.facts(file) for file in sorted(temporary.iterdir())}
-        disk.flush_folder(temporary)
+        facts = {f"{name}/{file.name}": atomic_files.facts(file) for file in sorted(temporary.iterdir())}
+        atomic_files.flush_folder(temporary)
         if place.exists():  # of a process that was killed before it was done
             self.shelf.remove(self.last_tried)
         temporary.replace(place)
@@ -189,7 +190,7 @@ class Saver:
             folder.mkdir(parents=True, exist_ok=True)
             name = self.last_tried
             files, whole = self._pieces(pieces) if pieces else ({}, True)
-            with disk.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
+            with atomic_files.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
                 torch.save(state, cast(Any, stream))
             record = Manifest(
                 files={f"{name}.pt": stream.facts(), **files}, progress=state["progress"], identity=self.identity,
@@ -197,7 +198,7 @@ class Saver:
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
                 finite=whole and self.proof({**state, "loss": loss}, tracked_state(self.run.parts)),
             )  # fmt: skip
-            disk.write(folder / f"{name}.json", record.text().encode(), "saving.record")
+            atomic_files.write(folder / f"{name}.json", record.text().encode(), "saving.record")
             self.last_saved = name
             self.shelf.add(record)
             point("saving.done")

@@ -16,8 +16,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from accel.cli import run_directories as folders
-from accel.cli import torchrun as ranks
+from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
 from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
 from accel.report.comparison import JobResult, comparison
@@ -59,25 +58,25 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
 
 def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> int:
     for config in configs:
-        ranks.require_parallel_plugin(config)
-        ranks.require_named_directory(config)
+        torchrun.require_parallel_plugin(config)
+        torchrun.require_named_directory(config)
         if many and config.settings.resume == "auto" and config.settings.out is None:
             raise ConfigError("resume=auto takes one run, and these are several: add out=DIR, in which they began (job N is DIR/N)")
     if many:
         warm_up(configs[0])
-    base = Path(ranks.agree_on_directory(str(folders.fresh(datetime.now()))))
+    base = Path(torchrun.agree_on_directory(str(run_directories.fresh(datetime.now()))))
     outcomes: list[Job] = []
     for number, config in enumerate(configs):
-        out = folders.of_job(config.settings, base, number if many else None)
-        for sentence in config.warnings if ranks.rank() == 0 else ():
+        out = run_directories.of_job(config.settings, base, number if many else None)
+        for sentence in config.warnings if torchrun.rank() == 0 else ():
             print(f"accel: warning: {sentence}", file=sys.stderr)
-        if many and ranks.rank() == 0:
+        if many and torchrun.rank() == 0:
             print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
         outcomes.append(Job(config, out, [*program(), *flags]))
         outcomes[-1].run()
         if outcomes[-1].code in (INTERRUPTED, Interrupted.STOPPED) or signals.requested:
             break
-    if many and ranks.rank() == 0:
+    if many and torchrun.rank() == 0:
         from accel.cli.job import compare
 
         compare(outcomes)
@@ -106,7 +105,7 @@ class Job:
         try:
             resume = self.config.settings.resume
             if resume == "auto" and self.config.settings.out is None:
-                resume = str(folders.newest())
+                resume = str(run_directories.newest())
             self.summary = self.fit(resume)
             if self.summary["unsaved"]:
                 told = "; ".join(f"{name}: {why}" for name, why in self.summary["unsaved"].items())
@@ -119,7 +118,7 @@ class Job:
             self._fail(1, f"accel: error: {error}{self.resume_hint(error.resume)}")
             self.error = str(error).partition(";")[0]
         except Interrupted as stop:
-            self._fail(stop.code, f"accel: {stop}{self.resume_hint() or self.restart_hint()}" if ranks.rank() == 0 else "")
+            self._fail(stop.code, f"accel: {stop}{self.resume_hint() or self.restart_hint()}" if torchrun.rank() == 0 else "")
             self.error = str(stop)
         except KeyboardInterrupt:
             self._fail(INTERRUPTED, f"\naccel: interrupted{self.resume_hint()}")
@@ -130,7 +129,7 @@ class Job:
                 return self.code
             from accel.cli.tracebacks import blame, trimmed
 
-            self._fail(1, ranks.lost_peer_message(error) or f"{blame(error)}{trimmed(error)}")
+            self._fail(1, torchrun.lost_peer_message(error) or f"{blame(error)}{trimmed(error)}")
         return self.code
 
     def fit(self, resume: str | None) -> dict[str, Any]:
@@ -139,9 +138,9 @@ class Job:
             try:
                 return self.config.trainer(out=self.out, resume=resume, command=self.command).fit().summary()
             except Taken:
-                if self.out is None or self.config.settings.out is not None or ranks.world_size() > 1:
+                if self.out is None or self.config.settings.out is not None or torchrun.world_size() > 1:
                     raise
-                self.out = folders.fresh(datetime.now())
+                self.out = run_directories.fresh(datetime.now())
 
     def resume_hint(self, resume: str | None = None) -> str:
         """The command that goes on from `resume`, or from the last checkpoint, on a line of its own; empty where there is none."""
@@ -157,15 +156,15 @@ class Job:
     def _fail(self, code: int, text: str) -> None:
         self.code, self.error = code, text.strip().rpartition("\n")[2]
         if code == 2:
-            ranks.defer_to_rank_zero()
+            torchrun.defer_to_rank_zero()
         if text:
             print(text, file=sys.stderr)
 
 
 def program() -> list[str]:
     """How this process was started, without its arguments, as short as the shell takes it."""
-    if ranks.world_size() > 1:
-        return ranks.program()
+    if torchrun.world_size() > 1:
+        return torchrun.program()
     words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
     if Path(words[-1]).name == "accel-train":
         words = words[-1:]
@@ -180,7 +179,7 @@ def show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
 ) -> None:
     """accel's own warnings as one line of text, all others as Python shows them; the first rank's alone."""
-    if ranks.rank() > 0:
+    if torchrun.rank() > 0:
         return
     if issubclass(category, AccelWarning):
         print(f"accel: warning: {message}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, TFRECORDS, compressed, is_shard
 from accel.data.splits.open_split import NAMES, packed_at, shards_of, split_at
@@ -24,7 +24,7 @@ def targets(source: str, target: Path, format: str) -> Jobs:
         ConfigError: where `source` is nothing that can be packed, or `target` nothing that it can be packed into.
         TrainingError: where a URL cannot be reached.
     """
-    far = remote.is_url(source)
+    far = fsspec_client.is_url(source)
     source = source.rstrip("/") if far else str(Path(source).expanduser())
     names = _shards(source)
     if names:
@@ -56,7 +56,7 @@ def _shards(source: str) -> list[str]:
         if odd is not None:
             raise ConfigError(f"{odd}: a pattern names tar or TFRecord files ({', '.join(kinds)}), and that is none by its name")
         return names
-    there = remote.is_url(source) or Path(source).is_file()
+    there = fsspec_client.is_url(source) or Path(source).is_file()
     return [source] if there and is_shard(source, kinds + compressed(kinds)) else []
 
 
@@ -76,7 +76,7 @@ def _several(source: str, splits: dict[str, Listed], target: Path, format: str) 
 
 
 def _split(source: str, split: str) -> Listed | None:
-    if not remote.is_url(source) and (Path(source) / split).is_dir():
+    if not fsspec_client.is_url(source) and (Path(source) / split).is_dir():
         return split_at(source, split) or _files(Path(source) / split)
     return split_at(source, split)
 

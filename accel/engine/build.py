@@ -16,7 +16,7 @@ from accel.checkpoints.identity import content, identity
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.structure import count_classes
 from accel.device.rng import Randomness
-from accel.engine import run_directory as directory
+from accel.engine import run_directory
 from accel.engine.make_plan import make_plan
 from accel.engine.preflight import check_model, check_needs, check_torch_mode
 from accel.engine.resume import locate, resume
@@ -52,7 +52,7 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> TrainingRun
     plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
     check_needs(plugins, device.type)
 
-    claim = directory.RunLock()
+    claim = run_directory.RunLock()
     cleanup.callback(claim.release)  # last of all
     cleanup.callback(parts.backend.restore)
     cleanup.callback(parts.parallel.close)  # after everything that may still travel between the ranks
@@ -141,7 +141,7 @@ def open_data(run: TrainingRun, trainer: Trainer) -> None:
 def resize(run: TrainingRun, found: FoundCheckpoint | None) -> None:
     """Where another number of ranks goes on with a run, updates keep the samples that they had."""
     if found is not None:
-        was = BatchSizes(**found.record.sizes)
+        was = BatchSizes(**found.manifest.sizes)
         asked = BatchSizes(1 if was.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
         now = fit_to_ranks(was, asked)
         if now != asked:
@@ -150,7 +150,12 @@ def resize(run: TrainingRun, found: FoundCheckpoint | None) -> None:
 
 
 def start(
-    run: TrainingRun, settings: Settings, found: FoundCheckpoint | None, ours: dict[str, Any], config: str, claim: directory.RunLock
+    run: TrainingRun,
+    settings: Settings,
+    found: FoundCheckpoint | None,
+    ours: dict[str, Any],
+    config: str,
+    claim: run_directory.RunLock,
 ) -> None:
     """Takes up what is to be resumed, and makes the run directory."""
     proof = FiniteCheck(run.unwrapped_model)
@@ -168,9 +173,9 @@ def start(
         raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
     if out is not None:
         goes_on = found is not None and found.file.parent.resolve() == (out / FOLDER).resolve()
-        claim.patience = directory.LEASE if directory.was_restarted(parallel.attempt) else 0.0
+        claim.patience = run_directory.LEASE if run_directory.was_restarted(parallel.attempt) else 0.0
         if parallel.rank == 0:  # the first rank writes for all; the others hand it what is theirs
-            run.created_folders = directory.create(out, config, claim, goes_on)
+            run.created_folders = run_directory.create(out, config, claim, goes_on)
             run.out = out
         run.saver = Saver(run, out, settings, ours, proof)
         if found is not None and goes_on:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.ready import ReadyBatches
-from accel.data.loaders import load_all as whole
+from accel.data.loaders import load_all
 from accel.errors import ConfigError
 from accel.parts import Loader, Prefetch
 from accel.report.result import Flow
@@ -85,7 +85,7 @@ def fits_in_memory(run: TrainingRun, batches: Batches) -> bool:
         data.moves()
     except ConfigError:
         return False
-    free = whole.free(run.device)
+    free = load_all.free(run.device)
     return free is not None and ROOM * len(data) * prod(shape) * np.dtype(dtype).itemsize < free / 2
 
 

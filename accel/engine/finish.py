@@ -18,7 +18,7 @@ from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.errors import AccelWarning
 from accel.report.result import Result, Section
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.clock import CHECKPOINT, OTHER
 from accel.system.shell_quoting import override
 
@@ -43,7 +43,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         unsaved[run.saver.last_tried] = why
     if run.out is not None:
         with record_disk_error(unsaved, WEIGHTS):
-            disk.write(run.out / WEIGHTS, save(storable_tensors(model.state_dict())), "saving.weights")
+            atomic_files.write(run.out / WEIGHTS, save(storable_tensors(model.state_dict())), "saving.weights")
     run.clock.lap(CHECKPOINT)
     skipped = run.parts.guard.skipped
     last = run.history[-1] if run.history else {}
@@ -75,7 +75,9 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     if run.out is not None:
         result.files = sorted({*list_files(run.out), SUMMARY})
         with record_disk_error(unsaved, SUMMARY):
-            disk.write(run.out / SUMMARY, json.dumps(result.summary(), indent=1, allow_nan=False).encode(), "saving.summary")
+            atomic_files.write(
+                run.out / SUMMARY, json.dumps(result.summary(), indent=1, allow_nan=False).encode(), "saving.summary"
+            )
         if SUMMARY in unsaved:
             result.files.remove(SUMMARY)
     return result
@@ -87,7 +89,7 @@ def record_disk_error(unsaved: dict[str, str], what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        unsaved[what] = disk.disk_reason(error)
+        unsaved[what] = atomic_files.disk_reason(error)
         warnings.warn(f"{what} could not be written: {unsaved[what]}", AccelWarning, stacklevel=4)
 
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore
-from accel.checkpoints import sharded as shards
+from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore, sharded
 from accel.checkpoints.batch_sizes import BatchSizes, sizes_of
 from accel.checkpoints.discovery import AUTO
 from accel.checkpoints.finite_check import FiniteCheck, tracked_state
@@ -80,7 +79,7 @@ def resume(run: TrainingRun, settings: Settings, found: FoundCheckpoint | None, 
     state = load_state(said, found, run.parts.parallel)
     try:
         # a loss that was not finite, of an update that moved nothing, is no reason to go back
-        doubtful = not found.record.finite and not proof({**state, "loss": None}, tracked_state(run.parts))
+        doubtful = not found.manifest.finite and not proof({**state, "loss": None}, tracked_state(run.parts))
         state = gather_shards(found, state, run.parts.parallel)
         restore(run, state)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
@@ -88,7 +87,7 @@ def resume(run: TrainingRun, settings: Settings, found: FoundCheckpoint | None, 
         raise ConfigError(f"{said}: the checkpoint is of another model or optimiser ({why})") from error
     point("resuming.restored")
     # of an epoch, the same samples are consumed, however many ranks there were
-    run.progress.batch = run.progress.batch * BatchSizes(**found.record.sizes).step // sizes_of(run).step
+    run.progress.batch = run.progress.batch * BatchSizes(**found.manifest.sizes).step // sizes_of(run).step
     report_resumption(run, said, found, doubtful)
 
 
@@ -107,17 +106,17 @@ def load_state(said: str, found: FoundCheckpoint, parallel: Parallel) -> dict[st
 def gather_shards(found: FoundCheckpoint, state: dict[str, Any], parallel: Parallel) -> dict[str, Any]:
     """The same with what several processes wrote in pieces, spread over those that there are now."""
     folder = found.file.with_suffix(SHARDS)
-    if any(name.startswith(f"{folder.name}/") for name in found.record.files):
-        state = shards.load_sharded(state, folder, parallel.mesh, parallel.saving)
+    if any(name.startswith(f"{folder.name}/") for name in found.manifest.files):
+        state = sharded.load_sharded(state, folder, parallel.mesh, parallel.saving)
     return state
 
 
 def check_identity(settings: Settings, found: FoundCheckpoint, ours: dict[str, Any]) -> None:
     """Raises ConfigError where the checkpoint is of a run that computes something else, and nobody has accepted that."""
-    odd = unknown(settings.allow, found.record.identity, ours)
+    odd = unknown(settings.allow, found.manifest.identity, ours)
     if odd:
         raise ConfigError(f"resume.allow: {odd}")
-    changed = differences(found.record.identity, ours)
+    changed = differences(found.manifest.identity, ours)
     left = refused(changed, settings.allow)
     if left:
         told = "; ".join(f"{key} {words}" for key, words in left.items())
@@ -135,7 +134,7 @@ def report_resumption(run: TrainingRun, said: str, found: FoundCheckpoint, doubt
         _say(run, f"{said}: skipped {name}: it {reason}; going on from {found.file.stem}")
         fact += f"; skipped {name}, which {reason}"
     run.plan.facts["resume"] = fact
-    was, now = found.record.versions, versions(run.device)
+    was, now = found.manifest.versions, versions(run.device)
     others = [f"{name} was {was[name]} and is {now[name]}" for name in now if was.get(name, now[name]) != now[name]]
     if others:
         _say(run, f"{said}: {', '.join(others)}; the last bits of the result may differ")

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 from accel.checkpoints.retention import FOLDER, finished
 from accel.errors import ConfigError, Taken
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.shell_quoting import override
 
 LOCK = ".lock"
@@ -100,12 +100,12 @@ def create(out: Path, config: str, claim: RunLock, goes_on: bool) -> list[Path]:
         claim.acquire(out)
         if not goes_on and finished(out / FOLDER):
             raise Taken(f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory")
-        disk.write(out / "plan.json", b"")
+        atomic_files.write(out / "plan.json", b"")
         if config:
-            disk.write(out / "config.yaml", config.encode())
+            atomic_files.write(out / "config.yaml", config.encode())
     except OSError as error:
         remove_created(out, new)
-        raise ConfigError(f"out={out}: cannot write there ({disk.disk_reason(error)}); name another directory") from None
+        raise ConfigError(f"out={out}: cannot write there ({atomic_files.disk_reason(error)}); name another directory") from None
     return new
 
 

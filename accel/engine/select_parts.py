@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 from accel.errors import ConfigError, conflict
 from accel.parts import Part, Parts, Watch
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
 PART_TYPES = get_type_hints(Parts)
 
@@ -45,7 +45,7 @@ def select_parts(plugins: Sequence[Part | str], default: Sequence[Part | str] = 
 def make_plugin(plugin: Part | str) -> Part:
     """The plugin itself, or the one of that name with its default settings."""
     if isinstance(plugin, str):
-        plugin = catalogue.load(plugin)()
+        plugin = plugin_registry.load(plugin)()
     if not isinstance(plugin, Part) or type(plugin) in (*PART_TYPES.values(), Watch, Part):
         what = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
         hint = f"; write {what}()" if isinstance(plugin, type) and issubclass(plugin, Part) else ""

@@ -15,7 +15,7 @@ from torch import Tensor
 from accel.checkpoints import NoSaver, Saver
 from accel.data.batches.bad_samples import BadSampleLog
 from accel.data.batches.base import Batches
-from accel.engine import run_directory as directory
+from accel.engine import run_directory
 from accel.engine.data_wait import DataWait
 from accel.engine.finish import finish
 from accel.engine.make_plan import Plan
@@ -23,7 +23,7 @@ from accel.engine.sandbox import sandbox
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
 from accel.report.result import Result
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 
 
 @dataclass
@@ -96,11 +96,11 @@ class TrainingRun(Run):
             self.plan.facts |= self.parts.probe.plan_notes()
         if self.out is not None:
             try:
-                disk.write(self.out / "plan.json", json.dumps(self.plan.as_dict(), indent=1).encode())
+                atomic_files.write(self.out / "plan.json", json.dumps(self.plan.as_dict(), indent=1).encode())
                 self.saver.drop_newer()
             except OSError as error:
                 fix = "make room, or name another directory"
-                raise ConfigError(f"out={self.out}: cannot write there ({disk.disk_reason(error)}); {fix}") from None
+                raise ConfigError(f"out={self.out}: cannot write there ({atomic_files.disk_reason(error)}); {fix}") from None
         for watch in self.watches:
             watch.begin(self)
         self.signals.immediate = False
@@ -122,7 +122,7 @@ class TrainingRun(Run):
     def discard(self) -> None:
         """Takes the run directory away again, where this run made it and not one update was done."""
         if self.out is not None and self.progress.step == 0:
-            directory.remove_created(self.out, self.created_folders)
+            run_directory.remove_created(self.out, self.created_folders)
 
     def result(self, loss: Tensor | None) -> Result:
         """What the run came to, with everything written and every watch told."""

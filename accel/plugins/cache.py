@@ -32,13 +32,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.data.cache import tensor_cache as cache
+from accel.data.cache import tensor_cache
 from accel.data.cache.caching_store import Keep, Keeping
 from accel.data.codecs.image_reader import PLAIN
 from accel.data.codecs.pillow_decoder import measure
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Source
-from accel.system import free_space as room
+from accel.system import free_space
 from accel.values import NonNegative
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class Cache(Source):
 
     def setup(self, run: Run) -> None:
         self.dry, self.found, self.foreign = run.dry_run, dict[str, str](), ""
-        self.folder = cache.cache_directory(self.path) / "pictures"
-        free = room.free_memory()
+        self.folder = tensor_cache.cache_directory(self.path) / "pictures"
+        free = free_space.free_memory()
         ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # each has a memory of its own
         self.in_memory = (0 if free is None else free // 2 // ranks) if self.memory == "auto" else int(1e9 * self.memory)
 
@@ -129,7 +129,7 @@ class Cache(Source):
         if memory < needed and self.disk != 0 and not self.dry and hasattr(data, "fingerprint"):
             try:
                 of = sha256(f"{split} {keep} {data.fingerprint()}".encode()).hexdigest()
-                budget = room.free_disk(self.folder) // 4 if self.disk == "auto" else int(1e9 * self.disk)
+                budget = free_space.free_disk(self.folder) // 4 if self.disk == "auto" else int(1e9 * self.disk)
                 file = self.folder / f"{split}-{keep}-{of[:32]}.kept"
                 budget += file.stat().st_size if file.exists() and self.disk == "auto" else 0
                 if budget > least:

@@ -138,8 +138,8 @@ class CudaGraph(Update):
         finally:
             self.lap = lap
             lap(OTHER)
-        shares = [constant(micro.share, loss.dtype, loss.device) for micro in static.micros]
-        return Graph(replay, inputs, loss, (static, shares, self.optim.capture_refs()))
+        weights = [constant(micro.weight, loss.dtype, loss.device) for micro in static.micros]
+        return Graph(replay, inputs, loss, (static, weights, self.optim.capture_refs()))
 
     def plan_notes(self) -> Mapping[str, str]:
         return {"CUDA graphs": f"an update is captured when its shape has come {self.warmup} times, up to {self.graphs} shapes"}

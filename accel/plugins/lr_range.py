@@ -37,7 +37,7 @@ import numpy as np
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Probe, Run, Trial
 from accel.report.lr_range_plot import draw, read
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.values import Count, Decay, Positive
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class LRRange(Probe):
             "schema": 1, "times": run.parts.optim.scale, "steepest": reading.steepest, "least": reading.least,
             "suggested": self.suggested, "points": points,
         }  # fmt: skip
-        with disk.attempted(run.out / FILE):
-            disk.write(run.out / FILE, json.dumps(about, indent=1).encode())
+        with atomic_files.attempted(run.out / FILE):
+            atomic_files.write(run.out / FILE, json.dumps(about, indent=1).encode())
             draw(rates, losses, reading, run.out / PICTURE)
 
     def suggestions(self) -> dict[str, float]:

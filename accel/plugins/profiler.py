@@ -31,7 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.result import Section
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -148,6 +148,6 @@ class Profiler(Watch):
 def export(profile: profile, file: Path) -> None:
     """Writes the trace, packed; it is there whole or not at all."""
     temporary = file.with_name(f".{file.name}")
-    with disk.attempted(temporary):
+    with atomic_files.attempted(temporary):
         profile.export_chrome_trace(str(temporary))
         temporary.replace(file)

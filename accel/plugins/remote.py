@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.data.remote.block_cache import BlockCache
 from accel.data.splits.find_shards import sibling_folder
 from accel.data.splits.open_split import split_at
@@ -61,7 +61,7 @@ class Remote(StoreSource):
 
     def store_of(self, data: Any, split: str) -> SplitStore:
         root = sibling_folder(data) if self.path == "auto" else self.path.rstrip("/")
-        if not remote.is_url(root):
+        if not fsspec_client.is_url(root):
             where = "the data is at no URL" if self.path == "auto" else "that is no URL"
             raise ConfigError(f"remote.path={self.path}: {where}; say s3://bucket/data, or https://host/data, or leave remote out")
         found = split_at(root, split, self.fetched)

@@ -33,9 +33,9 @@ from torch.utils.data import IterableDataset, TensorDataset
 from accel.data.batches.bad_samples import BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.cache import tensor_cache as cache
+from accel.data.cache import tensor_cache
 from accel.data.datasets.shift_flip import ShiftFlip, size
-from accel.data.loaders import load_all as whole
+from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
 from accel.errors import ConfigError
 from accel.parts import Loader
@@ -84,7 +84,7 @@ class Resident(Loader):
             kind = type(data).__name__
             raise ConfigError(f"resident makes batches by itself, and {kind} has a collate of its own; leave resident out")
         rule = self.rule(train)
-        parts, form = whole.first_sample(data, rule)
+        parts, form = load_all.first_sample(data, rule)
         moves = self._moves(data, parts[0], train)
         self._room(data, parts, moves)
         found, bad = self._read(data, parts, rule)
@@ -125,7 +125,7 @@ class Resident(Loader):
             copies, high, wide = size(example[0].shape, moves)
             _, height, width, _ = example[0].shape
             each += example[0].nbytes * copies * high * wide / (height * width)  # beside what was read, where that is moved
-        needed, free = each * len(data), whole.free(self.device)
+        needed, free = each * len(data), load_all.free(self.device)
         if free is not None and needed > free and type(data) is not TensorDataset:
             room = f"{self.device} has {free / 1e9:.1f} GB free"
             raise ConfigError(f"resident: the data takes {needed / 1e9:.1f} GB, and {room}; leave resident out")
@@ -133,20 +133,20 @@ class Resident(Loader):
     def _read(self, data: Any, example: list[Tensor], rule: BadSampleRule) -> tuple[list[Tensor], list[UnreadableSample]]:
         since = perf_counter()
         if self.cache is None or not hasattr(data, "fingerprint"):
-            found, bad, who = whole.read(data, example, rule)
+            found, bad, who = load_all.read(data, example, rule)
         else:
             of = data.fingerprint()
-            file = cache.cache_directory(self.cache) / f"{of}.safetensors"
+            file = tensor_cache.cache_directory(self.cache) / f"{of}.safetensors"
             like = [torch.empty(len(data), *part.shape[1:], dtype=part.dtype, device="meta") for part in example]
-            kept = cache.load(file, of, like)
+            kept = tensor_cache.load(file, of, like)
             if kept is not None:
                 self.origin.append(f"from {file.parent}")
                 return kept, []
-            found, bad, who = whole.read(data, example, rule)
+            found, bad, who = load_all.read(data, example, rule)
             if bad:  # a run that shall not go on without them must find out
                 self.origin.append("not kept, as some of it could not be read")
             else:
-                cache.save(file, of, found)
+                tensor_cache.save(file, of, found)
                 self.origin.append(f"kept in {file.parent}")
         if who:
             self.readings.append(f"{len(data):,} samples in {perf_counter() - since:.1f} s by {who}")

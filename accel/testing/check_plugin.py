@@ -18,7 +18,7 @@ from accel.device.rng import Randomness
 from accel.engine.select_parts import PART_TYPES, make_plugin, part_name
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Augment, Group, Loader, Part, Precision, Probe, Update, Watch
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.testing.graph_replay import taped
 from accel.testing.toy_run import BATCH, cheap, fit_toy
 
@@ -148,7 +148,7 @@ def accumulates(plugin: Maker, *, tolerance: float) -> None:
     made = plugin()
     if isinstance(made, Group | Augment | Loader):
         return
-    accumulate = catalogue.load("accumulate")
+    accumulate = plugin_registry.load("accumulate")
     if clash([plugin(), accumulate(steps=2)]):
         return
     small = fit_toy([plugin(), accumulate(steps=2)], dropout=0.0)
@@ -160,7 +160,7 @@ def accumulates(plugin: Maker, *, tolerance: float) -> None:
 def skips(plugin: Maker) -> None:
     """An update that overflows moves nothing: no weight, no optimiser state, no average; the next one goes on."""
     made = plugin()
-    amp = [] if isinstance(made, Precision) else [catalogue.load("amp")(dtype="float16", force=True)]
+    amp = [] if isinstance(made, Precision) else [plugin_registry.load("amp")(dtype="float16", force=True)]
     if isinstance(made, Precision) and getattr(made, "dtype", None) != "float16":
         return
     if clash([plugin(), *amp]):
@@ -223,7 +223,7 @@ def clash(plugins: list[Part]) -> bool:
 
 def companions(made: Part) -> list[Maker]:
     """Every built-in plugin that may stand beside `made`, with default settings or cheap ones."""
-    others = map(cheap, catalogue.names())
+    others = map(cheap, plugin_registry.names())
     if isinstance(made, Watch):
         return [other for other in others if type(other()) is not type(made)]
     return [other for other in others if part_name(make_plugin(other())) != part_name(made)]

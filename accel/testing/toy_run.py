@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from accel.parts import Part, Run, Watch
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.trainer import Trainer
 
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 6, 3, 4
@@ -25,7 +25,7 @@ CHEAP: dict[str, dict[str, Any]] = {"compile": {"backend": "eager"}, "lr_range":
 
 def cheap(name: str) -> Callable[[], Part]:
     """Makes the plugin of that name with its default settings, or with cheap ones where those take long."""
-    plugin: Callable[..., Part] = catalogue.load(name)
+    plugin: Callable[..., Part] = plugin_registry.load(name)
     return partial(plugin, **CHEAP.get(name, {}))
 
 

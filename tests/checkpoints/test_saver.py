@@ -18,7 +18,7 @@ from accel.checkpoints.retention import BestMetric, CheckpointFolder
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Objective, Watch
 from accel.plugins.adamw import AdamW
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.faults import armed
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
@@ -66,7 +66,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_it_is_of_the_update_
     seen: dict[int, list[torch.Tensor]] = {}
 
     def act(watch: At, step: int) -> None:
-        seen[step] = [param.detach().clone() for param in watch.run.bare.parameters()]
+        seen[step] = [param.detach().clone() for param in watch.run.unwrapped_model.parameters()]
         if step == 5:  # two updates after the third, whose checkpoint has not been begun
             assert gate.arrived.wait(60)
             assert not list((tmp_path / "run" / FOLDER).glob("*.pt"))
@@ -189,7 +189,7 @@ class Poison(Watch):
     def after(self, step: int, loss: torch.Tensor) -> None:
         if step == self.at:
             with torch.no_grad():
-                next(iter(self.run.bare.parameters()))[0] = torch.nan
+                next(iter(self.run.unwrapped_model.parameters()))[0] = torch.nan
 
 
 def test_the_last_that_is_finite_is_never_taken_away(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_the_record_names_every_file_with_its_hash(tmp_path: Path) -> None:
     (path,) = (tmp_path / "run" / FOLDER).glob("*.json")
     about = json.loads(path.read_text())
     file = path.with_suffix(".pt")
-    stream = disk.Stream(open("/dev/null", "wb"))  # noqa: SIM115
+    stream = atomic_files.Stream(open("/dev/null", "wb"))  # noqa: SIM115
     stream.write(file.read_bytes())
     stream.file.close()
     assert about["files"] == {file.name: stream.facts()}

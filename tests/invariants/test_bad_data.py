@@ -31,8 +31,8 @@ from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing.toy_run import Spy, Stop
-from tests.data.drawings import drawing, jpeg
-from tests.readable import SAMPLES, Drawn, Filled, Padded, Plain, md5
+from tests.support.drawn_images import drawing, jpeg
+from tests.support.sample_datasets import SAMPLES, Drawn, Filled, Padded, Plain, md5
 
 SPOILT = frozenset({3, 8, 9, 17})
 POLICIES: Any = pytest.mark.parametrize("policy", ["skip", "substitute"])
@@ -159,7 +159,7 @@ def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str
     assert md5(held) == wanted[0]
     assert md5(workers.batches(0, 1, 0)) == wanted[1]
     assert md5(held) == wanted[0], "nor later, while it is held"
-    assert batches.ledger.found == plain.ledger.found
+    assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
     workers.close()
 
 

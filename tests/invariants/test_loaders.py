@@ -23,7 +23,7 @@ from accel.plugins.stream import Stream
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing.toy_run import Spy, Stop
-from tests.readable import KINDS, Drawn, Filled, Global, Plain, md5
+from tests.support.sample_datasets import KINDS, Drawn, Filled, Global, Plain, md5
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""What accumulation computes stands in tests/invariants/test_windows.py; here is what it groups."""
+"""What accumulation computes stands in tests/invariants/test_accumulation_windows.py; here is what it groups."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.accumulate import Accumulate
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def test_windows_know_their_last_and_their_shares() -> None:

@@ -10,7 +10,7 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def test_bfloat16_is_torchs_autocast() -> None:

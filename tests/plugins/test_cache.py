@@ -24,7 +24,7 @@ from accel.plugins.workers import Workers
 from accel.tasks.images import Images
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop
-from tests.readable import md5
+from tests.support.sample_datasets import md5
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def grads(*values: list[float], scale: float | None = None) -> Grads:

@@ -12,7 +12,7 @@ from torch._dynamo.callback import callback_handler
 
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
-from accel.plugins import compile as module
+from accel.plugins import compile
 from accel.plugins.compile import Compile
 from accel.system.clock import OTHER
 from accel.tasks.models.gpt import GPT
@@ -86,7 +86,7 @@ def test_the_model_is_the_users_own_during_the_run_and_after_it(tmp_path: Any) -
 
 def test_compiling_is_booked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = count(step=1000)
-    monkeypatch.setattr(module, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(compile, "perf_counter", lambda: next(ticks))
     spent = fit_toy([Compile(backend="eager")]).spy.run.clock.spent
     assert spent[OTHER] == pytest.approx(4 * 1000, abs=500), "four graphs, of which each claims to have taken 1,000 seconds"
     assert sum(spent) == pytest.approx(0, abs=500), "which were taken out of the phases that they fell into"

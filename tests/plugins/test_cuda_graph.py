@@ -1,4 +1,4 @@
-"""Graphs on the CPU: operators recorded once and run again without Python. tests/test_cuda.py has them on the device."""
+"""Graphs on the CPU: operators recorded once and run again without Python. tests/cuda/test_cuda.py has them on the device."""
 
 from __future__ import annotations
 

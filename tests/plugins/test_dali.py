@@ -23,7 +23,7 @@ from accel.plugins.dali import DALI
 from accel.plugins.extents import Extents
 from accel.system.machine import importable
 from accel.tasks.images import Images
-from tests.data.drawings import drawing
+from tests.support.drawn_images import drawing
 
 CLASSES = ["one", "two"]
 there = pytest.mark.skipif(not importable("nvidia.dali"), reason="NVIDIA DALI is not installed: the extra dali")

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.ema import EMA
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.99])

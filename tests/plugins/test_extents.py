@@ -13,7 +13,7 @@ from accel.cli.main import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import RankShare
-from accel.data.loaders import load_all as whole
+from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import ThreadPool as Pool
@@ -25,7 +25,7 @@ from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing import fit_toy
-from tests.readable import Drawn, Filled, md5
+from tests.support.sample_datasets import Drawn, Filled, md5
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64, 65, 1000])
@@ -108,8 +108,8 @@ def test_ranks_share_its_order() -> None:
         workers = Processes([plain], 2, 2, 60.0)
         assert md5(workers.batches(0, 1, 1)) == expected[1:]
         workers.close()
-        example, form = whole.first_sample(Shown())
-        found, _, _ = whole.read(Shown(), example)
+        example, form = load_all.first_sample(Shown())
+        found, _, _ = load_all.read(Shown(), example)
         shelf = DeviceBatches(found, form, None, 4, 3, True, torch.device("cpu"), RankShare(rank, 2), order=part.permutation)
         shown = make_batches(Shown(), 4, 3, True, share=RankShare(rank, 2), order=part.permutation)
         assert md5(shelf.epoch(1)) == md5(shown.epoch(1))

@@ -16,7 +16,7 @@ from accel.plugins.lmdb import LMDB
 from accel.plugins.raw import Raw
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.writing import digests
+from tests.support.shard_writer import digests
 
 pytest.importorskip("lmdb", reason="needs the extra lmdb")
 

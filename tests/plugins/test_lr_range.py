@@ -28,7 +28,7 @@ from accel.plugins.lr_range import LRRange
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
 from accel.report.lr_range_plot import centred, read
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.system.clock import OTHER, PHASES
 from accel.testing import fit_toy
 from accel.testing.check_plugin import lacking
@@ -102,9 +102,9 @@ def test_the_run_after_it_is_the_run_without_it(chosen: str, end: float, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
-@pytest.mark.parametrize("name", [name for name in catalogue.names() if not issubclass(catalogue.load(name), Probe)])
+@pytest.mark.parametrize("name", [name for name in plugin_registry.names() if not issubclass(plugin_registry.load(name), Probe)])
 def test_beside_every_plugin_the_run_is_the_run_without_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if reason := lacking(catalogue.load(name)()):
+    if reason := lacking(plugin_registry.load(name)()):
         pytest.skip(reason)
     assert fit_toy([name]).same(fit_toy([name, LRRange(end=1e3, updates=15)]))
 

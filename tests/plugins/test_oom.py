@@ -31,9 +31,9 @@ from accel.plugins.lamb import LAMB
 from accel.plugins.oom import OOM
 from accel.plugins.prefetch import Prefetch
 from accel.plugins.stream import Stream
-from accel.testing import Outcome, fit_toy
+from accel.testing import ToyResult, fit_toy
 from accel.values import Whole
-from tests.ranks import ROOT
+from tests.support.rank_processes import ROOT
 
 Where = Literal["forward", "loss", "backward"]
 WHERE: list[Where] = ["forward", "loss", "backward"]
@@ -89,7 +89,7 @@ BESIDE: dict[str, tuple[int, Callable[[], list[Part]]]] = {
 }
 
 
-def alike(a: Outcome, b: Outcome) -> bool:
+def alike(a: ToyResult, b: ToyResult) -> bool:
     """Whether two runs trained to the same bits; one of them may have evaluated in batches of another size."""
     b.metrics = a.metrics
     return a.same(b) and all(torch.equal(x, y) for x, y in zip(a.spy.states[-1], b.spy.states[-1], strict=True))
@@ -353,7 +353,7 @@ RLIMIT = """
 import resource, warnings
 import torch
 from accel.plugins import OOM
-from tests.wide import BYTES, WIDTH, batches, in_pieces, trained
+from tests.support.wide_model import BYTES, WIDTH, batches, in_pieces, trained
 
 torch.set_num_threads(1)
 data, update = batches(2), OOM()

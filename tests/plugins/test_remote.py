@@ -1,4 +1,4 @@
-"""The cache itself stands in tests/data/test_fetched.py."""
+"""The cache itself stands in tests/data/remote/test_block_cache.py."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from accel.plugins.tfrecord import TFRecord
 from accel.plugins.webdataset import WebDataset
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.serving import serving
-from tests.data.shards.writing import digests, draw_folder, write_records, write_tars
+from tests.support.http_server import serving
+from tests.support.shard_writer import digests, draw_folder, write_records, write_tars
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 FAR = "memory://remote/data"

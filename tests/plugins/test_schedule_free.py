@@ -19,7 +19,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.schedule_free import ScheduleFree
 from accel.testing import check_plugin, fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 @pytest.mark.parametrize("base", ["adamw", "sgd"])

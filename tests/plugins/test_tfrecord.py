@@ -16,7 +16,7 @@ from accel.errors import AccelWarning, ConfigError
 from accel.plugins.tfrecord import TFRecord
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.writing import digests, draw_folder, example, files, frame, slow_crc32c, write_records
+from tests.support.shard_writer import digests, draw_folder, example, files, frame, slow_crc32c, write_records
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from accel.errors import AccelWarning, ConfigError
 from accel.plugins.webdataset import WebDataset
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.writing import add, digests, draw_folder, files, write_tars
+from tests.support.shard_writer import add, digests, draw_folder, files, write_tars
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.plugins.workers import Workers
 from accel.system.machine import cores
 from accel.testing import fit_toy
-from tests.readable import Drawn, Filled, Wide, md5
+from tests.support.sample_datasets import Drawn, Filled, Wide, md5
 
 
 class Bad(Drawn):

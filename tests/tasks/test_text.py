@@ -15,7 +15,7 @@ from accel.data.datasets.token_windows import PADDING, JitteredTokenWindows, Tok
 from accel.data.loaders.ring import Ring
 from accel.errors import ConfigError
 from accel.tasks.text import Text
-from tests.readable import md5
+from tests.support.sample_datasets import md5
 
 TINY: dict[str, Any] = {"context": 16, "layers": 1, "heads": 2, "width": 16}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accel.cli.compose.config import NESTED, Chosen, Config
 from accel.cli.compose.origin import Origins
 from accel.errors import ConfigError, conflict, nearest
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.schema.settings import Settings
 from accel.schema.signature import REQUIRED, Signature, signature
 from accel.system import machine
@@ -162,8 +162,8 @@ class Checker:
             raise ConfigError(f"{said}: no plugin is called {name!r}{hint}")
         if not isinstance(value, dict):
             raise ConfigError(f"{said}: to switch {name} on write '+plugins=[{name}]', off '~plugins.{name}'")
-        if name in catalogue.targets():
-            self.fitted(f"plugins.{name}", name, {str(key): one for key, one in value.items()}, catalogue.page(name))
+        if name in plugin_registry.targets():
+            self.fitted(f"plugins.{name}", name, {str(key): one for key, one in value.items()}, plugin_registry.page(name))
         self.warnings.append(f"{said} has no effect: {name} is not on; add '+plugins=[{name}]'")
 
     def read(self, said: str, target: str) -> Signature:

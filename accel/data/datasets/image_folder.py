@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from accel.data.cache.caching_store import Keeping
 from accel.data.codecs import crops
 from accel.data.codecs.image_reader import PLAIN, Picture, Reader
-from accel.data.datasets import batch_crops as gathered
+from accel.data.datasets import batch_crops
 from accel.data.datasets.folder_advice import advice
 from accel.data.datasets.shift_flip import ShiftFlip
 from accel.data.store import Files, Store, status
@@ -185,11 +185,11 @@ class Augmented(Folder):
 
     def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
         labels = self.read_all(keys, out)
-        drawn = gathered.random_words(seed, epoch, keys)
+        drawn = batch_crops.random_words(seed, epoch, keys)
         if self.pad:
-            out[...] = gathered.shifted(out, self.pad, drawn[:, 0])
+            out[...] = batch_crops.shifted(out, self.pad, drawn[:, 0])
         if self.flip:
-            gathered.flipped(out, drawn[:, int(self.pad > 0)], self.reader)
+            batch_crops.flipped(out, drawn[:, int(self.pad > 0)], self.reader)
         return labels
 
     def advice(self) -> list[str]:

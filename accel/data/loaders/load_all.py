@@ -16,7 +16,7 @@ from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog
 from accel.data.batches.rng_guard import host_rng_state
 from accel.data.loaders.fork_map import can_fork, fork_map, shared_zeros
 from accel.errors import ConfigError, TrainingError
-from accel.system import free_space as room
+from accel.system import free_space
 from accel.system.machine import cores
 
 Form = Callable[[list[Tensor]], Any]
@@ -132,7 +132,7 @@ def free(device: torch.device) -> int | None:
     """The memory of `device` that nothing uses, in bytes; None where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return room.free_memory()
+    return free_space.free_memory()
 
 
 def _add(data: Any, index: int, fates: BadSampleHandler, samples: list[Any], unread: list[UnreadableSample]) -> None:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from accel.data.shards.range_reader import Pieces
 from accel.errors import AccelWarning
-from accel.system import atomic_files as disk
-from accel.system import cache_directory as home
+from accel.system import atomic_files, cache_directory
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -39,7 +38,7 @@ class IndexCache:
     def __init__(self, file: Pieces, kind: str) -> None:
         place = file.name if "://" in file.name else os.path.abspath(file.name)
         digest = sha256(f"{kind}\0{place}\0{file.stamp}".encode(errors="surrogateescape")).hexdigest()
-        self.path = home.cache_directory("auto") / "shards" / f"{digest[:40]}.index"
+        self.path = cache_directory.cache_directory("auto") / "shards" / f"{digest[:40]}.index"
 
     def load(self) -> dict[str, NDArray[Any]] | None:
         """Them; None where nothing was kept, or what is there is not whole."""
@@ -68,8 +67,9 @@ class IndexCache:
             if folder not in self.told:
                 self.told.add(folder)
                 fix = "make room, or name another place by XDG_CACHE_HOME"
-                why = f"{folder} cannot be written ({disk.disk_reason(error)}), so each run goes through the shards anew; {fix}"
-                warnings.warn(why, AccelWarning, stacklevel=2)
+                reason = atomic_files.disk_reason(error)
+                message = f"{folder} cannot be written ({reason}), so each run goes through the shards anew; {fix}"
+                warnings.warn(message, AccelWarning, stacklevel=2)
 
 
 def pack_strings(items: list[str]) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,7 @@ from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.data.splits.path_patterns import expand
 from accel.errors import ConfigError
 
@@ -39,10 +39,10 @@ def find_shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plu
         raise ConfigError(
             f"{plugin}.path={path} would be read for every split; write SPLIT in place of its name: DIR/SPLIT-*{suffix}"
         )
-    place = place.rstrip("/") if remote.is_url(place) else str(Path(place).expanduser())
+    place = place.rstrip("/") if fsspec_client.is_url(place) else str(Path(place).expanduser())
     if found := shards_in(place, split, suffixes):
         return found
-    if not remote.is_url(place) and not Path(place).is_dir():
+    if not fsspec_client.is_url(place) and not Path(place).is_dir():
         raise ConfigError(f"{plugin}.path={path}: there is no such folder")
     elsewhere = f"; say where they are with {plugin}.path=DIR/SPLIT-*{suffix}" if path == "auto" else ""
     raise ConfigError(f"{plugin}: there is no {place}/{split}*{suffix}, nor any {place}/{split}/*{suffix}{elsewhere}")
@@ -50,10 +50,10 @@ def find_shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plu
 
 def shards_in(place: str, split: str, suffixes: tuple[str, ...]) -> list[str]:
     """The files of a split in a folder: SPLIT*.tar, or, where there is none, SPLIT/*.tar; sorted."""
-    if remote.is_url(place):
+    if fsspec_client.is_url(place):
         groups = [
-            [f"{place}/{name}" for name in remote.list_names(place) if name.startswith(split)],
-            [f"{place}/{split}/{name}" for name in remote.list_names(f"{place}/{split}")],
+            [f"{place}/{name}" for name in fsspec_client.list_names(place) if name.startswith(split)],
+            [f"{place}/{split}/{name}" for name in fsspec_client.list_names(f"{place}/{split}")],
         ]
     else:
         groups = [sorted(glob(pattern)) for pattern in (f"{escape(place)}/{split}*", f"{escape(place)}/{split}/*")]

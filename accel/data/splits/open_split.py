@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.data.splits.find_shards import TARS, TFRECORDS, is_shard, shards_in
 from accel.data.store import Files, class_names
 
@@ -29,14 +29,16 @@ def split_at(root: str, split: str, cache: BlockCache | None = None) -> SplitSto
         ConfigError: where it cannot be opened.
         TrainingError: where a URL cannot be reached.
     """
-    far = remote.is_url(root)
+    far = fsspec_client.is_url(root)
     if far:
         if cache is None:
             from accel.data.remote.block_cache import BlockCache
 
             cache = BlockCache()
-        there = set(remote.list_names(root))
-        folders = [name for name in remote.list_names(f"{root}/{split}") if name.endswith("/")] if f"{split}/" in there else []
+        there = set(fsspec_client.list_names(root))
+        folders = (
+            [name for name in fsspec_client.list_names(f"{root}/{split}") if name.endswith("/")] if f"{split}/" in there else []
+        )
         if folders:
             from accel.data.remote.remote_files import RemoteFolder
 
@@ -59,7 +61,7 @@ def packed_at(file: str, cache: BlockCache | None = None) -> SplitStore:
     """The packed store in a file, or at a URL, from which it is fetched as a whole."""
     from accel.data.stores.formats import store_at
 
-    if remote.is_url(file):
+    if fsspec_client.is_url(file):
         from accel.data.remote.block_cache import local_copy
 
         return store_at(Path(file), local_copy(file, cache))

@@ -7,7 +7,7 @@ from glob import glob
 from itertools import product
 from pathlib import Path
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.errors import ConfigError
 
 MOST = 1_000_000
@@ -26,9 +26,9 @@ def expand(pattern: str) -> list[str]:
     found: list[str] = []
     for name in expand_braces(pattern):
         if re.search(r"[*?\[]", name):
-            found += remote.matching(name) if remote.is_url(name) else sorted(glob(str(Path(name).expanduser())))
+            found += fsspec_client.matching(name) if fsspec_client.is_url(name) else sorted(glob(str(Path(name).expanduser())))
         else:
-            found.append(name if remote.is_url(name) else str(Path(name).expanduser()))
+            found.append(name if fsspec_client.is_url(name) else str(Path(name).expanduser()))
     if not found:
         raise ConfigError(f"{pattern}: there is no such file")
     return list(dict.fromkeys(found))

@@ -10,7 +10,7 @@ from random import Random
 from time import monotonic
 
 from accel.errors import ConfigError
-from accel.testing.drill import update_log as pulse
+from accel.testing.drill import update_log
 from accel.testing.drill.compare_runs import compare_runs
 from accel.testing.drill.full_disk import Disk
 from accel.testing.drill.scenarios import KINDS
@@ -70,7 +70,7 @@ class Drill:
                 raise ConfigError(f"the run does not come to its end when it is left alone ({said(attempt)})")
             attempt.left()
             self.seconds = attempt.ended - attempt.began
-            self.slowest = max(self.slowest, pulse.read(trial.pulse).get("slowest", 0.0))
+            self.slowest = max(self.slowest, update_log.read(trial.pulse).get("slowest", 0.0))
             if self.kind == "disk":
                 self.writes = int((trial.folder / "writes").read_text())
         if self.kind == "worker" and not self.workers:

@@ -9,7 +9,7 @@ from random import Random
 
 from accel.checkpoints import find
 from accel.errors import ConfigError
-from accel.testing.drill import update_log as pulse
+from accel.testing.drill import update_log
 from accel.testing.drill.attempt import Attempt
 
 Body = Callable[[Path, bool, Path], int]
@@ -69,7 +69,7 @@ class StruckRun:
         """Waits for its end, and checks what it left behind. Raises Failed for another exit code than these."""
         attempt.wait()
         assert attempt.code is not None
-        first = pulse.read(self.pulse).get("first")
+        first = update_log.read(self.pulse).get("first")
         if self.resumed and first:
             self.recoveries.append(first - attempt.began)
         self.told.append(f"{'resumed' if self.resumed else 'begun'}, ended with {attempt.code}")
