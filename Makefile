@@ -28,7 +28,7 @@ drill: $(READY)  ## hours: runs are killed a thousand times, and compared bit fo
 	$(BIN)/python benchmarks/drills.py --out benchmarks/results/$$(date +%F)-drills.json
 	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/testing/drill tests/checkpoints tests/plugins/test_ddp.py tests/plugins/test_fsdp.py tests/plugins/test_finite_guard.py tests/invariants/test_unequal_ranks.py $(ARGS) --deselect tests/testing/drill/test_drills.py
 
-bench: $(READY)  ## what the figures of the README were measured with
+bench: $(READY)  ## what the figures were measured with
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/optimizers.py

@@ -1,4 +1,4 @@
-"""The figures of docs/figures.md and README.md, from the newest results: python benchmarks/readme.py. A test holds them together."""
+"""Writes the figures of docs/figures.md and README.md from the newest results: python benchmarks/readme.py. A test checks them."""
 
 from __future__ import annotations
 
@@ -229,9 +229,11 @@ def headlines() -> list[tuple[str, str, str]]:
     return [
         ("A micro-batch with everything on, beside a loop by hand", f"{over['accel']:+.0f} µs",
          f"Accelerate {over['Accelerate']:+.0f} µs, Lightning {over['Lightning']:+.0f} µs"),
-        ("Photographs per second, the same pixels", f"{rates[0]:.1f} times; {rates[1]:.1f} times from tiles", "DataLoader with Pillow"),
+        ("Photographs per second, the same pixels", f"{rates[0]:.1f} times; {rates[1]:.1f} times from tiles",
+         "DataLoader with Pillow"),
         ("A step of LAMB", f"{lamb[0]:.1f} times faster", "timm's LAMB"),
-        (f"{cifar['target']:.0%} on CIFAR-10, from JPEG files, two CPU cores", f"{recipe:.0f} s", f"{plain:.0f} s with SGD in float32"),
+        (f"{cifar['target']:.0%} on CIFAR-10, from JPEG files, two CPU cores", f"{recipe:.0f} s",
+         f"{plain:.0f} s with SGD in float32"),
         ("Time spent waiting for checkpoints", f"{saved['waits_percent']['median']:.1f} %",
          f"every {saving['every']} updates, {saved['megabytes']['median']:.0f} MB each"),
         ("Runs struck by `kill -9` and resumed", f"{identical} of {trials} to the same bits", f"{strikes:,} kills"),

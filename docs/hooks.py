@@ -100,7 +100,7 @@ def source_page(target: str) -> str:
     path = ROOT / target
     head = f"---\ntitle: {path.name}\nsearch:\n  exclude: true\nhide: [navigation, toc]\n---\n\n# {target}\n\n"
     if path.is_dir():
-        return head + modules_table(path)
+        return head + folder_table(path)
     if path.suffix == ".md":
         return re.sub(r"^# .*\n", "", head.rstrip()) + "\n\n" + path.read_text(encoding="utf-8")
     language = {".py": "python", ".yaml": "yaml", ".toml": "toml"}.get(path.suffix, "text")
@@ -125,6 +125,18 @@ def modules_table(folder: Path) -> str:
     """Return a table of a folder's modules with the first line of each."""
     rows = [f"| `{path.name}` | {first_line(path)} |" for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
     return "\n".join(["| module | |", "|---|---|", *rows, ""]) if rows else ""
+
+
+def folder_table(folder: Path) -> str:
+    """Return a table of what lies in a folder: subfolders, modules with their first line, other files."""
+    rows = []
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
+        if path.name.startswith((".", "__")):
+            continue
+        package = path / "__init__.py"
+        about = first_line(path) if path.suffix == ".py" else first_line(package) if package.exists() else ""
+        rows.append(f"| `{path.name}{'/' if path.is_dir() else ''}` | {about} |")
+    return "\n".join(["| | |", "|---|---|", *rows, ""])
 
 
 def modules_page() -> str:

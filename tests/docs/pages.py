@@ -9,7 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<language>[\w+]*)(?P<attributes>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(
+    r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<language>[\w+]*)(?P<attributes>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ def blocks_of(page: str) -> list[Block]:
         Block(page, text.count("\n", 0, match.start("language")) + 1, match["language"], match["note"] or "", match["text"])
         for match in FENCE.finditer(text)
     ]
+
+
+def where(block: Block) -> str:
+    """Return the page and line of a block, for the name of a test."""
+    return f"{block.page}:{block.line}"
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

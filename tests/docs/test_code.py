@@ -17,7 +17,7 @@ import yaml
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from tests.docs.pages import BLOCKS, PAGES, ROOT, blocks_of
+from tests.docs.pages import BLOCKS, PAGES, ROOT, Block, blocks_of, where
 
 INCLUDE = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
 PYTHON = [page for page in PAGES if any(block.language == "python" and not INCLUDE.match(block.text) for block in blocks_of(page))]
@@ -34,7 +34,8 @@ def names() -> dict[str, Any]:
     x = torch.randn(40, 4)
     data = TensorDataset(x, (x.sum(1) > 0).long())
     return {
-        "__name__": "__main__", "nn": nn, "torch": torch, "net": nn.Sequential(nn.Linear(4, 2)), "train_set": data, "test_set": data,
+        "__name__": "__main__", "nn": nn, "torch": torch, "net": nn.Sequential(nn.Linear(4, 2)),
+        "train_set": data, "test_set": data,
         "loss_fn": lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
     }  # fmt: skip
 
@@ -66,8 +67,8 @@ def test_what_does_not_run_is_counted() -> None:
     assert all(len(block.note) > 20 for block in notes if block.note.startswith("not run: ")), "with a reason"
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if INCLUDE.search(block.text)], ids=lambda block: f"{block.page}:{block.line}")
-def test_an_included_file_is_there(block: Any) -> None:
+@pytest.mark.parametrize("block", [block for block in BLOCKS if INCLUDE.search(block.text)], ids=where)
+def test_an_included_file_is_there(block: Block) -> None:
     assert all((ROOT / name).is_file() for name in INCLUDE.findall(block.text))
 
 
@@ -76,8 +77,8 @@ def test_every_example_stands_in_the_tutorial() -> None:
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("*.py")} <= included
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}:{block.line}")
-def test_a_block_has_a_language_that_is_checked(block: Any) -> None:
+@pytest.mark.parametrize("block", BLOCKS, ids=where)
+def test_a_block_has_a_language_that_is_checked(block: Block) -> None:
     readers = {"yaml": yaml.safe_load, "toml": tomllib.loads, "json": json.loads}
     if block.language in readers and not INCLUDE.search(block.text):
         assert readers[block.language](block.text)

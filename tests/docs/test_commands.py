@@ -16,7 +16,7 @@ from accel.cli.main import main
 from accel.schema import plugin_registry
 from accel.system import machine
 from accel.testing.check_plugin import lacking
-from tests.docs.pages import BLOCKS, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands
+from tests.docs.pages import BLOCKS, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
 
 LISTS = [line for line in commands("python -m accel ") if line not in PACKS]
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
@@ -101,7 +101,7 @@ def test_no_command_is_left_out() -> None:
 SHELL = [block for block in BLOCKS if block.language in ("bash", "sh")]
 
 
-@pytest.mark.parametrize("block", SHELL, ids=lambda block: f"{block.page}:{block.line}")
+@pytest.mark.parametrize("block", SHELL, ids=where)
 def test_a_shell_script_is_sound_and_its_settings_compose(block: Block) -> None:
     subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
     trains = re.findall(r"-m accel\.train ([^;\n]*)", block.text)

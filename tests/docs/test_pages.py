@@ -61,9 +61,7 @@ def test_every_plugin_stands_in_the_readme_and_in_its_group() -> None:
         for group, line in re.findall(r"^- \*\*(.+?)\*\*(.*)$", section, re.MULTILINE)
     }
     (listed,) = [part["Plugins"] for part in CONFIG["nav"] if "Plugins" in part]
-    nav = {
-        group: {Path(page).stem for page in pages} for part in listed if isinstance(part, dict) for group, pages in part.items()
-    }
+    nav = {group: {Path(page).stem for page in pages} for part in listed if isinstance(part, dict) for group, pages in part.items()}
     assert readme == nav
     assert set().union(*nav.values()) == plugins
     index = read("docs/plugins/index.md")
