@@ -71,7 +71,8 @@ def split_fences(markdown: str) -> list[tuple[bool, str]]:
 def outside(page: str, markdown: str) -> set[str]:
     """Return the paths outside docs/ that a page links to, relative to the root of the repository."""
     prose = "".join(text for fenced, text in split_fences(markdown) if not fenced)
-    return {target for match in LINK.finditer(prose) if (target := resolve(page, match[1])) is not None}
+    targets = {resolve(page, match[1]) for match in LINK.finditer(prose)}
+    return {target for target in targets if target is not None and source_uri(target).startswith("source/")}
 
 
 def resolve(page: str, link: str) -> str | None:
