@@ -23,12 +23,11 @@ from accel.checkpoints.retention import FOLDER, BestMetric, CheckpointFolder
 from accel.checkpoints.snapshot import Snapshot
 from accel.checkpoints.state import capture
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Progress
+from accel.parts import Progress, Run
 from accel.system import atomic_files
 from accel.system.faults import point
 
 if TYPE_CHECKING:
-    from accel.engine.training_run import TrainingRun
     from accel.schema.settings import Settings
 
 
@@ -44,7 +43,7 @@ class Saver:
     next is tried when it is due.
     """
 
-    def __init__(self, run: TrainingRun, out: Path, settings: Settings, identity: dict[str, Any], proof: FiniteCheck) -> None:
+    def __init__(self, run: Run, out: Path, settings: Settings, identity: dict[str, Any], proof: FiniteCheck) -> None:
         self.run, self.identity, self.versions, self.proof = run, identity, versions(run.device), proof
         self.every, minutes = settings.checkpoint_every, settings.checkpoint_minutes
         self.seconds = None if minutes is None else 60 * minutes

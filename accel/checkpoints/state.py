@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accel.device.dtensor import shard_like
-from accel.parts import Progress
-
-if TYPE_CHECKING:
-    from accel.engine.training_run import TrainingRun
+from accel.parts import Progress, Run
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
 
-def capture(run: TrainingRun, progress: Progress) -> dict[str, Any]:
+def capture(run: Run, progress: Progress) -> dict[str, Any]:
     """Everything a resumed run must find again; its tensors are the run's own.
 
     Every rank must call it: each has random numbers of its own.
@@ -32,7 +29,7 @@ def capture(run: TrainingRun, progress: Progress) -> dict[str, Any]:
     }
 
 
-def restore(run: TrainingRun, state: dict[str, Any]) -> None:
+def restore(run: Run, state: dict[str, Any]) -> None:
     """Puts a captured state back into a run that was built the same way, and lets go of each piece of it when it is there.
 
     Raises:

@@ -43,9 +43,9 @@ class Grads:
                 self._norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))) if tensors else torch.zeros(())
         return self._norm if self.scale is None else self._norm / self.scale
 
-    def divide_by(self, by: Tensor) -> None:
-        """From now on the true gradient is what it was, divided by `by`."""
-        self.scale = by if self.scale is None else self.scale * by
+    def divide_by(self, factor: Tensor) -> None:
+        """Divide the true gradient by `factor`, a 0-dim float32 on the device, without touching the gradients."""
+        self.scale = factor if self.scale is None else self.scale * factor
 
     def need_found_inf(self, *others: Tensor) -> None:
         """Asks for `found_inf`, and takes it from the norm: an infinite or missing number anywhere makes it so.

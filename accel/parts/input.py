@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -15,11 +15,9 @@ from accel.data.batches.rank_share import RankShare
 from accel.data.loaders.device_copy import map_tensors
 from accel.data.sampling import permutation
 from accel.parts.part import Part
+from accel.parts.run import Run
 from accel.parts.window import Micro, Window
 from accel.system.clock import TRANSFER
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
 
 
 @dataclass(eq=False)

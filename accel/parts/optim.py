@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +17,7 @@ from accel.optim.sgd import FusedSGD
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+from accel.parts.run import Run
 
 
 @dataclass(eq=False)

@@ -3,15 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from accel.parts.part import Part
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+from accel.parts.run import Run
 
 NOTHING = nullcontext()
 BUCKET = 25 * 2**20

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
+from accel.parts.run import Run
+from accel.system.deprecated_names import moved_attribute, take_over_overrides
 from accel.system.machine import Need
 from accel.values import check_value
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+RENAMED = {
+    "hold": "to_device_scalars",
+    "beat": "before_replay",
+    "idle": "ineffective_settings",
+    "remarks": "summary_notes",
+    "notes": "plan_notes",
+    "uncapturable": "capture_blocker",
+}
+"""Methods that plugins may override, by the names that they had before 0.1.0."""
 
 
 @dataclass(eq=False)
@@ -30,6 +39,17 @@ class Part:
         hints = get_type_hints(type(self), include_extras=True)
         for field in self._fields():
             setattr(self, field.name, check_value(f"{self.name}.{field.name}", getattr(self, field.name), hints[field.name]))
+
+    hold = moved_attribute("to_device_scalars")
+    beat = moved_attribute("before_replay")
+    idle = moved_attribute("ineffective_settings")
+    remarks = moved_attribute("summary_notes")
+    notes = moved_attribute("plan_notes")
+    uncapturable = moved_attribute("capture_blocker")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        take_over_overrides(cls, RENAMED)
 
     @property
     def name(self) -> str:

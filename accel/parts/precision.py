@@ -2,16 +2,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+from accel.parts.run import Run
 
 
 @dataclass(eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -14,11 +14,9 @@ from accel.parts.grads import Grads
 from accel.parts.mean import WindowMean
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
+from accel.parts.run import Run
 from accel.parts.window import Micro, Window
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
 
 
 @dataclass(eq=False)

@@ -17,7 +17,7 @@ MOST = 1_000_000
 def expand(pattern: str) -> list[str]:
     """The files that a pattern names, each once: those of braces in the order written, those of `*` and `?` sorted.
 
-    >>> spread_braces("a-{08..10}.tar")
+    >>> expand_braces("a-{08..10}.tar")
     ['a-08.tar', 'a-09.tar', 'a-10.tar']
 
     Raises:

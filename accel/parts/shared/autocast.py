@@ -3,18 +3,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from accel.parts.grads import Grads
 from accel.parts.precision import Precision
+from accel.parts.run import Run
 from accel.system.machine import Need, lacks_bf16
 from accel.values import Count, Fraction, Positive
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
 
 
 @dataclass(eq=False)

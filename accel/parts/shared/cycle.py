@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from accel.errors import ConfigError
+from accel.parts.run import Run
 from accel.parts.schedule import Schedule
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
 
 
 class Cycle(Schedule):

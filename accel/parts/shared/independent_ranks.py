@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+from accel.parts.run import Run
 
 
 class IndependentRanks:

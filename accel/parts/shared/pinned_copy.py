@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from accel.data.loaders.device_copy import DeviceCopier
 from accel.parts.input import Transfer
+from accel.parts.run import Run
 from accel.system.machine import Need
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
 
 
 class PinnedCopy(Transfer):

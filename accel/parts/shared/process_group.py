@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import torch
@@ -18,11 +18,9 @@ from torch._C._distributed_c10d import PrefixStore, Store
 
 from accel.errors import ConfigError, TrainingError
 from accel.parts.parallel import Parallel
+from accel.parts.run import Run
 from accel.system.rendezvous import name_interface, open_store
 from accel.values import Positive
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
 
 Asked = tuple[Any, Tensor]
 """A collective that is under way, and the numbers that it fills."""

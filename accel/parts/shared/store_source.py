@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from accel.data.splits.store_match import SplitStore, locate_store, read_from
 from accel.data.stores.packed_store import Packed
 from accel.parts.input import Source
-
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+from accel.parts.run import Run
 
 
 class StoreSource(Source):
