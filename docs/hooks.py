@@ -157,11 +157,22 @@ def modules_page() -> str:
 
 
 def escape(text: str) -> str:
-    """Return prose with the characters of Markdown and HTML escaped, but for what stands between backticks."""
-    pieces = re.split(r"(`[^`]*`)", text)
-    plain = [re.sub(r"([\\*_\[\]<|])", r"\\\1", piece) if not piece.startswith("`") else piece for piece in pieces]
-    linked = [re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", piece) for piece in plain]
-    return "".join(linked)
+    """Return prose with the characters of Markdown escaped outside of backticks, and with links for addresses."""
+    pieces = re.split(r"(`[^`]*`|https?://[^\s;,)]+)", text)
+    return "".join(
+        piece if piece.startswith("`") else f"<{piece}>" if piece.startswith("http") else escape_prose(piece) for piece in pieces
+    )
+
+
+def escape_prose(text: str) -> str:
+    """Return a piece of prose with the characters of Markdown and HTML escaped, and with links for papers on arXiv."""
+    plain = re.sub(r"([\\*_\[\]<|])", r"\\\1", text)
+    return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", plain)
+
+
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital letter, unless it begins with a name in code."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
 def plugin_page(name: str) -> str:
@@ -171,7 +182,7 @@ def plugin_page(name: str) -> str:
     cls = page.target.rpartition(".")[2]
     title = re.sub(rf"^{cls}: ", "", " ".join(title.split()))
     prose, sections = split_sections(body)
-    lines = [f"---\ntitle: {name}\n---", "", f"# {name}", "", escape(title[:1].upper() + title[1:]), ""]
+    lines = [f"---\ntitle: {name}\n---", "", f"# {name}", "", escape(sentence(title)), ""]
     lines += [f"Part: [`{page.part}`](../reference/parts.md#accel.parts.{page.part}). Class: `accel.plugins.{cls}`, in"]
     lines += [f"[accel/plugins/{name}.py](../../accel/plugins/{name}.py).", "", prose, ""]
     for word, text in sections.items():
@@ -199,12 +210,12 @@ def split_sections(body: str) -> tuple[str, dict[str, str]]:
 
 def settings_table(name: str, page: Any) -> list[str]:
     """Return the settings of a plugin, as its yaml has them and as its class checks them."""
-    found = re.findall(r"^(\w+): (.*?)  # (.+)$", (ROOT / f"conf/plugins/{name}.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    yaml = (ROOT / f"conf/plugins/{name}.yaml").read_text(encoding="utf-8")
     rows = []
-    for setting, default, about in found:
+    for setting, default, about in re.findall(r"^(\w+): (.*?)  # (.+)$", yaml, re.MULTILINE):
         kind = escape(values.describe_kind(page.settings[setting].kind))
-        rows.append(f"| `{setting}` | `{default}` | {kind} | {escape(about)} |")
-    return ["| setting | default | takes | meaning |", "|---|---|---|---|", *rows] if rows else ["None."]
+        rows.append(f"| `{setting}` | `{default}` | {escape(about)} *({kind})* |")
+    return ["| setting | default | meaning |", "|---|---|---|", *rows] if rows else ["None."]
 
 
 def bundle_files() -> list[Path]:
@@ -219,4 +230,4 @@ def bundle_page(path: Path) -> str:
     about = lines[1].removeprefix(f"# {path.stem}: ")
     yaml = "\n".join(lines[2:])
     use = f"## Use\n\n```\npython -m accel.train '+plugins=[{path.stem}]'\n```\n"
-    return f"# {path.stem}\n\n{escape(about[:1].upper() + about[1:])}\n\n```yaml\n{yaml}\n```\n\n{use}"
+    return f"# {path.stem}\n\n{escape(sentence(about))}\n\n```yaml\n{yaml}\n```\n\n{use}"
