@@ -215,7 +215,9 @@ def settings_table(name: str, page: Any) -> list[str]:
     for setting, default, about in re.findall(r"^(\w+): (.*?)  # (.+)$", yaml, re.MULTILINE):
         kind = escape(values.describe_kind(page.settings[setting].kind))
         rows.append(f"| `{setting}` | `{default}` | {escape(about)} *({kind})* |")
-    return ["| setting | default | meaning |", "|---|---|---|", *rows] if rows else ["None."]
+    if not rows:
+        return ["None."]
+    return ['<div class="settings" markdown>', "", "| setting | default | meaning |", "|---|---|---|", *rows, "", "</div>"]
 
 
 def bundle_files() -> list[Path]:
