@@ -217,7 +217,7 @@ def settings_table(name: str, page: Any) -> list[str]:
         rows.append(f"| `{setting}` | `{default}` | {escape(about)} *({kind})* |")
     if not rows:
         return ["None."]
-    return ['<div class="settings" markdown>', "", "| setting | default | meaning |", "|---|---|---|", *rows, "", "</div>"]
+    return ['<div class="compact" markdown>', "", "| setting | default | meaning |", "|---|---|---|", *rows, "", "</div>"]
 
 
 def bundle_files() -> list[Path]:
