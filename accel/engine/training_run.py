@@ -11,8 +11,8 @@ from time import perf_counter
 from typing import Any
 
 from accel.checkpoints import NoSaver, Saver
+from accel.device.data_wait import DataWait
 from accel.engine import run_directory
-from accel.engine.data_wait import DataWait
 from accel.engine.input_pipeline import input_pipeline
 from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted

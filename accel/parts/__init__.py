@@ -1,4 +1,4 @@
-"""The parts of a training step, in the order of the sentence. Each is its own plainest implementation; a plugin subclasses one."""
+"""Parts of a training step. Each base class is its own plainest implementation; a plugin is a subclass of one of them."""
 
 from accel.parts.all_parts import Parts
 from accel.parts.grads import Grads

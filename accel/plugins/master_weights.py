@@ -67,7 +67,7 @@ class Weight(NamedTuple):
 class MasterWeights(Autocast):
     """16-bit weights with float32 masters, under torch.autocast. Its settings are those of `Autocast`."""
 
-    keeps: ClassVar[str] = "masters"
+    kept_in_float32: ClassVar[str] = "masters"
 
     def __post_init__(self) -> None:
         super().__post_init__()

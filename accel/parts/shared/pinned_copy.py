@@ -1,4 +1,4 @@
-"""What ways to a CUDA device share that copy from pinned memory."""
+"""Base of the transfers that copy from pinned memory to a CUDA device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from accel.system.machine import Need
 
 
 class PinnedCopy(Transfer):
-    """Copies that the host does not wait for; on a CPU it has no effect."""
+    """Transfer that the host does not wait for. On a CPU it has no effect."""
 
     wants: ClassVar[tuple[Need, ...]] = (Need("cuda", why="its batches are where they belong"),)
     own_stream: ClassVar[bool]
-    """Whether on a stream of their own."""
+    """Whether copies go through a CUDA stream of their own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
