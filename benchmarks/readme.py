@@ -61,11 +61,11 @@ def overhead() -> str:
 def startup() -> str:
     """How long a user waits."""
     path, result = newest("startup")
-    found = result["commands"]
-    torch, typo, help_ = (found[name]["time"]["median"] for name in ("import torch", "misspelt plugin", "help"))
+    commands = result["commands"]
+    torch, typo, help_ = (commands[name]["time"]["median"] for name in ("import torch", "misspelt plugin", "help"))
     return (
         f"**Start-up**: from the command to the first update in the time of `import torch` ({torch:.1f} s) plus "
-        f"{found['first update']['over']['median']:.1f} s; a misspelt plugin is named in {typo:.2f} s, `--help` answers in "
+        f"{commands['first update']['over']['median']:.1f} s; a misspelt plugin is named in {typo:.2f} s, `--help` answers in "
         f"{help_:.2f} s.\n\n"
         f"`python benchmarks/startup.py`; {measured(path, result)}\n"
     )
@@ -89,12 +89,12 @@ def cifar10() -> str:
     if not any(RESULTS.glob("*-cifar10.json")):
         return ""
     path, result = newest("cifar10")
-    plain, ours, ratio = result["arms"]["plain"], result["arms"]["recipe"], result["ratios"]
-    shares = [[run["data_share"] for run in arm["runs"]] for arm in (plain, ours)]
+    plain, recipe, ratio = result["arms"]["plain"], result["arms"]["recipe"], result["ratios"]
+    shares = [[run["data_share"] for run in arm["runs"]] for arm in (plain, recipe)]
     waits = [f"{sum(share) / len(share):.1f} %" for share in shares]
     return (
         f"**Time to accuracy**: {result['target']:.0%} on CIFAR-10's test pictures, from its JPEG files, takes "
-        f"{ours['mean']:.1f} s (s = {ours['stdev']:.1f}) with plugins (`resident`, `amp`, `channels_last`, `muon`, `onecycle`), "
+        f"{recipe['mean']:.1f} s (s = {recipe['stdev']:.1f}) with plugins (`resident`, `amp`, `channels_last`, `muon`, `onecycle`), "
         f"and {plain['mean']:.0f} s (s = {plain['stdev']:.0f}) with plain SGD in float32: {ratio['median']:.1f} times as long, "
         f"with the same network. Waiting for pictures takes {waits[1]} of the training time, and {waits[0]}.\n\n"
         f"`python benchmarks/cifar10.py ROOT`; {measured(path, result)}\n\n"
@@ -116,8 +116,8 @@ def pipeline() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, arm in result["arms"].items():
-        found, ratio = arm.get("pixels"), arm["ratio"]
-        dots = "" if not found else "same" if found["psnr"] is None else f"{found['psnr']:.1f} dB"
+        pixels, ratio = arm.get("pixels"), arm["ratio"]
+        dots = "" if not pixels else "same" if pixels["psnr"] is None else f"{pixels['psnr']:.1f} dB"
         lines.append(
             f"| {name} | {arm['rate']['median']:,.0f} | {ratio['median']:.1f} ({ratio['p10']:.1f} to {ratio['p90']:.1f}) | "
             f"{arm['first']['median']:.2f} s | {arm['memory']['median']:,.0f} MB | {dots} |"
@@ -145,9 +145,9 @@ def optimizers() -> str:
         lines.append(f"| {arm} | {cases[0]['arms'][arm]['bytes']} | {' | '.join(over)} |")
     folded = " and ".join(f"{case['arms'][FOLDED]['over_bare']['median']:.2f}" for case in cases)
     faster = [
-        f"{ours} is {' and '.join(format(case['faster'][ours]['times']['median'], '.1f') for case in cases)} times faster than "
-        f"{found['than']}"
-        for ours, found in cases[0]["faster"].items()
+        f"{arm} is {' and '.join(format(case['faster'][arm]['times']['median'], '.1f') for case in cases)} times faster than "
+        f"{other['than']}"
+        for arm, other in cases[0]["faster"].items()
     ]
     lines += ["", "; ".join([*faster, f"unscaling, clipping and stepping as one takes {folded} times the bare step"]) + "."]
     return "\n".join([*lines, "", f"`python benchmarks/optimizers.py`; {measured(path, result)}", ""])
@@ -204,12 +204,12 @@ def distributed() -> str:
     """What a second rank brings, and how soon a killed one is back."""
     path, result = newest("distributed")
     cases = result["cases"]
-    ours, raw = ([f"{case['efficiency'][who]['median']:.2f}" for case in cases.values()] for who in ("ours", "raw DDP"))
+    accel, raw = ([f"{case['efficiency'][who]['median']:.2f}" for case in cases.values()] for who in ("ours", "raw DDP"))
     ratio = [f"{case['ratio']['median']:.2f} ({case['ratio']['p10']:.2f} to {case['ratio']['p90']:.2f})" for case in cases.values()]
     back = result["recovery"]
     return (
         f"**Two ranks** on two cores by {result['backend']} ({', '.join(cases)}): the efficiency of a second core is "
-        f"{' and '.join(ours)}, that of torch's DDP in a hand-written loop {' and '.join(raw)}: {' and '.join(ratio)} times. A "
+        f"{' and '.join(accel)}, that of torch's DDP in a hand-written loop {' and '.join(raw)}: {' and '.join(ratio)} times. A "
         f"rank that is killed is back, and both have done an update, after {back['median']:.1f} s (n = {len(back['times'])}), of "
         f"which {back['imports']['median']:.1f} s are the imports.\n\n"
         f"`python benchmarks/distributed.py`; {measured(path, result)}\n\n"

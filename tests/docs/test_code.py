@@ -42,7 +42,7 @@ def names() -> dict[str, Any]:
 
 @pytest.mark.parametrize("page", PYTHON)
 def test_the_python_of_a_page(page: str, here: Path) -> None:
-    found = names()
+    namespace = names()
     for block in blocks_of(page):
         if block.language != "python" or INCLUDE.match(block.text):
             continue
@@ -53,10 +53,10 @@ def test_the_python_of_a_page(page: str, here: Path) -> None:
         with warnings.catch_warnings():
             if package:
                 warnings.simplefilter("ignore")  # a peer's warnings are its own
-            exec(code, found)
-        if "result" in found:
-            assert found["result"].updates > 0
-    assert found.keys() > names().keys(), "something was run"
+            exec(code, namespace)
+        if "result" in namespace:
+            assert namespace["result"].updates > 0
+    assert namespace.keys() > names().keys(), "something was run"
 
 
 def test_what_does_not_run_is_counted() -> None:
