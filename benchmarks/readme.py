@@ -94,7 +94,8 @@ def cifar10() -> str:
     waits = [f"{sum(share) / len(share):.1f} %" for share in shares]
     return (
         f"**Time to accuracy**: {result['target']:.0%} on CIFAR-10's test pictures, from its JPEG files, takes "
-        f"{recipe['mean']:.1f} s (s = {recipe['stdev']:.1f}) with plugins (`resident`, `amp`, `channels_last`, `muon`, `onecycle`), "
+        f"{recipe['mean']:.1f} s (s = {recipe['stdev']:.1f}) with plugins "
+        "(`resident`, `amp`, `channels_last`, `muon`, `onecycle`), "
         f"and {plain['mean']:.0f} s (s = {plain['stdev']:.0f}) with plain SGD in float32: {ratio['median']:.1f} times as long, "
         f"with the same network. Waiting for pictures takes {waits[1]} of the training time, and {waits[0]}.\n\n"
         f"`python benchmarks/cifar10.py ROOT`; {measured(path, result)}\n\n"
