@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from accel.system.deprecated_paths import install as install_old_paths
+
 if TYPE_CHECKING:
     from accel.cli.compose.compose import compose
     from accel.errors import ConfigError, Interrupted
@@ -20,6 +22,8 @@ HOMES = {
     "compose": "accel.cli.compose.compose",
 }
 """Imported when first asked for: torch takes seconds, and Hydra is for the command line alone."""
+
+install_old_paths()
 
 
 def __getattr__(name: str) -> Any:

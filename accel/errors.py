@@ -90,6 +90,13 @@ class AccelWarning(UserWarning):
     """Something that works, and is probably not what was meant: a setting without effect, say."""
 
 
+class MovedWarning(AccelWarning, DeprecationWarning):
+    """Old name of a module, class or function, which still works. Python shows it as it shows any DeprecationWarning.
+
+    The command line shows it always, as it does every `AccelWarning`: a config may name an old path too.
+    """
+
+
 def conflict(names: list[str], part: str) -> str:
     """The sentence for two plugins that provide one part."""
     several = "both" if len(names) == 2 else "all"
