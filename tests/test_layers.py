@@ -28,7 +28,7 @@ OPTIONAL = {
     "tensorboard": {"plugins/tensorboard.py"},
     "lmdb": {"data/stores/lmdb_store.py"},
     "cv2": {"data/codecs/opencv_decoder.py"},
-    "simplejpeg": {"data/codecs/simple.py"},
+    "simplejpeg": {"data/codecs/simplejpeg_decoder.py"},
     "nvidia": {"data/loaders/dali_pipeline.py"},
     "fsspec": {"data/remote/fsspec_client.py"},
     "google_crc32c": {"data/shards/crc32c.py"},

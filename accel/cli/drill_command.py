@@ -142,7 +142,7 @@ def forked(config: Config) -> Body:
     """Trains in a fork of this process, in which everything has been imported."""
     import torch.fx.experimental.symbolic_shapes  # noqa: F401 - what the first backward pass imports, in a second
 
-    from accel.cli.run import launch
+    from accel.cli.job import launch
 
     config.trainer()
 

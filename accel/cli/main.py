@@ -16,7 +16,7 @@ from accel.cli import torchrun as ranks
 from accel.cli.compose import compose, overrides
 from accel.cli.compose.config import Config
 from accel.cli.compose.hydra_session import Session, parser, session
-from accel.cli.run import INTERRUPTED, launch
+from accel.cli.job import INTERRUPTED, launch
 from accel.cli.submit import launcher
 from accel.errors import ConfigError, Interrupted, nearest
 

@@ -14,7 +14,7 @@ from accel.checkpoints.batch_sizes import Sizes, fitted
 from accel.checkpoints.finite_check import Proof
 from accel.checkpoints.identity import content, identity
 from accel.data.batches.bad_samples import Rule
-from accel.data.batches.classes import count_classes
+from accel.data.batches.structure import count_classes
 from accel.device.rng import Randomness
 from accel.engine import run_directory as directory
 from accel.engine.make_plan import make_plan

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from accel.data.batches.base import Batches, Mapped, Ready
+from accel.data.batches.base import Batches
+from accel.data.batches.mapped import Mapped
+from accel.data.batches.ready import Ready
 from accel.data.loaders import load_all as whole
 from accel.errors import ConfigError
 from accel.parts import Loader, Prefetch
-from accel.report.flow import Flow
+from accel.report.result import Flow
 from accel.system.clock import DATA, TRAINING
 from accel.system.machine import cores
 

@@ -17,8 +17,7 @@ from accel.data.batches.bad_samples import SHOWN, Ledger
 from accel.engine.data_advice import flow
 from accel.engine.run_directory import LOCK
 from accel.errors import AccelWarning
-from accel.report.result import Result
-from accel.report.section import Section
+from accel.report.result import Result, Section
 from accel.system import atomic_files as disk
 from accel.system.clock import CHECKPOINT, OTHER
 from accel.system.shell_quoting import override

@@ -13,29 +13,15 @@ from torch import nn
 
 from accel.data.batches.bad_samples import RAISE, Rule
 from accel.device.rng import Randomness
-from accel.parts.activations import Activations
-from accel.parts.augment import Augment
-from accel.parts.average import Average
-from accel.parts.backend import Backend
-from accel.parts.clip import Clip
-from accel.parts.compile import Compile
-from accel.parts.guard import Guard
-from accel.parts.layout import Layout
-from accel.parts.loader import Loader
-from accel.parts.objective import Objective
+from accel.parts.input import Augment, Loader, Order, Prefetch, Source, Transfer
+from accel.parts.model import Activations, Backend, Compile, Layout
 from accel.parts.optim import Optim
-from accel.parts.order import Order
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
-from accel.parts.prefetch import Prefetch
-from accel.parts.probe import Probe
-from accel.parts.rate import Rate
-from accel.parts.schedule import Schedule
-from accel.parts.source import Source
-from accel.parts.transfer import Transfer
-from accel.parts.update import Update
-from accel.parts.watch import Watch
+from accel.parts.schedule import Rate, Schedule
+from accel.parts.update import Average, Clip, Guard, Objective, Update
+from accel.parts.watch import Probe, Watch
 from accel.parts.window import Group
 from accel.system.clock import Clock
 from accel.system.stop_signals import Signals

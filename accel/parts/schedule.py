@@ -1,3 +1,5 @@
+"""The learning rate: the factor on every rate that the user wrote, and its course over the updates."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,6 +11,13 @@ from accel.parts.part import Part
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Rate(Part):
+    """What every learning rate that the user wrote is multiplied by, the optimiser's and a schedule's; plainest: 1."""
+
+    factor = 1.0
 
 
 @dataclass(eq=False)

@@ -1,18 +1,81 @@
+"""One update: the sentence that everything hangs on, and the parts it names that need no file of their own."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from accel.errors import ConfigError, describe
+from accel.parts.grads import Grads
 from accel.parts.mean import Mean
+from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.window import Micro, Window
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
+
+
+@dataclass(eq=False)
+class Guard(Part):
+    """Which updates may move the weights; plainest: every one that the precision lets through."""
+
+    def setup(self, run: Run) -> None:
+        self.skipped: Tensor | None = run.parts.precision.skipped
+        """How many updates moved nothing, a 0-dim float32 on the device; None where none can be skipped."""
+
+    def check(self, grads: Grads, loss: Tensor) -> Grads:
+        """The gradients of the whole window, marked (`found_inf`) where they must not move anything. `loss` is its mean loss."""
+        return grads
+
+
+@dataclass(eq=False)
+class Clip(Part):
+    """How long a gradient may be; plainest: as long as it is."""
+
+    def limit(self, grads: Grads) -> Grads:
+        """The gradients of the whole window, limited."""
+        return grads
+
+
+@dataclass(eq=False)
+class Objective(Part):
+    """What is minimised; plainest: the user's loss."""
+
+    def setup(self, run: Run) -> None:
+        self.loss = run.loss
+
+    def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
+        """The scalar loss, a mean over its items, and how many those are (int or 0-dim tensor; None for one per sample)."""
+        out = self.loss(model, batch)
+        loss, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+        if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
+            raise ConfigError(f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch")
+        if not loss.requires_grad:
+            raise ConfigError("loss(model, batch) returned a tensor without a gradient: no trained weight has a part in it")
+        if isinstance(items, Tensor) and items.dim():
+            raise ConfigError(f"loss(model, batch) returned {describe(items)} for n_items; return a number or a 0-dim tensor")
+        return loss, items
+
+
+@dataclass(eq=False)
+class Average(Part):
+    """An average of the weights over the updates; plainest: none."""
+
+    def setup(self, run: Run) -> None: ...
+
+    def update(self, grads: Grads) -> None:
+        """After the optimiser's step; moves only where that did (`grads.found_inf`)."""
+
+    def weights(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Inside, `model` has the weights to evaluate and to hand out; afterwards its own, bit for bit."""
+        return NOTHING
+
 
 Measured = TypeVar("Measured")
 

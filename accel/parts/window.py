@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 from accel.data.batches.counted import dealt
-from accel.data.batches.pieces import pieces
+from accel.data.batches.structure import pieces
 from accel.parts.part import Part
 
 

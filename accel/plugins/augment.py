@@ -40,10 +40,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from accel.data.augment.erasing import draw_boxes, erase
-from accel.data.augment.mixing import cut_box, cutmix, mixup, soft
-from accel.data.augment.resizing import resize, scale_at, side_at
-from accel.data.batches.pairs import channels_at_the_end, pair, paired
+from accel.data.augment import cut_box, cutmix, draw_boxes, erase, mixup, resize, scale_at, side_at, soft
+from accel.data.batches.structure import channels_at_the_end, pair, paired
 from accel.data.sampling import batch_rng
 from accel.errors import ConfigError, describe
 from accel.parts import Augment as AugmentPart

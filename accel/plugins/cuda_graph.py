@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.data.batches.static import put_together, take_apart
+from accel.data.batches.structure import put_together, take_apart
 from accel.device.cuda_graphs import CudaRecorder, Recorder
 from accel.errors import ConfigError
 from accel.parts import Part, Update, Window

@@ -22,7 +22,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.base import Batches
+from accel.data.batches.mapped import Mapped
 from accel.data.loaders.dali_pipeline import Pipeline
 from accel.errors import ConfigError
 from accel.parts import Loader

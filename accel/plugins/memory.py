@@ -36,7 +36,7 @@ from torch import Tensor
 
 from accel.device.memory_peak import DeviceGauge, ProcessGauge
 from accel.parts import Part, Watch
-from accel.report.section import Section
+from accel.report.result import Section
 from accel.system.clock import BACKWARD, OTHER, PHASES
 from accel.values import Count
 

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from accel.data.batches.counted import count_items
-from accel.data.batches.pieces import pieces
+from accel.data.batches.structure import pieces
 from accel.device.out_of_memory import collect, is_shortage, let_go
 from accel.device.step_snapshot import Before
 from accel.errors import AccelWarning, TrainingError

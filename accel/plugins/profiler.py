@@ -30,7 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from accel.errors import ConfigError
 from accel.parts import Watch
-from accel.report.section import Section
+from accel.report.result import Section
 from accel.system import atomic_files as disk
 from accel.values import Count
 

@@ -31,7 +31,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 
 from accel.data.batches.bad_samples import Bad, Rule
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.base import Batches
+from accel.data.batches.mapped import Mapped
 from accel.data.cache import tensor_cache as cache
 from accel.data.datasets.shift_flip import Moves, size
 from accel.data.loaders import load_all as whole

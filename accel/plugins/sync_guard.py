@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from accel.device.sync_warnings import Reads, Waits
 from accel.errors import TrainingError
 from accel.parts import Watch
-from accel.report.section import Section
+from accel.report.result import Section
 from accel.system.clock import DATA, UPDATE
 from accel.values import Count
 

@@ -26,7 +26,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.base import Batches
+from accel.data.batches.mapped import Mapped
 from accel.data.loaders.autotune import Rates, best, describe, threads, tried
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import Threads as Pool

@@ -33,7 +33,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.base import Batches
+from accel.data.batches.mapped import Mapped
 from accel.data.loaders.autotune import Rates, best, describe, processes, tried
 from accel.data.loaders.worker_pool import Workers as Processes
 from accel.parts import Loader

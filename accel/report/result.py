@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""Result of a run: what it came to, where the time went, tables for the summary."""
 
 from __future__ import annotations
 
@@ -9,8 +9,52 @@ from typing import Any
 
 from torch import nn
 
-from accel.report.flow import Flow
-from accel.report.section import Section
+from accel.report.formatting import short
+
+BOUND, LONG = 10.0, 1.0
+"""A run is data-bound where so many percent of its training were spent waiting, and so many seconds at least."""
+
+
+@dataclass
+class Flow:
+    """How the data came through.
+
+    Args:
+        wait: percent of the training time (evaluation, checkpoints and reports left out) that was spent waiting for data.
+        waited: the same in seconds.
+        rate: samples per second of training.
+        ceiling: samples per second that the loader made while it was busy, beside the training; None where it was not measured.
+        tries: what might help, as it is typed; empty where nothing needs to.
+    """
+
+    wait: float
+    waited: float
+    rate: float
+    ceiling: float | None = None
+    tries: list[str] = field(default_factory=list)
+
+    @property
+    def bound(self) -> bool:
+        """Whether waiting for data is worth doing something about."""
+        return self.wait >= BOUND and self.waited >= LONG
+
+    def text(self) -> str:
+        """In a sentence."""
+        alone = "" if self.ceiling is None else f", and reading alone makes {short(self.ceiling)}"
+        what = "data-bound" if self.bound else "too short to tell" if self.wait >= BOUND else "not data-bound"
+        return f"{what}: {self.wait:.1f} % of the training waited for data; {short(self.rate)} samples/s came through{alone}"
+
+
+@dataclass
+class Section:
+    """Rows of plain values under a title; all rows have the same columns.
+
+    The last word of a column's name is the unit of its values, where they have one: `self ms`, `peak bytes`, `share percent`.
+    """
+
+    title: str
+    rows: list[dict[str, str | int | float]] = field(default_factory=list)
+
 
 SCHEMA = 1
 

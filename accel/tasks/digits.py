@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from accel.errors import ConfigError
+from accel.tasks.evaluation import scores
 from accel.tasks.models.convnet import convnet
-from accel.tasks.scores import scores
 from accel.tasks.validate import check
 from accel.trainer import Trainer
 from accel.values import Count, Decay

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 from accel.data.codecs.image_reader import Reader
 from accel.data.datasets.image_folder import Augmented, Folder
 from accel.errors import BadSample, ConfigError, TrainingError, nearest
+from accel.tasks.evaluation import scores
+from accel.tasks.evaluation import views as several
 from accel.tasks.image_splits import splits
 from accel.tasks.models.airnet import AirNet
 from accel.tasks.models.by_name import named
 from accel.tasks.models.resnet import resnet18, resnet50, small
 from accel.tasks.normalise import normalise
-from accel.tasks.scores import scores
 from accel.tasks.validate import check
-from accel.tasks.views import views as several
 from accel.trainer import Trainer
 from accel.values import Bounds, Count
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from accel.data import Ring
-from accel.data.batches.base import Mapped
+from accel.data.batches.mapped import Mapped
 from accel.data.codecs.image_reader import Decoder, Reader
 from accel.data.codecs.resample import Filter
 from accel.data.datasets.image_folder import Augmented, Crop

@@ -12,8 +12,8 @@ import yaml
 
 import accel
 from accel.cli.compose.compose import compose
+from accel.cli.job import Outcome
 from accel.cli.main import main
-from accel.cli.run import Outcome
 from accel.engine.run_directory import Claim
 from accel.system.shell_quoting import override
 

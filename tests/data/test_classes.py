@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import torch
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from accel.data.batches.classes import count_classes
+from accel.data.batches.structure import count_classes
 from accel.tasks.digits import Digits
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from accel.data import Ring
 from accel.data.batches.bad_samples import RAISE, Rule
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.batches.rank_share import ALONE, Share
 from accel.data.codecs.image_reader import Reader
 from accel.data.datasets.image_folder import Augmented, Folder
@@ -48,7 +49,7 @@ def test_batches_are_those_of_the_plain_loader(tmp_path: Path, side: int, reader
     store = packed(tmp_path, [(side, side)] * 22)
     data = Augmented(tmp_path / "pictures", CLASSES, side, crop, flip, reader).over(store)
     assert data.at_once
-    plain = Batches.over(data, 4, seed=3, shuffle=True)
+    plain = make_batches(data, 4, seed=3, shuffle=True)
     with Ring(data, 4, seed=3, shuffle=True, threads=2) as ring:
         for epoch in (0, 1):
             assert md5(ring.epoch(epoch)) == md5(plain.epoch(epoch))
@@ -70,7 +71,7 @@ def test_evaluation(tmp_path: Path) -> None:
     data = Folder(tmp_path / "pictures", CLASSES, 16).over(store)
     assert data.at_once
     with Ring(data, 4, threads=1) as ring:
-        assert md5(ring.epoch(0)) == md5(Batches.over(data, 4).epoch(0))
+        assert md5(ring.epoch(0)) == md5(make_batches(data, 4).epoch(0))
 
 
 def test_what_cannot_be_read_at_once(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_other_shapes_of_as_many_pixels_are_read_one_by_one(tmp_path: Path) -> N
     data = Augmented(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
     assert data.at_once
     with Ring(data, 2, threads=1) as ring:
-        assert md5(ring.epoch(0)) == md5(Batches.over(data, 2).epoch(0))
+        assert md5(ring.epoch(0)) == md5(make_batches(data, 2).epoch(0))
 
 
 def damaged(folder: Path, count: int, *records: int) -> Augmented:
@@ -103,7 +104,7 @@ def damaged(folder: Path, count: int, *records: int) -> Augmented:
 
 
 def mapped(data: Any, share: Share = ALONE, rule: Rule = RAISE) -> Mapped:
-    batches = Batches.over(data, 4, 3, True, share, rule)
+    batches = make_batches(data, 4, 3, True, share, rule)
     assert isinstance(batches, Mapped)
     return batches
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.loaders import autotune as measure
 from accel.parts import Loader
 from accel.plugins.threads import Threads
@@ -28,7 +29,7 @@ def matters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def mapped(data: Any) -> Mapped:
-    batches = Batches.over(data, 4)
+    batches = make_batches(data, 4)
     assert isinstance(batches, Mapped)
     return batches
 

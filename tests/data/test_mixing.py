@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accel.data.augment.mixing import cut_box, cutmix, mixup, soft
+from accel.data.augment import cut_box, cutmix, mixup, soft
 from accel.errors import ConfigError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from accel.data.batches.base import Batches
 from accel.data.batches.counted import count_items
+from accel.data.batches.make_batches import make_batches
 from accel.data.sampling import batch_rng, borrowed_rng, permutation, sample_rng
 
 
@@ -47,7 +47,7 @@ def test_neither_touches_the_global_generators() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     permutation(100, 1, 1)
-    list(Batches.over(TensorDataset(torch.arange(10)), 3, 0, shuffle=True).epoch(0))
+    list(make_batches(TensorDataset(torch.arange(10)), 3, 0, shuffle=True).epoch(0))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -62,7 +62,7 @@ class Noisy(Dataset[torch.Tensor]):
 def test_a_drawing_data_set_gives_each_sample_the_same_numbers_in_any_batch() -> None:
     def drawn(batch_size: int, start: int = 0) -> dict[int, float]:
         pairs: dict[int, float] = {}
-        for index, number in Batches.over(Noisy(), batch_size, 5, shuffle=True).epoch(2, start):
+        for index, number in make_batches(Noisy(), batch_size, 5, shuffle=True).epoch(2, start):
             pairs |= dict(zip(index.tolist(), number.tolist(), strict=True))
         return pairs
 
@@ -79,7 +79,7 @@ def test_indexing_tensors_at_once_gives_what_collating_samples_does() -> None:
         pass
 
     for fast, slow in zip(
-        Batches.over(data, 4, 1, True).epoch(0), Batches.over(Slow(*data.tensors), 4, 1, True).epoch(0), strict=True
+        make_batches(data, 4, 1, True).epoch(0), make_batches(Slow(*data.tensors), 4, 1, True).epoch(0), strict=True
     ):
         assert all(torch.equal(a, b) for a, b in zip(fast, slow, strict=True))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel.data.batches.pieces import pieces
+from accel.data.batches.structure import pieces
 
 Pair = namedtuple("Pair", "x y")
 X = torch.arange(10.0).view(5, 2)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from accel.data import Records, Ring
-from accel.data.batches.base import Batches
+from accel.data.batches.make_batches import make_batches
 from accel.data.store import Record
 from accel.errors import ConfigError
 from accel.plugins.threads import Threads
@@ -46,7 +46,7 @@ def decode(buffer: Record, out: NDArray[Any], rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("store", [Rows, Labelled])
 def test_the_ring_gives_the_batches_of_the_plain_loader(store: type[Rows], tmp_path: Path) -> None:
     data = Records(store(tmp_path / "rows.npy"), decode, (10,), np.float64)
-    plain = Batches.over(data, 4, seed=5, shuffle=True)
+    plain = make_batches(data, 4, seed=5, shuffle=True)
     expected = [md5(plain.epoch(epoch)) for epoch in range(2)]
     for threads in (1, 3):
         with Ring(data, 4, seed=5, shuffle=True, threads=threads) as ring:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from accel.data.augment.resizing import resize, scale_at, side_at
+from accel.data.augment import resize, scale_at, side_at
 
 
 def test_the_scale_grows_in_a_straight_line_and_is_then_whole() -> None:

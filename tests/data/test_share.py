@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from accel.data.batches.base import Batches, Mapped
 from accel.data.batches.counted import dealt
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.batches.rank_share import Share
 
 
@@ -38,6 +39,6 @@ def test_the_position_does_not_depend_on_the_ranks(ranks: int) -> None:
     found: list[int] = []
     for number in range(2):
         for rank in range(ranks):
-            ours = Batches.over(plain.data, 2, 7, True, Share(rank, ranks))
+            ours = make_batches(plain.data, 2, 7, True, Share(rank, ranks))
             found += list(ours.epoch(1))[number][0].tolist()
     assert found == consumed

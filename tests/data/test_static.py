@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from accel.data.batches.static import put_together, take_apart
+from accel.data.batches.structure import put_together, take_apart
 
 
 class Pair(NamedTuple):

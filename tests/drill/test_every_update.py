@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from accel import Interrupted, Trainer
-from accel.data.batches.base import Mapped
+from accel.data.batches.mapped import Mapped
 from accel.parts import Part, Watch
 from accel.plugins import EMA, AdamW, Metrics, Workers
 from tests.drill.long import LONG

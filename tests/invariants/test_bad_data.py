@@ -17,7 +17,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 from accel import Trainer
 from accel.data.batches.bad_samples import Rule
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.batches.rank_share import ALONE, Share
 from accel.data.datasets.image_folder import Augmented
 from accel.data.loaders.ring import Ring
@@ -71,7 +72,7 @@ def over(
     kind: type, policy: Any, bad: frozenset[int] = SPOILT, limit: float = 1.0, train: bool = True, share: Share = ALONE
 ) -> Mapped:
     rule = Rule(policy, limit).of("train", train)
-    batches = Batches.over(spoil(kind, bad), 4, seed=3, shuffle=train, share=share, bad=rule)
+    batches = make_batches(spoil(kind, bad), 4, seed=3, shuffle=train, share=share, bad=rule)
     assert isinstance(batches, Mapped)
     return batches
 
@@ -82,7 +83,7 @@ def over(
 def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: Share, policy: Any) -> None:
     plain = over(kind, policy, share=share)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
-    assert wanted[0] != md5(Batches.over(kind(), 4, seed=3, shuffle=True, share=share).epoch(0))
+    assert wanted[0] != md5(make_batches(kind(), 4, seed=3, shuffle=True, share=share).epoch(0))
     assert set(plain.ledger.found) <= SPOILT
     assert set(plain.ledger.found) == SPOILT or share.ranks > 1
     for threads in (1, 3):
@@ -148,7 +149,7 @@ class Stuck(Filled):
 @pytest.mark.parametrize("trouble", ["hang", "die"])
 def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str, policy: Any, tmp_path: Path) -> None:
     def over(trouble: str) -> Any:
-        return Batches.over(Stuck(tmp_path / "once", trouble), 4, seed=3, shuffle=True, bad=Rule(policy, 1.0))
+        return make_batches(Stuck(tmp_path / "once", trouble), 4, seed=3, shuffle=True, bad=Rule(policy, 1.0))
 
     plain, batches = over(""), over(trouble)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
@@ -180,7 +181,7 @@ def test_the_slot_of_a_batch_that_is_smaller_or_gone_comes_back_from_workers(pol
 
 
 def test_skip_leaves_them_out_and_changes_no_other() -> None:
-    whole = {float(x[0, 0]): x for batch, _ in Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(2) for x in batch}
+    whole = {float(x[0, 0]): x for batch, _ in make_batches(Drawn(), 4, seed=3, shuffle=True).epoch(2) for x in batch}
     shown = [x for batch, _ in over(Drawn, "skip").epoch(2) for x in batch]
     assert len(shown) == SAMPLES - len(SPOILT)
     assert all(torch.equal(whole[float(x[0, 0])], x) for x in shown)
@@ -191,8 +192,8 @@ def test_skip_leaves_them_out_and_changes_no_other() -> None:
 
 def test_a_substitute_is_shown_as_it_is_itself() -> None:
     """With its own random numbers of this epoch, so what stands for a sample is one of the others, to the bit."""
-    good = Batches.over(Drawn(), 1, seed=3, shuffle=True)
-    with_bad = Batches.over(spoil(Drawn), 1, seed=3, shuffle=True, bad=Rule("substitute", 1.0))
+    good = make_batches(Drawn(), 1, seed=3, shuffle=True)
+    with_bad = make_batches(spoil(Drawn), 1, seed=3, shuffle=True, bad=Rule("substitute", 1.0))
     drawn: list[dict[int, int]] = [{}, {}]
     for epoch in (0, 1):
         of = {int(x[0, 0, 0]): x for x, _ in good.epoch(epoch)}
@@ -212,7 +213,7 @@ def test_a_batch_of_which_nothing_is_left(policy: Any) -> None:
     bad = frozenset({*range(4, 8), 22})
     for kind in (Filled, Drawn):
         rule = Rule(policy, 1.0)
-        train, held_out = Batches.over(spoil(kind, bad), 4, 3, False, bad=rule), over(kind, policy, bad, train=False)
+        train, held_out = make_batches(spoil(kind, bad), 4, 3, False, bad=rule), over(kind, policy, bad, train=False)
         assert [len(x) for x, _ in train.epoch(0)] == [4, 4, 4, 4, 4, 2 if policy == "skip" else 3]
         assert [len(x) for x, _ in held_out.epoch(0)] == [4, 4, 4, 4, 2]
         with Ring.over(held_out, Pool(2), 2, False) as ring:
@@ -272,7 +273,7 @@ class Broken(Drawn):
     "error", [ConfigError("no such package"), MemoryError(), OSError(24, "too many open files"), TrainingError("x")]
 )
 def test_what_is_no_fault_of_a_sample_is_never_passed_over(error: Exception) -> None:
-    batches = Batches.over(Broken(error), 4, bad=Rule("skip", 1.0))
+    batches = make_batches(Broken(error), 4, bad=Rule("skip", 1.0))
     with pytest.raises(type(error)):
         list(batches.epoch(0))
 
@@ -318,7 +319,7 @@ def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool, shar
 
     for kind in (Bytes, Firsts):
         rule = Rule(policy, 1.0)
-        plain = Batches.over(kind(), 4, 3, train, share, bad=rule.of("train" if train else "val", train))
+        plain = make_batches(kind(), 4, 3, train, share, bad=rule.of("train" if train else "val", train))
         shelf = resident(rule, share).open(kind(), train)
         if kind is Firsts and not train and share == SHARES[1]:
             with pytest.raises(TrainingError, match=r"of a batch of the val data no sample can be read .* several ranks"):
@@ -359,7 +360,7 @@ def test_whoever_reads_for_resident_names_the_bad_ones(
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 1 if who == "this process" else 3)
     rule = Rule(policy, 1.0)
     loader = resident(rule, cache=str(tmp_path))
-    plain, shelf = Batches.over(Numbers(), 4, 3, True, bad=rule), loader.open(Numbers(), True)
+    plain, shelf = make_batches(Numbers(), 4, 3, True, bad=rule), loader.open(Numbers(), True)
     assert md5(shelf.epoch(1)) == md5(plain.epoch(1))
     assert shelf.ledger is not None
     assert plain.ledger is not None
@@ -380,7 +381,7 @@ def test_resident_moves_a_substitute_as_itself(policy: Any, tmp_path: Path) -> N
         (tmp_path / bad).write_bytes(b"")
     data = Augmented(tmp_path, ["a", "b"], 16, "pad", True)
     rule = Rule(policy, 1.0)
-    plain, shelf = Batches.over(data, 4, 3, True, bad=rule), resident(rule).open(data, True)
+    plain, shelf = make_batches(data, 4, 3, True, bad=rule), resident(rule).open(data, True)
     for epoch in (0, 1):
         assert md5(shelf.epoch(epoch)) == md5(plain.epoch(epoch))
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.worker_pool import Workers as Processes
 from accel.errors import ConfigError
@@ -27,7 +28,7 @@ from tests.readable import KINDS, Drawn, Filled, Global, Plain, md5
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_threads_give_the_plain_loaders_batches(kind: type) -> None:
-    plain = Batches.over(kind(), 4, seed=3, shuffle=True)
+    plain = make_batches(kind(), 4, seed=3, shuffle=True)
     for threads in (1, 2, 4):
         for depth in (1, 3):
             with Ring(kind(), 4, seed=3, shuffle=True, threads=threads, depth=depth) as ring:
@@ -38,7 +39,7 @@ def test_threads_give_the_plain_loaders_batches(kind: type) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_workers_give_the_plain_loaders_batches(count: int) -> None:
-    data = [Batches.over(kind(), 4, seed=3, shuffle=kind is not Plain) for kind in KINDS]
+    data = [make_batches(kind(), 4, seed=3, shuffle=kind is not Plain) for kind in KINDS]
     assert all(isinstance(batches, Mapped) for batches in data)
     workers = Processes(data, count, ahead=2, timeout=60)  # type: ignore[arg-type]
     for which, plain in enumerate(data):
@@ -49,7 +50,7 @@ def test_workers_give_the_plain_loaders_batches(count: int) -> None:
 
 
 def test_epochs_that_take_turns_are_whole_each() -> None:
-    plain = Batches.over(Drawn(), 4, seed=3, shuffle=True)
+    plain = make_batches(Drawn(), 4, seed=3, shuffle=True)
     assert isinstance(plain, Mapped)
     expected = md5(batch for pair in zip(plain.epoch(0), plain.epoch(1), strict=True) for batch in pair)
     workers = Processes([plain], 2, ahead=2, timeout=60)
@@ -104,7 +105,7 @@ def test_the_run_is_the_same_and_goes_on_where_it_was(loader: str, data: type, t
 
 def test_global_random_numbers_in_workers_are_those_of_the_batch() -> None:
     def read(count: int) -> list[str]:
-        batches = Batches.over(Global(), 4, seed=3)
+        batches = make_batches(Global(), 4, seed=3)
         assert isinstance(batches, Mapped)
         workers = Processes([batches], count, ahead=1, timeout=60)
         found = md5(workers.batches(0, 1, 0)) + md5(workers.batches(0, 2, 3))

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from accel.cli.main import main
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.cache.caching_store import Keeping
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.worker_pool import Workers as Processes
@@ -56,7 +57,7 @@ def opened(
 
 
 def mapped(data: Any) -> Mapped:
-    batches = Batches.over(data, 4, seed=3, shuffle=True)
+    batches = make_batches(data, 4, seed=3, shuffle=True)
     assert isinstance(batches, Mapped)
     return batches
 

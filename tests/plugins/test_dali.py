@@ -9,7 +9,7 @@ import torch
 
 from accel.cli.main import main
 from accel.data.batches.bad_samples import Rule
-from accel.data.batches.base import Mapped
+from accel.data.batches.mapped import Mapped
 from accel.data.batches.rank_share import ALONE, Share
 from accel.data.cache.caching_store import Keeping
 from accel.data.cache.record_cache import Kept

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel.cli.main import main
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.batches.rank_share import Share
 from accel.data.loaders import load_all as whole
 from accel.data.loaders.device_batches import Shelf
@@ -81,9 +82,9 @@ def test_how_random_it_is() -> None:
 
 def test_who_reads_changes_nothing() -> None:
     part = Extents(size=3, window=2)
-    plain = Batches.over(Drawn(), 4, 3, True, order=part.permutation)
+    plain = make_batches(Drawn(), 4, 3, True, order=part.permutation)
     expected = md5(plain.epoch(1))
-    assert expected != md5(Batches.over(Drawn(), 4, 3, True).epoch(1))
+    assert expected != md5(make_batches(Drawn(), 4, 3, True).epoch(1))
     workers = Processes([plain], 2, 2, 60.0)  # type: ignore[list-item]
     assert md5(workers.batches(0, 1, 2)) == expected[2:]
     workers.close()
@@ -110,12 +111,12 @@ def test_ranks_share_its_order() -> None:
         example, form = whole.first(Shown())
         found, _, _ = whole.read(Shown(), example)
         shelf = Shelf(found, form, None, 4, 3, True, torch.device("cpu"), Share(rank, 2), order=part.permutation)
-        shown = Batches.over(Shown(), 4, 3, True, share=Share(rank, 2), order=part.permutation)
+        shown = make_batches(Shown(), 4, 3, True, share=Share(rank, 2), order=part.permutation)
         assert md5(shelf.epoch(1)) == md5(shown.epoch(1))
 
 
 def opened(part: Extents, rank: int) -> Mapped:
-    batches = Batches.over(Filled(), 4, 3, True, share=Share(rank, 2), order=part.permutation)
+    batches = make_batches(Filled(), 4, 3, True, share=Share(rank, 2), order=part.permutation)
     assert isinstance(batches, Mapped)
     return batches
 

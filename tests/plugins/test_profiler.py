@@ -12,7 +12,7 @@ from torch._C._autograd import _profiler_enabled
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.adamw import AdamW
 from accel.plugins.profiler import Profiler
-from accel.report.section import Section
+from accel.report.result import Section
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.data.batches.base import Batches
+from accel.data.batches.make_batches import make_batches
 from accel.data.cache import tensor_cache as cache
 from accel.data.datasets.shift_flip import Moves, Windows, reflected
 from accel.data.loaders import load_all as whole
@@ -82,7 +83,7 @@ def test_batches_are_those_of_the_plain_loader(pictures: Path, size: int, crop: 
     task = Images(root=str(pictures), size=size, crop=crop, flip=flip)
     for split, train in (("train", True), ("test", False)):
         data = task.data(split)
-        ours, plain = opened(data, train), Batches.over(data, 4, 5, shuffle=train)
+        ours, plain = opened(data, train), make_batches(data, 4, 5, shuffle=train)
         assert (ours.count, ours.samples) == (plain.count, plain.samples)
         for epoch, start in ((0, 0), (1, 0), (7, 3)):
             assert same(ours.epoch(epoch, start), plain.epoch(epoch, start)), (split, epoch, start)
@@ -184,7 +185,7 @@ def test_reflected_is_as_torch_pads() -> None:
 
 def test_tensors_are_kept_as_they_are() -> None:
     data = TensorDataset(torch.randn(10, 3), torch.arange(10))
-    ours, plain = opened(data), Batches.over(data, 4, 5, shuffle=True)
+    ours, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
     assert isinstance(next(ours.epoch(0)), tuple)
     assert same(ours.epoch(1, 1), plain.epoch(1, 1))
 
@@ -202,7 +203,7 @@ def test_batches_have_the_form_of_collated_samples(form: Any) -> None:
             return form(super().__getitem__(index))
 
     data = Formed()
-    ours, plain = opened(data), Batches.over(data, 4, 5, shuffle=True)
+    ours, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
     assert type(next(ours.epoch(0))) is type(next(plain.epoch(0)))
     assert same(ours.epoch(2), plain.epoch(2))
 

@@ -17,7 +17,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from accel.cli.main import main
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.loaders.worker_pool import Workers as Processes
 from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.plugins.workers import Workers
@@ -47,7 +48,7 @@ class Bad(Drawn):
 
 
 def processes(data: Any, count: int = 2, timeout: float = 60.0, start: str | None = None) -> Processes:
-    batches = Batches.over(data, 4, seed=3, shuffle=True)
+    batches = make_batches(data, 4, seed=3, shuffle=True)
     assert isinstance(batches, Mapped)
     return Processes([batches], count, 2, timeout, start)
 
@@ -72,7 +73,7 @@ def nothing_is_left() -> Any:
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_order_stays(tmp_path: Path) -> None:
-    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(0))
+    plain = md5(make_batches(Drawn(), 4, seed=3, shuffle=True).epoch(0))
     for trouble in ("kill", "exit"):
         workers = processes(Bad(trouble, tmp_path / trouble))
         with pytest.warns(AccelWarning, match=r"(killed by SIGKILL|ended with exit code 3) over sample 9 \(batch \d of epoch 1\)"):
@@ -91,7 +92,7 @@ def test_one_that_dies_again_ends_the_run_by_name() -> None:
 
 
 def test_one_that_hangs_is_named_killed_and_replaced(tmp_path: Path) -> None:
-    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(0))
+    plain = md5(make_batches(Drawn(), 4, seed=3, shuffle=True).epoch(0))
     workers = processes(Bad("hang", tmp_path / "hung"), timeout=0.8)
     with pytest.warns(AccelWarning, match=r"no answer for 0.8 seconds over sample 9 \(batch \d of epoch 1\); begun anew"):
         assert md5(workers.batches(0, 0, 0)) == plain
@@ -114,7 +115,7 @@ def test_one_that_hangs_again_ends_the_run_by_name() -> None:
 
 def test_killed_from_outside_at_any_time_the_batches_stay() -> None:
     """As the system does to a process that takes too much memory, and not only over one sample."""
-    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(0))
+    plain = md5(make_batches(Drawn(), 4, seed=3, shuffle=True).epoch(0))
     for at in range(len(plain)):
         workers = processes(Drawn())
         batches, found = workers.batches(0, 0, 0), []
@@ -201,7 +202,7 @@ def alive(pid: int) -> bool:
 
 
 def test_stopped_early_and_begun_anew() -> None:
-    plain = md5(Batches.over(Drawn(), 4, seed=3, shuffle=True).epoch(1))
+    plain = md5(make_batches(Drawn(), 4, seed=3, shuffle=True).epoch(1))
     workers = processes(Drawn())
     batches = workers.batches(0, 0, 0)
     next(batches)
@@ -211,7 +212,7 @@ def test_stopped_early_and_begun_anew() -> None:
 
 
 def test_spawned_workers_give_the_same_and_say_what_cannot_be_sent() -> None:
-    data = [Batches.over(kind(), 4, seed=3, shuffle=True) for kind in (Drawn, Filled)]
+    data = [make_batches(kind(), 4, seed=3, shuffle=True) for kind in (Drawn, Filled)]
     workers = Processes(data, 1, 2, 60.0, "spawn")  # type: ignore[arg-type]
     for which, plain in enumerate(data):
         assert md5(workers.batches(which, 0, 0)) == md5(plain.epoch(0))
@@ -260,13 +261,13 @@ def test_batches_are_shared_and_not_copied() -> None:
 
 
 def filled(data: Any) -> Processes:
-    batches = Batches.over(data, 4, seed=3, shuffle=True)
+    batches = make_batches(data, 4, seed=3, shuffle=True)
     assert isinstance(batches, Mapped)
     return Processes([batches], 2, 2, 60.0)
 
 
 def test_samples_are_written_where_they_stay() -> None:
-    plain = md5(Batches.over(Filled(), 4, seed=3, shuffle=True).epoch(0))
+    plain = md5(make_batches(Filled(), 4, seed=3, shuffle=True).epoch(0))
     workers = filled(Filled())
     (slots,) = workers.slots
     assert slots is not None
@@ -277,7 +278,7 @@ def test_samples_are_written_where_they_stay() -> None:
 
 
 def test_nothing_is_allocated_for_a_batch_after_the_first_few() -> None:
-    batches = Batches.over(Wide(), 8, seed=3)
+    batches = make_batches(Wide(), 8, seed=3)
     workers = Processes([batches], 2, 2, 60.0)  # type: ignore[list-item]
     (slots,) = workers.slots
     assert slots is not None
@@ -309,12 +310,12 @@ class Torn(Filled):
 
 
 def test_one_that_is_killed_while_it_writes_harms_no_batch(tmp_path: Path) -> None:
-    plain = md5(Batches.over(Filled(), 4, seed=3, shuffle=True).epoch(0))
+    plain = md5(make_batches(Filled(), 4, seed=3, shuffle=True).epoch(0))
     workers = filled(Torn(tmp_path / "once"))
     with pytest.warns(AccelWarning, match="killed by SIGKILL over sample 9"):
         held = list(workers.batches(0, 0, 0))
     assert md5(held) == plain
-    assert md5(workers.batches(0, 1, 0)) == md5(Batches.over(Filled(), 4, seed=3, shuffle=True).epoch(1))
+    assert md5(workers.batches(0, 1, 0)) == md5(make_batches(Filled(), 4, seed=3, shuffle=True).epoch(1))
     assert md5(held) == plain, "nor later"
     workers.close()
 
@@ -332,8 +333,8 @@ class Waiting(Filled):
 
 
 def test_memory_that_may_still_be_written_is_nobody_elses(tmp_path: Path) -> None:
-    plain = Batches.over(Filled(), 4, seed=3)
-    data = Batches.over(Waiting(tmp_path / "go"), 4, seed=3)
+    plain = make_batches(Filled(), 4, seed=3)
+    data = make_batches(Waiting(tmp_path / "go"), 4, seed=3)
     workers = Processes([data], 1, 3, 60.0)  # type: ignore[list-item]
     (slots,) = workers.slots
     assert slots is not None

@@ -13,8 +13,7 @@ from torch import nn
 from accel.engine.make_plan import Plan, Row
 from accel.report import plan, summary
 from accel.report.comparison import Job, comparison
-from accel.report.result import Result
-from accel.report.section import Section
+from accel.report.result import Result, Section
 
 
 def drawn(what: RenderableType, width: int = 80, encoding: str = "utf-8") -> list[str]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from accel import Trainer
-from accel.data.batches.base import Batches, Mapped
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Mapped
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.worker_pool import Workers as Processes
 from accel.data.stores.encoding_recipe import Recipe
@@ -27,7 +28,7 @@ from accel.plugins.progress import Progress
 from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
-from accel.report.flow import Flow
+from accel.report.result import Flow
 from accel.system.clock import DATA, FORWARD
 from accel.tasks.images import Images
 from accel.testing.toy_run import Spy
@@ -187,7 +188,7 @@ class Clocked(Drawn):
         return super().sample(index, rng)
 
 
-MODULES = ("batches.base", "loaders.thread_pool", "loaders.worker_process")
+MODULES = ("batches.mapped", "loaders.thread_pool", "loaders.worker_process")
 
 
 @pytest.mark.parametrize("reader", ["plain", "threads", "workers"])
@@ -195,7 +196,7 @@ def test_the_ceiling_is_what_reading_took(reader: str, monkeypatch: pytest.Monke
     """Whatever the consumer does meanwhile: here it takes a hundred seconds for each batch."""
     for module in MODULES:
         monkeypatch.setattr(f"accel.data.{module}.perf_counter", lambda: Clocked.now)
-    batches = Batches.over(Clocked(), 4, shuffle=True)
+    batches = make_batches(Clocked(), 4, shuffle=True)
     assert isinstance(batches, Mapped)
     assert batches.meter.rate is None
     if reader == "threads":

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import accel
+from accel.tasks.evaluation import views
 from accel.tasks.images import Images
 from accel.tasks.models.airnet import SWIFT, WHITE, AirNet, Shift, whitening
-from accel.tasks.views import views
 
 
 def correlated(count: int = 64) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from accel.data.batches.base import Batches
+from accel.data.batches.make_batches import make_batches
 from accel.data.codecs.pillow_decoder import decode
 from accel.data.sampling import sample_rng
 from accel.errors import ConfigError
@@ -78,7 +78,7 @@ def test_val_goes_before_test(pictures: Path) -> None:
 def test_batches_travel_as_bytes(pictures: Path) -> None:
     task = Images(root=str(pictures), size=16)
     for split in ("train", "test"):
-        images, labels = next(Batches.over(task.data(split), 5).epoch(0))
+        images, labels = next(make_batches(task.data(split), 5).epoch(0))
         assert images.dtype == torch.uint8
         assert images.shape == (5, 16, 16, 3)
         assert labels.dtype == torch.int64
@@ -97,7 +97,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(pictures: Path, crop
 
 
 def as_dict(data: Any, batch_size: int, seed: int, epoch: int, shuffle: bool = True) -> dict[int, bytes]:
-    batches = Batches.over(data, batch_size, seed, shuffle)
+    batches = make_batches(data, batch_size, seed, shuffle)
     found = {}
     for keys in batches.keys(epoch):  # type: ignore[attr-defined]
         images, _ = batches.fetch(epoch, keys)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from accel.data.batches.base import Batches
+from accel.data.batches.make_batches import make_batches
 from accel.data.datasets.token_windows import PADDING, Jittered, Windows
 from accel.data.loaders.ring import Ring
 from accel.errors import ConfigError
@@ -173,7 +173,7 @@ def test_the_ring_gives_the_batches_of_the_plain_loader(tmp_path: Path, split: s
     """Written straight into its memory, for any number of threads; another order in every epoch."""
     path = write(np.random.default_rng(0).integers(200, size=5000).astype(dtype), tmp_path / "tokens.npy")
     data = Text(path=str(path), **TINY).data(split)
-    plain = Batches.over(data, 4, seed=3, shuffle=split == "train")
+    plain = make_batches(data, 4, seed=3, shuffle=split == "train")
     expected = [md5(plain.epoch(epoch)) for epoch in range(3)]
     for threads in (1, 3):
         with Ring(data, 4, seed=3, shuffle=split == "train", threads=threads) as ring:

@@ -32,7 +32,7 @@ import numpy as np
 
 from accel.data.codecs import opencv_decoder as opencv
 from accel.data.codecs import pillow_decoder as pillow
-from accel.data.codecs import simple
+from accel.data.codecs import simplejpeg_decoder
 from accel.data.codecs import tiled_jpeg as tiled
 from accel.data.codecs.crops import Box
 from accel.data.codecs.jpeg_header import Buffer, Header, ended, header, is_jpeg, top
@@ -84,7 +84,7 @@ class Reader:
         if self.by_opencv:
             opencv.opencv()
         if self.decoder in ("simplejpeg", "scaled"):
-            simple.simplejpeg()
+            simplejpeg_decoder.simplejpeg()
 
     @property
     def by_opencv(self) -> bool:
@@ -138,7 +138,7 @@ class Reader:
         elif self.decoder == "opencv":
             found = opencv.decode(jpeg, *size)
         elif self.decoder != "pillow":
-            found = simple.decode(jpeg, *size, shrink)
+            found = simplejpeg_decoder.decode(jpeg, *size, shrink)
         if found is None:
             whole = pillow.decode(jpeg, name, self.limit)
             found = np.asarray(whole.reduce(shrink) if shrink > 1 else whole)
@@ -211,7 +211,7 @@ class Jpeg:
         # rows end the work early only where they come one after another
         if last < self.size[1] and self.header.sequential and self.reader.decoder in ("simplejpeg", "scaled"):
             jpeg, rows = top(self.record, self.header, last)
-            pixels = simple.decode(jpeg, self.size[0], rows, shrink, strict=False)
+            pixels = simplejpeg_decoder.decode(jpeg, self.size[0], rows, shrink, strict=False)
         if pixels is None:
             pixels = self.reader.pixels(self.record, self.name, self.size, shrink)
         return resample(self.reader.filter, pixels, (0, 0), shrunk(self.size, shrink), smaller(box, shrink), side, out)

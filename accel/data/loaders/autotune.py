@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accel.data.batches.base import Mapped
+from accel.data.batches.mapped import Mapped
 from accel.data.batches.rng_guard import drawn
 from accel.data.loaders.fork_map import common, possible
 from accel.data.loaders.worker_process import forget_signals

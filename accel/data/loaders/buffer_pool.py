@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from accel.data.batches.base import Mapped
+from accel.data.batches.mapped import Mapped
 from accel.errors import ConfigError
 
 Kind = TypeVar("Kind", bound="Slots")

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from accel.data.batches.bad_samples import GONE, Bad
-from accel.data.batches.base import Mapped
-from accel.data.batches.collected import Collected
+from accel.data.batches.mapped import Collected, Mapped
 from accel.data.codecs import pillow_decoder as pillow
 from accel.data.codecs import tiled_jpeg as tiled
 from accel.data.codecs.crops import Box

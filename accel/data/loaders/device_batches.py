@@ -20,7 +20,7 @@ AHEAD = 65536
 
 
 class Shelf(Batches):
-    """The batches of tensors on a device, in the order and with the random numbers of `accel.data.batches.base.Mapped`.
+    """The batches of tensors on a device, in the order and with the random numbers of `accel.data.batches.mapped.Mapped`.
 
     Args:
         parts: each (samples, ...); where `moves` is not None the first is pictures (samples, height, width, channels).

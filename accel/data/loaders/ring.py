@@ -12,10 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from accel.data.batches.bad_samples import GONE, Bad, Policy, Rule
-from accel.data.batches.base import Batches, Mapped
-from accel.data.batches.collected import Collected
+from accel.data.batches.make_batches import make_batches
+from accel.data.batches.mapped import Collected, Mapped, Written
 from accel.data.batches.rng_guard import when_quiet
-from accel.data.batches.written import Written
 from accel.data.loaders.buffer_pool import Slots, completed, slots_of
 from accel.data.loaders.thread_pool import GRACE, Reading, Threads
 from accel.errors import ConfigError
@@ -25,7 +24,7 @@ from accel.system.machine import cores
 class Ring:
     """The batches of a map-style data set, read by threads: those that a DataLoader in order gives, epoch after epoch.
 
-    A data set that defines `fill(index, rng, out) -> label`, `shape` and `dtype` (`accel.data.batches.base.Mapped`) writes its
+    A data set that defines `fill(index, rng, out) -> label`, `shape` and `dtype` (`accel.data.batches.mapped.Mapped`) writes its
     samples straight into the memory of a batch. That memory is used again when the last tensor over it is gone; copy what you
     keep, or the ring grows. Others are read by `sample(index, rng)` or `__getitem__`, and collated.
 
@@ -50,7 +49,7 @@ class Ring:
         self, data: Any, batch_size: int, *, seed: int = 0, shuffle: bool = False, threads: int | None = None, depth: int = 3,
         pin: bool = False, bad: Policy = "raise", bad_limit: float = 0.01,
     ) -> None:  # fmt: skip
-        batches = Batches.over(data, batch_size, seed, shuffle, bad=Rule(bad, bad_limit))
+        batches = make_batches(data, batch_size, seed, shuffle, bad=Rule(bad, bad_limit))
         if not isinstance(batches, Mapped):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
         self._set(batches, depth, pin)

@@ -20,7 +20,7 @@ import torch.multiprocessing  # how tensors travel: in shared memory
 from torch import Tensor
 
 from accel.data.batches.bad_samples import GONE
-from accel.data.batches.base import Mapped
+from accel.data.batches.mapped import Mapped
 from accel.data.loaders.buffer_pool import completed, slots_of
 from accel.data.loaders.shared_buffers import SharedSlots
 from accel.data.loaders.worker_process import IDLE, Answer, Failure, Task, work

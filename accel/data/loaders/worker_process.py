@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accel.data.batches.bad_samples import Bad
-from accel.data.batches.base import Mapped
-from accel.data.batches.collected import Collected
-from accel.data.batches.written import Written
+from accel.data.batches.mapped import Collected, Mapped, Written
 from accel.data.loaders.shared_buffers import Region
 from accel.data.sampling import batch_rng
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from accel.data.loaders.device_copy import Copies
-from accel.parts.transfer import Transfer
+from accel.parts.input import Transfer
 from accel.system.machine import Need
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from accel.data.splits.store_match import Placed, find, over
 from accel.data.stores.packed_store import Packed
-from accel.parts.source import Source
+from accel.parts.input import Source
 
 if TYPE_CHECKING:
     from accel.parts.run import Run

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from accel.data.batches.base import Batches
+from accel.data.batches.make_batches import make_batches
 from accel.data.store import Files, class_names
 
 
@@ -125,7 +125,7 @@ def draw_folder(folder: Path, counts: dict[str, int], names: tuple[str, str], mo
 
 def digests(data: Any, train: bool) -> list[str]:
     """Of every batch of two epochs."""
-    batches = Batches.over(data, 4, seed=1, shuffle=train)
+    batches = make_batches(data, 4, seed=1, shuffle=train)
     return [
         md5(pictures.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
         for epoch in range(2)

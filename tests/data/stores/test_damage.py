@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from accel.data.batches.bad_samples import Rule
-from accel.data.batches.base import Batches
+from accel.data.batches.make_batches import make_batches
 from accel.data.codecs.image_reader import PLAIN
 from accel.data.datasets.image_folder import Folder
 from accel.data.stores import lmdb_pages as pages
@@ -177,19 +177,19 @@ def test_a_damaged_record_is_left_out_by_name_or_ends_the_run(pack: Pack, format
     folder = Folder.__new__(Folder)
     folder.store, folder.side, folder.share, folder.reader = damaged, 8, 1.0, PLAIN
     folder.shape, folder.dtype = (8, 8, 3), np.uint8
-    batches = Batches.over(folder, 4, bad=Rule("skip", 0.1))
+    batches = make_batches(folder, 4, bad=Rule("skip", 0.1))
     assert [len(labels) for _, labels in batches.epoch(0)] == [3, *[4] * 9]
     assert batches.ledger is not None
     assert list(batches.ledger.found) == [3]
     assert "(record 3 of " in batches.ledger.found[3]
     assert "is damaged: its crc32 differs" in batches.ledger.found[3]
     with pytest.raises(ConfigError, match=r"record 3 of .* is damaged: its crc32 differs; pack the store again"):
-        list(Batches.over(folder, 4).epoch(0))
+        list(make_batches(folder, 4).epoch(0))
     short = store.path.with_name(f"short.{format}")
     short.write_bytes(data[:-100])
     folder.store = store_at(short)
     with pytest.raises(ConfigError, match="cut short"):
-        list(Batches.over(folder, 4, bad=Rule("skip", 1.0)).epoch(0))
+        list(make_batches(folder, 4, bad=Rule("skip", 1.0)).epoch(0))
 
 
 CUT = """

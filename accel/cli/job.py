@@ -1,4 +1,4 @@
-"""Runs what has been composed and checked: one job, or several and a table."""
+"""Run composed and checked jobs: one of them, or several and a table that compares them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,32 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from rich.console import Console
+
 from accel.cli import run_directories as folders
 from accel.cli import torchrun as ranks
 from accel.cli.compose.config import Config
 from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
+from accel.report.comparison import Job, comparison
+from accel.report.formatting import metric
+from accel.system.clock import TRAINING
 from accel.system.pipes import lasting
 from accel.system.shell_quoting import override
 from accel.system.stop_signals import Signals
+
+
+def compare(outcomes: Sequence[Outcome]) -> None:
+    """Prints one row for each job: what sets it apart from the others, and what it came to."""
+    common = set.intersection(*(set(outcome.config.overrides) for outcome in outcomes)) if len(outcomes) > 1 else set()
+    jobs = []
+    for outcome in outcomes:
+        told = " ".join(word for word in outcome.config.overrides if word not in common)
+        summary = outcome.summary
+        metrics = {metric(summary["split"], name): value for name, value in summary["metrics"].items()} if summary else {}
+        seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
+        jobs.append(Job(told, metrics, seconds, outcome.error))
+    Console(markup=False, highlight=False).print("\n", comparison(jobs), sep="")
+
 
 INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -59,7 +78,7 @@ def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals
         if outcomes[-1].code in (INTERRUPTED, Interrupted.STOPPED) or signals.asked:
             break
     if many and ranks.rank() == 0:
-        from accel.cli.compare import compare
+        from accel.cli.job import compare
 
         compare(outcomes)
     return max(outcome.code for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""Several looks at each picture in evaluation (test-time augmentation): better scores for as many forward passes."""
+"""Evaluation of pictures: scores of a batch, and views of each picture."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Means over a batch: the cross-entropy in nats, and the share of right answers.
+
+    Args:
+        logits: (batch, classes), floating point.
+        labels: (batch,), int64.
+    """
+    return {"loss": F.cross_entropy(logits, labels), "accuracy": (logits.argmax(1) == labels).float().mean()}
 
 
 def views(model: Any, pictures: Tensor, count: int) -> Tensor:
