@@ -1,14 +1,14 @@
 """Old public names that still work, with a DeprecationWarning: modules that moved, and names that a module has renamed.
 
-`import accel` installs the finder. It stands behind Python's own finders, so that only a module that nobody else has reaches it.
-Nothing of accel is imported here until a name is asked for: every layer may use this module.
+`accel.OldPaths` stands behind Python's own finders and asks here, when no other finder has a module of accel. Nothing of accel but
+the table is imported here until a name is asked for: every layer may use this module.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
@@ -83,12 +83,8 @@ class MovedModule(ModuleType):
         return dir(import_module(MOVED[self.__name__]))
 
 
-class MovedFinder:
-    """Finder and loader of the modules that have moved, for `sys.meta_path`."""
-
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Return the spec of a stand-in if `name` is an old path, else None."""
-        return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
+class MovedLoader:
+    """Loader of the stand-ins."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the stand-in for the module at the old path `spec.name`."""
@@ -99,13 +95,9 @@ class MovedFinder:
         import_module(MOVED[module.__name__])
 
 
-FINDER = MovedFinder()
-
-
-def install() -> None:
-    """Append the finder to `sys.meta_path`, once."""
-    if FINDER not in sys.meta_path:
-        sys.meta_path.append(FINDER)
+def stand_in(name: str) -> ModuleSpec | None:
+    """Return the spec of the stand-in for the module that was at the path `name`, or None if none has moved from there."""
+    return ModuleSpec(name, MovedLoader()) if name in MOVED else None  # type: ignore[arg-type]  # the abstract base is 1 ms
 
 
 def _warn(old: str, new: str) -> None:

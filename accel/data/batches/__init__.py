@@ -8,5 +8,11 @@ if not TYPE_CHECKING:
     from accel.system.deprecated_paths import deprecated_names
 
     __getattr__ = deprecated_names(
-        __name__, {name: f"{__name__}.base.{name}" for name in ("Batches", "Mapped", "Order", "Ready", "Streamed")}
+        __name__,
+        {
+            "Batches": "accel.data.batches.base.Batches",
+            "Mapped": "accel.data.batches.mapped.Mapped",
+            "Ready": "accel.data.batches.ready.Ready",
+            "Streamed": "accel.data.batches.iterable.Streamed",
+        },
     )
