@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from accel.checkpoints.identity import arguments
-from accel.data.batches.bad_samples import Policy
+from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.engine.build import build
 from accel.engine.evaluate import evaluate
-from accel.engine.training_run import Built
+from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Part
 from accel.report.result import Result
@@ -92,7 +92,7 @@ class Trainer:
         checkpoint_best: str | None = None,
         resume: str | PathLike[str] | None = None,
         allow: Sequence[str] = (),
-        bad_data: Policy = "raise",
+        bad_data: BadSamplePolicy = "raise",
         bad_limit: float = 0.01,
         dry_run: bool = False,
         skipped: dict[str, str] | None = None,
@@ -152,7 +152,7 @@ class Trainer:
                 run.discard()
                 raise
 
-    def _loop(self, run: Built) -> Result:
+    def _loop(self, run: TrainingRun) -> Result:
         progress, lap = run.progress, run.clock.lap
         schedule, update = run.parts.schedule, run.parts.update
         loss: Tensor | None = None
@@ -165,14 +165,14 @@ class Trainer:
                 loss = update(window)
                 progress.step += 1
                 progress.batch += window.batches
-                progress.samples += window.items
+                progress.samples += window.samples
                 for watch in run.watches:
                     watch.after(progress.step, loss)  # a tensor: reading it is the watch's cost
                 lap(OTHER)
                 if run.saver.due(progress):
                     run.saver.save(progress, loss)
                     lap(CHECKPOINT)
-                run.heed(progress)  # SIGTERM or Ctrl-C: saves, and ends the run here
+                run.stop_if_requested(progress)  # SIGTERM or Ctrl-C: saves, and ends the run here
             if progress.batch == 0:
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
             consumed = replace(progress)
@@ -180,7 +180,7 @@ class Trainer:
             lap(DATA)
             if run.held_out is not None:
                 metrics = evaluate(run, run.held_out, self.metrics)
-                run.heed(consumed)  # resumed, it evaluates again
+                run.stop_if_requested(consumed)  # resumed, it evaluates again
                 run.history.append({"epoch": epoch + 1, **metrics})
                 for watch in run.watches:
                     watch.evaluated(epoch + 1, metrics)

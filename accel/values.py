@@ -20,7 +20,7 @@ from accel.errors import ConfigError, nearest
 class Bounds:
     """A closed or open interval of numbers, with the words that name it."""
 
-    says: str
+    description: str
     low: float = -inf
     high: float = inf
     open_low: bool = False
@@ -47,15 +47,15 @@ NAMES: dict[str, Any] = {
 """What an annotation read from source text may name. Any other name is taken as `Any`."""
 
 
-def says(kind: Any) -> str:
+def describe_kind(kind: Any) -> str:
     """The kind in words: `float16 or bfloat16`, `a number above 0, or null`."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return str(args[1].says) if isinstance(args[1], Bounds) else says(args[0])
+        return str(args[1].description) if isinstance(args[1], Bounds) else describe_kind(args[0])
     if origin is Literal:
         return " or ".join(str(arg) for arg in args)
     if origin in (Union, types.UnionType):
-        rest = [says(arg) for arg in args if arg is not type(None)]
+        rest = [describe_kind(arg) for arg in args if arg is not type(None)]
         return ", or ".join([*rest, "null"] if type(None) in args else rest)
     if origin in (list, dict):
         return f"a {origin.__name__}"
@@ -63,11 +63,11 @@ def says(kind: Any) -> str:
     return words.get(kind, "anything")
 
 
-def fit(value: Any, kind: Any) -> Any:
+def coerce(value: Any, kind: Any) -> Any:
     """`value` as `kind` (an int where a float is wanted becomes one). Raises ValueError, whose text is `says(kind)`."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        value = fit(value, args[0])
+        value = coerce(value, args[0])
         good = not isinstance(args[1], Bounds) or args[1].holds(value)
     elif origin is Literal:
         good = any(value == arg and type(value) is type(arg) for arg in args)
@@ -85,40 +85,40 @@ def fit(value: Any, kind: Any) -> Any:
     else:
         good = True
     if not good:
-        raise ValueError(says(kind))
+        raise ValueError(describe_kind(kind))
     return value
 
 
 def _first(value: Any, kinds: tuple[Any, ...], whole: Any) -> Any:
     for kind in kinds:
         try:
-            return fit(value, kind)
+            return coerce(value, kind)
         except ValueError:
             continue
-    raise ValueError(says(whole))
+    raise ValueError(describe_kind(whole))
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """`value` as JSON gives it back; the name stands for a function, a class or an object that JSON cannot hold."""
     if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): to_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [to_plain(inner) for inner in value]
     if value is None or isinstance(value, str | int | float):
         return value
     return str(value) if isinstance(value, PathLike) else getattr(value, "__name__", type(value).__name__)
 
 
-def refuse(name: str, value: Any, kind: Any) -> str:
+def refusal(name: str, value: Any, kind: Any) -> str:
     """The sentence for a value that does not fit: what it must be, what it is, and the nearest right word."""
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
     words = [str(word) for arg in (kind, *get_args(kind)) if get_origin(arg) is Literal for word in get_args(arg)]
-    return f"{name} must be {says(kind)}, not {shown!r}".replace("'null'", "null") + nearest(str(value), words)
+    return f"{name} must be {describe_kind(kind)}, not {shown!r}".replace("'null'", "null") + nearest(str(value), words)
 
 
-def hold(name: str, value: Any, kind: Any) -> Any:
+def check_value(name: str, value: Any, kind: Any) -> Any:
     """`value` as `kind`. Raises ConfigError, with the sentence of `refuse`, where it does not fit."""
     try:
-        return fit(value, kind)
+        return coerce(value, kind)
     except ValueError:
-        raise ConfigError(refuse(name, value, kind)) from None
+        raise ConfigError(refusal(name, value, kind)) from None

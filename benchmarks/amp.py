@@ -30,7 +30,7 @@ from steps import CASES, Case, Steps, ceiling
 
 from accel import Trainer
 from accel.parts import Part
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
 PACKAGES = ["torch", "accel-train"]
 BASE = "float32"
@@ -40,7 +40,7 @@ TARGETS = {"stack": {"bfloat16, channels_last": 2.0}, "transformer": {"bfloat16"
 
 def plugin(name: str, **settings: Any) -> Part:
     """A plugin by its name."""
-    made: Part = catalogue.load(name)(**settings)
+    made: Part = plugin_registry.load(name)(**settings)
     return made
 
 
@@ -64,7 +64,7 @@ def arms(case: Case, device: str, compiles: bool) -> dict[str, Callable[[], list
     name = "bfloat16, channels_last" if case.pictures else "bfloat16"
     if compiles:
         found[f"{name}, compile"] = lambda: [*best(), plugin("compile")]
-    if device == "cuda" and "cuda_graph" in catalogue.names():
+    if device == "cuda" and "cuda_graph" in plugin_registry.names():
         found[f"{name}, cuda_graph"] = lambda: [*best(), plugin("cuda_graph")]
         if compiles:
             found[f"{name}, compile, cuda_graph"] = lambda: [*best(), plugin("compile"), plugin("cuda_graph")]

@@ -63,7 +63,7 @@ def main() -> None:
             rates["later"].append(epoch(kept, number)[0])
             assert epoch(kept, number + 1, checked=True)[1] == epoch(plain, number + 1, checked=True)[1], "other batches"
     plain.close()
-    print(plugin.notes()[f"{args.split} cache"])
+    print(plugin.plan_notes()[f"{args.split} cache"])
     for name, found in rates.items():
         print(f"{name:12} {told(found)} samples/s, {median(found) / median(rates['without']):.2f} times")
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from results import save
 
-from accel.cli import pack_command as pack
+from accel.cli import pack_command
 from accel.cli.compose.compose import compose
 from accel.cli.drill_command import KINDS, forked
 from accel.testing.drill.drill import Drill, Report
@@ -140,7 +140,7 @@ def pictures(root: Path) -> None:
                 pixels = np.clip(wave[..., None] + rng.normal(0, 20, (40, 56, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(root / split / kind / f"{number}.jpg")
     with contextlib.redirect_stdout(io.StringIO()):
-        pack.main([str(root), str(root), "--encoding", "tiled", "--workers", "1"])
+        pack_command.main([str(root), str(root), "--encoding", "tiled", "--workers", "1"])
 
 
 def table(result: dict[str, Any]) -> str:

@@ -110,10 +110,10 @@ def sent(batches: Iterator[Any]) -> Iterator[Any]:
     """The same batches on the GPU, each copied beside the work on the one before."""
     import torch
 
-    from accel.data.loaders.device_copy import Copies, one_ahead
+    from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 
-    copies = Copies(torch.device("cuda"), beside=True)
-    return one_ahead(batches, copies.depart, copies.arrive)
+    copies = DeviceCopier(torch.device("cuda"), beside=True)
+    return prefetch_one(batches, copies.start, copies.finish)
 
 
 def clocks() -> tuple[float, float]:

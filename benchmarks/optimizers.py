@@ -95,8 +95,8 @@ def folded(params: list[Parameter]) -> Callable[[], None]:
 
     def step() -> None:
         grads = Grads(list(params), scale)
-        grads.check()
-        grads.grow(grads.norm().add(1e-6).clamp_(min=1.0))
+        grads.need_found_inf()
+        grads.divide_by(grads.norm().add(1e-6).clamp_(min=1.0))
         optimizer.grad_scale, optimizer.found_inf = grads.scale, grads.found_inf
         optimizer.step()
 

@@ -28,7 +28,7 @@ from accel.checkpoints.snapshot import Snapshot, tensors
 from accel.parts import Watch
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.clock import CHECKPOINT
 from accel.tasks.models.resnet import resnet18
 
@@ -75,7 +75,7 @@ class Timer(Watch):
             since = perf_counter()
             begin(*given)
             if self.foreground:
-                saver.settle()
+                saver.wait()
             self.waits.append(perf_counter() - since)
 
         saver.save = save  # type: ignore[method-assign]
@@ -114,7 +114,7 @@ def pieces(run: Any, folder: Path) -> dict[str, float]:
     run.saver.proof(taken, {})
     times["proof"] = 1000 * (perf_counter() - since)
     since = perf_counter()
-    with disk.replacing(folder / "piece") as stream:
+    with atomic_files.replacing(folder / "piece") as stream:
         torch.save(taken, stream)
     times["write"] = 1000 * (perf_counter() - since)
     times["state_megabytes"] = sum(tensor.numel() * tensor.element_size() for _, tensor in tensors(taken)) / 1e6

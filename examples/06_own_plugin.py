@@ -24,7 +24,7 @@ class Normalise(Clip):
 
     def limit(self, grads: Grads) -> Grads:
         # the factor travels to the optimiser, which applies it in the pass over memory that it makes anyway
-        grads.grow((grads.norm() / self.length).clamp_(min=1e-12))
+        grads.divide_by((grads.norm() / self.length).clamp_(min=1e-12))
         return grads
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from accel import __main__ as listing
+from accel import __main__
 from accel.cli.main import main
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.system import machine
 from accel.testing.check_plugin import lacking
 
@@ -82,7 +82,7 @@ def pack() -> None:
     """Every command that packs, one after the other."""
     pytest.importorskip("lmdb", reason="needs the extra lmdb")
     for line in PACKS:
-        assert listing.main(shlex.split(line, comments=True)[3:]) == 0, line
+        assert __main__.main(shlex.split(line, comments=True)[3:]) == 0, line
 
 
 def test_the_commands_that_pack(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,11 +101,11 @@ def test_the_commands_of_the_help(line: str, here: Path, capsys: pytest.CaptureF
     test_the_command_line(re.split(r"  +", line.replace("NAME", "quick"))[0], here, capsys)
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@pytest.mark.parametrize("name", plugin_registry.names())
 def test_the_command_on_the_page_of_each_plugin(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert listing.main(["plugins", name]) == 0
+    assert __main__.main(["plugins", name]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("python -m accel.train")]
-    reason = lacking(catalogue.load(name)()) if machine.resolve("auto") == "cpu" else ""
+    reason = lacking(plugin_registry.load(name)()) if machine.resolve("auto") == "cpu" else ""
     if reason:
         assert main([*shlex.split(line)[3:], "dry_run=true"]) == 2
         assert reason in capsys.readouterr().err
@@ -121,7 +121,7 @@ def test_there_are_commands_to_test() -> None:
 
 
 def test_the_listing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert listing.main(["plugins"]) == 0
+    assert __main__.main(["plugins"]) == 0
     assert "onecycle" in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ from accel.parts import Run
 
 
 @dataclass
-class Sizes:
+class BatchSizes:
     """The factors of an update's samples."""
 
     batch_size: int
@@ -31,13 +31,13 @@ class Sizes:
         return self.step * self.micro
 
 
-def sizes(run: Run) -> Sizes:
+def sizes_of(run: Run) -> BatchSizes:
     """Those of a run whose data is open."""
-    ready = not run.batched_here
-    return Sizes(1 if ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size, ready)
+    ready = not run.uses_batch_size
+    return BatchSizes(1 if ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size, ready)
 
 
-def fitted(was: Sizes, asked: Sizes) -> Sizes:
+def fit_to_ranks(was: BatchSizes, asked: BatchSizes) -> BatchSizes:
     """The sizes with which as many ranks as are asked for go on with a run that was begun by others: its updates stay as large.
 
     A batch is as large as was asked for, or the largest below that divides what a rank has to take.
@@ -56,4 +56,4 @@ def fitted(was: Sizes, asked: Sizes) -> Sizes:
         )
     each = was.update // ranks
     size = 1 if was.ready else max(number for number in range(1, min(asked.batch_size, each) + 1) if each % number == 0)
-    return Sizes(size, each // size, ranks, was.ready)
+    return BatchSizes(size, each // size, ranks, was.ready)

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import torch
 
-from accel.checkpoints.manifest import Damaged, Record
+from accel.checkpoints.manifest import Damaged, Manifest
 from accel.checkpoints.retention import FOLDER, finished, names
 from accel.errors import ConfigError, nearest
 from accel.system.faults import point
@@ -19,23 +19,23 @@ AUTO = "auto"
 
 
 @dataclass
-class Found:
+class FoundCheckpoint:
     """A whole checkpoint. It takes no memory until its state is asked for."""
 
     file: Path
     """Its .pt."""
-    record: Record
+    manifest: Manifest
     skipped: dict[str, str] = field(default_factory=dict)
     """Newer ones by name, and why each was passed over."""
 
     def state(self) -> dict[str, Any]:
         """What it holds, on the CPU, in memory of its own. Raises Damaged where that has changed since it was found."""
-        state = read(self.file, self.record)
+        state = read(self.file, self.manifest)
         point("resuming.loaded")
         return state
 
 
-def find(resume: str, out: Path | None) -> Found | None:
+def find(resume: str, out: Path | None) -> FoundCheckpoint | None:
     """The newest whole checkpoint of a run directory, or the file named, verified and seen to load.
 
     None where `resume` is `"auto"` and no checkpoint was ever finished in `out`: the run begins. (One whose .json is missing was
@@ -51,7 +51,7 @@ def find(resume: str, out: Path | None) -> Found | None:
         raise ConfigError(f"resume={resume}: {error.filename} may not be read ({error.strerror}); let this user read it") from None
 
 
-def _find(resume: str, out: Path | None) -> Found | None:
+def _find(resume: str, out: Path | None) -> FoundCheckpoint | None:
     if resume == AUTO and out is None:
         raise ConfigError("resume=auto needs the run directory to look in; add out=DIR, or say resume=DIR")
     path = Path(out or ".") if resume == AUTO else Path(resume)
@@ -85,7 +85,7 @@ def _find(resume: str, out: Path | None) -> Found | None:
     raise ConfigError(f"resume={resume}: {path} holds no checkpoints")
 
 
-def _named(path: Path, resume: str) -> Found:
+def _named(path: Path, resume: str) -> FoundCheckpoint:
     if path.suffix != ".pt":
         beside = path.with_suffix(".pt")
         fix = f"name {beside}, which is beside it" if beside.is_file() else "name one, or a run directory"
@@ -105,9 +105,9 @@ def damage(file: Path) -> str | None:
     return None
 
 
-def verify(file: Path) -> Record:
+def verify(file: Path) -> Manifest:
     """The record of a checkpoint whose every file is what was written. Raises Damaged, and PermissionError."""
-    record = Record.read(file.with_suffix(".json"))
+    record = Manifest.read(file.with_suffix(".json"))
     point("resuming.read")
     for name, wanted in record.files.items():
         path = file.parent / name
@@ -130,17 +130,17 @@ def verify(file: Path) -> Record:
     return record
 
 
-def load(file: Path) -> Found:
+def load(file: Path) -> FoundCheckpoint:
     """A checkpoint, verified and then seen to load, without memory for its tensors. Raises Damaged."""
     record = verify(file)
     try:
         read(file, record, mmap=True)
     except Damaged:
         read(file, record)  # a disk whose files cannot be mapped into memory may have said so
-    return Found(file, record)
+    return FoundCheckpoint(file, record)
 
 
-def read(file: Path, record: Record, mmap: bool = False) -> dict[str, Any]:
+def read(file: Path, record: Manifest, mmap: bool = False) -> dict[str, Any]:
     """The state in a file. Nothing in it is ever instantiated: tensors and plain values, or Damaged.
 
     With `mmap` its tensors are the file, and are read when they are looked at: for what is not kept, because a disk that fails then

@@ -21,7 +21,7 @@ MOVED = ("optim", "average", "precision")
 """The parts whose tensors an update moves. Others may keep an infinity that means something, such as the best loss so far."""
 
 
-class Proof:
+class FiniteCheck:
     """Whether the weights, and what the optimiser and the average keep of them, are finite.
 
     Args:
@@ -39,7 +39,7 @@ class Proof:
         return all(finite(tensor) for group in (loss, weights, moved) for tensor in group)
 
 
-def roles(parts: Any) -> dict[str, str]:
+def tracked_state(parts: Any) -> dict[str, str]:
     """Under which name each part of `MOVED` keeps its state."""
     return {role: getattr(parts, role).name for role in MOVED}
 

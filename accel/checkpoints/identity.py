@@ -12,7 +12,7 @@ import torch
 
 from accel.errors import nearest
 from accel.parts import Part, Run, Schedule
-from accel.values import plain
+from accel.values import to_plain
 
 OFF = object()
 
@@ -26,8 +26,8 @@ def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict
         task: what `Trainer.identity` gives.
         data: what `content` gives, by split.
     """
-    changing = {plugin.name: plain(its) for plugin in plugins if (its := plugin.identity()) is not None}
-    found = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing, "task": plain(task), "data": data}
+    changing = {plugin.name: to_plain(its) for plugin in plugins if (its := plugin.identity()) is not None}
+    found = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing, "task": to_plain(task), "data": data}
     if type(run.parts.schedule) is not Schedule or run.parts.augment.paced:
         found["updates"] = run.updates  # a schedule of another length has other learning rates, or sizes of pictures
     return found

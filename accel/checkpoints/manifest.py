@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from accel.checkpoints.batch_sizes import Sizes
+from accel.checkpoints.batch_sizes import BatchSizes
 from accel.parts import Progress
 
 SCHEMA = 2
@@ -26,7 +26,7 @@ class Damaged(ValueError):
 
 
 @dataclass
-class Record:
+class Manifest:
     """What is known of a checkpoint without loading it."""
 
     files: dict[str, dict[str, Any]]
@@ -36,7 +36,7 @@ class Record:
     identity: dict[str, Any]
     """What makes the run the run it is (`accel.checkpoints.identity`)."""
     sizes: dict[str, Any]
-    """The fields of `Sizes`: how the samples of an update came about."""
+    """The fields of `BatchSizes`: how the samples of an update came about."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of what it was computed with: a run that goes on with others may differ in its last bits."""
     metrics: dict[str, float | None] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Record:
         return _dump({**content, "seal": _seal(content)})
 
     @classmethod
-    def read(cls, path: Path) -> Record:
+    def read(cls, path: Path) -> Manifest:
         """The record of a checkpoint, from its .json.
 
         Raises:
@@ -95,7 +95,7 @@ class Record:
             good = good and all(HASH.fullmatch(file["sha256"]) for file in self.files.values())
             good = good and all(_inside(file, name) for file in self.files) and f"{name}.pt" in self.files
             good = good and all(isinstance(one, dict) for one in (self.identity, self.sizes, self.versions, self.metrics))
-            good = good and self.sizes.keys() == {one.name for one in fields(Sizes)} and type(self.sizes["ready"]) is bool
+            good = good and self.sizes.keys() == {one.name for one in fields(BatchSizes)} and type(self.sizes["ready"]) is bool
             factors = [value for name, value in self.sizes.items() if name != "ready"]
             good = good and all(type(one) is int and 0 < one < 2**31 for one in factors)
             good = good and all(one is None or (type(one) in (int, float) and isfinite(one)) for one in self.metrics.values())

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from accel.checkpoints.manifest import Damaged, Record
+from accel.checkpoints.manifest import Damaged, Manifest
 from accel.errors import nearest
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.faults import point
 
 FOLDER = "checkpoints"
@@ -19,22 +19,22 @@ LOWER = ("loss", "error", "perplexity", "bits_per", "wer", "cer", "mae", "mse", 
 
 
 @dataclass(frozen=True)
-class Best:
+class BestMetric:
     """Which checkpoint is the best: by the metric's name, and which end of it is better."""
 
     metric: str
     lower: bool
 
     @staticmethod
-    def read(text: str) -> Best:
+    def read(text: str) -> BestMetric:
         """From `accuracy`, whose better end its name tells, or `min:NAME` and `max:NAME`."""
         end, colon, name = text.rpartition(":")
         if colon and end in ("min", "max"):
-            return Best(name, end == "min")
+            return BestMetric(name, end == "min")
         words = text.lower().split("_")
-        return Best(text, any(word in words for word in LOWER) or text.lower().startswith(LOWER))
+        return BestMetric(text, any(word in words for word in LOWER) or text.lower().startswith(LOWER))
 
-    def of(self, records: dict[str, Record]) -> str | None:
+    def of(self, records: dict[str, Manifest]) -> str | None:
         """The name of the best of `records`, the first of equals; None where no evaluation gave the metric."""
         values = ((name, records[name].metrics.get(self.metric)) for name in sorted(records))
         found = [(value if self.lower else -value, name) for name, value in values if value is not None]
@@ -48,7 +48,7 @@ class Best:
         return f"checkpoint.best={self.metric}: the evaluation gives {given}{nearest(self.metric, metrics)}"
 
 
-class Shelf:
+class CheckpointFolder:
     """The checkpoints in a folder.
 
     Args:
@@ -57,14 +57,14 @@ class Shelf:
         best: by what the best is told, which stays as well.
     """
 
-    def __init__(self, folder: Path, keep: int, best: Best | None) -> None:
+    def __init__(self, folder: Path, keep: int, best: BestMetric | None) -> None:
         self.folder, self.keep, self.best = folder, keep, best
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, Manifest] = {}
         for name in names(folder):
             with suppress(Damaged, PermissionError):
-                self.records[name] = Record.read(folder / f"{name}.json")
+                self.records[name] = Manifest.read(folder / f"{name}.json")
 
-    def staying(self) -> set[str]:
+    def kept(self) -> set[str]:
         """The newest, the best, and the newest that is proven finite."""
         newest = sorted(self.records)
         best = self.best.of(self.records) if self.best else None
@@ -74,17 +74,17 @@ class Shelf:
         """Those that are proven finite, the oldest first."""
         return [name for name in sorted(self.records) if self.records[name].finite]
 
-    def put(self, record: Record) -> None:
+    def add(self, record: Manifest) -> None:
         """Knows a checkpoint that has just been written whole, and takes away what need not stay."""
         self.records[record.name] = record
-        staying = self.staying()
+        staying = self.kept()
         for name in names(self.folder):
             if name not in staying:
                 self.remove(name)
-        self.sweep()
-        disk.settle(self.folder)
+        self.remove_temporaries()
+        atomic_files.flush_folder(self.folder)
 
-    def sweep(self) -> None:
+    def remove_temporaries(self) -> None:
         """Takes away what a process that was killed was writing."""
         for left in self.folder.glob(".*.tmp"):
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
@@ -98,7 +98,7 @@ class Shelf:
         for file in self.folder.glob(f"{name}.*"):
             shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(missing_ok=True)
 
-    def forget_after(self, name: str) -> None:
+    def remove_after(self, name: str) -> None:
         """Takes away what is newer than `name`: the run went back to it, and what came after is of another."""
         for newer in [other for other in names(self.folder) if other > name]:
             self.remove(newer)

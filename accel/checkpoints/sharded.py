@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import is_spread, local
+from accel.device.dtensor import is_dtensor, local_shard
 
 MARK = "__spread__"
 """The key of what stands in a state where a tensor stood that is spread: its name among the pieces, its shape, its dtype."""
 
 
-def part(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:
+def split_sharded(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:
     """A state without the tensors that are spread, each replaced by a plain value that says what stood there; and these by name."""
-    if is_spread(state):
+    if is_dtensor(state):
         return {MARK: path, "shape": list(state.shape), "dtype": str(state.dtype).removeprefix("torch.")}, {path: state}
     if not isinstance(state, dict | list | tuple):
         return state, {}
@@ -30,12 +30,12 @@ def part(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:
     keyed = state.items() if isinstance(state, dict) else enumerate(state)
     rest = {}
     for key, value in keyed:
-        rest[key], found = part(value, f"{path}/{key}" if path else str(key))
+        rest[key], found = split_sharded(value, f"{path}/{key}" if path else str(key))
         pieces |= found
     return (rest if isinstance(state, dict) else type(state)(rest.values())), pieces
 
 
-def save(pieces: dict[str, Tensor], folder: Path, group: Any = None) -> None:
+def save_sharded(pieces: dict[str, Tensor], folder: Path, group: Any = None) -> None:
     """Writes the pieces that this process has into `folder`; all processes of `group` call it, and return when all have written.
 
     Raises:
@@ -54,9 +54,9 @@ def save(pieces: dict[str, Tensor], folder: Path, group: Any = None) -> None:
         raise
 
 
-def here(pieces: dict[str, Tensor]) -> list[Tensor]:
+def local_pieces(pieces: dict[str, Tensor]) -> list[Tensor]:
     """What this process has of the pieces."""
-    return [local(piece) for piece in pieces.values()]
+    return [local_shard(piece) for piece in pieces.values()]
 
 
 def all_agree(flag: bool, group: Any) -> bool:
@@ -66,7 +66,7 @@ def all_agree(flag: bool, group: Any) -> bool:
     return bool(number)
 
 
-def load(rest: Any, folder: Path, mesh: Any = None, group: Any = None) -> Any:
+def load_sharded(rest: Any, folder: Path, mesh: Any = None, group: Any = None) -> Any:
     """The whole state again: spread over `mesh` along the first dimension, as FSDP does, or whole where it is None.
 
     All processes of `group` call it.

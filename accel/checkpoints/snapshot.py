@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import is_spread, local, with_piece
+from accel.device.dtensor import is_dtensor, local_shard, with_shard
 from accel.errors import TrainingError
 
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
@@ -67,8 +67,8 @@ class Snapshot:
 
     def _tensor(self, tensor: Tensor) -> Tensor:
         tensor = tensor.detach()
-        if is_spread(tensor):  # two names of one are written twice: safetensors writes no memory under two names
-            return with_piece(tensor, self._copied(local(tensor)))
+        if is_dtensor(tensor):  # two names of one are written twice: safetensors writes no memory under two names
+            return with_shard(tensor, self._copied(local_shard(tensor)))
         if not _is_plain(tensor) or not tensor.numel():
             return self._copied(tensor)
         # a tensor that has two names is written once, and is one again when it is loaded

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from accel.device.dtensor import alike
+from accel.device.dtensor import shard_like
 from accel.parts import Progress
 
 if TYPE_CHECKING:
-    from accel.engine.training_run import Built
+    from accel.engine.training_run import TrainingRun
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
 
-def capture(run: Built, progress: Progress) -> dict[str, Any]:
+def capture(run: TrainingRun, progress: Progress) -> dict[str, Any]:
     """Everything a resumed run must find again; its tensors are the run's own.
 
     Every rank must call it: each has random numbers of its own.
     """
-    rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.began})
+    rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.epoch_rng_state})
     rng["others"] = others
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
-    bad = {ledger.rule.what: dict(ledger.found) for ledger in run.ledgers()}
+    bad = {ledger.rule.what: dict(ledger.reasons) for ledger in run.bad_sample_logs()}
     return {
-        "model": run.bare.state_dict(), "parts": parts, "rng": rng, "progress": vars(progress), "history": run.history, "bad": bad,
-    }  # fmt: skip
+        "model": run.unwrapped_model.state_dict(),
+        "parts": parts,
+        "rng": rng,
+        "progress": vars(progress),
+        "history": run.history,
+        "bad": bad,
+    }
 
 
-def restore(run: Built, state: dict[str, Any]) -> None:
+def restore(run: TrainingRun, state: dict[str, Any]) -> None:
     """Puts a captured state back into a run that was built the same way, and lets go of each piece of it when it is there.
 
     Raises:
@@ -36,23 +41,23 @@ def restore(run: Built, state: dict[str, Any]) -> None:
     if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
     progress = Progress(**state["progress"])  # no name but those it has
-    ours = run.bare.state_dict()
-    run.bare.load_state_dict({name: alike(value, ours.get(name)) for name, value in state.pop("model").items()})
+    ours = run.unwrapped_model.state_dict()
+    run.unwrapped_model.load_state_dict({name: shard_like(value, ours.get(name)) for name, value in state.pop("model").items()})
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             part.load_state_dict(state["parts"].pop(part.name))
     vars(run.progress).update(vars(progress))
     run.history[:] = state["history"]
-    for ledger in run.ledgers():
-        ledger.found |= state.get("bad", {}).get(ledger.rule.what, {})
+    for ledger in run.bad_sample_logs():
+        ledger.reasons |= state.get("bad", {}).get(ledger.rule.what, {})
     rank, rng = run.parts.parallel.rank, state["rng"]
     ranks = [rng, *rng["others"]]
     if rank < len(ranks):
-        run.began = ranks[rank]["began"]
+        run.epoch_rng_state = ranks[rank]["began"]
         run.random.restore(ranks[rank]["now"])
     else:  # there are more ranks now than there were
-        run.random.part(run.seed, rank, run.progress.step)
-        run.began = run.random.state()
+        run.random.fork_for_rank(run.seed, rank, run.progress.step)
+        run.epoch_rng_state = run.random.state()
 
 
 def _is_metrics(row: Any) -> bool:

@@ -148,7 +148,7 @@ def forked(config: Config) -> Body:
 
     def body(out: Path, resume: bool, pulse: Path) -> int:
         settings = replace(config.settings, out=str(out), resume="auto" if resume else None)
-        watch = Chosen("accel.testing.drill.update_log.Pulse", "Watch", {"path": str(pulse)})
+        watch = Chosen("accel.testing.drill.update_log.UpdateLog", "Watch", {"path": str(pulse)})
         return launch([replace(config, settings=settings, plugins={**config.plugins, "pulse": watch})], [], many=False)
 
     return body
@@ -164,7 +164,7 @@ def fresh(overrides: Sequence[str]) -> Body:
     def body(out: Path, resume: bool, pulse: Path) -> int:
         own = [word for word in overrides if not word.lstrip("+").startswith(("out=", "resume="))]
         where = [words("out", out), *(["resume=auto"] if resume else [])]
-        watch = ["+plugins.pulse._target_=accel.testing.drill.update_log.Pulse", words("+plugins.pulse.path", pulse)]
+        watch = ["+plugins.pulse._target_=accel.testing.drill.update_log.UpdateLog", words("+plugins.pulse.path", pulse)]
         os.execv(sys.executable, [sys.executable, "-m", "accel.train", *own, *where, *watch])
 
     body.fresh = True  # type: ignore[attr-defined]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from accel.cli.compose.bundles import bundles, summary
 from accel.cli.compose.bundles import page_text as bundle_text
 from accel.errors import ConfigError, nearest
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.schema.signature import COMPUTED, REQUIRED, Signature
 from accel.system import machine
-from accel.values import says
+from accel.values import describe_kind
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
@@ -52,7 +52,7 @@ def help_text(opened: Session) -> str:
     """The page behind --help."""
     lines = [HEAD, "Settings of the run", *_settings(opened), "", "Plugins (python -m accel plugins NAME has the page of one)"]
     lines += listing(80)
-    known = {*catalogue.targets(), *bundles()}
+    known = {*plugin_registry.targets(), *bundles()}
     others = [name for name in opened.options("plugins") if name not in known]
     if others:
         lines += textwrap.wrap(f"also: {', '.join(others)}", 78, initial_indent="  ", subsequent_indent="    ")
@@ -84,7 +84,7 @@ def _settings(opened: Session) -> list[str]:
 
 def listing(width: int | None) -> list[str]:
     """One line for each plugin and bundle: name, part, whether it works here, what it is."""
-    pages = {name: catalogue.page(name) for name in catalogue.names()}
+    pages = {name: plugin_registry.page(name) for name in plugin_registry.names()}
     rows = []
     for name, page in pages.items():
         reason = lacking(page)
@@ -107,10 +107,10 @@ def page_text(name: str) -> str:
     known = bundles()
     if name in known:
         return bundle_text(name, known[name])
-    if name not in (plugins := catalogue.targets()):
+    if name not in (plugins := plugin_registry.targets()):
         hint = nearest(name, [*plugins, *known])
         raise ConfigError(f"no plugin is called {name!r}{hint}; python -m accel plugins lists them")
-    page = catalogue.page(name)
+    page = plugin_registry.page(name)
     reason = lacking(page)
     here = f"not available: {reason}" if reason else "available"
     lines = [f"{name}: provides {page.part} ({page.target})", f"here: {here}", "", page.doc]
@@ -118,7 +118,7 @@ def page_text(name: str) -> str:
     for setting in page.settings.values():
         default = "" if setting.default is REQUIRED else "=..." if setting.default is COMPUTED else f"={_shown(setting.default)}"
         lines.append(f"  plugins.{name}.{setting.name}{default}")
-        about = f"{setting.about.rstrip('.')} ({says(setting.kind)})" if setting.about else says(setting.kind)
+        about = f"{setting.about.rstrip('.')} ({describe_kind(setting.kind)})" if setting.about else describe_kind(setting.kind)
         lines += textwrap.wrap(about, 78, initial_indent="      ", subsequent_indent="      ")
     return "\n".join([*lines, "", "Use", f"  python -m accel.train '+plugins=[{name}]'"])
 

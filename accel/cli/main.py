@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 
 import accel
-from accel.cli import help_pages as pages
-from accel.cli import torchrun as ranks
+from accel.cli import help_pages, torchrun
 from accel.cli.compose import compose, overrides
 from accel.cli.compose.config import Config
 from accel.cli.compose.hydra_session import Session, parser, session
@@ -27,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(typed)
     except ConfigError as error:
-        ranks.let_the_first_speak()
+        torchrun.defer_to_rank_zero()
         print(f"accel: error: {error}", file=sys.stderr)
         return 2
     except Interrupted as stop:  # in the warm-up of a multirun, before there is anything to tell of
@@ -45,7 +44,7 @@ def command(typed: Sequence[str]) -> int:
     args = flags(typed)
     with session(args.config_dir, args.config_path, args.config_name) as opened:
         if args.help:
-            print(pages.help_text(opened))
+            print(help_pages.help_text(opened))
         elif args.hydra_help or args.info or args.shell_completion:
             _hydra(opened, args)
         elif args.cfg:

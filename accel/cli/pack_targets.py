@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.data.shards.webdataset_shards import Tars
-from accel.data.splits.find_shards import TARS, TFRECORDS, is_shard, packed
+from accel.data.splits.find_shards import TARS, TFRECORDS, compressed, is_shard
 from accel.data.splits.open_split import NAMES, packed_at, shards_of, split_at
-from accel.data.splits.path_patterns import spread
+from accel.data.splits.path_patterns import expand
 from accel.data.store import Files, Listed, class_names
 from accel.data.stores.formats import FORMATS, store_at
 from accel.errors import ConfigError
@@ -24,7 +24,7 @@ def targets(source: str, target: Path, format: str) -> Jobs:
         ConfigError: where `source` is nothing that can be packed, or `target` nothing that it can be packed into.
         TrainingError: where a URL cannot be reached.
     """
-    far = remote.is_url(source)
+    far = fsspec_client.is_url(source)
     source = source.rstrip("/") if far else str(Path(source).expanduser())
     names = _shards(source)
     if names:
@@ -40,10 +40,10 @@ def targets(source: str, target: Path, format: str) -> Jobs:
     if splits:
         return _several(source, splits, target, format)
     if far:
-        from accel.data.remote.block_cache import Fetched
+        from accel.data.remote.block_cache import BlockCache
         from accel.data.remote.remote_files import RemoteFolder
 
-        return [(RemoteFolder(source, Fetched()), _file(target, name, format))]
+        return [(RemoteFolder(source, BlockCache()), _file(target, name, format))]
     return [(_files(Path(source)), _file(target, name, format))]
 
 
@@ -51,13 +51,13 @@ def _shards(source: str) -> list[str]:
     """The files of a pattern, or the one named, where it is a tar or TFRecord file by its name."""
     kinds = TARS + TFRECORDS
     if re.search(r"[*?\[{]", source) and not Path(source).exists():
-        names = spread(source)
-        odd = next((name for name in names if not is_shard(name, kinds + packed(kinds))), None)
+        names = expand(source)
+        odd = next((name for name in names if not is_shard(name, kinds + compressed(kinds))), None)
         if odd is not None:
             raise ConfigError(f"{odd}: a pattern names tar or TFRecord files ({', '.join(kinds)}), and that is none by its name")
         return names
-    there = remote.is_url(source) or Path(source).is_file()
-    return [source] if there and is_shard(source, kinds + packed(kinds)) else []
+    there = fsspec_client.is_url(source) or Path(source).is_file()
+    return [source] if there and is_shard(source, kinds + compressed(kinds)) else []
 
 
 def _of_shards(names: list[str], target: Path, format: str) -> Jobs:
@@ -76,7 +76,7 @@ def _several(source: str, splits: dict[str, Listed], target: Path, format: str) 
 
 
 def _split(source: str, split: str) -> Listed | None:
-    if not remote.is_url(source) and (Path(source) / split).is_dir():
+    if not fsspec_client.is_url(source) and (Path(source) / split).is_dir():
         return split_at(source, split) or _files(Path(source) / split)
     return split_at(source, split)
 

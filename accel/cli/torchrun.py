@@ -34,7 +34,7 @@ def program() -> list[str]:
     return [*ours, "torchrun", *apart, f"--nproc-per-node={here}", "-m", "accel.train"]
 
 
-def let_the_first_speak() -> None:
+def defer_to_rank_zero() -> None:
     """Waits, in any process but the first, before it says what all of them have found.
 
     torchrun ends every process as soon as one has failed: were this one the quicker, the first would be ended before it has
@@ -44,21 +44,21 @@ def let_the_first_speak() -> None:
         sleep(GRACE)
 
 
-def alone(error: Exception) -> str:
+def lost_peer_message(error: Exception) -> str:
     """What to say of an error that another process has caused by its end, or the network by its silence; empty for any other."""
     text = " ".join(str(error).split())
     lost = world_size() > 1 and re.search(LOST, text)
     return f"accel: error: rank {rank()} has lost another rank, which says why ({text[:120]})" if lost else ""
 
 
-def together(config: Config, count: int | None = None) -> None:
+def require_parallel_plugin(config: Config, count: int | None = None) -> None:
     """Raises ConfigError where several processes would each train the whole run by themselves: `count`, or those there are."""
     if (count or world_size()) > 1 and not any(plugin.part == "Parallel" for plugin in config.plugins.values()):
         who = f"torchrun started {world_size()} processes" if count is None else f"a job has {count} processes"
         raise ConfigError(f"{who}, and no plugin makes them train together: start one process, or add +plugins=[ddp]")
 
 
-def findable(config: Config) -> None:
+def require_named_directory(config: Config) -> None:
     """Raises ConfigError where processes that torchrun begins anew could not find the run directory of those before them."""
     settings, told = config.settings, os.environ
     forgotten = told.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and told.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
@@ -69,7 +69,7 @@ def findable(config: Config) -> None:
         )
 
 
-def agree(mine: str) -> str:
+def agree_on_directory(mine: str) -> str:
     """What the first process to ask proposed: one run directory, however far apart the processes start.
 
     They ask the table that torchrun keeps, where a restarted process finds what was agreed before; or the first of them keeps it.
@@ -78,7 +78,7 @@ def agree(mine: str) -> str:
         return mine
     from torch._C._distributed_c10d import PrefixStore
 
-    from accel.system.rendezvous import table
+    from accel.system.rendezvous import open_store
 
-    store = PrefixStore("accel/run", table(60))
+    store = PrefixStore("accel/run", open_store(60))
     return store.compare_set("directory", "", mine).decode()

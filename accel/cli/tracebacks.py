@@ -19,14 +19,14 @@ def trimmed(error: BaseException) -> str:
 
 def blame(error: BaseException) -> str:
     """A line that names the plugin that raised `error`, and its method; empty where none did, or the user's code inside one."""
-    from accel.engine.select_parts import KINDS
+    from accel.engine.select_parts import PART_TYPES
     from accel.parts import Part
 
     named, home, trace = "", "", error.__traceback__
     while trace is not None:
         frame, trace = trace.tb_frame, trace.tb_next
         owner, file = frame.f_locals.get("self"), frame.f_code.co_filename
-        if isinstance(owner, Part) and type(owner) not in KINDS.values():
+        if isinstance(owner, Part) and type(owner) not in PART_TYPES.values():
             named, home = f"accel: error: the plugin {owner.name} failed in {frame.f_code.co_name}:\n", file
         elif is_users(file) and file != home:
             named = ""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Mailbox:
+class AsyncReadback:
     """A row of slots on the device that travels to the host in one asynchronous copy.
 
     `slots[i].copy_(number)` costs about a microsecond on a CPU and one small kernel on CUDA, and reads nothing. `post` starts the
@@ -25,23 +25,23 @@ class Mailbox:
         self.row = torch.zeros(size, dtype=torch.float32, device=device)
         self.slots: tuple[Tensor, ...] = self.row.unbind()
         """0-dim float32, on the device."""
-        self.box = torch.zeros(size, dtype=torch.float32, device="cpu", pin_memory=on_cuda)
+        self.host_row = torch.zeros(size, dtype=torch.float32, device="cpu", pin_memory=on_cuda)
         # numpy looks into the same memory; reading there is no operation of torch's
-        self.view = self.box.numpy()
+        self.view = self.host_row.numpy()
         self.event: Any = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
         self.posted = False
 
-    def post(self) -> bool:
+    def start(self) -> bool:
         """Starts copying the slots to the host; False, and nothing sent, where the last row posted was not read yet."""
         if self.posted:
             return False
-        self.box.copy_(self.row, non_blocking=True)
+        self.host_row.copy_(self.row, non_blocking=True)
         if self.event is not None:
             self.event.record()
         self.posted = True
         return True
 
-    def read(self, wait: bool = False) -> list[float] | None:
+    def poll(self, wait: bool = False) -> list[float] | None:
         """The row posted last, once; None where none was posted, or it is still under way. `wait` waits for it."""
         if not self.posted:
             return None

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 
-class Place(NamedTuple):
+class BufferSlot(NamedTuple):
     """Where a buffer stands: in which module's buffers, by which name."""
 
     buffers: dict[str, Tensor | None]
     name: str
 
 
-class Row(NamedTuple):
+class BufferGroup(NamedTuple):
     """The buffers of one format on one device, and two flat tensors with room for all of them."""
 
     buffers: list[Tensor]
@@ -34,12 +34,12 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        found: dict[tuple[torch.device, torch.dtype], dict[Tensor, Place]] = {}
+        found: dict[tuple[torch.device, torch.dtype], dict[Tensor, BufferSlot]] = {}
         for module in model.modules():
             for name, buffer in module._buffers.items():
                 if buffer is not None and buffer.numel() and buffer.layout == torch.strided and writable(buffer):
-                    found.setdefault((buffer.device, buffer.dtype), {}).setdefault(buffer, Place(module._buffers, name))
-        self.rows = [row(list(buffers)) for buffers in found.values()]
+                    found.setdefault((buffer.device, buffer.dtype), {}).setdefault(buffer, BufferSlot(module._buffers, name))
+        self.rows = [buffer_group(list(buffers)) for buffers in found.values()]
         self.places = [list(buffers.values()) for buffers in found.values()]
         self.keep()
 
@@ -48,7 +48,7 @@ class Buffers:
         for row in self.rows:
             torch._foreach_copy_(row.kept_parts, row.buffers)
 
-    def settle(self, found_inf: Tensor) -> None:
+    def restore_if_skipped(self, found_inf: Tensor) -> None:
         """Puts them back where `found_inf` (0-dim on the device) is not 0; otherwise what they are now is what to go back to."""
         self.follow()
         for row in self.rows:
@@ -68,7 +68,7 @@ class Buffers:
                     row.buffers[number] = buffers[name] = new.detach().clone()
 
 
-def row(buffers: list[Tensor]) -> Row:
+def buffer_group(buffers: list[Tensor]) -> BufferGroup:
     """The row of these buffers, of one format on one device."""
     sizes = [buffer.numel() for buffer in buffers]
 
@@ -76,7 +76,7 @@ def row(buffers: list[Tensor]) -> Row:
         tensor = buffers[0].new_empty(sum(sizes))
         return tensor, [part.view(buffer.shape) for part, buffer in zip(torch.split(tensor, sizes), buffers, strict=True)]
 
-    return Row(buffers, *flat(), *flat())
+    return BufferGroup(buffers, *flat(), *flat())
 
 
 def like(a: Tensor, b: Tensor) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class Spread(NamedTuple):
+class Placement(NamedTuple):
     """Over which processes a parameter is spread; the mesh is None for one that is none of DTensor's."""
 
     mesh: Any = None
@@ -32,23 +32,23 @@ class Spread(NamedTuple):
         return whole if self.mesh is None else self.total(whole.square_()).sqrt_()
 
 
-def spread(tensor: Tensor) -> Spread:
+def placement(tensor: Tensor) -> Placement:
     """Over which processes a tensor is spread."""
-    if not is_spread(tensor):
-        return Spread()
+    if not is_dtensor(tensor):
+        return Placement()
     placements = tensor.placements  # type: ignore[attr-defined]
     axes = tuple(axis for axis, placement in enumerate(placements) if not placement.is_replicate())
-    return Spread(tensor.device_mesh, axes)  # type: ignore[attr-defined]
+    return Placement(tensor.device_mesh, axes)  # type: ignore[attr-defined]
 
 
-def is_spread(tensor: Tensor) -> bool:
+def is_dtensor(tensor: Tensor) -> bool:
     """Whether it is a DTensor. Asking by name spares the import of `torch.distributed.tensor`."""
     return hasattr(tensor, "to_local")
 
 
-def local(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+def local_shard(tensor: Tensor, like: Tensor | None = None) -> Tensor:
     """The piece that is here, in the same memory; of a gradient, the piece that belongs to the parameter `like`."""
-    if not is_spread(tensor):
+    if not is_dtensor(tensor):
         return tensor
     if like is not None and tensor.placements != like.placements:  # type: ignore[attr-defined]
         tensor = tensor.redistribute(like.device_mesh, like.placements)  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ def local(tensor: Tensor, like: Tensor | None = None) -> Tensor:
     return piece
 
 
-def with_piece(tensor: Tensor, piece: Tensor) -> Tensor:
+def with_shard(tensor: Tensor, piece: Tensor) -> Tensor:
     """The same of another piece, on any device, where nothing is to be computed with it: what is spread, over whom, how.
 
     `DTensor.from_local` would carry the piece to the device of the mesh, and wait for it.
@@ -66,9 +66,9 @@ def with_piece(tensor: Tensor, piece: Tensor) -> Tensor:
     return again
 
 
-def alike(value: Any, like: Any) -> Any:
+def shard_like(value: Any, like: Any) -> Any:
     """A tensor that every process has whole, spread as `like` is, where that is spread and as large; anything else as it is."""
-    if not (isinstance(value, Tensor) and isinstance(like, Tensor)) or not is_spread(like) or is_spread(value):
+    if not (isinstance(value, Tensor) and isinstance(like, Tensor)) or not is_dtensor(like) or is_dtensor(value):
         return value
     if value.shape != like.shape:
         return value
@@ -78,9 +78,9 @@ def alike(value: Any, like: Any) -> Any:
     return distribute_tensor(value.to(like.device), *place, src_data_rank=None)  # each takes its piece, and nothing travels
 
 
-def total_norm(rows: Iterable[tuple[Spread, list[Tensor]]]) -> Tensor:
+def total_norm(rows: Iterable[tuple[Placement, list[Tensor]]]) -> Tensor:
     """The 2-norm over all pieces of all rows together, 0-dim, in float32 at least; one collective for all that are spread alike."""
-    kinds: dict[Spread, list[Tensor]] = {}
+    kinds: dict[Placement, list[Tensor]] = {}
     for kind, pieces in rows:
         kinds.setdefault(kind, []).append(torch.stack(norms(pieces)))
     found = [kind.norm(torch.cat(lengths)) for kind, lengths in kinds.items()]

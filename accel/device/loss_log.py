@@ -9,12 +9,12 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from accel.device.async_readback import Mailbox
+from accel.device.async_readback import AsyncReadback
 
 T = TypeVar("T")
 
 
-class Losses(Generic[T]):
+class LossLog(Generic[T]):
     """Collects each update's loss on the device, and hands them on in blocks when they have reached the host.
 
     No update waits: a block is sent when it is full, and handed on when the next one is.
@@ -34,7 +34,7 @@ class Losses(Generic[T]):
         write: Callable[[list[T], list[float], Iterable[float | None]], None],
     ) -> None:
         self.every, self.skipped, self.write = every, skipped, write
-        self.mail = Mailbox(every * (1 if skipped is None else 2), device)
+        self.mail = AsyncReadback(every * (1 if skipped is None else 2), device)
         self.slots = self.mail.slots
         self.rows: list[T] = []
         self.sent: list[T] = []
@@ -60,12 +60,12 @@ class Losses(Generic[T]):
     def send(self) -> None:
         """Sends the losses of the block on their way."""
         if self.rows:
-            self.mail.post()
+            self.mail.start()
             self.sent, self.rows = self.rows, []
 
     def receive(self) -> None:
         """Hands on the block that was under way."""
-        numbers = self.mail.read(wait=True)
+        numbers = self.mail.poll(wait=True)
         if numbers is not None:
             skipped: Iterable[float | None] = repeat(None) if self.skipped is None else numbers[self.every :]
             self.write(self.sent, numbers, skipped)

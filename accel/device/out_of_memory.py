@@ -9,7 +9,7 @@ import torch
 
 from accel.errors import TrainingError
 
-SAID = (
+MESSAGES = (
     "DefaultCPUAllocator: not enough memory",
     "DefaultCPUAllocator: can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -22,14 +22,14 @@ SAID = (
 """What stands in a RuntimeError where memory was short; torch has a class of its own only for what its caching allocator raises."""
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is short, on a device or on the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and not isinstance(error, TrainingError) and any(said in str(error) for said in SAID)
+    return isinstance(error, RuntimeError) and not isinstance(error, TrainingError) and any(said in str(error) for said in MESSAGES)
 
 
-def let_go(error: BaseException) -> str:
+def release_frames(error: BaseException) -> str:
     """Frees what the frames of an error and of those before it hold (the tensors of a forward pass); returns what it says.
 
     Call it inside `except`, and `collect` outside: until then the error itself is alive.
@@ -44,7 +44,7 @@ def let_go(error: BaseException) -> str:
     return said
 
 
-def collect(device: torch.device) -> None:
+def free_cached_memory(device: torch.device) -> None:
     """Frees what hangs together in circles, and hands the blocks that nothing uses back to the device, to be cut anew."""
     gc.collect()
     if device.type == "cuda":

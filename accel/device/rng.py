@@ -21,7 +21,7 @@ class Randomness:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.own: list[torch.Generator] = []
+        self.loader_generators: list[torch.Generator] = []
         """Those that the user's loaders and their samplers draw from."""
 
     def seed(self, seed: int) -> None:
@@ -30,25 +30,25 @@ class Randomness:
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
 
-    def part(self, seed: int, rank: int, step: int = 0) -> None:
+    def fork_for_rank(self, seed: int, rank: int, step: int = 0) -> None:
         """Gives each rank random numbers of its own, so that no two drop the same units; the first keeps those that it has."""
         if rank > 0:
             self.seed(mixed(seed, rank, step))
 
-    def adopt(self, *loaders: Any) -> None:
+    def register_loaders(self, *loaders: Any) -> None:
         """Finds the generators of DataLoaders: their own, and their samplers'."""
         ways = ("generator", "sampler.generator", "batch_sampler.generator", "batch_sampler.sampler.generator")
         found = (
             reduce(lambda owner, name: getattr(owner, name, None), way.split("."), loader) for loader in loaders for way in ways
         )
-        self.own = list(dict.fromkeys(generator for generator in found if isinstance(generator, torch.Generator)))
+        self.loader_generators = list(dict.fromkeys(generator for generator in found if isinstance(generator, torch.Generator)))
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
         name, key, *rest = np.random.get_state()
         state: dict[str, Any] = {
             "cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": [str(name), np.asarray(key).tolist(), *rest],
-            "own": [generator.get_state() for generator in self.own],
+            "own": [generator.get_state() for generator in self.loader_generators],
         }  # fmt: skip
         if self.device.type == "cuda":
             state["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -59,13 +59,15 @@ class Randomness:
         torch.set_rng_state(state["cpu"])
         random.setstate(state["python"])
         np.random.set_state(tuple(state["numpy"]))
-        for generator, its in zip(self.own, state["own"], strict=False):  # the loaders may be others when a run goes on
+        for generator, its in zip(
+            self.loader_generators, state["own"], strict=False
+        ):  # the loaders may be others when a run goes on
             generator.set_state(its)
         if "cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"], self.device)
 
     @contextmanager
-    def kept(self, loaders: bool = True) -> Iterator[None]:
+    def preserved(self, loaders: bool = True) -> Iterator[None]:
         """Whatever is drawn inside, all of them are afterwards where they were; those of the user's loaders only if `loaders`."""
         state = self.state()
         if not loaders:
@@ -80,7 +82,7 @@ class Randomness:
 def seeded(*numbers: int) -> Iterator[None]:
     """Inside, the global generators of the host are a function of `numbers`; afterwards they are where they were."""
     found = Randomness(torch.device("cpu"))
-    with found.kept():
+    with found.preserved():
         found.seed(mixed(*numbers))
         yield
 

@@ -15,7 +15,7 @@ WATCHED = 8
 """In so many updates it is seen whether the model or the loss draw from Python's generator or numpy's."""
 
 
-class Before:
+class StepSnapshot:
     """Keeps the state that forward and backward passes move, at a cost of a few microseconds per update, and puts it back.
 
     torch's generators are copied every time (1 microsecond each), and so are the model's buffers, where it has any, moved in place
@@ -41,7 +41,7 @@ class Before:
         self.rows: list[tuple[list[Tensor], list[Tensor]]] = []
         """Those with numbers of their own, by device and format, and their copies."""
 
-    def keep(self) -> None:
+    def take(self) -> None:
         """What is now, is what to go back to."""
         self.states = [generator.get_state() for generator in self.generators]
         if self.draws or self.watched < WATCHED:
@@ -54,14 +54,14 @@ class Before:
             for buffers, copies in self.rows:
                 torch._foreach_copy_(copies, buffers)
 
-    def done(self) -> None:
+    def discard(self) -> None:
         """The passes are over, and nothing is to be put back."""
         if self.watched < WATCHED and not self.draws:
             self.watched += 1
             self.draws = drawn() != self.host
             self.host = None
 
-    def back(self) -> None:
+    def restore(self) -> None:
         """Puts everything back. May be called more than once."""
         for generator, state in zip(self.generators, self.states, strict=True):
             generator.set_state(state)

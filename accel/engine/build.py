@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from accel.checkpoints import FOLDER, Found, Saver
-from accel.checkpoints.batch_sizes import Sizes, fitted
-from accel.checkpoints.finite_check import Proof
+from accel.checkpoints import FOLDER, FoundCheckpoint, Saver
+from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
+from accel.checkpoints.finite_check import FiniteCheck
 from accel.checkpoints.identity import content, identity
-from accel.data.batches.bad_samples import Rule
+from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.structure import count_classes
 from accel.device.rng import Randomness
-from accel.engine import run_directory as directory
+from accel.engine import run_directory
 from accel.engine.make_plan import make_plan
-from accel.engine.preflight import refuse_lacking, refuse_surroundings, sound
-from accel.engine.resume import resume, taken_up
-from accel.engine.select_parts import KINDS, choose
-from accel.engine.training_run import Built
+from accel.engine.preflight import check_model, check_needs, check_torch_mode
+from accel.engine.resume import locate, resume
+from accel.engine.select_parts import PART_TYPES, select_parts
+from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part
 from accel.schema.settings import Settings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from accel.trainer import Trainer
 
 
-def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
+def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> TrainingRun:
     """Makes everything, in the order of the sentence; writes nothing before all of it stands.
 
     Args:
@@ -44,15 +44,15 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
         ConfigError: for anything that cannot work, before a file is written.
     """
     settings = trainer.settings
-    parts, watches = choose(trainer.plugins, trainer.watch)
+    parts, watches = select_parts(trainer.plugins, trainer.watch)
     device = torch.device(resolve("auto") if settings.device == "auto" else settings.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={settings.device}: torch finds no CUDA device here; use device=cpu or device=auto")
-    refuse_surroundings(device.type)
-    plugins = [part for part in [*parts.all(), *watches] if type(part) not in KINDS.values()]
-    refuse_lacking(plugins, device.type)
+    check_torch_mode(device.type)
+    plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
+    check_needs(plugins, device.type)
 
-    claim = directory.Claim()
+    claim = run_directory.RunLock()
     cleanup.callback(claim.release)  # last of all
     cleanup.callback(parts.backend.restore)
     cleanup.callback(parts.parallel.close)  # after everything that may still travel between the ranks
@@ -68,15 +68,16 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
     device = parts.parallel.join(device)
     parts.backend.apply(device)
     Randomness(device).seed(settings.seed)
-    run = Built(
-        parts, sound(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs, settings.batch_size or 32,
-        watches=watches, split=trainer.evaluates, command=trainer.command, signals=signals,
-        bad=Rule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
-        writes=settings.dry_run or settings.out is not None or settings.resume is not None,
-        dry=settings.dry_run,
+    run = TrainingRun(
+        parts, check_model(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs,
+        settings.batch_size or 32,
+        watches=watches, evaluation_split=trainer.evaluates, command=trainer.command, signals=signals,
+        bad_samples=BadSampleRule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
+        has_run_directory=settings.dry_run or settings.out is not None or settings.resume is not None,
+        dry_run=settings.dry_run,
     )  # fmt: skip
-    run.bare.zero_grad()  # whatever was left by a backward pass before
-    settings, begun = taken_up(settings, parts.parallel)
+    run.unwrapped_model.zero_grad()  # whatever was left by a backward pass before
+    settings, begun = locate(settings, parts.parallel)
     resize(run, begun)
     skipped = dict(trainer.skipped)
     for name, part in vars(parts).items():
@@ -89,7 +90,7 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
                 raise
             skipped[part.name] = str(error).partition("; ")[0]
             plugins.remove(part)
-            setattr(parts, name, KINDS[name]())
+            setattr(parts, name, PART_TYPES[name]())
             set_up(run, getattr(parts, name))
     for watch in watches:
         watch.setup(run)
@@ -97,25 +98,25 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> Built:
     run.plan = make_plan(run, plugins, skipped, trainer.bundled, run.train)
     for warning in run.plan.warnings:
         warnings.warn(warning, AccelWarning, stacklevel=3)
-    run.random.part(settings.seed, parts.parallel.rank)
+    run.random.fork_for_rank(settings.seed, parts.parallel.rank)
     ours = identity(run, plugins, trainer.identity(), run.contents)
     start(run, settings, begun, {**ours, "batch_size": settings.batch_size or 32}, trainer.config, claim)
     cleanup.callback(run.saver.close)  # first of all: it writes what the others hold
     return run
 
 
-def set_up(run: Built, part: Part) -> None:
+def set_up(run: TrainingRun, part: Part) -> None:
     """Sets a part up, and lets it wrap the model, where that is what it does."""
     part.setup(run)
     if isinstance(part, Layout | Compile | Activations | Parallel):
         run.model = part.model(run.model)
 
 
-def open_data(run: Built, trainer: Trainer) -> None:
+def open_data(run: TrainingRun, trainer: Trainer) -> None:
     """Opens the training and the held-out data, and counts batches and updates."""
     source, loader = run.parts.source, run.parts.loader
     data, held_out = trainer.data("train"), trainer.data(trainer.evaluates)
-    run.random.adopt(data, held_out)
+    run.random.register_loaders(data, held_out)
     opened = source.open(data, "train")
     run.num_classes = count_classes(trainer) or count_classes(opened)
     run.train = loader.open(opened, train=True)
@@ -127,36 +128,43 @@ def open_data(run: Built, trainer: Trainer) -> None:
     ranks, samples = run.parts.parallel.world_size, run.train.samples
     if samples is not None and samples < ranks:
         raise ConfigError(f"{run.parts.parallel.name}: {ranks} ranks, and the training data has {samples:,} samples; start fewer")
-    if trainer.settings.batch_size is not None and not run.train.batched_here:
+    if trainer.settings.batch_size is not None and not run.train.uses_batch_size:
         warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
-    run.ordered = run.train.samples if run.train.ordered else None
-    if trainer.settings.bad_data != "raise" and (run.train.ledger is None or getattr(run.train, "in_memory", False)):
+    run.orderable_samples = run.train.samples if run.train.orderable else None
+    if trainer.settings.bad_data != "raise" and (run.train.bad_sample_log is None or getattr(run.train, "in_memory", False)):
         why = "the data is in memory, or comes in ready batches or as a stream, and not sample by sample"
         warnings.warn(f"bad_data has no effect: {why}", AccelWarning, stacklevel=4)
-    run.batches, run.batched_here = run.train.count, run.train.batched_here
+    run.batches, run.uses_batch_size = run.train.count, run.train.uses_batch_size
     run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
 
 
-def resize(run: Built, found: Found | None) -> None:
+def resize(run: TrainingRun, found: FoundCheckpoint | None) -> None:
     """Where another number of ranks goes on with a run, updates keep the samples that they had."""
     if found is not None:
-        was = Sizes(**found.record.sizes)
-        asked = Sizes(1 if was.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
-        now = fitted(was, asked)
+        was = BatchSizes(**found.manifest.sizes)
+        asked = BatchSizes(1 if was.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
+        now = fit_to_ranks(was, asked)
         if now != asked:
             run.batch_size = run.batch_size if was.ready else now.batch_size
             run.parts.group.resize(now.micro)
 
 
-def start(run: Built, settings: Settings, found: Found | None, ours: dict[str, Any], config: str, claim: directory.Claim) -> None:
+def start(
+    run: TrainingRun,
+    settings: Settings,
+    found: FoundCheckpoint | None,
+    ours: dict[str, Any],
+    config: str,
+    claim: run_directory.RunLock,
+) -> None:
     """Takes up what is to be resumed, and makes the run directory."""
-    proof = Proof(run.bare)
+    proof = FiniteCheck(run.unwrapped_model)
     resume(run, settings, found, ours, proof)
     out = None if settings.out is None else Path(settings.out)
     if found is not None:
         out = out or found.file.parent.parent
     if settings.dry_run:
-        run.limit, run.epochs, run.held_out = 1, 1, None
+        run.max_windows, run.epochs, run.held_out = 1, 1, None
         return
     parallel = run.parts.parallel
     if out is None and settings.checkpoint_every is not None:
@@ -165,10 +173,10 @@ def start(run: Built, settings: Settings, found: Found | None, ours: dict[str, A
         raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
     if out is not None:
         goes_on = found is not None and found.file.parent.resolve() == (out / FOLDER).resolve()
-        claim.patience = directory.LEASE if directory.begun_anew(parallel.attempt) else 0.0
+        claim.patience = run_directory.LEASE if run_directory.was_restarted(parallel.attempt) else 0.0
         if parallel.rank == 0:  # the first rank writes for all; the others hand it what is theirs
-            run.new = directory.make(out, config, claim, goes_on)
+            run.created_folders = run_directory.create(out, config, claim, goes_on)
             run.out = out
         run.saver = Saver(run, out, settings, ours, proof)
         if found is not None and goes_on:
-            run.saver.saved = run.saver.begun = found.file.stem
+            run.saver.last_saved = run.saver.last_tried = found.file.stem

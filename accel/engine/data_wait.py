@@ -6,10 +6,10 @@ import torch
 
 from accel.device.rng import Randomness
 from accel.device.step_snapshot import WATCHED, draw_from, drawn
-from accel.system.stop_signals import Place
+from accel.system.stop_signals import WaitPoint
 
 
-class Between(Place):
+class DataWait(WaitPoint):
     """The random generators from which reading on this thread may draw, as they were when a wait began.
 
     torch's are copied each time (1 microsecond each). Python's and numpy's take 50 microseconds: they are copied each time only
@@ -27,22 +27,22 @@ class Between(Place):
         """An epoch begins."""
         self.host = drawn()
 
-    def keep(self) -> None:
-        self.states = [generator.get_state() for generator in (torch.default_generator, *self.randomness.own)]
+    def save(self) -> None:
+        self.states = [generator.get_state() for generator in (torch.default_generator, *self.randomness.loader_generators)]
         if self.draws:
             self.host = drawn()
 
-    def done(self) -> None:
+    def completed(self) -> None:
         if self.watched < WATCHED and not self.draws:
             self.watched += 1
             self.draws = drawn() != self.host
 
-    def known(self) -> bool:
+    def can_restore(self) -> bool:
         return self.draws or drawn() == self.host
 
-    def back(self) -> None:
+    def restore(self) -> None:
         """Puts the generators back to where they were when the last wait began."""
-        for generator, state in zip((torch.default_generator, *self.randomness.own), self.states, strict=True):
+        for generator, state in zip((torch.default_generator, *self.randomness.loader_generators), self.states, strict=True):
             generator.set_state(state)
         if self.draws:
             draw_from(self.host)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.data.batches.base import Batches
-from accel.data.batches.counted import count_items, dealt
+from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 
@@ -33,14 +33,14 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
         values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
         if not isinstance(values, Mapping):
             raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
-        return values, count_items(batch) if items is None else items
+        return values, count_samples(batch) if items is None else items
 
     sums: dict[str, tuple[Tensor, Any]] = {}
     parts = run.parts
-    with run.random.kept(), torch.no_grad(), run.weights(), read(run, batches) as ahead:
+    with run.random.preserved(), torch.no_grad(), run.weights(), read(run, batches) as ahead:
         run.model.eval()
-        for dealing in run.signals.each(ahead) if parts.parallel.world_size == 1 else ahead:
-            batch, count, _ = dealt(dealing)
+        for dealing in run.signals.interruptible(ahead) if parts.parallel.world_size == 1 else ahead:
+            batch, count, _ = counted(dealing)
             for values, items in parts.update.measured(measure, parts.transfer.batch(batch)):
                 items = items if count else 0  # a batch that only lets a rank take part weighs nothing
                 for name, value in values.items():
@@ -65,7 +65,7 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
 @contextmanager
 def read(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
     """The batches as training reads them, ahead of their turn too; whoever stops early, or fails, ends the reading."""
-    ahead = run.parts.prefetch.ahead(batches.dealt(run.parts.loader.epoch(batches, 0, 0), 0))
+    ahead = run.parts.prefetch.ahead(batches.counted(run.parts.loader.epoch(batches, 0, 0), 0))
     try:
         yield ahead
     finally:

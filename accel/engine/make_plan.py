@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from accel.data.batches.base import Batches
-from accel.engine.select_parts import provides
+from accel.engine.select_parts import part_name
 from accel.parts import Part, Run
-from accel.values import plain
+from accel.values import to_plain
 
 
 @dataclass
-class Row:
+class PlanRow:
     """One plugin: where it acts, how it is set, whether it is on or why not."""
 
     plugin: str
@@ -26,7 +26,7 @@ class Row:
 class Plan:
     """The plugins of a run, the facts of it, each with its value in words, and the warnings."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[PlanRow] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -45,25 +45,26 @@ def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundle
         bundled: names of those that only a bundle asked for: what has no effect here is their status, and no warning.
         train: what it trains on.
     """
-    rows = [Row(plugin.name, provides(plugin), plain(plugin.settings), "on") for plugin in plugins]
-    rows += [Row(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
-    count = sum(param.numel() for param in run.bare.parameters())
-    trained = sum(param.numel() for param in run.bare.parameters() if param.requires_grad)
+    rows = [PlanRow(plugin.name, part_name(plugin), to_plain(plugin.settings), "on") for plugin in plugins]
+    rows += [PlanRow(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
+    count = sum(param.numel() for param in run.unwrapped_model.parameters())
+    trained = sum(param.numel() for param in run.unwrapped_model.parameters() if param.requires_grad)
     size = run.parts.group.size
-    known = run.batch_size if train.batched_here else None
+    known = run.batch_size if train.uses_batch_size else None
     facts = {
         "device": str(run.device),
-        "model": f"{type(run.bare).__name__}, {count:,} parameters" + (f", {trained:,} trained" if trained < count else ""),
+        "model": f"{type(run.unwrapped_model).__name__}, {count:,} parameters"
+        + (f", {trained:,} trained" if trained < count else ""),
         "data": train.describe(),
         "effective batch": effective_batch(known, size, run.parts.parallel.world_size),
         "updates": "unknown: the data has no length" if run.updates is None else
         f"{run.updates:,} = {run.epochs} epoch{'s' * (run.epochs != 1)} x {-(-(run.batches or 0) // size)}",
     }  # fmt: skip
-    facts |= train.notes()
+    facts |= train.plan_notes()
     warnings = []
     for part in [*run.parts.all(), *run.watches]:
-        facts |= part.notes()
-        idle = part.idle(run)
+        facts |= part.plan_notes()
+        idle = part.ineffective_settings(run)
         if idle and part.name in bundled:
             next(row for row in rows if row.plugin == part.name).status = "on; " + "; ".join(idle)
         else:

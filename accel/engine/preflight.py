@@ -12,7 +12,7 @@ from accel.errors import ConfigError, describe
 from accel.parts import Part
 
 
-def refuse_surroundings(device: str) -> None:
+def check_torch_mode(device: str) -> None:
     """Raises ConfigError where torch is in a mode in which no training can be right."""
     if not torch.is_grad_enabled():
         raise ConfigError(
@@ -25,7 +25,7 @@ def refuse_surroundings(device: str) -> None:
         )
 
 
-def refuse_lacking(plugins: Sequence[Part], device: str) -> None:
+def check_needs(plugins: Sequence[Part], device: str) -> None:
     """Raises ConfigError for the first plugin that cannot work here, with what to do."""
     for plugin in plugins:
         for need in plugin.needs:
@@ -34,7 +34,7 @@ def refuse_lacking(plugins: Sequence[Part], device: str) -> None:
                 raise ConfigError(need.sentence(plugin.name, reason))
 
 
-def sound(model: object) -> nn.Module:
+def check_model(model: object) -> nn.Module:
     """The model. Raises ConfigError for what is none, has nothing to train, or has weights that are not there yet."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model() returned {describe(model)}; return an instance of a torch.nn.Module")

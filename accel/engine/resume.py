@@ -8,25 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel.checkpoints import FOLDER, Found, find, load, restore
-from accel.checkpoints import sharded as shards
-from accel.checkpoints.batch_sizes import Sizes, sizes
+from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore, sharded
+from accel.checkpoints.batch_sizes import BatchSizes, sizes_of
 from accel.checkpoints.discovery import AUTO
-from accel.checkpoints.finite_check import Proof, roles
+from accel.checkpoints.finite_check import FiniteCheck, tracked_state
 from accel.checkpoints.identity import differences, refused, unknown, versions
 from accel.checkpoints.manifest import SHARDS, Damaged
-from accel.checkpoints.retention import Shelf, finished
+from accel.checkpoints.retention import CheckpointFolder, finished
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Parallel
 from accel.system.faults import point
 from accel.system.shell_quoting import override
 
 if TYPE_CHECKING:
-    from accel.engine.training_run import Built
+    from accel.engine.training_run import TrainingRun
     from accel.schema.settings import Settings
 
 
-def taken_up(settings: Settings, parallel: Parallel) -> tuple[Settings, Found | None]:
+def locate(settings: Settings, parallel: Parallel) -> tuple[Settings, FoundCheckpoint | None]:
     """The checkpoint that a run goes on from, the same on every rank; None where it begins. Every rank must ask.
 
     Processes that torchrun has begun anew go on from the last that they have saved, without being told; they begin where they
@@ -60,7 +59,7 @@ def taken_up(settings: Settings, parallel: Parallel) -> tuple[Settings, Found | 
     return settings, found
 
 
-def resume(run: Built, settings: Settings, found: Found | None, ours: dict[str, Any], proof: Proof) -> None:
+def resume(run: TrainingRun, settings: Settings, found: FoundCheckpoint | None, ours: dict[str, Any], proof: FiniteCheck) -> None:
     """Puts back what a checkpoint holds.
 
     Raises:
@@ -75,24 +74,24 @@ def resume(run: Built, settings: Settings, found: Found | None, ours: dict[str, 
         run.plan.facts["resume"] = "no checkpoint yet: from the beginning"
         _say(run, f"{said}: {settings.out} holds no checkpoint yet; the run begins")
         return
-    same_run(settings, found, ours)
+    check_identity(settings, found, ours)
     point("resuming.compared")
-    state = loaded(said, found, run.parts.parallel)
+    state = load_state(said, found, run.parts.parallel)
     try:
         # a loss that was not finite, of an update that moved nothing, is no reason to go back
-        doubtful = not found.record.finite and not proof({**state, "loss": None}, roles(run.parts))
-        state = whole(found, state, run.parts.parallel)
+        doubtful = not found.manifest.finite and not proof({**state, "loss": None}, tracked_state(run.parts))
+        state = gather_shards(found, state, run.parts.parallel)
         restore(run, state)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
         why = " ".join(str(error).split())[:200]
         raise ConfigError(f"{said}: the checkpoint is of another model or optimiser ({why})") from error
     point("resuming.restored")
     # of an epoch, the same samples are consumed, however many ranks there were
-    run.progress.batch = run.progress.batch * Sizes(**found.record.sizes).step // sizes(run).step
-    tell(run, said, found, doubtful)
+    run.progress.batch = run.progress.batch * BatchSizes(**found.manifest.sizes).step // sizes_of(run).step
+    report_resumption(run, said, found, doubtful)
 
 
-def loaded(said: str, found: Found, parallel: Parallel) -> dict[str, Any]:
+def load_state(said: str, found: FoundCheckpoint, parallel: Parallel) -> dict[str, Any]:
     """The state of a checkpoint that was found. Raises ConfigError on every rank, where one cannot read it any more."""
     state, wrong = dict[str, Any](), ""
     try:
@@ -104,20 +103,20 @@ def loaded(said: str, found: Found, parallel: Parallel) -> dict[str, Any]:
     return state
 
 
-def whole(found: Found, state: dict[str, Any], parallel: Parallel) -> dict[str, Any]:
+def gather_shards(found: FoundCheckpoint, state: dict[str, Any], parallel: Parallel) -> dict[str, Any]:
     """The same with what several processes wrote in pieces, spread over those that there are now."""
     folder = found.file.with_suffix(SHARDS)
-    if any(name.startswith(f"{folder.name}/") for name in found.record.files):
-        state = shards.load(state, folder, parallel.mesh, parallel.saving)
+    if any(name.startswith(f"{folder.name}/") for name in found.manifest.files):
+        state = sharded.load_sharded(state, folder, parallel.mesh, parallel.saving)
     return state
 
 
-def same_run(settings: Settings, found: Found, ours: dict[str, Any]) -> None:
+def check_identity(settings: Settings, found: FoundCheckpoint, ours: dict[str, Any]) -> None:
     """Raises ConfigError where the checkpoint is of a run that computes something else, and nobody has accepted that."""
-    odd = unknown(settings.allow, found.record.identity, ours)
+    odd = unknown(settings.allow, found.manifest.identity, ours)
     if odd:
         raise ConfigError(f"resume.allow: {odd}")
-    changed = differences(found.record.identity, ours)
+    changed = differences(found.manifest.identity, ours)
     left = refused(changed, settings.allow)
     if left:
         told = "; ".join(f"{key} {words}" for key, words in left.items())
@@ -125,7 +124,7 @@ def same_run(settings: Settings, found: Found, ours: dict[str, Any]) -> None:
         raise ConfigError(f"resume={settings.resume}: {told}; go on with what the run began with, or accept the change: {allow}")
 
 
-def tell(run: Built, said: str, found: Found, doubtful: bool) -> None:
+def report_resumption(run: TrainingRun, said: str, found: FoundCheckpoint, doubtful: bool) -> None:
     """What was taken, what was passed over, and what may be other than before: in the plan, and as warnings.
 
     `doubtful` is whether it holds numbers that are not finite.
@@ -135,7 +134,7 @@ def tell(run: Built, said: str, found: Found, doubtful: bool) -> None:
         _say(run, f"{said}: skipped {name}: it {reason}; going on from {found.file.stem}")
         fact += f"; skipped {name}, which {reason}"
     run.plan.facts["resume"] = fact
-    was, now = found.record.versions, versions(run.device)
+    was, now = found.manifest.versions, versions(run.device)
     others = [f"{name} was {was[name]} and is {now[name]}" for name in now if was.get(name, now[name]) != now[name]]
     if others:
         _say(run, f"{said}: {', '.join(others)}; the last bits of the result may differ")
@@ -148,11 +147,11 @@ def tell(run: Built, said: str, found: Found, doubtful: bool) -> None:
 
 
 def _finite_before(file: Path) -> Path | None:
-    finite = [name for name in Shelf(file.parent, 1, None).finite() if name < file.stem]
+    finite = [name for name in CheckpointFolder(file.parent, 1, None).finite() if name < file.stem]
     return file.with_name(f"{finite[-1]}.pt") if finite else None
 
 
-def _say(run: Built, sentence: str) -> None:
+def _say(run: TrainingRun, sentence: str) -> None:
     if run.parts.parallel.rank == 0:
         run.plan.warnings.append(sentence)
         warnings.warn(sentence, AccelWarning, stacklevel=6)

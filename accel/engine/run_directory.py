@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 from accel.checkpoints.retention import FOLDER, finished
 from accel.errors import ConfigError, Taken
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.shell_quoting import override
 
 LOCK = ".lock"
@@ -23,12 +23,12 @@ claimed: set[Path] = set()
 """The locks that this process holds: the system keeps processes apart, and not the threads of one."""
 
 
-def begun_anew(attempt: int) -> bool:
+def was_restarted(attempt: int) -> bool:
     """Whether torchrun, in its `attempt`, or Slurm has begun these processes in place of others that are gone."""
     return attempt > 0 or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
 
 
-class Claim:
+class RunLock:
     """That one process at a time writes to a run directory: two would cut each other's files off, and take away checkpoints.
 
     The system holds the lock for the process alone, whatever it forks, and lets go of it however the process ends.
@@ -39,7 +39,7 @@ class Claim:
         self.patience = 0.0
         """Seconds to wait for another process to let go of it: `LEASE`, where that process may well be a dead one."""
 
-    def take(self, out: Path) -> None:
+    def acquire(self, out: Path) -> None:
         """Takes the directory.
 
         Raises:
@@ -81,7 +81,7 @@ class Claim:
             self.file = None
 
 
-def make(out: Path, config: str, claim: Claim, goes_on: bool) -> list[Path]:
+def create(out: Path, config: str, claim: RunLock, goes_on: bool) -> list[Path]:
     """Makes `out`, with config.yaml in it where there is one; returns the folders that were not there before, the innermost first.
 
     Args:
@@ -97,19 +97,19 @@ def make(out: Path, config: str, claim: Claim, goes_on: bool) -> list[Path]:
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        claim.take(out)
+        claim.acquire(out)
         if not goes_on and finished(out / FOLDER):
             raise Taken(f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory")
-        disk.write(out / "plan.json", b"")
+        atomic_files.write(out / "plan.json", b"")
         if config:
-            disk.write(out / "config.yaml", config.encode())
+            atomic_files.write(out / "config.yaml", config.encode())
     except OSError as error:
-        unmake(out, new)
-        raise ConfigError(f"out={out}: cannot write there ({disk.why(error)}); name another directory") from None
+        remove_created(out, new)
+        raise ConfigError(f"out={out}: cannot write there ({atomic_files.disk_reason(error)}); name another directory") from None
     return new
 
 
-def unmake(out: Path, new: list[Path]) -> None:
+def remove_created(out: Path, new: list[Path]) -> None:
     """Takes a run directory away that `make` made, and the folders above it that hold nothing else."""
     if out not in new:
         return

@@ -15,39 +15,39 @@ from accel.parts import Window
 from accel.system.clock import OTHER
 
 if TYPE_CHECKING:
-    from accel.engine.training_run import Built
+    from accel.engine.training_run import TrainingRun
 
 
 @contextmanager
-def trial(run: Built) -> Iterator[Iterator[Window]]:
+def sandbox(run: TrainingRun) -> Iterator[Iterator[Window]]:
     """Gives the windows of the training data, epoch after epoch, for `run.parts.update`; puts everything back at the end.
 
     Copies stay on the device where their tensors are. Weights and buffers keep their identity; what the parts keep goes through
     `state_dict` and `load_state_dict`, as when a run is resumed. The time counts as `other`. What the data or the user's own
     objects remember beyond that (a counter in the loss, say) cannot be put back.
     """
-    tensors = Tensors(run)
-    extra = cloned({name: value for name, value in run.bare.state_dict().items() if name.endswith("_extra_state")})
+    tensors = ModelBackup(run)
+    extra = cloned({name: value for name, value in run.unwrapped_model.state_dict().items() if name.endswith("_extra_state")})
     parts = run.parts.all()
     states = [cloned(part.state_dict()) for part in parts]
-    random, began = run.random.state(), run.began
-    windows = endless(run)
+    random, began = run.random.state(), run.epoch_rng_state
+    windows = endless_windows(run)
     try:
-        with run.clock.all_as(OTHER), workers(run):
+        with run.clock.all_as(OTHER), detached_workers(run):
             run.model.train()
             yield windows
     finally:
         windows.close()
         tensors.restore()
         if extra:
-            run.bare.load_state_dict(extra, strict=False)
+            run.unwrapped_model.load_state_dict(extra, strict=False)
         for part, state in zip(parts, states, strict=True):
             part.load_state_dict(state)
-        run.began = began
+        run.epoch_rng_state = began
         run.random.restore(random)
 
 
-def endless(run: Built) -> Generator[Window]:
+def endless_windows(run: TrainingRun) -> Generator[Window]:
     """The windows of one epoch after the other, from the first on; ends with an epoch that has none."""
     for epoch in count():
         found = False
@@ -60,7 +60,7 @@ def endless(run: Built) -> Generator[Window]:
 
 
 @contextmanager
-def workers(run: Built) -> Iterator[None]:
+def detached_workers(run: TrainingRun) -> Iterator[None]:
     """Gives a DataLoader that keeps its workers others inside: its own, begun later, would draw other random numbers."""
     loader = getattr(run.train, "data", None)
     if not isinstance(loader, DataLoader):
@@ -73,11 +73,11 @@ def workers(run: Built) -> Iterator[None]:
         loader._iterator = kept
 
 
-class Tensors:
+class ModelBackup:
     """The weights and buffers of a model, with copies; a buffer that is assigned anew comes back as the tensor it was."""
 
-    def __init__(self, run: Built) -> None:
-        self.model = run.bare
+    def __init__(self, run: TrainingRun) -> None:
+        self.model = run.unwrapped_model
         self.kept = {tensor: tensor.detach().clone() for tensor in [*self.model.parameters(), *self.model.buffers()]}
         self.buffers = [(module, dict(module._buffers)) for module in self.model.modules()]
 

@@ -8,12 +8,12 @@ from typing import get_type_hints
 
 from accel.errors import ConfigError, conflict
 from accel.parts import Part, Parts, Watch
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
-KINDS = get_type_hints(Parts)
+PART_TYPES = get_type_hints(Parts)
 
 
-def choose(plugins: Sequence[Part | str], default: Sequence[Part | str] = ()) -> tuple[Parts, list[Watch]]:
+def select_parts(plugins: Sequence[Part | str], default: Sequence[Part | str] = ()) -> tuple[Parts, list[Watch]]:
     """The parts, each plugin in its place and a null object in every other, and the watches, sorted by name.
 
     Names stand for plugins with their default settings. A default watch gives way to one of the same name.
@@ -21,19 +21,19 @@ def choose(plugins: Sequence[Part | str], default: Sequence[Part | str] = ()) ->
     Raises:
         ConfigError: for two plugins of one part, a plugin given twice, or something that is no plugin.
     """
-    made = [make(plugin) for plugin in plugins]
+    made = [make_plugin(plugin) for plugin in plugins]
     watches: dict[str, Watch] = {}
     for plugin in made:
         if isinstance(plugin, Watch):
             if plugin.name in watches:
                 raise ConfigError(f"the watch {plugin.name} is given twice; keep one")
             watches[plugin.name] = plugin
-    for plugin in map(make, default):
+    for plugin in map(make_plugin, default):
         if isinstance(plugin, Watch):
             watches.setdefault(plugin.name, plugin)
     chosen: dict[str, Part] = {}
     for field in fields(Parts):
-        kind = KINDS[field.name]
+        kind = PART_TYPES[field.name]
         ours = sorted((plugin for plugin in made if isinstance(plugin, kind)), key=lambda plugin: plugin.name)
         if len(ours) > 1:
             raise ConfigError(conflict([plugin.name for plugin in ours], kind.__name__))
@@ -42,17 +42,17 @@ def choose(plugins: Sequence[Part | str], default: Sequence[Part | str] = ()) ->
     return Parts(**chosen), [watches[name] for name in sorted(watches)]  # type: ignore[arg-type]
 
 
-def make(plugin: Part | str) -> Part:
+def make_plugin(plugin: Part | str) -> Part:
     """The plugin itself, or the one of that name with its default settings."""
     if isinstance(plugin, str):
-        plugin = catalogue.load(plugin)()
-    if not isinstance(plugin, Part) or type(plugin) in (*KINDS.values(), Watch, Part):
+        plugin = plugin_registry.load(plugin)()
+    if not isinstance(plugin, Part) or type(plugin) in (*PART_TYPES.values(), Watch, Part):
         what = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
         hint = f"; write {what}()" if isinstance(plugin, type) and issubclass(plugin, Part) else ""
         raise ConfigError(f"{what} is not a plugin: an instance of a subclass of one part{hint}")
     return plugin
 
 
-def provides(plugin: Part) -> str:
+def part_name(plugin: Part) -> str:
     """The name of the part that a plugin provides, such as `Optim`."""
-    return next((kind.__name__ for kind in (*KINDS.values(), Watch) if isinstance(plugin, kind)), "Part")
+    return next((kind.__name__ for kind in (*PART_TYPES.values(), Watch) if isinstance(plugin, kind)), "Part")

@@ -10,27 +10,27 @@ from torch.optim import AdamW
 
 from accel.optim.cycled_betas import moments
 from accel.optim.fused import Fused
-from accel.optim.kernel_row import Row
+from accel.optim.kernel_row import KernelRow
 
 
 class FusedAdamW(Fused, AdamW):
     """`torch.optim.AdamW(fused=True)`; in groups that are `cycled`, whose beta1 moves, with the first moment corrected by the true
     product of all beta1 (`accel.optim.cycled_betas`)."""
 
-    alone = True
-    lacks = ("amsgrad",)
+    per_parameter = True
+    unsupported = ("amsgrad",)
 
     def __init__(self, params: Any, **settings: Any) -> None:
         super().__init__(params, fused=True, **settings)
 
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return moments(group)
 
-    def kernel(self, row: Row, grads: list[Any]) -> None:
+    def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         adamw(self, row, grads)
 
 
-def adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
+def adamw(optimizer: Fused, row: KernelRow, grads: list[Any]) -> None:
     """Moves a row whose state is that of `moments` by torch's fused AdamW kernel."""
     group = row.group
     optimizer.count(row)
@@ -41,7 +41,7 @@ def adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
     optimizer.uncount(row)
 
 
-def cycled_adamw(optimizer: Fused, row: Row, grads: list[Any]) -> None:
+def cycled_adamw(optimizer: Fused, row: KernelRow, grads: list[Any]) -> None:
     """The step with a beta1 that moves. The rate has the correction in it; the decay, by the rate as it is, is made apart."""
     group, skip = row.group, optimizer.found_inf
     lr, decay = group["lr"], group["weight_decay"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def apart(grads: list[Tensor]) -> list[Tensor]:
+def copy_aliased(grads: list[Tensor]) -> list[Tensor]:
     """The gradients (dense, of any shape and dtype), each in memory of its own: one that begins within another's is copied. The
     same list where none does."""
     shared, end = [], 0

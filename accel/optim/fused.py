@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.device.dtensor import Spread, local, spread
+from accel.device.dtensor import Placement, local_shard, placement
 from accel.errors import ConfigError, describe
-from accel.optim.aliased_grads import apart
+from accel.optim.aliased_grads import copy_aliased
 from accel.optim.cycled_betas import WEIGHT, correction, weigh
-from accel.optim.kernel_row import Row
-from accel.optim.page_offsets import placed
+from accel.optim.kernel_row import KernelRow
+from accel.optim.page_offsets import offset_in_page
 
 Memory = dict[tuple[str, torch.device, torch.dtype], Tensor]
 """Scratch that is written anew before every use, by what it is for."""
@@ -31,22 +31,22 @@ class Fused(Optimizer):
     """What the fused optimisers have in common. Whoever scales gradients sets `grad_scale` and `found_inf`, as with torch's:
     0-dim float32 on the device, or None."""
 
-    alone = False
+    per_parameter = False
     """Whether parameters may step one by one (`step_alone`) with the same bits: nothing is shared by several of them."""
-    hosts = False
+    reads_on_host = False
     """Whether, where the memory is the host's, a step reads numbers there: then a replay of its kernels would not be a step."""
-    lacks: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
     """Settings of torch's that the kernel is not called with."""
     grad_scale: Tensor | None  # without a default: torch.amp.GradScaler multiplies what it finds, and deletes its own
     found_inf: Tensor | None = None
-    consumes = False
+    frees_grads = False
     """Whether a step may change `p.grad`: for one who frees the gradients after it, and spares LAMB a copy of them."""
     _step_supports_amp_scaling = True
     """For `torch.amp.GradScaler`: it hands over `grad_scale` and `found_inf`, and reads nothing."""
-    rows: list[Row] | None = None
-    partial: dict[int, tuple[list[int], Row]]
+    rows: list[KernelRow] | None = None
+    partial: dict[int, tuple[list[int], KernelRow]]
     """By the row's number: which of its parameters had a gradient when last some had none, and the row of these."""
-    single: dict[Tensor, Row]
+    single: dict[Tensor, KernelRow]
     """A row for each parameter alone; empty until `step_alone` is called."""
 
     @property
@@ -59,7 +59,7 @@ class Fused(Optimizer):
         """Whether gradients are divided in place: with `grad_scale`, torch's kernels write the quotient back."""
         return self.scale is not None
 
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """The names of the state of a group, in the order in which the kernel takes it."""
         raise NotImplementedError
 
@@ -83,7 +83,7 @@ class Fused(Optimizer):
             for param in group["params"]:
                 if param in self.state:
                     kept = self.state[param]
-                    kept |= {name: self.fitting(name, kept[name], param) for name in self.keeps(group) if name in kept}
+                    kept |= {name: self.fitting(name, kept[name], param) for name in self.state_names(group) if name in kept}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -98,7 +98,7 @@ class Fused(Optimizer):
             rows = self.ready()
         present = self.present(rows)
         try:
-            self.move(self.owned(present))
+            self.move(self.unaliased(present))
         except NotImplementedError as error:
             if any(grad.is_sparse for _, grads in present for grad in grads):
                 raise ConfigError("some gradients are sparse, which no fused optimiser takes; add SGD(fused=False)") from error
@@ -106,7 +106,7 @@ class Fused(Optimizer):
         return value
 
     @torch.no_grad()
-    def step_alone(self, param: Tensor) -> None:
+    def step_one(self, param: Tensor) -> None:
         """One step of one parameter, which has a gradient, with all others left as they are: their turn comes, or is over."""
         row = self.ready() and self.single.get(param)
         if not row or row.stale:
@@ -116,15 +116,15 @@ class Fused(Optimizer):
                 self.single[each.params[0]] = each._replace(plan=self.plan(each, memory), begins=begins)
             row = self.single[param]
         assert param.grad is not None
-        self.move([(row, [local(param.grad, param)])])
+        self.move([(row, [local_shard(param.grad, param)])])
 
-    def ready(self) -> list[Row]:
+    def ready(self) -> list[KernelRow]:
         """The rows, made where there are none."""
         if self.rows is None:
             self.rows, self.partial, self.single = self.gather(), {}, {}
         return self.rows
 
-    def present(self, rows: list[Row]) -> list[tuple[Row, list[Tensor]]]:
+    def present(self, rows: list[KernelRow]) -> list[tuple[KernelRow, list[Tensor]]]:
         """The rows with their gradients, without the parameters that have none."""
         found = []
         for number, row in enumerate(rows):
@@ -141,43 +141,45 @@ class Fused(Optimizer):
                     row.group["uneven"] = True  # from here on they have made different steps
                 row = self.partial[number][1]
             pieces = [grad for grad in grads if grad is not None]
-            if row.spread.mesh is not None:
-                pieces = [local(grad, param) for grad, param in zip(pieces, row.params, strict=True)]
+            if row.placement.mesh is not None:
+                pieces = [local_shard(grad, param) for grad, param in zip(pieces, row.params, strict=True)]
             found.append((row, pieces))
         return found
 
-    def owned(self, rows: list[tuple[Row, list[Tensor]]]) -> list[tuple[Row, list[Tensor]]]:
+    def unaliased(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> list[tuple[KernelRow, list[Tensor]]]:
         """The rows with gradients that share no memory, where a step divides them in place."""
         if not self.divides:
             return rows
-        grads = iter(apart([grad for _, grads in rows for grad in grads]))
+        grads = iter(copy_aliased([grad for _, grads in rows for grad in grads]))
         return [(row, list(islice(grads, len(row.params)))) for row, _ in rows]
 
-    def move(self, rows: list[tuple[Row, list[Tensor]]]) -> None:
+    def move(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
         """Moves the parameters of all rows."""
         for row, grads in rows:
             self.kernel(row, grads)
 
-    def gather(self) -> list[Row]:
+    def gather(self) -> list[KernelRow]:
         """The rows, with their state made where there is none yet."""
-        rows: dict[tuple[int, torch.device, torch.dtype, bool, Spread], Row] = {}
+        rows: dict[tuple[int, torch.device, torch.dtype, bool, Placement], KernelRow] = {}
         for number, group in enumerate(self.param_groups):
-            for lacking in self.lacks:
+            for lacking in self.unsupported:
                 if group.get(lacking):
                     raise ValueError(f"{type(self).__name__} has no {lacking}; take torch.optim's own optimiser")
-            names = self.keeps(group)
+            names = self.state_names(group)
             for param in group["params"]:
                 excluded = group.get("exclude") == "norm_and_bias" and param.dim() <= 1
-                kind = spread(param)
-                fresh = Row(group, [], [], [[] for _ in names], excluded=excluded, spread=kind)
+                kind = placement(param)
+                fresh = KernelRow(group, [], [], [[] for _ in names], excluded=excluded, placement=kind)
                 row = rows.setdefault((number, param.device, param.dtype, excluded, kind), fresh)
                 row.params.append(param)
-                row.tensors.append(local(param))
+                row.tensors.append(local_shard(param))
                 for place, (name, values) in enumerate(zip(names, row.state, strict=True), start=1):
                     value = self.state[param].get(name)
                     value = self.fresh(name, param) if value is None else value
-                    self.state[param][name] = value = value if row.spread.mesh else placed(value, param, place, len(names))
-                    values.append(local(value))
+                    self.state[param][name] = value = (
+                        value if row.placement.mesh else offset_in_page(value, param, place, len(names))
+                    )
+                    values.append(local_shard(value))
         counted = [self.counting(row) for row in rows.values()]
         memory: Memory = {}
         return [
@@ -185,54 +187,54 @@ class Fused(Optimizer):
             for row in counted
         ]
 
-    def counting(self, row: Row) -> Row:
+    def counting(self, row: KernelRow) -> KernelRow:
         """The row with its step counters as views of one tensor, so that they count up in one operation; its weights likewise."""
         return row._replace(counter=self.stacked(row, "step"), weights=self.stacked(row, WEIGHT))
 
-    def stacked(self, row: Row, name: str) -> Tensor | None:
+    def stacked(self, row: KernelRow, name: str) -> Tensor | None:
         """The state `name`, a number for each parameter, in one tensor, of which it is made views; None where there is none."""
-        if name not in self.keeps(row.group):
+        if name not in self.state_names(row.group):
             return None
-        numbers = row.state[self.keeps(row.group).index(name)]
+        numbers = row.state[self.state_names(row.group).index(name)]
         whole = torch.stack(numbers)
         numbers[:] = whole.unbind()
         for param, view in zip(row.params, numbers, strict=True):
             self.state[param][name] = view
         return whole
 
-    def steps(self, row: Row) -> list[Tensor]:
+    def steps(self, row: KernelRow) -> list[Tensor]:
         """The step counters of a row."""
-        return row.state[self.keeps(row.group).index("step")]
+        return row.state[self.state_names(row.group).index("step")]
 
-    def count(self, row: Row) -> None:
+    def count(self, row: KernelRow) -> None:
         """Counts a step, before it is made: the kernels want it so."""
         torch._foreach_add_(self.steps(row) if row.counter is None else [row.counter], 1)
 
-    def uncount(self, row: Row) -> None:
+    def uncount(self, row: KernelRow) -> None:
         """Takes the step back where `found_inf` says that it was skipped."""
         if self.found_inf is not None:
             counts = self.steps(row) if row.counter is None else [row.counter]
             torch._foreach_sub_(counts, [self.found_inf] * len(counts))
 
-    def corrections(self, row: Row) -> Tensor:
+    def corrections(self, row: KernelRow) -> Tensor:
         """Where beta1 is cycled, and the step counted: what to multiply the update of each parameter by, (n,) float32."""
         beta1 = row.group["betas"][0]
         if row.counter is not None and row.weights is not None:
             weigh(row.weights, beta1, self.found_inf)
             return correction(row.counter, row.weights, beta1)
-        views = row.state[self.keeps(row.group).index(WEIGHT)]
+        views = row.state[self.state_names(row.group).index(WEIGHT)]
         weights = torch.stack(views)
         weigh(weights, beta1, self.found_inf)
         torch._foreach_copy_(views, list(weights.unbind()))
         return correction(torch.stack(self.steps(row)), weights, beta1)
 
-    def plan(self, row: Row, memory: Memory) -> Any:
+    def plan(self, row: KernelRow, memory: Memory) -> Any:
         """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`. Rows that move in turn share `memory`."""
 
     def fitting(self, name: str, value: Any, param: Tensor) -> Tensor:
         """A loaded state, in memory where the kernels may walk from its first number to its last."""
-        made = self.fresh(name, torch.empty_like(local(param), device="meta"))
-        piece = local(value)
+        made = self.fresh(name, torch.empty_like(local_shard(param), device="meta"))
+        piece = local_shard(value)
         if not isinstance(value, Tensor) or piece.shape != made.shape or piece.layout != made.layout:
             raise ValueError(f"{name} is {describe(value)}, of a parameter of shape {tuple(param.shape)}")
         if piece.stride() == made.stride():
@@ -244,6 +246,6 @@ class Fused(Optimizer):
         scalar = name in ("step", WEIGHT)
         return torch.zeros((), dtype=torch.float32, device=param.device) if scalar else torch.zeros_like(param)
 
-    def kernel(self, row: Row, grads: list[Any]) -> None:
+    def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         """Moves the parameters of a row."""
         raise NotImplementedError

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from accel.device.dtensor import Spread
+from accel.device.dtensor import Placement
 
 
-class Row(NamedTuple):
+class KernelRow(NamedTuple):
     """What one call of the kernel moves: the parameters of one group on one device in one format."""
 
     group: dict[str, Any]
@@ -18,14 +18,14 @@ class Row(NamedTuple):
     tensors: list[Tensor]
     """What is moved: the parameters, or the pieces of them that this process has, in the same memory."""
     state: list[list[Tensor]]
-    """One list for each name that `Fused.keeps` gives for the group, as long as `params`; of what is spread, the pieces."""
+    """One list for each name that `Fused.state_names` gives for the group, as long as `params`; of what is spread, the pieces."""
     counter: Tensor | None = None
     """The step counters in one tensor, of which those in `state` are views."""
     weights: Tensor | None = None
     """The weights of the first moments likewise, where beta1 is cycled."""
     excluded: bool = False
     """Whether its parameters are biases or of norms, in a group that leaves these out (`exclude`)."""
-    spread: Spread = Spread()
+    placement: Placement = Placement()
     """How all of its parameters are spread over processes."""
     plan: Any = None
     """What `Fused.plan` made of it."""
@@ -40,9 +40,9 @@ class Row(NamedTuple):
     @property
     def hosted(self) -> bool:
         """Whether it is whole, in the memory of the host, so that reading a number waits for nobody."""
-        return self.spread.mesh is None and self.tensors[0].device.type == "cpu"
+        return self.placement.mesh is None and self.tensors[0].device.type == "cpu"
 
-    def having(self, there: list[int]) -> Row:
+    def having(self, there: list[int]) -> KernelRow:
         """The row with the parameters at these places alone."""
         params, tensors = [self.params[i] for i in there], [self.tensors[i] for i in there]
         state = [[values[i] for i in there] for values in self.state]

@@ -15,7 +15,7 @@ from torch import Tensor
 from accel.device.dtensor import total_norm
 from accel.optim.cycled_betas import WEIGHT, moments
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import Row, number
+from accel.optim.kernel_row import KernelRow, number
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
 
 
@@ -76,22 +76,22 @@ class LAMB(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
-    alone = hosts = True
+    per_parameter = reads_on_host = True
 
     @property
     def divides(self) -> bool:
-        return self.consumes
+        return self.frees_grads
 
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return moments(group)
 
-    def plan(self, row: Row, memory: Memory) -> list[Section]:
+    def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
         return sections(row, memory)
 
-    def move(self, rows: list[tuple[Row, list[Tensor]]]) -> None:
+    def move(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
         norm = self.grad_norm
         if norm is None and any(row.group["max_grad_norm"] is not None for row, _ in rows):
-            norm = total_norm((row.spread, grads) for row, grads in rows)
+            norm = total_norm((row.placement, grads) for row, grads in rows)
             norm = norm if self.scale is None else norm / self.scale
         self.norm = norm
         super().move(rows)
@@ -103,7 +103,7 @@ class LAMB(Fused):
         clip = self.norm.div(longest).clamp_(min=1.0)
         return clip if self.scale is None else clip.mul_(self.scale)
 
-    def kernel(self, row: Row, grads: list[Any]) -> None:
+    def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         group = row.group
         decay = 0.0 if row.excluded else group["weight_decay"]
         adapts = not row.excluded and (decay != 0 or group["always_adapt"])
@@ -114,7 +114,7 @@ class LAMB(Fused):
                 return
             divisor = None if number(divisor, 1.0) == 1.0 else divisor
         self.count(row)
-        cycled = self.corrections(row).unbind() if WEIGHT in self.keeps(group) else None
+        cycled = self.corrections(row).unbind() if WEIGHT in self.state_names(group) else None
         for section in row.plan:
             direct = not adapts and section.dense and cycled is None  # nothing has to be known first: the kernel moves the weights
             weights: list[Tensor] = []
@@ -163,7 +163,7 @@ class LAMB(Fused):
             steps = [torch.full_like(steps[0], torch.inf)] * len(steps)  # where 1 - beta^t is 1
         if not group["grad_averaging"]:  # the kernel averages: the moment is shorter by a factor, which the rate brings back
             rate = rate / (1.0 - beta1)
-        grads, left = tile.divided(grads, divisor, self.consumes)
+        grads, left = tile.divided(grads, divisor, self.frees_grads)
         torch._fused_adam_(
             moved, grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"],
             amsgrad=False, maximize=False, grad_scale=left, found_inf=self.found_inf,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from accel.errors import ConfigError
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import Row, number
+from accel.optim.kernel_row import KernelRow, number
 from accel.optim.tiles import Section, lines, scaled, sections, squares
 
 
@@ -68,28 +68,28 @@ class LARS(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
-    alone = hosts = True
+    per_parameter = reads_on_host = True
 
     @property
     def divides(self) -> bool:
         return False
 
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
-    def plan(self, row: Row, memory: Memory) -> list[Section]:
+    def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
         found = sections(row, memory)
         if not all(section.dense for section in found):
             raise ConfigError("LARS: a parameter is a slice of a larger tensor, and the kernel would move its neighbours; clone it")
         return found
 
-    def kernel(self, row: Row, grads: list[Any]) -> None:
+    def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         if row.hosted and not row.group["nesterov"]:
             self.folded(row, grads)
         else:
             self.scaled(row, grads)
 
-    def folded(self, row: Row, grads: list[Tensor]) -> None:
+    def folded(self, row: KernelRow, grads: list[Tensor]) -> None:
         """Moves a row in one pass, which leaves the gradients alone: what they are scaled by stands where the kernel has
         1 - dampening, a number of the host's."""
         if number(self.found_inf, 0.0):
@@ -113,7 +113,7 @@ class LARS(Fused):
                         maximize=False, is_first_step=False,
                     )  # fmt: skip
 
-    def scaled(self, row: Row, grads: list[Tensor]) -> None:
+    def scaled(self, row: KernelRow, grads: list[Tensor]) -> None:
         """Moves a row by gradients that are made in scratch memory."""
         group = row.group
         decay = 0.0 if row.excluded else group["weight_decay"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from accel.optim.adamw import adamw
 from accel.optim.cycled_betas import moments
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import Row
+from accel.optim.kernel_row import KernelRow
 
 CPU_BATCH, DEVICE_BATCH = 1 << 20, 1 << 25
 """Numbers that are orthogonalised together, at most: more would only take more memory, about 12 bytes each while it lasts."""
@@ -134,10 +134,10 @@ class Muon(Fused):
             if not group["adamw"]:  # torch.optim.Muon's has none
                 group.setdefault("ns_dtype", "bfloat16")
 
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return moments(group) if group["adamw"] else ("momentum_buffer",)
 
-    def counting(self, row: Row) -> Row:
+    def counting(self, row: KernelRow) -> KernelRow:
         """The row with its momentum in one tensor for each batch, of which the state has the slices."""
         if row.group["adamw"]:
             return super().counting(row)
@@ -147,7 +147,7 @@ class Muon(Fused):
                 buffers[place] = self.state[row.params[place]]["momentum_buffer"] = part
         return row
 
-    def plan(self, row: Row, memory: Memory) -> list[Batch]:
+    def plan(self, row: KernelRow, memory: Memory) -> list[Batch]:
         if row.group["adamw"]:
             return []
         found = []
@@ -156,7 +156,7 @@ class Muon(Fused):
             found.append(Batch(places, params, buffers, joined(buffers), ratio(params[0], row.group["adjust_lr_fn"])))
         return found
 
-    def kernel(self, row: Row, grads: list[Any]) -> None:
+    def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         if row.group["adamw"]:
             adamw(self, row, grads)
             return

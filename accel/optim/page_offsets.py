@@ -16,7 +16,7 @@ LARGE = 1 << 16
 """Numbers from which on it matters; smaller ones begin anywhere."""
 
 
-def placed(tensor: Tensor, beside: Tensor, number: int, of: int) -> Tensor:
+def offset_in_page(tensor: Tensor, beside: Tensor, number: int, of: int) -> Tensor:
     """The tensor, dense, or a copy of it that begins elsewhere in its page than `beside`: `number` parts out of `of` + 1 further on
     (from 1). Small tensors and those of other devices stay as they are."""
     if tensor.numel() < LARGE or tensor.device.type != "cpu":

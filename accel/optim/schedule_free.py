@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import Row
+from accel.optim.kernel_row import KernelRow
 from accel.optim.tiles import Section, scaled, sections
 
 
@@ -100,7 +100,7 @@ class ScheduleFree(Fused):
                 for row, pieces in zip(rows, kept, strict=True):
                     torch._foreach_copy_(row.tensors, pieces)
 
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("z", "exp_avg_sq", "step") if group["base"] == "adamw" else ("z", "step")
 
     def fresh(self, name: str, param: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class ScheduleFree(Fused):
             return param.detach().clone()
         return torch.zeros(3, dtype=torch.float32, device=param.device) if name == "step" else super().fresh(name, param)
 
-    def counting(self, row: Row) -> Row:
+    def counting(self, row: KernelRow) -> KernelRow:
         """The row with one `step` for all its parameters: the average is made of the same steps for all of them."""
         steps = self.steps(row)
         steps[:] = [steps[0]] * len(steps)
@@ -118,7 +118,7 @@ class ScheduleFree(Fused):
             self.state[param]["step"] = steps[0]
         return row
 
-    def plan(self, row: Row, memory: Memory) -> list[Section]:
+    def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
         return sections(row._replace(state=row.state[:-1]), memory)
 
     def pace(self, group: dict[str, Any], clock: Tensor) -> Pace:
@@ -142,7 +142,7 @@ class ScheduleFree(Fused):
         clock.copy_(now)
         return Pace(step, rate, share, back)
 
-    def kernel(self, row: Row, grads: list[Any]) -> None:
+    def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         group, clock = row.group, self.steps(row)[0]
         pace = self.pace(group, clock)
         decay = 0.0 if row.excluded else group["weight_decay"]

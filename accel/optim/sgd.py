@@ -8,7 +8,7 @@ import torch
 from torch.optim import SGD
 
 from accel.optim.fused import Fused
-from accel.optim.kernel_row import Row
+from accel.optim.kernel_row import KernelRow
 
 
 class FusedSGD(Fused, SGD):
@@ -19,16 +19,16 @@ class FusedSGD(Fused, SGD):
     Dampening would make it another, and is not there.
     """
 
-    alone = True
-    lacks = ("dampening",)
+    per_parameter = True
+    unsupported = ("dampening",)
 
     def __init__(self, params: Any, **settings: Any) -> None:
         super().__init__(params, fused=True, **settings)
 
-    def keeps(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
-    def kernel(self, row: Row, grads: list[Any]) -> None:
+    def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         group = row.group
         torch._fused_sgd_(
             row.tensors, grads, row.state[0] if row.state else [], lr=group["lr"], momentum=group["momentum"],

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import Spread, norms
+from accel.device.dtensor import Placement, norms
 from accel.optim.fused import Memory
-from accel.optim.kernel_row import Row
+from accel.optim.kernel_row import KernelRow
 
 CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22
 """Numbers in a tile: on a CPU what its last cache holds of a few float32 arrays; on a device, what keeps it busy for long
@@ -29,7 +29,7 @@ class Tile(NamedTuple):
 
     params: list[Tensor]
     state: list[list[Tensor]]
-    """One list for each name in `Fused.keeps`, as long as `params`; the step counters are those of the whole parameters."""
+    """One list for each name in `Fused.state_names`, as long as `params`; the step counters are those of the whole parameters."""
     grads: list[Tensor]
     """Scratch for the gradients, so that `p.grad` stays as it was found."""
     updates: list[Tensor]
@@ -67,7 +67,7 @@ class Section(NamedTuple):
     """How much of the first dimension of a large parameter stands in one tile; 0 where nothing is cut."""
     dense: bool
     """Whether the parameters lie in memory as their state does: then a kernel can move them."""
-    spread: Spread
+    placement: Placement
 
     def pieces(self, grads: list[Tensor]) -> Iterator[tuple[Tile, list[Tensor]]]:
         """Every tile with its part of the gradients of the row."""
@@ -79,7 +79,7 @@ class Section(NamedTuple):
     def norms(self, *found: list[Tensor]) -> list[Tensor]:
         """The norm of each parameter, `(len(params),)`, once for each list of `squares` of the tiles, in their order."""
         together = torch.stack([square for each in found for square in each]).view(len(found), -1)
-        return list(self.spread.total(together.sum(1, keepdim=True) if self.length else together).sqrt_().unbind())
+        return list(self.placement.total(together.sum(1, keepdim=True) if self.length else together).sqrt_().unbind())
 
     def lengths(self, *found: list[Tensor]) -> Iterator[tuple[float, ...]]:
         """The same on the host, parameter by parameter, for what is whole on a CPU: its memory is the host's, nobody waits."""
@@ -112,12 +112,12 @@ def scaled(tensors: list[Tensor], by: list[Tensor] | float, out: list[Tensor]) -
         torch._foreach_mul_(out, by)
 
 
-def sections(row: Row, memory: Memory, size: int | None = None) -> list[Section]:
+def sections(row: KernelRow, memory: Memory, size: int | None = None) -> list[Section]:
     """The row in tiles of about `size` numbers, with scratch in `memory`. Large parameters are cut on the CPU alone: devices have
     the bandwidth. What is spread over processes is one tile, so that its norms are summed in one collective."""
     device = row.tensors[0].device
     size = size or (CPU_TILE if device.type == "cpu" else DEVICE_TILE)
-    if row.spread.mesh is not None:
+    if row.placement.mesh is not None:
         size = sum(map(_room, row.tensors))
     found: list[list[int]] = []
     room = 0
@@ -131,7 +131,7 @@ def sections(row: Row, memory: Memory, size: int | None = None) -> list[Section]
     return [_section(row, places, size, scratch) for places in found]
 
 
-def _section(row: Row, places: list[int], size: int, scratch: _Scratch) -> Section:
+def _section(row: KernelRow, places: list[int], size: int, scratch: _Scratch) -> Section:
     params = [row.tensors[i].detach() for i in places]
     state = [[values[i] for i in places] for values in row.state]
     layouts = state[0] if state else params
@@ -140,14 +140,14 @@ def _section(row: Row, places: list[int], size: int, scratch: _Scratch) -> Secti
     length = _length(layouts[0], size)
     if not length:
         tile = Tile(params, state, scratch.like("grads", layouts), updates, (lines(params), lines(updates)))
-        return Section(places, params, updates, [tile], 0, dense, row.spread)
+        return Section(places, params, updates, [tile], 0, dense, row.placement)
     count = -(-len(params[0]) // length)
     pieces = [[tensor] * count if tensor.dim() == 0 else torch.split(tensor, length) for [tensor] in state]
     tiles = []
     for number, (param, update) in enumerate(zip(torch.split(params[0], length), torch.split(updates[0], length), strict=True)):
         mine = [[piece[number]] for piece in pieces]
         tiles.append(Tile([param], mine, scratch.like("grads", [update]), [update], (lines([param]), lines([update]))))
-    return Section(places, params, updates, tiles, length, dense, row.spread)
+    return Section(places, params, updates, tiles, length, dense, row.placement)
 
 
 def lines(tensors: list[Tensor]) -> list[Tensor]:

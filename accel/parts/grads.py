@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import is_spread, local, spread, total_norm
-from accel.optim.aliased_grads import apart
+from accel.device.dtensor import is_dtensor, local_shard, placement, total_norm
+from accel.optim.aliased_grads import copy_aliased
 
 
 @dataclass(slots=True, eq=False)
@@ -35,19 +35,19 @@ class Grads:
         """The 2-norm of the true gradient over all parameters, 0-dim float32. One pass over memory, made once."""
         if self._norm is None:
             tensors = self.tensors()
-            if any(map(is_spread, tensors)):
+            if any(map(is_dtensor, tensors)):
                 self._norm = total_norm(
-                    (spread(param), [local(param.grad, param)]) for param in self.params if param.grad is not None
+                    (placement(param), [local_shard(param.grad, param)]) for param in self.params if param.grad is not None
                 )
             else:
                 self._norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))) if tensors else torch.zeros(())
         return self._norm if self.scale is None else self._norm / self.scale
 
-    def grow(self, by: Tensor) -> None:
+    def divide_by(self, by: Tensor) -> None:
         """From now on the true gradient is what it was, divided by `by`."""
         self.scale = by if self.scale is None else self.scale * by
 
-    def check(self, *others: Tensor) -> None:
+    def need_found_inf(self, *others: Tensor) -> None:
         """Asks for `found_inf`, and takes it from the norm: an infinite or missing number anywhere makes it so.
 
         `others` are numbers besides the gradients that must be finite too, 0-dim on the device.
@@ -63,7 +63,7 @@ class Grads:
         """The true gradients, written into `p.grad` (once: the factor is then 1)."""
         tensors = self.tensors()
         if self.scale is not None:
-            owned = tensors if any(map(is_spread, tensors)) else apart(tensors)
+            owned = tensors if any(map(is_dtensor, tensors)) else copy_aliased(tensors)
             if owned is not tensors:
                 tensors = owned
                 for param, grad in zip((param for param in self.params if param.grad is not None), tensors, strict=True):
@@ -73,7 +73,7 @@ class Grads:
             self.scale = None
         return tensors
 
-    def rewritten(self) -> list[Tensor]:
+    def writable(self) -> list[Tensor]:
         """The true gradients in `p.grad`, for one who changes them there: the norm is then taken anew."""
         tensors = self.materialise()
         self._norm = None

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from accel.data.batches.bad_samples import Rule
+from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import Batches
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.rank_share import Share
-from accel.data.loaders.device_copy import moved
+from accel.data.batches.rank_share import RankShare
+from accel.data.loaders.device_copy import map_tensors
 from accel.data.sampling import permutation
 from accel.parts.part import Part
 from accel.parts.window import Micro, Window
@@ -45,8 +45,8 @@ class Loader(Part):
     """Who reads and decodes the samples; plainest: this process, one batch after the other."""
 
     def setup(self, run: Run) -> None:
-        self.share = Share(run.parts.parallel.rank, run.parts.parallel.world_size)
-        self.seed, self.batch_size, self.split, self.bad = run.seed, run.batch_size, run.split, run.bad
+        self.share = RankShare(run.parts.parallel.rank, run.parts.parallel.world_size)
+        self.seed, self.batch_size, self.split, self.bad = run.seed, run.batch_size, run.evaluation_split, run.bad_samples
         self.order = run.parts.order.permutation
 
     def open(self, data: Any, train: bool) -> Batches:
@@ -55,7 +55,7 @@ class Loader(Part):
             data, self.batch_size, self.seed, shuffle=train, share=self.share, bad=self.rule(train), order=self.order
         )
 
-    def rule(self, train: bool) -> Rule:
+    def rule(self, train: bool) -> BadSampleRule:
         """What becomes of samples of the training or the held-out data that cannot be read."""
         return self.bad.of("train" if train else self.split, train)
 
@@ -100,7 +100,7 @@ class Transfer(Part):
 
     def batch(self, batch: Any) -> Any:
         """One batch on the device, with its structure kept (tuples, lists, dicts, named tuples; anything else as it is)."""
-        return moved(batch, lambda tensor: tensor.to(self.device))
+        return map_tensors(batch, lambda tensor: tensor.to(self.device))
 
     def close(self) -> None:
         """Ends what copies ahead, when the run ends, however it ends."""

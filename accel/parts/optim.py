@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.device.dtensor import alike, local
+from accel.device.dtensor import local_shard, shard_like
 from accel.device.torch_startup import light_step, spare_dynamo
 from accel.errors import ConfigError
 from accel.optim.fused import Fused
@@ -36,15 +36,15 @@ class Optim(Part):
 
     def setup(self, run: Run) -> None:
         spare_dynamo()
-        params = run.parts.precision.parameters(run.bare)
+        params = run.parts.precision.parameters(run.unwrapped_model)
         self.optimizer = self.build(params, run.device)
-        self.advance = light_step(self.optimizer)
+        self.step_fn = light_step(self.optimizer)
         if isinstance(self.optimizer, Fused):
-            self.optimizer.consumes = True  # the update frees the gradients after the step
+            self.optimizer.frees_grads = True  # the update frees the gradients after the step
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.ratios = [rate / self.lr for rate in self.rates]
-        self.held = False
+        self.lr_on_device = False
         self.scale = run.parts.rate.factor
         if self.scale != 1:
             self.set_lr(self.lr * self.scale)
@@ -53,7 +53,7 @@ class Optim(Part):
         """Sets the learning rate; groups keep their ratio to it."""
         self.rates = [lr * ratio for ratio in self.ratios]
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            if self.held:
+            if self.lr_on_device:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
@@ -65,7 +65,7 @@ class Optim(Part):
 
     def set_momentum(self, momentum: float) -> None:
         """Sets the momentum, or the first of the betas, of every group."""
-        if self.held:
+        if self.lr_on_device:
             raise ConfigError("the momentum cannot move where updates are replayed: it is a number of the host; keep it constant")
         for group in self.optimizer.param_groups:
             group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
@@ -87,22 +87,22 @@ class Optim(Part):
                 grads.materialise()  # the kernels read a float32; other weights have a factor of their own precision
             self.optimizer.grad_scale = grads.scale  # type: ignore[attr-defined]
             self.optimizer.found_inf = grads.found_inf  # type: ignore[attr-defined]
-            self.advance()
+            self.step_fn()
         elif grads.found_inf is None or not grads.found_inf.item():
             grads.materialise()
-            self.advance()
+            self.step_fn()
 
-    def step_alone(self, param: Tensor) -> None:
+    def step_one(self, param: Tensor) -> None:
         """One step of one parameter with its true gradient, while no other has one: the others' turn comes, or is over."""
         if isinstance(self.optimizer, Fused):
-            self.optimizer.step_alone(param)
+            self.optimizer.step_one(param)
         else:
             self.step(Grads([param]))
 
-    def together(self) -> str:
+    def why_not_per_parameter(self) -> str:
         """Why its parameters cannot step one by one, and what to do; empty where they can."""
         kind = type(self.optimizer)
-        if (issubclass(kind, Fused) and kind.alone) or kind.__module__.startswith("torch.optim."):
+        if (issubclass(kind, Fused) and kind.per_parameter) or kind.__module__.startswith("torch.optim."):
             return ""
         return f"{kind.__name__} may keep or compute something for several parameters; leave one out: '~plugins.{self.name}'"
 
@@ -110,31 +110,33 @@ class Optim(Part):
         """Inside, what it moves has the values to evaluate and to hand out; afterwards those to train on, bit for bit."""
         return NOTHING
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         kind = type(self.optimizer)
         if not issubclass(kind, Fused):
             return f"{self.name}: {kind.__name__} is not fused, and takes its numbers from the host"
-        if kind.hosts and any(param.device.type == "cpu" for group in self.optimizer.param_groups for param in group["params"]):
+        if kind.reads_on_host and any(
+            param.device.type == "cpu" for group in self.optimizer.param_groups for param in group["params"]
+        ):
             return f"{self.name} reads its norms on the host, where weights are in its memory"
         return ""
 
-    def hold(self) -> None:
+    def to_device_scalars(self) -> None:
         """The learning rates become 0-dim float32 on the device, and `set_lr` fills them."""
-        self.held = True
+        self.lr_on_device = True
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = torch.full((), rate, dtype=torch.float32, device=group["params"][0].device)
 
-    def pins(self) -> Any:
+    def capture_refs(self) -> Any:
         """What its kernels read and write besides weights, gradients and state: it must live as long as their graph."""
         return [self.optimizer.rows, dict(self.optimizer.partial)] if isinstance(self.optimizer, Fused) else []
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         name = type(self.optimizer).__name__.removeprefix("Fused")
         return {"optimizer": f"{name}, {'fused' if self.fused else 'not fused'}"}
 
     def state_dict(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
-        if self.held:  # the format is the same, held or not
+        if self.lr_on_device:  # the format is the same, held or not
             for group, rate in zip(state["param_groups"], self.rates, strict=True):
                 group["lr"] = rate
         return state
@@ -142,12 +144,13 @@ class Optim(Part):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         params = [param for group in self.optimizer.param_groups for param in group["params"]]
         kept = {
-            place: {name: alike(value, params[place]) for name, value in values.items()} for place, values in state["state"].items()
+            place: {name: shard_like(value, params[place]) for name, value in values.items()}
+            for place, values in state["state"].items()
         }
         self.optimizer.load_state_dict({**state, "state": kept})
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        if self.held:
-            self.hold()
+        if self.lr_on_device:
+            self.to_device_scalars()
 
 
 def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
@@ -158,7 +161,7 @@ def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
     """
     if device.type not in ("cpu", "cuda", "mps", "xpu"):
         return False
-    pieces = [local(param) for _, param in params]
+    pieces = [local_shard(param) for _, param in params]
     return all(piece.is_floating_point() and torch.empty_like(piece, device="meta").stride() == piece.stride() for piece in pieces)
 
 

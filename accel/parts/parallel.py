@@ -24,7 +24,7 @@ class Parallel(Part):
 
     def setup(self, run: Run) -> None:
         self.device = run.device
-        self.typical = run.batch_size * run.parts.group.size if run.batched_here else None
+        self.typical = run.batch_size * run.parts.group.size if run.uses_batch_size else None
         """How many samples the full window of a rank has, the same number on each; None where the data comes in ready batches."""
         self.usual: Tensor | None = None
         """About how many items the first micro-batch had, on all ranks; 0-dim, on the device."""
@@ -74,7 +74,7 @@ class Parallel(Part):
         """The sum of a number, or of each number of a tensor, over all ranks, on the device."""
         return number
 
-    def adding(self, number: Tensor) -> Callable[[], Tensor]:
+    def all_reduce_async(self, number: Tensor) -> Callable[[], Tensor]:
         """Begins to sum a number over all ranks; what is returned waits for the sum and gives it."""
         total = self.sum(number)
         return lambda: total
@@ -107,7 +107,7 @@ class Parallel(Part):
         """Whether any rank says so. Every rank must ask, and waits for the others on the host."""
         return flag
 
-    def agree(self, flag: bool, about: str = "stop") -> bool:
+    def vote(self, flag: bool, about: str = "stop") -> bool:
         """Whether any rank said so when it asked last, the same answer on every rank; this `flag` is heard at the next call.
 
         Asked once per update: the answer travels while the update computes, so nobody waits for it. With one process there

@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from accel.system.machine import Need
-from accel.values import hold
+from accel.values import check_value
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
@@ -29,7 +29,7 @@ class Part:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
         for field in self._fields():
-            setattr(self, field.name, hold(f"{self.name}.{field.name}", getattr(self, field.name), hints[field.name]))
+            setattr(self, field.name, check_value(f"{self.name}.{field.name}", getattr(self, field.name), hints[field.name]))
 
     @property
     def name(self) -> str:
@@ -53,15 +53,15 @@ class Part:
     def setup(self, run: Run) -> None:
         """Called once, in the order of the sentence, before the first update. May read everything set up before it."""
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         """For the plan: what was computed for the user, and how it came about."""
         return {}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         """Settings that were changed and have no effect in this run, a sentence each; they become warnings."""
         return []
 
-    def remarks(self) -> list[str]:
+    def summary_notes(self) -> list[str]:
         """For the summary, at the end: what it met with on the way, a sentence each."""
         return []
 
@@ -69,18 +69,18 @@ class Part:
         """By which settings it changes what is computed: a resumed run must have the same. None where it may come and go."""
         return self.settings
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         """Why an update with it cannot be replayed from a CUDA graph, and what to do; empty where it can. Asked after `setup`.
 
         A replay runs the kernels of one update again, with the numbers that the host gave them then; no Python runs. Whoever
         acts inside the update answers for itself; the parts themselves, which are the plainest, all can.
         """
-        return "" if Part in type(self).__bases__ else f"{self.name} does not say that it can be (Part.uncapturable)"
+        return "" if Part in type(self).__bases__ else f"{self.name} does not say that it can be (Part.capture_blocker)"
 
-    def hold(self) -> None:
+    def to_device_scalars(self) -> None:
         """Called once, by who replays updates: numbers that the host changes from update to update go to the device."""
 
-    def beat(self) -> None:
+    def before_replay(self) -> None:
         """Called before each update, after `hold`: brings the numbers held on the device up to date, without waiting."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from accel.data.batches.bad_samples import RAISE, Rule
+from accel.data.batches.bad_samples import RAISE, BadSampleRule
 from accel.device.rng import Randomness
 from accel.parts.input import Augment, Loader, Order, Prefetch, Source, Transfer
 from accel.parts.model import Activations, Backend, Compile, Layout
@@ -78,7 +78,7 @@ class Run:
     """What the parts are given in `setup`. `model` is wrapped step by step; `bare` stays the user's own."""
 
     parts: Parts
-    bare: nn.Module
+    unwrapped_model: nn.Module
     loss: Callable[[nn.Module, Any], Any]
     device: torch.device
     seed: int
@@ -87,9 +87,9 @@ class Run:
     """Samples per batch and rank; without effect where the data comes in ready batches."""
     batches: int | None = None
     """Batches per epoch and rank; None where the data does not tell."""
-    batched_here: bool = True
+    uses_batch_size: bool = True
     """Whether batches have `batch_size` samples, or the data comes in ready ones."""
-    ordered: int | None = None
+    orderable_samples: int | None = None
     """Samples per epoch, where their order is ours to choose; else None."""
     num_classes: int | None = None
     """Classes that a label may name; None where neither the task nor its data tells."""
@@ -98,17 +98,17 @@ class Run:
     watches: list[Watch] = field(default_factory=list)
     out: Path | None = None
     """The run directory; None for a run that writes nothing, and until everything is set up."""
-    bad: Rule = RAISE
+    bad_samples: BadSampleRule = RAISE
     """What becomes of samples that cannot be read."""
-    writes: bool = True
+    has_run_directory: bool = True
     """Whether the user named a run directory (a dry run, which writes nothing, takes it that there is one)."""
-    dry: bool = False
+    dry_run: bool = False
     """Whether nothing is to be written, whatever the plugins are told: a dry run."""
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, float]] = field(default_factory=list)
     """The metrics of each evaluation so far, with its `epoch`, from 1."""
-    split: str = "val"
+    evaluation_split: str = "val"
     """What the evaluated data is called."""
 
     command: str = ""
@@ -119,10 +119,10 @@ class Run:
     """What is going to happen (`accel.engine.make_plan.Plan`), made when everything is set up."""
 
     def __post_init__(self) -> None:
-        self.model = self.bare
+        self.model = self.unwrapped_model
         self.random = Randomness(self.device)
 
-    def proven(self) -> Path | None:
+    def newest_finite(self) -> Path | None:
         """The newest checkpoint that is proven finite, on the disk; None where there is none."""
         return None
 
@@ -131,7 +131,7 @@ class Run:
         """Inside, the model has the weights to evaluate and to hand out; afterwards those to train on, bit for bit."""
         publish = self.parts.precision.publish
         try:
-            with self.parts.optim.weights(), self.parts.average.weights(self.bare):
+            with self.parts.optim.weights(), self.parts.average.weights(self.unwrapped_model):
                 publish()
                 yield
         finally:

@@ -48,8 +48,8 @@ class Schedule(Part):
     def apply(self, step: int) -> None:
         """Called before update `step`."""
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return ""  # it acts before the update, through the optimiser
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"learning rate": f"{self.base:g}, constant"}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from accel.errors import ConfigError, describe
 from accel.parts.grads import Grads
-from accel.parts.mean import Mean
+from accel.parts.mean import WindowMean
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.window import Micro, Window
@@ -92,23 +92,23 @@ class Update(Part):
 
     def __call__(self, window: Window) -> Tensor:
         """Moves the weights by one window; returns its mean loss, a 0-dim tensor on the device."""
-        mean = Mean(self.parallel)
+        mean = WindowMean(self.parallel)
         self.collect(window.micros, mean)
         return self.move(mean)
 
-    def collect(self, micros: Iterable[Micro], mean: Mean) -> None:
+    def collect(self, micros: Iterable[Micro], mean: WindowMean) -> None:
         """The first half: gradients, and the mean loss. Of weights, state and averages nothing moves."""
         for micro in micros:
             with self.parallel.sync(last=micro.last):
                 with self.precision.cast():
                     loss, items = self.objective(self.model, micro.batch)
                 self.lap(FORWARD)
-                self.precision.backward(loss, mean.weight(loss, items, micro))
+                self.precision.backward(loss, mean.add(loss, items, micro))
                 self.lap(BACKWARD)
 
-    def move(self, mean: Mean) -> Tensor:
+    def move(self, mean: WindowMean) -> Tensor:
         """The second half: whatever moves by these gradients. Returns the mean loss."""
-        grads = mean.undo(self.precision.gradients())  # with a factor still to be applied, on the device
+        grads = mean.normalise(self.precision.gradients())  # with a factor still to be applied, on the device
         grads = self.guard.check(grads, mean.loss)  # marks what must not move anything
         grads = self.clip.limit(grads)  # multiplies the factor
         self.optim.step(grads)  # applies it, inside the fused kernel where there is one

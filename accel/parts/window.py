@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
-from accel.data.batches.counted import dealt
+from accel.data.batches.counted import counted
 from accel.data.batches.structure import pieces
 from accel.parts.part import Part
 
@@ -14,9 +14,9 @@ class Micro(NamedTuple):
     """One micro-batch of a window."""
 
     batch: Any
-    items: int
+    samples: int
     """How many samples it holds; 0 for one that only lets a rank take part."""
-    share: float
+    weight: float
     """Its part of the window: items / sum of items. 1.0 exactly where it is the whole window."""
     last: bool
     """Whether it is the last real one of its window, where ranks synchronise."""
@@ -27,10 +27,10 @@ class Micro(NamedTuple):
         Raises:
             TypeError: for a batch that cannot be cut, in words.
         """
-        if self.items <= size:
+        if self.samples <= size:
             return [self]
-        counts = [min(size, self.items - start) for start in range(0, self.items, size)]
-        parts = zip(pieces(self.batch, self.items, size), counts, strict=True)
+        counts = [min(size, self.samples - start) for start in range(0, self.samples, size)]
+        parts = zip(pieces(self.batch, self.samples, size), counts, strict=True)
         end = len(counts) - 1
         return [Micro(part, count, count / items, self.last and number == end) for number, (part, count) in enumerate(parts)]
 
@@ -42,7 +42,7 @@ class Window(NamedTuple):
     """In order; read once."""
     batches: int
     """How many they are."""
-    items: int
+    samples: int
     """How many samples they hold together, over all ranks."""
 
 
@@ -50,22 +50,22 @@ class Window(NamedTuple):
 class Group(Part):
     """How many micro-batches make one update; plainest: one."""
 
-    other: ClassVar[int | None] = None
+    resumed_size: ClassVar[int | None] = None
     """How many they are instead, where a run goes on with another number of ranks."""
 
     @property
-    def asked(self) -> int:
+    def configured_size(self) -> int:
         """Micro-batches per full window, as the settings have it."""
         return 1
 
     @property
     def size(self) -> int:
         """Micro-batches per full window."""
-        return self.other or self.asked
+        return self.resumed_size or self.configured_size
 
     def resize(self, size: int) -> None:
         """From now on a full window has so many."""
-        self.other = size  # type: ignore[misc]
+        self.resumed_size = size  # type: ignore[misc]
 
     def windows(self, batches: Iterator[Any]) -> Iterator[Window]:
         """The batches in windows; the last window of an epoch may be short, and is a window."""
@@ -73,11 +73,11 @@ class Group(Part):
             yield from self._windows(batches)
             return
         for batch in batches:
-            plain, items, whole = dealt(batch)
+            plain, items, whole = counted(batch)
             yield Window((Micro(plain, items, 1.0, True),), 1, whole)
 
     def _windows(self, batches: Iterator[Any]) -> Iterator[Window]:
-        while window := [dealt(batch) for batch in islice(batches, self.size)]:
-            items, last = sum(batch.items for batch in window), len(window) - 1
+        while window := [counted(batch) for batch in islice(batches, self.size)]:
+            items, last = sum(batch.samples for batch in window), len(window) - 1
             micros = (Micro(batch, count, count / items if last else 1.0, i == last) for i, (batch, count, _) in enumerate(window))
-            yield Window(tuple(micros), len(window), sum(batch.whole for batch in window))
+            yield Window(tuple(micros), len(window), sum(batch.global_samples for batch in window))

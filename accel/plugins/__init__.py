@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
 if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
     from accel.plugins.accumulate import Accumulate as Accumulate
@@ -58,7 +58,7 @@ if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
 
 
 def __getattr__(name: str) -> Any:
-    files = {catalogue.class_name(path.stem): path.stem for path in catalogue.FOLDER.glob("[!_]*.py")}
+    files = {plugin_registry.class_name(path.stem): path.stem for path in plugin_registry.FOLDER.glob("[!_]*.py")}
     if name == "__all__":
         return sorted(files)
     if name in files:

@@ -35,18 +35,18 @@ class Accumulate(Group):
     steps: Count = 4
 
     @property
-    def asked(self) -> int:
+    def configured_size(self) -> int:
         return self.steps
 
     def setup(self, run: Run) -> None:
         self.batches = run.batches
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.steps == 1:
             return ["accumulate.steps=1 has no effect: every micro-batch is an update"]
         return []
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         if self.batches is None or self.batches % self.size == 0:
             return {}
         return {"last window": f"{self.batches % self.size} of {self.size} micro-batches, weighted by what it holds"}

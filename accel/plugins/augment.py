@@ -205,7 +205,7 @@ class Augment(AugmentPart):
                     f"set plugins.augment.{name}={getattr(type(self), name):g}"
                 )
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         found = {}
         if self.softens:
             smoothed = f", smoothed by {self.label_smoothing:g}" if self.label_smoothing else ""
@@ -221,7 +221,7 @@ class Augment(AugmentPart):
             )
         return found
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         found = []
         if not (self.softens or self.erases or self.grows):
             found.append("augment has no effect: label_smoothing, mixup, cutmix and erasing are 0, and resize_from is 1")

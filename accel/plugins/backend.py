@@ -66,7 +66,7 @@ class Backend(BackendPart):
             if before["cublas"] is None:
                 os.environ.pop(CUBLAS, None)
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"threads": str(torch.get_num_threads()), "float32 products": torch.get_float32_matmul_precision()}
 
     def _set(self, benchmark: bool, conv: str, matmul: str, deterministic: bool, threads: int) -> None:

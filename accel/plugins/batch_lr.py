@@ -43,7 +43,7 @@ class BatchLR(Rate):
     rule: Literal["linear", "sqrt"] = "linear"
 
     def setup(self, run: Run) -> None:
-        if not run.batched_here:
+        if not run.uses_batch_size:
             raise ConfigError(
                 "batch_lr needs batch_size, and the data comes in ready batches; leave it out with '~plugins.batch_lr'"
             )
@@ -51,11 +51,11 @@ class BatchLR(Rate):
         ratio = self.batch / self.reference
         self.factor = ratio if self.rule == "linear" else sqrt(ratio)
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         ratio = f"{self.batch} / {self.reference}"
         return {"learning rates": f"x {self.factor:.3g} = {ratio if self.rule == 'linear' else f'the root of {ratio}'}"}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.batch == self.reference:
             return [f"batch_lr has no effect: the effective batch is its reference, {self.reference}"]
         return []

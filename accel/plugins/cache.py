@@ -32,17 +32,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.data.cache import tensor_cache as cache
+from accel.data.cache import tensor_cache
 from accel.data.cache.caching_store import Keep, Keeping
 from accel.data.codecs.image_reader import PLAIN
 from accel.data.codecs.pillow_decoder import measure
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Source
-from accel.system import free_space as room
+from accel.system import free_space
 from accel.values import NonNegative
 
 if TYPE_CHECKING:
-    from accel.data.cache.record_cache import Kept
+    from accel.data.cache.record_cache import RecordCache
     from accel.parts import Run
 
 LOOKED_AT = 64
@@ -69,9 +69,9 @@ class Cache(Source):
     path: str = "auto"
 
     def setup(self, run: Run) -> None:
-        self.dry, self.found, self.foreign = run.dry, dict[str, str](), ""
-        self.folder = cache.folder(self.path) / "pictures"
-        free = room.memory()
+        self.dry, self.found, self.foreign = run.dry_run, dict[str, str](), ""
+        self.folder = tensor_cache.cache_directory(self.path) / "pictures"
+        free = free_space.free_memory()
         ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # each has a memory of its own
         self.in_memory = (0 if free is None else free // 2 // ranks) if self.memory == "auto" else int(1e9 * self.memory)
 
@@ -84,7 +84,7 @@ class Cache(Source):
         each = self._each(data, keep)
         shelves = self._shelves(data, keep, count, int(count * each * MARGIN) + 64 * count, split)
         parts = [self._say(shelf) for shelf in shelves]
-        share = min(1.0, sum(shelf.room for shelf in shelves) / max(1, count * each))
+        share = min(1.0, sum(shelf.max_bytes for shelf in shelves) / max(1, count * each))
         much = f"{WHAT[keep]}, some {words(count * each)}" + (f"; there is room for about {share:.0%}" if share < 1 else "")
         self.found[f"{split} cache"] = f"{much}; in {' and then in '.join(parts)}" if parts else "none: there is no room for it"
         return data.over(Keeping(data.store, keep, reader, shelves)) if shelves else data
@@ -119,9 +119,9 @@ class Cache(Source):
                 continue
         return sum(sizes) / max(1, len(sizes))
 
-    def _shelves(self, data: Any, keep: Keep, count: int, needed: int, split: str) -> list[Kept]:
+    def _shelves(self, data: Any, keep: Keep, count: int, needed: int, split: str) -> list[RecordCache]:
         """Where there is room: in memory where all of it fits there; else on disk, and in memory what the disk does not take."""
-        from accel.data.cache.record_cache import Kept  # which needs a POSIX system
+        from accel.data.cache.record_cache import RecordCache  # which needs a POSIX system
 
         least = needed // max(1, count) + 64 * count
         memory = self.in_memory
@@ -129,31 +129,31 @@ class Cache(Source):
         if memory < needed and self.disk != 0 and not self.dry and hasattr(data, "fingerprint"):
             try:
                 of = sha256(f"{split} {keep} {data.fingerprint()}".encode()).hexdigest()
-                budget = room.disk(self.folder) // 4 if self.disk == "auto" else int(1e9 * self.disk)
+                budget = free_space.free_disk(self.folder) // 4 if self.disk == "auto" else int(1e9 * self.disk)
                 file = self.folder / f"{split}-{keep}-{of[:32]}.kept"
                 budget += file.stat().st_size if file.exists() and self.disk == "auto" else 0
                 if budget > least:
-                    shelves.append(Kept(count, budget, file, of))
+                    shelves.append(RecordCache(count, budget, file, of))
             except OSError as error:
                 warnings.warn(f"cache: nothing is kept on disk ({error})", AccelWarning, stacklevel=2)
-        if memory > least and (not shelves or shelves[0].room < needed):
-            shelves.append(Kept(count, memory))
+        if memory > least and (not shelves or shelves[0].max_bytes < needed):
+            shelves.append(RecordCache(count, memory))
             self.in_memory = max(0, memory - needed)
         return shelves
 
-    def _say(self, shelf: Kept) -> str:
+    def _say(self, shelf: RecordCache) -> str:
         """Where, and how much at most, in words."""
         there = f", {shelf.found:,} of {shelf.count:,} there already" if shelf.found else ""
         where = "memory" if shelf.path is None else str(shelf.path.parent)
-        return f"{where} (up to {words(shelf.room)}){there}"
+        return f"{where} (up to {words(shelf.max_bytes)}){there}"
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return self.found
 
     def identity(self) -> None:
         """Nothing: a resumed run may have it, or not."""
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.foreign and not self.found:
             return [f"cache has no effect: the data is a {self.foreign}, which reads from no store"]
         if run.epochs == 1 and all("there already" not in said for said in self.found.values()):

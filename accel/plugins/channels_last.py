@@ -40,10 +40,10 @@ class ChannelsLast(Layout):
         # in place: each parameter stays the object that the user's own names stand for
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"memory format": f"channels_last for {self.laid_out} of {self.weights} weights"}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         return (
             [] if self.laid_out else ["channels_last has no effect: the model has no 2-d convolution (no weight of 4 dimensions)"]
         )

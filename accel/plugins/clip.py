@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import Spread, local, spread
+from accel.device.dtensor import Placement, local_shard, placement
 from accel.errors import ConfigError, nearest
 from accel.parts import Clip as ClipPart
 from accel.parts import Grads
@@ -42,7 +42,7 @@ from accel.values import Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
-ALONE = Spread()
+ALONE = Placement()
 
 SETTINGS = {"norm": ("max_norm",), "value": ("max_value",), "adaptive": ("clipping", "eps", "skip")}
 """Which settings each mode has."""
@@ -82,25 +82,25 @@ class Clip(ClipPart):
 
     def limit(self, grads: Grads) -> Grads:
         if self.mode == "norm":
-            grads.grow(grads.norm().add(1e-6).div_(self.max_norm).clamp_(min=1.0))
+            grads.divide_by(grads.norm().add(1e-6).div_(self.max_norm).clamp_(min=1.0))
         elif self.mode == "value":
-            tensors = grads.rewritten()
+            tensors = grads.writable()
             torch._foreach_clamp_min_(tensors, -self.max_value)
             torch._foreach_clamp_max_(tensors, self.max_value)
         else:
-            grads.rewritten()
+            grads.writable()
             limit_units([param for param in grads.params if id(param) not in self.left], self.clipping, self.eps)
         return grads
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         if self.mode != "adaptive":
             return {}
         return {"adaptive clipping": f"all but {', '.join(self.names)}" if self.names else "all parameters"}
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return ""
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         others = [name for mode, names in SETTINGS.items() if mode != self.mode for name in names]
         found = [f"clip.{name} has no effect with clip.mode={self.mode}" for name in self.changed(*others)]
         if self.mode == "adaptive" and self.all:
@@ -113,10 +113,10 @@ def limit_units(params: list[Tensor], clipping: float, eps: float) -> None:
     if not params:
         return
     # of weights that are spread over several processes, the pieces that are here: they are cut between units
-    grads = [local(param.grad, param) for param in params if param.grad is not None]
-    kinds = {spread(param) for param in params if param.dim() <= 1}
+    grads = [local_shard(param.grad, param) for param in params if param.grad is not None]
+    kinds = {placement(param) for param in params if param.dim() <= 1}
     over = kinds.pop() if len(kinds) == 1 else ALONE
-    limits, lengths = unit_norms([local(param.detach()) for param in params], over), unit_norms(grads, over)
+    limits, lengths = unit_norms([local_shard(param.detach()) for param in params], over), unit_norms(grads, over)
     torch._foreach_clamp_min_(limits, eps)
     torch._foreach_mul_(limits, clipping)
     torch._foreach_clamp_min_(lengths, 1e-6)
@@ -125,7 +125,7 @@ def limit_units(params: list[Tensor], clipping: float, eps: float) -> None:
     torch._foreach_mul_(grads, limits)
 
 
-def unit_norms(tensors: list[Tensor], over: Spread = ALONE) -> list[Tensor]:
+def unit_norms(tensors: list[Tensor], over: Placement = ALONE) -> list[Tensor]:
     """The 2-norm of each unit: (units, 1, ...) of a tensor of two dimensions or more, else 0-dim; float32 at least.
 
     `over` is how those of at most one dimension, which are units as a whole, are spread over processes.

@@ -128,17 +128,17 @@ class Compile(CompilePart):
             callback_handler.remove_start_callback(self.starts)
             callback_handler.remove_end_callback(self.ends)
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         if self.backend != "inductor" or self.mode in ("default", "max-autotune-no-cudagraphs"):
             return ""
         return f"compile.mode={self.mode} uses CUDA graphs itself; set plugins.compile.mode=max-autotune-no-cudagraphs"
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         kinds = sorted({type(region).__name__ for region in self.regions})
         what = f"{len(self.regions)} blocks ({', '.join(kinds)})" if self.regional else "the whole model"
         return {"compiled": f"{what}, by {self.backend}, in the first updates"}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         found = []
         if self.backend != "inductor" and self.mode != "default":
             found.append(f"compile.mode has no effect with compile.backend={self.backend}")

@@ -56,5 +56,5 @@ class Cosine(Schedule):
     def apply(self, step: int) -> None:
         self.optim.set_lr(self.lr(step))
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"learning rate": f"{self.base:.3g} after {self.climb} updates of warm-up, down to {self.lowest:.3g}"}

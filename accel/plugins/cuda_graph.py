@@ -82,12 +82,12 @@ class CudaGraph(Update):
         parts = run.parts
         inside = [parts.schedule, parts.compile, parts.activations, parts.parallel, parts.precision]
         inside += [parts.objective, parts.guard, parts.clip, parts.optim, parts.average]
-        for reason in (part.uncapturable() for part in inside):
+        for reason in (part.capture_blocker() for part in inside):
             if reason:
                 raise ConfigError(f"cuda_graph cannot capture the update: {reason}")
         for part in inside:
-            part.hold()
-        self.beats = [part.beat for part in inside if type(part).beat is not Part.beat]
+            part.to_device_scalars()
+        self.beats = [part.before_replay for part in inside if type(part).before_replay is not Part.before_replay]
         self.captured: dict[Hashable, Graph] = {}
         self.seen: dict[Hashable, int] = {}
         self.recorder = self.record(run.device)
@@ -138,10 +138,10 @@ class CudaGraph(Update):
         finally:
             self.lap = lap
             lap(OTHER)
-        shares = [constant(micro.share, loss.dtype, loss.device) for micro in static.micros]
-        return Graph(replay, inputs, loss, (static, shares, self.optim.pins()))
+        weights = [constant(micro.weight, loss.dtype, loss.device) for micro in static.micros]
+        return Graph(replay, inputs, loss, (static, weights, self.optim.capture_refs()))
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"CUDA graphs": f"an update is captured when its shape has come {self.warmup} times, up to {self.graphs} shapes"}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ class Cyclic(Cycle):
             return share * 0.5**cycle
         return share * self.gamma**step if self.mode == "exp_range" else share
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         shrinks = {
             "triangular": "",
             "triangular2": ", half as high each cycle",
@@ -81,8 +81,8 @@ class Cyclic(Cycle):
         }
         return {"learning rate": f"{self.climb()} in {self.up} updates, down in {self.down}{shrinks[self.mode]}"}
 
-    def idle(self, run: Run) -> list[str]:
-        found = super().idle(run)
+    def ineffective_settings(self, run: Run) -> list[str]:
+        found = super().ineffective_settings(run)
         if self.mode != "exp_range" and self.changed("gamma"):
             found.append("cyclic.gamma has no effect without cyclic.mode=exp_range")
         return found

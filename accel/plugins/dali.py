@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from accel.data.batches.base import Batches
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.dali_pipeline import Pipeline
 from accel.errors import ConfigError
 from accel.parts import Loader
@@ -66,7 +66,7 @@ class DALI(Loader):
             ConfigError: where DALI cannot do what is done to the pictures.
         """
         batches = super().open(data, train)
-        if not isinstance(batches, Mapped) or not hasattr(data, "look"):
+        if not isinstance(batches, MapBatches) or not hasattr(data, "look"):
             return batches
         if data.store.encoding == "raw":
             raise ConfigError("dali decodes pictures, and a raw store has nothing to decode; use threads in its place")
@@ -84,13 +84,13 @@ class DALI(Loader):
         """Where it decodes: the pixels are not the same to the last bit."""
         return {"where": self.where}
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         where = "on the GPU" if self.where == "mixed" else "on the CPU"
         threads = f"{self.count} thread{'s' * (self.count > 1)}"
         said = f"decoded and resampled by DALI {where}, {threads}: close to Pillow's, not the same"
         return {"pictures": said} if self.pipelines else {}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         return [] if self.pipelines else ["dali has no effect: the data is no folder of pictures; it is read here"]
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING
-from accel.parts.shared.process_group import Ranks
+from accel.parts.shared.process_group import ProcessGroup
 from accel.system.machine import Need
 from accel.values import Positive
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class DDP(Ranks):
+class DDP(ProcessGroup):
     """A whole model in each of torchrun's processes; gradients are averaged in buckets, during the backward pass.
 
     Args:
@@ -74,7 +74,7 @@ class DDP(Ranks):
                 f"ddp.static_graph=true: torch cannot leave out the other ranks in {run.parts.group.size} micro-batches of one "
                 "update then; set plugins.ddp.static_graph=false"
             )
-        self.params = [(name, param) for name, param in run.bare.named_parameters() if param.requires_grad]
+        self.params = [(name, param) for name, param in run.unwrapped_model.named_parameters() if param.requires_grad]
         self.proven = self.find_unused or self.static_graph
         """Whether the loss has been seen to use every parameter, or need not."""
 
@@ -108,13 +108,13 @@ class DDP(Ranks):
             let_go(self.wrapped)
         super().close()
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         if self.wrapped is None:
             return {}
         bits = "" if self.compress == "none" else f", as {self.compress}"
         return {"ranks": f"{self.world_size}; gradients travel in buckets of {self.bucket_mb:g} MB{bits}"}
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return f"{self.name} sums gradients over {self.world_size} ranks from Python hooks" if self.several else ""
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from accel.device.dtensor import alike, local
+from accel.device.dtensor import local_shard, shard_like
 from accel.parts import Average, Grads
 from accel.values import Decay
 
@@ -48,7 +48,7 @@ class EMA(Average):
         weights = [param.detach() for _, param in run.parts.precision.params]
         self.averages = [param.clone() for param in weights]
         # of weights that are spread over several processes, the pieces that are here: they move by themselves
-        self.live, self.average = [local(param) for param in weights], [local(param) for param in self.averages]
+        self.live, self.average = [local_shard(param) for param in weights], [local_shard(param) for param in self.averages]
         self.step = 0
         self.weight: Tensor | None = None
 
@@ -70,13 +70,13 @@ class EMA(Average):
         self.step += 1
         return 1 - self.at(self.step - 1)
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return ""
 
-    def hold(self) -> None:
+    def to_device_scalars(self) -> None:
         self.weight = torch.zeros((), dtype=torch.float32, device=self.live[0].device)
 
-    def beat(self) -> None:
+    def before_replay(self) -> None:
         if self.weight is not None:
             self.weight.fill_(self.next())
 
@@ -95,8 +95,8 @@ class EMA(Average):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = int(state["step"])
         device = self.average[0].device
-        found = [alike(state["average"][name], ours) for name, ours in zip(self.names, self.averages, strict=True)]
-        found = [local(average).to(device) for average in found]
+        found = [shard_like(state["average"][name], ours) for name, ours in zip(self.names, self.averages, strict=True)]
+        found = [local_shard(average).to(device) for average in found]
         if [average.shape for average in found] != [average.shape for average in self.average]:
             raise ValueError("its averaged weights are those of another model")  # one number would be copied to all of a weight
         torch._foreach_copy_(self.average, found)

@@ -50,12 +50,12 @@ class Extents(Order):
     def permutation(self, samples: int, seed: int, epoch: int) -> Tensor:
         return extents(samples, seed, epoch, self.size, self.window)
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"order": f"{self.size * self.window:,} records are mixed: {self.window} extents of {self.size}"}
 
-    def idle(self, run: Run) -> list[str]:
-        if run.ordered is None:
+    def ineffective_settings(self, run: Run) -> list[str]:
+        if run.orderable_samples is None:
             return ["extents has no effect: the data comes in its own order"]
-        if run.ordered <= self.size * self.window:
-            return [f"extents has no effect on reading: one window holds all {run.ordered:,} samples"]
+        if run.orderable_samples <= self.size * self.window:
+            return [f"extents has no effect on reading: one window holds all {run.orderable_samples:,} samples"]
         return []

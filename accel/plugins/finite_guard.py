@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel.device.async_readback import Mailbox
+from accel.device.async_readback import AsyncReadback
 from accel.device.buffers import Buffers
 from accel.errors import TrainingError
 from accel.parts import Grads, Guard
@@ -60,51 +60,51 @@ class FiniteGuard(Guard):
     def setup(self, run: Run) -> None:
         self.run, self.progress, self.precision = run, run.progress, run.parts.precision
         self.waits = not run.parts.optim.fused
-        self.mail = Mailbox(3, run.device)
+        self.mail = AsyncReadback(3, run.device)
         self.row, self.longest, self.skipped = self.mail.slots
         """Updates skipped: in a row until now, in the longest row so far, and in all."""
         self.sent = 0
         """The update after which they were sent to the host last."""
-        self.buffers = Buffers(run.bare)
+        self.buffers = Buffers(run.unwrapped_model)
         self.held = False
         """Whether updates are replayed."""
 
     def check(self, grads: Grads, loss: Tensor) -> Grads:
         self.loss = loss.detach()
-        grads.check(self.loss)
+        grads.need_found_inf(self.loss)
         assert grads.found_inf is not None
         assert self.skipped is not None
         self.row.add_(1).mul_(grads.found_inf)
         torch.maximum(self.longest, self.row, out=self.longest)
         self.skipped.add_(grads.found_inf)
-        self.buffers.settle(grads.found_inf)
+        self.buffers.restore_if_skipped(grads.found_inf)
         if not self.held:
             self.listen(self.progress.step + 1)
         return grads
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return ""
 
-    def hold(self) -> None:
+    def to_device_scalars(self) -> None:
         self.held = True
 
-    def beat(self) -> None:
+    def before_replay(self) -> None:
         self.listen(self.progress.step)  # in a replay no Python runs: what the last update counted is looked at before the next
 
     def listen(self, step: int) -> None:
         """Sends the counts after update `step` on their way, and looks at those that have arrived."""
         self.receive()
-        if self.mail.post():
+        if self.mail.start():
             self.sent = step
             self.receive()
 
     def receive(self) -> None:
         """Looks at the counts that were sent, if they have arrived: on a CPU at once. Raises TrainingError for too many."""
-        counts = self.mail.read()
+        counts = self.mail.poll()
         if counts is not None and counts[1] >= self.in_a_row:
             row, longest = int(counts[0]), int(counts[1])
             what = "the loss or a gradient was not finite in"
-            checkpoint = self.run.proven()
+            checkpoint = self.run.newest_finite()
             text = f"finite_guard: {what} {self.which(row, longest)} {self.cause()}; {self.back(checkpoint)}"
             raise TrainingError(text, "" if checkpoint is None else str(checkpoint))
 
@@ -134,15 +134,15 @@ class FiniteGuard(Guard):
         if checkpoint is not None:
             how = "" if self.run.command else f"; go on from it with resume={str(checkpoint)!r}"
             return f"the last checkpoint that is proven finite is {checkpoint}{how}"
-        if self.run.writes and not self.run.dry:
+        if self.run.has_run_directory and not self.run.dry_run:
             return "no checkpoint is proven finite, so there is none to go on from"
         return "there is no checkpoint to go on from, for the run has no directory (out)"
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         waits = "; the optimiser is not fused, so each update waits for the device once" if self.waits else ""
         return {"updates not finite": f"skipped; {self.in_a_row} in a row end the run{waits}"}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if run.parts.precision.skipped is None or self.in_a_row > SEARCH:
             return []
         return [
@@ -154,7 +154,7 @@ class FiniteGuard(Guard):
         return {"counts": self.mail.row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.mail.read(wait=True)  # what was sent before is of another run, or of a trial
+        self.mail.poll(wait=True)  # what was sent before is of another run, or of a trial
         self.mail.row.copy_(state["counts"])
         self.buffers.keep()
 

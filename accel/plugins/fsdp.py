@@ -31,11 +31,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from accel.device.dtensor import is_spread, local
+from accel.device.dtensor import is_dtensor, local_shard
 from accel.device.repeated_blocks import repeated
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING
-from accel.parts.shared.process_group import Ranks
+from accel.parts.shared.process_group import ProcessGroup
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -45,7 +45,7 @@ FORMATS = ("param_dtype", "reduce_dtype")
 
 
 @dataclass(eq=False)
-class FSDP(Ranks):
+class FSDP(ProcessGroup):
     """Each rank keeps a share of the model, cut along the first dimension of each weight.
 
     Args:
@@ -62,7 +62,7 @@ class FSDP(Ranks):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.bare, self.device = run.bare, run.device
+        self.bare, self.device = run.unwrapped_model, run.device
         self.blocks: list[Any] = []
         self.root: Any = None
         self.over: Any = None
@@ -70,7 +70,7 @@ class FSDP(Ranks):
         if self.several:
             activations = run.parts.activations
             activations.close()  # the copy is of the model as the user made it
-            self.copy = twin(run.bare)
+            self.copy = twin(run.unwrapped_model)
             run.model = activations.model(run.model)
 
     def model(self, model: nn.Module) -> nn.Module:
@@ -131,7 +131,7 @@ class FSDP(Ranks):
             return model
         found: dict[str, Any] = {}
         for name, value in model.state_dict().items():
-            value = gathered(value) if is_spread(value) else value  # every rank takes part, one weight after the other
+            value = gathered(value) if is_dtensor(value) else value  # every rank takes part, one weight after the other
             if self.rank == 0:
                 found[name] = value.cpu() if isinstance(value, Tensor) else value
         return fill(self.copy, found) if self.rank == 0 else model
@@ -140,13 +140,13 @@ class FSDP(Ranks):
         """In what it computes; how many ranks there are may change from one start to the next."""
         return {name: self.settings[name] for name in FORMATS} if self.changed(*FORMATS) else None
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return f"{self.name} gathers weights and sums gradients from Python hooks" if self.several else ""
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         if self.root is None:
             return {}
-        here = sum(local(param).numel() for param in self.bare.parameters())
+        here = sum(local_shard(param).numel() for param in self.bare.parameters())
         everywhere = sum(param.numel() for param in self.bare.parameters())
         by = f"in {len(self.blocks)} blocks and a rest" if self.blocks else "at once: the model repeats no block"
         return {"ranks": f"{self.world_size}; {here:,} of {everywhere:,} weights are kept here, and gathered {by}"}
@@ -160,7 +160,7 @@ def gathered(value: Any) -> Tensor:
 
         world: Any = dist.group.WORLD
         host, layout = DeviceMesh.from_group(world, "cpu"), {"shape": value.shape, "stride": value.stride()}
-        value = DTensor.from_local(local(value).cpu(), host, value.placements, run_check=False, **layout)
+        value = DTensor.from_local(local_shard(value).cpu(), host, value.placements, run_check=False, **layout)
     whole: Tensor = value.full_tensor()
     return whole
 

@@ -86,12 +86,12 @@ class LAMB(Optim):
             self.lamb.grad_norm = grads.norm()  # found once for the clip, the overflow and this
         super().step(grads)
 
-    def together(self) -> str:
+    def why_not_per_parameter(self) -> str:
         if self.max_grad_norm is None:
-            return super().together()
+            return super().why_not_per_parameter()
         return "lamb.max_grad_norm limits the norm over all parameters; set plugins.lamb.max_grad_norm=null"
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.weight_decay != 0 or self.always_adapt:
             return []
         only = self.changed("max_weight_norm", "trust_clip")

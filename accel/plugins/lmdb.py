@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from accel.data.stores.lmdb_store import LMDBStore
-from accel.parts.shared.store_source import Stored
+from accel.parts.shared.store_source import StoreSource
 from accel.system.machine import Need
 
 
 @dataclass(eq=False)
-class LMDB(Stored):
+class LMDB(StoreSource):
     """Reads the records of SPLIT.lmdb in place of the files of SPLIT/.
 
     Args:

@@ -37,11 +37,11 @@ import numpy as np
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Probe, Run, Trial
 from accel.report.lr_range_plot import draw, read
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.values import Count, Decay, Positive
 
 if TYPE_CHECKING:
-    from accel.report.lr_range_plot import Reading
+    from accel.report.lr_range_plot import LRRangeCurve
 
 FEWEST = 10
 """Fewer updates show no slope."""
@@ -128,7 +128,7 @@ class LRRange(Probe):
             return f"{schedule.name}.max_lr"
         return f"{optim.name}.lr" if "lr" in optim.settings else "sgd.lr"
 
-    def write(self, run: Run, rates: np.ndarray, losses: np.ndarray, reading: Reading) -> None:
+    def write(self, run: Run, rates: np.ndarray, losses: np.ndarray, reading: LRRangeCurve) -> None:
         """Writes the numbers and the picture."""
         assert run.out is not None
         points = [{"lr": rate, "loss": loss} for rate, loss in zip(rates.tolist(), losses.tolist(), strict=True)]
@@ -136,12 +136,12 @@ class LRRange(Probe):
             "schema": 1, "times": run.parts.optim.scale, "steepest": reading.steepest, "least": reading.least,
             "suggested": self.suggested, "points": points,
         }  # fmt: skip
-        with disk.attempted(run.out / FILE):
-            disk.write(run.out / FILE, json.dumps(about, indent=1).encode())
+        with atomic_files.attempted(run.out / FILE):
+            atomic_files.write(run.out / FILE, json.dumps(about, indent=1).encode())
             draw(rates, losses, reading, run.out / PICTURE)
 
     def suggestions(self) -> dict[str, float]:
         return self.suggested
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"rates on trial": self.said}

@@ -84,8 +84,8 @@ class MasterWeights(Autocast):
                 "use amp instead"
             )
         low = getattr(torch, self.dtype)
-        chosen = products(run.bare)
-        for name, param in run.bare.named_parameters():
+        chosen = products(run.unwrapped_model)
+        for name, param in run.unwrapped_model.named_parameters():
             if param in chosen and param.dtype != torch.float64:
                 self.weights.append(split(name, param, low))
             elif param.requires_grad and param.is_floating_point() and param.element_size() < 4:
@@ -115,12 +115,12 @@ class MasterWeights(Autocast):
         self.pair()
         self.weights = []
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         count = sum(weight.param.numel() for weight in self.weights)
-        return {**super().notes(), "16-bit weights": f"{count:,} numbers in {len(self.weights)} weights"}
+        return {**super().plan_notes(), "16-bit weights": f"{count:,} numbers in {len(self.weights)} weights"}
 
-    def idle(self, run: Run) -> list[str]:
-        found = super().idle(run)
+    def ineffective_settings(self, run: Run) -> list[str]:
+        found = super().ineffective_settings(run)
         if not self.weights:
             found.append("master_weights does what amp does: the model has no linear layer and no convolution in float32")
         return found

@@ -110,7 +110,7 @@ class Memory(Watch):
 
     def held(self) -> dict[str, int]:
         """What is kept from update to update, and the gradients, in bytes."""
-        bare, parts = self.run.bare, self.run.parts
+        bare, parts = self.run.unwrapped_model, self.run.parts
         sizes = {"weights": size(bare.parameters()), "buffers": size(bare.buffers()), "gradients": self.gradients}
         names: dict[Part, str] = {parts.optim: "optimiser state", parts.average: "average"}
         for part in parts.all():
@@ -126,10 +126,10 @@ class Memory(Watch):
             torch.cuda.memory._dump_snapshot(str(file))  # type: ignore[no-untyped-call]
             torch.cuda.memory._record_memory_history(enabled=None)
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.snapshot and run.device.type != "cuda":
             return ["memory.snapshot has no effect on a CPU: torch records allocations on CUDA alone"]
-        if self.snapshot and not run.writes:
+        if self.snapshot and not run.has_run_directory:
             return ["memory.snapshot has no effect: nothing is written without out=DIR"]
         return []
 

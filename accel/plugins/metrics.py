@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from accel.device.loss_log import Losses
+from accel.device.loss_log import LossLog
 from accel.parts import Watch
 from accel.report.curves import draw
 from accel.system.atomic_files import Log
@@ -63,7 +63,7 @@ class Metrics(Watch):
             return
         self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
         self.path = run.out / FILE
-        self.losses = Losses(self.every, run.device, run.parts.guard.skipped, self.write)
+        self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write)
         before = self.path.read_bytes() if self.path.exists() else b""
         self.file = Log(self.path, whole(before, run.progress.step, evaluated=run.progress.batch == 0))
         self.file.write(self.waiting.encode())
@@ -75,7 +75,7 @@ class Metrics(Watch):
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
         if self.file is not None:
             self.losses.flush()
-            values = {f"{self.run.split}_{name}": value if isfinite(value) else None for name, value in metrics.items()}
+            values = {f"{self.run.evaluation_split}_{name}": value if isfinite(value) else None for name, value in metrics.items()}
             self.file.write(json.dumps({"update": self.progress.step, "epoch": epoch, **values}).encode() + b"\n")
             self.file.flush()
 

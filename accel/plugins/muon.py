@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from accel.device.dtensor import is_spread
+from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError, nearest
 from accel.optim.hidden_matrices import hidden
 from accel.optim.muon import Muon as FusedMuon
@@ -80,7 +80,9 @@ class Muon(Optim):
     matrices: list[str] | None = None
 
     def setup(self, run: Run) -> None:
-        self.chosen = frozenset(hidden(run.bare) if self.matrices is None else self.named(run.bare, self.matrices))
+        self.chosen = frozenset(
+            hidden(run.unwrapped_model) if self.matrices is None else self.named(run.unwrapped_model, self.matrices)
+        )
         super().setup(run)
 
     def named(self, model: nn.Module, patterns: list[str]) -> list[str]:
@@ -94,7 +96,7 @@ class Muon(Optim):
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         self.ours = [param for name, param in params if name in self.chosen]
         self.rest = [(name, param) for name, param in params if name not in self.chosen]
-        if any(map(is_spread, self.ours)):
+        if any(map(is_dtensor, self.ours)):
             raise ConfigError("muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb")
         for name, param in self.rest:
             if not has_fused([(name, param)], device):
@@ -109,14 +111,14 @@ class Muon(Optim):
             adamw_eps=self.eps, ns_dtype=self.ns_dtype,
         )  # fmt: skip
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         ours, rest = self.ours, [param for _, param in self.rest]
         return {
             "optimizer": f"Muon for {size(ours)}; AdamW for {size(rest)}",
             "of which AdamW": f"at {self.adamw_lr * self.scale:g}, {self.adamw_lr / self.lr:g} times the learning rate",
         }
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         found = []
         if not self.ours:
             found.append("muon: the model has no hidden matrices, so AdamW moves all of it; add adamw instead")

@@ -70,7 +70,7 @@ class OneCycle(Cycle):
             return self.max_momentum
         return self._along(step, self.max_momentum, self.base_momentum, self.max_momentum)
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return {"learning rate": f"{self.climb()}, down to {self.floor:.3g}"}
 
     def _along(self, step: int, first: float, peak: float, last: float) -> float:

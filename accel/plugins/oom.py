@@ -35,14 +35,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
-from accel.data.batches.counted import count_items
+from accel.data.batches.counted import count_samples
 from accel.data.batches.structure import pieces
-from accel.device.out_of_memory import collect, is_shortage, let_go
-from accel.device.step_snapshot import Before
+from accel.device.out_of_memory import free_cached_memory, is_out_of_memory, release_frames
+from accel.device.step_snapshot import StepSnapshot
 from accel.errors import AccelWarning, TrainingError
 from accel.parts import Micro, Update, Window
-from accel.parts.mean import Mean
-from accel.parts.shared.independent_ranks import Apart
+from accel.parts.mean import WindowMean
+from accel.parts.shared.independent_ranks import IndependentRanks
 from accel.values import Whole
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class OOM(Update):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.bare, self.device, self.progress = run.bare, run.device, run.progress
-        self.ranks, self.before = Apart(run, self.name), Before(run.bare, run.device)
+        self.bare, self.device, self.progress = run.unwrapped_model, run.device, run.progress
+        self.ranks, self.before = IndependentRanks(run, self.name), StepSnapshot(run.unwrapped_model, run.device)
         self.several = self.ranks.several
         self.size = self.evaluating = 0
         """Samples per micro-batch at most, in training and in evaluation; 0 is as many as come."""
@@ -80,16 +80,16 @@ class OOM(Update):
             self.size, self.well = 2 * self.size, 0
         size, read, self.stuck = self.size, list[Micro](), ""
         rest = self.reading(window.micros, read)
-        self.before.keep()
-        mean, short = self.attempt((), rest, window.items)
+        self.before.take()
+        mean, short = self.attempt((), rest, window.samples)
         while short or self.several:
             reports = self.reports(short, read)
             if not any(report["short"] for report in reports):
                 break
             self.undo()
             self.halve(reports)
-            mean, short = self.attempt(tuple(read), rest, window.items)
-        self.before.done()
+            mean, short = self.attempt(tuple(read), rest, window.samples)
+        self.before.discard()
         if self.size < size or (self.size and not size):
             self.tell("training", f"update {self.progress.step + 1}", self.size)
             self.times += 1
@@ -104,19 +104,19 @@ class OOM(Update):
                 read.append(micro)
                 yield micro
         except (RuntimeError, MemoryError) as error:
-            if not is_shortage(error):
+            if not is_out_of_memory(error):
                 raise
-            self.stuck = f"a batch did not reach the device ({let_go(error)}), and cannot be asked for again"
+            self.stuck = f"a batch did not reach the device ({release_frames(error)}), and cannot be asked for again"
 
-    def attempt(self, again: tuple[Micro, ...], rest: Iterator[Micro], items: int) -> tuple[Mean, str]:
+    def attempt(self, again: tuple[Micro, ...], rest: Iterator[Micro], items: int) -> tuple[WindowMean, str]:
         """The first half of an update of `items` samples; what was said where memory was short, and otherwise nothing."""
-        mean = Mean(self.parallel, apart=self.several)
+        mean = WindowMean(self.parallel, defer=self.several)
         try:
             self.collect(self.cut(chain(again, rest), items), mean)
         except (RuntimeError, MemoryError) as error:
-            if not is_shortage(error):
+            if not is_out_of_memory(error):
                 raise
-            short = let_go(error)
+            short = release_frames(error)
         else:
             short = self.stuck
         return mean, short
@@ -125,7 +125,7 @@ class OOM(Update):
         """The micro-batches, or pieces of them. With several ranks none is the last: nothing travels before all are well."""
         for micro in micros:
             try:
-                parts = micro.pieces(self.size or micro.items, items)
+                parts = micro.pieces(self.size or micro.samples, items)
             except TypeError as error:
                 self.stuck = f"its batch cannot be cut ({error})"
                 return
@@ -135,14 +135,14 @@ class OOM(Update):
         """Puts back what the passes moved, and frees what they left."""
         for param in chain(self.bare.parameters(), (param for _, param in self.precision.params)):
             param.grad = None
-        self.before.back()
-        collect(self.device)
+        self.before.restore()
+        free_cached_memory(self.device)
 
     def reports(self, short: str, read: list[Micro]) -> list[dict[str, Any]]:
         """How every rank fared, by rank; this one alone, where all are well."""
-        largest = max((micro.items for micro in read), default=1)
+        largest = max((micro.samples for micro in read), default=1)
         mine = {"short": short, "stuck": self.stuck, "largest": min(largest, self.size or largest)}
-        return self.ranks.reports(mine, wrong=bool(short))
+        return self.ranks.exchange(mine, wrong=bool(short))
 
     def halve(self, reports: list[dict[str, Any]]) -> None:
         """Halves the micro-batches, on all ranks alike. Raises TrainingError where that cannot help."""
@@ -162,15 +162,15 @@ class OOM(Update):
             )
         self.size = (largest + 1) // 2
 
-    def step(self, mean: Mean) -> Tensor:
+    def step(self, mean: WindowMean) -> Tensor:
         """The second half. Raises TrainingError where memory is short: its size does not depend on the micro-batches."""
         try:
-            self.ranks.travel()
+            self.ranks.average_gradients()
             return self.move(mean)
         except (RuntimeError, MemoryError) as error:
-            if not is_shortage(error):
+            if not is_out_of_memory(error):
                 raise
-            short = let_go(error)
+            short = release_frames(error)
         first = ", where the optimiser takes the memory for its state" if self.progress.step == 0 else ""
         raise TrainingError(
             f"oom: memory is short in the optimiser's step of update {self.progress.step + 1}{first} ({short}); smaller "
@@ -179,7 +179,7 @@ class OOM(Update):
 
     def measured(self, measure: Callable[[Any], T], batch: Any) -> list[T]:
         """The same for one batch of the evaluation: in halves, where it does not fit. Each rank does so by itself."""
-        items, before = count_items(batch), self.evaluating
+        items, before = count_samples(batch), self.evaluating
         while True:
             size = min(self.evaluating or items, items)
             try:
@@ -189,12 +189,12 @@ class OOM(Update):
             try:
                 found = [measure(part) for part in parts]
             except (RuntimeError, MemoryError) as error:
-                if not is_shortage(error):
+                if not is_out_of_memory(error):
                     raise
-                short = let_go(error)
+                short = release_frames(error)
             else:
                 break
-            collect(self.device)
+            free_cached_memory(self.device)
             if self.several and any(True for _ in self.bare.buffers()):  # which the ranks send around before each forward pass
                 raise TrainingError(
                     f"oom: memory is short in evaluation on rank {self.parallel.rank} ({short}), and ranks whose model has buffers "
@@ -213,14 +213,14 @@ class OOM(Update):
             said = f"oom: memory was short in {where}; from here on {what} takes at most {samples(size)} at a time"
             warnings.warn(said, AccelWarning, stacklevel=4)
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return "oom has to see on the host whether an update fits"
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         waits = "; gradients travel after the last backward pass, when all ranks are well" if self.several else ""
         return {"out of memory": f"the update is done again in smaller micro-batches{waits}"}
 
-    def remarks(self) -> list[str]:
+    def summary_notes(self) -> list[str]:
         found = []
         if self.times:
             times = f"{self.times} update{'s' * (self.times != 1)}"

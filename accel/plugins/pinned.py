@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accel.parts.shared.pinned_copy import Copied
+from accel.parts.shared.pinned_copy import PinnedCopy
 
 
 @dataclass(eq=False)
-class Pinned(Copied):
+class Pinned(PinnedCopy):
     """Pinned memory and `non_blocking` copies, on the stream of the computation."""
 
-    beside = False
+    own_stream = False

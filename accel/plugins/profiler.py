@@ -31,7 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.result import Section
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -124,11 +124,11 @@ class Profiler(Watch):
         where = "on the device" if on_cuda else "on the CPU"
         return Section(f"operators by their own time {where}, per update ({self.start_at + 1} to {self.step})", rows)
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         found = []
         if run.updates is not None and self.first > run.updates:
             found.append(f"profiler sees nothing: profiler.first={self.first}, and the whole run has {run.updates} updates")
-        if not run.writes:
+        if not run.has_run_directory:
             dead = self.changed("memory", "shapes", "stacks")
             found += [f"profiler.{name} has no effect without out=DIR: there is no trace to note it in" for name in dead]
         return found
@@ -148,6 +148,6 @@ class Profiler(Watch):
 def export(profile: profile, file: Path) -> None:
     """Writes the trace, packed; it is there whole or not at all."""
     temporary = file.with_name(f".{file.name}")
-    with disk.attempted(temporary):
+    with atomic_files.attempted(temporary):
         profile.export_chrome_trace(str(temporary))
         temporary.replace(file)

@@ -27,14 +27,14 @@ from rich.console import Console
 from rich.live import Live
 from torch import Tensor
 
-from accel.device.async_readback import Mailbox
+from accel.device.async_readback import AsyncReadback
 from accel.parts import Watch
 from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
 from accel.report.progress_line import GAP, Line
 from accel.report.summary import draw as draw_summary
-from accel.system.pipes import lasting
-from accel.system.throughput import Mark
+from accel.system.pipes import survive_broken_pipe
+from accel.system.throughput import ThroughputMark
 from accel.values import Positive
 
 if TYPE_CHECKING:
@@ -67,11 +67,13 @@ class Progress(Watch):
 
     def begin(self, run: Run) -> None:
         self.run = run
-        self.console = Console(file=lasting(sys.stdout), highlight=False, markup=False, quiet=run.parts.parallel.rank > 0)
+        self.console = Console(
+            file=survive_broken_pipe(sys.stdout), highlight=False, markup=False, quiet=run.parts.parallel.rank > 0
+        )
         if self.plan and run.plan is not None:
             self.console.print(draw_plan(run.plan))
         self.skipped = run.parts.guard.skipped
-        self.mail = Mailbox(1 if self.skipped is None else 2, run.device)
+        self.mail = AsyncReadback(1 if self.skipped is None else 2, run.device)
         self.last: Tensor | None = None
         self.loss: float | None = None
         self.lost: int | None = None if self.skipped is None else 0
@@ -107,18 +109,18 @@ class Progress(Watch):
         self.mail.slots[0].copy_(self.last)
         if self.skipped is not None:
             self.mail.slots[1].copy_(self.skipped)
-        self.mail.post()
+        self.mail.start()
 
     def receive(self, wait: bool = False) -> None:
         """Takes the loss that has arrived, if one has."""
-        numbers = self.mail.read(wait)
+        numbers = self.mail.poll(wait)
         if numbers is not None:
             self.loss = numbers[0]
             self.lost = int(numbers[1]) if self.skipped is not None else None
 
-    def mark(self) -> Mark:
+    def mark(self) -> ThroughputMark:
         """Now."""
-        return Mark.now(self.run.clock, self.run.progress.samples)
+        return ThroughputMark.now(self.run.clock, self.run.progress.samples)
 
     def line(self) -> Line:
         """Where the run stands."""
@@ -139,7 +141,7 @@ class Progress(Watch):
         self.receive(wait=True)
         cells = [f"epoch {epoch:{len(str(self.run.epochs))}}/{self.run.epochs}"]
         cells += [] if self.loss is None else [f"loss {number(self.loss)}"]
-        cells += [f"{metric(self.run.split, name)} {number(value)}" for name, value in metrics.items()]
+        cells += [f"{metric(self.run.evaluation_split, name)} {number(value)}" for name, value in metrics.items()]
         self.console.print(GAP.join(cells), soft_wrap=True)
 
     def stopped(self, why: Interrupted) -> None:

@@ -20,11 +20,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accel.data.stores.raw_store import RawStore
-from accel.parts.shared.store_source import Stored
+from accel.parts.shared.store_source import StoreSource
 
 
 @dataclass(eq=False)
-class Raw(Stored):
+class Raw(StoreSource):
     """Reads the records of SPLIT.raw in place of the files of SPLIT/.
 
     Args:

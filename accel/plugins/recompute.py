@@ -90,16 +90,16 @@ class Recompute(Activations):
                 block.forward = own
         self.own = []
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         if not self.own:
             return ""
         return "recompute puts the random generator back on the host for its second pass; leave one out: '~plugins.recompute'"
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         kinds = sorted({type(block).__name__ for block, _ in self.own})
         return {"recomputed": f"{len(self.own)} of {self.count} blocks ({', '.join(kinds)})"} if self.own else {}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         return [] if self.own else ["recompute has no effect: no kind of block comes twice in the model"]
 
 

@@ -23,13 +23,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from accel.data.remote import fsspec_client as remote
-from accel.data.remote.block_cache import Fetched
-from accel.data.splits.find_shards import beside
+from accel.data.remote import fsspec_client
+from accel.data.remote.block_cache import BlockCache
+from accel.data.splits.find_shards import sibling_folder
 from accel.data.splits.open_split import split_at
-from accel.data.splits.store_match import Placed
+from accel.data.splits.store_match import SplitStore
 from accel.errors import ConfigError
-from accel.parts.shared.store_source import Stored
+from accel.parts.shared.store_source import StoreSource
 from accel.system.machine import Need
 from accel.values import Count, Positive
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Remote(Stored):
+class Remote(StoreSource):
     """Reads a data set from a URL, through a cache on disk.
 
     Args:
@@ -57,11 +57,11 @@ class Remote(Stored):
     def setup(self, run: Run) -> None:
         super().setup(run)
         budget = None if self.budget_gb == "auto" else int(self.budget_gb * 1e9)
-        self.fetched = Fetched(self.cache, budget, self.tries)
+        self.fetched = BlockCache(self.cache, budget, self.tries)
 
-    def place(self, data: Any, split: str) -> Placed:
-        root = beside(data) if self.path == "auto" else self.path.rstrip("/")
-        if not remote.is_url(root):
+    def store_of(self, data: Any, split: str) -> SplitStore:
+        root = sibling_folder(data) if self.path == "auto" else self.path.rstrip("/")
+        if not fsspec_client.is_url(root):
             where = "the data is at no URL" if self.path == "auto" else "that is no URL"
             raise ConfigError(f"remote.path={self.path}: {where}; say s3://bucket/data, or https://host/data, or leave remote out")
         found = split_at(root, split, self.fetched)

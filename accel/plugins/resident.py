@@ -16,7 +16,7 @@ Source  Jordan, 94 % on CIFAR-10 in 3.29 seconds on a single GPU, arXiv
         by Philox, Salmon et al., 2011.
 Exact   A batch is that of the plain loader to the last bit, while flip, pad and
         edge are left to the task. A data set that defines `sample(index, rng)`
-        says by `moves()` what that does (`accel.data.datasets.shift_flip.Moves`).
+        says by `moves()` what that does (`accel.data.datasets.shift_flip.ShiftFlip`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 
-from accel.data.batches.bad_samples import Bad, Rule
+from accel.data.batches.bad_samples import BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches
-from accel.data.batches.mapped import Mapped
-from accel.data.cache import tensor_cache as cache
-from accel.data.datasets.shift_flip import Moves, size
-from accel.data.loaders import load_all as whole
-from accel.data.loaders.device_batches import Shelf
+from accel.data.batches.mapped import MapBatches
+from accel.data.cache import tensor_cache
+from accel.data.datasets.shift_flip import ShiftFlip, size
+from accel.data.loaders import load_all
+from accel.data.loaders.device_batches import DeviceBatches
 from accel.errors import ConfigError
 from accel.parts import Loader
 from accel.values import Whole
@@ -64,7 +64,7 @@ class Resident(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.device = run.device
-        self.shelves: list[Shelf] = []
+        self.shelves: list[DeviceBatches] = []
         self.origin: list[str] = []
         self.readings: list[str] = []
 
@@ -75,7 +75,7 @@ class Resident(Loader):
             ConfigError: for ready batches, a stream, samples of several shapes, moves that are not known, or too much data.
         """
         plain = super().open(data, train)
-        if not isinstance(plain, Mapped):
+        if not isinstance(plain, MapBatches):
             kind = "a stream of samples" if isinstance(data, IterableDataset) else "ready batches"
             raise ConfigError(f"resident needs a map-style data set, and the data is {kind}; pass the data set itself")
         if plain.count == 0:
@@ -84,17 +84,17 @@ class Resident(Loader):
             kind = type(data).__name__
             raise ConfigError(f"resident makes batches by itself, and {kind} has a collate of its own; leave resident out")
         rule = self.rule(train)
-        parts, form = whole.first(data, rule)
+        parts, form = load_all.first_sample(data, rule)
         moves = self._moves(data, parts[0], train)
         self._room(data, parts, moves)
         found, bad = self._read(data, parts, rule)
-        shelf = Shelf(found, form, moves, self.batch_size, self.seed, train, self.device, self.share, rule, bad, self.order)
+        shelf = DeviceBatches(found, form, moves, self.batch_size, self.seed, train, self.device, self.share, rule, bad, self.order)
         self.shelves.append(shelf)
         return shelf
 
-    def _moves(self, data: Any, example: Tensor, train: bool) -> Moves | None:
+    def _moves(self, data: Any, example: Tensor, train: bool) -> ShiftFlip | None:
         """How the pictures are moved: as the data set says, and in training as the settings change it."""
-        moves = Moves()
+        moves = ShiftFlip()
         if hasattr(data, "moves"):
             moves = data.moves()
         elif hasattr(data, "sample"):
@@ -118,41 +118,41 @@ class Resident(Loader):
             )
         return moves
 
-    def _room(self, data: Any, example: list[Tensor], moves: Moves | None) -> None:
+    def _room(self, data: Any, example: list[Tensor], moves: ShiftFlip | None) -> None:
         """Raises ConfigError where the data does not fit into what is free."""
         each = float(sum(part.nbytes for part in example))
         if moves is not None:
             copies, high, wide = size(example[0].shape, moves)
             _, height, width, _ = example[0].shape
             each += example[0].nbytes * copies * high * wide / (height * width)  # beside what was read, where that is moved
-        needed, free = each * len(data), whole.free(self.device)
+        needed, free = each * len(data), load_all.free(self.device)
         if free is not None and needed > free and type(data) is not TensorDataset:
             room = f"{self.device} has {free / 1e9:.1f} GB free"
             raise ConfigError(f"resident: the data takes {needed / 1e9:.1f} GB, and {room}; leave resident out")
 
-    def _read(self, data: Any, example: list[Tensor], rule: Rule) -> tuple[list[Tensor], list[Bad]]:
+    def _read(self, data: Any, example: list[Tensor], rule: BadSampleRule) -> tuple[list[Tensor], list[UnreadableSample]]:
         since = perf_counter()
         if self.cache is None or not hasattr(data, "fingerprint"):
-            found, bad, who = whole.read(data, example, rule)
+            found, bad, who = load_all.read(data, example, rule)
         else:
             of = data.fingerprint()
-            file = cache.folder(self.cache) / f"{of}.safetensors"
+            file = tensor_cache.cache_directory(self.cache) / f"{of}.safetensors"
             like = [torch.empty(len(data), *part.shape[1:], dtype=part.dtype, device="meta") for part in example]
-            kept = cache.load(file, of, like)
+            kept = tensor_cache.load(file, of, like)
             if kept is not None:
                 self.origin.append(f"from {file.parent}")
                 return kept, []
-            found, bad, who = whole.read(data, example, rule)
+            found, bad, who = load_all.read(data, example, rule)
             if bad:  # a run that shall not go on without them must find out
                 self.origin.append("not kept, as some of it could not be read")
             else:
-                cache.save(file, of, found)
+                tensor_cache.save(file, of, found)
                 self.origin.append(f"kept in {file.parent}")
         if who:
             self.readings.append(f"{len(data):,} samples in {perf_counter() - since:.1f} s by {who}")
         return found, bad
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         shelf = self.shelves[0] if self.shelves else None
         if shelf is None:
             return {}
@@ -169,7 +169,7 @@ class Resident(Loader):
             found["pictures"] = f"{moved}mirrored: {moves.flip}"
         return found
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         found = []
         moves = self.shelves[0].moves if self.shelves else None
         if self.changed("edge") and (moves is None or not moves.pad):

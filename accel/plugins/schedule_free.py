@@ -93,11 +93,11 @@ class ScheduleFree(Optim):
     def weights(self) -> AbstractContextManager[None]:
         return self.free.averaged()
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         warm = f", after {self.climb} updates of warm-up" if self.climb else ""
         return {"optimizer": f"Schedule-Free {'AdamW' if self.base == 'adamw' else 'SGD'}, fused{warm}; evaluated at the average"}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         found = []
         if type(run.parts.schedule) is not Schedule:
             name = run.parts.schedule.name
@@ -105,7 +105,7 @@ class ScheduleFree(Optim):
         if type(run.parts.average) is not Average:
             name = run.parts.average.name
             found.append(f"{name} averages the weights that are trained, and is evaluated in place of schedule_free's own average")
-        if any(isinstance(module, _BatchNorm) and module.track_running_stats for module in run.bare.modules()):
+        if any(isinstance(module, _BatchNorm) and module.track_running_stats for module in run.unwrapped_model.modules()):
             found.append("schedule_free: the running statistics of BatchNorm are not those of the average that is evaluated")
         if self.base == "sgd":
             found += [f"schedule_free.{name} has no effect with schedule_free.base=sgd" for name in self.changed("beta2", "eps")]

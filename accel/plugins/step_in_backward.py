@@ -26,7 +26,7 @@ from torch.utils.hooks import RemovableHandle
 
 from accel.errors import ConfigError
 from accel.parts import Clip, Grads, Guard, Update, Window
-from accel.parts.mean import Mean
+from accel.parts.mean import WindowMean
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class StepInBackward(Update):
         """What in this run needs more than one gradient of one micro-batch at a time, and what to do; empty where nothing does."""
         group, grads = run.parts.group, self.precision.gradients()
         overflow = any(number is not None for number in (grads.scale, grads.found_inf, self.precision.skipped))
-        ours = {id(param) for param in run.bare.parameters()}
+        ours = {id(param) for param in run.unwrapped_model.parameters()}
         masters = any(id(param) not in ours for _, param in self.precision.params)
         for part, clashes, does in (
             (group, group.size > 1, f"adds up those of {group.size} micro-batches"),
@@ -65,17 +65,17 @@ class StepInBackward(Update):
         ):
             if clashes:
                 return f"{part.name} {does}; leave one out: '~plugins.{part.name}'"
-        together = self.optim.together()
+        together = self.optim.why_not_per_parameter()
         return f"{self.optim.name}: {together}" if together else ""
 
     def __call__(self, window: Window) -> Tensor:
         (micro,) = window.micros
-        mean = Mean(self.parallel)
+        mean = WindowMean(self.parallel)
         with self.parallel.sync(last=True):
             with self.precision.cast():
                 loss, items = self.objective(self.model, micro.batch)
             self.lap(FORWARD)
-            self.backward(loss, mean.weight(loss, items, micro))  # in which every parameter steps
+            self.backward(loss, mean.add(loss, items, micro))  # in which every parameter steps
             self.lap(BACKWARD)
         none = Grads([])
         self.average.update(none)
@@ -97,7 +97,7 @@ class StepInBackward(Update):
 
     def step(self, param: Tensor) -> None:
         """Called by the backward pass when the gradient of `param` is complete, shared weights' too."""
-        self.optim.step_alone(param)
+        self.optim.step_one(param)
         increment_version(param)  # fused kernels do not: a backward pass that reads it later would not notice
         param.grad = None
 

@@ -20,29 +20,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from accel.data.loaders.device_copy import Arriving, one_ahead
+from accel.data.loaders.device_copy import PendingCopy, prefetch_one
 from accel.parts import Micro, Window
-from accel.parts.shared.pinned_copy import Copied
+from accel.parts.shared.pinned_copy import PinnedCopy
 from accel.system.clock import DATA, TRANSFER
 
 
 @dataclass(eq=False)
-class Stream(Copied):
+class Stream(PinnedCopy):
     """A side stream that is one window ahead."""
 
-    beside = True
+    own_stream = True
 
     def windows(self, windows: Iterator[Window]) -> Iterator[Window]:
-        return windows if self.copies is None else one_ahead(windows, self._depart, self._arrive)
+        return windows if self.copies is None else prefetch_one(windows, self._depart, self._arrive)
 
-    def _depart(self, window: Window) -> tuple[Window, list[tuple[Micro, Arriving]]]:
+    def _depart(self, window: Window) -> tuple[Window, list[tuple[Micro, PendingCopy]]]:
         assert self.copies is not None
         self.clock.lap(DATA)
-        sent = [(micro, self.copies.depart(micro.batch)) for micro in window.micros]
+        sent = [(micro, self.copies.start(micro.batch)) for micro in window.micros]
         self.clock.lap(TRANSFER)
         return window, sent
 
-    def _arrive(self, sent: tuple[Window, list[tuple[Micro, Arriving]]]) -> Window:
+    def _arrive(self, sent: tuple[Window, list[tuple[Micro, PendingCopy]]]) -> Window:
         assert self.copies is not None
         window, micros = sent
-        return window._replace(micros=tuple(micro._replace(batch=self.copies.arrive(batch)) for micro, batch in micros))
+        return window._replace(micros=tuple(micro._replace(batch=self.copies.finish(batch)) for micro, batch in micros))

@@ -81,7 +81,7 @@ class SyncGuard(Watch):
                 "the device (a watch may read it with accel.device.async_readback), or set plugins.sync_guard.action=count"
             )
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if run.updates is not None and self.first > run.updates:
             return [f"sync_guard sees nothing: sync_guard.first={self.first}, and the whole run has {run.updates} updates"]
         return []

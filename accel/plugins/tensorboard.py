@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from accel.device.loss_log import Losses
+from accel.device.loss_log import LossLog
 from accel.parts import Watch
 from accel.system.atomic_files import Log
 from accel.system.machine import Need
-from accel.system.throughput import Mark
+from accel.system.throughput import ThroughputMark
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Row(NamedTuple):
     step: int
     time: float
     """Seconds since 1970."""
-    mark: Mark
+    mark: ThroughputMark
 
 
 @dataclass(eq=False)
@@ -81,8 +81,8 @@ class TensorBoard(Watch):
         # tensorboard reads the files of a directory in the order of their names
         self.file = Log(folder / f"events.out.tfevents.{time_ns():020d}.update-{run.progress.step:08d}")
         self.records = RecordWriter(self.file)
-        self.losses = Losses(self.every, run.device, run.parts.guard.skipped, self.write)
-        self.mark = Mark.now(run.clock, run.progress.samples)
+        self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write)
+        self.mark = ThroughputMark.now(run.clock, run.progress.samples)
         self.event(time(), 0, file_version="brain.Event:2")
         self.take_back()
         self.file.flush()
@@ -100,12 +100,14 @@ class TensorBoard(Watch):
 
     def after(self, step: int, loss: Tensor) -> None:
         if self.file is not None:
-            self.losses.add(Row(step, time(), Mark.now(self.run.clock, self.progress.samples)), loss)
+            self.losses.add(Row(step, time(), ThroughputMark.now(self.run.clock, self.progress.samples)), loss)
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
         if self.file is not None:
             self.losses.flush()
-            self.scalars(time(), self.progress.step, {f"{self.run.split}/{name}": value for name, value in metrics.items()})
+            self.scalars(
+                time(), self.progress.step, {f"{self.run.evaluation_split}/{name}": value for name, value in metrics.items()}
+            )
             self.file.flush()
 
     def write(self, rows: list[Row], losses: list[float], skipped: Iterable[float | None]) -> None:
@@ -134,8 +136,8 @@ class TensorBoard(Watch):
 
         self.records.write(Event(wall_time=when, step=step, **what).SerializeToString())
 
-    def idle(self, run: Run) -> list[str]:
-        return [] if run.writes else ["tensorboard has no effect: nothing is written without out=DIR"]
+    def ineffective_settings(self, run: Run) -> list[str]:
+        return [] if run.has_run_directory else ["tensorboard has no effect: nothing is written without out=DIR"]
 
     def state_dict(self) -> dict[str, Any]:
         """What was written last; what is pending must be on the disk by then."""

@@ -24,13 +24,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from accel.data.shards.tfrecord_shards import Names, TFRecords
-from accel.data.splits.find_shards import TFRECORDS, shards
-from accel.parts.shared.store_source import Stored
+from accel.data.splits.find_shards import TFRECORDS, find_shards
+from accel.parts.shared.store_source import StoreSource
 from accel.values import Whole
 
 
 @dataclass(eq=False)
-class TFRecord(Stored):
+class TFRecord(StoreSource):
     """Reads the records of TFRecord files in place of the files of SPLIT/.
 
     Args:
@@ -50,6 +50,6 @@ class TFRecord(Stored):
     file: str = "image/filename"
     first: Whole = 0
 
-    def place(self, data: Any, split: str) -> TFRecords:
-        names = shards(data, split, self.path, TFRECORDS, self.name)
+    def store_of(self, data: Any, split: str) -> TFRecords:
+        names = find_shards(data, split, self.path, TFRECORDS, self.name)
         return TFRecords(names, Names(self.image, self.label, self.text, self.file), self.first)

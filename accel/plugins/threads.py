@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches.base import Batches
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.autotune import Rates, best, describe, threads, tried
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.thread_pool import Threads as Pool
+from accel.data.loaders.thread_pool import ThreadPool as Pool
 from accel.parts import Loader
 from accel.system.machine import cores
 from accel.values import Count
@@ -60,12 +60,12 @@ class Threads(Loader):
         self.pin = run.device.type == "cuda"
         self.number = cores() if self.count == "auto" else self.count
         self.rates: Rates = {}
-        self.epochs = 0 if run.dry else run.epochs
+        self.epochs = 0 if run.dry_run else run.epochs
         self.rings: dict[Batches, Ring] = {}
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
-        if isinstance(batches, Mapped) and not batches.in_memory:
+        if isinstance(batches, MapBatches) and not batches.in_memory:
             if self.count == "auto" and self.pool is None:
                 self.rates = tried(batches, self.epochs, threads)
                 self.number = best(self.rates) if self.rates else self.number
@@ -79,7 +79,7 @@ class Threads(Loader):
     def identity(self) -> None:
         """Nothing: a resumed run may have others, or none."""
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         said = describe(self.rates) if self.rates else f"{self.number} = one for each core"
         found = {"threads": said} if self.rings and self.count == "auto" else {}
         slots = next((ring.slots for ring in self.rings.values() if ring.slots), None)
@@ -88,7 +88,7 @@ class Threads(Loader):
             found["ring"] = f"{self.depth + 2} batches of {slots.bytes / 2**20:.2g} MB in {kind}"
         return found
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.rings:
             return []
         return ["threads has no effect: the data is in memory, or comes in its own order or in ready batches; it is read here"]

@@ -25,12 +25,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from accel.data.shards.webdataset_shards import Tars
-from accel.data.splits.find_shards import TARS, shards
-from accel.parts.shared.store_source import Stored
+from accel.data.splits.find_shards import TARS, find_shards
+from accel.parts.shared.store_source import StoreSource
 
 
 @dataclass(eq=False)
-class WebDataset(Stored):
+class WebDataset(StoreSource):
     """Reads the samples of tar shards in place of the files of SPLIT/.
 
     Args:
@@ -44,5 +44,5 @@ class WebDataset(Stored):
     image: str = "auto"
     label: str = "cls"
 
-    def place(self, data: Any, split: str) -> Tars:
-        return Tars(shards(data, split, self.path, TARS, self.name), self.image, self.label)
+    def store_of(self, data: Any, split: str) -> Tars:
+        return Tars(find_shards(data, split, self.path, TARS, self.name), self.image, self.label)

@@ -34,9 +34,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches.base import Batches
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.autotune import Rates, best, describe, processes, tried
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.parts import Loader
 from accel.system.machine import cores
 from accel.values import Count, Positive
@@ -71,14 +71,14 @@ class Workers(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.pin = run.device.type == "cuda"
-        self.data: list[Mapped] = []
+        self.data: list[MapBatches] = []
         self.rates: Rates = {}
-        self.epochs = 0 if run.dry or self.start not in (None, "fork") else run.epochs
+        self.epochs = 0 if run.dry_run or self.start not in (None, "fork") else run.epochs
         self.number = min(cores(), MOST) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
-        if isinstance(batches, Mapped) and not batches.in_memory:
+        if isinstance(batches, MapBatches) and not batches.in_memory:
             if self.count == "auto" and not self.data:
                 self.rates = tried(batches, self.epochs, processes)
                 self.number = best(self.rates) if self.rates else self.number
@@ -96,14 +96,14 @@ class Workers(Loader):
         """Whether there are any decides what global random numbers a data set may draw; how many does not."""
         return None if all(batches.stateless for batches in self.data) else {}
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         if not self.data or self.count != "auto":
             return {}
         if self.rates:
             return {"workers": describe(self.rates)}
         return {"workers": f"{self.number} = one for each core, at most {MOST}"}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.data:
             return []
         return ["workers has no effect: the data is in memory, or comes in its own order or in ready batches; it is read here"]

@@ -14,7 +14,7 @@ from accel.report.formatting import number, took
 
 
 @dataclass
-class Job:
+class JobResult:
     """One job of several: how it differs from the others, and what it came to."""
 
     overrides: str
@@ -26,7 +26,7 @@ class Job:
     """Why it did not end, in one sentence."""
 
 
-def comparison(jobs: Sequence[Job]) -> RenderableType:
+def comparison(jobs: Sequence[JobResult]) -> RenderableType:
     """A row for each job: its overrides, metrics, seconds, and how many times faster it was than the first that ended."""
     names = list(dict.fromkeys(name for job in jobs for name in job.metrics))
     base = next((job.seconds for job in jobs if job.seconds), None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def save(figure: Figure, picture: Path) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "accel", "svg.fonttype": "none"}):
         drawn = BytesIO()
         FigureCanvasSVG(figure).print_figure(drawn, format="svg", metadata={"Date": None})
-        disk.write(picture, drawn.getvalue())
+        atomic_files.write(picture, drawn.getvalue())
 
 
 def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float], list[float]]]) -> None:

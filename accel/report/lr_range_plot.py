@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Reading:
+class LRRangeCurve:
     """What a range test shows."""
 
     smooth: Floats
@@ -25,7 +25,7 @@ class Reading:
     """The rate at which the smoothed loss was least; None where it never fell."""
 
 
-def read(lrs: Floats, losses: Floats, smoothing: float) -> Reading:
+def read(lrs: Floats, losses: Floats, smoothing: float) -> LRRangeCurve:
     """Reads a range test; `lrs` (n,) grow geometrically, `losses` (n,) are finite.
 
     A loss above all of the first tenth counts as the highest of these: how high an explosion goes would else be smoothed over
@@ -34,9 +34,9 @@ def read(lrs: Floats, losses: Floats, smoothing: float) -> Reading:
     smooth = centred(np.minimum(losses, losses[: max(1, len(losses) // 10)].max(initial=-np.inf)), smoothing)
     lowest = int(smooth.argmin()) if len(smooth) else 0
     if lowest == 0:
-        return Reading(smooth, None, None)
+        return LRRangeCurve(smooth, None, None)
     fall = np.diff(smooth[: lowest + 1])
-    return Reading(smooth, float(lrs[fall.argmin()]), float(lrs[lowest]))
+    return LRRangeCurve(smooth, float(lrs[fall.argmin()]), float(lrs[lowest]))
 
 
 def centred(values: Floats, decay: float) -> Floats:
@@ -60,7 +60,7 @@ def trailing(values: Floats, decay: float) -> Floats:
     return sums
 
 
-def draw(lrs: Floats, losses: Floats, reading: Reading, picture: Path) -> None:
+def draw(lrs: Floats, losses: Floats, reading: LRRangeCurve, picture: Path) -> None:
     """Draws loss over learning rate into `picture` (svg). The same numbers give the same bytes."""
     from matplotlib.figure import Figure  # half a second to import, and only this function needs it
 

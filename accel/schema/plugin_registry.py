@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from accel.errors import ConfigError, nearest
-from accel.schema import source_text as source
+from accel.schema import source_text
 from accel.schema.signature import Signature, signature
 from accel.schema.signature import load as load_class
 
@@ -28,7 +28,7 @@ def third_parties() -> dict[str, Path]:
     found = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         package = entry.value.partition(":")[0]
-        home = source.locate(package)
+        home = source_text.locate(package)
         if home is not None and (home.parent / "conf").is_dir():
             found[package] = home.parent / "conf"
     return found
@@ -64,7 +64,7 @@ def target(name: str) -> str:
 
 def class_name(name: str) -> str:
     """The class in accel/plugins/NAME.py: the one whose name, in small letters, is NAME without underscores."""
-    text = source.read(f"accel.plugins.{name}")
+    text = source_text.read(f"accel.plugins.{name}")
     assert text is not None
     classes = [found for found, node in text.names.items() if isinstance(node, ast.ClassDef)]
     return next((found for found in classes if found.lower() == name.replace("_", "")), name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal, get_type_hints
 
 from accel.errors import ConfigError, nearest
-from accel.values import Bounds, Count, Fraction, Positive, hold
+from accel.values import Bounds, Count, Fraction, Positive, check_value
 
 Seed = Annotated[int, Bounds("a whole number from 0 to 2^63 - 1", low=0, high=2**63 - 1)]
 
@@ -50,7 +50,7 @@ class Settings:
         if isinstance(self.allow, str):
             self.allow = [self.allow]  # resume.allow=task is a list of one
         for one in fields(self):
-            setattr(self, one.name, hold(said(one.name), getattr(self, one.name), hints[one.name]))
+            setattr(self, one.name, check_value(said(one.name), getattr(self, one.name), hints[one.name]))
         if odd := [name for name in self.allow if not isinstance(name, str)]:
             raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {odd[0]!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

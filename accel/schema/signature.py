@@ -11,8 +11,7 @@ from importlib import import_module
 from typing import Any, get_type_hints
 
 from accel.errors import ConfigError, nearest
-from accel.schema import annotations as kinds
-from accel.schema import source_text as source
+from accel.schema import source_text, value_kinds
 from accel.schema.source_text import Definition
 from accel.system.machine import Need
 
@@ -66,7 +65,7 @@ def signature(target: str) -> Signature:
     module, _, name = target.rpartition(".")
     if not all(part.isidentifier() for part in target.split(".")) or not module:
         raise ConfigError(f"{target!r} is not the dotted name of a class, such as mine.MyTrainer")
-    found = source.find(module, name)
+    found = source_text.find(module, name)
     if found is not None and isinstance(found.node, ast.ClassDef):
         chain, complete = lineage(found)
         if complete:
@@ -78,9 +77,9 @@ def signature(target: str) -> Signature:
 
 def _dynamic(module: str, name: str) -> bool:
     """Whether `name` may be a class that `module` makes when it runs. Raises ConfigError where there is no such thing at all."""
-    text = source.read(module)
+    text = source_text.read(module)
     if text is None:
-        if source.locate(module) is None:
+        if source_text.locate(module) is None:
             raise ConfigError(f"{module}.{name}: there is no module {module!r}{_near(module)}")
         return False
     if name not in text.names and not re.search(r"__getattr__|import \*|globals\(\)|\bexec\(", text.text):
@@ -99,7 +98,7 @@ def lineage(found: Definition) -> tuple[list[Definition], bool]:
         name = ast.unparse(base)
         if name == "object" or name.startswith(("Protocol", "Generic")):
             continue
-        ancestor = source.find(found.source.module, name)
+        ancestor = source_text.find(found.source.module, name)
         if ancestor is None or not isinstance(ancestor.node, ast.ClassDef):
             complete = False
             continue
@@ -161,7 +160,7 @@ def _fields(one: Definition) -> Iterator[Setting]:
             elif node.value is not None:
                 default = _default(node.value)
             if name != "_":
-                yield Setting(name, kinds.kind(node.annotation, one.source), default, words.get(name, ""))
+                yield Setting(name, value_kinds.kind_of_annotation(node.annotation, one.source), default, words.get(name, ""))
 
 
 def _arguments(init: ast.FunctionDef, one: Definition) -> Iterator[Setting]:
@@ -169,13 +168,13 @@ def _arguments(init: ast.FunctionDef, one: Definition) -> Iterator[Setting]:
     blank: list[ast.expr | None] = [None] * (len(args) - len(init.args.defaults))
     pairs = [*zip(args, [*blank, *init.args.defaults], strict=True), *zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)]
     for arg, default in pairs:
-        kind = kinds.kind(arg.annotation, one.source) if arg.annotation else Any
+        kind = value_kinds.kind_of_annotation(arg.annotation, one.source) if arg.annotation else Any
         yield Setting(arg.arg, kind, REQUIRED if default is None else _default(default))
 
 
 def _default(node: ast.expr) -> Any:
     try:
-        return kinds.value(node)
+        return value_kinds.literal_value(node)
     except ValueError:
         return COMPUTED
 
@@ -187,7 +186,7 @@ def _needs(one: Definition, name: str) -> tuple[Need, ...]:
             continue
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
         if isinstance(target, ast.Name) and target.id == name:
-            calls = [kinds.call(item) for item in node.value.elts if isinstance(item, ast.Call)]
+            calls = [value_kinds.literal_arguments(item) for item in node.value.elts if isinstance(item, ast.Call)]
             return tuple(Need(*args, **words) for args, words in calls)
     return ()
 
@@ -204,7 +203,7 @@ def _about(doc: str) -> dict[str, str]:
 def _near(module: str) -> str:
     """A hint at a file of nearly that name in the same folder."""
     package, _, name = module.rpartition(".")
-    home = source.locate(package) if package else None
+    home = source_text.locate(package) if package else None
     folder = home.parent if home else None
     hint = nearest(name, [path.stem for path in folder.glob("*.py")]) if folder else ""
     return hint or " (it is looked for in the current directory and in what is installed)"

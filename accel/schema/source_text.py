@@ -15,7 +15,7 @@ from accel.system.deprecated_paths import current_path
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceText:
     """One module's text. `names` gives for each name at its top level a class, an import, or the value assigned to it."""
 
     module: str
@@ -34,7 +34,7 @@ class Source:
 class Definition:
     """A class statement, or a value assigned to a name, and the module that it stands in."""
 
-    source: Source
+    source: SourceText
     node: ast.AST
 
 
@@ -56,7 +56,7 @@ def locate(module: str) -> Path | None:
     return Path(origin) if origin else None
 
 
-def read(module: str) -> Source | None:
+def read(module: str) -> SourceText | None:
     """The text of `module`, or None where it has none. Raises ConfigError where it is not Python."""
     module = current_path(module)
     path = locate(module)
@@ -66,14 +66,14 @@ def read(module: str) -> Source | None:
 
 
 @lru_cache(maxsize=256)
-def _parse(module: str, path: Path, _changed: int) -> Source:
+def _parse(module: str, path: Path, _changed: int) -> SourceText:
     try:
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise ConfigError(f"{path}{line}: {getattr(error, 'msg', error)}") from None
-    return Source(module, path, text, ast.get_docstring(tree) or "", dict(_names(tree.body)))
+    return SourceText(module, path, text, ast.get_docstring(tree) or "", dict(_names(tree.body)))
 
 
 def _names(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
@@ -123,7 +123,7 @@ def _inside(module: str, dotted: str, depth: int) -> Definition | None:
     return None
 
 
-def _absolute(source: Source, node: ast.ImportFrom) -> str:
+def _absolute(source: SourceText, node: ast.ImportFrom) -> str:
     if not node.level:
         return node.module or ""
     package = source.package.split(".")

@@ -6,7 +6,7 @@ import os
 import tempfile
 
 
-def unlinked(name: str) -> int:
+def anonymous_file(name: str) -> int:
     """The descriptor of an empty file without a path: in memory where the system can, else in the folder for temporary files.
 
     Args:

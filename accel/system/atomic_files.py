@@ -82,7 +82,7 @@ def replacing(path: Path, place: str = "") -> Iterator[Stream]:
             temporary.unlink(missing_ok=True)
         raise
     point(f"{place}.moved")
-    settle(path.parent)
+    flush_folder(path.parent)
     point(f"{place}.settled")
 
 
@@ -98,7 +98,7 @@ def facts(path: Path) -> dict[str, Any]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
-def settle(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Brings the names in a folder to the disk: a file that was moved there, or taken away, is so after a power cut."""
     number = os.open(folder, os.O_RDONLY)
     try:
@@ -107,7 +107,7 @@ def settle(folder: Path) -> None:
         os.close(number)
 
 
-def why(error: OSError) -> str:
+def disk_reason(error: OSError) -> str:
     """What is wrong with the disk, in a few words."""
     return FULL.get(error.errno or 0) or error.strerror or str(error)
 
@@ -124,7 +124,7 @@ def attempted(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         path.unlink(missing_ok=True)
-        warnings.warn(f"{path} could not be written: {why(error)}; training goes on without it", AccelWarning, stacklevel=4)
+        warnings.warn(f"{path} could not be written: {disk_reason(error)}; training goes on without it", AccelWarning, stacklevel=4)
 
 
 class Log:
@@ -170,8 +170,8 @@ class Log:
             self.file.seek(self.size)
             if not self.refused:
                 go_on = "training goes on, and what is missing is written when there is room"
-                warnings.warn(f"{self.path} could not be written: {why(error)}; {go_on}", AccelWarning, stacklevel=2)
-            self.refused = why(error)
+                warnings.warn(f"{self.path} could not be written: {disk_reason(error)}; {go_on}", AccelWarning, stacklevel=2)
+            self.refused = disk_reason(error)
             self.bound()
         else:
             self.size += len(self.waiting)

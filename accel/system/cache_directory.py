@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def folder(setting: str) -> Path:
+def cache_directory(setting: str) -> Path:
     """Where `setting` says: `auto` is the user's own cache directory."""
     if setting != "auto":
         return Path(setting).expanduser()

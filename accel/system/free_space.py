@@ -14,7 +14,7 @@ GROUPS = (
 ROOT = Path("/sys/fs/cgroup")
 
 
-def memory() -> int | None:
+def free_memory() -> int | None:
     """Bytes of memory that nothing uses, inside the limit of a container too; None where the system does not tell."""
     try:
         found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
@@ -30,7 +30,7 @@ def memory() -> int | None:
     return max(0, min(limits)) if limits else None
 
 
-def disk(folder: Path) -> int:
+def free_disk(folder: Path) -> int:
     """Bytes that are free where `folder` is, or is to be made."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

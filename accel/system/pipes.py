@@ -6,12 +6,12 @@ import os
 from typing import Any, TextIO, cast
 
 
-def lasting(stream: TextIO) -> TextIO:
+def survive_broken_pipe(stream: TextIO) -> TextIO:
     """The same stream, that goes nowhere from when nobody reads it any longer."""
-    return cast(TextIO, Lasting(stream))
+    return cast(TextIO, BrokenPipeSafe(stream))
 
 
-class Lasting:
+class BrokenPipeSafe:
     """A stream of text that goes nowhere from when nobody reads it any longer; in all else it is `stream`."""
 
     def __init__(self, stream: Any) -> None:

@@ -17,7 +17,7 @@ KNOCK = 5.0
 """Seconds that one attempt to reach the table may take."""
 
 
-def table(timeout: float) -> TCPStore:
+def open_store(timeout: float) -> TCPStore:
     """The table of this process and all others of its run.
 
     An agent of torchrun keeps it, or, told TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, leaves it to the first process, anew for each
@@ -34,13 +34,13 @@ def table(timeout: float) -> TCPStore:
     if place not in KEPT:
         ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and os.environ.get("RANK") == "0"
         if not ours:
-            knock(*place, timeout)
+            wait_for_port(*place, timeout)
         KEPT[place] = TCPStore(*place, is_master=ours, timeout=limit, wait_for_workers=False)
     KEPT[place].set_timeout(limit)
     return KEPT[place]
 
 
-def knock(address: str, port: int, timeout: float) -> None:
+def wait_for_port(address: str, port: int, timeout: float) -> None:
     """Waits until somebody answers there: torch's own waiting hears no signal.
 
     Raises:
@@ -71,23 +71,23 @@ def name_interface(store: Store, rank: int, world_size: int) -> None:
     """
     if int(os.environ.get("GROUP_WORLD_SIZE", "1")) == 1:
         return
-    here = towards(os.environ["MASTER_ADDR"])
+    here = local_address_towards(os.environ["MASTER_ADDR"])
     store.set(f"address/{rank}", here)
-    if "GLOO_SOCKET_IFNAME" in os.environ or not itself(own()):
+    if "GLOO_SOCKET_IFNAME" in os.environ or not is_loopback(own_address()):
         return
-    if itself(here):  # the others are to be found here
+    if is_loopback(here):  # the others are to be found here
         others = (store.get(f"address/{other}").decode() for other in range(world_size))
-        here = next((towards(other) for other in others if not itself(other)), here)
-    if not itself(here) and (name := interface(here)):
+        here = next((local_address_towards(other) for other in others if not is_loopback(other)), here)
+    if not is_loopback(here) and (name := interface(here)):
         os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
-def itself(address: str) -> bool:
+def is_loopback(address: str) -> bool:
     """Whether it leads back to the machine that uses it."""
     return address.startswith("127.")
 
 
-def towards(host: str) -> str:
+def local_address_towards(host: str) -> str:
     """This machine's own address on the way to `host`; nothing is sent. 127.0.0.1 where there is no way."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
         try:
@@ -112,7 +112,7 @@ def interface(address: str) -> str:
     return ""
 
 
-def own() -> str:
+def own_address() -> str:
     """The address of this machine's name."""
     try:
         return socket.gethostbyname(socket.gethostname())

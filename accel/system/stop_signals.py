@@ -16,16 +16,16 @@ TORCHRUN = "TORCHELASTIC_RUN_ID"
 Item = TypeVar("Item")
 
 
-class Place:
+class WaitPoint:
     """Where a wait begins, and whether it can be gone back to; plainest: it always can."""
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """A wait begins."""
 
-    def done(self) -> None:
+    def completed(self) -> None:
         """It is over, and what was waited for is there."""
 
-    def known(self) -> bool:
+    def can_restore(self) -> bool:
         """Whether giving the wait up leaves everything as it was. Asked in the midst of it."""
         return True
 
@@ -42,12 +42,12 @@ class Signals:
     """
 
     def __init__(self, at_once: bool = False) -> None:
-        self.at_once = at_once
-        self.asked: signal.Signals | None = None
+        self.immediate = at_once
+        self.requested: signal.Signals | None = None
         """The first signal that came."""
-        self.place = Place()
+        self.place = WaitPoint()
         """Where `at_once` would leave things."""
-        self.cut = False
+        self.interrupted = False
         """Whether a signal has ended what `each` waited for."""
         self.before: dict[signal.Signals, Any] = {}
         # under torchrun one Ctrl-C comes twice: from the terminal to every process, and from torchrun to its own
@@ -57,7 +57,7 @@ class Signals:
     @property
     def name(self) -> str:
         """What asked, in words."""
-        return self.asked.name if self.asked else "a signal to another rank"
+        return self.requested.name if self.requested else "a signal to another rank"
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -67,19 +67,19 @@ class Signals:
                     self.before[number] = before
                     outer = getattr(before, "__self__", None)
                     if isinstance(outer, Signals):
-                        self.asked = self.asked or outer.asked
+                        self.requested = self.requested or outer.requested
                     signal.signal(number, self.hear)
-            if self.asked and self.at_once:
+            if self.requested and self.immediate:
                 self.put_back()
-                raise Interrupted(self.asked.name)
+                raise Interrupted(self.requested.name)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         self.put_back()
-        if self.asked and kind is None:
-            signal.raise_signal(self.asked)
+        if self.requested and kind is None:
+            signal.raise_signal(self.requested)
 
-    def each(self, items: Iterator[Item], place: Place | None = None) -> Iterator[Item]:
+    def interruptible(self, items: Iterator[Item], place: WaitPoint | None = None) -> Iterator[Item]:
         """The same items, until a signal comes (`cut`); one that comes while an item is waited for does not wait for it.
 
         It is raised in the midst of the waiting, wherever that is, as Python raises KeyboardInterrupt: `items` cannot be gone on
@@ -89,23 +89,23 @@ class Signals:
             items: nobody has read from them before.
             place: what to go back to.
         """
-        self.place = place or Place()
+        self.place = place or WaitPoint()
         while True:
-            self.place.keep()
+            self.place.save()
             try:
                 try:
-                    self.at_once = True
-                    if self.asked:
-                        raise Interrupted(self.asked.name)
+                    self.immediate = True
+                    if self.requested:
+                        raise Interrupted(self.requested.name)
                     item = [next(items)]
                 finally:
-                    self.at_once = False  # a signal may come before this is done, and raises here
+                    self.immediate = False  # a signal may come before this is done, and raises here
             except StopIteration:
                 return
             except Interrupted:
-                self.cut = True
+                self.interrupted = True
                 return
-            self.place.done()
+            self.place.completed()
             yield item.pop()  # nothing here holds it meanwhile
 
     def put_back(self) -> None:
@@ -123,9 +123,9 @@ class Signals:
             return
         if number == signal.SIGINT:
             self.patience -= 1
-        self.asked = self.asked or signal.Signals(number)
+        self.requested = self.requested or signal.Signals(number)
         if self.patience < 0:
             raise KeyboardInterrupt
-        if self.at_once and self.place.known():
-            self.at_once = False  # once: what it raises leads through code that ends things
-            raise Interrupted(self.asked.name)
+        if self.immediate and self.place.can_restore():
+            self.immediate = False  # once: what it raises leads through code that ends things
+            raise Interrupted(self.requested.name)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, Clock
 
 
-class Mark(NamedTuple):
+class ThroughputMark(NamedTuple):
     """The state of things at one moment."""
 
     time: float
@@ -18,12 +18,12 @@ class Mark(NamedTuple):
     samples: int
 
     @classmethod
-    def now(cls, clock: Clock, samples: int) -> Mark:
+    def now(cls, clock: Clock, samples: int) -> ThroughputMark:
         """With so many samples consumed."""
         spent = clock.spent
         return cls(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT], spent[DATA], samples)
 
-    def since(self, old: Mark) -> tuple[float, float]:
+    def since(self, old: ThroughputMark) -> tuple[float, float]:
         """Samples per second, and the percentage of the time spent waiting for data, between `old` and this one."""
         seconds = max(self.time - old.time, 1e-9)
         return (self.samples - old.samples) / seconds, 100 * (self.waited - old.waited) / seconds

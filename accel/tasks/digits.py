@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from accel.errors import ConfigError
 from accel.tasks.evaluation import scores
 from accel.tasks.models.convnet import convnet
-from accel.tasks.validate import check
+from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 
@@ -38,7 +38,7 @@ class Digits(Trainer):
 
     def __init__(self, width: Count = 32, smoothing: Decay = 0.1, **run: Any) -> None:
         super().__init__(**run)
-        check(Digits, width=width, smoothing=smoothing)
+        validate(Digits, width=width, smoothing=smoothing)
         if width % 4:
             raise ConfigError(f"task.width must be a multiple of 4 (the channels are normalised in 4 groups), not {width}")
         self.width, self.smoothing = width, smoothing

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from accel.data.remote.fsspec_client import is_url
 from accel.data.splits.open_split import NAMES, split_at
-from accel.data.splits.store_match import Placed
+from accel.data.splits.store_match import SplitStore
 from accel.data.store import class_names
 from accel.errors import ConfigError, nearest
 
-Split = Path | Placed
+Split = Path | SplitStore
 """A folder of class folders, or a store."""
 
 

@@ -17,10 +17,10 @@ from accel.tasks.evaluation import scores
 from accel.tasks.evaluation import views as several
 from accel.tasks.image_splits import splits
 from accel.tasks.models.airnet import AirNet
-from accel.tasks.models.by_name import named
+from accel.tasks.models.by_name import model_by_name
 from accel.tasks.models.resnet import resnet18, resnet50, small
 from accel.tasks.normalise import normalise
-from accel.tasks.validate import check
+from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Bounds, Count
 
@@ -70,7 +70,7 @@ class Images(Trainer):
     ) -> None:
         super().__init__(**run)
         root = str(root) if isinstance(root, Path) else root
-        check(
+        validate(
             Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views, decoder=decoder, filter=filter,
             max_pixels=max_pixels,
         )  # fmt: skip
@@ -88,7 +88,7 @@ class Images(Trainer):
         if self.kind in MODELS:
             net: Any = MODELS[self.kind](classes, self.size)
         else:
-            net = named("task.model", self.kind, num_classes=classes)(num_classes=classes)
+            net = model_by_name("task.model", self.kind, num_classes=classes)(num_classes=classes)
         if hasattr(net, "show"):
             net.show(normalise(self.some()))
         model: nn.Module = net

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel.data.datasets.token_windows import PADDING, Jittered, Windows
+from accel.data.datasets.token_windows import PADDING, JitteredTokenWindows, TokenWindows
 from accel.errors import ConfigError
 from accel.tasks.models.gpt import GPT
 from accel.tasks.token_file import open_tokens, size_of
-from accel.tasks.validate import check
+from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 
@@ -51,7 +51,7 @@ class Text(Trainer):
         super().__init__(**run)
         path = str(path) if isinstance(path, Path) else path
         settings = {"context": context, "layers": layers, "heads": heads, "width": width, "dropout": dropout}
-        check(Text, path=path, tokens=tokens, vocabulary=vocabulary, **settings)
+        validate(Text, path=path, tokens=tokens, vocabulary=vocabulary, **settings)
         if width % heads:
             raise ConfigError(f"task.width must be a multiple of task.heads, and {width} is none of {heads}")
         self.context, self.layers, self.heads, self.width, self.dropout = context, layers, heads, width, dropout
@@ -63,11 +63,11 @@ class Text(Trainer):
     def model(self) -> nn.Module:
         return GPT(self.vocabulary, self.context, self.layers, self.heads, self.width, self.dropout)
 
-    def data(self, split: str) -> Windows:
+    def data(self, split: str) -> TokenWindows:
         border = len(self.text) - len(self.text) // HELD_OUT
         if split == "train":
-            return Jittered(self.text[:border], self.context, self.below)
-        return Windows(self.text[border:], self.context, self.below)
+            return JitteredTokenWindows(self.text[:border], self.context, self.below)
+        return TokenWindows(self.text[border:], self.context, self.below)
 
     def loss(self, model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
         tokens = batch.long()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, get_type_hints
 
-from accel.values import hold
+from accel.values import check_value
 
 
-def check(task: type[Any], **settings: Any) -> None:
+def validate(task: type[Any], **settings: Any) -> None:
     """Holds `settings` against the annotations of `task.__init__` (kinds of `accel.values`).
 
     Raises:
@@ -15,4 +15,4 @@ def check(task: type[Any], **settings: Any) -> None:
     """
     hints = get_type_hints(task.__init__, include_extras=True)
     for name, value in settings.items():
-        hold(f"task.{name}", value, hints[name])
+        check_value(f"task.{name}", value, hints[name])

@@ -2,6 +2,6 @@
 
 from accel.device.host_reads import HostReads
 from accel.testing.check_plugin import check_plugin
-from accel.testing.toy_run import Outcome, cheap, fit_toy
+from accel.testing.toy_run import ToyResult, cheap, fit_toy
 
-__all__ = ["HostReads", "Outcome", "cheap", "check_plugin", "fit_toy"]
+__all__ = ["HostReads", "ToyResult", "cheap", "check_plugin", "fit_toy"]

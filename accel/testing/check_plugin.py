@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from accel.device.rng import Randomness
-from accel.engine.select_parts import KINDS, make, provides
+from accel.engine.select_parts import PART_TYPES, make_plugin, part_name
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Augment, Group, Loader, Part, Precision, Probe, Update, Watch
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.testing.graph_replay import taped
 from accel.testing.toy_run import BATCH, cheap, fit_toy
 
@@ -45,7 +45,7 @@ def check_plugin(plugin: Maker, *, tolerance: float = 1e-5) -> str:
     """
     with (
         warnings.catch_warnings(),
-        Randomness(torch.device("cpu")).kept(),
+        Randomness(torch.device("cpu")).preserved(),
         redirect_stdout(StringIO()),
     ):  # progress would show each run
         warnings.simplefilter("ignore", AccelWarning)
@@ -75,8 +75,8 @@ def settings(plugin: Maker) -> None:
     made = plugin()
     assert isinstance(made, Part), f"{made!r} is no Part"
     assert is_dataclass(type(made)), f"{made.name} must be a dataclass: decorate it with @dataclass(eq=False)"
-    assert type(made) not in (*KINDS.values(), Watch), f"{made.name} must be a subclass of its part"
-    kinds = [kind for kind in (*KINDS.values(), Watch) if isinstance(made, kind)]
+    assert type(made) not in (*PART_TYPES.values(), Watch), f"{made.name} must be a subclass of its part"
+    kinds = [kind for kind in (*PART_TYPES.values(), Watch) if isinstance(made, kind)]
     assert len(kinds) == 1, f"{made.name} provides {len(kinds)} parts: {kinds}"
     for field in (field for field in fields(made) if field.init):
         said = refusal(type(made), {**made.settings, field.name: object()})
@@ -148,7 +148,7 @@ def accumulates(plugin: Maker, *, tolerance: float) -> None:
     made = plugin()
     if isinstance(made, Group | Augment | Loader):
         return
-    accumulate = catalogue.load("accumulate")
+    accumulate = plugin_registry.load("accumulate")
     if clash([plugin(), accumulate(steps=2)]):
         return
     small = fit_toy([plugin(), accumulate(steps=2)], dropout=0.0)
@@ -160,7 +160,7 @@ def accumulates(plugin: Maker, *, tolerance: float) -> None:
 def skips(plugin: Maker) -> None:
     """An update that overflows moves nothing: no weight, no optimiser state, no average; the next one goes on."""
     made = plugin()
-    amp = [] if isinstance(made, Precision) else [catalogue.load("amp")(dtype="float16", force=True)]
+    amp = [] if isinstance(made, Precision) else [plugin_registry.load("amp")(dtype="float16", force=True)]
     if isinstance(made, Precision) and getattr(made, "dtype", None) != "float16":
         return
     if clash([plugin(), *amp]):
@@ -223,10 +223,10 @@ def clash(plugins: list[Part]) -> bool:
 
 def companions(made: Part) -> list[Maker]:
     """Every built-in plugin that may stand beside `made`, with default settings or cheap ones."""
-    others = map(cheap, catalogue.names())
+    others = map(cheap, plugin_registry.names())
     if isinstance(made, Watch):
         return [other for other in others if type(other()) is not type(made)]
-    return [other for other in others if provides(make(other())) != provides(made)]
+    return [other for other in others if part_name(make_plugin(other())) != part_name(made)]
 
 
 def attempt(plugins: list[Part]) -> Any:

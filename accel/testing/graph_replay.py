@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accel.device.host_reads import READS
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class TapeRecorder:
 
 def taped(**settings: Any) -> Any:
     """The plugin `cuda_graph` for the CPU; its `recorder` counts."""
-    kind = catalogue.load("cuda_graph")
+    kind = plugin_registry.load("cuda_graph")
 
     def record(self: Any, device: torch.device) -> TapeRecorder:
         return TapeRecorder()

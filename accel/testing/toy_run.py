@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from accel.parts import Part, Run, Watch
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.trainer import Trainer
 
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 6, 3, 4
@@ -25,7 +25,7 @@ CHEAP: dict[str, dict[str, Any]] = {"compile": {"backend": "eager"}, "lr_range":
 
 def cheap(name: str) -> Callable[[], Part]:
     """Makes the plugin of that name with its default settings, or with cheap ones where those take long."""
-    plugin: Callable[..., Part] = catalogue.load(name)
+    plugin: Callable[..., Part] = plugin_registry.load(name)
     return partial(plugin, **CHEAP.get(name, {}))
 
 
@@ -65,7 +65,7 @@ def moving(run: Run) -> list[Tensor]:
     """Copies of everything that an update moves: weights and their masters, the optimiser's state, the average."""
     state = run.parts.optim.state_dict()["state"]
     tensors = [
-        *run.bare.parameters(),
+        *run.unwrapped_model.parameters(),
         *(param for _, param in run.parts.precision.params),
         *(value for entry in state.values() for value in entry.values() if isinstance(value, Tensor)),
     ]
@@ -74,7 +74,7 @@ def moving(run: Run) -> list[Tensor]:
 
 
 @dataclass
-class Outcome:
+class ToyResult:
     """What a toy run came to."""
 
     weights: list[Tensor]
@@ -82,12 +82,12 @@ class Outcome:
     spy: Spy
     metrics: dict[str, float] = field(default_factory=dict)
 
-    def same(self, other: Outcome) -> bool:
+    def same(self, other: ToyResult) -> bool:
         """Whether weights, losses and metrics agree to the last bit (an overflowed loss agrees with an overflowed one)."""
         pairs = [*zip(self.weights, other.weights, strict=True), *zip(self.losses, other.losses, strict=True)]
         return self.metrics == other.metrics and all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)
 
-    def distance(self, other: Outcome) -> float:
+    def distance(self, other: ToyResult) -> float:
         """The largest difference between two weights."""
         return max(float((a - b).abs().max()) for a, b in zip(self.weights, other.weights, strict=True))
 
@@ -130,7 +130,7 @@ def fit_toy(
     counts: bool = False,
     device: str = "cpu",
     **settings: Any,
-) -> Outcome:
+) -> ToyResult:
     """Trains the toy with `plugins` and returns what it came to. `stop` ends it after that update, as a crash would."""
     spy = Spy(stop=stop, counts=counts)
     made = [cheap(plugin)() if isinstance(plugin, str) else plugin for plugin in plugins]
@@ -144,5 +144,5 @@ def fit_toy(
         metrics = trainer.fit().metrics
     except Stop:
         assert stop
-    weights = [param.detach().clone() for param in spy.run.bare.parameters()]
-    return Outcome(weights, spy.losses, spy, metrics)
+    weights = [param.detach().clone() for param in spy.run.unwrapped_model.parameters()]
+    return ToyResult(weights, spy.losses, spy, metrics)

@@ -1,4 +1,4 @@
-"""The arms of the comparison. Each is a function from a `Work` to its final weights (their average, where one is kept)."""
+"""The arms of the comparison. Each is a function from a `BatchWork` to its final weights (their average, where one is kept)."""
 
 from __future__ import annotations
 

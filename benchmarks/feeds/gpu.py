@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.data.loaders.device_copy import Copies, one_ahead
+from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 
 BATCHES = 64
 
@@ -21,9 +21,9 @@ def hidden(batch: int = 256, side: int = 224) -> dict[str, Any]:
     """
     device = torch.device("cuda")
     source = torch.zeros(batch, side, side, 3, dtype=torch.uint8).pin_memory()
-    copies = Copies(device, beside=True)
+    copies = DeviceCopier(device, beside=True)
     matrix = torch.randn(4096, 4096, device=device, dtype=torch.bfloat16)
-    batches = one_ahead(repeat(source), copies.depart, copies.arrive)
+    batches = prefetch_one(repeat(source), copies.start, copies.finish)
     alone = timed(lambda: next(batches))
     once = timed(lambda: compute(matrix, 8)) / 8
     chain = max(1, round(2 * alone / once))

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from accel.data import Ring
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.codecs.image_reader import Decoder, Reader
 from accel.data.codecs.resample import Filter
 from accel.data.datasets.image_folder import Augmented, Crop
-from accel.data.loaders.worker_pool import Workers
+from accel.data.loaders.worker_pool import WorkerPool
 from accel.data.store import Store, class_names
 from accel.data.stores.formats import store_at
 from feeds import SMALL_STORES, STORES, Job
@@ -39,7 +39,7 @@ def feed(job: Job, store: str, by: str = "threads", **options: Any) -> Iterator[
     """Epoch after epoch, uint8 (batch, side, side, 3)."""
     data = data_set(job, store, **options)
     if by == "workers":
-        workers = Workers([Mapped(data, job.batch, job.seed, shuffle=True)], job.cores, 2, None)
+        workers = WorkerPool([MapBatches(data, job.batch, job.seed, shuffle=True)], job.cores, 2, None)
         for epoch in count():
             yield from workers.batches(0, epoch, 0)
     with Ring(data, job.batch, seed=job.seed, shuffle=True, threads=job.cores, pin=torch.cuda.is_available()) as ring:

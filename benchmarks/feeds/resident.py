@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from accel.data.loaders import load_all as whole
-from accel.data.loaders.device_batches import Shelf
+from accel.data.loaders import load_all
+from accel.data.loaders.device_batches import DeviceBatches
 from feeds import Job
 from feeds.ours import data_set
 
@@ -17,8 +17,8 @@ from feeds.ours import data_set
 def feed(job: Job, store: str) -> Iterator[Any]:
     """Epoch after epoch, uint8 (batch, 32, 32, 3), cropped and mirrored."""
     data = data_set(job, store, crop="pad")
-    parts, form = whole.first(data)
+    parts, form = load_all.first_sample(data)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    shelf = Shelf(whole.read(data, parts)[0], form, data.moves(), job.batch, job.seed, True, torch.device(device))
+    shelf = DeviceBatches(load_all.read(data, parts)[0], form, data.moves(), job.batch, job.seed, True, torch.device(device))
     for epoch in count():
         yield from shelf.epoch(epoch)

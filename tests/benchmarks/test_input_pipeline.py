@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.drawings import drawing
+from tests.support.drawn_images import drawing
 
 pytest.importorskip("lmdb", reason="needs the extra lmdb")
 pytest.importorskip("cv2", reason="needs the extra opencv")

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from accel.checkpoints import FOLDER, damage
-from accel.checkpoints.manifest import Record
-from accel.checkpoints.retention import Best, Shelf
+from accel.checkpoints.manifest import Manifest
+from accel.checkpoints.retention import BestMetric, CheckpointFolder
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Objective, Watch
 from accel.plugins.adamw import AdamW
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 from accel.system.faults import armed
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
@@ -66,7 +66,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_it_is_of_the_update_
     seen: dict[int, list[torch.Tensor]] = {}
 
     def act(watch: At, step: int) -> None:
-        seen[step] = [param.detach().clone() for param in watch.run.bare.parameters()]
+        seen[step] = [param.detach().clone() for param in watch.run.unwrapped_model.parameters()]
         if step == 5:  # two updates after the third, whose checkpoint has not been begun
             assert gate.arrived.wait(60)
             assert not list((tmp_path / "run" / FOLDER).glob("*.pt"))
@@ -145,7 +145,7 @@ def test_the_best_is_kept(best: str, scores: list[float], epoch: int, tmp_path: 
     run = tmp_path / "run"
     Scored(scores, plugins=[], watch=(), epochs=5, batch_size=4, out=run, checkpoint_best=best, checkpoint_keep=1).fit()
     assert kept(run) == sorted({f"update-{6 * epoch:08d}-epoch-{epoch:04d}", "update-00000030-epoch-0005"})
-    record = Record.read(run / FOLDER / f"{kept(run)[0]}.json")
+    record = Manifest.read(run / FOLDER / f"{kept(run)[0]}.json")
     assert record.metrics == {"accuracy": pytest.approx(scores[epoch - 1])}
 
 
@@ -173,8 +173,8 @@ class NoVal(Toy):
 
 def test_which_end_of_a_metric_is_better() -> None:
     lower = ["loss", "val_loss", "top1_error", "perplexity", "bits_per_byte", "mae", "min:accuracy"]
-    assert all(Best.read(text).lower for text in lower)
-    assert not any(Best.read(text).lower for text in ["accuracy", "f1", "answered", "max:loss"])
+    assert all(BestMetric.read(text).lower for text in lower)
+    assert not any(BestMetric.read(text).lower for text in ["accuracy", "f1", "answered", "max:loss"])
 
 
 @dataclass(eq=False)
@@ -189,14 +189,14 @@ class Poison(Watch):
     def after(self, step: int, loss: torch.Tensor) -> None:
         if step == self.at:
             with torch.no_grad():
-                next(iter(self.run.bare.parameters()))[0] = torch.nan
+                next(iter(self.run.unwrapped_model.parameters()))[0] = torch.nan
 
 
 def test_the_last_that_is_finite_is_never_taken_away(tmp_path: Path) -> None:
     run = tmp_path / "run"
     fit_toy([Poison(at=7)], epochs=4, out=run)
     assert kept(run) == ["update-00000006-epoch-0001", "update-00000018-epoch-0003", "update-00000024-epoch-0004"]
-    assert [record.finite for record in Shelf(run / FOLDER, 2, None).records.values()] == [True, False, False]
+    assert [record.finite for record in CheckpointFolder(run / FOLDER, 2, None).records.values()] == [True, False, False]
     with pytest.warns(Warning, match=r"update-00000024-epoch-0004 holds numbers that are not finite; go back to .*update-00000006"):
         fit_toy([], epochs=4, resume=run)
     fit_toy([], epochs=2, resume=run / FOLDER / "update-00000006-epoch-0001.pt")
@@ -208,7 +208,7 @@ def test_the_record_names_every_file_with_its_hash(tmp_path: Path) -> None:
     (path,) = (tmp_path / "run" / FOLDER).glob("*.json")
     about = json.loads(path.read_text())
     file = path.with_suffix(".pt")
-    stream = disk.Stream(open("/dev/null", "wb"))  # noqa: SIM115
+    stream = atomic_files.Stream(open("/dev/null", "wb"))  # noqa: SIM115
     stream.write(file.read_bytes())
     stream.file.close()
     assert about["files"] == {file.name: stream.facts()}

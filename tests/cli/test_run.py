@@ -12,9 +12,9 @@ import yaml
 
 import accel
 from accel.cli.compose.compose import compose
-from accel.cli.job import Outcome
+from accel.cli.job import Job
 from accel.cli.main import main
-from accel.engine.run_directory import Claim
+from accel.engine.run_directory import RunLock
 from accel.system.shell_quoting import override
 
 MINE = """
@@ -107,9 +107,9 @@ def test_the_default_directory_is_dated_and_never_used_twice(mine: Path) -> None
 def test_a_directory_named_after_the_time_that_another_run_has_taken_is_not_this_ones(mine: Path) -> None:
     other = mine / "outputs/2026-01-31/12-59-59"
     other.mkdir(parents=True)
-    claim = Claim()
-    claim.take(other)  # it began in the same second, before this one had anything to write
-    outcome = Outcome(compose([TASK, "~plugins.progress"]), other, ["accel-train"])
+    claim = RunLock()
+    claim.acquire(other)  # it began in the same second, before this one had anything to write
+    outcome = Job(compose([TASK, "~plugins.progress"]), other, ["accel-train"])
     assert outcome.run() == 0
     claim.release()
     assert outcome.out not in (None, other)

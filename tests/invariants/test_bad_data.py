@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from accel import Trainer
-from accel.data.batches.bad_samples import Rule
+from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Mapped
-from accel.data.batches.rank_share import ALONE, Share
+from accel.data.batches.mapped import MapBatches
+from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.datasets.image_folder import Augmented
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.thread_pool import Threads as Pool
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.loaders.thread_pool import ThreadPool as Pool
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.errors import AccelWarning, BadSample, ConfigError, TrainingError
 from accel.parts import Part, Parts, Run
 from accel.plugins.prefetch import Prefetch
@@ -31,8 +31,8 @@ from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing.toy_run import Spy, Stop
-from tests.data.drawings import drawing, jpeg
-from tests.readable import SAMPLES, Drawn, Filled, Padded, Plain, md5
+from tests.support.drawn_images import drawing, jpeg
+from tests.support.sample_datasets import SAMPLES, Drawn, Filled, Padded, Plain, md5
 
 SPOILT = frozenset({3, 8, 9, 17})
 POLICIES: Any = pytest.mark.parametrize("policy", ["skip", "substitute"])
@@ -65,42 +65,42 @@ def spoil(kind: type, bad: frozenset[int] = SPOILT) -> Any:
 
 
 KINDS = [Filled, Drawn, Plain, Padded]
-SHARES = [ALONE, Share(0, 2), Share(1, 2)]
+SHARES = [SINGLE_RANK, RankShare(0, 2), RankShare(1, 2)]
 
 
 def over(
-    kind: type, policy: Any, bad: frozenset[int] = SPOILT, limit: float = 1.0, train: bool = True, share: Share = ALONE
-) -> Mapped:
-    rule = Rule(policy, limit).of("train", train)
+    kind: type, policy: Any, bad: frozenset[int] = SPOILT, limit: float = 1.0, train: bool = True, share: RankShare = SINGLE_RANK
+) -> MapBatches:
+    rule = BadSampleRule(policy, limit).of("train", train)
     batches = make_batches(spoil(kind, bad), 4, seed=3, shuffle=train, share=share, bad=rule)
-    assert isinstance(batches, Mapped)
+    assert isinstance(batches, MapBatches)
     return batches
 
 
 @POLICIES
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: Share, policy: Any) -> None:
+def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: RankShare, policy: Any) -> None:
     plain = over(kind, policy, share=share)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
     assert wanted[0] != md5(make_batches(kind(), 4, seed=3, shuffle=True, share=share).epoch(0))
-    assert set(plain.ledger.found) <= SPOILT
-    assert set(plain.ledger.found) == SPOILT or share.ranks > 1
+    assert set(plain.bad_sample_log.reasons) <= SPOILT
+    assert set(plain.bad_sample_log.reasons) == SPOILT or share.ranks > 1
     for threads in (1, 3):
         batches, pool = over(kind, policy, share=share), Pool(threads)
         with Ring.over(batches, pool, 3, False) as ring:
             assert [md5(ring.epoch(epoch)) for epoch in (0, 1)] == wanted
             assert md5(ring.epoch(1, start=2)) == wanted[1][2:]
-            assert ring.bad == plain.ledger.found
-            assert batches.meter.samples == plain.meter.samples + sum(map(len, list(plain.keys(1))[2:]))
+            assert ring.bad == plain.bad_sample_log.reasons
+            assert batches.meter.samples == plain.meter.samples + sum(map(len, list(plain.batches_of_indices(1))[2:]))
     for count in (1, 3):
         batches = over(kind, policy, share=share)
         workers = Processes([batches], count, ahead=2, timeout=60)
         assert [slots is not None for slots in workers.slots] == [kind is Filled], "written into shared memory"
         assert [md5(workers.batches(0, epoch, 0)) for epoch in (0, 1)] == wanted
         assert md5(workers.batches(0, 1, 2)) == wanted[1][2:]
-        assert batches.ledger.found == plain.ledger.found
-        assert batches.meter.samples == plain.meter.samples + sum(map(len, list(plain.keys(1))[2:]))
+        assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
+        assert batches.meter.samples == plain.meter.samples + sum(map(len, list(plain.batches_of_indices(1))[2:]))
         workers.close()
 
 
@@ -117,7 +117,7 @@ def read(batches: Iterator[Any]) -> list[str]:
 
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_raise_is_the_same_up_to_the_batch_of_the_first_by_every_loader(kind: type, share: Share) -> None:
+def test_raise_is_the_same_up_to_the_batch_of_the_first_by_every_loader(kind: type, share: RankShare) -> None:
     wanted = read(over(kind, "raise", share=share).epoch(0))
     assert wanted[-1].startswith(("BadSample", "OSError", "KeyError"))
     for threads in (1, 3):
@@ -149,7 +149,7 @@ class Stuck(Filled):
 @pytest.mark.parametrize("trouble", ["hang", "die"])
 def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str, policy: Any, tmp_path: Path) -> None:
     def over(trouble: str) -> Any:
-        return make_batches(Stuck(tmp_path / "once", trouble), 4, seed=3, shuffle=True, bad=Rule(policy, 1.0))
+        return make_batches(Stuck(tmp_path / "once", trouble), 4, seed=3, shuffle=True, bad=BadSampleRule(policy, 1.0))
 
     plain, batches = over(""), over(trouble)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
@@ -159,7 +159,7 @@ def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str
     assert md5(held) == wanted[0]
     assert md5(workers.batches(0, 1, 0)) == wanted[1]
     assert md5(held) == wanted[0], "nor later, while it is held"
-    assert batches.ledger.found == plain.ledger.found
+    assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
     workers.close()
 
 
@@ -193,7 +193,7 @@ def test_skip_leaves_them_out_and_changes_no_other() -> None:
 def test_a_substitute_is_shown_as_it_is_itself() -> None:
     """With its own random numbers of this epoch, so what stands for a sample is one of the others, to the bit."""
     good = make_batches(Drawn(), 1, seed=3, shuffle=True)
-    with_bad = make_batches(spoil(Drawn), 1, seed=3, shuffle=True, bad=Rule("substitute", 1.0))
+    with_bad = make_batches(spoil(Drawn), 1, seed=3, shuffle=True, bad=BadSampleRule("substitute", 1.0))
     drawn: list[dict[int, int]] = [{}, {}]
     for epoch in (0, 1):
         of = {int(x[0, 0, 0]): x for x, _ in good.epoch(epoch)}
@@ -212,7 +212,7 @@ def test_a_batch_of_which_nothing_is_left(policy: Any) -> None:
     """In training it consists of others, so that every epoch has all of its batches; evaluation is without it."""
     bad = frozenset({*range(4, 8), 22})
     for kind in (Filled, Drawn):
-        rule = Rule(policy, 1.0)
+        rule = BadSampleRule(policy, 1.0)
         train, held_out = make_batches(spoil(kind, bad), 4, 3, False, bad=rule), over(kind, policy, bad, train=False)
         assert [len(x) for x, _ in train.epoch(0)] == [4, 4, 4, 4, 4, 2 if policy == "skip" else 3]
         assert [len(x) for x, _ in held_out.epoch(0)] == [4, 4, 4, 4, 2]
@@ -273,7 +273,7 @@ class Broken(Drawn):
     "error", [ConfigError("no such package"), MemoryError(), OSError(24, "too many open files"), TrainingError("x")]
 )
 def test_what_is_no_fault_of_a_sample_is_never_passed_over(error: Exception) -> None:
-    batches = make_batches(Broken(error), 4, bad=Rule("skip", 1.0))
+    batches = make_batches(Broken(error), 4, bad=BadSampleRule("skip", 1.0))
     with pytest.raises(type(error)):
         list(batches.epoch(0))
 
@@ -297,11 +297,11 @@ class Bytes(Dataset[tuple[Tensor, int]]):
         return torch.full((2, 3), index, dtype=torch.uint8), index % 2
 
 
-def resident(rule: Rule, share: Share = ALONE, **settings: Any) -> Resident:
+def resident(rule: BadSampleRule, share: RankShare = SINGLE_RANK, **settings: Any) -> Resident:
     loader = Resident(**settings)
     run = Run.__new__(Run)
-    run.parts, run.seed, run.batch_size, run.split, run.bad = Parts(), 3, 4, "val", rule
-    run.device, run.bare = torch.device("cpu"), nn.Linear(1, 1)
+    run.parts, run.seed, run.batch_size, run.evaluation_split, run.bad_samples = Parts(), 3, 4, "val", rule
+    run.device, run.unwrapped_model = torch.device("cpu"), nn.Linear(1, 1)
     loader.setup(run)
     loader.share = share
     return loader
@@ -310,7 +310,7 @@ def resident(rule: Rule, share: Share = ALONE, **settings: Any) -> Resident:
 @POLICIES
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("train", [True, False])
-def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool, share: Share) -> None:
+def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool, share: RankShare) -> None:
     class Firsts(Bytes):
         def __getitem__(self, index: int) -> tuple[Tensor, int]:
             if index in range(4):
@@ -318,7 +318,7 @@ def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool, shar
             return super().__getitem__(index)
 
     for kind in (Bytes, Firsts):
-        rule = Rule(policy, 1.0)
+        rule = BadSampleRule(policy, 1.0)
         plain = make_batches(kind(), 4, 3, train, share, bad=rule.of("train" if train else "val", train))
         shelf = resident(rule, share).open(kind(), train)
         if kind is Firsts and not train and share == SHARES[1]:
@@ -330,10 +330,12 @@ def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool, shar
         for epoch in (0, 1):
             assert md5(shelf.epoch(epoch)) == md5(plain.epoch(epoch))
         assert md5(shelf.epoch(1, 2)) == md5(plain.epoch(1, 2))
-        assert shelf.ledger is not None
-        assert plain.ledger is not None
-        assert set(shelf.ledger.found) >= set(plain.ledger.found)
-        assert shelf.ledger.found == plain.ledger.found or share.ranks > 1, "it reads those of the other rank, too"
+        assert shelf.bad_sample_log is not None
+        assert plain.bad_sample_log is not None
+        assert set(shelf.bad_sample_log.reasons) >= set(plain.bad_sample_log.reasons)
+        assert shelf.bad_sample_log.reasons == plain.bad_sample_log.reasons or share.ranks > 1, (
+            "it reads those of the other rank, too"
+        )
 
 
 class Numbers(Bytes):
@@ -358,15 +360,15 @@ def test_whoever_reads_for_resident_names_the_bad_ones(
 ) -> None:
     monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0 if who == "3 processes" else 1e9)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 1 if who == "this process" else 3)
-    rule = Rule(policy, 1.0)
+    rule = BadSampleRule(policy, 1.0)
     loader = resident(rule, cache=str(tmp_path))
     plain, shelf = make_batches(Numbers(), 4, 3, True, bad=rule), loader.open(Numbers(), True)
     assert md5(shelf.epoch(1)) == md5(plain.epoch(1))
-    assert shelf.ledger is not None
-    assert plain.ledger is not None
-    assert list(shelf.ledger.found) == sorted(plain.ledger.found) == list(range(7, 1000, 100))
-    assert shelf.ledger.found == plain.ledger.found, "with the reason"
-    assert loader.notes()["read"].endswith(f" s by {who}")
+    assert shelf.bad_sample_log is not None
+    assert plain.bad_sample_log is not None
+    assert list(shelf.bad_sample_log.reasons) == sorted(plain.bad_sample_log.reasons) == list(range(7, 1000, 100))
+    assert shelf.bad_sample_log.reasons == plain.bad_sample_log.reasons, "with the reason"
+    assert loader.plan_notes()["read"].endswith(f" s by {who}")
     assert loader.origin == ["not kept, as some of it could not be read"]
     assert list(tmp_path.iterdir()) == []
 
@@ -380,7 +382,7 @@ def test_resident_moves_a_substitute_as_itself(policy: Any, tmp_path: Path) -> N
     for bad in ("a/2.jpg", "b/0.jpg", "b/5.jpg"):
         (tmp_path / bad).write_bytes(b"")
     data = Augmented(tmp_path, ["a", "b"], 16, "pad", True)
-    rule = Rule(policy, 1.0)
+    rule = BadSampleRule(policy, 1.0)
     plain, shelf = make_batches(data, 4, 3, True, bad=rule), resident(rule).open(data, True)
     for epoch in (0, 1):
         assert md5(shelf.epoch(epoch)) == md5(plain.epoch(epoch))

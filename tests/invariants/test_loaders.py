@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
@@ -23,7 +23,7 @@ from accel.plugins.stream import Stream
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing.toy_run import Spy, Stop
-from tests.readable import KINDS, Drawn, Filled, Global, Plain, md5
+from tests.support.sample_datasets import KINDS, Drawn, Filled, Global, Plain, md5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -40,7 +40,7 @@ def test_threads_give_the_plain_loaders_batches(kind: type) -> None:
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_workers_give_the_plain_loaders_batches(count: int) -> None:
     data = [make_batches(kind(), 4, seed=3, shuffle=kind is not Plain) for kind in KINDS]
-    assert all(isinstance(batches, Mapped) for batches in data)
+    assert all(isinstance(batches, MapBatches) for batches in data)
     workers = Processes(data, count, ahead=2, timeout=60)  # type: ignore[arg-type]
     for which, plain in enumerate(data):
         for epoch in (0, 1):
@@ -51,7 +51,7 @@ def test_workers_give_the_plain_loaders_batches(count: int) -> None:
 
 def test_epochs_that_take_turns_are_whole_each() -> None:
     plain = make_batches(Drawn(), 4, seed=3, shuffle=True)
-    assert isinstance(plain, Mapped)
+    assert isinstance(plain, MapBatches)
     expected = md5(batch for pair in zip(plain.epoch(0), plain.epoch(1), strict=True) for batch in pair)
     workers = Processes([plain], 2, ahead=2, timeout=60)
     with Ring(Drawn(), 4, seed=3, shuffle=True, threads=2) as ring:
@@ -106,7 +106,7 @@ def test_the_run_is_the_same_and_goes_on_where_it_was(loader: str, data: type, t
 def test_global_random_numbers_in_workers_are_those_of_the_batch() -> None:
     def read(count: int) -> list[str]:
         batches = make_batches(Global(), 4, seed=3)
-        assert isinstance(batches, Mapped)
+        assert isinstance(batches, MapBatches)
         workers = Processes([batches], count, ahead=1, timeout=60)
         found = md5(workers.batches(0, 1, 0)) + md5(workers.batches(0, 2, 3))
         workers.close()

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.checkpoints import FOLDER, damage, find
-from accel.engine.resume import taken_up
+from accel.engine.resume import locate
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Objective, Parallel, Part
 from accel.plugins.accumulate import Accumulate
@@ -239,12 +239,12 @@ def test_a_process_begun_anew_goes_on_from_what_it_was_told_until_it_has_saved(t
     settings = Settings(out=str(new), resume=str(old))
     (new / FOLDER).mkdir(parents=True)
     (new / FOLDER / "update-00000099-epoch-0009.pt").write_bytes(b"killed in its first save")
-    found = taken_up(settings, BegunAnew())[1]
+    found = locate(settings, BegunAnew())[1]
     assert found is not None
     assert found.file.parent == old / FOLDER
     (new / FOLDER / "update-00000099-epoch-0009.pt").unlink()
     fit_toy([AdamW()], epochs=4, out=new, resume=old)
-    found = taken_up(settings, BegunAnew())[1]
+    found = locate(settings, BegunAnew())[1]
     assert found is not None
     assert found.file.parent == new / FOLDER
 

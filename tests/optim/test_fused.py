@@ -15,7 +15,7 @@ from accel import Trainer
 from accel.errors import ConfigError
 from accel.optim import LAMB, LARS, ScheduleFree
 from accel.optim.adamw import FusedAdamW
-from accel.optim.aliased_grads import apart
+from accel.optim.aliased_grads import copy_aliased
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
 from accel.parts import Optim
@@ -229,10 +229,10 @@ def test_a_loaded_state_lies_in_memory_as_its_parameter(change: Any) -> None:
 def test_gradients_apart() -> None:
     memory = torch.arange(12.0)
     grads = [memory[8:], memory[:4].view(2, 2), memory[2:6], memory[6:8], torch.ones(3), torch.ones(0), memory[:0]]
-    found = apart(grads)
+    found = copy_aliased(grads)
     assert [mine is grad for mine, grad in zip(found, grads, strict=True)] == [True, True, False, True, True, True, True]
     assert torch.equal(found[2], grads[2])
-    assert apart(found) is found
+    assert copy_aliased(found) is found
 
 
 def test_the_step_counters_are_float32_whatever_the_default() -> None:

@@ -1,4 +1,4 @@
-"""What accumulation computes stands in tests/invariants/test_windows.py; here is what it groups."""
+"""What accumulation computes stands in tests/invariants/test_accumulation_windows.py; here is what it groups."""
 
 import pytest
 import torch
@@ -6,21 +6,21 @@ import torch
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.accumulate import Accumulate
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def test_windows_know_their_last_and_their_shares() -> None:
     batches = [torch.zeros(n, 2) for n in (4, 4, 2, 4, 3)]
     first, second = Accumulate(steps=3).windows(iter(batches))
-    assert (first.batches, first.items, second.batches, second.items) == (3, 10, 2, 7)
-    assert [micro.share for micro in first.micros] == [0.4, 0.4, 0.2]
+    assert (first.batches, first.samples, second.batches, second.samples) == (3, 10, 2, 7)
+    assert [micro.weight for micro in first.micros] == [0.4, 0.4, 0.2]
     assert [micro.last for micro in first.micros] == [False, False, True]
     assert [micro.last for micro in second.micros] == [False, True]
 
 
 def test_a_window_of_one_weighs_exactly_one() -> None:
     (window,) = Accumulate(steps=4).windows(iter([torch.zeros(3, 2)]))
-    assert [micro.share for micro in window.micros] == [1.0]
+    assert [micro.weight for micro in window.micros] == [1.0]
 
 
 def test_it_is_the_hand_written_window() -> None:

@@ -10,7 +10,7 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def test_bfloat16_is_torchs_autocast() -> None:
@@ -24,7 +24,7 @@ def test_bfloat16_is_torchs_autocast() -> None:
 
 def test_weights_and_gradients_stay_float32() -> None:
     run = fit_toy([AMP()]).spy.run
-    assert {param.dtype for param in run.bare.parameters()} == {torch.float32}
+    assert {param.dtype for param in run.unwrapped_model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -302,12 +302,12 @@ def test_settings_without_effect_warn(settings: dict[str, Any], message: str) ->
 
 
 def test_the_plan_says_what_it_does() -> None:
-    assert ready(**ALL).notes() == {
+    assert ready(**ALL).plan_notes() == {
         "labels": "probabilities of 3 classes, smoothed by 0.1",
         "mixing": "each micro-batch, each sample with the one before it: mixup of alpha 0.4 or cutmix of alpha 1",
         "picture sides": "0.5 of the whole at first, in steps of 8; whole after 8 of 10 epochs",
     }
-    assert ready(label_smoothing=0.0).notes() == {}
+    assert ready(label_smoothing=0.0).plan_notes() == {}
 
 
 def test_the_digits_are_learnt_with_it() -> None:

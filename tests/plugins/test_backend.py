@@ -20,9 +20,9 @@ def test_switches_are_set_and_put_back() -> None:
     seen = []
 
     class Look(Backend):
-        def notes(self):  # type: ignore[no-untyped-def]
+        def plan_notes(self):  # type: ignore[no-untyped-def]
             seen.append(switches())
-            return super().notes()
+            return super().plan_notes()
 
     fit_toy([Look(tf32=True, threads=2)])
     assert seen == [(True, "tf32", "high", False, 2)]

@@ -13,10 +13,10 @@ import pytest
 
 from accel.cli.main import main
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.cache.caching_store import Keeping
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.cache import Cache
 from accel.plugins.threads import Threads
@@ -24,7 +24,7 @@ from accel.plugins.workers import Workers
 from accel.tasks.images import Images
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop
-from tests.readable import md5
+from tests.support.sample_datasets import md5
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def opened(
     return plugin.open(Images(root=str(root), size=16, crop=crop, decoder=decoder, filter=filter).data(split), split)
 
 
-def mapped(data: Any) -> Mapped:
+def mapped(data: Any) -> MapBatches:
     batches = make_batches(data, 4, seed=3, shuffle=True)
-    assert isinstance(batches, Mapped)
+    assert isinstance(batches, MapBatches)
     return batches
 
 

@@ -9,7 +9,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def grads(*values: list[float], scale: float | None = None) -> Grads:
@@ -144,7 +144,7 @@ def test_adaptive_is_timms_in_training_and_leaves_the_last_layer_out(skip: str) 
         before_step=lambda model: timms(list(model.parameters())[:-2]),
     )
     assert max(float((a - b).abs().max()) for a, b in zip(ours.weights, his, strict=True)) < 1e-6
-    assert ours.spy.run.parts.clip.notes() == {"adaptive clipping": "all but 4.weight, 4.bias"}
+    assert ours.spy.run.parts.clip.plan_notes() == {"adaptive clipping": "all but 4.weight, 4.bias"}
     assert ours.distance(fit_toy([SGD(lr=0.1, fused=False), Clip(mode="adaptive", skip="none")])) > 1e-4
 
 
@@ -160,7 +160,7 @@ def test_adaptive_with_a_loss_scale_and_skipped_updates(fused: bool) -> None:
 def test_who_asks_for_the_norm_after_the_clip_gets_that_of_what_is_left() -> None:
     for clip in (Clip(mode="value", max_value=0.1), Clip(mode="adaptive")):
         found = grads([3.0], [4.0], scale=2.0)
-        found.check()
+        found.need_found_inf()
         torch.testing.assert_close(clip.limit(found).norm(), torch.cat(found.tensors()).norm())
 
 

@@ -7,11 +7,11 @@ from accel.plugins.clip import Clip
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.testing import cheap, check_plugin
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@pytest.mark.parametrize("name", plugin_registry.names())
 def test_common_suite(name: str) -> None:
     # bfloat16 keeps 8 bits: two ways to sum a gradient differ in the last of them
     reason = check_plugin(cheap(name), tolerance=2e-3 if name in ("amp", "master_weights") else 1e-5)

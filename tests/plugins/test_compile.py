@@ -12,7 +12,7 @@ from torch._dynamo.callback import callback_handler
 
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
-from accel.plugins import compile as module
+from accel.plugins import compile
 from accel.plugins.compile import Compile
 from accel.system.clock import OTHER
 from accel.tasks.models.gpt import GPT
@@ -75,9 +75,9 @@ def test_inductor_gives_the_same_to_rounding() -> None:
 def test_the_model_is_the_users_own_during_the_run_and_after_it(tmp_path: Any) -> None:
     before = torch._dynamo.config.recompile_limit
     run = fit_toy([Compile(backend="eager")], out=tmp_path).spy.run
-    assert run.model is run.bare
-    assert "forward" not in vars(run.bare)
-    assert list(run.bare.state_dict()) == list(Toy().model().state_dict())
+    assert run.model is run.unwrapped_model
+    assert "forward" not in vars(run.unwrapped_model)
+    assert list(run.unwrapped_model.state_dict()) == list(Toy().model().state_dict())
     fit_toy([Compile(backend="eager")], stop=2)
     assert torch._dynamo.config.recompile_limit == before, "also after an error"
     assert not callback_handler.start_callbacks
@@ -86,7 +86,7 @@ def test_the_model_is_the_users_own_during_the_run_and_after_it(tmp_path: Any) -
 
 def test_compiling_is_booked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = count(step=1000)
-    monkeypatch.setattr(module, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(compile, "perf_counter", lambda: next(ticks))
     spent = fit_toy([Compile(backend="eager")]).spy.run.clock.spent
     assert spent[OTHER] == pytest.approx(4 * 1000, abs=500), "four graphs, of which each claims to have taken 1,000 seconds"
     assert sum(spent) == pytest.approx(0, abs=500), "which were taken out of the phases that they fell into"

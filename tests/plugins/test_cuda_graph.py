@@ -1,4 +1,4 @@
-"""Graphs on the CPU: operators recorded once and run again without Python. tests/test_cuda.py has them on the device."""
+"""Graphs on the CPU: operators recorded once and run again without Python. tests/cuda/test_cuda.py has them on the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.errors import ConfigError
-from accel.optim.kernel_row import Row
+from accel.optim.kernel_row import KernelRow
 from accel.optim.lamb import LAMB as FusedLAMB
 from accel.optim.lars import LARS as FusedLARS
 from accel.parts import Average, Grads, Objective, Parallel, Part, Run, Schedule
@@ -61,9 +61,9 @@ RUNS: dict[str, Callable[[], list[Part]]] = {
 @pytest.fixture
 def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """LAMB and LARS go the way that they go on a device: on a CPU they read numbers in the host's memory."""
-    monkeypatch.setattr(Row, "hosted", False)
-    monkeypatch.setattr(FusedLAMB, "hosts", False)
-    monkeypatch.setattr(FusedLARS, "hosts", False)
+    monkeypatch.setattr(KernelRow, "hosted", False)
+    monkeypatch.setattr(FusedLAMB, "reads_on_host", False)
+    monkeypatch.setattr(FusedLARS, "reads_on_host", False)
 
 
 @pytest.mark.usefixtures("_elsewhere")
@@ -240,7 +240,7 @@ class Counts(Average):
 
 
 class Claims(Counts):
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return ""
 
 

@@ -35,10 +35,14 @@ def test_valleys_and_peaks_are_exact() -> None:
 
 
 def test_the_plan_says_what_it_does() -> None:
-    assert schedule(Cyclic(div_factor=3)).notes() == {
+    assert schedule(Cyclic(div_factor=3)).plan_notes() == {
         "learning rate": "0.1 up to 0.3 (the optimiser's lr) in 2 updates, down in 2"
     }  # fmt: skip
-    assert schedule(Cyclic(max_lr=0.3, mode="triangular2")).notes()["learning rate"].endswith("down in 2, half as high each cycle")
+    assert (
+        schedule(Cyclic(max_lr=0.3, mode="triangular2"))
+        .plan_notes()["learning rate"]
+        .endswith("down in 2, half as high each cycle")
+    )
 
 
 def test_settings_without_effect_warn() -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from accel.cli.main import main
-from accel.data.batches.bad_samples import Rule
-from accel.data.batches.mapped import Mapped
-from accel.data.batches.rank_share import ALONE, Share
+from accel.data.batches.bad_samples import BadSampleRule
+from accel.data.batches.mapped import MapBatches
+from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.cache.caching_store import Keeping
-from accel.data.cache.record_cache import Kept
+from accel.data.cache.record_cache import RecordCache
 from accel.data.datasets.image_folder import Augmented, Folder
 from accel.data.sampling import permutation
 from accel.data.stores.encoding_recipe import Recipe
@@ -23,7 +23,7 @@ from accel.plugins.dali import DALI
 from accel.plugins.extents import Extents
 from accel.system.machine import importable
 from accel.tasks.images import Images
-from tests.data.drawings import drawing
+from tests.support.drawn_images import drawing
 
 CLASSES = ["one", "two"]
 there = pytest.mark.skipif(not importable("nvidia.dali"), reason="NVIDIA DALI is not installed: the extra dali")
@@ -56,7 +56,7 @@ def pictures(folder: Path) -> Path:
 def batches(data: Folder, epoch: int = 0, start: int = 0, count: int = 2, device: str = "cpu", **more: Any) -> list[Any]:
     from accel.data.loaders.dali_pipeline import Pipeline
 
-    return list(Pipeline(Mapped(data, 5, 3, shuffle=True, **more), device, count, 2).epoch(epoch, start))
+    return list(Pipeline(MapBatches(data, 5, 3, shuffle=True, **more), device, count, 2).epoch(epoch, start))
 
 
 def psnr(one: torch.Tensor, other: torch.Tensor) -> list[float]:
@@ -68,7 +68,7 @@ def psnr(one: torch.Tensor, other: torch.Tensor) -> list[float]:
 @pytest.mark.parametrize("crop", ["resized", "none"])
 def test_order_windows_mirroring_and_labels_are_ours_and_pixels_close(root: Path, crop: Any) -> None:
     data = Augmented(root / "train", CLASSES, 32, crop, flip=True)
-    plain = list(Mapped(data, 5, 3, shuffle=True).epoch(1))
+    plain = list(MapBatches(data, 5, 3, shuffle=True).epoch(1))
     found = batches(data, epoch=1)
     assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in plain]
     apart = [value for one, other in zip(found, plain, strict=True) for value in psnr(one[0], other[0])]
@@ -91,7 +91,7 @@ def test_a_store_of_tiles_is_shown_without_what_fills_it_up(root: Path, tmp_path
     data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
     Packing(data.store, tmp_path / "train.lmdb", Recipe("tiled")).run()  # type: ignore[arg-type]
     tiles = data.over(store_at(tmp_path / "train.lmdb"))
-    plain = list(Mapped(tiles, 5, 3, shuffle=True).epoch(0))
+    plain = list(MapBatches(tiles, 5, 3, shuffle=True).epoch(0))
     assert min(value for one, other in zip(batches(tiles), plain, strict=True) for value in psnr(one[0], other[0])) > 45
 
 
@@ -99,7 +99,7 @@ def test_a_store_of_tiles_is_shown_without_what_fills_it_up(root: Path, tmp_path
 def test_stopping_early_and_beginning_again(root: Path) -> None:
     from accel.data.loaders.dali_pipeline import Pipeline
 
-    pipeline = Pipeline(Mapped(Augmented(root / "train", CLASSES, 32, "resized", True), 5, 3, shuffle=True), "cpu", 2, 2)
+    pipeline = Pipeline(MapBatches(Augmented(root / "train", CLASSES, 32, "resized", True), 5, 3, shuffle=True), "cpu", 2, 2)
     first = next(whole := pipeline.epoch(0))
     whole.close()
     assert torch.equal(next(pipeline.epoch(0))[0], first[0])
@@ -116,24 +116,24 @@ def test_a_bad_file_is_named(root: Path, damage: Any) -> None:
 
 @there
 @pytest.mark.parametrize("policy", ["skip", "substitute"])
-@pytest.mark.parametrize("share", [ALONE, Share(0, 2), Share(1, 2)])
+@pytest.mark.parametrize("share", [SINGLE_RANK, RankShare(0, 2), RankShare(1, 2)])
 @pytest.mark.parametrize("order", [permutation, Extents(size=3, window=2).permutation])
-def test_order_share_and_bad_files_are_those_of_the_plain_loader(root: Path, policy: Any, share: Share, order: Any) -> None:
+def test_order_share_and_bad_files_are_those_of_the_plain_loader(root: Path, policy: Any, share: RankShare, order: Any) -> None:
     from accel.data.loaders.dali_pipeline import Pipeline
 
     for name, content in (("one/0.jpg", b""), ("two/1.jpg", b"none"), ("one/4.jpg", (root / "train/one/4.jpg").read_bytes()[:900])):
         (root / "train" / name).write_bytes(content)
     data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
-    plain, ours = (Mapped(data, 2, 3, True, share, Rule(policy, 1.0), order) for _ in range(2))
+    plain, ours = (MapBatches(data, 2, 3, True, share, BadSampleRule(policy, 1.0), order) for _ in range(2))
     pipeline = Pipeline(ours, "cpu", 2, 2)
     for epoch in (0, 1):
         expected, found = list(plain.epoch(epoch)), list(pipeline.epoch(epoch))
         assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in expected]
         assert min(value for one, other in zip(found, expected, strict=True) for value in psnr(one[0], other[0])) > 45
-    assert ours.ledger.found == plain.ledger.found
-    assert plain.ledger.found
+    assert ours.bad_sample_log.reasons == plain.bad_sample_log.reasons
+    assert plain.bad_sample_log.reasons
     with pytest.raises(TrainingError, match=r"which is above bad_limit=0"):
-        list(Pipeline(Mapped(data, 2, 3, True, share, Rule(policy, 0.0), order), "cpu", 1, 2).epoch(0))
+        list(Pipeline(MapBatches(data, 2, 3, True, share, BadSampleRule(policy, 0.0), order), "cpu", 1, 2).epoch(0))
 
 
 @there
@@ -141,21 +141,21 @@ def test_a_batch_of_which_nothing_is_left(root: Path) -> None:
     for file in list((root / "train" / "one").iterdir()):
         file.write_bytes(b"")
     data = Folder(root / "train", CLASSES, 32)
-    plain, ours = (Mapped(data, 2, 3, False, bad=Rule("skip", 1.0).of("val", train=False)) for _ in range(2))
+    plain, ours = (MapBatches(data, 2, 3, False, bad=BadSampleRule("skip", 1.0).of("val", train=False)) for _ in range(2))
     from accel.data.loaders.dali_pipeline import Pipeline
 
     expected, found = list(plain.epoch(0)), list(Pipeline(ours, "cpu", 2, 2).epoch(0))
     assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in expected] == [[1, 1]] * 3
-    assert ours.ledger.found == plain.ledger.found
-    assert len(ours.ledger.found) == 6
+    assert ours.bad_sample_log.reasons == plain.bad_sample_log.reasons
+    assert len(ours.bad_sample_log.reasons) == 6
 
 
 @there
 def test_pixels_that_a_cache_has_kept(root: Path) -> None:
     data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
-    kept = data.over(Keeping(data.store, "pixels", data.reader, [Kept(12, 10**7)]))
+    kept = data.over(Keeping(data.store, "pixels", data.reader, [RecordCache(12, 10**7)]))
     once, again = batches(kept), batches(kept)
-    plain = list(Mapped(data, 5, 3, shuffle=True).epoch(0))
+    plain = list(MapBatches(data, 5, 3, shuffle=True).epoch(0))
     for found in (once, again):
         assert min(value for one, other in zip(found, plain, strict=True) for value in psnr(one[0], other[0])) > 45
 
@@ -168,7 +168,7 @@ def test_damage_that_dali_finds_ends_the_run_under_every_policy(root: Path) -> N
     content[start + 5 : start + 21] = b"\xff" * 16
     bad.write_bytes(content)
     with pytest.raises(ConfigError, match="whatever bad_data says: read by threads in its place"):
-        batches(Augmented(root / "train", CLASSES, 32, "resized", True), bad=Rule("skip", 1.0))
+        batches(Augmented(root / "train", CLASSES, 32, "resized", True), bad=BadSampleRule("skip", 1.0))
 
 
 @there

@@ -15,17 +15,17 @@ from torch import Tensor
 from accel.errors import ConfigError
 from accel.plugins.ddp import DDP
 from accel.testing import fit_toy
-from tests.drill.long import times
-from tests.ranks import shared_cases
-from tests.torchrun import RUN, TORCHRUN, final, inside, noted
-from tests.turns import check
+from tests.support.drill_length import times
+from tests.support.rank_count_changes import check
+from tests.support.rank_processes import shared_cases
+from tests.support.torchrun_command import RUN, TORCHRUN, final, inside, noted
 
 Found = dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    return shared_cases("tests.plugins.ddp_cases", tmp_path_factory)
+    return shared_cases("tests.support.ddp_cases", tmp_path_factory)
 
 
 def same(one: list[Tensor], other: list[Tensor]) -> bool:
@@ -94,7 +94,7 @@ def test_ranks_begin_with_the_same_weights_and_draw_other_numbers(found: Found) 
 
 
 def fit_drawn() -> Tensor:
-    from tests.plugins.ddp_cases import fit
+    from tests.support.ddp_cases import fit
 
     drawn: Tensor = fit([], dropout=0.5)["drawn"]
     return drawn

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.ema import EMA
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.99])
@@ -57,7 +57,7 @@ def test_the_result_has_the_averaged_weights() -> None:
 def test_an_error_in_evaluation_still_gives_the_weights_back() -> None:
     ema = EMA(decay=0.0, warmup=False)
     outcome = fit_toy([ema])
-    model = outcome.spy.run.bare
+    model = outcome.spy.run.unwrapped_model
     torch._foreach_zero_(ema.average)
     before = [param.clone() for param in model.parameters()]
     with suppress(ZeroDivisionError), ema.weights(model):

@@ -11,13 +11,13 @@ from torch.utils.data import Dataset
 
 from accel.cli.main import main
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Mapped
-from accel.data.batches.rank_share import Share
-from accel.data.loaders import load_all as whole
-from accel.data.loaders.device_batches import Shelf
+from accel.data.batches.mapped import MapBatches
+from accel.data.batches.rank_share import RankShare
+from accel.data.loaders import load_all
+from accel.data.loaders.device_batches import DeviceBatches
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.thread_pool import Threads as Pool
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.loaders.thread_pool import ThreadPool as Pool
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.data.sampling import extents, permutation
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.extents import Extents
@@ -25,7 +25,7 @@ from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.testing import fit_toy
-from tests.readable import Drawn, Filled, md5
+from tests.support.sample_datasets import Drawn, Filled, md5
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64, 65, 1000])
@@ -98,7 +98,7 @@ def test_ranks_share_its_order() -> None:
     """The extents of the run, and not of each rank: what they read together comes from one window, in that order."""
     part = Extents(size=3, window=2)
     order = part.permutation(23, 3, 1).tolist()
-    both = [[keys.tolist() for keys in opened(part, rank).keys(1)] for rank in (0, 1)]
+    both = [[keys.tolist() for keys in opened(part, rank).batches_of_indices(1)] for rank in (0, 1)]
     assert [key for turn in zip(*both, strict=True) for keys in turn for key in keys] == order
     for rank in (0, 1):
         plain, pool = opened(part, rank), Pool(2)
@@ -108,16 +108,16 @@ def test_ranks_share_its_order() -> None:
         workers = Processes([plain], 2, 2, 60.0)
         assert md5(workers.batches(0, 1, 1)) == expected[1:]
         workers.close()
-        example, form = whole.first(Shown())
-        found, _, _ = whole.read(Shown(), example)
-        shelf = Shelf(found, form, None, 4, 3, True, torch.device("cpu"), Share(rank, 2), order=part.permutation)
-        shown = make_batches(Shown(), 4, 3, True, share=Share(rank, 2), order=part.permutation)
+        example, form = load_all.first_sample(Shown())
+        found, _, _ = load_all.read(Shown(), example)
+        shelf = DeviceBatches(found, form, None, 4, 3, True, torch.device("cpu"), RankShare(rank, 2), order=part.permutation)
+        shown = make_batches(Shown(), 4, 3, True, share=RankShare(rank, 2), order=part.permutation)
         assert md5(shelf.epoch(1)) == md5(shown.epoch(1))
 
 
-def opened(part: Extents, rank: int) -> Mapped:
-    batches = make_batches(Filled(), 4, 3, True, share=Share(rank, 2), order=part.permutation)
-    assert isinstance(batches, Mapped)
+def opened(part: Extents, rank: int) -> MapBatches:
+    batches = make_batches(Filled(), 4, 3, True, share=RankShare(rank, 2), order=part.permutation)
+    assert isinstance(batches, MapBatches)
     return batches
 
 

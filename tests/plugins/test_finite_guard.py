@@ -28,10 +28,10 @@ from accel.plugins.master_weights import MasterWeights
 from accel.plugins.muon import Muon
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
-from accel.testing import Outcome, fit_toy
+from accel.testing import ToyResult, fit_toy
 from accel.testing.graph_replay import taped
 from accel.testing.toy_run import Toy
-from tests.drill.long import LONG
+from tests.support.drill_length import LONG
 
 OPTIMISERS: dict[str, Callable[[], Part]] = {
     "sgd": SGD,
@@ -71,7 +71,7 @@ class Spoils(Precision):
         return grads
 
 
-def stays(outcome: Outcome, bad: list[int]) -> None:
+def stays(outcome: ToyResult, bad: list[int]) -> None:
     """Nothing moved in the updates `bad`, and everything is finite and went on in the others."""
     states = outcome.spy.states
     for i in range(1, len(states)):

@@ -14,11 +14,11 @@ from accel.errors import AccelWarning
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
-from tests.plugins.fsdp_cases import SAVED, Blocks, fit
-from tests.ranks import shared_cases, shared_folder
-from tests.turns import check
+from tests.support.fsdp_cases import SAVED, Blocks, fit
+from tests.support.rank_count_changes import check
+from tests.support.rank_processes import shared_cases, shared_folder
 
-CASES = "tests.plugins.fsdp_cases"
+CASES = "tests.support.fsdp_cases"
 Found = dict[str, list[Any]]
 
 

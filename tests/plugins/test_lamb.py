@@ -9,7 +9,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.lamb import LAMB
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def test_is_the_plain_optimiser_in_a_loop_of_ones_own() -> None:

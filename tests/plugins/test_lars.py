@@ -7,7 +7,7 @@ from accel.errors import ConfigError
 from accel.optim import LARS as Plain
 from accel.plugins.lars import LARS
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def test_is_the_plain_optimiser_in_a_loop_of_ones_own() -> None:

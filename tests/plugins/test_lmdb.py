@@ -16,7 +16,7 @@ from accel.plugins.lmdb import LMDB
 from accel.plugins.raw import Raw
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.writing import digests
+from tests.support.shard_writer import digests
 
 pytest.importorskip("lmdb", reason="needs the extra lmdb")
 
@@ -70,12 +70,12 @@ def test_the_plan_says_what_is_read(root: Path, tmp_path: Path) -> None:
     pack(root, tmp_path / "small", encoding="jpeg", short_side=16, quality=80)
     plugin = LMDB(path=str(tmp_path / "small"))
     fit(root, plugin)
-    said = plugin.notes()["train store"]
+    said = plugin.plan_notes()["train store"]
     assert said.startswith("18 records, jpeg, 0.0 MB in ")
     assert (
         "other pictures than the files: shrunk to a shorter side of at most 16 pixels, encoded anew as JPEG of quality 80" in said
     )
-    assert "test store" in plugin.notes()
+    assert "test store" in plugin.plan_notes()
 
 
 def test_pictures_left_out_at_packing_are_left_out(root: Path) -> None:
@@ -84,7 +84,7 @@ def test_pictures_left_out_at_packing_are_left_out(root: Path) -> None:
         Packing(Files(root / split, ["cat", "dog"]), root / f"{split}.lmdb", Recipe(), skip=True).run()
     plugin = LMDB()
     assert fit(root, plugin).samples == 2 * 17
-    assert "1 that could not be read were left out" in plugin.notes()["train store"]
+    assert "1 that could not be read were left out" in plugin.plan_notes()["train store"]
 
 
 def other_classes(root: Path) -> None:

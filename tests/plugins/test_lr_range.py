@@ -28,7 +28,7 @@ from accel.plugins.lr_range import LRRange
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.sgd import SGD
 from accel.report.lr_range_plot import centred, read
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.system.clock import OTHER, PHASES
 from accel.testing import fit_toy
 from accel.testing.check_plugin import lacking
@@ -102,9 +102,9 @@ def test_the_run_after_it_is_the_run_without_it(chosen: str, end: float, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
-@pytest.mark.parametrize("name", [name for name in catalogue.names() if not issubclass(catalogue.load(name), Probe)])
+@pytest.mark.parametrize("name", [name for name in plugin_registry.names() if not issubclass(plugin_registry.load(name), Probe)])
 def test_beside_every_plugin_the_run_is_the_run_without_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if reason := lacking(catalogue.load(name)()):
+    if reason := lacking(plugin_registry.load(name)()):
         pytest.skip(reason)
     assert fit_toy([name]).same(fit_toy([name, LRRange(end=1e3, updates=15)]))
 
@@ -142,7 +142,7 @@ class Look(Watch):
 
     def begin(self, run: Run) -> None:
         self.spent = list(run.clock.spent)
-        self.grads = [param.grad for param in run.bare.parameters()]
+        self.grads = [param.grad for param in run.unwrapped_model.parameters()]
         self.suggested = run.parts.probe.suggestions()
         self.steps: list[int] = []
 
@@ -164,12 +164,12 @@ def test_weights_keep_their_identity_and_buffers_too() -> None:
     @dataclass(eq=False)
     class Same(Probe):
         def explore(self, run: Run, trial: Trial) -> None:
-            before = [*run.bare.parameters(), *run.bare.buffers()]
+            before = [*run.unwrapped_model.parameters(), *run.unwrapped_model.buffers()]
             with trial() as windows:
                 run.parts.update(next(windows))
-                run.bare.frozen.grad = torch.ones(1)  # type: ignore[union-attr]
-            assert all(param.grad is None for param in run.bare.parameters())
-            assert all(map(lambda a, b: a is b, before, [*run.bare.parameters(), *run.bare.buffers()]))
+                run.unwrapped_model.frozen.grad = torch.ones(1)  # type: ignore[union-attr]
+            assert all(param.grad is None for param in run.unwrapped_model.parameters())
+            assert all(map(lambda a, b: a is b, before, [*run.unwrapped_model.parameters(), *run.unwrapped_model.buffers()]))
 
     train([Same()], [torch.randn(4, 2)])
 
@@ -216,7 +216,7 @@ def test_a_run_that_goes_on_tries_nothing_and_says_so(tmp_path: Path) -> None:
     probe = LRRange(updates=12)
     rest = fit_toy([probe], epochs=3, resume=tmp_path / "run")
     assert all(map(torch.equal, whole.weights, rest.weights)), "it is no part of what makes the run"
-    assert probe.notes() == {"rates on trial": "none tried: the run goes on after update 6"}
+    assert probe.plan_notes() == {"rates on trial": "none tried: the run goes on after update 6"}
     assert not (tmp_path / "run/lr_range.json").exists()
 
 

@@ -38,10 +38,12 @@ class Look(Watch):
         self.stop = stop
 
     def begin(self, run: Run) -> None:
-        self.run, self.dtypes = run, {name: param.dtype for name, param in run.bare.named_parameters()}
+        self.run, self.dtypes = run, {name: param.dtype for name, param in run.unwrapped_model.named_parameters()}
 
     def after(self, step: int, loss: Tensor) -> None:
-        for (name, param), (same, master) in zip(self.run.bare.named_parameters(), self.run.parts.precision.params, strict=True):
+        for (name, param), (same, master) in zip(
+            self.run.unwrapped_model.named_parameters(), self.run.parts.precision.params, strict=True
+        ):
             assert name == same
             assert torch.equal(param, master.to(param.dtype)), "after an update the weight is its master, rounded"
             assert param.grad is None
@@ -171,7 +173,7 @@ class Watching(Watch):
         self.run, self.seen = run, set[torch.dtype]()
 
     def after(self, step: int, loss: Tensor) -> None:
-        self.seen |= {param.dtype for param in self.run.bare.parameters()}
+        self.seen |= {param.dtype for param in self.run.unwrapped_model.parameters()}
 
 
 def test_the_result_and_its_file_are_the_masters(tmp_path: Path) -> None:

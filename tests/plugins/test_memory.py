@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.device import memory_peak as module
+from accel.device import memory_peak
 from accel.device.memory_peak import ProcessGauge, high_water
 from accel.errors import AccelWarning
 from accel.plugins.adamw import AdamW
@@ -85,9 +85,9 @@ def test_each_place_in_memory_counts_once() -> None:
 
 
 def test_where_the_peak_cannot_be_reset_there_is_only_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "CLEAR", tmp_path / "no" / "clear_refs")
+    monkeypatch.setattr(memory_peak, "CLEAR", tmp_path / "no" / "clear_refs")
     assert list(peaks({1})) == ["the whole process"]
-    monkeypatch.setattr(module, "STATUS", tmp_path / "no" / "status")
+    monkeypatch.setattr(memory_peak, "STATUS", tmp_path / "no" / "status")
     assert high_water() > 1e7, "which getrusage tells, and not that there was none"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from accel.device.async_readback import Mailbox
+from accel.device.async_readback import AsyncReadback
 from accel.plugins.amp import AMP
 from accel.plugins.metrics import Metrics, whole
 from accel.plugins.onecycle import OneCycle
@@ -139,13 +139,13 @@ def test_nothing_is_read_on_the_host(tmp_path: Path) -> None:
 
 
 def test_the_mailbox_hands_out_each_row_once() -> None:
-    box = Mailbox(2, torch.device("cpu"))
-    assert box.read() is None
+    box = AsyncReadback(2, torch.device("cpu"))
+    assert box.poll() is None
     box.slots[0].copy_(torch.tensor(1.5))
-    assert box.post()
+    assert box.start()
     box.slots[0].copy_(torch.tensor(2.5))
-    assert not box.post(), "the row under way is kept"
-    assert box.read() == [1.5, 0.0]
-    assert box.read() is None
-    assert box.post()
-    assert box.read(wait=True) == [2.5, 0.0]
+    assert not box.start(), "the row under way is kept"
+    assert box.poll() == [1.5, 0.0]
+    assert box.poll() is None
+    assert box.start()
+    assert box.poll(wait=True) == [2.5, 0.0]

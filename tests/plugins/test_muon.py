@@ -15,7 +15,7 @@ from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
 from accel.report.result import Result
 from accel.testing import check_plugin, fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def test_is_the_plain_optimiser_in_a_loop_of_ones_own() -> None:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from accel import Trainer
-from accel.data.batches.counted import count_items
-from accel.device.out_of_memory import is_shortage
+from accel.data.batches.counted import count_samples
+from accel.device.out_of_memory import is_out_of_memory
 from accel.errors import AccelWarning, TrainingError
 from accel.parts import Grads, Objective, Optim, Part
 from accel.plugins.accumulate import Accumulate
@@ -31,9 +31,9 @@ from accel.plugins.lamb import LAMB
 from accel.plugins.oom import OOM
 from accel.plugins.prefetch import Prefetch
 from accel.plugins.stream import Stream
-from accel.testing import Outcome, fit_toy
+from accel.testing import ToyResult, fit_toy
 from accel.values import Whole
-from tests.ranks import ROOT
+from tests.support.rank_processes import ROOT
 
 Where = Literal["forward", "loss", "backward"]
 WHERE: list[Where] = ["forward", "loss", "backward"]
@@ -69,7 +69,7 @@ class Hungry(Objective):
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
         self.calls += 1
-        over = count_items(batch) > self.limit and self.calls > self.since
+        over = count_samples(batch) > self.limit and self.calls > self.since
         self.failed += over
         if over and self.where == "forward":
             model(batch[0])
@@ -89,7 +89,7 @@ BESIDE: dict[str, tuple[int, Callable[[], list[Part]]]] = {
 }
 
 
-def alike(a: Outcome, b: Outcome) -> bool:
+def alike(a: ToyResult, b: ToyResult) -> bool:
     """Whether two runs trained to the same bits; one of them may have evaluated in batches of another size."""
     b.metrics = a.metrics
     return a.same(b) and all(torch.equal(x, y) for x, y in zip(a.spy.states[-1], b.spy.states[-1], strict=True))
@@ -174,21 +174,21 @@ def test_buffers_and_random_numbers_go_back_and_items_weigh_right(where: Where) 
 
 
 def test_draws_of_python_and_numpy_are_watched_and_then_copied_only_where_there_are_any() -> None:
-    from accel.device.step_snapshot import WATCHED, Before
+    from accel.device.step_snapshot import WATCHED, StepSnapshot
 
-    before = Before(nn.Linear(1, 1), torch.device("cpu"))
+    before = StepSnapshot(nn.Linear(1, 1), torch.device("cpu"))
     for _ in range(WATCHED + 1):
-        before.keep()
-        before.done()
+        before.take()
+        before.discard()
     assert before.host is None
-    before = Before(nn.Linear(1, 1), torch.device("cpu"))
+    before = StepSnapshot(nn.Linear(1, 1), torch.device("cpu"))
     for _ in range(WATCHED + 1):
-        before.keep()
+        before.take()
         random.random()
-        before.done()
-    before.keep()
+        before.discard()
+    before.take()
     drawn = random.random(), float(torch.rand(()))
-    before.back()
+    before.restore()
     assert (random.random(), float(torch.rand(()))) == drawn
 
 
@@ -212,7 +212,7 @@ def test_the_size_is_in_the_checkpoints(tmp_path: Path) -> None:
     rest = fit_toy([hungry, OOM()], resume=tmp_path / "run", epochs=3)
     assert hungry.failed == 0
     assert all(torch.equal(a, b) for a, b in zip(rest.weights, small.weights, strict=True))
-    assert rest.spy.run.parts.update.remarks() == ["memory was short in 1 update: from then on at most 2 samples at a time"]
+    assert rest.spy.run.parts.update.summary_notes() == ["memory was short in 1 update: from then on at most 2 samples at a time"]
 
 
 def test_a_run_that_ended_without_it_goes_on_with_it(tmp_path: Path) -> None:
@@ -268,8 +268,8 @@ def test_what_failed_is_free_before_it_is_tried_again() -> None:
     ],
 )
 def test_errors_of_short_memory_are_known(said: str) -> None:
-    assert is_shortage(RuntimeError(said))
-    assert not is_shortage(ValueError(said))
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(ValueError(said))
 
 
 def test_any_other_error_goes_its_way() -> None:
@@ -353,7 +353,7 @@ RLIMIT = """
 import resource, warnings
 import torch
 from accel.plugins import OOM
-from tests.wide import BYTES, WIDTH, batches, in_pieces, trained
+from tests.support.wide_model import BYTES, WIDTH, batches, in_pieces, trained
 
 torch.set_num_threads(1)
 data, update = batches(2), OOM()

@@ -17,7 +17,7 @@ from accel.system.clock import DATA
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
-from tests.readable import Global, readers
+from tests.support.sample_datasets import Global, readers
 
 
 @pytest.fixture(autouse=True)

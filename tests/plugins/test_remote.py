@@ -1,4 +1,4 @@
-"""The cache itself stands in tests/data/test_fetched.py."""
+"""The cache itself stands in tests/data/remote/test_block_cache.py."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from accel.plugins.tfrecord import TFRecord
 from accel.plugins.webdataset import WebDataset
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.serving import serving
-from tests.data.shards.writing import digests, draw_folder, write_records, write_tars
+from tests.support.http_server import serving
+from tests.support.shard_writer import digests, draw_folder, write_records, write_tars
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 FAR = "memory://remote/data"
@@ -102,7 +102,7 @@ def test_the_run_is_that_of_the_folder(root: Path, tmp_path: Path, far: Any) -> 
     plain, read = fit(str(root)), fit(far(root), plugin)
     assert plain.metrics == read.metrics
     assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), read.model.parameters(), strict=True))
-    assert plugin.notes()["train store"].startswith("12 pictures, 0.0 MB at memory://")
+    assert plugin.plan_notes()["train store"].startswith("12 pictures, 0.0 MB at memory://")
     assert len(list((tmp_path / "kept").glob("??/*.0"))) == 16
 
 

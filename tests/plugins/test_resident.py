@@ -17,9 +17,9 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from accel import Trainer
 from accel.data.batches.base import Batches
 from accel.data.batches.make_batches import make_batches
-from accel.data.cache import tensor_cache as cache
-from accel.data.datasets.shift_flip import Moves, Windows, reflected
-from accel.data.loaders import load_all as whole
+from accel.data.cache import tensor_cache
+from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip, reflected
+from accel.data.loaders import load_all
 from accel.data.sampling import sample_rng, sample_words
 from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.parts import Parts, Run, Watch
@@ -63,7 +63,7 @@ def opened(data: Any, train: bool = True, batch_size: int = 4, seed: int = 5, **
     plugin = Resident(**settings)
     model = nn.Linear(1, 1)
     run = Run.__new__(Run)
-    run.seed, run.batch_size, run.device, run.bare, run.parts = seed, batch_size, CPU, model, Parts()
+    run.seed, run.batch_size, run.device, run.unwrapped_model, run.parts = seed, batch_size, CPU, model, Parts()
     plugin.setup(run)
     return plugin.open(data, train)
 
@@ -148,16 +148,16 @@ def test_words_are_those_of_each_samples_own_generator() -> None:
 
 def test_alternate_mirrors_every_other_epoch_and_half_of_them_at_first() -> None:
     indices = torch.arange(2000)
-    mirrored = [Moves(flip="alternate").draw(1, epoch, indices)[2] for epoch in range(4)]
+    mirrored = [ShiftFlip(flip="alternate").draw(1, epoch, indices)[2] for epoch in range(4)]
     assert torch.equal(mirrored[0], mirrored[2])
     assert torch.equal(mirrored[1], mirrored[3])
     assert torch.equal(mirrored[0], 1 - mirrored[1])
     assert 0.45 < mirrored[0].float().mean() < 0.55
-    assert not torch.equal(mirrored[0], Moves(flip="alternate").draw(2, 0, indices)[2])
+    assert not torch.equal(mirrored[0], ShiftFlip(flip="alternate").draw(2, 0, indices)[2])
 
 
 def test_every_place_of_the_window_is_as_likely_as_any() -> None:
-    top, left, mirrored = Moves(pad=2, flip="random").draw(0, 0, torch.arange(50_000))
+    top, left, mirrored = ShiftFlip(pad=2, flip="random").draw(0, 0, torch.arange(50_000))
     counts = torch.bincount((top * 5 + left) * 2 + mirrored, minlength=50)
     assert counts.sum() == 50_000
     assert ((counts - 1000).abs() < 5 * 1000**0.5).all()
@@ -166,15 +166,15 @@ def test_every_place_of_the_window_is_as_likely_as_any() -> None:
 @pytest.mark.parametrize("edge", ["black", "reflect"])
 def test_a_window_shows_the_picture_moved_and_mirrored(edge: Any) -> None:
     pictures = torch.randint(256, (3, 5, 7, 3), dtype=torch.uint8)
-    windows = Windows(pictures, Moves(2, "random", edge), CPU)
+    windows = PaddedFrames(pictures, ShiftFlip(2, "random", edge), CPU)
     framed = nn.functional.pad(pictures.permute(0, 3, 1, 2).float(), (2, 2, 2, 2), "reflect" if edge == "reflect" else "constant")
     for index, top, left, mirrored in [(0, 0, 0, 0), (2, 4, 1, 0), (1, 2, 2, 1), (2, 3, 4, 1), (0, 0, 0, 1)]:
         wanted = framed[index, :, top : top + 5, left : left + 7]
         wanted = (wanted.flip(2) if mirrored else wanted).permute(1, 2, 0).byte()
         place = tuple(torch.tensor([number]) for number in (index, top, left, mirrored))
-        assert torch.equal(windows.take(*place)[0], wanted)  # type: ignore[arg-type]
+        assert torch.equal(windows.gather(*place)[0], wanted)  # type: ignore[arg-type]
         windows.lines, kept = None, windows.lines
-        assert torch.equal(windows.take(*place)[0], wanted), "as a GPU takes it"  # type: ignore[arg-type]
+        assert torch.equal(windows.gather(*place)[0], wanted), "as a GPU takes it"  # type: ignore[arg-type]
         windows.lines = kept
 
 
@@ -349,16 +349,16 @@ class Many(Points):
 def test_all_cores_read_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 3)
-    (twos, ones, who), bad, said = whole.read(Many(), whole.first(Many())[0])
+    (twos, ones, who), bad, said = load_all.read(Many(), load_all.first_sample(Many())[0])
     assert torch.equal(twos, torch.arange(1000)[:, None].expand(-1, 2))
     assert torch.equal(ones, torch.arange(1000))
     assert (bad, said) == ([], "3 processes")
     assert len(who.unique()) == 4, "the first samples are read here, and tell how long it takes"
     assert mp.active_children() == []
     with pytest.raises(ConfigError, match="cannot read the picture seven"):
-        whole.read(Many(700, "raise"), whole.first(Many())[0])
+        load_all.read(Many(700, "raise"), load_all.first_sample(Many())[0])
     with pytest.raises(TrainingError, match=r"a process that read the data was killed by SIGKILL \(out of memory"):
-        whole.read(Many(700, "die"), whole.first(Many())[0])
+        load_all.read(Many(700, "die"), load_all.first_sample(Many())[0])
     assert mp.active_children() == []
 
 
@@ -369,7 +369,7 @@ def test_what_draws_from_the_global_numbers_is_read_in_order(monkeypatch: pytest
 
     monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0)
     torch.manual_seed(1)
-    (found,), _, who = whole.read(Noisy(1000), [torch.empty(1, 2)])
+    (found,), _, who = load_all.read(Noisy(1000), [torch.empty(1, 2)])
     torch.manual_seed(1)
     assert torch.equal(found, torch.stack([torch.rand(2) for _ in range(1000)]))
     assert who == "this process"
@@ -377,18 +377,18 @@ def test_what_draws_from_the_global_numbers_is_read_in_order(monkeypatch: pytest
 
 def test_a_cache_of_something_else_is_not_taken(tmp_path: Path) -> None:
     file, tensors = tmp_path / "a", [torch.arange(6).view(3, 2), torch.ones(3)]
-    cache.save(file, "x", tensors)
-    found = cache.load(file, "x", tensors)
+    tensor_cache.save(file, "x", tensors)
+    found = tensor_cache.load(file, "x", tensors)
     assert found is not None
     assert all(map(torch.equal, found, tensors))
-    assert cache.load(file, "y", tensors) is None, "it says what it is of, whatever it is called"
-    assert cache.load(file, "x", tensors[:1]) is None
-    assert cache.load(file, "x", [tensors[0], torch.ones(4)]) is None
-    assert cache.load(file, "x", [tensors[0].float(), tensors[1]]) is None
+    assert tensor_cache.load(file, "y", tensors) is None, "it says what it is of, whatever it is called"
+    assert tensor_cache.load(file, "x", tensors[:1]) is None
+    assert tensor_cache.load(file, "x", [tensors[0], torch.ones(4)]) is None
+    assert tensor_cache.load(file, "x", [tensors[0].float(), tensors[1]]) is None
     whole_file = bytearray(file.read_bytes())
     whole_file[-1] ^= 1
     file.write_bytes(whole_file)
-    assert cache.load(file, "x", tensors) is None, "a bit of it has changed"
+    assert tensor_cache.load(file, "x", tensors) is None, "a bit of it has changed"
 
 
 def test_a_file_in_the_place_of_another_is_another(pictures: Path) -> None:

@@ -19,7 +19,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.schedule_free import ScheduleFree
 from accel.testing import check_plugin, fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 @pytest.mark.parametrize("base", ["adamw", "sgd"])
@@ -40,7 +40,7 @@ def test_trains_on_y_and_hands_out_x(base: str, tmp_path: Path) -> None:
         x = [param.detach().clone() for group in made[0].param_groups for param in group["params"]]
     assert all(map(torch.equal, ours.weights, x))
     saved = load_file(tmp_path / "run" / "model.safetensors")
-    assert all(torch.equal(saved[name], param) for name, param in ours.spy.run.bare.named_parameters())
+    assert all(torch.equal(saved[name], param) for name, param in ours.spy.run.unwrapped_model.named_parameters())
     state = torch.load(sorted((tmp_path / "run" / "checkpoints").glob("*.pt"))[-1], weights_only=True)
     assert all(torch.equal(a, b) for a, b in zip(state["model"].values(), y, strict=True)), "a checkpoint holds what is trained"
 

@@ -5,7 +5,7 @@ from accel.errors import ConfigError
 from accel.parts.optim import sgd
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
-from tests.hand import hand_loop
+from tests.support.handwritten_loop import hand_loop
 
 
 def test_nesterov_and_weight_decay_reach_torch() -> None:

@@ -27,7 +27,7 @@ from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
 from accel.tasks.models.gpt import GPT
-from accel.testing import Outcome, fit_toy
+from accel.testing import ToyResult, fit_toy
 
 OPTIMISERS: list[Callable[[], Part]] = [
     SGD,
@@ -41,7 +41,7 @@ OPTIMISERS: list[Callable[[], Part]] = [
 ]
 
 
-def equal_states(one: Outcome, other: Outcome) -> bool:
+def equal_states(one: ToyResult, other: ToyResult) -> bool:
     states = [outcome.spy.run.parts.optim.state_dict() for outcome in (one, other)]
     assert states[0]["param_groups"] == states[1]["param_groups"]
     assert states[0]["state"].keys() == states[1]["state"].keys()

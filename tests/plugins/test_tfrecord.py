@@ -16,7 +16,7 @@ from accel.errors import AccelWarning, ConfigError
 from accel.plugins.tfrecord import TFRecord
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.writing import digests, draw_folder, example, files, frame, slow_crc32c, write_records
+from tests.support.shard_writer import digests, draw_folder, example, files, frame, slow_crc32c, write_records
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_run_is_that_of_the_folder(root: Path) -> None:
     plain, read = fit(), fit(plugin)
     assert plain.metrics == read.metrics
     assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), read.model.parameters(), strict=True))
-    assert plugin.notes()["train store"].startswith("12 pictures, 0.0 MB in 2 files, ")
+    assert plugin.plan_notes()["train store"].startswith("12 pictures, 0.0 MB in 2 files, ")
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 100, 1023, 1024, 1025, 1027, 2048, 9000])

@@ -15,7 +15,7 @@ from accel.errors import AccelWarning
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.threads import Threads
 from accel.testing import fit_toy
-from tests.readable import Global, Wide, readers
+from tests.support.sample_datasets import Global, Wide, readers
 
 
 class Slow(TensorDataset):

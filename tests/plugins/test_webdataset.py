@@ -15,7 +15,7 @@ from accel.errors import AccelWarning, ConfigError
 from accel.plugins.webdataset import WebDataset
 from accel.tasks.images import Images
 from accel.testing import fit_toy
-from tests.data.shards.writing import add, digests, draw_folder, files, write_tars
+from tests.support.shard_writer import add, digests, draw_folder, files, write_tars
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_run_is_that_of_the_folder(root: Path) -> None:
     plain, read = fit(), fit(plugin)
     assert plain.metrics == read.metrics
     assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), read.model.parameters(), strict=True))
-    assert plugin.notes()["train store"].startswith("24 pictures, 0.0 MB in 3 files, ")
+    assert plugin.plan_notes()["train store"].startswith("24 pictures, 0.0 MB in 3 files, ")
 
 
 def test_shards_in_another_order_are_sorted_by_key(root: Path) -> None:

@@ -18,13 +18,13 @@ from torch.utils.data import TensorDataset
 
 from accel.cli.main import main
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Mapped
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.batches.mapped import MapBatches
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.plugins.workers import Workers
 from accel.system.machine import cores
 from accel.testing import fit_toy
-from tests.readable import Drawn, Filled, Wide, md5
+from tests.support.sample_datasets import Drawn, Filled, Wide, md5
 
 
 class Bad(Drawn):
@@ -49,7 +49,7 @@ class Bad(Drawn):
 
 def processes(data: Any, count: int = 2, timeout: float = 60.0, start: str | None = None) -> Processes:
     batches = make_batches(data, 4, seed=3, shuffle=True)
-    assert isinstance(batches, Mapped)
+    assert isinstance(batches, MapBatches)
     return Processes([batches], count, 2, timeout, start)
 
 
@@ -262,7 +262,7 @@ def test_batches_are_shared_and_not_copied() -> None:
 
 def filled(data: Any) -> Processes:
     batches = make_batches(data, 4, seed=3, shuffle=True)
-    assert isinstance(batches, Mapped)
+    assert isinstance(batches, MapBatches)
     return Processes([batches], 2, 2, 60.0)
 
 

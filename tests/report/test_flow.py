@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.worker_pool import Workers as Processes
+from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.packing import Packing
-from accel.engine import data_advice as advice
+from accel.engine import data_advice
 from accel.parts import Part
 from accel.plugins.lmdb import LMDB
 from accel.plugins.prefetch import Prefetch
@@ -32,8 +32,8 @@ from accel.report.result import Flow
 from accel.system.clock import DATA, FORWARD
 from accel.tasks.images import Images
 from accel.testing.toy_run import Spy
-from tests.data.drawings import drawn
-from tests.readable import Drawn, Filled
+from tests.support.drawn_images import drawn
+from tests.support.sample_datasets import Drawn, Filled
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_to_try_with_a_loader_of_ones_own() -> None:
 
 
 def test_one_core_reads_no_faster_by_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(advice, "cores", lambda: 1)
+    monkeypatch.setattr(data_advice, "cores", lambda: 1)
     assert fit(Filled(), []).flow.tries == []
 
 
@@ -197,7 +197,7 @@ def test_the_ceiling_is_what_reading_took(reader: str, monkeypatch: pytest.Monke
     for module in MODULES:
         monkeypatch.setattr(f"accel.data.{module}.perf_counter", lambda: Clocked.now)
     batches = make_batches(Clocked(), 4, shuffle=True)
-    assert isinstance(batches, Mapped)
+    assert isinstance(batches, MapBatches)
     assert batches.meter.rate is None
     if reader == "threads":
         with Ring(Clocked(), 4, shuffle=True, threads=1, depth=1) as ring:

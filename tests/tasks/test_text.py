@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from accel.data.batches.make_batches import make_batches
-from accel.data.datasets.token_windows import PADDING, Jittered, Windows
+from accel.data.datasets.token_windows import PADDING, JitteredTokenWindows, TokenWindows
 from accel.data.loaders.ring import Ring
 from accel.errors import ConfigError
 from accel.tasks.text import Text
-from tests.readable import md5
+from tests.support.sample_datasets import md5
 
 TINY: dict[str, Any] = {"context": 16, "layers": 1, "heads": 2, "width": 16}
 
@@ -41,7 +41,7 @@ def test_the_last_tenth_is_held_out(text: Path) -> None:
 @pytest.mark.parametrize("length", [2, 16, 17, 18, 100])
 def test_every_byte_after_the_first_is_predicted_once(length: int) -> None:
     text = np.arange(length, dtype=np.uint8)
-    windows = Windows(text, context=16)
+    windows = TokenWindows(text, context=16)
     targets = torch.cat([windows[index][1:] for index in range(len(windows))])
     assert targets[targets != PADDING].tolist() == list(range(1, length))
 
@@ -49,7 +49,7 @@ def test_every_byte_after_the_first_is_predicted_once(length: int) -> None:
 @pytest.mark.parametrize("length", [2, 17, 100])
 def test_a_moved_window_stays_inside_and_has_a_target(length: int) -> None:
     text = np.arange(length, dtype=np.uint8)
-    windows = Jittered(text, context=16)
+    windows = JitteredTokenWindows(text, context=16)
     rng = np.random.default_rng(0)
     starts = set()
     for index in range(len(windows)):

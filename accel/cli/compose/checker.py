@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from accel.cli.compose.config import NESTED, Chosen, Config
 from accel.cli.compose.origin import Origins
 from accel.errors import ConfigError, conflict, nearest
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 from accel.schema.settings import Settings
 from accel.schema.signature import REQUIRED, Signature, signature
 from accel.system import machine
-from accel.values import fit, refuse
+from accel.values import coerce, refusal
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Entry, Session
@@ -102,10 +102,10 @@ class Checker:
             raise ConfigError(f"{said}: {target} is not a subclass of accel.Trainer")
         if not read.open:
             raise ConfigError(f"{target}: its __init__ must take **run and call super().__init__(**run), for epochs and the like")
-        settings = {name: value for name, value in settings.items() if not self.anothers(target, name)}
+        settings = {name: value for name, value in settings.items() if not self.belongs_to_other_task(target, name)}
         return Chosen(target, "Trainer", self.complete("task", target.rpartition(".")[2], settings, read))
 
-    def anothers(self, target: str, name: str) -> bool:
+    def belongs_to_other_task(self, target: str, name: str) -> bool:
         """Whether a setting of the task came along with a file for another class, which nobody asked for by name."""
         home = next((entry for entry in self.entries if entry.path.startswith("task/")), None)
         if home is None or self.session.content(home.path).get("_target_") == target or any("task=" in text for text in self.typed):
@@ -119,7 +119,7 @@ class Checker:
         found: dict[str, Chosen] = {}
         for name, value in plugins.items():
             if not isinstance(value, dict) or "_target_" not in value:
-                self.orphan(str(name), value)
+                self.unknown_key(str(name), value)
                 continue
             said, target = self.origins.say(f"plugins.{name}._target_"), str(value["_target_"])
             read = self.read(said, target)
@@ -132,7 +132,7 @@ class Checker:
                 found[name] = Chosen(target, read.part, fitted)
             else:
                 self.skipped[name] = reason
-        return self.one_each(found)
+        return self.one_per_part(found)
 
     def files(self, plugins: Any) -> None:
         """Each file of a plugin must name a class, and land where the plugin's settings are."""
@@ -151,7 +151,7 @@ class Checker:
             if "_target_" not in content and "defaults" not in content:
                 raise ConfigError(f"{file} names no class: add the line `_target_: mine.MyPlugin`")
 
-    def orphan(self, name: str, value: Any) -> None:
+    def unknown_key(self, name: str, value: Any) -> None:
         """A key of `plugins` that is no plugin: an error where no plugin has that name, a warning where it is only not on."""
         said = self.origins.say(f"plugins.{name}")
         on, options = [str(key) for key in self.composed["plugins"]], self.session.options("plugins")
@@ -162,8 +162,8 @@ class Checker:
             raise ConfigError(f"{said}: no plugin is called {name!r}{hint}")
         if not isinstance(value, dict):
             raise ConfigError(f"{said}: to switch {name} on write '+plugins=[{name}]', off '~plugins.{name}'")
-        if name in catalogue.targets():
-            self.fitted(f"plugins.{name}", name, {str(key): one for key, one in value.items()}, catalogue.page(name))
+        if name in plugin_registry.targets():
+            self.fitted(f"plugins.{name}", name, {str(key): one for key, one in value.items()}, plugin_registry.page(name))
         self.warnings.append(f"{said} has no effect: {name} is not on; add '+plugins=[{name}]'")
 
     def read(self, said: str, target: str) -> Signature:
@@ -186,9 +186,9 @@ class Checker:
             if value == MISSING:
                 continue
             try:
-                fitted[name] = fit(value, read.settings[name].kind)
+                fitted[name] = coerce(value, read.settings[name].kind)
             except ValueError:
-                raise ConfigError(self.file_of(key) + refuse(key, value, read.settings[name].kind)) from None
+                raise ConfigError(self.file_of(key) + refusal(key, value, read.settings[name].kind)) from None
         return fitted
 
     def complete(self, prefix: str, owner: str, settings: dict[str, Any], read: Signature) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class Checker:
                 return reason
         return None
 
-    def one_each(self, found: dict[str, Chosen]) -> dict[str, Chosen]:
+    def one_per_part(self, found: dict[str, Chosen]) -> dict[str, Chosen]:
         """One plugin for each part: what was asked for by name goes before what a bundle brought."""
         for part in dict.fromkeys(plugin.part for plugin in found.values() if plugin.part != "Watch"):
             rivals = sorted(name for name, plugin in found.items() if plugin.part == part)

@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 
 from accel.cli.compose.bundles import CONF
 from accel.errors import ConfigError
-from accel.schema import plugin_registry as catalogue
+from accel.schema import plugin_registry
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Session:
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir {config_dir}: there is no directory {folder}")
             search.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="main"))
-        for package, folder in catalogue.third_parties().items():
+        for package, folder in plugin_registry.third_parties().items():
             search.prepend(provider=package, path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
         self.loader = Loader(search)
         self.hydra = Hydra("accel", self.loader)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import Override
 
 from accel.errors import ConfigError, nearest
-from accel.system import shell_quoting as shell
+from accel.system import shell_quoting
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
@@ -120,7 +120,9 @@ def _parse(session: Session, text: str) -> Override:
         if re.search(r"[][{}()\"']|\$\{", value) or not re.fullmatch(r"[+~]*[\w./@-]+", key, re.ASCII):
             raise ConfigError(f"{text} cannot be read; close each bracket and quote, or quote it all: 'name=\"value\"'") from None
         # the shell expands ~ neither behind `task.root=` nor in quotes
-        raise ConfigError(f"{text} cannot be read as it is; write {shell.override(key, os.path.expanduser(value))}") from None
+        raise ConfigError(
+            f"{text} cannot be read as it is; write {shell_quoting.override(key, os.path.expanduser(value))}"
+        ) from None
 
 
 def members(session: Session, text: str, override: Override) -> list[str]:

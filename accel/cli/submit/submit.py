@@ -15,8 +15,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel.cli import run_directories as folders
-from accel.cli import torchrun as ranks
+from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
 from accel.cli.submit.launcher import Launcher
 from accel.errors import ConfigError
@@ -39,11 +38,11 @@ def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], 
     if TORCHRUN in os.environ:
         raise ConfigError(f"{launcher.said} starts torchrun on each node; say python -m accel.train here, without torchrun")
     for config in configs:
-        ranks.together(config, launcher.nodes * launcher.ranks)
+        torchrun.require_parallel_plugin(config, launcher.nodes * launcher.ranks)
         if config.settings.device != "cpu" and 0 < launcher.gpus < launcher.ranks:
             raise ConfigError(f"hydra.launcher.tasks_per_node={launcher.ranks}: a node has {launcher.gpus} of them for its GPUs")
-    base = Path(configs[0].settings.out or folders.fresh(datetime.now()))
-    homes = [folders.of_job(config.settings, base, number if many else None) for number, config in enumerate(configs)]
+    base = Path(configs[0].settings.out or run_directories.fresh(datetime.now()))
+    homes = [run_directories.of_job(config.settings, base, number if many else None) for number, config in enumerate(configs)]
     settings = launcher.settings(base)
     patience = max(settings.get("signal_delay_s", 30) - MARGIN, 1)
     nodes = [_node(config, home, flags, launcher.ranks, patience) for config, home in zip(configs, homes, strict=True)]
@@ -63,7 +62,7 @@ def _node(config: Config, home: Path | None, flags: Sequence[str], count: int, p
     if home is None and resume is None:  # dry_run
         return Node([*flags, *config.overrides], [], "", os.getcwd(), count, patience)
     if home is None:
-        given = folders.newest() if resume == "auto" else Path(str(resume))
+        given = run_directories.newest() if resume == "auto" else Path(str(resume))
         home, first = (given.parent.parent if given.suffix == ".pt" else given), [_word("resume", given)]
     else:
         first = [_word("resume", resume or "auto"), _word("out", home)]
@@ -87,9 +86,9 @@ def _submitted(launcher: Launcher, settings: dict[str, Any], nodes: Sequence[Nod
             found: list[Any] = executor.submit_array(nodes)
         return found
     except Exception as error:  # whatever submitit and sbatch trip over
-        from accel.engine.run_directory import unmake  # with torch, which nothing here needs
+        from accel.engine.run_directory import remove_created  # with torch, which nothing here needs
 
-        unmake(folder, made)
+        remove_created(folder, made)
         raise ConfigError(f"{launcher.said}: {' '.join(str(error).split())}") from None
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from accel.data.sampling import sample_rng
 from accel.errors import BadSample, ConfigError, TrainingError
 
-Policy = Literal["raise", "skip", "substitute"]
+BadSamplePolicy = Literal["raise", "skip", "substitute"]
 TRIES = 16
 """So many samples are tried in place of one; with a hundredth of them bad, none is good once in 10^32 times."""
 SHOWN = 5
@@ -25,24 +25,24 @@ MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.
 """What is no fault of a sample: another time it might be read."""
 
 
-class Gone(Enum):
+class Missing(Enum):
     """In place of a sample or a batch that is left out; one object, in every process."""
 
-    GONE = "gone"
+    MISSING = "gone"
 
 
-GONE = Gone.GONE
+MISSING = Missing.MISSING
 
 
-class Bad(NamedTuple):
+class UnreadableSample(NamedTuple):
     """A sample that could not be read."""
 
     sample: int
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Rule:
+class BadSampleRule:
     """What to do about them.
 
     Args:
@@ -54,24 +54,24 @@ class Rule:
         hint: under raise, is added to the sentence of a BadSample.
     """
 
-    policy: Policy = "raise"
+    policy: BadSamplePolicy = "raise"
     limit: float = 0.01
     what: str = "data"
     refill: bool = True
     hint: str = ""
 
-    def of(self, what: str, train: bool) -> Rule:
+    def of(self, what: str, train: bool) -> BadSampleRule:
         """For one data set. Evaluation counts no sample twice: it leaves bad ones out, whatever the policy for training."""
         if train or self.policy == "raise":
             return replace(self, what=what)
         return replace(self, what=what, policy="skip", refill=False)
 
 
-RAISE = Rule()
+RAISE = BadSampleRule()
 """The first bad sample ends the run."""
 
 
-class Ledger:
+class BadSampleLog:
     """The bad samples of one data set, by number. Noting one again changes nothing: it is read in every epoch, and after a resume.
 
     Args:
@@ -79,11 +79,11 @@ class Ledger:
         samples: how many there are in all.
     """
 
-    def __init__(self, rule: Rule, samples: int) -> None:
+    def __init__(self, rule: BadSampleRule, samples: int) -> None:
         self.rule, self.samples = rule, samples
-        self.found: dict[int, str] = {}
+        self.reasons: dict[int, str] = {}
 
-    def note(self, bad: Sequence[Bad]) -> None:
+    def note(self, bad: Sequence[UnreadableSample]) -> None:
         """Writes them down.
 
         Raises:
@@ -91,20 +91,20 @@ class Ledger:
         """
         if not bad:
             return
-        self.found |= {sample: self.found.get(sample, why) for sample, why in bad}
-        if len(self.found) > self.rule.limit * self.samples:
+        self.reasons |= {sample: self.reasons.get(sample, why) for sample, why in bad}
+        if len(self.reasons) > self.rule.limit * self.samples:
             raise TrainingError(
-                f"{len(self.found):,} of {self.samples:,} {self.rule.what} samples cannot be read, which is above "
+                f"{len(self.reasons):,} of {self.samples:,} {self.rule.what} samples cannot be read, which is above "
                 f"bad_limit={self.rule.limit:g}: {self.examples()}; mend them, take them away, or raise bad_limit"
             )
 
     def examples(self) -> str:
         """The first few in words."""
-        texts = [f"sample {sample}: {why}" for sample, why in list(self.found.items())[:SHOWN]]
-        return " | ".join(texts) + " | ..." * (len(self.found) > SHOWN)
+        texts = [f"sample {sample}: {why}" for sample, why in list(self.reasons.items())[:SHOWN]]
+        return " | ".join(texts) + " | ..." * (len(self.reasons) > SHOWN)
 
 
-class Fates:
+class BadSampleHandler:
     """The rule, applied to the samples of one data set. It keeps nothing, so any thread may ask it.
 
     Args:
@@ -113,10 +113,10 @@ class Fates:
         samples: how many there are in all.
     """
 
-    def __init__(self, rule: Rule, seed: int, samples: int) -> None:
+    def __init__(self, rule: BadSampleRule, seed: int, samples: int) -> None:
         self.rule, self.seed, self.samples = rule, seed, samples
 
-    def after(self, error: Exception, epoch: int, key: int, read: Callable[[int], Any], bad: list[Bad]) -> Any:
+    def handle(self, error: Exception, epoch: int, key: int, read: Callable[[int], Any], bad: list[UnreadableSample]) -> Any:
         """What stands for sample `key`, whose reading raised `error`: another sample, or GONE.
 
         Args:
@@ -129,30 +129,30 @@ class Fates:
         """
         if self.rule.policy == "raise" and isinstance(error, BadSample):
             raise BadSample(f"{error}{self.rule.hint}") from error
-        if self.rule.policy == "raise" or not of_data(error):
+        if self.rule.policy == "raise" or not is_sample_fault(error):
             raise error
-        bad.append(Bad(key, why(error)))
-        return GONE if self.rule.policy == "skip" else self.instead(epoch, key, read, bad)
+        bad.append(UnreadableSample(key, failure_reason(error)))
+        return MISSING if self.rule.policy == "skip" else self.substitute(epoch, key, read, bad)
 
-    def instead(self, epoch: int, key: int, read: Callable[[int], Any], bad: list[Bad]) -> Any:
+    def substitute(self, epoch: int, key: int, read: Callable[[int], Any], bad: list[UnreadableSample]) -> Any:
         """The first sample, of those drawn in place of `key`, that can be read."""
-        for other in self.drawn(epoch, key):
+        for other in self.candidates(epoch, key):
             try:
                 return read(other)
             except Exception as error:
-                if not of_data(error):
+                if not is_sample_fault(error):
                     raise
-                bad.append(Bad(other, why(error)))
+                bad.append(UnreadableSample(other, failure_reason(error)))
         raise self.none_left(key, bad)
 
-    def drawn(self, epoch: int, key: int) -> list[int]:
+    def candidates(self, epoch: int, key: int) -> list[int]:
         """The samples to be tried in place of `key`, in order: a function of (seed, epoch, key)."""
         found: list[int] = sample_rng(self.seed, epoch, key + 2**62).integers(self.samples, size=TRIES).tolist()
         return found
 
-    def none_left(self, key: int, bad: Sequence[Bad]) -> TrainingError:
+    def none_left(self, key: int, bad: Sequence[UnreadableSample]) -> TrainingError:
         """The sentence for a sample that nothing can stand for."""
-        last = f" ({bad[-1].why})" if bad else ""
+        last = f" ({bad[-1].reason})" if bad else ""
         what = self.rule.what
         return TrainingError(f"{what} sample {key} cannot be read, nor any of {TRIES} drawn in its place{last}; mend the data")
 
@@ -165,14 +165,14 @@ class Fates:
         )
 
 
-def of_data(error: Exception) -> bool:
+def is_sample_fault(error: Exception) -> bool:
     """Whether it is the sample's fault, and not the set-up's (ConfigError but BadSample) or the machine's."""
     if isinstance(error, OSError):
         return error.errno not in MACHINE
     return isinstance(error, BadSample) or not isinstance(error, ConfigError | TrainingError | MemoryError)
 
 
-def why(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """An error in one line, without what to do about it."""
     text = " ".join(str(error).split())
     return text.partition("; ")[0] if isinstance(error, BadSample) else f"{type(error).__name__}: {text}"[:200]

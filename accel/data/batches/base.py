@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from accel.data.batches.bad_samples import Ledger
-from accel.data.batches.rank_share import ALONE, Share
+from accel.data.batches.bad_samples import BadSampleLog
+from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import Meter
 
 Order = Callable[[int, int, int], Tensor]
@@ -24,23 +24,23 @@ class Batches(ABC):
     """Batches per epoch and rank; None where the data does not tell."""
     samples: int | None = None
     """Samples per epoch, of all ranks; None where the data does not tell."""
-    batched_here: bool = True
+    uses_batch_size: bool = True
     """Whether `batch_size` is ours to choose."""
-    share: Share = ALONE
+    share: RankShare = SINGLE_RANK
     """Which part of it this process reads."""
     meter: Meter | None = None
     """How fast samples are read; None where that is not measured."""
-    ledger: Ledger | None = None
+    bad_sample_log: BadSampleLog | None = None
     """The samples that could not be read; None where they are not ours to read one by one."""
-    ordered: bool = False
+    orderable: bool = False
     """Whether the order is ours to choose."""
 
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of `epoch`, from number `start` on."""
 
-    def dealt(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
-        """The batches of an epoch, whoever read them, as `Dealt` where there are several ranks. The first is number `start`."""
+    def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
+        """Yield the batches of an epoch, as `CountedBatch` if there are several ranks. The first is number `start`."""
         return batches
 
     def describe(self) -> str:
@@ -49,7 +49,7 @@ class Batches(ABC):
             return "unknown size" if self.count is None else f"{self.count:,} batches"
         return f"{self.samples:,} samples"
 
-    def notes(self) -> dict[str, str]:
+    def plan_notes(self) -> dict[str, str]:
         """What the plan shall say of the data, by the name of the fact."""
         return {}
 

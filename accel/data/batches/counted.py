@@ -6,25 +6,25 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 
-class Dealt(NamedTuple):
+class CountedBatch(NamedTuple):
     """A rank's batch with what it counts, from the loader to the window."""
 
     batch: Any
-    items: int
+    samples: int
     """How many samples it weighs: 0 for a batch that only lets a rank take part."""
-    whole: int
+    global_samples: int
     """How many samples the batches of all ranks have together."""
 
 
-def dealt(batch: Any) -> Dealt:
+def counted(batch: Any) -> CountedBatch:
     """A batch with what it counts; all of it, where one process trains alone."""
-    if isinstance(batch, Dealt):
+    if isinstance(batch, CountedBatch):
         return batch
-    items = count_items(batch)
-    return Dealt(batch, items, items)
+    items = count_samples(batch)
+    return CountedBatch(batch, items, items)
 
 
-def count_items(batch: Any) -> int:
+def count_samples(batch: Any) -> int:
     """How many samples a batch holds: the length of the first tensor in it, in order; 1 where there is none."""
     found = _first(batch)
     return 1 if found is None else found

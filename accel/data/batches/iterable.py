@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import IterableDataset, default_collate
 
 from accel.data.batches.base import Batches, length_of, skip_to
-from accel.data.batches.rank_share import ALONE, Share
+from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import Meter
 
 if TYPE_CHECKING:
     pass
 
 
-class Streamed(Batches):
+class IterableBatches(Batches):
     """An iterable data set, batched in its own order. One that has `set_epoch` is told the epoch.
 
     Several ranks each read the whole stream and keep their part: it must be the same for all, and not be split by itself.
@@ -25,7 +25,7 @@ class Streamed(Batches):
 
     meter: Meter
 
-    def __init__(self, data: IterableDataset[Any], batch_size: int, share: Share = ALONE) -> None:
+    def __init__(self, data: IterableDataset[Any], batch_size: int, share: RankShare = SINGLE_RANK) -> None:
         self.data, self.share = data, share
         self.step = batch_size * share.ranks
         self.collate = getattr(data, "collate", default_collate)
@@ -41,8 +41,8 @@ class Streamed(Batches):
     def _batches(self, samples: Iterator[Any]) -> Iterator[Any]:
         since = perf_counter()
         while batch := list(islice(samples, self.step)):
-            size, mine = len(batch), self.share.piece(batch)
-            made = [self.share.deal(self.collate(mine), size)]
+            size, mine = len(batch), self.share.local(batch)
+            made = [self.share.count(self.collate(mine), size)]
             self.meter.add(len(mine), perf_counter() - since)
             yield made.pop()
             since = perf_counter()

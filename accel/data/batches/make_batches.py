@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset, IterableDataset
 
-from accel.data.batches.bad_samples import RAISE, Rule
+from accel.data.batches.bad_samples import RAISE, BadSampleRule
 from accel.data.batches.base import Batches, Order
-from accel.data.batches.rank_share import ALONE, Share
+from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation
 from accel.errors import ConfigError
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     pass
 
 
-from accel.data.batches.iterable import Streamed
-from accel.data.batches.mapped import Mapped
-from accel.data.batches.ready import Ready
+from accel.data.batches.iterable import IterableBatches
+from accel.data.batches.mapped import MapBatches
+from accel.data.batches.ready import ReadyBatches
 
 
 def make_batches(
@@ -27,8 +27,8 @@ def make_batches(
     batch_size: int,
     seed: int = 0,
     shuffle: bool = False,
-    share: Share = ALONE,
-    bad: Rule = RAISE,
+    share: RankShare = SINGLE_RANK,
+    bad: BadSampleRule = RAISE,
     order: Order = permutation,
 ) -> Batches:
     """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched.
@@ -37,11 +37,11 @@ def make_batches(
     `order` is that of an epoch of one, where it is shuffled.
     """
     if isinstance(data, IterableDataset):
-        return Streamed(data, batch_size, share)
+        return IterableBatches(data, batch_size, share)
     has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
     # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
     if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
-        return Mapped(data, batch_size, seed, shuffle, share, bad, order)
+        return MapBatches(data, batch_size, seed, shuffle, share, bad, order)
     if not isinstance(data, Iterable):
         raise ConfigError(
             f"data is a {type(data).__name__}, which is neither a data set nor an iterable of batches; "
@@ -52,4 +52,4 @@ def make_batches(
             f"data is a {type(data).__name__}, which can be read only once, and every epoch reads it anew; "
             "pass a Dataset, a DataLoader, a list of batches or an object whose __iter__ starts again"
         )
-    return Ready(data, seed, share)
+    return ReadyBatches(data, seed, share)

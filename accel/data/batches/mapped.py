@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
-from accel.data.batches.bad_samples import GONE, RAISE, Bad, Fates, Ledger, Rule
+from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order, length_of
-from accel.data.batches.rank_share import ALONE, Share
+from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import Meter
 from accel.data.sampling import borrowed_rng, permutation, sample_rng
 from accel.errors import ConfigError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Mapped(Batches):
+class MapBatches(Batches):
     """A map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).
 
     A data set that draws random numbers defines `sample(index, rng)`, called instead of `__getitem__` with a numpy Generator
@@ -38,11 +38,11 @@ class Mapped(Batches):
 
     samples: int
     meter: Meter
-    ledger: Ledger
-    ordered = True
+    bad_sample_log: BadSampleLog
+    orderable = True
 
     def __init__(
-        self, data: Any, batch_size: int, seed: int, shuffle: bool, share: Share = ALONE, bad: Rule = RAISE,
+        self, data: Any, batch_size: int, seed: int, shuffle: bool, share: RankShare = SINGLE_RANK, bad: BadSampleRule = RAISE,
         order: Order = permutation,
     ) -> None:  # fmt: skip
         self.data, self.batch_size, self.seed, self.shuffle, self.share, self.order = data, batch_size, seed, shuffle, share, order
@@ -51,43 +51,43 @@ class Mapped(Batches):
             raise ConfigError(f"data is a {type(data).__name__} without __len__; say there how many samples it has")
         self.samples = samples
         self.count = share.batches(samples, batch_size)
-        self.fates, self.ledger = Fates(bad, seed, samples), Ledger(bad, samples)
+        self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(bad, seed, samples), BadSampleLog(bad, samples)
         self.meter = Meter()
         self.collate = getattr(data, "collate", default_collate)
-        self.draws = hasattr(data, "sample")
-        self.fills = hasattr(data, "fill")
+        self.has_sample = hasattr(data, "sample")
+        self.has_fill = hasattr(data, "fill")
         self.at_once = bool(getattr(data, "at_once", False))
-        self.gets = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
+        self.has_getitem = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        for keys in self.keys(epoch, start):
+        for keys in self.batches_of_indices(epoch, start):
             since = perf_counter()
             batch = [self.fetch(epoch, keys)]
             self.meter.add(len(keys), perf_counter() - since)
-            if batch[0] is not GONE:
+            if batch[0] is not MISSING:
                 yield batch.pop()  # nothing here holds it meanwhile
 
-    def dealt(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
-        return self.share.dealt(batches, start, self.samples, self.batch_size)
+    def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
+        return self.share.counted(batches, start, self.samples, self.batch_size)
 
-    def notes(self) -> dict[str, str]:
+    def plan_notes(self) -> dict[str, str]:
         tell = getattr(self.data, "plan_notes", None)
         return tell() if tell else {}
 
-    def keys(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+    def batches_of_indices(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """The indices of each batch of this rank, int64; the last batch may be short."""
         order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
-        yield from islice(torch.split(self.share.own(order, self.batch_size), self.batch_size), start, None)
+        yield from islice(torch.split(self.share.indices(order, self.batch_size), self.batch_size), start, None)
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:
         """One batch, or GONE. Tensors in memory are indexed at once, which gives what collating their samples would."""
         if self.in_memory:
             return tuple(tensor[keys] for tensor in self.data.tensors)
-        work = Collected(self, epoch, keys.tolist())
+        work = BatchAssembly(self, epoch, keys.tolist())
         for place in range(len(work.keys)):
-            work.read(place)
+            work.fill_slot(place)
         batch = work.finish()
-        self.ledger.note(work.bad)
+        self.bad_sample_log.note(work.bad)
         return batch
 
     @property
@@ -98,20 +98,20 @@ class Mapped(Batches):
     @property
     def stateless(self) -> bool:
         """Whether a sample's randomness is its own; else the data set may draw from the global random numbers."""
-        return self.draws or (self.fills and not self.gets)
+        return self.has_sample or (self.has_fill and not self.has_getitem)
 
-    def one(self, epoch: int, key: int) -> Any:
+    def sample(self, epoch: int, key: int) -> Any:
         """Sample number `key` as it is in `epoch`."""
-        if self.draws:
+        if self.has_sample:
             return self.data.sample(key, sample_rng(self.seed, epoch, key))
-        if self.fills and not self.gets:
+        if self.has_fill and not self.has_getitem:
             out = np.empty(self.data.shape, self.data.dtype)
             label = self.data.fill(key, sample_rng(self.seed, epoch, key), out)
             return torch.from_numpy(out) if label is None else (torch.from_numpy(out), label)
         return self.data[key]
 
 
-class Collected:
+class BatchAssembly:
     """A batch of samples that are read one by one, by any threads in any order, and collated.
 
     Args:
@@ -120,25 +120,25 @@ class Collected:
         keys: the numbers of its samples.
     """
 
-    def __init__(self, batches: Mapped, epoch: int, keys: list[int]) -> None:
+    def __init__(self, batches: MapBatches, epoch: int, keys: list[int]) -> None:
         self.batches, self.epoch, self.keys = batches, epoch, keys
         self.samples: list[Any] = [None] * len(keys)
         """Of each place: what reading it gave, GONE where it is left out."""
-        self.bad: list[Bad] = []
+        self.bad: list[UnreadableSample] = []
         """Those that could not be read."""
 
-    def one(self, place: int, key: int) -> Any:
+    def read_sample(self, place: int, key: int) -> Any:
         """Reads sample number `key` for `place`."""
-        return self.batches.one(self.epoch, key)
+        return self.batches.sample(self.epoch, key)
 
-    def read(self, place: int) -> None:
+    def fill_slot(self, place: int) -> None:
         """Reads the sample of `place`, from 0, or what stands for it."""
         key = self.keys[place]
         try:
-            self.samples[place] = self.one(place, key)
+            self.samples[place] = self.read_sample(place, key)
         except Exception as error:
-            fates = self.batches.fates
-            self.samples[place] = fates.after(error, self.epoch, key, partial(self.one, place), self.bad)
+            fates = self.batches.bad_sample_handler
+            self.samples[place] = fates.handle(error, self.epoch, key, partial(self.read_sample, place), self.bad)
 
     def read_all(self) -> bool:
         """Reads all samples at once, where that can be done; else whoever asks reads them one by one."""
@@ -147,29 +147,31 @@ class Collected:
     def finish(self) -> Any:
         """The batch, once all samples are read; GONE where nothing is left of it."""
         if not self.bad:
-            return self.made()
-        if self.batches.fates.rule.refill and all(sample is GONE for sample in self.samples):
+            return self.collate()
+        if self.batches.bad_sample_handler.rule.refill and all(sample is MISSING for sample in self.samples):
             for place, key in enumerate(self.keys):
-                self.samples[place] = self.batches.fates.instead(self.epoch, key, partial(self.one, place), self.bad)
+                self.samples[place] = self.batches.bad_sample_handler.substitute(
+                    self.epoch, key, partial(self.read_sample, place), self.bad
+                )
         self.bad.sort()  # whichever thread came first
-        kept = [place for place, sample in enumerate(self.samples) if sample is not GONE]
+        kept = [place for place, sample in enumerate(self.samples) if sample is not MISSING]
         if not kept and self.batches.share.ranks > 1:
-            raise self.batches.fates.all_gone(self.keys)
+            raise self.batches.bad_sample_handler.all_gone(self.keys)
         if not kept:
-            return GONE
-        self.close_up(kept)
-        return self.made()
+            return MISSING
+        self.compact(kept)
+        return self.collate()
 
-    def close_up(self, kept: list[int]) -> None:
+    def compact(self, kept: list[int]) -> None:
         """Leaves the places that are not in `kept` out."""
         self.samples = [self.samples[place] for place in kept]
 
-    def made(self) -> Any:
+    def collate(self) -> Any:
         """The batch of all samples there are."""
         return self.batches.collate(self.samples)
 
 
-class Written(Collected):
+class InPlaceAssembly(BatchAssembly):
     """What reading a sample gives is its label, and what comes of the batch are the labels: of each row from the first one on.
 
     Args:
@@ -179,11 +181,11 @@ class Written(Collected):
         rows: (len(keys) or more, *shape): where they are written.
     """
 
-    def __init__(self, batches: Mapped, epoch: int, keys: list[int], rows: NDArray[Any]) -> None:
+    def __init__(self, batches: MapBatches, epoch: int, keys: list[int], rows: NDArray[Any]) -> None:
         super().__init__(batches, epoch, keys)
         self.rows = rows
 
-    def one(self, place: int, key: int) -> Any:
+    def read_sample(self, place: int, key: int) -> Any:
         return self.batches.data.fill(key, borrowed_rng(self.batches.seed, self.epoch, key), self.rows[place])
 
     def read_all(self) -> bool:
@@ -196,11 +198,11 @@ class Written(Collected):
             return False
         return True
 
-    def close_up(self, kept: list[int]) -> None:
-        super().close_up(kept)
+    def compact(self, kept: list[int]) -> None:
+        super().compact(kept)
         for row, place in enumerate(kept):
             if row != place:
                 self.rows[row] = self.rows[place]
 
-    def made(self) -> Any:
+    def collate(self) -> Any:
         return self.samples

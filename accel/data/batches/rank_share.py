@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from accel.data.batches.counted import Dealt, count_items
+from accel.data.batches.counted import CountedBatch, count_samples
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Share:
+class RankShare:
     """The part of one rank.
 
     Args:
@@ -32,7 +32,7 @@ class Share:
     rank: int = 0
     ranks: int = 1
 
-    def cut(self, count: int) -> slice:
+    def bounds(self, count: int) -> slice:
         """Which of `count` samples are this rank's; the first ranks have one more where they cannot all have the same."""
         return slice(-(-self.rank * count // self.ranks), -(-(self.rank + 1) * count // self.ranks))
 
@@ -40,36 +40,36 @@ class Share:
         """How many micro-batches of `size` samples for each rank an epoch has: the same for all."""
         return -(-samples // (size * self.ranks))
 
-    def own(self, order: Tensor, size: int) -> Tensor:
+    def indices(self, order: Tensor, size: int) -> Tensor:
         """This rank's samples of an epoch, int64: split at every `size` they are its batches."""
         if self.ranks == 1:
             return order
         whole = len(order) // (size * self.ranks) * size * self.ranks
         mine, last = order[:whole].view(-1, self.ranks, size)[:, self.rank].reshape(-1), order[whole:]
-        return torch.cat([mine, self.piece(last)]) if len(last) else mine
+        return torch.cat([mine, self.local(last)]) if len(last) else mine
 
-    def piece(self, samples: Any) -> Any:
+    def local(self, samples: Any) -> Any:
         """This rank's part of a list or tensor of samples; the first of them where it has none, so that it can take part."""
-        cut = self.cut(len(samples))
+        cut = self.bounds(len(samples))
         return samples[cut] if cut.start < cut.stop else samples[:1]
 
-    def deal(self, batch: Any, count: int) -> Any:
+    def count(self, batch: Any, count: int) -> Any:
         """A batch with what it counts: this rank's batch of a micro-batch that has `count` samples over all ranks."""
         if self.ranks == 1:
             return batch
-        cut = self.cut(count)
-        return Dealt(batch, min(cut.stop - cut.start, count_items(batch)), count)  # fewer, where some could not be read
+        cut = self.bounds(count)
+        return CountedBatch(batch, min(cut.stop - cut.start, count_samples(batch)), count)  # fewer, where some could not be read
 
-    def dealt(self, batches: Iterator[Any], start: int, samples: int, size: int) -> Iterator[Any]:
+    def counted(self, batches: Iterator[Any], start: int, samples: int, size: int) -> Iterator[Any]:
         """The batches of an epoch of `samples` samples from number `start` on, with what they count."""
         if self.ranks == 1:
             return batches
         step = size * self.ranks
-        return (self.deal(batch, min(step, samples - number * step)) for number, batch in enumerate(batches, start))
+        return (self.count(batch, min(step, samples - number * step)) for number, batch in enumerate(batches, start))
 
-    def turn(self, batches: Sequence[Item]) -> tuple[Item, bool]:
+    def pick(self, batches: Sequence[Item]) -> tuple[Item, bool]:
         """Of at most `ranks` batches, one for each rank: this one's; or the first, and True, where there is none for it."""
         return (batches[self.rank], False) if self.rank < len(batches) else (batches[0], True)
 
 
-ALONE = Share()
+SINGLE_RANK = RankShare()

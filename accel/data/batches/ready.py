@@ -7,24 +7,24 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from accel.data.batches.base import Batches, length_of, skip_to
-from accel.data.batches.counted import Dealt, count_items
-from accel.data.batches.rank_share import ALONE, Share
+from accel.data.batches.counted import CountedBatch, count_samples
+from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.device.rng import seeded
 
 if TYPE_CHECKING:
     pass
 
 
-class Ready(Batches):
+class ReadyBatches(Batches):
     """Ready batches of the user's own making, passed through untouched. A sampler that has `set_epoch` is told the epoch.
 
     Several ranks each go through all of them, and keep every so-manieth: they must come in the same order for all. What the
     first of an epoch draws from the global random numbers (a DataLoader its order) is the same for all.
     """
 
-    batched_here = False
+    uses_batch_size = False
 
-    def __init__(self, data: Iterable[Any], seed: int = 0, share: Share = ALONE) -> None:
+    def __init__(self, data: Iterable[Any], seed: int = 0, share: RankShare = SINGLE_RANK) -> None:
         self.data, self.seed, self.share = data, seed, share
         count = length_of(data)
         self.count = None if count is None else share.batches(count, 1)
@@ -44,6 +44,6 @@ class Ready(Batches):
 
     def _turns(self, batches: Iterator[Any]) -> Iterator[Any]:
         while turn := list(islice(batches, self.share.ranks)):
-            counts = [count_items(batch) for batch in turn]
-            batch, borrowed = self.share.turn(turn)
-            yield Dealt(batch, 0 if borrowed else counts[self.share.rank], sum(counts))
+            counts = [count_samples(batch) for batch in turn]
+            batch, borrowed = self.share.pick(turn)
+            yield CountedBatch(batch, 0 if borrowed else counts[self.share.rank], sum(counts))

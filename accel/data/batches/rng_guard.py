@@ -21,14 +21,16 @@ from accel.errors import AccelWarning
 Item = TypeVar("Item")
 
 
-def drawn() -> bytes:
+def host_rng_state() -> bytes:
     """Where the three stand; it changes with every number drawn on this host."""
     name, key, position, *rest = np.random.get_state()
     numpy = (str(name), np.asarray(key).tobytes(), position, rest)
     return repr((random.getstate(), numpy)).encode() + torch.get_rng_state().numpy().tobytes()
 
 
-def when_quiet(items: Iterator[Item], rest: Callable[[list[Item], int], Iterator[Item]], who: str = "") -> Iterator[Item]:
+def read_ahead_if_rng_free(
+    items: Iterator[Item], rest: Callable[[list[Item], int], Iterator[Item]], who: str = ""
+) -> Iterator[Item]:
     """The same items; from the first on whose reading draws nothing they come through `rest`, which may read ahead.
 
     A sampler draws its seed with the first item and none later, so a second one is asked where the first has drawn. Where that has
@@ -40,11 +42,11 @@ def when_quiet(items: Iterator[Item], rest: Callable[[list[Item], int], Iterator
         who: is named in a warning where nothing is read ahead; nobody where it is empty.
     """
     for passed in range(2):
-        before = drawn()
+        before = host_rng_state()
         head = list(islice(items, 1))
         if not head:
             return
-        if drawn() == before:
+        if host_rng_state() == before:
             yield from rest(head, passed)
             return
         yield from head

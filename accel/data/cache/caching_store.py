@@ -14,7 +14,7 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from accel.data.cache.record_cache import Kept
+    from accel.data.cache.record_cache import RecordCache
 
 Keep = Literal["shown", "pixels", "files"]
 """What is kept of a picture: its centred square in the size that the task shows; the whole of it, decoded; its file's bytes."""
@@ -30,7 +30,7 @@ class Keeping:
         shelves: where it is kept.
     """
 
-    def __init__(self, inner: Store, keep: Keep, reader: Reader, shelves: Sequence[Kept]) -> None:
+    def __init__(self, inner: Store, keep: Keep, reader: Reader, shelves: Sequence[RecordCache]) -> None:
         self.inner, self.keep, self.reader, self.shelves = inner, keep, reader, shelves
         self.encoding = inner.encoding
 

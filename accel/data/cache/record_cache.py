@@ -17,7 +17,7 @@ from weakref import finalize
 from zlib import crc32
 
 from accel.errors import AccelWarning
-from accel.system.anonymous_file import unlinked
+from accel.system.anonymous_file import anonymous_file
 
 HEAD = Struct("<16sQ64s")
 """What it is; how many records there may be; what they are a function of."""
@@ -31,7 +31,7 @@ PART = 2**22
 """Bytes that a process sets aside for itself at a time, or less where there is little room."""
 
 
-class Kept:
+class RecordCache:
     """Room for `count` records, each there as a whole or not at all.
 
     A record is written first and entered into the index then, so that a process may be killed at any time; where the system itself
@@ -49,10 +49,10 @@ class Kept:
     """
 
     def __init__(self, count: int, room: int, path: Path | None = None, of: str = "") -> None:
-        self.count, self.room, self.path = count, room, path
+        self.count, self.max_bytes, self.path = count, room, path
         self.start = HEAD.size + count * ENTRY.size
         if path is None:
-            fd = unlinked("cache")
+            fd = anonymous_file("cache")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -81,7 +81,7 @@ class Kept:
         """What this process has set aside for its next records."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.count, self.room, self.path, DupFd(self.fd))
+        return _again, (self.count, self.max_bytes, self.path, DupFd(self.fd))
 
     def get(self, index: int) -> tuple[memoryview, int, int] | None:
         """The content of a record, which nobody may write to, and height and width; None where there is none."""
@@ -107,18 +107,18 @@ class Kept:
         if self.full:
             return False
         try:
-            at = self._place(len(content))
+            at = self._allocate(len(content))
             if at is None:
-                return self._shut(f"the {self.room / 1e9:.2g} GB that it may use are full")
+                return self._disable(f"the {self.max_bytes / 1e9:.2g} GB that it may use are full")
             write(self.fd, content, at)
         except OSError as error:  # the disk is full
-            return self._shut(str(error.strerror))
+            return self._disable(str(error.strerror))
         crc = crc32(content, crc32(REST.pack(at, len(content), height, width)))
         ENTRY.pack_into(self._entries, HEAD.size + index * ENTRY.size, at, len(content), height, width, crc)
         self.board[1 + index] = CHECKED
         return True
 
-    def _place(self, length: int) -> int | None:
+    def _allocate(self, length: int) -> int | None:
         """Where a record goes, in a part of the file that is this process's own; None where there is no more room.
 
         A part at a time, as each call of the system lets go of Python's lock, and has to wait for it again.
@@ -129,9 +129,9 @@ class Kept:
             if self.at + length > self.end:
                 with self._alone():
                     size = max(os.fstat(self.fd).st_size, self.start)
-                    part = max(length, min(PART, self.room // 256))
-                    part = part if size + part <= self.room else length
-                    if size + part > self.room:
+                    part = max(length, min(PART, self.max_bytes // 256))
+                    part = part if size + part <= self.max_bytes else length
+                    if size + part > self.max_bytes:
                         return None
                     os.ftruncate(self.fd, size + part)
                 self.at, self.end = size, size + part
@@ -148,7 +148,7 @@ class Kept:
         """Bytes."""
         return os.fstat(self.fd).st_size
 
-    def _shut(self, why: str) -> bool:
+    def _disable(self, why: str) -> bool:
         with self.lock, self._alone():  # one of all threads and processes speaks for them
             first, self.board[0] = not self.full, SHUT
         if first:
@@ -193,10 +193,10 @@ def write(fd: int, content: memoryview, at: int) -> None:
         written += os.pwrite(fd, content[written:], at + written)
 
 
-def _again(count: int, room: int, path: Path | None, passed: Any) -> Kept:
+def _again(count: int, room: int, path: Path | None, passed: Any) -> RecordCache:
     """The same in a process to which it was sent."""
-    kept = Kept.__new__(Kept)
-    kept.count, kept.room, kept.path, kept.found = count, room, path, 0
+    kept = RecordCache.__new__(RecordCache)
+    kept.count, kept.max_bytes, kept.path, kept.found = count, room, path, 0
     kept.start = HEAD.size + count * ENTRY.size
     kept._adopt(passed.detach())
     return kept

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accel.errors import AccelWarning
-from accel.system.cache_directory import folder as folder
+from accel.system.cache_directory import cache_directory as cache_directory
 
 
 def load(file: Path, of: str, like: list[Tensor]) -> list[Tensor] | None:

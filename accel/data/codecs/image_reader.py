@@ -30,10 +30,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from accel.data.codecs import opencv_decoder as opencv
-from accel.data.codecs import pillow_decoder as pillow
-from accel.data.codecs import simplejpeg_decoder
-from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.codecs import opencv_decoder, pillow_decoder, simplejpeg_decoder, tiled_jpeg
 from accel.data.codecs.crops import Box
 from accel.data.codecs.jpeg_header import Buffer, Header, ended, header, is_jpeg, top
 from accel.data.codecs.resample import Filter, margin, resample
@@ -76,13 +73,13 @@ class Reader:
 
     decoder: Decoder = "pillow"
     filter: Filter = "antialias"
-    limit: int = field(default=pillow.PIXELS, repr=False)
+    limit: int = field(default=pillow_decoder.PIXELS, repr=False)
 
     def check(self) -> None:
         """Raises ConfigError where a package is missing."""
-        pillow.require_pillow()
+        pillow_decoder.require_pillow()
         if self.by_opencv:
-            opencv.opencv()
+            opencv_decoder.opencv()
         if self.decoder in ("simplejpeg", "scaled"):
             simplejpeg_decoder.simplejpeg()
 
@@ -116,10 +113,10 @@ class Reader:
         """
         if encoding == "raw" or getattr(record, "ndim", 1) == 3:
             return Raw(self, np.asarray(record))
-        if tiled.is_tiled(record):
+        if tiled_jpeg.is_tiled(record):
             return Tiles(self, record, name)
         found = None if self.decoder == "pillow" else plain_jpeg(record, name)
-        return Jpeg(self, record, name, found) if found else Whole(self, pillow.decode(record, name, self.limit))
+        return Jpeg(self, record, name, found) if found else Whole(self, pillow_decoder.decode(record, name, self.limit))
 
     def whole(self, record: Buffer, name: str, encoding: str = "original") -> NDArray[np.uint8]:
         """All of a picture of a store as (height, width, 3) uint8, good until this thread's next picture. Raises as `open` does."""
@@ -128,7 +125,7 @@ class Reader:
             return picture.pixels
         if isinstance(picture, Jpeg):
             return self.pixels(record, name, picture.size)
-        return np.asarray(picture.picture if isinstance(picture, Whole) else pillow.decode(record, name, self.limit))
+        return np.asarray(picture.picture if isinstance(picture, Whole) else pillow_decoder.decode(record, name, self.limit))
 
     def pixels(self, jpeg: Buffer, name: str, size: tuple[int, int], shrink: int = 1, parts: int = 3) -> NDArray[np.uint8]:
         """A JPEG of `size` (width, height) in so many components as (height, width, 3) uint8, `shrink` times smaller."""
@@ -136,18 +133,18 @@ class Reader:
         if parts == 4:  # CMYK has as many readings as readers
             pass
         elif self.decoder == "opencv":
-            found = opencv.decode(jpeg, *size)
+            found = opencv_decoder.decode(jpeg, *size)
         elif self.decoder != "pillow":
             found = simplejpeg_decoder.decode(jpeg, *size, shrink)
         if found is None:
-            whole = pillow.decode(jpeg, name, self.limit)
+            whole = pillow_decoder.decode(jpeg, name, self.limit)
             found = np.asarray(whole.reduce(shrink) if shrink > 1 else whole)
         return found
 
     def mirror(self, pixels: NDArray[np.uint8]) -> None:
         """Mirrors (height, width, 3) uint8 left to right, where it lies."""
         if self.by_opencv and pixels.flags.c_contiguous:
-            opencv.mirror(pixels)
+            opencv_decoder.mirror(pixels)
         else:
             whole = pixels.view("V3")  # numpy moves three bytes at once faster than each of them
             whole[...] = whole[:, ::-1].copy()
@@ -180,7 +177,7 @@ class Whole:
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         if self.reader.filter != "antialias":
             return resample(self.reader.filter, np.asarray(self.picture), (0, 0), self.size, box, side, out)
-        found = pillow.resample(self.picture, box, side)
+        found = pillow_decoder.resample(self.picture, box, side)
         if out is None:
             return found
         out[:] = found
@@ -203,7 +200,7 @@ class Jpeg:
     def __init__(self, reader: Reader, record: Buffer, name: str, header: Header) -> None:
         self.reader, self.record, self.name, self.header = reader, record, name, header
         self.size = header.width, header.height
-        pillow.hold_limit(*self.size, name, reader.limit)
+        pillow_decoder.hold_limit(*self.size, name, reader.limit)
 
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         shrink, pixels = self.reader.shrink(box, side), None
@@ -222,14 +219,14 @@ class Tiles:
 
     def __init__(self, reader: Reader, record: Buffer, name: str) -> None:
         self.reader, self.record, self.name = reader, record, name
-        self.index = tiled.index(record, name)
+        self.index = tiled_jpeg.index(record, name)
         self.size = self.index.width, self.index.height
-        pillow.hold_limit(*self.size, name, reader.limit)
+        pillow_decoder.hold_limit(*self.size, name, reader.limit)
 
     def show(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         parts = self.record[self.index.frame + 4]
         shrink = self.reader.shrink(box, side) if parts < 4 else 1
-        jpeg, (left, top), size = tiled.splice(self.record, self.index, box, self.reader.margin(box, side, shrink), shrink)
+        jpeg, (left, top), size = tiled_jpeg.splice(self.record, self.index, box, self.reader.margin(box, side, shrink), shrink)
         pixels = self.reader.pixels(jpeg, self.name, size, shrink, parts)
         # a record is as wide as its tiles: what fills it up is no part of the picture, and the filter must not reach it
         pixels = pixels[:, : -(-(self.index.width - left) // shrink)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.codecs import tiled_jpeg
 from accel.data.codecs.jpeg_header import ended
 from accel.errors import BadSample, ConfigError
 
@@ -61,7 +61,9 @@ def decode(encoded: bytes | bytearray | memoryview, name: str, limit: int = PIXE
                 return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
             picture.info.pop("transparency", None)  # of a palette; convert() warns that it is lost
             whole = picture.convert("RGB")
-            return whole.crop((0, 0, tiled.index(encoded, name).width, whole.height)) if tiled.is_tiled(encoded) else whole
+            return (
+                whole.crop((0, 0, tiled_jpeg.index(encoded, name).width, whole.height)) if tiled_jpeg.is_tiled(encoded) else whole
+            )
     except Image.DecompressionBombError:
         raise BadSample(f"the picture {name} is above the limit of {limit:,} pixels; shrink it or take it away") from None
     except (ConfigError, MemoryError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from accel.data.codecs import opencv_decoder as opencv
+from accel.data.codecs import opencv_decoder
 from accel.data.codecs.crops import Box
 from accel.data.codecs.pillow_decoder import resample_part
 
@@ -57,7 +57,7 @@ def resample(
     if part.shape == out.shape:
         out[:] = part
     else:
-        opencv.resize(part, filter == "area", out)
+        opencv_decoder.resize(part, filter == "area", out)
     return out
 
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from accel.data.codecs.image_reader import Reader
 
 
-def words(seed: int, epoch: int, keys: list[int]) -> NDArray[np.uint64]:
+def random_words(seed: int, epoch: int, keys: list[int]) -> NDArray[np.uint64]:
     """The first two 64-bit words of each sample's random numbers. (n, 2)."""
     return np.stack([borrowed_rng(seed, epoch, key).bit_generator.random_raw(2) for key in keys])
 
 
-def moved(pictures: NDArray[np.uint8], pad: int, drawn: NDArray[np.uint64]) -> NDArray[np.uint8]:
+def shifted(pictures: NDArray[np.uint8], pad: int, drawn: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """Each picture as `crops.padded` moves it.
 
     Args:
@@ -38,7 +38,7 @@ def moved(pictures: NDArray[np.uint8], pad: int, drawn: NDArray[np.uint64]) -> N
     return found.reshape(pictures.shape)
 
 
-def mirrored(pictures: NDArray[np.uint8], drawn: NDArray[np.uint64], reader: Reader) -> None:
+def flipped(pictures: NDArray[np.uint8], drawn: NDArray[np.uint64], reader: Reader) -> None:
     """Mirrors those of which `drawn`, (n,), makes a number from 0 to 1 that is below a half: its first bit is 0."""
     which = np.flatnonzero(drawn < np.uint64(2**63))
     if len(which):

@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 from accel.data.cache.caching_store import Keeping
 from accel.data.codecs import crops
 from accel.data.codecs.image_reader import PLAIN, Picture, Reader
-from accel.data.datasets import batch_crops as gathered
-from accel.data.datasets.folder_advice import hints
-from accel.data.datasets.shift_flip import Moves
+from accel.data.datasets import batch_crops
+from accel.data.datasets.folder_advice import advice
+from accel.data.datasets.shift_flip import ShiftFlip
 from accel.data.store import Files, Store, status
 from accel.errors import ConfigError
 
@@ -83,7 +83,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def advice(self) -> list[str]:
         """What might make the pictures come faster, where a run waits for them."""
-        return hints(self, box=False)
+        return advice(self, box=False)
 
     def fingerprint(self) -> str:
         """What the pictures and labels are a function of, as 64 hexadecimal digits: other files or another size give another."""
@@ -185,17 +185,17 @@ class Augmented(Folder):
 
     def fill_all(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> list[int]:
         labels = self.read_all(keys, out)
-        drawn = gathered.words(seed, epoch, keys)
+        drawn = batch_crops.random_words(seed, epoch, keys)
         if self.pad:
-            out[...] = gathered.moved(out, self.pad, drawn[:, 0])
+            out[...] = batch_crops.shifted(out, self.pad, drawn[:, 0])
         if self.flip:
-            gathered.mirrored(out, drawn[:, int(self.pad > 0)], self.reader)
+            batch_crops.flipped(out, drawn[:, int(self.pad > 0)], self.reader)
         return labels
 
     def advice(self) -> list[str]:
-        return hints(self, box=self.crop == "resized")
+        return advice(self, box=self.crop == "resized")
 
-    def moves(self) -> Moves:
+    def moves(self) -> ShiftFlip:
         """What `sample` does to the picture `self[index]`, for who keeps the pictures and draws for many at once.
 
         Raises:
@@ -206,4 +206,4 @@ class Augmented(Folder):
                 "resident keeps each picture in one size, and task.crop=resized cuts its boxes out of the whole of it; "
                 "set task.crop=pad, or leave resident out"
             )
-        return Moves(self.pad, "random" if self.flip else "none")
+        return ShiftFlip(self.pad, "random" if self.flip else "none")

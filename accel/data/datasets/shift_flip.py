@@ -18,7 +18,7 @@ NO_EPOCH = 2**63
 
 
 @dataclass(frozen=True)
-class Moves:
+class ShiftFlip:
     """What a data set's `sample(index, rng)` does to its `data[index]`, (height, width, channels), and nothing else.
 
     First two 32-bit numbers of the sample's own, times `2 * pad + 1` and divided by 2^32, are the place of the window from the
@@ -54,7 +54,7 @@ class Moves:
         return top, left, mirrored
 
 
-class Windows:
+class PaddedFrames:
     """Pictures on a device with all that may come in at their borders, and their mirror images, so that a batch is one gather.
 
     Args:
@@ -63,7 +63,7 @@ class Windows:
         device: where they shall live.
     """
 
-    def __init__(self, pictures: Tensor, moves: Moves, device: torch.device) -> None:
+    def __init__(self, pictures: Tensor, moves: ShiftFlip, device: torch.device) -> None:
         self.pad, (self.count, height, width, channels) = moves.pad, pictures.shape
         copies, high, wide = size(pictures.shape, moves)
         frames = torch.zeros(copies, self.count, high, wide, channels, dtype=pictures.dtype, device=device)
@@ -86,7 +86,7 @@ class Windows:
         # numpy copies whole lines where torch copies bytes: 0.7 against 3 microseconds for a picture of CIFAR-10
         self.lines = self.views.numpy() if device.type == "cpu" else None
 
-    def take(self, indices: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    def gather(self, indices: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
         """The pictures (n, height, width, channels), each through its window (`Moves.draw`)."""
         # the mirror image of a window lies as far from the right of the mirror image as the window from the left
         places = indices + mirrored * self.count, top, torch.where(mirrored > 0, 2 * self.pad - left, left)
@@ -97,7 +97,7 @@ class Windows:
         return found.view(-1, *self.shape)
 
 
-def size(shape: tuple[int, ...], moves: Moves) -> tuple[int, int, int]:
+def size(shape: tuple[int, ...], moves: ShiftFlip) -> tuple[int, int, int]:
     """How many copies of pictures (n, height, width, channels) are kept, and the height and width of each."""
     return 1 + (moves.flip != "none"), shape[1] + 2 * moves.pad, shape[2] + 2 * moves.pad
 

@@ -16,7 +16,7 @@ PADDING = -1
 """Stands after the end of the text, in the last window; no loss is taken there."""
 
 
-class Windows(Dataset[Tensor]):
+class TokenWindows(Dataset[Tensor]):
     """Every token after the first, once: window i predicts tokens `i * context + 1` to `(i + 1) * context` from those before.
 
     A window is (context + 1,) int16 of bytes, int32 of other tokens; the last one ends in `PADDING` where the text ends.
@@ -61,7 +61,7 @@ class Windows(Dataset[Tensor]):
         out[len(part) :] = PADDING
 
 
-class Jittered(Windows):
+class JitteredTokenWindows(TokenWindows):
     """The same windows, each moved by up to half its length either way, anew in every epoch, so that the borders move too."""
 
     def sample(self, index: int, rng: np.random.Generator) -> Tensor:

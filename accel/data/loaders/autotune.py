@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accel.data.batches.mapped import Mapped
-from accel.data.batches.rng_guard import drawn
-from accel.data.loaders.fork_map import common, possible
+from accel.data.batches.mapped import MapBatches
+from accel.data.batches.rng_guard import host_rng_state
+from accel.data.loaders.fork_map import can_fork, shared_zeros
 from accel.data.loaders.worker_process import forget_signals
 from accel.system.machine import cores
 
@@ -33,7 +33,7 @@ Rates = dict[int, float]
 """Samples a second by the number of readers."""
 
 
-def tried(batches: Mapped, epochs: int, by: Callable[[Mapped, int, int], float]) -> Rates:
+def tried(batches: MapBatches, epochs: int, by: Callable[[MapBatches, int, int], float]) -> Rates:
     """Rates of half as many readers as there are cores, as many and twice as many; empty where it does not matter.
 
     It leaves no trace: nothing is kept of what is read, and all random generators stay where they are. Data that draws from the
@@ -45,14 +45,14 @@ def tried(batches: Mapped, epochs: int, by: Callable[[Mapped, int, int], float])
         by: `threads` or `processes`.
     """
     with _undrawn():
-        before, since, few = drawn(), perf_counter(), min(FEW, batches.samples)
+        before, since, few = host_rng_state(), perf_counter(), min(FEW, batches.samples)
         try:
             for key in range(few):
                 _read(batches, key)
         except Exception:
             return {}
         each = (perf_counter() - since) / few
-        if drawn() != before or each * batches.samples / batches.share.ranks * epochs <= MATTERS:
+        if host_rng_state() != before or each * batches.samples / batches.share.ranks * epochs <= MATTERS:
             return {}
         rates: Rates = {}
         for number, count in enumerate(sorted({max(1, cores() // 2), cores(), 2 * cores()})):
@@ -75,7 +75,7 @@ def describe(rates: Rates) -> str:
     return f"{best(rates)}, measured: {seen} samples/s"
 
 
-def threads(batches: Mapped, count: int, first: int) -> float:
+def threads(batches: MapBatches, count: int, first: int) -> float:
     """Samples a second that so many threads read, from sample `first` on; 0 where one cannot be read."""
     done = [0] * count
     since = perf_counter()
@@ -89,11 +89,11 @@ def threads(batches: Mapped, count: int, first: int) -> float:
     return 0.0 if min(done) < 0 else sum(done) / (perf_counter() - since)
 
 
-def processes(batches: Mapped, count: int, first: int) -> float:
+def processes(batches: MapBatches, count: int, first: int) -> float:
     """The same of forked processes; 0 where there are none."""
-    if not possible():
+    if not can_fork():
         return 0.0
-    done = common(torch.zeros(count, dtype=torch.int64, device="cpu")).numpy()
+    done = shared_zeros(torch.zeros(count, dtype=torch.int64, device="cpu")).numpy()
 
     def work(hand: int) -> None:
         forget_signals()
@@ -115,7 +115,7 @@ def shares(first: int, count: int) -> list[range]:
     return [range(first + hand, 2**62, count) for hand in range(count)]
 
 
-def _until(batches: Mapped, keys: range, deadline: float, done: list[int] | NDArray[np.int64], hand: int) -> None:
+def _until(batches: MapBatches, keys: range, deadline: float, done: list[int] | NDArray[np.int64], hand: int) -> None:
     try:
         for key in keys:
             _read(batches, key % batches.samples)
@@ -126,9 +126,9 @@ def _until(batches: Mapped, keys: range, deadline: float, done: list[int] | NDAr
         done[hand] = -1
 
 
-def _read(batches: Mapped, key: int) -> None:
+def _read(batches: MapBatches, key: int) -> None:
     order = (key * 7919) % batches.samples  # from all over the data: those side by side may be alike
-    batches.one(0, order)
+    batches.sample(0, order)
 
 
 @contextmanager

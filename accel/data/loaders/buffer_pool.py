@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from accel.data.batches.mapped import Mapped
+from accel.data.batches.mapped import MapBatches
 from accel.errors import ConfigError
 
-Kind = TypeVar("Kind", bound="Slots")
+Kind = TypeVar("Kind", bound="BufferPool")
 
 
-class Slots:
+class BufferPool:
     """Batches of one shape, over memory that is made once.
 
     A slot is free when the last tensor over it is gone: a view, or one that autograd has saved, is a tensor over it too. So no
@@ -63,14 +63,14 @@ class Slots:
         return found
 
 
-def slots_of(batches: Mapped, pin: bool, kind: type[Kind]) -> Kind | None:
+def buffer_pool_of(batches: MapBatches, pin: bool, kind: type[Kind]) -> Kind | None:
     """Slots for the batches of a data set that writes its samples into given memory; None for another."""
-    if not batches.fills or batches.collate is not default_collate:
+    if not batches.has_fill or batches.collate is not default_collate:
         return None
     return kind((min(batches.batch_size, batches.samples), *batches.data.shape), batches.data.dtype, pin)
 
 
-def completed(out: Tensor, labels: list[Any]) -> Any:
+def batch_of(out: Tensor, labels: list[Any]) -> Any:
     """The batch of samples that are written into the first rows of `out`, a label each, and of the labels, where they have any.
 
     It is `out` or a view of it: the slot comes back when it is gone.

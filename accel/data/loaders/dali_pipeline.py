@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
-from accel.data.batches.bad_samples import GONE, Bad
-from accel.data.batches.mapped import Collected, Mapped
-from accel.data.codecs import pillow_decoder as pillow
-from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.batches.bad_samples import MISSING, UnreadableSample
+from accel.data.batches.mapped import BatchAssembly, MapBatches
+from accel.data.codecs import pillow_decoder, tiled_jpeg
 from accel.data.codecs.crops import Box
 from accel.data.codecs.image_reader import plain_jpeg
 from accel.data.sampling import borrowed_rng
@@ -62,15 +61,15 @@ def readable(record: Any, name: str, limit: int) -> tuple[Any, tuple[int, int]]:
         BadSample: where the picture cannot be read, or has more than `limit` pixels.
     """
     if getattr(record, "ndim", 1) == 3:  # pixels that a cache has kept
-        return bmp(pillow.decoded(record, name, "raw")), (record.shape[1], record.shape[0])
+        return bmp(pillow_decoder.decoded(record, name, "raw")), (record.shape[1], record.shape[0])
     found = plain_jpeg(record, name)
     if found is not None:
         size = found.width, found.height
-        if tiled.is_tiled(record):  # wider than the picture: filled up to whole tiles
-            size = tiled.index(record, name).width, found.height
-        pillow.hold_limit(*size, name, limit)
+        if tiled_jpeg.is_tiled(record):  # wider than the picture: filled up to whole tiles
+            size = tiled_jpeg.index(record, name).width, found.height
+        pillow_decoder.hold_limit(*size, name, limit)
         return record, size
-    picture = pillow.decode(record, name, limit)
+    picture = pillow_decoder.decode(record, name, limit)
     return bmp(picture), picture.size
 
 
@@ -96,16 +95,16 @@ def pair(down: float, across: float) -> NDArray[np.float32]:
     return np.array((down, across), np.float32)
 
 
-class Fed(Collected):
+class Fed(BatchAssembly):
     """A batch of pictures for DALI. What reading a sample gives is its number, or that of its substitute, and what is shown."""
 
-    def one(self, place: int, key: int) -> tuple[int, Shown]:
+    def read_sample(self, place: int, key: int) -> tuple[int, Shown]:
         data = self.batches.data
         record, size = readable(data.store.get(key), data.store.name(key), data.reader.limit)
         box, mirrored = data.look(size, borrowed_rng(self.batches.seed, self.epoch, key))
         return key, shown(record, size, box, mirrored, data.side)
 
-    def made(self) -> list[tuple[int, Shown]]:
+    def collate(self) -> list[tuple[int, Shown]]:
         return self.samples
 
 
@@ -123,13 +122,13 @@ class Pipeline:
         number: of the GPU.
     """
 
-    def __init__(self, batches: Mapped, device: str, threads: int, depth: int, number: int = 0) -> None:
+    def __init__(self, batches: MapBatches, device: str, threads: int, depth: int, number: int = 0) -> None:
         module = dali()
         fn, types = module.fn, module.types
         self.batches, self.mixed, self.broken = batches, device == "mixed", False
         self.fed: Iterator[list[list[Any]]] = iter(())
-        self.under_way: deque[tuple[list[int], list[Bad]]] = deque()
-        self.unread: list[Bad] = []
+        self.under_way: deque[tuple[list[int], list[UnreadableSample]]] = deque()
+        self.unread: list[UnreadableSample] = []
         """Of batches of which nothing was left."""
         self.error: Exception | None = None
         self.pipe = module.Pipeline(batches.batch_size, threads, number if self.mixed else None, prefetch_queue_depth=depth)
@@ -156,7 +155,7 @@ class Pipeline:
         try:
             while (batch := self._take()) is not None:
                 yield batch
-            self.batches.ledger.note(self.unread)
+            self.batches.bad_sample_log.note(self.unread)
             if self.error is not None:
                 raise self.error
         finally:
@@ -167,13 +166,13 @@ class Pipeline:
             self.pipe.reset()
 
     def _feed(self, epoch: int, start: int) -> Iterator[list[list[Any]]]:
-        for keys in self.batches.keys(epoch, start):
+        for keys in self.batches.batches_of_indices(epoch, start):
             work = Fed(self.batches, epoch, keys.tolist())
             for place in range(len(work.keys)):
-                work.read(place)
+                work.fill_slot(place)
             found = work.finish()
             self.unread += work.bad
-            if found is GONE:
+            if found is MISSING:
                 continue
             self.under_way.append(([key for key, _ in found], self.unread))
             self.unread = []
@@ -199,7 +198,7 @@ class Pipeline:
             self.broken = True
             raise self._bad(self.under_way.popleft()[0], error) from None
         keys, bad = self.under_way.popleft()
-        self.batches.ledger.note(bad)
+        self.batches.bad_sample_log.note(bad)
         # the memory is DALI's, which uses it again
         pictures = from_dlpack(found.as_tensor()).clone() if self.mixed else torch.from_numpy(np.array(found.as_array()))
         store = self.batches.data.store
@@ -208,13 +207,13 @@ class Pipeline:
     def _bad(self, keys: list[int], error: RuntimeError) -> Exception:
         """Says which picture it was: one that Pillow cannot read either, or one of the batch."""
         store = self.batches.data.store
-        kept_on = self.batches.fates.rule.policy != "raise"
+        kept_on = self.batches.bad_sample_handler.rule.policy != "raise"
         hint = "; DALI does not go on after it, whatever bad_data says: read by threads in its place" if kept_on else ""
         for key in keys:
             record = store.get(key)
             if getattr(record, "ndim", 1) == 1:
                 try:
-                    pillow.decode(record, store.name(key))
+                    pillow_decoder.decode(record, store.name(key))
                 except BadSample as bad:
                     return BadSample(f"{bad}{hint}")
         names = ", ".join(store.name(key) for key in keys[:3])

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.data.batches.bad_samples import RAISE, Bad, Fates, Ledger, Rule
+from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order
-from accel.data.batches.rank_share import ALONE, Share
-from accel.data.datasets.shift_flip import Moves, Windows
+from accel.data.batches.rank_share import SINGLE_RANK, RankShare
+from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip
 from accel.data.loaders.load_all import Form
 from accel.data.sampling import permutation
 
@@ -19,8 +19,8 @@ AHEAD = 65536
 """For about so many samples random numbers are drawn at a time: an operation on a few costs as much as one on many."""
 
 
-class Shelf(Batches):
-    """The batches of tensors on a device, in the order and with the random numbers of `accel.data.batches.mapped.Mapped`.
+class DeviceBatches(Batches):
+    """The batches of tensors on a device, in the order and with the random numbers of `accel.data.batches.mapped.MapBatches`.
 
     Args:
         parts: each (samples, ...); where `moves` is not None the first is pictures (samples, height, width, channels).
@@ -37,27 +37,28 @@ class Shelf(Batches):
     """
 
     samples: int
-    ledger: Ledger
-    ordered = True
+    bad_sample_log: BadSampleLog
+    orderable = True
 
     def __init__(
-        self, parts: list[Tensor], form: Form, moves: Moves | None, batch_size: int, seed: int, shuffle: bool, device: torch.device,
-        share: Share = ALONE, rule: Rule = RAISE, bad: Sequence[Bad] = (), order: Order = permutation,
+        self, parts: list[Tensor], form: Form, moves: ShiftFlip | None, batch_size: int, seed: int, shuffle: bool,
+        device: torch.device, share: RankShare = SINGLE_RANK, rule: BadSampleRule = RAISE, bad: Sequence[UnreadableSample] = (),
+        order: Order = permutation,
     ) -> None:  # fmt: skip
         self.share, self.order = share, order
         self.form, self.moves, self.batch_size, self.seed, self.shuffle = form, moves, batch_size, seed, shuffle
         self.device, self.samples = device, len(parts[0])
         self.count = share.batches(self.samples, batch_size)
-        self.fates, self.ledger = Fates(rule, seed, self.samples), Ledger(rule, self.samples)
-        self.ledger.note(bad)
+        self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(rule, seed, self.samples), BadSampleLog(rule, self.samples)
+        self.bad_sample_log.note(bad)
         self.bad = frozenset(sample for sample, _ in bad)
-        self.windows = None if moves is None else Windows(parts[0], moves, device)
+        self.windows = None if moves is None else PaddedFrames(parts[0], moves, device)
         self.rest = [part.to(device) for part in (parts if moves is None else parts[1:])]
         self.bytes = sum(part.nbytes for part in self.rest) + (0 if self.windows is None else self.windows.bytes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
-        order = self.share.own(order, self.batch_size)
+        order = self.share.indices(order, self.batch_size)
         ahead = self.batch_size * max(1, AHEAD // self.batch_size)
         for place in range(start * self.batch_size, len(order), ahead):
             block = order[place : place + ahead]
@@ -68,35 +69,35 @@ class Shelf(Batches):
             if len(block):
                 yield from self._batches(epoch, self._here(block), sizes)
 
-    def dealt(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
-        return self.share.dealt(batches, start, self.samples, self.batch_size)
+    def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
+        return self.share.counted(batches, start, self.samples, self.batch_size)
 
     def _readable(self, epoch: int, keys: Tensor) -> Tensor:
         """What a batch of `keys` consists of: without those that could not be read, or with others in their place."""
         found = keys.tolist()
         if self.bad.isdisjoint(found):
             return keys
-        rule = self.fates.rule
+        rule = self.bad_sample_handler.rule
         good = [key for key in found if key not in self.bad]
         if rule.policy == "substitute" or (rule.refill and not good):
             good = [self._instead(epoch, key) if key in self.bad else key for key in found]
         if not good and self.share.ranks > 1:
-            raise self.fates.all_gone(found)
+            raise self.bad_sample_handler.all_gone(found)
         return torch.tensor(good, dtype=keys.dtype)
 
     def _instead(self, epoch: int, key: int) -> int:
         """The number of the sample that stands for `key`."""
-        for other in self.fates.drawn(epoch, key):
+        for other in self.bad_sample_handler.candidates(epoch, key):
             if other not in self.bad:
                 return other
-        raise self.fates.none_left(key, ())
+        raise self.bad_sample_handler.none_left(key, ())
 
     def _batches(self, epoch: int, indices: Tensor, sizes: int | list[int]) -> Iterator[Any]:
         places = [indices]
         if self.windows is not None and self.moves is not None:
             places += self.moves.draw(self.seed, epoch, indices)
         for keys, *window in zip(*(torch.split(place, sizes) for place in places), strict=True):
-            pictures = [] if self.windows is None else [self.windows.take(keys, *window)]
+            pictures = [] if self.windows is None else [self.windows.gather(keys, *window)]
             yield self.form([*pictures, *(part[keys] for part in self.rest)])
 
     def _here(self, block: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from accel.data.batches.rng_guard import when_quiet
+from accel.data.batches.rng_guard import read_ahead_if_rng_free
 
 Item = TypeVar("Item")
 Sent = TypeVar("Sent")
 
 
-def moved(batch: Any, move: Callable[[Any], Any]) -> Any:
+def map_tensors(batch: Any, move: Callable[[Any], Any]) -> Any:
     """`batch` with `move` applied to every tensor in it, and to every other object that has a method `to`.
 
     The structure is kept: tuples, named tuples, lists and dicts. Anything else stays as it is.
@@ -23,15 +23,15 @@ def moved(batch: Any, move: Callable[[Any], Any]) -> Any:
     if isinstance(batch, Tensor):
         return move(batch)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(moved(part, move) for part in batch))
+        return type(batch)(*(map_tensors(part, move) for part in batch))
     if isinstance(batch, list | tuple):
-        return type(batch)(moved(part, move) for part in batch)
+        return type(batch)(map_tensors(part, move) for part in batch)
     if isinstance(batch, dict):
-        return {key: moved(part, move) for key, part in batch.items()}
+        return {key: map_tensors(part, move) for key, part in batch.items()}
     return move(batch) if hasattr(batch, "to") else batch
 
 
-class Arriving(NamedTuple):
+class PendingCopy(NamedTuple):
     """A batch on its way to the device."""
 
     batch: Any
@@ -41,7 +41,7 @@ class Arriving(NamedTuple):
     """Passes when they are."""
 
 
-class Copies:
+class DeviceCopier:
     """Copies batches to a CUDA device through pinned memory, without the host waiting.
 
     Whoever reuses memory as soon as nobody holds it (`accel.data.Ring`) must not do so while a copy still reads it: the source of
@@ -58,7 +58,7 @@ class Copies:
         self.under_way: deque[tuple[torch.cuda.Event, list[Tensor]]] = deque()
         self.spare: list[torch.cuda.Event] = []
 
-    def depart(self, batch: Any) -> Arriving:
+    def start(self, batch: Any) -> PendingCopy:
         """Begins to copy the dense tensors of the host; whatever else there is moves in `arrive`, on the stream that uses it."""
         while self.under_way and self.under_way[0][0].query():  # type: ignore[no-untyped-call]
             self.spare.append(self.under_way.popleft()[0])  # recorded anew it stands for a later copy, and so for all before it
@@ -73,20 +73,20 @@ class Copies:
             return copies[-1]
 
         with torch.cuda.stream(self.stream):  # None is the current one
-            there = moved(batch, copy)
+            there = map_tensors(batch, copy)
             event = self.spare.pop() if self.spare else torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(self.device))
         self.under_way.append((event, sources))
-        return Arriving(there, copies, event)
+        return PendingCopy(there, copies, event)
 
-    def arrive(self, sent: Arriving) -> Any:
+    def finish(self, sent: PendingCopy) -> Any:
         """The batch, for whatever is queued on the current stream from now on."""
         if self.stream is not None:
             now = torch.cuda.current_stream(self.device)
             now.wait_event(sent.event)  # the device waits, the host does not
             for tensor in sent.copies:
                 tensor.record_stream(now)  # its memory goes back to the copying stream, and only after this one is done with it
-        return moved(sent.batch, lambda value: value.to(self.device))
+        return map_tensors(sent.batch, lambda value: value.to(self.device))
 
     def close(self) -> None:
         """Waits for what is under way, and lets go of it."""
@@ -94,7 +94,7 @@ class Copies:
             self.under_way.popleft()[0].synchronize()
 
 
-def one_ahead(items: Iterator[Item], depart: Callable[[Item], Sent], arrive: Callable[[Sent], Item]) -> Iterator[Item]:
+def prefetch_one(items: Iterator[Item], depart: Callable[[Item], Sent], arrive: Callable[[Sent], Item]) -> Iterator[Item]:
     """Each item, arrived; by then the one after it has departed, unless reading it draws global random numbers (`quiet`)."""
     sent = map(depart, items)
 
@@ -105,4 +105,4 @@ def one_ahead(items: Iterator[Item], depart: Callable[[Item], Sent], arrive: Cal
             yield waiting.popleft()
         yield from waiting
 
-    return map(arrive, when_quiet(sent, held_back))
+    return map(arrive, read_ahead_if_rng_free(sent, held_back))

@@ -22,19 +22,19 @@ from accel.errors import TrainingError
 Item = TypeVar("Item")
 
 
-def possible() -> bool:
+def can_fork() -> bool:
     """Whether processes can be forked here."""
     return "fork" in mp.get_all_start_methods()
 
 
-def common(like: Tensor) -> Tensor:
+def shared_zeros(like: Tensor) -> Tensor:
     """A tensor of the same shape and dtype, of zeros, in memory that processes forked from here on share."""
     memory = mmap.mmap(-1, max(1, like.nbytes))
     flat = torch.from_numpy(np.frombuffer(memory, np.uint8, like.nbytes))
     return flat.view(like.dtype).view(like.shape)
 
 
-def spread(task: Callable[[int], Item], count: int, hands: int) -> list[Item]:
+def fork_map(task: Callable[[int], Item], count: int, hands: int) -> list[Item]:
     """What `task(number)` gives for every number below `count`, in order, each called in one of `hands` processes.
 
     It travels by a pipe, all of a process at its end.

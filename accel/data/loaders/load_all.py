@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
-from accel.data.batches.bad_samples import RAISE, Bad, Fates, Ledger, Rule
-from accel.data.batches.rng_guard import drawn
-from accel.data.loaders.fork_map import common, possible, spread
+from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
+from accel.data.batches.rng_guard import host_rng_state
+from accel.data.loaders.fork_map import can_fork, fork_map, shared_zeros
 from accel.errors import ConfigError, TrainingError
-from accel.system import free_space as room
+from accel.system import free_space
 from accel.system.machine import cores
 
 Form = Callable[[list[Tensor]], Any]
@@ -27,7 +27,7 @@ PAYS = 1.0
 """Seconds of reading from which on processes are worth their start."""
 
 
-def first(data: Any, bad: Rule = RAISE) -> tuple[list[Tensor], Form]:
+def first_sample(data: Any, bad: BadSampleRule = RAISE) -> tuple[list[Tensor], Form]:
     """What its first sample is made of, each with a leading dimension of 1, and what makes a batch of such parts.
 
     Raises:
@@ -36,9 +36,9 @@ def first(data: Any, bad: Rule = RAISE) -> tuple[list[Tensor], Form]:
     """
     if type(data) is TensorDataset:
         return [tensor[:1] for tensor in data.tensors], tuple
-    fates, ledger = Fates(bad, 0, len(data)), Ledger(bad, len(data))
+    fates, ledger = BadSampleHandler(bad, 0, len(data)), BadSampleLog(bad, len(data))
     for index in range(len(data)):
-        found, unread = list[Any](), list[Bad]()
+        found, unread = list[Any](), list[UnreadableSample]()
         _add(data, index, fates, found, unread)
         if found:
             break
@@ -52,7 +52,7 @@ def first(data: Any, bad: Rule = RAISE) -> tuple[list[Tensor], Form]:
     return _parts(batch), (lambda parts: type(batch)(*parts)) if named else list
 
 
-def read(data: Any, example: list[Tensor], bad: Rule = RAISE) -> tuple[list[Tensor], list[Bad], str]:
+def read(data: Any, example: list[Tensor], bad: BadSampleRule = RAISE) -> tuple[list[Tensor], list[UnreadableSample], str]:
     """All of it in memory, as collating all samples would give.
 
     The first samples are read here, and tell how long the rest would take. Where that is a second or more, forked processes read
@@ -73,15 +73,15 @@ def read(data: Any, example: list[Tensor], bad: Rule = RAISE) -> tuple[list[Tens
     """
     if type(data) is TensorDataset:
         return list(data.tensors), [], ""
-    fates = Fates(bad, 0, len(data))
+    fates = BadSampleHandler(bad, 0, len(data))
     count = len(data)
     whole = [torch.empty(count, *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
     parts = list(chunks(count))
 
     at_once = getattr(data, "at_once", False) and hasattr(data, "read_all") and len(whole) == 2
 
-    def fill(number: int) -> list[Bad]:
-        chunk, unread = parts[number], list[Bad]()
+    def fill(number: int) -> list[UnreadableSample]:
+        chunk, unread = parts[number], list[UnreadableSample]()
         if at_once:
             pictures, labels = (tensor[chunk.start : chunk.stop] for tensor in whole)
             with suppress(Exception):  # one by one they are another size made this one, and a bad one is named
@@ -101,16 +101,16 @@ def read(data: Any, example: list[Tensor], bad: Rule = RAISE) -> tuple[list[Tens
                 tensor[chunk.start : chunk.stop] = part
         return unread
 
-    before, since = drawn(), perf_counter()
+    before, since = host_rng_state(), perf_counter()
     unread = fill(0)
     took, hands = perf_counter() - since, min(cores(), len(parts) - 1)
-    if drawn() != before or hands < 2:
+    if host_rng_state() != before or hands < 2:
         for number in range(1, len(parts)):
             unread += fill(number)
         return whole, unread, "this process"
-    if took * len(parts) > PAYS and possible():
-        whole = [common(tensor).copy_(tensor) for tensor in whole]
-        for others in spread(lambda number: fill(number + 1), len(parts) - 1, hands):
+    if took * len(parts) > PAYS and can_fork():
+        whole = [shared_zeros(tensor).copy_(tensor) for tensor in whole]
+        for others in fork_map(lambda number: fill(number + 1), len(parts) - 1, hands):
             unread += others
         return whole, unread, f"{hands} processes"
     with ThreadPoolExecutor(hands) as pool:
@@ -132,15 +132,15 @@ def free(device: torch.device) -> int | None:
     """The memory of `device` that nothing uses, in bytes; None where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return room.memory()
+    return free_space.free_memory()
 
 
-def _add(data: Any, index: int, fates: Fates, samples: list[Any], unread: list[Bad]) -> None:
+def _add(data: Any, index: int, fates: BadSampleHandler, samples: list[Any], unread: list[UnreadableSample]) -> None:
     """Adds the sample to `samples`, or to `unread` where it cannot be read and need not be."""
     try:
         samples.append(data[index])
     except Exception as error:
-        fates.after(error, 0, index, lambda _: None, unread)
+        fates.handle(error, 0, index, lambda _: None, unread)
 
 
 def _tensors(samples: list[Any]) -> list[Tensor]:

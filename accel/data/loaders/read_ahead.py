@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader
 
-from accel.data.batches.rng_guard import when_quiet
-from accel.data.loaders.device_copy import Copies, one_ahead
+from accel.data.batches.rng_guard import read_ahead_if_rng_free
+from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 from accel.data.loaders.thread_pool import GRACE
 from accel.errors import ConfigError
 
@@ -73,7 +73,7 @@ def ahead(items: Iterator[Item], depth: int, who: str) -> Iterator[Item]:
         finally:
             background.close()
 
-    return when_quiet(items, in_background, who)
+    return read_ahead_if_rng_free(items, in_background, who)
 
 
 class DataLoaderX(DataLoader[Any]):
@@ -101,8 +101,8 @@ class DataLoaderX(DataLoader[Any]):
             raise ValueError(f"depth must be a whole number from 1, not {depth}")
         super().__init__(*args, **kwargs)
         self.depth, self.device = depth, None if device is None else torch.device(device)
-        self.copies = Copies(self.device, beside=True) if self.device is not None and self.device.type == "cuda" else None
+        self.copies = DeviceCopier(self.device, beside=True) if self.device is not None and self.device.type == "cuda" else None
 
     def __iter__(self) -> Any:
         batches = ahead(super().__iter__(), self.depth, "DataLoaderX")
-        return batches if self.copies is None else one_ahead(batches, self.copies.depart, self.copies.arrive)
+        return batches if self.copies is None else prefetch_one(batches, self.copies.start, self.copies.finish)

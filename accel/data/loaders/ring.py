@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
-from accel.data.batches.bad_samples import GONE, Bad, Policy, Rule
+from accel.data.batches.bad_samples import MISSING, BadSamplePolicy, BadSampleRule, UnreadableSample
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import Collected, Mapped, Written
-from accel.data.batches.rng_guard import when_quiet
-from accel.data.loaders.buffer_pool import Slots, completed, slots_of
-from accel.data.loaders.thread_pool import GRACE, Reading, Threads
+from accel.data.batches.mapped import BatchAssembly, InPlaceAssembly, MapBatches
+from accel.data.batches.rng_guard import read_ahead_if_rng_free
+from accel.data.loaders.buffer_pool import BufferPool, batch_of, buffer_pool_of
+from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
 from accel.errors import ConfigError
 from accel.system.machine import cores
 
@@ -24,8 +24,8 @@ from accel.system.machine import cores
 class Ring:
     """The batches of a map-style data set, read by threads: those that a DataLoader in order gives, epoch after epoch.
 
-    A data set that defines `fill(index, rng, out) -> label`, `shape` and `dtype` (`accel.data.batches.mapped.Mapped`) writes its
-    samples straight into the memory of a batch. That memory is used again when the last tensor over it is gone; copy what you
+    A data set that defines `fill(index, rng, out) -> label`, `shape` and `dtype` (`accel.data.batches.mapped.MapBatches`) writes
+    its samples straight into the memory of a batch. That memory is used again when the last tensor over it is gone; copy what you
     keep, or the ring grows. Others are read by `sample(index, rng)` or `__getitem__`, and collated.
 
     Args:
@@ -47,32 +47,32 @@ class Ring:
 
     def __init__(
         self, data: Any, batch_size: int, *, seed: int = 0, shuffle: bool = False, threads: int | None = None, depth: int = 3,
-        pin: bool = False, bad: Policy = "raise", bad_limit: float = 0.01,
+        pin: bool = False, bad: BadSamplePolicy = "raise", bad_limit: float = 0.01,
     ) -> None:  # fmt: skip
-        batches = make_batches(data, batch_size, seed, shuffle, bad=Rule(bad, bad_limit))
-        if not isinstance(batches, Mapped):
+        batches = make_batches(data, batch_size, seed, shuffle, bad=BadSampleRule(bad, bad_limit))
+        if not isinstance(batches, MapBatches):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
         self._set(batches, depth, pin)
-        self.threads = Threads(threads or cores())
+        self.threads = ThreadPool(threads or cores())
 
     @classmethod
-    def over(cls, batches: Mapped, threads: Threads, depth: int, pin: bool) -> Ring:
+    def over(cls, batches: MapBatches, threads: ThreadPool, depth: int, pin: bool) -> Ring:
         """A ring over batches that are there, read by threads that others use too."""
         ring = cls.__new__(cls)
         ring._set(batches, depth, pin)
         ring.threads, ring.who = threads, "threads"
         return ring
 
-    def _set(self, batches: Mapped, depth: int, pin: bool) -> None:
+    def _set(self, batches: MapBatches, depth: int, pin: bool) -> None:
         self.batches, self.depth = batches, depth
-        self.slots = slots_of(batches, pin, Slots)
+        self.slots = buffer_pool_of(batches, pin, BufferPool)
         self.who = "Ring"
-        self.quiet = batches.draws or batches.fills
+        self.quiet = batches.has_sample or batches.has_fill
 
     @property
     def bad(self) -> dict[int, str]:
         """The samples that could not be read so far, by number, and why."""
-        return self.batches.ledger.found
+        return self.batches.bad_sample_log.reasons
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of `epoch` from number `start` on, in order. Whoever stops early ends the reading."""
@@ -84,39 +84,39 @@ class Ring:
             self.quiet = True
             return chain(head, self._read(epoch, start + passed + len(head)))
 
-        return when_quiet(plain, rest, self.who)
+        return read_ahead_if_rng_free(plain, rest, self.who)
 
     def _read(self, epoch: int, start: int) -> Iterator[Any]:
-        under_way: deque[tuple[Reading, list[Bad]]] = deque()
+        under_way: deque[tuple[BatchRead, list[UnreadableSample]]] = deque()
         # what is read at once is read by one thread, and several batches side by side
         parts = 1 if self.batches.at_once and self.slots is not None else 4 * len(self.threads.threads)
         try:
-            for number, keys in enumerate(self.batches.keys(epoch, start), start + 1):
+            for number, keys in enumerate(self.batches.batches_of_indices(epoch, start), start + 1):
                 place = f"batch {number} of epoch {epoch + 1}"
-                work = self._work(epoch, keys.tolist())
-                under_way.append((Reading(self.threads, work, place, parts), work.bad))
+                work = self._assembly(epoch, keys.tolist())
+                under_way.append((BatchRead(self.threads, work, place, parts), work.bad))
                 del work  # it holds the batch
                 if len(under_way) > self.depth:
-                    yield from self._taken(*under_way.popleft())
+                    yield from self._finished(*under_way.popleft())
             while under_way:
-                yield from self._taken(*under_way.popleft())
+                yield from self._finished(*under_way.popleft())
         finally:
             until = monotonic() + GRACE
             for reading, _ in under_way:
                 reading.cancel(until)
 
-    def _taken(self, reading: Reading, bad: list[Bad]) -> Iterator[Any]:
+    def _finished(self, reading: BatchRead, bad: list[UnreadableSample]) -> Iterator[Any]:
         """The batch, unless nothing is left of it. Nothing here holds it while others have it."""
         batch = [reading.take()]
         self.batches.meter.add(len(reading.keys), reading.busy / len(self.threads.threads))
-        self.batches.ledger.note(bad)
-        if batch[0] is not GONE:
+        self.batches.bad_sample_log.note(bad)
+        if batch[0] is not MISSING:
             yield batch.pop()
 
-    def _work(self, epoch: int, keys: list[int]) -> Collected:
+    def _assembly(self, epoch: int, keys: list[int]) -> BatchAssembly:
         if self.slots is None:
-            return Collected(self.batches, epoch, keys)
-        return Lent(self.batches, epoch, keys, self.slots.borrow(len(keys)))
+            return BatchAssembly(self.batches, epoch, keys)
+        return RingAssembly(self.batches, epoch, keys, self.slots.borrow(len(keys)))
 
     def close(self) -> None:
         """Ends the threads."""
@@ -129,18 +129,18 @@ class Ring:
         self.close()
 
 
-class Lent(Written):
+class RingAssembly(InPlaceAssembly):
     """A batch that is written into memory of the ring."""
 
-    def __init__(self, batches: Mapped, epoch: int, keys: list[int], out: Tensor) -> None:
+    def __init__(self, batches: MapBatches, epoch: int, keys: list[int], out: Tensor) -> None:
         super().__init__(batches, epoch, keys, out.numpy())
         self.out, self.whole = out, False
 
-    def read(self, place: int) -> None:
+    def fill_slot(self, place: int) -> None:
         if place == 0:
             self.whole = self.read_all()
         if not self.whole:
-            super().read(place)
+            super().fill_slot(place)
 
-    def made(self) -> Any:
-        return completed(self.out, self.samples)
+    def collate(self) -> Any:
+        return batch_of(self.out, self.samples)

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accel.data.loaders.buffer_pool import Slots
-from accel.system.anonymous_file import unlinked
+from accel.data.loaders.buffer_pool import BufferPool
+from accel.system.anonymous_file import anonymous_file
 
 FIRST = 16
 """Slots that are mapped at once; then as many again, and again. What is mapped takes no memory before it is written to."""
@@ -30,7 +30,7 @@ class Region:
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], fd: int | None = None) -> None:
         self.shape, self.dtype = shape, dtype
-        self.fd = unlinked("slots") if fd is None else fd
+        self.fd = anonymous_file("slots") if fd is None else fd
         finalize(self, os.close, self.fd)
         self.bytes = prod(shape) * dtype.itemsize
         page = mmap.ALLOCATIONGRANULARITY
@@ -54,11 +54,11 @@ class Region:
         return self.blocks[block][number - first, : self.bytes].view(self.dtype).reshape(self.shape)
 
 
-class SharedSlots(Slots):
+class SharedBufferPool(BufferPool):
     """Slots that other processes write into.
 
     Args:
-        shape, dtype, pin: as of `Slots`.
+        shape, dtype, pin: as of `BufferPool`.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, pin: bool) -> None:

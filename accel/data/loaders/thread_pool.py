@@ -13,7 +13,7 @@ GRACE = 1.0
 """Seconds that a thread is given for the sample that it is reading; one that hangs over it is left behind, and ends after it."""
 
 
-class Threads:
+class ThreadPool:
     """Threads that wait for work, until they are closed.
 
     Args:
@@ -42,20 +42,20 @@ class Threads:
             thread.join(max(0.0, until - monotonic()))
 
 
-class Work(Protocol):
+class BatchWork(Protocol):
     """What is to be done for one batch."""
 
     keys: list[int]
     """The numbers of its samples."""
 
-    def read(self, place: int) -> None:
+    def fill_slot(self, place: int) -> None:
         """Reads sample `place` of the batch, from 0. Called by several threads at once."""
 
     def finish(self) -> Any:
         """The batch, once all samples are read. Called by the thread that read the last of them."""
 
 
-class Reading:
+class BatchRead:
     """One batch that is being read, in parts of several samples.
 
     Args:
@@ -65,7 +65,7 @@ class Reading:
         parts: in how many parts, at most.
     """
 
-    def __init__(self, threads: Threads, work: Work, place: str, parts: int) -> None:
+    def __init__(self, threads: ThreadPool, work: BatchWork, place: str, parts: int) -> None:
         self.threads, self.keys, self.place = threads, work.keys, place
         size = len(work.keys)
         self.failed, self.error = size, None  # type: int, BaseException | None
@@ -73,19 +73,19 @@ class Reading:
         self.busy = 0.0
         """Seconds of all threads together that reading it took, once it is done."""
         self.lock, self.done, self.wanted = threading.Lock(), threading.Event(), True
-        spread = list(spans(size, parts))
+        spread = list(chunk_ranges(size, parts))
         self.left = len(spread)
         for part in spread:
             threads.work.put(partial(self._part, part, work))
 
-    def _part(self, places: range, work: Work) -> None:
+    def _part(self, places: range, work: BatchWork) -> None:
         since = perf_counter()
         for place in places:
             # the first sample that fails is the one to be named, whoever comes to it first
             if not self._wanted() or place > self.failed:
                 break
             try:
-                work.read(place)
+                work.fill_slot(place)
             except BaseException as error:
                 self._fail(place, error)
         with self.lock:
@@ -129,7 +129,7 @@ class Reading:
         self.done.wait(max(0.0, until - monotonic()))
 
 
-def spans(size: int, parts: int) -> Iterator[range]:
+def chunk_ranges(size: int, parts: int) -> Iterator[range]:
     """0 to size - 1 in at most `parts` runs of nearly the same length."""
     for part in range(parts):
         places = range(part * size // parts, (part + 1) * size // parts)

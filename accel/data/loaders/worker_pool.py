@@ -19,10 +19,10 @@ import torch
 import torch.multiprocessing  # how tensors travel: in shared memory
 from torch import Tensor
 
-from accel.data.batches.bad_samples import GONE
-from accel.data.batches.mapped import Mapped
-from accel.data.loaders.buffer_pool import completed, slots_of
-from accel.data.loaders.shared_buffers import SharedSlots
+from accel.data.batches.bad_samples import MISSING
+from accel.data.batches.mapped import MapBatches
+from accel.data.loaders.buffer_pool import batch_of, buffer_pool_of
+from accel.data.loaders.shared_buffers import SharedBufferPool
 from accel.data.loaders.worker_process import IDLE, Answer, Failure, Task, work
 from accel.errors import AccelWarning, ConfigError, TrainingError
 
@@ -59,7 +59,7 @@ class Worker:
         self.lent = {}
 
 
-class Workers:
+class WorkerPool:
     """A fixed number of processes that read any of several data sets, batch `number` by worker `number` modulo their count.
 
     Not torch's DataLoader: that raises a worker's death wherever the main thread happens to be, in the middle of an update too,
@@ -81,10 +81,10 @@ class Workers:
     """
 
     def __init__(
-        self, data: Sequence[Mapped], count: int, ahead: int, timeout: float | None, start: str | None = None, pin: bool = False
+        self, data: Sequence[MapBatches], count: int, ahead: int, timeout: float | None, start: str | None = None, pin: bool = False
     ) -> None:
         self.data, self.ahead, self.timeout = data, ahead, timeout
-        self.slots = [slots_of(batches, pin, SharedSlots) for batches in data]
+        self.slots = [buffer_pool_of(batches, pin, SharedBufferPool) for batches in data]
         self.context: BaseContext = mp.get_context(start or ("fork" if "fork" in mp.get_all_start_methods() else None))
         self.board = torch.full((1 + count,), IDLE).share_memory_()  # type: ignore[no-untyped-call]
         self.numbers = self.board.numpy()
@@ -97,7 +97,7 @@ class Workers:
             raise
 
     @property
-    def turn(self) -> int:
+    def generation(self) -> int:
         """Counts the epochs begun and ended: what was asked for in an earlier turn is not read any longer."""
         return int(self.numbers[0])
 
@@ -132,18 +132,18 @@ class Workers:
         turn, asked = None, deque[Task]()
         try:
             for number in range(start, count):
-                if turn != self.turn:
+                if turn != self.generation:
                     self.numbers[0] += 1
-                    turn = self.turn
+                    turn = self.generation
                     asked.clear()
                 for coming in range(number + len(asked), min(number + self.ahead * len(self.workers), count)):
                     asked.append(self.ask(turn, which, epoch, coming))
                 batch = [self.take(asked)]
                 asked.popleft()
-                if batch[0] is not GONE:
+                if batch[0] is not MISSING:
                     yield batch.pop()  # while the next one is waited for, it is whose it was handed to
         finally:
-            if turn == self.turn:
+            if turn == self.generation:
                 self.numbers[0] += 1  # what was asked for is wanted no longer
 
     def ask(self, turn: int, which: int, epoch: int, number: int) -> Task:
@@ -168,7 +168,7 @@ class Workers:
         worker = self.workers[index]
         try:
             return self.answer(task, worker)
-        except Died as first:
+        except WorkerDied as first:
             warnings.warn(f"workers: {first}; begun anew, the order stays", AccelWarning, stacklevel=4)
         lent = worker.lent
         worker.end(0)
@@ -181,11 +181,11 @@ class Workers:
         del lent
         try:
             return self.answer(task, worker)
-        except Hung as again:
+        except WorkerTimeout as again:
             raise TrainingError(
                 f"workers: {again}, for the second time; where that is not too long for one batch, set plugins.workers.timeout=null"
             ) from None
-        except Died as again:
+        except WorkerDied as again:
             raise TrainingError(
                 f"workers: {again}, for the second time; read that sample without workers to see why: '~plugins.workers'"
             ) from None
@@ -197,7 +197,7 @@ class Workers:
             if not ready:
                 what = self.what(task, worker)
                 worker.kill()
-                raise Hung(f"a worker gave no answer for {self.timeout:g} seconds over {what}")
+                raise WorkerTimeout(f"a worker gave no answer for {self.timeout:g} seconds over {what}")
             try:
                 if worker.pipe not in ready:
                     raise EOFError
@@ -206,18 +206,18 @@ class Workers:
                 worker.process.join(GRACE)
                 if worker.process.exitcode is None:
                     raise
-                raise Died(f"a worker {cause(worker.process.exitcode)} over {self.what(task, worker)}") from error
+                raise WorkerDied(f"a worker {cause(worker.process.exitcode)} over {self.what(task, worker)}") from error
             out = worker.lent.pop(found.task, None)
             if found.task != task:  # of an earlier turn
                 continue
             self.data[task.which].meter.add(found.samples, found.seconds / len(self.workers))
-            self.data[task.which].ledger.note(found.bad)
+            self.data[task.which].bad_sample_log.note(found.bad)
             batch = found.batch
             if isinstance(batch, Failure):
                 raised = batch.error or RuntimeError(batch.text.strip().rpartition("\n")[2])
                 raised.add_note(f"workers: raised over {where(task, batch.sample)}, in a worker process:\n{batch.text}")
                 raise raised
-            return batch if out is None or batch is GONE else completed(out, batch)
+            return batch if out is None or batch is MISSING else batch_of(out, batch)
 
     def what(self, task: Task, worker: Worker) -> str:
         """What a worker was doing, in words."""
@@ -235,11 +235,11 @@ class Workers:
         self.workers = []
 
 
-class Died(Exception):
+class WorkerDied(Exception):
     """A worker is gone."""
 
 
-class Hung(Died):
+class WorkerTimeout(WorkerDied):
     """It gave no answer, and was killed for it."""
 
 

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accel.data.batches.bad_samples import Bad
-from accel.data.batches.mapped import Collected, Mapped, Written
+from accel.data.batches.bad_samples import UnreadableSample
+from accel.data.batches.mapped import BatchAssembly, InPlaceAssembly, MapBatches
 from accel.data.loaders.shared_buffers import Region
 from accel.data.sampling import batch_rng
 
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     batch: Any
     """Of one that is written into a slot, the labels of the rows from the first on; a Failure where the data set raised; GONE where
     nothing is left of it; None where it was wanted no longer, and not read."""
-    bad: list[Bad]
+    bad: list[UnreadableSample]
     """The samples that could not be read."""
     samples: int
     seconds: float
@@ -69,7 +69,7 @@ class Failure(NamedTuple):
 
 def work(
     pipe: Connection,
-    data: Sequence[Mapped],
+    data: Sequence[MapBatches],
     regions: Sequence[Region | None],
     board: Tensor,
     place: int,
@@ -112,7 +112,7 @@ def work(
 
 
 def read(
-    data: Sequence[Mapped],
+    data: Sequence[MapBatches],
     regions: Sequence[Region | None],
     task: Task,
     now: NDArray[np.int64],
@@ -125,21 +125,21 @@ def read(
     batches, region, pass_ = data[task.which], regions[task.which], (task.which, task.epoch)
     if pass_ not in orders:
         orders.clear()
-        orders[pass_] = list(batches.keys(task.epoch))
+        orders[pass_] = list(batches.batches_of_indices(task.epoch))
     share = batches.share
     seed = int(batch_rng(batches.seed, task.epoch, task.number * share.ranks + share.rank).integers(2**32))
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     since = perf_counter()
-    keys, bad = orders[pass_][task.number].tolist(), list[Bad]()
+    keys, bad = orders[pass_][task.number].tolist(), list[UnreadableSample]()
     try:
         work = begun(batches, region, task, keys)
         bad = work.bad
         places = () if work.read_all() else range(len(keys))
         for place in places:
             now[0] = keys[place]
-            work.read(place)
+            work.fill_slot(place)
         batch = work.finish()
     except Exception as error:
         batch = Failure(portable(error), traceback.format_exc(), int(now[0]))
@@ -148,11 +148,11 @@ def read(
     return Answer(task, batch, bad, len(keys), perf_counter() - since)
 
 
-def begun(batches: Mapped, region: Region | None, task: Task, keys: list[int]) -> Collected:
+def begun(batches: MapBatches, region: Region | None, task: Task, keys: list[int]) -> BatchAssembly:
     """The batch of a task, to be read: into its slot, where it has one."""
     if region is None or task.slot == NO_SLOT:
-        return Collected(batches, task.epoch, keys)
-    return Written(batches, task.epoch, keys, region.slot(task.slot))
+        return BatchAssembly(batches, task.epoch, keys)
+    return InPlaceAssembly(batches, task.epoch, keys, region.slot(task.slot))
 
 
 def portable(error: Exception) -> Exception | None:

@@ -13,10 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 from threading import get_ident
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.data.remote.fsspec_client import Info
 from accel.errors import AccelWarning, ConfigError, TrainingError
-from accel.system import cache_directory as home
+from accel.system import cache_directory
 
 BLOCK = 8 << 20
 """Bytes of a file that are fetched at once."""
@@ -24,7 +24,7 @@ FRESH = 600
 """Seconds in which a file that is used again is not marked as used again."""
 
 
-class Fetched:
+class BlockCache:
     """Files at URLs, fetched in blocks when they are first asked for, and kept on this machine's disk.
 
     A block is written under another name and moved into place, so that nobody sees half of one; who wants one that another
@@ -40,8 +40,10 @@ class Fetched:
         ConfigError: for a budget below one block.
     """
 
-    def __init__(self, folder: str = "auto", budget: int | None = None, tries: int = remote.TRIES, block: int = BLOCK) -> None:
-        self.folder = home.folder("auto") / "remote" if folder == "auto" else Path(folder).expanduser()
+    def __init__(
+        self, folder: str = "auto", budget: int | None = None, tries: int = fsspec_client.TRIES, block: int = BLOCK
+    ) -> None:
+        self.folder = cache_directory.cache_directory("auto") / "remote" if folder == "auto" else Path(folder).expanduser()
         if budget is not None and budget < block:
             raise ConfigError(f"the cache of remote files takes {block / 1e9:g} GB or more, and not {budget / 1e9:g}")
         self.budget, self.tries, self.block = budget, tries, block
@@ -49,7 +51,7 @@ class Fetched:
         """Bytes that this process has kept since it last looked how many there are; -1 before it ever did."""
         self.held: list[int] = []
 
-    def __reduce__(self) -> tuple[type[Fetched], tuple[str, int | None, int, int]]:
+    def __reduce__(self) -> tuple[type[BlockCache], tuple[str, int | None, int, int]]:
         return type(self), (str(self.folder), self.budget, self.tries, self.block)
 
     def read(self, file: Info, offset: int, size: int) -> bytes:
@@ -94,13 +96,13 @@ class Fetched:
     def _fetch(self, file: Info, number: int) -> bytes:
         start = number * self.block
         if file.size < 0:
-            return remote.ranged(file.url, 0, None, self.tries)
+            return fsspec_client.ranged(file.url, 0, None, self.tries)
         end = min(start + self.block, file.size)
         one = file.size <= self.block
-        found = remote.ranged(file.url, start, None if one else end, self.tries) if end > start else b""
+        found = fsspec_client.ranged(file.url, start, None if one else end, self.tries) if end > start else b""
         if not one and len(found) == file.size:  # the server knows no ranges, and gave all
             found = found[start:end]
-        if len(found) != end - start or (not one and remote.info(file.url, self.tries)[1:] != file[1:]):
+        if len(found) != end - start or (not one and fsspec_client.info(file.url, self.tries)[1:] != file[1:]):
             raise TrainingError(f"{file.url} was changed while it was read: it had {file.size:,} bytes; start again")
         return found
 
@@ -213,10 +215,10 @@ def _unused(path: Path) -> bool:
         os.close(file)
 
 
-def here(url: str, cache: Fetched | None = None) -> Path:
+def local_copy(url: str, cache: BlockCache | None = None) -> Path:
     """A file at a URL as one of this machine. Raises ConfigError where there is none, TrainingError where it cannot be reached."""
-    cache = Fetched() if cache is None else cache
-    found = remote.info(url, cache.tries)
+    cache = BlockCache() if cache is None else cache
+    found = fsspec_client.info(url, cache.tries)
     if found.size < 0:
         raise ConfigError(f"{url}: its server does not say how large it is; copy it here")
     return cache.path(found)

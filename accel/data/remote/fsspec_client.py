@@ -42,12 +42,12 @@ def is_url(text: str) -> bool:
 
 def info(url: str, tries: int = TRIES) -> Info:
     """Of one file. Raises ConfigError where there is none, TrainingError where its server cannot be reached."""
-    return _info(url, asked(url, lambda system, path: system.info(path), tries))
+    return _info(url, with_retries(url, lambda system, path: system.info(path), tries))
 
 
-def below(url: str, tries: int = TRIES) -> dict[str, Info]:
+def walk(url: str, tries: int = TRIES) -> dict[str, Info]:
     """Every file anywhere under a folder, by its path there with `/`. Raises as `info` does."""
-    found = asked(url, lambda system, path: (system._strip_protocol(path), system.find(path, detail=True), system), tries)
+    found = with_retries(url, lambda system, path: (system._strip_protocol(path), system.find(path, detail=True), system), tries)
     home, files, system = found
     home = home.rstrip("/") + "/"
     return {
@@ -57,10 +57,10 @@ def below(url: str, tries: int = TRIES) -> dict[str, Info]:
     }
 
 
-def inside(url: str, tries: int = TRIES) -> list[str]:
+def list_names(url: str, tries: int = TRIES) -> list[str]:
     """The names of what is in a folder, sorted; those of folders end in `/`; [] where there is no such folder."""
     try:
-        found = asked(url, lambda system, path: system.ls(path, detail=True), tries)
+        found = with_retries(url, lambda system, path: system.ls(path, detail=True), tries)
     except ConfigError as error:
         if isinstance(error.__cause__, MISSING):
             return []
@@ -73,18 +73,18 @@ def inside(url: str, tries: int = TRIES) -> list[str]:
 
 def matching(pattern: str, tries: int = TRIES) -> list[str]:
     """The URLs of the files that a pattern with `*` and `?` names, sorted."""
-    names, system = asked(pattern, lambda system, path: (system.glob(path), system), tries)
+    names, system = with_retries(pattern, lambda system, path: (system.glob(path), system), tries)
     return sorted(_url(pattern, system, name) for name in names)
 
 
 def ranged(url: str, start: int, end: int | None, tries: int = TRIES) -> bytes:
     """The bytes from `start` to before `end`, or to the last one where that is None; more where the server knows no ranges."""
     part = {} if end is None else {"start": start, "end": end}
-    found: bytes = asked(url, lambda system, path: system.cat_file(path, **part), tries)
+    found: bytes = with_retries(url, lambda system, path: system.cat_file(path, **part), tries)
     return found
 
 
-def asked(url: str, ask: Callable[[Any, str], Found], tries: int = TRIES) -> Found:
+def with_retries(url: str, ask: Callable[[Any, str], Found], tries: int = TRIES) -> Found:
     """What `ask(file system, path)` gives; tried again where the network fails.
 
     Raises:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from accel.data.remote import fsspec_client as remote
-from accel.data.remote.block_cache import Fetched
+from accel.data.remote import fsspec_client
+from accel.data.remote.block_cache import BlockCache
 from accel.data.store import Record, is_picture
 from accel.errors import ConfigError
 
@@ -19,8 +19,8 @@ class RemoteFile:
         TrainingError: where it cannot be reached any more.
     """
 
-    def __init__(self, url: str, cache: Fetched) -> None:
-        self.name, self.cache, self.info = url, cache, remote.info(url, cache.tries)
+    def __init__(self, url: str, cache: BlockCache) -> None:
+        self.name, self.cache, self.info = url, cache, fsspec_client.info(url, cache.tries)
         if self.info.size < 0:
             raise ConfigError(f"{url}: its server does not say how large it is, so that no part of it can be read; copy it here")
         self.size, self.stamp = self.info.size, f"{self.info.size} {self.info.tag}"
@@ -46,9 +46,9 @@ class RemoteFolder:
     skipped: Sequence[str] = ()
     """No key is ever left out."""
 
-    def __init__(self, url: str, cache: Fetched) -> None:
+    def __init__(self, url: str, cache: BlockCache) -> None:
         self.path, self.cache = url, cache
-        found = {key: info for key, info in remote.below(url, cache.tries).items() if _wanted(key)}
+        found = {key: info for key, info in fsspec_client.walk(url, cache.tries).items() if _wanted(key)}
         if not found:
             raise ConfigError(f"{url} has no class folders with pictures; they belong in {url.rpartition('/')[2]}/<class>/")
         self.keys = sorted(found, key=lambda key: (key.partition("/")[0], key))

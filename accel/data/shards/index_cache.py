@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from accel.data.shards.range_reader import Pieces
 from accel.errors import AccelWarning
-from accel.system import atomic_files as disk
-from accel.system import cache_directory as home
+from accel.system import atomic_files, cache_directory
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class Kept:
+class IndexCache:
     """The arrays kept for one file; another size or time of change, and they are not found.
 
     Args:
@@ -39,7 +38,7 @@ class Kept:
     def __init__(self, file: Pieces, kind: str) -> None:
         place = file.name if "://" in file.name else os.path.abspath(file.name)
         digest = sha256(f"{kind}\0{place}\0{file.stamp}".encode(errors="surrogateescape")).hexdigest()
-        self.path = home.folder("auto") / "shards" / f"{digest[:40]}.index"
+        self.path = cache_directory.cache_directory("auto") / "shards" / f"{digest[:40]}.index"
 
     def load(self) -> dict[str, NDArray[Any]] | None:
         """Them; None where nothing was kept, or what is there is not whole."""
@@ -68,18 +67,19 @@ class Kept:
             if folder not in self.told:
                 self.told.add(folder)
                 fix = "make room, or name another place by XDG_CACHE_HOME"
-                why = f"{folder} cannot be written ({disk.why(error)}), so each run goes through the shards anew; {fix}"
-                warnings.warn(why, AccelWarning, stacklevel=2)
+                reason = atomic_files.disk_reason(error)
+                message = f"{folder} cannot be written ({reason}), so each run goes through the shards anew; {fix}"
+                warnings.warn(message, AccelWarning, stacklevel=2)
 
 
-def texts(items: list[str]) -> dict[str, NDArray[Any]]:
+def pack_strings(items: list[str]) -> dict[str, NDArray[Any]]:
     """Texts as two arrays: their bytes, and where each ends."""
     encoded = [item.encode(errors="surrogateescape") for item in items]
     ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
     return {"text": np.frombuffer(b"".join(encoded), np.uint8), "ends": ends}
 
 
-def untext(arrays: Arrays) -> list[str]:
+def unpack_strings(arrays: Arrays) -> list[str]:
     """The texts again."""
     text, ends = arrays["text"].tobytes(), arrays["ends"].tolist()
     starts = [0, *ends[:-1]] if ends else []

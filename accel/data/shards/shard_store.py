@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accel.data.remote.fsspec_client import is_url
-from accel.data.shards.index_cache import Kept, untext
+from accel.data.shards.index_cache import IndexCache, unpack_strings
 from accel.data.shards.range_reader import LocalFile, Pieces
 from accel.data.store import Record
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
-    from accel.data.remote.block_cache import Fetched
+    from accel.data.remote.block_cache import BlockCache
 
 OPEN = 256
 """Files that are held open; a process may often hold 1,024."""
@@ -42,7 +42,7 @@ class Shards(ABC):
     named: bool
     """Whether the classes have names, and the keys are those of class folders."""
 
-    def __init__(self, names: Sequence[str], cache: Fetched | None = None) -> None:
+    def __init__(self, names: Sequence[str], cache: BlockCache | None = None) -> None:
         self.pieces: list[Pieces] = pieces(names, cache)
         self.path = names[0] if len(names) == 1 else f"{names[0]} to {names[-1].rpartition('/')[2]}"
         parts = [self._index(file) for file in self.pieces]
@@ -51,7 +51,7 @@ class Shards(ABC):
         self.columns: dict[str, NDArray[Any]] = {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in ("text", "ends")
         }
-        self.keys = [key for part in parts for key in untext(part)]
+        self.keys = [key for part in parts for key in unpack_strings(part)]
         if not self.keys:
             raise ConfigError(f"{self.path} holds no pictures; name other files")
         self.arrange()
@@ -70,7 +70,7 @@ class Shards(ABC):
         """Sets `classes` and `named` from the whole index, and puts it in order."""
 
     def _index(self, file: Pieces) -> dict[str, NDArray[Any]]:
-        kept = Kept(file, self.kind)
+        kept = IndexCache(file, self.kind)
         found = kept.load()
         if found is None:
             found = self.scan(file)
@@ -128,12 +128,12 @@ class Shards(ABC):
         return "\n".join(file.stamp for file in self.pieces)
 
 
-def pieces(names: Sequence[str], cache: Fetched | None) -> list[Pieces]:
+def pieces(names: Sequence[str], cache: BlockCache | None) -> list[Pieces]:
     """Files to be read, local or at URLs."""
     if not is_url(names[0]):
         return [LocalFile(name, keep=len(names) <= OPEN) for name in names]
-    from accel.data.remote.block_cache import Fetched
+    from accel.data.remote.block_cache import BlockCache
     from accel.data.remote.remote_files import RemoteFile
 
-    cache = Fetched() if cache is None else cache
+    cache = BlockCache() if cache is None else cache
     return [RemoteFile(name, cache) for name in names]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.data.shards import tf_example as example
+from accel.data.shards import tf_example
 from accel.data.shards.crc32c import crc32c, masked
-from accel.data.shards.index_cache import texts
+from accel.data.shards.index_cache import pack_strings
 from accel.data.shards.range_reader import Pieces, Reader
 from accel.data.shards.shard_store import Shards
 from accel.data.shards.tar_headers import refuse_packed
@@ -20,7 +20,7 @@ from accel.data.shards.tf_example import BYTES, KINDS, NUMBERS, Feature
 from accel.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from accel.data.remote.block_cache import Fetched
+    from accel.data.remote.block_cache import BlockCache
 
 HEAD, CRC = Struct("<QI"), Struct("<I")
 """Length of the content and its checksum before it; the content's own behind it."""
@@ -67,7 +67,7 @@ class TFRecords(Shards):
         cache: where files at URLs are kept.
     """
 
-    def __init__(self, names: Sequence[str], features: Names = NAMES, first: int = 0, cache: Fetched | None = None) -> None:
+    def __init__(self, names: Sequence[str], features: Names = NAMES, first: int = 0, cache: BlockCache | None = None) -> None:
         self.features, self.first = features, first
         super().__init__(names, cache)
         self._share()
@@ -86,7 +86,7 @@ class TFRecords(Shards):
                 for name in ("start", "length", "offset", "size", "label")
             },
             "class_texts": np.array([f"{label} {text}" for label, text in classes], dtype=np.str_),
-            **texts([record.file for record in found]),
+            **pack_strings([record.file for record in found]),
         }
 
     def arrange(self) -> None:
@@ -170,11 +170,11 @@ def records(file: Pieces, names: Names) -> Iterator[Record]:
 
 def _record(content: bytes, start: int, names: Names) -> Record:
     try:
-        found = example.features(content)
+        found = tf_example.features(content)
     except ValueError as error:
         raise ValueError(f"is no tf.train.Example: {error}") from None
     image, label = _wanted(found, names.image, BYTES, "image"), _wanted(found, names.label, NUMBERS, "label")
-    pictures, labels = example.texts(content, image), example.numbers(content, label)
+    pictures, labels = tf_example.texts(content, image), tf_example.numbers(content, label)
     for what, values, name in (("picture", pictures, names.image), ("label", labels, names.label)):
         if len(values) != 1:
             raise ValueError(f"has {len(values) or 'no'} values in {name}, and one {what} is wanted")
@@ -196,4 +196,4 @@ def _wanted(found: dict[str, Feature], name: str, kind: int, setting: str) -> Fe
 def _text(content: bytes, feature: Feature | None) -> str:
     if feature is None or feature.kind != BYTES:
         return ""
-    return "".join(content[first:last].decode(errors="replace") for first, last in example.texts(content, feature)[:1])
+    return "".join(content[first:last].decode(errors="replace") for first, last in tf_example.texts(content, feature)[:1])

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accel.data.codecs.pillow_decoder import SUFFIXES
-from accel.data.shards.index_cache import texts
+from accel.data.shards.index_cache import pack_strings
 from accel.data.shards.range_reader import Pieces, Reader
 from accel.data.shards.shard_store import Shards
 from accel.data.shards.tar_headers import Member, members
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
-    from accel.data.remote.block_cache import Fetched
+    from accel.data.remote.block_cache import BlockCache
 
 NOTES = 1 << 12
 """The most bytes that a label may have."""
@@ -48,7 +48,7 @@ class Tars(Shards):
     """
 
     def __init__(
-        self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "", cache: Fetched | None = None
+        self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "", cache: BlockCache | None = None
     ) -> None:
         self.image, self.text, self.inside = image.lower().removeprefix("."), label.lower().removeprefix("."), inside
         super().__init__(names, cache)
@@ -66,7 +66,7 @@ class Tars(Shards):
             "offsets": np.array([sample.offset for sample in samples], np.int64),
             "sizes": np.array([sample.size for sample in samples], np.int64),
             "labels": np.array([sample.label for sample in samples], np.int64),
-            **texts([sample.key.removeprefix(self.inside) for sample in samples]),
+            **pack_strings([sample.key.removeprefix(self.inside) for sample in samples]),
         }
 
     def _samples(self, file: Pieces, found: list[Member]) -> Iterator[Sample]:

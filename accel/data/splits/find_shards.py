@@ -7,15 +7,15 @@ from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
-from accel.data.remote import fsspec_client as remote
-from accel.data.splits.path_patterns import spread
+from accel.data.remote import fsspec_client
+from accel.data.splits.path_patterns import expand
 from accel.errors import ConfigError
 
 TARS, TFRECORDS = (".tar",), (".tfrecord", ".tfrecords")
 """The ends of their names."""
 
 
-def shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plugin: str) -> list[str]:
+def find_shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plugin: str) -> list[str]:
     """The files of a split, as the setting `path` of a plugin names them.
 
     Args:
@@ -28,21 +28,21 @@ def shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plugin: 
     """
     place, suffix = path, suffixes[0]
     if path == "auto":
-        place = beside(data)
+        place = sibling_folder(data)
         if not place:
             raise ConfigError(
                 f"{plugin}.path=auto: the {split} data is in no folder, beside which shards would be; say where they are"
             )
     elif "SPLIT" in path:
-        return spread(path.replace("SPLIT", split))
+        return expand(path.replace("SPLIT", split))
     elif re.search(r"[*?\[{]", path) or path.endswith(suffixes):
         raise ConfigError(
             f"{plugin}.path={path} would be read for every split; write SPLIT in place of its name: DIR/SPLIT-*{suffix}"
         )
-    place = place.rstrip("/") if remote.is_url(place) else str(Path(place).expanduser())
+    place = place.rstrip("/") if fsspec_client.is_url(place) else str(Path(place).expanduser())
     if found := shards_in(place, split, suffixes):
         return found
-    if not remote.is_url(place) and not Path(place).is_dir():
+    if not fsspec_client.is_url(place) and not Path(place).is_dir():
         raise ConfigError(f"{plugin}.path={path}: there is no such folder")
     elsewhere = f"; say where they are with {plugin}.path=DIR/SPLIT-*{suffix}" if path == "auto" else ""
     raise ConfigError(f"{plugin}: there is no {place}/{split}*{suffix}, nor any {place}/{split}/*{suffix}{elsewhere}")
@@ -50,21 +50,21 @@ def shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plugin: 
 
 def shards_in(place: str, split: str, suffixes: tuple[str, ...]) -> list[str]:
     """The files of a split in a folder: SPLIT*.tar, or, where there is none, SPLIT/*.tar; sorted."""
-    if remote.is_url(place):
+    if fsspec_client.is_url(place):
         groups = [
-            [f"{place}/{name}" for name in remote.inside(place) if name.startswith(split)],
-            [f"{place}/{split}/{name}" for name in remote.inside(f"{place}/{split}")],
+            [f"{place}/{name}" for name in fsspec_client.list_names(place) if name.startswith(split)],
+            [f"{place}/{split}/{name}" for name in fsspec_client.list_names(f"{place}/{split}")],
         ]
     else:
         groups = [sorted(glob(pattern)) for pattern in (f"{escape(place)}/{split}*", f"{escape(place)}/{split}/*")]
-    for ends in (suffixes, packed(suffixes)):  # what is compressed is found too, and refused by name
+    for ends in (suffixes, compressed(suffixes)):  # what is compressed is found too, and refused by name
         for names in groups:
             if found := [name for name in names if is_shard(name, ends)]:
                 return found
     return []
 
 
-def packed(suffixes: tuple[str, ...]) -> tuple[str, ...]:
+def compressed(suffixes: tuple[str, ...]) -> tuple[str, ...]:
     """What the names of compressed ones end in."""
     return tuple(suffix + how for suffix in suffixes for how in (".gz", ".bz2", ".xz", ".zst"))
 
@@ -74,7 +74,7 @@ def is_shard(name: str, suffixes: tuple[str, ...]) -> bool:
     return re.sub(r"-\d+-of-\d+$", "", name).endswith(suffixes)
 
 
-def beside(data: Any) -> str:
+def sibling_folder(data: Any) -> str:
     """The folder or URL in which the store of a data set lies; empty where it lies in none."""
     where = str(getattr(data.store, "path", "") or "")
     return where.rpartition("/")[0]

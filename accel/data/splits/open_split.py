@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.data.splits.find_shards import TARS, TFRECORDS, is_shard, shards_in
 from accel.data.store import Files, class_names
 
 if TYPE_CHECKING:
-    from accel.data.remote.block_cache import Fetched
-    from accel.data.splits.store_match import Placed
+    from accel.data.remote.block_cache import BlockCache
+    from accel.data.splits.store_match import SplitStore
 
 NAMES = ("train", "val", "test")
 """The splits that there may be."""
 
 
-def split_at(root: str, split: str, cache: Fetched | None = None) -> Placed | None:
+def split_at(root: str, split: str, cache: BlockCache | None = None) -> SplitStore | None:
     """The store of a split; None where there is none.
 
     Args:
@@ -29,14 +29,16 @@ def split_at(root: str, split: str, cache: Fetched | None = None) -> Placed | No
         ConfigError: where it cannot be opened.
         TrainingError: where a URL cannot be reached.
     """
-    far = remote.is_url(root)
+    far = fsspec_client.is_url(root)
     if far:
         if cache is None:
-            from accel.data.remote.block_cache import Fetched
+            from accel.data.remote.block_cache import BlockCache
 
-            cache = Fetched()
-        there = set(remote.inside(root))
-        folders = [name for name in remote.inside(f"{root}/{split}") if name.endswith("/")] if f"{split}/" in there else []
+            cache = BlockCache()
+        there = set(fsspec_client.list_names(root))
+        folders = (
+            [name for name in fsspec_client.list_names(f"{root}/{split}") if name.endswith("/")] if f"{split}/" in there else []
+        )
         if folders:
             from accel.data.remote.remote_files import RemoteFolder
 
@@ -55,18 +57,18 @@ def split_at(root: str, split: str, cache: Fetched | None = None) -> Placed | No
     return None
 
 
-def packed_at(file: str, cache: Fetched | None = None) -> Placed:
+def packed_at(file: str, cache: BlockCache | None = None) -> SplitStore:
     """The packed store in a file, or at a URL, from which it is fetched as a whole."""
     from accel.data.stores.formats import store_at
 
-    if remote.is_url(file):
-        from accel.data.remote.block_cache import here
+    if fsspec_client.is_url(file):
+        from accel.data.remote.block_cache import local_copy
 
-        return store_at(Path(file), here(file, cache))
+        return store_at(Path(file), local_copy(file, cache))
     return store_at(Path(file))
 
 
-def shards_of(names: list[str], cache: Fetched | None = None) -> Placed:
+def shards_of(names: list[str], cache: BlockCache | None = None) -> SplitStore:
     """The store of shards, by the end of their names."""
     if is_shard(names[0], TFRECORDS):
         from accel.data.shards.tfrecord_shards import TFRecords

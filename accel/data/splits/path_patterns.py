@@ -7,34 +7,34 @@ from glob import glob
 from itertools import product
 from pathlib import Path
 
-from accel.data.remote import fsspec_client as remote
+from accel.data.remote import fsspec_client
 from accel.errors import ConfigError
 
 MOST = 1_000_000
 """Files that a pattern may name."""
 
 
-def spread(pattern: str) -> list[str]:
+def expand(pattern: str) -> list[str]:
     """The files that a pattern names, each once: those of braces in the order written, those of `*` and `?` sorted.
 
-    >>> spread_braces("a-{08..10}.tar")
+    >>> expand_braces("a-{08..10}.tar")
     ['a-08.tar', 'a-09.tar', 'a-10.tar']
 
     Raises:
         ConfigError: where there is none, or one is missing that was named.
     """
     found: list[str] = []
-    for name in spread_braces(pattern):
+    for name in expand_braces(pattern):
         if re.search(r"[*?\[]", name):
-            found += remote.matching(name) if remote.is_url(name) else sorted(glob(str(Path(name).expanduser())))
+            found += fsspec_client.matching(name) if fsspec_client.is_url(name) else sorted(glob(str(Path(name).expanduser())))
         else:
-            found.append(name if remote.is_url(name) else str(Path(name).expanduser()))
+            found.append(name if fsspec_client.is_url(name) else str(Path(name).expanduser()))
     if not found:
         raise ConfigError(f"{pattern}: there is no such file")
     return list(dict.fromkeys(found))
 
 
-def spread_braces(pattern: str) -> list[str]:
+def expand_braces(pattern: str) -> list[str]:
     """A pattern with each `{a,b}` and each `{first..last}` of numbers written out.
 
     Raises:

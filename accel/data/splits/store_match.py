@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from accel.data.remote.block_cache import here
+from accel.data.remote.block_cache import local_copy
 from accel.data.remote.fsspec_client import is_url
-from accel.data.splits.find_shards import beside
+from accel.data.splits.find_shards import sibling_folder
 from accel.data.store import Listed, Store
 from accel.errors import ConfigError
 
 
-class Placed(Listed, Protocol):
+class SplitStore(Listed, Protocol):
     """A store that can stand in for the files of a folder."""
 
     path: Any
@@ -34,7 +34,7 @@ class Placed(Listed, Protocol):
         ...
 
 
-def find(data: Any, split: str, path: str, format: str) -> Path:
+def locate_store(data: Any, split: str, path: str, format: str) -> Path:
     """The store of a split: in the folder `path`, at the URL `path`, or, where that is auto, beside what the data set reads.
 
     Raises:
@@ -42,11 +42,11 @@ def find(data: Any, split: str, path: str, format: str) -> Path:
     """
     folder: Path | None = getattr(data.store, "folder", None)
     if is_url(path):
-        return here(f"{path.rstrip('/')}/{split}.{format}")
+        return local_copy(f"{path.rstrip('/')}/{split}.{format}")
     if path != "auto":
         place = Path(path).expanduser()
-    elif beside(data) and not is_url(beside(data)):
-        place = Path(beside(data))
+    elif sibling_folder(data) and not is_url(sibling_folder(data)):
+        place = Path(sibling_folder(data))
     else:
         raise ConfigError(f"{format}.path=auto: the {split} data is in no folder, beside which a store would be; say where it is")
     file = place / f"{split}.{format}"
@@ -57,7 +57,7 @@ def find(data: Any, split: str, path: str, format: str) -> Path:
     return file
 
 
-def over(data: Any, store: Placed) -> Any:
+def read_from(data: Any, store: SplitStore) -> Any:
     """The data set, reading from `store`.
 
     Raises:
@@ -68,7 +68,7 @@ def over(data: Any, store: Placed) -> Any:
     return data.over(store)
 
 
-def difference(store: Placed, other: Store) -> str:
+def difference(store: SplitStore, other: Store) -> str:
     """The first thing in which a store and what it was to be packed from differ, in words; empty where nothing does."""
     where = getattr(other, "folder", None) or getattr(other, "path", None) or f"the {type(other).__name__}"
     classes = getattr(other, "classes", store.classes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
-from accel.data.codecs import tiled_jpeg as tiled
+from accel.data.codecs import tiled_jpeg
 from accel.data.codecs.pillow_decoder import decoded, smaller
 from accel.data.store import Record
 from accel.data.stores.record_format import Content
@@ -61,8 +61,8 @@ ENCODERS: dict[str, Encoder] = {
     "jpeg": Encoder(jpeg, exact=False),
     "raw": Encoder(lambda given: given.picture.tobytes()),
     "bmp": Encoder(bmp),
-    "tiled": Encoder(lambda given: tiled.encode(given.picture, given.quality), exact=False),
-    "tiled-lossless": Encoder(lambda given: tiled.lossless(given.record, given.name), shrinks=False, stored="tiled"),
+    "tiled": Encoder(lambda given: tiled_jpeg.encode(given.picture, given.quality), exact=False),
+    "tiled-lossless": Encoder(lambda given: tiled_jpeg.lossless(given.record, given.name), shrinks=False, stored="tiled"),
 }
 """By the name of the encoding."""
 

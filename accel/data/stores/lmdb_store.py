@@ -9,7 +9,7 @@ from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from accel.data.stores import lmdb_pages as pages
+from accel.data.stores import lmdb_pages
 from accel.data.stores.index import About, Index
 from accel.data.stores.packed_store import Packed
 from accel.errors import ConfigError
@@ -78,7 +78,7 @@ class Environments:
                 if place in self.inherited:
                     self.inherited.pop(place).env.close()
                 else:
-                    pages.check(path)  # which the parent had done
+                    lmdb_pages.check(path)  # which the parent had done
                 self.open[place] = Environment(path)
             return self.open[place]
 

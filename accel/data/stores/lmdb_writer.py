@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from accel.data.stores import lmdb_pages as pages
+from accel.data.stores import lmdb_pages
 from accel.data.stores.index import Index
 from accel.data.stores.lmdb_store import HEADER, INDEX, KEY, require_lmdb
 from accel.data.stores.record_format import HEAD, Content, whole
@@ -28,7 +28,7 @@ class LMDBWriter(Writer):
         self.lmdb = require_lmdb()
         if part.exists():
             with suppress(ConfigError), open(part, "rb") as file:
-                map_size = max(map_size, 2 * pages.meta(file.fileno(), part).size)
+                map_size = max(map_size, 2 * lmdb_pages.meta(file.fileno(), part).size)
                 self._open(map_size)
         if not hasattr(self, "env"):  # there is none, or one that broke off before it was one
             part.unlink(missing_ok=True)
@@ -94,7 +94,7 @@ class LMDBWriter(Writer):
         self._write(put)
         self.env.sync(True)
         self.close()
-        pages.seal(self.part)
+        lmdb_pages.seal(self.part)
 
     def close(self) -> None:
         self.env.close()

@@ -20,7 +20,7 @@ from accel.data.stores.raw_writer import RawWriter
 from accel.data.stores.record_format import Content
 from accel.data.stores.store_writer import Writer
 from accel.errors import ConfigError
-from accel.system import atomic_files as disk
+from accel.system import atomic_files
 
 WRITERS: dict[str, Callable[[Path], Writer]] = {"lmdb": LMDBWriter, "raw": RawWriter}
 BATCH, BATCH_BYTES = 1024, 1 << 24
@@ -89,7 +89,7 @@ class Packing:
                 writer.close()
             self._verify(part)
             os.replace(part, self.path)
-            disk.settle(self.path.parent)
+            atomic_files.flush_folder(self.path.parent)
             done = True
         except OSError as error:
             raise ConfigError(self._cannot(error)) from None

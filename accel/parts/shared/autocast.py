@@ -66,7 +66,7 @@ class Autocast(Precision):
         grads = super().gradients()
         if self.scale is not None:
             grads.scale = self.scale
-            grads.check()
+            grads.need_found_inf()
         return grads
 
     def adapt(self, grads: Grads) -> None:
@@ -79,14 +79,14 @@ class Autocast(Precision):
             )
         self.publish()
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         return ""
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         scaled = "" if self.scale is None else f", loss scale from {self.init_scale:g}"
         return {"arithmetic": f"{self.dtype} products, float32 {self.keeps} and sums{scaled}"}
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.dtype == "float16":
             return []
         dead = self.changed("init_scale", "growth_factor", "backoff_factor", "growth_interval")

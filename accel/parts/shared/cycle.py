@@ -41,7 +41,7 @@ class Cycle(Schedule):
         if self.cycle_momentum:
             self.optim.set_momentum(self.momentum(step))
 
-    def uncapturable(self) -> str:
+    def capture_blocker(self) -> str:
         if not self.cycle_momentum:
             return ""
         return f"{self.name}: kernels take the momentum from the host; set plugins.{self.name}.cycle_momentum=false"
@@ -51,7 +51,7 @@ class Cycle(Schedule):
         whose = "" if self.max_lr else " (the optimiser's lr)"
         return f"{self.first:.3g} up to {self.peak:.3g}{whose}"
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         found = []
         if self.max_lr and run.parts.optim.lr not in (type(run.parts.optim).lr, self.max_lr):
             found.append(f"{run.parts.optim.name}.lr has no effect: {self.name}.max_lr={self.max_lr:g} sets the learning rate")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from accel.device.dtensor import is_spread
+from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
 
-class Apart:
+class IndependentRanks:
     """Each rank tells the others how its passes went, and the gradients travel when all of them have gone well.
 
     With one process there is nobody to tell, and nothing travels.
@@ -32,13 +32,13 @@ class Apart:
         self.several = self.parallel.world_size > 1
         self.lacking: tuple[bool, ...] = ()
         """Which parameters got no gradient on any rank when the ranks last told."""
-        if self.several and (meets := meeting(run)):
+        if self.several and (meets := collective_in_forward(run)):
             raise ConfigError(
                 f"{name} cannot work with {meets} inside the forward pass: one rank that runs out of memory there leaves the "
                 f"others waiting; leave one out: '~plugins.{name}'"
             )
 
-    def reports(self, mine: dict[str, Any], wrong: bool) -> list[dict[str, Any]]:
+    def exchange(self, mine: dict[str, Any], wrong: bool) -> list[dict[str, Any]]:
         """What every rank reports, by rank: told only where one went `wrong`, or other parameters than before got no gradient.
 
         Where nobody has to tell, this rank's own alone. Every rank must ask, and waits for the others on the host.
@@ -53,7 +53,7 @@ class Apart:
             self.lacking = tuple(all(those) for those in zip(*(lacking for _, _, lacking in told), strict=True))
         return [report for report, _, _ in told]
 
-    def travel(self) -> None:
+    def average_gradients(self) -> None:
         """Averages the gradients over the ranks; one that only this rank lacks is 0 here."""
         if not self.several:
             return
@@ -64,9 +64,9 @@ class Apart:
         self.parallel.average([param.grad for param in there if param.grad is not None])
 
 
-def meeting(run: Run) -> str:
+def collective_in_forward(run: Run) -> str:
     """What makes ranks wait for one another inside the forward pass, in words; empty where nothing does."""
-    if any(is_spread(param) for param in run.bare.parameters()):
+    if any(is_dtensor(param) for param in run.unwrapped_model.parameters()):
         return f"{run.parts.parallel.name}, which gathers weights"
     if any(isinstance(module, nn.SyncBatchNorm) for module in run.model.modules()):
         return "SyncBatchNorm, in which ranks meet"

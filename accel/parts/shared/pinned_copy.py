@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from accel.data.loaders.device_copy import Copies
+from accel.data.loaders.device_copy import DeviceCopier
 from accel.parts.input import Transfer
 from accel.system.machine import Need
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
     from accel.parts.run import Run
 
 
-class Copied(Transfer):
+class PinnedCopy(Transfer):
     """Copies that the host does not wait for; on a CPU it has no effect."""
 
     wants: ClassVar[tuple[Need, ...]] = (Need("cuda", why="its batches are where they belong"),)
-    beside: ClassVar[bool]
+    own_stream: ClassVar[bool]
     """Whether on a stream of their own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.copies: Copies | None = None
+        self.copies: DeviceCopier | None = None
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.copies = Copies(run.device, beside=self.beside) if run.device.type == "cuda" else None
+        self.copies = DeviceCopier(run.device, beside=self.own_stream) if run.device.type == "cuda" else None
 
     def batch(self, batch: Any) -> Any:
-        return super().batch(batch) if self.copies is None else self.copies.arrive(self.copies.depart(batch))
+        return super().batch(batch) if self.copies is None else self.copies.finish(self.copies.start(batch))
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         return [] if self.copies else [f"{self.name} has no effect: on the CPU a batch is where it belongs"]
 
     def close(self) -> None:

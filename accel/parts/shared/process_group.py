@@ -18,7 +18,7 @@ from torch._C._distributed_c10d import PrefixStore, Store
 
 from accel.errors import ConfigError, TrainingError
 from accel.parts.parallel import Parallel
-from accel.system.rendezvous import name_interface, table
+from accel.system.rendezvous import name_interface, open_store
 from accel.values import Positive
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ABOUT = ("save", "stop")
 
 
 @dataclass(eq=False)
-class Ranks(Parallel):
+class ProcessGroup(Parallel):
     """Processes that `torchrun` started, in one group. Without torchrun, or where it starts one, this process trains alone.
 
     Args:
@@ -89,7 +89,7 @@ class Ranks(Parallel):
             torch.cuda.set_device(device)
         limit = timedelta(seconds=self.timeout)
         try:
-            store = meet(table(self.timeout), self.rank, self.world_size, self.timeout)
+            store = rendezvous(open_store(self.timeout), self.rank, self.world_size, self.timeout)
             name_interface(store, self.rank, self.world_size)
             dist.init_process_group(kind, store=store, rank=self.rank, world_size=self.world_size, timeout=limit)
             # decisions travel between the hosts, whatever carries the tensors, and in an order of their own
@@ -114,9 +114,9 @@ class Ranks(Parallel):
             raise ConfigError(f"{self.name} has not joined the other processes")
 
     def sum(self, number: Tensor) -> Tensor:
-        return self.adding(number)()
+        return self.all_reduce_async(number)()
 
-    def adding(self, number: Tensor) -> Callable[[], Tensor]:
+    def all_reduce_async(self, number: Tensor) -> Callable[[], Tensor]:
         if not self.joined:
             return lambda: number
         total = number.clone()
@@ -135,7 +135,7 @@ class Ranks(Parallel):
         dist.all_reduce(number, dist.ReduceOp.MAX, group=self.host)
         return bool(number)
 
-    def agree(self, flag: bool, about: str = "stop") -> bool:
+    def vote(self, flag: bool, about: str = "stop") -> bool:
         if not self.joined:
             return flag
         if self.asked is not None:
@@ -164,7 +164,7 @@ class Ranks(Parallel):
             self.asked = None
             dist.destroy_process_group()
 
-    def idle(self, run: Run) -> list[str]:
+    def ineffective_settings(self, run: Run) -> list[str]:
         if self.several:
             return []
         start = "torchrun --nproc-per-node=2 -m accel.train"
@@ -174,7 +174,7 @@ class Ranks(Parallel):
         """Nothing: how many ranks there are may change from one start to the next."""
 
 
-def meet(store: Store, rank: int, world_size: int, timeout: float) -> Store:
+def rendezvous(store: Store, rank: int, world_size: int, timeout: float) -> Store:
     """A corner of the store for these very processes, whoever died in it before them.
 
     Processes that torchrun begins anew find in its store the addresses of the dead ones, and would wait for them forever. Its count

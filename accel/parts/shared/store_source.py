@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from accel.data.splits.store_match import Placed, find, over
+from accel.data.splits.store_match import SplitStore, locate_store, read_from
 from accel.data.stores.packed_store import Packed
 from accel.parts.input import Source
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from accel.parts.run import Run
 
 
-class Stored(Source):
+class StoreSource(Source):
     """Reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""
 
     path: str
@@ -22,23 +22,25 @@ class Stored(Source):
 
     def setup(self, run: Run) -> None:
         self.found: dict[str, str] = {}
-        self.foreign = ""
+        self.unsupported = ""
 
     def open(self, data: Any, split: str) -> Any:
         if not hasattr(data, "over"):
-            self.foreign = type(data).__name__
+            self.unsupported = type(data).__name__
             return data
-        store = self.place(data, split)
-        placed = over(data, store)
+        store = self.store_of(data, split)
+        placed = read_from(data, store)
         self.found[f"{split} store"] = store.describe()
         return placed
 
-    def place(self, data: Any, split: str) -> Placed:
+    def store_of(self, data: Any, split: str) -> SplitStore:
         """The store of a split. Raises ConfigError where there is none."""
-        return type(self).store(find(data, split, self.path, self.name))
+        return type(self).store(locate_store(data, split, self.path, self.name))
 
-    def notes(self) -> Mapping[str, str]:
+    def plan_notes(self) -> Mapping[str, str]:
         return self.found
 
-    def idle(self, run: Run) -> list[str]:
-        return [f"{self.name} has no effect: the data is a {self.foreign}, which reads from no store"] if self.foreign else []
+    def ineffective_settings(self, run: Run) -> list[str]:
+        return (
+            [f"{self.name} has no effect: the data is a {self.unsupported}, which reads from no store"] if self.unsupported else []
+        )

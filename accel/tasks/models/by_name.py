@@ -11,7 +11,7 @@ from torch import nn
 from accel.errors import ConfigError, nearest
 
 
-def named(setting: str, name: str, **arguments: int) -> type[nn.Module]:
+def model_by_name(setting: str, name: str, **arguments: int) -> type[nn.Module]:
     """The class `package.module.Class`, checked before anything is called; an error inside its module is left as it is.
 
     Args:

@@ -119,7 +119,7 @@ def child(body: Callable[[], int], output: int) -> None:
         with Signals() as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
             code = body()
-            signals.asked = None  # `body` has heeded it
+            signals.requested = None  # `body` has heeded it
     except BaseException:
         traceback.print_exc()
     finally:

@@ -13,7 +13,7 @@ from accel.checkpoints import find
 FILES = ("metrics.jsonl", "model.safetensors")
 
 
-def difference(one: Path, other: Path) -> str:
+def compare_runs(one: Path, other: Path) -> str:
     """The first thing in which the run in `one` differs from that in `other`, in words; empty where there is none.
 
     Compared are the last checkpoint (weights, the state of every part, random numbers, position, results) and `FILES`.
@@ -23,7 +23,7 @@ def difference(one: Path, other: Path) -> str:
     if names[0] != names[1]:
         return f"the last checkpoint is {names[0]}, and {names[1]} in the other"
     states = [None if each is None else settled(each.state()) for each in found]
-    place = odd(states[0], states[1])
+    place = first_difference(states[0], states[1])
     if place:
         return f"{place} in the last checkpoint"
     for name in FILES:
@@ -42,15 +42,15 @@ def settled(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def odd(one: Any, other: Any, place: str = "") -> str:
+def first_difference(one: Any, other: Any, place: str = "") -> str:
     """Where two states differ, `model.0.weight`; empty where they do not. NaN is what the same bits are."""
     if isinstance(one, dict) and isinstance(other, dict):
         if one.keys() != other.keys():
             return f"{place} (its keys)".strip()
-        return next((found for key in one if (found := odd(one[key], other[key], f"{place}.{key}".lstrip(".")))), "")
+        return next((found for key in one if (found := first_difference(one[key], other[key], f"{place}.{key}".lstrip(".")))), "")
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         pairs = enumerate(zip(one, other, strict=True))
-        return next((found for number, (a, b) in pairs if (found := odd(a, b, f"{place}.{number}".lstrip(".")))), "")
+        return next((found for number, (a, b) in pairs if (found := first_difference(a, b, f"{place}.{number}".lstrip(".")))), "")
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         alike = one.dtype == other.dtype and one.shape == other.shape and torch.equal(bits(one), bits(other))
         return "" if alike else place

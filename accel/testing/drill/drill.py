@@ -10,11 +10,11 @@ from random import Random
 from time import monotonic
 
 from accel.errors import ConfigError
-from accel.testing.drill import update_log as pulse
-from accel.testing.drill.compare_runs import difference
+from accel.testing.drill import update_log
+from accel.testing.drill.compare_runs import compare_runs
 from accel.testing.drill.full_disk import Disk
 from accel.testing.drill.scenarios import KINDS
-from accel.testing.drill.struck_run import Body, Failed, Trial, said
+from accel.testing.drill.struck_run import Body, Failed, StruckRun, said
 
 LOOK = 0.05
 """Seconds between two looks at the processes of the run that is left alone."""
@@ -58,7 +58,7 @@ class Drill:
             ConfigError: where it does not come to its end, or has nothing that this drill could strike.
         """
         for name in ("reference", "again"):
-            trial = Trial(self.body, self.folder / name, Random(0), 0.0)
+            trial = StruckRun(self.body, self.folder / name, Random(0), 0.0)
             try:
                 attempt = trial.begin(self.counted if self.kind == "disk" else None)
                 while not attempt.wait(monotonic() + LOOK):
@@ -70,12 +70,12 @@ class Drill:
                 raise ConfigError(f"the run does not come to its end when it is left alone ({said(attempt)})")
             attempt.left()
             self.seconds = attempt.ended - attempt.began
-            self.slowest = max(self.slowest, pulse.read(trial.pulse).get("slowest", 0.0))
+            self.slowest = max(self.slowest, update_log.read(trial.pulse).get("slowest", 0.0))
             if self.kind == "disk":
                 self.writes = int((trial.folder / "writes").read_text())
         if self.kind == "worker" and not self.workers:
             raise ConfigError("the run begins no process that could be killed; add '+plugins=[workers]'")
-        self.same = difference(self.folder / "reference/run", self.folder / "again/run")
+        self.same = compare_runs(self.folder / "reference/run", self.folder / "again/run")
         shutil.rmtree(self.folder / "again")
 
     def counted(self, out: Path, resume: bool, path: Path) -> int:
@@ -94,11 +94,11 @@ class Drill:
         """Strikes one run, and compares what it came to with the reference."""
         folder = self.folder / f"trial-{number}"
         rng = Random(f"{self.seed}/{self.kind}/{number}")
-        trial = Trial(self.body, folder, rng, self.seconds, self.within + self.slowest, self.writes)
+        trial = StruckRun(self.body, folder, rng, self.seconds, self.within + self.slowest, self.writes)
         failure = ""
         try:
             KINDS[self.kind](trial)
-            failure = difference(trial.out, self.folder / "reference/run")
+            failure = compare_runs(trial.out, self.folder / "reference/run")
         except (Failed, ConfigError) as error:
             failure = str(error)
         finally:

@@ -11,7 +11,7 @@ from accel.errors import Interrupted
 from accel.testing.drill.attempt import kill
 from accel.testing.drill.damage import damage
 from accel.testing.drill.full_disk import Disk
-from accel.testing.drill.struck_run import Failed, Trial, newest
+from accel.testing.drill.struck_run import Failed, StruckRun, newest
 
 MOST = 4
 """Strikes in one trial; then it is left alone."""
@@ -19,7 +19,7 @@ DEAF = (-signal.SIGTERM, -signal.SIGINT, 130)
 """How a process ends that is asked to before Python has come to the command line."""
 
 
-def killed(trial: Trial) -> None:
+def killed(trial: StruckRun) -> None:
     """kill -9 at random instants, the start included, until it is done."""
     for _ in range(MOST):
         attempt = trial.begin()
@@ -32,7 +32,7 @@ def killed(trial: Trial) -> None:
     trial.finish()
 
 
-def stopped(trial: Trial) -> None:
+def stopped(trial: StruckRun) -> None:
     """SIGTERM or SIGINT at random instants: it ends with 75, and in time."""
     for _ in range(MOST):
         number = trial.rng.choice([signal.SIGTERM, signal.SIGINT])
@@ -54,7 +54,7 @@ def stopped(trial: Trial) -> None:
     trial.finish()
 
 
-def corrupted(trial: Trial) -> None:
+def corrupted(trial: StruckRun) -> None:
     """Killed, and its newest checkpoint damaged before it goes on: that one is never loaded."""
     for _ in range(2):
         attempt = trial.begin()
@@ -70,7 +70,7 @@ def corrupted(trial: Trial) -> None:
     trial.finish()
 
 
-def full(trial: Trial) -> None:
+def full(trial: StruckRun) -> None:
     """Some writes fail for want of room: it goes on, or ends with a sentence, and leaves nothing half-written."""
     first, count = trial.rng.randrange(max(trial.writes, 1)), trial.rng.choice([1, 2, 5, 1 << 30])
 
@@ -90,7 +90,7 @@ def full(trial: Trial) -> None:
     trial.finish()
 
 
-def worker(trial: Trial) -> None:
+def worker(trial: StruckRun) -> None:
     """A process of the loader is killed: the run goes on, or ends and is resumed."""
     for _ in range(MOST):
         attempt = trial.begin()
@@ -105,6 +105,6 @@ def worker(trial: Trial) -> None:
     trial.finish()
 
 
-KINDS: dict[str, Callable[[Trial], None]] = {
+KINDS: dict[str, Callable[[StruckRun], None]] = {
     "kill": killed, "term": stopped, "corrupt": corrupted, "disk": full, "worker": worker,
 }  # fmt: skip

@@ -9,11 +9,11 @@ from random import Random
 
 from accel.checkpoints import find
 from accel.errors import ConfigError
-from accel.testing.drill import update_log as pulse
+from accel.testing.drill import update_log
 from accel.testing.drill.attempt import Attempt
 
 Body = Callable[[Path, bool, Path], int]
-"""Trains into a run directory, where the flag says so with resume=auto; its `Pulse` writes to the second path.
+"""Trains into a run directory, where the flag says so with resume=auto; its `UpdateLog` writes to the second path.
 Returns the exit code. It is called in a process of its own."""
 
 
@@ -21,7 +21,7 @@ class Failed(Exception):
     """What did not hold, in words."""
 
 
-class Trial:
+class StruckRun:
     """A run directory, and the processes that come and go over it.
 
     Args:
@@ -69,7 +69,7 @@ class Trial:
         """Waits for its end, and checks what it left behind. Raises Failed for another exit code than these."""
         attempt.wait()
         assert attempt.code is not None
-        first = pulse.read(self.pulse).get("first")
+        first = update_log.read(self.pulse).get("first")
         if self.resumed and first:
             self.recoveries.append(first - attempt.began)
         self.told.append(f"{'resumed' if self.resumed else 'begun'}, ended with {attempt.code}")

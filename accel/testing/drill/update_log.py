@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Pulse(Watch):
+class UpdateLog(Watch):
     """Writes when the first update was done; and at the end, how long the slowest took.
 
     Args:

@@ -1,0 +1,84 @@
+"""From an annotation or a default in source text to the kind or the value that it stands for."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from typing import Annotated, Any, Literal, Union
+
+from accel.schema import source_text
+from accel.schema.source_text import SourceText
+from accel.values import NAMES, Bounds
+
+OPERATORS: dict[type[ast.operator], Any] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv, ast.Pow: operator.pow,
+    ast.FloorDiv: operator.floordiv, ast.LShift: operator.lshift,
+}  # fmt: skip
+
+
+def kind_of_annotation(node: ast.AST | None, where: SourceText, depth: int = 8) -> Any:
+    """The kind that an annotation names, in terms of `accel.values`; `Any` where it names anything else."""
+    match node:
+        case ast.Constant(value=None):
+            return type(None)
+        case ast.Constant(value=str() as text):
+            try:
+                return kind_of_annotation(ast.parse(text, mode="eval").body, where, depth)
+            except SyntaxError:
+                return Any
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in NAMES:
+            return NAMES[name]
+        case ast.Name(id=name) if depth:
+            found = source_text.find(where.module, name)
+            return (
+                Any
+                if found is None or isinstance(found.node, ast.ClassDef)
+                else kind_of_annotation(found.node, found.source, depth - 1)
+            )
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _union([kind_of_annotation(left, where, depth), kind_of_annotation(right, where, depth)])
+        case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inner):
+            return _subscript(name, inner, where, depth)
+    return Any
+
+
+def _subscript(name: str, inner: ast.expr, where: SourceText, depth: int) -> Any:
+    items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    match name:
+        case "Literal":
+            words = tuple(item.value for item in items if isinstance(item, ast.Constant))
+            return Literal[words] if len(words) == len(items) else Any
+        case "Optional":
+            return _union([kind_of_annotation(inner, where, depth), type(None)])
+        case "Union":
+            return _union([kind_of_annotation(item, where, depth) for item in items])
+        case "Annotated":
+            base, bounds = kind_of_annotation(items[0], where, depth), items[1]
+            if isinstance(bounds, ast.Call) and ast.unparse(bounds.func).endswith("Bounds"):
+                return Annotated[base, Bounds(*literal_arguments(bounds)[0], **literal_arguments(bounds)[1])]
+            return base
+        case "list":
+            return list[kind_of_annotation(inner, where, depth)]  # type: ignore[misc]
+        case "dict":
+            return dict[tuple(kind_of_annotation(item, where, depth) for item in items)]  # type: ignore[misc]
+    return Any
+
+
+def _union(kinds: list[Any]) -> Any:
+    return Any if Any in kinds else Union[tuple(kinds)]  # noqa: UP007
+
+
+def literal_arguments(node: ast.Call) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a call of literals. Raises ValueError for any other."""
+    return [literal_value(arg) for arg in node.args], {word.arg: literal_value(word.value) for word in node.keywords if word.arg}
+
+
+def literal_value(node: ast.AST) -> Any:
+    """The value of a literal, or of arithmetic on literals (`2**16`). Raises ValueError for anything else."""
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        left, right = literal_value(node.left), literal_value(node.right)
+        if all(isinstance(side, int | float) and abs(side) < 2**64 for side in (left, right)) and (
+            abs(right) <= 64 or not isinstance(node.op, ast.Pow | ast.LShift)
+        ):
+            return OPERATORS[type(node.op)](left, right)
+    return ast.literal_eval(node)

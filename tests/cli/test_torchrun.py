@@ -1,0 +1,89 @@
+"""Under torchrun: one run directory, however far apart the processes start; and never the same run several times at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from accel.cli.compose.compose import compose
+from accel.cli.torchrun import lost_peer_message, program, require_named_directory
+from accel.errors import ConfigError
+
+AGREE = """
+import os, sys, time
+from accel.cli.torchrun import agree
+rank = int(os.environ["RANK"])
+time.sleep(1.3 * rank)
+directory = agree(f"outputs/of-rank-{rank}")
+open(f"{sys.argv[1]}/{rank}", "w").write(directory)
+"""
+
+
+SLOW = """
+import os, time
+if os.environ.get("RANK") == "0":
+    time.sleep(2)
+"""
+
+
+def torchrun(*words: str, cwd: Path, path: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words]
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}, capture_output=True, text=True
+    )
+
+
+def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> None:
+    (tmp_path / "agree.py").write_text(AGREE)
+    (tmp_path / "said").mkdir()
+    done = torchrun("agree.py", "said", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = [(tmp_path / "said" / rank).read_text() for rank in "01"]
+    assert said[0] == said[1]
+    assert said[0].startswith("outputs/of-rank-")
+
+
+@pytest.mark.parametrize(
+    "said", ["Application timeout caused pair closure", "[gloo/transport] Timed out waiting", "Connection reset by peer"]
+)
+def test_what_another_rank_or_the_network_has_caused_is_a_sentence(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lost_peer_message(RuntimeError(said)) == "", "a process that trains alone has lost nobody"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert lost_peer_message(RuntimeError(said)).startswith("accel: error: rank 0 has lost another rank, which says why (")
+    assert lost_peer_message(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
+
+
+def test_the_command_that_goes_on_keeps_the_nodes_and_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"GROUP_WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "8", "TORCHELASTIC_USE_AGENT_STORE": "False"}.items():
+        monkeypatch.setenv(name, value)
+    assert shlex.join(program()).startswith(
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:PORT --nproc-per-node=8 "
+    )
+
+
+def test_a_directory_that_ranks_begun_anew_would_not_find_is_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    plain, named, once = (compose(words) for words in ([], ["out=run"], ["dry_run=true"]))
+    require_named_directory(plain)
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    require_named_directory(named)
+    require_named_directory(once)
+    with pytest.raises(ConfigError, match="cannot ask those before them for their run directory; name it: out=DIR"):
+        require_named_directory(plain)
+
+
+@pytest.mark.parametrize("slowest", ["0", "none"])
+def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(slowest: str, tmp_path: Path) -> None:
+    # where the first process is the slowest, torchrun ends it before it has said why; where none is, both would say it
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow/sitecustomize.py").write_text(SLOW.replace("0", slowest, 1))
+    (tmp_path / "here").mkdir()
+    done = torchrun("-m", "accel.train", "epochs=1", cwd=tmp_path / "here", path=str(tmp_path / "slow"))
+    assert done.returncode != 0
+    assert done.stderr.count("torchrun started 2 processes, and no plugin makes them train together") == 1
+    assert list((tmp_path / "here").iterdir()) == []

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from accel.data import Ring
+from accel.data.loaders.buffer_pool import BufferPool
+from accel.data.loaders.thread_pool import chunk_ranges
+from accel.errors import ConfigError
+from tests.support.sample_datasets import Drawn, Filled, Wide, readers
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    assert readers() == []
+    yield
+    assert readers() == []
+
+
+def test_a_slot_is_free_when_nobody_holds_it() -> None:
+    slots = BufferPool((4, 2), np.uint8, pin=False)
+    first = slots.borrow(4)
+    view = first[1:]
+    del first
+    second = slots.borrow(3)
+    assert slots.made == 2, "a view holds it"
+    assert second.shape == (3, 2)
+    address = view.data_ptr() - 2
+    del view
+    third = slots.borrow(4)
+    assert slots.made == 2
+    assert third.data_ptr() == address
+
+
+def test_what_autograd_has_saved_holds_a_slot() -> None:
+    slots = BufferPool((2,), np.float32, pin=False)
+    x = slots.borrow(2).fill_(3)
+    weight = torch.ones(2, requires_grad=True)
+    loss = (x * weight).sum()
+    del x
+    slots.borrow(2).fill_(-1)
+    assert slots.made == 2
+    loss.backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [3, 3]
+
+
+def test_a_batch_that_is_kept_never_changes() -> None:
+    with Ring(Filled(), 4, threads=2, depth=1) as ring:
+        kept = list(ring.epoch(0))
+        copies = [x.clone() for x, _ in kept]
+        for _ in ring.epoch(1):
+            pass
+        assert all(torch.equal(x, copy) for (x, _), copy in zip(kept, copies, strict=True))
+        assert ring.slots is not None
+        assert ring.slots.made >= len(kept)
+
+
+def test_nothing_is_allocated_for_a_batch_after_the_first_few() -> None:
+    with Ring(Wide(), 8, threads=2, depth=2) as ring:
+        for _ in ring.epoch(0):
+            pass
+        assert ring.slots is not None
+        made = ring.slots.made
+        tracemalloc.start()
+        for _ in ring.epoch(1):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert ring.slots.made <= 2 + 3, "those read ahead, the one that is used and the one that is asked for"
+        late = ring.slots.made - made  # how many are in use at once depends on who is quicker
+        assert peak < ring.slots.bytes * (1 + late), "all 50 batches of an epoch together take less than one batch"
+
+
+def test_memory_of_a_slot_is_seen_by_tracemalloc_where_it_is_allocated_anew() -> None:
+    tracemalloc.start()
+    kept = np.empty(10**6, np.uint8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak >= kept.nbytes
+
+
+class Bad(Filled):
+    def fill(self, index: int, rng: np.random.Generator, out: Any) -> int:
+        if index in (9, 10):
+            raise KeyError(index)
+        return super().fill(index, rng, out)
+
+
+def test_an_exception_passes_through_with_the_first_bad_sample() -> None:
+    for _ in range(20):
+        with Ring(Bad(), 4, threads=4) as ring, pytest.raises(KeyError) as raised:
+            list(ring.epoch(0))
+        assert raised.value.args == (9,)
+        assert raised.value.__notes__ == ["threads: raised over sample 9 (batch 3 of epoch 1)"]
+
+
+def test_batches_before_the_bad_one_are_given() -> None:
+    with Ring(Bad(), 4, threads=2) as ring:
+        batches = ring.epoch(0)
+        assert [y.tolist() for _, y in (next(batches), next(batches))] == [[0, 1, 0, 1], [0, 1, 0, 1]]
+        with pytest.raises(KeyError):
+            next(batches)
+
+
+def test_stopping_early_ends_the_reading_and_gives_the_memory_back() -> None:
+    with Ring(Filled(), 4, threads=2, depth=3) as ring:
+        batches = ring.epoch(0)
+        next(batches)
+        del batches
+        assert ring.slots is not None
+        assert ring.threads.work.empty()
+        made = ring.slots.made
+        assert len(list(ring.epoch(1))) == 6
+        assert len(ring.slots.free) >= made
+
+
+def test_closed_in_the_midst_of_an_epoch() -> None:
+    ring = Ring(Filled(), 4, threads=2, depth=3)
+    batches = ring.epoch(0)
+    next(batches)
+    ring.close()
+    batches.close()  # type: ignore[attr-defined]
+    assert not any(thread.is_alive() for thread in ring.threads.threads)
+    assert ring.threads.work.empty(), "nothing is left to be read"
+
+
+def test_what_it_refuses() -> None:
+    class Odd(Filled):
+        dtype = object  # type: ignore[assignment]
+
+    with pytest.raises(ConfigError, match="dtype is object, which no tensor has"):
+        Ring(Odd(), 4)
+    with pytest.raises(ConfigError, match="data is a list; a Ring reads a data set"):
+        Ring([torch.zeros(2)], 4)
+
+
+def test_data_without_fill_is_collated() -> None:
+    for data in (Drawn(), TensorDataset(torch.arange(23.0))):
+        with Ring(data, 4) as ring:
+            assert ring.slots is None
+            assert len(list(ring.epoch(0))) == 6
+
+
+def test_parts_of_a_batch() -> None:
+    for size in (1, 3, 7, 64):
+        for parts in (1, 4, 8):
+            assert [place for span in chunk_ranges(size, parts) for place in span] == list(range(size))
+            assert len(list(chunk_ranges(size, parts))) == min(size, parts)

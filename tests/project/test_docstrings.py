@@ -1,0 +1,35 @@
+"""Examples in docstrings run, and everything public has a docstring."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "accel"
+FILES = sorted(ROOT.rglob("*.py"))
+WITH_EXAMPLES = [path for path in FILES if ">>> " in path.read_text()]
+
+
+def test_there_are_examples() -> None:
+    assert WITH_EXAMPLES
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = import_module(".".join(path.relative_to(ROOT.parent).with_suffix("").parts))
+    result = doctest.testmod(module)
+    assert result.attempted
+    assert not result.failed
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_public_has_a_docstring(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    public = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")]
+    bare = [node.name for node in public if ast.get_docstring(node) is None]
+    assert not bare

@@ -1,0 +1,85 @@
+"""Who may import whom: parts <- plugins, parts <- trainer <- train; Hydra in the command line only; extras in their own file."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "accel"
+FILES = sorted(ROOT.rglob("*.py"))
+
+ORDER = [
+    *("errors", "values", "system", "schema device report", "data optim", "parts"),
+    *("checkpoints plugins", "engine", "trainer", "tasks testing", "cli"),
+]
+"""Each row may use the rows before it. Within a row, and within `plugins`, nobody uses the other."""
+MAY_IMPORT = {
+    name: {lower for below in ORDER[:height] for lower in below.split()} | {name}
+    for height, row in enumerate(ORDER)
+    for name in row.split()
+}
+MAY_IMPORT |= {"plugins": MAY_IMPORT["plugins"] - {"plugins"}, "engine": MAY_IMPORT["engine"] - {"plugins"}}
+MAY_IMPORT |= {"__init__": {"errors"}, "__main__": {"cli", "errors"}, "train": {"cli"}}
+OPTIONAL = {
+    "sklearn": {"tasks/digits.py"},
+    "PIL": {"data/codecs/pillow_decoder.py"},
+    "tensorboard": {"plugins/tensorboard.py"},
+    "lmdb": {"data/stores/lmdb_store.py"},
+    "cv2": {"data/codecs/opencv_decoder.py"},
+    "simplejpeg": {"data/codecs/simplejpeg_decoder.py"},
+    "nvidia": {"data/loaders/dali_pipeline.py"},
+    "fsspec": {"data/remote/fsspec_client.py"},
+    "google_crc32c": {"data/shards/crc32c.py"},
+    "prefetch_generator": {"data/loaders/read_ahead.py"},
+    "submitit": {"cli/submit/submit.py", "cli/submit/node.py"},
+    "hydra_plugins": {"cli/submit/submit.py"},
+}
+COMMAND_ONLY = {"hydra", "omegaconf", "yaml"}
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Every module imported, and whether only for types."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }  # fmt: skip
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in typing_only) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "accel" else [node.module or ""]
+            found += [(name, id(node) in typing_only) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    where, relative = layer(path), path.relative_to(ROOT).as_posix()
+    for name, typing_only in imports(path):
+        top = name.split(".")[0]
+        if top == "accel" and not typing_only and "." in name and where != "__init__":
+            to = name.split(".")[1]
+            assert to in MAY_IMPORT[where], f"{relative} ({where}) must not import {name}"
+            if where == "plugins":
+                assert to != "plugins", f"{relative}: a plugin must not import a plugin"
+        if top in COMMAND_ONLY:
+            assert where == "cli", f"{relative}: only the command line imports {top}"
+        if top in OPTIONAL and not typing_only:
+            assert relative in OPTIONAL[top], f"{relative}: {top} is optional, and belongs in {OPTIONAL[top] or 'its plugin'}"
+
+
+def test_the_rule_is_alive() -> None:
+    assert layer(ROOT / "plugins/ema.py") == "plugins"
+    assert ("accel.parts", False) in imports(ROOT / "plugins/ema.py")
+    assert ("accel.parts", True) in imports(ROOT / "plugins/ema.py"), "imports for types alone are told apart"
+    assert "trainer" not in MAY_IMPORT["plugins"] | MAY_IMPORT["engine"]
+    assert "plugins" not in MAY_IMPORT["plugins"] | MAY_IMPORT["engine"]

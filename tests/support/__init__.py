@@ -1,0 +1,1 @@
+"""Helpers of the tests: trainers, data sets, stand-ins and worker processes that several test files use."""

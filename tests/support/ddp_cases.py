@@ -1,0 +1,362 @@
+"""What two ranks do for test_ddp.py; see `tests.support.rank_processes`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from accel.errors import ConfigError
+from accel.parts import Part
+from accel.plugins.accumulate import Accumulate
+from accel.plugins.adamw import AdamW
+from accel.plugins.amp import AMP
+from accel.plugins.clip import Clip
+from accel.plugins.cosine import Cosine
+from accel.plugins.ddp import DDP
+from accel.plugins.ema import EMA
+from accel.plugins.finite_guard import FiniteGuard
+from accel.plugins.lamb import LAMB
+from accel.plugins.lars import LARS
+from accel.plugins.muon import Muon
+from accel.plugins.prefetch import Prefetch
+from accel.plugins.resident import Resident
+from accel.plugins.sgd import SGD
+from accel.plugins.threads import Threads
+from accel.plugins.workers import Workers
+from tests.support.points_trainer import RANK, Keeps, Points, Stop
+from tests.support.rank_count_changes import turns
+
+
+class Words(Points):
+    """Its loss is a mean over some items of each sample, more of some than of others."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        weight = batch[1].add(1)
+        each = nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+        return (each * weight).sum() / weight.sum(), weight.sum()
+
+
+class Rows(torch.utils.data.Dataset[Any]):
+    """The same points, one sample after the other."""
+
+    def __init__(self, data: TensorDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.data[index]
+
+
+class Sampled(Points):
+    def data(self, split: str) -> Any:
+        return Rows(super().data(split))
+
+
+class Stream(IterableDataset[Any]):
+    def __init__(self, data: TensorDataset) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.data[index] for index in range(len(self.data)))
+
+
+class Streaming(Points):
+    def data(self, split: str) -> Any:
+        return Stream(super().data(split))
+
+
+class InBatches(Points):
+    def data(self, split: str) -> Any:
+        points, labels = super().data(split).tensors
+        return list(zip(points.split(3), labels.split(3), strict=True))
+
+
+class Shuffled(Points):
+    """Ready batches in an order drawn from the global random numbers; remembers what this rank has seen."""
+
+    def data(self, split: str) -> Any:
+        self.seen: list[int] = []
+        return DataLoader(TensorDataset(torch.arange(22.0).view(22, 1).expand(22, 6), torch.zeros(22).long()), 3, shuffle=True)
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        if model.training:
+            self.seen += batch[0][:, 0].int().tolist()
+        return super().loss(model, batch)
+
+
+class Unused(Points):
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_parameter("spare", nn.Parameter(torch.ones(3)))
+        return model
+
+
+def fit(
+    plugins: list[Part], kind: type[Points] = Points, batch_size: int | None = 3, epochs: int = 2, stop: int = 0,
+    device: str = "cpu", **settings: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What a run came to, on the CPU."""
+    keeps = Keeps(stop=stop)
+    trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device=device, **settings)
+    found: dict[str, Any] = {"metrics": {}, "losses": keeps.losses}
+    try:
+        found |= {"metrics": (result := trainer.fit()).metrics, "skipped": result.skipped, "samples": result.samples}
+    except Stop:
+        assert stop
+    found["weights"] = [param.detach().clone().cpu() for param in keeps.run.unwrapped_model.parameters()]
+    return found | {"first": keeps.first, "drawn": keeps.drawn, "seen": getattr(trainer, "seen", [])}
+
+
+def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """How far two runs are apart, in weights, losses and metrics."""
+    numbers = [abs(a - b) for a, b in zip(one["losses"], other["losses"], strict=True)]
+    numbers += [abs(one["metrics"][name] - other["metrics"][name]) for name in one["metrics"]]
+    numbers += [float((a - b).abs().max()) for a, b in zip(one["weights"], other["weights"], strict=True)]
+    return max(numbers)
+
+
+def windows(steps: int) -> list[Part]:
+    """Accumulation over so many micro-batches."""
+    return [Accumulate(steps=steps)] if steps > 1 else []
+
+
+def refused(*args: Any, **settings: Any) -> str:
+    """The sentence with which a run refuses."""
+    try:
+        fit(*args, **settings)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
+    found = {}
+    for optim in (lambda: SGD(lr=0.1, momentum=0.0), lambda: AdamW(lr=0.01)):
+        for dtype in (torch.float32, torch.float64):
+            for steps, samples in product((1, 3), (19, 21, 23, 24)):
+                kind = Words if samples in (21, 23) else Points
+                ours = fit([DDP(), optim(), *windows(steps)], kind, samples=samples, dtype=dtype)
+                big = fit([optim(), *windows(steps)], kind, batch_size=6, samples=samples, dtype=dtype)
+                name = f"{type(optim()).__name__} {dtype} accumulate={steps} samples={samples} {kind.__name__}"
+                found[name] = distance(ours, big)
+    return found
+
+
+def case_loaders(folder: Path) -> dict[str, float]:
+    big = fit([], batch_size=6)
+    found = {
+        "workers": distance(fit([DDP(), Workers(count=2)], Sampled), big),
+        "threads": distance(fit([DDP(), Threads(count=2)], Sampled), big),
+        "prefetch": distance(fit([DDP(), Prefetch()], Sampled), big),
+        "resident": distance(fit([DDP(), Resident()]), big),
+        "stream": distance(fit([DDP()], Streaming), fit([], Streaming, batch_size=6)),
+    }
+    for samples in (21, 22, 24):
+        one = fit([Accumulate(steps=2)], InBatches, batch_size=None, samples=samples)
+        found[f"ready {samples}"] = distance(fit([DDP()], InBatches, batch_size=None, samples=samples), one)
+    return found
+
+
+def case_an_order_of_the_users(folder: Path) -> list[int]:
+    return fit([DDP()], Shuffled, batch_size=None)["seen"]
+
+
+def case_beside_other_plugins(folder: Path) -> dict[str, Any]:
+    sets = {
+        "clip": lambda: [Clip(max_norm=0.1)],
+        "clip adaptive": lambda: [Clip(mode="adaptive")],
+        "ema": lambda: [EMA(decay=0.9)],
+        "lamb": lambda: [LAMB(lr=0.01)],
+        "lars": lambda: [LARS(lr=0.1)],
+        "muon": lambda: [Muon()],
+        "float16": lambda: [AMP(dtype="float16", force=True)],
+        "bfloat16": lambda: [AMP(force=True)],
+        "all": lambda: [
+            Clip(), EMA(decay=0.9), AdamW(), Accumulate(steps=3), Cosine(), FiniteGuard(), AMP(dtype="float16", force=True),
+        ],
+    }  # fmt: skip
+    found = {}
+    for name, plugins in sets.items():
+        ours = fit([DDP(), *plugins()])
+        found[name] = (distance(ours, fit(plugins(), batch_size=6)), ours["weights"])
+    return found
+
+
+def case_settings(folder: Path) -> dict[str, Any]:
+    sets = {
+        "small buckets": DDP(bucket_mb=0.0001), "static": DDP(static_graph=True),
+        "fp16": DDP(compress="fp16"), "gloo": DDP(backend="gloo"),
+    }  # fmt: skip
+    big, big3 = fit([], batch_size=6), fit([Accumulate(steps=3)], batch_size=6)
+    found = {name: distance(fit([ddp]), big) for name, ddp in sets.items()}
+    found |= {f"{name} 3": distance(fit([sets[name], Accumulate(steps=3)]), big3) for name in ("small buckets", "fp16")}
+    found["unused"] = distance(fit([DDP(find_unused=True)], Unused), fit([], Unused, batch_size=6))
+    return found
+
+
+def case_refusals(folder: Path) -> dict[str, str]:
+    return {
+        "unused": refused([DDP()], Unused),
+        "nccl": refused([DDP(backend="nccl")]),
+        "few": refused([DDP()], samples=1),
+        "static": refused([DDP(static_graph=True), Accumulate(steps=3)]),
+        "bf16": refused([DDP(compress="bf16")]),
+        "batchnorm": refused([DDP(sync_batchnorm=True)]),
+    }
+
+
+def case_one_rank_is_not_finite(folder: Path) -> dict[str, Any]:
+    half = AMP(dtype="float16", force=True, init_scale=1024.0)
+    return {
+        "guard": fit([DDP(), FiniteGuard(), AdamW()], bad=3),
+        "guard accumulate": fit([DDP(), FiniteGuard(), AdamW(), Accumulate(steps=3)], bad=4),
+        "float16": fit([DDP(), half, AdamW(), EMA(decay=0.9)], bad=3),
+    }
+
+
+def case_random_numbers(folder: Path) -> dict[str, Any]:
+    return fit([DDP()], dropout=0.5)
+
+
+def case_the_first_bucket(folder: Path) -> list[bool]:
+    found = []
+    for ddp in (DDP(), DDP(bucket_mb=5)):
+        fit([ddp], epochs=1)
+        assert ddp.wrapped is not None
+        found.append(ddp.wrapped.bucket_bytes_cap_default)
+    return found
+
+
+def case_few_held_out(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    return fit([DDP()], held=1)["metrics"], fit([], held=1, batch_size=6)["metrics"]
+
+
+def case_resumed(folder: Path) -> dict[str, Any]:
+    plugins = lambda: [DDP(), AdamW(), EMA(decay=0.9), Accumulate(steps=2)]  # noqa: E731
+    found = {}
+    for kind in (Points, Words):
+        out = folder / kind.__name__
+        whole = fit(plugins(), kind, dropout=0.3, epochs=3)
+        fit(plugins(), kind, dropout=0.3, epochs=3, out=out, checkpoint_every=1, stop=3)
+        found[kind.__name__] = {"whole": whole, "rest": fit(plugins(), kind, dropout=0.3, epochs=3, resume=out)}
+    return found
+
+
+class Asks(DDP):
+    """Counts how often it waits for the other ranks' numbers."""
+
+    times = 0
+
+    def sum(self, number: Tensor) -> Tensor:
+        self.times += 1
+        return super().sum(number)
+
+
+def case_numbers_that_are_waited_for(folder: Path) -> list[tuple[int, int]]:
+    found = []
+    for kind, size in ((Points, 3), (Words, 3), (InBatches, None)):
+        ddp = Asks()
+        losses = fit([ddp], kind, size)["losses"]
+        found.append((len(losses), ddp.times))
+    return found
+
+
+def case_two_one_two(folder: Path) -> list[Any]:
+    return turns(folder, lambda: [DDP(), AdamW(lr=0.01)], {"without": lambda: [AdamW(lr=0.01)]})
+
+
+def case_decisions(folder: Path) -> dict[str, Any]:
+    ddp = DDP()
+    ddp.join(torch.device("cpu"))
+    found = {
+        "any": [ddp.any(RANK == 1), ddp.any(False)],
+        "agree": [ddp.vote(turn == RANK) for turn in range(4)],
+        "apart": [ddp.vote(True, about="save"), ddp.vote(False), ddp.vote(False, about="save")],
+        "gather": ddp.gather({"rank": RANK}),
+        "sum": float(ddp.sum(torch.tensor(RANK + 1.0))),
+    }
+    ddp.close()
+    return found
+
+
+class Mortal(Points):
+    """It is killed in the n-th attempt as the n-th word of KILLS says, `RANK:PLACE`: in its beginning, an update, or a save;
+    or it halts in an update.
+
+    What happens when is written down: one line for each kill, and for the first update after it.
+    """
+
+    def __init__(self, **run: Any) -> None:
+        super().__init__(samples=46, dropout=0.2, **run)
+        words = os.environ.get("KILLS", "").split()[int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) :][:1]
+        rank, _, self.place = words[0].partition(":") if words and RANK >= 0 else ("-1", "", "")
+        self.mine, self.begun = int(rank) == RANK, False
+
+    def model(self) -> nn.Module:
+        if self.mine and self.place == "begin":
+            self.die()
+        return super().model()
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        if model.training and not self.begun:
+            self.begun = True
+            self.note("goes on")
+        if self.mine and model.training:
+            kind, _, number = self.place.partition("@")
+            if self.calls == int(number or 5):
+                if kind == "update":
+                    self.die()
+                if kind == "save":
+                    os.fsync = lambda file: self.die()
+                if kind == "halt":
+                    self.halt()
+        return super().loss(model, batch)
+
+    def die(self) -> None:
+        self.note("dies")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def halt(self) -> None:
+        """Waits for the file GO, once."""
+        self.note("halts")
+        while not os.path.exists(os.environ["GO"]):
+            time.sleep(0.01)
+
+    def note(self, what: str) -> None:
+        if "NOTES" in os.environ:
+            with open(os.environ["NOTES"], "a") as notes:
+                notes.write(f"{time.time()} {RANK} {what}\n")
+
+
+def case_never_killed(folder: Path) -> list[Tensor]:
+    return fit([DDP(), AdamW(lr=0.01)], Mortal, epochs=3, batch_size=3, out=folder / "run", checkpoint_every=2)["weights"]
+
+
+def case_what_one_says_all_hear_once(folder: Path) -> list[tuple[bool, bool]]:
+    ranks = DDP()
+    ranks.join(torch.device("cpu"))
+    late, heard = False, []
+    for step in range(7):
+        late = late or (ranks.rank == 1 and step == 2)
+        save = ranks.vote(late, about="save")
+        late = late and not save
+        heard.append((save, ranks.vote(ranks.rank == 0 and step == 4)))
+    ranks.close()
+    return heard
+
+
+def case_what_holds_the_group_is_let_go(folder: Path) -> list[str]:
+    plugin = DDP()
+    fit([plugin, SGD(lr=0.1)])
+    return sorted({"logger", "reducer"} & vars(plugin.wrapped).keys())

@@ -1,0 +1,94 @@
+"""Several processes that train together, started once for many cases: `python -m tests.support.rank_processes MODULE FOLDER`.
+
+A case is a function `case_NAME(folder)` of a module; every rank calls all of them, in order, and what they return or raise is given
+to the test, by case and rank. Starting a process takes seconds, a case milliseconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import traceback
+import warnings
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed import TCPStore
+
+from tests.support.drill_length import times
+
+ROOT = Path(__file__).parents[2]
+
+
+def shared_cases(module: str, factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """The same, run once where several workers of pytest have tests of one file."""
+    folder = shared_folder(module, factory)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            run_cases(module, folder)
+            (folder / "done").touch()
+    return read_cases(folder)
+
+
+def shared_folder(module: str, factory: pytest.TempPathFactory) -> Path:
+    """Where they are run."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / module
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[str, list[Any]]:
+    """What the cases of a module came to, by name: one value for each rank. `more` is told to them in the environment."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    env = {
+        **os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT), **more,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "tests.support.rank_processes", module, str(folder)]
+    started = [
+        subprocess.Popen(command, env={**env, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(ranks)
+    ]
+    try:
+        texts = [process.communicate(timeout=times(240, 2400))[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert all(process.returncode == 0 for process in started), "\n".join(texts)
+    return read_cases(folder)
+
+
+def read_cases(folder: Path) -> dict[str, list[Any]]:
+    """What is there of an earlier call."""
+    found = [torch.load(file, weights_only=False) for file in sorted(folder.glob("rank-*.pt"))]
+    return {name: [one[name] for one in found] for name in found[0]}
+
+
+def main(module: str, folder: str) -> None:
+    """Calls every case; an exception is its result, as text."""
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {}
+    for name, case in list(vars(import_module(module)).items()):
+        if name.startswith("case_"):
+            place = Path(folder, name)
+            place.mkdir(exist_ok=True)
+            try:
+                found[name.removeprefix("case_")] = case(place)
+            except Exception as error:
+                found[name.removeprefix("case_")] = f"{type(error).__name__}: {error}"
+                traceback.print_exc()
+    torch.save(found, Path(folder, f"rank-{os.environ['RANK']}.pt"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,148 @@
+"""What `python -m accel drill` refuses, and that its comparison and its damage are real."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from accel import __main__
+from accel.checkpoints import damage as found_damage
+from accel.checkpoints import find
+from accel.cli.drill_command import drill
+from accel.errors import AccelWarning, ConfigError
+from accel.plugins import AdamW, Metrics
+from accel.testing import fit_toy
+from accel.testing.drill.attempt import Attempt, sessions
+from accel.testing.drill.compare_runs import compare_runs, first_difference
+from accel.testing.drill.damage import DAMAGES, damage
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["kil"], "no drill is called 'kil'; did you mean 'kill'?"),
+        (["kill", "--m", "3"], "drill has no flag '--m'"),
+        (["kill", "--n", "0"], "--n must be 1 or more, not 0"),
+        (["kill", "--n", "many"], "--n: invalid int value: 'many'"),
+        (["kill", "epochs=x"], "epochs must be"),
+        (["kill", "out=here"], "leave out out="),
+        (["kill", "dry_run=true"], "leave dry_run out"),
+        (["--n", "3"], "drill takes what shall happen first"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence(words: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        __main__.main(["drill", *words])
+    assert said in str(error.value)
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main(["drill"]) == 0
+    assert "--within S" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_drill_that_is_stopped_takes_its_run_with_it(number: signal.Signals, tmp_path: Path) -> None:
+    def body(out: Path, resume: bool, pulse: Path) -> int:
+        out.with_name("pid").write_text(str(os.getpid()))
+        os.kill(os.getppid(), number)
+        signal.alarm(60)
+        signal.pause()
+        return 0
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as stopped:
+        drill("kill", body, tmp_path, 0, 5.0, range(1))
+    assert number == signal.SIGINT or stopped.value.code == 143
+    (pid,) = tmp_path.rglob("pid")
+    assert int(pid.read_text()) not in dict(sessions())
+
+
+def test_two_runs_that_differ_are_told_apart(tmp_path: Path) -> None:
+    for name, rate in (("one", 1e-3), ("same", 1e-3), ("other", 2e-3)):
+        fit_toy([AdamW(lr=rate)], out=tmp_path / name)
+    assert compare_runs(tmp_path / "one", tmp_path / "same") == ""
+    assert "in the last checkpoint" in compare_runs(tmp_path / "one", tmp_path / "other")
+    weights = bytearray((tmp_path / "same/model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "same/model.safetensors").write_bytes(weights)
+    assert compare_runs(tmp_path / "one", tmp_path / "same").startswith("model.safetensors at byte ")
+
+
+def test_states_are_compared_by_their_bits() -> None:
+    nan, zero = torch.tensor([float("nan")]), torch.zeros(1)
+    assert first_difference({"a": [nan, 1]}, {"a": [nan.clone(), 1]}) == ""
+    assert first_difference({"a": {"b": zero}}, {"a": {"b": -zero}}) == "a.b"
+    assert first_difference({"a": 1}, {"a": 1.0}) == "a"
+    assert first_difference({"a": 1}, {"b": 1}) == "(its keys)"
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_every_damage_is_one(how: str, tmp_path: Path) -> None:
+    fit_toy([AdamW()], out=tmp_path / "run")
+    found = find(str(tmp_path / "run"), None)
+    assert found is not None
+    file = found.file
+    for seed in range(5):
+        before = file.read_bytes()
+        DAMAGES[how](file, Random(seed))
+        assert not file.exists() or found_damage(file) is not None
+        file.write_bytes(before)
+    damage(file, Random(0))
+    assert not file.exists() or found_damage(file) is not None
+
+
+def test_an_attempt_tells_how_it_ended() -> None:
+    attempt = Attempt(lambda: print("here") or 3)  # type: ignore[func-returns-value]
+    assert attempt.wait()
+    assert (attempt.code, attempt.said) == (3, b"here\n")
+    assert attempt.left() == []
+    broken = Attempt(lambda: 1 // 0)
+    broken.wait()
+    assert broken.code == 70
+    assert b"ZeroDivisionError" in broken.said
+
+
+class Full:
+    """A file on a disk that is full."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.fileno = file, file.fileno
+
+    def write(self, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "")
+
+    def truncate(self, size: int) -> None: ...
+
+    def seek(self, place: int) -> None: ...
+
+
+def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = fit_toy([Metrics(curves=False)], out=tmp_path / "one").spy.run.progress.step
+    evaluated, end = Metrics.evaluated, Metrics.end
+
+    def full(metrics: Metrics, epoch: int, found: dict[str, float]) -> None:
+        if metrics.progress.step == last:
+            metrics.file.file = Full(metrics.file.file)
+        evaluated(metrics, epoch, found)
+
+    def room(metrics: Metrics, result: Any) -> None:
+        metrics.file.file = metrics.file.file.file
+        end(metrics, result)
+
+    monkeypatch.setattr(Metrics, "evaluated", full)
+    monkeypatch.setattr(Metrics, "end", room)
+    with pytest.warns(AccelWarning, match=r"metrics\.jsonl could not be written: the disk is full"):
+        fit_toy([Metrics(curves=False)], out=tmp_path / "other")
+    found = find(str(tmp_path / "other"), None)
+    assert found is not None
+    assert found.state()["parts"]["metrics"]["waiting"]
+    assert compare_runs(tmp_path / "one", tmp_path / "other") == ""

@@ -1,0 +1,42 @@
+"""kill -9, signals, damage, a full disk and dead workers, at random instants, on the sets of `benchmarks/drills.py`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.drill_length import LONG
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks/drills.py"
+KILLS, OTHERS = 40, {"term": 10, "corrupt": 2, "disk": 2, "worker": 1}
+
+
+def drill(folder: Path, *kinds: str) -> list[dict[str, object]]:
+    """The results; what fails shows its seed, and how it differed."""
+    words = [sys.executable, str(SCRIPT), "--kinds", *kinds, "--within", "120", "--out", str(folder / "drills.json")]
+    done = subprocess.run([*words, *([] if LONG else ["--quick"])], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    cases: list[dict[str, object]] = json.loads((folder / "drills.json").read_text())["cases"]
+    assert all(case["identical"] == case["trials"] != 0 and case["reference_differs"] == "" for case in cases)
+    return cases
+
+
+def test_killed_at_random_instants(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb", reason="the pictures need the extra lmdb")
+    pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
+    cases = drill(tmp_path, "kill")
+    assert sum(int(str(case["strikes"])) for case in cases) >= KILLS
+    assert len(cases) == 9
+
+
+def test_struck_otherwise(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb", reason="the pictures need the extra lmdb")
+    pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
+    cases = drill(tmp_path, *OTHERS)
+    for kind, least in OTHERS.items():
+        what = "trials" if kind == "disk" else "strikes"
+        assert sum(int(str(case[what])) for case in cases if case["kind"] == kind) >= least
