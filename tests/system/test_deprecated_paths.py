@@ -143,7 +143,7 @@ def test_a_pickle_with_an_old_path_loads() -> None:
 
 
 def test_text_at_an_old_path_is_read_without_an_import(fresh: None) -> None:
-    assert signature("accel.drill.pulse.Pulse").part == "Watch"
+    assert signature("accel.drill.pulse.UpdateLog").part == "Watch"
     assert signature("accel.parts.group.Group").part == signature("accel.parts.window.Group").part
     assert "accel.drill" not in sys.modules
     assert current_path("accel.machine") == "accel.system.machine"
@@ -153,7 +153,7 @@ def test_text_at_an_old_path_is_read_without_an_import(fresh: None) -> None:
 def test_a_config_may_name_an_old_path(tmp_path: Path) -> None:
     pulse = ["+plugins.pulse._target_=accel.drill.pulse.Pulse", f"+plugins.pulse.path={tmp_path / 'pulse'}"]
     trainer = accel.compose([*pulse, "epochs=1", "out=null"])
-    with pytest.warns(MovedWarning, match=r"accel\.drill\.pulse\.Pulse is now accel\.testing\.drill\.update_log\.Pulse"):
+    with pytest.warns(MovedWarning, match=r"accel\.drill\.pulse\.Pulse is now accel\.testing\.drill\.update_log\.UpdateLog"):
         trainer.trainer()
 
 

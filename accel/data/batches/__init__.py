@@ -11,8 +11,8 @@ if not TYPE_CHECKING:
         __name__,
         {
             "Batches": "accel.data.batches.base.Batches",
-            "Mapped": "accel.data.batches.mapped.Mapped",
-            "Ready": "accel.data.batches.ready.Ready",
-            "Streamed": "accel.data.batches.iterable.Streamed",
+            "Mapped": "accel.data.batches.mapped.MapBatches",
+            "Ready": "accel.data.batches.ready.ReadyBatches",
+            "Streamed": "accel.data.batches.iterable.IterableBatches",
         },
     )

@@ -7,7 +7,5 @@ from typing import TYPE_CHECKING
 if not TYPE_CHECKING:
     from accel.system.deprecated_paths import deprecated_names
 
-    __getattr__ = deprecated_names(
-        __name__,
-        {name: f"{__name__}.fsspec_client.{name}" for name in ("Info", "below", "info", "inside", "is_url", "matching", "ranged")},
-    )
+    NAMES = {"below": "walk", "inside": "list_names"} | {name: name for name in ("Info", "info", "is_url", "matching", "ranged")}
+    __getattr__ = deprecated_names(__name__, {old: f"{__name__}.fsspec_client.{new}" for old, new in NAMES.items()})

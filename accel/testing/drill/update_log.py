@@ -52,3 +52,9 @@ def read(path: Path) -> dict[str, float]:
     except (OSError, ValueError):
         return {}
     return found
+
+
+if not TYPE_CHECKING:
+    from accel.system.deprecated_paths import deprecated_names
+
+    __getattr__ = deprecated_names(__name__, {"Pulse": "UpdateLog"})
