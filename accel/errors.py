@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+__all__ = [
+    "AccelWarning",
+    "BadSample",
+    "ConfigError",
+    "Interrupted",
+    "MovedWarning",
+    "Taken",
+    "TrainingError",
+    "conflict",
+    "describe",
+    "nearest",
+]
+
 
 class ConfigError(ValueError):
     """Something the user typed or passed cannot work. Its text is the whole message: the cause, then the fix.

@@ -22,6 +22,8 @@ from accel.schema.settings import Settings
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.system.stop_signals import Signals
 
+__all__ = ["Trainer"]
+
 
 class Trainer:
     """Trains a model on data. Subclass it and define `model`, `data` and `loss`, or pass the three; plugins do the rest.

@@ -1,5 +1,7 @@
 """The places in saving and resuming where a drill may strike (`accel.system.faults`), in the order in which they are passed."""
 
+__all__ = ["FINISHING", "PLACES", "RESUMING", "SAVING", "SHARING"]
+
 _FILE = ("begun", "written", "synced", "moved", "settled")
 
 SAVING = (

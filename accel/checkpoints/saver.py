@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from accel.engine.training_run import TrainingRun
     from accel.schema.settings import Settings
 
+__all__ = ["NoSaver", "Saver", "without_crc"]
+
 
 class Saver:
     """Saves the run at the end of each epoch, and when it is due, beside the training.

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from accel.device.dtensor import is_dtensor, local_shard
 
+__all__ = ["MARK", "all_agree", "load_sharded", "local_pieces", "save_sharded", "split_sharded"]
+
 MARK = "__spread__"
 """The key of what stands in a state where a tensor stood that is spread: its name among the pieces, its shape, its dtype."""
 

@@ -10,6 +10,8 @@ from accel.parts import Progress
 if TYPE_CHECKING:
     from accel.engine.training_run import TrainingRun
 
+__all__ = ["KINDS", "capture", "restore"]
+
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
 

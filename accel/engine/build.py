@@ -31,6 +31,8 @@ from accel.system.stop_signals import Signals
 if TYPE_CHECKING:
     from accel.trainer import Trainer
 
+__all__ = ["build", "open_data", "resize", "set_up", "start"]
+
 
 def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> TrainingRun:
     """Makes everything, in the order of the sentence; writes nothing before all of it stands.

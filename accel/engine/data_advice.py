@@ -21,6 +21,17 @@ from accel.system.machine import cores
 if TYPE_CHECKING:
     from accel.engine.training_run import TrainingRun
 
+__all__ = [
+    "ROOM",
+    "data_flow",
+    "dataset_suggestions",
+    "fits_in_memory",
+    "plugin_override",
+    "reader_suggestions",
+    "ready_batch_suggestions",
+    "suggestions",
+]
+
 ROOM = 3
 """The pictures, with what may come in at their borders, mirrored as well, take up to so many times their bytes."""
 

@@ -8,6 +8,8 @@ from accel.device.rng import Randomness
 from accel.device.step_snapshot import WATCHED, draw_from, drawn
 from accel.system.stop_signals import WaitPoint
 
+__all__ = ["DataWait"]
+
 
 class DataWait(WaitPoint):
     """The random generators from which reading on this thread may draw, as they were when a wait began.

@@ -14,6 +14,8 @@ from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 
+__all__ = ["evaluate", "means", "read", "scalar"]
+
 
 def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any]) -> dict[str, float]:
     """The metrics over all of `batches`, each a mean over its items, with the averaged weights where an average is kept.

@@ -25,6 +25,8 @@ from accel.system.shell_quoting import override
 if TYPE_CHECKING:
     from accel.engine.training_run import TrainingRun
 
+__all__ = ["DONE", "SUMMARY", "WEIGHTS", "bad_sample_section", "finish", "list_files", "record_disk_error", "storable_tensors"]
+
 DONE = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
 WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
 

@@ -11,6 +11,8 @@ from accel.engine.select_parts import part_name
 from accel.parts import Part, Run
 from accel.values import to_plain
 
+__all__ = ["Plan", "PlanRow", "effective_batch", "make_plan"]
+
 
 @dataclass
 class PlanRow:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from accel.engine.training_run import TrainingRun
     from accel.schema.settings import Settings
 
+__all__ = ["check_identity", "gather_shards", "load_state", "locate", "report_resumption", "resume"]
+
 
 def locate(settings: Settings, parallel: Parallel) -> tuple[Settings, FoundCheckpoint | None]:
     """The checkpoint that a run goes on from, the same on every rank; None where it begins. Every rank must ask.

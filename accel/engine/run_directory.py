@@ -15,6 +15,8 @@ from accel.errors import ConfigError, Taken
 from accel.system import atomic_files
 from accel.system.shell_quoting import override
 
+__all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "remove_created", "was_restarted"]
+
 LOCK = ".lock"
 """In a run directory while a process writes there, and after it where it was killed; whether it still does, the system knows."""
 LEASE = 120.0

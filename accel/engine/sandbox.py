@@ -17,6 +17,8 @@ from accel.system.clock import OTHER
 if TYPE_CHECKING:
     from accel.engine.training_run import TrainingRun
 
+__all__ = ["ModelBackup", "cloned", "detached_workers", "endless_windows", "sandbox"]
+
 
 @contextmanager
 def sandbox(run: TrainingRun) -> Iterator[Iterator[Window]]:

@@ -25,6 +25,8 @@ from accel.parts import Progress, Run, Window
 from accel.report.result import Result
 from accel.system import atomic_files
 
+__all__ = ["TrainingRun"]
+
 
 @dataclass
 class TrainingRun(Run):

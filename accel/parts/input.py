@@ -21,6 +21,8 @@ from accel.system.clock import TRANSFER
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["Augment", "Loader", "Order", "Prefetch", "Source", "Transfer"]
+
 
 @dataclass(eq=False)
 class Source(Part):

@@ -21,6 +21,8 @@ from accel.parts.part import Part
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["Optim", "decayed", "has_fused", "sgd"]
+
 
 @dataclass(eq=False)
 class Optim(Part):

@@ -12,6 +12,8 @@ from accel.values import check_value
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["Part"]
+
 
 @dataclass(eq=False)
 class Part:

@@ -13,6 +13,8 @@ from accel.parts.part import Part
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["Precision"]
+
 
 @dataclass(eq=False)
 class Precision(Part):

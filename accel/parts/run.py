@@ -26,6 +26,8 @@ from accel.parts.window import Group
 from accel.system.clock import Clock
 from accel.system.stop_signals import Signals
 
+__all__ = ["Parts", "Progress", "Run"]
+
 
 @dataclass
 class Parts:

@@ -12,6 +12,8 @@ from accel.parts.part import Part
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["Rate", "Schedule"]
+
 
 @dataclass(eq=False)
 class Rate(Part):

@@ -20,6 +20,8 @@ from accel.system.clock import BACKWARD, FORWARD, UPDATE
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["Average", "Clip", "Guard", "Measured", "Objective", "Update"]
+
 
 @dataclass(eq=False)
 class Guard(Part):

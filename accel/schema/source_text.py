@@ -13,6 +13,8 @@ from pathlib import Path
 from accel.errors import ConfigError
 from accel.system.deprecated_paths import current_path
 
+__all__ = ["Definition", "SourceText", "find", "locate", "read"]
+
 
 @dataclass(frozen=True)
 class SourceText:

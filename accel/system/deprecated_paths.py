@@ -16,6 +16,8 @@ from typing import Any
 
 from accel.system.moved_modules import MOVED
 
+__all__ = ["GONE_IN", "MovedLoader", "MovedModule", "current_path", "deprecated_names", "stand_in"]
+
 GONE_IN = "0.3"
 """The first release without the old paths, as the warnings name it."""
 

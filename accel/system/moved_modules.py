@@ -5,6 +5,8 @@ A row stays for at least two minor releases after the one that moved the module;
 
 from __future__ import annotations
 
+__all__ = ["MOVED"]
+
 MOVED: dict[str, str] = {
     "accel.catalogue": "accel.schema.plugin_registry",
     "accel.clock": "accel.system.clock",

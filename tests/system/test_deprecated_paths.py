@@ -152,9 +152,19 @@ def test_text_at_an_old_path_is_read_without_an_import(fresh: None) -> None:
 
 def test_a_config_may_name_an_old_path(tmp_path: Path) -> None:
     pulse = ["+plugins.pulse._target_=accel.drill.pulse.Pulse", f"+plugins.pulse.path={tmp_path / 'pulse'}"]
-    trainer = accel.compose([*pulse, "epochs=1", "out=null"])
     with pytest.warns(MovedWarning, match=r"accel\.drill\.pulse\.Pulse is now accel\.testing\.drill\.update_log\.UpdateLog"):
-        trainer.trainer()
+        config = accel.compose([*pulse, "epochs=1", "out=null"])
+    with pytest.warns(MovedWarning, match=r"^accel\.drill\.pulse\.Pulse is now"):
+        config.trainer()
+
+
+def test_the_command_line_shows_that_a_config_names_an_old_path(tmp_path: Path) -> None:
+    command = ["-m", "accel.train", "+plugins.pulse._target_=accel.drill.pulse.Pulse", "+plugins.pulse.path=pulse", "dry_run=true"]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "accel: warning: accel.drill.pulse.Pulse is now accel.testing.drill.update_log.UpdateLog; the old name goes" in done.stderr
+    )
 
 
 def test_an_attribute_is_renamed_within_a_module_and_into_another() -> None:

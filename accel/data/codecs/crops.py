@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["Box", "centre", "padded", "random_resized"]
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+__all__ = []
+
 if not TYPE_CHECKING:
     from accel.system.deprecated_paths import deprecated_names
 

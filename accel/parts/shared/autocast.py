@@ -16,6 +16,8 @@ from accel.values import Count, Fraction, Positive
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["Autocast"]
+
 
 @dataclass(eq=False)
 class Autocast(Precision):

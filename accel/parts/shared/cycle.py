@@ -10,6 +10,8 @@ from accel.parts.schedule import Schedule
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["Cycle"]
+
 
 class Cycle(Schedule):
     """A schedule that climbs from `peak / div_factor` to `peak`, and may move momentum against the rate.

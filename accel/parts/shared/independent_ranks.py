@@ -13,6 +13,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["IndependentRanks", "collective_in_forward"]
+
 
 class IndependentRanks:
     """Each rank tells the others how its passes went, and the gradients travel when all of them have gone well.

@@ -11,6 +11,8 @@ from accel.system.machine import Need
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["PinnedCopy"]
+
 
 class PinnedCopy(Transfer):
     """Copies that the host does not wait for; on a CPU it has no effect."""

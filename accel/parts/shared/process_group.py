@@ -24,6 +24,8 @@ from accel.values import Positive
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["ABOUT", "Asked", "ProcessGroup", "rendezvous"]
+
 Asked = tuple[Any, Tensor]
 """A collective that is under way, and the numbers that it fills."""
 ABOUT = ("save", "stop")

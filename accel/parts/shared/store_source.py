@@ -12,6 +12,8 @@ from accel.parts.input import Source
 if TYPE_CHECKING:
     from accel.parts.run import Run
 
+__all__ = ["StoreSource"]
+
 
 class StoreSource(Source):
     """Reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""

@@ -15,6 +15,8 @@ from accel.parts import Watch
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["UpdateLog", "read"]
+
 
 @dataclass(eq=False)
 class UpdateLog(Watch):
