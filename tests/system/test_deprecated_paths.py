@@ -117,6 +117,11 @@ def test_a_script_is_warned_once_for_each_of_its_imports(tmp_path: Path) -> None
                               f"the old name goes in accel {GONE_IN}")  # fmt: skip
 
 
+def test_a_module_from_an_old_package_warns_once(tmp_path: Path) -> None:
+    done = python(tmp_path, "import accel.tasks.models.gpt\nfrom accel.models import gpt\n", "-W", "always")
+    assert [line.split(":")[1] for line in done.stderr.splitlines() if "MovedWarning" in line] == ["2"], done.stderr
+
+
 def test_where_warnings_are_errors_the_import_raises_at_the_users_line(tmp_path: Path) -> None:
     done = python(tmp_path, "import accel\nfrom accel.machine import Need\n", "-W", "error::DeprecationWarning")
     assert done.returncode == 1
@@ -146,6 +151,9 @@ def test_text_at_an_old_path_is_read_without_an_import(fresh: None) -> None:
     assert signature("accel.drill.pulse.UpdateLog").part == "Watch"
     assert signature("accel.parts.group.Group").part == signature("accel.parts.window.Group").part
     assert "accel.drill" not in sys.modules
+    text = source_text.read("accel.machine")
+    assert text is not None
+    assert text.module == "accel.system.machine", "relative imports in it mean what they mean there"
     assert current_path("accel.machine") == "accel.system.machine"
     assert current_path("accel.trainer") == "accel.trainer"
 
