@@ -22,11 +22,23 @@ from accel.system.moved_modules import MOVED
 
 ROOT = Path(__file__).parents[2]
 RENAMED = {
-    f"{module}.{name}": path
-    for module in ("accel.data.batches", "accel.data.remote", "accel.data.splits")
-    for name, path in vars(import_module(module))["__getattr__"].renamed.items()
+    "accel.data.batches.Batches": "accel.data.batches.base.Batches",
+    "accel.data.batches.Mapped": "accel.data.batches.mapped.MapBatches",
+    "accel.data.batches.Ready": "accel.data.batches.ready.ReadyBatches",
+    "accel.data.batches.Streamed": "accel.data.batches.iterable.IterableBatches",
+    "accel.data.remote.below": "accel.data.remote.fsspec_client.walk",
+    "accel.data.remote.info": "accel.data.remote.fsspec_client.info",
+    "accel.data.remote.Info": "accel.data.remote.fsspec_client.Info",
+    "accel.data.remote.inside": "accel.data.remote.fsspec_client.list_names",
+    "accel.data.remote.is_url": "accel.data.remote.fsspec_client.is_url",
+    "accel.data.remote.matching": "accel.data.remote.fsspec_client.matching",
+    "accel.data.remote.ranged": "accel.data.remote.fsspec_client.ranged",
+    "accel.data.splits.packed_at": "accel.data.splits.open_split.packed_at",
+    "accel.data.splits.shards_of": "accel.data.splits.open_split.shards_of",
+    "accel.data.splits.split_at": "accel.data.splits.open_split.split_at",
+    "accel.testing.drill.update_log.Pulse": "accel.testing.drill.update_log.UpdateLog",
 }
-"""Attributes of packages that bear the name of a module that has moved."""
+"""Names of packages that bear the name of a module that has moved, and names that were renamed in their module."""
 
 
 def own_names(module: ModuleType) -> list[str]:
