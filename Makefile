@@ -1,8 +1,10 @@
 # Two commands do everything: `make train` and `make test`. Both need only Python >= 3.11 with venv, and the package index.
 PYTHON ?= python3
-BIN := .venv/bin
-READY := .venv/.ready
-DOCS_READY := .venv/.docs-ready
+CONSTRAINTS ?= constraints.txt
+VENV := .venv$(patsubst constraints%.txt,%,$(notdir $(CONSTRAINTS)))
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 ARGS ?=
 
 .PHONY: help setup train test lint types check drill bench wheel docs docs-serve clean
@@ -13,7 +15,7 @@ help:  ## what there is
 train: $(READY)  ## train on the embedded data set; ARGS="+plugins=[amp,onecycle]" for more
 	$(BIN)/python -m accel.train $(ARGS)
 
-test: $(READY)  ## the whole suite
+test: $(READY)  ## the whole suite; CONSTRAINTS=constraints-oldest.txt for the oldest versions that are claimed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 lint: $(READY)  ## ruff
@@ -48,11 +50,11 @@ docs-serve: $(DOCS_READY)  ## the documentation, shown at http://127.0.0.1:8000 
 setup: $(READY)  ## the virtual environment alone
 
 # torch comes first, and pinned: left to itself pip takes the newest, with several GB of CUDA libraries
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "accel needs Python 3.11 or newer; say make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,images,dev]'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,images,dev]'
 	@touch $(READY)
 
 # what builds the documentation is installed for these targets alone
@@ -61,4 +63,4 @@ $(DOCS_READY): $(READY) pyproject.toml constraints.txt
 	@touch $(DOCS_READY)
 
 clean:  ## remove the environment and everything that was built
-	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

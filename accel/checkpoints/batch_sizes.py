@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from accel.errors import ConfigError
 from accel.parts import Run
 
+__all__ = ["BatchSizes", "fit_to_ranks", "sizes_of"]
+
 
 @dataclass
 class BatchSizes:

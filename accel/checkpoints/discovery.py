@@ -15,6 +15,8 @@ from accel.checkpoints.retention import FOLDER, finished, names
 from accel.errors import ConfigError, nearest
 from accel.system.faults import point
 
+__all__ = ["AUTO", "FoundCheckpoint", "damage", "find", "load", "read", "verify"]
+
 AUTO = "auto"
 
 

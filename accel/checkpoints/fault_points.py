@@ -1,5 +1,7 @@
 """Fault points in saving and resuming, where a drill may strike (`accel.system.faults`), in the order of passing."""
 
+__all__ = ["FINISHING", "PLACES", "RESUMING", "SAVING", "SHARING"]
+
 _FILE = ("begun", "written", "synced", "moved", "settled")
 
 SAVING = (

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from accel.checkpoints.snapshot import tensors
 
+__all__ = ["BITS", "BLOCK", "MOVED", "FiniteCheck", "finite", "tracked_state"]
+
 BITS = {
     torch.float16: (np.int16, 0x7C00), torch.bfloat16: (np.int16, 0x7F80), torch.float32: (np.int32, 0x7F800000),
     torch.float64: (np.int64, 0x7FF0000000000000),

@@ -14,6 +14,8 @@ from accel.errors import nearest
 from accel.parts import Part, Run, Schedule
 from accel.values import to_plain
 
+__all__ = ["OFF", "arguments", "content", "differences", "identity", "refused", "unknown", "versions"]
+
 OFF = object()
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from accel.checkpoints.batch_sizes import BatchSizes
 from accel.parts import Progress
 
+__all__ = ["HASH", "LARGEST", "SCHEMA", "SHARDS", "Damaged", "Manifest", "name_of"]
+
 SCHEMA = 2
 LARGEST = 1 << 26
 """Bytes; accel never writes a larger .json."""

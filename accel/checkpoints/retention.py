@@ -13,6 +13,8 @@ from accel.errors import nearest
 from accel.system import atomic_files
 from accel.system.faults import point
 
+__all__ = ["FOLDER", "LOWER", "BestMetric", "CheckpointFolder", "files", "finished", "names", "remove_path"]
+
 FOLDER = "checkpoints"
 LOWER = ("loss", "error", "perplexity", "bits_per", "wer", "cer", "mae", "mse", "rmse")
 """Words in a metric's name that say that less is better."""

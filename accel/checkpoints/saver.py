@@ -30,6 +30,8 @@ from accel.system.faults import point
 if TYPE_CHECKING:
     from accel.schema.settings import Settings
 
+__all__ = ["NoSaver", "Saver", "without_crc"]
+
 
 class Saver:
     """Writer of checkpoints: at the end of each epoch and when one is due, beside the training.

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from accel.device.dtensor import is_dtensor, local_shard
 
+__all__ = ["MARK", "all_agree", "load_sharded", "local_pieces", "save_sharded", "split_sharded"]
+
 MARK = "__spread__"
 """Key of the value that replaces a sharded tensor in a state: its name among the shards, its shape, its dtype."""
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from accel.device.dtensor import is_dtensor, local_shard, with_shard
 from accel.errors import TrainingError
 
+__all__ = ["PLAIN", "Snapshot", "tensors"]
+
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
 """Types that a checkpoint may hold beside tensors, and lists, tuples and dicts of them: `weights_only` loads these again."""
 

@@ -7,6 +7,8 @@ from typing import Any
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
 
+__all__ = ["KINDS", "capture", "restore"]
+
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
 

@@ -8,6 +8,8 @@ from accel.device.rng import Randomness
 from accel.device.step_snapshot import WATCHED, draw_from, drawn
 from accel.system.stop_signals import WaitPoint
 
+__all__ = ["DataWait"]
+
 
 class DataWait(WaitPoint):
     """State of the random generators that reading may draw from, as it was when a wait began.

@@ -26,7 +26,7 @@ from accel.system.machine import resolve
 from accel.system.stop_signals import Signals
 from accel.system.user_warnings import warn_user
 
-__all__ = ["DEFAULT_BATCH_SIZE", "build"]
+__all__ = ["DEFAULT_BATCH_SIZE", "build", "choose_device", "close_at_end", "keep_update_size", "make_run", "set_up", "set_up_parts"]
 
 DEFAULT_BATCH_SIZE = 32
 

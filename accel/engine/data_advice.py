@@ -19,7 +19,16 @@ from accel.report.result import Flow
 from accel.system.clock import DATA, TRAINING
 from accel.system.machine import cores
 
-__all__ = ["data_flow", "suggestions"]
+__all__ = [
+    "MEMORY_FACTOR",
+    "data_flow",
+    "dataset_suggestions",
+    "fits_in_memory",
+    "plugin_override",
+    "reader_suggestions",
+    "ready_batch_suggestions",
+    "suggestions",
+]
 
 MEMORY_FACTOR = 3
 """Pictures take up to so many times their bytes in memory: padded at the borders, and mirrored as well."""

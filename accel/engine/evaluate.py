@@ -14,7 +14,7 @@ from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 
-__all__ = ["evaluate"]
+__all__ = ["Metrics", "add", "evaluate", "means", "reading", "scalar"]
 
 Metrics = Callable[[nn.Module, Any], Any]
 """`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""

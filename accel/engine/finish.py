@@ -22,7 +22,19 @@ from accel.system.clock import CHECKPOINT, OTHER
 from accel.system.shell_quoting import override
 from accel.system.user_warnings import warn_user
 
-__all__ = ["SUMMARY", "WEIGHTS", "finish"]
+__all__ = [
+    "OUTCOMES",
+    "SUMMARY",
+    "WEIGHTS",
+    "bad_sample_section",
+    "final_model",
+    "finish",
+    "list_files",
+    "make_result",
+    "record_disk_error",
+    "storable_tensors",
+    "write_summary",
+]
 
 OUTCOMES = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
 """What became of unreadable samples, by the rule for them."""

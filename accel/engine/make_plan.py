@@ -10,7 +10,7 @@ from accel.engine.select_parts import part_name
 from accel.parts import Part, Run
 from accel.values import to_plain
 
-__all__ = ["Plan", "PlanRow", "make_plan"]
+__all__ = ["Plan", "PlanRow", "effective_batch", "facts_of", "make_plan"]
 
 
 @dataclass

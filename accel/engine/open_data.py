@@ -9,7 +9,7 @@ from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.system.user_warnings import warn_user
 
-__all__ = ["open_data"]
+__all__ = ["check_size", "open_data", "warn_of_idle_settings"]
 
 
 def open_data(run: TrainingRun, request: RunRequest) -> None:

@@ -11,6 +11,8 @@ from torch.nn.parameter import is_lazy
 from accel.errors import ConfigError, describe
 from accel.parts import Part
 
+__all__ = ["check_model", "check_needs", "check_torch_mode"]
+
 
 def check_torch_mode(device: str) -> None:
     """Raise ConfigError if torch is in a mode in which no training can be right."""

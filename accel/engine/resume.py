@@ -22,7 +22,17 @@ from accel.system.faults import point
 from accel.system.shell_quoting import override
 from accel.system.user_warnings import warn_user
 
-__all__ = ["locate", "resume"]
+__all__ = [
+    "check_identity",
+    "find_on_every_rank",
+    "finite_before",
+    "gather_shards",
+    "load_state",
+    "locate",
+    "report_resumption",
+    "resume",
+    "warn_in_plan",
+]
 
 
 def locate(settings: Settings, parallel: Parallel) -> tuple[Settings, FoundCheckpoint | None]:

@@ -15,6 +15,8 @@ from accel.errors import ConfigError, Taken
 from accel.system import atomic_files
 from accel.system.shell_quoting import override
 
+__all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "remove_created", "was_restarted"]
+
 LOCK = ".lock"
 """Name of the lock file. It is left behind by a process that was killed; the system knows whether the lock still holds."""
 LEASE = 120.0

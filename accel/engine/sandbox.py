@@ -15,7 +15,7 @@ from accel.engine.input_pipeline import input_pipeline
 from accel.parts import Run, Window
 from accel.system.clock import OTHER
 
-__all__ = ["sandbox"]
+__all__ = ["ModelBackup", "cloned", "detached_workers", "endless_windows", "sandbox"]
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from accel.errors import ConfigError, conflict
 from accel.parts import Part, Parts, Watch
 from accel.schema import plugin_registry
 
+__all__ = ["PART_TYPES", "make_plugin", "part_name", "select_parts"]
+
 PART_TYPES = get_type_hints(Parts)
 
 

@@ -14,7 +14,7 @@ from accel.errors import ConfigError
 from accel.schema.settings import Settings
 from accel.system.user_warnings import warn_user
 
-__all__ = ["start"]
+__all__ = ["check_checkpoint_settings", "directory_of", "start"]
 
 
 def start(

@@ -12,10 +12,13 @@ from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.schedule import Rate, Schedule
 from accel.parts.update import Average, Clip, Guard, Objective, Update
-from accel.parts.watch import Probe, Watch
+from accel.parts.watch import Probe
 from accel.parts.window import Group
 
-__all__ = ["Parts", "Watch"]
+__all__ = ["Parts", "Watches"]
+
+
+Watches = list[Watch]
 
 
 @dataclass

@@ -10,6 +10,8 @@ from torch import Tensor
 from accel.device.dtensor import is_dtensor, local_shard, placement, total_norm
 from accel.optim.aliased_grads import copy_aliased
 
+__all__ = ["Grads", "not_finite"]
+
 
 @dataclass(slots=True, eq=False)
 class Grads:

@@ -19,6 +19,8 @@ from accel.parts.run import Run
 from accel.parts.window import Micro, Window
 from accel.system.clock import TRANSFER
 
+__all__ = ["Augment", "Loader", "Order", "Prefetch", "Source", "Transfer"]
+
 
 @dataclass(eq=False)
 class Source(Part):

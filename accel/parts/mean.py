@@ -13,6 +13,8 @@ from accel.parts.grads import Grads
 from accel.parts.parallel import Parallel
 from accel.parts.window import Micro
 
+__all__ = ["WindowMean", "constant"]
+
 
 @lru_cache(maxsize=256)
 def constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -9,6 +9,8 @@ from torch import nn
 
 from accel.parts.part import Part
 
+__all__ = ["Activations", "Backend", "Compile", "Layout"]
+
 
 @dataclass(eq=False)
 class Backend(Part):

@@ -21,6 +21,8 @@ from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.run import Run
 
+__all__ = ["Optim", "decayed", "has_fused", "sgd"]
+
 
 @dataclass(eq=False)
 class Optim(Part):

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from accel.parts.part import Part
 from accel.parts.run import Run
 
+__all__ = ["BUCKET", "NOTHING", "Parallel", "buckets"]
+
 NOTHING = nullcontext()
 BUCKET = 25 * 2**20
 """Bytes; as in DistributedDataParallel."""

@@ -21,6 +21,8 @@ RENAMED = {
 }
 """Methods that plugins may override, by the names that they had before 0.1.0."""
 
+__all__ = ["RENAMED", "Part"]
+
 
 @dataclass(eq=False)
 class Part:

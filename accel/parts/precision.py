@@ -12,6 +12,8 @@ from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.run import Run
 
+__all__ = ["Precision"]
+
 
 @dataclass(eq=False)
 class Precision(Part):

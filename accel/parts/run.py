@@ -19,7 +19,7 @@ from accel.system.deprecated_names import moved_attribute
 from accel.system.stop_signals import Signals
 
 if TYPE_CHECKING:  # the one arrow back: parts are set up with a Run, and a Run holds its parts
-    from accel.parts.all_parts import Parts, Watch
+    from accel.parts.all_parts import Parts, Watches
 
 __all__ = ["Progress", "Run"]
 
@@ -60,7 +60,7 @@ class Run:
     """Classes that a label may name; None if neither the task nor its data tells."""
     updates: int | None = None
     """Updates of the whole run; None if the data does not tell."""
-    watches: list[Watch] = field(default_factory=list)
+    watches: Watches = field(default_factory=list)
     out: Path | None = None
     """The run directory; None for a run that writes nothing, on ranks above 0, and until everything is set up."""
     bad_samples: BadSampleRule = RAISE

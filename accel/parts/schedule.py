@@ -9,6 +9,8 @@ from accel.errors import ConfigError
 from accel.parts.part import Part
 from accel.parts.run import Run
 
+__all__ = ["Rate", "Schedule"]
+
 
 @dataclass(eq=False)
 class Rate(Part):

@@ -18,6 +18,8 @@ from accel.parts.run import Run
 from accel.parts.window import Micro, Window
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
+__all__ = ["Average", "Clip", "Guard", "Measured", "Objective", "Update"]
+
 
 @dataclass(eq=False)
 class Guard(Part):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from accel.errors import Interrupted
     from accel.parts.run import Run
 
+__all__ = ["Probe", "Trial", "Watch"]
+
 
 @dataclass(eq=False)
 class Watch(Part):

@@ -11,6 +11,8 @@ from accel.data.batches.counted import counted
 from accel.data.batches.structure import pieces
 from accel.parts.part import Part
 
+__all__ = ["Group", "Micro", "Window"]
+
 
 class Micro(NamedTuple):
     """Micro-batch of a window."""

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from accel.data.cache.record_cache import RecordCache
     from accel.parts import Run
 
+__all__ = ["LOOKED_AT", "MARGIN", "WHAT", "Cache", "words"]
+
 LOOKED_AT = 64
 """Pictures whose size tells that of the rest."""
 MARGIN = 1.1

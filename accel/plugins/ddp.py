@@ -37,6 +37,8 @@ from accel.values import Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["DDP", "Used", "let_go"]
+
 
 @dataclass(eq=False)
 class DDP(ProcessGroup):

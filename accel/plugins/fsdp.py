@@ -40,6 +40,7 @@ from accel.parts.shared.process_group import ProcessGroup
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["FORMATS", "FSDP", "fill", "gathered", "named", "twin"]
 
 FORMATS = ("param_dtype", "reduce_dtype")
 

@@ -43,6 +43,8 @@ from accel.parts import Autocast, Parallel
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["PRODUCTS", "MasterWeights", "Weight", "adder", "products", "split"]
+
 PRODUCTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("weight", "bias"),
     _ConvNd: ("weight", "bias"),

@@ -48,6 +48,8 @@ from accel.values import Whole
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["OOM", "TRY", "T", "samples"]
+
 T = TypeVar("T")
 TRY = "try the plugins recompute or amp, an optimiser that keeps less (sgd), or a smaller model"
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["moved_attribute", "take_over_overrides"]
+__all__ = ["deprecation", "moved_attribute", "take_over_overrides"]
 
 
 def moved_attribute(new: str) -> Any:

@@ -16,6 +16,8 @@ from accel.parts.run import Run
 from accel.system.machine import Need, lacks_bf16
 from accel.values import Count, Fraction, Positive
 
+__all__ = ["Autocast"]
+
 
 @dataclass(eq=False)
 class Autocast(Precision):

@@ -6,6 +6,8 @@ from accel.errors import ConfigError
 from accel.parts.run import Run
 from accel.parts.schedule import Schedule
 
+__all__ = ["Cycle"]
+
 
 class Cycle(Schedule):
     """Schedule that climbs from `peak / div_factor` to `peak`, and may move momentum against the rate.

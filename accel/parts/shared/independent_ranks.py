@@ -11,6 +11,8 @@ from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError
 from accel.parts.run import Run
 
+__all__ = ["IndependentRanks", "collective_in_forward"]
+
 
 class IndependentRanks:
     """Ranks that report how their passes went, and average their gradients when all passes went well.

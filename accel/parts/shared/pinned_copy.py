@@ -9,6 +9,8 @@ from accel.parts.input import Transfer
 from accel.parts.run import Run
 from accel.system.machine import Need
 
+__all__ = ["PinnedCopy"]
+
 
 class PinnedCopy(Transfer):
     """Transfer that the host does not wait for. On a CPU it has no effect."""

@@ -22,6 +22,8 @@ from accel.parts.run import Run
 from accel.system.rendezvous import name_interface, open_store
 from accel.values import Positive
 
+__all__ = ["TOPICS", "PendingVote", "ProcessGroup", "rendezvous"]
+
 PendingVote = tuple[Any, Tensor]
 """Collective that is under way, and the numbers that it fills."""
 TOPICS = ("save", "stop")

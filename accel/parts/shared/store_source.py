@@ -10,6 +10,8 @@ from accel.data.stores.packed_store import Packed
 from accel.parts.input import Source
 from accel.parts.run import Run
 
+__all__ = ["StoreSource"]
+
 
 class StoreSource(Source):
     """Source that reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""
