@@ -35,7 +35,7 @@ class OldPaths:
         """Return the spec of a stand-in if `name` is the old path of a module of accel, else None."""
         if not name.startswith("accel."):
             return None
-        from accel.system.deprecated_paths import stand_in
+        from accel.system.deprecation.old_paths import stand_in
 
         return stand_in(name)
 

@@ -12,7 +12,7 @@ from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.schedule import Rate, Schedule
 from accel.parts.update import Average, Clip, Guard, Objective, Update
-from accel.parts.watch import Probe
+from accel.parts.watch import Probe, Watch
 from accel.parts.window import Group
 
 __all__ = ["Parts", "Watches"]

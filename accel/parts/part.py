@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, get_type_hints
 
 from accel.parts.run import Run
-from accel.system.deprecated_names import moved_attribute, take_over_overrides
+from accel.system.deprecation.old_attributes import moved_attribute, take_over_overrides
 from accel.system.machine import Need
 from accel.values import check_value
 

@@ -15,7 +15,7 @@ from accel.data.batches.bad_samples import RAISE, BadSampleLog, BadSampleRule
 from accel.data.batches.base import Batches
 from accel.device.rng import Randomness
 from accel.system.clock import Clock
-from accel.system.deprecated_names import moved_attribute
+from accel.system.deprecation.old_attributes import moved_attribute
 from accel.system.stop_signals import Signals
 
 if TYPE_CHECKING:  # the one arrow back: parts are set up with a Run, and a Run holds its parts

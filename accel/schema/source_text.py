@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from accel.errors import ConfigError
-from accel.system.deprecated_paths import current_path
+from accel.system.deprecation.old_paths import current_path
 
 __all__ = ["Definition", "SourceText", "find", "locate", "read"]
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT |= {"plugins": MAY_IMPORT["plugins"] - {"plugins"}, "engine": MAY_IMPORT["engine"] - {"plugins"}}
 MAY_IMPORT |= {"__init__": {"errors"}, "__main__": {"cli", "errors"}, "train": {"cli"}}
-OLD_NAMES = "accel.system.deprecated_paths"
+OLD_NAMES = "accel.system.deprecation.old_paths"
 """It imports nothing of accel, and every layer may use it."""
 OPTIONAL = {
     "sklearn": {"tasks/digits.py"},

@@ -57,6 +57,6 @@ def read(path: Path) -> dict[str, float]:
 
 
 if not TYPE_CHECKING:
-    from accel.system.deprecated_paths import deprecated_names
+    from accel.system.deprecation.old_paths import deprecated_names
 
     __getattr__ = deprecated_names(__name__, {"Pulse": "UpdateLog"})

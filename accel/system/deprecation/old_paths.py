@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
 from typing import Any
 
-from accel.system.moved_modules import MOVED
+from accel.system.deprecation.moved_modules import MOVED
 
 __all__ = ["GONE_IN", "MovedLoader", "MovedModule", "current_path", "deprecated_names", "stand_in"]
 

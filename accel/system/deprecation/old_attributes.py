@@ -6,17 +6,20 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from accel.errors import MovedWarning
+from accel.system.deprecation.old_paths import GONE_IN
+
 __all__ = ["deprecation", "moved_attribute", "take_over_overrides"]
 
 
 def moved_attribute(new: str) -> Any:
-    """Return a property that hands on to the attribute or method `new`, with a DeprecationWarning at the reader's line."""
+    """Return a property that hands on to the attribute or method `new`, with a MovedWarning at the reader's line."""
 
     def old_name(owner: Any) -> str:
         return next(name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is moved)
 
     def read(owner: Any) -> Any:
-        warnings.warn(deprecation(type(owner).__name__, old_name(owner), new), DeprecationWarning, stacklevel=2)
+        warnings.warn(deprecation(type(owner).__name__, old_name(owner), new), MovedWarning, stacklevel=2)
         return getattr(owner, new)
 
     moved = property(read)
@@ -24,7 +27,7 @@ def moved_attribute(new: str) -> Any:
 
 
 def take_over_overrides(cls: type, renamed: dict[str, str]) -> None:
-    """Let a subclass that overrides a method by its old name override it by the new one, with a DeprecationWarning.
+    """Let a subclass that overrides a method by its old name override it by the new one, with a MovedWarning.
 
     Call it from `__init_subclass__`.
 
@@ -35,10 +38,10 @@ def take_over_overrides(cls: type, renamed: dict[str, str]) -> None:
     for old, new in renamed.items():
         method: Callable[..., Any] | None = vars(cls).get(old)
         if method is not None and new not in vars(cls):
-            warnings.warn(deprecation(cls.__name__, old, new), DeprecationWarning, stacklevel=3)
+            warnings.warn(deprecation(cls.__name__, old, new), MovedWarning, stacklevel=3)
             setattr(cls, new, method)
 
 
 def deprecation(owner: str, old: str, new: str) -> str:
     """Return the sentence that every old name warns with."""
-    return f"{owner}.{old} is now called {new}; the old name goes away in accel 0.3"
+    return f"{owner}.{old} is now called {new}; the old name goes in accel {GONE_IN}"

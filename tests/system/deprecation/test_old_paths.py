@@ -16,9 +16,9 @@ import accel
 from accel.errors import MovedWarning
 from accel.schema import source_text
 from accel.schema.signature import signature
-from accel.system.deprecated_paths import GONE_IN, current_path, deprecated_names
+from accel.system.deprecation.moved_modules import MOVED
+from accel.system.deprecation.old_paths import GONE_IN, current_path, deprecated_names
 from accel.system.machine import Need
-from accel.system.moved_modules import MOVED
 
 ROOT = Path(__file__).parents[2]
 RENAMED = {
