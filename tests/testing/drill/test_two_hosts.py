@@ -1,4 +1,4 @@
-"""Two machines with an agent of torchrun on each, as README.md starts them: a rank is lost, a machine, or what joins the two."""
+"""Two machines with an agent of torchrun on each, as the guide starts them: a rank is lost, a machine, or what joins the two."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tests.support.network_namespaces import Host, hosts, lacking
 from tests.support.rank_processes import ROOT, shared_cases
 from tests.support.torchrun_command import RUN, TORCHRUN, final, inside, noted
 from tests.support.waiting import DEADLINE, wait_until
+
+pytestmark = pytest.mark.slow
 
 long = pytest.mark.skipif(not LONG, reason="a long drill: make drill")
 RUNS = times(1, 10)
@@ -41,8 +43,9 @@ def machines() -> Iterator[tuple[Host, Host]]:
 
 
 def documented() -> tuple[dict[str, str], list[str]]:
-    """The variables and the flags with which README.md starts torchrun on two machines, here with one process on each."""
-    (line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if "torchrun --nnodes=2" in line]
+    """The variables and the flags with which the documentation starts torchrun on two machines, here with one process on each."""
+    page = (ROOT / "docs/guides/several-machines.md").read_text()
+    (line,) = [line for line in page.splitlines() if "torchrun --nnodes=2" in line]
     before, after = line.split(" torchrun ")
     flags, _, settings = after.replace("HOST", "one").replace("-node=8", "-node=1").partition(" -m accel.train ")
     assert settings.endswith(" resume=auto")
@@ -97,7 +100,6 @@ def anywhere(number: int) -> str:
 
 @pytest.mark.parametrize("power", [False, pytest.param(True, marks=long)])
 @pytest.mark.parametrize("number", range(RUNS))
-@pytest.mark.slow
 def test_a_machine_that_dies_is_replaced(
     number: int, power: bool, machines: tuple[Host, Host], weights: list[Tensor], tmp_path: Path
 ) -> None:
