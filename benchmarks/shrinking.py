@@ -16,7 +16,8 @@ from statistics import median
 import numpy as np
 
 from accel.data.codecs.crops import random_resized
-from accel.data.codecs.pillow_decoder import decode, decoded, resample
+from accel.data.codecs.image_reader import decode_record
+from accel.data.codecs.pillow_decoder import decode, resample
 from accel.data.sampling import sample_rng
 from accel.data.store import pictures
 from accel.data.stores.encoding_recipe import Recipe
@@ -58,7 +59,7 @@ def main() -> None:
             view = view.cast("B", (content.height, content.width, 3)) if recipe.encoding == "raw" else view
             wide, high = content.width / whole.width, content.height / whole.height
             there = box[0] * wide, box[1] * high, box[2] * wide, box[3] * high
-            found[name].append(psnr(truth, resample(decoded(view, file, recipe.encoding), there, args.side)))
+            found[name].append(psnr(truth, resample(decode_record(view, file, recipe.encoding), there, args.side)))
             sizes[name] += len(content.content)
     print(f"{args.crops} crops of {len(files)} pictures at {args.side} pixels")
     print(f"{'originals':36}            {sizes['originals'] / args.crops / 1e3:6.0f} kB a picture")

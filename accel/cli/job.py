@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from accel.cli.compose.config import Config
 from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
 from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
+from accel.system import atomic_files
 from accel.system.clock import TRAINING
 from accel.system.pipes import survive_broken_pipe
 from accel.system.shell_quoting import override
@@ -41,7 +41,6 @@ def compare(outcomes: Sequence[Job]) -> None:
 
 
 INTERRUPTED = 130
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
@@ -124,7 +123,7 @@ class Job:
             self._fail(INTERRUPTED, f"\naccel: interrupted{self.resume_hint()}")
             self.error = "interrupted"  # the hint is too long for the table
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
+            if isinstance(error, OSError) and error.errno in atomic_files.FULL:
                 self._fail(1, f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.resume_hint()}")
                 return self.code
             from accel.cli.tracebacks import blame, trimmed

@@ -17,12 +17,12 @@ from rich.table import Table
 
 from accel.cli.pack_targets import targets
 from accel.data.codecs.pillow_decoder import require_pillow
-from accel.data.stores.encode_pool import Bad, one
+from accel.data.stores.encode_pool import UnreadablePicture, encode_one
 from accel.data.stores.encoding_recipe import ENCODERS, Recipe
 from accel.data.stores.formats import FORMATS, store_at, stores_in
-from accel.data.stores.index import About
 from accel.data.stores.lmdb_store import require_lmdb
-from accel.data.stores.packing import Packing, readable
+from accel.data.stores.packing import Packing, check_records
+from accel.data.stores.store_info import StoreInfo
 from accel.errors import ConfigError, nearest
 from accel.report.formatting import short, took
 
@@ -137,19 +137,19 @@ def pack(console: Console, jobs: Sequence[Packing]) -> int:
     rows = []
     for job in jobs:
         began = perf_counter()
-        if (about := job.standing()) is not None:
+        if (about := job.existing()) is not None:
             console.print(f"{job.path} is there already: {about.count:,} records; --check reads them all", soft_wrap=True)
             continue
         about = run(console, job)
         rows.append((job, about, perf_counter() - began))
-        for why in job.bad:
+        for why in job.skip_reasons:
             console.print(f"left out: {why}", soft_wrap=True)
     lacking = any(about.skipped for _, about, _ in rows)
     table = _table("store", "encoding", "records", *(["left out"] if lacking else []), "bytes", "time", "pictures/s")
     for job, about, seconds in rows:
         table.add_row(
             str(job.path), about.encoding, f"{about.count:,}", *([f"{len(about.skipped):,}"] if lacking else []),
-            f"{short(job.path.stat().st_size)}B", took(seconds), short((about.count - job.kept) / seconds),
+            f"{short(job.path.stat().st_size)}B", took(seconds), short((about.count - job.resumed) / seconds),
         )  # fmt: skip
     if rows:
         console.print(table)
@@ -158,7 +158,7 @@ def pack(console: Console, jobs: Sequence[Packing]) -> int:
     return 0
 
 
-def run(console: Console, job: Packing) -> About:
+def run(console: Console, job: Packing) -> StoreInfo:
     """Makes one store, with a bar."""
     columns = (
         TextColumn("{task.description}"),
@@ -176,15 +176,15 @@ def run(console: Console, job: Packing) -> About:
             if what != doing:
                 doing, began = what, now
                 progress.reset(task, description=f"{what} {job.path.name}")
-                if job.kept and what == "packing":
-                    console.print(f"going on with {job.path.name}: {job.kept:,} records are there already")
+                if job.resumed and what == "packing":
+                    console.print(f"going on with {job.path.name}: {job.resumed:,} records are there already")
                     began = now
             progress.advance(task, pictures)
             if now - drawn > 0.2:
-                drawn, done = now, progress.tasks[0].completed - (job.kept if what == "packing" else 0)
+                drawn, done = now, progress.tasks[0].completed - (job.resumed if what == "packing" else 0)
                 progress.update(task, rate=f"{short(done / max(now - began, 1e-9))}/s", refresh=True)
 
-        job.tell = tell
+        job.on_progress = tell
         return job.run()
 
 
@@ -195,11 +195,11 @@ def dry_run(console: Console, jobs: Sequence[Packing]) -> int:
         count = len(job.source)
         numbers = sorted({number * count // SAMPLE for number in range(SAMPLE)})
         began = perf_counter()
-        found = [one(job.source, job.recipe, number) for number in numbers]
+        found = [encode_one(job.source, job.recipe, number) for number in numbers]
         seconds = (perf_counter() - began) / len(numbers) * count / job.workers
-        for bad in (item for item in found if isinstance(item, Bad)):
-            console.print(f"cannot be packed: {bad.why}", soft_wrap=True)
-        then = sum(len(item.content) for item in found if not isinstance(item, Bad)) / len(numbers) * count
+        for bad in (item for item in found if isinstance(item, UnreadablePicture)):
+            console.print(f"cannot be packed: {bad.reason}", soft_wrap=True)
+        then = sum(len(item.content) for item in found if not isinstance(item, UnreadablePicture)) / len(numbers) * count
         now = sum(len(job.source.get(number)) for number in numbers) / len(numbers) * count
         table.add_row(str(job.path), f"{count:,}", f"{short(now)}B", f"{short(then)}B", f"about {took(seconds)}")
     console.print(table)
@@ -216,7 +216,7 @@ def check(console: Console, paths: Sequence[Path]) -> int:
     for file in files:
         try:
             store = store_at(file)
-            bad = [number for number, sound in readable(store) if not sound]
+            bad = [number for number, sound in check_records(store) if not sound]
             state = f"{len(bad):,} damaged: {', '.join(map(store.key, bad[:3]))}{', ...' * (len(bad) > 3)}" if bad else "sound"
             table.add_row(str(file), store.encoding, f"{len(store):,}", f"{short(file.stat().st_size)}B", state)
             code = 1 if bad else code

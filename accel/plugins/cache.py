@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.cache import tensor_cache
 from accel.data.cache.caching_store import Keep, Keeping
-from accel.data.codecs.image_reader import PLAIN
-from accel.data.codecs.pillow_decoder import measure
+from accel.data.codecs.image_reader import PILLOW_READER
+from accel.data.codecs.pillow_decoder import read_size
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Source
 from accel.system import free_space
@@ -79,7 +79,7 @@ class Cache(Source):
         if not hasattr(data, "over") or not hasattr(data, "store"):
             self.foreign = self.foreign or type(data).__name__
             return data
-        reader, count = getattr(data, "reader", PLAIN), len(data.store)
+        reader, count = getattr(data, "reader", PILLOW_READER), len(data.store)
         keep = self._keep(data)
         each = self._each(data, keep)
         shelves = self._shelves(data, keep, count, int(count * each * MARGIN) + 64 * count, split)
@@ -113,7 +113,7 @@ class Cache(Source):
         for index in range(0, len(store), -(-len(store) // LOOKED_AT)):
             try:
                 record = store.get(index)
-                wide, high = (0, 0) if keep == "files" else measure(record, store.name(index))
+                wide, high = (0, 0) if keep == "files" else read_size(record, store.name(index))
                 sizes.append(3 * wide * high or len(record))
             except ConfigError:  # whoever is shown it says what is wrong with it
                 continue

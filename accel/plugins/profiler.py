@@ -147,7 +147,5 @@ class Profiler(Watch):
 
 def export(profile: profile, file: Path) -> None:
     """Writes the trace, packed; it is there whole or not at all."""
-    temporary = file.with_name(f".{file.name}")
-    with atomic_files.attempted(temporary):
+    with atomic_files.attempted(file), atomic_files.swapped_in(file) as temporary:
         profile.export_chrome_trace(str(temporary))
-        temporary.replace(file)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from accel.data.remote import fsspec_client
 from accel.data.remote.block_cache import BlockCache
 from accel.data.splits.find_shards import sibling_folder
-from accel.data.splits.open_split import split_at
+from accel.data.splits.open_split import open_split
 from accel.data.splits.store_match import SplitStore
 from accel.errors import ConfigError
 from accel.parts.shared.store_source import StoreSource
@@ -64,7 +64,7 @@ class Remote(StoreSource):
         if not fsspec_client.is_url(root):
             where = "the data is at no URL" if self.path == "auto" else "that is no URL"
             raise ConfigError(f"remote.path={self.path}: {where}; say s3://bucket/data, or https://host/data, or leave remote out")
-        found = split_at(root, split, self.fetched)
+        found = open_split(root, split, self.fetched)
         if found is None:
             raise ConfigError(
                 f"remote: there is no {split} at {root}: neither {split}/<class>/*, nor a store or shards of that name"

@@ -11,8 +11,8 @@ Helps   data that comes in TFRecord files; a few large files are opened, not a
         million.
 Hurts   spinning disks: pictures are read at random.
 Costs   the first run reads the whole data set once, from beginning to end. The
-        first epoch computes checksums: 7 ms for each MB without google-crc32c
-        (pip install 'accel-train[tfrecord]'), and next to nothing with it.
+        package google-crc32c computes checksums in the first epoch, in next to no
+        time: pip install 'accel-train[tfrecord]'.
 Source  the format is TensorFlow's: length, masked crc32c, content, masked crc32c.
 Exact   yes: the same batches as from the folder that the files were made of, where
         they were written in its order.
@@ -21,11 +21,12 @@ Exact   yes: the same batches as from the folder that the files were made of, wh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from accel.data.shards.tfrecord_shards import Names, TFRecords
+from accel.data.shards.tfrecord_shards import FeatureNames, TFRecords
 from accel.data.splits.find_shards import TFRECORDS, find_shards
 from accel.parts.shared.store_source import StoreSource
+from accel.system.machine import Need
 from accel.values import Whole
 
 
@@ -43,6 +44,8 @@ class TFRecord(StoreSource):
         first: the number that the first class has; 1 in the ImageNet files of Inception and Slim.
     """
 
+    needs: ClassVar[tuple[Need, ...]] = (Need("package:google_crc32c", extra="tfrecord"),)
+
     path: str = "auto"
     image: str = "image/encoded"
     label: str = "image/class/label"
@@ -52,4 +55,4 @@ class TFRecord(StoreSource):
 
     def store_of(self, data: Any, split: str) -> TFRecords:
         names = find_shards(data, split, self.path, TFRECORDS, self.name)
-        return TFRecords(names, Names(self.image, self.label, self.text, self.file), self.first)
+        return TFRecords(names, FeatureNames(self.image, self.label, self.text, self.file), self.first)

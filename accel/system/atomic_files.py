@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import IO, Any
 
 from accel.errors import AccelWarning
 from accel.system.faults import point
 
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "a file may not grow that large"}
+"""Reasons in words of a disk that takes no more, by errno."""
 
 MOST = 1 << 24
 """Bytes that wait for a full disk, at most: of metrics.jsonl, at 100 bytes each, the lines of 160,000 updates."""
@@ -90,6 +92,22 @@ def write(path: Path, data: bytes | memoryview, place: str = "") -> None:
     """Writes `data` so that `path` is, at any instant, what it was or what it shall be."""
     with replacing(path, place) as stream:
         stream.write(data)
+
+
+@contextmanager
+def swapped_in(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file to, which becomes `path` when the block ends.
+
+    The path is this thread's alone, and hidden; many processes may write one file at once. Nothing is flushed: it is for files
+    that can be made again, such as those of a cache. If the block raises, the new file is removed.
+    """
+    temporary = path.with_name(f".{os.getpid()}-{get_ident()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def facts(path: Path) -> dict[str, Any]:

@@ -6,11 +6,15 @@ import ctypes
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from accel.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,23 @@ def importable(package: str) -> bool:
         return find_spec(package) is not None
     except ModuleNotFoundError:
         return False
+
+
+@contextmanager
+def required(need: str, extra: str) -> Iterator[None]:
+    """Turn a missing package, imported in the block, into a sentence that names the extra.
+
+    Args:
+        need: Clause that says for what the package is needed, such as `"an LMDB store needs the package lmdb"`.
+        extra: Extra of the distribution that installs the package.
+
+    Raises:
+        ConfigError: If an import in the block does not find its module.
+    """
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise ConfigError(f"{need}: pip install 'accel-train[{extra}]'") from None
 
 
 @cache

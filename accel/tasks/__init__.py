@@ -1,1 +1,1 @@
-"""Ready-made tasks: each a `Trainer` with a model, real data and a loss. A user's own task looks just like them."""
+"""Ready-made tasks: each a `Trainer` with a model, real data and a loss, and no different from a user's own task."""

@@ -11,7 +11,8 @@ import torch
 
 from accel.data import Ring
 from accel.data.batches.mapped import MapBatches
-from accel.data.codecs.image_reader import Decoder, Reader
+from accel.data.codecs.image_reader import ImageReader
+from accel.data.codecs.jpeg_decoder import Decoder
 from accel.data.codecs.resample import Filter
 from accel.data.datasets.image_folder import Augmented, Crop
 from accel.data.loaders.worker_pool import WorkerPool
@@ -25,7 +26,7 @@ def data_set(job: Job, store: str, decoder: Decoder = "simplejpeg", filter: Filt
     """What the task of pictures trains on."""
     small = store in SMALL_STORES
     root = Path(job.cifar or "") / "train" if small else job.work / "pictures"
-    data = Augmented(root, class_names(root), 32 if small else job.side, crop, flip=True, reader=Reader(decoder, filter))
+    data = Augmented(root, class_names(root), 32 if small else job.side, crop, flip=True, reader=ImageReader(decoder, filter))
     data.reader.check()
     found: Store = data.store
     if small:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from accel.data.codecs.image_reader import Reader
+from accel.data.codecs.image_reader import ImageReader
 from accel.data.store import Record, Store
 from accel.errors import ConfigError
 
@@ -30,7 +30,7 @@ class Keeping:
         shelves: where it is kept.
     """
 
-    def __init__(self, inner: Store, keep: Keep, reader: Reader, shelves: Sequence[RecordCache]) -> None:
+    def __init__(self, inner: Store, keep: Keep, reader: ImageReader, shelves: Sequence[RecordCache]) -> None:
         self.inner, self.keep, self.reader, self.shelves = inner, keep, reader, shelves
         self.encoding = inner.encoding
 
@@ -57,7 +57,7 @@ class Keeping:
         if all(shelf.full for shelf in self.shelves):
             return record
         try:
-            pixels = np.array(self.reader.whole(record, self.name(index), self.encoding))
+            pixels = np.array(self.reader.open(record, self.name(index), self.encoding).decode())
         except ConfigError:  # it may be sound as far as it is shown; if not, that is said then
             return record
         self._put(index, pixels, *pixels.shape[:2])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 from zlib import crc32
@@ -15,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accel.errors import AccelWarning
+from accel.system import atomic_files
 from accel.system.cache_directory import cache_directory as cache_directory
 
 
@@ -40,15 +39,12 @@ def load(file: Path, of: str, like: list[Tensor]) -> list[Tensor] | None:
 
 def save(file: Path, of: str, tensors: list[Tensor]) -> None:
     """Keeps them. `file` is whole or not there at all; where it cannot be written there is a warning, and the run goes on."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     named = {str(number): tensor.contiguous() for number, tensor in enumerate(tensors)}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(named, temporary, {"of": of, "crc32": crc(tensors)})
-        temporary.replace(file)
+        with atomic_files.swapped_in(file) as temporary:
+            save_file(named, temporary, {"of": of, "crc32": crc(tensors)})
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink()
         warnings.warn(f"resident.cache: {file.parent} cannot be written ({error}); nothing is kept", AccelWarning, stacklevel=2)
 
 

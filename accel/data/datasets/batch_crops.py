@@ -11,7 +11,7 @@ from accel.data.sampling import borrowed_rng
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from accel.data.codecs.image_reader import Reader
+    from accel.data.codecs.image_reader import ImageReader
 
 
 def random_words(seed: int, epoch: int, keys: list[int]) -> NDArray[np.uint64]:
@@ -38,7 +38,7 @@ def shifted(pictures: NDArray[np.uint8], pad: int, drawn: NDArray[np.uint64]) ->
     return found.reshape(pictures.shape)
 
 
-def flipped(pictures: NDArray[np.uint8], drawn: NDArray[np.uint64], reader: Reader) -> None:
+def flipped(pictures: NDArray[np.uint8], drawn: NDArray[np.uint64], reader: ImageReader) -> None:
     """Mirrors those of which `drawn`, (n,), makes a number from 0 to 1 that is below a half: its first bit is 0."""
     which = np.flatnonzero(drawn < np.uint64(2**63))
     if len(which):

@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from accel.data.cache.caching_store import Keeping
 from accel.data.codecs import crops
-from accel.data.codecs.image_reader import PLAIN, Picture, Reader
+from accel.data.codecs.image_reader import PILLOW_READER, ImageReader
+from accel.data.codecs.picture import Picture
 from accel.data.datasets import batch_crops
 from accel.data.datasets.folder_advice import advice
 from accel.data.datasets.shift_flip import ShiftFlip
@@ -39,7 +40,9 @@ class Folder(Dataset[tuple[Tensor, int]]):
         ConfigError: where a class has no pictures, or, when it is read, a picture cannot be decoded.
     """
 
-    def __init__(self, folder: Path | Store, classes: list[str], side: int, share: float = 1.0, reader: Reader = PLAIN) -> None:
+    def __init__(
+        self, folder: Path | Store, classes: list[str], side: int, share: float = 1.0, reader: ImageReader = PILLOW_READER
+    ) -> None:
         self.classes, self.side, self.share, self.reader = classes, side, share, reader
         self.shape, self.dtype = (side, side, 3), np.uint8
         self.given = None if isinstance(folder, Path) else folder
@@ -126,7 +129,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def _square(self, index: int, out: NDArray[np.uint8]) -> None:
         picture = self.picture(index)
-        picture.show(crops.centre(*picture.size, self.share), self.side, out)
+        picture.resized_crop(crops.centre(*picture.size, self.share), self.side, out)
 
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         """Sample `index`, written into `out`, (side, side, 3) uint8; returns its label."""
@@ -144,7 +147,9 @@ class Augmented(Folder):
         reader: decodes and resamples them.
     """
 
-    def __init__(self, folder: Path | Store, classes: list[str], side: int, crop: Crop, flip: bool, reader: Reader = PLAIN) -> None:
+    def __init__(
+        self, folder: Path | Store, classes: list[str], side: int, crop: Crop, flip: bool, reader: ImageReader = PILLOW_READER
+    ) -> None:
         super().__init__(folder, classes, side, reader=reader)
         self.crop, self.flip = crop, flip
         self.pad = side // 8 if crop == "pad" else 0
@@ -164,7 +169,7 @@ class Augmented(Folder):
         if self.crop == "resized":
             picture = self.picture(index)
             box, mirrored = self.look(picture.size, rng)
-            picture.show(box, self.side, out)
+            picture.resized_crop(box, self.side, out)
         else:
             self.square(index, out)
             if self.pad:

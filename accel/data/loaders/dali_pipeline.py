@@ -17,7 +17,8 @@ from accel.data.batches.bad_samples import MISSING, UnreadableSample
 from accel.data.batches.mapped import BatchAssembly, MapBatches
 from accel.data.codecs import pillow_decoder, tiled_jpeg
 from accel.data.codecs.crops import Box
-from accel.data.codecs.image_reader import plain_jpeg
+from accel.data.codecs.image_reader import decode_record
+from accel.data.codecs.jpeg_decoder import rgb_jpeg_header
 from accel.data.sampling import borrowed_rng
 from accel.errors import BadSample, ConfigError
 
@@ -61,15 +62,15 @@ def readable(record: Any, name: str, limit: int) -> tuple[Any, tuple[int, int]]:
         BadSample: where the picture cannot be read, or has more than `limit` pixels.
     """
     if getattr(record, "ndim", 1) == 3:  # pixels that a cache has kept
-        return bmp(pillow_decoder.decoded(record, name, "raw")), (record.shape[1], record.shape[0])
-    found = plain_jpeg(record, name)
+        return bmp(decode_record(record, name, "raw")), (record.shape[1], record.shape[0])
+    found = rgb_jpeg_header(record, name)
     if found is not None:
         size = found.width, found.height
         if tiled_jpeg.is_tiled(record):  # wider than the picture: filled up to whole tiles
-            size = tiled_jpeg.index(record, name).width, found.height
-        pillow_decoder.hold_limit(*size, name, limit)
+            size = tiled_jpeg.read_index(record, name).width, found.height
+        pillow_decoder.check_pixel_limit(*size, name, limit)
         return record, size
-    picture = pillow_decoder.decode(record, name, limit)
+    picture = decode_record(record, name, limit=limit)
     return bmp(picture), picture.size
 
 
@@ -213,7 +214,7 @@ class Pipeline:
             record = store.get(key)
             if getattr(record, "ndim", 1) == 1:
                 try:
-                    pillow_decoder.decode(record, store.name(key))
+                    decode_record(record, store.name(key))
                 except BadSample as bad:
                     return BadSample(f"{bad}{hint}")
         names = ", ".join(store.name(key) for key in keys[:3])

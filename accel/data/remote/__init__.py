@@ -1,1 +1,1 @@
-"""Files at URLs."""
+"""Files at URLs: a client over fsspec, a cache on disk, and the stores that read through it."""

@@ -1,1 +1,1 @@
-"""Stores: a whole data set in one file."""
+"""Packed stores: a whole data set in one file, LMDB or raw, and how such files are made."""

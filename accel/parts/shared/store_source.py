@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from accel.data.splits.store_match import SplitStore, locate_store, read_from
-from accel.data.stores.packed_store import Packed
+from accel.data.stores.packed_store import PackedStore
 from accel.parts.input import Source
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class StoreSource(Source):
     """Reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""
 
     path: str
-    store: ClassVar[type[Packed]]
+    store: ClassVar[type[PackedStore]]
     """Opens the file of a split, where it is one of `python -m accel pack`."""
 
     def setup(self, run: Run) -> None:

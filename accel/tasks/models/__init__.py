@@ -1,1 +1,1 @@
-"""The models of the ready-made tasks, each in plain torch."""
+"""Models of the ready-made tasks, each in plain torch."""

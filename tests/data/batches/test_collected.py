@@ -15,7 +15,7 @@ from accel.data.batches.bad_samples import RAISE, BadSampleRule
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
-from accel.data.codecs.image_reader import Reader
+from accel.data.codecs.image_reader import ImageReader
 from accel.data.datasets.image_folder import Augmented, Folder
 from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
@@ -42,10 +42,10 @@ def packed(folder: Path, sizes: list[tuple[int, int]]) -> RawStore:
     return RawStore(folder / "train.raw")
 
 
-@pytest.mark.parametrize("reader", [Reader(), Reader("opencv", "linear")])
+@pytest.mark.parametrize("reader", [ImageReader(), ImageReader("opencv", "linear")])
 @pytest.mark.parametrize(("crop", "flip"), [("pad", True), ("pad", False), ("none", True), ("none", False)])
 @pytest.mark.parametrize("side", [16, 7])
-def test_batches_are_those_of_the_plain_loader(tmp_path: Path, side: int, reader: Reader, crop: Any, flip: bool) -> None:
+def test_batches_are_those_of_the_plain_loader(tmp_path: Path, side: int, reader: ImageReader, crop: Any, flip: bool) -> None:
     store = packed(tmp_path, [(side, side)] * 22)
     data = Augmented(tmp_path / "pictures", CLASSES, side, crop, flip, reader).over(store)
     assert data.at_once
