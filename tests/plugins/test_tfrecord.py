@@ -175,7 +175,7 @@ def test_it_is_read_after_being_pickled_and_in_a_fork(root: Path) -> None:
 
 
 def store_names(store: TFRecords) -> list[str]:
-    return [file.name for file in store.files]
+    return [file.name for file in store.shard_files]
 
 
 @pytest.mark.parametrize(

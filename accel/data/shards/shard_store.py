@@ -43,9 +43,9 @@ class ShardStore(ABC):
     """Whether the classes have names, and the keys are those of class folders."""
 
     def __init__(self, names: Sequence[str], cache: BlockCache | None = None) -> None:
-        self.files: list[RandomAccessFile] = open_files(names, cache)
+        self.shard_files: list[RandomAccessFile] = open_files(names, cache)
         self.path = names[0] if len(names) == 1 else f"{names[0]} to {names[-1].rpartition('/')[2]}"
-        parts = [self._index(file) for file in self.files]
+        parts = [self._index(file) for file in self.shard_files]
         counts = [len(part["offsets"]) for part in parts]
         self.shards: NDArray[np.int32] = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
         self.columns: dict[str, NDArray[Any]] = {
@@ -102,7 +102,7 @@ class ShardStore(ABC):
         """Return the file in which a record lies. Raise IndexError if there is no such record."""
         if not 0 <= index < len(self.keys):
             raise IndexError(f"record {index} of {len(self.keys)} in {self.path}")
-        return self.files[int(self.shards[index])]
+        return self.shard_files[int(self.shards[index])]
 
     def label(self, index: int) -> int:
         return int(self.columns["labels"][index])
@@ -124,12 +124,12 @@ class ShardStore(ABC):
     def describe(self) -> str:
         """Return a line for the plan: number and size of the pictures."""
         size = int(self.columns["sizes"].sum())
-        return f"{len(self):,} pictures, {size / 1e6:,.1f} MB in {len(self.files):,} file{'s' * (len(self.files) > 1)}, {self.path}"
+        return f"{len(self):,} pictures, {size / 1e6:,.1f} MB in {len(self.shard_files):,} file{'s' * (len(self.shard_files) > 1)}, {self.path}"
 
     @property
     def stamp(self) -> str:
         """Versions of all files, which change when a file does."""
-        return "\n".join(file.stamp for file in self.files)
+        return "\n".join(file.stamp for file in self.shard_files)
 
 
 def names_from_folders(keys: Sequence[str], labels: NDArray[np.int64]) -> list[str] | None:

@@ -62,23 +62,24 @@ class Tars(ShardStore):
         self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "", cache: BlockCache | None = None
     ) -> None:
         self.image_extension, self.label_extension = image.lower().removeprefix("."), label.lower().removeprefix(".")
-        self.folder = inside
+        self.member_folder = inside
         super().__init__(names, cache)
 
     @property
     def kind(self) -> str:
-        return f"tar 1 {self.image_extension} {self.label_extension} {self.folder}"
+        return f"tar 1 {self.image_extension} {self.label_extension} {self.member_folder}"
 
     def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
         """Return the index of one file, of which headers and labels are read."""
-        shown = [member for member in members(file) if _is_sample_member(member.name) and member.name.startswith(self.folder)]
+        inside = (member for member in members(file) if member.name.startswith(self.member_folder))
+        shown = [member for member in inside if _is_sample_member(member.name)]
         labelled = any(_extension(member.name) == self.label_extension for member in shown)
         samples = list(self._samples(file, shown) if labelled else _pictures(shown))
         return {
             "offsets": np.array([sample.offset for sample in samples], np.int64),
             "sizes": np.array([sample.size for sample in samples], np.int64),
             "labels": np.array([sample.label for sample in samples], np.int64),
-            **pack_strings([sample.key.removeprefix(self.folder) for sample in samples]),
+            **pack_strings([sample.key.removeprefix(self.member_folder) for sample in samples]),
         }
 
     def _samples(self, file: RandomAccessFile, shown: list[Member]) -> Iterator[TarSample]:
@@ -116,7 +117,7 @@ class Tars(ShardStore):
         raise ConfigError(f"{file.name}: none of the members {names} is a picture ({kinds}); make the shard again")
 
     def finish_index(self) -> None:
-        self.class_root = self.folder  # the folder of the tars that holds those of the classes
+        self.class_root = self.member_folder  # the folder of the tars that holds those of the classes
         labels = self.columns["labels"]
         if (labels < 0).all():
             self._label_by_folder()
