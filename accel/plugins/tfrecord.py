@@ -29,6 +29,8 @@ from accel.parts.shared.store_source import StoreSource
 from accel.system.machine import Need
 from accel.values import Whole
 
+__all__ = ["TFRecord"]
+
 
 @dataclass(eq=False)
 class TFRecord(StoreSource):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+__all__ = ["cache_directory"]
+
 
 def cache_directory(setting: str) -> Path:
     """Return the directory that `setting` names.

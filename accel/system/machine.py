@@ -16,6 +16,8 @@ from typing import Any
 
 from accel.errors import ConfigError
 
+__all__ = ["Need", "cores", "has_cuda", "importable", "lacks_bf16", "required", "resolve"]
+
 
 @dataclass(frozen=True)
 class Need:

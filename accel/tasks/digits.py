@@ -20,6 +20,8 @@ from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 
+__all__ = ["HELD_OUT", "Digits", "digits", "read_rows"]
+
 HELD_OUT = 360
 """Pictures of the test split, 36 of each digit, of 1,797; the same for every seed, so that runs can be compared."""
 

@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+__all__ = ["average_mirrored", "average_views", "scores"]
+
 
 def scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return means over a batch: `loss`, the cross-entropy in nats, and `accuracy`, the share of right answers.

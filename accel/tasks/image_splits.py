@@ -10,6 +10,8 @@ from accel.data.splits.store_match import SplitStore
 from accel.data.store import class_names
 from accel.errors import ConfigError, nearest
 
+__all__ = ["Split", "find_splits"]
+
 Split = Path | SplitStore
 """Folder of class folders, or store."""
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from accel.data.codecs.image_reader import ImageReader
 from accel.data.datasets.image_folder import Augmented, Folder
-from accel.errors import BadSample, ConfigError, TrainingError, nearest
+from accel.errors import BadSample, ConfigError, MovedWarning, TrainingError, nearest
+from accel.system.deprecation.old_attributes import deprecation
 from accel.tasks.evaluation import average_views, scores
 from accel.tasks.image_splits import find_splits
 from accel.tasks.models.airnet import AirNet
@@ -23,6 +24,8 @@ from accel.tasks.normalise import normalise
 from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Bounds, Count
+
+__all__ = ["INITIAL_PICTURES", "MODELS", "Images"]
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "small": small, "resnet18": resnet18, "resnet50": resnet50,
@@ -143,6 +146,5 @@ def _deprecated_show(net: Any) -> Callable[[Tensor], None] | None:
     """Return the method `show` of a model, the old name of `init_from_pictures`, with a warning; None if there is none."""
     show: Callable[[Tensor], None] | None = getattr(net, "show", None)
     if show is not None:
-        message = f"{type(net).__name__}.show(pictures) is called init_from_pictures(pictures) now; rename it"
-        warnings.warn(message, DeprecationWarning, stacklevel=3)
+        warnings.warn(deprecation(type(net).__name__, "show", "init_from_pictures"), MovedWarning, stacklevel=3)
     return show

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
+__all__ = ["SCANNED", "Kind", "open_tokens", "vocabulary_size"]
+
 Kind = Literal["auto", "bytes", "uint16", "uint32"]
 SCANNED = 1 << 24
 """Tokens that are scanned at once for the largest."""

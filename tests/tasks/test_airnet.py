@@ -89,7 +89,7 @@ class OldNet(nn.Linear):
 
 def test_the_old_name_of_the_method_still_works_and_warns(pictures: Path) -> None:
     task = Images(root=str(pictures), size=16, model=f"{__name__}.OldNet")
-    with pytest.warns(DeprecationWarning, match=r"^OldNet.show\(pictures\) is called init_from_pictures\(pictures\) now"):
+    with pytest.warns(DeprecationWarning, match=r"^OldNet.show is now called init_from_pictures; the old name goes in accel "):
         net = task.model()
     assert net.shape == (17, 3, 16, 16)
 

@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+__all__ = ["MAX_CODE_BITS", "DCCode", "HuffmanTable", "MCULayout", "ac_lookup", "dc_lookup", "parse_tables", "scan_mcus"]
+
 MAX_CODE_BITS = 16
 """Bits of the longest code, which is how far lookups look ahead."""
 

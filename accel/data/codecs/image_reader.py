@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+__all__ = ["PILLOW_READER", "Format", "ImageReader", "decode_record", "sniff"]
+
 Format = Literal["raw", "tiled", "file"]
 """raw: pixels; tiled: a tiled JPEG; file: a picture file of any format."""
 

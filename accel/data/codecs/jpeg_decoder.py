@@ -14,6 +14,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["Decoder", "decode", "decode_rows", "rgb_jpeg_header", "shrink_factor"]
+
 Decoder = Literal["pillow", "opencv", "simplejpeg", "scaled"]
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+__all__ = ["DecodedPicture", "JpegPicture", "Picture", "RawPicture", "TiledPicture"]
+
 
 class Picture(Protocol):
     """Picture of known size, in pixels (width, height), that is decoded no further than it is asked for."""

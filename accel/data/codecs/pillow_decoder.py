@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "check_pixel_limit",
+    "decode",
+    "from_pixels",
+    "read_size",
+    "require_pillow",
+    "resample",
+    "resample_part",
+    "shrink",
+]
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 """Suffixes of picture files, in small letters."""
 MAX_PIXELS = 178_956_970

@@ -21,6 +21,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["PIXEL_SEGMENTS", "ScannedInterval", "insert_restart_markers"]
+
 ScannedInterval = tuple[bytes, list[list[DCCode]], list[int]]
 """Coded data without stuffed zeros, and the result of `scan_mcus`."""
 PIXEL_SEGMENTS = SOF_MARKERS | {APP0, APP14, DQT, SOS}

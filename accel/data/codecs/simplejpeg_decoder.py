@@ -13,6 +13,7 @@ from accel.system.machine import required
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["MAX_SCRATCH", "decode", "scratch", "simplejpeg"]
 
 _thread = threading.local()
 MAX_SCRATCH = 2**26

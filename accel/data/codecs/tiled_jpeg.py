@@ -42,6 +42,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+__all__ = [
+    "FIELDS",
+    "FIELDS_OFFSET",
+    "MAGIC",
+    "MAX_OFFSETS",
+    "NARROW_PIXELS",
+    "RESTART_CODES",
+    "Spliced",
+    "TileIndex",
+    "add_index",
+    "decode",
+    "encode",
+    "from_jpeg",
+    "is_tiled",
+    "read_index",
+    "splice",
+]
+
 MAGIC = b"accel-tiles\0"
 FIELDS = struct.Struct("<7I")
 FIELDS_OFFSET = 6 + len(MAGIC)

@@ -22,6 +22,8 @@ from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.system import atomic_files
 from accel.system.cache_directory import cache_directory
 
+__all__ = ["ABANDONED", "BLOCK", "TOUCH_INTERVAL", "BlockCache", "local_copy"]
+
 BLOCK = 8 << 20
 """Bytes of a file that are fetched at once."""
 TOUCH_INTERVAL = 600

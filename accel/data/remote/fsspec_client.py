@@ -11,6 +11,23 @@ from urllib.parse import unquote
 from accel.errors import ConfigError, TrainingError
 from accel.system.machine import required
 
+__all__ = [
+    "MISSING_ERRORS",
+    "PACKAGES",
+    "TAGS",
+    "TRIES",
+    "WAIT",
+    "Answer",
+    "FileInfo",
+    "file_info",
+    "glob_urls",
+    "is_url",
+    "list_names",
+    "read_range",
+    "walk",
+    "with_retries",
+]
+
 Answer = TypeVar("Answer")
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "http": "aiohttp",
             "https": "aiohttp", "hf": "huggingface_hub", "sftp": "paramiko", "ssh": "paramiko", "smb": "smbprotocol"}  # fmt: skip

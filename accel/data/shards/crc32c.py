@@ -10,6 +10,8 @@ from functools import cache
 
 from accel.system.machine import required
 
+__all__ = ["crc32c", "masked"]
+
 
 @cache
 def crc32c() -> Callable[[bytes], int]:

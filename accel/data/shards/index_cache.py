@@ -23,6 +23,8 @@ from accel.errors import AccelWarning
 from accel.system import atomic_files
 from accel.system.cache_directory import cache_directory
 
+__all__ = ["Arrays", "IndexCache", "pack_strings", "unpack_strings"]
+
 Arrays = Mapping[str, NDArray[Any]]
 
 

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from accel.errors import ConfigError
 
+__all__ = ["BufferedReader", "LocalFile", "RandomAccessFile"]
+
 
 class RandomAccessFile(Protocol):
     """File of which any byte range can be read, wherever it lies."""

@@ -19,6 +19,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
+__all__ = ["MAX_OPEN_FILES", "ShardStore", "names_from_folders", "open_files"]
+
 MAX_OPEN_FILES = 256
 """Files that are held open; a process may often hold 1,024."""
 
@@ -123,8 +125,8 @@ class ShardStore(ABC):
 
     def describe(self) -> str:
         """Return a line for the plan: number and size of the pictures."""
-        size = int(self.columns["sizes"].sum())
-        return f"{len(self):,} pictures, {size / 1e6:,.1f} MB in {len(self.shard_files):,} file{'s' * (len(self.shard_files) > 1)}, {self.path}"
+        size, count = int(self.columns["sizes"].sum()), len(self.shard_files)
+        return f"{len(self):,} pictures, {size / 1e6:,.1f} MB in {count:,} file{'s' * (count > 1)}, {self.path}"
 
     @property
     def stamp(self) -> str:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from accel.data.shards.range_reader import BufferedReader, RandomAccessFile
 from accel.errors import ConfigError
 
+__all__ = ["BLOCK", "COMPRESSIONS", "Member", "members", "refuse_compressed"]
+
 BLOCK = 512
 COMPRESSIONS = {
     b"\x1f\x8b": ("gzip", "gunzip"),

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+__all__ = ["BYTES", "FLOATS", "INTEGERS", "KINDS", "Feature", "byte_ranges", "features", "int_values"]
+
 BYTES, FLOATS, INTEGERS = 1, 2, 3
 """Kinds of a feature, by their field number."""
 KINDS = {BYTES: "bytes", FLOATS: "floats", INTEGERS: "whole numbers"}

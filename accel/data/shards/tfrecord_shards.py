@@ -28,6 +28,8 @@ from accel.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
+__all__ = ["CRC", "HEAD", "NAMES", "READ_SIZE", "FeatureNames", "RecordEntry", "TFRecords", "scan_records"]
+
 HEAD, CRC = Struct("<QI"), Struct("<I")
 READ_SIZE = 1 << 22
 """Bytes that a scan reads at once."""

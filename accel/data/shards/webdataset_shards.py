@@ -21,6 +21,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
+__all__ = ["MAX_LABEL_BYTES", "TarSample", "Tars"]
+
 MAX_LABEL_BYTES = 1 << 12
 """Bytes that a label may have, at most."""
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
     from accel.data.splits.store_match import SplitStore
 
+__all__ = ["SPLITS", "open_packed", "open_shards", "open_split"]
+
 SPLITS = ("train", "val", "test")
 """Splits that a data set may have."""
 

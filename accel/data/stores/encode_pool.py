@@ -18,6 +18,8 @@ from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.record_format import EncodedPicture
 from accel.errors import ConfigError
 
+__all__ = ["CHUNK", "TASKS_PER_WORKER", "WORK", "UnreadablePicture", "encode_all", "encode_one"]
+
 CHUNK = 16
 """Pictures per task."""
 TASKS_PER_WORKER = 4

@@ -17,6 +17,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["ENCODERS", "Encoder", "EncoderInput", "Recipe", "encode_bmp", "encode_jpeg"]
+
 
 class EncoderInput(NamedTuple):
     """Picture to be encoded."""

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
+__all__ = ["RecordIndex"]
+
 
 @dataclass(frozen=True)
 class RecordIndex:

@@ -24,6 +24,23 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
+__all__ = [
+    "BODY",
+    "BRANCH",
+    "CHUNK",
+    "MAGIC",
+    "META",
+    "NODE",
+    "PAGE",
+    "SIGNATURE",
+    "TAIL",
+    "MetaPage",
+    "check",
+    "newest_meta",
+    "seal",
+    "tree_pages",
+]
+
 META = Struct("=16xIIQQ IHHQQQQQ IHHQQQQQ QQ")
 """A page's header, then magic, version, address, size of the map; twice pad, flags, depth, branch, leaf and overflow pages,
 entries, root; last page, transaction. The first pad is the size of a page."""

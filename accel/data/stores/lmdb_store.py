@@ -23,6 +23,8 @@ from accel.system.machine import required
 if TYPE_CHECKING:
     import lmdb
 
+__all__ = ["ENVIRONMENTS", "HEADER", "INDEX", "KEY", "Environment", "Environments", "FileIdentity", "LMDBStore", "require_lmdb"]
+
 KEY = Struct(">Q")
 """Key of a record: its index, big-endian, so that the order of the keys is that of the records."""
 HEADER, INDEX = b"header", b"index"

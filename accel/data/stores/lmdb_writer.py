@@ -16,6 +16,8 @@ from accel.data.stores.record_format import HEAD, EncodedPicture, is_intact
 from accel.data.stores.store_writer import StoreWriter
 from accel.errors import ConfigError
 
+__all__ = ["INITIAL_MAP_SIZE", "LMDBWriter"]
+
 INITIAL_MAP_SIZE = 1 << 26
 """Bytes of the map at first; doubled whenever it is full. The file is no larger than its content."""
 

@@ -18,6 +18,8 @@ from typing import Any
 from accel.data.store import Listed, status
 from accel.errors import ConfigError
 
+__all__ = ["Journal", "picture_stamps"]
+
 
 class Journal:
     """Recipe, a stamp of each picture of the source, and the numbers of the pictures that were left out.

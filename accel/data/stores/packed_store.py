@@ -14,6 +14,8 @@ from accel.data.stores.record_format import HEAD, is_intact, picture_size
 from accel.data.stores.store_info import StoreInfo
 from accel.errors import BadSample, TrainingError
 
+__all__ = ["PackedStore"]
+
 
 class PackedStore(ABC):
     """Store in one file, made by `python -m accel pack`; opened on first use, anew in a process to which it was pickled.

@@ -21,6 +21,8 @@ from accel.data.stores.store_writer import StoreWriter
 from accel.errors import ConfigError
 from accel.system import atomic_files
 
+__all__ = ["BATCH", "BATCH_BYTES", "WRITERS", "Packing", "check_records"]
+
 WRITERS: dict[str, Callable[[Path], StoreWriter]] = {"lmdb": LMDBWriter, "raw": RawWriter}
 BATCH, BATCH_BYTES = 1024, 1 << 24
 """Records, and bytes of them, that are written together: never by the clock, so that the same pictures make the same file."""

@@ -23,6 +23,8 @@ from accel.data.stores.record_format import HEAD
 from accel.data.stores.store_info import StoreInfo
 from accel.errors import ConfigError
 
+__all__ = ["HEADER", "RECORDS_OFFSET", "SIGNATURE", "RawStore", "pack_header", "record_table"]
+
 HEADER = Struct("<8sIQQQQ")
 SIGNATURE = b"accelraw"
 RECORDS_OFFSET = 4096

@@ -12,6 +12,8 @@ from accel.data.stores.raw_store import RECORDS_OFFSET, pack_header
 from accel.data.stores.record_format import HEAD, EncodedPicture, is_intact
 from accel.data.stores.store_writer import StoreWriter
 
+__all__ = ["RawWriter"]
+
 
 class RawWriter(StoreWriter):
     """Writer of a raw store. Heads hold the length of each record, so an unfinished file is read from the front."""

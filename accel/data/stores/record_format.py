@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from struct import Struct
 from zlib import crc32
 
+__all__ = ["CHECKED", "HEAD", "EncodedPicture", "is_intact", "picture_size"]
+
 HEAD = Struct("<IIIIQQ")
 """crc32, label, height, width, index, bytes of the content."""
 CHECKED = Struct("<IIIQQ")

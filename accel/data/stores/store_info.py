@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 
 from accel.errors import ConfigError
 
+__all__ = ["VERSION", "StoreInfo"]
+
 VERSION = 1
 
 

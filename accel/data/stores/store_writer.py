@@ -11,6 +11,8 @@ from accel.data.stores.index import RecordIndex
 from accel.data.stores.record_format import EncodedPicture
 from accel.data.stores.store_info import StoreInfo
 
+__all__ = ["StoreWriter"]
+
 
 class StoreWriter(ABC):
     """Writer of an unfinished store, `part`. If the file exists already, its intact records are recovered.

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+__all__ = ["PATCH_SIDE", "SHIFT_SCALE", "WHITENING_FILTERS", "AirNet", "Head", "ShiftNorm", "whitening"]
+
 WHITENING_FILTERS, PATCH_SIDE = 24, 2
 """Filters of the whitening convolution, two for each of the 12 directions of a 2x2 patch in colour; and their side in pixels."""
 SHIFT_SCALE = 8.0

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+__all__ = ["SMALL_SIDE", "BasicBlock", "Bottleneck", "ResNet", "resnet18", "resnet50", "small"]
+
 SMALL_SIDE = 64
 """Side in pixels up to which the stem is 3x3: the published one would leave an eighth of the side to the first block."""
 
