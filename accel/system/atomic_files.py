@@ -217,8 +217,8 @@ class Log:
             self.whole = len(self.waiting)
             return
         if not self.lost:
-            told = f"{self.path}: {self.refused}, and {self.whole / 2**20:.3g} MiB wait in memory for room"
-            warnings.warn(f"{told}; no more is kept, and what comes from now on is lost until then", AccelWarning, stacklevel=3)
+            state = f"{self.path}: {self.refused}, and {self.whole / 2**20:.3g} MiB wait in memory for room"
+            warnings.warn(f"{state}; no more is kept, and what comes from now on is lost until then", AccelWarning, stacklevel=3)
         self.lost += len(self.waiting) - self.whole
         del self.waiting[self.whole :]
 
