@@ -51,12 +51,14 @@ def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, An
 def content(data: Any, samples: int | None) -> dict[str, Any]:
     """What tells whether data is the same wherever it lies: how many samples, and its own `fingerprint()` or `outline()`.
 
-    A fingerprint is kept under the name of its kind: that of a store and that of the files it was packed from are no rivals.
+    A fingerprint is kept under the `kind` of its store, or else the name of its class: that of a store and that of the files it was
+    packed from are no rivals. A cache has the kind of the store whose records it keeps.
     """
     found: dict[str, Any] = {"samples": samples}
     store = getattr(data, "store", data)
     tell = getattr(store, "outline", None) or getattr(store, "fingerprint", None)
-    return found | {type(store).__name__: str(tell())} if tell is not None else found
+    kind = getattr(store, "kind", type(store).__name__)
+    return found | {str(kind): str(tell())} if tell is not None else found
 
 
 def versions(device: torch.device) -> dict[str, str]:

@@ -21,7 +21,7 @@ def capture(run: TrainingRun, progress: Progress) -> dict[str, Any]:
     rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.epoch_rng_state})
     rng["others"] = others
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
-    bad = {ledger.rule.what: dict(ledger.reasons) for ledger in run.bad_sample_logs()}
+    bad = {ledger.rule.dataset: dict(ledger.reasons) for ledger in run.bad_sample_logs()}
     return {
         "model": run.unwrapped_model.state_dict(),
         "parts": parts,
@@ -49,7 +49,7 @@ def restore(run: TrainingRun, state: dict[str, Any]) -> None:
     vars(run.progress).update(vars(progress))
     run.history[:] = state["history"]
     for ledger in run.bad_sample_logs():
-        ledger.reasons |= state.get("bad", {}).get(ledger.rule.what, {})
+        ledger.reasons |= state.get("bad", {}).get(ledger.rule.dataset, {})
     rank, rng = run.parts.parallel.rank, state["rng"]
     ranks = [rng, *rng["others"]]
     if rank < len(ranks):

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from accel.data.batches.bad_samples import SHOWN, BadSampleLog
+from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.errors import AccelWarning
@@ -57,7 +57,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         updates=run.progress.step,
         skipped=0 if skipped is None else int(skipped),
         samples=run.progress.samples,
-        bad={ledger.rule.what: len(ledger.reasons) for ledger in run.bad_sample_logs() if ledger.rule.policy != "raise"},
+        bad={ledger.rule.dataset: len(ledger.reasons) for ledger in run.bad_sample_logs() if ledger.rule.policy != "raise"},
         sections=bad_sample_section(run.bad_sample_logs()),
         suggestions=run.parts.probe.suggestions(),
         remarks=[remark for part in [*run.parts.all(), *run.watches] for remark in part.summary_notes()],
@@ -98,14 +98,14 @@ def bad_sample_section(ledgers: Sequence[BadSampleLog]) -> dict[str, Section]:
     if not bad:
         return {}
     counts = [
-        f"{len(ledger.reasons):,} of {ledger.samples:,} {ledger.rule.what} samples could not be read and were "
+        f"{len(ledger.reasons):,} of {ledger.samples:,} {ledger.rule.dataset} samples could not be read and were "
         f"{DONE[ledger.rule.policy]}"
         for ledger in bad
     ]
     rows: list[dict[str, str | int | float]] = [
-        {"data": ledger.rule.what, "sample": sample, "why": why}
+        {"data": ledger.rule.dataset, "sample": sample, "why": why}
         for ledger in bad
-        for sample, why in list(ledger.reasons.items())[:SHOWN]
+        for sample, why in list(ledger.reasons.items())[:MAX_EXAMPLES]
     ]
     return {"bad_data": Section(f"bad data: {'; '.join(counts)}", rows)}
 

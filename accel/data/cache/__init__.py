@@ -1,1 +1,1 @@
-"""What was read once is kept."""
+"""Caches, in memory or on disk, of records and tensors that were read once."""

@@ -1,1 +1,1 @@
-"""Data sets: samples by index."""
+"""Data sets: samples by index, from pictures, records of any kind, and text."""

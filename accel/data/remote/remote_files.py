@@ -42,7 +42,7 @@ class RemoteFolder:
         TrainingError: where they cannot be reached any more.
     """
 
-    encoding, named = "original", True
+    kind, encoding, named = "RemoteFolder", "original", True
     skipped: Sequence[str] = ()
     """No key is ever left out."""
 

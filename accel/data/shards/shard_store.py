@@ -58,7 +58,7 @@ class Shards(ABC):
 
     @property
     @abstractmethod
-    def kind(self) -> str:
+    def index_kind(self) -> str:
         """What the index is a function of, besides the files."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Shards(ABC):
         """Sets `classes` and `named` from the whole index, and puts it in order."""
 
     def _index(self, file: Pieces) -> dict[str, NDArray[Any]]:
-        kept = IndexCache(file, self.kind)
+        kept = IndexCache(file, self.index_kind)
         found = kept.load()
         if found is None:
             found = self.scan(file)

@@ -67,13 +67,15 @@ class TFRecords(Shards):
         cache: where files at URLs are kept.
     """
 
+    kind = "TFRecords"
+
     def __init__(self, names: Sequence[str], features: Names = NAMES, first: int = 0, cache: BlockCache | None = None) -> None:
         self.features, self.first = features, first
         super().__init__(names, cache)
         self._share()
 
     @property
-    def kind(self) -> str:
+    def index_kind(self) -> str:
         return f"tfrecord 1 {' '.join(self.features)}"
 
     def scan(self, file: Pieces) -> dict[str, NDArray[Any]]:

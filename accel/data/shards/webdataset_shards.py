@@ -47,6 +47,8 @@ class Tars(Shards):
         cache: where files at URLs are kept.
     """
 
+    kind = "Tars"
+
     def __init__(
         self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "", cache: BlockCache | None = None
     ) -> None:
@@ -54,7 +56,7 @@ class Tars(Shards):
         super().__init__(names, cache)
 
     @property
-    def kind(self) -> str:
+    def index_kind(self) -> str:
         return f"tar 1 {self.image} {self.text} {self.inside}"
 
     def scan(self, file: Pieces) -> dict[str, NDArray[Any]]:

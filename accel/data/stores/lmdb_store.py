@@ -102,6 +102,7 @@ os.register_at_fork(after_in_child=OPEN.forked)
 class LMDBStore(Packed):
     """The records of an LMDB file, which any LMDB library can read: 8 bytes of index, big-endian, to head and content."""
 
+    kind: ClassVar[str] = "LMDBStore"
     format: ClassVar[str] = "lmdb"
 
     def __init__(self, path: Path | str) -> None:

@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from accel.data.store import Listed, status
+from accel.data.store import KeyedStore, file_status
 from accel.errors import ConfigError
 
 
@@ -72,7 +72,7 @@ class Journal:
         os.close(self.file)
 
 
-def stamps(source: Listed) -> list[str]:
+def stamps(source: KeyedStore) -> list[str]:
     """What tells a picture of the source from another, and from itself before it was changed."""
     files: Sequence[str] = getattr(source, "files", ())
     whole = "" if files else source.fingerprint() + getattr(source, "stamp", "")
@@ -80,6 +80,6 @@ def stamps(source: Listed) -> list[str]:
     for index in range(len(source)):
         text = f"{source.key(index)}\0{source.label(index)}\0{whole}"
         if files:
-            text += status(files[index], "st_size", "st_mtime_ns")
+            text += file_status(files[index], "st_size", "st_mtime_ns")
         found.append(blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest())
     return found

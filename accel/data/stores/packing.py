@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from accel.data.store import Listed
+from accel.data.store import KeyedStore
 from accel.data.stores.encode_pool import Bad, encoded
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import FORMATS
@@ -41,7 +41,7 @@ class Packing:
         tell: called with what is being done and by how many pictures it has advanced.
     """
 
-    source: Listed
+    source: KeyedStore
     path: Path
     recipe: Recipe
     workers: int = 1

@@ -44,6 +44,7 @@ def table(data: memoryview, starts: NDArray[np.uint64]) -> NDArray[np.void] | No
 class RawStore(Packed):
     """The records of a raw file: pixels as they are, (height, width, 3) uint8, of any size each."""
 
+    kind: ClassVar[str] = "RawStore"
     format: ClassVar[str] = "raw"
 
     def open(self) -> tuple[About, Index]:
