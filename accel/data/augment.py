@@ -88,10 +88,10 @@ def cutmix_box(height: int, width: int, share: float, rng: np.random.Generator) 
         The box, and the share of the picture outside it: 1 - area / (height * width). The labels are mixed by that share.
     """
     side = sqrt(1 - share)
-    high, wide = int(height * side), int(width * side)
+    box_height, box_width = int(height * side), int(width * side)
     y, x = int(rng.integers(height)), int(rng.integers(width))
-    top, left = max(y - high // 2, 0), max(x - wide // 2, 0)
-    bottom, right = min(y + high // 2, height), min(x + wide // 2, width)
+    top, left = max(y - box_height // 2, 0), max(x - box_width // 2, 0)
+    bottom, right = min(y + box_height // 2, height), min(x + box_width // 2, width)
     return (top, bottom, left, right), 1 - (bottom - top) * (right - left) / (height * width)
 
 
@@ -116,13 +116,13 @@ def erasing_boxes(
     """
     chosen, size, shape, down, along = rng.random((5, count))
     pixels = np.maximum(height * width * (area[0] + (area[1] - area[0]) * size), 1)
-    low = np.maximum(log(aspect), np.log(pixels / width**2))
-    high = np.minimum(-log(aspect), np.log(height**2 / pixels))
-    ratio = np.exp(low + np.maximum(high - low, 0) * shape)
-    tall = np.clip(np.rint(np.sqrt(pixels * ratio)), 1, height)
-    wide = np.clip(np.rint(np.sqrt(pixels / ratio)), 1, width)
-    top, left = np.floor(down * (height - tall + 1)), np.floor(along * (width - wide + 1))
-    return np.where(chosen < share, np.stack([top, top + tall, left, left + wide]), 0).astype(np.int64)
+    least = np.maximum(log(aspect), np.log(pixels / width**2))
+    greatest = np.minimum(-log(aspect), np.log(height**2 / pixels))
+    ratio = np.exp(least + np.maximum(greatest - least, 0) * shape)
+    heights = np.clip(np.rint(np.sqrt(pixels * ratio)), 1, height)
+    widths = np.clip(np.rint(np.sqrt(pixels / ratio)), 1, width)
+    top, left = np.floor(down * (height - heights + 1)), np.floor(along * (width - widths + 1))
+    return np.where(chosen < share, np.stack([top, top + heights, left, left + widths]), 0).astype(np.int64)
 
 
 def erase(pictures: Tensor, boxes: Tensor) -> Tensor:
@@ -147,9 +147,9 @@ def _places(height: int, width: int, device: torch.device) -> tuple[Tensor, Tens
     return torch.arange(height, device=device).unsqueeze(1), torch.arange(width, device=device)
 
 
-def resize_scale(time: float, first: float, until: float) -> float:
-    """Return the share of the full side at `time`, both from 0 to 1: linear from `first` to 1 at `until`, and 1 ever after."""
-    return 1.0 if time >= until else first + (1 - first) * time / until
+def resize_scale(time: float, start: float, end: float) -> float:
+    """Return the share of the full side at `time`, both from 0 to 1: linear from `start` to 1 at `end`, and 1 ever after."""
+    return 1.0 if time >= end else start + (1 - start) * time / end
 
 
 def resized_side(scale: float, full: int, multiple: int) -> int:

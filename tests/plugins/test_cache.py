@@ -64,7 +64,7 @@ def mapped(data: Any) -> MapBatches:
 
 def kept(data: Any) -> list[bool]:
     assert isinstance(data.store, CachingStore)
-    return [data.store._find(index) is not None for index in range(len(data))]
+    return [data.store._lookup(index) is not None for index in range(len(data))]
 
 
 WAYS = [

@@ -231,7 +231,7 @@ class Slow(TensorDataset):
 def test_evaluation_is_read_by_the_same_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     begin = Processes.start_worker
-    monkeypatch.setattr(Processes, "begin", lambda self, place: begun.append(1) or begin(self, place))
+    monkeypatch.setattr(Processes, "start_worker", lambda self, index: begun.append(1) or begin(self, index))
     monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     plain, with_workers = fit_toy([], epochs=3), fit_toy([Workers(count=2)], epochs=3)
     assert plain.same(with_workers)

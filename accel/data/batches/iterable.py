@@ -42,10 +42,10 @@ class IterableBatches(Batches):
 
     def _batches(self, samples: Iterator[Any]) -> Iterator[Any]:
         """Yield batches of this rank's samples."""
-        since = perf_counter()
+        started = perf_counter()
         while batch := list(islice(samples, self.step)):
             size, local = len(batch), self.share.local(batch)
             counted = [self.share.count(self.collate(local), size)]
-            self.meter.add(len(local), perf_counter() - since)
+            self.meter.add(len(local), perf_counter() - started)
             yield counted.pop()
-            since = perf_counter()
+            started = perf_counter()

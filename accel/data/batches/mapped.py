@@ -77,9 +77,9 @@ class MapBatches(Batches):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for keys in self.batches_of_indices(epoch, start):
-            since = perf_counter()
+            started = perf_counter()
             batch = [self.fetch(epoch, keys)]
-            self.meter.add(len(keys), perf_counter() - since)
+            self.meter.add(len(keys), perf_counter() - started)
             if batch[0] is not MISSING:
                 yield batch.pop()  # nothing here holds it meanwhile
 

@@ -39,11 +39,11 @@ def read_ahead_if_rng_free(
         reader: its name in the warning that nothing is read ahead; no warning if empty.
     """
     for passed in range(2):
-        before = global_rng_state()
+        state = global_rng_state()
         head = list(islice(items, 1))
         if not head:
             return
-        if global_rng_state() == before:
+        if global_rng_state() == state:
             yield from rest(head, passed)
             return
         yield from head

@@ -22,7 +22,7 @@ class ShiftFlip:
     """Augmentation that a data set's `sample(index, rng)` applies to its `data[index]`, (height, width, channels): no more.
 
     If there is a pad, the sample's first two 32-bit numbers, times `2 * pad + 1` and divided by 2^32, place the window.
-    They count from the top and from the left (`crops.padded`). Then one 53-bit number below a half mirrors (`crops.mirrored`).
+    They count from the top and from the left (`crops.padded`). Then one 53-bit number below a half mirrors (`Reader.mirror`).
 
     Args:
         pad: pixels that a picture may move up, down, left and right.

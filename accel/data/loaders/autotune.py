@@ -44,14 +44,14 @@ def measure_rates(batches: MapBatches, epochs: int, rate_of: Callable[[MapBatche
         rate_of: `thread_rate` or `process_rate`.
     """
     with Randomness(torch.device("cpu")).preserved():
-        before, since, probes = global_rng_state(), perf_counter(), min(PROBE_SAMPLES, batches.samples)
+        state, started, probes = global_rng_state(), perf_counter(), min(PROBE_SAMPLES, batches.samples)
         try:
             for key in range(probes):
                 _read_sample(batches, key)
         except Exception:
             return {}
-        seconds = (perf_counter() - since) / probes
-        if global_rng_state() != before or seconds * batches.samples / batches.share.ranks * epochs <= MIN_READ_SECONDS:
+        seconds = (perf_counter() - started) / probes
+        if global_rng_state() != state or seconds * batches.samples / batches.share.ranks * epochs <= MIN_READ_SECONDS:
             return {}
         rates: Rates = {}
         for number, count in enumerate(sorted({max(1, cores() // 2), cores(), 2 * cores()})):
@@ -77,16 +77,16 @@ def describe_rates(rates: Rates) -> str:
 def thread_rate(batches: MapBatches, count: int, first: int) -> float:
     """Return the samples a second that `count` threads read, from sample `first` on; 0 if one cannot be read."""
     done = [0] * count
-    since = perf_counter()
+    started = perf_counter()
     threads = [
-        Thread(target=_read_until, args=(batches, keys, since + TRIAL_SECONDS, done, place))
+        Thread(target=_read_until, args=(batches, keys, started + TRIAL_SECONDS, done, place))
         for place, keys in enumerate(strided_ranges(first, count))
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return 0.0 if min(done) < 0 else sum(done) / (perf_counter() - since)
+    return 0.0 if min(done) < 0 else sum(done) / (perf_counter() - started)
 
 
 def process_rate(batches: MapBatches, count: int, first: int) -> float:

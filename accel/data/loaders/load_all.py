@@ -74,11 +74,11 @@ def load_samples(data: Any, example: list[Tensor], bad: BadSampleRule = RAISE) -
     if type(data) is TensorDataset:
         return list(data.tensors), [], ""
     loading = _Loading(data, example, bad)
-    before, since = global_rng_state(), perf_counter()
+    state, started = global_rng_state(), perf_counter()
     unreadable = loading.fill(0)
-    seconds, readers = perf_counter() - since, min(cores(), len(loading.chunks) - 1)
+    seconds, readers = perf_counter() - started, min(cores(), len(loading.chunks) - 1)
     rest = range(1, len(loading.chunks))
-    if global_rng_state() != before or readers < 2:
+    if global_rng_state() != state or readers < 2:
         for number in rest:
             unreadable += loading.fill(number)
         return loading.tensors, unreadable, "this process"

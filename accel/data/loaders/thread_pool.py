@@ -81,7 +81,7 @@ class BatchRead:
 
     def _read_part(self, places: range, work: BatchWork) -> None:
         """Read the samples of one part; the last thread to end finishes the batch."""
-        since = perf_counter()
+        started = perf_counter()
         for place in places:
             # the first sample that fails is the one to be named, whoever comes to it first
             if not self._wanted() or place > self.failed_place:
@@ -92,16 +92,16 @@ class BatchRead:
                 self._fail(place, error)
         with self.lock:
             self.parts_left -= 1
-            self.busy_seconds += perf_counter() - since
+            self.busy_seconds += perf_counter() - started
             last = self.parts_left == 0
         if last:
-            since = perf_counter()
+            started = perf_counter()
             try:
                 if self.error is None and self._wanted():
                     self.batch = work.finish()
             except BaseException as error:
                 self._fail(-1, error)
-            self.busy_seconds += perf_counter() - since
+            self.busy_seconds += perf_counter() - started
             self.done.set()
 
     def _wanted(self) -> bool:

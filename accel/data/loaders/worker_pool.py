@@ -150,8 +150,8 @@ class WorkerPool:
         worker = self.workers[index]
         try:
             return self.wait_for(task, worker)
-        except WorkerDied as first:
-            warnings.warn(f"workers: {first}; begun anew, the order stays", AccelWarning, stacklevel=4)
+        except WorkerDied as death:
+            warnings.warn(f"workers: {death}; begun anew, the order stays", AccelWarning, stacklevel=4)
         buffers = worker.buffers
         worker.end(0)
         worker = self.workers[index] = self.start_worker(worker.index)

@@ -140,7 +140,7 @@ def read_batch(
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    since = perf_counter()
+    started = perf_counter()
     keys, bad = orders[dataset_epoch][task.number].tolist(), list[UnreadableSample]()
     try:
         assembly = make_assembly(batches, region, task, keys)
@@ -154,7 +154,7 @@ def read_batch(
         batch = Failure(picklable(error), traceback.format_exc(), int(current[0]))
     finally:
         current[0] = IDLE
-    return Answer(task, batch, bad, len(keys), perf_counter() - since)
+    return Answer(task, batch, bad, len(keys), perf_counter() - started)
 
 
 def make_assembly(batches: MapBatches, region: Region | None, task: Task, keys: list[int]) -> BatchAssembly:
