@@ -222,6 +222,6 @@ def test_what_dali_alone_cannot_read_names_the_pictures_of_its_batch(root: Path,
     from accel.data.loaders import dali_pipeline as dali
 
     data = AugmentedFolder(root / "train", CLASSES, 32, "resized", flip=True)
-    monkeypatch.setattr(dali, "readable", lambda record, name, limit: (b"no picture", (100, 100)))
+    monkeypatch.setattr(dali, "prepare_record", lambda record, name, limit: (b"no picture", (100, 100)))
     with pytest.raises(ConfigError, match=r"DALI cannot read a picture among .*\.(jpg|png), .* and 2 more: ."):
         batches(data)
