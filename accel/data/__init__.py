@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from accel.data.loaders.read_ahead import DataLoaderX as DataLoaderX
     from accel.data.loaders.ring import Ring as Ring
 
+__all__ = ["DataLoaderX", "Records", "Ring"]
+
 HOMES = {"DataLoaderX": "loaders.read_ahead", "Records": "datasets.records", "Ring": "loaders.ring"}
 """The module of each public name. It is imported when the name is first asked for, as some need packages of their own."""
 

@@ -24,6 +24,18 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = [
+    "Box",
+    "cutmix",
+    "cutmix_box",
+    "erase",
+    "erasing_boxes",
+    "mixup",
+    "resize",
+    "resize_scale",
+    "resized_side",
+    "soft_labels",
+]
 
 Box = tuple[int, int, int, int]
 """Top, bottom, left, right, in pixels; bottom and right are outside."""

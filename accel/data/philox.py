@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__ = ["FACTORS", "LOW", "ROUNDS", "WEYL", "first_block", "signed", "upper"]
+
 LOW = 0xFFFFFFFF
 """The lower 32 of 64 bits."""
 FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157

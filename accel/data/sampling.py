@@ -14,6 +14,8 @@ from torch import Tensor
 from accel.data.philox import first_block
 from accel.device.rng import mix_seed
 
+__all__ = ["batch_rng", "extent_permutation", "permutation", "reused_rng", "sample_rng", "sample_words"]
+
 
 def permutation(n: int, seed: int, epoch: int) -> Tensor:
     """Return the order of `n` samples in `epoch`, uniformly random: (n,) int64, on the CPU."""

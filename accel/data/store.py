@@ -12,6 +12,19 @@ from accel.data.batches.bad_samples import MACHINE_ERRNOS
 from accel.data.codecs.pillow_decoder import SUFFIXES
 from accel.errors import BadSample, ConfigError, TrainingError
 
+__all__ = [
+    "OUTLINE_SIZES",
+    "Files",
+    "KeyedStore",
+    "Record",
+    "Store",
+    "class_names",
+    "file_status",
+    "is_picture",
+    "picture_files",
+    "read_error",
+]
+
 Record = bytes | memoryview
 """An encoded sample. With the encoding raw, a memoryview of shape (height, width, 3) of bytes, in row order."""
 OUTLINE_SIZES = 1000

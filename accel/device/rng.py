@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+__all__ = ["Randomness", "host_rng_state", "mix_seed", "seeded", "set_host_rng_state"]
+
 
 class Randomness:
     """Seeds, takes and puts back all of them together.

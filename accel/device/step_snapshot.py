@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from accel.device.buffers import writable
 from accel.device.rng import host_rng_state, set_host_rng_state
 
+__all__ = ["WATCHED", "StepSnapshot", "rows"]
+
 WATCHED = 8
 """In so many updates it is seen whether the model or the loss draw from Python's generator or numpy's."""
 

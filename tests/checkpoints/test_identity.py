@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from accel.checkpoints.identity import content
+from accel.checkpoints.identity import content, differences
 from accel.data.cache.caching_store import CachingStore
 from accel.data.codecs.image_reader import PLAIN
 from accel.data.datasets.image_folder import Folder
@@ -55,3 +55,9 @@ def test_a_store_of_the_users_own(data: Folder, store: Callable[[], Mine], kind:
     expected = {"samples": 1, kind: "f"}
     assert content(data.over(store()), 1) == expected  # type: ignore[arg-type]
     assert content(data.over(CachingStore(store(), "files", PLAIN, [])), 1) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("fingerprint", "changed"), [("f", []), ("g", ["data.train.Files"])])
+def test_a_checkpoint_of_a_cached_run_before_that(fingerprint: str, changed: list[str]) -> None:
+    was, now = ({"data": {"train": {"samples": 1, kind: value}}} for kind, value in (("Keeping", "f"), ("Files", fingerprint)))
+    assert list(differences(was, now)) == changed

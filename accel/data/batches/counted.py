@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+__all__ = ["CountedBatch", "count_samples", "counted"]
+
 
 class CountedBatch(NamedTuple):
     """A rank's batch, and the number of samples it counts for."""

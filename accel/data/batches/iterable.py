@@ -13,6 +13,8 @@ from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
 
+__all__ = ["IterableBatches"]
+
 
 class IterableBatches(Batches):
     """Batches of an iterable data set, in its own order. `set_epoch(epoch)` is called on one that has it.

@@ -16,6 +16,8 @@ from accel.data.batches.ready import ReadyBatches
 from accel.data.sampling import permutation
 from accel.errors import ConfigError
 
+__all__ = ["make_batches"]
+
 
 def make_batches(
     data: Any,

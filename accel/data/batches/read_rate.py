@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["ReadRateMeter"]
+
 
 class ReadRateMeter:
     """Samples read, and the seconds that reading them took, without any waiting for their consumer.

@@ -11,6 +11,8 @@ from accel.data.batches.counted import CountedBatch, count_samples
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.device.rng import seeded
 
+__all__ = ["ReadyBatches"]
+
 
 class ReadyBatches(Batches):
     """Ready batches, passed through untouched. `set_epoch(epoch)` is called on the data and on its sampler, where they have it.

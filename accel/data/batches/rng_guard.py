@@ -17,6 +17,8 @@ import torch
 from accel.device.rng import host_rng_state
 from accel.errors import AccelWarning
 
+__all__ = ["Item", "global_rng_state", "read_ahead_if_rng_free", "warn_no_read_ahead"]
+
 Item = TypeVar("Item")
 
 

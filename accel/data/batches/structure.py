@@ -10,6 +10,20 @@ from torch import Tensor
 
 from accel.errors import ConfigError, describe
 
+__all__ = [
+    "LEAF_TYPES",
+    "NAME_TYPES",
+    "NUMBER_TYPES",
+    "count_classes",
+    "flatten",
+    "is_channels_last",
+    "repack_pair",
+    "slice_batch",
+    "split_batch",
+    "unflatten",
+    "unpack_pair",
+]
+
 
 def count_classes(owner: Any) -> int | None:
     """Return the `num_classes` of a task or a data set, or the number of its `classes`, as torchvision's sets have them.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from accel.data.cache.record_cache import RecordCache
 
+__all__ = ["CachingStore", "Keep"]
+
 Keep = Literal["shown", "pixels", "files"]
 """The cached form of a picture: its centred square in the size of the task; the whole of it, decoded; its file's bytes."""
 

@@ -19,6 +19,8 @@ from zlib import crc32
 from accel.errors import AccelWarning
 from accel.system.anonymous_file import anonymous_file
 
+__all__ = ["CHUNK", "CONTENT_HEAD", "DISABLED", "ENTRY", "HEAD", "MAGIC", "VERIFIED", "RecordCache", "write_all"]
+
 HEAD = Struct("<16sQ64s")
 """The magic; the number of records; the key that they belong to."""
 MAGIC = b"accel-kept-1\0\0\0\0"

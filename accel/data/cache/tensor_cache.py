@@ -17,6 +17,8 @@ from torch import Tensor
 from accel.errors import AccelWarning
 from accel.system.cache_directory import cache_directory as cache_directory
 
+__all__ = ["load", "save", "tensor_crc"]
+
 
 def load(file: Path, key: str, example: list[Tensor]) -> list[Tensor] | None:
     """Return the tensors of a file; None if there is none, it is not whole, or it holds others.

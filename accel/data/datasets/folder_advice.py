@@ -12,6 +12,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.data.datasets.image_folder import Folder
 
+__all__ = ["MAX_NAMES", "advice", "base_store", "pack_paths", "shorter_side"]
+
 MAX_NAMES = 64
 """Names of pictures that are looked at, at most."""
 

@@ -22,6 +22,8 @@ from accel.data.datasets.shift_flip import ShiftFlip
 from accel.data.store import Files, Store, file_status
 from accel.errors import ConfigError
 
+__all__ = ["AugmentedFolder", "Crop", "Folder"]
+
 Crop = Literal["pad", "resized", "none"]
 """The part of a picture that training sees: `pad`, `resized` or `none` (`AugmentedFolder`)."""
 

@@ -11,6 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from accel.data.store import Record
 from accel.errors import ConfigError
 
+__all__ = ["Decode", "RecordSource", "Records"]
+
 Decode = Callable[[Record, NDArray[Any], np.random.Generator], None]
 """Function `decode(buffer, out, rng)` that writes the content of a record into `out`; `rng` is the sample's in this epoch."""
 

@@ -19,6 +19,20 @@ from accel.data.loaders.worker_process import reset_signal_handlers
 from accel.device.rng import Randomness
 from accel.system.machine import cores
 
+__all__ = [
+    "MIN_READ_SECONDS",
+    "NEAR_BEST",
+    "PROBE_SAMPLES",
+    "TRIAL_SECONDS",
+    "Rates",
+    "best_count",
+    "describe_rates",
+    "measure_rates",
+    "process_rate",
+    "strided_ranges",
+    "thread_rate",
+]
+
 MIN_READ_SECONDS = 30.0
 """Seconds of reading in the whole run, by this rank on one core, below which the number of readers does not matter."""
 TRIAL_SECONDS = 0.4

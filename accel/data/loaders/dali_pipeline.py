@@ -24,6 +24,8 @@ from accel.errors import BadSample, ConfigError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["PictureAssembly", "PictureInput", "Pipeline", "encode_bmp", "import_dali", "picture_input", "point", "prepare_record"]
+
 
 def import_dali() -> Any:
     """Return the package nvidia.dali.

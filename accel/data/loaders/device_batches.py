@@ -15,6 +15,8 @@ from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip
 from accel.data.loaders.load_all import CollateParts
 from accel.data.sampling import permutation
 
+__all__ = ["DRAW_AHEAD", "DeviceBatches"]
+
 DRAW_AHEAD = 65536
 """Samples, about, for which random numbers are drawn at a time: an operation on a few costs as much as one on many."""
 

@@ -19,6 +19,8 @@ from accel.data.loaders.worker import exit_cause
 from accel.data.loaders.worker_process import picklable, reset_signal_handlers
 from accel.errors import TrainingError
 
+__all__ = ["Item", "can_fork", "fork_map", "shared_zeros"]
+
 Item = TypeVar("Item")
 
 

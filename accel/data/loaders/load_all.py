@@ -19,6 +19,8 @@ from accel.errors import ConfigError, TrainingError
 from accel.system import free_space
 from accel.system.machine import cores
 
+__all__ = ["CHUNK_SIZE", "PROCESSES_PAY", "CollateParts", "first_sample", "free_memory", "index_chunks", "load_samples"]
+
 CollateParts = Callable[[list[Tensor]], Any]
 """Function that makes a batch of its parts."""
 CHUNK_SIZE = 256

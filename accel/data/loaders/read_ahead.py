@@ -15,6 +15,8 @@ from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 from accel.data.loaders.thread_pool import GRACE
 from accel.errors import ConfigError
 
+__all__ = ["BackgroundReader", "DataLoaderX", "Item", "read_ahead"]
+
 try:
     from prefetch_generator import BackgroundGenerator
 except ModuleNotFoundError:

@@ -20,6 +20,8 @@ from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
 from accel.errors import ConfigError
 from accel.system.machine import cores
 
+__all__ = ["Ring", "RingAssembly"]
+
 
 class Ring:
     """Batches of a map-style data set, read by threads, equal to those of a DataLoader without workers.

@@ -18,6 +18,8 @@ from torch import Tensor
 from accel.data.loaders.buffer_pool import BufferPool
 from accel.system.anonymous_file import anonymous_file
 
+__all__ = ["FIRST_BLOCK", "Region", "SharedBufferPool", "pin_slot"]
+
 FIRST_BLOCK = 16
 """Slots that are mapped together; then as many again, twice as many, and so on. A page takes no memory until it is written."""
 

@@ -9,6 +9,8 @@ from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any, Protocol
 
+__all__ = ["GRACE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
+
 GRACE = 1.0
 """Seconds that a thread gets for the sample it is reading. One that hangs is left behind, and ends after the sample."""
 

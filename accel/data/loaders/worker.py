@@ -11,6 +11,8 @@ from torch import Tensor
 
 from accel.data.loaders.worker_process import Task
 
+__all__ = ["GRACE", "Worker", "WorkerDied", "WorkerTimeout", "exit_cause"]
+
 GRACE = 2.0
 """Seconds that a worker gets to end by itself."""
 

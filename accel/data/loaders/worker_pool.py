@@ -23,6 +23,8 @@ from accel.data.loaders.worker import GRACE, Worker, WorkerDied, WorkerTimeout, 
 from accel.data.loaders.worker_process import IDLE, Answer, Failure, Task, serve
 from accel.errors import AccelWarning, ConfigError, TrainingError
 
+__all__ = ["WorkerPool", "describe_position"]
+
 
 class WorkerPool:
     """Fixed number of processes that read any of several data sets, batch `number` by worker `number` modulo their count.

@@ -22,6 +22,19 @@ from accel.data.batches.mapped import BatchAssembly, InPlaceAssembly, MapBatches
 from accel.data.loaders.shared_buffers import Region
 from accel.data.sampling import batch_rng
 
+__all__ = [
+    "IDLE",
+    "NO_SLOT",
+    "Answer",
+    "Failure",
+    "Task",
+    "make_assembly",
+    "picklable",
+    "read_batch",
+    "reset_signal_handlers",
+    "serve",
+]
+
 IDLE = -1
 """The sample that a process is reading while it reads none."""
 
