@@ -19,7 +19,7 @@ from accel.data.codecs.crops import random_resized
 from accel.data.codecs.image_reader import decode_record
 from accel.data.codecs.pillow_decoder import decode, resample
 from accel.data.sampling import sample_rng
-from accel.data.store import pictures
+from accel.data.store import picture_files
 from accel.data.stores.encoding_recipe import Recipe
 
 RECIPES = {
@@ -43,7 +43,7 @@ def main() -> None:
     reader.add_argument("--crops", type=int, default=300)
     reader.add_argument("--side", type=int, default=224)
     args = reader.parse_args()
-    files = pictures(args.root)
+    files = picture_files(args.root)
     found: dict[str, list[float]] = {name: [] for name in RECIPES}
     sizes = dict.fromkeys(["originals", *RECIPES], 0)
     for number in range(args.crops):

@@ -10,13 +10,13 @@ from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, TFRECORDS, compressed, is_shard
 from accel.data.splits.open_split import SPLITS, open_packed, open_shards, open_split
 from accel.data.splits.path_patterns import expand
-from accel.data.store import Files, Listed, class_names
+from accel.data.store import Files, KeyedStore, class_names
 from accel.data.stores.formats import FORMATS, store_at
 from accel.errors import ConfigError
 
 __all__ = ["Jobs", "targets"]
 
-Jobs = list[tuple[Listed, Path]]
+Jobs = list[tuple[KeyedStore, Path]]
 
 
 def targets(source: str, target: Path, format: str) -> Jobs:
@@ -65,19 +65,19 @@ def _shards(source: str) -> list[str]:
 def _of_shards(names: list[str], target: Path, format: str) -> Jobs:
     store = open_shards(names)
     if isinstance(store, Tars) and store.named and set(store.classes) <= set(SPLITS):  # the folders are those of the splits
-        splits: dict[str, Listed] = {split: Tars(names, inside=f"{store.class_root}{split}/") for split in store.classes}
+        splits: dict[str, KeyedStore] = {split: Tars(names, inside=f"{store.class_root}{split}/") for split in store.classes}
         return _several(names[0], splits, target, format)
     name = re.split(r"\.|[-_]?\d", names[0].rpartition("/")[2])[0]
     return [(store, _file(target, name or "train", format))]
 
 
-def _several(source: str, splits: dict[str, Listed], target: Path, format: str) -> Jobs:
+def _several(source: str, splits: dict[str, KeyedStore], target: Path, format: str) -> Jobs:
     if target.suffix[1:] in FORMATS:
         raise ConfigError(f"{source} has {len(splits)} splits ({', '.join(splits)}), each of which becomes a file; name a folder")
     return [(store, target / f"{split}.{format}") for split, store in splits.items()]
 
 
-def _split(source: str, split: str) -> Listed | None:
+def _split(source: str, split: str) -> KeyedStore | None:
     if not fsspec_client.is_url(source) and (Path(source) / split).is_dir():
         return open_split(source, split) or _files(Path(source) / split)
     return open_split(source, split)

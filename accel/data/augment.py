@@ -24,39 +24,52 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Box", "cut_box", "cutmix", "draw_boxes", "erase", "mixup", "resize", "scale_at", "side_at", "soft"]
+__all__ = [
+    "Box",
+    "cutmix",
+    "cutmix_box",
+    "erase",
+    "erasing_boxes",
+    "mixup",
+    "resize",
+    "resize_scale",
+    "resized_side",
+    "soft_labels",
+]
 
 Box = tuple[int, int, int, int]
 """Top, bottom, left, right, in pixels; bottom and right are outside."""
 
 
-def soft(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """Class numbers as probabilities: 1 - smoothing for the class named, and smoothing / num_classes more for every class.
+def soft_labels(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
+    """Return class numbers as probabilities: 1 - smoothing for the true class, and smoothing / num_classes more for every class.
 
-    The targets of `F.cross_entropy(..., label_smoothing=smoothing)`.
+    They are the targets of `F.cross_entropy(..., label_smoothing=smoothing)`.
     Source: Szegedy et al., Rethinking the Inception Architecture, arXiv 1512.00567.
 
     Args:
-        labels: (batch,), int64 from 0 to num_classes - 1.
+        labels: (batch,) int64, from 0 to num_classes - 1.
+        num_classes: at least 1.
+        smoothing: from 0 to 1.
 
     Returns:
         (batch, num_classes), float32.
 
     Raises:
-        ConfigError: for a label of no class, on a CPU (CUDA reports it when it comes to it).
+        ConfigError: for a label of no class, on a CPU. (CUDA reports it later.)
     """
-    rest = smoothing / num_classes
-    even = torch.full((len(labels), num_classes), rest, dtype=torch.float32, device=labels.device)
+    off_value = smoothing / num_classes
+    probabilities = torch.full((len(labels), num_classes), off_value, dtype=torch.float32, device=labels.device)
     try:
-        return even.scatter_(1, labels.unsqueeze(1), 1 - smoothing + rest)
+        return probabilities.scatter_(1, labels.unsqueeze(1), 1 - smoothing + off_value)
     except RuntimeError:
         low, high = int(labels.min()), int(labels.max())
-        mend = f"say num_classes={high + 1}" if low >= 0 else "number the classes from 0"
-        raise ConfigError(f"the batch has labels from {low} to {high}, and there are {num_classes} classes; {mend}") from None
+        remedy = f"say num_classes={high + 1}" if low >= 0 else "number the classes from 0"
+        raise ConfigError(f"the batch has labels from {low} to {high}, and there are {num_classes} classes; {remedy}") from None
 
 
 def mixup(samples: Tensor, share: float) -> Tensor:
-    """share * samples + (1 - share) * partners. (batch, ...), floating point; pictures, points or labels.
+    """Return share * samples + (1 - share) * partners. (batch, ...), floating point: pictures, points or labels.
 
     Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, arXiv 1710.09412.
     """
@@ -64,7 +77,7 @@ def mixup(samples: Tensor, share: float) -> Tensor:
 
 
 def cutmix(pictures: Tensor, box: Box) -> Tensor:
-    """The pictures, each with the inside of `box` from its partner. (batch, channels, height, width), any type.
+    """Return the pictures, each with the inside of `box` from its partner. (batch, channels, height, width), any dtype.
 
     Source: Yun et al., CutMix, arXiv 1905.04899.
     """
@@ -74,53 +87,62 @@ def cutmix(pictures: Tensor, box: Box) -> Tensor:
     return mixed
 
 
-def cut_box(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[Box, float]:
-    """A box of 1 - share of the picture's area and of its shape, centred anywhere; what would lie outside is cut off.
+def cutmix_box(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[Box, float]:
+    """Return a box of the picture's shape and of 1 - share of its area, centred anywhere, cut off at the picture's border.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        share: of the picture that stays, before the box is cut off.
+        rng: two numbers are drawn from it.
 
     Returns:
-        The box, and the share of the picture that is left, of which the labels must have as much: 1 - area / (height * width).
+        The box, and the share of the picture outside it: 1 - area / (height * width). The labels are mixed by that share.
     """
     side = sqrt(1 - share)
-    high, wide = int(height * side), int(width * side)
+    box_height, box_width = int(height * side), int(width * side)
     y, x = int(rng.integers(height)), int(rng.integers(width))
-    top, left = max(y - high // 2, 0), max(x - wide // 2, 0)
-    bottom, right = min(y + high // 2, height), min(x + wide // 2, width)
+    top, left = max(y - box_height // 2, 0), max(x - box_width // 2, 0)
+    bottom, right = min(y + box_height // 2, height), min(x + box_width // 2, width)
     return (top, bottom, left, right), 1 - (bottom - top) * (right - left) / (height * width)
 
 
-def draw_boxes(
+def erasing_boxes(
     count: int, height: int, width: int, share: float, area: tuple[float, float], aspect: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """A box for each of `count` pictures, uniform in area and in the logarithm of its shape, wherever it fits.
+    """Return a box for each of `count` pictures, uniform in area and in the logarithm of its shape, wherever it fits.
 
-    The paper draws until a box fits; here the shapes that do not fit are left out of the draw, so that none is drawn in vain
-    and the area is uniform as it is said to be.
+    The paper draws until a box fits. Here shapes that do not fit are left out of the draw, so the area is uniform as stated.
 
     Args:
-        share: of the pictures that get one; the others get an empty one.
+        count: pictures.
+        height: of a picture, in pixels.
+        width: of a picture, in pixels.
+        share: of the pictures that get a box; the others get an empty one.
         area: the least and the largest share of a picture, at most 1.
         aspect: height over width is at least this, and at most 1 / this.
+        rng: 5 * count numbers are drawn from it.
 
     Returns:
-        (4, count), int64: top, bottom, left, right, in pixels; bottom and right are outside.
+        (4, count) int64: top, bottom, left, right, in pixels; bottom and right are outside.
     """
     chosen, size, shape, down, along = rng.random((5, count))
     pixels = np.maximum(height * width * (area[0] + (area[1] - area[0]) * size), 1)
-    low = np.maximum(log(aspect), np.log(pixels / width**2))
-    high = np.minimum(-log(aspect), np.log(height**2 / pixels))
-    ratio = np.exp(low + np.maximum(high - low, 0) * shape)
-    tall = np.clip(np.rint(np.sqrt(pixels * ratio)), 1, height)
-    wide = np.clip(np.rint(np.sqrt(pixels / ratio)), 1, width)
-    top, left = np.floor(down * (height - tall + 1)), np.floor(along * (width - wide + 1))
-    return np.where(chosen < share, np.stack([top, top + tall, left, left + wide]), 0).astype(np.int64)
+    least = np.maximum(log(aspect), np.log(pixels / width**2))
+    greatest = np.minimum(-log(aspect), np.log(height**2 / pixels))
+    ratio = np.exp(least + np.maximum(greatest - least, 0) * shape)
+    heights = np.clip(np.rint(np.sqrt(pixels * ratio)), 1, height)
+    widths = np.clip(np.rint(np.sqrt(pixels / ratio)), 1, width)
+    top, left = np.floor(down * (height - heights + 1)), np.floor(along * (width - widths + 1))
+    return np.where(chosen < share, np.stack([top, top + heights, left, left + widths]), 0).astype(np.int64)
 
 
 def erase(pictures: Tensor, boxes: Tensor) -> Tensor:
-    """The pictures, each with the inside of its box in the mean colour of them all.
+    """Return the pictures, each with the inside of its box in the mean colour of the batch.
 
     Args:
         pictures: (batch, channels, height, width), uint8 or floating point.
-        boxes: (4, batch), int64, on the same device: what `draw_boxes` returns.
+        boxes: (4, batch) int64, on the same device, as of `erasing_boxes`.
     """
     rows, columns = _places(*pictures.shape[2:], pictures.device)
     top, bottom, left, right = boxes.view(4, -1, 1, 1, 1)
@@ -133,26 +155,31 @@ def erase(pictures: Tensor, boxes: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)  # progressive resizing has several sizes
 def _places(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The numbers of the rows, (height, 1), and of the columns, (width,): made once, only ever read."""
+    """Return the numbers of the rows, (height, 1), and of the columns, (width,), int64. They are made once and only read."""
     return torch.arange(height, device=device).unsqueeze(1), torch.arange(width, device=device)
 
 
-def scale_at(time: float, first: float, until: float) -> float:
-    """The share of the full side at `time` (both from 0 to 1): from `first`, linearly, to 1 at `until` and ever after."""
-    return 1.0 if time >= until else first + (1 - first) * time / until
+def resize_scale(time: float, start: float, end: float) -> float:
+    """Return the share of the full side at `time`, both from 0 to 1: linear from `start` to 1 at `end`, and 1 ever after."""
+    return 1.0 if time >= end else start + (1 - start) * time / end
 
 
-def side_at(scale: float, full: int, multiple: int) -> int:
-    """`scale` of a side of `full` pixels, as the nearest multiple of `multiple`: at least one, and never above `full`."""
+def resized_side(scale: float, full: int, multiple: int) -> int:
+    """Return `scale` of a side of `full` pixels, as the nearest multiple of `multiple`: at least one of them, at most `full`."""
     return full if scale >= 1 else min(full, max(multiple, multiple * int(full * scale / multiple + 0.5)))
 
 
 def resize(pictures: Tensor, height: int, width: int) -> Tensor:
-    """The pictures at another size: bilinear, with the triangle widened where it shrinks them (antialiased).
+    """Return the pictures in another size: bilinear, with the triangle widened where they shrink (antialiased).
 
-    Without that, fine patterns would turn into coarse ones that are not there at the full size.
+    Without antialiasing, fine patterns turn into coarse ones that the full size does not have.
 
     Args:
         pictures: (batch, channels, any height, any width), floating point.
+        height: in pixels.
+        width: in pixels.
+
+    Returns:
+        (batch, channels, height, width), of the same dtype.
     """
     return F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from accel.device.rng import Randomness
-from accel.device.step_snapshot import WATCHED, draw_from, drawn
+from accel.device.rng import Randomness, host_rng_state, set_host_rng_state
+from accel.device.step_snapshot import WATCHED
 from accel.system.stop_signals import WaitPoint
 
 __all__ = ["DataWait"]
@@ -27,24 +27,24 @@ class DataWait(WaitPoint):
 
     def begin(self) -> None:
         """Record where Python's and numpy's generators stand at the beginning of an epoch."""
-        self.host = drawn()
+        self.host = host_rng_state()
 
     def save(self) -> None:
         self.states = [generator.get_state() for generator in (torch.default_generator, *self.randomness.loader_generators)]
         if self.draws:
-            self.host = drawn()
+            self.host = host_rng_state()
 
     def completed(self) -> None:
         if self.watched < WATCHED and not self.draws:
             self.watched += 1
-            self.draws = drawn() != self.host
+            self.draws = host_rng_state() != self.host
 
     def can_restore(self) -> bool:
-        return self.draws or drawn() == self.host
+        return self.draws or host_rng_state() == self.host
 
     def restore(self) -> None:
         """Put the generators back to where they were when the last wait began."""
         for generator, state in zip((torch.default_generator, *self.randomness.loader_generators), self.states, strict=True):
             generator.set_state(state)
         if self.draws:
-            draw_from(self.host)
+            set_host_rng_state(self.host)

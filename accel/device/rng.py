@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Randomness", "mixed", "seeded"]
+__all__ = ["Randomness", "host_rng_state", "mix_seed", "seeded", "set_host_rng_state"]
 
 
 class Randomness:
@@ -35,7 +35,7 @@ class Randomness:
     def fork_for_rank(self, seed: int, rank: int, step: int = 0) -> None:
         """Gives each rank random numbers of its own, so that no two drop the same units; the first keeps those that it has."""
         if rank > 0:
-            self.seed(mixed(seed, rank, step))
+            self.seed(mix_seed(seed, rank, step))
 
     def register_loaders(self, *loaders: Any) -> None:
         """Finds the generators of DataLoaders: their own, and their samplers'."""
@@ -85,10 +85,23 @@ def seeded(*numbers: int) -> Iterator[None]:
     """Inside, the global generators of the host are a function of `numbers`; afterwards they are where they were."""
     found = Randomness(torch.device("cpu"))
     with found.preserved():
-        found.seed(mixed(*numbers))
+        found.seed(mix_seed(*numbers))
         yield
 
 
-def mixed(*numbers: int) -> int:
-    """One well-spread 63-bit seed for several numbers from 0 (numpy's SeedSequence hash)."""
+def host_rng_state() -> Any:
+    """Return the state of Python's and numpy's global generators, as values to compare with `==`. Takes 50 microseconds."""
+    name, key, *rest = np.random.get_state()
+    return random.getstate(), (name, np.asarray(key).tobytes(), *rest)
+
+
+def set_host_rng_state(state: Any) -> None:
+    """Set Python's and numpy's global generators to a state that `host_rng_state` returned."""
+    python, (name, key, *rest) = state
+    random.setstate(python)
+    np.random.set_state((name, np.frombuffer(key, dtype=np.uint32), *rest))
+
+
+def mix_seed(*numbers: int) -> int:
+    """Return one well-spread 63-bit seed for several whole numbers from 0: the hash of numpy's SeedSequence."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from accel.device.buffers import writable
+from accel.device.rng import host_rng_state, set_host_rng_state
 
-__all__ = ["WATCHED", "StepSnapshot", "draw_from", "drawn", "rows"]
+__all__ = ["WATCHED", "StepSnapshot", "rows"]
 
 WATCHED = 8
 """In so many updates it is seen whether the model or the loss draw from Python's generator or numpy's."""
@@ -47,7 +46,7 @@ class StepSnapshot:
         """What is now, is what to go back to."""
         self.states = [generator.get_state() for generator in self.generators]
         if self.draws or self.watched < WATCHED:
-            self.host = drawn()
+            self.host = host_rng_state()
         if self.modules:
             now = [buffer for module in self.modules for buffer in module._buffers.values()]
             if len(now) != len(self.found) or any(a is not b for a, b in zip(now, self.found, strict=True)):
@@ -60,7 +59,7 @@ class StepSnapshot:
         """The passes are over, and nothing is to be put back."""
         if self.watched < WATCHED and not self.draws:
             self.watched += 1
-            self.draws = drawn() != self.host
+            self.draws = host_rng_state() != self.host
             self.host = None
 
     def restore(self) -> None:
@@ -68,26 +67,13 @@ class StepSnapshot:
         for generator, state in zip(self.generators, self.states, strict=True):
             generator.set_state(state)
         if self.host is not None:
-            draw_from(self.host)
+            set_host_rng_state(self.host)
         for module, buffers in zip(self.modules, self.held, strict=True):
             module._buffers.clear()
             module._buffers.update(buffers)
         with torch.no_grad():
             for row, copies in self.rows:
                 torch._foreach_copy_(row, copies)
-
-
-def drawn() -> Any:
-    """Where Python's generator and numpy's are, in values that can be compared."""
-    name, key, *rest = np.random.get_state()
-    return random.getstate(), (name, np.asarray(key).tobytes(), *rest)
-
-
-def draw_from(host: Any) -> None:
-    """Puts Python's generator and numpy's back to where `drawn` has found them."""
-    python, (name, key, *rest) = host
-    random.setstate(python)
-    np.random.set_state((name, np.frombuffer(key, dtype=np.uint32), *rest))
 
 
 def rows(buffers: list[Tensor | None]) -> list[tuple[list[Tensor], list[Tensor]]]:

@@ -95,7 +95,7 @@ def fits_in_memory(run: TrainingRun, batches: Batches) -> bool:
         data.moves()
     except ConfigError:
         return False
-    free = load_all.free(run.device)
+    free = load_all.free_memory(run.device)
     return free is not None and MEMORY_FACTOR * len(data) * prod(shape) * np.dtype(dtype).itemsize < free / 2
 
 

@@ -40,8 +40,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from accel.data.augment import cut_box, cutmix, draw_boxes, erase, mixup, resize, scale_at, side_at, soft
-from accel.data.batches.structure import channels_at_the_end, pair, paired
+from accel.data.augment import cutmix, cutmix_box, erase, erasing_boxes, mixup, resize, resize_scale, resized_side, soft_labels
+from accel.data.batches.structure import is_channels_last, repack_pair, unpack_pair
 from accel.data.sampling import batch_rng
 from accel.errors import ConfigError, describe
 from accel.parts import Augment as AugmentPart
@@ -145,35 +145,35 @@ class Augment(AugmentPart):
     def scale(self, epoch: int, number: int) -> float:
         """The share of the full side that the pictures have in a window that begins with micro-batch `number` of `epoch`."""
         time = (epoch * self.batches + number) / (self.epochs * self.batches) if self.grows else 1.0
-        return scale_at(time, self.resize_from, self.resize_until)
+        return resize_scale(time, self.resize_from, self.resize_until)
 
     def batch(self, batch: Any, scale: float, epoch: int, number: int) -> Any:
         """Batch `number` of `epoch`, over all ranks, in the same structure; the user's own tensors stay as they are."""
-        samples, labels = pair(batch)
+        samples, labels = unpack_pair(batch)
         self.refuse(samples, labels)
         if self.softens:
-            labels = soft(labels, self.classes, self.label_smoothing)
+            labels = soft_labels(labels, self.classes, self.label_smoothing)
         if self.blends and samples.dtype == torch.uint8:
             samples = samples.float()
         if self.changes:  # with soft labels alone there is nothing to draw
             rng = batch_rng(self.seed, epoch, number)
-            last = samples.dim() == 4 and channels_at_the_end(samples)
+            last = samples.dim() == 4 and is_channels_last(samples)
             samples = samples.permute(0, 3, 1, 2) if last else samples
             for change in self.changes:
                 samples, labels = change(samples, labels, scale, rng)
             samples = samples.permute(0, 2, 3, 1) if last else samples
-        return paired(samples, labels, batch)
+        return repack_pair(samples, labels, batch)
 
     def _resized(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if scale == 1:
             return pictures, labels
-        height, width = (side_at(scale, side, self.resize_multiple) for side in pictures.shape[2:])
+        height, width = (resized_side(scale, side, self.resize_multiple) for side in pictures.shape[2:])
         return resize(pictures, height, width), labels
 
     def _erased(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         count, _, height, width = pictures.shape
         area = (self.erasing_min_area, self.erasing_max_area)
-        boxes = torch.from_numpy(draw_boxes(count, height, width, self.erasing, area, self.erasing_aspect, rng))
+        boxes = torch.from_numpy(erasing_boxes(count, height, width, self.erasing, area, self.erasing_aspect, rng))
         if self.device.type == "cuda":  # from pinned memory, so that the host does not wait for the copy
             boxes = boxes.pin_memory().to(self.device, non_blocking=True)
         return erase(pictures, boxes), labels
@@ -187,7 +187,7 @@ class Augment(AugmentPart):
             return mixup(samples, share), mixup(labels, share)
         share = rng.beta(self.cutmix, self.cutmix)
         height, width = samples.shape[2:]
-        box, share = cut_box(height, width, share, rng)
+        box, share = cutmix_box(height, width, share, rng)
         return cutmix(samples, box), mixup(labels, share)
 
     def refuse(self, samples: Tensor, labels: Tensor) -> None:

@@ -33,7 +33,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.cache import tensor_cache
-from accel.data.cache.caching_store import Keep, Keeping
+from accel.data.cache.caching_store import CachingStore, Keep
 from accel.data.codecs.image_reader import PILLOW_READER
 from accel.data.codecs.pillow_decoder import read_size
 from accel.errors import AccelWarning, ConfigError
@@ -89,7 +89,7 @@ class Cache(Source):
         share = min(1.0, sum(shelf.max_bytes for shelf in shelves) / max(1, count * each))
         much = f"{WHAT[keep]}, some {words(count * each)}" + (f"; there is room for about {share:.0%}" if share < 1 else "")
         self.found[f"{split} cache"] = f"{much}; in {' and then in '.join(parts)}" if parts else "none: there is no room for it"
-        return data.over(Keeping(data.store, keep, reader, shelves)) if shelves else data
+        return data.over(CachingStore(data.store, keep, reader, shelves)) if shelves else data
 
     def _keep(self, data: Any) -> Keep:
         """What is kept.
@@ -97,7 +97,7 @@ class Cache(Source):
         Raises:
             ConfigError: for something that would show other pixels.
         """
-        fixed = getattr(data, "fixed", False)
+        fixed = getattr(data, "shows_fixed_square", False)
         scaled = getattr(getattr(data, "reader", None), "decoder", "scaled") == "scaled"
         if self.keep == "auto":
             return "shown" if fixed else "files" if scaled else "pixels"
@@ -145,7 +145,7 @@ class Cache(Source):
 
     def _say(self, shelf: RecordCache) -> str:
         """Where, and how much at most, in words."""
-        there = f", {shelf.found:,} of {shelf.count:,} there already" if shelf.found else ""
+        there = f", {shelf.restored:,} of {shelf.count:,} there already" if shelf.restored else ""
         where = "memory" if shelf.path is None else str(shelf.path.parent)
         return f"{where} (up to {words(shelf.max_bytes)}){there}"
 

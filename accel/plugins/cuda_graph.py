@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.data.batches.structure import put_together, take_apart
+from accel.data.batches.structure import flatten, unflatten
 from accel.device.cuda_graphs import CudaRecorder, Recorder
 from accel.errors import ConfigError
 from accel.parts import Part, Update, Window
@@ -103,7 +103,7 @@ class CudaGraph(Update):
             beat()
         tensors: list[Tensor] = []
         try:
-            shape = take_apart(window, tensors)
+            shape = flatten(window, tensors)
         except TypeError as error:
             raise ConfigError(
                 f"cuda_graph cannot copy {error} in a batch; let the data give tensors, numbers, and tuples, lists, dicts of them"
@@ -126,7 +126,7 @@ class CudaGraph(Update):
     def capture(self, window: Window, tensors: list[Tensor]) -> Graph:
         """Captures the update of a window like this one, without running it."""
         inputs = [tensor.clone() for tensor in tensors]
-        static = put_together(window, iter(inputs))
+        static = unflatten(window, iter(inputs))
         lap = self.lap
         self.lap = lambda phase: None  # the time is of none of its phases
         try:

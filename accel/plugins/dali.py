@@ -68,7 +68,7 @@ class DALI(Loader):
             ConfigError: where DALI cannot do what is done to the pictures.
         """
         batches = super().open(data, train)
-        if not isinstance(batches, MapBatches) or not hasattr(data, "look"):
+        if not isinstance(batches, MapBatches) or not hasattr(data, "draw_box"):
             return batches
         if data.store.encoding == "raw":
             raise ConfigError("dali decodes pictures, and a raw store has nothing to decode; use threads in its place")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from accel.data.sampling import extents
+from accel.data.sampling import extent_permutation
 from accel.parts import Order
 from accel.values import Count
 
@@ -50,7 +50,7 @@ class Extents(Order):
     window: Count = 256
 
     def permutation(self, samples: int, seed: int, epoch: int) -> Tensor:
-        return extents(samples, seed, epoch, self.size, self.window)
+        return extent_permutation(samples, seed, epoch, self.size, self.window)
 
     def plan_notes(self) -> Mapping[str, str]:
         return {"order": f"{self.size * self.window:,} records are mixed: {self.window} extents of {self.size}"}

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from accel.data.batches.counted import count_samples
-from accel.data.batches.structure import pieces
+from accel.data.batches.structure import split_batch
 from accel.device.out_of_memory import free_cached_memory, is_out_of_memory, release_frames
 from accel.device.step_snapshot import StepSnapshot
 from accel.errors import AccelWarning, TrainingError
@@ -185,7 +185,7 @@ class OOM(Update):
         while True:
             size = min(self.evaluating or items, items)
             try:
-                parts = pieces(batch, items, size)
+                parts = split_batch(batch, items, size)
             except TypeError as error:
                 raise TrainingError(f"oom: memory is short in evaluation, and its batch cannot be cut ({error})") from None
             try:

@@ -49,9 +49,9 @@ class Prefetch(PrefetchPart):
         self.last: Callable[[], Any] = lambda: None
 
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
-        from accel.data.loaders.read_ahead import ahead
+        from accel.data.loaders.read_ahead import read_ahead
 
-        reader = ahead(batches, self.depth, self.name)
+        reader = read_ahead(batches, self.depth, self.name)
         self.last = ref(reader)  # weakly: it ends with whoever reads from it
         return reader
 

@@ -34,7 +34,7 @@ from accel.data.batches.bad_samples import BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.cache import tensor_cache
-from accel.data.datasets.shift_flip import ShiftFlip, size
+from accel.data.datasets.shift_flip import ShiftFlip, frame_shape
 from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
 from accel.errors import ConfigError
@@ -124,10 +124,10 @@ class Resident(Loader):
         """Raises ConfigError where the data does not fit into what is free."""
         each = float(sum(part.nbytes for part in example))
         if moves is not None:
-            copies, high, wide = size(example[0].shape, moves)
+            copies, high, wide = frame_shape(example[0].shape, moves)
             _, height, width, _ = example[0].shape
             each += example[0].nbytes * copies * high * wide / (height * width)  # beside what was read, where that is moved
-        needed, free = each * len(data), load_all.free(self.device)
+        needed, free = each * len(data), load_all.free_memory(self.device)
         if free is not None and needed > free and type(data) is not TensorDataset:
             room = f"{self.device} has {free / 1e9:.1f} GB free"
             raise ConfigError(f"resident: the data takes {needed / 1e9:.1f} GB, and {room}; leave resident out")
@@ -135,7 +135,7 @@ class Resident(Loader):
     def _read(self, data: Any, example: list[Tensor], rule: BadSampleRule) -> tuple[list[Tensor], list[UnreadableSample]]:
         since = perf_counter()
         if self.cache is None or not hasattr(data, "fingerprint"):
-            found, bad, who = load_all.read(data, example, rule)
+            found, bad, who = load_all.load_samples(data, example, rule)
         else:
             of = data.fingerprint()
             file = tensor_cache.cache_directory(self.cache) / f"{of}.safetensors"
@@ -144,7 +144,7 @@ class Resident(Loader):
             if kept is not None:
                 self.origin.append(f"from {file.parent}")
                 return kept, []
-            found, bad, who = load_all.read(data, example, rule)
+            found, bad, who = load_all.load_samples(data, example, rule)
             if bad:  # a run that shall not go on without them must find out
                 self.origin.append("not kept, as some of it could not be read")
             else:
@@ -164,8 +164,8 @@ class Resident(Loader):
         found = {"resident": ", ".join([f"{size} {where}", *dict.fromkeys(self.origin)])}
         if self.readings:
             found["read"] = "; ".join(self.readings)
-        if shelf.moves is not None:
-            moves = shelf.moves
+        if shelf.shift_flip is not None:
+            moves = shelf.shift_flip
             edge = {"black": "black", "reflect": "reflected"}[moves.edge]
             moved = f"moved by up to {moves.pad} pixel{'s' * (moves.pad > 1)}, {edge} at the edge; " if moves.pad else ""
             found["pictures"] = f"{moved}mirrored: {moves.flip}"
@@ -173,7 +173,7 @@ class Resident(Loader):
 
     def ineffective_settings(self, run: Run) -> list[str]:
         found = []
-        moves = self.shelves[0].moves if self.shelves else None
+        moves = self.shelves[0].shift_flip if self.shelves else None
         if self.changed("edge") and (moves is None or not moves.pad):
             found.append("resident.edge has no effect: the pictures are not moved; set resident.pad")
         if self.cache is not None and not self.origin:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.loaders.autotune import Rates, best, describe, threads, tried
+from accel.data.loaders.autotune import Rates, best_count, describe_rates, measure_rates, thread_rate
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import ThreadPool as Pool
 from accel.parts import Loader
@@ -69,10 +69,10 @@ class Threads(Loader):
         batches = super().open(data, train)
         if isinstance(batches, MapBatches) and not batches.in_memory:
             if self.count == "auto" and self.pool is None:
-                self.rates = tried(batches, self.epochs, threads)
-                self.number = best(self.rates) if self.rates else self.number
+                self.rates = measure_rates(batches, self.epochs, thread_rate)
+                self.number = best_count(self.rates) if self.rates else self.number
             self.pool = self.pool or Pool(self.number)
-            self.rings[batches] = Ring.over(batches, self.pool, self.depth, self.pin)
+            self.rings[batches] = Ring.from_batches(batches, self.pool, self.depth, self.pin)
         return batches
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
@@ -82,9 +82,9 @@ class Threads(Loader):
         """Nothing: a resumed run may have others, or none."""
 
     def plan_notes(self) -> Mapping[str, str]:
-        said = describe(self.rates) if self.rates else f"{self.number} = one for each core"
+        said = describe_rates(self.rates) if self.rates else f"{self.number} = one for each core"
         found = {"threads": said} if self.rings and self.count == "auto" else {}
-        slots = next((ring.slots for ring in self.rings.values() if ring.slots), None)
+        slots = next((ring.pool for ring in self.rings.values() if ring.pool), None)
         if slots:
             kind = "pinned memory" if self.pin else "memory"
             found["ring"] = f"{self.depth + 2} batches of {slots.bytes / 2**20:.2g} MB in {kind}"

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.loaders.autotune import Rates, best, describe, processes, tried
+from accel.data.loaders.autotune import Rates, best_count, describe_rates, measure_rates, process_rate
 from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.parts import Loader
 from accel.system.machine import cores
@@ -82,8 +82,8 @@ class Workers(Loader):
         batches = super().open(data, train)
         if isinstance(batches, MapBatches) and not batches.in_memory:
             if self.count == "auto" and not self.data:
-                self.rates = tried(batches, self.epochs, processes)
-                self.number = best(self.rates) if self.rates else self.number
+                self.rates = measure_rates(batches, self.epochs, process_rate)
+                self.number = best_count(self.rates) if self.rates else self.number
             self.data.append(batches)
         return batches
 
@@ -102,7 +102,7 @@ class Workers(Loader):
         if not self.data or self.count != "auto":
             return {}
         if self.rates:
-            return {"workers": describe(self.rates)}
+            return {"workers": describe_rates(self.rates)}
         return {"workers": f"{self.number} = one for each core, at most {MOST}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel.data.codecs.image_reader import ImageReader
-from accel.data.datasets.image_folder import Augmented, Folder
+from accel.data.datasets.image_folder import AugmentedFolder, Folder
 from accel.errors import BadSample, ConfigError, MovedWarning, TrainingError, nearest
 from accel.system.deprecation.old_attributes import deprecation
 from accel.tasks.evaluation import average_views, scores
@@ -129,7 +129,7 @@ class Images(Trainer):
     def data(self, split: str) -> Folder:
         folder = self.splits[split]
         if split == "train":
-            return Augmented(folder, self.classes, self.size, self.crop, self.flip, self.reader)
+            return AugmentedFolder(folder, self.classes, self.size, self.crop, self.flip, self.reader)
         # a random box magnifies: training saw things larger than they are, and evaluation shows them so
         return Folder(folder, self.classes, self.size, 0.875 if self.crop == "resized" else 1.0, self.reader)
 

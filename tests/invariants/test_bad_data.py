@@ -20,7 +20,7 @@ from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
-from accel.data.datasets.image_folder import Augmented
+from accel.data.datasets.image_folder import AugmentedFolder
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import ThreadPool as Pool
 from accel.data.loaders.worker_pool import WorkerPool as Processes
@@ -71,7 +71,7 @@ SHARES = [SINGLE_RANK, RankShare(0, 2), RankShare(1, 2)]
 def over(
     kind: type, policy: Any, bad: frozenset[int] = SPOILT, limit: float = 1.0, train: bool = True, share: RankShare = SINGLE_RANK
 ) -> MapBatches:
-    rule = BadSampleRule(policy, limit).of("train", train)
+    rule = BadSampleRule(policy, limit).for_dataset("train", train)
     batches = make_batches(spoil(kind, bad), 4, seed=3, shuffle=train, share=share, bad=rule)
     assert isinstance(batches, MapBatches)
     return batches
@@ -88,15 +88,15 @@ def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: RankS
     assert set(plain.bad_sample_log.reasons) == SPOILT or share.ranks > 1
     for threads in (1, 3):
         batches, pool = over(kind, policy, share=share), Pool(threads)
-        with Ring.over(batches, pool, 3, False) as ring:
+        with Ring.from_batches(batches, pool, 3, False) as ring:
             assert [md5(ring.epoch(epoch)) for epoch in (0, 1)] == wanted
             assert md5(ring.epoch(1, start=2)) == wanted[1][2:]
             assert ring.bad == plain.bad_sample_log.reasons
             assert batches.meter.samples == plain.meter.samples + sum(map(len, list(plain.batches_of_indices(1))[2:]))
     for count in (1, 3):
         batches = over(kind, policy, share=share)
-        workers = Processes([batches], count, ahead=2, timeout=60)
-        assert [slots is not None for slots in workers.slots] == [kind is Filled], "written into shared memory"
+        workers = Processes([batches], count, prefetch=2, timeout=60)
+        assert [slots is not None for slots in workers.pools] == [kind is Filled], "written into shared memory"
         assert [md5(workers.batches(0, epoch, 0)) for epoch in (0, 1)] == wanted
         assert md5(workers.batches(0, 1, 2)) == wanted[1][2:]
         assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
@@ -121,10 +121,10 @@ def test_raise_is_the_same_up_to_the_batch_of_the_first_by_every_loader(kind: ty
     wanted = read(over(kind, "raise", share=share).epoch(0))
     assert wanted[-1].startswith(("BadSample", "OSError", "KeyError"))
     for threads in (1, 3):
-        with Ring.over(over(kind, "raise", share=share), Pool(threads), 3, False) as ring:
+        with Ring.from_batches(over(kind, "raise", share=share), Pool(threads), 3, False) as ring:
             assert read(ring.epoch(0)) == wanted
     for count in (1, 3):
-        workers = Processes([over(kind, "raise", share=share)], count, ahead=2, timeout=60)
+        workers = Processes([over(kind, "raise", share=share)], count, prefetch=2, timeout=60)
         assert read(workers.batches(0, 0, 0)) == wanted
         workers.close()
 
@@ -153,7 +153,7 @@ def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str
 
     plain, batches = over(""), over(trouble)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
-    workers = Processes([batches], 2, ahead=2, timeout=0.8)
+    workers = Processes([batches], 2, prefetch=2, timeout=0.8)
     with pytest.warns(AccelWarning, match=r"over sample 9 \(batch \d of epoch 1\); begun anew"):
         held = list(workers.batches(0, 0, 0))
     assert md5(held) == wanted[0]
@@ -167,16 +167,16 @@ def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(trouble: str
 def test_the_slot_of_a_batch_that_is_smaller_or_gone_comes_back_from_workers(policy: Any) -> None:
     bad = frozenset({*range(4, 8), 22})
     batches = over(Filled, policy, bad, train=False)
-    workers = Processes([batches], 2, ahead=2, timeout=60)
-    (slots,) = workers.slots
+    workers = Processes([batches], 2, prefetch=2, timeout=60)
+    (slots,) = workers.pools
     assert slots is not None
     for epoch in range(4):
         for x, _ in workers.batches(0, epoch, 0):
             assert x.is_contiguous()
             assert (x >= 0).all(), "no row of a sample that failed"
     del x
-    assert slots.made <= 2 * 2 + 1, "those asked for, and the one that is used"
-    assert len(slots.free) == slots.made
+    assert slots.allocated <= 2 * 2 + 1, "those asked for, and the one that is used"
+    assert len(slots.free) == slots.allocated
     workers.close()
 
 
@@ -216,9 +216,9 @@ def test_a_batch_of_which_nothing_is_left(policy: Any) -> None:
         train, held_out = make_batches(spoil(kind, bad), 4, 3, False, bad=rule), over(kind, policy, bad, train=False)
         assert [len(x) for x, _ in train.epoch(0)] == [4, 4, 4, 4, 4, 2 if policy == "skip" else 3]
         assert [len(x) for x, _ in held_out.epoch(0)] == [4, 4, 4, 4, 2]
-        with Ring.over(held_out, Pool(2), 2, False) as ring:
+        with Ring.from_batches(held_out, Pool(2), 2, False) as ring:
             assert md5(ring.epoch(0)) == md5(held_out.epoch(0))
-        workers = Processes([train, held_out], 2, ahead=1, timeout=60)  # type: ignore[list-item]
+        workers = Processes([train, held_out], 2, prefetch=1, timeout=60)  # type: ignore[list-item]
         for which, batches in enumerate([train, held_out]):
             assert md5(workers.batches(which, 0, 0)) == md5(batches.epoch(0))
         workers.close()
@@ -226,12 +226,12 @@ def test_a_batch_of_which_nothing_is_left(policy: Any) -> None:
 
 def test_rows_move_up_in_their_slot_and_the_slot_comes_back() -> None:
     with Ring(spoil(Filled), 4, seed=3, shuffle=True, threads=2, depth=1, bad="skip", bad_limit=1.0) as ring:
-        assert ring.slots is not None
+        assert ring.pool is not None
         for epoch in range(4):
             for x, _ in ring.epoch(epoch):
                 assert x.is_contiguous()
                 assert (x >= 0).all(), "no row of a sample that failed"
-        assert ring.slots.made <= 4, "depth + 2, and one that a thread still holds"
+        assert ring.pool.allocated <= 4, "depth + 2, and one that a thread still holds"
 
 
 @pytest.mark.parametrize("kind", [Filled, Drawn])
@@ -245,11 +245,11 @@ def test_too_many_end_the_run_with_their_number_and_the_first_few(kind: type) ->
         return len(found)
 
     plain = read(over(kind, "skip", limit=0.1).epoch(0))
-    workers = Processes([over(kind, "skip", limit=0.1)], 2, ahead=2, timeout=60)
+    workers = Processes([over(kind, "skip", limit=0.1)], 2, prefetch=2, timeout=60)
     assert read(workers.batches(0, 0, 0)) == plain
     workers.close()
     pool = Pool(2)
-    assert read(Ring.over(over(kind, "skip", limit=0.1), pool, 3, False).epoch(0)) == plain, "at the same batch"
+    assert read(Ring.from_batches(over(kind, "skip", limit=0.1), pool, 3, False).epoch(0)) == plain, "at the same batch"
     pool.close()
     list(over(kind, "skip", limit=4 / 23).epoch(0))
 
@@ -319,7 +319,7 @@ def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool, shar
 
     for kind in (Bytes, Firsts):
         rule = BadSampleRule(policy, 1.0)
-        plain = make_batches(kind(), 4, 3, train, share, bad=rule.of("train" if train else "val", train))
+        plain = make_batches(kind(), 4, 3, train, share, bad=rule.for_dataset("train" if train else "val", train))
         shelf = resident(rule, share).open(kind(), train)
         if kind is Firsts and not train and share == SHARES[1]:
             with pytest.raises(TrainingError, match=r"of a batch of the val data no sample can be read .* several ranks"):
@@ -358,7 +358,7 @@ class Numbers(Bytes):
 def test_whoever_reads_for_resident_names_the_bad_ones(
     policy: Any, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0 if who == "3 processes" else 1e9)
+    monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0 if who == "3 processes" else 1e9)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 1 if who == "this process" else 3)
     rule = BadSampleRule(policy, 1.0)
     loader = resident(rule, cache=str(tmp_path))
@@ -381,7 +381,7 @@ def test_resident_moves_a_substitute_as_itself(policy: Any, tmp_path: Path) -> N
             (tmp_path / name / f"{number}.jpg").write_bytes(jpeg(drawing(20, 16, seed=number), "4:4:4"))
     for bad in ("a/2.jpg", "b/0.jpg", "b/5.jpg"):
         (tmp_path / bad).write_bytes(b"")
-    data = Augmented(tmp_path, ["a", "b"], 16, "pad", True)
+    data = AugmentedFolder(tmp_path, ["a", "b"], 16, "pad", True)
     rule = BadSampleRule(policy, 1.0)
     plain, shelf = make_batches(data, 4, 3, True, bad=rule), resident(rule).open(data, True)
     for epoch in (0, 1):

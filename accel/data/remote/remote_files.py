@@ -48,7 +48,7 @@ class RemoteFolder:
         TrainingError: If the files cannot be reached any more.
     """
 
-    encoding, named = "original", True
+    kind, encoding, named = "RemoteFolder", "original", True
     skipped: Sequence[str] = ()
     """No key is ever left out."""
 

@@ -60,7 +60,7 @@ class ShardStore(ABC):
 
     @property
     @abstractmethod
-    def kind(self) -> str:
+    def index_kind(self) -> str:
         """Everything that the index of a file depends on besides the file. Hashed into names of the cache."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class ShardStore(ABC):
 
     def _index(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
         """Return the index of one file, from the cache or from a scan."""
-        cache = IndexCache(file, self.kind)
+        cache = IndexCache(file, self.index_kind)
         arrays = cache.load()
         if arrays is None:
             arrays = self.scan(file)

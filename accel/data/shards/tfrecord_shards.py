@@ -91,6 +91,8 @@ class TFRecords(ShardStore):
         ConfigError: If a file is missing, damaged or of another format, or google-crc32c is not installed.
     """
 
+    kind = "TFRecords"
+
     def __init__(
         self, names: Sequence[str], features: FeatureNames = NAMES, first: int = 0, cache: BlockCache | None = None
     ) -> None:
@@ -100,7 +102,7 @@ class TFRecords(ShardStore):
         self._share_checked()
 
     @property
-    def kind(self) -> str:
+    def index_kind(self) -> str:
         return f"tfrecord 1 {' '.join(self.features)}"
 
     def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:

@@ -60,6 +60,8 @@ class Tars(ShardStore):
         ConfigError: If a file is missing, damaged or of another format, or a sample has no picture or no label.
     """
 
+    kind = "Tars"
+
     def __init__(
         self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "", cache: BlockCache | None = None
     ) -> None:
@@ -68,7 +70,7 @@ class Tars(ShardStore):
         super().__init__(names, cache)
 
     @property
-    def kind(self) -> str:
+    def index_kind(self) -> str:
         return f"tar 1 {self.image_extension} {self.label_extension} {self.member_folder}"
 
     def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 from accel.data.remote.block_cache import local_copy
 from accel.data.remote.fsspec_client import is_url
 from accel.data.splits.find_shards import sibling_folder
-from accel.data.store import Listed, Store
+from accel.data.store import KeyedStore, Store
 from accel.errors import ConfigError
 
 __all__ = ["SplitStore", "difference", "locate_store", "read_from"]
 
 
-class SplitStore(Listed, Protocol):
+class SplitStore(KeyedStore, Protocol):
     """Store that can stand in for the files of a folder."""
 
     path: Any

@@ -115,6 +115,7 @@ os.register_at_fork(after_in_child=ENVIRONMENTS.forget_after_fork)
 class LMDBStore(PackedStore):
     """Store in an LMDB file."""
 
+    kind: ClassVar[str] = "LMDBStore"
     format: ClassVar[str] = "lmdb"
 
     def __init__(self, path: Path | str) -> None:

@@ -15,7 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from accel.data.store import Listed, status
+from accel.data.store import KeyedStore, file_status
 from accel.errors import ConfigError
 
 __all__ = ["Journal", "picture_stamps"]
@@ -87,7 +87,7 @@ class Journal:
         os.close(self.file)
 
 
-def picture_stamps(source: Listed) -> list[str]:
+def picture_stamps(source: KeyedStore) -> list[str]:
     """Return a stamp of each picture of the source, 16 hexadecimal digits, which changes when the picture does."""
     files: Sequence[str] = getattr(source, "files", ())
     source_stamp = "" if files else source.fingerprint() + getattr(source, "stamp", "")
@@ -95,6 +95,6 @@ def picture_stamps(source: Listed) -> list[str]:
     for index in range(len(source)):
         text = f"{source.key(index)}\0{source.label(index)}\0{source_stamp}"
         if files:
-            text += status(files[index], "st_size", "st_mtime_ns")
+            text += file_status(files[index], "st_size", "st_mtime_ns")
         stamps.append(blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest())
     return stamps

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from accel.data.store import Listed
+from accel.data.store import KeyedStore
 from accel.data.stores.encode_pool import UnreadablePicture, encode_all
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import FORMATS
@@ -43,7 +43,7 @@ class Packing:
         skip_reasons: Why each picture that was left out could not be read.
     """
 
-    source: Listed
+    source: KeyedStore
     path: Path
     recipe: Recipe
     workers: int = 1

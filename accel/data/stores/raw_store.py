@@ -57,6 +57,7 @@ def record_table(data: memoryview, starts: NDArray[np.uint64]) -> NDArray[np.voi
 class RawStore(PackedStore):
     """Store of pixels as they are, (height, width, 3) uint8, of any size each."""
 
+    kind: ClassVar[str] = "RawStore"
     format: ClassVar[str] = "raw"
 
     def open(self) -> tuple[StoreInfo, RecordIndex]:
