@@ -103,8 +103,8 @@ class Augment(AugmentPart):
             "mixup": self.mixes and self.mixup > 0, "cutmix": self.mixes and self.cutmix > 0,
             "erasing": self.erases, "resize_from": self.grows,
         }  # fmt: skip
-        self.blends = next((name for name in ("mixup", "resize_from") if asks[name]), "")
-        self.pictured = next((name for name in ("cutmix", "erasing", "resize_from") if asks[name]), "")
+        self.float_setting = next((name for name in ("mixup", "resize_from") if asks[name]), "")
+        self.picture_setting = next((name for name in ("cutmix", "erasing", "resize_from") if asks[name]), "")
         """The first setting, if any, that is on and takes the mean of samples, or takes them for pictures."""
 
     @property
@@ -123,8 +123,8 @@ class Augment(AugmentPart):
         if self.grows and run.batches is None:
             raise ConfigError("augment.resize_from needs the length of the run, and the data has none; set resize_from=1")
         self.epochs, self.batches = run.epochs, run.batches or 0
-        chosen = ((self._resized, self.grows), (self._erased, self.erases), (self._mixed, self.mixes))
-        self.changes = [change for change, on in chosen if on]
+        chosen = ((self._resize, self.grows), (self._erase, self.erases), (self._mix, self.mixes))
+        self.transforms = [change for change, on in chosen if on]
         """In this order: what follows a smaller size is cheaper, and a partner comes with its own box."""
 
     def windows(self, windows: Iterator[Window], epoch: int, start: int) -> Iterator[Window]:
@@ -148,27 +148,27 @@ class Augment(AugmentPart):
     def batch(self, batch: Any, scale: float, epoch: int, number: int) -> Any:
         """Batch `number` of `epoch`, over all ranks, in the same structure; the user's own tensors stay as they are."""
         samples, labels = pair(batch)
-        self.refuse(samples, labels)
+        self.check_batch(samples, labels)
         if self.softens:
             labels = soft(labels, self.classes, self.label_smoothing)
-        if self.blends and samples.dtype == torch.uint8:
+        if self.float_setting and samples.dtype == torch.uint8:
             samples = samples.float()
-        if self.changes:  # with soft labels alone there is nothing to draw
+        if self.transforms:  # with soft labels alone there is nothing to draw
             rng = batch_rng(self.seed, epoch, number)
             last = samples.dim() == 4 and channels_at_the_end(samples)
             samples = samples.permute(0, 3, 1, 2) if last else samples
-            for change in self.changes:
+            for change in self.transforms:
                 samples, labels = change(samples, labels, scale, rng)
             samples = samples.permute(0, 2, 3, 1) if last else samples
         return paired(samples, labels, batch)
 
-    def _resized(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _resize(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if scale == 1:
             return pictures, labels
         height, width = (side_at(scale, side, self.resize_multiple) for side in pictures.shape[2:])
         return resize(pictures, height, width), labels
 
-    def _erased(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _erase(self, pictures: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         count, _, height, width = pictures.shape
         area = (self.erasing_min_area, self.erasing_max_area)
         boxes = torch.from_numpy(draw_boxes(count, height, width, self.erasing, area, self.erasing_aspect, rng))
@@ -176,7 +176,7 @@ class Augment(AugmentPart):
             boxes = boxes.pin_memory().to(self.device, non_blocking=True)
         return erase(pictures, boxes), labels
 
-    def _mixed(self, samples: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _mix(self, samples: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         at_all, which = rng.random(2)
         if at_all >= self.mix_prob:
             return samples, labels
@@ -188,7 +188,7 @@ class Augment(AugmentPart):
         box, share = cut_box(height, width, share, rng)
         return cutmix(samples, box), mixup(labels, share)
 
-    def refuse(self, samples: Tensor, labels: Tensor) -> None:
+    def check_batch(self, samples: Tensor, labels: Tensor) -> None:
         """Raises ConfigError for what cannot be augmented as the settings ask."""
         if self.softens and (labels.dtype != torch.int64 or labels.shape != samples.shape[:1]):
             raise ConfigError(
@@ -196,8 +196,8 @@ class Augment(AugmentPart):
                 f"{describe(samples)} are {labels.dtype} of shape {tuple(labels.shape)}; set the three to 0"
             )
         for name, fits, what in (
-            (self.pictured, samples.dim() == 4, "pictures, of four dimensions"),
-            (self.blends, samples.is_floating_point() or samples.dtype == torch.uint8, "floating point or uint8"),
+            (self.picture_setting, samples.dim() == 4, "pictures, of four dimensions"),
+            (self.float_setting, samples.is_floating_point() or samples.dtype == torch.uint8, "floating point or uint8"),
         ):
             if name and not fits:
                 raise ConfigError(

@@ -43,7 +43,7 @@ class Backend(BackendPart):
     threads: Count | None = None
 
     def apply(self, device: torch.device) -> None:
-        self.before = {
+        self.saved = {
             "benchmark": torch.backends.cudnn.benchmark,
             "conv": _conv().fp32_precision,
             "matmul": torch.get_float32_matmul_precision(),
@@ -60,7 +60,7 @@ class Backend(BackendPart):
 
     def restore(self) -> None:
         if hasattr(self, "before"):
-            before = self.before
+            before = self.saved
             self._set(before["benchmark"], before["conv"], before["matmul"], before["deterministic"], before["threads"])
             torch.use_deterministic_algorithms(before["deterministic"], warn_only=before["warn_only"])
             if before["cublas"] is None:

@@ -47,15 +47,15 @@ class BatchLR(Rate):
             raise ConfigError(
                 "batch_lr needs batch_size, and the data comes in ready batches; leave it out with '~plugins.batch_lr'"
             )
-        self.batch = run.batch_size * run.parts.group.size * run.parts.parallel.world_size
-        ratio = self.batch / self.reference
+        self.effective_batch = run.batch_size * run.parts.group.size * run.parts.parallel.world_size
+        ratio = self.effective_batch / self.reference
         self.factor = ratio if self.rule == "linear" else sqrt(ratio)
 
     def plan_notes(self) -> Mapping[str, str]:
-        ratio = f"{self.batch} / {self.reference}"
+        ratio = f"{self.effective_batch} / {self.reference}"
         return {"learning rates": f"x {self.factor:.3g} = {ratio if self.rule == 'linear' else f'the root of {ratio}'}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        if self.batch == self.reference:
+        if self.effective_batch == self.reference:
             return [f"batch_lr has no effect: the effective batch is its reference, {self.reference}"]
         return []

@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from accel.data.cache.record_cache import RecordCache
     from accel.parts import Run
 
-LOOKED_AT = 64
+MEASURED_RECORDS = 64
 """Pictures whose size tells that of the rest."""
 MARGIN = 1.1
 """Of what they all are expected to take."""
-WHAT: dict[Keep, str] = {"shown": "squares as they are shown", "pixels": "decoded pictures", "files": "bytes of files"}
+KIND_TEXTS: dict[Keep, str] = {"shown": "squares as they are shown", "pixels": "decoded pictures", "files": "bytes of files"}
 
 
 @dataclass(eq=False)
@@ -69,27 +69,29 @@ class Cache(Source):
     path: str = "auto"
 
     def setup(self, run: Run) -> None:
-        self.dry, self.found, self.foreign = run.dry_run, dict[str, str](), ""
+        self.dry_run, self.notes, self.unsupported = run.dry_run, dict[str, str](), ""
         self.folder = tensor_cache.cache_directory(self.path) / "pictures"
         free = free_space.free_memory()
         ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # each has a memory of its own
-        self.in_memory = (0 if free is None else free // 2 // ranks) if self.memory == "auto" else int(1e9 * self.memory)
+        self.memory_budget = (0 if free is None else free // 2 // ranks) if self.memory == "auto" else int(1e9 * self.memory)
 
     def open(self, data: Any, split: str) -> Any:
         if not hasattr(data, "over") or not hasattr(data, "store"):
-            self.foreign = self.foreign or type(data).__name__
+            self.unsupported = self.unsupported or type(data).__name__
             return data
         reader, count = getattr(data, "reader", PLAIN), len(data.store)
-        keep = self._keep(data)
-        each = self._each(data, keep)
-        shelves = self._shelves(data, keep, count, int(count * each * MARGIN) + 64 * count, split)
-        parts = [self._say(shelf) for shelf in shelves]
+        keep = self._record_kind(data)
+        each = self._mean_record_bytes(data, keep)
+        shelves = self._make_caches(data, keep, count, int(count * each * MARGIN) + 64 * count, split)
+        parts = [self._describe(shelf) for shelf in shelves]
         share = min(1.0, sum(shelf.max_bytes for shelf in shelves) / max(1, count * each))
-        much = f"{WHAT[keep]}, some {words(count * each)}" + (f"; there is room for about {share:.0%}" if share < 1 else "")
-        self.found[f"{split} cache"] = f"{much}; in {' and then in '.join(parts)}" if parts else "none: there is no room for it"
+        much = f"{KIND_TEXTS[keep]}, some {format_bytes(count * each)}" + (
+            f"; there is room for about {share:.0%}" if share < 1 else ""
+        )
+        self.notes[f"{split} cache"] = f"{much}; in {' and then in '.join(parts)}" if parts else "none: there is no room for it"
         return data.over(Keeping(data.store, keep, reader, shelves)) if shelves else data
 
-    def _keep(self, data: Any) -> Keep:
+    def _record_kind(self, data: Any) -> Keep:
         """What is kept.
 
         Raises:
@@ -105,12 +107,12 @@ class Cache(Source):
             raise ConfigError("cache.keep=pixels: task.decoder=scaled decodes each crop in its own size; use cache.keep=files")
         return self.keep
 
-    def _each(self, data: Any, keep: Keep) -> float:
+    def _mean_record_bytes(self, data: Any, keep: Keep) -> float:
         """Bytes of a record, on average: of some of them, or exactly."""
         if keep == "shown":
             return float(3 * data.side * data.side)
         store, sizes = data.store, []
-        for index in range(0, len(store), -(-len(store) // LOOKED_AT)):
+        for index in range(0, len(store), -(-len(store) // MEASURED_RECORDS)):
             try:
                 record = store.get(index)
                 wide, high = (0, 0) if keep == "files" else measure(record, store.name(index))
@@ -119,14 +121,14 @@ class Cache(Source):
                 continue
         return sum(sizes) / max(1, len(sizes))
 
-    def _shelves(self, data: Any, keep: Keep, count: int, needed: int, split: str) -> list[RecordCache]:
+    def _make_caches(self, data: Any, keep: Keep, count: int, needed: int, split: str) -> list[RecordCache]:
         """Where there is room: in memory where all of it fits there; else on disk, and in memory what the disk does not take."""
         from accel.data.cache.record_cache import RecordCache  # which needs a POSIX system
 
         least = needed // max(1, count) + 64 * count
-        memory = self.in_memory
+        memory = self.memory_budget
         shelves = []
-        if memory < needed and self.disk != 0 and not self.dry and hasattr(data, "fingerprint"):
+        if memory < needed and self.disk != 0 and not self.dry_run and hasattr(data, "fingerprint"):
             try:
                 of = sha256(f"{split} {keep} {data.fingerprint()}".encode()).hexdigest()
                 budget = free_space.free_disk(self.folder) // 4 if self.disk == "auto" else int(1e9 * self.disk)
@@ -138,29 +140,29 @@ class Cache(Source):
                 warnings.warn(f"cache: nothing is kept on disk ({error})", AccelWarning, stacklevel=2)
         if memory > least and (not shelves or shelves[0].max_bytes < needed):
             shelves.append(RecordCache(count, memory))
-            self.in_memory = max(0, memory - needed)
+            self.memory_budget = max(0, memory - needed)
         return shelves
 
-    def _say(self, shelf: RecordCache) -> str:
+    def _describe(self, shelf: RecordCache) -> str:
         """Where, and how much at most, in words."""
         there = f", {shelf.found:,} of {shelf.count:,} there already" if shelf.found else ""
         where = "memory" if shelf.path is None else str(shelf.path.parent)
-        return f"{where} (up to {words(shelf.max_bytes)}){there}"
+        return f"{where} (up to {format_bytes(shelf.max_bytes)}){there}"
 
     def plan_notes(self) -> Mapping[str, str]:
-        return self.found
+        return self.notes
 
     def identity(self) -> None:
         """Nothing: a resumed run may have it, or not."""
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        if self.foreign and not self.found:
-            return [f"cache has no effect: the data is a {self.foreign}, which reads from no store"]
-        if run.epochs == 1 and all("there already" not in said for said in self.found.values()):
+        if self.unsupported and not self.notes:
+            return [f"cache has no effect: the data is a {self.unsupported}, which reads from no store"]
+        if run.epochs == 1 and all("there already" not in said for said in self.notes.values()):
             return ["cache has no effect in a single epoch: nothing is read twice"]
         return []
 
 
-def words(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes in words."""
     return f"{size / 1e9:,.2g} GB" if size >= 1e8 else f"{size / 1e6:,.2g} MB"

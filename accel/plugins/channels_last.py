@@ -36,14 +36,16 @@ class ChannelsLast(Layout):
 
     def model(self, model: nn.Module) -> nn.Module:
         weights = list(model.parameters())
-        self.weights, self.laid_out = len(weights), sum(weight.dim() == 4 for weight in weights)
+        self.weight_count, self.converted_count = len(weights), sum(weight.dim() == 4 for weight in weights)
         # in place: each parameter stays the object that the user's own names stand for
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def plan_notes(self) -> Mapping[str, str]:
-        return {"memory format": f"channels_last for {self.laid_out} of {self.weights} weights"}
+        return {"memory format": f"channels_last for {self.converted_count} of {self.weight_count} weights"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         return (
-            [] if self.laid_out else ["channels_last has no effect: the model has no 2-d convolution (no weight of 4 dimensions)"]
+            []
+            if self.converted_count
+            else ["channels_last has no effect: the model has no 2-d convolution (no weight of 4 dimensions)"]
         )

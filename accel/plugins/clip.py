@@ -42,7 +42,7 @@ from accel.values import Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
-ALONE = Placement()
+UNSHARDED = Placement()
 
 SETTINGS = {"norm": ("max_norm",), "value": ("max_value",), "adaptive": ("clipping", "eps", "skip")}
 """Which settings each mode has."""
@@ -70,15 +70,15 @@ class Clip(ClipPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.left: frozenset[int] = frozenset()
+        self.skipped_ids: frozenset[int] = frozenset()
         """The `id` of each parameter that is left as it is."""
 
     def setup(self, run: Run) -> None:
         if self.mode == "adaptive":
             params = run.parts.precision.params
-            self.names = skipped(params, self.skip)
-            self.left = frozenset(id(param) for name, param in params if name in self.names)
-            self.all = len(self.left) == len(params)
+            self.skipped_names = find_skipped(params, self.skip)
+            self.skipped_ids = frozenset(id(param) for name, param in params if name in self.skipped_names)
+            self.skips_all = len(self.skipped_ids) == len(params)
 
     def limit(self, grads: Grads) -> Grads:
         if self.mode == "norm":
@@ -89,13 +89,13 @@ class Clip(ClipPart):
             torch._foreach_clamp_max_(tensors, self.max_value)
         else:
             grads.writable()
-            limit_units([param for param in grads.params if id(param) not in self.left], self.clipping, self.eps)
+            clip_units([param for param in grads.params if id(param) not in self.skipped_ids], self.clipping, self.eps)
         return grads
 
     def plan_notes(self) -> Mapping[str, str]:
         if self.mode != "adaptive":
             return {}
-        return {"adaptive clipping": f"all but {', '.join(self.names)}" if self.names else "all parameters"}
+        return {"adaptive clipping": f"all but {', '.join(self.skipped_names)}" if self.skipped_names else "all parameters"}
 
     def capture_blocker(self) -> str:
         return ""
@@ -103,19 +103,19 @@ class Clip(ClipPart):
     def ineffective_settings(self, run: Run) -> list[str]:
         others = [name for mode, names in SETTINGS.items() if mode != self.mode for name in names]
         found = [f"clip.{name} has no effect with clip.mode={self.mode}" for name in self.changed(*others)]
-        if self.mode == "adaptive" and self.all:
+        if self.mode == "adaptive" and self.skips_all:
             found.append(f"clip has no effect: clip.skip={self.skip} leaves out every parameter; set clip.skip=none")
         return found
 
 
-def limit_units(params: list[Tensor], clipping: float, eps: float) -> None:
+def clip_units(params: list[Tensor], clipping: float, eps: float) -> None:
     """Shortens, in place, the gradient of each unit to `clipping` times the norm of its weights, which count as `eps` at least."""
     if not params:
         return
     # of weights that are spread over several processes, the pieces that are here: they are cut between units
     grads = [local_shard(param.grad, param) for param in params if param.grad is not None]
     kinds = {placement(param) for param in params if param.dim() <= 1}
-    over = kinds.pop() if len(kinds) == 1 else ALONE
+    over = kinds.pop() if len(kinds) == 1 else UNSHARDED
     limits, lengths = unit_norms([local_shard(param.detach()) for param in params], over), unit_norms(grads, over)
     torch._foreach_clamp_min_(limits, eps)
     torch._foreach_mul_(limits, clipping)
@@ -125,30 +125,30 @@ def limit_units(params: list[Tensor], clipping: float, eps: float) -> None:
     torch._foreach_mul_(grads, limits)
 
 
-def unit_norms(tensors: list[Tensor], over: Placement = ALONE) -> list[Tensor]:
+def unit_norms(tensors: list[Tensor], over: Placement = UNSHARDED) -> list[Tensor]:
     """The 2-norm of each unit: (units, 1, ...) of a tensor of two dimensions or more, else 0-dim; float32 at least.
 
     `over` is how those of at most one dimension, which are units as a whole, are spread over processes.
     """
     small = [tensor for tensor in tensors if tensor.dim() <= 1]
-    lengths = list(torch._foreach_norm(small, 2, wide(small[0]))) if small else []
+    lengths = list(torch._foreach_norm(small, 2, norm_dtype(small[0]))) if small else []
     if small and over.mesh is not None:
         lengths = list(over.total(torch.stack(lengths).square_()).sqrt_().unbind())
     flat = iter(lengths)
     return [
-        torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.dim())), keepdim=True, dtype=wide(tensor))
+        torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.dim())), keepdim=True, dtype=norm_dtype(tensor))
         if tensor.dim() > 1
         else next(flat)
         for tensor in tensors
     ]
 
 
-def wide(tensor: Tensor) -> torch.dtype | None:
+def norm_dtype(tensor: Tensor) -> torch.dtype | None:
     """In what to take a norm: float32 for a 16-bit tensor, else what it has itself."""
     return torch.float32 if tensor.element_size() < 4 else None
 
 
-def skipped(params: list[tuple[str, Tensor]], skip: str) -> list[str]:
+def find_skipped(params: list[tuple[str, Tensor]], skip: str) -> list[str]:
     """The names of the parameters that `skip` leaves out.
 
     Raises:

@@ -38,7 +38,7 @@ from accel.system.machine import Need
 if TYPE_CHECKING:
     from accel.parts import Run
 
-GRAPHS = 64
+MIN_RECOMPILE_LIMIT = 64
 """How many graphs torch may keep of one forward method; from there on (8, left to itself) it would run new ones eagerly."""
 
 
@@ -75,20 +75,20 @@ class Compile(CompilePart):
         from torch._dynamo.exc import InvalidBackend
 
         self.regions = repeated(model) if self.regional else [model]
-        self.limit = torch._dynamo.config.recompile_limit
-        torch._dynamo.config.recompile_limit = max(GRAPHS, self.limit)
-        on_compile_start(self.starts)
-        on_compile_end(self.ends)
+        self.saved_recompile_limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(MIN_RECOMPILE_LIMIT, self.saved_recompile_limit)
+        on_compile_start(self.compile_started)
+        on_compile_end(self.compile_ended)
         try:
             for region in self.regions:
                 # an attribute of the instance: its class, the names of its weights and its hooks stay the user's own
-                region.forward = self.compiled(region.forward)
+                region.forward = self.compile_forward(region.forward)
         except InvalidBackend:
             known = ", ".join(torch._dynamo.list_backends())
             raise ConfigError(f"compile.backend={self.backend}: torch knows {known}") from None
         return model
 
-    def compiled(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def compile_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """`forward`, compiled when it is first called; where the backend fails, the error names the plugin."""
         from torch._dynamo.exc import BackendCompilerFailed
 
@@ -107,13 +107,13 @@ class Compile(CompilePart):
 
         return call
 
-    def starts(self, _: Any) -> None:
+    def compile_started(self, _: Any) -> None:
         """torch begins to compile."""
-        self.since = perf_counter()
+        self.started_at = perf_counter()
 
-    def ends(self, _: Any) -> None:
+    def compile_ended(self, _: Any) -> None:
         """torch has compiled, in the midst of some phase of the run."""
-        self.clock.set_apart(perf_counter() - self.since, OTHER)
+        self.clock.set_apart(perf_counter() - self.started_at, OTHER)
 
     def close(self) -> None:
         if not hasattr(self, "limit"):
@@ -123,10 +123,10 @@ class Compile(CompilePart):
         for region in self.regions:
             vars(region).pop("forward", None)
         self.regions = []
-        torch._dynamo.config.recompile_limit = self.limit
+        torch._dynamo.config.recompile_limit = self.saved_recompile_limit
         with suppress(ValueError):  # torch._dynamo.reset() forgets them
-            callback_handler.remove_start_callback(self.starts)
-            callback_handler.remove_end_callback(self.ends)
+            callback_handler.remove_start_callback(self.compile_started)
+            callback_handler.remove_end_callback(self.compile_ended)
 
     def capture_blocker(self) -> str:
         if self.backend != "inductor" or self.mode in ("default", "max-autotune-no-cudagraphs"):

@@ -40,21 +40,23 @@ class Cosine(Schedule):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.last, self.climb = self.total() - 1, self.span(self.warmup)
-        self.lowest = self.base * self.floor
-        if self.climb > self.last:
-            raise ConfigError(f"cosine.warmup is {self.climb} updates and the whole run {self.total()}; make the warm-up shorter")
+        self.last_step, self.warmup_updates = self.total() - 1, self.span(self.warmup)
+        self.final_lr = self.base * self.floor
+        if self.warmup_updates > self.last_step:
+            raise ConfigError(
+                f"cosine.warmup is {self.warmup_updates} updates and the whole run {self.total()}; make the warm-up shorter"
+            )
 
     def lr(self, step: int) -> float:
-        if step >= self.last:
-            return self.lowest
-        if step < self.climb:
-            return self.base * (step + 1) / (self.climb + 1)
-        share = (step - self.climb) / (self.last - self.climb)
-        return self.lowest + (self.base - self.lowest) * (1 + cos(pi * share)) / 2
+        if step >= self.last_step:
+            return self.final_lr
+        if step < self.warmup_updates:
+            return self.base * (step + 1) / (self.warmup_updates + 1)
+        share = (step - self.warmup_updates) / (self.last_step - self.warmup_updates)
+        return self.final_lr + (self.base - self.final_lr) * (1 + cos(pi * share)) / 2
 
     def apply(self, step: int) -> None:
         self.optim.set_lr(self.lr(step))
 
     def plan_notes(self) -> Mapping[str, str]:
-        return {"learning rate": f"{self.base:.3g} after {self.climb} updates of warm-up, down to {self.lowest:.3g}"}
+        return {"learning rate": f"{self.base:.3g} after {self.warmup_updates} updates of warm-up, down to {self.final_lr:.3g}"}

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from accel.parts import Run
 
 
-MANY = 10_000
+MAX_COUNTED_SHAPES = 10_000
 """Of so many shapes at most it is remembered how often they came: data in which no two batches are alike has no end of them."""
 LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 """Where the code is that is not the user's own."""
@@ -59,7 +59,7 @@ class Graph(NamedTuple):
     """Where it reads the window."""
     loss: Tensor
     """Where it leaves the mean loss."""
-    pins: Any
+    references: Any
     """What else it reads and writes: freed, another tensor would take its place in memory."""
 
 
@@ -87,18 +87,18 @@ class CudaGraph(Update):
                 raise ConfigError(f"cuda_graph cannot capture the update: {reason}")
         for part in inside:
             part.to_device_scalars()
-        self.beats = [part.before_replay for part in inside if type(part).before_replay is not Part.before_replay]
-        self.captured: dict[Hashable, Graph] = {}
-        self.seen: dict[Hashable, int] = {}
-        self.recorder = self.record(run.device)
+        self.replay_hooks = [part.before_replay for part in inside if type(part).before_replay is not Part.before_replay]
+        self.graphs_by_shape: dict[Hashable, Graph] = {}
+        self.shape_counts: dict[Hashable, int] = {}
+        self.recorder = self.make_recorder(run.device)
 
-    def record(self, device: torch.device) -> Recorder:
+    def make_recorder(self, device: torch.device) -> Recorder:
         """What captures on `device`."""
         return CudaRecorder(device)
 
     def __call__(self, window: Window) -> Tensor:
         window = window._replace(micros=tuple(window.micros))
-        for beat in self.beats:
+        for beat in self.replay_hooks:
             beat()
         tensors: list[Tensor] = []
         try:
@@ -107,14 +107,14 @@ class CudaGraph(Update):
             raise ConfigError(
                 f"cuda_graph cannot copy {error} in a batch; let the data give tensors, numbers, and tuples, lists, dicts of them"
             ) from None
-        graph = self.captured.get(shape)
+        graph = self.graphs_by_shape.get(shape)
         if graph is None:
-            if len(self.seen) == MANY:
-                self.seen.clear()
-            self.seen[shape] = self.seen.get(shape, 0) + 1
-            if self.seen[shape] <= self.warmup or len(self.captured) == self.graphs:
+            if len(self.shape_counts) == MAX_COUNTED_SHAPES:
+                self.shape_counts.clear()
+            self.shape_counts[shape] = self.shape_counts.get(shape, 0) + 1
+            if self.shape_counts[shape] <= self.warmup or len(self.graphs_by_shape) == self.graphs:
                 return self.recorder.aside(lambda: super(CudaGraph, self).__call__(window))
-            graph = self.captured[shape] = self.capture(window, tensors)
+            graph = self.graphs_by_shape[shape] = self.capture(window, tensors)
         if tensors:
             torch._foreach_copy_(graph.inputs, tensors, non_blocking=True)
         graph.replay()
@@ -132,8 +132,8 @@ class CudaGraph(Update):
             replay, loss = self.recorder.capture(lambda: super(CudaGraph, self).__call__(static))
         except RuntimeError as error:
             raise ConfigError(
-                f"cuda_graph cannot capture the update ({cause(error)}): loss and model must not read numbers of the device on the "
-                "host, nor make tensors there; leave it out with '~plugins.cuda_graph'"
+                f"cuda_graph cannot capture the update ({describe_cause(error)}): loss and model must not read numbers of the device "
+                "on the host, nor make tensors there; leave it out with '~plugins.cuda_graph'"
             ) from error
         finally:
             self.lap = lap
@@ -146,15 +146,15 @@ class CudaGraph(Update):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The graphs move state that is no longer the run's: the next updates are captured anew."""
-        self.captured.clear()
-        self.seen.clear()
+        self.graphs_by_shape.clear()
+        self.shape_counts.clear()
 
     def close(self) -> None:
         if hasattr(self, "captured"):
-            self.captured.clear()
+            self.graphs_by_shape.clear()
 
 
-def cause(error: BaseException) -> str:
+def describe_cause(error: BaseException) -> str:
     """The first of the errors that led to this one, in words, with the last line of the user's own code that it came from."""
     while error.__context__ is not None:
         error = error.__context__

@@ -56,19 +56,23 @@ class Cyclic(Cycle):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.up = max(1, self.span(self.step_size))
-        self.down = self.up if self.step_size_down is None else max(1, self.span(self.step_size_down))
+        self.climb_updates = max(1, self.span(self.step_size))
+        self.fall_updates = self.climb_updates if self.step_size_down is None else max(1, self.span(self.step_size_down))
 
     def lr(self, step: int) -> float:
-        return self.first + (self.peak - self.first) * self.height(step)
+        return self.first + (self.peak - self.first) * self.relative_height(step)
 
     def momentum(self, step: int) -> float:
-        return self.max_momentum - (self.max_momentum - self.base_momentum) * self.height(step)
+        return self.max_momentum - (self.max_momentum - self.base_momentum) * self.relative_height(step)
 
-    def height(self, step: int) -> float:
+    def relative_height(self, step: int) -> float:
         """How far above the base the rate is at update `step`: 0 in a valley, 1 at the first peak."""
-        cycle, at = divmod(step, self.up + self.down)
-        share = at / self.up if at <= self.up else (self.up + self.down - at) / self.down
+        cycle, at = divmod(step, self.climb_updates + self.fall_updates)
+        share = (
+            at / self.climb_updates
+            if at <= self.climb_updates
+            else (self.climb_updates + self.fall_updates - at) / self.fall_updates
+        )
         if self.mode == "triangular2":
             return share * 0.5**cycle
         return share * self.gamma**step if self.mode == "exp_range" else share
@@ -79,7 +83,7 @@ class Cyclic(Cycle):
             "triangular2": ", half as high each cycle",
             "exp_range": f", {self.gamma:g} as high each update",
         }
-        return {"learning rate": f"{self.climb()} in {self.up} updates, down in {self.down}{shrinks[self.mode]}"}
+        return {"learning rate": f"{self.climb()} in {self.climb_updates} updates, down in {self.fall_updates}{shrinks[self.mode]}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         found = super().ineffective_settings(run)

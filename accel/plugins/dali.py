@@ -55,8 +55,8 @@ class DALI(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         on_gpu = run.device.type == "cuda" and self.device != "cpu"
-        self.where, self.number = ("mixed" if on_gpu else "cpu"), run.device.index or 0
-        self.count = cores() if self.threads == "auto" else self.threads
+        self.decode_device, self.device_index = ("mixed" if on_gpu else "cpu"), run.device.index or 0
+        self.thread_count = cores() if self.threads == "auto" else self.threads
         self.pipelines: dict[Batches, Pipeline] = {}
 
     def open(self, data: Any, train: bool) -> Batches:
@@ -74,7 +74,7 @@ class DALI(Loader):
             raise ConfigError("dali cuts boxes out of pictures, and task.crop=pad moves them; set task.crop=resized or none")
         if data.reader.filter != "antialias":
             raise ConfigError(f"dali resamples as task.filter=antialias does, not {data.reader.filter}; set that, or use threads")
-        self.pipelines[batches] = Pipeline(batches, self.where, self.count, self.depth, self.number)
+        self.pipelines[batches] = Pipeline(batches, self.decode_device, self.thread_count, self.depth, self.device_index)
         return batches
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
@@ -82,11 +82,11 @@ class DALI(Loader):
 
     def identity(self) -> dict[str, Any]:
         """Where it decodes: the pixels are not the same to the last bit."""
-        return {"where": self.where}
+        return {"where": self.decode_device}
 
     def plan_notes(self) -> Mapping[str, str]:
-        where = "on the GPU" if self.where == "mixed" else "on the CPU"
-        threads = f"{self.count} thread{'s' * (self.count > 1)}"
+        where = "on the GPU" if self.decode_device == "mixed" else "on the CPU"
+        threads = f"{self.thread_count} thread{'s' * (self.thread_count > 1)}"
         said = f"decoded and resampled by DALI {where}, {threads}: close to Pillow's, not the same"
         return {"pictures": said} if self.pipelines else {}
 

@@ -65,7 +65,7 @@ class DDP(ProcessGroup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.wrapped: DistributedDataParallel | None = None
+        self.ddp_model: DistributedDataParallel | None = None
 
     def setup(self, run: Run) -> None:
         super().setup(run)
@@ -75,7 +75,7 @@ class DDP(ProcessGroup):
                 "update then; set plugins.ddp.static_graph=false"
             )
         self.params = [(name, param) for name, param in run.unwrapped_model.named_parameters() if param.requires_grad]
-        self.proven = self.find_unused or self.static_graph
+        self.all_params_used = self.find_unused or self.static_graph
         """Whether the loss has been seen to use every parameter, or need not."""
 
     def model(self, model: nn.Module) -> nn.Module:
@@ -85,7 +85,7 @@ class DDP(ProcessGroup):
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         # torch begins with a bucket of 1 MB, which travels while the backward pass has hardly begun, only where none is asked for
         size = self.bucket_mb if self.changed("bucket_mb") else None
-        self.wrapped = DistributedDataParallel(
+        self.ddp_model = DistributedDataParallel(
             model, bucket_cap_mb=size, gradient_as_bucket_view=True, static_graph=self.static_graph,
             find_unused_parameters=self.find_unused,
         )  # fmt: skip
@@ -93,23 +93,23 @@ class DDP(ProcessGroup):
             from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
             hook = default_hooks.bf16_compress_hook if self.compress == "bf16" else default_hooks.fp16_compress_hook
-            self.wrapped.register_comm_hook(None, hook)
-        return self.wrapped
+            self.ddp_model.register_comm_hook(None, hook)
+        return self.ddp_model
 
     def sync(self, last: bool) -> AbstractContextManager[None]:
-        if self.wrapped is None:
+        if self.ddp_model is None:
             return NOTHING
         # the first rank's buffers reach the others before each window, also after an evaluation
-        self.wrapped.require_forward_param_sync = True
-        return Used(self) if last else self.wrapped.no_sync()
+        self.ddp_model.require_forward_param_sync = True
+        return UnusedParameterCheck(self) if last else self.ddp_model.no_sync()
 
     def close(self) -> None:
-        if self.wrapped is not None:
-            let_go(self.wrapped)
+        if self.ddp_model is not None:
+            release_process_group(self.ddp_model)
         super().close()
 
     def plan_notes(self) -> Mapping[str, str]:
-        if self.wrapped is None:
+        if self.ddp_model is None:
             return {}
         bits = "" if self.compress == "none" else f", as {self.compress}"
         return {"ranks": f"{self.world_size}; gradients travel in buckets of {self.bucket_mb:g} MB{bits}"}
@@ -118,7 +118,7 @@ class DDP(ProcessGroup):
         return f"{self.name} sums gradients over {self.world_size} ranks from Python hooks" if self.several else ""
 
 
-def let_go(wrapped: DistributedDataParallel) -> None:
+def release_process_group(wrapped: DistributedDataParallel) -> None:
     """Takes apart what holds the group, while others hold it too.
 
     Were it the last to do so, its end would wait, with Python's lock, for the threads of gloo, of which one may be waiting for that
@@ -128,7 +128,7 @@ def let_go(wrapped: DistributedDataParallel) -> None:
         vars(wrapped).pop(name, None)
 
 
-class Used:
+class UnusedParameterCheck:
     """Around the micro-batch whose backward pass sends the gradients: a parameter that it leaves out is an error that says so."""
 
     def __init__(self, ddp: DDP) -> None:
@@ -138,12 +138,12 @@ class Used:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         ddp = self.ddp
-        if error is None and ddp.proven:
+        if error is None and ddp.all_params_used:
             return
         if error is not None and "finished reduction in the prior iteration" not in str(error):
             return
         unused = [name for name, param in ddp.params if param.grad is None]
-        ddp.proven = not unused
+        ddp.all_params_used = not unused
         if error is not None or unused:
             which = unused[0] if len(unused) == 1 else f"{unused[0]} and {len(unused) - 1} more" if unused else "some parameters"
             raise ConfigError(

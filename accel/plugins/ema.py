@@ -48,46 +48,49 @@ class EMA(Average):
         weights = [param.detach() for _, param in run.parts.precision.params]
         self.averages = [param.clone() for param in weights]
         # of weights that are spread over several processes, the pieces that are here: they move by themselves
-        self.live, self.average = [local_shard(param) for param in weights], [local_shard(param) for param in self.averages]
+        self.local_weights, self.average = (
+            [local_shard(param) for param in weights],
+            [local_shard(param) for param in self.averages],
+        )
         self.step = 0
         self.weight: Tensor | None = None
 
-    def at(self, step: int) -> float:
+    def decay_at(self, step: int) -> float:
         """The decay of update `step`, from 0."""
         return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
     def update(self, grads: Grads) -> None:
-        weight = self.next() if self.weight is None else self.weight
+        weight = self.next_weight() if self.weight is None else self.weight
         if grads.found_inf is not None:  # a weight of 0 where the update was skipped, without asking the device whether it was
             weight = weight * (1 - grads.found_inf)
         if isinstance(weight, Tensor):
-            torch._foreach_lerp_(self.average, self.live, [weight] * len(self.live))
+            torch._foreach_lerp_(self.average, self.local_weights, [weight] * len(self.local_weights))
         else:
-            torch._foreach_lerp_(self.average, self.live, weight)
+            torch._foreach_lerp_(self.average, self.local_weights, weight)
 
-    def next(self) -> float:
+    def next_weight(self) -> float:
         """The share of the weights in this update's average."""
         self.step += 1
-        return 1 - self.at(self.step - 1)
+        return 1 - self.decay_at(self.step - 1)
 
     def capture_blocker(self) -> str:
         return ""
 
     def to_device_scalars(self) -> None:
-        self.weight = torch.zeros((), dtype=torch.float32, device=self.live[0].device)
+        self.weight = torch.zeros((), dtype=torch.float32, device=self.local_weights[0].device)
 
     def before_replay(self) -> None:
         if self.weight is not None:
-            self.weight.fill_(self.next())
+            self.weight.fill_(self.next_weight())
 
     @contextmanager
     def weights(self, model: nn.Module) -> Iterator[None]:
-        kept = [param.clone() for param in self.live]
-        torch._foreach_copy_(self.live, self.average)
+        kept = [param.clone() for param in self.local_weights]
+        torch._foreach_copy_(self.local_weights, self.average)
         try:
             yield
         finally:
-            torch._foreach_copy_(self.live, kept)
+            torch._foreach_copy_(self.local_weights, kept)
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "average": dict(zip(self.names, self.averages, strict=True))}

@@ -43,7 +43,7 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-SEARCH = 16
+MAX_SCALE_SEARCH = 16
 """How many updates in a row float16 may skip, halving its loss scale from 65536 to 1."""
 
 
@@ -59,14 +59,14 @@ class FiniteGuard(Guard):
 
     def setup(self, run: Run) -> None:
         self.run, self.progress, self.precision = run, run.progress, run.parts.precision
-        self.waits = not run.parts.optim.fused
-        self.mail = AsyncReadback(3, run.device)
-        self.row, self.longest, self.skipped = self.mail.slots
+        self.host_waits = not run.parts.optim.fused
+        self.readback = AsyncReadback(3, run.device)
+        self.streak, self.longest_streak, self.skipped = self.readback.slots
         """Updates skipped: in a row until now, in the longest row so far, and in all."""
-        self.sent = 0
+        self.sent_after = 0
         """The update after which they were sent to the host last."""
         self.buffers = Buffers(run.unwrapped_model)
-        self.held = False
+        self.replayed = False
         """Whether updates are replayed."""
 
     def check(self, grads: Grads, loss: Tensor) -> Grads:
@@ -74,62 +74,64 @@ class FiniteGuard(Guard):
         grads.need_found_inf(self.loss)
         assert grads.found_inf is not None
         assert self.skipped is not None
-        self.row.add_(1).mul_(grads.found_inf)
-        torch.maximum(self.longest, self.row, out=self.longest)
+        self.streak.add_(1).mul_(grads.found_inf)
+        torch.maximum(self.longest_streak, self.streak, out=self.longest_streak)
         self.skipped.add_(grads.found_inf)
         self.buffers.restore_if_skipped(grads.found_inf)
-        if not self.held:
-            self.listen(self.progress.step + 1)
+        if not self.replayed:
+            self.exchange_counts(self.progress.step + 1)
         return grads
 
     def capture_blocker(self) -> str:
         return ""
 
     def to_device_scalars(self) -> None:
-        self.held = True
+        self.replayed = True
 
     def before_replay(self) -> None:
-        self.listen(self.progress.step)  # in a replay no Python runs: what the last update counted is looked at before the next
+        self.exchange_counts(
+            self.progress.step
+        )  # in a replay no Python runs: what the last update counted is looked at before the next
 
-    def listen(self, step: int) -> None:
+    def exchange_counts(self, step: int) -> None:
         """Sends the counts after update `step` on their way, and looks at those that have arrived."""
-        self.receive()
-        if self.mail.start():
-            self.sent = step
-            self.receive()
+        self.check_counts()
+        if self.readback.start():
+            self.sent_after = step
+            self.check_counts()
 
-    def receive(self) -> None:
+    def check_counts(self) -> None:
         """Looks at the counts that were sent, if they have arrived: on a CPU at once. Raises TrainingError for too many."""
-        counts = self.mail.poll()
+        counts = self.readback.poll()
         if counts is not None and counts[1] >= self.in_a_row:
             row, longest = int(counts[0]), int(counts[1])
-            what = "the loss or a gradient was not finite in"
             checkpoint = self.run.newest_finite()
-            text = f"finite_guard: {what} {self.which(row, longest)} {self.cause()}; {self.back(checkpoint)}"
+            updates, cause = self.describe_updates(row, longest), self.describe_cause()
+            text = f"finite_guard: the loss or a gradient was not finite in {updates} {cause}; {self.describe_checkpoint(checkpoint)}"
             raise TrainingError(text, "" if checkpoint is None else str(checkpoint))
 
-    def which(self, row: int, longest: int) -> str:
+    def describe_updates(self, row: int, longest: int) -> str:
         """The updates that were not finite."""
         if row != longest:
-            return f"{longest} update{'s in a row' if longest > 1 else ''}, not long before update {self.sent}"
+            return f"{longest} update{'s in a row' if longest > 1 else ''}, not long before update {self.sent_after}"
         if row == 1:
-            return f"update {self.sent}"
-        return f"updates {self.sent - row + 1} to {self.sent}, {row} in a row"
+            return f"update {self.sent_after}"
+        return f"updates {self.sent_after - row + 1} to {self.sent_after}, {row} in a row"
 
-    def cause(self) -> str:
+    def describe_cause(self) -> str:
         """What is not finite now, and what to do. Reads on the host: the run is over."""
         params = self.precision.params
         spoilt = [name for name, param in params if not torch.isfinite(param).all()]
         if spoilt:
-            return f"since the weights are not ({some(spoilt)}); begin again with a lower learning rate or a longer warm-up"
+            return f"since the weights are not ({abbreviate(spoilt)}); begin again with a lower learning rate or a longer warm-up"
         bad = [name for name, param in params if param.grad is not None and not torch.isfinite(param.grad).all()]
-        where = f", gradients of {some(bad)}" if bad else ""
+        where = f", gradients of {abbreviate(bad)}" if bad else ""
         return (
             f"(at last: loss {float(self.loss):g}{where}); none of them moved anything. In a new run try a lower learning rate, "
             "the plugin clip, or bfloat16 in place of float16; or mend the data"
         )
 
-    def back(self, checkpoint: Path | None) -> str:
+    def describe_checkpoint(self, checkpoint: Path | None) -> str:
         """Where there is something to go back to. The command line adds its command."""
         if checkpoint is not None:
             how = "" if self.run.command else f"; go on from it with resume={str(checkpoint)!r}"
@@ -139,26 +141,26 @@ class FiniteGuard(Guard):
         return "there is no checkpoint to go on from, for the run has no directory (out)"
 
     def plan_notes(self) -> Mapping[str, str]:
-        waits = "; the optimiser is not fused, so each update waits for the device once" if self.waits else ""
+        waits = "; the optimiser is not fused, so each update waits for the device once" if self.host_waits else ""
         return {"updates not finite": f"skipped; {self.in_a_row} in a row end the run{waits}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        if run.parts.precision.skipped is None or self.in_a_row > SEARCH:
+        if run.parts.precision.skipped is None or self.in_a_row > MAX_SCALE_SEARCH:
             return []
         return [
-            f"finite_guard.in_a_row={self.in_a_row}: with a loss scale the first updates may be skipped, up to {SEARCH} in a row, "
-            f"while the scale is being found; take more than {SEARCH}"
+            f"finite_guard.in_a_row={self.in_a_row}: with a loss scale the first updates may be skipped, up to {MAX_SCALE_SEARCH} in "
+            f"a row, while the scale is being found; take more than {MAX_SCALE_SEARCH}"
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"counts": self.mail.row}
+        return {"counts": self.readback.row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.mail.poll(wait=True)  # what was sent before is of another run, or of a trial
-        self.mail.row.copy_(state["counts"])
+        self.readback.poll(wait=True)  # what was sent before is of another run, or of a trial
+        self.readback.row.copy_(state["counts"])
         self.buffers.keep()
 
 
-def some(names: list[str]) -> str:
+def abbreviate(names: list[str]) -> str:
     """The first name, and how many others there are."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

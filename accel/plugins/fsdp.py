@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from accel.parts import Run
 
 
-FORMATS = ("param_dtype", "reduce_dtype")
+DTYPE_SETTINGS = ("param_dtype", "reduce_dtype")
 
 
 @dataclass(eq=False)
@@ -62,15 +62,15 @@ class FSDP(ProcessGroup):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.bare, self.device = run.unwrapped_model, run.device
+        self.user_model, self.device = run.unwrapped_model, run.device
         self.blocks: list[Any] = []
         self.root: Any = None
-        self.over: Any = None
-        self.threads: Any = None
+        self.device_mesh: Any = None
+        self.saving_group: Any = None
         if self.several:
             activations = run.parts.activations
             activations.close()  # the copy is of the model as the user made it
-            self.copy = twin(run.unwrapped_model)
+            self.empty_copy = copy_without_memory(run.unwrapped_model)
             run.model = activations.model(run.model)
 
     def model(self, model: nn.Module) -> nn.Module:
@@ -79,32 +79,32 @@ class FSDP(ProcessGroup):
         from torch.distributed.device_mesh import DeviceMesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-        kinds = {param.dtype for param in self.bare.parameters()}
+        kinds = {param.dtype for param in self.user_model.parameters()}
         if len(kinds) > 1:
             found = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
             raise ConfigError(f"fsdp needs weights of one dtype, and the model's are {found}; convert the model, or use ddp")
         # over the group that there is: a mesh that makes its own would take nccl where backend=gloo is asked for
         world: Any = dist.group.WORLD
-        mesh = self.over = DeviceMesh.from_group(world, self.device.type)
+        mesh = self.device_mesh = DeviceMesh.from_group(world, self.device.type)
         # saving goes on beside the updates, in an order of its own
-        self.threads = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
-        policy = MixedPrecisionPolicy(param_dtype=named(self.param_dtype), reduce_dtype=named(self.reduce_dtype))
-        self.blocks = repeated(self.bare)
+        self.saving_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
+        policy = MixedPrecisionPolicy(param_dtype=dtype_of(self.param_dtype), reduce_dtype=dtype_of(self.reduce_dtype))
+        self.blocks = repeated(self.user_model)
         for block in self.blocks:
             fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=self.reshard)
         # the rest is needed from the first block's forward pass until the last one's backward pass: it stays
-        self.root = fully_shard(self.bare, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
-        if any(True for _ in self.bare.buffers()):
-            self.bare.register_forward_pre_hook(self.follow)
-        self.bare.register_forward_hook(self.part)
+        self.root = fully_shard(self.user_model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
+        if any(True for _ in self.user_model.buffers()):
+            self.user_model.register_forward_pre_hook(self.broadcast_buffers)
+        self.user_model.register_forward_hook(self.reshard_after_evaluation)
         return model
 
-    def follow(self, *_: Any) -> None:
+    def broadcast_buffers(self, *_: Any) -> None:
         """Before a forward pass: every rank has the first one's buffers, as with ddp."""
-        for buffer in self.bare.buffers():
+        for buffer in self.user_model.buffers():
             dist.broadcast(buffer, 0)
 
-    def part(self, *_: Any) -> None:
+    def reshard_after_evaluation(self, *_: Any) -> None:
         """After a forward pass that no backward pass follows: what was gathered is freed, for the weights may be others next time
         (an average, which is evaluated)."""
         if not torch.is_grad_enabled():
@@ -113,11 +113,11 @@ class FSDP(ProcessGroup):
 
     @property
     def mesh(self) -> Any:
-        return self.over
+        return self.device_mesh
 
     @property
     def saving(self) -> Any:
-        return self.threads
+        return self.saving_group
 
     def sync(self, last: bool) -> AbstractContextManager[None]:
         if self.root is not None:
@@ -131,14 +131,14 @@ class FSDP(ProcessGroup):
             return model
         found: dict[str, Any] = {}
         for name, value in model.state_dict().items():
-            value = gathered(value) if is_dtensor(value) else value  # every rank takes part, one weight after the other
+            value = gather_tensor(value) if is_dtensor(value) else value  # every rank takes part, one weight after the other
             if self.rank == 0:
                 found[name] = value.cpu() if isinstance(value, Tensor) else value
-        return fill(self.copy, found) if self.rank == 0 else model
+        return fill_copy(self.empty_copy, found) if self.rank == 0 else model
 
     def identity(self) -> dict[str, Any] | None:  # type: ignore[override]
         """In what it computes; how many ranks there are may change from one start to the next."""
-        return {name: self.settings[name] for name in FORMATS} if self.changed(*FORMATS) else None
+        return {name: self.settings[name] for name in DTYPE_SETTINGS} if self.changed(*DTYPE_SETTINGS) else None
 
     def capture_blocker(self) -> str:
         return f"{self.name} gathers weights and sums gradients from Python hooks" if self.several else ""
@@ -146,13 +146,13 @@ class FSDP(ProcessGroup):
     def plan_notes(self) -> Mapping[str, str]:
         if self.root is None:
             return {}
-        here = sum(local_shard(param).numel() for param in self.bare.parameters())
-        everywhere = sum(param.numel() for param in self.bare.parameters())
+        here = sum(local_shard(param).numel() for param in self.user_model.parameters())
+        everywhere = sum(param.numel() for param in self.user_model.parameters())
         by = f"in {len(self.blocks)} blocks and a rest" if self.blocks else "at once: the model repeats no block"
         return {"ranks": f"{self.world_size}; {here:,} of {everywhere:,} weights are kept here, and gathered {by}"}
 
 
-def gathered(value: Any) -> Tensor:
+def gather_tensor(value: Any) -> Tensor:
     """A tensor that is spread, whole. By gloo in the host's memory: its gathering of DTensors takes no other (torch 2.13)."""
     if dist.get_backend() == "gloo":
         from torch.distributed.device_mesh import DeviceMesh
@@ -165,13 +165,13 @@ def gathered(value: Any) -> Tensor:
     return whole
 
 
-def named(name: str | None) -> torch.dtype | None:
+def dtype_of(name: str | None) -> torch.dtype | None:
     """The dtype of that name."""
     dtype: torch.dtype | None = None if name is None else getattr(torch, name)
     return dtype
 
 
-def twin(model: nn.Module) -> nn.Module:
+def copy_without_memory(model: nn.Module) -> nn.Module:
     """A copy of a model whose parameters take no memory yet; tied ones are tied in the copy."""
     memo: dict[int, Any] = {}
     for param in model.parameters():
@@ -181,7 +181,7 @@ def twin(model: nn.Module) -> nn.Module:
     return deepcopy(model, memo).cpu()
 
 
-def fill(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+def fill_copy(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     """A twin with memory for its parameters, and the values of `state` in it."""
     for param in model.parameters():
         param.untyped_storage().resize_(param.numel() * param.element_size())

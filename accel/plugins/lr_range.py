@@ -43,7 +43,7 @@ from accel.values import Count, Decay, Positive
 if TYPE_CHECKING:
     from accel.report.lr_range_plot import LRRangeCurve
 
-FEWEST = 10
+MIN_UPDATES = 10
 """Fewer updates show no slope."""
 FILE, PICTURE = "lr_range.json", "lr_range.svg"
 
@@ -70,33 +70,33 @@ class LRRange(Probe):
         super().__post_init__()
         if self.start >= self.end:
             raise ConfigError(f"lr_range.start={self.start:g} must be below lr_range.end={self.end:g}")
-        if self.updates < FEWEST:
-            raise ConfigError(f"lr_range.updates={self.updates} are too few to show a slope; take {FEWEST} or more")
+        if self.updates < MIN_UPDATES:
+            raise ConfigError(f"lr_range.updates={self.updates} are too few to show a slope; take {MIN_UPDATES} or more")
         if self.stop <= 1:
             raise ConfigError(f"lr_range.stop={self.stop:g} must be above 1: it is a multiple of the best loss")
         self.suggested: dict[str, float] = {}
-        self.said = f"{self.updates} from {self.start:g} to {self.end:g}, to be tried before the first update"
+        self.outcome = f"{self.updates} from {self.start:g} to {self.end:g}, to be tried before the first update"
 
     def explore(self, run: Run, trial: Trial) -> None:
         if run.progress.step:
-            self.said = f"none tried: the run goes on after update {run.progress.step}"
+            self.outcome = f"none tried: the run goes on after update {run.progress.step}"
             return
-        rates, losses = self.climb(run, trial)
+        rates, losses = self.measure_losses(run, trial)
         reading = read(rates, losses, self.smoothing)
         best = reading.steepest
         tried = f"{len(rates)} tried, from {self.start:g}" + (f" to {rates[-1]:.2g}" if len(rates) else "")
         if best is None or reading.least is None:
-            self.said = f"{tried}; nothing suggested, for the loss fell at none; lower lr_range.start"
+            self.outcome = f"{tried}; nothing suggested, for the loss fell at none; lower lr_range.start"
         else:
-            self.suggested = {self.setting(run): best}
-            self.said = (
-                f"{tried}; suggested {self.setting(run)}={best:.2g}, where the loss fell fastest; "
+            self.suggested = {self.suggested_setting(run): best}
+            self.outcome = (
+                f"{tried}; suggested {self.suggested_setting(run)}={best:.2g}, where the loss fell fastest; "
                 f"a tenth of where it was least is {reading.least / 10:.2g}"
             )
         if run.out is not None and len(rates):
-            self.write(run, rates, losses, reading)
+            self.write_report(run, rates, losses, reading)
 
-    def climb(self, run: Run, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+    def measure_losses(self, run: Run, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
         """The rates that were tried, as they would be written, and their losses: (n,) each, float64, all finite."""
         optim, update = run.parts.optim, run.parts.update
         factor = (self.end / self.start) ** (1 / (self.updates - 1))
@@ -121,14 +121,14 @@ class LRRange(Probe):
         table = np.array(found, dtype=np.float64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
-    def setting(self, run: Run) -> str:
+    def suggested_setting(self, run: Run) -> str:
         """What the suggestion is for: the schedule's peak, where it has one, else the optimiser's rate."""
         schedule, optim = run.parts.schedule, run.parts.optim
         if "max_lr" in schedule.settings:
             return f"{schedule.name}.max_lr"
         return f"{optim.name}.lr" if "lr" in optim.settings else "sgd.lr"
 
-    def write(self, run: Run, rates: np.ndarray, losses: np.ndarray, reading: LRRangeCurve) -> None:
+    def write_report(self, run: Run, rates: np.ndarray, losses: np.ndarray, reading: LRRangeCurve) -> None:
         """Writes the numbers and the picture."""
         assert run.out is not None
         points = [{"lr": rate, "loss": loss} for rate, loss in zip(rates.tolist(), losses.tolist(), strict=True)]
@@ -144,4 +144,4 @@ class LRRange(Probe):
         return self.suggested
 
     def plan_notes(self) -> Mapping[str, str]:
-        return {"rates on trial": self.said}
+        return {"rates on trial": self.outcome}

@@ -43,7 +43,7 @@ from accel.parts import Autocast, Parallel
 if TYPE_CHECKING:
     from accel.parts import Run
 
-PRODUCTS: dict[type[nn.Module], tuple[str, ...]] = {
+PRODUCT_PARAMETERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("weight", "bias"),
     _ConvNd: ("weight", "bias"),
     nn.MultiheadAttention: ("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
@@ -72,7 +72,7 @@ class MasterWeights(Autocast):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.weights: list[Weight] = []
-        self.rounded: tuple[list[Tensor], list[Tensor]] = [], []
+        self.pairs: tuple[list[Tensor], list[Tensor]] = [], []
         """The trained weights in 16 bits and, in the same order, their masters."""
 
     def setup(self, run: Run) -> None:
@@ -84,19 +84,19 @@ class MasterWeights(Autocast):
                 "use amp instead"
             )
         low = getattr(torch, self.dtype)
-        chosen = products(run.unwrapped_model)
+        chosen = find_product_params(run.unwrapped_model)
         for name, param in run.unwrapped_model.named_parameters():
             if param in chosen and param.dtype != torch.float64:
-                self.weights.append(split(name, param, low))
+                self.weights.append(make_weight(name, param, low))
             elif param.requires_grad and param.is_floating_point() and param.element_size() < 4:
-                self.weights.append(split(name, param, param.dtype))
-        self.pair()
+                self.weights.append(make_weight(name, param, param.dtype))
+        self.find_pairs()
 
-    def pair(self) -> None:
+    def find_pairs(self) -> None:
         """Notes which trained weights have a master somewhere else in memory."""
         trained = [weight for weight in self.weights if weight.hook is not None]
         apart = [weight for weight in trained if weight.param.data_ptr() != weight.master.data_ptr()]
-        self.rounded = [weight.param.detach() for weight in apart], [weight.master.detach() for weight in apart]
+        self.pairs = [weight.param.detach() for weight in apart], [weight.master.detach() for weight in apart]
 
     def parameters(self, model: nn.Module) -> list[tuple[str, Tensor]]:
         masters = {weight.param: weight.master for weight in self.weights}
@@ -104,15 +104,15 @@ class MasterWeights(Autocast):
         return self.params
 
     def publish(self) -> None:
-        if self.rounded[0]:
-            torch._foreach_copy_(*self.rounded)
+        if self.pairs[0]:
+            torch._foreach_copy_(*self.pairs)
 
     def release(self) -> None:
         for weight in self.weights:
             if weight.hook is not None:
                 weight.hook.remove()
             weight.param.data = weight.master.detach().to(weight.dtype)  # the master itself, where the dtype is its own
-        self.pair()
+        self.find_pairs()
         self.weights = []
 
     def plan_notes(self) -> Mapping[str, str]:
@@ -134,27 +134,27 @@ class MasterWeights(Autocast):
             weight.master.detach().copy_(state["masters"][weight.name])  # the model has its own weights back already, rounded
 
 
-def products(model: nn.Module) -> set[nn.Parameter]:
+def find_product_params(model: nn.Module) -> set[nn.Parameter]:
     """The parameters that are weights or biases of products, and that no other kind of module holds (a shared embedding)."""
     chosen, others = set[nn.Parameter](), set[nn.Parameter]()
     for module in model.modules():
-        names = next((names for kind, names in PRODUCTS.items() if isinstance(module, kind)), ())
+        names = next((names for kind, names in PRODUCT_PARAMETERS.items() if isinstance(module, kind)), ())
         for name, param in module.named_parameters(recurse=False):
             (chosen if name in names else others).add(param)
     return chosen - others
 
 
-def split(name: str, param: nn.Parameter, low: torch.dtype) -> Weight:
+def make_weight(name: str, param: nn.Parameter, low: torch.dtype) -> Weight:
     """Makes a parameter one of the format `low`, and what it was its master, as float32."""
     dtype = param.dtype
     master = nn.Parameter(param.detach().float(), requires_grad=param.requires_grad)
     if low != dtype:
         param.data = param.detach().to(low)
     collect: Any = param.register_post_accumulate_grad_hook
-    return Weight(name, param, master, dtype, collect(adder(master)) if param.requires_grad else None)
+    return Weight(name, param, master, dtype, collect(make_gradient_hook(master)) if param.requires_grad else None)
 
 
-def adder(master: nn.Parameter) -> Callable[[Tensor], None]:
+def make_gradient_hook(master: nn.Parameter) -> Callable[[Tensor], None]:
     """Adds the gradient of a 16-bit weight to its master's, in float32, and frees it: the first of a window is written."""
 
     def add(param: Tensor) -> None:

@@ -43,10 +43,10 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-FILE = "memory.pickle"
-EVENTS = 100_000
+SNAPSHOT_FILE = "memory.pickle"
+MAX_EVENTS = 100_000
 """A snapshot has at most so many of the last allocations."""
-SMALL = 1000
+MIN_SHOWN_BYTES = 1000
 """A part that keeps fewer bytes, such as a loss scale, is not worth a row."""
 
 
@@ -64,7 +64,7 @@ class Memory(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.file: Path | None = None
+        self.snapshot_file: Path | None = None
         """Where the snapshot is to be written, while one is recorded."""
 
     def begin(self, run: Run) -> None:
@@ -72,57 +72,59 @@ class Memory(Watch):
         on_cuda = run.device.type == "cuda"
         self.gauge = DeviceGauge(run.device) if on_cuda else ProcessGauge()
         self.gauge.take()
-        self.whole = self.gradients = 0
+        self.run_peak = self.gradients = 0
         self.peaks: dict[int, int] = {}
         """By phase."""
-        self.looked = True
+        self.phase_measured = True
         """Whether the phase before was looked at, so that the peak since then is of this one alone."""
-        self.clock.listeners.append(self.lap)
+        self.clock.listeners.append(self.end_phase)
         if self.snapshot and on_cuda and run.out is not None:
-            self.file = run.out / FILE
-            torch.cuda.memory._record_memory_history(max_entries=EVENTS)
+            self.snapshot_file = run.out / SNAPSHOT_FILE
+            torch.cuda.memory._record_memory_history(max_entries=MAX_EVENTS)
 
-    def lap(self, phase: int) -> None:
+    def end_phase(self, phase: int) -> None:
         """A phase has ended."""
         if self.progress.batch and self.progress.step % self.every:
-            self.looked = False
+            self.phase_measured = False
             return
         since = perf_counter()
         peak = self.gauge.take()
-        self.whole = max(self.whole, peak)
-        if self.looked:
+        self.run_peak = max(self.run_peak, peak)
+        if self.phase_measured:
             self.peaks[phase] = max(self.peaks.get(phase, 0), peak)
         if phase == BACKWARD:
-            self.gradients = max(self.gradients, size(param.grad for _, param in self.run.parts.precision.params))
-        self.looked = True
+            self.gradients = max(self.gradients, tensor_bytes(param.grad for _, param in self.run.parts.precision.params))
+        self.phase_measured = True
         self.clock.set_apart(perf_counter() - since, OTHER)
 
     def end(self, result: Any) -> None:
-        self.whole = max(self.whole, self.gauge.take())
+        self.run_peak = max(self.run_peak, self.gauge.take())
         rows: list[dict[str, str | int | float]] = [
             {"phase": PHASES[phase], "peak bytes": peak} for phase, peak in sorted(self.peaks.items()) if self.gauge.resets
         ]
-        rows.append({"phase": "the whole run" if self.gauge.resets else "the whole process", "peak bytes": self.whole})
+        rows.append({"phase": "the whole run" if self.gauge.resets else "the whole process", "peak bytes": self.run_peak})
         result.sections[self.name] = Section(f"peak memory, {self.gauge.what}", rows)
-        held: list[dict[str, str | int | float]] = [{"what": what, "bytes": count} for what, count in self.held().items() if count]
+        held: list[dict[str, str | int | float]] = [
+            {"what": what, "bytes": count} for what, count in self.bytes_by_owner().items() if count
+        ]
         result.sections[f"{self.name}_held"] = Section("memory held", held)
-        self.dump()
+        self.write_snapshot()
 
-    def held(self) -> dict[str, int]:
+    def bytes_by_owner(self) -> dict[str, int]:
         """What is kept from update to update, and the gradients, in bytes."""
         bare, parts = self.run.unwrapped_model, self.run.parts
-        sizes = {"weights": size(bare.parameters()), "buffers": size(bare.buffers()), "gradients": self.gradients}
+        sizes = {"weights": tensor_bytes(bare.parameters()), "buffers": tensor_bytes(bare.buffers()), "gradients": self.gradients}
         names: dict[Part, str] = {parts.optim: "optimiser state", parts.average: "average"}
         for part in parts.all():
-            kept = size(tensors(part.state_dict()))
-            if part in names or kept >= SMALL:
+            kept = tensor_bytes(collect_tensors(part.state_dict()))
+            if part in names or kept >= MIN_SHOWN_BYTES:
                 sizes[names.get(part, part.name)] = kept
         return sizes
 
-    def dump(self) -> None:
+    def write_snapshot(self) -> None:
         """Writes the snapshot, and records no more."""
-        if self.file is not None:
-            file, self.file = self.file, None
+        if self.snapshot_file is not None:
+            file, self.snapshot_file = self.snapshot_file, None
             torch.cuda.memory._dump_snapshot(str(file))  # type: ignore[no-untyped-call]
             torch.cuda.memory._record_memory_history(enabled=None)
 
@@ -134,10 +136,10 @@ class Memory(Watch):
         return []
 
     def close(self) -> None:
-        self.dump()
+        self.write_snapshot()
 
 
-def size(found: Iterable[Tensor | None]) -> int:
+def tensor_bytes(found: Iterable[Tensor | None]) -> int:
     """The bytes of these tensors together, each place in memory once."""
     places = {(tensor.device, tensor.data_ptr()): tensor.nbytes for tensor in found if tensor is not None and has_memory(tensor)}
     return sum(places.values())
@@ -148,9 +150,9 @@ def has_memory(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and tensor.numel() > 0
 
 
-def tensors(state: Any) -> list[Tensor]:
+def collect_tensors(state: Any) -> list[Tensor]:
     """Every tensor in a state, however deep."""
     if isinstance(state, Tensor):
         return [state]
     inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return [tensor for one in inner for tensor in tensors(one)]
+    return [tensor for one in inner for tensor in collect_tensors(one)]

@@ -53,7 +53,7 @@ class Metrics(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.file: Any = None
+        self.log: Any = None
         """A Log; None where nothing is to be written."""
         self.waiting = ""
         """Of a resumed run: lines that the disk had not taken by the checkpoint."""
@@ -63,60 +63,60 @@ class Metrics(Watch):
             return
         self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
         self.path = run.out / FILE
-        self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write)
+        self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write_updates)
         before = self.path.read_bytes() if self.path.exists() else b""
-        self.file = Log(self.path, whole(before, run.progress.step, evaluated=run.progress.batch == 0))
-        self.file.write(self.waiting.encode())
+        self.log = Log(self.path, valid_length(before, run.progress.step, evaluated=run.progress.batch == 0))
+        self.log.write(self.waiting.encode())
 
     def after(self, step: int, loss: Tensor) -> None:
-        if self.file is not None:
+        if self.log is not None:
             self.losses.add((step, self.progress.epoch + 1, self.progress.samples), loss)
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
-        if self.file is not None:
+        if self.log is not None:
             self.losses.flush()
             values = {f"{self.run.evaluation_split}_{name}": value if isfinite(value) else None for name, value in metrics.items()}
-            self.file.write(json.dumps({"update": self.progress.step, "epoch": epoch, **values}).encode() + b"\n")
-            self.file.flush()
+            self.log.write(json.dumps({"update": self.progress.step, "epoch": epoch, **values}).encode() + b"\n")
+            self.log.flush()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing but the lines that a full disk did not take: a resumed run cuts the file off behind its last update."""
-        if self.file is None:
+        if self.log is None:
             return {"waiting": self.waiting} if self.waiting else {}
         self.losses.flush()
-        self.file.flush()
-        return {"waiting": self.file.waiting.decode()} if self.file.waiting else {}
+        self.log.flush()
+        return {"waiting": self.log.waiting.decode()} if self.log.waiting else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.waiting = str(state.get("waiting", ""))
 
     def sync(self) -> None:
         """What the checkpoint takes to be in the file must be on the disk before the checkpoint is."""
-        if self.file is not None:
-            self.file.sync()
+        if self.log is not None:
+            self.log.sync()
 
     def end(self, result: Any) -> None:
-        if self.file is None:
+        if self.log is None:
             return
         self.losses.flush()
-        self.file.flush()
-        if self.file.missing:
-            result.unsaved[FILE] = self.file.missing
+        self.log.flush()
+        if self.log.missing:
+            result.unsaved[FILE] = self.log.missing
         if self.curves:
             draw(self.path, self.path.with_name(PICTURE))
 
     def close(self) -> None:
-        if self.file is not None:
+        if self.log is not None:
             self.losses.flush()
-            self.file.close()
-            self.file = None
+            self.log.close()
+            self.log = None
 
-    def write(self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None]) -> None:
+    def write_updates(self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None]) -> None:
         """Writes a block of updates."""
-        self.file.write("".join(map(self.line, rows, losses, skipped)).encode())
-        self.file.flush()
+        self.log.write("".join(map(self.format_update, rows, losses, skipped)).encode())
+        self.log.flush()
 
-    def line(self, row: tuple[int, int, int], loss: float, skipped: float | None) -> str:
+    def format_update(self, row: tuple[int, int, int], loss: float, skipped: float | None) -> str:
         """One update as JSON. `json.dumps` and seventeen digits would take three times as long."""
         step, epoch, samples = row
         shown = f"{loss:.9g}" if isfinite(loss) else "null"
@@ -125,7 +125,7 @@ class Metrics(Watch):
         return f'{{"update": {step}, "epoch": {epoch}, "loss": {shown}, "lr": {lr}, "samples": {samples}{tail}}}\n'
 
 
-def whole(data: bytes, step: int, evaluated: bool) -> int:
+def valid_length(data: bytes, step: int, evaluated: bool) -> int:
     """How many bytes of a metrics.jsonl belong to a run that has done `step` updates, and whether it has `evaluated` since.
 
     Cuts off a torn last line, what a power cut has left in place of lines, later updates, and an evaluation that the resumed run

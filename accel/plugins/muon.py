@@ -80,12 +80,12 @@ class Muon(Optim):
     matrices: list[str] | None = None
 
     def setup(self, run: Run) -> None:
-        self.chosen = frozenset(
-            hidden(run.unwrapped_model) if self.matrices is None else self.named(run.unwrapped_model, self.matrices)
+        self.matrix_names = frozenset(
+            hidden(run.unwrapped_model) if self.matrices is None else self.match_names(run.unwrapped_model, self.matrices)
         )
         super().setup(run)
 
-    def named(self, model: nn.Module, patterns: list[str]) -> list[str]:
+    def match_names(self, model: nn.Module, patterns: list[str]) -> list[str]:
         """The names of the matrices that the patterns mean. Raises ConfigError for a pattern that means none."""
         names = [name for name, param in model.named_parameters() if param.dim() > 1]
         for pattern in patterns:
@@ -94,8 +94,8 @@ class Muon(Optim):
         return [name for name in names if any(fnmatchcase(name, str(pattern)) for pattern in patterns)]
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
-        self.ours = [param for name, param in params if name in self.chosen]
-        self.rest = [(name, param) for name, param in params if name not in self.chosen]
+        self.ours = [param for name, param in params if name in self.matrix_names]
+        self.rest = [(name, param) for name, param in params if name not in self.matrix_names]
         if any(map(is_dtensor, self.ours)):
             raise ConfigError("muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb")
         for name, param in self.rest:
@@ -114,7 +114,7 @@ class Muon(Optim):
     def plan_notes(self) -> Mapping[str, str]:
         ours, rest = self.ours, [param for _, param in self.rest]
         return {
-            "optimizer": f"Muon for {size(ours)}; AdamW for {size(rest)}",
+            "optimizer": f"Muon for {describe_size(ours)}; AdamW for {describe_size(rest)}",
             "of which AdamW": f"at {self.adamw_lr * self.scale:g}, {self.adamw_lr / self.lr:g} times the learning rate",
         }
 
@@ -130,6 +130,6 @@ class Muon(Optim):
         return found
 
 
-def size(tensors: list[Tensor]) -> str:
+def describe_size(tensors: list[Tensor]) -> str:
     """How much that is, in words."""
     return f"{len(tensors)} tensor{'s' * (len(tensors) != 1)} of {sum(tensor.numel() for tensor in tensors):,} numbers"

@@ -57,30 +57,30 @@ class OneCycle(Cycle):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.last = self.total() - 1
-        self.floor = self.first / self.final_div_factor
+        self.last_step = self.total() - 1
+        self.final_lr = self.first / self.final_div_factor
 
     def lr(self, step: int) -> float:
-        if step >= self.last:
-            return self.floor
-        return self._along(step, self.first, self.peak, self.floor)
+        if step >= self.last_step:
+            return self.final_lr
+        return self._value_at(step, self.first, self.peak, self.final_lr)
 
     def momentum(self, step: int) -> float:
-        if step >= self.last:
+        if step >= self.last_step:
             return self.max_momentum
-        return self._along(step, self.max_momentum, self.base_momentum, self.max_momentum)
+        return self._value_at(step, self.max_momentum, self.base_momentum, self.max_momentum)
 
     def plan_notes(self) -> Mapping[str, str]:
-        return {"learning rate": f"{self.climb()}, down to {self.floor:.3g}"}
+        return {"learning rate": f"{self.climb()}, down to {self.final_lr:.3g}"}
 
-    def _along(self, step: int, first: float, peak: float, last: float) -> float:
+    def _value_at(self, step: int, first: float, peak: float, last: float) -> float:
         """The value at `step` on the way from `first` over `peak` to `last`, in torch's own arithmetic."""
-        top = self.pct_start * (self.last + 1) - 1
+        top = self.pct_start * (self.last_step + 1) - 1
         if step <= top:
-            return self._between(first, peak, step / top if top else 1.0)
-        return self._between(peak, last, (step - top) / (self.last - top))
+            return self._anneal(first, peak, step / top if top else 1.0)
+        return self._anneal(peak, last, (step - top) / (self.last_step - top))
 
-    def _between(self, start: float, end: float, share: float) -> float:
+    def _anneal(self, start: float, end: float, share: float) -> float:
         if self.anneal == "linear":
             return (end - start) * share + start
         return end + (start - end) / 2.0 * (cos(pi * share) + 1)

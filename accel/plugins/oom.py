@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from accel.parts import Run
 
 T = TypeVar("T")
-TRY = "try the plugins recompute or amp, an optimiser that keeps less (sgd), or a smaller model"
+ADVICE = "try the plugins recompute or amp, an optimiser that keeps less (sgd), or a smaller model"
 
 
 @dataclass(eq=False)
@@ -67,8 +67,8 @@ class OOM(Update):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.bare, self.device, self.progress = run.unwrapped_model, run.device, run.progress
-        self.ranks, self.before = IndependentRanks(run, self.name), StepSnapshot(run.unwrapped_model, run.device)
+        self.user_model, self.device, self.progress = run.unwrapped_model, run.device, run.progress
+        self.ranks, self.snapshot = IndependentRanks(run, self.name), StepSnapshot(run.unwrapped_model, run.device)
         self.several = self.ranks.several
         self.size = self.evaluating = 0
         """Samples per micro-batch at most, in training and in evaluation; 0 is as many as come."""
@@ -78,26 +78,26 @@ class OOM(Update):
     def __call__(self, window: Window) -> Tensor:
         if self.grow_after and self.size and self.well >= self.grow_after:
             self.size, self.well = 2 * self.size, 0
-        size, read, self.stuck = self.size, list[Micro](), ""
-        rest = self.reading(window.micros, read)
-        self.before.take()
-        mean, short = self.attempt((), rest, window.samples)
+        size, read, self.blocker = self.size, list[Micro](), ""
+        rest = self.read_micros(window.micros, read)
+        self.snapshot.take()
+        mean, short = self.attempt_passes((), rest, window.samples)
         while short or self.several:
-            reports = self.reports(short, read)
+            reports = self.gather_reports(short, read)
             if not any(report["short"] for report in reports):
                 break
-            self.undo()
-            self.halve(reports)
-            mean, short = self.attempt(tuple(read), rest, window.samples)
-        self.before.discard()
+            self.restore()
+            self.halve_size(reports)
+            mean, short = self.attempt_passes(tuple(read), rest, window.samples)
+        self.snapshot.discard()
         if self.size < size or (self.size and not size):
-            self.tell("training", f"update {self.progress.step + 1}", self.size)
+            self.warn("training", f"update {self.progress.step + 1}", self.size)
             self.times += 1
             self.well = 0
         self.well += 1
-        return self.step(mean)
+        return self.apply_step(mean)
 
-    def reading(self, micros: Iterable[Micro], read: list[Micro]) -> Iterator[Micro]:
+    def read_micros(self, micros: Iterable[Micro], read: list[Micro]) -> Iterator[Micro]:
         """The micro-batches, which can be read only once, as they come; from then on they are in `read`."""
         try:
             for micro in micros:
@@ -106,45 +106,45 @@ class OOM(Update):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            self.stuck = f"a batch did not reach the device ({release_frames(error)}), and cannot be asked for again"
+            self.blocker = f"a batch did not reach the device ({release_frames(error)}), and cannot be asked for again"
 
-    def attempt(self, again: tuple[Micro, ...], rest: Iterator[Micro], items: int) -> tuple[WindowMean, str]:
+    def attempt_passes(self, again: tuple[Micro, ...], rest: Iterator[Micro], items: int) -> tuple[WindowMean, str]:
         """The first half of an update of `items` samples; what was said where memory was short, and otherwise nothing."""
         mean = WindowMean(self.parallel, defer=self.several)
         try:
-            self.collect(self.cut(chain(again, rest), items), mean)
+            self.collect(self.split_micros(chain(again, rest), items), mean)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             short = release_frames(error)
         else:
-            short = self.stuck
+            short = self.blocker
         return mean, short
 
-    def cut(self, micros: Iterable[Micro], items: int) -> Iterator[Micro]:
+    def split_micros(self, micros: Iterable[Micro], items: int) -> Iterator[Micro]:
         """The micro-batches, or pieces of them. With several ranks none is the last: nothing travels before all are well."""
         for micro in micros:
             try:
                 parts = micro.pieces(self.size or micro.samples, items)
             except TypeError as error:
-                self.stuck = f"its batch cannot be cut ({error})"
+                self.blocker = f"its batch cannot be cut ({error})"
                 return
             yield from (part._replace(last=False) for part in parts) if self.several else parts
 
-    def undo(self) -> None:
+    def restore(self) -> None:
         """Puts back what the passes moved, and frees what they left."""
-        for param in chain(self.bare.parameters(), (param for _, param in self.precision.params)):
+        for param in chain(self.user_model.parameters(), (param for _, param in self.precision.params)):
             param.grad = None
-        self.before.restore()
+        self.snapshot.restore()
         free_cached_memory(self.device)
 
-    def reports(self, short: str, read: list[Micro]) -> list[dict[str, Any]]:
+    def gather_reports(self, short: str, read: list[Micro]) -> list[dict[str, Any]]:
         """How every rank fared, by rank; this one alone, where all are well."""
         largest = max((micro.samples for micro in read), default=1)
-        mine = {"short": short, "stuck": self.stuck, "largest": min(largest, self.size or largest)}
+        mine = {"short": short, "stuck": self.blocker, "largest": min(largest, self.size or largest)}
         return self.ranks.exchange(mine, wrong=bool(short))
 
-    def halve(self, reports: list[dict[str, Any]]) -> None:
+    def halve_size(self, reports: list[dict[str, Any]]) -> None:
         """Halves the micro-batches, on all ranks alike. Raises TrainingError where that cannot help."""
         update = f"update {self.progress.step + 1}"
         ranks = [rank for rank, report in enumerate(reports) if report["short"]]
@@ -158,11 +158,11 @@ class OOM(Update):
         largest = max(report["largest"] for report in reports)
         if largest <= 1:
             raise TrainingError(
-                f"oom: memory is short in {update}{where} even with one sample at a time ({reports[ranks[0]]['short']}); {TRY}"
+                f"oom: memory is short in {update}{where} even with one sample at a time ({reports[ranks[0]]['short']}); {ADVICE}"
             )
         self.size = (largest + 1) // 2
 
-    def step(self, mean: WindowMean) -> Tensor:
+    def apply_step(self, mean: WindowMean) -> Tensor:
         """The second half. Raises TrainingError where memory is short: its size does not depend on the micro-batches."""
         try:
             self.ranks.average_gradients()
@@ -174,7 +174,7 @@ class OOM(Update):
         first = ", where the optimiser takes the memory for its state" if self.progress.step == 0 else ""
         raise TrainingError(
             f"oom: memory is short in the optimiser's step of update {self.progress.step + 1}{first} ({short}); smaller "
-            f"micro-batches cannot help there, and nothing of this update is saved; {TRY}"
+            f"micro-batches cannot help there, and nothing of this update is saved; {ADVICE}"
         )
 
     def measured(self, measure: Callable[[Any], T], batch: Any) -> list[T]:
@@ -195,22 +195,24 @@ class OOM(Update):
             else:
                 break
             free_cached_memory(self.device)
-            if self.several and any(True for _ in self.bare.buffers()):  # which the ranks send around before each forward pass
+            if self.several and any(
+                True for _ in self.user_model.buffers()
+            ):  # which the ranks send around before each forward pass
                 raise TrainingError(
                     f"oom: memory is short in evaluation on rank {self.parallel.rank} ({short}), and ranks whose model has buffers "
                     "evaluate batches of one size; set a smaller batch_size with the plugin accumulate, which is the same batch"
                 )
             if size <= 1:
-                raise TrainingError(f"oom: memory is short in evaluation even with one sample at a time ({short}); {TRY}")
+                raise TrainingError(f"oom: memory is short in evaluation even with one sample at a time ({short}); {ADVICE}")
             self.evaluating = (size + 1) // 2
         if self.evaluating != before:
-            self.tell("evaluation", "evaluation", self.evaluating)
+            self.warn("evaluation", "evaluation", self.evaluating)
         return found
 
-    def tell(self, what: str, where: str, size: int) -> None:
+    def warn(self, what: str, where: str, size: int) -> None:
         """One line, when it happens."""
         if self.parallel.rank == 0:
-            said = f"oom: memory was short in {where}; from here on {what} takes at most {samples(size)} at a time"
+            said = f"oom: memory was short in {where}; from here on {what} takes at most {count_text(size)} at a time"
             warnings.warn(said, AccelWarning, stacklevel=4)
 
     def capture_blocker(self) -> str:
@@ -224,9 +226,9 @@ class OOM(Update):
         found = []
         if self.times:
             times = f"{self.times} update{'s' * (self.times != 1)}"
-            found.append(f"memory was short in {times}: from then on at most {samples(self.size)} at a time")
+            found.append(f"memory was short in {times}: from then on at most {count_text(self.size)} at a time")
         if self.evaluating:
-            found.append(f"memory was short in evaluation: batches of at most {samples(self.evaluating)}")
+            found.append(f"memory was short in evaluation: batches of at most {count_text(self.evaluating)}")
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -236,6 +238,6 @@ class OOM(Update):
         vars(self).update(state)
 
 
-def samples(count: int) -> str:
+def count_text(count: int) -> str:
     """`1 sample`, `8 samples`."""
     return f"{count} sample{'s' * (count != 1)}"

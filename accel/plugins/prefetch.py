@@ -44,16 +44,16 @@ class Prefetch(PrefetchPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.last: Callable[[], Any] = lambda: None
+        self.reader: Callable[[], Any] = lambda: None
 
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
         from accel.data.loaders.read_ahead import ahead
 
         reader = ahead(batches, self.depth, self.name)
-        self.last = ref(reader)  # weakly: it ends with whoever reads from it
+        self.reader = ref(reader)  # weakly: it ends with whoever reads from it
         return reader
 
     def close(self) -> None:
-        reader = self.last()
+        reader = self.reader()
         if reader is not None:  # the traceback of an error still holds it
             reader.close()

@@ -84,7 +84,7 @@ class Profiler(Watch):
 
     def start(self) -> None:
         """Begins to look, with nothing left under way on the device."""
-        self.settle()
+        self.synchronize()
         activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self.device.type == "cuda")]
         self.profile = profile(activities=activities, profile_memory=self.memory, record_shapes=self.shapes, with_stack=self.stacks)
         self.profile.start()
@@ -93,20 +93,20 @@ class Profiler(Watch):
         """Ends it, when the device has done what was asked of it; writes the trace and makes the table."""
         profile, self.profile = self.profile, None
         assert profile is not None
-        self.settle()
+        self.synchronize()
         profile.stop()
         name = f"updates-{self.start_at + 1:08d}-to-{self.step:08d}.json.gz"
         if self.out is not None:
             (self.out / FOLDER).mkdir(exist_ok=True)
-            export(profile, self.out / FOLDER / name)
-        self.section = self.table(profile, self.step - self.start_at)
+            export_trace(profile, self.out / FOLDER / name)
+        self.section = self.make_table(profile, self.step - self.start_at)
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Waits for the device, so that its work is seen in the updates that asked for it."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def table(self, profile: profile, updates: int) -> Section:
+    def make_table(self, profile: profile, updates: int) -> Section:
         """The operators that took longest in themselves, per update."""
         on_cuda = self.device.type == "cuda"
         field = "self_device_time_total" if on_cuda else "self_cpu_time_total"
@@ -145,7 +145,7 @@ class Profiler(Watch):
             profile.stop()
 
 
-def export(profile: profile, file: Path) -> None:
+def export_trace(profile: profile, file: Path) -> None:
     """Writes the trace, packed; it is there whole or not at all."""
     temporary = file.with_name(f".{file.name}")
     with atomic_files.attempted(temporary):

@@ -48,18 +48,18 @@ class Recompute(Activations):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.own: list[tuple[nn.Module, Any]] = []
+        self.patched: list[tuple[nn.Module, Any]] = []
 
     def model(self, model: nn.Module) -> nn.Module:
         blocks = repeated(model)
-        self.count = len(blocks)
+        self.block_count = len(blocks)
         for block in blocks[:: self.every]:
-            self.own.append((block, vars(block).get("forward")))
+            self.patched.append((block, vars(block).get("forward")))
             # an attribute of the instance: its class, the names of its weights and its hooks stay the user's own
-            block.forward = self.recomputed(block)
+            block.forward = self.wrap_forward(block)
         return model
 
-    def recomputed(self, block: nn.Module) -> Callable[..., Any]:
+    def wrap_forward(self, block: nn.Module) -> Callable[..., Any]:
         """The block's forward method, which in training is run again by the backward pass."""
         from torch.utils.checkpoint import checkpoint
 
@@ -69,7 +69,7 @@ class Recompute(Activations):
         others = {name: buffer for name, buffer in block.named_buffers() if id(buffer) not in counted}
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return unchanged(type(block).__name__, others) if others else nullcontext(), uncounted(norms)
+            return forbid_buffer_changes(type(block).__name__, others) if others else nullcontext(), keep_norm_statistics(norms)
 
         settings: dict[str, Any] = {"use_reentrant": False, "early_stop": self.early_stop, "context_fn": contexts}
 
@@ -84,27 +84,27 @@ class Recompute(Activations):
         return opaque
 
     def close(self) -> None:
-        for block, own in self.own:
+        for block, own in self.patched:
             vars(block).pop("forward", None)
             if own is not None:
                 block.forward = own
-        self.own = []
+        self.patched = []
 
     def capture_blocker(self) -> str:
-        if not self.own:
+        if not self.patched:
             return ""
         return "recompute puts the random generator back on the host for its second pass; leave one out: '~plugins.recompute'"
 
     def plan_notes(self) -> Mapping[str, str]:
-        kinds = sorted({type(block).__name__ for block, _ in self.own})
-        return {"recomputed": f"{len(self.own)} of {self.count} blocks ({', '.join(kinds)})"} if self.own else {}
+        kinds = sorted({type(block).__name__ for block, _ in self.patched})
+        return {"recomputed": f"{len(self.patched)} of {self.block_count} blocks ({', '.join(kinds)})"} if self.patched else {}
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        return [] if self.own else ["recompute has no effect: no kind of block comes twice in the model"]
+        return [] if self.patched else ["recompute has no effect: no kind of block comes twice in the model"]
 
 
 @contextmanager
-def uncounted(norms: list[_NormBase]) -> Iterator[None]:
+def keep_norm_statistics(norms: list[_NormBase]) -> Iterator[None]:
     """Inside, BatchNorm counts in memory of its own: its running statistics have seen this batch in the first pass."""
     own = [(norm, dict(norm._buffers)) for norm in norms]
     for norm, buffers in own:
@@ -117,7 +117,7 @@ def uncounted(norms: list[_NormBase]) -> Iterator[None]:
 
 
 @contextmanager
-def unchanged(block: str, buffers: dict[str, Tensor]) -> Iterator[None]:
+def forbid_buffer_changes(block: str, buffers: dict[str, Tensor]) -> Iterator[None]:
     """Raises ConfigError where a first pass changes one of `buffers`: the second would begin from another state."""
     before = [buffer._version for buffer in buffers.values()]
     yield

@@ -57,14 +57,14 @@ class Remote(StoreSource):
     def setup(self, run: Run) -> None:
         super().setup(run)
         budget = None if self.budget_gb == "auto" else int(self.budget_gb * 1e9)
-        self.fetched = BlockCache(self.cache, budget, self.tries)
+        self.block_cache = BlockCache(self.cache, budget, self.tries)
 
     def store_of(self, data: Any, split: str) -> SplitStore:
         root = sibling_folder(data) if self.path == "auto" else self.path.rstrip("/")
         if not fsspec_client.is_url(root):
             where = "the data is at no URL" if self.path == "auto" else "that is no URL"
             raise ConfigError(f"remote.path={self.path}: {where}; say s3://bucket/data, or https://host/data, or leave remote out")
-        found = split_at(root, split, self.fetched)
+        found = split_at(root, split, self.block_cache)
         if found is None:
             raise ConfigError(
                 f"remote: there is no {split} at {root}: neither {split}/<class>/*, nor a store or shards of that name"

@@ -64,9 +64,9 @@ class Resident(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.device = run.device
-        self.shelves: list[DeviceBatches] = []
-        self.origin: list[str] = []
-        self.readings: list[str] = []
+        self.device_batches: list[DeviceBatches] = []
+        self.cache_notes: list[str] = []
+        self.read_notes: list[str] = []
 
     def open(self, data: Any, train: bool) -> Batches:
         """The batches of a map-style data set, which is read here and now.
@@ -85,14 +85,14 @@ class Resident(Loader):
             raise ConfigError(f"resident makes batches by itself, and {kind} has a collate of its own; leave resident out")
         rule = self.rule(train)
         parts, form = load_all.first_sample(data, rule)
-        moves = self._moves(data, parts[0], train)
-        self._room(data, parts, moves)
+        moves = self._resolve_moves(data, parts[0], train)
+        self._check_memory(data, parts, moves)
         found, bad = self._read(data, parts, rule)
         shelf = DeviceBatches(found, form, moves, self.batch_size, self.seed, train, self.device, self.share, rule, bad, self.order)
-        self.shelves.append(shelf)
+        self.device_batches.append(shelf)
         return shelf
 
-    def _moves(self, data: Any, example: Tensor, train: bool) -> ShiftFlip | None:
+    def _resolve_moves(self, data: Any, example: Tensor, train: bool) -> ShiftFlip | None:
         """How the pictures are moved: as the data set says, and in training as the settings change it."""
         moves = ShiftFlip()
         if hasattr(data, "moves"):
@@ -118,7 +118,7 @@ class Resident(Loader):
             )
         return moves
 
-    def _room(self, data: Any, example: list[Tensor], moves: ShiftFlip | None) -> None:
+    def _check_memory(self, data: Any, example: list[Tensor], moves: ShiftFlip | None) -> None:
         """Raises ConfigError where the data does not fit into what is free."""
         each = float(sum(part.nbytes for part in example))
         if moves is not None:
@@ -140,28 +140,28 @@ class Resident(Loader):
             like = [torch.empty(len(data), *part.shape[1:], dtype=part.dtype, device="meta") for part in example]
             kept = tensor_cache.load(file, of, like)
             if kept is not None:
-                self.origin.append(f"from {file.parent}")
+                self.cache_notes.append(f"from {file.parent}")
                 return kept, []
             found, bad, who = load_all.read(data, example, rule)
             if bad:  # a run that shall not go on without them must find out
-                self.origin.append("not kept, as some of it could not be read")
+                self.cache_notes.append("not kept, as some of it could not be read")
             else:
                 tensor_cache.save(file, of, found)
-                self.origin.append(f"kept in {file.parent}")
+                self.cache_notes.append(f"kept in {file.parent}")
         if who:
-            self.readings.append(f"{len(data):,} samples in {perf_counter() - since:.1f} s by {who}")
+            self.read_notes.append(f"{len(data):,} samples in {perf_counter() - since:.1f} s by {who}")
         return found, bad
 
     def plan_notes(self) -> Mapping[str, str]:
-        shelf = self.shelves[0] if self.shelves else None
+        shelf = self.device_batches[0] if self.device_batches else None
         if shelf is None:
             return {}
-        total = sum(shelf.bytes for shelf in self.shelves)
+        total = sum(shelf.bytes for shelf in self.device_batches)
         size = f"{total / 1e6:,.0f} MB" if total >= 1e6 else f"{total / 1e3:,.0f} kB"
         where = "on this machine" if self.device.type == "cpu" else f"of {self.device}"
-        found = {"resident": ", ".join([f"{size} {where}", *dict.fromkeys(self.origin)])}
-        if self.readings:
-            found["read"] = "; ".join(self.readings)
+        found = {"resident": ", ".join([f"{size} {where}", *dict.fromkeys(self.cache_notes)])}
+        if self.read_notes:
+            found["read"] = "; ".join(self.read_notes)
         if shelf.moves is not None:
             moves = shelf.moves
             edge = {"black": "black", "reflect": "reflected"}[moves.edge]
@@ -171,12 +171,12 @@ class Resident(Loader):
 
     def ineffective_settings(self, run: Run) -> list[str]:
         found = []
-        moves = self.shelves[0].moves if self.shelves else None
+        moves = self.device_batches[0].moves if self.device_batches else None
         if self.changed("edge") and (moves is None or not moves.pad):
             found.append("resident.edge has no effect: the pictures are not moved; set resident.pad")
-        if self.cache is not None and not self.origin:
+        if self.cache is not None and not self.cache_notes:
             found.append("resident.cache has no effect: the data has no fingerprint() by which to find it again")
         return found
 
     def close(self) -> None:
-        self.shelves = []
+        self.device_batches = []

@@ -43,13 +43,13 @@ class StepInBackward(Update):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        reason = self.conflict(run)
+        reason = self.find_conflict(run)
         if reason:
             raise ConfigError(f"step_in_backward has each gradient for itself, and {reason}")
         params = [param for _, param in self.precision.params]
-        self.hooks = [param.register_post_accumulate_grad_hook(self.step) for param in params]  # type: ignore[no-untyped-call]
+        self.hooks = [param.register_post_accumulate_grad_hook(self.step_parameter) for param in params]  # type: ignore[no-untyped-call]
 
-    def conflict(self, run: Run) -> str:
+    def find_conflict(self, run: Run) -> str:
         """What in this run needs more than one gradient of one micro-batch at a time, and what to do; empty where nothing does."""
         group, grads = run.parts.group, self.precision.gradients()
         overflow = any(number is not None for number in (grads.scale, grads.found_inf, self.precision.skipped))
@@ -95,7 +95,7 @@ class StepInBackward(Update):
                 ) from error
             raise
 
-    def step(self, param: Tensor) -> None:
+    def step_parameter(self, param: Tensor) -> None:
         """Called by the backward pass when the gradient of `param` is complete, shared weights' too."""
         self.optim.step_one(param)
         increment_version(param)  # fused kernels do not: a backward pass that reads it later would not notice

@@ -33,16 +33,16 @@ class Stream(PinnedCopy):
     own_stream = True
 
     def windows(self, windows: Iterator[Window]) -> Iterator[Window]:
-        return windows if self.copies is None else prefetch_one(windows, self._depart, self._arrive)
+        return windows if self.copies is None else prefetch_one(windows, self._start_copies, self._finish_copies)
 
-    def _depart(self, window: Window) -> tuple[Window, list[tuple[Micro, PendingCopy]]]:
+    def _start_copies(self, window: Window) -> tuple[Window, list[tuple[Micro, PendingCopy]]]:
         assert self.copies is not None
         self.clock.lap(DATA)
         sent = [(micro, self.copies.start(micro.batch)) for micro in window.micros]
         self.clock.lap(TRANSFER)
         return window, sent
 
-    def _arrive(self, sent: tuple[Window, list[tuple[Micro, PendingCopy]]]) -> Window:
+    def _finish_copies(self, sent: tuple[Window, list[tuple[Micro, PendingCopy]]]) -> Window:
         assert self.copies is not None
         window, micros = sent
         return window._replace(micros=tuple(micro._replace(batch=self.copies.finish(batch)) for micro, batch in micros))

@@ -51,30 +51,30 @@ class SyncGuard(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.seeker: Reads | Waits | None = None
-        self.places: dict[str, int] = {}
+        self.detector: Reads | Waits | None = None
+        self.place_counts: dict[str, int] = {}
         """How many there were where."""
 
     def begin(self, run: Run) -> None:
         self.progress = run.progress
-        self.begins = run.progress.step + self.first - 1
-        self.ends = self.begins + self.updates
+        self.first_step = run.progress.step + self.first - 1
+        self.end_step = self.first_step + self.updates
         self.epoch = run.progress.epoch
-        self.seeker = (Waits if run.device.type == "cuda" else Reads)(self.tell)
-        run.clock.listeners.append(self.lap)
+        self.detector = (Waits if run.device.type == "cuda" else Reads)(self.count_read)
+        run.clock.listeners.append(self.end_phase)
 
-    def lap(self, phase: int) -> None:
+    def end_phase(self, phase: int) -> None:
         """A phase has ended: looks from the end of `data` to the end of `update`, which is one update without the watches."""
-        assert self.seeker is not None
+        assert self.detector is not None
         if phase == UPDATE:
-            self.seeker.stop()
-        elif phase == DATA and self.epoch == self.progress.epoch and self.begins <= self.progress.step < self.ends:
-            self.seeker.start()  # where an epoch has just ended, an evaluation follows and no update
+            self.detector.stop()
+        elif phase == DATA and self.epoch == self.progress.epoch and self.first_step <= self.progress.step < self.end_step:
+            self.detector.start()  # where an epoch has just ended, an evaluation follows and no update
         self.epoch = self.progress.epoch
 
-    def tell(self, where: str) -> None:
+    def count_read(self, where: str) -> None:
         """One was found."""
-        self.places[where] = self.places.get(where, 0) + 1
+        self.place_counts[where] = self.place_counts.get(where, 0) + 1
         if self.action == "raise":
             raise TrainingError(
                 f"sync_guard: update {self.progress.step + 1} makes the host wait for the device in {where}; keep the number on "
@@ -87,15 +87,15 @@ class SyncGuard(Watch):
         return []
 
     def end(self, result: Any) -> None:
-        last = min(self.ends, self.progress.step)
-        seen = last - self.begins
+        last = min(self.end_step, self.progress.step)
+        seen = last - self.first_step
         if seen <= 0:
             return
-        ordered = sorted(self.places.items(), key=lambda item: -item[1])
-        what = "waits for the device" if isinstance(self.seeker, Waits) else "numbers read on the host, each a wait on CUDA"
-        title = f"{what}: {sum(self.places.values())} in {seen} updates ({self.begins + 1} to {last})"
+        ordered = sorted(self.place_counts.items(), key=lambda item: -item[1])
+        what = "waits for the device" if isinstance(self.detector, Waits) else "numbers read on the host, each a wait on CUDA"
+        title = f"{what}: {sum(self.place_counts.values())} in {seen} updates ({self.first_step + 1} to {last})"
         result.sections[self.name] = Section(title, [{"where": where, "per update": count / seen} for where, count in ordered])
 
     def close(self) -> None:
-        if self.seeker is not None:
-            self.seeker.stop()
+        if self.detector is not None:
+            self.detector.stop()

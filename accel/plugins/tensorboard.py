@@ -65,7 +65,7 @@ class TensorBoard(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.file: Any = None
+        self.log: Any = None
         """A Log; None where nothing is to be written."""
         self.last: dict[str, float] = {}
         """What was written of the last update, with its `step` and `time`: a resumed run may have to write it again."""
@@ -79,38 +79,38 @@ class TensorBoard(Watch):
         folder = run.out / FOLDER
         folder.mkdir(exist_ok=True)
         # tensorboard reads the files of a directory in the order of their names
-        self.file = Log(folder / f"events.out.tfevents.{time_ns():020d}.update-{run.progress.step:08d}")
-        self.records = RecordWriter(self.file)
-        self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write)
+        self.log = Log(folder / f"events.out.tfevents.{time_ns():020d}.update-{run.progress.step:08d}")
+        self.records = RecordWriter(self.log)
+        self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write_updates)
         self.mark = ThroughputMark.now(run.clock, run.progress.samples)
-        self.event(time(), 0, file_version="brain.Event:2")
-        self.take_back()
-        self.file.flush()
+        self.write_event(time(), 0, file_version="brain.Event:2")
+        self.discard_later_points()
+        self.log.flush()
 
-    def take_back(self) -> None:
+    def discard_later_points(self) -> None:
         """Tells tensorboard to forget what a run that was interrupted wrote beyond the checkpoint that this one goes on from."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
         step, evaluated = self.progress.step, self.progress.batch == 0
         # forgetting is by step: the evaluation after the last update, made again, goes only with that update's own points
-        self.event(time(), step + evaluated, session_log=SessionLog(status=SessionLog.START))
+        self.write_event(time(), step + evaluated, session_log=SessionLog(status=SessionLog.START))
         if not evaluated and self.last:
             values = dict(self.last)
-            self.scalars(values.pop("time"), int(values.pop("step")), values)
+            self.write_scalars(values.pop("time"), int(values.pop("step")), values)
 
     def after(self, step: int, loss: Tensor) -> None:
-        if self.file is not None:
+        if self.log is not None:
             self.losses.add(Row(step, time(), ThroughputMark.now(self.run.clock, self.progress.samples)), loss)
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
-        if self.file is not None:
+        if self.log is not None:
             self.losses.flush()
-            self.scalars(
+            self.write_scalars(
                 time(), self.progress.step, {f"{self.run.evaluation_split}/{name}": value for name, value in metrics.items()}
             )
-            self.file.flush()
+            self.log.flush()
 
-    def write(self, rows: list[Row], losses: list[float], skipped: Iterable[float | None]) -> None:
+    def write_updates(self, rows: list[Row], losses: list[float], skipped: Iterable[float | None]) -> None:
         """Writes a block of updates."""
         for row, loss, lost in zip(rows, losses, skipped, strict=False):
             values = {"train/loss": loss, "train/learning_rate": self.lr(row.step - 1)}
@@ -120,17 +120,17 @@ class TensorBoard(Watch):
                 values["train/samples_per_second"], values["train/data_wait_percent"] = row.mark.since(self.mark)
                 self.mark = row.mark
                 self.last = {"step": row.step, "time": row.time, **values}
-            self.scalars(row.time, row.step, values)
-        self.file.flush()
+            self.write_scalars(row.time, row.step, values)
+        self.log.flush()
 
-    def scalars(self, when: float, step: int, values: Mapping[str, float]) -> None:
+    def write_scalars(self, when: float, step: int, values: Mapping[str, float]) -> None:
         """Writes numbers by name, of one step."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self.event(when, step, summary=Summary(value=points))
+        self.write_event(when, step, summary=Summary(value=points))
 
-    def event(self, when: float, step: int, **what: Any) -> None:
+    def write_event(self, when: float, step: int, **what: Any) -> None:
         """Writes one of tensorboard's events."""
         from tensorboard.compat.proto.event_pb2 import Event
 
@@ -141,24 +141,24 @@ class TensorBoard(Watch):
 
     def state_dict(self) -> dict[str, Any]:
         """What was written last; what is pending must be on the disk by then."""
-        if self.file is not None:
+        if self.log is not None:
             self.losses.flush()
         return dict(self.last)
 
     def sync(self) -> None:
         """What the checkpoint takes to be in the file must be on the disk before the checkpoint is."""
-        if self.file is not None:
-            self.file.sync()
+        if self.log is not None:
+            self.log.sync()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.last = dict(state)
 
     def end(self, result: Any) -> None:
-        if self.file is not None:
+        if self.log is not None:
             self.losses.flush()
 
     def close(self) -> None:
-        if self.file is not None:
+        if self.log is not None:
             self.losses.flush()
-            self.file.close()
-            self.file = None
+            self.log.close()
+            self.log = None

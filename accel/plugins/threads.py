@@ -58,7 +58,7 @@ class Threads(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.pin = run.device.type == "cuda"
-        self.number = cores() if self.count == "auto" else self.count
+        self.thread_count = cores() if self.count == "auto" else self.count
         self.rates: Rates = {}
         self.epochs = 0 if run.dry_run else run.epochs
         self.rings: dict[Batches, Ring] = {}
@@ -68,8 +68,8 @@ class Threads(Loader):
         if isinstance(batches, MapBatches) and not batches.in_memory:
             if self.count == "auto" and self.pool is None:
                 self.rates = tried(batches, self.epochs, threads)
-                self.number = best(self.rates) if self.rates else self.number
-            self.pool = self.pool or Pool(self.number)
+                self.thread_count = best(self.rates) if self.rates else self.thread_count
+            self.pool = self.pool or Pool(self.thread_count)
             self.rings[batches] = Ring.over(batches, self.pool, self.depth, self.pin)
         return batches
 
@@ -80,7 +80,7 @@ class Threads(Loader):
         """Nothing: a resumed run may have others, or none."""
 
     def plan_notes(self) -> Mapping[str, str]:
-        said = describe(self.rates) if self.rates else f"{self.number} = one for each core"
+        said = describe(self.rates) if self.rates else f"{self.thread_count} = one for each core"
         found = {"threads": said} if self.rings and self.count == "auto" else {}
         slots = next((ring.slots for ring in self.rings.values() if ring.slots), None)
         if slots:

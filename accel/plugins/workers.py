@@ -44,7 +44,7 @@ from accel.values import Count, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
-MOST = 8
+MAX_AUTO_WORKERS = 8
 """What `auto` does not exceed: more workers than that share the memory's bandwidth, and take long to begin."""
 
 
@@ -71,40 +71,40 @@ class Workers(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.pin = run.device.type == "cuda"
-        self.data: list[MapBatches] = []
+        self.datasets: list[MapBatches] = []
         self.rates: Rates = {}
         self.epochs = 0 if run.dry_run or self.start not in (None, "fork") else run.epochs
-        self.number = min(cores(), MOST) if self.count == "auto" else self.count
+        self.worker_count = min(cores(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
         if isinstance(batches, MapBatches) and not batches.in_memory:
-            if self.count == "auto" and not self.data:
+            if self.count == "auto" and not self.datasets:
                 self.rates = tried(batches, self.epochs, processes)
-                self.number = best(self.rates) if self.rates else self.number
-            self.data.append(batches)
+                self.worker_count = best(self.rates) if self.rates else self.worker_count
+            self.datasets.append(batches)
         return batches
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
-        if batches not in self.data:
+        if batches not in self.datasets:
             return batches.epoch(epoch, start)
         if self.workers is None:  # by now all data is open, and what follows forks nothing anew
-            self.workers = Processes(self.data, self.number, self.prefetch_factor, self.timeout, self.start, self.pin)
-        return self.workers.batches(self.data.index(batches), epoch, start)
+            self.workers = Processes(self.datasets, self.worker_count, self.prefetch_factor, self.timeout, self.start, self.pin)
+        return self.workers.batches(self.datasets.index(batches), epoch, start)
 
     def identity(self) -> dict[str, Any] | None:
         """Whether there are any decides what global random numbers a data set may draw; how many does not."""
-        return None if all(batches.stateless for batches in self.data) else {}
+        return None if all(batches.stateless for batches in self.datasets) else {}
 
     def plan_notes(self) -> Mapping[str, str]:
-        if not self.data or self.count != "auto":
+        if not self.datasets or self.count != "auto":
             return {}
         if self.rates:
             return {"workers": describe(self.rates)}
-        return {"workers": f"{self.number} = one for each core, at most {MOST}"}
+        return {"workers": f"{self.worker_count} = one for each core, at most {MAX_AUTO_WORKERS}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        if self.data:
+        if self.datasets:
             return []
         return ["workers has no effect: the data is in memory, or comes in its own order or in ready batches; it is read here"]
 

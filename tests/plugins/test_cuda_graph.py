@@ -24,7 +24,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.compile import Compile
 from accel.plugins.cosine import Cosine
-from accel.plugins.cuda_graph import CudaGraph, cause
+from accel.plugins.cuda_graph import CudaGraph, describe_cause
 from accel.plugins.cyclic import Cyclic
 from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
@@ -333,7 +333,7 @@ def test_the_cause_is_the_first_error() -> None:
 
     with pytest.raises(RuntimeError) as error:
         capture()
-    assert cause(error.value).startswith("the first in ")
+    assert describe_cause(error.value).startswith("the first in ")
 
 
 def test_a_batch_that_cannot_be_copied_is_refused() -> None:
