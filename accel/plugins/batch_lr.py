@@ -1,18 +1,19 @@
 """BatchLR: learning rates that follow the effective batch.
 
-Every learning rate that is written, the optimiser's and a schedule's max_lr, is
-that of a batch of `reference` samples. The run multiplies it by the effective
-batch over the reference (linear) or by the root of that (sqrt). The effective
-batch is batch_size x micro-batches per update x ranks.
+Each learning rate that is written, the optimiser's and a schedule's max_lr, is
+meant for a batch of `reference` samples. The run multiplies it by the effective
+batch over the reference (rule=linear), or by the square root of that ratio
+(rule=sqrt). The effective batch is batch_size x micro-batches per update x
+ranks.
 
-Helps   to change batch_size, accumulate or the number of ranks, and keep the
+Helps   to change batch_size, accumulate or the number of ranks, and to keep a
         learning rate that was found for another batch.
-Hurts   far from the reference: past some batch, a larger rate diverges
-        (warm-up, lars and lamb move that point).
+Hurts   far from the reference: beyond some batch a larger rate diverges.
+        Warm-up, lars and lamb move that point.
 Costs   nothing: one number, computed before the first update.
 Source  linear, for SGD: Goyal et al., Accurate, Large Minibatch SGD, arXiv
-        1706.02677. sqrt, for Adam: Malladi et al., On the SDEs and Scaling Rules
-        for Adaptive Gradient Algorithms, arXiv 2205.10287.
+        1706.02677. sqrt, for Adam: Malladi et al., On the SDEs and Scaling
+        Rules for Adaptive Gradient Algorithms, arXiv 2205.10287.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class BatchLR(Rate):
-    """Learning rates times (effective batch / reference), or its root.
+    """Learning rates times (effective batch / reference), or its square root.
 
     Args:
-        reference: the effective batch for which the learning rates are written.
-        rule: linear, for SGD; sqrt, for Adam and its kin.
+        reference: effective batch for which the learning rates are written, in samples.
+        rule: factor on the rates: linear, the ratio itself, for SGD; sqrt, its square root, for Adam and its kin.
     """
 
     reference: Count = 256

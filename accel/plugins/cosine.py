@@ -1,14 +1,14 @@
-"""Cosine: the rate falls along half a cosine, after an optional warm-up.
+"""Cosine: a learning rate that falls along half a cosine, after an optional warm-up.
 
-Helps   long runs of transformers and convnets; no peak to find beyond the
-        optimiser's own lr.
-Hurts   runs of unknown length (it must know the number of updates), and
-        stopping early.
-Costs   nothing: a pure function of the update's index, with no state.
+Helps   long runs of transformers and convnets. There is no peak to find besides
+        the optimiser's own lr.
+Hurts   runs of unknown length, because the number of updates must be known;
+        runs that are stopped early.
+Costs   nothing: a pure function of the update's index, without state.
 Source  Loshchilov and Hutter, SGDR, arXiv 1608.03983 (without restarts). Equals
         torch's LinearLR(1 / (W + 1), total_iters=W) followed by
-        CosineAnnealingLR(T_max = updates - 1 - W, eta_min = floor), W the
-        warm-up's updates.
+        CosineAnnealingLR(T_max = updates - 1 - W, eta_min = floor). W is the
+        length of the warm-up in updates.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Cosine(Schedule):
     """Half a cosine from the optimiser's lr to the floor, after a linear warm-up.
 
     Args:
-        warmup: the length of the warm-up: below 1 a share of all updates, from 1 on a number of updates; 0 for none.
-        floor: the last rate as a share of the optimiser's lr.
+        warmup: length of the warm-up: below 1 a share of all updates, from 1 on a number of updates; 0 for none.
+        floor: last learning rate, as a share of the optimiser's lr.
     """
 
     warmup: NonNegative = 0.05

@@ -107,7 +107,9 @@ class FiniteGuard(Guard):
             row, longest = int(counts[0]), int(counts[1])
             checkpoint = self.run.newest_finite()
             updates, cause = self.describe_updates(row, longest), self.describe_cause()
-            text = f"finite_guard: the loss or a gradient was not finite in {updates} {cause}; {self.describe_checkpoint(checkpoint)}"
+            text = (
+                f"finite_guard: the loss or a gradient was not finite in {updates} {cause}; {self.describe_checkpoint(checkpoint)}"
+            )
             raise TrainingError(text, "" if checkpoint is None else str(checkpoint))
 
     def describe_updates(self, row: int, longest: int) -> str:
@@ -148,8 +150,8 @@ class FiniteGuard(Guard):
         if run.parts.precision.skipped is None or self.in_a_row > MAX_SCALE_SEARCH:
             return []
         return [
-            f"finite_guard.in_a_row={self.in_a_row}: with a loss scale the first updates may be skipped, up to {MAX_SCALE_SEARCH} in "
-            f"a row, while the scale is being found; take more than {MAX_SCALE_SEARCH}"
+            f"finite_guard.in_a_row={self.in_a_row}: with a loss scale the first updates may be skipped, up to {MAX_SCALE_SEARCH} "
+            f"in a row, while the scale is being found; take more than {MAX_SCALE_SEARCH}"
         ]
 
     def state_dict(self) -> dict[str, Any]:

@@ -190,9 +190,9 @@ def test_resume_begins_without_graphs_and_ends_with_the_same_bits(stop: int, tmp
 def test_loading_a_state_drops_the_graphs() -> None:
     graph = taped(warmup=1)
     fit_toy([graph], stop=4)
-    graph.captured["shape"] = object()
+    graph.graphs_by_shape["shape"] = object()
     graph.load_state_dict({})
-    assert not graph.captured
+    assert not graph.graphs_by_shape
     assert not graph.seen
 
 
