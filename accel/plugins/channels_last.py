@@ -1,18 +1,18 @@
-"""Channels last: a picture's channels lie side by side in memory.
+"""ChannelsLast: channels-last memory format, a pixel's channels side by side in memory.
 
-The weights of convolutions are laid out so, and the first convolution carries
-it on: its output, and all that follows, are channels_last too. A picture needs
-no laying out of its own.
+The weights of convolutions are laid out in this format. The first convolution
+carries it on: its output, and all that follows, are channels_last too. Pictures
+need no conversion of their own.
 
-Helps   convolutions: on tensor cores with 16-bit arithmetic most of all, and on
+Helps   convolutions: most of all on tensor cores with 16-bit arithmetic, and on
         a CPU too.
 Hurts   models that flatten or reshape between convolutions: each such place
         copies.
-Costs   nothing per update, and no memory; gradients, optimiser state and
+Costs   nothing per update, and no memory. Gradients, optimiser state and
         averages take the layout of their weights.
 Source  https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
-Exact   The same sums in another order: float32 results agree to rounding.
-        Weights of four dimensions alone are laid out (2-d convolutions).
+Exact   The same sums in another order: float32 results agree to rounding. Only
+        weights of four dimensions are converted (2-d convolutions).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class ChannelsLast(Layout):
-    """The weights of convolutions in torch.channels_last."""
+    """Layout with the weights of 2-d convolutions in `torch.channels_last`."""
 
     def model(self, model: nn.Module) -> nn.Module:
         weights = list(model.parameters())

@@ -34,7 +34,7 @@ class Cyclic(Cycle):
     """Cycles of the learning rate between a base and a peak.
 
     Args:
-        mode: height of the peaks: triangular keeps it, triangular2 halves it each cycle, exp_range multiplies it by gamma per update.
+        mode: height of the peaks: triangular keeps it, triangular2 halves it per cycle, exp_range takes it times gamma per update.
         max_lr: learning rate at the first peak; null takes the optimiser's lr.
         div_factor: first peak over the base: the lowest rate is max_lr / div_factor.
         step_size: length of a climb: below 1 a share of all updates, from 1 on a number of updates.

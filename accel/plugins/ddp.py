@@ -1,20 +1,21 @@
-"""DDP: several processes train one model, each on its part of every batch.
+"""DDP: distributed data parallel training, one model in several processes.
 
-Start them with torchrun; each works on a batch of batch_size samples, and their
-gradients are averaged while the backward pass still runs. The mean is over all
-items of all ranks, so N ranks train as one process does on batches N times as
-large, the last and short one too. The first rank alone prints and writes.
+torchrun starts the processes. Each works on a batch of batch_size samples of
+its own, and their gradients are averaged while the backward pass still runs.
+The mean is over all items of all ranks, so N ranks train as one process does on
+batches N times as large. That holds for the last, short batch too. Only the
+first rank prints and writes.
 
-Helps   where there are several GPUs, or several machines.
+Helps   machines with several GPUs, or several machines.
 Hurts   small models: an update takes as long as its gradients travel.
-Costs   a copy of the model, its gradients and its optimiser in each process;
-        the gradients over the wire, once per update (accumulate: less often).
+Costs   a copy of the model, its gradients and its optimiser in each process.
+        The gradients travel once per update (accumulate: less often).
 Source  Li et al., PyTorch Distributed, arXiv 2006.15704;
         torch.nn.parallel.DistributedDataParallel.
-Exact   Each sample once per epoch, in the order of one process. Each rank draws
-        random numbers of its own (dropout). BatchNorm has the statistics of its
-        own rank's batch, and its running ones are the first rank's;
-        sync_batchnorm takes those of all. compress rounds the gradients.
+Exact   Each sample comes once per epoch, in the order of one process. Each rank
+        draws random numbers of its own (dropout). BatchNorm has the statistics
+        of its own rank's batch, and its running ones are the first rank's;
+        sync_batchnorm takes those of all ranks. compress rounds the gradients.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class DDP(ProcessGroup):
-    """A whole model in each of torchrun's processes; gradients are averaged in buckets, during the backward pass.
+    """Group of processes that each hold the whole model, and average gradients in buckets during the backward pass.
 
     Args:
-        backend: who carries the gradients: nccl on GPUs, gloo on CPUs; auto takes the one for the run's device.
+        backend: library that carries the gradients: nccl on GPUs, gloo on CPUs; auto takes the one for the run's device.
         timeout: seconds to wait for the other ranks before one of them counts as lost.
-        bucket_mb: gradients travel so many megabytes at a time; with 25, as with torch's default, the first bucket is one of 1 MB.
-        compress: gradients travel in 16 bits, as bf16 (CUDA) or fp16.
-        static_graph: the model's graph is the same in each update, which is one micro-batch; torch then looks at it once.
+        bucket_mb: megabytes of gradients that travel at a time; with 25, as by torch's default, the first bucket is one of 1 MB.
+        compress: number format in which gradients travel: none for their own, bf16 (CUDA) or fp16.
+        static_graph: declare that the model's graph is the same in each update of one micro-batch, so that torch traces it once.
         find_unused: look in each update for parameters that the loss does not use.
-        sync_batchnorm: BatchNorm over the batches of all ranks.
+        sync_batchnorm: take BatchNorm's statistics over the batches of all ranks.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (
@@ -76,14 +77,14 @@ class DDP(ProcessGroup):
             )
         self.params = [(name, param) for name, param in run.unwrapped_model.named_parameters() if param.requires_grad]
         self.all_params_used = self.find_unused or self.static_graph
-        """Whether the loss has been seen to use every parameter, or need not."""
+        """Whether one update has shown that the loss uses every parameter, or none has to."""
 
     def model(self, model: nn.Module) -> nn.Module:
         if not self.several:
             return model
         if self.sync_batchnorm:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        # torch begins with a bucket of 1 MB, which travels while the backward pass has hardly begun, only where none is asked for
+        # torch begins with a bucket of 1 MB, which travels when the backward pass has hardly begun, only if no size is given
         size = self.bucket_mb if self.changed("bucket_mb") else None
         self.ddp_model = DistributedDataParallel(
             model, bucket_cap_mb=size, gradient_as_bucket_view=True, static_graph=self.static_graph,
@@ -118,18 +119,22 @@ class DDP(ProcessGroup):
         return f"{self.name} sums gradients over {self.world_size} ranks from Python hooks" if self.several else ""
 
 
-def release_process_group(wrapped: DistributedDataParallel) -> None:
-    """Takes apart what holds the group, while others hold it too.
+def release_process_group(ddp_model: DistributedDataParallel) -> None:
+    """Drop the model's references to the process group, while others hold the group too.
 
-    Were it the last to do so, its end would wait, with Python's lock, for the threads of gloo, of which one may be waiting for that
-    lock (torch 2.13): the process would never end.
+    The last reference to go waits, with Python's lock, for the threads of gloo. One of them may be waiting for that lock (torch
+    2.13), so that the process would never end.
     """
     for name in ("logger", "reducer"):
-        vars(wrapped).pop(name, None)
+        vars(ddp_model).pop(name, None)
 
 
 class UnusedParameterCheck:
-    """Around the micro-batch whose backward pass sends the gradients: a parameter that it leaves out is an error that says so."""
+    """Context of the backward pass that sends the gradients, which refuses parameters that the loss leaves out.
+
+    Args:
+        ddp: plugin whose parameters are checked.
+    """
 
     def __init__(self, ddp: DDP) -> None:
         self.ddp = ddp
@@ -145,8 +150,8 @@ class UnusedParameterCheck:
         unused = [name for name, param in ddp.params if param.grad is None]
         ddp.all_params_used = not unused
         if error is not None or unused:
-            which = unused[0] if len(unused) == 1 else f"{unused[0]} and {len(unused) - 1} more" if unused else "some parameters"
+            names = unused[0] if len(unused) == 1 else f"{unused[0]} and {len(unused) - 1} more" if unused else "some parameters"
             raise ConfigError(
-                f"ddp: the loss does not use {which}, for which the other ranks would wait; set plugins.ddp.find_unused=true, "
+                f"ddp: the loss does not use {names}, for which the other ranks would wait; set plugins.ddp.find_unused=true, "
                 "or freeze what is not trained"
             ) from error

@@ -1,27 +1,28 @@
-"""FiniteGuard: an update that is not finite moves nothing, and too many end the run.
+"""FiniteGuard: skip an update that is not finite, and end the run after too many.
 
-Where the loss or a gradient is infinite or NaN, the update is skipped: weights,
-average, the optimiser's state and its counters, and BatchNorm's statistics stay
-as they were, bit for bit. The next update goes on, and the summary tells how
-many were skipped. After `in_a_row` of them the run ends with exit code 1 and a
-sentence that names them, and the last checkpoint that is proven finite.
+An update whose loss or gradient is infinite or NaN is skipped. Weights,
+average, the optimiser's state and counters, and BatchNorm's statistics stay as
+they were, bit for bit. The next update goes on, and the summary tells how many
+were skipped. After `in_a_row` skipped updates the run ends with exit code 1.
+The message names them, and the last checkpoint that is known to be finite.
 
-With float16 skips are part of the search for the loss scale: from 65536 it can
+With float16, skips are part of the search for the loss scale. From 65536 it can
 take 16 in a row until the scale is 1, which is why `in_a_row` is 20.
 
-Helps   long runs: one bad batch no longer costs the weights, and a run that has
+Helps   long runs: one bad batch no longer costs the weights. A run that has
         diverged ends with its last good weights instead of filling a night.
-Hurts   as a cure for a learning rate that is too high: what it skips, it hides.
-Costs   one read of the gradients, which clip by norm and float16 make anyway, a
+Hurts   as a cure for a learning rate that is too high: skipped updates hide it.
+Costs   one read of the gradients, which clip by norm and float16 make anyway; a
         dozen small operations and a copy of the model's buffers per update.
 Source  the found_inf of `torch.amp.GradScaler`, for every precision.
 Exact   Nothing is read on the host: whether an update was skipped is a number
-        on the device, which a fused optimiser and the average heed there; an
+        on the device. A fused optimiser and the average heed it there; an
         optimiser that is not fused waits for it once per update. On CUDA the
-        end comes when the count has reached the host, some updates after the
-        row. A gradient whose norm overflows float32 counts as infinite. Buffers
-        go back, moved in place or assigned anew in the same shape. With several
-        ranks loss and gradients are those of all, so all of them skip together.
+        run ends when the count has reached the host, some updates later. A
+        gradient whose norm overflows float32 counts as infinite. Buffers are
+        restored, moved in place or assigned anew in the same shape. With
+        several ranks, loss and gradients are those of all ranks, so all skip
+        together.
 """
 
 from __future__ import annotations
@@ -44,15 +45,15 @@ if TYPE_CHECKING:
     from accel.parts import Run
 
 MAX_SCALE_SEARCH = 16
-"""How many updates in a row float16 may skip, halving its loss scale from 65536 to 1."""
+"""Updates in a row that float16 may skip, halving its loss scale from 65536 to 1."""
 
 
 @dataclass(eq=False)
 class FiniteGuard(Guard):
-    """Skips updates that are not finite.
+    """Guard that skips updates that are not finite.
 
     Args:
-        in_a_row: so many of them, one after the other, end the run.
+        in_a_row: skipped updates, one after the other, that end the run.
     """
 
     in_a_row: Count = 20
@@ -62,12 +63,12 @@ class FiniteGuard(Guard):
         self.host_waits = not run.parts.optim.fused
         self.readback = AsyncReadback(3, run.device)
         self.streak, self.longest_streak, self.skipped = self.readback.slots
-        """Updates skipped: in a row until now, in the longest row so far, and in all."""
+        """Skipped updates: in a row until now, in the longest row so far, and in all; each a 0-dim tensor on the device."""
         self.sent_after = 0
-        """The update after which they were sent to the host last."""
+        """The update after which the counts were last sent to the host."""
         self.buffers = Buffers(run.unwrapped_model)
         self.replayed = False
-        """Whether updates are replayed."""
+        """Whether updates are replayed from a CUDA graph."""
 
     def check(self, grads: Grads, loss: Tensor) -> Grads:
         self.loss = loss.detach()
@@ -94,14 +95,18 @@ class FiniteGuard(Guard):
         )  # in a replay no Python runs: what the last update counted is looked at before the next
 
     def exchange_counts(self, step: int) -> None:
-        """Sends the counts after update `step` on their way, and looks at those that have arrived."""
+        """Send the counts after update `step` to the host, and check the counts that have arrived."""
         self.check_counts()
         if self.readback.start():
             self.sent_after = step
             self.check_counts()
 
     def check_counts(self) -> None:
-        """Looks at the counts that were sent, if they have arrived: on a CPU at once. Raises TrainingError for too many."""
+        """Check the counts that were sent, if they have arrived: on a CPU at once.
+
+        Raises:
+            TrainingError: if too many updates in a row were skipped.
+        """
         counts = self.readback.poll()
         if counts is not None and counts[1] >= self.in_a_row:
             row, longest = int(counts[0]), int(counts[1])
@@ -113,7 +118,7 @@ class FiniteGuard(Guard):
             raise TrainingError(text, "" if checkpoint is None else str(checkpoint))
 
     def describe_updates(self, row: int, longest: int) -> str:
-        """The updates that were not finite."""
+        """Return the updates that were not finite, in words."""
         if row != longest:
             return f"{longest} update{'s in a row' if longest > 1 else ''}, not long before update {self.sent_after}"
         if row == 1:
@@ -121,23 +126,25 @@ class FiniteGuard(Guard):
         return f"updates {self.sent_after - row + 1} to {self.sent_after}, {row} in a row"
 
     def describe_cause(self) -> str:
-        """What is not finite now, and what to do. Reads on the host: the run is over."""
+        """Return the tensors that are not finite now, and a cure, in words. Read on the host, because the run is over."""
         params = self.precision.params
-        spoilt = [name for name, param in params if not torch.isfinite(param).all()]
-        if spoilt:
-            return f"since the weights are not ({abbreviate(spoilt)}); begin again with a lower learning rate or a longer warm-up"
-        bad = [name for name, param in params if param.grad is not None and not torch.isfinite(param.grad).all()]
-        where = f", gradients of {abbreviate(bad)}" if bad else ""
+        bad_weights = [name for name, param in params if not torch.isfinite(param).all()]
+        if bad_weights:
+            return (
+                f"since the weights are not ({abbreviate(bad_weights)}); begin again with a lower learning rate or a longer warm-up"
+            )
+        bad_grads = [name for name, param in params if param.grad is not None and not torch.isfinite(param.grad).all()]
+        where = f", gradients of {abbreviate(bad_grads)}" if bad_grads else ""
         return (
             f"(at last: loss {float(self.loss):g}{where}); none of them moved anything. In a new run try a lower learning rate, "
             "the plugin clip, or bfloat16 in place of float16; or mend the data"
         )
 
     def describe_checkpoint(self, checkpoint: Path | None) -> str:
-        """Where there is something to go back to. The command line adds its command."""
+        """Return the checkpoint to go on from, in words. The command line adds its command."""
         if checkpoint is not None:
-            how = "" if self.run.command else f"; go on from it with resume={str(checkpoint)!r}"
-            return f"the last checkpoint that is proven finite is {checkpoint}{how}"
+            advice = "" if self.run.command else f"; go on from it with resume={str(checkpoint)!r}"
+            return f"the last checkpoint that is proven finite is {checkpoint}{advice}"
         if self.run.has_run_directory and not self.run.dry_run:
             return "no checkpoint is proven finite, so there is none to go on from"
         return "there is no checkpoint to go on from, for the run has no directory (out)"
@@ -158,11 +165,11 @@ class FiniteGuard(Guard):
         return {"counts": self.readback.row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.readback.poll(wait=True)  # what was sent before is of another run, or of a trial
+        self.readback.poll(wait=True)  # counts that were sent before belong to another run, or to a trial
         self.readback.row.copy_(state["counts"])
         self.buffers.keep()
 
 
 def abbreviate(names: list[str]) -> str:
-    """The first name, and how many others there are."""
+    """Return the first name, and the number of the others."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,13 +1,13 @@
-"""Recompute: activation checkpointing, block by block.
+"""Recompute: activation checkpointing, block by block, for less memory and more arithmetic.
 
-The blocks that the model repeats keep what went into them and nothing of what
-they computed; the backward pass computes it again, one block at a time.
+The blocks that the model repeats keep their inputs and none of the tensors that
+they compute. The backward pass computes them again, one block at a time.
 
 Helps   models too large for the memory of the device, and larger batches: with
         n blocks the activations of one are alive at a time, not those of n.
-Hurts   where memory is not short: a third more arithmetic, for nothing.
-Costs   a second forward pass through the blocks. torch's implementation
-        imports its compiler, about a second at the start.
+Hurts   runs that have enough memory: a third more arithmetic, for nothing.
+Costs   a second forward pass through the blocks. torch's implementation imports
+        its compiler, about a second at the start.
 Source  Chen et al., Training Deep Nets with Sublinear Memory Cost, arXiv
         1604.06174; `torch.utils.checkpoint` in its non-reentrant form.
 Exact   The same bits as without: random numbers are drawn again as they were,
@@ -39,8 +39,8 @@ class Recompute(Activations):
     """Activation checkpointing of the model's repeated blocks.
 
     Args:
-        every: each so many-th block is recomputed, from the first on; the others keep what they computed.
-        early_stop: a block's second pass ends with the last tensor that the backward pass asks for.
+        every: distance between recomputed blocks, from the first on: 1 for all, 2 for every second; others keep their activations.
+        early_stop: end a block's second pass with the last tensor that the backward pass asks for.
     """
 
     every: Count = 1
@@ -60,16 +60,17 @@ class Recompute(Activations):
         return model
 
     def wrap_forward(self, block: nn.Module) -> Callable[..., Any]:
-        """The block's forward method, which in training is run again by the backward pass."""
+        """Return a forward method for the block that the backward pass, in training, runs again."""
         from torch.utils.checkpoint import checkpoint
 
         forward = block.forward
         norms = [module for module in block.modules() if isinstance(module, _NormBase)]
-        counted = {id(buffer) for norm in norms for buffer in norm.buffers()}
-        others = {name: buffer for name, buffer in block.named_buffers() if id(buffer) not in counted}
+        norm_buffers = {id(buffer) for norm in norms for buffer in norm.buffers()}
+        other_buffers = {name: buffer for name, buffer in block.named_buffers() if id(buffer) not in norm_buffers}
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return forbid_buffer_changes(type(block).__name__, others) if others else nullcontext(), keep_norm_statistics(norms)
+            first = forbid_buffer_changes(type(block).__name__, other_buffers) if other_buffers else nullcontext()
+            return first, keep_norm_statistics(norms)
 
         settings: dict[str, Any] = {"use_reentrant": False, "early_stop": self.early_stop, "context_fn": contexts}
 
@@ -84,10 +85,10 @@ class Recompute(Activations):
         return opaque
 
     def close(self) -> None:
-        for block, own in self.patched:
+        for block, forward in self.patched:
             vars(block).pop("forward", None)
-            if own is not None:
-                block.forward = own
+            if forward is not None:
+                block.forward = forward
         self.patched = []
 
     def capture_blocker(self) -> str:
@@ -105,20 +106,24 @@ class Recompute(Activations):
 
 @contextmanager
 def keep_norm_statistics(norms: list[_NormBase]) -> Iterator[None]:
-    """Inside, BatchNorm counts in memory of its own: its running statistics have seen this batch in the first pass."""
-    own = [(norm, dict(norm._buffers)) for norm in norms]
-    for norm, buffers in own:
+    """Let BatchNorm count in copies of its buffers inside: its running statistics have seen this batch in the first pass."""
+    saved = [(norm, dict(norm._buffers)) for norm in norms]
+    for norm, buffers in saved:
         norm._buffers.update((name, value.clone()) for name, value in buffers.items() if value is not None)
     try:
         yield
     finally:
-        for norm, buffers in own:
+        for norm, buffers in saved:
             norm._buffers.update(buffers)
 
 
 @contextmanager
 def forbid_buffer_changes(block: str, buffers: dict[str, Tensor]) -> Iterator[None]:
-    """Raises ConfigError where a first pass changes one of `buffers`: the second would begin from another state."""
+    """Refuse a first pass that changes one of `buffers`: the second pass would begin from another state.
+
+    Raises:
+        ConfigError: if a buffer was written.
+    """
     before = [buffer._version for buffer in buffers.values()]
     yield
     for (name, buffer), version in zip(buffers.items(), before, strict=True):
