@@ -199,10 +199,11 @@ class OOM(Update):
             else:
                 break
             free_cached_memory(self.device)
-            if self.several and next(self.user_model.buffers(), None) is not None:  # ranks exchange buffers in each pass
+            if self.several and any(True for _ in self.user_model.buffers()):  # ranks exchange buffers in each pass
                 raise TrainingError(
                     f"oom: memory is short in evaluation on rank {self.parallel.rank} ({message}), and ranks whose model has "
-                    "buffers evaluate batches of one size; set a smaller batch_size with the plugin accumulate, which is the same batch"
+                    "buffers evaluate batches of one size; set a smaller batch_size with the plugin accumulate, which is the "
+                    "same batch"
                 )
             if size <= 1:
                 raise TrainingError(f"oom: memory is short in evaluation even with one sample at a time ({message}); {ADVICE}")

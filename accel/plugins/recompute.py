@@ -69,8 +69,8 @@ class Recompute(Activations):
         other_buffers = {name: buffer for name, buffer in block.named_buffers() if id(buffer) not in norm_buffers}
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            first = forbid_buffer_changes(type(block).__name__, other_buffers) if other_buffers else nullcontext()
-            return first, keep_norm_statistics(norms)
+            first_pass = forbid_buffer_changes(type(block).__name__, other_buffers) if other_buffers else nullcontext()
+            return first_pass, keep_norm_statistics(norms)
 
         settings: dict[str, Any] = {"use_reentrant": False, "early_stop": self.early_stop, "context_fn": contexts}
 
