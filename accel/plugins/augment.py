@@ -3,7 +3,7 @@
 Each micro-batch is changed on its own, on the device, after it has arrived. Its
 pictures grow over the run (resize_from), and a box of each picture is painted
 over (erasing). Each sample is mixed with the one before it. mixup takes a
-weighted mean, cutmix a box of the other sample; with both on, one of the two is
+weighted mean, cutmix a box of the other sample. With both on, one of the two is
 drawn for each micro-batch. Labels are smoothed (label_smoothing) and mixed in
 the same way. The loss is given probabilities, which F.cross_entropy takes.
 
@@ -17,7 +17,7 @@ Helps   models that learn their samples by heart: long runs on few pictures.
         of the work.
 Hurts   runs too short to overfit: they end with a lower accuracy. resize_from
         needs a model that takes pictures of any size (a global mean before its
-        last layer), and with compile each size is compiled anew.
+        last layer). With compile, each size is compiled anew.
 Costs   one pass over the pictures each for mixup and cutmix, two for erasing;
         (batch, num_classes) numbers for the labels.
 Source  label smoothing: Szegedy et al., arXiv 1512.00567. mixup: Zhang et al.,

@@ -7,7 +7,7 @@ batch over the reference (rule=linear), or by the square root of that ratio
 ranks.
 
 Helps   to change batch_size, accumulate or the number of ranks, and to keep a
-        learning rate that was found for another batch.
+        learning rate that was tuned for another batch.
 Hurts   far from the reference: beyond some batch a larger rate diverges.
         Warm-up, lars and lamb move that point.
 Costs   nothing: one number, computed before the first update.

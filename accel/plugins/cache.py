@@ -1,8 +1,8 @@
 """Cache: a cache of decoded pictures, so that later epochs do not decode again.
 
 Nothing is packed beforehand: a picture is kept when it is first read, while the
-model trains. If the task shows the same part of each picture in every epoch
-(crop=pad or none, and evaluation), that part is kept in its final size.
+model trains. Some tasks show the same part of each picture in every epoch
+(crop=pad or none, and evaluation). That part is then kept in its final size.
 Otherwise the whole picture's pixels are kept. All threads, processes and ranks
 of one machine may fill one cache.
 
@@ -17,9 +17,9 @@ Costs   memory, and disk for the pictures that do not fit there: 3 bytes a
 Source  tf.data's cache(), Murray et al., arXiv 2101.12127. Tiles without loss
         keep more pictures in the same room. They take 78 ms a photograph to
         make and save 0.3 ms an epoch, so that is left to `accel pack`.
-Exact   The same bits in every epoch, also after a kill -9: a record is there as
-        a whole or not at all, and has a crc32. The name of a file on disk is a
-        function of all sizes, times and names of the pictures, of the decoder's
+Exact   The same bits in every epoch, also after a kill -9. A record is written
+        as a whole or not at all, and has a crc32. The name of a file on disk is
+        a function of the pictures' sizes, times and names, of the decoder's
         settings and of versions. Other data is another cache.
 """
 

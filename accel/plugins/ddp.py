@@ -14,7 +14,7 @@ Source  Li et al., PyTorch Distributed, arXiv 2006.15704;
         torch.nn.parallel.DistributedDataParallel.
 Exact   Each sample comes once per epoch, in the order of one process. Each rank
         draws random numbers of its own (dropout). BatchNorm has the statistics
-        of its own rank's batch, and its running ones are the first rank's;
+        of its own rank's batch, and its running ones are the first rank's.
         sync_batchnorm takes those of all ranks. compress rounds the gradients.
 """
 

@@ -37,7 +37,7 @@ class EMA(Average):
 
     Args:
         decay: share of the average that an update keeps; 0.999 remembers about 1,000 updates.
-        warmup: use min(decay, (1 + t) / (10 + t)) at update t (from 0), so that a young average is not stuck at the start.
+        warmup: use min(decay, (1 + t) / (10 + t)) at update t, from 0, so that a young average moves faster.
     """
 
     decay: Decay = 0.999

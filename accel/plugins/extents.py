@@ -2,15 +2,16 @@
 
 An extent is a run of `size` records that lie side by side. An epoch shuffles
 the extents, and then the records of `window` extents at a time, all together.
-So only one window is read from at any time: the system's file cache holds it,
+So only one window is read from at any time. The system's file cache holds it,
 and each extent of a disk is read once an epoch. In every epoch the extents
 begin elsewhere.
 
 Helps   stores and folders that do not fit into memory, on spinning disks or
         across a network: a plain shuffle seeks for every record.
 Hurts   data in memory, where it is a poorer shuffle for nothing. In a folder
-        sorted by class, two samples of a batch of B come from one extent more
-        often than by chance: each has about B / window such companions.
+        sorted by class, two samples of a batch come from one extent more often
+        than by chance. In a batch of B, each has about B / window such
+        companions.
 Costs   memory, in the system's file cache, for two windows.
 Source  quasi-random order of FFCV, arXiv 2306.12517; shuffling blocks, and a
         buffer of them, CorgiPile, arXiv 2206.05830.

@@ -12,8 +12,9 @@ take 16 in a row until the scale is 1, which is why `in_a_row` is 20.
 Helps   long runs: one bad batch no longer costs the weights. A run that has
         diverged ends with its last good weights instead of filling a night.
 Hurts   as a cure for a learning rate that is too high: skipped updates hide it.
-Costs   one read of the gradients, which clip by norm and float16 make anyway; a
-        dozen small operations and a copy of the model's buffers per update.
+Costs   per update one read of the gradients, which clip by norm and float16
+        make anyway. A dozen small operations, and a copy of the model's
+        buffers.
 Source  the found_inf of `torch.amp.GradScaler`, for every precision.
 Exact   Nothing is read on the host: whether an update was skipped is a number
         on the device. A fused optimiser and the average heed it there; an

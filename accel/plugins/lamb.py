@@ -2,8 +2,8 @@
 
 Helps   large batches. The update of each parameter is scaled to its weights, so
         a learning rate that grew with the batch does not throw a layer off.
-Hurts   small batches, where AdamW is as good and costs less; layers whose
-        weights start at zero, since a norm of 0 keeps them from being adapted.
+Hurts   small batches, where AdamW is as good and costs less. Layers whose
+        weights start at zero: a norm of 0 keeps them from being adapted.
 Costs   five passes of the weights' size more than AdamW: 48 bytes of memory
         traffic per parameter. clip and float16 take the same norm of the
         gradients, which then saves 4 bytes. The gradients are scaled in place,

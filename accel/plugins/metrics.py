@@ -1,11 +1,12 @@
-"""Metrics: each update and each evaluation on the disk, and their curves.
+"""Metrics: a watch that writes each update and evaluation to a file, and draws curves.
 
 `metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr",
-"samples"}`, with `"skipped"` where updates can be skipped (how many so far), and
-one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`. `update`
-and `epoch` count from 1, `samples` is how many were consumed in all, and `loss`
-is the mean over the update's window, in the nine digits that tell every float32
-apart. JSON has no NaN and no infinity: such a number is `null`.
+"samples"}`, with `"skipped"`, the number so far, if updates can be skipped. It
+has one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`.
+`update` and `epoch` count from 1, and `samples` is the number consumed in all.
+`loss` is the mean over the update's window, in the nine digits that tell every
+float32 apart. JSON has no NaN and no infinity: such a number is `null`.
+
 No line holds a time, so the file of a resumed run is, byte for byte, that of an
 uninterrupted one. `curves.svg` is drawn from it at the end. On by default; a
 run without a directory writes nothing.
@@ -41,10 +42,10 @@ FILE, PICTURE = "metrics.jsonl", "curves.svg"
 
 @dataclass(eq=False)
 class Metrics(Watch):
-    """Writes metrics.jsonl and curves.svg.
+    """Watch that writes metrics.jsonl and curves.svg.
 
     Args:
-        every: updates are read from the device and written in blocks of so many.
+        every: updates in a block, which is read from the device and written at once.
         curves: draw curves.svg at the end.
     """
 
@@ -54,9 +55,9 @@ class Metrics(Watch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.log: Any = None
-        """A Log; None where nothing is to be written."""
+        """The open `Log` of metrics.jsonl; None if nothing is written."""
         self.waiting = ""
-        """Of a resumed run: lines that the disk had not taken by the checkpoint."""
+        """Lines of a resumed run that the disk had not taken by the checkpoint."""
 
     def begin(self, run: Run) -> None:
         if run.out is None or run.parts.parallel.rank > 0:
@@ -64,8 +65,8 @@ class Metrics(Watch):
         self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
         self.path = run.out / FILE
         self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write_updates)
-        before = self.path.read_bytes() if self.path.exists() else b""
-        self.log = Log(self.path, valid_length(before, run.progress.step, evaluated=run.progress.batch == 0))
+        data = self.path.read_bytes() if self.path.exists() else b""
+        self.log = Log(self.path, valid_length(data, run.progress.step, evaluated=run.progress.batch == 0))
         self.log.write(self.waiting.encode())
 
     def after(self, step: int, loss: Tensor) -> None:
@@ -80,7 +81,7 @@ class Metrics(Watch):
             self.log.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing but the lines that a full disk did not take: a resumed run cuts the file off behind its last update."""
+        """Return the lines that a full disk did not take. A resumed run cuts the file off behind its last update."""
         if self.log is None:
             return {"waiting": self.waiting} if self.waiting else {}
         self.losses.flush()
@@ -91,7 +92,7 @@ class Metrics(Watch):
         self.waiting = str(state.get("waiting", ""))
 
     def sync(self) -> None:
-        """What the checkpoint takes to be in the file must be on the disk before the checkpoint is."""
+        """Wait until the lines that a checkpoint relies on are on the disk, before the checkpoint is."""
         if self.log is not None:
             self.log.sync()
 
@@ -112,24 +113,29 @@ class Metrics(Watch):
             self.log = None
 
     def write_updates(self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None]) -> None:
-        """Writes a block of updates."""
+        """Write a block of updates."""
         self.log.write("".join(map(self.format_update, rows, losses, skipped)).encode())
         self.log.flush()
 
     def format_update(self, row: tuple[int, int, int], loss: float, skipped: float | None) -> str:
-        """One update as JSON. `json.dumps` and seventeen digits would take three times as long."""
+        """Return the line of one update in JSON. `json.dumps` and seventeen digits would take three times as long."""
         step, epoch, samples = row
-        shown = f"{loss:.9g}" if isfinite(loss) else "null"
+        loss_text = f"{loss:.9g}" if isfinite(loss) else "null"
         tail = "" if skipped is None else f', "skipped": {skipped:.0f}'
         lr = f"{self.lr(step - 1):.9g}"
-        return f'{{"update": {step}, "epoch": {epoch}, "loss": {shown}, "lr": {lr}, "samples": {samples}{tail}}}\n'
+        return f'{{"update": {step}, "epoch": {epoch}, "loss": {loss_text}, "lr": {lr}, "samples": {samples}{tail}}}\n'
 
 
 def valid_length(data: bytes, step: int, evaluated: bool) -> int:
-    """How many bytes of a metrics.jsonl belong to a run that has done `step` updates, and whether it has `evaluated` since.
+    """Return the bytes of a metrics.jsonl that belong to a run after `step` updates.
 
-    Cuts off a torn last line, what a power cut has left in place of lines, later updates, and an evaluation that the resumed run
-    makes again.
+    Not counted are a torn last line, bytes that a power cut has left in place of lines, and later updates. Nor is an evaluation
+    that the resumed run makes again.
+
+    Args:
+        data: content of the file.
+        step: updates that the run has done.
+        evaluated: whether the run has evaluated since the last of them.
     """
     end = data.rfind(b"\n") + 1
     while end:
@@ -139,6 +145,6 @@ def valid_length(data: bytes, step: int, evaluated: bool) -> int:
             if row["update"] < step or (row["update"] == step and ("lr" in row or evaluated)):
                 break
         except (ValueError, TypeError, KeyError):
-            """No line of ours."""
+            """The line was not written by this plugin."""
         end = start
     return end

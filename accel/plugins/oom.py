@@ -7,7 +7,7 @@ of the run, and is in its checkpoints. Effective batch and learning rate do not
 change. Evaluation that runs out of memory goes on in smaller batches too.
 
 Helps   a batch size that only nearly fits, texts or pictures of many sizes, a
-        GPU that others use too: the run goes on instead of ending.
+        GPU that others use too. The run goes on instead of ending.
 Hurts   BatchNorm, and losses over a whole batch (contrastive ones), see the
         smaller micro-batches, as with a smaller batch_size. A model whose first
         dimension is not the samples would be cut in the wrong place.

@@ -3,7 +3,7 @@
 The blocks that the model repeats keep their inputs and none of the tensors that
 they compute. The backward pass computes them again, one block at a time.
 
-Helps   models too large for the memory of the device, and larger batches: with
+Helps   models too large for the memory of the device, and larger batches. With
         n blocks the activations of one are alive at a time, not those of n.
 Hurts   runs that have enough memory: a third more arithmetic, for nothing.
 Costs   a second forward pass through the blocks. torch's implementation imports

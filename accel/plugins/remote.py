@@ -11,8 +11,8 @@ Fetching and decoding are separate. Files come in blocks of 8 MB, under another
 name until they are whole. The threads, workers and ranks of one machine fetch
 each block once. A file that was changed, by its size or ETag, is fetched anew.
 
-Helps   data that is too large for the disk, or not worth a copy by hand: the
-        first epoch fetches it, the others find it on this disk.
+Helps   data that is too large for the disk, or not worth a copy by hand. The
+        first epoch fetches it, and the others find it on this disk.
 Hurts   small files: each takes a request (pack them, and name the store's URL).
         A budget below the size of the data fetches all of it in every epoch.
 Costs   the disk space of `budget_gb`.

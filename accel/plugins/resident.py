@@ -7,7 +7,7 @@ pictures, bit for bit.
 
 Helps   data that fits: CIFAR-10 trains without waiting for a single picture.
 Hurts   data that does not fit, which is refused, and data with random changes
-        of its own: a `__getitem__` that draws random numbers is asked only
+        of its own. A `__getitem__` that draws random numbers is called only
         once.
 Costs   memory: the pictures with a border for shifts, twice if they are
         mirrored. The time to read all of it at the start, by all cores, which

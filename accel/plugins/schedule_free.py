@@ -1,9 +1,9 @@
 """ScheduleFree: AdamW or SGD without a schedule, evaluated at the average of its steps.
 
-Two sets of weights are kept. z takes the steps; gradients are taken at a point
-nearer to the average of all z, and that average is evaluated and kept. The
-method does the work of a falling learning rate without knowing where the run
-ends. Whenever the run is stopped, the average is as good as a schedule that
+Two sets of weights are kept. The set z takes the steps. Gradients are taken at
+a point nearer to the average of all z, and that average is evaluated and kept.
+The method does the work of a falling learning rate without knowing where the
+run ends. Whenever the run is stopped, the average is as good as a schedule that
 ended there.
 
 Helps   runs of unknown length, or runs that go on as long as they improve.

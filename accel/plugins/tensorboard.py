@@ -1,22 +1,23 @@
-"""TensorBoard: the run's curves in tensorboard, while it runs and afterwards.
+"""TensorBoard: a watch that writes the run's curves for tensorboard, while it runs.
 
-Written to `tensorboard/` in the run directory: for each update the loss, the
-learning rate and, where updates can be skipped, how many were; for each block
-of updates the samples per second and the share of the time spent waiting for
-data; for each evaluation its metrics. The step is the update. A resumed run
-goes on in a file of its own, and takes back what an interrupted one wrote
-beyond the checkpoint, so no point is drawn twice. Look at it with
-`tensorboard --logdir outputs`.
+The files go to `tensorboard/` in the run directory. For each update: the loss,
+the learning rate and, if updates can be skipped, how many were. For each block
+of updates: the samples per second and the share of the time spent waiting for
+data. For each evaluation: its metrics. The step is the update.
+
+A resumed run goes on in a file of its own. It withdraws the points that an
+interrupted run wrote beyond the checkpoint, so no point is drawn twice. Look at
+the curves with `tensorboard --logdir outputs`.
 
 Helps   comparing runs side by side; watching one from afar.
 Hurts   nothing; a run without a directory writes nothing.
 Costs   ten microseconds per update on a CPU, one small kernel on CUDA, and 40
-        microseconds per update on the host when a block is written; it never
+        microseconds per update on the host when a block is written. It never
         waits for the device. A tenth of a second to import.
 Source  https://www.tensorflow.org/tensorboard
 Exact   Losses reach the file in blocks of `every` updates and at each
-        evaluation and checkpoint: a killed process loses one block of curves
-        at most. It writes with tensorboard's own record writer and without the
+        evaluation and checkpoint: a killed process loses one block of curves at
+        most. It writes with tensorboard's own record writer, and without the
         thread that `SummaryWriter` starts, whose lock a forked worker inherits.
 """
 
@@ -43,7 +44,7 @@ FOLDER = "tensorboard"
 
 
 class Row(NamedTuple):
-    """What is noted of an update beside its loss."""
+    """Number, time and throughput of an update, noted beside its loss."""
 
     step: int
     time: float
@@ -53,10 +54,10 @@ class Row(NamedTuple):
 
 @dataclass(eq=False)
 class TensorBoard(Watch):
-    """Writes what tensorboard reads.
+    """Watch that writes the files which tensorboard reads.
 
     Args:
-        every: updates are read from the device and written in blocks of so many.
+        every: updates in a block, which is read from the device and written at once.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (Need("package:tensorboard", extra="tensorboard"),)
@@ -66,9 +67,9 @@ class TensorBoard(Watch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.log: Any = None
-        """A Log; None where nothing is to be written."""
+        """The open `Log` of the events; None if nothing is written."""
         self.last: dict[str, float] = {}
-        """What was written of the last update, with its `step` and `time`: a resumed run may have to write it again."""
+        """The last update's numbers, with its `step` and `time`: a resumed run may have to write them again."""
 
     def begin(self, run: Run) -> None:
         if run.out is None or run.parts.parallel.rank > 0:
@@ -88,7 +89,7 @@ class TensorBoard(Watch):
         self.log.flush()
 
     def discard_later_points(self) -> None:
-        """Tells tensorboard to forget what a run that was interrupted wrote beyond the checkpoint that this one goes on from."""
+        """Tell tensorboard to forget the points that an interrupted run wrote beyond the checkpoint of this one."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
         step, evaluated = self.progress.step, self.progress.batch == 0
@@ -111,11 +112,11 @@ class TensorBoard(Watch):
             self.log.flush()
 
     def write_updates(self, rows: list[Row], losses: list[float], skipped: Iterable[float | None]) -> None:
-        """Writes a block of updates."""
-        for row, loss, lost in zip(rows, losses, skipped, strict=False):
+        """Write a block of updates."""
+        for row, loss, skipped_count in zip(rows, losses, skipped, strict=False):
             values = {"train/loss": loss, "train/learning_rate": self.lr(row.step - 1)}
-            if lost is not None:
-                values["train/skipped"] = lost
+            if skipped_count is not None:
+                values["train/skipped"] = skipped_count
             if row is rows[-1]:
                 values["train/samples_per_second"], values["train/data_wait_percent"] = row.mark.since(self.mark)
                 self.mark = row.mark
@@ -124,29 +125,29 @@ class TensorBoard(Watch):
         self.log.flush()
 
     def write_scalars(self, when: float, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers by name, of one step."""
+        """Write the numbers of one step, by name. `when` is in seconds since 1970."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self.write_event(when, step, summary=Summary(value=points))
 
-    def write_event(self, when: float, step: int, **what: Any) -> None:
-        """Writes one of tensorboard's events."""
+    def write_event(self, when: float, step: int, **content: Any) -> None:
+        """Write an event of tensorboard. `when` is in seconds since 1970."""
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self.records.write(Event(wall_time=when, step=step, **what).SerializeToString())
+        self.records.write(Event(wall_time=when, step=step, **content).SerializeToString())
 
     def ineffective_settings(self, run: Run) -> list[str]:
         return [] if run.has_run_directory else ["tensorboard has no effect: nothing is written without out=DIR"]
 
     def state_dict(self) -> dict[str, Any]:
-        """What was written last; what is pending must be on the disk by then."""
+        """Return the numbers of the last update, after writing those that are pending."""
         if self.log is not None:
             self.losses.flush()
         return dict(self.last)
 
     def sync(self) -> None:
-        """What the checkpoint takes to be in the file must be on the disk before the checkpoint is."""
+        """Wait until the points that a checkpoint relies on are on the disk, before the checkpoint is."""
         if self.log is not None:
             self.log.sync()
 

@@ -15,7 +15,7 @@ Costs   the memory of depth + 2 batches, and of each that is held longer, such
         as those of a window of accumulate.
 Source  the ring of batches is FFCV's, arXiv 2306.12517.
 Exact   The same batches in the same order for any number of threads, measured
-        or not; a resumed run reads from the batch after the one consumed. Data
+        or not. A resumed run reads from the batch after the one consumed. Data
         that draws from the global random numbers is read by the main thread,
         one sample after the other, with a warning.
 """

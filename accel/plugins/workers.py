@@ -2,8 +2,8 @@
 
 Each worker reads whole batches, in turn. The pool reads the pictures of
 task=images, and samples of any data set that defines `fill(index, rng, out)`.
-They are written straight into the batch: memory that all processes share,
-pinned on CUDA, and used again as soon as no one holds the batch. Samples of
+They are written straight into the memory of a batch. All processes share it; it
+is pinned on CUDA, and used again as soon as no one holds the batch. Samples of
 other data sets are collated and handed over in shared memory, batch by batch.
 
 A worker may die (out of memory, a crash in a decoder), or hang for longer than
@@ -20,7 +20,7 @@ Costs   a process and its memory for each worker, and prefetch_factor batches of
         processes are spawned.
 Source  torch.utils.data.DataLoader, whose workers these replace: they outlast
         an epoch (persistent_workers), serve evaluation too, and fail by name.
-Exact   The same batches in the same order for any number of workers; a resumed
+Exact   The same batches in the same order for any number of workers. A resumed
         run asks for the batch after the one consumed, and reads none before it.
         For a data set that draws from the global random numbers, workers seed
         them by (seed, epoch, batch). The numbers differ from those without
