@@ -59,7 +59,7 @@ class Backend(BackendPart):
         self._set(benchmark, conv, matmul, self.deterministic, self.threads or torch.get_num_threads())
 
     def restore(self) -> None:
-        if hasattr(self, "before"):
+        if hasattr(self, "saved"):
             saved = self.saved
             self._set(saved["benchmark"], saved["conv"], saved["matmul"], saved["deterministic"], saved["threads"])
             torch.use_deterministic_algorithms(saved["deterministic"], warn_only=saved["warn_only"])

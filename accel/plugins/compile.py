@@ -117,7 +117,7 @@ class Compile(CompilePart):
         self.clock.set_apart(perf_counter() - self.started_at, OTHER)
 
     def close(self) -> None:
-        if not hasattr(self, "limit"):
+        if not hasattr(self, "saved_recompile_limit"):
             return
         from torch._dynamo.callback import callback_handler
 

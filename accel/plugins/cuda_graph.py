@@ -155,7 +155,7 @@ class CudaGraph(Update):
         self.shape_counts.clear()
 
     def close(self) -> None:
-        if hasattr(self, "captured"):
+        if hasattr(self, "graphs_by_shape"):
             self.graphs_by_shape.clear()
 
 

@@ -86,7 +86,7 @@ class OOM(Update):
             reports = self.gather_reports(error, read)
             if not any(report["error"] for report in reports):
                 break
-            self.restore()
+            self.rollback()
             self.halve_size(reports)
             mean, error = self.attempt_passes(tuple(read), rest, window.samples)
         self.snapshot.discard()
@@ -135,7 +135,7 @@ class OOM(Update):
                 return
             yield from (part._replace(last=False) for part in parts) if self.several else parts
 
-    def restore(self) -> None:
+    def rollback(self) -> None:
         """Restore the state that the passes moved, and free the memory that they left."""
         for param in chain(self.user_model.parameters(), (param for _, param in self.precision.params)):
             param.grad = None
