@@ -1,4 +1,4 @@
-"""Augment: augmentation of batches on the device: soft labels, mixing, erasing, sizes.
+"""Augment: batch augmentation on the device: soft labels, mixing, erasing, sizes.
 
 Each micro-batch is changed on its own, on the device, after it has arrived. Its
 pictures grow over the run (resize_from), and a box of each picture is painted

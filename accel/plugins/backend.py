@@ -1,4 +1,4 @@
-"""Backend: torch's global switches, set at the start of a run and restored at its end.
+"""Backend: torch's global switches, set for one run and then restored.
 
 Helps   CUDA: TensorFloat-32 multiplies float32 matrices up to 8 times faster,
         and cuDNN picks its fastest convolution.

@@ -1,4 +1,4 @@
-"""ChannelsLast: channels-last memory format, a pixel's channels side by side in memory.
+"""ChannelsLast: a memory format with the channels of a pixel side by side.
 
 The weights of convolutions are laid out in this format. The first convolution
 carries it on: its output, and all that follows, are channels_last too. Pictures

@@ -1,4 +1,4 @@
-"""Compile: the model compiled by torch.compile, which traces it and writes kernels for it.
+"""Compile: the model compiled by torch.compile, with kernels written for it.
 
 The model's forward and backward passes are compiled when they are first needed.
 This happens once for every shape of batch (a short last one is a second shape),

@@ -1,4 +1,4 @@
-"""Cosine: a learning rate that falls along half a cosine, after an optional warm-up.
+"""Cosine: a learning rate that falls along half a cosine, after a warm-up.
 
 Helps   long runs of transformers and convnets. There is no peak to find besides
         the optimiser's own lr.

@@ -1,4 +1,4 @@
-"""CudaGraph: capture an update in a CUDA graph, and launch the whole of it by one call.
+"""CudaGraph: capture an update in a CUDA graph, and launch it by one call.
 
 The kernels of an update (forward, backward, clip, step, average) are captured
 once for each shape of its batches. From then on they are replayed: the host

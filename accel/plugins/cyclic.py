@@ -13,7 +13,7 @@ Source  Smith, Cyclical Learning Rates for Training Neural Networks, arXiv
         unless cycle_momentum asks.
 Exact   With cycle_momentum the fused adamw and lamb divide their first moment
         by 1 - beta1_1 beta1_2 ... beta1_t, the weight of the gradients in it.
-        torch divides by 1 - beta1^t with the last beta1.
+        In torch the divisor is 1 - beta1^t with the last beta1.
 """
 
 from __future__ import annotations

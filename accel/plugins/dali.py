@@ -1,4 +1,4 @@
-"""DALI: decoding and resampling of pictures by NVIDIA DALI, on the CPU or on the GPU.
+"""DALI: decoding and resampling of pictures by NVIDIA DALI, on CPU or GPU.
 
 DALI reads the pictures of task=images. Order, crops, mirroring and labels are
 those of the plain loader, because DALI is given accel's own random numbers. On

@@ -1,4 +1,4 @@
-"""EMA: an exponential moving average of the weights, for evaluation and for the result.
+"""EMA: an exponential moving average of the weights, to evaluate and to keep.
 
 Helps   final accuracy, and accuracy before the learning rate has fallen: the
         average is smoother than any one point.

@@ -1,4 +1,4 @@
-"""FSDP: fully sharded data parallel training, each process keeping a share of the model.
+"""FSDP: fully sharded data parallel training, a share of the model per process.
 
 Weights, gradients, the optimiser's state and the average are spread over the
 processes that torchrun starts. Each block's weights are gathered when it is the

@@ -1,4 +1,4 @@
-"""LRRange: a learning rate range test, which tries rates on trial and suggests one.
+"""LRRange: a learning rate range test, which tries rates and suggests one.
 
 Before the first update, `updates` trial updates are made on the real data and
 through the real update. Their learning rate grows from `start` to `end` by the

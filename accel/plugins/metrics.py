@@ -1,4 +1,4 @@
-"""Metrics: a watch that writes each update and evaluation to a file, and draws curves.
+"""Metrics: a watch that writes losses and metrics to a file, and draws curves.
 
 `metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr",
 "samples"}`, with `"skipped"`, the number so far, if updates can be skipped. It

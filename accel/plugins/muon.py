@@ -1,4 +1,4 @@
-"""Muon: orthogonalised momentum for hidden matrices, AdamW for all other parameters.
+"""Muon: orthogonalised momentum for hidden matrices, AdamW for the rest.
 
 The update of a matrix is its momentum with all singular values brought near to
 1 by a few matrix products (Newton-Schulz, in bfloat16). Rare directions then
@@ -14,9 +14,9 @@ Helps   transformers and convnets trained from scratch: fewer updates to the
 Hurts   models without large matrices; fine-tuning of models that AdamW trained.
         A wide model on few samples per update pays more for the products than
         the updates save.
-Costs   one number of memory per hidden weight, where AdamW has two. 15 matrix
-        products per update: a matrix of r x c (r <= c) takes 5 r^2 (2 c + r)
-        multiplications, however large the batch.
+Costs   one number of memory per hidden weight, where AdamW has two. Also 15
+        matrix products per update: a matrix of r x c (r <= c) takes 5 r^2 (2 c
+        + r) multiplications, however large the batch.
 Source  Jordan et al., kellerjordan.github.io/posts/muon; equal to
         `torch.optim.Muon` to rounding. adjust_lr=match_rms_adamw: Liu et al.,
         Muon is Scalable for LLM Training, arXiv 2502.16982. `accel.optim.Muon`

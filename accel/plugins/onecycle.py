@@ -12,10 +12,10 @@ Source  Smith and Topin, Super-convergence, arXiv 1708.07120. Equals
         updates, without its traps. A climb of one update does not divide by
         zero, and the rate does not rebound after the end. The user's betas and
         momentum stay as they are unless cycle_momentum asks.
-Exact   With cycle_momentum the fused adamw and lamb divide their first moment
-        by 1 - beta1_1 beta1_2 ... beta1_t, the weight of the gradients in it.
-        torch divides by 1 - beta1^t with the last beta1, which is 17 % off in a
-        run of 100 updates. A skipped update does not count.
+Exact   With cycle_momentum, fused adamw and lamb divide their first moment by 1
+        - beta1_1 beta1_2 ... beta1_t, the weight of the gradients in it. In
+        torch the divisor is 1 - beta1^t with the last beta1, which is 17 % off
+        in a run of 100 updates. A skipped update does not count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pinned: copies from pinned memory to the device, for which the host does not wait.
+"""Pinned: copies to the device from pinned memory, without waiting on the host.
 
 Helps   CUDA, where the host has more to do than to wait for a copy: it queues
         the copy and the whole update behind it. A batch that is pinned already

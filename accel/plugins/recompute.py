@@ -1,4 +1,4 @@
-"""Recompute: activation checkpointing, block by block, for less memory and more arithmetic.
+"""Recompute: activation checkpointing, block by block, to save memory.
 
 The blocks that the model repeats keep their inputs and none of the tensors that
 they compute. The backward pass computes them again, one block at a time.

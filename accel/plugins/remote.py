@@ -1,4 +1,4 @@
-"""Remote: a source that reads a data set from a URL, and keeps its files on this disk.
+"""Remote: a source that reads a data set from a URL through a cache on disk.
 
 The URL may be of any file system that fsspec knows: s3://, gs://, az://,
 https://, hf://, sftp://. `task.root=URL` reads from there by itself, as do the

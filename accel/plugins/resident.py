@@ -1,4 +1,4 @@
-"""Resident: a loader that keeps the whole data set in the device's memory, as bytes.
+"""Resident: a loader that keeps the whole data set in the device's memory.
 
 Every sample is read once, before the first update. From then on a batch is one
 gather in memory, cropped and mirrored, without Python for each sample. Order

@@ -1,4 +1,4 @@
-"""ScheduleFree: AdamW or SGD without a schedule, evaluated at the average of its steps.
+"""ScheduleFree: AdamW or SGD without a schedule, evaluated at an average.
 
 Two sets of weights are kept. The set z takes the steps. Gradients are taken at
 a point nearer to the average of all z, and that average is evaluated and kept.

@@ -1,4 +1,4 @@
-"""SyncGuard: a watch that finds the lines of code that make the host wait for the device.
+"""SyncGuard: a watch that finds lines of code that wait for the device.
 
 `loss.item()`, `if tensor > 0`, `tensor.nonzero()`: each makes the host wait
 until the device has finished everything queued on it. The device then waits for

@@ -1,4 +1,4 @@
-"""TensorBoard: a watch that writes the run's curves for tensorboard, while it runs.
+"""TensorBoard: a watch that writes the curves of a run for tensorboard.
 
 The files go to `tensorboard/` in the run directory. For each update: the loss,
 the learning rate and, if updates can be skipped, how many were. For each block
