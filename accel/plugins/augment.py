@@ -134,7 +134,7 @@ class Augment(AugmentPart):
             start += window.batches
 
     def _augmented(self, micros: Iterable[Micro], epoch: int, start: int) -> Iterator[Micro]:
-        """The micro-batches of one window, all at one scale."""
+        """Yield the micro-batches of one window, augmented, all at one scale."""
         scale = self.scale(epoch, start)
         for number, micro in enumerate(micros, start):
             batch = self.batch(micro.batch, scale, epoch, number * self.world_size + self.rank)

@@ -93,7 +93,7 @@ class Compile(CompilePart):
         """Return `forward` compiled at its first call, with errors of the backend that name this plugin."""
         from torch._dynamo.exc import BackendCompilerFailed
 
-        with warnings.catch_warnings():  # inductor's own imports meet what torch has deprecated
+        with warnings.catch_warnings():  # inductor imports modules that torch has deprecated
             warnings.simplefilter("ignore", DeprecationWarning)
             compiled = torch.compile(forward, mode=self.mode, backend=self.backend, dynamic=self.dynamic)
 

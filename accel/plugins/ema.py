@@ -61,7 +61,7 @@ class EMA(Average):
 
     def update(self, grads: Grads) -> None:
         weight = self.next_weight() if self.weight is None else self.weight
-        if grads.found_inf is not None:  # a weight of 0 where the update was skipped, without asking the device whether it was
+        if grads.found_inf is not None:  # weight 0 for a skipped update, without reading on the host whether it was skipped
             weight = weight * (1 - grads.found_inf)
         if isinstance(weight, Tensor):
             torch._foreach_lerp_(self.average, self.local_weights, [weight] * len(self.local_weights))

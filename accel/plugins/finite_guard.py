@@ -91,9 +91,8 @@ class FiniteGuard(Guard):
         self.replayed = True
 
     def before_replay(self) -> None:
-        self.exchange_counts(
-            self.progress.step
-        )  # in a replay no Python runs: what the last update counted is looked at before the next
+        # no Python runs in a replay: the counts of the last update are exchanged before the next
+        self.exchange_counts(self.progress.step)
 
     def exchange_counts(self, step: int) -> None:
         """Send the counts after update `step` to the host, and check the counts that have arrived."""

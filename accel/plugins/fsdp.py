@@ -93,7 +93,7 @@ class FSDP(ProcessGroup):
         self.blocks = repeated(self.user_model)
         for block in self.blocks:
             fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=self.reshard)
-        # the rest is needed from the first block's forward pass until the last one's backward pass: it stays
+        # weights outside the blocks are needed from the first forward pass to the last backward pass: they stay
         self.root = fully_shard(self.user_model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
         if any(True for _ in self.user_model.buffers()):
             self.user_model.register_forward_pre_hook(self.broadcast_buffers)

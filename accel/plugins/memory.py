@@ -107,7 +107,7 @@ class Memory(Watch):
         rows.append({"phase": "the whole run" if self.gauge.resets else "the whole process", "peak bytes": self.run_peak})
         result.sections[self.name] = Section(f"peak memory, {self.gauge.what}", rows)
         owners: list[dict[str, str | int | float]] = [
-            {"what": what, "bytes": count} for what, count in self.bytes_by_owner().items() if count
+            {"what": owner, "bytes": count} for owner, count in self.bytes_by_owner().items() if count
         ]
         result.sections[f"{self.name}_held"] = Section("memory held", owners)
         self.write_snapshot()

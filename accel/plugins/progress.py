@@ -145,7 +145,7 @@ class Progress(Watch):
         self.console.print(GAP.join(cells), soft_wrap=True)
 
     def stopped(self, why: Interrupted) -> None:
-        if not self.run.command:  # the command line says it itself
+        if not self.run.command:  # the command line prints it itself
             self.console.print(f"{why}; go on with {why.resume}" if why.resume else str(why), soft_wrap=True)
 
     def end(self, result: Any) -> None:

@@ -79,8 +79,8 @@ class Recompute(Activations):
                 return checkpoint(forward, *args, **settings, **kwargs)
             return forward(*args, **kwargs)
 
-        # torch's compiler, tracing through, draws other random numbers in the second pass (backend=eager, torch 2.13): it may
-        # compile what is inside
+        # a compiler that traces through the checkpoint draws other random numbers in the second pass (backend=eager, torch 2.13);
+        # it may compile the functions called inside
         opaque: Callable[..., Any] = torch.compiler.disable(call, recursive=False)  # type: ignore[no-untyped-call]
         return opaque
 

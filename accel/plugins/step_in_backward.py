@@ -102,7 +102,7 @@ class StepInBackward(Update):
     def step_parameter(self, param: Tensor) -> None:
         """Step one parameter: called by the backward pass when its gradient is complete, a shared weight's too."""
         self.optim.step_one(param)
-        increment_version(param)  # fused kernels do not: a backward pass that reads it later would not notice
+        increment_version(param)  # fused kernels do not count the write, which a later backward pass would miss
         param.grad = None
 
     def close(self) -> None:
