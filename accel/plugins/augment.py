@@ -124,16 +124,16 @@ class Augment(AugmentPart):
         if self.grows and run.batches is None:
             raise ConfigError("augment.resize_from needs the length of the run, and the data has none; set resize_from=1")
         self.epochs, self.batches = run.epochs, run.batches or 0
-        chosen = ((self._resize, self.grows), (self._erase, self.erases), (self._mix, self.mixes))
-        self.transforms = [change for change, on in chosen if on]
-        """In this order: what follows a smaller size is cheaper, and a partner comes with its own box."""
+        candidates = ((self._resize, self.grows), (self._erase, self.erases), (self._mix, self.mixes))
+        self.transforms = [transform for transform, enabled in candidates if enabled]
+        """In this order: transforms after the resizing are cheaper, and a sample is mixed with a partner that is erased already."""
 
     def windows(self, windows: Iterator[Window], epoch: int, start: int) -> Iterator[Window]:
         for window in windows:
-            yield window._replace(micros=self._augmented(window.micros, epoch, start))
+            yield window._replace(micros=self._augment(window.micros, epoch, start))
             start += window.batches
 
-    def _augmented(self, micros: Iterable[Micro], epoch: int, start: int) -> Iterator[Micro]:
+    def _augment(self, micros: Iterable[Micro], epoch: int, start: int) -> Iterator[Micro]:
         """Yield the micro-batches of one window, augmented, all at one scale."""
         scale = self.scale(epoch, start)
         for number, micro in enumerate(micros, start):
