@@ -7,7 +7,7 @@ Otherwise the whole picture's pixels are kept. All threads, processes and ranks
 of one machine may fill one cache.
 
 Helps   small and large pictures that are read more than once, from a folder as
-        it is. The figures are in the README.
+        it is. The guide on data has the figures.
 Hurts   a single epoch: nothing is read twice. Data that draws its own samples,
         and tensors in memory, have nothing to keep.
 Costs   memory, and disk for the pictures that do not fit there: 3 bytes a
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from accel.data.cache.record_cache import RecordCache
     from accel.parts import Run
 
+__all__ = ["KIND_TEXTS", "MARGIN", "MEASURED_RECORDS", "Cache", "format_bytes"]
+
 MEASURED_RECORDS = 64
 """Pictures that are measured, at most, to estimate the size of all."""
 MARGIN = 1.1
@@ -69,7 +71,8 @@ class Cache(Source):
     path: str = "auto"
 
     def setup(self, run: Run) -> None:
-        self.dry_run, self.notes, self.unsupported = run.dry_run, dict[str, str](), ""
+        self.dry_run, self.unsupported = run.dry_run, ""
+        self.notes: dict[str, str] = {}
         self.folder = tensor_cache.cache_directory(self.path) / "pictures"
         free = free_space.free_memory()
         ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # each keeps a cache in memory of its own

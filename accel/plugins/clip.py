@@ -44,6 +44,8 @@ from accel.values import Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["SETTINGS", "UNSHARDED", "Clip", "clip_units", "find_skipped", "norm_dtype", "unit_norms"]
+
 UNSHARDED = Placement()
 
 SETTINGS = {"norm": ("max_norm",), "value": ("max_value",), "adaptive": ("clipping", "eps", "skip")}

@@ -39,6 +39,8 @@ from accel.system.machine import Need
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["MIN_RECOMPILE_LIMIT", "Compile"]
+
 MIN_RECOMPILE_LIMIT = 64
 """Graphs that torch may keep of one forward method, at least. Beyond its own limit of 8, torch would run new shapes eagerly."""
 

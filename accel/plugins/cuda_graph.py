@@ -45,6 +45,7 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["LIBRARIES", "MAX_COUNTED_SHAPES", "CudaGraph", "Graph", "describe_cause"]
 
 MAX_COUNTED_SHAPES = 10_000
 """Shapes whose occurrences are counted, at most: data in which no two batches are alike has shapes without end."""

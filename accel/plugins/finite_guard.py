@@ -45,6 +45,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["MAX_SCALE_SEARCH", "FiniteGuard", "abbreviate"]
+
 MAX_SCALE_SEARCH = 16
 """Updates in a row that float16 may skip, halving its loss scale from 65536 to 1."""
 

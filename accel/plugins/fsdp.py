@@ -41,6 +41,7 @@ from accel.parts.shared.process_group import ProcessGroup
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["DTYPE_SETTINGS", "FSDP", "copy_without_memory", "dtype_of", "fill_copy", "gather_tensor"]
 
 DTYPE_SETTINGS = ("param_dtype", "reduce_dtype")
 
@@ -68,14 +69,14 @@ class FSDP(ProcessGroup):
         self.root: Any = None
         self.device_mesh: Any = None
         self.saving_group: Any = None
-        if self.several:
+        if self.is_distributed:
             activations = run.parts.activations
             activations.close()  # the model is copied as the user made it
             self.empty_copy = copy_without_memory(run.unwrapped_model)
             run.model = activations.model(run.model)
 
     def model(self, model: nn.Module) -> nn.Module:
-        if not self.several:
+        if not self.is_distributed:
             return model
         from torch.distributed.device_mesh import DeviceMesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -144,7 +145,7 @@ class FSDP(ProcessGroup):
         return {name: self.settings[name] for name in DTYPE_SETTINGS} if self.changed(*DTYPE_SETTINGS) else None
 
     def capture_blocker(self) -> str:
-        return f"{self.name} gathers weights and sums gradients from Python hooks" if self.several else ""
+        return f"{self.name} gathers weights and sums gradients from Python hooks" if self.is_distributed else ""
 
     def plan_notes(self) -> Mapping[str, str]:
         if self.root is None:

@@ -44,6 +44,8 @@ from accel.values import Count, Decay, Positive
 if TYPE_CHECKING:
     from accel.report.lr_range_plot import LRRangeCurve
 
+__all__ = ["FILE", "MIN_UPDATES", "PICTURE", "LRRange"]
+
 MIN_UPDATES = 10
 """Fewest trial updates that show a slope."""
 FILE, PICTURE = "lr_range.json", "lr_range.svg"

@@ -46,6 +46,8 @@ from accel.parts import Autocast, Parallel
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["PRODUCT_PARAMETERS", "MasterWeights", "Weight", "find_product_params", "make_gradient_hook", "make_weight"]
+
 PRODUCT_PARAMETERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("weight", "bias"),
     _ConvNd: ("weight", "bias"),
@@ -70,7 +72,7 @@ class Weight(NamedTuple):
 class MasterWeights(Autocast):
     """16-bit weights with float32 masters, under `torch.autocast`, with the settings of `Autocast`."""
 
-    keeps: ClassVar[str] = "masters"
+    kept_in_float32: ClassVar[str] = "masters"
 
     def __post_init__(self) -> None:
         super().__post_init__()

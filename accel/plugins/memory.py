@@ -45,6 +45,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["MAX_EVENTS", "MIN_SHOWN_BYTES", "SNAPSHOT_FILE", "Memory", "collect_tensors", "has_memory", "tensor_bytes"]
+
 SNAPSHOT_FILE = "memory.pickle"
 MAX_EVENTS = 100_000
 """Allocations in a snapshot, at most: the last ones."""

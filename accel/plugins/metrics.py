@@ -37,6 +37,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["FILE", "PICTURE", "Metrics", "valid_length"]
+
 FILE, PICTURE = "metrics.jsonl", "curves.svg"
 
 

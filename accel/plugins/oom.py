@@ -48,6 +48,8 @@ from accel.values import Whole
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["ADVICE", "OOM", "T", "count_text"]
+
 T = TypeVar("T")
 ADVICE = "try the plugins recompute or amp, an optimiser that keeps less (sgd), or a smaller model"
 
@@ -69,7 +71,7 @@ class OOM(Update):
         super().setup(run)
         self.user_model, self.device, self.progress = run.unwrapped_model, run.device, run.progress
         self.ranks, self.snapshot = IndependentRanks(run, self.name), StepSnapshot(run.unwrapped_model, run.device)
-        self.several = self.ranks.several
+        self.is_distributed = self.ranks.is_distributed
         self.size = self.evaluating = 0
         """Samples per micro-batch at most, in training and in evaluation; 0 for no limit."""
         self.well = self.times = 0
@@ -82,7 +84,7 @@ class OOM(Update):
         rest = self.read_micros(window.micros, read)
         self.snapshot.take()
         mean, error = self.attempt_passes((), rest, window.samples)
-        while error or self.several:
+        while error or self.is_distributed:
             reports = self.gather_reports(error, read)
             if not any(report["error"] for report in reports):
                 break
@@ -114,7 +116,7 @@ class OOM(Update):
         Returns:
             The mean over the window, and the text of the error if memory was short; else an empty text.
         """
-        mean = WindowMean(self.parallel, defer=self.several)
+        mean = WindowMean(self.parallel, defer=self.is_distributed)
         try:
             self.collect(self.split_micros(chain(read, rest), items), mean)
         except (RuntimeError, MemoryError) as error:
@@ -133,7 +135,7 @@ class OOM(Update):
             except TypeError as error:
                 self.blocker = f"its batch cannot be cut ({error})"
                 return
-            yield from (part._replace(last=False) for part in parts) if self.several else parts
+            yield from (part._replace(last=False) for part in parts) if self.is_distributed else parts
 
     def rollback(self) -> None:
         """Restore the state that the passes moved, and free the memory that they left."""
@@ -146,13 +148,13 @@ class OOM(Update):
         """Return the report of each rank, in the order of ranks; this rank's alone if the update fits on all."""
         largest = max((micro.samples for micro in read), default=1)
         report = {"error": error, "blocker": self.blocker, "largest": min(largest, self.size or largest)}
-        return self.ranks.exchange(report, wrong=bool(error))
+        return self.ranks.exchange(report, failed=bool(error))
 
     def halve_size(self, reports: list[dict[str, Any]]) -> None:
         """Halve the micro-batches, on all ranks alike. Raise TrainingError if smaller ones cannot help."""
         update = f"update {self.progress.step + 1}"
         ranks = [rank for rank, report in enumerate(reports) if report["error"]]
-        where = f" on rank {ranks[0]}" if self.several else ""
+        where = f" on rank {ranks[0]}" if self.is_distributed else ""
         blocker = next((report["blocker"] for report in reports if report["blocker"]), "")
         if blocker:
             raise TrainingError(
@@ -199,7 +201,7 @@ class OOM(Update):
             else:
                 break
             free_cached_memory(self.device)
-            if self.several and any(True for _ in self.user_model.buffers()):  # ranks exchange buffers in each pass
+            if self.is_distributed and any(True for _ in self.user_model.buffers()):  # ranks exchange buffers in each pass
                 raise TrainingError(
                     f"oom: memory is short in evaluation on rank {self.parallel.rank} ({message}), and ranks whose model has "
                     "buffers evaluate batches of one size; set a smaller batch_size with the plugin accumulate, which is the "
@@ -222,7 +224,7 @@ class OOM(Update):
         return "oom has to see on the host whether an update fits"
 
     def plan_notes(self) -> Mapping[str, str]:
-        waits = "; gradients travel after the last backward pass, when all ranks are well" if self.several else ""
+        waits = "; gradients travel after the last backward pass, when all ranks are well" if self.is_distributed else ""
         return {"out of memory": f"the update is done again in smaller micro-batches{waits}"}
 
     def summary_notes(self) -> list[str]:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from accel.parts import Run
     from accel.report.result import Result
 
+__all__ = ["RECENT", "Progress", "can_redraw"]
+
 RECENT = 3.0
 """Seconds over which samples per second and data wait are measured, on a terminal."""
 

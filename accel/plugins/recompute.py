@@ -33,6 +33,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Recompute", "forbid_buffer_changes", "keep_norm_statistics"]
+
 
 @dataclass(eq=False)
 class Recompute(Activations):

@@ -46,6 +46,8 @@ from accel.values import Count, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["MAX_AUTO_WORKERS", "Workers"]
+
 MAX_AUTO_WORKERS = 8
 """Most workers that `auto` takes: more of them share the memory's bandwidth, and take long to start."""
 
