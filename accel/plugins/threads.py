@@ -60,7 +60,7 @@ class Threads(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.pin = run.device.type == "cuda"
-        self.thread_count = cores() if self.count == "auto" else self.count
+        self.reader_count = cores() if self.count == "auto" else self.count
         self.rates: Rates = {}
         self.epochs = 0 if run.dry_run else run.epochs
         self.rings: dict[Batches, Ring] = {}
@@ -70,8 +70,8 @@ class Threads(Loader):
         if isinstance(batches, MapBatches) and not batches.in_memory:
             if self.count == "auto" and self.pool is None:
                 self.rates = tried(batches, self.epochs, threads)
-                self.thread_count = best(self.rates) if self.rates else self.thread_count
-            self.pool = self.pool or ThreadPool(self.thread_count)
+                self.reader_count = best(self.rates) if self.rates else self.reader_count
+            self.pool = self.pool or ThreadPool(self.reader_count)
             self.rings[batches] = Ring.over(batches, self.pool, self.depth, self.pin)
         return batches
 
@@ -82,7 +82,7 @@ class Threads(Loader):
         """Return None: a resumed run may have another number of threads, or none."""
 
     def plan_notes(self) -> Mapping[str, str]:
-        count = describe(self.rates) if self.rates else f"{self.thread_count} = one for each core"
+        count = describe(self.rates) if self.rates else f"{self.reader_count} = one for each core"
         notes = {"threads": count} if self.rings and self.count == "auto" else {}
         slots = next((ring.slots for ring in self.rings.values() if ring.slots), None)
         if slots:

@@ -78,14 +78,14 @@ class Workers(Loader):
         self.datasets: list[MapBatches] = []
         self.rates: Rates = {}
         self.epochs = 0 if run.dry_run or self.start not in (None, "fork") else run.epochs
-        self.worker_count = min(cores(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count
+        self.reader_count = min(cores(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
         if isinstance(batches, MapBatches) and not batches.in_memory:
             if self.count == "auto" and not self.datasets:
                 self.rates = tried(batches, self.epochs, processes)
-                self.worker_count = best(self.rates) if self.rates else self.worker_count
+                self.reader_count = best(self.rates) if self.rates else self.reader_count
             self.datasets.append(batches)
         return batches
 
@@ -93,7 +93,7 @@ class Workers(Loader):
         if batches not in self.datasets:
             return batches.epoch(epoch, start)
         if self.workers is None:  # by now all data sets are open, so that one start of processes serves them all
-            self.workers = WorkerPool(self.datasets, self.worker_count, self.prefetch_factor, self.timeout, self.start, self.pin)
+            self.workers = WorkerPool(self.datasets, self.reader_count, self.prefetch_factor, self.timeout, self.start, self.pin)
         return self.workers.batches(self.datasets.index(batches), epoch, start)
 
     def identity(self) -> dict[str, Any] | None:
@@ -105,7 +105,7 @@ class Workers(Loader):
             return {}
         if self.rates:
             return {"workers": describe(self.rates)}
-        return {"workers": f"{self.worker_count} = one for each core, at most {MAX_AUTO_WORKERS}"}
+        return {"workers": f"{self.reader_count} = one for each core, at most {MAX_AUTO_WORKERS}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         if self.datasets:
