@@ -79,7 +79,7 @@ def reader_suggestions(run: TrainingRun, batches: MapBatches) -> list[str]:
     if type(loader) is Loader:
         name = "threads" if batches.has_fill else "workers"
         overrides += [f"{plugin_override(run, name)}, which reads on {cores()} cores"] if cores() > 1 else []
-    elif loader.name in ("threads", "workers") and getattr(loader, "number", cores()) < cores():
+    elif loader.name in ("threads", "workers") and getattr(loader, "reader_count", cores()) < cores():
         in_python = f"{type(loader).__name__}(count={cores()})"
         overrides.append(f"plugins.{loader.name}.count={cores()}" if run.command else in_python)
     return overrides

@@ -84,7 +84,7 @@ def taped(**settings: Any) -> Any:
     """The plugin `cuda_graph` for the CPU; its `recorder` counts."""
     kind = plugin_registry.load("cuda_graph")
 
-    def record(self: Any, device: torch.device) -> TapeRecorder:
+    def make_recorder(self: Any, device: torch.device) -> TapeRecorder:
         return TapeRecorder()
 
-    return type("Taped", (kind,), {"needs": (), "record": record, "__module__": __name__})(**settings)
+    return type("Taped", (kind,), {"needs": (), "make_recorder": make_recorder, "__module__": __name__})(**settings)

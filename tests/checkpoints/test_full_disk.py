@@ -144,7 +144,7 @@ def test_lines_that_wait_when_a_checkpoint_is_made_come_back_with_it(tmp_path: P
     def fill(watch: At, step: int) -> None:
         if step == 3:
             metrics = next(one for one in watch.run.watches if isinstance(one, Metrics))
-            metrics.file.file = Refusing(metrics.file.file)
+            metrics.log.file = Refusing(metrics.log.file)
 
     whole, run = tmp_path / "whole", tmp_path / "run"
     fit_toy([Metrics(every=1, curves=False)], out=whole, checkpoint_every=1)

@@ -48,7 +48,7 @@ def test_the_train_command_answers_without_torch(words: str, code: int, shows: s
 
 @pytest.mark.parametrize(
     ("words", "shows"),
-    [("", "python -m accel.train"), ("plugins", "Gradient accumulation"), ("plugins amp", "plugins.amp.dtype=bfloat16")],
+    [("", "python -m accel.train"), ("plugins", "gradient accumulation"), ("plugins amp", "plugins.amp.dtype=bfloat16")],
 )
 def test_the_listings_answer_without_torch(words: str, shows: str, tmp_path: Path) -> None:
     done = probe("accel.__main__", cwd=tmp_path) if not words else probe("accel.__main__", *words.split(), cwd=tmp_path)

@@ -614,5 +614,5 @@ def test_dali_decodes_on_the_gpu(tmp_path: Path) -> None:
     result = Images(
         root=str(root), size=32, crop="resized", plugins=[plugin], watch=(), batch_size=5, epochs=1, device="cuda"
     ).fit()
-    assert plugin.where == "mixed"
+    assert plugin.decode_device == "mixed"
     assert result.samples == 12

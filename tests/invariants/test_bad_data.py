@@ -369,7 +369,7 @@ def test_whoever_reads_for_resident_names_the_bad_ones(
     assert list(shelf.bad_sample_log.reasons) == sorted(plain.bad_sample_log.reasons) == list(range(7, 1000, 100))
     assert shelf.bad_sample_log.reasons == plain.bad_sample_log.reasons, "with the reason"
     assert loader.plan_notes()["read"].endswith(f" s by {who}")
-    assert loader.origin == ["not kept, as some of it could not be read"]
+    assert loader.cache_notes == ["not kept, as some of it could not be read"]
     assert list(tmp_path.iterdir()) == []
 
 

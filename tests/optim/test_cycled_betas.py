@@ -132,7 +132,7 @@ def test_it_is_the_float64_reference(kind: type[Fused], decay: float, holes: boo
 def test_how_far_off_the_division_by_one_power_is() -> None:
     """What onecycle's default cycle costs without the correction, and that it is gone with it."""
     schedule = OneCycle()
-    schedule.last = 99
+    schedule.last_step = 99
     momenta, weights = [schedule.momentum(step) for step in range(100)], torch.zeros(1)
     wrong, right = [], []
     product = 1.0

@@ -24,7 +24,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.compile import Compile
 from accel.plugins.cosine import Cosine
-from accel.plugins.cuda_graph import CudaGraph, cause
+from accel.plugins.cuda_graph import CudaGraph, describe_cause
 from accel.plugins.cyclic import Cyclic
 from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
@@ -190,10 +190,10 @@ def test_resume_begins_without_graphs_and_ends_with_the_same_bits(stop: int, tmp
 def test_loading_a_state_drops_the_graphs() -> None:
     graph = taped(warmup=1)
     fit_toy([graph], stop=4)
-    graph.captured["shape"] = object()
+    graph.graphs_by_shape["shape"] = object()
     graph.load_state_dict({})
-    assert not graph.captured
-    assert not graph.seen
+    assert not graph.graphs_by_shape
+    assert not graph.shape_counts
 
 
 def test_graphs_are_freed_when_the_run_ends() -> None:
@@ -333,7 +333,7 @@ def test_the_cause_is_the_first_error() -> None:
 
     with pytest.raises(RuntimeError) as error:
         capture()
-    assert cause(error.value).startswith("the first in ")
+    assert describe_cause(error.value).startswith("the first in ")
 
 
 def test_a_batch_that_cannot_be_copied_is_refused() -> None:

@@ -270,8 +270,8 @@ def test_nothing_is_read_on_the_host_with_a_fused_optimiser() -> None:
 def test_a_range_test_that_explodes_ends_neither_the_run_nor_its_count() -> None:
     probe = LRRange(end=1e30, stop=1e30)
     found = fit_toy([FiniteGuard(in_a_row=1), probe])
-    assert "tried, from 1e-06" in probe.said
-    assert "100 tried" not in probe.said, "it exploded"
+    assert "tried, from 1e-06" in probe.outcome
+    assert "100 tried" not in probe.outcome, "it exploded"
     assert found.same(fit_toy([]))
     assert int(found.spy.run.parts.guard.skipped) == 0  # type: ignore[arg-type]
 

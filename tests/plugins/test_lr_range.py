@@ -223,7 +223,7 @@ def test_a_run_that_goes_on_tries_nothing_and_says_so(tmp_path: Path) -> None:
 def test_a_dry_run_tries_nothing() -> None:
     probe = LRRange(updates=12)
     Trainer(nn.Linear(2, 1), [torch.ones(1, 2)], loss=lambda m, x: m(x).mean(), plugins=[probe], watch=(), dry_run=True).fit()
-    assert "to be tried" in probe.said
+    assert "to be tried" in probe.outcome
 
 
 class Bowl(nn.Module):
@@ -278,7 +278,7 @@ def test_a_loss_that_falls_nowhere_suggests_nothing() -> None:
         model, [torch.ones(1, 1)] * 3, loss=lambda m, x: 0 * m(x).mean() + 1.0, plugins=[probe := LRRange(updates=10)], watch=()
     ).fit()
     assert probe.suggestions() == {}
-    assert probe.said == "10 tried, from 1e-06 to 10; nothing suggested, for the loss fell at none; lower lr_range.start"
+    assert probe.outcome == "10 tried, from 1e-06 to 10; nothing suggested, for the loss fell at none; lower lr_range.start"
     assert result.updates == 2
 
 
@@ -287,7 +287,7 @@ def test_an_infinite_loss_ends_the_trial() -> None:
     Trainer(
         Bowl(), [torch.ones(1)], loss=lambda m, x: (m.weight.neg().exp() * x / (m.weight < 2)).mean(), plugins=[probe], watch=()
     ).fit()
-    assert probe.said.startswith("6 tried, from 0.001 to 2.2; suggested sgd.lr=")
+    assert probe.outcome.startswith("6 tried, from 0.001 to 2.2; suggested sgd.lr=")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from accel.errors import AccelWarning
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.ema import EMA
-from accel.plugins.memory import Memory, size, tensors
+from accel.plugins.memory import Memory, collect_tensors, tensor_bytes
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 
@@ -80,8 +80,8 @@ def test_sizes() -> None:
 
 def test_each_place_in_memory_counts_once() -> None:
     one = torch.ones(10)
-    assert size([one, one, one.view(2, 5), None, torch.ones(0), torch.ones(3).to_sparse()]) == 40
-    assert len(tensors({"a": [one, {"b": one}], "c": 1, "d": (one,)})) == 3
+    assert tensor_bytes([one, one, one.view(2, 5), None, torch.ones(0), torch.ones(3).to_sparse()]) == 40
+    assert len(collect_tensors({"a": [one, {"b": one}], "c": 1, "d": (one,)})) == 3
 
 
 def test_where_the_peak_cannot_be_reset_there_is_only_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_writing_the_trace_is_booked_under_other(monkeypatch: pytest.MonkeyPatch
 
     from accel.plugins import profiler as module
 
-    monkeypatch.setattr(module, "export", lambda profile, file: sleep(0.3))
+    monkeypatch.setattr(module, "export_trace", lambda profile, file: sleep(0.3))
     shares = Toy(plugins=[Profiler(first=2, updates=1)], watch=(), batch_size=4, out=tmp_path).fit().shares
     assert shares["other"] == max(shares.values())
 

@@ -98,11 +98,11 @@ def test_tied_weights_and_recomputed_blocks() -> None:
 class Alone(StepInBackward):
     """Counts the gradients alive whenever one is complete."""
 
-    def step(self, param: Tensor) -> None:
+    def step_parameter(self, param: Tensor) -> None:
         live = sum(other.grad is not None for _, other in self.precision.params)
         self.most = max(getattr(self, "most", 0), live)
         self.steps = getattr(self, "steps", 0) + 1
-        super().step(param)
+        super().step_parameter(param)
 
 
 def test_one_gradient_is_alive_at_a_time() -> None:

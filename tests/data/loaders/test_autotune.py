@@ -91,8 +91,8 @@ def test_the_run_is_the_same_and_the_plan_tells(loader: type[Loader], monkeypatc
     ours = fit_toy([plugin])
     assert plain.same(ours)
     said = ours.spy.run.plan.facts[plugin.name]
-    assert said.startswith(f"{plugin.number}, measured: {COUNTS[0]} read ")
-    assert plugin.number in COUNTS
+    assert said.startswith(f"{plugin.reader_count}, measured: {COUNTS[0]} read ")
+    assert plugin.reader_count in COUNTS
     dry: Any = loader()
     fit_toy([dry], out=tmp_path / "dry", dry_run=True)
     assert not dry.rates, "a dry run waits for nothing"

@@ -131,11 +131,11 @@ def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_differenc
 
     def full(metrics: Metrics, epoch: int, found: dict[str, float]) -> None:
         if metrics.progress.step == last:
-            metrics.file.file = Full(metrics.file.file)
+            metrics.log.file = Full(metrics.log.file)
         evaluated(metrics, epoch, found)
 
     def room(metrics: Metrics, result: Any) -> None:
-        metrics.file.file = metrics.file.file.file
+        metrics.log.file = metrics.log.file.file
         end(metrics, result)
 
     monkeypatch.setattr(Metrics, "evaluated", full)
