@@ -28,9 +28,10 @@ import numpy as np
 import torch
 from results import save
 
-from accel.cli import pack_command
 from accel.cli.compose.compose import compose
-from accel.cli.drill_command import KINDS, forked
+from accel.cli.drill_command import KINDS
+from accel.cli.drill_console import forked
+from accel.cli.pack import pack_command
 from accel.testing.drill.drill import Drill, Report
 from accel.testing.drill.results_table import STRIKES, spread
 

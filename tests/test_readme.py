@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from accel import __main__
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.schema import plugin_registry
 from accel.system import machine
 from accel.testing.check_plugin import lacking

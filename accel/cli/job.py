@@ -18,6 +18,7 @@ from rich.console import Console
 
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
+from accel.cli.exit_codes import INTERRUPTED
 from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
 from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
@@ -40,7 +41,6 @@ def compare(outcomes: Sequence[Job]) -> None:
     Console(markup=False, highlight=False).print("\n", comparison(jobs), sep="")
 
 
-INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -13,7 +13,7 @@ import yaml
 import accel
 from accel.cli.compose.compose import compose
 from accel.cli.job import Job
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.engine.run_directory import RunLock
 from accel.system.shell_quoting import override
 

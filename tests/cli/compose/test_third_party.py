@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accel.cli.help_pages import page_text
 
 import accel
-from accel.cli.help_pages import page_text
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.errors import ConfigError
 from accel.schema import plugin_registry
 

@@ -10,8 +10,8 @@ import pytest
 
 from accel.cli.compose.compose import compose_job
 from accel.cli.compose.hydra_session import Session, session
-from accel.cli.main import main
 from accel.cli.submit import launcher
+from accel.cli.train_command import main
 from accel.errors import ConfigError
 
 SLURM, LOCAL = "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_local"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from accel.cli.main import main
 from accel.cli.submit.launcher import PACKAGE
+from accel.cli.train_command import main
 from accel.system.machine import importable
 from tests.support import fake_slurm
 from tests.support.drill_length import times

@@ -1,0 +1,1 @@
+"""The subcommand `pack`: its arguments, the stores that it makes, and its tables."""
