@@ -166,9 +166,11 @@ def program() -> list[str]:
     if torchrun.world_size() > 1:
         return torchrun.program()
     words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
-    if Path(words[-1]).name == "accel-train":
+    if Path(words[-1]).name in ("accel", "accel-train") and words[-2:-1] != ["-m"]:
         words = words[-1:]
-    elif words[-2:] != ["-m", "accel.train"]:
+    if Path(words[-1]).name == "accel" and sys.argv[1:2] == ["train"]:
+        words = [*words, "train"]
+    elif Path(words[-1]).name != "accel-train" and words[-2:] != ["-m", "accel.train"]:
         return ["python", "-m", "accel.train"]
     short = shutil.which(Path(words[0]).name)
     same = short is not None and Path(words[0]).exists() and Path(short).samefile(words[0])

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from accel.schema import plugin_registry
-
 PROBE = """
 import sys
 from {module} import main

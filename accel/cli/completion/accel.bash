@@ -30,9 +30,8 @@ _accel_python() {
     COMPREPLY=()
 }
 
-_accel_python_before=$(complete -p python 2>/dev/null | sed -n 's/.*-F \([^ ]*\) .*/\1/p')
-if [[ $_accel_python_before == _accel_python ]]; then
-    _accel_python_before=
+if [[ $(complete -p python 2>/dev/null) != *_accel_python* ]]; then
+    _accel_python_before=$(complete -p python 2>/dev/null | sed -n 's/.*-F \([^ ]*\) .*/\1/p')
 fi
 complete -o nospace -o default -F _accel accel accel-train
 complete -o default -F _accel_python python python3

@@ -18,8 +18,8 @@ _accel_query() {
         _files
         return
     fi
-    (( $#finished )) && compadd -l -d finished_lines -a finished
-    (( $#unfinished )) && compadd -l -S '' -d unfinished_lines -a unfinished
+    (( $#finished )) && compadd -U -l -d finished_lines -a finished
+    (( $#unfinished )) && compadd -U -l -S '' -d unfinished_lines -a unfinished
     return 0
 }
 

@@ -97,8 +97,10 @@ class OverrideCompletion:
         settings = self.task if group == "task" else self.settings_of(group.removeprefix("plugins.")) if group else {}
         if name in settings:
             return self.setting_values(settings[name], value)
+        if key == "out":
+            return path_candidates(value, only_folders=True)
         hints = {said(field): kind for field, kind in get_type_hints(Settings, include_extras=True).items()}
-        return kind_values(hints[key]) or (path_candidates(value) if key == "out" else []) if key in hints else []
+        return kind_values(hints.get(key))
 
     def listed(self, group: str, value: str) -> list[Row]:
         """Return lists of config files that begin with `value`, such as `[amp,clip` for `[amp,c`.
@@ -118,7 +120,8 @@ class OverrideCompletion:
 
     def setting_values(self, setting: Setting, value: str) -> list[Row]:
         """Return the values of one setting: its choices, the words that its comment lists, or paths."""
-        return kind_values(setting.kind) or listed_words(setting.about) or (path_candidates(value) if setting.kind is str else [])
+        paths = path_candidates(value) if str in (setting.kind, *get_args(setting.kind)) else []
+        return [*kind_values(setting.kind), *(listed_words(setting.about) or paths)]
 
     def plugins(self) -> list[Row]:
         """Return (name, description) of all plugins and bundles."""
