@@ -139,8 +139,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], command: str) -> Nam
         flags = [word.partition("=")[0] for word in arguments if word.startswith("-")]
         unknown = next((flag for flag in flags if flag not in known), None)
         if unknown is not None and not re.match(r"argument .*: (expected|invalid|-)", message):
-            there = f"{program_name(command)} --help lists what there is"
-            raise ConfigError(f"{command} has no flag {unknown!r}{nearest(unknown, known)}; {there}")
+            hint = nearest(unknown, known) or f"; {program_name(command)} --help lists what there is"
+            raise ConfigError(f"{command} has no flag {unknown!r}{hint}")
         raise ConfigError(_sentence(message, known))
 
     if "--version" in arguments:

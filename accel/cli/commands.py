@@ -12,6 +12,7 @@ from typing import Protocol
 from accel.cli.arguments import HELP, VERSION, Usage, version
 from accel.cli.help_page import help_page
 from accel.errors import ConfigError, nearest
+from accel.schema import plugin_registry
 
 
 class CommandModule(Protocol):
@@ -60,7 +61,7 @@ def run_command(arguments: Sequence[str]) -> int:
         ConfigError: if there is no such subcommand, or it cannot work.
     """
     name, *rest = arguments or ["--help"]
-    if name == "--version":
+    if name in ("version", *VERSION.names):
         print(version())
         return 0
     if name in ("help", *HELP.names) and not rest:
@@ -76,12 +77,16 @@ def find_command(name: str) -> Command:
     for command in COMMANDS:
         if command.name == name:
             return command
-    names = [command.name for command in COMMANDS]
     if name.startswith("-"):
-        raise ConfigError(f"{program()} has no flag {name!r}{nearest(name, [*HELP.names, *VERSION.names])}")
+        hint = nearest(name, [HELP.names[0], *VERSION.names]) or f"; {program()} --help lists what there is"
+        raise ConfigError(f"{program()} has no flag {name!r}{hint}")
     if "=" in name:
         raise ConfigError(f"{name} is a setting, and settings follow a command; did you mean '{program()} train {name}'?")
-    raise ConfigError(f"no command is called {name!r}{nearest(name, names)}; there is {', '.join(names)}")
+    if (plugin_registry.FOLDER / f"{name}.py").is_file():
+        raise ConfigError(f"no command is called {name!r}; did you mean '{program()} plugins {name}'?")
+    names = [command.name for command in COMMANDS]
+    hint = nearest(name, names) or f"; there is {', '.join(names)}"
+    raise ConfigError(f"no command is called {name!r}{hint}")
 
 
 def overview() -> str:

@@ -71,5 +71,6 @@ def _kind(words: Sequence[str]) -> str:
     if not words:
         raise ConfigError(f"drill takes a kind first: {', '.join(KINDS)}; {USAGE.program} --help says more")
     if words[0] not in KINDS:
-        raise ConfigError(f"no drill is called {words[0]!r}{nearest(words[0], KINDS)}; there is {', '.join(KINDS)}")
+        hint = nearest(words[0], KINDS) or f"; there is {', '.join(KINDS)}"
+        raise ConfigError(f"no drill is called {words[0]!r}{hint}")
     return words[0]

@@ -12,5 +12,5 @@ SHELLS = ("bash", "zsh", "fish")
 def shell_script(shell: str) -> str:
     """Return the script for one shell. Raise ConfigError if the shell is none that is known."""
     if shell not in SHELLS:
-        raise ConfigError(f"completion is for {', '.join(SHELLS)}, not {shell or 'nothing'!r}{nearest(shell, SHELLS)}")
+        raise ConfigError(f"completion is for {', '.join(SHELLS)}, not {shell!r}{nearest(shell, SHELLS)}")
     return Path(__file__).with_name(f"accel.{shell}").read_text(encoding="utf-8")
