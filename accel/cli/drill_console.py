@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from accel.cli.compose.compose import compose
-from accel.cli.compose.config import Chosen, Config
+from accel.cli.compose.config import Config, TargetConfig
 from accel.cli.drill_command import KINDS
 from accel.errors import ConfigError
 
@@ -51,7 +51,7 @@ def run_drill(kind: str, args: Namespace, overrides: Sequence[str]) -> int:
         raise ConfigError(f"--dir {folder} is not empty; name another folder")
     failed = True
     try:
-        reports = drill(kind, fresh(overrides) if args.fresh else forked(config), folder, seed, args.within, numbers)
+        reports = drill(kind, process_body(overrides) if args.fresh else forked_body(config), folder, seed, args.within, numbers)
         failed = any(report.failure for report in reports)
     finally:
         if not failed or not any(folder.glob("trial-*")):
@@ -128,23 +128,23 @@ def _progress(reports: Sequence[Report], count: int) -> str:
     return f"trial {len(reports)} of {count}: {strikes} strikes, {failures} failed"
 
 
-def forked(config: Config) -> Body:
+def forked_body(config: Config) -> Body:
     """Return a body that trains in a fork of this process, in which everything has been imported."""
     import torch.fx.experimental.symbolic_shapes  # noqa: F401 - the first backward pass imports it, which takes a second
 
-    from accel.cli.job import launch
+    from accel.cli.launch import launch
 
     config.trainer()
 
     def body(out: Path, resume: bool, pulse: Path) -> int:
         settings = replace(config.settings, out=str(out), resume="auto" if resume else None)
-        watch = Chosen(UPDATE_LOG, "Watch", {"path": str(pulse)})
+        watch = TargetConfig(UPDATE_LOG, "Watch", {"path": str(pulse)})
         return launch([replace(config, settings=settings, plugins={**config.plugins, "pulse": watch})], [], many=False)
 
     return body
 
 
-def fresh(overrides: Sequence[str]) -> Body:
+def process_body(overrides: Sequence[str]) -> Body:
     """Return a body that trains in a process of its own."""
     from accel.system.shell_quoting import override
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import Any
 
-from accel.cli.compose.bundles import bundles, summary
-from accel.cli.compose.bundles import page_text as bundle_page
+from accel.cli.compose.bundles import bundle_page, bundle_summary, bundles
+from accel.cli.compose.config import typed_value
 from accel.errors import ConfigError, nearest
 from accel.schema import plugin_registry
 from accel.schema.signature import COMPUTED, REQUIRED, Setting, Signature
@@ -19,7 +18,7 @@ WIDTH = 78
 """Columns of a page's wrapped lines."""
 
 
-def listing(width: int | None) -> list[str]:
+def plugin_list(width: int | None) -> list[str]:
     """Return one line for each plugin and bundle: name, part, reason why it cannot work here, summary.
 
     Args:
@@ -28,22 +27,22 @@ def listing(width: int | None) -> list[str]:
     rows = []
     for name in plugin_registry.names():
         page = plugin_registry.page(name)
-        reason = lacking(page)
+        reason = unmet_need(page)
         rows.append((name, page.part, f"{f'not here: {reason}. ' if reason else ''}{page.summary}"))
-    rows += [(name, "(bundle)", summary(path)) for name, path in bundles().items()]
+    rows += [(name, "(bundle)", bundle_summary(path)) for name, path in bundles().items()]
     name_width, part_width = (max(len(row[column]) for row in rows) for column in (0, 1))
     lines = [f"  {name:<{name_width}}  {part:<{part_width}}  {about}" for name, part, about in rows]
     return [line if width is None or len(line) <= width else line[: width - 3].rstrip(" ,;:") + "..." for line in lines]
 
 
-def lacking(page: Signature) -> str | None:
+def unmet_need(page: Signature) -> str | None:
     """Return why a plugin cannot work on this machine with its default settings; None if it can."""
     settings = {name: setting.default for name, setting in page.settings.items()}
     reasons = (need.lacking(settings, machine.resolve("auto")) for need in page.needs)
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def page_text(name: str) -> str:
+def plugin_page(name: str) -> str:
     """Return the page of one plugin or bundle. Raise ConfigError if none has that name."""
     bundle_files = bundles()
     if name in bundle_files:
@@ -52,7 +51,7 @@ def page_text(name: str) -> str:
         hint = nearest(name, [*plugins, *bundle_files])
         raise ConfigError(f"no plugin is called {name!r}{hint}; python -m accel plugins lists them")
     page = plugin_registry.page(name)
-    reason = lacking(page)
+    reason = unmet_need(page)
     lines = [
         f"{name}: provides {page.part} ({page.target})",
         f"here: {f'not available: {reason}' if reason else 'available'}",
@@ -68,7 +67,7 @@ def page_text(name: str) -> str:
 
 def _setting_lines(plugin: str, setting: Setting) -> list[str]:
     """Return the lines about one setting: key and default, then description and kind."""
-    default = "" if setting.default is REQUIRED else "=..." if setting.default is COMPUTED else f"={_yaml(setting.default)}"
+    default = "" if setting.default is REQUIRED else "=..." if setting.default is COMPUTED else f"={typed_value(setting.default)}"
     kind = describe_kind(setting.kind)
     about = f"{setting.about.rstrip('.')} ({kind})" if setting.about else kind
     indent = " " * 6
@@ -76,11 +75,6 @@ def _setting_lines(plugin: str, setting: Setting) -> list[str]:
         f"  plugins.{plugin}.{setting.name}{default}",
         *textwrap.wrap(about, WIDTH, initial_indent=indent, subsequent_indent=indent),
     ]
-
-
-def _yaml(value: Any) -> str:
-    """Return `value` as it is typed in an override."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def terminal_width() -> int | None:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     from accel.cli import plugin_pages
 
     if args.words:
-        print("\n\n".join(map(plugin_pages.page_text, args.words)))
+        print("\n\n".join(map(plugin_pages.plugin_page, args.words)))
     else:
-        print("\n".join(plugin_pages.listing(plugin_pages.terminal_width())))
+        print("\n".join(plugin_pages.plugin_list(plugin_pages.terminal_width())))
     return 0

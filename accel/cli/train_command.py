@@ -71,8 +71,8 @@ def run_train(typed: Sequence[str]) -> int:
         elif args.cfg:
             hydra_pages.show_config(opened, args)
         else:
-            launcher_words, args.overrides = launcher.split(args.overrides)
-            chosen = launcher.read(opened, launcher_words) if launcher_words else None
+            launcher_words, args.overrides = launcher.split_words(args.overrides)
+            chosen = launcher.read_launcher(opened, launcher_words) if launcher_words else None
             configs = _compose_jobs(opened, args, None if chosen is None else chosen.gpus > 0)
         if args.help or args.hydra_help or args.info or args.shell_completion or args.cfg:
             return 0
@@ -80,16 +80,16 @@ def run_train(typed: Sequence[str]) -> int:
         from accel.cli.submit.submit import submit
 
         return submit(chosen, configs, _config_flags(args), many=args.multirun)
-    from accel.cli.job import launch
+    from accel.cli.launch import launch
 
     return launch(configs, _config_flags(args), many=args.multirun)
 
 
 def parse_flags(typed: Sequence[str]) -> Namespace:
     """Return flags and overrides, as Hydra's own parser reads them. Raise ConfigError if a flag does not exist or has no effect."""
-    from accel.cli.compose.hydra_session import parser
+    from accel.cli.compose.hydra_session import hydra_parser
 
-    args = parse(parser(), typed, "train")
+    args = parse(hydra_parser(), typed, "train")
     if not args.cfg and (args.package or args.resolve):
         flag = "--package" if args.package else "--resolve"
         raise ConfigError(f"{flag} has no effect without --cfg job; add that, or leave {flag} out")

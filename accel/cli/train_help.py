@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from accel.cli.arguments import Usage, program_name
 from accel.cli.help_page import Row, help_page
-from accel.schema.settings import said
+from accel.schema.settings import said as typed_name
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
@@ -23,7 +23,7 @@ def train_help(opened: Session, usage: Usage) -> str:
         [f"{program} {words}" for words in usage.words],
         [(f"{program} {words}".rstrip(), explanation) for words, explanation in usage.examples],
         [
-            ("Settings, with their defaults", setting_rows(Path(opened.file(opened.name)).read_text(encoding="utf-8"))),
+            ("Settings, with their defaults", setting_rows(Path(opened.file_path(opened.name)).read_text(encoding="utf-8"))),
             ("Plugins", [("", ", ".join(opened.options("plugins")))]),
             ("Other config files", groups),
             ("Flags", [flag.row for flag in usage.all_flags]),
@@ -42,7 +42,7 @@ def setting_rows(config: str) -> list[Row]:
         indent, name, value, comment = match.groups()
         prefix = prefix if indent else ""
         if value:
-            rows.append((f"{said(prefix + name)}={value}", (comment or "").partition("; ")[0]))
+            rows.append((f"{typed_name(prefix + name)}={value}", (comment or "").partition("; ")[0]))
         else:
             prefix = f"{name}."
     return rows

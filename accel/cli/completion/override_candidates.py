@@ -11,9 +11,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from accel.cli.completion.config_files import ConfigFiles
 from accel.cli.completion.path_candidates import path_candidates
+from accel.cli.compose.config import typed_value
 from accel.cli.help_page import Row
 from accel.errors import ConfigError
-from accel.schema.settings import Settings, said
+from accel.schema.settings import Settings
+from accel.schema.settings import said as typed_name
 from accel.schema.signature import Setting, signature
 
 LAUNCHERS = ("submitit_slurm", "submitit_local")
@@ -70,7 +72,7 @@ class OverrideCompletion:
             ("plugins.", "a setting of a plugin"),
             ("~plugins.", "switch a plugin off"),
             ("hydra/launcher=", "hand the jobs to Slurm, or to processes of this machine"),
-            *((f"{said(name)}=", "") for name in get_type_hints(Settings)),
+            *((f"{typed_name(name)}=", "") for name in get_type_hints(Settings)),
         ]
 
     def plugin_keys(self, key: str) -> list[Row]:
@@ -99,7 +101,7 @@ class OverrideCompletion:
             return self.setting_values(settings[name], value)
         if key == "out":
             return path_candidates(value, only_folders=True)
-        hints = {said(field): kind for field, kind in get_type_hints(Settings, include_extras=True).items()}
+        hints = {typed_name(field): kind for field, kind in get_type_hints(Settings, include_extras=True).items()}
         return kind_values(hints.get(key))
 
     def listed(self, group: str, value: str) -> list[Row]:
@@ -160,15 +162,11 @@ def _settings_of_class(target: str) -> dict[str, Setting]:
 def kind_values(kind: Any) -> list[Row]:
     """Return the values of a kind, in terms of `accel.values`, as they are typed; none if they cannot be listed."""
     if get_origin(kind) is Literal:
-        return [(_typed(value), "") for value in get_args(kind)]
+        return [(typed_value(value), "") for value in get_args(kind)]
     if get_origin(kind) in (Union, types.UnionType):
         rows = [row for inner in get_args(kind) if inner is not type(None) for row in kind_values(inner)]
         return [*rows, ("null", "")] if type(None) in get_args(kind) else rows
     return [("true", ""), ("false", "")] if kind is bool else []
-
-
-def _typed(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
 
 
 def listed_words(comment: str) -> list[Row]:

@@ -1,1 +1,1 @@
-"""From overrides to a checked configuration."""
+"""Configuration: overrides are put in order, composed by Hydra, and checked before torch is imported."""

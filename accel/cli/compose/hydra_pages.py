@@ -10,21 +10,21 @@ from omegaconf import OmegaConf
 
 from accel.cli.completion.shell_scripts import shell_script
 from accel.cli.compose import compose, overrides
-from accel.cli.compose.hydra_session import Session, parser
+from accel.cli.compose.hydra_session import Session, hydra_parser
 from accel.cli.submit import launcher
 from accel.errors import ConfigError, nearest
 
 
 def show_config(opened: Session, args: Namespace) -> None:
     """Print the checked config as it would run, or Hydra's own. Raise ConfigError if `--package` names nothing in it."""
-    launcher_words, job_words = launcher.split(args.overrides)
-    cuda = launcher.read(opened, launcher_words).gpus > 0 if launcher_words else None
+    launcher_words, job_words = launcher.split_words(args.overrides)
+    cuda = launcher.read_launcher(opened, launcher_words).gpus > 0 if launcher_words else None
     normal = overrides.normalise(opened, job_words)
     config = compose.finish(opened, normal, cuda)
     if args.cfg != "job":
-        opened.hydra.show_cfg(opened.name, [*launcher_words, *normal.overrides], args.cfg, None, args.resolve)
+        opened.hydra.show_cfg(opened.name, [*launcher_words, *normal.for_hydra], args.cfg, None, args.resolve)
         return
-    node: Any = config.plain()
+    node: Any = config.to_dict()
     for key in filter(None, (args.package or "").split(".")):
         keys = list(node) if isinstance(node, dict) else []
         if key not in keys:
@@ -36,9 +36,9 @@ def show_config(opened: Session, args: Namespace) -> None:
 def show_hydra_page(opened: Session, args: Namespace) -> None:
     """Print Hydra's help, or how it found a config."""
     if args.hydra_help:
-        opened.hydra.hydra_help(None, parser(), Namespace(overrides=[]))
+        opened.hydra.hydra_help(None, hydra_parser(), Namespace(overrides=[]))
     else:
-        opened.hydra.show_info(args.info, opened.name, overrides.normalise(opened, args.overrides).overrides)
+        opened.hydra.show_info(args.info, opened.name, overrides.normalise(opened, args.overrides).for_hydra)
 
 
 def show_completion(opened: Session, words: Sequence[str]) -> None:

@@ -1,1 +1,1 @@
-"""Jobs for Slurm, through submitit."""
+"""Submission: checked jobs are handed to submitit, for Slurm or for processes of this machine."""

@@ -16,7 +16,7 @@ from accel.cli.completion.completion_command import main, query
 from accel.cli.completion.override_candidates import LAUNCHERS, listed_words
 from accel.cli.completion.shell_words import split_line
 from accel.cli.compose.compose import compose_job
-from accel.cli.compose.hydra_session import parser, session
+from accel.cli.compose.hydra_session import hydra_parser, session
 from accel.cli.pack.pack_command import Encoding, Format
 from accel.cli.submit.launcher import NAMES
 from accel.cli.train_command import USAGE
@@ -76,7 +76,7 @@ def test_files_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_tables_agree_with_what_they_stand_for() -> None:
     flags = {name for flag in USAGE.all_flags for name in flag.names}
-    hydras = {name for action in parser()._actions for name in action.option_strings}
+    hydras = {name for action in hydra_parser()._actions for name in action.option_strings}
     assert hydras - flags == {"--run", "-r", "--experimental-rerun"}, "the first does nothing, the second is refused"
     assert flags <= hydras
     assert LAUNCHERS == NAMES
