@@ -7,6 +7,8 @@ import sys
 from accel.cli.commands import run_command
 from accel.cli.exit_codes import exit_code
 
+__all__ = ["accel", "main"]
+
 
 def main(arguments: list[str]) -> int:
     """Run the subcommand that `arguments` begin with; return its exit code. Raise ConfigError if it cannot work."""

@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+__all__ = [
+    "AccelWarning",
+    "BadSample",
+    "ConfigError",
+    "Interrupted",
+    "MovedWarning",
+    "Taken",
+    "TrainingError",
+    "conflict",
+    "describe",
+    "nearest",
+]
+
 
 class ConfigError(ValueError):
     """Something the user typed or passed cannot work. Its text is the whole message: the cause, then the fix.
@@ -88,6 +101,13 @@ def describe(value: object) -> str:
 
 class AccelWarning(UserWarning):
     """Something that works, and is probably not what was meant: a setting without effect, say."""
+
+
+class MovedWarning(AccelWarning, DeprecationWarning):
+    """Old name of a module, class or function, which still works. Python shows it as it shows any DeprecationWarning.
+
+    The command line shows it always, as it does every `AccelWarning`: a config may name an old path too.
+    """
 
 
 def conflict(names: list[str], part: str) -> str:

@@ -6,6 +6,8 @@ import sys
 
 from accel.cli.train_command import main as train
 
+__all__ = ["main"]
+
 
 def main() -> None:
     """Train according to the arguments of this process, and end it with the exit code."""

@@ -15,6 +15,22 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from accel.errors import ConfigError, nearest
 
+__all__ = [
+    "NAMES",
+    "Bounds",
+    "Count",
+    "Decay",
+    "Fraction",
+    "NonNegative",
+    "Positive",
+    "Whole",
+    "check_value",
+    "coerce",
+    "describe_kind",
+    "refusal",
+    "to_plain",
+]
+
 
 @dataclass(frozen=True)
 class Bounds:

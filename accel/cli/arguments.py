@@ -15,6 +15,8 @@ from accel.cli.help_page import Row, help_page
 from accel.errors import ConfigError, nearest
 from accel.values import check_value
 
+__all__ = ["HELP", "VERSION", "Choices", "Flag", "Usage", "parse", "program_name", "version"]
+
 Choices = Callable[[Sequence[str], str], Sequence[Row]]
 """Completion of positional words: takes the words before the cursor's and the cursor's own; returns (word, description)."""
 

@@ -14,6 +14,8 @@ from accel.cli.help_page import help_page
 from accel.errors import ConfigError, nearest
 from accel.schema import plugin_registry
 
+__all__ = ["COMMANDS", "EXAMPLES", "Command", "CommandModule", "find_command", "overview", "program", "run_command"]
+
 
 class CommandModule(Protocol):
     """The module of a subcommand. Importing it must be fast: the work is imported inside `main`."""

@@ -11,6 +11,8 @@ from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
 from accel.values import Count, NonNegative, Whole
 
+__all__ = ["KINDS", "USAGE", "complete_words", "main"]
+
 KINDS = {
     "kill": "kill -9 at random instants, resumed until it is done",
     "term": "SIGTERM and SIGINT at random instants: exit code 75, in time",

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from accel.testing.drill.drill import Report
     from accel.testing.drill.struck_run import Body
 
+__all__ = ["LINE_SECONDS", "UPDATE_LOG", "drill", "forked_body", "process_body", "require_repeatable", "run_drill", "terminable"]
+
 UPDATE_LOG = "accel.testing.drill.update_log.UpdateLog"
 LINE_SECONDS = 10.0
 """Seconds between two lines of progress if the output is no terminal."""

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from accel.cli import torchrun
 from accel.errors import ConfigError, Interrupted, TrainingError
 
+__all__ = ["FAILED", "INTERRUPTED", "MISTYPED", "exit_code"]
+
 FAILED, MISTYPED, INTERRUPTED = 1, 2, 130
 
 

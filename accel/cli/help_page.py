@@ -6,6 +6,8 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
+__all__ = ["LONGEST_NAME", "NARROWEST", "WIDEST", "Row", "example_lines", "help_page", "page_width", "paragraphs", "two_columns"]
+
 Row = tuple[str, str]
 """A name and a description."""
 

@@ -18,6 +18,8 @@ from accel.errors import BadSample, ConfigError, Interrupted, Taken, TrainingErr
 from accel.system.atomic_files import FULL
 from accel.system.shell_quoting import override
 
+__all__ = ["Job", "program"]
+
 
 class Job:
     """One run, and its outcome once it has been run: `code`, `error` and `summary`.

@@ -24,6 +24,8 @@ from accel.system.clock import TRAINING
 from accel.system.pipes import survive_broken_pipe
 from accel.system.stop_signals import Signals
 
+__all__ = ["launch", "print_comparison", "require_launchable", "show_warning", "warm_up"]
+
 
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     """Run one job after the other; return the largest exit code.

@@ -14,6 +14,8 @@ from accel.schema.signature import COMPUTED, REQUIRED, Setting, Signature
 from accel.system import machine
 from accel.values import describe_kind
 
+__all__ = ["WIDTH", "plugin_list", "plugin_page", "terminal_width", "unmet_need"]
+
 WIDTH = 78
 """Columns of a page's wrapped lines."""
 

@@ -8,6 +8,8 @@ from accel.cli.arguments import Usage
 from accel.cli.completion.config_files import ConfigFiles
 from accel.cli.help_page import Row
 
+__all__ = ["USAGE", "complete_names", "main"]
+
 
 def complete_names(words: Sequence[str], word: str) -> list[Row]:
     """Return (name, summary) of the plugins and bundles that are not among `words`."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
 
+__all__ = ["OUTPUTS", "dated_directory", "job_directory", "newest_run"]
+
 OUTPUTS = "outputs"
 
 

@@ -12,6 +12,19 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.cli.compose.config import Config
 
+__all__ = [
+    "DEFER_SECONDS",
+    "LOST_PEER",
+    "agree_on_directory",
+    "defer_to_rank_zero",
+    "lost_peer_message",
+    "program",
+    "rank",
+    "require_named_directory",
+    "require_parallel_plugin",
+    "world_size",
+]
+
 DEFER_SECONDS = 10.0
 """Seconds that ranks > 0 wait before they print an error; the processes of a run start within a few of each other."""
 

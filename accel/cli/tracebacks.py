@@ -7,6 +7,8 @@ import traceback
 
 from accel.system.call_stack import is_users
 
+__all__ = ["plugin_at_fault", "user_traceback"]
+
 
 def user_traceback(error: BaseException) -> str:
     """Return the traceback of `error` and of its causes with the user's frames alone; the whole if it has none of the user's.

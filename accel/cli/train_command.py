@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from accel.cli.compose.config import Config
     from accel.cli.compose.hydra_session import Session
 
+__all__ = ["INFO", "USAGE", "main", "parse_flags", "run_train"]
+
 INFO = Literal["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 
 USAGE = Usage(

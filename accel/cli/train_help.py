@@ -13,6 +13,8 @@ from accel.schema.settings import said as typed_name
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
+__all__ = ["setting_rows", "train_help"]
+
 
 def train_help(opened: Session, usage: Usage) -> str:
     """Return the page behind `--help`, with the config files that `opened` finds."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+__all__ = ["BufferGroup", "BufferSlot", "Buffers", "buffer_group", "like", "writable"]
+
 
 class BufferSlot(NamedTuple):
     """Where a buffer stands: in which module's buffers, by which name."""

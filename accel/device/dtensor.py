@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+__all__ = ["Placement", "is_dtensor", "local_shard", "norms", "placement", "shard_like", "total_norm", "with_shard"]
+
 
 class Placement(NamedTuple):
     """Over which processes a parameter is spread; the mesh is None for one that is none of DTensor's."""

@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accel.system.call_stack import OURS, caller
 
+__all__ = ["READS", "HostReads", "place"]
+
 READS = frozenset(
     f"aten::{name}"
     for name in (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+__all__ = ["repeated"]
+
 
 def repeated(model: nn.Module) -> list[nn.Module]:
     """The outermost modules of which the model has several of the same class: its blocks.

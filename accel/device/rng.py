@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+__all__ = ["Randomness", "mixed", "seeded"]
+
 
 class Randomness:
     """Seeds, takes and puts back all of them together.

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from accel.device.buffers import writable
 
+__all__ = ["WATCHED", "StepSnapshot", "draw_from", "drawn", "rows"]
+
 WATCHED = 8
 """In so many updates it is seen whether the model or the loss draw from Python's generator or numpy's."""
 

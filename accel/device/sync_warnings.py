@@ -12,6 +12,8 @@ import torch
 from accel.device.host_reads import HostReads, place
 from accel.system.call_stack import caller
 
+__all__ = ["WAITS", "Reads", "Waits"]
+
 WAITS = "called a synchronizing CUDA operation"
 """What torch warns with (`torch.cuda.set_sync_debug_mode`)."""
 

@@ -12,6 +12,8 @@ from accel.optim.cycled_betas import moments
 from accel.optim.fused import Fused
 from accel.optim.kernel_row import KernelRow
 
+__all__ = ["FusedAdamW", "adamw", "adamw_kernel", "cycled_adamw"]
+
 
 class FusedAdamW(Fused, AdamW):
     """`torch.optim.AdamW(fused=True)`; in groups that are `cycled`, whose beta1 moves, with the first moment corrected by the true

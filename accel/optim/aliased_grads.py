@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+__all__ = ["copy_aliased"]
+
 
 def copy_aliased(grads: list[Tensor]) -> list[Tensor]:
     """The gradients (dense, of any shape and dtype), each in memory of its own: one that begins within another's is copied. The

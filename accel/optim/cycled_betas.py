@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+__all__ = ["WEIGHT", "correction", "moments", "weigh"]
+
 WEIGHT = "exp_avg_weight"
 """The name of w among an optimiser's state: 0-dim float32 for each parameter."""
 

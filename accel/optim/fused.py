@@ -23,6 +23,8 @@ from accel.optim.cycled_betas import WEIGHT, correction, weigh
 from accel.optim.kernel_row import KernelRow
 from accel.optim.page_offsets import offset_in_page
 
+__all__ = ["Fused", "Memory"]
+
 Memory = dict[tuple[str, torch.device, torch.dtype], Tensor]
 """Scratch that is written anew before every use, by what it is for."""
 

@@ -7,6 +7,8 @@ import re
 import torch
 from torch import Tensor, nn
 
+__all__ = ["CONVOLUTIONS", "TABLES", "hidden"]
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TABLES = (nn.Embedding, nn.EmbeddingBag)
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from accel.device.dtensor import Placement
 
+__all__ = ["KernelRow", "number"]
+
 
 class KernelRow(NamedTuple):
     """What one call of the kernel moves: the parameters of one group on one device in one format."""

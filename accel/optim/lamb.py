@@ -18,6 +18,8 @@ from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, number
 from accel.optim.tiles import Section, Tile, scaled, sections, squares
 
+__all__ = ["LAMB"]
+
 
 class LAMB(Fused):
     """LAMB as NVIDIA defines it (apex `FusedLAMB`), which is timm's too.

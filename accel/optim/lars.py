@@ -17,6 +17,8 @@ from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, number
 from accel.optim.tiles import Section, lines, scaled, sections, squares
 
+__all__ = ["LARS"]
+
 
 class LARS(Fused):
     """LARS in the form of timm and of apex's `LARC`: each parameter's gradient is scaled, and then SGD with momentum follows.

@@ -19,6 +19,21 @@ from accel.optim.cycled_betas import moments
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow
 
+__all__ = [
+    "CPU_BATCH",
+    "DEFAULTS",
+    "DEVICE_BATCH",
+    "ONLY_ADAMW",
+    "ONLY_MUON",
+    "Batch",
+    "Muon",
+    "batches",
+    "joined",
+    "move",
+    "orthogonal",
+    "ratio",
+]
+
 CPU_BATCH, DEVICE_BATCH = 1 << 20, 1 << 25
 """Numbers that are orthogonalised together, at most: more would only take more memory, about 12 bytes each while it lasts."""
 

@@ -18,6 +18,8 @@ from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow
 from accel.optim.tiles import Section, scaled, sections
 
+__all__ = ["Pace", "ScheduleFree", "follow"]
+
 
 class Pace(NamedTuple):
     """What one update does, each a 0-dim float32 on the device."""

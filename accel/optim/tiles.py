@@ -17,6 +17,8 @@ from accel.device.dtensor import Placement, norms
 from accel.optim.fused import Memory
 from accel.optim.kernel_row import KernelRow
 
+__all__ = ["ALIGN", "CPU_TILE", "DEVICE_TILE", "Section", "Tile", "lines", "scaled", "sections", "squares"]
+
 CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22
 """Numbers in a tile: on a CPU what its last cache holds of a few float32 arrays; on a device, what keeps it busy for long
 enough, while scratch memory stays small."""

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from accel.parts import Run
     from accel.report.result import Result
 
+__all__ = ["RECENT", "Progress", "redraws"]
+
 RECENT = 3.0
 """On a terminal, samples per second and data wait are those of so many seconds."""
 

@@ -39,6 +39,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["FOLDER", "Row", "TensorBoard"]
+
 FOLDER = "tensorboard"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from math import floor, isfinite
 from typing import Any
 
+__all__ = ["cell", "duration", "metric", "number", "setting", "short", "size", "tenths", "took"]
+
 
 def number(value: float) -> str:
     """A loss or a metric to about four digits: 0.9861, 12.35, 3.10e-05."""

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from accel.report.formatting import duration, number, short
 
+__all__ = ["BAR", "GAP", "Line"]
+
 GAP = "  "
 BAR = 8
 """A bar is drawn where it can be at least so wide."""

@@ -11,6 +11,8 @@ from torch import nn
 
 from accel.report.formatting import short
 
+__all__ = ["BOUND", "LONG", "SCHEMA", "Flow", "Result", "Section", "finite"]
+
 BOUND, LONG = 10.0, 1.0
 """A run is data-bound where so many percent of its training were spent waiting, and so many seconds at least."""
 

@@ -17,6 +17,8 @@ from accel.report.formatting import cell, metric, number, tenths, took
 if TYPE_CHECKING:
     from accel.report.result import Result
 
+__all__ = ["BAR", "amount", "draw", "folded", "headline", "phases", "table"]
+
 BAR = 40
 """How many characters 100 % are."""
 

@@ -18,6 +18,8 @@ from accel.schema import source_text
 from accel.schema.signature import Signature, signature
 from accel.schema.signature import load as load_class
 
+__all__ = ["FOLDER", "GROUP", "class_name", "load", "names", "own", "page", "target", "targets", "third_parties"]
+
 FOLDER = Path(__file__).parents[1] / "plugins"
 GROUP = "accel.plugins"
 

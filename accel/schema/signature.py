@@ -15,6 +15,8 @@ from accel.schema import source_text, value_kinds
 from accel.schema.source_text import Definition
 from accel.system.machine import Need
 
+__all__ = ["COMPUTED", "PARTS", "REQUIRED", "TRAINER", "Setting", "Signature", "kin", "lineage", "load", "signature"]
+
 PARTS, TRAINER = "accel.parts", "accel.trainer"
 REQUIRED: Any = object()
 """Stands for the default of a setting that has none."""

@@ -14,6 +14,8 @@ from typing import IO, Any
 from accel.errors import AccelWarning
 from accel.system.faults import point
 
+__all__ = ["FULL", "MOST", "Log", "Stream", "attempted", "disk_reason", "facts", "flush_folder", "remedy", "replacing", "write"]
+
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "a file may not grow that large"}
 
 MOST = 1 << 24

@@ -7,6 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+__all__ = ["INSIDE", "OURS", "caller", "is_users"]
+
 OURS = str(Path(__file__).resolve().parents[1])
 INSIDE = (OURS, *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 """Where the frames of accel, of torch, of other packages and of Python itself are."""

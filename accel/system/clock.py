@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
+__all__ = ["BACKWARD", "CHECKPOINT", "DATA", "EVALUATION", "FORWARD", "OTHER", "PHASES", "TRAINING", "TRANSFER", "UPDATE", "Clock"]
+
 PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
 TRAINING = PHASES[:5]
 """The phases that every update goes through, by name; the others are of the run, and come now and then."""

@@ -6,6 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
+__all__ = ["GROUPS", "ROOT", "free_disk", "free_memory"]
+
 GROUPS = (
     ("memory.max", "memory.current", "memory.stat"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),

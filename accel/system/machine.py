@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+__all__ = ["Need", "cores", "has_cuda", "importable", "lacks_bf16", "resolve"]
+
 
 @dataclass(frozen=True)
 class Need:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, TextIO, cast
 
+__all__ = ["BrokenPipeSafe", "survive_broken_pipe"]
+
 
 def survive_broken_pipe(stream: TextIO) -> TextIO:
     """The same stream, that goes nowhere from when nobody reads it any longer."""

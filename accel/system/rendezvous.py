@@ -10,6 +10,18 @@ from time import monotonic, sleep
 
 from torch._C._distributed_c10d import Store, TCPStore
 
+__all__ = [
+    "KEPT",
+    "KNOCK",
+    "interface",
+    "is_loopback",
+    "local_address_towards",
+    "name_interface",
+    "open_store",
+    "own_address",
+    "wait_for_port",
+]
+
 KEPT: dict[tuple[str, int], TCPStore] = {}
 """Those that this process has reached or keeps: they live as long as it does, for the others may come late."""
 

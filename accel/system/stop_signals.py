@@ -11,6 +11,8 @@ from typing import Any, Self, TypeVar
 
 from accel.errors import Interrupted
 
+__all__ = ["STOPS", "TORCHRUN", "Item", "Signals", "WaitPoint"]
+
 STOPS = (signal.SIGTERM, signal.SIGINT)
 TORCHRUN = "TORCHELASTIC_RUN_ID"
 Item = TypeVar("Item")

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, Clock
 
+__all__ = ["ThroughputMark"]
+
 
 class ThroughputMark(NamedTuple):
     """The state of things at one moment."""

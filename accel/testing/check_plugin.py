@@ -22,6 +22,28 @@ from accel.schema import plugin_registry
 from accel.testing.graph_replay import taped
 from accel.testing.toy_run import BATCH, cheap, fit_toy
 
+__all__ = [
+    "Maker",
+    "accumulates",
+    "attempt",
+    "check_plugin",
+    "clash",
+    "closes",
+    "companions",
+    "lacking",
+    "leaves_nothing",
+    "name",
+    "pairs",
+    "reads_nothing",
+    "refusal",
+    "refused",
+    "repeats",
+    "replays",
+    "resumes",
+    "settings",
+    "skips",
+]
+
 Maker = Callable[[], Part]
 
 

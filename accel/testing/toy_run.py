@@ -16,6 +16,8 @@ from accel.parts import Part, Run, Watch
 from accel.schema import plugin_registry
 from accel.trainer import Trainer
 
+__all__ = ["BATCH", "CHEAP", "CLASSES", "FEATURES", "SAMPLES", "Spy", "Stop", "Toy", "ToyResult", "cheap", "fit_toy", "moving"]
+
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 6, 3, 4
 """6 batches an epoch, the last of 2: a short batch, and with a window of 4 a short window too."""
 

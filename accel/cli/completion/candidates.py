@@ -12,6 +12,8 @@ from accel.cli.completion.shell_words import Line
 from accel.cli.help_page import Row
 from accel.errors import ConfigError
 
+__all__ = ["UNFINISHED", "candidates", "is_finished"]
+
 UNFINISHED = ("=", ".", "[", ",", "/")
 """Ends of candidates that more is typed behind."""
 

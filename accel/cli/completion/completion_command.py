@@ -10,6 +10,8 @@ from accel.cli.completion.shell_scripts import SHELLS, shell_script
 from accel.cli.help_page import Row
 from accel.errors import ConfigError
 
+__all__ = ["USAGE", "complete_shells", "main", "query"]
+
 
 def complete_shells(words: Sequence[str], word: str) -> list[Row]:
     """Return the shells that there is a script for."""

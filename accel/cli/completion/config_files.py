@@ -9,6 +9,8 @@ from accel.cli.compose.bundles import CONF
 from accel.cli.help_page import Row
 from accel.schema import plugin_registry
 
+__all__ = ["ConfigFiles"]
+
 
 class ConfigFiles:
     """The YAML files that come with accel, with packages of plugins, and in a directory of the user's.

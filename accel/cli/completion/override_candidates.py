@@ -18,6 +18,8 @@ from accel.schema.settings import Settings
 from accel.schema.settings import said as typed_name
 from accel.schema.signature import Setting, signature
 
+__all__ = ["LAUNCHERS", "LISTS", "OverrideCompletion", "kind_values", "listed_words", "override_candidates"]
+
 LAUNCHERS = ("submitit_slurm", "submitit_local")
 LISTS = ("plugins", "experiment")
 

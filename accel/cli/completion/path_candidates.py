@@ -6,6 +6,8 @@ from pathlib import Path
 
 from accel.cli.help_page import Row
 
+__all__ = ["path_candidates"]
+
 
 def path_candidates(word: str, only_folders: bool = False) -> list[Row]:
     """Return the paths that begin with `word`, folders with a slash behind them; hidden ones only after a dot.

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from accel.errors import ConfigError, nearest
 
+__all__ = ["SHELLS", "shell_script"]
+
 SHELLS = ("bash", "zsh", "fish")
 
 

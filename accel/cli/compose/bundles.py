@@ -6,6 +6,8 @@ from pathlib import Path
 
 from accel.schema import plugin_registry
 
+__all__ = ["CONF", "PACKAGE", "bundle_page", "bundle_summary", "bundles"]
+
 PACKAGE = Path(__file__).resolve().parents[2]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 """The config files that come with accel: inside the package in a wheel, beside it in a checkout."""

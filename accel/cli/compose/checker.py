@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import ConfigFile, Session
     from accel.cli.compose.overrides import JobOverrides
 
+__all__ = ["Checker"]
+
 
 class Checker:
     """Check of one composed config; `config()` returns the typed result.

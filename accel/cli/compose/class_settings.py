@@ -11,6 +11,8 @@ from accel.schema.settings import Settings
 from accel.schema.signature import REQUIRED, Signature
 from accel.values import coerce, refusal
 
+__all__ = ["MISSING", "PLACEHOLDERS", "coerce_settings", "complete_settings"]
+
 MISSING = "???"
 """What a config file says of a setting that the user has to give."""
 PLACEHOLDERS = {"root": "DIR", "path": "FILE"}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accel.report.result import Result
     from accel.trainer import Trainer
 
+__all__ = ["NESTED", "Config", "TargetConfig", "typed_value"]
 
 NESTED = "checkpoint"
 """Root key of a mapping of settings: `checkpoint.every` is `checkpoint_every` in Python."""

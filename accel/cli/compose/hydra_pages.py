@@ -14,6 +14,8 @@ from accel.cli.compose.hydra_session import Session, hydra_parser
 from accel.cli.submit import launcher
 from accel.errors import ConfigError, nearest
 
+__all__ = ["show_completion", "show_config", "show_hydra_page"]
+
 
 def show_config(opened: Session, args: Namespace) -> None:
     """Print the checked config as it would run, or Hydra's own. Raise ConfigError if `--package` names nothing in it."""

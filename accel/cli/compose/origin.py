@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import ConfigFile, Session
 
+__all__ = ["Origins"]
+
 
 class Origins:
     """Finder of the override or the config file that set a key last.

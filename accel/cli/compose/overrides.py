@@ -30,6 +30,8 @@ from accel.system import shell_quoting
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
+__all__ = ["LISTS", "MAX_JOBS", "JobOverrides", "allow_value", "is_bundle", "jobs", "named_files", "normalise", "parse"]
+
 LISTS = ("plugins", "experiment")
 MAX_JOBS = 1000
 """Jobs of one multirun; more are a typing mistake."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from accel.data.stores.encoding_recipe import Recipe
     from accel.data.stores.packing import Packing
 
+__all__ = ["FLAGS", "USAGE", "WORDS", "Encoding", "Format", "OnError", "Pixels", "Processes", "Quality", "main"]
+
 Processes = Annotated[int, Bounds("a whole number from 1 to 1024", low=1, high=1024)]
 Quality = Annotated[int, Bounds("a whole number from 1 to 95", low=1, high=95)]
 Pixels = Annotated[int, Bounds("a whole number from 1 to 65500", low=1, high=65500)]

@@ -18,6 +18,8 @@ from accel.data.stores.packing import Packing, readable
 from accel.errors import ConfigError
 from accel.report.formatting import short, took
 
+__all__ = ["REDRAW", "RIGHT", "SAMPLE", "PackingBar", "check", "dry_run", "pack"]
+
 SAMPLE = 48
 """Pictures that a dry run encodes."""
 REDRAW = 0.2

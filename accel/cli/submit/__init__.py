@@ -1,1 +1,3 @@
 """Submission: checked jobs are handed to submitit, for Slurm or for processes of this machine."""
+
+__all__ = []

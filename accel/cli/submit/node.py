@@ -25,6 +25,8 @@ from submitit.helpers import DelayedSubmission
 
 from accel.errors import TrainingError
 
+__all__ = ["MAX_RESTARTS", "RENAMED", "REQUEUE_SECONDS", "Node"]
+
 MAX_RESTARTS = 3
 """Times that torchrun restarts ranks that were killed, within one attempt of the job."""
 REQUEUE_SECONDS = 10.0

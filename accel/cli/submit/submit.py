@@ -25,6 +25,8 @@ from accel.system.stop_signals import TORCHRUN
 if TYPE_CHECKING:
     from accel.cli.submit.node import Node
 
+__all__ = ["MARGIN", "require_submittable", "submit"]
+
 MARGIN = 10
 """Seconds before the time limit in which the ranks save no more, and the job is requeued."""
 

@@ -14,6 +14,8 @@ from time import monotonic, sleep
 
 from accel.system.stop_signals import STOPS, Signals
 
+__all__ = ["BROKEN", "GRACE", "Attempt", "child", "kill", "sessions"]
+
 GRACE = 5.0
 """Seconds that the processes of a run are given to be gone after it."""
 BROKEN = 70

@@ -16,6 +16,8 @@ from accel.testing.drill.full_disk import Disk
 from accel.testing.drill.scenarios import KINDS
 from accel.testing.drill.struck_run import Body, Failed, StruckRun, said
 
+__all__ = ["LOOK", "Drill", "Report"]
+
 LOOK = 0.05
 """Seconds between two looks at the processes of the run that is left alone."""
 

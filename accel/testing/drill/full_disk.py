@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+__all__ = ["Disk", "target"]
+
 
 class Disk:
     """In this process, from now on, writes to files below a folder are counted, and some of them fail with ENOSPC.

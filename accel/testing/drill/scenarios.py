@@ -13,6 +13,8 @@ from accel.testing.drill.damage import damage
 from accel.testing.drill.full_disk import Disk
 from accel.testing.drill.struck_run import Failed, StruckRun, newest
 
+__all__ = ["DEAF", "KINDS", "MOST", "corrupted", "full", "killed", "stopped", "worker"]
+
 MOST = 4
 """Strikes in one trial; then it is left alone."""
 DEAF = (-signal.SIGTERM, -signal.SIGINT, 130)

@@ -12,6 +12,8 @@ from accel.errors import ConfigError
 from accel.testing.drill import update_log
 from accel.testing.drill.attempt import Attempt
 
+__all__ = ["Body", "Failed", "StruckRun", "newest", "said"]
+
 Body = Callable[[Path, bool, Path], int]
 """Trains into a run directory, where the flag says so with resume=auto; its `UpdateLog` writes to the second path.
 Returns the exit code. It is called in a process of its own."""

@@ -17,10 +17,10 @@ import pytest
 from accel.cli.submit.launcher import PACKAGE
 from accel.cli.train_command import main
 from accel.system.machine import importable
+from tests.docs.pages import SUBMITS
 from tests.support import fake_slurm
 from tests.support.drill_length import times
 from tests.support.rank_processes import ROOT
-from tests.test_readme import SUBMITS
 
 pytestmark = pytest.mark.skipif(not importable(PACKAGE), reason="needs the extra slurm")
 SLURM, LOCAL = "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_local"
@@ -239,8 +239,6 @@ def test_resuming_another_run_is_asked_for_once(here: Path, monkeypatch: pytest.
     ]  # fmt: skip
     later = [["resume=auto", f"out={home}"] for home in ("old/run", "old/run", "new")]
     assert [node.resume_arguments[-2:] for node in told] == [*later, []]
-        ["resume=auto", f"out={home}"] for home in ("old/run", "old/run", "new")
-    ] + [[]]
 
 
 def test_what_slurm_refuses_is_one_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

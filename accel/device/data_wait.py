@@ -1,4 +1,4 @@
-"""Between two updates, where a run may wait long for its data: what is needed to give such a wait up as if it had never begun."""
+"""A wait for data between two updates, and how to give it up as if it had never begun."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from accel.device.rng import Randomness
 from accel.device.step_snapshot import WATCHED, draw_from, drawn
 from accel.system.stop_signals import WaitPoint
 
+__all__ = ["DataWait"]
+
 
 class DataWait(WaitPoint):
-    """The random generators from which reading on this thread may draw, as they were when a wait began.
+    """State of the random generators that reading may draw from, as it was when a wait began.
 
-    torch's are copied each time (1 microsecond each). Python's and numpy's take 50 microseconds: they are copied each time only
-    where something drew from them in the first `WATCHED` waits. Elsewhere a wait can be given up while they are where they were
-    when the epoch began; where something drew from them after all, the run stops after the update that waits.
+    torch's generators are copied each time (1 microsecond each). Python's and numpy's take 50 microseconds: they are copied
+    each time only if something drew from them in the first `WATCHED` waits. Otherwise a wait can be given up while they are
+    where they were when the epoch began. If something drew from them after all, the run stops after the update that waits.
 
     Args:
-        randomness: of the run.
+        randomness: the generators of the run.
     """
 
     def __init__(self, randomness: Randomness) -> None:
         self.randomness, self.draws, self.watched = randomness, False, 0
 
     def begin(self) -> None:
-        """An epoch begins."""
+        """Record where Python's and numpy's generators stand at the beginning of an epoch."""
         self.host = drawn()
 
     def save(self) -> None:
@@ -41,7 +43,7 @@ class DataWait(WaitPoint):
         return self.draws or drawn() == self.host
 
     def restore(self) -> None:
-        """Puts the generators back to where they were when the last wait began."""
+        """Put the generators back to where they were when the last wait began."""
         for generator, state in zip((torch.default_generator, *self.randomness.loader_generators), self.states, strict=True):
             generator.set_state(state)
         if self.draws:
