@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from accel.cli.exit_codes import exit_code
 from accel.cli.job import program
 from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.schema import plugin_registry
+from accel.schema.settings import Settings
+from accel.schema.settings import said as typed_name
 from tests.support.console_scripts import ROOT, install_scripts
 
 
@@ -155,3 +159,15 @@ def test_the_command_that_resumes_is_the_one_that_was_typed(
     monkeypatch.setattr(sys, "argv", argv)
     monkeypatch.setattr(sys, "orig_argv", orig_argv)
     assert program() == words
+
+
+def test_the_reference_page_names_every_command_flag_and_setting() -> None:
+    page = (ROOT / "docs/reference/command-line.md").read_text()
+    rows = re.findall(r"^\| `([^|]*)` \|", page, re.MULTILINE)
+    named = {word for row in rows for word in row.split("`, `")}
+    usages = [command.load().USAGE for command in COMMANDS]
+    assert {f"accel {command.name}" for command in COMMANDS} <= named
+    assert {name for usage in usages for flag in usage.flags for name in flag.names} <= named
+    assert {typed_name(field.name) for field in fields(Settings)} <= named
+    flags = {name for name in named if name.startswith("-")}
+    assert flags == {name for usage in usages for flag in usage.flags for name in flag.names}, "none that is gone"

@@ -43,6 +43,7 @@ def _accel_arguments(words: Sequence[str]) -> list[str] | None:
 
 
 def _rows(words: Sequence[str], word: str) -> list[Row]:
+    """Return the candidates for `word` behind the arguments `words`; some may not begin with it."""
     commands = [(command.name, command.about) for command in COMMANDS]
     if not words:
         return [*commands, *_flag_rows((HELP, VERSION))]
@@ -69,10 +70,12 @@ def _usage_rows(usage: Usage, words: Sequence[str], word: str) -> list[Row]:
 
 
 def _flag_rows(flags: Sequence[Flag]) -> list[Row]:
+    """Return (preferred spelling, help) of each flag."""
     return [(flag.names[0], flag.help) for flag in flags]
 
 
 def _flag_values(flag: Flag, value: str) -> list[Row]:
+    """Return the values of a flag: its choices, folders if it takes one, and none otherwise."""
     if flag.choices:
         return [(choice, "") for choice in flag.choices]
     return path_candidates(value, only_folders=True) if flag.metavar == "DIR" else []
