@@ -246,7 +246,7 @@ def recovery(number: int, folder: Path) -> float:
 def imported() -> float:
     """Seconds that two processes take at once to import what a run imports."""
     since = time.perf_counter()
-    words = [sys.executable, "-c", "import torch.nn.parallel, accel.trainer, accel.cli.main, accel.plugins.ddp"]
+    words = [sys.executable, "-c", "import torch.nn.parallel, accel.trainer, accel.cli.train_command, accel.plugins.ddp"]
     for process in [subprocess.Popen(words, cwd=ROOT) for _ in range(2)]:
         process.wait()
     return time.perf_counter() - since

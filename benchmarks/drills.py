@@ -28,9 +28,10 @@ import numpy as np
 import torch
 from results import save
 
-from accel.cli import pack_command
 from accel.cli.compose.compose import compose
-from accel.cli.drill_command import KINDS, forked
+from accel.cli.drill_command import KINDS
+from accel.cli.drill_console import forked_body
+from accel.cli.pack import pack_command
 from accel.testing.drill.drill import Drill, Report
 from accel.testing.drill.results_table import STRIKES, spread
 
@@ -106,7 +107,7 @@ def main() -> None:
 def case(kind: str, name: str, folder: Path, root: Path, seed: int, within: float, strikes: int) -> dict[str, Any]:
     """One kind of drill on one set, until there were so many strikes."""
     with contextlib.chdir(root.parent):  # where tasks are looked for
-        body = forked(compose([word.replace("PICTURES", str(root)) for word in SETS[name]]))
+        body = forked_body(compose([word.replace("PICTURES", str(root)) for word in SETS[name]]))
     found, began = Drill(kind, body, folder, seed, within), monotonic()
     found.reference()
     reports: list[Report] = []

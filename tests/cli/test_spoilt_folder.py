@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.store import Files
 from accel.data.stores.pack_journal import picture_stamps
 from tests.support.drawn_images import drawn

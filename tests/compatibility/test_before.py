@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from accel import compose
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.plugins import EMA, AdamW
 from tests.compatibility.unpacked import QUICK, expected, publish
 

@@ -12,7 +12,7 @@ import pytest
 
 import accel
 from accel import __main__ as accel_main
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.schema import plugin_registry
 from accel.system import machine
 from accel.testing.check_plugin import lacking

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytest.importorskip("sklearn", reason="the examples need the extra demo")

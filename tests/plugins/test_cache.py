@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.cache.caching_store import CachingStore

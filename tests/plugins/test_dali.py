@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import RankShare

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from accel import Trainer
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.device.sync_warnings import WAITS, Waits
 from accel.errors import AccelWarning, TrainingError
 from accel.parts import Watch

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from accel import Trainer
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.datasets.image_folder import AugmentedFolder, Folder
 from accel.errors import AccelWarning
 from accel.plugins.accumulate import Accumulate

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.worker_pool import WorkerPool as Processes

@@ -103,7 +103,7 @@ def test_a_task_that_inherits_its_settings(mine: Path) -> None:
 def test_a_task_that_cannot_be_told_the_settings_of_the_run(mine: Path) -> None:
     with pytest.raises(ConfigError, match=r"mine\.Closed: its __init__ must take \*\*run"):
         accel.compose(["task._target_=mine.Closed"])
-    with pytest.raises(ConfigError, match=r"mine\.Deaf: its __init__ must pass on what it is given: super\(\).__init__\(\*\*run\)"):
+    with pytest.raises(ConfigError, match=r"mine\.Deaf: its __init__ must pass on its arguments: super\(\).__init__\(\*\*run\)"):
         accel.compose(["task._target_=mine.Deaf", "epochs=3"]).trainer()
     with pytest.raises(ConfigError, match=r"=accel\.Trainer: it has no model and no data; name a subclass of it"):
         accel.compose(["task._target_=accel.Trainer"])

@@ -15,7 +15,7 @@ import torch
 from accel import __main__
 from accel.checkpoints import damage as found_damage
 from accel.checkpoints import find
-from accel.cli.drill_command import drill
+from accel.cli.drill_console import drill
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins import AdamW, Metrics
 from accel.testing import fit_toy
@@ -29,12 +29,12 @@ from accel.testing.drill.damage import DAMAGES, damage
     [
         (["kil"], "no drill is called 'kil'; did you mean 'kill'?"),
         (["kill", "--m", "3"], "drill has no flag '--m'"),
-        (["kill", "--n", "0"], "--n must be 1 or more, not 0"),
-        (["kill", "--n", "many"], "--n: invalid int value: 'many'"),
+        (["kill", "--n", "0"], "--n must be a whole number from 1, not 0"),
+        (["kill", "--n", "many"], "--n must be a whole number from 1, not 'many'"),
         (["kill", "epochs=x"], "epochs must be"),
         (["kill", "out=here"], "leave out out="),
         (["kill", "dry_run=true"], "leave dry_run out"),
-        (["--n", "3"], "drill takes what shall happen first"),
+        (["--n", "3"], "drill takes a kind first"),
     ],
 )
 def test_what_cannot_work_is_a_sentence(words: list[str], said: str) -> None:
