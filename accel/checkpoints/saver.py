@@ -182,7 +182,7 @@ class Saver:
         name = f"{self.last_tried}{SHARDS}"
         place = self.folder.path / name
         temporary, all_finite = self._write_own_shards(pieces)
-        facts = {f"{name}/{file.name}": atomic_files.facts(file) for file in sorted(temporary.iterdir())}
+        facts = {f"{name}/{file.name}": atomic_files.checksum(file) for file in sorted(temporary.iterdir())}
         atomic_files.flush_folder(temporary)
         if place.exists():  # of a process that was killed before it was done
             self.folder.remove(self.last_tried)
@@ -203,7 +203,7 @@ class Saver:
             with atomic_files.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
                 torch.save(state, cast(Any, stream))
             manifest = Manifest(
-                files={f"{name}.pt": stream.facts(), **files}, progress=state["progress"], identity=self.identity,
+                files={f"{name}.pt": stream.checksum(), **files}, progress=state["progress"], identity=self.identity,
                 sizes=vars(sizes_of(self.run)), versions=self.versions,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
                 finite=shards_finite and self.finite_check({**state, "loss": loss}, tracked_state(self.run.parts)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from accel.device.rng import Randomness, host_rng_state, set_host_rng_state
-from accel.device.step_snapshot import WATCHED
+from accel.device.step_snapshot import PROBED_UPDATES
 from accel.system.stop_signals import WaitPoint
 
 __all__ = ["DataWait"]
@@ -35,7 +35,7 @@ class DataWait(WaitPoint):
             self.host = host_rng_state()
 
     def completed(self) -> None:
-        if self.watched < WATCHED and not self.draws:
+        if self.watched < PROBED_UPDATES and not self.draws:
             self.watched += 1
             self.draws = host_rng_state() != self.host
 

@@ -7,7 +7,7 @@ from torch import nn
 __all__ = ["repeated"]
 
 
-def repeated(model: nn.Module) -> list[nn.Module]:
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
     """The outermost modules of which the model has several of the same class: its blocks.
 
     Containers, which only call what they hold, and modules without children, which are one operation, are no blocks.

@@ -12,7 +12,7 @@ from accel.device.rng import host_rng_state, set_host_rng_state
 
 __all__ = ["WATCHED", "StepSnapshot", "rows"]
 
-WATCHED = 8
+PROBED_UPDATES = 8
 """In so many updates it is seen whether the model or the loss draw from Python's generator or numpy's."""
 
 
@@ -36,28 +36,28 @@ class StepSnapshot:
         self.modules = [module for module in model.modules() if module._buffers]
         self.watched, self.draws = 0, False
         self.host: Any = None
-        self.found: list[Tensor | None] = []
+        self.buffers: list[Tensor | None] = []
         """The buffers, in order; and as they stand in their modules."""
-        self.held: list[dict[str, Tensor | None]] = []
+        self.module_buffers: list[dict[str, Tensor | None]] = []
         self.rows: list[tuple[list[Tensor], list[Tensor]]] = []
         """Those with numbers of their own, by device and format, and their copies."""
 
     def take(self) -> None:
         """What is now, is what to go back to."""
         self.states = [generator.get_state() for generator in self.generators]
-        if self.draws or self.watched < WATCHED:
+        if self.draws or self.watched < PROBED_UPDATES:
             self.host = host_rng_state()
         if self.modules:
             now = [buffer for module in self.modules for buffer in module._buffers.values()]
-            if len(now) != len(self.found) or any(a is not b for a, b in zip(now, self.found, strict=True)):
-                self.found, self.rows = now, rows(now)
-                self.held = [dict(module._buffers) for module in self.modules]
+            if len(now) != len(self.buffers) or any(a is not b for a, b in zip(now, self.buffers, strict=True)):
+                self.buffers, self.rows = now, rows(now)
+                self.module_buffers = [dict(module._buffers) for module in self.modules]
             for buffers, copies in self.rows:
                 torch._foreach_copy_(copies, buffers)
 
     def discard(self) -> None:
         """The passes are over, and nothing is to be put back."""
-        if self.watched < WATCHED and not self.draws:
+        if self.watched < PROBED_UPDATES and not self.draws:
             self.watched += 1
             self.draws = host_rng_state() != self.host
             self.host = None
@@ -68,7 +68,7 @@ class StepSnapshot:
             generator.set_state(state)
         if self.host is not None:
             set_host_rng_state(self.host)
-        for module, buffers in zip(self.modules, self.held, strict=True):
+        for module, buffers in zip(self.modules, self.module_buffers, strict=True):
             module._buffers.clear()
             module._buffers.update(buffers)
         with torch.no_grad():

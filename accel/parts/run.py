@@ -16,7 +16,7 @@ from accel.data.batches.base import Batches
 from accel.device.rng import Randomness
 from accel.system.clock import Clock
 from accel.system.deprecation.old_attributes import moved_attribute
-from accel.system.stop_signals import Signals
+from accel.system.stop_signals import StopSignals
 
 if TYPE_CHECKING:  # the one arrow back: parts are set up with a Run, and a Run holds its parts
     from accel.parts.all_parts import Parts, Watches
@@ -78,7 +78,7 @@ class Run:
 
     command: str = ""
     """The command that started the run; empty in a script."""
-    signals: Signals = field(default_factory=Signals)
+    signals: StopSignals = field(default_factory=StopSignals)
     """Signals that may ask the run to stop."""
     plan: Any = None
     """The plan (`accel.engine.make_plan.Plan`), made when everything is set up."""

@@ -138,7 +138,7 @@ def unit_norms(tensors: list[Tensor], sharding: Placement = UNSHARDED) -> list[T
     small = [tensor for tensor in tensors if tensor.dim() <= 1]
     lengths = list(torch._foreach_norm(small, 2, norm_dtype(small[0]))) if small else []
     if small and sharding.mesh is not None:
-        lengths = list(sharding.total(torch.stack(lengths).square_()).sqrt_().unbind())
+        lengths = list(sharding.all_reduce(torch.stack(lengths).square_()).sqrt_().unbind())
     flat = iter(lengths)
     return [
         torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.dim())), keepdim=True, dtype=norm_dtype(tensor))

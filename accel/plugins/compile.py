@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from accel.device.repeated_blocks import repeated
+from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts import Compile as CompilePart
 from accel.system.clock import OTHER
@@ -77,7 +77,7 @@ class Compile(CompilePart):
         from torch._dynamo.callback import on_compile_end, on_compile_start
         from torch._dynamo.exc import InvalidBackend
 
-        self.regions = repeated(model) if self.regional else [model]
+        self.regions = repeated_blocks(model) if self.regional else [model]
         self.saved_recompile_limit = torch._dynamo.config.recompile_limit
         torch._dynamo.config.recompile_limit = max(MIN_RECOMPILE_LIMIT, self.saved_recompile_limit)
         on_compile_start(self.compile_started)
@@ -116,7 +116,7 @@ class Compile(CompilePart):
 
     def compile_ended(self, _: Any) -> None:
         """Book the time of compiling under `other`, whatever phase of the run it fell in."""
-        self.clock.set_apart(perf_counter() - self.started_at, OTHER)
+        self.clock.book_within_lap(perf_counter() - self.started_at, OTHER)
 
     def close(self) -> None:
         if not hasattr(self, "saved_recompile_limit"):

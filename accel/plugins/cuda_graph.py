@@ -115,7 +115,7 @@ class CudaGraph(Update):
                 self.shape_counts.clear()
             self.shape_counts[shape] = self.shape_counts.get(shape, 0) + 1
             if self.shape_counts[shape] <= self.warmup or len(self.graphs_by_shape) == self.graphs:
-                return self.recorder.aside(lambda: super(CudaGraph, self).__call__(window))
+                return self.recorder.run_on_capture_stream(lambda: super(CudaGraph, self).__call__(window))
             graph = self.graphs_by_shape[shape] = self.capture(window, tensors)
         if tensors:
             torch._foreach_copy_(graph.inputs, tensors, non_blocking=True)

@@ -169,7 +169,7 @@ class FiniteGuard(Guard):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.readback.poll(wait=True)  # counts that were sent before belong to another run, or to a trial
         self.readback.row.copy_(state["counts"])
-        self.buffers.keep()
+        self.buffers.save()
 
 
 def abbreviate(names: list[str]) -> str:

@@ -33,7 +33,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from accel.device.dtensor import is_dtensor, local_shard
-from accel.device.repeated_blocks import repeated
+from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING
 from accel.parts.shared.process_group import ProcessGroup
@@ -91,7 +91,7 @@ class FSDP(ProcessGroup):
         # saving goes on beside the updates, in an order of its own
         self.saving_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
         policy = MixedPrecisionPolicy(param_dtype=dtype_of(self.param_dtype), reduce_dtype=dtype_of(self.reduce_dtype))
-        self.blocks = repeated(self.user_model)
+        self.blocks = repeated_blocks(self.user_model)
         for block in self.blocks:
             fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=self.reshard)
         # weights outside the blocks are needed from the first forward pass to the last backward pass: they stay

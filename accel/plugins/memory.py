@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel.device.memory_peak import DeviceGauge, ProcessGauge
+from accel.device.memory_peak import DeviceMemoryPeak, ProcessMemoryPeak
 from accel.parts import Part, Watch
 from accel.report.result import Section
 from accel.system.clock import BACKWARD, OTHER, PHASES
@@ -74,8 +74,8 @@ class Memory(Watch):
     def begin(self, run: Run) -> None:
         self.run, self.progress, self.clock = run, run.progress, run.clock
         on_cuda = run.device.type == "cuda"
-        self.gauge = DeviceGauge(run.device) if on_cuda else ProcessGauge()
-        self.gauge.take()
+        self.gauge = DeviceMemoryPeak(run.device) if on_cuda else ProcessMemoryPeak()
+        self.gauge.read_and_reset()
         self.run_peak = self.gradients = 0
         self.peaks: dict[int, int] = {}
         """Peak bytes by phase."""
@@ -92,22 +92,22 @@ class Memory(Watch):
             self.phase_measured = False
             return
         start = perf_counter()
-        peak = self.gauge.take()
+        peak = self.gauge.read_and_reset()
         self.run_peak = max(self.run_peak, peak)
         if self.phase_measured:
             self.peaks[phase] = max(self.peaks.get(phase, 0), peak)
         if phase == BACKWARD:
             self.gradients = max(self.gradients, tensor_bytes(param.grad for _, param in self.run.parts.precision.params))
         self.phase_measured = True
-        self.clock.set_apart(perf_counter() - start, OTHER)
+        self.clock.book_within_lap(perf_counter() - start, OTHER)
 
     def end(self, result: Any) -> None:
-        self.run_peak = max(self.run_peak, self.gauge.take())
+        self.run_peak = max(self.run_peak, self.gauge.read_and_reset())
         rows: list[dict[str, str | int | float]] = [
             {"phase": PHASES[phase], "peak bytes": peak} for phase, peak in sorted(self.peaks.items()) if self.gauge.resets
         ]
         rows.append({"phase": "the whole run" if self.gauge.resets else "the whole process", "peak bytes": self.run_peak})
-        result.sections[self.name] = Section(f"peak memory, {self.gauge.what}", rows)
+        result.sections[self.name] = Section(f"peak memory, {self.gauge.description}", rows)
         owners: list[dict[str, str | int | float]] = [
             {"what": owner, "bytes": count} for owner, count in self.bytes_by_owner().items() if count
         ]

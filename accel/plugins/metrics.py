@@ -31,7 +31,7 @@ from torch import Tensor
 from accel.device.loss_log import LossLog
 from accel.parts import Watch
 from accel.report.curves import draw
-from accel.system.atomic_files import Log
+from accel.system.atomic_files import AppendLog
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Metrics(Watch):
         self.path = run.out / FILE
         self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write_updates)
         data = self.path.read_bytes() if self.path.exists() else b""
-        self.log = Log(self.path, valid_length(data, run.progress.step, evaluated=run.progress.batch == 0))
+        self.log = AppendLog(self.path, valid_length(data, run.progress.step, evaluated=run.progress.batch == 0))
         self.log.write(self.waiting.encode())
 
     def after(self, step: int, loss: Tensor) -> None:

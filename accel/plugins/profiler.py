@@ -152,5 +152,5 @@ class Profiler(Watch):
 
 def export_trace(profile: profile, file: Path) -> None:
     """Write the trace, compressed, as a whole or not at all."""
-    with atomic_files.attempted(file), atomic_files.swapped_in(file) as temporary:
+    with atomic_files.warn_on_disk_error(file), atomic_files.swapped_in(file) as temporary:
         profile.export_chrome_trace(str(temporary))

@@ -31,7 +31,7 @@ from accel.device.async_readback import AsyncReadback
 from accel.parts import Watch
 from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
-from accel.report.progress_line import GAP, Line
+from accel.report.progress_line import GAP, ProgressLine
 from accel.report.summary import draw as draw_summary
 from accel.system.pipes import survive_broken_pipe
 from accel.system.throughput import ThroughputMark
@@ -124,14 +124,14 @@ class Progress(Watch):
         """Return the samples and times of the run at this moment."""
         return ThroughputMark.now(self.run.clock, self.run.progress.samples)
 
-    def make_line(self) -> Line:
+    def make_line(self) -> ProgressLine:
         """Return the line of progress at this moment."""
         run, progress = self.run, self.run.progress
         self.marks.append(self.throughput_mark())
         rate, wait = self.marks[-1].since(self.marks[0])
         done = progress.step - self.first_step
         left = None if run.updates is None else (run.updates - progress.step) * (perf_counter() - self.started_at) / max(done, 1)
-        return Line(
+        return ProgressLine(
             epoch=min(progress.epoch + 1, run.epochs), epochs=run.epochs, update=progress.step, updates=run.updates, loss=self.loss,
             lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.skipped_count,
             left=left,

@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.device.sync_warnings import Reads, Waits
+from accel.device.sync_warnings import HostReadReporter, SyncReporter
 from accel.errors import TrainingError
 from accel.parts import Watch
 from accel.report.result import Section
@@ -55,7 +55,7 @@ class SyncGuard(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.detector: Reads | Waits | None = None
+        self.detector: HostReadReporter | SyncReporter | None = None
         self.place_counts: dict[str, int] = {}
         """Number of waits by place, `file:line`."""
 
@@ -64,7 +64,7 @@ class SyncGuard(Watch):
         self.first_step = run.progress.step + self.first - 1
         self.end_step = self.first_step + self.updates
         self.epoch = run.progress.epoch
-        self.detector = (Waits if run.device.type == "cuda" else Reads)(self.count_read)
+        self.detector = (SyncReporter if run.device.type == "cuda" else HostReadReporter)(self.count_read)
         run.clock.listeners.append(self.end_phase)
 
     def end_phase(self, phase: int) -> None:
@@ -96,7 +96,9 @@ class SyncGuard(Watch):
         if watched <= 0:
             return
         ordered = sorted(self.place_counts.items(), key=lambda item: -item[1])
-        kind = "waits for the device" if isinstance(self.detector, Waits) else "numbers read on the host, each a wait on CUDA"
+        kind = (
+            "waits for the device" if isinstance(self.detector, SyncReporter) else "numbers read on the host, each a wait on CUDA"
+        )
         title = f"{kind}: {sum(self.place_counts.values())} in {watched} updates ({self.first_step + 1} to {last})"
         result.sections[self.name] = Section(title, [{"where": where, "per update": count / watched} for where, count in ordered])
 

@@ -15,7 +15,7 @@ from accel.cli.compose.config import typed_value
 from accel.cli.help_page import Row
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
-from accel.schema.settings import said as typed_name
+from accel.schema.settings import typed_name as typed_name
 from accel.schema.signature import Setting, signature
 
 __all__ = ["LAUNCHERS", "LISTS", "OverrideCompletion", "kind_values", "listed_words", "override_candidates"]

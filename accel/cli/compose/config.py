@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
-from accel.schema.settings import said as typed_name
+from accel.schema.settings import typed_name as typed_name
 from accel.schema.signature import load
 
 if TYPE_CHECKING:

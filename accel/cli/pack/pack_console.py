@@ -16,7 +16,7 @@ from accel.data.stores.formats import store_at, stores_in
 from accel.data.stores.packing import Packing, check_records
 from accel.data.stores.store_info import StoreInfo
 from accel.errors import ConfigError
-from accel.report.formatting import short, took
+from accel.report.formatting import elapsed, short_count
 
 __all__ = ["REDRAW", "RIGHT", "SAMPLE", "PackingBar", "check", "dry_run", "pack"]
 
@@ -53,9 +53,9 @@ def _results(rows: Sequence[tuple[Packing, StoreInfo, float]]) -> Table:
     table = _table("store", "encoding", "records", *(["left out"] if some_left_out else []), "bytes", "time", "pictures/s")
     for job, about, seconds in rows:
         left_out = [f"{len(about.skipped):,}"] if some_left_out else []
-        rate = short((about.count - job.resumed) / seconds)
-        size = f"{short(job.path.stat().st_size)}B"
-        table.add_row(str(job.path), about.encoding, f"{about.count:,}", *left_out, size, took(seconds), rate)
+        rate = short_count((about.count - job.resumed) / seconds)
+        size = f"{short_count(job.path.stat().st_size)}B"
+        table.add_row(str(job.path), about.encoding, f"{about.count:,}", *left_out, size, elapsed(seconds), rate)
     return table
 
 
@@ -93,7 +93,7 @@ class PackingBar:
         if now - self.last_draw > REDRAW:
             self.last_draw = now
             count = self.progress.tasks[0].completed - self.kept
-            self.progress.update(self.task, rate=f"{short(count / max(now - self.phase_start, 1e-9))}/s", refresh=True)
+            self.progress.update(self.task, rate=f"{short_count(count / max(now - self.phase_start, 1e-9))}/s", refresh=True)
 
     @property
     def kept(self) -> int:
@@ -115,7 +115,9 @@ def dry_run(console: Console, jobs: Sequence[Packing]) -> int:
         encoded = [len(result.content) for result in results if not isinstance(result, UnreadablePicture)]
         bytes_then = sum(encoded) / len(numbers) * count
         bytes_now = sum(len(job.source.get(number)) for number in numbers) / len(numbers) * count
-        table.add_row(str(job.path), f"{count:,}", f"{short(bytes_now)}B", f"{short(bytes_then)}B", f"about {took(seconds)}")
+        table.add_row(
+            str(job.path), f"{count:,}", f"{short_count(bytes_now)}B", f"{short_count(bytes_then)}B", f"about {elapsed(seconds)}"
+        )
     console.print(table)
     console.print(f"from {SAMPLE} pictures of each, with {jobs[0].workers} processes; nothing was written")
     return 0
@@ -136,10 +138,10 @@ def check(console: Console, paths: Sequence[Path]) -> int:
             store = store_at(file)
             bad = [number for number, sound in check_records(store) if not sound]
             state = f"{len(bad):,} damaged: {', '.join(map(store.key, bad[:3]))}{', ...' * (len(bad) > 3)}" if bad else "sound"
-            table.add_row(str(file), store.encoding, f"{len(store):,}", f"{short(file.stat().st_size)}B", state)
+            table.add_row(str(file), store.encoding, f"{len(store):,}", f"{short_count(file.stat().st_size)}B", state)
             code = 1 if bad else code
         except ConfigError as error:
-            table.add_row(str(file), "-", "-", f"{short(file.stat().st_size)}B" if file.exists() else "-", str(error))
+            table.add_row(str(file), "-", "-", f"{short_count(file.stat().st_size)}B" if file.exists() else "-", str(error))
             code = 1
     console.print(table)
     return code
