@@ -13,7 +13,7 @@ class ConfigError(ValueError):
     """
 
 
-class Taken(ConfigError):
+class RunDirectoryTaken(ConfigError):
     """A run directory is another run's: one that is writing there, or has."""
 
 

@@ -26,7 +26,7 @@ class Bounds:
     open_low: bool = False
     open_high: bool = False
 
-    def holds(self, value: float) -> bool:
+    def contains(self, value: float) -> bool:
         """Whether `value` is finite and lies inside."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
@@ -68,7 +68,7 @@ def coerce(value: Any, kind: Any) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         value = coerce(value, args[0])
-        good = not isinstance(args[1], Bounds) or args[1].holds(value)
+        good = not isinstance(args[1], Bounds) or args[1].contains(value)
     elif origin is Literal:
         good = any(value == arg and type(value) is type(arg) for arg in args)
     elif origin in (Union, types.UnionType):

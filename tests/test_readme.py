@@ -18,7 +18,7 @@ from accel import __main__
 from accel.cli.main import main
 from accel.schema import plugin_registry
 from accel.system import machine
-from accel.testing.check_plugin import lacking
+from accel.testing.check_plugin import unmet_need
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -105,7 +105,7 @@ def test_the_commands_of_the_help(line: str, here: Path, capsys: pytest.CaptureF
 def test_the_command_on_the_page_of_each_plugin(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert __main__.main(["plugins", name]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("python -m accel.train")]
-    reason = lacking(plugin_registry.load(name)()) if machine.resolve("auto") == "cpu" else ""
+    reason = unmet_need(plugin_registry.load(name)()) if machine.resolve_device("auto") == "cpu" else ""
     if reason:
         assert main([*shlex.split(line)[3:], "dry_run=true"]) == 2
         assert reason in capsys.readouterr().err

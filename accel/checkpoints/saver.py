@@ -172,7 +172,7 @@ class Saver:
         name = f"{self.last_tried}{SHARDS}"
         place = self.shelf.folder / name
         temporary, whole = self._own(pieces)
-        facts = {f"{name}/{file.name}": atomic_files.facts(file) for file in sorted(temporary.iterdir())}
+        facts = {f"{name}/{file.name}": atomic_files.checksum(file) for file in sorted(temporary.iterdir())}
         atomic_files.flush_folder(temporary)
         if place.exists():  # of a process that was killed before it was done
             self.shelf.remove(self.last_tried)
@@ -193,7 +193,7 @@ class Saver:
             with atomic_files.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
                 torch.save(state, cast(Any, stream))
             record = Manifest(
-                files={f"{name}.pt": stream.facts(), **files}, progress=state["progress"], identity=self.identity,
+                files={f"{name}.pt": stream.checksum(), **files}, progress=state["progress"], identity=self.identity,
                 sizes=vars(sizes_of(self.run)), versions=self.versions,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
                 finite=whole and self.proof({**state, "loss": loss}, tracked_state(self.run.parts)),

@@ -121,8 +121,11 @@ def drill(kind: str, body: Body, folder: Path, seed: int, within: float, numbers
     print(f"{KINDS[kind]}; seed {seed}", flush=True)
     found.reference()
     print(f"left alone it takes {found.seconds:.1f} s", flush=True)
-    if found.same:
-        print(f"accel: warning: two runs that nobody strikes differ already: {found.same}; so will the trials", file=sys.stderr)
+    if found.reference_difference:
+        print(
+            f"accel: warning: two runs that nobody strikes differ already: {found.reference_difference}; so will the trials",
+            file=sys.stderr,
+        )
     reports: list[Report] = []
     terminal, told = sys.stdout.isatty(), monotonic()
     for report in found.trials(numbers):

@@ -84,7 +84,7 @@ def _settings(opened: Session) -> list[str]:
 
 def listing(width: int | None) -> list[str]:
     """One line for each plugin and bundle: name, part, whether it works here, what it is."""
-    pages = {name: plugin_registry.page(name) for name in plugin_registry.names()}
+    pages = {name: plugin_registry.plugin_signature(name) for name in plugin_registry.names()}
     rows = []
     for name, page in pages.items():
         reason = lacking(page)
@@ -98,7 +98,7 @@ def listing(width: int | None) -> list[str]:
 def lacking(page: Signature) -> str | None:
     """Why a plugin cannot work here as it is set by default."""
     settings = {name: setting.default for name, setting in page.settings.items()}
-    reasons = (need.lacking(settings, machine.resolve("auto")) for need in page.needs)
+    reasons = (need.unmet_reason(settings, machine.resolve_device("auto")) for need in page.needs)
     return next((reason for reason in reasons if reason is not None), None)
 
 
@@ -110,7 +110,7 @@ def page_text(name: str) -> str:
     if name not in (plugins := plugin_registry.targets()):
         hint = nearest(name, [*plugins, *known])
         raise ConfigError(f"no plugin is called {name!r}{hint}; python -m accel plugins lists them")
-    page = plugin_registry.page(name)
+    page = plugin_registry.plugin_signature(name)
     reason = lacking(page)
     here = f"not available: {reason}" if reason else "available"
     lines = [f"{name}: provides {page.part} ({page.target})", f"here: {here}", "", page.doc]

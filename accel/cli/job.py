@@ -18,13 +18,13 @@ from rich.console import Console
 
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
-from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
+from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, RunDirectoryTaken, TrainingError
 from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
 from accel.system.clock import TRAINING
 from accel.system.pipes import survive_broken_pipe
 from accel.system.shell_quoting import override
-from accel.system.stop_signals import Signals
+from accel.system.stop_signals import StopSignals
 
 
 def compare(outcomes: Sequence[Job]) -> None:
@@ -47,7 +47,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     """Trains each; returns the exit code."""
     out, err = survive_broken_pipe(sys.stdout), survive_broken_pipe(sys.stderr)
-    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), Signals() as signals:
+    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), StopSignals() as signals:
         warnings.showwarning = show_warning
         warnings.simplefilter("always", AccelWarning)
         code = _launch(configs, flags, many, signals)
@@ -56,7 +56,7 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     return code
 
 
-def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> int:
+def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: StopSignals) -> int:
     for config in configs:
         torchrun.require_parallel_plugin(config)
         torchrun.require_named_directory(config)
@@ -137,7 +137,7 @@ class Job:
         while True:
             try:
                 return self.config.trainer(out=self.out, resume=resume, command=self.command).fit().summary()
-            except Taken:
+            except RunDirectoryTaken:
                 if self.out is None or self.config.settings.out is not None or torchrun.world_size() > 1:
                     raise
                 self.out = run_directories.fresh(datetime.now())

@@ -24,7 +24,7 @@ from accel.data.stores.index import About
 from accel.data.stores.lmdb_store import require_lmdb
 from accel.data.stores.packing import Packing, readable
 from accel.errors import ConfigError, nearest
-from accel.report.formatting import short, took
+from accel.report.formatting import elapsed, short_count
 
 INTERRUPTED = 130
 SAMPLE = 48
@@ -149,7 +149,7 @@ def pack(console: Console, jobs: Sequence[Packing]) -> int:
     for job, about, seconds in rows:
         table.add_row(
             str(job.path), about.encoding, f"{about.count:,}", *([f"{len(about.skipped):,}"] if lacking else []),
-            f"{short(job.path.stat().st_size)}B", took(seconds), short((about.count - job.kept) / seconds),
+            f"{short_count(job.path.stat().st_size)}B", elapsed(seconds), short_count((about.count - job.kept) / seconds),
         )  # fmt: skip
     if rows:
         console.print(table)
@@ -182,7 +182,7 @@ def run(console: Console, job: Packing) -> About:
             progress.advance(task, pictures)
             if now - drawn > 0.2:
                 drawn, done = now, progress.tasks[0].completed - (job.kept if what == "packing" else 0)
-                progress.update(task, rate=f"{short(done / max(now - began, 1e-9))}/s", refresh=True)
+                progress.update(task, rate=f"{short_count(done / max(now - began, 1e-9))}/s", refresh=True)
 
         job.tell = tell
         return job.run()
@@ -201,7 +201,7 @@ def dry_run(console: Console, jobs: Sequence[Packing]) -> int:
             console.print(f"cannot be packed: {bad.why}", soft_wrap=True)
         then = sum(len(item.content) for item in found if not isinstance(item, Bad)) / len(numbers) * count
         now = sum(len(job.source.get(number)) for number in numbers) / len(numbers) * count
-        table.add_row(str(job.path), f"{count:,}", f"{short(now)}B", f"{short(then)}B", f"about {took(seconds)}")
+        table.add_row(str(job.path), f"{count:,}", f"{short_count(now)}B", f"{short_count(then)}B", f"about {elapsed(seconds)}")
     console.print(table)
     console.print(f"from {SAMPLE} pictures of each, with {jobs[0].workers} processes; nothing was written")
     return 0
@@ -218,10 +218,10 @@ def check(console: Console, paths: Sequence[Path]) -> int:
             store = store_at(file)
             bad = [number for number, sound in readable(store) if not sound]
             state = f"{len(bad):,} damaged: {', '.join(map(store.key, bad[:3]))}{', ...' * (len(bad) > 3)}" if bad else "sound"
-            table.add_row(str(file), store.encoding, f"{len(store):,}", f"{short(file.stat().st_size)}B", state)
+            table.add_row(str(file), store.encoding, f"{len(store):,}", f"{short_count(file.stat().st_size)}B", state)
             code = 1 if bad else code
         except ConfigError as error:
-            table.add_row(str(file), "-", "-", f"{short(file.stat().st_size)}B" if file.exists() else "-", str(error))
+            table.add_row(str(file), "-", "-", f"{short_count(file.stat().st_size)}B" if file.exists() else "-", str(error))
             code = 1
     console.print(table)
     return code

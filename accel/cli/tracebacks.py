@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 
-from accel.system.call_stack import is_users
+from accel.system.call_stack import is_user_code
 
 
 def trimmed(error: BaseException) -> str:
@@ -28,13 +28,13 @@ def blame(error: BaseException) -> str:
         owner, file = frame.f_locals.get("self"), frame.f_code.co_filename
         if isinstance(owner, Part) and type(owner) not in PART_TYPES.values():
             named, home = f"accel: error: the plugin {owner.name} failed in {frame.f_code.co_name}:\n", file
-        elif is_users(file) and file != home:
+        elif is_user_code(file) and file != home:
             named = ""
     return named
 
 
 def _trim(found: traceback.TracebackException) -> bool:
-    ours = [frame for frame in found.stack if is_users(frame.filename)]
+    ours = [frame for frame in found.stack if is_user_code(frame.filename)]
     cut = 0 < len(ours) < len(found.stack)
     if cut:
         found.stack = traceback.StackSummary.from_list(ours)

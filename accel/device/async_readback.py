@@ -29,27 +29,27 @@ class AsyncReadback:
         # numpy looks into the same memory; reading there is no operation of torch's
         self.view = self.host_row.numpy()
         self.event: Any = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
-        self.posted = False
+        self.pending = False
 
     def start(self) -> bool:
         """Starts copying the slots to the host; False, and nothing sent, where the last row posted was not read yet."""
-        if self.posted:
+        if self.pending:
             return False
         self.host_row.copy_(self.row, non_blocking=True)
         if self.event is not None:
             self.event.record()
-        self.posted = True
+        self.pending = True
         return True
 
     def poll(self, wait: bool = False) -> list[float] | None:
         """The row posted last, once; None where none was posted, or it is still under way. `wait` waits for it."""
-        if not self.posted:
+        if not self.pending:
             return None
         if self.event is not None:
             if wait:
                 self.event.synchronize()
             elif not self.event.query():
                 return None
-        self.posted = False
+        self.pending = False
         numbers: list[float] = self.view.tolist()
         return numbers

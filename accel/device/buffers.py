@@ -19,11 +19,11 @@ class BufferGroup(NamedTuple):
     """The buffers of one format on one device, and two flat tensors with room for all of them."""
 
     buffers: list[Tensor]
-    kept: Tensor
-    kept_parts: list[Tensor]
+    saved: Tensor
+    saved_views: list[Tensor]
     """Views of `kept`, in the shapes of the buffers."""
-    now: Tensor
-    now_parts: list[Tensor]
+    current: Tensor
+    current_views: list[Tensor]
 
 
 class Buffers:
@@ -39,32 +39,32 @@ class Buffers:
             for name, buffer in module._buffers.items():
                 if buffer is not None and buffer.numel() and buffer.layout == torch.strided and writable(buffer):
                     found.setdefault((buffer.device, buffer.dtype), {}).setdefault(buffer, BufferSlot(module._buffers, name))
-        self.rows = [buffer_group(list(buffers)) for buffers in found.values()]
-        self.places = [list(buffers.values()) for buffers in found.values()]
-        self.keep()
+        self.groups = [buffer_group(list(buffers)) for buffers in found.values()]
+        self.slots = [list(buffers.values()) for buffers in found.values()]
+        self.save()
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """What they are now is what to go back to."""
-        for row in self.rows:
-            torch._foreach_copy_(row.kept_parts, row.buffers)
+        for row in self.groups:
+            torch._foreach_copy_(row.saved_views, row.buffers)
 
     def restore_if_skipped(self, found_inf: Tensor) -> None:
         """Puts them back where `found_inf` (0-dim on the device) is not 0; otherwise what they are now is what to go back to."""
-        self.follow()
-        for row in self.rows:
-            torch._foreach_copy_(row.now_parts, row.buffers)
-            torch.where(found_inf != 0, row.kept, row.now, out=row.kept)
-            torch._foreach_copy_(row.buffers, row.kept_parts)
+        self.track_reassigned()
+        for row in self.groups:
+            torch._foreach_copy_(row.current_views, row.buffers)
+            torch.where(found_inf != 0, row.saved, row.current, out=row.saved)
+            torch._foreach_copy_(row.buffers, row.saved_views)
 
-    def follow(self) -> None:
+    def track_reassigned(self) -> None:
         """Finds the buffers that the forward passes assigned anew, of the same shape and format: from now on they are meant.
 
         A copy of each takes its place: what was assigned may be the user's own (a batch, say), and is not to be written to.
         """
-        for row, places in zip(self.rows, self.places, strict=True):
+        for row, places in zip(self.groups, self.slots, strict=True):
             for number, (buffers, name) in enumerate(places):
                 old, new = row.buffers[number], buffers.get(name)
-                if new is not old and new is not None and like(old, new):
+                if new is not old and new is not None and same_format(old, new):
                     row.buffers[number] = buffers[name] = new.detach().clone()
 
 
@@ -79,7 +79,7 @@ def buffer_group(buffers: list[Tensor]) -> BufferGroup:
     return BufferGroup(buffers, *flat(), *flat())
 
 
-def like(a: Tensor, b: Tensor) -> bool:
+def same_format(a: Tensor, b: Tensor) -> bool:
     """Whether one can take the numbers of the other."""
     return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device and b.layout == torch.strided
 

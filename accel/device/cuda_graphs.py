@@ -13,7 +13,7 @@ T = TypeVar("T")
 class Recorder(Protocol):
     """Runs work, and captures it."""
 
-    def aside(self, work: Callable[[], T]) -> T:
+    def run_on_capture_stream(self, work: Callable[[], T]) -> T:
         """Runs `work` where captures are made, in turn with everything before and after."""
 
     def capture(self, work: Callable[[], T]) -> tuple[Callable[[], None], T]:
@@ -31,7 +31,7 @@ class CudaRecorder:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.pool = torch.cuda.graph_pool_handle()
 
-    def aside(self, work: Callable[[], T]) -> T:
+    def run_on_capture_stream(self, work: Callable[[], T]) -> T:
         """Runs `work` on the stream of the captures."""
         here = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(here)

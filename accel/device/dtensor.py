@@ -20,7 +20,7 @@ class Placement(NamedTuple):
     axes: tuple[int, ...] = ()
     """The axes of the mesh along which processes have different pieces; along all others they have the same."""
 
-    def total(self, sums: Tensor) -> Tensor:
+    def all_reduce(self, sums: Tensor) -> Tensor:
         """The sum, number by number, of what each process found in its own pieces. Copies of the same piece count once."""
         for axis in self.axes:
             torch.distributed.all_reduce(sums, group=self.mesh.get_group(axis))
@@ -29,7 +29,7 @@ class Placement(NamedTuple):
     def norm(self, lengths: Tensor) -> Tensor:
         """The norm over all processes, 0-dim, from those of the pieces that are here."""
         whole: Tensor = torch.linalg.vector_norm(lengths)
-        return whole if self.mesh is None else self.total(whole.square_()).sqrt_()
+        return whole if self.mesh is None else self.all_reduce(whole.square_()).sqrt_()
 
 
 def placement(tensor: Tensor) -> Placement:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from accel.system.call_stack import OURS, caller
+from accel.system.call_stack import ACCEL_ROOT, caller
 
 READS = frozenset(
     f"aten::{name}"
@@ -41,19 +41,19 @@ class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket._qualified_op_name in READS:
-            self.found(place(*caller()))
+            self.record(source_line(*caller()))
         return func(*args, **(kwargs or {}))
 
-    def found(self, where: str) -> None:
+    def record(self, where: str) -> None:
         """Counts one."""
         self.count += 1
         self.places[where] = self.places.get(where, 0) + 1
 
 
-def place(file: str, line: int) -> str:
+def source_line(file: str, line: int) -> str:
     """A line of code as people look for it: `mine.py:12 total += loss.item()`, relative to where they are."""
     path = Path(file)
-    for root in (Path(OURS).parent, Path.cwd()):
+    for root in (Path(ACCEL_ROOT).parent, Path.cwd()):
         if path.is_relative_to(root):
             path = path.relative_to(root)
     return f"{path}:{line} {linecache.getline(file, line).strip()}".rstrip()

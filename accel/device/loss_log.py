@@ -34,8 +34,8 @@ class LossLog(Generic[T]):
         write: Callable[[list[T], list[float], Iterable[float | None]], None],
     ) -> None:
         self.every, self.skipped, self.write = every, skipped, write
-        self.mail = AsyncReadback(every * (1 if skipped is None else 2), device)
-        self.slots = self.mail.slots
+        self.readback = AsyncReadback(every * (1 if skipped is None else 2), device)
+        self.slots = self.readback.slots
         self.rows: list[T] = []
         self.sent: list[T] = []
         """What was noted of the updates whose losses are under way."""
@@ -60,12 +60,12 @@ class LossLog(Generic[T]):
     def send(self) -> None:
         """Sends the losses of the block on their way."""
         if self.rows:
-            self.mail.start()
+            self.readback.start()
             self.sent, self.rows = self.rows, []
 
     def receive(self) -> None:
         """Hands on the block that was under way."""
-        numbers = self.mail.poll(wait=True)
+        numbers = self.readback.poll(wait=True)
         if numbers is not None:
             skipped: Iterable[float | None] = repeat(None) if self.skipped is None else numbers[self.every :]
             self.write(self.sent, numbers, skipped)

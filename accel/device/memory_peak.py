@@ -11,33 +11,33 @@ import torch
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-class DeviceGauge:
+class DeviceMemoryPeak:
     """What torch has allocated on a CUDA device. It asks torch's allocator; the device is not waited for."""
 
     resets = True
-    what = "allocated on the device"
+    description = "allocated on the device"
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def take(self) -> int:
+    def read_and_reset(self) -> int:
         """The most bytes since the last call."""
         peak = torch.cuda.max_memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         return peak
 
 
-class ProcessGauge:
+class ProcessMemoryPeak:
     """What this process holds in physical memory, libraries and data included, as Linux counts it."""
 
-    what = "resident memory of the process"
+    description = "resident memory of the process"
 
     def __init__(self) -> None:
         self.resets = self.reset()
 
-    def take(self) -> int:
+    def read_and_reset(self) -> int:
         """The most bytes since the last call; where the system does not let go of the peak (`resets`), since the process began."""
-        peak = high_water()
+        peak = peak_rss()
         self.reset()
         return peak
 
@@ -50,7 +50,7 @@ class ProcessGauge:
         return True
 
 
-def high_water() -> int:
+def peak_rss() -> int:
     """The peak of this process's resident memory in bytes."""
     try:
         for line in STATUS.read_text().splitlines():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def repeated(model: nn.Module) -> list[nn.Module]:
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
     """The outermost modules of which the model has several of the same class: its blocks.
 
     Containers, which only call what they hold, and modules without children, which are one operation, are no blocks.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from accel.device.buffers import writable
 
-WATCHED = 8
+PROBED_UPDATES = 8
 """In so many updates it is seen whether the model or the loss draw from Python's generator or numpy's."""
 
 
@@ -19,7 +19,7 @@ class StepSnapshot:
     """Keeps the state that forward and backward passes move, at a cost of a few microseconds per update, and puts it back.
 
     torch's generators are copied every time (1 microsecond each), and so are the model's buffers, where it has any, moved in place
-    or assigned anew. Python's generator and numpy's take 50 microseconds: they are copied in the first `WATCHED` updates, and
+    or assigned anew. Python's generator and numpy's take 50 microseconds: they are copied in the first `PROBED_UPDATES` updates, and
     from then on only where something drew from them there.
 
     Args:
@@ -35,28 +35,28 @@ class StepSnapshot:
         self.modules = [module for module in model.modules() if module._buffers]
         self.watched, self.draws = 0, False
         self.host: Any = None
-        self.found: list[Tensor | None] = []
+        self.buffers: list[Tensor | None] = []
         """The buffers, in order; and as they stand in their modules."""
-        self.held: list[dict[str, Tensor | None]] = []
+        self.module_buffers: list[dict[str, Tensor | None]] = []
         self.rows: list[tuple[list[Tensor], list[Tensor]]] = []
         """Those with numbers of their own, by device and format, and their copies."""
 
     def take(self) -> None:
         """What is now, is what to go back to."""
         self.states = [generator.get_state() for generator in self.generators]
-        if self.draws or self.watched < WATCHED:
+        if self.draws or self.watched < PROBED_UPDATES:
             self.host = drawn()
         if self.modules:
             now = [buffer for module in self.modules for buffer in module._buffers.values()]
-            if len(now) != len(self.found) or any(a is not b for a, b in zip(now, self.found, strict=True)):
-                self.found, self.rows = now, rows(now)
-                self.held = [dict(module._buffers) for module in self.modules]
+            if len(now) != len(self.buffers) or any(a is not b for a, b in zip(now, self.buffers, strict=True)):
+                self.buffers, self.rows = now, rows(now)
+                self.module_buffers = [dict(module._buffers) for module in self.modules]
             for buffers, copies in self.rows:
                 torch._foreach_copy_(copies, buffers)
 
     def discard(self) -> None:
         """The passes are over, and nothing is to be put back."""
-        if self.watched < WATCHED and not self.draws:
+        if self.watched < PROBED_UPDATES and not self.draws:
             self.watched += 1
             self.draws = drawn() != self.host
             self.host = None
@@ -67,7 +67,7 @@ class StepSnapshot:
             generator.set_state(state)
         if self.host is not None:
             draw_from(self.host)
-        for module, buffers in zip(self.modules, self.held, strict=True):
+        for module, buffers in zip(self.modules, self.module_buffers, strict=True):
             module._buffers.clear()
             module._buffers.update(buffers)
         with torch.no_grad():

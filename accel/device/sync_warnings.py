@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from accel.device.host_reads import HostReads, place
+from accel.device.host_reads import HostReads, source_line
 from accel.system.call_stack import caller
 
-WAITS = "called a synchronizing CUDA operation"
+SYNC_WARNING = "called a synchronizing CUDA operation"
 """What torch warns with (`torch.cuda.set_sync_debug_mode`)."""
 
 
-class Reads(HostReads):
+class HostReadReporter(HostReads):
     """On a CPU, where nothing waits: tells what would wait on CUDA. `start` and `stop` may be called again and again, in turn.
 
     Args:
@@ -25,49 +25,49 @@ class Reads(HostReads):
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__()
-        self.tell, self.on = tell, False
+        self.report, self.active = tell, False
 
     def start(self) -> None:
         """From here on every read is told."""
-        if not self.on:
+        if not self.active:
             self.__enter__()  # type: ignore[no-untyped-call]
-            self.on = True
+            self.active = True
 
     def stop(self) -> None:
         """Up to here."""
-        if self.on:
-            self.on = False
+        if self.active:
+            self.active = False
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def found(self, where: str) -> None:
-        self.tell(where)
+    def record(self, where: str) -> None:
+        self.report(where)
 
 
-class Waits:
+class SyncReporter:
     """On CUDA: tells what does wait, as torch warns of it; otherwise the same as `Reads`."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+        self.report = tell
         self.undo = ExitStack()
 
     def start(self) -> None:
         """From here on every wait is told; other warnings are shown as before."""
         self.stop()
         self.undo.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("always", f".*{WAITS}")
+        warnings.filterwarnings("always", f".*{SYNC_WARNING}")
         warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
         self.undo.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
         self.show = warnings.showwarning
-        warnings.showwarning = self.warned
+        warnings.showwarning = self.show_warning
         torch.cuda.set_sync_debug_mode("warn")
 
     def stop(self) -> None:
         """Up to here; everything is as it was."""
         self.undo.close()
 
-    def warned(self, message: Warning | str, *about: Any, **more: Any) -> None:
+    def show_warning(self, message: Warning | str, *about: Any, **more: Any) -> None:
         """In place of `warnings.showwarning`: called in the midst of what waits."""
-        if WAITS in str(message):
-            self.tell(place(*caller()))
+        if SYNC_WARNING in str(message):
+            self.report(source_line(*caller()))
         else:
             self.show(message, *about, **more)

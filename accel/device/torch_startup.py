@@ -16,7 +16,7 @@ MARK = "__dynamo_disable"
 """The attribute in which `torch._compile._disable_dynamo` keeps the marked function."""
 
 
-def spare_dynamo() -> None:
+def avoid_dynamo_import() -> None:
     """Lets torch's optimisers work without importing torch's compiler, which takes more than a second.
 
     `_disable_dynamo` wraps several of their methods: the first call imports `torch._dynamo`, only to mark the function as not to
@@ -46,7 +46,7 @@ def _marked_when_needed(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def light_step(optimizer: Optimizer) -> Callable[[], Any]:
+def unwrapped_step(optimizer: Optimizer) -> Callable[[], Any]:
     """`optimizer.step` without what torch wraps around it, while that has nothing to do.
 
     torch's wrappers call hooks, name the step in a profile, switch gradients off, and break the graph that `torch._dynamo`

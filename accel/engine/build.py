@@ -25,14 +25,14 @@ from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part
 from accel.schema.settings import Settings
-from accel.system.machine import resolve
-from accel.system.stop_signals import Signals
+from accel.system.machine import resolve_device
+from accel.system.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from accel.trainer import Trainer
 
 
-def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> TrainingRun:
+def build(trainer: Trainer, cleanup: ExitStack, signals: StopSignals) -> TrainingRun:
     """Makes everything, in the order of the sentence; writes nothing before all of it stands.
 
     Args:
@@ -45,7 +45,7 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: Signals) -> TrainingRun
     """
     settings = trainer.settings
     parts, watches = select_parts(trainer.plugins, trainer.watch)
-    device = torch.device(resolve("auto") if settings.device == "auto" else settings.device)
+    device = torch.device(resolve_device("auto") if settings.device == "auto" else settings.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={settings.device}: torch finds no CUDA device here; use device=cpu or device=auto")
     check_torch_mode(device.type)

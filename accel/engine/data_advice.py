@@ -14,7 +14,7 @@ from accel.data.batches.ready import ReadyBatches
 from accel.data.loaders import load_all
 from accel.errors import ConfigError
 from accel.parts import Loader, Prefetch
-from accel.report.result import Flow
+from accel.report.result import DataFlow
 from accel.system.clock import DATA, TRAINING
 from accel.system.machine import cores
 
@@ -25,14 +25,14 @@ ROOM = 3
 """The pictures, with what may come in at their borders, mirrored as well, take up to so many times their bytes."""
 
 
-def data_flow(run: TrainingRun) -> Flow | None:
+def data_flow(run: TrainingRun) -> DataFlow | None:
     """How the data of this run came through; None where nothing was trained."""
     spent = run.clock.spent[: len(TRAINING)]
     total, samples = sum(spent), run.progress.samples - run.samples_at_start
     if not samples or not total:
         return None
     meter = run.train.meter
-    found = Flow(100 * spent[DATA] / total, spent[DATA], samples / total, None if meter is None else meter.rate)
+    found = DataFlow(100 * spent[DATA] / total, spent[DATA], samples / total, None if meter is None else meter.rate)
     if found.bound:
         found.tries = suggestions(run)
     return found

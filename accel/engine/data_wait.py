@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from accel.device.rng import Randomness
-from accel.device.step_snapshot import WATCHED, draw_from, drawn
+from accel.device.step_snapshot import PROBED_UPDATES, draw_from, drawn
 from accel.system.stop_signals import WaitPoint
 
 
@@ -13,7 +13,7 @@ class DataWait(WaitPoint):
     """The random generators from which reading on this thread may draw, as they were when a wait began.
 
     torch's are copied each time (1 microsecond each). Python's and numpy's take 50 microseconds: they are copied each time only
-    where something drew from them in the first `WATCHED` waits. Elsewhere a wait can be given up while they are where they were
+    where something drew from them in the first `PROBED_UPDATES` waits. Elsewhere a wait can be given up while they are where they were
     when the epoch began; where something drew from them after all, the run stops after the update that waits.
 
     Args:
@@ -33,7 +33,7 @@ class DataWait(WaitPoint):
             self.host = drawn()
 
     def completed(self) -> None:
-        if self.watched < WATCHED and not self.draws:
+        if self.watched < PROBED_UPDATES and not self.draws:
             self.watched += 1
             self.draws = drawn() != self.host
 

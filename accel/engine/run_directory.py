@@ -11,7 +11,7 @@ from shutil import rmtree
 from time import monotonic, sleep
 
 from accel.checkpoints.retention import FOLDER, finished
-from accel.errors import ConfigError, Taken
+from accel.errors import ConfigError, RunDirectoryTaken
 from accel.system import atomic_files
 from accel.system.shell_quoting import override
 
@@ -43,12 +43,12 @@ class RunLock:
         """Takes the directory.
 
         Raises:
-            Taken: where another process has it, or a thread of this one.
+            RunDirectoryTaken: where another process has it, or a thread of this one.
             OSError: where nothing can be written there.
         """
         self.path = out.resolve() / LOCK
         if self.path in claimed:
-            raise Taken(f"out={out}: another run of this process is writing there; name another directory")
+            raise RunDirectoryTaken(f"out={out}: another run of this process is writing there; name another directory")
         since = monotonic()
         while self.file is None:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -58,7 +58,9 @@ class RunLock:
                 who = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
                 os.close(file)
                 if monotonic() - since > self.patience:
-                    raise Taken(f"out={out}: {who} is writing there; wait until it is done, or name another directory") from None
+                    raise RunDirectoryTaken(
+                        f"out={out}: {who} is writing there; wait until it is done, or name another directory"
+                    ) from None
                 sleep(0.1)
                 continue
             except OSError:  # a file system without locks, where nobody can tell
@@ -92,14 +94,16 @@ def create(out: Path, config: str, claim: RunLock, goes_on: bool) -> list[Path]:
 
     Raises:
         ConfigError: where it cannot be made, or nothing could be written there.
-        Taken: where another process writes there, or a run lies there that this one does not go on with.
+        RunDirectoryTaken: where another process writes there, or a run lies there that this one does not go on with.
     """
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         claim.acquire(out)
         if not goes_on and finished(out / FOLDER):
-            raise Taken(f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory")
+            raise RunDirectoryTaken(
+                f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory"
+            )
         atomic_files.write(out / "plan.json", b"")
         if config:
             atomic_files.write(out / "config.yaml", config.encode())

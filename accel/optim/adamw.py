@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from accel.optim.cycled_betas import moments
+from accel.optim.cycled_betas import adam_state_names
 from accel.optim.fused import Fused
 from accel.optim.kernel_row import KernelRow
 
@@ -24,7 +24,7 @@ class FusedAdamW(Fused, AdamW):
         super().__init__(params, fused=True, **settings)
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return moments(group)
+        return adam_state_names(group)
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         adamw(self, row, grads)

@@ -21,13 +21,13 @@ WEIGHT = "exp_avg_weight"
 """The name of w among an optimiser's state: 0-dim float32 for each parameter."""
 
 
-def moments(group: dict[str, Any]) -> tuple[str, ...]:
+def adam_state_names(group: dict[str, Any]) -> tuple[str, ...]:
     """The names of the state that Adam's kernel takes of a group, and w where its beta1 is cycled and corrected for."""
     cycled = group.get("cycled") and group.get("bias_correction", True)
     return ("exp_avg", "exp_avg_sq", "step", WEIGHT) if cycled else ("exp_avg", "exp_avg_sq", "step")
 
 
-def weigh(weights: Tensor, beta1: float, found_inf: Tensor | None) -> None:
+def update_weights(weights: Tensor, beta1: float, found_inf: Tensor | None) -> None:
     """Counts a step in `weights`, (n,) float32, in place, unless `found_inf` (0-dim) says that it is skipped."""
     share = 1 - beta1 if found_inf is None else (1 - beta1) * (1 - found_inf)
     weights += (1 - weights) * share

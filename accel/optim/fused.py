@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from accel.device.dtensor import Placement, local_shard, placement
 from accel.errors import ConfigError, describe
 from accel.optim.aliased_grads import copy_aliased
-from accel.optim.cycled_betas import WEIGHT, correction, weigh
+from accel.optim.cycled_betas import WEIGHT, correction, update_weights
 from accel.optim.kernel_row import KernelRow
 from accel.optim.page_offsets import offset_in_page
 
@@ -44,9 +44,9 @@ class Fused(Optimizer):
     _step_supports_amp_scaling = True
     """For `torch.amp.GradScaler`: it hands over `grad_scale` and `found_inf`, and reads nothing."""
     rows: list[KernelRow] | None = None
-    partial: dict[int, tuple[list[int], KernelRow]]
+    partial_rows: dict[int, tuple[list[int], KernelRow]]
     """By the row's number: which of its parameters had a gradient when last some had none, and the row of these."""
-    single: dict[Tensor, KernelRow]
+    single_rows: dict[Tensor, KernelRow]
     """A row for each parameter alone; empty until `step_alone` is called."""
 
     @property
@@ -83,7 +83,7 @@ class Fused(Optimizer):
             for param in group["params"]:
                 if param in self.state:
                     kept = self.state[param]
-                    kept |= {name: self.fitting(name, kept[name], param) for name in self.state_names(group) if name in kept}
+                    kept |= {name: self.match_layout(name, kept[name], param) for name in self.state_names(group) if name in kept}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -92,13 +92,13 @@ class Fused(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 value = closure()
-        rows = self.ready()
+        rows = self.current_rows()
         if any(row.stale for row in rows):
             self.rows = None
-            rows = self.ready()
-        present = self.present(rows)
+            rows = self.current_rows()
+        present = self.rows_with_grads(rows)
         try:
-            self.move(self.unaliased(present))
+            self.update_rows(self.unaliased(present))
         except NotImplementedError as error:
             if any(grad.is_sparse for _, grads in present for grad in grads):
                 raise ConfigError("some gradients are sparse, which no fused optimiser takes; add SGD(fused=False)") from error
@@ -108,23 +108,23 @@ class Fused(Optimizer):
     @torch.no_grad()
     def step_one(self, param: Tensor) -> None:
         """One step of one parameter, which has a gradient, with all others left as they are: their turn comes, or is over."""
-        row = self.ready() and self.single.get(param)
+        row = self.current_rows() and self.single_rows.get(param)
         if not row or row.stale:
             self.rows, memory = None, dict[Any, Tensor]()
-            for each in (row.having([place]) for row in self.ready() for place in range(len(row.params))):
+            for each in (row.subset([place]) for row in self.current_rows() for place in range(len(row.params))):
                 begins = (each.tensors[0].data_ptr(),)
-                self.single[each.params[0]] = each._replace(plan=self.plan(each, memory), begins=begins)
-            row = self.single[param]
+                self.single_rows[each.params[0]] = each._replace(plan=self.plan(each, memory), addresses=begins)
+            row = self.single_rows[param]
         assert param.grad is not None
-        self.move([(row, [local_shard(param.grad, param)])])
+        self.update_rows([(row, [local_shard(param.grad, param)])])
 
-    def ready(self) -> list[KernelRow]:
+    def current_rows(self) -> list[KernelRow]:
         """The rows, made where there are none."""
         if self.rows is None:
-            self.rows, self.partial, self.single = self.gather(), {}, {}
+            self.rows, self.partial_rows, self.single_rows = self.build_rows(), {}, {}
         return self.rows
 
-    def present(self, rows: list[KernelRow]) -> list[tuple[KernelRow, list[Tensor]]]:
+    def rows_with_grads(self, rows: list[KernelRow]) -> list[tuple[KernelRow, list[Tensor]]]:
         """The rows with their gradients, without the parameters that have none."""
         found = []
         for number, row in enumerate(rows):
@@ -133,13 +133,13 @@ class Fused(Optimizer):
                 there = [i for i, grad in enumerate(grads) if grad is not None]
                 if not there:
                     continue
-                last, rest = self.partial.get(number, ([], row))
+                last, rest = self.partial_rows.get(number, ([], row))
                 if last != there:
-                    rest = row.having(there)
-                    self.partial[number] = there, rest._replace(plan=self.plan(rest, {}))
+                    rest = row.subset(there)
+                    self.partial_rows[number] = there, rest._replace(plan=self.plan(rest, {}))
                 if row.group.get("cycled"):
                     row.group["uneven"] = True  # from here on they have made different steps
-                row = self.partial[number][1]
+                row = self.partial_rows[number][1]
             pieces = [grad for grad in grads if grad is not None]
             if row.placement.mesh is not None:
                 pieces = [local_shard(grad, param) for grad, param in zip(pieces, row.params, strict=True)]
@@ -153,12 +153,12 @@ class Fused(Optimizer):
         grads = iter(copy_aliased([grad for _, grads in rows for grad in grads]))
         return [(row, list(islice(grads, len(row.params)))) for row, _ in rows]
 
-    def move(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
+    def update_rows(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
         """Moves the parameters of all rows."""
         for row, grads in rows:
             self.kernel(row, grads)
 
-    def gather(self) -> list[KernelRow]:
+    def build_rows(self) -> list[KernelRow]:
         """The rows, with their state made where there is none yet."""
         rows: dict[tuple[int, torch.device, torch.dtype, bool, Placement], KernelRow] = {}
         for number, group in enumerate(self.param_groups):
@@ -175,23 +175,23 @@ class Fused(Optimizer):
                 row.tensors.append(local_shard(param))
                 for place, (name, values) in enumerate(zip(names, row.state, strict=True), start=1):
                     value = self.state[param].get(name)
-                    value = self.fresh(name, param) if value is None else value
+                    value = self.initial_state(name, param) if value is None else value
                     self.state[param][name] = value = (
                         value if row.placement.mesh else offset_in_page(value, param, place, len(names))
                     )
                     values.append(local_shard(value))
-        counted = [self.counting(row) for row in rows.values()]
+        counted = [self.stack_counters(row) for row in rows.values()]
         memory: Memory = {}
         return [
-            row._replace(plan=self.plan(row, memory), begins=tuple([tensor.data_ptr() for tensor in row.tensors]))
+            row._replace(plan=self.plan(row, memory), addresses=tuple([tensor.data_ptr() for tensor in row.tensors]))
             for row in counted
         ]
 
-    def counting(self, row: KernelRow) -> KernelRow:
+    def stack_counters(self, row: KernelRow) -> KernelRow:
         """The row with its step counters as views of one tensor, so that they count up in one operation; its weights likewise."""
-        return row._replace(counter=self.stacked(row, "step"), weights=self.stacked(row, WEIGHT))
+        return row._replace(counter=self.stack_state(row, "step"), weights=self.stack_state(row, WEIGHT))
 
-    def stacked(self, row: KernelRow, name: str) -> Tensor | None:
+    def stack_state(self, row: KernelRow, name: str) -> Tensor | None:
         """The state `name`, a number for each parameter, in one tensor, of which it is made views; None where there is none."""
         if name not in self.state_names(row.group):
             return None
@@ -202,38 +202,38 @@ class Fused(Optimizer):
             self.state[param][name] = view
         return whole
 
-    def steps(self, row: KernelRow) -> list[Tensor]:
+    def step_counters(self, row: KernelRow) -> list[Tensor]:
         """The step counters of a row."""
         return row.state[self.state_names(row.group).index("step")]
 
     def count(self, row: KernelRow) -> None:
         """Counts a step, before it is made: the kernels want it so."""
-        torch._foreach_add_(self.steps(row) if row.counter is None else [row.counter], 1)
+        torch._foreach_add_(self.step_counters(row) if row.counter is None else [row.counter], 1)
 
     def uncount(self, row: KernelRow) -> None:
         """Takes the step back where `found_inf` says that it was skipped."""
         if self.found_inf is not None:
-            counts = self.steps(row) if row.counter is None else [row.counter]
+            counts = self.step_counters(row) if row.counter is None else [row.counter]
             torch._foreach_sub_(counts, [self.found_inf] * len(counts))
 
     def corrections(self, row: KernelRow) -> Tensor:
         """Where beta1 is cycled, and the step counted: what to multiply the update of each parameter by, (n,) float32."""
         beta1 = row.group["betas"][0]
         if row.counter is not None and row.weights is not None:
-            weigh(row.weights, beta1, self.found_inf)
+            update_weights(row.weights, beta1, self.found_inf)
             return correction(row.counter, row.weights, beta1)
         views = row.state[self.state_names(row.group).index(WEIGHT)]
         weights = torch.stack(views)
-        weigh(weights, beta1, self.found_inf)
+        update_weights(weights, beta1, self.found_inf)
         torch._foreach_copy_(views, list(weights.unbind()))
-        return correction(torch.stack(self.steps(row)), weights, beta1)
+        return correction(torch.stack(self.step_counters(row)), weights, beta1)
 
     def plan(self, row: KernelRow, memory: Memory) -> Any:
         """What the kernel needs of a row beyond it: made once, and kept in `Row.plan`. Rows that move in turn share `memory`."""
 
-    def fitting(self, name: str, value: Any, param: Tensor) -> Tensor:
+    def match_layout(self, name: str, value: Any, param: Tensor) -> Tensor:
         """A loaded state, in memory where the kernels may walk from its first number to its last."""
-        made = self.fresh(name, torch.empty_like(local_shard(param), device="meta"))
+        made = self.initial_state(name, torch.empty_like(local_shard(param), device="meta"))
         piece = local_shard(value)
         if not isinstance(value, Tensor) or piece.shape != made.shape or piece.layout != made.layout:
             raise ValueError(f"{name} is {describe(value)}, of a parameter of shape {tuple(param.shape)}")
@@ -241,7 +241,7 @@ class Fused(Optimizer):
             return value
         return torch.empty_like(made, dtype=value.dtype, device=value.device).copy_(value)
 
-    def fresh(self, name: str, param: Tensor) -> Tensor:
+    def initial_state(self, name: str, param: Tensor) -> Tensor:
         """The state called `name` before the first step."""
         scalar = name in ("step", WEIGHT)
         return torch.zeros((), dtype=torch.float32, device=param.device) if scalar else torch.zeros_like(param)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TABLES = (nn.Embedding, nn.EmbeddingBag)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
-def hidden(model: nn.Module) -> list[str]:
+def hidden_matrices(model: nn.Module) -> list[str]:
     """The names of the matrices between a model's input and its output, as in `model.named_parameters()`.
 
     These are the matrices and the kernels of convolutions that are multiplied with what a layer is given, and lead to another
@@ -37,7 +37,7 @@ def _multiplies(param: Tensor, owners: list[tuple[nn.Module, str]]) -> bool:
 
 
 def _takes(param: Tensor, module: nn.Module) -> bool:
-    if isinstance(module, TABLES):
+    if isinstance(module, EMBEDDINGS):
         return False
     if isinstance(module, CONVOLUTIONS):
         return module.groups == 1

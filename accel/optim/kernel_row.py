@@ -29,26 +29,26 @@ class KernelRow(NamedTuple):
     """How all of its parameters are spread over processes."""
     plan: Any = None
     """What `Fused.plan` made of it."""
-    begins: tuple[int, ...] = ()
+    addresses: tuple[int, ...] = ()
     """Where in memory `tensors` began when the plan was made."""
 
     @property
     def stale(self) -> bool:
         """Whether parameters were given other memory (`param.data = ...`) since the plan was made."""
-        return self.plan is not None and self.begins != tuple([tensor.data_ptr() for tensor in self.tensors])
+        return self.plan is not None and self.addresses != tuple([tensor.data_ptr() for tensor in self.tensors])
 
     @property
-    def hosted(self) -> bool:
+    def on_host(self) -> bool:
         """Whether it is whole, in the memory of the host, so that reading a number waits for nobody."""
         return self.placement.mesh is None and self.tensors[0].device.type == "cpu"
 
-    def having(self, there: list[int]) -> KernelRow:
+    def subset(self, there: list[int]) -> KernelRow:
         """The row with the parameters at these places alone."""
         params, tensors = [self.params[i] for i in there], [self.tensors[i] for i in there]
         state = [[values[i] for i in there] for values in self.state]
         return self._replace(params=params, tensors=tensors, state=state, counter=None, weights=None, plan=None)
 
 
-def number(tensor: Tensor | None, otherwise: float) -> float:
+def host_value(tensor: Tensor | None, otherwise: float) -> float:
     """What stands in a 0-dim tensor in the memory of the host: reading it waits for nobody."""
     return otherwise if tensor is None else float(tensor.tolist())  # type: ignore[arg-type]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from accel.device.dtensor import total_norm
-from accel.optim.cycled_betas import WEIGHT, moments
+from accel.optim.cycled_betas import WEIGHT, adam_state_names
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import KernelRow, number
-from accel.optim.tiles import Section, Tile, scaled, sections, squares
+from accel.optim.kernel_row import KernelRow, host_value
+from accel.optim.tiles import Section, Tile, scale_into, sections, squared_norms
 
 
 class LAMB(Fused):
@@ -83,18 +83,18 @@ class LAMB(Fused):
         return self.frees_grads
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return moments(group)
+        return adam_state_names(group)
 
     def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
         return sections(row, memory)
 
-    def move(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
+    def update_rows(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
         norm = self.grad_norm
         if norm is None and any(row.group["max_grad_norm"] is not None for row, _ in rows):
             norm = total_norm((row.placement, grads) for row, grads in rows)
             norm = norm if self.scale is None else norm / self.scale
         self.norm = norm
-        super().move(rows)
+        super().update_rows(rows)
 
     def divisor(self, longest: float | None) -> Tensor | None:
         """What to divide the gradients by."""
@@ -108,11 +108,11 @@ class LAMB(Fused):
         decay = 0.0 if row.excluded else group["weight_decay"]
         adapts = not row.excluded and (decay != 0 or group["always_adapt"])
         divisor = self.divisor(group["max_grad_norm"])
-        hosted = row.hosted
+        hosted = row.on_host
         if hosted:
-            if number(self.found_inf, 0.0):
+            if host_value(self.found_inf, 0.0):
                 return
-            divisor = None if number(divisor, 1.0) == 1.0 else divisor
+            divisor = None if host_value(divisor, 1.0) == 1.0 else divisor
         self.count(row)
         cycled = self.corrections(row).unbind() if WEIGHT in self.state_names(group) else None
         for section in row.plan:
@@ -121,39 +121,39 @@ class LAMB(Fused):
             updates: list[Tensor] = []
             for tile, pieces in section.pieces(grads):
                 if direct:
-                    self.adam(tile, tile.params, pieces, group, group["lr"], divisor)
+                    self.move_by_adam(tile, tile.params, pieces, group, group["lr"], divisor)
                     continue
                 if adapts:  # before the decay, because nothing reads memory faster
-                    weights += squares(tile.lines[0])
+                    weights += squared_norms(tile.flat[0])
                 if decay and cycled is None:
-                    scaled(tile.params, decay, tile.updates)
+                    scale_into(tile.params, decay, tile.updates)
                 else:
                     torch._foreach_zero_(tile.updates)
-                self.adam(tile, tile.updates, pieces, group, -1.0, divisor)
+                self.move_by_adam(tile, tile.updates, pieces, group, -1.0, divisor)
                 if cycled is not None:  # what is in the kernel's update must be corrected before the decay joins it
                     torch._foreach_mul_(tile.updates, [cycled[place] for place in section.places])
                     if decay:
                         torch._foreach_add_(tile.updates, tile.params, alpha=decay)
                 if adapts:
-                    updates += squares(tile.lines[1])
+                    updates += squared_norms(tile.flat[1])
             if direct:
                 continue
             if hosted:
-                lengths = section.lengths(weights, updates) if adapts else [(0.0, 0.0)] * len(section.params)
+                lengths = section.host_norms(weights, updates) if adapts else [(0.0, 0.0)] * len(section.params)
                 for param, update, (weight, length) in zip(section.params, section.updates, lengths, strict=True):
-                    param.add_(update, alpha=-float(group["lr"]) * self.ratio(weight, length, group))
+                    param.add_(update, alpha=-float(group["lr"]) * self.trust_ratio(weight, length, group))
             else:
                 ratios = section.ones()
                 if adapts:
                     norms = section.norms(weights, updates)
-                    ratios = self.ratios(norms[0], norms[1], group)
+                    ratios = self.trust_ratios(norms[0], norms[1], group)
                 rates = ratios * -group["lr"]
                 if self.found_inf is not None:
                     rates *= 1 - self.found_inf
                 torch._foreach_addcmul_(section.params, section.updates, list(rates.unbind()))
         self.uncount(row)
 
-    def adam(
+    def move_by_adam(
         self, tile: Tile, moved: list[Tensor], grads: list[Tensor], group: dict[str, Any], rate: Any, divisor: Tensor | None
     ) -> None:
         """Takes `rate` times Adam's direction from `moved`, and moves the moments."""
@@ -163,20 +163,20 @@ class LAMB(Fused):
             steps = [torch.full_like(steps[0], torch.inf)] * len(steps)  # where 1 - beta^t is 1
         if not group["grad_averaging"]:  # the kernel averages: the moment is shorter by a factor, which the rate brings back
             rate = rate / (1.0 - beta1)
-        grads, left = tile.divided(grads, divisor, self.frees_grads)
+        grads, left = tile.divide_grads(grads, divisor, self.frees_grads)
         torch._fused_adam_(
             moved, grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"],
             amsgrad=False, maximize=False, grad_scale=left, found_inf=self.found_inf,
         )  # fmt: skip
 
-    def ratio(self, weight: float, update: float, group: dict[str, Any]) -> float:
+    def trust_ratio(self, weight: float, update: float, group: dict[str, Any]) -> float:
         """r for a parameter, from the norms of weight and update."""
         if group["max_weight_norm"] is not None:
             weight = min(weight, group["max_weight_norm"])
         found = weight / update if weight > 0 and update > 0 else 1.0
         return min(found, 1.0) if group["trust_clip"] else found
 
-    def ratios(self, weights: Tensor, updates: Tensor, group: dict[str, Any]) -> Tensor:
+    def trust_ratios(self, weights: Tensor, updates: Tensor, group: dict[str, Any]) -> Tensor:
         """The same for several on a device, `(n,)`."""
         if group["max_weight_norm"] is not None:
             weights = weights.clamp(max=group["max_weight_norm"])

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from accel.errors import ConfigError
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import KernelRow, number
-from accel.optim.tiles import Section, lines, scaled, sections, squares
+from accel.optim.kernel_row import KernelRow, host_value
+from accel.optim.tiles import Section, flattened, scale_into, sections, squared_norms
 
 
 class LARS(Fused):
@@ -84,27 +84,27 @@ class LARS(Fused):
         return found
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
-        if row.hosted and not row.group["nesterov"]:
-            self.folded(row, grads)
+        if row.on_host and not row.group["nesterov"]:
+            self.move_in_one_pass(row, grads)
         else:
-            self.scaled(row, grads)
+            self.move_by_scaled_grads(row, grads)
 
-    def folded(self, row: KernelRow, grads: list[Tensor]) -> None:
+    def move_in_one_pass(self, row: KernelRow, grads: list[Tensor]) -> None:
         """Moves a row in one pass, which leaves the gradients alone: what they are scaled by stands where the kernel has
         1 - dampening, a number of the host's."""
-        if number(self.found_inf, 0.0):
+        if host_value(self.found_inf, 0.0):
             return
-        group, scale = row.group, number(self.scale, 1.0)
+        group, scale = row.group, host_value(self.scale, 1.0)
         decay = 0.0 if row.excluded else scale * group["weight_decay"]
         for section in row.plan:
             if row.excluded:
                 calls = [(slice(None), 1.0 / scale)]
             else:
-                lengths = section.lengths(*self.squares(section, grads))
-                shares = [self.ratio(weight, grad / scale, group) / scale for weight, grad in lengths]
+                lengths = section.host_norms(*self.squared_norms(section, grads))
+                shares = [self.trust_ratio(weight, grad / scale, group) / scale for weight, grad in lengths]
                 calls = [(slice(place, place + 1), share) for place, share in enumerate(shares)]
             for tile, pieces in section.pieces(grads):
-                owned, _ = tile.divided(pieces, None, False)
+                owned, _ = tile.divide_grads(pieces, None, False)
                 buffers = tile.state[0] if tile.state else []
                 for part, share in calls:
                     torch._fused_sgd_(
@@ -113,7 +113,7 @@ class LARS(Fused):
                         maximize=False, is_first_step=False,
                     )  # fmt: skip
 
-    def scaled(self, row: KernelRow, grads: list[Tensor]) -> None:
+    def move_by_scaled_grads(self, row: KernelRow, grads: list[Tensor]) -> None:
         """Moves a row by gradients that are made in scratch memory."""
         group = row.group
         decay = 0.0 if row.excluded else group["weight_decay"]
@@ -121,12 +121,12 @@ class LARS(Fused):
         for section in row.plan:
             ratios = section.ones()
             if not row.excluded:
-                weights, norms = section.norms(*self.squares(section, grads))
-                ratios = self.ratios(weights, norms if unscale is None else norms * unscale, group)
+                weights, norms = section.norms(*self.squared_norms(section, grads))
+                ratios = self.trust_ratios(weights, norms if unscale is None else norms * unscale, group)
             factors = list((ratios if unscale is None else ratios * unscale).unbind())
             decays = list((ratios * decay).unbind()) if decay else []
             for tile, pieces in section.pieces(grads):
-                scaled(pieces, factors, tile.grads)
+                scale_into(pieces, factors, tile.grads)
                 if decays:
                     torch._foreach_addcmul_(tile.grads, tile.params, decays)
                 torch._fused_sgd_(
@@ -135,16 +135,16 @@ class LARS(Fused):
                     found_inf=self.found_inf,
                 )  # fmt: skip
 
-    def squares(self, section: Section, grads: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def squared_norms(self, section: Section, grads: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """The squared norms of weights and gradients in the tiles of a section."""
         weights: list[Tensor] = []
         found: list[Tensor] = []
         for tile, pieces in section.pieces(grads):
-            weights += squares(tile.lines[0])
-            found += squares(lines(pieces))
+            weights += squared_norms(tile.flat[0])
+            found += squared_norms(flattened(pieces))
         return weights, found
 
-    def ratio(self, weight: float, grad: float, group: dict[str, Any]) -> float:
+    def trust_ratio(self, weight: float, grad: float, group: dict[str, Any]) -> float:
         """r for a parameter, from the norms of weight and true gradient."""
         found = 1.0
         if weight > 0 and grad > 0:
@@ -153,7 +153,7 @@ class LARS(Fused):
             found = found / group["lr"] if found < group["lr"] else 1.0
         return float(found)
 
-    def ratios(self, weights: Tensor, grads: Tensor, group: dict[str, Any]) -> Tensor:
+    def trust_ratios(self, weights: Tensor, grads: Tensor, group: dict[str, Any]) -> Tensor:
         """The same for several on a device, `(n,)`."""
         found = group["trust_coefficient"] * weights / (grads + group["weight_decay"] * weights + group["eps"])
         found = torch.where((weights > 0) & (grads > 0), found, 1.0)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from accel.optim.adamw import adamw
-from accel.optim.cycled_betas import moments
+from accel.optim.cycled_betas import adam_state_names
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow
 
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     """The `momentum_buffer` of each."""
     momentum: Tensor | None
     """The same in one tensor, `(len(params), *shape)`, in the same memory; None where some of it belongs to others."""
-    ratio: float
+    lr_ratio: float
     """What the learning rate is multiplied by, for the shape."""
 
 
@@ -135,12 +135,12 @@ class Muon(Fused):
                 group.setdefault("ns_dtype", "bfloat16")
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return moments(group) if group["adamw"] else ("momentum_buffer",)
+        return adam_state_names(group) if group["adamw"] else ("momentum_buffer",)
 
-    def counting(self, row: KernelRow) -> KernelRow:
+    def stack_counters(self, row: KernelRow) -> KernelRow:
         """The row with its momentum in one tensor for each batch, of which the state has the slices."""
         if row.group["adamw"]:
-            return super().counting(row)
+            return super().stack_counters(row)
         [buffers] = row.state
         for places in batches(row.params):
             for place, part in zip(places, torch.stack([buffers[i] for i in places]).unbind(), strict=True):
@@ -153,7 +153,7 @@ class Muon(Fused):
         found = []
         for places in batches(row.params):
             params, buffers = ([tensors[i] for i in places] for tensors in (row.params, row.state[0]))
-            found.append(Batch(places, params, buffers, joined(buffers), ratio(params[0], row.group["adjust_lr_fn"])))
+            found.append(Batch(places, params, buffers, common_base(buffers), lr_ratio(params[0], row.group["adjust_lr_fn"])))
         return found
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
@@ -163,7 +163,7 @@ class Muon(Fused):
         skip = None if self.found_inf is None else self.found_inf.bool()
         for batch in row.plan:
             update = self.direction(batch, row.group, torch.stack([grads[i] for i in batch.places]), skip)
-            move(batch, row.group, update, skip)
+            apply_updates(batch, row.group, update, skip)
 
     def direction(self, batch: Batch, group: dict[str, Any], grads: Tensor, skip: Tensor | None) -> Tensor:
         """The orthogonal updates of a batch, `(n, *shape)` in the format of the iteration, from its gradients, written over."""
@@ -180,10 +180,10 @@ class Muon(Fused):
         return orthogonal(ahead.flatten(2), group["ns_coefficients"], group["ns_steps"], group["eps"], dtype).reshape(ahead.shape)
 
 
-def move(batch: Batch, group: dict[str, Any], updates: Tensor, skip: Tensor | None) -> None:
+def apply_updates(batch: Batch, group: dict[str, Any], updates: Tensor, skip: Tensor | None) -> None:
     """Takes the updates, and the decay, off the matrices of a batch, or nothing where `skip` is true."""
     dtype = torch.promote_types(batch.params[0].dtype, torch.float32)
-    keep, rate = 1 - group["lr"] * group["weight_decay"], group["lr"] * batch.ratio
+    keep, rate = 1 - group["lr"] * group["weight_decay"], group["lr"] * batch.lr_ratio
     if not isinstance(keep, Tensor):  # torch 2.13 rounds a number to bfloat16 before it multiplies bfloat16 weights with it
         keep = torch.full((), keep, dtype=dtype, device=updates.device)
     if skip is not None:
@@ -220,7 +220,7 @@ def orthogonal(
     return x.mT if tall else x
 
 
-def ratio(param: Tensor, adjust: str | None) -> float:
+def lr_ratio(param: Tensor, adjust: str | None) -> float:
     """What the learning rate of a matrix is multiplied by."""
     rows, columns = param.shape[0], param.shape[1:].numel()
     return 0.2 * sqrt(max(rows, columns)) if adjust == "match_rms_adamw" else sqrt(max(1, rows / columns))
@@ -238,7 +238,7 @@ def batches(params: list[Tensor]) -> Iterable[list[int]]:
     return [places for lists in found.values() for places in lists]
 
 
-def joined(slices: list[Tensor]) -> Tensor | None:
+def common_base(slices: list[Tensor]) -> Tensor | None:
     """The tensor of which these are the slices, all of them and in order; None where there is no such tensor."""
     whole = slices[0]._base
     if whole is None or len(whole) != len(slices):

@@ -16,19 +16,19 @@ from torch import Tensor
 
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow
-from accel.optim.tiles import Section, scaled, sections
+from accel.optim.tiles import Section, scale_into, sections
 
 
-class Pace(NamedTuple):
+class StepScalars(NamedTuple):
     """What one update does, each a 0-dim float32 on the device."""
 
     step: Tensor
     """The number of the update, from 1; skipped ones do not count."""
-    rate: Tensor
+    lr: Tensor
     """The learning rate; 0 where the update is skipped."""
-    share: Tensor
+    weight: Tensor
     """How far y goes to z: the weight of this update in the average; 0 where the update is skipped."""
-    back: Tensor
+    y_scale: Tensor
     """How much of the step y takes itself: 1 - beta1 (1 - share)."""
 
 
@@ -88,7 +88,7 @@ class ScheduleFree(Fused):
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the parameters are x, to evaluate and to keep; afterwards y, bit for bit."""
-        rows = self.ready()
+        rows = self.current_rows()
         kept = [[piece.detach().clone() for piece in row.tensors] for row in rows]
         with torch.no_grad():
             for row in rows:
@@ -103,16 +103,16 @@ class ScheduleFree(Fused):
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("z", "exp_avg_sq", "step") if group["base"] == "adamw" else ("z", "step")
 
-    def fresh(self, name: str, param: Tensor) -> Tensor:
+    def initial_state(self, name: str, param: Tensor) -> Tensor:
         """`z` begins where the weights are. `step` is (3,) float32: steps made, the largest learning rate so far, and the sum of
         all weights in the average, as a multiple of the last: so it stays exact, where a sum of small squares would not."""
         if name == "z":
             return param.detach().clone()
-        return torch.zeros(3, dtype=torch.float32, device=param.device) if name == "step" else super().fresh(name, param)
+        return torch.zeros(3, dtype=torch.float32, device=param.device) if name == "step" else super().initial_state(name, param)
 
-    def counting(self, row: KernelRow) -> KernelRow:
+    def stack_counters(self, row: KernelRow) -> KernelRow:
         """The row with one `step` for all its parameters: the average is made of the same steps for all of them."""
-        steps = self.steps(row)
+        steps = self.step_counters(row)
         steps[:] = [steps[0]] * len(steps)
         for param in row.params:
             self.state[param]["step"] = steps[0]
@@ -121,7 +121,7 @@ class ScheduleFree(Fused):
     def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
         return sections(row._replace(state=row.state[:-1]), memory)
 
-    def pace(self, group: dict[str, Any], clock: Tensor) -> Pace:
+    def step_scalars(self, group: dict[str, Any], clock: Tensor) -> StepScalars:
         """Counts a step, where it is not skipped, in `clock`: see `fresh`."""
         made, highest, length = clock.unbind()
         step = made + 1
@@ -140,16 +140,16 @@ class ScheduleFree(Fused):
             now = torch.where(skip, clock, now)
             rate, share = torch.where(skip, 0.0, rate), torch.where(skip, 0.0, share)
         clock.copy_(now)
-        return Pace(step, rate, share, back)
+        return StepScalars(step, rate, share, back)
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
-        group, clock = row.group, self.steps(row)[0]
-        pace = self.pace(group, clock)
+        group, clock = row.group, self.step_counters(row)[0]
+        pace = self.step_scalars(group, clock)
         decay = 0.0 if row.excluded else group["weight_decay"]
         unscale: Any = 1.0 if self.scale is None else self.scale.reciprocal()
         for section in row.plan:
             for tile, pieces in section.pieces(grads):
-                scaled(pieces, unscale if isinstance(unscale, float) else [unscale] * len(pieces), tile.grads)
+                scale_into(pieces, unscale if isinstance(unscale, float) else [unscale] * len(pieces), tile.grads)
                 torch._foreach_zero_(tile.updates)
                 if group["base"] == "adamw":
                     torch._fused_adam_(  # the first moment of a beta of 0 is the gradient: it may be written where that stands
@@ -164,11 +164,11 @@ class ScheduleFree(Fused):
                     )  # fmt: skip
                 if decay:
                     torch._foreach_add_(tile.updates, tile.params, alpha=decay)
-                follow(tile.params, tile.state[0], tile.updates, tile.grads, pace, together=clock.device.type != "cpu")
+                move_points(tile.params, tile.state[0], tile.updates, tile.grads, pace, together=clock.device.type != "cpu")
 
 
-def follow(
-    y: list[Tensor], z: list[Tensor], steps: list[Tensor], scratch: list[Tensor], pace: Pace, *, together: bool = False
+def move_points(
+    y: list[Tensor], z: list[Tensor], steps: list[Tensor], scratch: list[Tensor], pace: StepScalars, *, together: bool = False
 ) -> None:
     """Moves y and z by steps, which are written over as scratch is: y = y + share (z - y) - back rate steps, z = z - rate steps.
 
@@ -177,13 +177,13 @@ def follow(
     """
     if not together:
         for place, end in zip(y, z, strict=True):
-            place.lerp_(end, pace.share.to(place.dtype))
+            place.lerp_(end, pace.weight.to(place.dtype))
     else:
         torch._foreach_copy_(scratch, z)
         torch._foreach_sub_(scratch, y)
-        torch._foreach_mul_(scratch, pace.share)
+        torch._foreach_mul_(scratch, pace.weight)
         torch._foreach_add_(y, scratch)
-    torch._foreach_mul_(steps, pace.rate)
+    torch._foreach_mul_(steps, pace.lr)
     torch._foreach_sub_(z, steps)
-    torch._foreach_mul_(steps, pace.back)
+    torch._foreach_mul_(steps, pace.y_scale)
     torch._foreach_sub_(y, steps)

@@ -24,7 +24,7 @@ from accel.parts.update import Average, Clip, Guard, Objective, Update
 from accel.parts.watch import Probe, Watch
 from accel.parts.window import Group
 from accel.system.clock import Clock
-from accel.system.stop_signals import Signals
+from accel.system.stop_signals import StopSignals
 
 
 @dataclass
@@ -113,7 +113,7 @@ class Run:
 
     command: str = ""
     """How the run was started; empty in a script."""
-    signals: Signals = field(default_factory=Signals)
+    signals: StopSignals = field(default_factory=StopSignals)
     """What may ask the run to stop."""
     plan: Any = None
     """What is going to happen (`accel.engine.make_plan.Plan`), made when everything is set up."""

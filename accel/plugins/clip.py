@@ -133,7 +133,7 @@ def unit_norms(tensors: list[Tensor], over: Placement = ALONE) -> list[Tensor]:
     small = [tensor for tensor in tensors if tensor.dim() <= 1]
     lengths = list(torch._foreach_norm(small, 2, wide(small[0]))) if small else []
     if small and over.mesh is not None:
-        lengths = list(over.total(torch.stack(lengths).square_()).sqrt_().unbind())
+        lengths = list(over.all_reduce(torch.stack(lengths).square_()).sqrt_().unbind())
     flat = iter(lengths)
     return [
         torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.dim())), keepdim=True, dtype=wide(tensor))

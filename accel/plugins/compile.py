@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from accel.device.repeated_blocks import repeated
+from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts import Compile as CompilePart
 from accel.system.clock import OTHER
@@ -74,7 +74,7 @@ class Compile(CompilePart):
         from torch._dynamo.callback import on_compile_end, on_compile_start
         from torch._dynamo.exc import InvalidBackend
 
-        self.regions = repeated(model) if self.regional else [model]
+        self.regions = repeated_blocks(model) if self.regional else [model]
         self.limit = torch._dynamo.config.recompile_limit
         torch._dynamo.config.recompile_limit = max(GRAPHS, self.limit)
         on_compile_start(self.starts)
@@ -113,7 +113,7 @@ class Compile(CompilePart):
 
     def ends(self, _: Any) -> None:
         """torch has compiled, in the midst of some phase of the run."""
-        self.clock.set_apart(perf_counter() - self.since, OTHER)
+        self.clock.book_within_lap(perf_counter() - self.since, OTHER)
 
     def close(self) -> None:
         if not hasattr(self, "limit"):

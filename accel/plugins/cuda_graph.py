@@ -113,7 +113,7 @@ class CudaGraph(Update):
                 self.seen.clear()
             self.seen[shape] = self.seen.get(shape, 0) + 1
             if self.seen[shape] <= self.warmup or len(self.captured) == self.graphs:
-                return self.recorder.aside(lambda: super(CudaGraph, self).__call__(window))
+                return self.recorder.run_on_capture_stream(lambda: super(CudaGraph, self).__call__(window))
             graph = self.captured[shape] = self.capture(window, tensors)
         if tensors:
             torch._foreach_copy_(graph.inputs, tensors, non_blocking=True)

@@ -156,7 +156,7 @@ class FiniteGuard(Guard):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.mail.poll(wait=True)  # what was sent before is of another run, or of a trial
         self.mail.row.copy_(state["counts"])
-        self.buffers.keep()
+        self.buffers.save()
 
 
 def some(names: list[str]) -> str:

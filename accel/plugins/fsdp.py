@@ -32,7 +32,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from accel.device.dtensor import is_dtensor, local_shard
-from accel.device.repeated_blocks import repeated
+from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING
 from accel.parts.shared.process_group import ProcessGroup
@@ -89,7 +89,7 @@ class FSDP(ProcessGroup):
         # saving goes on beside the updates, in an order of its own
         self.threads = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout))
         policy = MixedPrecisionPolicy(param_dtype=named(self.param_dtype), reduce_dtype=named(self.reduce_dtype))
-        self.blocks = repeated(self.bare)
+        self.blocks = repeated_blocks(self.bare)
         for block in self.blocks:
             fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=self.reshard)
         # the rest is needed from the first block's forward pass until the last one's backward pass: it stays

@@ -136,7 +136,7 @@ class LRRange(Probe):
             "schema": 1, "times": run.parts.optim.scale, "steepest": reading.steepest, "least": reading.least,
             "suggested": self.suggested, "points": points,
         }  # fmt: skip
-        with atomic_files.attempted(run.out / FILE):
+        with atomic_files.warn_on_disk_error(run.out / FILE):
             atomic_files.write(run.out / FILE, json.dumps(about, indent=1).encode())
             draw(rates, losses, reading, run.out / PICTURE)
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel.device.memory_peak import DeviceGauge, ProcessGauge
+from accel.device.memory_peak import DeviceMemoryPeak, ProcessMemoryPeak
 from accel.parts import Part, Watch
 from accel.report.result import Section
 from accel.system.clock import BACKWARD, OTHER, PHASES
@@ -70,8 +70,8 @@ class Memory(Watch):
     def begin(self, run: Run) -> None:
         self.run, self.progress, self.clock = run, run.progress, run.clock
         on_cuda = run.device.type == "cuda"
-        self.gauge = DeviceGauge(run.device) if on_cuda else ProcessGauge()
-        self.gauge.take()
+        self.gauge = DeviceMemoryPeak(run.device) if on_cuda else ProcessMemoryPeak()
+        self.gauge.read_and_reset()
         self.whole = self.gradients = 0
         self.peaks: dict[int, int] = {}
         """By phase."""
@@ -88,22 +88,22 @@ class Memory(Watch):
             self.looked = False
             return
         since = perf_counter()
-        peak = self.gauge.take()
+        peak = self.gauge.read_and_reset()
         self.whole = max(self.whole, peak)
         if self.looked:
             self.peaks[phase] = max(self.peaks.get(phase, 0), peak)
         if phase == BACKWARD:
             self.gradients = max(self.gradients, size(param.grad for _, param in self.run.parts.precision.params))
         self.looked = True
-        self.clock.set_apart(perf_counter() - since, OTHER)
+        self.clock.book_within_lap(perf_counter() - since, OTHER)
 
     def end(self, result: Any) -> None:
-        self.whole = max(self.whole, self.gauge.take())
+        self.whole = max(self.whole, self.gauge.read_and_reset())
         rows: list[dict[str, str | int | float]] = [
             {"phase": PHASES[phase], "peak bytes": peak} for phase, peak in sorted(self.peaks.items()) if self.gauge.resets
         ]
         rows.append({"phase": "the whole run" if self.gauge.resets else "the whole process", "peak bytes": self.whole})
-        result.sections[self.name] = Section(f"peak memory, {self.gauge.what}", rows)
+        result.sections[self.name] = Section(f"peak memory, {self.gauge.description}", rows)
         held: list[dict[str, str | int | float]] = [{"what": what, "bytes": count} for what, count in self.held().items() if count]
         result.sections[f"{self.name}_held"] = Section("memory held", held)
         self.dump()

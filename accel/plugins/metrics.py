@@ -30,7 +30,7 @@ from torch import Tensor
 from accel.device.loss_log import LossLog
 from accel.parts import Watch
 from accel.report.curves import draw
-from accel.system.atomic_files import Log
+from accel.system.atomic_files import AppendLog
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Metrics(Watch):
         self.path = run.out / FILE
         self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write)
         before = self.path.read_bytes() if self.path.exists() else b""
-        self.file = Log(self.path, whole(before, run.progress.step, evaluated=run.progress.batch == 0))
+        self.file = AppendLog(self.path, whole(before, run.progress.step, evaluated=run.progress.batch == 0))
         self.file.write(self.waiting.encode())
 
     def after(self, step: int, loss: Tensor) -> None:

@@ -34,7 +34,7 @@ from torch.optim import Optimizer
 
 from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError, nearest
-from accel.optim.hidden_matrices import hidden
+from accel.optim.hidden_matrices import hidden_matrices
 from accel.optim.muon import Muon as FusedMuon
 from accel.parts import Optim
 from accel.parts.optim import decayed, has_fused
@@ -81,7 +81,7 @@ class Muon(Optim):
 
     def setup(self, run: Run) -> None:
         self.chosen = frozenset(
-            hidden(run.unwrapped_model) if self.matrices is None else self.named(run.unwrapped_model, self.matrices)
+            hidden_matrices(run.unwrapped_model) if self.matrices is None else self.named(run.unwrapped_model, self.matrices)
         )
         super().setup(run)
 

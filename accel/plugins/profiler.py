@@ -148,6 +148,6 @@ class Profiler(Watch):
 def export(profile: profile, file: Path) -> None:
     """Writes the trace, packed; it is there whole or not at all."""
     temporary = file.with_name(f".{file.name}")
-    with atomic_files.attempted(temporary):
+    with atomic_files.warn_on_disk_error(temporary):
         profile.export_chrome_trace(str(temporary))
         temporary.replace(file)

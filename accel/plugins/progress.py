@@ -31,7 +31,7 @@ from accel.device.async_readback import AsyncReadback
 from accel.parts import Watch
 from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
-from accel.report.progress_line import GAP, Line
+from accel.report.progress_line import GAP, ProgressLine
 from accel.report.summary import draw as draw_summary
 from accel.system.pipes import survive_broken_pipe
 from accel.system.throughput import ThroughputMark
@@ -122,14 +122,14 @@ class Progress(Watch):
         """Now."""
         return ThroughputMark.now(self.run.clock, self.run.progress.samples)
 
-    def line(self) -> Line:
+    def line(self) -> ProgressLine:
         """Where the run stands."""
         run, progress = self.run, self.run.progress
         self.marks.append(self.mark())
         rate, wait = self.marks[-1].since(self.marks[0])
         done = progress.step - self.first
         left = None if run.updates is None else (run.updates - progress.step) * (perf_counter() - self.started) / max(done, 1)
-        return Line(
+        return ProgressLine(
             epoch=min(progress.epoch + 1, run.epochs), epochs=run.epochs, update=progress.step, updates=run.updates, loss=self.loss,
             lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.lost,
             left=left,

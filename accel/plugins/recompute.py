@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from accel.device.repeated_blocks import repeated
+from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts import Activations
 from accel.values import Count
@@ -51,7 +51,7 @@ class Recompute(Activations):
         self.own: list[tuple[nn.Module, Any]] = []
 
     def model(self, model: nn.Module) -> nn.Module:
-        blocks = repeated(model)
+        blocks = repeated_blocks(model)
         self.count = len(blocks)
         for block in blocks[:: self.every]:
             self.own.append((block, vars(block).get("forward")))

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.device.sync_warnings import Reads, Waits
+from accel.device.sync_warnings import HostReadReporter, SyncReporter
 from accel.errors import TrainingError
 from accel.parts import Watch
 from accel.report.result import Section
@@ -51,7 +51,7 @@ class SyncGuard(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.seeker: Reads | Waits | None = None
+        self.seeker: HostReadReporter | SyncReporter | None = None
         self.places: dict[str, int] = {}
         """How many there were where."""
 
@@ -60,7 +60,7 @@ class SyncGuard(Watch):
         self.begins = run.progress.step + self.first - 1
         self.ends = self.begins + self.updates
         self.epoch = run.progress.epoch
-        self.seeker = (Waits if run.device.type == "cuda" else Reads)(self.tell)
+        self.seeker = (SyncReporter if run.device.type == "cuda" else HostReadReporter)(self.tell)
         run.clock.listeners.append(self.lap)
 
     def lap(self, phase: int) -> None:
@@ -92,7 +92,7 @@ class SyncGuard(Watch):
         if seen <= 0:
             return
         ordered = sorted(self.places.items(), key=lambda item: -item[1])
-        what = "waits for the device" if isinstance(self.seeker, Waits) else "numbers read on the host, each a wait on CUDA"
+        what = "waits for the device" if isinstance(self.seeker, SyncReporter) else "numbers read on the host, each a wait on CUDA"
         title = f"{what}: {sum(self.places.values())} in {seen} updates ({self.begins + 1} to {last})"
         result.sections[self.name] = Section(title, [{"where": where, "per update": count / seen} for where, count in ordered])
 

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from accel.device.loss_log import LossLog
 from accel.parts import Watch
-from accel.system.atomic_files import Log
+from accel.system.atomic_files import AppendLog
 from accel.system.machine import Need
 from accel.system.throughput import ThroughputMark
 from accel.values import Count
@@ -79,7 +79,7 @@ class TensorBoard(Watch):
         folder = run.out / FOLDER
         folder.mkdir(exist_ok=True)
         # tensorboard reads the files of a directory in the order of their names
-        self.file = Log(folder / f"events.out.tfevents.{time_ns():020d}.update-{run.progress.step:08d}")
+        self.file = AppendLog(folder / f"events.out.tfevents.{time_ns():020d}.update-{run.progress.step:08d}")
         self.records = RecordWriter(self.file)
         self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write)
         self.mark = ThroughputMark.now(run.clock, run.progress.samples)

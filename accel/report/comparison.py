@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.formatting import number, took
+from accel.report.formatting import elapsed, number
 
 
 @dataclass
@@ -44,5 +44,5 @@ def comparison(jobs: Sequence[JobResult]) -> RenderableType:
         found = [job.metrics.get(name) for name in names]
         values = ["-" if value is None else number(value) for value in found]
         faster = f"{base / job.seconds:.2f}x" if base and job.seconds else "-"
-        table.add_row(str(index), label, *values, took(job.seconds), faster)
+        table.add_row(str(index), label, *values, elapsed(job.seconds), faster)
     return table

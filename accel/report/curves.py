@@ -62,19 +62,19 @@ def draw(metrics: Path, picture: Path) -> None:
     last.xaxis.set_major_formatter("{x:,.0f}")
     last.set_ylim(bottom=0)
     for panel in (first, *panels, last):
-        tidy(panel)
+        style_panel(panel)
     figure.align_ylabels()
-    save(figure, picture)
+    save_svg(figure, picture)
 
 
-def tidy(panel: Axes) -> None:
+def style_panel(panel: Axes) -> None:
     """Gives a panel the looks that all have."""
     panel.grid(color=GRID, linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
     panel.margins(x=0.01)
 
 
-def save(figure: Figure, picture: Path) -> None:
+def save_svg(figure: Figure, picture: Path) -> None:
     """Writes a figure as svg, whole or not at all; the same figure gives the same bytes."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

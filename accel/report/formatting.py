@@ -17,7 +17,7 @@ def number(value: float) -> str:
     return f"{value:.4f}" if size < 10 else f"{value:.2f}" if size < 1000 else f"{value:,.1f}"
 
 
-def short(value: float) -> str:
+def short_count(value: float) -> str:
     """A count in at most five characters: 950, 1.25k, 12.3k, 4.50M."""
     if value < 999.5:
         return f"{value:.0f}"
@@ -37,7 +37,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
-def took(seconds: float) -> str:
+def elapsed(seconds: float) -> str:
     """How long something took: 4.2 s below a minute, as a duration above."""
     return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds)
 
@@ -75,7 +75,7 @@ def metric(split: str, name: str) -> str:
     return f"{split} {name.replace('_', ' ')}"
 
 
-def tenths(shares: Mapping[str, float]) -> dict[str, float]:
+def rounded_percentages(shares: Mapping[str, float]) -> dict[str, float]:
     """Percentages rounded to one decimal so that they still add up to 100.0 (the largest remainders are rounded up)."""
     total = sum(shares.values())
     if not total:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.report.curves import HELD_OUT, RAW, SMOOTH, save, tidy
+from accel.report.curves import HELD_OUT, RAW, SMOOTH, save_svg, style_panel
 
 Floats = NDArray[np.float64]
 
@@ -81,6 +81,6 @@ def draw(lrs: Floats, losses: Floats, reading: LRRangeCurve, picture: Path) -> N
     panel.set_ylim(low - 0.1 * room, high + 0.5 * room)  # with all of an explosion in it the rest would be flat
     panel.set_xlabel("learning rate")
     panel.set_ylabel("loss (mean per item)")
-    tidy(panel)
+    style_panel(panel)
     panel.legend(loc="lower left", frameon=False, fontsize="small")
-    save(figure, picture)
+    save_svg(figure, picture)

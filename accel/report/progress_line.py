@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.formatting import duration, number, short
+from accel.report.formatting import duration, number, short_count
 
 GAP = "  "
 BAR = 8
@@ -17,7 +17,7 @@ BAR = 8
 
 
 @dataclass
-class Line:
+class ProgressLine:
     """Where a run stands. On a console it takes one line: cells grow shorter where it is narrow, a bar fills what is left."""
 
     epoch: int
@@ -43,9 +43,9 @@ class Line:
             (f"update {self.update:,}{of}", f"{self.update}{of.replace(',', '')}"),
             ("", "") if self.loss is None else (f"loss {number(self.loss)}",) * 2,
             (f"lr {self.lr:.2e}",) * 2,
-            ("", "") if self.rate is None else (f"{self.rate:,.0f} samples/s", f"{short(self.rate)}/s"),
+            ("", "") if self.rate is None else (f"{self.rate:,.0f} samples/s", f"{short_count(self.rate)}/s"),
             ("", "") if self.wait is None else (f"data wait {self.wait:.0f}%", f"data {self.wait:.0f}%"),
-            ("", "") if self.skipped is None else (f"{self.skipped:,} skipped", f"{short(self.skipped)} skip"),
+            ("", "") if self.skipped is None else (f"{self.skipped:,} skipped", f"{short_count(self.skipped)} skip"),
             ("", "") if self.left is None else (f"{duration(self.left)} left",) * 2,
         ]
         return [cell for cell in cells if cell[0]]

@@ -9,14 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from accel.report.formatting import short
+from accel.report.formatting import short_count
 
 BOUND, LONG = 10.0, 1.0
 """A run is data-bound where so many percent of its training were spent waiting, and so many seconds at least."""
 
 
 @dataclass
-class Flow:
+class DataFlow:
     """How the data came through.
 
     Args:
@@ -40,9 +40,9 @@ class Flow:
 
     def text(self) -> str:
         """In a sentence."""
-        alone = "" if self.ceiling is None else f", and reading alone makes {short(self.ceiling)}"
+        alone = "" if self.ceiling is None else f", and reading alone makes {short_count(self.ceiling)}"
         what = "data-bound" if self.bound else "too short to tell" if self.wait >= BOUND else "not data-bound"
-        return f"{what}: {self.wait:.1f} % of the training waited for data; {short(self.rate)} samples/s came through{alone}"
+        return f"{what}: {self.wait:.1f} % of the training waited for data; {short_count(self.rate)} samples/s came through{alone}"
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Result:
     seconds: float = 0.0
     """Wall time of this fit, of which `shares` are the parts, in percent."""
     shares: dict[str, float] = field(default_factory=dict)
-    flow: Flow | None = None
+    flow: DataFlow | None = None
     """Whether the training waited for its data, and what to try where it did."""
     sections: dict[str, Section] = field(default_factory=dict)
     """Tables that watches add in `end`, by the name of the watch."""

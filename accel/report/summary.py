@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.formatting import cell, metric, number, tenths, took
+from accel.report.formatting import cell, elapsed, metric, number, rounded_percentages
 
 if TYPE_CHECKING:
     from accel.report.result import Result
@@ -39,7 +39,7 @@ def draw(result: Result) -> RenderableType:
         if section.rows:
             blocks.append(Padding(table(section.rows), (0, 0, 0, 2)))
     if result.files:
-        blocks += ["", Text(f"written to {result.out}"), Padding(Text(", ".join(folded(result.files))), (0, 0, 0, 2))]
+        blocks += ["", Text(f"written to {result.out}"), Padding(Text(", ".join(group_by_folder(result.files))), (0, 0, 0, 2))]
     return Group(*blocks)
 
 
@@ -57,7 +57,7 @@ def amount(result: Result) -> str:
     skipped = f" ({result.skipped:,} skipped)" if result.skipped else ""
     epochs = f"{result.epochs} epoch{'s' * (result.epochs != 1)}"
     updates = f"{result.updates:,} update{'s' * (result.updates != 1)}{skipped}"
-    return f"{epochs}, {updates}, {result.samples:,} samples; this run took {took(result.seconds)}"
+    return f"{epochs}, {updates}, {result.samples:,} samples; this run took {elapsed(result.seconds)}"
 
 
 def phases(shares: Mapping[str, float]) -> RenderableType:
@@ -66,7 +66,7 @@ def phases(shares: Mapping[str, float]) -> RenderableType:
     grid.add_column()
     grid.add_column(justify="right")
     grid.add_column()
-    for phase, share in tenths(shares).items():
+    for phase, share in rounded_percentages(shares).items():
         width = round(BAR * share / 100)
         bar: RenderableType = ProgressBar(total=1, completed=1, width=width, finished_style="cyan") if width else ""
         grid.add_row(phase, f"{share:.1f} %", bar)
@@ -86,7 +86,7 @@ def table(rows: Sequence[Mapping[str, str | int | float]]) -> RenderableType:
     return grid
 
 
-def folded(files: list[str]) -> list[str]:
+def group_by_folder(files: list[str]) -> list[str]:
     """The files, with those in a folder counted: `checkpoints/ (4 files)`."""
     count = Counter(name.partition("/")[0] for name in files)
     return [name if name in files else f"{name}/ ({many} file{'s' * (many != 1)})" for name, many in sorted(count.items())]

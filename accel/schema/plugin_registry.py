@@ -23,7 +23,7 @@ GROUP = "accel.plugins"
 
 
 @cache
-def third_parties() -> dict[str, Path]:
+def third_party_folders() -> dict[str, Path]:
     """The `conf` folder of each package that adds plugins, by the name of the package. A package without one is left out."""
     found = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
@@ -37,17 +37,17 @@ def third_parties() -> dict[str, Path]:
 def targets() -> dict[str, str]:
     """The class of each plugin, by the plugin's name."""
     found = {}
-    for conf in third_parties().values():
+    for conf in third_party_folders().values():
         for path in sorted((conf / "plugins").glob("*.yaml")):
             line = re.search(r"^_target_:\s*([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
             if line:
                 found[path.stem] = line.group(1)
     for path in FOLDER.glob("[!_]*.py"):
-        found[path.stem] = own(path.stem)
+        found[path.stem] = builtin_target(path.stem)
     return dict(sorted(found.items()))
 
 
-def own(name: str) -> str:
+def builtin_target(name: str) -> str:
     """The class of a plugin that comes with accel."""
     return f"accel.plugins.{name}.{class_name(name)}"
 
@@ -55,7 +55,7 @@ def own(name: str) -> str:
 def target(name: str) -> str:
     """The class of the plugin called `name`. Raises ConfigError for a name that no plugin has."""
     if name.isidentifier() and not name.startswith("_") and (FOLDER / f"{name}.py").exists():
-        return own(name)  # one file is read, and not all of them
+        return builtin_target(name)  # one file is read, and not all of them
     known = targets()
     if name not in known:
         raise ConfigError(f"no plugin is called {name!r}{nearest(name, known)}; python -m accel plugins lists them")
@@ -75,7 +75,7 @@ def names() -> list[str]:
     return list(targets())
 
 
-def page(name: str) -> Signature:
+def plugin_signature(name: str) -> Signature:
     """What the plugin called `name` is and takes. Raises ConfigError for a name that no plugin has."""
     return signature(target(name))
 

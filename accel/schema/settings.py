@@ -50,7 +50,7 @@ class Settings:
         if isinstance(self.allow, str):
             self.allow = [self.allow]  # resume.allow=task is a list of one
         for one in fields(self):
-            setattr(self, one.name, check_value(said(one.name), getattr(self, one.name), hints[one.name]))
+            setattr(self, one.name, check_value(typed_name(one.name), getattr(self, one.name), hints[one.name]))
         if odd := [name for name in self.allow if not isinstance(name, str)]:
             raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {odd[0]!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
@@ -58,6 +58,6 @@ class Settings:
             raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}{hint}")
 
 
-def said(name: str) -> str:
+def typed_name(name: str) -> str:
     """How a setting is typed: `checkpoint.every` for `checkpoint_every`, `resume.allow` for `allow`."""
     return "resume.allow" if name == "allow" else name.replace("checkpoint_", "checkpoint.")

@@ -43,7 +43,7 @@ class Signature:
     settings: dict[str, Setting] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
     wants: tuple[Need, ...] = ()
-    open: bool = True
+    accepts_more: bool = True
     """Whether it takes more keywords and hands them on, as a task does with the settings of the run."""
 
     @property
@@ -92,7 +92,7 @@ def lineage(found: Definition) -> tuple[list[Definition], bool]:
     """A class and its bases, nearest first, up to a part or the Trainer; and whether text named every base."""
     assert isinstance(found.node, ast.ClassDef)
     chain, complete = [found], True
-    if kin(found):
+    if base_part(found):
         return chain, True
     for base in found.node.bases:
         name = ast.unparse(base)
@@ -105,17 +105,17 @@ def lineage(found: Definition) -> tuple[list[Definition], bool]:
         further, whole = lineage(ancestor)
         chain += further
         complete &= whole
-    return chain, complete or any(kin(one) for one in chain)
+    return chain, complete or any(base_part(one) for one in chain)
 
 
-def kin(definition: Definition) -> str:
+def base_part(definition: Definition) -> str:
     """The part or Trainer that a class is itself, or the empty string."""
     node = definition.node
     bases = [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else []
-    return node.name if isinstance(node, ast.ClassDef) and _is_kin(definition.source.module, node.name, bases) else ""
+    return node.name if isinstance(node, ast.ClassDef) and _is_base_part(definition.source.module, node.name, bases) else ""
 
 
-def _is_kin(module: str, name: str, bases: list[str]) -> bool:
+def _is_base_part(module: str, name: str, bases: list[str]) -> bool:
     """Whether a class is the Trainer, or a part: what stands in `accel.parts` and builds upon a part (`Cycle`) is none."""
     inside = module in (TRAINER, PARTS) or module.startswith(PARTS + ".")
     return inside and (name in ("Trainer", "Part") or "Part" in bases)
@@ -126,7 +126,7 @@ def _from_text(target: str, chain: list[Definition]) -> Signature:
     assert isinstance(found.node, ast.ClassDef)
     settings: dict[str, Setting] = {}
     takes_more, needs, wants = True, tuple[Need, ...](), tuple[Need, ...]()
-    for one in reversed([one for one in chain if not kin(one)]):
+    for one in reversed([one for one in chain if not base_part(one)]):
         assert isinstance(one.node, ast.ClassDef)
         init = next((node for node in one.node.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None)
         if init is not None:
@@ -136,9 +136,9 @@ def _from_text(target: str, chain: list[Definition]) -> Signature:
             takes_more = False
             settings |= {item.name: item for item in _fields(one)}
         needs, wants = _needs(one, "needs") or needs, _needs(one, "wants") or wants
-    if kin(found):  # the plainest implementation itself is no plugin
+    if base_part(found):  # the plainest implementation itself is no plugin
         return Signature(target, "", found.source.doc)
-    part = next((kin(one) for one in chain if kin(one)), "")
+    part = next((base_part(one) for one in chain if base_part(one)), "")
     own = ast.get_docstring(found.node) or ""
     doc = found.source.doc if found.source.doc and part != "Trainer" else own
     words = _about(own)
@@ -212,7 +212,7 @@ def _near(module: str) -> str:
 def _from_class(target: str) -> Signature:
     """The same from the class itself, for one that is made at run time."""
     cls = load(target)
-    roots = [one for one in cls.__mro__ if _is_kin(one.__module__, one.__name__, [base.__name__ for base in one.__bases__])]
+    roots = [one for one in cls.__mro__ if _is_base_part(one.__module__, one.__name__, [base.__name__ for base in one.__bases__])]
     part = roots[0].__name__ if roots and roots[0] is not cls else ""
     hints = get_type_hints(cls, include_extras=True) if is_dataclass(cls) else {}
     if is_dataclass(cls):

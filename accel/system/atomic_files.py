@@ -14,13 +14,17 @@ from typing import IO, Any
 from accel.errors import AccelWarning
 from accel.system.faults import point
 
-FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "a file may not grow that large"}
+DISK_FULL_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file may not grow that large",
+}
 
-MOST = 1 << 24
+MAX_PENDING = 1 << 24
 """Bytes that wait for a full disk, at most: of metrics.jsonl, at 100 bytes each, the lines of 160,000 updates."""
 
 
-class Stream:
+class HashingStream:
     """Bytes on their way into a file, counted and hashed as they pass.
 
     Once a write has failed, everything further is dropped: torch.save goes on writing whatever it is told, and only its
@@ -46,13 +50,13 @@ class Stream:
     def flush(self) -> None:
         """Nothing: the file is flushed when it is whole."""
 
-    def facts(self) -> dict[str, Any]:
+    def checksum(self) -> dict[str, Any]:
         """`sha256` (64 hexadecimal digits) and `bytes` of what has passed."""
         return {"sha256": self.hash.hexdigest(), "bytes": self.bytes}
 
 
 @contextmanager
-def replacing(path: Path, place: str = "") -> Iterator[Stream]:
+def replacing(path: Path, place: str = "") -> Iterator[HashingStream]:
     """A stream to a file that appears as `path` when the block ends: at any instant `path` is what it was or what it shall be.
 
     Args:
@@ -66,7 +70,7 @@ def replacing(path: Path, place: str = "") -> Iterator[Stream]:
     try:
         with temporary.open("wb", buffering=1 << 20) as file:
             point(f"{place}.begun")
-            stream = Stream(file)
+            stream = HashingStream(file)
             try:
                 yield stream
             finally:
@@ -92,7 +96,7 @@ def write(path: Path, data: bytes | memoryview, place: str = "") -> None:
         stream.write(data)
 
 
-def facts(path: Path) -> dict[str, Any]:
+def checksum(path: Path) -> dict[str, Any]:
     """`sha256` and `bytes` of a file."""
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
@@ -109,16 +113,16 @@ def flush_folder(folder: Path) -> None:
 
 def disk_reason(error: OSError) -> str:
     """What is wrong with the disk, in a few words."""
-    return FULL.get(error.errno or 0) or error.strerror or str(error)
+    return DISK_FULL_REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 
 def remedy(error: OSError) -> str:
     """What to do about it, in a few words."""
-    return "make room on" if error.errno in FULL else "look after"
+    return "make room on" if error.errno in DISK_FULL_REASONS else "look after"
 
 
 @contextmanager
-def attempted(path: Path) -> Iterator[None]:
+def warn_on_disk_error(path: Path) -> Iterator[None]:
     """Around the writing of a file that nobody goes on from: a disk that does not take it is a warning."""
     try:
         yield
@@ -127,7 +131,7 @@ def attempted(path: Path) -> Iterator[None]:
         warnings.warn(f"{path} could not be written: {disk_reason(error)}; training goes on without it", AccelWarning, stacklevel=4)
 
 
-class Log:
+class AppendLog:
     """A file that grows by whole blocks, with what the disk does not take kept until it does.
 
     A block that could be written in part only is taken back, so that the file never has a torn line. What waits is kept in
@@ -140,10 +144,10 @@ class Log:
     """
 
     def __init__(self, path: Path, size: int | None = None) -> None:
-        self.path, self.waiting = path, bytearray()
-        self.refused = ""
+        self.path, self.pending = path, bytearray()
+        self.disk_error = ""
         """Why the disk does not take what waits; empty where all is well."""
-        self.whole, self.lost = 0, 0
+        self.bounded, self.lost_bytes = 0, 0
         """How many of the bytes that wait are blocks that were refused before; and how many bytes are lost."""
         path.touch()
         self.file = path.open("r+b", buffering=0)
@@ -153,46 +157,46 @@ class Log:
 
     def write(self, data: bytes) -> int:
         """Adds a block; it is written by `flush`."""
-        self.waiting += data
+        self.pending += data
         return len(data)
 
     def flush(self) -> None:
         """Writes what waits, as far as the disk takes it."""
-        if not self.waiting:
+        if not self.pending:
             return
         try:
             written = 0
-            with memoryview(self.waiting) as view:
+            with memoryview(self.pending) as view:
                 while written < len(view):
                     written += self.file.write(view[written:])
         except OSError as error:
             self.file.truncate(self.size)
             self.file.seek(self.size)
-            if not self.refused:
+            if not self.disk_error:
                 go_on = "training goes on, and what is missing is written when there is room"
                 warnings.warn(f"{self.path} could not be written: {disk_reason(error)}; {go_on}", AccelWarning, stacklevel=2)
-            self.refused = disk_reason(error)
-            self.bound()
+            self.disk_error = disk_reason(error)
+            self.drop_excess()
         else:
-            self.size += len(self.waiting)
-            self.waiting.clear()
-            self.refused, self.whole = "", 0
+            self.size += len(self.pending)
+            self.pending.clear()
+            self.disk_error, self.bounded = "", 0
 
-    def bound(self) -> None:
+    def drop_excess(self) -> None:
         """Lets go of the last block where too much waits: what was there first stays without a gap."""
-        if len(self.waiting) <= MOST:
-            self.whole = len(self.waiting)
+        if len(self.pending) <= MAX_PENDING:
+            self.bounded = len(self.pending)
             return
-        if not self.lost:
-            told = f"{self.path}: {self.refused}, and {self.whole / 2**20:.3g} MiB wait in memory for room"
+        if not self.lost_bytes:
+            told = f"{self.path}: {self.disk_error}, and {self.bounded / 2**20:.3g} MiB wait in memory for room"
             warnings.warn(f"{told}; no more is kept, and what comes from now on is lost until then", AccelWarning, stacklevel=3)
-        self.lost += len(self.waiting) - self.whole
-        del self.waiting[self.whole :]
+        self.lost_bytes += len(self.pending) - self.bounded
+        del self.pending[self.bounded :]
 
     @property
-    def missing(self) -> str:
+    def incomplete_reason(self) -> str:
         """Why the file is not whole; empty where it is."""
-        return self.refused or (f"{self.lost:,} bytes were lost while the disk was full" if self.lost else "")
+        return self.disk_error or (f"{self.lost_bytes:,} bytes were lost while the disk was full" if self.lost_bytes else "")
 
     def sync(self) -> None:
         """Waits until what was written is on the disk. Any thread may, also while blocks are added."""

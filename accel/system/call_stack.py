@@ -7,14 +7,16 @@ import sys
 import sysconfig
 from pathlib import Path
 
-OURS = str(Path(__file__).resolve().parents[1])
-INSIDE = (OURS, *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+ACCEL_ROOT = str(Path(__file__).resolve().parents[1])
+LIBRARY_ROOTS = (ACCEL_ROOT, *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 """Where the frames of accel, of torch, of other packages and of Python itself are."""
 
 
-def is_users(filename: str) -> bool:
+def is_user_code(filename: str) -> bool:
     """Whether a frame's file is the user's: neither accel's nor an installed package's nor Python's own."""
-    return not filename.startswith("<frozen") and not any(filename.startswith(f"{folder}{os.sep}") for folder in INSIDE if folder)
+    return not filename.startswith("<frozen") and not any(
+        filename.startswith(f"{folder}{os.sep}") for folder in LIBRARY_ROOTS if folder
+    )
 
 
 def caller(depth: int = 1) -> tuple[str, int]:
@@ -25,7 +27,7 @@ def caller(depth: int = 1) -> tuple[str, int]:
     frame = start = sys._getframe(depth + 1)
     while frame.f_back is not None:
         name = frame.f_code.co_filename
-        if name.startswith(f"{OURS}{os.sep}") or is_users(name):
+        if name.startswith(f"{ACCEL_ROOT}{os.sep}") or is_user_code(name):
             return name, frame.f_lineno
         frame = frame.f_back
     return start.f_code.co_filename, start.f_lineno

@@ -34,13 +34,13 @@ class Clock:
         for listener in self.listeners:
             listener(phase)
 
-    def set_apart(self, seconds: float, phase: int) -> None:
+    def book_within_lap(self, seconds: float, phase: int) -> None:
         """Books the last `seconds` to `phase` and leaves them out of the lap under way: what happened in the midst of another."""
         self.spent[phase] += seconds
         self.since += seconds
 
     @contextmanager
-    def all_as(self, phase: int) -> Iterator[None]:
+    def attribute_to(self, phase: int) -> Iterator[None]:
         """Inside, whatever is booked, to whichever phase, counts as `phase`."""
         before = list(self.spent)
         try:

@@ -6,12 +6,12 @@ import re
 import shutil
 from pathlib import Path
 
-GROUPS = (
+CGROUP_FILES = (
     ("memory.max", "memory.current", "memory.stat"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
 )
 """Where a container's limit stands, what is used of it, and how much of that is a cache of files: of version 2, and of 1."""
-ROOT = Path("/sys/fs/cgroup")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def free_memory() -> int | None:
@@ -21,10 +21,12 @@ def free_memory() -> int | None:
     except OSError:
         return None
     limits = [1024 * int(found[1])] if found else []
-    for limit, used, stat in GROUPS:
+    for limit, used, stat in CGROUP_FILES:
         try:
-            files = re.search(r"^(?:total_)?inactive_file (\d+)", (ROOT / stat).read_text(), re.MULTILINE)
-            limits.append(int((ROOT / limit).read_text()) - int((ROOT / used).read_text()) + (int(files[1]) if files else 0))
+            files = re.search(r"^(?:total_)?inactive_file (\d+)", (CGROUP_ROOT / stat).read_text(), re.MULTILINE)
+            limits.append(
+                int((CGROUP_ROOT / limit).read_text()) - int((CGROUP_ROOT / used).read_text()) + (int(files[1]) if files else 0)
+            )
         except (OSError, ValueError):  # no such version, or no limit ("max")
             continue
     return max(0, min(limits)) if limits else None

@@ -32,7 +32,7 @@ class Need:
     instead: str = ""
     extra: str = ""
 
-    def lacking(self, settings: dict[str, Any], device: str) -> str | None:
+    def unmet_reason(self, settings: dict[str, Any], device: str) -> str | None:
         """The reason why `settings` cannot work on `device` (`"cpu"` or `"cuda"`), or None where they can."""
         if any(settings.get(name) != value for name, value in self.when.items()):
             return None
@@ -81,7 +81,7 @@ def has_cuda() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-def resolve(device: str) -> str:
+def resolve_device(device: str) -> str:
     """`"cpu"` or `"cuda"` for `"auto"`, else the kind of the device named."""
     return ("cuda" if has_cuda() else "cpu") if device == "auto" else device.partition(":")[0]
 

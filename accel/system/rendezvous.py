@@ -10,10 +10,10 @@ from time import monotonic, sleep
 
 from torch._C._distributed_c10d import Store, TCPStore
 
-KEPT: dict[tuple[str, int], TCPStore] = {}
+STORES: dict[tuple[str, int], TCPStore] = {}
 """Those that this process has reached or keeps: they live as long as it does, for the others may come late."""
 
-KNOCK = 5.0
+CONNECT_TIMEOUT = 5.0
 """Seconds that one attempt to reach the table may take."""
 
 
@@ -31,13 +31,13 @@ def open_store(timeout: float) -> TCPStore:
     """
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     limit = timedelta(seconds=timeout)
-    if place not in KEPT:
+    if place not in STORES:
         ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and os.environ.get("RANK") == "0"
         if not ours:
             wait_for_port(*place, timeout)
-        KEPT[place] = TCPStore(*place, is_master=ours, timeout=limit, wait_for_workers=False)
-    KEPT[place].set_timeout(limit)
-    return KEPT[place]
+        STORES[place] = TCPStore(*place, is_master=ours, timeout=limit, wait_for_workers=False)
+    STORES[place].set_timeout(limit)
+    return STORES[place]
 
 
 def wait_for_port(address: str, port: int, timeout: float) -> None:
@@ -49,7 +49,7 @@ def wait_for_port(address: str, port: int, timeout: float) -> None:
     since = monotonic()
     while True:
         try:
-            socket.create_connection((address, port), timeout=min(timeout, KNOCK)).close()
+            socket.create_connection((address, port), timeout=min(timeout, CONNECT_TIMEOUT)).close()
         except OSError as error:
             if monotonic() - since > timeout:
                 raise TimeoutError(f"nobody answers at {address}:{port}, {error.strerror or error}") from error

@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar
 
 from accel.errors import Interrupted
 
-STOPS = (signal.SIGTERM, signal.SIGINT)
-TORCHRUN = "TORCHELASTIC_RUN_ID"
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+TORCHRUN_VARIABLE = "TORCHELASTIC_RUN_ID"
 Item = TypeVar("Item")
 
 
@@ -30,7 +30,7 @@ class WaitPoint:
         return True
 
 
-class Signals:
+class StopSignals:
     """Inside, a signal sets `asked` and does nothing else; before and after, whoever had the signals has them.
 
     A second SIGINT stops at once (KeyboardInterrupt). What a run does not come to heed, because it was done first, is heard by
@@ -45,13 +45,13 @@ class Signals:
         self.immediate = at_once
         self.requested: signal.Signals | None = None
         """The first signal that came."""
-        self.place = WaitPoint()
+        self.wait_point = WaitPoint()
         """Where `at_once` would leave things."""
         self.interrupted = False
         """Whether a signal has ended what `each` waited for."""
-        self.before: dict[signal.Signals, Any] = {}
+        self.outer_handlers: dict[signal.Signals, Any] = {}
         # under torchrun one Ctrl-C comes twice: from the terminal to every process, and from torchrun to its own
-        self.patience = 2 if TORCHRUN in os.environ else 1
+        self.interrupts_left = 2 if TORCHRUN_VARIABLE in os.environ else 1
         self.pid = os.getpid()
 
     @property
@@ -61,21 +61,21 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in STOPS:
+            for number in STOP_SIGNALS:
                 before = signal.getsignal(number)
                 if before not in (None, signal.SIG_IGN):  # None is a handler that Python cannot put back; nohup wants none
-                    self.before[number] = before
+                    self.outer_handlers[number] = before
                     outer = getattr(before, "__self__", None)
-                    if isinstance(outer, Signals):
+                    if isinstance(outer, StopSignals):
                         self.requested = self.requested or outer.requested
-                    signal.signal(number, self.hear)
+                    signal.signal(number, self.handle)
             if self.requested and self.immediate:
-                self.put_back()
+                self.restore_handlers()
                 raise Interrupted(self.requested.name)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self.put_back()
+        self.restore_handlers()
         if self.requested and kind is None:
             signal.raise_signal(self.requested)
 
@@ -89,9 +89,9 @@ class Signals:
             items: nobody has read from them before.
             place: what to go back to.
         """
-        self.place = place or WaitPoint()
+        self.wait_point = place or WaitPoint()
         while True:
-            self.place.save()
+            self.wait_point.save()
             try:
                 try:
                     self.immediate = True
@@ -105,16 +105,16 @@ class Signals:
             except Interrupted:
                 self.interrupted = True
                 return
-            self.place.completed()
+            self.wait_point.completed()
             yield item.pop()  # nothing here holds it meanwhile
 
-    def put_back(self) -> None:
+    def restore_handlers(self) -> None:
         """Gives the signals back."""
-        for number, before in self.before.items():
+        for number, before in self.outer_handlers.items():
             signal.signal(number, before)
-        self.before.clear()
+        self.outer_handlers.clear()
 
-    def hear(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """A signal has come."""
         if os.getpid() != self.pid:  # a worker process of a loader keeps the handler that its fork copied
             if number == signal.SIGTERM:
@@ -122,10 +122,10 @@ class Signals:
                 os.kill(os.getpid(), number)
             return
         if number == signal.SIGINT:
-            self.patience -= 1
+            self.interrupts_left -= 1
         self.requested = self.requested or signal.Signals(number)
-        if self.patience < 0:
+        if self.interrupts_left < 0:
             raise KeyboardInterrupt
-        if self.immediate and self.place.can_restore():
+        if self.immediate and self.wait_point.can_restore():
             self.immediate = False  # once: what it raises leads through code that ends things
             raise Interrupted(self.requested.name)

@@ -38,16 +38,16 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for func, args, kwargs, out in self.calls:
                 again = func(*args, **kwargs)
-                for tensor, new in zip(flat(out), flat(again), strict=True):
+                for tensor, new in zip(output_tensors(out), output_tensors(again), strict=True):
                     if tensor.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
                         tensor.copy_(new)
 
 
-def flat(out: Any) -> list[Tensor]:
+def output_tensors(out: Any) -> list[Tensor]:
     """The tensors that an operator returned."""
     if isinstance(out, Tensor):
         return [out]
-    return [tensor for part in out for tensor in flat(part)] if isinstance(out, list | tuple) else []
+    return [tensor for part in out for tensor in output_tensors(part)] if isinstance(out, list | tuple) else []
 
 
 class TapeRecorder:
@@ -56,7 +56,7 @@ class TapeRecorder:
     def __init__(self) -> None:
         self.captures = self.replays = 0
 
-    def aside(self, work: Callable[[], T]) -> T:
+    def run_on_capture_stream(self, work: Callable[[], T]) -> T:
         """Runs `work`."""
         return work()
 
@@ -78,7 +78,7 @@ class TapeRecorder:
         return replay, result
 
 
-def taped(**settings: Any) -> Any:
+def taped_graph(**settings: Any) -> Any:
     """The plugin `cuda_graph` for the CPU; its `recorder` counts."""
     kind = plugin_registry.load("cuda_graph")
 

@@ -56,12 +56,12 @@ class Spy(Watch):
                 self.reads.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             return
         self.losses.append(loss.clone())
-        self.states.append(moving(self.run))
+        self.states.append(moved_tensors(self.run))
         if step == self.stop:
             raise Stop
 
 
-def moving(run: Run) -> list[Tensor]:
+def moved_tensors(run: Run) -> list[Tensor]:
     """Copies of everything that an update moves: weights and their masters, the optimiser's state, the average."""
     state = run.parts.optim.state_dict()["state"]
     tensors = [
@@ -82,7 +82,7 @@ class ToyResult:
     spy: Spy
     metrics: dict[str, float] = field(default_factory=dict)
 
-    def same(self, other: ToyResult) -> bool:
+    def equals(self, other: ToyResult) -> bool:
         """Whether weights, losses and metrics agree to the last bit (an overflowed loss agrees with an overflowed one)."""
         pairs = [*zip(self.weights, other.weights, strict=True), *zip(self.losses, other.losses, strict=True)]
         return self.metrics == other.metrics and all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)

@@ -234,7 +234,7 @@ def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path
     monkeypatch.setattr("accel.system.atomic_files.MOST", 40)
 
     def work() -> None:
-        log = atomic_files.Log(tmp_path / "log")
+        log = atomic_files.AppendLog(tmp_path / "log")
         lines = [f"line {number}\n".encode() for number in range(10, 40)]
         with at_most(20), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -242,7 +242,7 @@ def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path
                 log.write(line[:3])  # a block may come in pieces
                 log.write(line[3:])
                 log.flush()
-                assert len(log.waiting) <= 40, "a block more is all that it ever holds"
+                assert len(log.pending) <= 40, "a block more is all that it ever holds"
         assert [str(one.message).partition("/log")[2] for one in said] == [
             f" could not be written: {LARGE}; training goes on, and what is missing is written when there is room",
             f": {LARGE}, and 3.81e-05 MiB wait in memory for room; no more is kept, and what comes from now on is lost until then",
@@ -252,7 +252,7 @@ def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path
             log.flush()
         # two were in the file, and five waited
         assert (tmp_path / "log").read_bytes() == b"".join([*lines[:7], *lines[20:]])
-        assert (log.lost, log.missing) == (13 * 8, "104 bytes were lost while the disk was full")
+        assert (log.lost_bytes, log.incomplete_reason) == (13 * 8, "104 bytes were lost while the disk was full")
         log.close()
 
     in_a_child(work)

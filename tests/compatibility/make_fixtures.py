@@ -31,11 +31,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from accel.data.shards.tfrecord import NAMES
 
 from accel.__main__ import main as command
 from accel.checkpoints import Saver
 from accel.cli.main import main
-from accel.data.shards.tfrecord import NAMES
 from accel.errors import ConfigError, Interrupted
 from tests.compatibility import writing
 from tests.compatibility.unpacked import FAR, publish

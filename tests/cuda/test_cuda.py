@@ -115,7 +115,7 @@ def test_adaptive_clipping_and_cycled_momentum_are_those_of_the_cpu() -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_run_after_a_range_test_is_the_run_without_it(dtype: Any) -> None:
     bare, tried = (fit_toy([*everything(dtype), *probe], device="cuda") for probe in ([], [LRRange(updates=12)]))
-    assert bare.same(tried)
+    assert bare.equals(tried)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -159,7 +159,7 @@ def test_augmenting_does_not_wait_and_is_that_of_the_cpu() -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_master_weights_are_amp_to_the_last_bit(dtype: str) -> None:
     amp = fit_toy(everything(dtype), device="cuda", overflow=[3], epochs=3)
-    assert amp.same(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=[3], epochs=3))
+    assert amp.equals(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=[3], epochs=3))
 
 
 @pytest.mark.parametrize("optim", [Muon, ScheduleFree, lambda: ScheduleFree(base="sgd")])
@@ -261,14 +261,14 @@ def test_a_replay_is_the_update_to_the_last_bit(name: str) -> None:
     replayed = fit_toy([*GRAPHED[name](), graph], device="cuda", epochs=EPOCHS)
     run, _ = graphed(name, warmup=10_000)
     assert graph.replays == len(replayed.losses) - 2 * 3, "two shapes, of each of which three updates came before"
-    assert replayed.same(run), "dropout, and whatever else is drawn on the device, included"
+    assert replayed.equals(run), "dropout, and whatever else is drawn on the device, included"
     for one, other in zip(replayed.spy.states, run.spy.states, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_without_rounded_rates_the_graph_is_the_run_without_it() -> None:
     run, _ = graphed("sgd", warmup=3)
-    assert run.same(fit_toy(GRAPHED["sgd"](), device="cuda", epochs=EPOCHS))
+    assert run.equals(fit_toy(GRAPHED["sgd"](), device="cuda", epochs=EPOCHS))
 
 
 def test_an_overflow_in_a_replay_moves_nothing() -> None:
@@ -281,7 +281,7 @@ def test_an_overflow_in_a_replay_moves_nothing() -> None:
     replayed = fit_toy([*plugins(), graph], device="cuda", epochs=EPOCHS)
     run = fit_toy([*plugins(), CudaGraph(warmup=10_000)], device="cuda", epochs=EPOCHS)
     assert graph.replays > 50
-    assert replayed.same(run)
+    assert replayed.equals(run)
     skipped = int(replayed.spy.run.parts.precision.skipped)  # type: ignore[arg-type]
     assert skipped > 3
     still = [
@@ -333,7 +333,7 @@ def test_a_loss_that_waits_for_the_device_is_refused_when_it_is_captured() -> No
 
 @pytest.mark.parametrize("make", [SGD, AdamW, lambda: LAMB(max_grad_norm=None), LARS])
 def test_the_step_in_the_backward_pass_is_the_step(make: Callable[[], Part]) -> None:
-    assert fit_toy([make(), StepInBackward()], device="cuda").same(fit_toy([make()], device="cuda"))
+    assert fit_toy([make(), StepInBackward()], device="cuda").equals(fit_toy([make()], device="cuda"))
 
 
 def test_recomputation_changes_no_bit_and_takes_less_memory() -> None:

@@ -240,7 +240,7 @@ def test_the_step_counters_are_float32_whatever_the_default() -> None:
     try:
         model = net()
         train(model.double(), optim := FusedAdamW(model.parameters()), 0)
-        optim.gather()
+        optim.build_rows()
         assert {state["step"].dtype for state in optim.state.values()} == {torch.float32}
     finally:
         torch.set_default_dtype(torch.float32)

@@ -31,7 +31,7 @@ from accel.report.lr_range_plot import centred, read
 from accel.schema import plugin_registry
 from accel.system.clock import OTHER, PHASES
 from accel.testing import fit_toy
-from accel.testing.check_plugin import lacking
+from accel.testing.check_plugin import unmet_need
 from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
 
@@ -104,9 +104,9 @@ def test_the_run_after_it_is_the_run_without_it(chosen: str, end: float, tmp_pat
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize("name", [name for name in plugin_registry.names() if not issubclass(plugin_registry.load(name), Probe)])
 def test_beside_every_plugin_the_run_is_the_run_without_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if reason := lacking(plugin_registry.load(name)()):
+    if reason := unmet_need(plugin_registry.load(name)()):
         pytest.skip(reason)
-    assert fit_toy([name]).same(fit_toy([name, LRRange(end=1e3, updates=15)]))
+    assert fit_toy([name]).equals(fit_toy([name, LRRange(end=1e3, updates=15)]))
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.device import memory_peak
-from accel.device.memory_peak import ProcessGauge, high_water
+from accel.device.memory_peak import ProcessMemoryPeak, peak_rss
 from accel.errors import AccelWarning
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
@@ -20,7 +20,7 @@ from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 
 MB = 1_000_000
-resets = pytest.mark.skipif(not ProcessGauge().resets, reason="the peak of resident memory cannot be reset here")
+resets = pytest.mark.skipif(not ProcessMemoryPeak().resets, reason="the peak of resident memory cannot be reset here")
 
 
 class Big(Trainer):
@@ -88,7 +88,7 @@ def test_where_the_peak_cannot_be_reset_there_is_only_one(monkeypatch: pytest.Mo
     monkeypatch.setattr(memory_peak, "CLEAR", tmp_path / "no" / "clear_refs")
     assert list(peaks({1})) == ["the whole process"]
     monkeypatch.setattr(memory_peak, "STATUS", tmp_path / "no" / "status")
-    assert high_water() > 1e7, "which getrusage tells, and not that there was none"
+    assert peak_rss() > 1e7, "which getrusage tells, and not that there was none"
 
 
 def test_the_tables_are_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +102,7 @@ def test_the_tables_are_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_the_run_keeps_its_bits(every: int) -> None:
-    assert fit_toy([Memory(every=every), AdamW()]).same(fit_toy([AdamW()]))
+    assert fit_toy([Memory(every=every), AdamW()]).equals(fit_toy([AdamW()]))
 
 
 def test_a_snapshot_needs_cuda() -> None:

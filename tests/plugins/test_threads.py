@@ -27,7 +27,7 @@ def test_evaluation_is_read_by_the_same_threads(monkeypatch: pytest.MonkeyPatch)
     started: list[str] = []
     start = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda self: started.append(self.name) or start(self))
-    assert fit_toy([], epochs=3).same(fit_toy([Threads(count=3)], epochs=3))
+    assert fit_toy([], epochs=3).equals(fit_toy([Threads(count=3)], epochs=3))
     assert started.count("accel-reader") == 3
     assert readers() == [], "none is left after the run"
 

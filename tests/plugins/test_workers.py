@@ -234,7 +234,7 @@ def test_evaluation_is_read_by_the_same_processes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Processes, "begin", lambda self, place: begun.append(1) or begin(self, place))
     monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     plain, with_workers = fit_toy([], epochs=3), fit_toy([Workers(count=2)], epochs=3)
-    assert plain.same(with_workers)
+    assert plain.equals(with_workers)
     assert len(begun) == 2
 
 

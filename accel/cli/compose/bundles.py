@@ -14,7 +14,7 @@ CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 def bundles() -> dict[str, Path]:
     """The file of each bundle that comes with accel or a package of plugins, by its name, sorted."""
     found = {}
-    for conf in (*plugin_registry.third_parties().values(), CONF):
+    for conf in (*plugin_registry.third_party_folders().values(), CONF):
         for path in conf.glob("plugins/*.yaml"):
             text = path.read_text(encoding="utf-8")
             if "\ndefaults:" in text and "_target_" not in text:

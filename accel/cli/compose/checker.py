@@ -75,7 +75,7 @@ class Checker:
 
     def device(self, asked: str) -> str:
         """`"cpu"` or `"cuda"`, on the machine that is going to train."""
-        return machine.resolve(asked if self.cuda is None or asked != "auto" else "cuda" if self.cuda else "cpu")
+        return machine.resolve_device(asked if self.cuda is None or asked != "auto" else "cuda" if self.cuda else "cpu")
 
     def misplaced(self, group: str) -> None:
         """Raises ConfigError for a file of `group` whose content landed under the group's name, where nothing looks for it."""
@@ -100,7 +100,7 @@ class Checker:
             raise ConfigError(f"{said}: it has no model and no data; name a subclass of it, such as mine.MyTrainer")
         if read.part != "Trainer":
             raise ConfigError(f"{said}: {target} is not a subclass of accel.Trainer")
-        if not read.open:
+        if not read.accepts_more:
             raise ConfigError(f"{target}: its __init__ must take **run and call super().__init__(**run), for epochs and the like")
         settings = {name: value for name, value in settings.items() if not self.belongs_to_other_task(target, name)}
         return Chosen(target, "Trainer", self.complete("task", target.rpartition(".")[2], settings, read))
@@ -163,7 +163,9 @@ class Checker:
         if not isinstance(value, dict):
             raise ConfigError(f"{said}: to switch {name} on write '+plugins=[{name}]', off '~plugins.{name}'")
         if name in plugin_registry.targets():
-            self.fitted(f"plugins.{name}", name, {str(key): one for key, one in value.items()}, plugin_registry.page(name))
+            self.fitted(
+                f"plugins.{name}", name, {str(key): one for key, one in value.items()}, plugin_registry.plugin_signature(name)
+            )
         self.warnings.append(f"{said} has no effect: {name} is not on; add '+plugins=[{name}]'")
 
     def read(self, said: str, target: str) -> Signature:
@@ -210,7 +212,7 @@ class Checker:
         named = self.by_name(name)
         settings = {key: setting.default for key, setting in read.settings.items()} | fitted
         for need in read.needs if named else (*read.needs, *read.wants):
-            reason = need.lacking(settings, device)
+            reason = need.unmet_reason(settings, device)
             if reason is not None and named:
                 raise ConfigError(need.sentence(name, reason))
             if reason is not None:

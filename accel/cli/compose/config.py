@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
-from accel.schema.settings import Settings, said
+from accel.schema.settings import Settings, typed_name
 from accel.schema.signature import load
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Config:
 
     def facts(self) -> str:
         """The settings of the run that are set, in one line."""
-        given = {said(name): value for name, value in asdict(self.settings).items()}
+        given = {typed_name(name): value for name, value in asdict(self.settings).items()}
         return _settings({name: value for name, value in given.items() if value is not None and value is not False and value != []})
 
     def __rich__(self) -> Table:

@@ -20,7 +20,7 @@ from accel.cli.compose.config import Config
 from accel.cli.submit.launcher import Launcher
 from accel.errors import ConfigError
 from accel.system.shell_quoting import override
-from accel.system.stop_signals import TORCHRUN
+from accel.system.stop_signals import TORCHRUN_VARIABLE
 
 if TYPE_CHECKING:
     from accel.cli.submit.node import Node
@@ -35,7 +35,7 @@ def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], 
     Raises:
         ConfigError: where the ranks would not train together, or the cluster takes no such job.
     """
-    if TORCHRUN in os.environ:
+    if TORCHRUN_VARIABLE in os.environ:
         raise ConfigError(f"{launcher.said} starts torchrun on each node; say python -m accel.train here, without torchrun")
     for config in configs:
         torchrun.require_parallel_plugin(config, launcher.nodes * launcher.ranks)

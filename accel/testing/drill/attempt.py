@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 
-from accel.system.stop_signals import STOPS, Signals
+from accel.system.stop_signals import STOP_SIGNALS, StopSignals
 
 GRACE = 5.0
 """Seconds that the processes of a run are given to be gone after it."""
@@ -31,21 +31,21 @@ class Attempt:
     """
 
     def __init__(self, body: Callable[[], int]) -> None:
-        self.said, self.began = b"", monotonic()
+        self.output, self.started = b"", monotonic()
         self.code: int | None = None
         """The exit code, or minus the signal that it died of; None while it runs."""
         mine, its = os.pipe()
         os.set_blocking(mine, False)
         sys.stdout.flush()
         sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until the child listens
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child listens
         self.pid = os.fork()
         if self.pid == 0:
             child(body, its)
         os.close(its)
         self.pipe = mine
         try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         except BaseException:  # what came meanwhile; nobody has this attempt yet, who could end it
             self.end()
             raise
@@ -73,11 +73,11 @@ class Attempt:
             found = os.read(self.pipe, 1 << 20)
             if not found:  # it has closed its output, and may still run
                 sleep(seconds)
-            self.said += found
+            self.output += found
 
     def strike(self, number: signal.Signals, at: float) -> bool:
         """Sends it a signal so many seconds after it began; False where it ended before."""
-        if self.wait(self.began + at):
+        if self.wait(self.started + at):
             return False
         self.struck = monotonic()
         os.kill(self.pid, number)
@@ -85,14 +85,14 @@ class Attempt:
 
     struck = 0.0
 
-    def others(self) -> list[int]:
+    def child_processes(self) -> list[int]:
         """The other processes of its session, such as a loader's workers."""
         return [pid for pid, session in sessions() if session == self.pid and pid != self.pid]
 
-    def left(self) -> list[int]:
+    def surviving_processes(self) -> list[int]:
         """The processes that outlive it, after a while; they are killed."""
         until = monotonic() + GRACE
-        while (found := self.others()) and monotonic() < until:
+        while (found := self.child_processes()) and monotonic() < until:
             sleep(0.05)
         for pid in found:
             kill(pid)
@@ -103,7 +103,7 @@ class Attempt:
         if self.code is None:
             kill(self.pid)
             self.wait()
-        for pid in self.others():
+        for pid in self.child_processes():
             kill(pid)
 
 
@@ -116,8 +116,8 @@ def child(body: Callable[[], int], output: int) -> None:
         os.dup2(output, 2)
         sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-        with Signals() as signals:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        with StopSignals() as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             code = body()
             signals.requested = None  # `body` has heeded it
     except BaseException:

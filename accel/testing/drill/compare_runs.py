@@ -22,7 +22,7 @@ def compare_runs(one: Path, other: Path) -> str:
     names = [None if each is None else each.file.name for each in found]
     if names[0] != names[1]:
         return f"the last checkpoint is {names[0]}, and {names[1]} in the other"
-    states = [None if each is None else settled(each.state()) for each in found]
+    states = [None if each is None else without_pending_lines(each.state()) for each in found]
     place = first_difference(states[0], states[1])
     if place:
         return f"{place} in the last checkpoint"
@@ -35,7 +35,7 @@ def compare_runs(one: Path, other: Path) -> str:
     return ""
 
 
-def settled(state: dict[str, Any]) -> dict[str, Any]:
+def without_pending_lines(state: dict[str, Any]) -> dict[str, Any]:
     """The same without the lines that a full disk had not taken by then: they have come since, and the file itself is compared."""
     for part in state["parts"].values():
         part.pop("waiting", None)

@@ -12,9 +12,9 @@ from time import monotonic
 from accel.errors import ConfigError
 from accel.testing.drill import update_log
 from accel.testing.drill.compare_runs import compare_runs
-from accel.testing.drill.full_disk import Disk
-from accel.testing.drill.scenarios import KINDS
-from accel.testing.drill.struck_run import Body, Failed, StruckRun, said
+from accel.testing.drill.full_disk import FullDisk
+from accel.testing.drill.scenarios import SCENARIOS
+from accel.testing.drill.struck_run import Body, DrillFailure, StruckRun, describe_end
 
 LOOK = 0.05
 """Seconds between two looks at the processes of the run that is left alone."""
@@ -26,14 +26,14 @@ class Report:
 
     number: int
     strikes: int
-    anew: int
+    restarts: int
     """How often it began anew, for want of a whole checkpoint."""
     recoveries: list[float]
     failure: str = ""
     """What did not hold; empty where all did."""
     folder: Path | None = None
     """What is left of one that failed."""
-    told: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
 
 
 class Drill:
@@ -49,7 +49,7 @@ class Drill:
 
     def __init__(self, kind: str, body: Body, folder: Path, seed: int, within: float = 5.0) -> None:
         self.kind, self.body, self.folder, self.seed, self.within = kind, body, folder, seed, within
-        self.seconds, self.slowest, self.writes, self.same, self.workers = 0.0, 0.0, 0, "", False
+        self.seconds, self.slowest, self.writes, self.reference_difference, self.workers = 0.0, 0.0, 0, "", False
 
     def reference(self) -> None:
         """Runs it twice, left alone: what all trials are compared with, and whether that means anything.
@@ -60,27 +60,27 @@ class Drill:
         for name in ("reference", "again"):
             trial = StruckRun(self.body, self.folder / name, Random(0), 0.0)
             try:
-                attempt = trial.begin(self.counted if self.kind == "disk" else None)
+                attempt = trial.begin(self.count_writes if self.kind == "disk" else None)
                 while not attempt.wait(monotonic() + LOOK):
-                    self.workers = self.workers or bool(attempt.others())
+                    self.workers = self.workers or bool(attempt.child_processes())
             except BaseException:  # Ctrl-C, which does not reach it: it is in a session of its own
                 trial.close()
                 raise
             if attempt.code != 0:
-                raise ConfigError(f"the run does not come to its end when it is left alone ({said(attempt)})")
-            attempt.left()
-            self.seconds = attempt.ended - attempt.began
-            self.slowest = max(self.slowest, update_log.read(trial.pulse).get("slowest", 0.0))
+                raise ConfigError(f"the run does not come to its end when it is left alone ({describe_end(attempt)})")
+            attempt.surviving_processes()
+            self.seconds = attempt.ended - attempt.started
+            self.slowest = max(self.slowest, update_log.read(trial.update_log).get("slowest", 0.0))
             if self.kind == "disk":
                 self.writes = int((trial.folder / "writes").read_text())
         if self.kind == "worker" and not self.workers:
             raise ConfigError("the run begins no process that could be killed; add '+plugins=[workers]'")
-        self.same = compare_runs(self.folder / "reference/run", self.folder / "again/run")
+        self.reference_difference = compare_runs(self.folder / "reference/run", self.folder / "again/run")
         shutil.rmtree(self.folder / "again")
 
-    def counted(self, out: Path, resume: bool, path: Path) -> int:
+    def count_writes(self, out: Path, resume: bool, path: Path) -> int:
         """The body, with its writes counted."""
-        disk = Disk(out, 0, 0)
+        disk = FullDisk(out, 0, 0)
         code = self.body(out, resume, path)
         path.with_name("writes").write_text(str(disk.writes))
         return code
@@ -97,14 +97,14 @@ class Drill:
         trial = StruckRun(self.body, folder, rng, self.seconds, self.within + self.slowest, self.writes)
         failure = ""
         try:
-            KINDS[self.kind](trial)
+            SCENARIOS[self.kind](trial)
             failure = compare_runs(trial.out, self.folder / "reference/run")
-        except (Failed, ConfigError) as error:
+        except (DrillFailure, ConfigError) as error:
             failure = str(error)
         finally:
             trial.close()
         if not failure:
             shutil.rmtree(folder)
-        elif trial.now is not None:
-            (folder / "said.txt").write_bytes(trial.now.said)
-        return Report(number, trial.strikes, trial.anew, trial.recoveries, failure, folder if failure else None, trial.told)
+        elif trial.attempt is not None:
+            (folder / "said.txt").write_bytes(trial.attempt.output)
+        return Report(number, trial.strikes, trial.restarts, trial.recoveries, failure, folder if failure else None, trial.events)

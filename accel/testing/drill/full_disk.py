@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Disk:
+class FullDisk:
     """In this process, from now on, writes to files below a folder are counted, and some of them fail with ENOSPC.
 
     A write that fails has written half of what it was given, as on a full disk. Seen is what goes through Python's files,
@@ -31,12 +31,12 @@ class Disk:
         class File(io.FileIO):
             def write(self, data: Any) -> int:
                 whole = memoryview(data).cast("B")
-                disk.pass_by(lambda: io.FileIO.write(self, whole[: len(whole) // 2]))
+                disk.count_write(lambda: io.FileIO.write(self, whole[: len(whole) // 2]))
                 return super().write(whole)
 
         def open_(file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None, newline: Any = None,
                   closefd: bool = True, opener: Any = None) -> Any:  # fmt: skip
-            if isinstance(file, int) or not set(mode) & set("wax+") or not disk.holds(os.fsdecode(file)):
+            if isinstance(file, int) or not set(mode) & set("wax+") or not disk.contains(os.fsdecode(file)):
                 return opened(file, mode, buffering, encoding, errors, newline, closefd, opener)
             raw = File(file, mode.replace("b", "").replace("t", ""), closefd, opener)
             if buffering == 0:
@@ -45,24 +45,24 @@ class Disk:
             return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
 
         def write(fd: int, data: Any) -> int:
-            if disk.holds(target(fd)):
-                disk.pass_by(lambda: wrote(fd, data[: len(data) // 2]))
+            if disk.contains(path_of(fd)):
+                disk.count_write(lambda: wrote(fd, data[: len(data) // 2]))
             return wrote(fd, data)
 
         def fsync(fd: Any) -> None:
             number = fd if isinstance(fd, int) else fd.fileno()
-            if disk.holds(target(number)) and os.path.isfile(target(number)):
-                disk.pass_by(lambda: None)
+            if disk.contains(path_of(number)) and os.path.isfile(path_of(number)):
+                disk.count_write(lambda: None)
             synced(fd)
 
         builtins.open = io.open = open_
         os.write, os.fsync = write, fsync
 
-    def holds(self, path: str) -> bool:
+    def contains(self, path: str) -> bool:
         """Whether a file is on it."""
         return os.path.abspath(path).startswith(self.folder + os.sep)
 
-    def pass_by(self, half: Callable[[], Any]) -> None:
+    def count_write(self, half: Callable[[], Any]) -> None:
         """A write begins. Raises OSError where the disk is full."""
         number = self.writes
         self.writes += 1
@@ -72,7 +72,7 @@ class Disk:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def target(fd: int) -> str:
+def path_of(fd: int) -> str:
     """The file that is open as `fd`."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}")

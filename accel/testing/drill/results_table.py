@@ -32,18 +32,18 @@ def summary(kind: str, reports: Sequence[Report]) -> str:
 def row(kind: str, reports: Sequence[Report]) -> dict[str, str]:
     """Its cells by the names of their columns."""
     times = [seconds for report in reports for seconds in report.recoveries]
-    middle, most = spread(times)
+    middle, most = median_and_p90(times)
     return {
         "trials": f"{len(reports):,}",
         STRIKES[kind]: f"{sum(report.strikes for report in reports):,}",
         "identical": f"{sum(not report.failure for report in reports):,}",
         "failed": f"{sum(bool(report.failure) for report in reports):,}",
-        "begun anew": f"{sum(report.anew for report in reports):,}",
+        "begun anew": f"{sum(report.restarts for report in reports):,}",
         "recovery": "-" if not times else f"{middle:.2f} s (p90 {most:.2f}, n = {len(times)})",
     }
 
 
-def spread(times: Sequence[float]) -> tuple[float, float]:
+def median_and_p90(times: Sequence[float]) -> tuple[float, float]:
     """The median and the 90th percentile; zero where there are none."""
     if len(times) < 2:
         return (times[0], times[0]) if times else (0.0, 0.0)

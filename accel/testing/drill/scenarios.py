@@ -10,47 +10,47 @@ from time import monotonic
 from accel.errors import Interrupted
 from accel.testing.drill.attempt import kill
 from accel.testing.drill.damage import damage
-from accel.testing.drill.full_disk import Disk
-from accel.testing.drill.struck_run import Failed, StruckRun, newest
+from accel.testing.drill.full_disk import FullDisk
+from accel.testing.drill.struck_run import DrillFailure, StruckRun, newest
 
-MOST = 4
+MAX_STRIKES = 4
 """Strikes in one trial; then it is left alone."""
-DEAF = (-signal.SIGTERM, -signal.SIGINT, 130)
+EARLY_EXIT_CODES = (-signal.SIGTERM, -signal.SIGINT, 130)
 """How a process ends that is asked to before Python has come to the command line."""
 
 
 def killed(trial: StruckRun) -> None:
     """kill -9 at random instants, the start included, until it is done."""
-    for _ in range(MOST):
+    for _ in range(MAX_STRIKES):
         attempt = trial.begin()
         if not attempt.strike(signal.SIGKILL, trial.instant()):
-            trial.ended(attempt, 0)
+            trial.check_end(attempt, 0)
             return
         trial.strikes += 1
-        if trial.ended(attempt, -signal.SIGKILL, 0) == 0:  # it had ended just then
+        if trial.check_end(attempt, -signal.SIGKILL, 0) == 0:  # it had ended just then
             return
     trial.finish()
 
 
 def stopped(trial: StruckRun) -> None:
     """SIGTERM or SIGINT at random instants: it ends with 75, and in time."""
-    for _ in range(MOST):
+    for _ in range(MAX_STRIKES):
         number = trial.rng.choice([signal.SIGTERM, signal.SIGINT])
         attempt = trial.begin()
         if not attempt.strike(number, trial.instant()):
-            trial.ended(attempt, 0)
+            trial.check_end(attempt, 0)
             return
         trial.strikes += 1
-        code = trial.ended(attempt, Interrupted.STOPPED, 0, *DEAF)  # 0 where it was done already
+        code = trial.check_end(attempt, Interrupted.STOPPED, 0, *EARLY_EXIT_CODES)  # 0 where it was done already
         took = attempt.ended - attempt.struck
         if took > trial.within:
-            raise Failed(f"{took:.1f} s from {number.name} to its end")
+            raise DrillFailure(f"{took:.1f} s from {number.name} to its end")
         if code == 0:
             return
-        if code in DEAF and trial.began():
-            raise Failed(f"{number.name} ended a run that had begun with exit code {code}")
-        if code == Interrupted.STOPPED and "stopped by" not in attempt.said.decode(errors="replace"):
-            raise Failed(f"{number.name} ended it without a word")
+        if code in EARLY_EXIT_CODES and trial.has_started():
+            raise DrillFailure(f"{number.name} ended a run that had begun with exit code {code}")
+        if code == Interrupted.STOPPED and "stopped by" not in attempt.output.decode(errors="replace"):
+            raise DrillFailure(f"{number.name} ended it without a word")
     trial.finish()
 
 
@@ -59,14 +59,14 @@ def corrupted(trial: StruckRun) -> None:
     for _ in range(2):
         attempt = trial.begin()
         attempt.strike(signal.SIGKILL, trial.instant())
-        trial.ended(attempt, -signal.SIGKILL, 0)
+        trial.check_end(attempt, -signal.SIGKILL, 0)
         file = newest(trial.out)
         if file is None:
             continue
         trial.strikes += 1
-        trial.told.append(damage(file, trial.rng))
+        trial.events.append(damage(file, trial.rng))
         if newest(trial.out) == file:
-            raise Failed(f"a damaged checkpoint would be loaded ({trial.told[-1]})")
+            raise DrillFailure(f"a damaged checkpoint would be loaded ({trial.events[-1]})")
     trial.finish()
 
 
@@ -75,36 +75,36 @@ def full(trial: StruckRun) -> None:
     first, count = trial.rng.randrange(max(trial.writes, 1)), trial.rng.choice([1, 2, 5, 1 << 30])
 
     def body(out: Path, resume: bool, pulse: Path) -> int:
-        disk = Disk(out, first, count)
+        disk = FullDisk(out, first, count)
         code = trial.body(out, resume, pulse)
         pulse.with_name("failed").write_text(str(disk.failed))
         return code
 
     attempt = trial.begin(body)
-    trial.ended(attempt, 0, 1, 2)
+    trial.check_end(attempt, 0, 1, 2)
     trial.strikes += int((trial.folder / "failed").read_text())
-    if b"Traceback" in attempt.said:
-        raise Failed(f"a full disk (write {first + 1}, {count} of them) ended in a traceback")
+    if b"Traceback" in attempt.output:
+        raise DrillFailure(f"a full disk (write {first + 1}, {count} of them) ended in a traceback")
     if found := [path.name for path in trial.out.rglob("*.tmp")]:
-        raise Failed(f"a full disk (write {first + 1}, {count} of them) left {found[0]}")
+        raise DrillFailure(f"a full disk (write {first + 1}, {count} of them) left {found[0]}")
     trial.finish()
 
 
 def worker(trial: StruckRun) -> None:
     """A process of the loader is killed: the run goes on, or ends and is resumed."""
-    for _ in range(MOST):
+    for _ in range(MAX_STRIKES):
         attempt = trial.begin()
-        at = attempt.began + trial.instant()
+        at = attempt.started + trial.instant()
         while not attempt.wait(at):
-            if others := attempt.others():
+            if others := attempt.child_processes():
                 trial.strikes += kill(trial.rng.choice(others))
                 break
             at = monotonic() + 0.05  # none is there yet, or just then
-        if trial.ended(attempt, 0, 1) == 0:
+        if trial.check_end(attempt, 0, 1) == 0:
             return
     trial.finish()
 
 
-KINDS: dict[str, Callable[[StruckRun], None]] = {
+SCENARIOS: dict[str, Callable[[StruckRun], None]] = {
     "kill": killed, "term": stopped, "corrupt": corrupted, "disk": full, "worker": worker,
 }  # fmt: skip

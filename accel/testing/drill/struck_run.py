@@ -17,7 +17,7 @@ Body = Callable[[Path, bool, Path], int]
 Returns the exit code. It is called in a process of its own."""
 
 
-class Failed(Exception):
+class DrillFailure(Exception):
     """What did not hold, in words."""
 
 
@@ -36,14 +36,14 @@ class StruckRun:
     def __init__(self, body: Body, folder: Path, rng: Random, seconds: float, within: float = 5.0, writes: int = 0) -> None:
         self.body, self.folder, self.rng = body, folder, rng
         self.seconds, self.within, self.writes = seconds, within, writes
-        self.out, self.pulse = folder / "run", folder / "pulse.json"
+        self.out, self.update_log = folder / "run", folder / "pulse.json"
         self.fresh = getattr(body, "fresh", False)
-        self.strikes = self.anew = 0
+        self.strikes = self.restarts = 0
         self.recoveries: list[float] = []
         """Seconds from the start of each process that went on to the end of its first update."""
-        self.told: list[str] = []
+        self.events: list[str] = []
         """What happened, a line each."""
-        self.now: Attempt | None = None
+        self.attempt: Attempt | None = None
         folder.mkdir(parents=True)
 
     def instant(self) -> float:
@@ -58,39 +58,39 @@ class StruckRun:
         except ConfigError:  # of several, none is whole: then it refuses to begin, and its user has to
             shutil.rmtree(self.out)
             again = False
-        self.anew += found is None and self.now is not None
-        self.pulse.unlink(missing_ok=True)
+        self.restarts += found is None and self.attempt is not None
+        self.update_log.unlink(missing_ok=True)
         call = body or self.body
-        self.now = Attempt(lambda: call(self.out, again, self.pulse))
+        self.attempt = Attempt(lambda: call(self.out, again, self.update_log))
         self.resumed = found is not None
-        return self.now
+        return self.attempt
 
-    def ended(self, attempt: Attempt, *codes: int) -> int:
+    def check_end(self, attempt: Attempt, *codes: int) -> int:
         """Waits for its end, and checks what it left behind. Raises Failed for another exit code than these."""
         attempt.wait()
         assert attempt.code is not None
-        first = update_log.read(self.pulse).get("first")
+        first = update_log.read(self.update_log).get("first")
         if self.resumed and first:
-            self.recoveries.append(first - attempt.began)
-        self.told.append(f"{'resumed' if self.resumed else 'begun'}, ended with {attempt.code}")
+            self.recoveries.append(first - attempt.started)
+        self.events.append(f"{'resumed' if self.resumed else 'begun'}, ended with {attempt.code}")
         if attempt.code not in codes:
-            raise Failed(f"a run {'that was resumed ' if self.resumed else ''}ended with {said(attempt)}")
-        if left := attempt.left():
-            raise Failed(f"{len(left)} processes outlived the run")
+            raise DrillFailure(f"a run {'that was resumed ' if self.resumed else ''}ended with {describe_end(attempt)}")
+        if left := attempt.surviving_processes():
+            raise DrillFailure(f"{len(left)} processes outlived the run")
         return attempt.code
 
-    def began(self) -> bool:
+    def has_started(self) -> bool:
         """Whether the last process came so far as to build its run, or was forked, and so is beyond that from its start."""
-        return self.pulse.exists() or not self.fresh
+        return self.update_log.exists() or not self.fresh
 
     def finish(self) -> None:
         """Lets it go on to its end."""
-        self.ended(self.begin(), 0)
+        self.check_end(self.begin(), 0)
 
     def close(self) -> None:
         """Ends what runs."""
-        if self.now is not None:
-            self.now.end()
+        if self.attempt is not None:
+            self.attempt.end()
 
 
 def newest(out: Path) -> Path | None:
@@ -101,9 +101,9 @@ def newest(out: Path) -> Path | None:
         return None
 
 
-def said(attempt: Attempt) -> str:
+def describe_end(attempt: Attempt) -> str:
     """Its exit code and the last line that it printed."""
-    lines = attempt.said.decode(errors="replace").strip().splitlines()
+    lines = attempt.output.decode(errors="replace").strip().splitlines()
     code = attempt.code or 0
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return f"{how}: {lines[-1].strip()}" if lines else how

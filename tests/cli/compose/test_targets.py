@@ -193,7 +193,7 @@ def test_text_and_class_agree() -> None:
     from accel.schema import plugin_registry as catalogue
 
     for name in catalogue.names():
-        page, plugin = catalogue.page(name), catalogue.load(name)
+        page, plugin = catalogue.plugin_signature(name), catalogue.load(name)
         hints = get_type_hints(plugin, include_extras=True)
         assert {item.name: (item.kind, item.default) for item in page.settings.values()} == {
             one.name: (hints[one.name], one.default) for one in fields(plugin) if one.init

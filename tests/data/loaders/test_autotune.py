@@ -89,7 +89,7 @@ def test_the_run_is_the_same_and_the_plan_tells(loader: type[Loader], monkeypatc
     plain = fit_toy([])
     plugin: Any = loader()
     ours = fit_toy([plugin])
-    assert plain.same(ours)
+    assert plain.equals(ours)
     said = ours.spy.run.plan.facts[plugin.name]
     assert said.startswith(f"{plugin.number}, measured: {COUNTS[0]} read ")
     assert plugin.number in COUNTS

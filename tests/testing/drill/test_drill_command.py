@@ -101,12 +101,12 @@ def test_every_damage_is_one(how: str, tmp_path: Path) -> None:
 def test_an_attempt_tells_how_it_ended() -> None:
     attempt = Attempt(lambda: print("here") or 3)  # type: ignore[func-returns-value]
     assert attempt.wait()
-    assert (attempt.code, attempt.said) == (3, b"here\n")
-    assert attempt.left() == []
+    assert (attempt.code, attempt.output) == (3, b"here\n")
+    assert attempt.surviving_processes() == []
     broken = Attempt(lambda: 1 // 0)
     broken.wait()
     assert broken.code == 70
-    assert b"ZeroDivisionError" in broken.said
+    assert b"ZeroDivisionError" in broken.output
 
 
 class Full:
