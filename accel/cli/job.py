@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import shlex
 import shutil
@@ -22,6 +21,7 @@ from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, RunD
 from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
 from accel.system.clock import TRAINING
+from accel.system.disk_errors import is_disk_full
 from accel.system.pipes import survive_broken_pipe
 from accel.system.shell_quoting import override
 from accel.system.stop_signals import StopSignals
@@ -41,7 +41,6 @@ def compare(outcomes: Sequence[Job]) -> None:
 
 
 INTERRUPTED = 130
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
@@ -124,7 +123,7 @@ class Job:
             self._fail(INTERRUPTED, f"\naccel: interrupted{self.resume_hint()}")
             self.error = "interrupted"  # the hint is too long for the table
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
+            if isinstance(error, OSError) and is_disk_full(error):
                 self._fail(1, f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.resume_hint()}")
                 return self.code
             from accel.cli.tracebacks import blame, trimmed

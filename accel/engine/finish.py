@@ -18,7 +18,7 @@ from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.errors import AccelWarning
 from accel.report.result import Result, Section
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.system.clock import CHECKPOINT, OTHER
 from accel.system.shell_quoting import override
 
@@ -88,7 +88,7 @@ def record_disk_error(unsaved: dict[str, str], what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        unsaved[what] = atomic_files.disk_reason(error)
+        unsaved[what] = disk_errors.disk_reason(error)
         warnings.warn(f"{what} could not be written: {unsaved[what]}", AccelWarning, stacklevel=4)
 
 

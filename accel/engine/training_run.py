@@ -23,7 +23,7 @@ from accel.engine.sandbox import sandbox
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
 from accel.report.result import Result
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 
 
 @dataclass
@@ -100,7 +100,7 @@ class TrainingRun(Run):
                 self.saver.drop_newer()
             except OSError as error:
                 fix = "make room, or name another directory"
-                raise ConfigError(f"out={self.out}: cannot write there ({atomic_files.disk_reason(error)}); {fix}") from None
+                raise ConfigError(f"out={self.out}: cannot write there ({disk_errors.disk_reason(error)}); {fix}") from None
         for watch in self.watches:
             watch.begin(self)
         self.signals.immediate = False

@@ -31,7 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.result import Section
-from accel.system import atomic_files
+from accel.system import disk_errors
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -148,6 +148,6 @@ class Profiler(Watch):
 def export(profile: profile, file: Path) -> None:
     """Writes the trace, packed; it is there whole or not at all."""
     temporary = file.with_name(f".{file.name}")
-    with atomic_files.warn_on_disk_error(temporary):
+    with disk_errors.warn_on_disk_error(temporary):
         profile.export_chrome_trace(str(temporary))
         temporary.replace(file)

@@ -23,7 +23,7 @@ from accel.parts import Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.metrics import FILE, Metrics
 from accel.plugins.tensorboard import TensorBoard
-from accel.system import atomic_files
+from accel.system import append_log, atomic_files, disk_errors
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 from tests.checkpoints.test_saver import At
@@ -192,7 +192,7 @@ def test_writing_fails_at_any_byte_and_leaves_nothing(size: int, tmp_path: Path)
         path.write_bytes(b"as it was")
         with at_most(size), pytest.raises(OSError) as raised, atomic_files.replacing(path) as stream:
             torch.save({"weights": [torch.ones(100) for _ in range(100)]}, stream)
-        assert atomic_files.disk_reason(raised.value) == "a file may not grow that large"
+        assert disk_errors.disk_reason(raised.value) == "a file may not grow that large"
         assert path.read_bytes() == b"as it was"
         assert os.listdir(tmp_path) == ["state.pt"]
 
@@ -231,10 +231,10 @@ def test_a_real_disk_of_two_megabytes(tmp_path: Path) -> None:
 
 
 def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.system.atomic_files.MOST", 40)
+    monkeypatch.setattr("accel.system.append_log.MAX_PENDING", 40)
 
     def work() -> None:
-        log = atomic_files.AppendLog(tmp_path / "log")
+        log = append_log.AppendLog(tmp_path / "log")
         lines = [f"line {number}\n".encode() for number in range(10, 40)]
         with at_most(20), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")

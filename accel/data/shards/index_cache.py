@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from accel.data.shards.range_reader import Pieces
 from accel.errors import AccelWarning
-from accel.system import atomic_files, cache_directory
+from accel.system import cache_directory, disk_errors
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -67,7 +67,7 @@ class IndexCache:
             if folder not in self.told:
                 self.told.add(folder)
                 fix = "make room, or name another place by XDG_CACHE_HOME"
-                reason = atomic_files.disk_reason(error)
+                reason = disk_errors.disk_reason(error)
                 message = f"{folder} cannot be written ({reason}), so each run goes through the shards anew; {fix}"
                 warnings.warn(message, AccelWarning, stacklevel=2)
 

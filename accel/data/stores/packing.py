@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from accel.data.stores.record_format import Content
 from accel.data.stores.store_writer import Writer
 from accel.errors import ConfigError
 from accel.system import atomic_files
+from accel.system.disk_errors import is_disk_full
 
 WRITERS: dict[str, Callable[[Path], Writer]] = {"lmdb": LMDBWriter, "raw": RawWriter}
 BATCH, BATCH_BYTES = 1024, 1 << 24
@@ -149,8 +149,7 @@ class Packing:
             store.close()
 
     def _cannot(self, error: OSError) -> str:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        why = "there is no room left" if full else error.strerror or str(error)
+        why = "there is no room left" if is_disk_full(error) else error.strerror or str(error)
         return (
             f"cannot write {self.path}.part: {why}; make room and give the same command again, which goes on from there, "
             f"or take {self.path.name}.part and {self.path.name}.plan away"
