@@ -85,7 +85,7 @@ class Metrics(Watch):
             return {"waiting": self.waiting} if self.waiting else {}
         self.losses.flush()
         self.file.flush()
-        return {"waiting": self.file.waiting.decode()} if self.file.waiting else {}
+        return {"waiting": self.file.pending.decode()} if self.file.pending else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.waiting = str(state.get("waiting", ""))
@@ -100,8 +100,8 @@ class Metrics(Watch):
             return
         self.losses.flush()
         self.file.flush()
-        if self.file.missing:
-            result.unsaved[FILE] = self.file.missing
+        if self.file.incomplete_reason:
+            result.unsaved[FILE] = self.file.incomplete_reason
         if self.curves:
             draw(self.path, self.path.with_name(PICTURE))
 

@@ -140,7 +140,7 @@ def check_pairs(plugin: Maker) -> None:
         if isinstance(ahead, str) or isinstance(behind, str):
             assert ahead == behind, f"{pair}: the orders fail differently: {ahead!r}, {behind!r}"
         else:
-            assert ahead.same(behind), f"{pair}: the order changes the run"
+            assert ahead.equals(behind), f"{pair}: the order changes the run"
 
 
 def check_accumulation(plugin: Maker, *, tolerance: float) -> None:
@@ -214,7 +214,7 @@ def check_replay(plugin: Maker) -> None:
         return
     assert graph.recorder.replays, f"{plugin_name(plugin)}: no update was replayed"
     run = attempt([plugin(), taped_graph(warmup=1000)])
-    assert replayed.same(run), (
+    assert replayed.equals(run), (
         f"{plugin_name(plugin)}: a replayed update is another; tell so by uncapturable(), or hold() and beat()"
     )
 
