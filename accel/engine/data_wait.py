@@ -13,8 +13,8 @@ class DataWait(WaitPoint):
     """The random generators from which reading on this thread may draw, as they were when a wait began.
 
     torch's are copied each time (1 microsecond each). Python's and numpy's take 50 microseconds: they are copied each time only
-    where something drew from them in the first `PROBED_UPDATES` waits. Elsewhere a wait can be given up while they are where they were
-    when the epoch began; where something drew from them after all, the run stops after the update that waits.
+    where something drew from them in the first `PROBED_UPDATES` waits. Elsewhere a wait can be given up while they are where they
+    were when the epoch began; where something drew from them after all, the run stops after the update that waits.
 
     Args:
         randomness: of the run.

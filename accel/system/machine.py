@@ -1,4 +1,4 @@
-"""What this machine has, found out without importing torch (which takes seconds)."""
+"""The abilities of this machine, found without importing torch (which takes seconds)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Need:
-    """What a plugin cannot do without, declared in its class body and read from its source text.
+    """A requirement of a plugin, declared in its class body and read from its source text.
 
     Args:
         what: `"cuda"` (the run's device), `"bfloat16"` (instructions for it), `"compiler"` (a C++ compiler), or `"package:NAME"`
             (an importable package).
         when: the settings under which it is needed; empty means always. A literal dict.
         why: one clause saying what happens without it; may be empty.
-        instead: what to type instead, such as `"dtype=bfloat16"`; may be empty.
+        instead: the setting to type instead, such as `"dtype=bfloat16"`; may be empty.
         extra: the extra of the distribution that installs the package.
     """
 
@@ -33,7 +33,7 @@ class Need:
     extra: str = ""
 
     def unmet_reason(self, settings: dict[str, Any], device: str) -> str | None:
-        """The reason why `settings` cannot work on `device` (`"cpu"` or `"cuda"`), or None where they can."""
+        """Return the reason why `settings` cannot work on `device` (`"cpu"` or `"cuda"`), or None if they can."""
         if any(settings.get(name) != value for name, value in self.when.items()):
             return None
         subject = " and ".join(f"{name}={value}" for name, value in self.when.items() if value is not False)
@@ -52,13 +52,13 @@ class Need:
         return None
 
     def sentence(self, plugin: str, reason: str) -> str:
-        """The error for a plugin that was asked for by name: the reason, and what to type instead."""
+        """Return the error for a plugin that was asked for by name: the reason, and the setting to type instead."""
         instead = f"; use plugins.{plugin}.{self.instead}" if self.instead else f"; leave it out with '~plugins.{plugin}'"
         return f"{plugin}: {reason}{instead}"
 
 
 def importable(package: str) -> bool:
-    """Whether a package is there, without importing it; of a dotted one (`nvidia.dali`) its parent may be missing too."""
+    """Return whether a package is installed, without importing it. The parent of a dotted one (`nvidia.dali`) may be missing too."""
     try:
         return find_spec(package) is not None
     except ModuleNotFoundError:
@@ -67,7 +67,7 @@ def importable(package: str) -> bool:
 
 @cache
 def has_cuda() -> bool:
-    """Whether the installed torch was built for CUDA and the driver shows at least one device."""
+    """Return whether the installed torch was built for CUDA and the driver shows at least one device."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return False
@@ -82,18 +82,18 @@ def has_cuda() -> bool:
 
 
 def resolve_device(device: str) -> str:
-    """`"cpu"` or `"cuda"` for `"auto"`, else the kind of the device named."""
+    """Return `"cpu"` or `"cuda"` for `"auto"`, else the type of the named device."""
     return ("cuda" if has_cuda() else "cpu") if device == "auto" else device.partition(":")[0]
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def lacks_bf16() -> bool:
-    """Whether this is an x86 CPU known to have no instructions for bfloat16."""
+    """Return whether this is an x86 CPU known to have no instructions for bfloat16."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
