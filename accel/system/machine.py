@@ -58,7 +58,7 @@ class Need:
 
 
 def importable(package: str) -> bool:
-    """Return whether a package is installed, without importing it. The parent of a dotted one (`nvidia.dali`) may be missing too."""
+    """Return whether a package is installed, without importing it. The parent of `nvidia.dali` may be missing too."""
     try:
         return find_spec(package) is not None
     except ModuleNotFoundError:
