@@ -1,1 +1,1 @@
-"""What can be set, and by what kind of value, read from source text without importing torch."""
+"""The settings of plugins, tasks and runs, with their kinds of value, read from source text without importing torch."""

@@ -11,7 +11,8 @@ from accel.cli.compose.origin import Origins
 from accel.errors import ConfigError, conflict, nearest
 from accel.schema import plugin_registry
 from accel.schema.settings import Settings
-from accel.schema.signature import REQUIRED, Signature, signature
+from accel.schema.signature import REQUIRED, Signature
+from accel.schema.signature_reader import read_signature
 from accel.system import machine
 from accel.values import coerce, refusal
 
@@ -171,7 +172,7 @@ class Checker:
     def read(self, said: str, target: str) -> Signature:
         """The signature of `target`."""
         try:
-            return signature(target)
+            return read_signature(target)
         except ConfigError as error:
             raise ConfigError(f"{said}: {error}".replace(f"{target}: {target}", target)) from None
 
