@@ -23,27 +23,27 @@ class Settings:
     epochs: Count = 1
     """Passes over the training data."""
     batch_size: Count | None = None
-    """Samples per micro-batch, where the batches are ours to make; null stands for 32."""
+    """Samples per micro-batch, if accel makes the batches; null stands for 32."""
     seed: Seed = 0
-    """Of the model's initialisation, the order of the data and everything random."""
+    """Seed of the model's initialisation, the order of the data and everything random."""
     device: str = "auto"
     """auto, cpu, cuda, or one device such as cuda:1."""
     out: str | None = None
     """The run directory."""
     checkpoint_every: Count | None = None
-    """Save a checkpoint after every so many updates, besides the ones at the end of each epoch."""
+    """Save a checkpoint after every this many updates, besides the ones at the end of each epoch."""
     checkpoint_minutes: Positive | None = 10.0
-    """Save a checkpoint when so many minutes have passed since the last."""
+    """Save a checkpoint when this many minutes have passed since the last."""
     checkpoint_keep: Count = 2
-    """So many of the newest checkpoints are kept, besides the newest that is proven finite."""
+    """The number of newest checkpoints to keep, besides the newest that is proven finite."""
     checkpoint_best: str | None = None
     """Keep the best by this metric of the evaluation as well: accuracy, or with the better end named, min:NAME or max:NAME."""
     resume: str | None = None
     """A checkpoint, a run directory, or auto."""
     allow: list[str] = field(default_factory=list)
-    """Differences to the run that is resumed which are accepted: names as the refusal has them, or their beginnings."""
+    """Accepted differences to the resumed run: names as the refusal has them, or their beginnings."""
     bad_data: Literal["raise", "skip", "substitute"] = "raise"
-    """What becomes of a sample that cannot be read: raise ends the run, skip leaves it out, substitute takes another."""
+    """The treatment of a sample that cannot be read: raise ends the run, skip leaves it out, substitute takes another."""
     bad_limit: Fraction = 0.01
     """The largest share of the samples that may be bad; above it the run ends."""
     dry_run: bool = False
