@@ -18,7 +18,7 @@ from accel import __main__
 from accel.cli.main import main
 from accel.schema import plugin_registry
 from accel.system import machine
-from accel.testing.check_plugin import unmet_need
+from accel.testing.plugin_runs import unmet_need
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

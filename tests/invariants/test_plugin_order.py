@@ -21,7 +21,7 @@ from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.onecycle import OneCycle
 from accel.schema import plugin_registry
 from accel.testing import ToyResult, fit_toy
-from accel.testing.check_plugin import unmet_need
+from accel.testing.plugin_runs import unmet_need
 
 FULL: list[Callable[[], Part]] = [
     lambda: AMP(dtype="float16", force=True),

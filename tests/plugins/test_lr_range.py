@@ -31,7 +31,7 @@ from accel.report.lr_range_plot import centred, read
 from accel.schema import plugin_registry
 from accel.system.clock import OTHER, PHASES
 from accel.testing import fit_toy
-from accel.testing.check_plugin import unmet_need
+from accel.testing.plugin_runs import unmet_need
 from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
 
