@@ -27,22 +27,24 @@ from accel.testing.run_checks import (
 
 
 def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5) -> str:
-    """Proves on a small real run, on the CPU, that a plugin keeps what every plugin of accel keeps.
+    """Prove by small real runs, on the CPU, that a plugin keeps the promises of every plugin of accel.
 
-    Settings are checked, the run with it is repeatable, it composes with every plugin of another part in either order,
-    accumulation with it equals the big batch, a skipped update moves nothing, a resumed run ends with the same bits, nothing is
-    read on the host, an update with it can be replayed from a graph or says why not, and after it a run without it is what it was
-    before. Where it cannot stand beside another plugin, a sentence names both.
+    - Settings of the wrong kind are refused, and the plugin closes without having been set up.
+    - The run with it is repeatable, and leaves no global state: a later run without it is equal to an earlier one.
+    - It composes with every plugin of another part, in either order; if two cannot stand together, a sentence names both.
+    - Accumulation with it equals the big batch, and a skipped update moves nothing.
+    - A resumed run ends with the bits of an uninterrupted one.
+    - No number is read on the host. Its updates can be replayed from a graph, or it says why not.
 
     Args:
         plugin: the class, or a function that makes an instance with the settings to be tested.
-        tolerance: how far accumulated weights may be from those of the big batch (16-bit arithmetic needs more).
+        tolerance: the largest difference between the weights of accumulation and of the big batch (16-bit arithmetic needs more).
 
     Returns:
-        Why it cannot work here (a plugin that needs CUDA, say): then only its settings and its refusal are proven. Else nothing.
+        Why the plugin cannot work here (it needs CUDA, say): then only its settings and its refusal are proven. Else nothing.
 
     Raises:
-        AssertionError: saying what does not hold.
+        AssertionError: naming the promise that is broken.
     """
     with (
         warnings.catch_warnings(),

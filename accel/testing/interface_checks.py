@@ -12,21 +12,21 @@ from accel.testing.plugin_runs import PluginFactory, plugin_name
 
 
 def check_settings(plugin: PluginFactory) -> None:
-    """It is a dataclass that provides one part, and refuses a setting of the wrong kind with a sentence."""
-    made = plugin()
-    assert isinstance(made, Part), f"{made!r} is no Part"
-    assert is_dataclass(type(made)), f"{made.name} must be a dataclass: decorate it with @dataclass(eq=False)"
-    assert type(made) not in (*PART_TYPES.values(), Watch), f"{made.name} must be a subclass of its part"
-    kinds = [kind for kind in (*PART_TYPES.values(), Watch) if isinstance(made, kind)]
-    assert len(kinds) == 1, f"{made.name} provides {len(kinds)} parts: {kinds}"
-    for field in (field for field in fields(made) if field.init):
-        said = refusal(type(made), {**made.settings, field.name: object()})
-        assert said, f"{made.name}.{field.name} takes anything: annotate it with a kind from accel.values"
-        assert f"{made.name}.{field.name}" in said, f"the error for {field.name} does not name it: {said}"
+    """Check that the plugin is a dataclass with one part, and refuses a setting of the wrong kind with a sentence."""
+    instance = plugin()
+    assert isinstance(instance, Part), f"{instance!r} is no Part"
+    assert is_dataclass(type(instance)), f"{instance.name} must be a dataclass: decorate it with @dataclass(eq=False)"
+    assert type(instance) not in (*PART_TYPES.values(), Watch), f"{instance.name} must be a subclass of its part"
+    parts = [kind for kind in (*PART_TYPES.values(), Watch) if isinstance(instance, kind)]
+    assert len(parts) == 1, f"{instance.name} provides {len(parts)} parts: {parts}"
+    for field in (field for field in fields(instance) if field.init):
+        sentence = refusal(type(instance), {**instance.settings, field.name: object()})
+        assert sentence, f"{instance.name}.{field.name} takes anything: annotate it with a kind from accel.values"
+        assert f"{instance.name}.{field.name}" in sentence, f"the error for {field.name} does not name it: {sentence}"
 
 
 def check_close(plugin: PluginFactory) -> None:
-    """It can be closed without having been set up: what fails before must be heard, and not what fails over it."""
+    """Check that the plugin can be closed without having been set up, so that no second error hides an earlier one."""
     for method in ("restore", "release", "close"):
         close = getattr(plugin(), method, None)
         try:
@@ -37,7 +37,7 @@ def check_close(plugin: PluginFactory) -> None:
 
 
 def refusal(kind: type[Part], settings: dict[str, Any]) -> str:
-    """The sentence with which a plugin refuses its settings; empty where it takes them."""
+    """Return the sentence with which a plugin refuses its settings; empty if it takes them."""
     try:
         kind(**settings)
     except ConfigError as error:

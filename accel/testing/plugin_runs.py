@@ -15,14 +15,14 @@ PluginFactory = Callable[[], Part]
 """The class of a plugin, or a function that makes an instance."""
 
 
-def unmet_need(made: Part) -> str:
-    """The sentence with which a plugin is refused on the CPU of this machine for what it needs; empty where it is not."""
-    reasons = ((need, need.unmet_reason(made.settings, "cpu")) for need in made.needs)
-    return next((need.sentence(made.name, reason) for need, reason in reasons if reason), "")
+def unmet_need(plugin: Part) -> str:
+    """Return the sentence with which a plugin is refused on this machine's CPU for an unmet need; empty if it is not refused."""
+    reasons = ((need, need.unmet_reason(plugin.settings, "cpu")) for need in plugin.needs)
+    return next((need.sentence(plugin.name, reason) for need, reason in reasons if reason), "")
 
 
 def attempt(plugins: list[Part]) -> Any:
-    """The outcome of a run, or the sentence with which it refused."""
+    """Return the result of a run (`ToyResult`), or the sentence with which it refused."""
     try:
         return fit_toy(plugins)
     except ConfigError as error:
@@ -30,21 +30,21 @@ def attempt(plugins: list[Part]) -> Any:
 
 
 def are_incompatible(plugins: list[Part]) -> bool:
-    """Whether these plugins of different parts cannot stand together; then a sentence names each of them."""
+    """Return whether these plugins of different parts are refused together. Raise AssertionError if the refusal names only one."""
     outcome = attempt(plugins)
     if isinstance(outcome, str):
         assert all(plugin.name in outcome for plugin in plugins), f"the refusal does not name both: {outcome}"
     return isinstance(outcome, str)
 
 
-def companions(made: Part) -> list[PluginFactory]:
-    """Every built-in plugin that may stand beside `made`, with default settings or cheap ones."""
-    others = map(cheap, plugin_registry.names())
-    if isinstance(made, Watch):
-        return [other for other in others if type(other()) is not type(made)]
-    return [other for other in others if part_name(make_plugin(other())) != part_name(made)]
+def companions(plugin: Part) -> list[PluginFactory]:
+    """Return every built-in plugin that may stand beside `plugin`, with default settings or cheap ones."""
+    candidates = map(cheap, plugin_registry.names())
+    if isinstance(plugin, Watch):
+        return [candidate for candidate in candidates if type(candidate()) is not type(plugin)]
+    return [candidate for candidate in candidates if part_name(make_plugin(candidate())) != part_name(plugin)]
 
 
 def plugin_name(plugin: PluginFactory) -> str:
-    """What to call it in a sentence."""
+    """Return the name of a plugin for a sentence."""
     return plugin().name

@@ -15,20 +15,20 @@ from accel.testing.toy_run import BATCH, fit_toy
 
 
 def check_refusal(plugin: PluginFactory, reason: str) -> None:
-    """A run with it is refused in these words, whatever stands beside it."""
+    """Check that a run with the plugin is refused in these words, whatever stands beside it."""
     assert attempt([plugin()]) == reason, f"{plugin_name(plugin)} needs what is not here, and is not refused for it"
     check_pairs(plugin)
 
 
 def check_no_global_state(plugin: PluginFactory) -> None:
-    """A run without it is the same before and after a run with it: it leaves no global state."""
+    """Check that a run without the plugin is equal before and after a run with it."""
     before = fit_toy([])
     fit_toy([plugin()])
     assert before.equals(fit_toy([])), f"{plugin_name(plugin)} leaves something behind: a later run without it differs"
 
 
 def check_repeatable(plugin: PluginFactory) -> None:
-    """Two runs with it are the same to the last bit; a watch or a probe leaves the run as it was without it."""
+    """Check that two runs with the plugin are equal to the last bit, and that a watch or a probe does not change the run."""
     first = fit_toy([plugin()])
     assert first.equals(fit_toy([plugin()])), f"two runs with {plugin_name(plugin)} differ"
     if isinstance(plugin(), Watch | Probe):
@@ -36,7 +36,7 @@ def check_repeatable(plugin: PluginFactory) -> None:
 
 
 def check_pairs(plugin: PluginFactory) -> None:
-    """With every plugin of another part, both orders give the same bits."""
+    """Check that both orders with every plugin of another part give equal bits, or one refusal."""
     for other in companions(plugin()):
         ahead = attempt([plugin(), other()])
         behind = attempt([other(), plugin()])
@@ -48,9 +48,9 @@ def check_pairs(plugin: PluginFactory) -> None:
 
 
 def check_accumulation(plugin: PluginFactory, *, tolerance: float) -> None:
-    """With windows of two micro-batches, the last of them short, it gives what it gives with batches twice as big."""
-    made = plugin()
-    if isinstance(made, Group | Augment | Loader):
+    """Check that windows of two micro-batches, the last of them short, give the weights of batches twice as big."""
+    instance = plugin()
+    if isinstance(instance, Group | Augment | Loader):
         return
     accumulate = plugin_registry.load("accumulate")
     if are_incompatible([plugin(), accumulate(steps=2)]):
@@ -62,45 +62,45 @@ def check_accumulation(plugin: PluginFactory, *, tolerance: float) -> None:
 
 
 def check_skipped_update(plugin: PluginFactory) -> None:
-    """An update that overflows moves nothing: no weight, no optimiser state, no average; the next one goes on."""
-    made = plugin()
-    amp = [] if isinstance(made, Precision) else [plugin_registry.load("amp")(dtype="float16", force=True)]
-    if isinstance(made, Precision) and getattr(made, "dtype", None) != "float16":
+    """Check that an update that overflows moves nothing: no weight, no optimiser state, no average; and that the next one does."""
+    instance = plugin()
+    amp = [] if isinstance(instance, Precision) else [plugin_registry.load("amp")(dtype="float16", force=True)]
+    if isinstance(instance, Precision) and getattr(instance, "dtype", None) != "float16":
         return
     if are_incompatible([plugin(), *amp]):
         return
-    per_update = made.size if isinstance(made, Group) else 1
+    per_update = instance.size if isinstance(instance, Group) else 1
     outcome = fit_toy([plugin(), *amp], overflow=[3 * per_update, 3 * per_update + 1], epochs=3)
     states = outcome.spy.states
     skipped = [i for i in range(1, len(states)) if not torch.isfinite(outcome.losses[i])]
     assert skipped, "no update overflowed"
     for i in skipped:
-        still = all(torch.equal(a, b) for a, b in zip(states[i - 1], states[i], strict=True))
-        assert still, f"with {plugin_name(plugin)}, a skipped update moved something"
-    moved = any(not torch.equal(a, b) for a, b in zip(states[skipped[-1]], states[-1], strict=True))
-    assert moved, f"with {plugin_name(plugin)}, training does not go on after a skipped update"
+        is_unmoved = all(torch.equal(a, b) for a, b in zip(states[i - 1], states[i], strict=True))
+        assert is_unmoved, f"with {plugin_name(plugin)}, a skipped update moved something"
+    is_moved = any(not torch.equal(a, b) for a, b in zip(states[skipped[-1]], states[-1], strict=True))
+    assert is_moved, f"with {plugin_name(plugin)}, training does not go on after a skipped update"
 
 
 def check_resume(plugin: PluginFactory) -> None:
-    """Stopped in the second epoch and resumed from the end of the first, it ends with the same bits."""
+    """Check that a run stopped in the second epoch, and resumed from the end of the first, ends with equal bits."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        whole = fit_toy([plugin()], epochs=3)
-        per_epoch = len(whole.losses) // 3
+        complete = fit_toy([plugin()], epochs=3)
+        per_epoch = len(complete.losses) // 3
         fit_toy([plugin()], epochs=3, out=out, stop=per_epoch + 1)
-        rest = fit_toy([plugin()], epochs=3, resume=out)
-        tail = whole.losses[per_epoch:]
-        assert all(torch.equal(a, b) for a, b in zip(tail, rest.losses, strict=True)), (
+        resumed = fit_toy([plugin()], epochs=3, resume=out)
+        tail = complete.losses[per_epoch:]
+        assert all(torch.equal(a, b) for a, b in zip(tail, resumed.losses, strict=True)), (
             f"{plugin_name(plugin)}: resumed losses differ"
         )
-        assert all(torch.equal(a, b) for a, b in zip(whole.weights, rest.weights, strict=True)), (
+        assert all(torch.equal(a, b) for a, b in zip(complete.weights, resumed.weights, strict=True)), (
             f"{plugin_name(plugin)}: resumed weights differ"
         )
-        assert whole.metrics == rest.metrics, f"{plugin_name(plugin)}: resumed metrics differ"
+        assert complete.metrics == resumed.metrics, f"{plugin_name(plugin)}: resumed metrics differ"
 
 
 def check_host_reads(plugin: PluginFactory) -> None:
-    """No update reads a number on the host."""
+    """Check that no update reads a number on the host."""
     reads = fit_toy([plugin()], counts=True).spy.reads
     assert reads.count == 0, (
         f"{plugin_name(plugin)} reads {reads.count} numbers on the host, the first at {next(iter(reads.places))}"
@@ -108,7 +108,7 @@ def check_host_reads(plugin: PluginFactory) -> None:
 
 
 def check_replay(plugin: PluginFactory) -> None:
-    """Replayed from a graph, where no Python runs, its updates are the same bits; or it says why they cannot be."""
+    """Check that updates replayed from a graph, where no Python runs, give equal bits; or that the plugin says why not."""
     if isinstance(plugin(), Update):
         return
     graph = taped_graph(warmup=1)
@@ -118,6 +118,5 @@ def check_replay(plugin: PluginFactory) -> None:
         return
     assert graph.recorder.replays, f"{plugin_name(plugin)}: no update was replayed"
     run = attempt([plugin(), taped_graph(warmup=1000)])
-    assert replayed.equals(run), (
-        f"{plugin_name(plugin)}: a replayed update is another; tell so by uncapturable(), or hold() and beat()"
-    )
+    remedy = "tell so by capture_blocker(), or to_device_scalars() and before_replay()"
+    assert replayed.equals(run), f"{plugin_name(plugin)}: a replayed update is another; {remedy}"
