@@ -44,7 +44,7 @@ class Randomness:
         self.loader_generators = list(dict.fromkeys(generator for generator in values if isinstance(generator, torch.Generator)))
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values, for a checkpoint."""
+        """Return tensors and plain values of all generators, for a checkpoint."""
         name, key, *rest = np.random.get_state()
         state: dict[str, Any] = {
             "cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": [str(name), np.asarray(key).tolist(), *rest],
@@ -55,14 +55,13 @@ class Randomness:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Puts all of them back to where they were."""
+        """Restore all generators to a state that `state` returned."""
         torch.set_rng_state(state["cpu"])
         random.setstate(state["python"])
         np.random.set_state(tuple(state["numpy"]))
-        for generator, its in zip(
-            self.loader_generators, state["own"], strict=False
-        ):  # the loaders may be others when a run goes on
-            generator.set_state(its)
+        # not strict: a resumed run may have other loaders
+        for generator, generator_state in zip(self.loader_generators, state["own"], strict=False):
+            generator.set_state(generator_state)
         if "cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"], self.device)
 
@@ -84,10 +83,10 @@ class Randomness:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Inside, the global generators of the host are a function of `numbers`; afterwards they are where they were."""
-    found = Randomness(torch.device("cpu"))
-    with found.preserved():
-        found.seed(mixed(*numbers))
+    """Make the global generators of the host a function of `numbers` inside the block; afterwards they are where they were."""
+    randomness = Randomness(torch.device("cpu"))
+    with randomness.preserved():
+        randomness.seed(mixed(*numbers))
         yield
 
 

@@ -76,13 +76,13 @@ class StepSnapshot:
 
 
 def drawn() -> Any:
-    """Where Python's generator and numpy's are, in values that can be compared."""
+    """Return the state of Python's generator and numpy's, in values that can be compared."""
     name, key, *rest = np.random.get_state()
     return random.getstate(), (name, np.asarray(key).tobytes(), *rest)
 
 
 def draw_from(host: Any) -> None:
-    """Puts Python's generator and numpy's back to where `drawn` has found them."""
+    """Set Python's generator and numpy's to a state that `drawn` returned."""
     python, (name, key, *rest) = host
     random.setstate(python)
     np.random.set_state((name, np.frombuffer(key, dtype=np.uint32), *rest))

@@ -87,7 +87,7 @@ class StopSignals:
 
         Args:
             items: an iterator that nobody has read from before.
-            place: the state to go back to.
+            wait_point: the state to go back to.
 
         Yields:
             The items, none of which is referenced here meanwhile.
