@@ -24,7 +24,7 @@ from accel.checkpoints.snapshot import Snapshot
 from accel.checkpoints.state import capture
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Progress, Run
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.system.faults import point
 
 if TYPE_CHECKING:
@@ -128,12 +128,12 @@ class Saver:
             self.thread = None
         error, self.error = self.error, None
         if isinstance(error, OSError):
-            first, self.disk_error = not self.disk_error, atomic_files.disk_reason(error)
+            first, self.disk_error = not self.disk_error, disk_errors.disk_reason(error)
             if first:
                 kept = f"{self.last_saved} is kept" if self.last_saved else "there is none before it"
                 warnings.warn(
                     f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the "
-                    f"next is tried when it is due; {atomic_files.remedy(error)} the disk of {self.folder.path}",
+                    f"next is tried when it is due; {disk_errors.remedy(error)} the disk of {self.folder.path}",
                     AccelWarning, stacklevel=3,
                 )  # fmt: skip
         elif error is not None:

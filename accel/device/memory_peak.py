@@ -1,4 +1,4 @@
-"""How much memory was in use at most since one last looked."""
+"""The peak of memory in use since the last reading."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["CLEAR", "STATUS", "DeviceGauge", "ProcessGauge", "high_water"]
+__all__ = ["CLEAR", "STATUS", "DeviceMemoryPeak", "ProcessMemoryPeak", "peak_rss"]
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class DeviceMemoryPeak:
-    """What torch has allocated on a CUDA device. It asks torch's allocator; the device is not waited for."""
+    """The memory that torch has allocated on a CUDA device. It asks torch's allocator and does not wait for the device.
+
+    Args:
+        device: a CUDA device.
+    """
 
     resets = True
     description = "allocated on the device"
@@ -23,14 +27,14 @@ class DeviceMemoryPeak:
         self.device = device
 
     def read_and_reset(self) -> int:
-        """The most bytes since the last call."""
+        """Return the peak in bytes since the last call."""
         peak = torch.cuda.max_memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         return peak
 
 
 class ProcessMemoryPeak:
-    """What this process holds in physical memory, libraries and data included, as Linux counts it."""
+    """The physical memory of this process, libraries and data included, as Linux counts it."""
 
     description = "resident memory of the process"
 
@@ -38,13 +42,13 @@ class ProcessMemoryPeak:
         self.resets = self.reset()
 
     def read_and_reset(self) -> int:
-        """The most bytes since the last call; where the system does not let go of the peak (`resets`), since the process began."""
+        """Return the peak in bytes since the last call; since the process began, if the system cannot reset it (`resets`)."""
         peak = peak_rss()
         self.reset()
         return peak
 
     def reset(self) -> bool:
-        """Makes the peak what is in use now; False where that is not allowed."""
+        """Lower the peak to the present use; return False if that is not allowed."""
         try:
             CLEAR.write_bytes(b"5")
         except OSError:
@@ -53,11 +57,11 @@ class ProcessMemoryPeak:
 
 
 def peak_rss() -> int:
-    """The peak of this process's resident memory in bytes."""
+    """Return the peak of this process's resident memory in bytes."""
     try:
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
-    except OSError:  # no Linux: the peak since the process began, which nothing lets go of there
+    except OSError:  # no Linux: the peak since the process began, which cannot be reset there
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

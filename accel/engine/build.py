@@ -22,9 +22,9 @@ from accel.engine.start import start
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
+from accel.system.call_stack import warn_user
 from accel.system.machine import resolve_device
 from accel.system.stop_signals import StopSignals
-from accel.system.user_warnings import warn_user
 
 __all__ = ["DEFAULT_BATCH_SIZE", "build", "choose_device", "close_at_end", "keep_update_size", "make_run", "set_up", "set_up_parts"]
 

@@ -17,10 +17,10 @@ from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
 from accel.report.result import Result, Section
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
+from accel.system.call_stack import warn_user
 from accel.system.clock import CHECKPOINT, OTHER
 from accel.system.shell_quoting import override
-from accel.system.user_warnings import warn_user
 
 __all__ = [
     "OUTCOMES",
@@ -119,7 +119,7 @@ def record_disk_error(unsaved: dict[str, str], name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        unsaved[name] = atomic_files.disk_reason(error)
+        unsaved[name] = disk_errors.disk_reason(error)
         warn_user(f"{name} could not be written: {unsaved[name]}")
 
 

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 from accel.checkpoints.retention import FOLDER, finished
 from accel.errors import ConfigError, RunDirectoryTaken
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.system.shell_quoting import override
 
 __all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "remove_created", "was_restarted"]
@@ -111,7 +111,7 @@ def create(out: Path, config: str, lock: RunLock, goes_on: bool) -> list[Path]:
             atomic_files.write(out / "config.yaml", config.encode())
     except OSError as error:
         remove_created(out, new)
-        raise ConfigError(f"out={out}: cannot write there ({atomic_files.disk_reason(error)}); name another directory") from None
+        raise ConfigError(f"out={out}: cannot write there ({disk_errors.disk_reason(error)}); name another directory") from None
     return new
 
 

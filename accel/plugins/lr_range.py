@@ -38,7 +38,7 @@ import numpy as np
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Probe, Run, Trial
 from accel.report.lr_range_plot import draw, read
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.values import Count, Decay, Positive
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class LRRange(Probe):
             "schema": 1, "times": run.parts.optim.scale, "steepest": reading.steepest, "least": reading.least,
             "suggested": self.suggested, "points": points,
         }  # fmt: skip
-        with atomic_files.warn_on_disk_error(run.out / FILE):
+        with disk_errors.warn_on_disk_error(run.out / FILE):
             atomic_files.write(run.out / FILE, json.dumps(about, indent=1).encode())
             draw(rates, losses, reading, run.out / PICTURE)
 

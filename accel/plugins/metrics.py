@@ -31,7 +31,7 @@ from torch import Tensor
 from accel.device.loss_log import LossLog
 from accel.parts import Watch
 from accel.report.curves import draw
-from accel.system.atomic_files import AppendLog
+from accel.system.append_log import AppendLog
 from accel.values import Count
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from torch.profiler import ProfilerActivity, profile
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.result import Section
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -152,5 +152,5 @@ class Profiler(Watch):
 
 def export_trace(profile: profile, file: Path) -> None:
     """Write the trace, compressed, as a whole or not at all."""
-    with atomic_files.warn_on_disk_error(file), atomic_files.swapped_in(file) as temporary:
+    with disk_errors.warn_on_disk_error(file), atomic_files.swapped_in(file) as temporary:
         profile.export_chrome_trace(str(temporary))

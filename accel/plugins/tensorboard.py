@@ -32,7 +32,7 @@ from torch import Tensor
 
 from accel.device.loss_log import LossLog
 from accel.parts import Watch
-from accel.system.atomic_files import AppendLog
+from accel.system.append_log import AppendLog
 from accel.system.machine import Need
 from accel.system.throughput import ThroughputMark
 from accel.values import Count

@@ -1,4 +1,4 @@
-"""Where the wall time of a run goes."""
+"""The wall time of a run, by phase."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["BACKWARD", "CHECKPOINT", "DATA", "EVALUATION", "FORWARD", "OTHER", "
 
 PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
 TRAINING = PHASES[:5]
-"""The phases that every update goes through, by name; the others are of the run, and come now and then."""
+"""The phases of every update, by name; the others belong to the run and come now and then."""
 DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, EVALUATION, CHECKPOINT, OTHER = range(len(PHASES))
 
 
 class Clock:
-    """A stopwatch with one hand: each lap books the time since the last one to a phase, so the phases add up to the whole.
+    """Stopwatch with one hand: each lap books the time since the last one to a phase, so the phases add up to the whole.
 
-    It reads the host's clock and never waits for the device: on CUDA, work still queued is booked where the host meets it.
+    It reads the host's clock and never waits for the device: on CUDA, queued work is booked to the phase in which the host waits.
     """
 
     __slots__ = ("listeners", "since", "spent")
@@ -29,7 +29,7 @@ class Clock:
         """Called at each lap with the phase that has ended. Their own time falls into the next one, unless they set it apart."""
 
     def lap(self, phase: int) -> None:
-        """Books everything since the last lap to `phase`."""
+        """Book the seconds since the last lap to `phase`, an index of `PHASES`."""
         now = perf_counter()
         self.spent[phase] += now - self.since
         self.since = now
@@ -37,13 +37,13 @@ class Clock:
             listener(phase)
 
     def book_within_lap(self, seconds: float, phase: int) -> None:
-        """Books the last `seconds` to `phase` and leaves them out of the lap under way: what happened in the midst of another."""
+        """Book the last `seconds` to `phase` and leave them out of the lap under way: for work in the middle of another phase."""
         self.spent[phase] += seconds
         self.since += seconds
 
     @contextmanager
     def attribute_to(self, phase: int) -> Iterator[None]:
-        """Inside, whatever is booked, to whichever phase, counts as `phase`."""
+        """Book all time inside the block to `phase`, whichever phases its laps name."""
         before = list(self.spent)
         try:
             yield
@@ -54,6 +54,6 @@ class Clock:
             self.spent[phase] += booked
 
     def shares(self) -> dict[str, float]:
-        """The share of each phase in percent; they add up to 100."""
+        """Return the share of each phase in percent; they add up to 100."""
         total = sum(self.spent) or 1.0
         return {phase: 100 * spent / total for phase, spent in zip(PHASES, self.spent, strict=True)}

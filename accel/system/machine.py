@@ -1,4 +1,4 @@
-"""What this machine has, found out without importing torch (which takes seconds)."""
+"""The abilities of this machine, found without importing torch (which takes seconds)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import Any
 
 from accel.errors import ConfigError
 
-__all__ = ["Need", "cores", "has_cuda", "importable", "lacks_bf16", "required", "resolve"]
+__all__ = ["Need", "cores", "has_cuda", "importable", "lacks_bf16", "required", "resolve_device"]
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a plugin cannot do without, declared in its class body and read from its source text.
+    """A requirement of a plugin, declared in its class body and read from its source text.
 
     Args:
         what: `"cuda"` (the run's device), `"bfloat16"` (instructions for it), `"compiler"` (a C++ compiler), or `"package:NAME"`
             (an importable package).
         when: the settings under which it is needed; empty means always. A literal dict.
         why: one clause saying what happens without it; may be empty.
-        instead: what to type instead, such as `"dtype=bfloat16"`; may be empty.
+        instead: the setting to type instead, such as `"dtype=bfloat16"`; may be empty.
         extra: the extra of the distribution that installs the package.
     """
 
@@ -39,7 +39,7 @@ class Need:
     extra: str = ""
 
     def unmet_reason(self, settings: dict[str, Any], device: str) -> str | None:
-        """The reason why `settings` cannot work on `device` (`"cpu"` or `"cuda"`), or None where they can."""
+        """Return the reason why `settings` cannot work on `device` (`"cpu"` or `"cuda"`), or None if they can."""
         if any(settings.get(name) != value for name, value in self.when.items()):
             return None
         subject = " and ".join(f"{name}={value}" for name, value in self.when.items() if value is not False)
@@ -58,17 +58,53 @@ class Need:
         return None
 
     def sentence(self, plugin: str, reason: str) -> str:
-        """The error for a plugin that was asked for by name: the reason, and what to type instead."""
+        """Return the error for a plugin that was asked for by name: the reason, and the setting to type instead."""
         instead = f"; use plugins.{plugin}.{self.instead}" if self.instead else f"; leave it out with '~plugins.{plugin}'"
         return f"{plugin}: {reason}{instead}"
 
 
 def importable(package: str) -> bool:
-    """Whether a package is there, without importing it; of a dotted one (`nvidia.dali`) its parent may be missing too."""
+    """Return whether a package is installed, without importing it. The parent of `nvidia.dali` may be missing too."""
     try:
         return find_spec(package) is not None
     except ModuleNotFoundError:
         return False
+
+
+@cache
+def has_cuda() -> bool:
+    """Return whether the installed torch was built for CUDA and the driver shows at least one device."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    version = Path(spec.origin).with_name("version.py")
+    if not version.exists() or not re.search(r"^cuda\b[^=]*= *'", version.read_text(), re.MULTILINE):
+        return False
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+    except OSError:
+        return False
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def resolve_device(device: str) -> str:
+    """Return `"cpu"` or `"cuda"` for `"auto"`, else the type of the named device."""
+    return ("cuda" if has_cuda() else "cpu") if device == "auto" else device.partition(":")[0]
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def lacks_bf16() -> bool:
+    """Return whether this is an x86 CPU known to have no instructions for bfloat16."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and not {"avx512_bf16", "amx_bf16"} & set(flags[1].split())
 
 
 @contextmanager
@@ -86,39 +122,3 @@ def required(need: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError:
         raise ConfigError(f"{need}: pip install 'accel-train[{extra}]'") from None
-
-
-@cache
-def has_cuda() -> bool:
-    """Whether the installed torch was built for CUDA and the driver shows at least one device."""
-    spec = find_spec("torch")
-    if spec is None or spec.origin is None:
-        return False
-    version = Path(spec.origin).with_name("version.py")
-    if not version.exists() or not re.search(r"^cuda\b[^=]*= *'", version.read_text(), re.MULTILINE):
-        return False
-    try:
-        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
-    except OSError:
-        return False
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-
-
-def resolve_device(device: str) -> str:
-    """`"cpu"` or `"cuda"` for `"auto"`, else the kind of the device named."""
-    return ("cuda" if has_cuda() else "cpu") if device == "auto" else device.partition(":")[0]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def lacks_bf16() -> bool:
-    """Whether this is an x86 CPU known to have no instructions for bfloat16."""
-    try:
-        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        return False
-    return flags is not None and not {"avx512_bf16", "amx_bf16"} & set(flags[1].split())

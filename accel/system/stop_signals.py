@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while a run is on: they ask it to stop, and it stops where nothing is lost."""
+"""SIGTERM and SIGINT during a run: they ask it to stop, and it stops where nothing is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from accel.errors import Interrupted
 
-__all__ = ["STOPS", "TORCHRUN", "Item", "Signals", "WaitPoint"]
+__all__ = ["STOP_SIGNALS", "TORCHRUN_VARIABLE", "Item", "StopSignals", "WaitPoint"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TORCHRUN_VARIABLE = "TORCHELASTIC_RUN_ID"
@@ -19,28 +19,28 @@ Item = TypeVar("Item")
 
 
 class WaitPoint:
-    """Where a wait begins, and whether it can be gone back to; plainest: it always can."""
+    """The place where a wait begins, and whether it can be gone back to. This plainest one always can."""
 
     def save(self) -> None:
-        """A wait begins."""
+        """Save the state at the begin of a wait."""
 
     def completed(self) -> None:
-        """It is over, and what was waited for is there."""
+        """Note that the wait is over and has brought its item."""
 
     def can_restore(self) -> bool:
-        """Whether giving the wait up leaves everything as it was. Asked in the midst of it."""
+        """Return whether giving the wait up leaves everything as it was. It is called in the middle of a wait."""
         return True
 
 
 class StopSignals:
-    """Inside, a signal sets `asked` and does nothing else; before and after, whoever had the signals has them.
+    """Signal handlers that set `requested` and do nothing else, while the block runs; afterwards the handlers from before are back.
 
-    A second SIGINT stops at once (KeyboardInterrupt). What a run does not come to heed, because it was done first, is heard by
-    whoever has the signals afterwards. In any thread but the main one, where Python has no signals, nothing ever asks.
+    A second SIGINT stops at once (KeyboardInterrupt). A request that a run does not heed, because it was done first, is raised
+    again for the handlers from before. In any thread but the main one, where Python has no signals, nothing is ever requested.
 
     Args:
-        at_once: raise Interrupted as soon as a signal comes, while nothing is done that a stop could spoil. Whoever begins what
-            must not be cut in two sets it to False.
+        at_once: raise Interrupted as soon as a signal comes, while a stop could spoil nothing. Code that must not be cut in two
+            sets `immediate` to False first.
     """
 
     def __init__(self, at_once: bool = False) -> None:
@@ -48,9 +48,9 @@ class StopSignals:
         self.requested: signal.Signals | None = None
         """The first signal that came."""
         self.wait_point = WaitPoint()
-        """Where `at_once` would leave things."""
+        """The state that an immediate stop goes back to."""
         self.interrupted = False
-        """Whether a signal has ended what `each` waited for."""
+        """Whether a signal has ended a wait of `interruptible`."""
         self.outer_handlers: dict[signal.Signals, Any] = {}
         # under torchrun one Ctrl-C comes twice: from the terminal to every process, and from torchrun to its own
         self.interrupts_left = 2 if TORCHRUN_VARIABLE in os.environ else 1
@@ -58,7 +58,7 @@ class StopSignals:
 
     @property
     def name(self) -> str:
-        """What asked, in words."""
+        """The name of the signal that asked for a stop, in words."""
         return self.requested.name if self.requested else "a signal to another rank"
 
     def __enter__(self) -> Self:
@@ -81,17 +81,20 @@ class StopSignals:
         if self.requested and kind is None:
             signal.raise_signal(self.requested)
 
-    def interruptible(self, items: Iterator[Item], place: WaitPoint | None = None) -> Iterator[Item]:
-        """The same items, until a signal comes (`cut`); one that comes while an item is waited for does not wait for it.
+    def interruptible(self, items: Iterator[Item], wait_point: WaitPoint | None = None) -> Iterator[Item]:
+        """Yield the items until a signal comes, which sets `interrupted`; a signal during a wait for an item does not wait for it.
 
-        It is raised in the midst of the waiting, wherever that is, as Python raises KeyboardInterrupt: `items` cannot be gone on
-        with. Only what waits in Python hears of it.
+        The signal is raised in the middle of the wait, as Python raises KeyboardInterrupt: `items` cannot be read further then.
+        Only waits in Python notice it.
 
         Args:
-            items: nobody has read from them before.
-            place: what to go back to.
+            items: an iterator that nobody has read from before.
+            wait_point: the state to go back to.
+
+        Yields:
+            The items, none of which is referenced here meanwhile.
         """
-        self.wait_point = place or WaitPoint()
+        self.wait_point = wait_point or WaitPoint()
         while True:
             self.wait_point.save()
             try:
@@ -111,13 +114,18 @@ class StopSignals:
             yield item.pop()  # nothing here holds it meanwhile
 
     def restore_handlers(self) -> None:
-        """Gives the signals back."""
+        """Put the signal handlers from before back."""
         for number, before in self.outer_handlers.items():
             signal.signal(number, before)
         self.outer_handlers.clear()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """A signal has come."""
+        """Note a signal: the handler of `STOP_SIGNALS`.
+
+        Raises:
+            KeyboardInterrupt: at the second SIGINT (the third under torchrun).
+            Interrupted: if a stop can be made at once.
+        """
         if os.getpid() != self.pid:  # a worker process of a loader keeps the handler that its fork copied
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
@@ -129,5 +137,5 @@ class StopSignals:
         if self.interrupts_left < 0:
             raise KeyboardInterrupt
         if self.immediate and self.wait_point.can_restore():
-            self.immediate = False  # once: what it raises leads through code that ends things
+            self.immediate = False  # once: the exception passes through code that cleans up
             raise Interrupted(self.requested.name)

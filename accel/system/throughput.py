@@ -1,4 +1,4 @@
-"""How fast a run goes: samples per second of training, and the share of it that was spent waiting for data."""
+"""The speed of a run: samples per second of training, and the share of the time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ThroughputMark"]
 
 
 class ThroughputMark(NamedTuple):
-    """The state of things at one moment."""
+    """Time, waiting and samples at one moment."""
 
     time: float
     """Seconds of training: evaluation and checkpoints left out."""
@@ -21,11 +21,11 @@ class ThroughputMark(NamedTuple):
 
     @classmethod
     def now(cls, clock: Clock, samples: int) -> ThroughputMark:
-        """With so many samples consumed."""
+        """Return the mark of this moment, after `samples` samples."""
         spent = clock.spent
         return cls(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT], spent[DATA], samples)
 
     def since(self, old: ThroughputMark) -> tuple[float, float]:
-        """Samples per second, and the percentage of the time spent waiting for data, between `old` and this one."""
+        """Return samples per second, and the percentage of the time spent waiting for data, between `old` and this mark."""
         seconds = max(self.time - old.time, 1e-9)
         return (self.samples - old.samples) / seconds, 100 * (self.waited - old.waited) / seconds

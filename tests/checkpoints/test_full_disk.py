@@ -23,7 +23,7 @@ from accel.parts import Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.metrics import FILE, Metrics
 from accel.plugins.tensorboard import TensorBoard
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 from tests.checkpoints.test_saver import At
@@ -192,7 +192,7 @@ def test_writing_fails_at_any_byte_and_leaves_nothing(size: int, tmp_path: Path)
         path.write_bytes(b"as it was")
         with at_most(size), pytest.raises(OSError) as raised, atomic_files.replacing(path) as stream:
             torch.save({"weights": [torch.ones(100) for _ in range(100)]}, stream)
-        assert atomic_files.disk_reason(raised.value) == "a file may not grow that large"
+        assert disk_errors.disk_reason(raised.value) == "a file may not grow that large"
         assert path.read_bytes() == b"as it was"
         assert os.listdir(tmp_path) == ["state.pt"]
 

@@ -40,8 +40,8 @@ import torch
 from accel.optim.adamw import FusedAdamW
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
-from accel.device.torch_startup import MARK, spare_dynamo
-spare_dynamo()
+from accel.device.torch_startup import MARK, avoid_dynamo_import
+avoid_dynamo_import()
 optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
 optimizer.state_dict()
 import torch._dynamo

@@ -15,8 +15,8 @@ from accel import Trainer
 from accel.errors import ConfigError
 from accel.optim import LAMB, LARS, ScheduleFree
 from accel.optim.adamw import FusedAdamW
-from accel.optim.aliased_grads import copy_aliased
 from accel.optim.fused import Fused
+from accel.optim.memory_layout import copy_aliased
 from accel.optim.sgd import FusedSGD
 from accel.parts import Optim
 from accel.plugins.adamw import AdamW

@@ -61,7 +61,7 @@ RUNS: dict[str, Callable[[], list[Part]]] = {
 @pytest.fixture
 def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """LAMB and LARS go the way that they go on a device: on a CPU they read numbers in the host's memory."""
-    monkeypatch.setattr(KernelRow, "hosted", False)
+    monkeypatch.setattr(KernelRow, "on_host", False)
     monkeypatch.setattr(FusedLAMB, "reads_on_host", False)
     monkeypatch.setattr(FusedLARS, "reads_on_host", False)
 

@@ -13,7 +13,7 @@ from accel.errors import ConfigError, conflict, nearest
 from accel.schema import plugin_registry
 from accel.schema.settings import Settings
 from accel.schema.signature import Signature
-from accel.schema.signature import signature as class_signature
+from accel.schema.signature_reader import read_signature
 from accel.system import machine
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Checker:
     def read_signature(self, label: str, target: str) -> Signature:
         """Return what the class called `target` takes; `label` begins the message if there is none."""
         try:
-            return class_signature(target)
+            return read_signature(target)
         except ConfigError as error:
             raise ConfigError(f"{label}: {error}".replace(f"{target}: {target}", target)) from None
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from accel.data.shards.range_reader import RandomAccessFile
 from accel.errors import AccelWarning
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.system.cache_directory import cache_directory
 
 __all__ = ["Arrays", "IndexCache", "pack_strings", "unpack_strings"]
@@ -68,7 +68,7 @@ class IndexCache:
             if folder not in self.warned_folders:
                 self.warned_folders.add(folder)
                 fix = "make room, or name another place by XDG_CACHE_HOME"
-                reason = atomic_files.disk_reason(error)
+                reason = disk_errors.disk_reason(error)
                 message = f"{folder} cannot be written ({reason}), so each run goes through the shards anew; {fix}"
                 warnings.warn(message, AccelWarning, stacklevel=2)
 

@@ -19,7 +19,7 @@ from accel.data.stores.record_format import EncodedPicture
 from accel.data.stores.store_info import StoreInfo
 from accel.data.stores.store_writer import StoreWriter
 from accel.errors import ConfigError
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 
 __all__ = ["BATCH", "BATCH_BYTES", "WRITERS", "Packing", "check_records"]
 
@@ -151,7 +151,7 @@ class Packing:
 
     def _write_error(self, error: OSError) -> str:
         """Return the sentence for a disk that takes no more."""
-        reason = "there is no room left" if error.errno in atomic_files.DISK_FULL_REASONS else error.strerror or str(error)
+        reason = "there is no room left" if disk_errors.is_disk_full(error) else error.strerror or str(error)
         return (
             f"cannot write {self.path}.part: {reason}; make room and give the same command again, which goes on from there, "
             f"or take {self.path.name}.part and {self.path.name}.plan away"

@@ -1,4 +1,4 @@
-"""A drill: the same run, once left alone and many times struck."""
+"""A drill: one run, once left alone and many times struck."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LOOK = 0.05
 
 @dataclass
 class Report:
-    """What came of one trial."""
+    """The result of one trial."""
 
     number: int
     strikes: int
     restarts: int
-    """How often it began anew, for want of a whole checkpoint."""
+    """How often it began again from the start, for want of a whole checkpoint."""
     recoveries: list[float]
     failure: str = ""
-    """What did not hold; empty where all did."""
+    """The promise that was broken; empty if all were kept."""
     folder: Path | None = None
-    """What is left of one that failed."""
+    """The files that are left of a failed trial."""
     events: list[str] = field(default_factory=list)
 
 
@@ -42,10 +42,10 @@ class Drill:
     """A kind of drill on one configuration.
 
     Args:
-        kind: of `KINDS`.
+        kind: a name in `SCENARIOS`.
         body: trains.
-        folder: for the runs; those that passed are removed.
-        seed: of all that is drawn.
+        folder: for the runs; trials that passed are removed.
+        seed: of all random choices.
         within: seconds in which a run that is asked to stop must end, besides its slowest update.
     """
 
@@ -54,10 +54,10 @@ class Drill:
         self.seconds, self.slowest, self.writes, self.reference_difference, self.workers = 0.0, 0.0, 0, "", False
 
     def reference(self) -> None:
-        """Runs it twice, left alone: what all trials are compared with, and whether that means anything.
+        """Run the body twice, left alone: the run to which all trials are compared, and whether it is repeatable.
 
         Raises:
-            ConfigError: where it does not come to its end, or has nothing that this drill could strike.
+            ConfigError: if it does not come to its end, or has nothing that this drill could strike.
         """
         for name in ("reference", "again"):
             trial = StruckRun(self.body, self.folder / name, Random(0), 0.0)
@@ -81,19 +81,19 @@ class Drill:
         shutil.rmtree(self.folder / "again")
 
     def count_writes(self, out: Path, resume: bool, path: Path) -> int:
-        """The body, with its writes counted."""
+        """Run the body, and count its writes."""
         disk = FullDisk(out, 0, 0)
         code = self.body(out, resume, path)
         path.with_name("writes").write_text(str(disk.writes))
         return code
 
     def trials(self, numbers: range) -> Iterator[Report]:
-        """Strikes as many runs, one after the other."""
+        """Strike a run for each number, one after the other, and yield the reports."""
         for number in numbers:
             yield self.trial(number)
 
     def trial(self, number: int) -> Report:
-        """Strikes one run, and compares what it came to with the reference."""
+        """Strike one run, and compare its result with the reference."""
         folder = self.folder / f"trial-{number}"
         rng = Random(f"{self.seed}/{self.kind}/{number}")
         trial = StruckRun(self.body, folder, rng, self.seconds, self.within + self.slowest, self.writes)

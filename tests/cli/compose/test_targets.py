@@ -9,7 +9,8 @@ import pytest
 
 import accel
 from accel.errors import ConfigError
-from accel.schema.signature import REQUIRED, signature
+from accel.schema.signature import REQUIRED
+from accel.schema.signature_reader import read_signature
 from accel.values import describe_kind
 
 MINE = '''
@@ -167,7 +168,7 @@ class Dotted(parts.Clip):
 def test_a_signature_is_read_from_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "clips.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    one, two, dotted = (signature(f"clips.{name}") for name in ("One", "Two", "Dotted"))
+    one, two, dotted = (read_signature(f"clips.{name}") for name in ("One", "Two", "Dotted"))
     assert (one.part, two.part, dotted.part) == ("Clip", "Clip", "Clip")
     assert one.summary == "Two clips."
     assert [(item.name, describe_kind(item.kind)) for item in one.settings.values()] == [
