@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -28,7 +29,7 @@ from accel.testing.run_checks import (
 __all__ = ["check_plugin"]
 
 
-def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5) -> str:
+def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequence[str] | None = None) -> str:
     """Prove by small real runs, on the CPU, that a plugin keeps the promises of every plugin of accel.
 
     - Settings of the wrong kind are refused, and the plugin closes without having been set up.
@@ -41,6 +42,7 @@ def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5) -> str:
     Args:
         plugin: the class, or a function that makes an instance with the settings to be tested.
         tolerance: the largest difference between the weights of accumulation and of the big batch (16-bit arithmetic needs more).
+        beside: names of the built-in plugins that it is composed with; None is all of them.
 
     Returns:
         Why the plugin cannot work here (it needs CUDA, say): then only its settings and its refusal are proven. Else nothing.
@@ -57,14 +59,14 @@ def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5) -> str:
         reason = unmet_need(plugin())
         if reason:
             check_settings(plugin)
-            check_refusal(plugin, reason)
+            check_refusal(plugin, reason, beside)
             return reason
         for check in (
             check_settings,
             check_close,
             check_no_global_state,
             check_repeatable,
-            check_pairs,
+            partial(check_pairs, beside=beside),
             partial(check_accumulation, tolerance=tolerance),
             check_skipped_update,
             check_resume,

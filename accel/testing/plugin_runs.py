@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from accel.engine.select_parts import make_plugin, part_name
@@ -39,9 +39,9 @@ def are_incompatible(plugins: list[Part]) -> bool:
     return isinstance(outcome, str)
 
 
-def companions(plugin: Part) -> list[PluginFactory]:
-    """Return every built-in plugin that may stand beside `plugin`, with default settings or cheap ones."""
-    candidates = map(cheap, plugin_registry.names())
+def companions(plugin: Part, names: Sequence[str] | None = None) -> list[PluginFactory]:
+    """Return the built-in plugins that may stand beside `plugin`, all or those of `names`, with default or cheap settings."""
+    candidates = map(cheap, plugin_registry.names() if names is None else names)
     if isinstance(plugin, Watch):
         return [candidate for candidate in candidates if type(candidate()) is not type(plugin)]
     return [candidate for candidate in candidates if part_name(make_plugin(candidate())) != part_name(plugin)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,10 +27,10 @@ __all__ = [
 ]
 
 
-def check_refusal(plugin: PluginFactory, reason: str) -> None:
+def check_refusal(plugin: PluginFactory, reason: str, beside: Sequence[str] | None = None) -> None:
     """Check that a run with the plugin is refused in these words, whatever stands beside it."""
     assert attempt([plugin()]) == reason, f"{plugin_name(plugin)} needs what is not here, and is not refused for it"
-    check_pairs(plugin)
+    check_pairs(plugin, beside=beside)
 
 
 def check_no_global_state(plugin: PluginFactory) -> None:
@@ -47,9 +48,9 @@ def check_repeatable(plugin: PluginFactory) -> None:
         assert first.equals(fit_toy([])), f"{plugin_name(plugin)} changes the run"
 
 
-def check_pairs(plugin: PluginFactory) -> None:
+def check_pairs(plugin: PluginFactory, *, beside: Sequence[str] | None = None) -> None:
     """Check that both orders with every plugin of another part give equal bits, or one refusal."""
-    for other in companions(plugin()):
+    for other in companions(plugin(), beside):
         ahead = attempt([plugin(), other()])
         behind = attempt([other(), plugin()])
         pair = f"{plugin_name(plugin)} and {plugin_name(other)}"

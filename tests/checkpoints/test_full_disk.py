@@ -23,7 +23,7 @@ from accel.parts import Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.metrics import FILE, Metrics
 from accel.plugins.tensorboard import TensorBoard
-from accel.system import atomic_files, disk_errors
+from accel.system import append_log, atomic_files, disk_errors
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 from tests.checkpoints.test_saver import At
@@ -107,6 +107,7 @@ def test_it_goes_on_and_tries_again_and_ends_as_if_nothing_had_been(size: int, t
     assert sorted(path.name for path in (part / FOLDER).iterdir()) == sorted(path.name for path in (whole / FOLDER).iterdir())
 
 
+@pytest.mark.slow
 def test_while_it_is_full_the_last_checkpoint_is_whole(tmp_path: Path) -> None:
     def work() -> None:
         with warnings.catch_warnings():
@@ -156,6 +157,7 @@ def test_lines_that_wait_when_a_checkpoint_is_made_come_back_with_it(tmp_path: P
 
 
 @pytest.mark.parametrize("size", [0, 400, 2000])
+@pytest.mark.slow
 def test_at_the_end_it_says_what_could_not_be_saved(size: int, tmp_path: Path) -> None:
     def work() -> None:
         trainer = Toy(plugins=[AdamW(), limit(size, 12, 99)], watch=("metrics",), epochs=2, batch_size=4, out=tmp_path / "run")
@@ -231,10 +233,10 @@ def test_a_real_disk_of_two_megabytes(tmp_path: Path) -> None:
 
 
 def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.system.atomic_files.MOST", 40)
+    monkeypatch.setattr("accel.system.append_log.MAX_PENDING", 40)
 
     def work() -> None:
-        log = atomic_files.AppendLog(tmp_path / "log")
+        log = append_log.AppendLog(tmp_path / "log")
         lines = [f"line {number}\n".encode() for number in range(10, 40)]
         with at_most(20), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")

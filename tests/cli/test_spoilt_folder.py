@@ -43,6 +43,7 @@ def test_too_many_end_it_with_their_number(pictures: list[str], capsys: pytest.C
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_it_goes_on_without_them_where_it_came_upon_the_first(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*pictures, "checkpoint.every=1", "out=run"]) == 2
     said = capsys.readouterr().err
@@ -58,6 +59,7 @@ def test_it_goes_on_without_them_where_it_came_upon_the_first(pictures: list[str
 
 
 @pytest.mark.parametrize("cached", [[], ["+plugins=[resident]", "plugins.resident.cache=kept"]])
+@pytest.mark.slow
 def test_a_link_to_nothing_is_a_bad_picture_too(cached: list[str], pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Where its size is asked for by which the data is told from other data, as much as where it is read."""
     for name in ("a/03", "a/07", "b/11", "b/12"):

@@ -24,6 +24,8 @@ from accel.cli.train_command import main
 from accel.plugins import EMA, AdamW
 from tests.compatibility.unpacked import QUICK, expected, publish
 
+pytestmark = pytest.mark.slow
+
 RUNS: dict[str, dict[str, Any]] = expected()["runs"]
 COMMANDS = [name for name in RUNS if name != "script"]
 NEEDS = {"plain": "tensorboard", "digits": "sklearn", "lmdb": "lmdb", "cached": "lmdb", "resident": "lmdb", "remote": "fsspec"}

@@ -20,6 +20,7 @@ def run(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_with_checkpoints_imports_neither_the_compiler_nor_matplotlib_nor_scikit_learn() -> None:
     run("""
 import sys, tempfile
@@ -34,6 +35,7 @@ for name in ("torch._dynamo", "matplotlib", "sklearn.datasets"):
 """)
 
 
+@pytest.mark.slow
 def test_once_the_compiler_is_there_it_finds_its_marks() -> None:
     run("""
 import torch

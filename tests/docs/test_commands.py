@@ -18,6 +18,8 @@ from accel.system import machine
 from accel.testing.check_plugin import unmet_need
 from tests.docs.pages import BLOCKS, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
 
+pytestmark = pytest.mark.slow
+
 LISTS = [line for line in commands("python -m accel ") if line not in PACKS]
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
 OTHERS = [*commands("make"), *commands("pip"), *commands("cd examples"), *commands("python docs"), *commands("python benchmarks")]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -59,13 +59,20 @@ def test_a_directory_that_another_process_writes_to_is_left_alone(tmp_path: Path
     assert not (run / LOCK).exists()
 
 
-def test_who_is_begun_anew_waits_for_the_lock_of_a_machine_that_was_lost(tmp_path: Path) -> None:
+def test_who_is_begun_anew_waits_for_the_lock_of_a_machine_that_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = RunLock()
     claim.patience = LEASE
+    waited: list[float] = []
     with elsewhere(tmp_path) as pid:
-        later = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))  # as its lease runs out
-        later.start()
+
+        def lease_runs_out(seconds: float) -> None:
+            waited.append(seconds)
+            os.kill(pid, signal.SIGKILL)
+            sleep(seconds)
+
+        monkeypatch.setattr("accel.engine.run_directory.sleep", lease_runs_out)
         claim.acquire(tmp_path)
+        assert waited, "it found the lock taken"
         assert not was_restarted(0)
         assert was_restarted(1)
     claim.release()

@@ -87,6 +87,7 @@ def train(data: Callable[[], Any], plugins: list[Part], stop: int = 0, out: Path
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize("data", [Filled, Drawn, Global])
 @pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.slow
 def test_the_run_is_the_same_and_goes_on_where_it_was(loader: str, data: type, tmp_path: Path) -> None:
     plugins = LOADERS[loader]
     whole = train(data, plugins())
@@ -127,6 +128,7 @@ def test_a_resumed_run_may_read_in_another_way(tmp_path: Path) -> None:
     assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))
 
 
+@pytest.mark.slow
 def test_how_many_workers_is_free_and_whether_there_are_any_is_not(tmp_path: Path) -> None:
     run = tmp_path / "run"
     whole = train(Global, [Workers(count=1)])

@@ -47,6 +47,7 @@ def outcome(names: list[str]) -> ToyResult | str:
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")  # what has no effect on the toy says so
 @pytest.mark.parametrize("first", plugin_registry.names())
+@pytest.mark.slow
 def test_every_pair_in_both_orders(first: str, capsys: pytest.CaptureFixture[str]) -> None:
     for second in plugin_registry.names():
         if second <= first:
@@ -62,6 +63,7 @@ def test_every_pair_in_both_orders(first: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
+@pytest.mark.slow
 def test_a_hundred_permutations_of_the_full_set(capsys: pytest.CaptureFixture[str]) -> None:
     rng = random.Random(0)
     reference = fit_toy([make() for make in FULL], overflow=[9], epochs=3)

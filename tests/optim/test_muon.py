@@ -57,6 +57,7 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize(("settings", "dtype"), CASES, ids=str)
+@pytest.mark.slow
 def test_equals_torch(settings: dict[str, Any], dtype: torch.dtype) -> None:
     settings = {"lr": 0.02, **settings}
     mine, theirs = start(dtype=dtype), start(dtype=dtype)

@@ -87,6 +87,7 @@ def test_batches_are_the_same_in_every_epoch(root: Path, tmp_path: Path, crop: s
 
 
 @pytest.mark.parametrize("crop", ["resized", "pad"])
+@pytest.mark.slow
 def test_and_by_threads_and_by_processes(root: Path, crop: str) -> None:
     plain = mapped(Images(root=str(root), size=16, crop=crop).data("train"))  # type: ignore[arg-type]
     expected = [md5(plain.epoch(epoch)) for epoch in range(2)]
@@ -110,6 +111,7 @@ def test_the_files_are_not_read_again(root: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.* it was never finished")  # the checkpoint that was being written just then
+@pytest.mark.slow
 def test_killed_in_the_first_epoch_and_resumed(root: Path, tmp_path: Path) -> None:
     def fit(plugins: list[Any], **settings: Any) -> Any:
         return Images(
@@ -202,6 +204,7 @@ def test_what_it_says_and_refuses(root: Path, capsys: pytest.CaptureFixture[str]
         Images(root=str(root), size=16, plugins=[Cache(), Spy(stop=0)], watch=(), epochs=1, device="cpu").fit()
 
 
+@pytest.mark.slow
 def test_stopped_in_the_midst_it_leaves_no_descriptor(root: Path) -> None:
     def stopped() -> None:
         plugins = [Cache(), Spy(stop=2)]

@@ -82,5 +82,6 @@ def test_data_without_a_length_takes_a_number_of_updates() -> None:
         fit_endless(Cyclic(step_size=0.5))
 
 
+@pytest.mark.slow
 def test_the_common_suite_with_momentum() -> None:
     check_plugin(lambda: Cyclic(max_lr=0.1, mode="exp_range", gamma=0.9, cycle_momentum=True))

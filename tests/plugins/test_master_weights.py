@@ -228,6 +228,7 @@ def test_it_resumes_to_the_same_bits_after_any_update(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(whole.weights, rest.weights, strict=True))
 
 
+@pytest.mark.slow
 def test_16_bit_weights_alone_stall_and_with_masters_follow_float32() -> None:
     """What it is for: an update below half a step of the format vanishes, unless someone keeps it."""
     points = torch.randn(256, FEATURES, generator=torch.Generator().manual_seed(1))

@@ -58,6 +58,7 @@ def test_the_peak_is_that_of_its_phase() -> None:
 
 
 @resets
+@pytest.mark.slow
 def test_an_evaluation_is_always_looked_at() -> None:
     found = peaks(set(), evaluation=True)
     assert found["evaluation"] - found["forward"] > 150

@@ -47,6 +47,7 @@ def test_a_line_for_each_update_and_each_evaluation(every: int, tmp_path: Path) 
 
 @pytest.mark.parametrize("every", [1, 4, 64])
 @pytest.mark.parametrize("stop", [3, 5, 7, 11])
+@pytest.mark.slow
 def test_the_file_of_a_resumed_run_is_that_of_an_uninterrupted_one(every: int, stop: int, tmp_path: Path) -> None:
     plugins = [OneCycle(max_lr=0.1), AMP(**FP16)]
     fit_toy([Metrics(every=every), *plugins], out=tmp_path / "whole", checkpoint_every=2, overflow=[3])

@@ -112,6 +112,7 @@ def _fresh() -> Iterator[None]:
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("regional", [False, True])
+@pytest.mark.slow
 def test_with_compile(make: Any, backend: str, regional: bool) -> None:
     compiled = Compile(backend=backend, regional=regional)
     assert same(fit(make, Recompute(), compiled), fit(make))

@@ -98,6 +98,7 @@ def test_a_run_ends_with_the_same_bits(pictures: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), ours.model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_resumed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(pictures: Path, tmp_path: Path) -> None:
     class After(Watch):
         def after(self, step: int, loss: Tensor) -> None:
@@ -346,6 +347,7 @@ class Many(Points):
         return torch.tensor([index, index]), index, os.getpid()
 
 
+@pytest.mark.slow
 def test_all_cores_read_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 3)

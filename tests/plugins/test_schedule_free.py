@@ -112,5 +112,6 @@ def test_beta1_is_neither_cycled_nor_zero() -> None:
         ScheduleFree(beta1=0.0)
 
 
+@pytest.mark.slow
 def test_common_suite_with_sgd() -> None:
     check_plugin(lambda: ScheduleFree(base="sgd", lr=0.1, warmup=4, exclude="norm_and_bias"))

@@ -147,6 +147,7 @@ def test_a_run_that_is_too_short() -> None:
         fit_toy([SyncGuard(first=13)])
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     task = "from accel.tasks.digits import Digits\nclass Mine(Digits):\n    def loss(self, model, batch):\n"

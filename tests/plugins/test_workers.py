@@ -24,14 +24,18 @@ from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.plugins.workers import Workers
 from accel.system.machine import cores
 from accel.testing import fit_toy
+from tests.support.hung_workers import hang, time_out_when_hung
 from tests.support.sample_datasets import Drawn, Filled, Wide, md5
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 
 class Bad(Drawn):
-    """Sample 9 makes trouble: always, or once where `once` is a file to remember it by."""
+    """Sample 9 makes trouble: always, or once if `once` is a file to remember it by. `folder` is where workers that hang say so."""
 
-    def __init__(self, trouble: str, once: Path | None = None) -> None:
-        self.trouble, self.once = trouble, once
+    def __init__(self, trouble: str, once: Path | None = None, folder: Path | None = None) -> None:
+        self.trouble, self.once, self.folder = trouble, once, folder
 
     def sample(self, index: int, rng: Any) -> Any:
         if index == 9 and not (self.once and self.once.exists()):
@@ -40,7 +44,8 @@ class Bad(Drawn):
             if self.trouble == "raise":
                 raise KeyError("no such thing")
             if self.trouble == "hang":
-                time.sleep(60)
+                assert self.folder is not None
+                hang(self.folder)
             if self.trouble == "exit":
                 os._exit(3)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -91,16 +96,18 @@ def test_one_that_dies_again_ends_the_run_by_name() -> None:
     workers.close()
 
 
-def test_one_that_hangs_is_named_killed_and_replaced(tmp_path: Path) -> None:
+def test_one_that_hangs_is_named_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = md5(make_batches(Drawn(), 4, seed=3, shuffle=True).epoch(0))
-    workers = processes(Bad("hang", tmp_path / "hung"), timeout=0.8)
+    workers = processes(Bad("hang", tmp_path / "once", tmp_path), timeout=0.8)
+    time_out_when_hung(workers, tmp_path, monkeypatch)
     with pytest.warns(AccelWarning, match=r"no answer for 0.8 seconds over sample 9 \(batch \d of epoch 1\); begun anew"):
         assert md5(workers.batches(0, 0, 0)) == plain
     workers.close()
 
 
-def test_one_that_hangs_again_ends_the_run_by_name() -> None:
-    workers = processes(Bad("hang"), timeout=0.8)
+def test_one_that_hangs_again_ends_the_run_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = processes(Bad("hang", folder=tmp_path), timeout=0.8)
+    time_out_when_hung(workers, tmp_path, monkeypatch)
     begun = {worker.process.pid for worker in workers.workers}
     with (
         pytest.warns(AccelWarning, match="begun anew"),
@@ -188,10 +195,7 @@ def test_workers_end_with_the_process_that_began_them(tmp_path: Path) -> None:
     process.join()
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     process.close()
-    until = time.monotonic() + 20
-    while any(alive(pid) for pid in pids) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not any(alive(pid) for pid in pids)
+    wait_until(lambda: not any(alive(pid) for pid in pids), "the workers to end")
 
 
 def alive(pid: int) -> bool:

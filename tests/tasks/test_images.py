@@ -230,6 +230,7 @@ def test_damaged_folders(pictures: Path, damage: Callable[[Path], Any], message:
         Images(root=str(pictures), size=16, watch=(), epochs=1, device="cpu").fit()
 
 
+@pytest.mark.slow
 def test_without_pillow(pictures: Path) -> None:
     code = f"""
 import sys

@@ -70,6 +70,8 @@ class BatchRead:
 
     def __init__(self, threads: ThreadPool, work: BatchWork, place: str, parts: int) -> None:
         self.threads, self.keys, self.position = threads, work.keys, place
+        self.work: BatchWork | None = work
+        """None once the batch is made: a thread that lets go of this reading later must not hold the batch's memory."""
         size = len(work.keys)
         self.failed_place, self.error = size, None  # type: int, BaseException | None
         self.batch: Any = None
@@ -79,11 +81,26 @@ class BatchRead:
         ranges = list(chunk_ranges(size, parts))
         self.parts_left = len(ranges)
         for places in ranges:
-            threads.work.put(partial(self._read_part, places, work))
+            threads.work.put(partial(self._read_part, places))
 
-    def _read_part(self, places: range, work: BatchWork) -> None:
+    def _read_part(self, places: range) -> None:
         """Read the samples of one part; the last thread to end finishes the batch."""
         started = perf_counter()
+        self._fill_slots(places)
+        with self.lock:
+            self.parts_left -= 1
+            self.busy_seconds += perf_counter() - started
+            last = self.parts_left == 0
+        if last:
+            started = perf_counter()
+            self._finish()
+            self.busy_seconds += perf_counter() - started
+            self.done.set()
+
+    def _fill_slots(self, places: range) -> None:
+        """Read the samples of one part. Nothing of the work outlives this call in the thread."""
+        assert self.work is not None
+        work = self.work
         for place in places:
             # the first sample that fails is the one to be named, whoever comes to it first
             if not self._wanted() or place > self.failed_place:
@@ -92,19 +109,16 @@ class BatchRead:
                 work.fill_slot(place)
             except BaseException as error:
                 self._fail(place, error)
-        with self.lock:
-            self.parts_left -= 1
-            self.busy_seconds += perf_counter() - started
-            last = self.parts_left == 0
-        if last:
-            started = perf_counter()
-            try:
-                if self.error is None and self._wanted():
-                    self.batch = work.finish()
-            except BaseException as error:
-                self._fail(-1, error)
-            self.busy_seconds += perf_counter() - started
-            self.done.set()
+
+    def _finish(self) -> None:
+        """Make the batch, and let go of the work: before `done` is set, so that only the batch's taker holds its memory."""
+        assert self.work is not None
+        try:
+            if self.error is None and self._wanted():
+                self.batch = self.work.finish()
+        except BaseException as error:
+            self._fail(-1, error)
+        self.work = None
 
     def _wanted(self) -> bool:
         """Return whether the batch is still wanted."""

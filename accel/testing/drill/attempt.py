@@ -16,7 +16,7 @@ from accel.system.stop_signals import STOP_SIGNALS, StopSignals
 
 __all__ = ["BROKEN", "GRACE", "Attempt", "child", "kill", "sessions"]
 
-GRACE = 5.0
+GRACE = 30.0
 """Seconds in which the processes of a run must have ended after it."""
 BROKEN = 70
 """The exit code of a body that raised."""
@@ -30,9 +30,10 @@ class Attempt:
 
     Args:
         body: trains and returns an exit code; `os.exec...` in it makes it a program of its own.
+        keep: called with this attempt before a signal can raise here, so that its owner can end the child, whatever comes.
     """
 
-    def __init__(self, body: Callable[[], int]) -> None:
+    def __init__(self, body: Callable[[], int], keep: Callable[[Attempt], None] | None = None) -> None:
         self.output, self.started = b"", monotonic()
         self.code: int | None = None
         """The exit code, or minus the signal that it died of; None while it runs."""
@@ -47,8 +48,10 @@ class Attempt:
         os.close(write_end)
         self.pipe = read_end
         try:
+            if keep is not None:
+                keep(self)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        except BaseException:  # a signal came meanwhile; nobody has this attempt yet, who could end it
+        except BaseException:  # a signal that came meanwhile
             self.end()
             raise
 

@@ -64,9 +64,12 @@ class StruckRun:
         self.restarts += checkpoint is None and self.attempt is not None
         self.update_log.unlink(missing_ok=True)
         chosen_body = body or self.body
-        self.attempt = Attempt(lambda: chosen_body(self.out, resumes, self.update_log))
+        attempt = Attempt(lambda: chosen_body(self.out, resumes, self.update_log), self._keep)
         self.resumed = checkpoint is not None
-        return self.attempt
+        return attempt
+
+    def _keep(self, attempt: Attempt) -> None:
+        self.attempt = attempt
 
     def check_end(self, attempt: Attempt, *codes: int) -> int:
         """Wait for the end of a process, check the state that it leaves, and return its exit code.

@@ -81,6 +81,7 @@ def test_only_a_plugin_is_a_plugin(target: str, mine: Path) -> None:
         accel.compose([f"+plugins.x._target_={target}"])
 
 
+@pytest.mark.slow
 def test_a_task_of_the_users(mine: Path) -> None:
     with pytest.raises(ConfigError, match=r"task\.root is missing: add task\.root=DIR"):
         accel.compose(["task._target_=mine.MyTrainer"])

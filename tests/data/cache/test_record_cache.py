@@ -15,6 +15,7 @@ import pytest
 
 from accel.data.cache.record_cache import CHUNK, ENTRY, HEAD, RecordCache
 from accel.errors import AccelWarning
+from tests.support.waiting import wait_until
 
 
 def record(index: int) -> bytes:
@@ -88,8 +89,7 @@ def test_killed_while_it_writes_each_record_is_whole_or_absent(tmp_path: Path) -
 
     process = mp.get_context("fork").Process(target=write)
     process.start()
-    while not (path.exists() and path.stat().st_size > 3 * CHUNK):  # so that at least two parts are written
-        process.join(0.002)
+    wait_until(lambda: path.exists() and path.stat().st_size > 3 * CHUNK, "two parts that are written, and the table")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()

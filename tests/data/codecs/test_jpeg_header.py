@@ -86,7 +86,7 @@ def test_restart_markers_that_miscount() -> None:
         restart_intervals(several, parse_header(several, "x").scan_offset, "x")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(0, 700))
 def test_hostile_bytes_end_in_a_sentence_or_a_header(seed: int, count: int, size: int) -> None:
     coded = bytearray(jpeg(drawing(16, 16)))

@@ -6,6 +6,7 @@ from threading import Barrier
 import numpy as np
 
 from accel.data.codecs import simplejpeg_decoder
+from tests.support.waiting import DEADLINE
 
 
 def test_a_thread_uses_its_memory_again_and_shares_it_with_nobody() -> None:
@@ -15,7 +16,7 @@ def test_a_thread_uses_its_memory_again_and_shares_it_with_nobody() -> None:
         first, second = simplejpeg_decoder.scratch(1000), simplejpeg_decoder.scratch(900)
         assert np.shares_memory(first, second)
         assert (len(first), len(second)) == (1000, 900)
-        together.wait(10)
+        together.wait(DEADLINE)
         return second
 
     with ThreadPoolExecutor(2) as pool:

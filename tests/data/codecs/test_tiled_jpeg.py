@@ -61,7 +61,7 @@ def test_the_last_column_of_tiles_may_be_a_sliver(sampling: str) -> None:
         assert np.array_equal(pixels(small)[5 - y : 15 - y, width - 1 - x : width - x], pixels(stored)[5:15, width - 1 :])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_crops_of_any_size_of_picture(data: st.DataObject) -> None:
     width, height = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))

@@ -19,7 +19,7 @@ from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.system.machine import cores
 from accel.testing import fit_toy
-from tests.support.sample_datasets import Drawn, Filled, Global, readers
+from tests.support.sample_datasets import Drawn, Filled, Global, unfinished_readers
 
 
 @pytest.fixture
@@ -96,4 +96,4 @@ def test_the_run_is_the_same_and_the_plan_tells(loader: type[Loader], monkeypatc
     dry: Any = loader()
     fit_toy([dry], out=tmp_path / "dry", dry_run=True)
     assert not dry.rates, "a dry run waits for nothing"
-    assert readers() == []
+    assert unfinished_readers() == []

@@ -57,6 +57,7 @@ def read(paths: list[Path]) -> list[list[str]]:
 
 
 @BOTH
+@pytest.mark.slow
 def test_cut_short(pack: Pack, format: str, tmp_path: Path) -> None:
     data = pack(format).path.read_bytes()
     rng = np.random.default_rng(0)
@@ -72,6 +73,7 @@ def test_cut_short(pack: Pack, format: str, tmp_path: Path) -> None:
 
 
 @BOTH
+@pytest.mark.slow
 def test_one_bit_flipped(pack: Pack, format: str, tmp_path: Path) -> None:
     """Anywhere, and in the places that matter: both ends, and (of LMDB) the tree, which its C code would follow astray."""
     store = pack(format)
@@ -217,6 +219,7 @@ print("survived")
 """
 
 
+@pytest.mark.slow
 def test_cut_short_while_it_is_read(pack: Pack, tmp_path: Path) -> None:
     """Where the missing pages are mapped, to look at one would be the end of the process."""
     paths = [str(store.path) for store in (pack("lmdb"), pack("raw"), packed(tmp_path / "of one size", [(16, 16)] * 40))]
