@@ -82,7 +82,7 @@ class Numbers(Bytes):
 def test_whoever_reads_for_resident_names_the_bad_ones(
     policy: Any, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0 if who == "3 processes" else 1e9)
+    monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0 if who == "3 processes" else 1e9)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 1 if who == "this process" else 3)
     rule = BadSampleRule(policy, 1.0)
     loader = resident(rule, cache=str(tmp_path))
