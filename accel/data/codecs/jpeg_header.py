@@ -143,7 +143,7 @@ def parse_header(data: Buffer, name: str) -> Header:
 
     Args:
         data: The file.
-        name: What messages call it.
+        name: Name for messages.
 
     Raises:
         BadSample: If the data are no JPEG, or end or contradict themselves before the first scan.

@@ -36,7 +36,7 @@ def insert_restart_markers(original: Buffer, header: Header, every: int, name: s
         original: JPEG of one sequential scan.
         header: Its header.
         every: MCUs per restart interval.
-        name: What messages call it.
+        name: Name for messages.
 
     Raises:
         ConfigError: If the JPEG is damaged, or has restart markers already, at other places.
