@@ -93,7 +93,7 @@ class ImageReader:
 
         Args:
             record: Picture file, tiled JPEG, or, of the encoding raw, a memoryview of shape (height, width, 3) of bytes.
-            name: What messages call it.
+            name: Name for messages.
             encoding: The store's. Only raw matters; other encodings, and raw by its shape, are seen from the record itself.
 
         Raises:

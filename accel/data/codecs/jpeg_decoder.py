@@ -47,7 +47,7 @@ def decode(
     Args:
         decoder: Decoder to ask first.
         jpeg: The file.
-        name: What messages call it.
+        name: Name for messages.
         size: Its width and height, in pixels.
         limit: Pixels that Pillow may decode.
         shrink: 1, 2, 4 or 8: decode so many times smaller.

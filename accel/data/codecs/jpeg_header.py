@@ -1,4 +1,4 @@
-"""Headers of JPEGs: everything before the first scan, and where restart markers stand. Nothing is decoded.
+"""Headers of JPEGs: everything before the first scan. Nothing is decoded.
 
 Source: ITU-T T.81, annex B.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 __all__ = [
     "APP0",
@@ -35,7 +33,6 @@ __all__ = [
     "is_complete",
     "is_jpeg",
     "parse_header",
-    "restart_intervals",
     "with_rows",
 ]
 
@@ -143,7 +140,7 @@ def parse_header(data: Buffer, name: str) -> Header:
 
     Args:
         data: The file.
-        name: What messages call it.
+        name: Name for messages.
 
     Raises:
         BadSample: If the data are no JPEG, or end or contradict themselves before the first scan.
@@ -233,26 +230,3 @@ def with_rows(data: Buffer, header: Header, rows: int) -> tuple[bytearray, int]:
     shortened = bytearray(data)
     shortened[header.height_offset : header.height_offset + 2] = rows.to_bytes(2, "big")
     return shortened, rows
-
-
-def restart_intervals(data: Buffer, start: int, name: str) -> NDArray[np.int64]:
-    """Return the offset in bytes of each restart interval of the scan at `start`, and that of the scan's end, after EOI.
-
-    An interval begins after the two bytes of the marker before it: interval `i` is `data[offsets[i] : offsets[i + 1] - 2]`.
-
-    Raises:
-        ConfigError: If the scan does not end, ends with another marker than EOI, or its restart markers miscount.
-    """
-    body = np.frombuffer(data, np.uint8, offset=start)
-    after = np.flatnonzero(body[:-1] == 0xFF) + 1
-    kind = body[after]
-    markers = after[(kind != 0) & (kind != 0xFF)]
-    kind = body[markers]
-    ends = np.flatnonzero((kind < RST0) | (kind > RST0 + 7))
-    if not len(ends):
-        raise ConfigError(f"cannot read the JPEG {name}: it is truncated; mend the file or take it away")
-    last = int(ends[0])
-    if kind[last] != EOI or np.any(kind[:last] != RST0 + np.arange(last) % 8):
-        reason = "its restart markers miscount" if kind[last] == EOI else "it has more than one scan, or a marker within its data"
-        raise ConfigError(f"cannot read the JPEG {name}: {reason}; mend the file or take it away")
-    return np.concatenate([[start], start + 1 + markers[: last + 1]])

@@ -56,7 +56,7 @@ def decode(encoded: bytes | bytearray | memoryview, name: str, limit: int = MAX_
 
     Args:
         encoded: Content of the file.
-        name: What messages call it.
+        name: Name for messages.
         limit: Pixels that the picture may have, checked before any is decoded.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Restart markers put into a JPEG without changing a pixel.
+"""Restart markers of JPEGs: where they stand, and how they are put into a JPEG without changing a pixel.
 
 At a restart, DC values are counted from zero again. So of every component only the first code of an interval changes: from the
 difference to the block before, to the value itself. All other bits stay, and move by less than a byte.
@@ -15,18 +15,41 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accel.data.codecs.huffman import DCCode, HuffmanTable, MCULayout, ac_lookup, dc_lookup, parse_tables, scan_mcus
-from accel.data.codecs.jpeg_header import APP0, APP14, DHT, DQT, DRI, EOI, RST0, SOF_MARKERS, SOS, Buffer, Header, restart_intervals
+from accel.data.codecs.jpeg_header import APP0, APP14, DHT, DQT, DRI, EOI, RST0, SOF_MARKERS, SOS, Buffer, Header
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PIXEL_SEGMENTS", "ScannedInterval", "insert_restart_markers"]
+__all__ = ["PIXEL_SEGMENTS", "ScannedInterval", "insert_restart_markers", "restart_intervals"]
 
 ScannedInterval = tuple[bytes, list[list[DCCode]], list[int]]
 """Coded data without stuffed zeros, and the result of `scan_mcus`."""
 PIXEL_SEGMENTS = SOF_MARKERS | {APP0, APP14, DQT, SOS}
 """Segments that matter for pixels, besides Huffman tables and restart interval, which are written anew."""
+
+
+def restart_intervals(data: Buffer, start: int, name: str) -> NDArray[np.int64]:
+    """Return the offset in bytes of each restart interval of the scan at `start`, and that of the scan's end, after EOI.
+
+    An interval begins after the two bytes of the marker before it: interval `i` is `data[offsets[i] : offsets[i + 1] - 2]`.
+
+    Raises:
+        ConfigError: If the scan does not end, ends with another marker than EOI, or its restart markers miscount.
+    """
+    body = np.frombuffer(data, np.uint8, offset=start)
+    after = np.flatnonzero(body[:-1] == 0xFF) + 1
+    kind = body[after]
+    markers = after[(kind != 0) & (kind != 0xFF)]
+    kind = body[markers]
+    ends = np.flatnonzero((kind < RST0) | (kind > RST0 + 7))
+    if not len(ends):
+        raise ConfigError(f"cannot read the JPEG {name}: it is truncated; mend the file or take it away")
+    last = int(ends[0])
+    if kind[last] != EOI or np.any(kind[:last] != RST0 + np.arange(last) % 8):
+        reason = "its restart markers miscount" if kind[last] == EOI else "it has more than one scan, or a marker within its data"
+        raise ConfigError(f"cannot read the JPEG {name}: {reason}; mend the file or take it away")
+    return np.concatenate([[start], start + 1 + markers[: last + 1]])
 
 
 def insert_restart_markers(original: Buffer, header: Header, every: int, name: str) -> bytes:
@@ -36,7 +59,7 @@ def insert_restart_markers(original: Buffer, header: Header, every: int, name: s
         original: JPEG of one sequential scan.
         header: Its header.
         every: MCUs per restart interval.
-        name: What messages call it.
+        name: Name for messages.
 
     Raises:
         ConfigError: If the JPEG is damaged, or has restart markers already, at other places.

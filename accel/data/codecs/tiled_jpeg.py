@@ -34,8 +34,8 @@ import numpy as np
 
 from accel.data.codecs import pillow_decoder
 from accel.data.codecs.crops import Box
-from accel.data.codecs.jpeg_header import APP9, EOI, RST0, Buffer, parse_header, restart_intervals
-from accel.data.codecs.restart_markers import insert_restart_markers
+from accel.data.codecs.jpeg_header import APP9, EOI, RST0, Buffer, parse_header
+from accel.data.codecs.restart_markers import insert_restart_markers, restart_intervals
 from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:

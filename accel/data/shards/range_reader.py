@@ -15,7 +15,7 @@ class RandomAccessFile(Protocol):
     """File of which any byte range can be read, wherever it lies."""
 
     name: str
-    """What messages call it."""
+    """Name for messages."""
     size: int
     """Bytes of the file."""
     stamp: str

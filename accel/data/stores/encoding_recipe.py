@@ -28,7 +28,7 @@ class EncoderInput(NamedTuple):
     record: Record
     """Record of the source."""
     name: str
-    """What messages call it."""
+    """Name for messages."""
     quality: int
 
 
@@ -127,7 +127,7 @@ class Recipe:
 
         Args:
             record: The source's record of the picture.
-            name: What messages call it.
+            name: Name for messages.
             encoding: The source's encoding.
             label: Number of its class.
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from accel.data.codecs.jpeg_header import is_jpeg, parse_header, restart_intervals
+from accel.data.codecs.jpeg_header import is_jpeg, parse_header
+from accel.data.codecs.restart_markers import restart_intervals
 from accel.errors import ConfigError
 from tests.support.drawn_images import SAMPLINGS, drawing, drawn, jpeg
 
