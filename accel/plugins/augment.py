@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from accel.data.augment import cutmix, cutmix_box, erase, erasing_boxes, mixup, resize, resize_scale, resized_side, soft_labels
+from accel.data.augmentation import cutmix, cutmix_box, erase, erasing_boxes, mixup, resize, resize_scale, resized_side, soft_labels
 from accel.data.batches.structure import is_channels_last, repack_pair, unpack_pair
 from accel.data.sampling import batch_rng
 from accel.errors import ConfigError, describe

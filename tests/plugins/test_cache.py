@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 
 
 class Facts:
-    dry = False
+    dry_run = False
 
 
 def opened(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accel.data.augment import cutmix, cutmix_box, mixup, soft_labels
+from accel.data.augmentation import cutmix, cutmix_box, mixup, soft_labels
 from accel.errors import ConfigError
 
 

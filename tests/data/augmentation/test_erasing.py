@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel.data.augment import erase, erasing_boxes
+from accel.data.augmentation import erase, erasing_boxes
 
 
 def test_boxes_are_as_large_and_as_wide_as_they_are_said_to_be() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from accel.data.augment import resize, resize_scale, resized_side
+from accel.data.augmentation import resize, resize_scale, resized_side
 
 
 def test_the_scale_grows_in_a_straight_line_and_is_then_whole() -> None:
