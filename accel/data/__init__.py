@@ -1,6 +1,6 @@
 """Input pipeline: everything from records on a disk to batches on a device, for a training loop of one's own too.
 
-- `store`, `sampling`, `augment`, `philox`: the store protocol, order and random numbers, augmentation of whole batches.
+- `store`, `sampling`, `augmentation`, `philox`: the store protocol, order and random numbers, augmentation of whole batches.
 - `stores/`, `shards/`, `remote/`, `cache/`: where records come from. `splits/`: which store holds which split.
 - `codecs/`: pictures to pixels. `datasets/`: samples by index. `batches/`: samples to batches.
 - `loaders/`: threads, processes, DALI and device memory that read ahead.

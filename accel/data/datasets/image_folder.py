@@ -89,7 +89,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def advice(self) -> list[str]:
         """Return suggestions that might make the pictures come faster, for a run that waits for them."""
-        return advice(self, box=False)
+        return advice(self.store, self.reader, self.side, box=False)
 
     def fingerprint(self) -> str:
         """Return a digest of all that pictures and labels depend on: 64 hexadecimal digits. Other files or sizes change it."""
@@ -213,7 +213,7 @@ class AugmentedFolder(Folder):
         return labels
 
     def advice(self) -> list[str]:
-        return advice(self, box=self.crop == "resized")
+        return advice(self.store, self.reader, self.side, box=self.crop == "resized")
 
     def moves(self) -> ShiftFlip:
         """Return the augmentation that `sample` applies to `self[index]`, for loaders that keep the pictures and draw for many.
