@@ -72,7 +72,7 @@ class Cache(Source):
 
     def setup(self, run: Run) -> None:
         self.dry_run, self.unsupported = run.dry_run, ""
-        self.notes: dict[str, str] = {}
+        self.split_notes: dict[str, str] = {}
         self.folder = tensor_cache.cache_directory(self.path) / "pictures"
         free = free_space.free_memory()
         ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # each keeps a cache in memory of its own
@@ -87,7 +87,7 @@ class Cache(Source):
         total = count * self._mean_record_bytes(data, keep)
         caches = self._make_caches(data, keep, count, int(total * MARGIN) + 64 * count, split)
         share = min(1.0, sum(cache.max_bytes for cache in caches) / max(1, total))
-        self.notes[f"{split} cache"] = self._note(keep, total, share, caches)
+        self.split_notes[f"{split} cache"] = self._note(keep, total, share, caches)
         return data.over(CachingStore(data.store, keep, reader, caches)) if caches else data
 
     def _record_kind(self, data: Any) -> Keep:
@@ -157,15 +157,15 @@ class Cache(Source):
         return f"{place} (up to {format_bytes(cache.max_bytes)}){present}"
 
     def plan_notes(self) -> Mapping[str, str]:
-        return self.notes
+        return self.split_notes
 
     def identity(self) -> None:
         """Return None: a resumed run may have the cache, or not."""
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        if self.unsupported and not self.notes:
+        if self.unsupported and not self.split_notes:
             return [f"cache has no effect: the data is a {self.unsupported}, which reads from no store"]
-        if run.epochs == 1 and all("there already" not in note for note in self.notes.values()):
+        if run.epochs == 1 and all("there already" not in note for note in self.split_notes.values()):
             return ["cache has no effect in a single epoch: nothing is read twice"]
         return []
 

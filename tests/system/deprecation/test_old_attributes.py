@@ -45,3 +45,9 @@ def test_a_fact_of_a_run_is_read_by_its_old_name(old: str, new: str) -> None:
     with pytest.warns(DeprecationWarning, match=f"Run.{old} is now called {new}") as caught:
         assert getattr(run, old) is getattr(run, new)
     assert caught[0].filename == __file__
+
+
+def test_an_attribute_of_a_plugins_own_may_have_an_old_name() -> None:
+    part = Clip()
+    part.notes = ["its own"]  # type: ignore[method-assign, assignment]
+    assert part.notes == ["its own"]
