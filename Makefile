@@ -1,18 +1,21 @@
 # Two commands do everything: `make train` and `make test`. Both need only Python >= 3.11 with venv, and the package index.
 PYTHON ?= python3
-BIN := .venv/bin
-READY := .venv/.ready
+CONSTRAINTS ?= constraints.txt
+VENV := .venv$(patsubst constraints%.txt,%,$(notdir $(CONSTRAINTS)))
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 ARGS ?=
 
-.PHONY: help setup train test lint types check drill bench wheel clean
+.PHONY: help setup train test lint types check drill bench wheel docs docs-serve clean
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 train: $(READY)  ## train on the embedded data set; ARGS="+plugins=[amp,onecycle]" for more
 	$(BIN)/python -m accel.train $(ARGS)
 
-test: $(READY)  ## the whole suite
+test: $(READY)  ## the whole suite; CONSTRAINTS=constraints-oldest.txt for the oldest versions that are claimed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 lint: $(READY)  ## ruff
@@ -27,7 +30,7 @@ drill: $(READY)  ## hours: runs are killed a thousand times, and compared bit fo
 	$(BIN)/python benchmarks/drills.py --out benchmarks/results/$$(date +%F)-drills.json
 	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/testing/drill tests/checkpoints tests/plugins/test_ddp.py tests/plugins/test_fsdp.py tests/plugins/test_finite_guard.py tests/invariants/test_unequal_ranks.py $(ARGS) --deselect tests/testing/drill/test_drills.py
 
-bench: $(READY)  ## what the figures of the README were measured with
+bench: $(READY)  ## what the figures were measured with
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/optimizers.py
@@ -38,15 +41,26 @@ bench: $(READY)  ## what the figures of the README were measured with
 wheel: $(READY)  ## dist/accel_train-*.whl
 	$(BIN)/python -m build -q --wheel --no-isolation
 
+docs: $(DOCS_READY)  ## the documentation, in site/; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+
+docs-serve: $(DOCS_READY)  ## the documentation, shown at http://127.0.0.1:8000 and built anew as it is written
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 setup: $(READY)  ## the virtual environment alone
 
 # torch comes first, and pinned: left to itself pip takes the newest, with several GB of CUDA libraries
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "accel needs Python 3.11 or newer; say make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,images,dev]'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,images,dev]'
 	@touch $(READY)
 
+# what builds the documentation is installed for these targets alone
+$(DOCS_READY): $(READY) pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $(DOCS_READY)
+
 clean:  ## remove the environment and everything that was built
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

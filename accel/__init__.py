@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
     from accel.cli.compose.compose import compose
     from accel.errors import ConfigError, Interrupted
     from accel.trainer import Trainer
@@ -20,6 +25,23 @@ HOMES = {
     "compose": "accel.cli.compose.compose",
 }
 """Imported when first asked for: torch takes seconds, and Hydra is for the command line alone."""
+
+
+class OldPaths:
+    """Finder behind Python's own, which knows where modules are that have moved. It imports its table when it is first asked."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return the spec of a stand-in if `name` is the old path of a module of accel, else None."""
+        if not name.startswith("accel."):
+            return None
+        from accel.system.deprecation.old_paths import stand_in
+
+        return stand_in(name)
+
+
+if not any(getattr(finder, "__name__", "") == OldPaths.__name__ for finder in sys.meta_path):  # not again, by a reload
+    sys.meta_path.append(OldPaths)
 
 
 def __getattr__(name: str) -> Any:

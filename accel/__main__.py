@@ -8,6 +8,8 @@ import sys
 
 from accel.errors import ConfigError, TrainingError, nearest
 
+__all__ = ["USAGE", "code", "main"]
+
 USAGE = """\
 python -m accel.train            train (--help says how)
 python -m accel plugins          list the plugins

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+__all__ = [
+    "AccelWarning",
+    "BadSample",
+    "ConfigError",
+    "Interrupted",
+    "MovedWarning",
+    "RunDirectoryTaken",
+    "TrainingError",
+    "conflict",
+    "describe",
+    "nearest",
+]
 
 
 class ConfigError(ValueError):
@@ -94,15 +106,15 @@ class AccelWarning(UserWarning):
     """Input that works, but is probably a mistake: a setting without effect, say."""
 
 
+class MovedWarning(AccelWarning, DeprecationWarning):
+    """Old name of a module, class or function, which still works. Python shows it as it shows any DeprecationWarning.
+
+    The command line shows it always, as it does every `AccelWarning`: a config may name an old path too.
+    """
+
+
 def conflict(names: list[str], part: str) -> str:
     """Return the error for several plugins that provide one part."""
     quantity = "both" if len(names) == 2 else "all"
     overrides = " ".join(f"'~plugins.{name}'" for name in names[:-1])
     return f"plugins {' and '.join(names)} {quantity} provide {part}; keep one: {overrides}"
-
-
-def __getattr__(name: str) -> type[RunDirectoryTaken]:
-    if name == "Taken":
-        warnings.warn("accel.errors.Taken is now accel.errors.RunDirectoryTaken", DeprecationWarning, stacklevel=2)
-        return RunDirectoryTaken
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

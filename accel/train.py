@@ -6,6 +6,8 @@ import sys
 
 from accel.cli.main import main as run
 
+__all__ = ["main"]
+
 
 def main() -> None:
     """Runs the command line and exits with its code."""

@@ -6,14 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from os import PathLike
+from time import perf_counter
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from accel.checkpoints.identity import arguments
 from accel.data.batches.bad_samples import BadSamplePolicy
+from accel.data.batches.structure import count_classes
 from accel.engine.build import build
 from accel.engine.evaluate import evaluate
+from accel.engine.finish import finish
+from accel.engine.request import RunRequest
+from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Part
@@ -22,49 +27,51 @@ from accel.schema.settings import Settings
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.system.stop_signals import StopSignals
 
+__all__ = ["Trainer"]
+
 
 class Trainer:
-    """Trains a model on data. Subclass it and define `model`, `data` and `loss`, or pass the three; plugins do the rest.
+    """Training of a model on data. Subclass it and define `model`, `data` and `loss`, or pass the three; plugins do the rest.
 
     Args:
-        model: the module to train.
-        data: the training data: a map-style or iterable data set, a DataLoader, or any re-iterable of ready batches.
-        val: the data to evaluate on at the end of each epoch; None for no evaluation.
+        model: module to train.
+        data: training data: a map-style or iterable data set, a DataLoader, or any re-iterable of ready batches.
+        val: data to evaluate on at the end of each epoch; None for no evaluation.
         loss: `loss(model, batch)`, a scalar tensor that is a mean over the batch; or `(scalar, n_items)`, a mean over
-            `n_items` items (tokens, say), which weighs it by them.
+            `n_items` items (tokens, say), which gives it their weight.
         metrics: `metrics(model, batch)`, a dict of scalar means over the batch, or `(dict, n_items)`. Default: the loss.
-        plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`); in any order.
-        watch: the watches that are on without being asked for; `()` for a silent run.
+        plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`), in any order.
+        watch: watches that are on without being asked for; `()` for a silent run.
         epochs: passes over the training data.
-        batch_size: samples per micro-batch, where the batches are ours to make. Default 32.
-        seed: of the model's initialisation, the order of the data and everything random.
+        batch_size: samples per micro-batch, if batches are made from a data set. Default 32.
+        seed: seed of the model's initialisation, of the order of the data and of everything random.
         device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:1"`.
-        out: the run directory; None writes nothing.
-        checkpoint_every: also save a checkpoint after every so many updates; one is saved at the end of each epoch anyway.
-        checkpoint_minutes: also save one when so many minutes have passed since the last.
-        checkpoint_keep: how many of the newest checkpoints are kept, besides the newest that is proven finite.
-        checkpoint_best: keep the best by this metric as well: `"accuracy"`, or `"min:NAME"` and `"max:NAME"`.
-        resume: a checkpoint, or a run directory, whose newest whole checkpoint is taken; `"auto"` looks in `out`, and begins
-            the run where that holds none.
-        allow: differences to the run that is resumed which are accepted, by their names or what those begin with: `("task",)`.
-        bad_data: what becomes of a sample of a map-style data set that cannot be read. `"raise"` ends the run; `"skip"` leaves it
-            out, so that its batch is smaller; `"substitute"` reads another in its place (`accel.data.batches.bad_samples`);
-            evaluation leaves it out.
-        bad_limit: the largest share of a data set that may be bad; above it the run ends with a TrainingError.
+        out: run directory; None writes nothing.
+        checkpoint_every: updates between two checkpoints; one is saved at the end of each epoch anyway.
+        checkpoint_minutes: minutes between two checkpoints.
+        checkpoint_keep: newest checkpoints that are kept, besides the newest that is known to be finite.
+        checkpoint_best: metric whose best checkpoint is kept as well: `"accuracy"`, or `"min:NAME"` and `"max:NAME"`.
+        resume: checkpoint, or run directory, whose newest whole checkpoint is taken. `"auto"` looks in `out`, and begins the
+            run if there is none.
+        allow: differences from the resumed run that are accepted, by their names or how those begin: `("task",)`.
+        bad_data: rule for samples of a map-style data set that cannot be read. `"raise"` ends the run; `"skip"` leaves the
+            sample out, so that its batch is smaller; `"substitute"` reads another in its place
+            (`accel.data.batches.bad_samples`). Evaluation leaves it out.
+        bad_limit: largest share of a data set that may be unreadable, from 0 to 1; above it the run ends with a TrainingError.
         dry_run: build everything, make one update, write nothing.
-        skipped: names of plugins that only a bundle asked for, with the reason why they are left out, for the plan.
-        bundled: names of plugins that only a bundle asked for: one that cannot work in this run is left out, with the reason.
-        command: how this run was started, for the line that says how to resume it.
-        config: the resolved configuration as YAML, kept in the run directory.
+        skipped: plugins that only a bundle asked for and that were left out, each with the reason, for the plan.
+        bundled: plugins that only a bundle asked for: one that cannot work in this run is left out, with the reason.
+        command: command that started this run, for the line that says how to resume it.
+        config: resolved configuration as YAML, kept in the run directory.
     """
 
     evaluates = "val"
-    """What `data(split)` is asked for, for evaluation, and what the results are called after."""
+    """Split that `data(split)` is asked for in evaluation. Results are named after it."""
 
     aside: ClassVar[tuple[str, ...]] = ("root", "path")
-    """Arguments of a subclass that change nothing of what is computed, such as where data lies: a resumed run may have others."""
+    """Arguments of a subclass that do not change what is computed, such as where data lies: a resumed run may have others."""
     made_with: dict[str, Any]
-    """The arguments of a subclass, by name."""
+    """Arguments of a subclass, by name."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         trainer = super().__new__(cls)
@@ -109,46 +116,50 @@ class Trainer:
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
     def model(self) -> nn.Module:
-        """The module to train, freshly initialised; called once, after seeding."""
+        """Return the module to train, freshly initialised. Called once, after seeding."""
         model: nn.Module = self._given("model")
         return model
 
     def data(self, split: str) -> Any:
-        """The data of `split`: `"train"`, or the name in `evaluates` (None for no evaluation)."""
+        """Return the data of `split`: `"train"`, or the name in `evaluates` (None for no evaluation)."""
         return self._given("data") if split == "train" else self.given["val"]
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        """The loss of one batch: a scalar, a mean over the batch; or `(scalar, n_items)`, a mean over `n_items`."""
+        """Return the loss of one batch: a scalar, a mean over the batch; or `(scalar, n_items)`, a mean over `n_items`."""
         return self._given("loss")(model, batch)
 
     def metrics(self, model: nn.Module, batch: Any) -> Any:
-        """What to report of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
+        """Return the metrics of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
         if self.given["metrics"] is not None:
             return self.given["metrics"](model, batch)
         out = self.loss(model, batch)
         return ({"loss": out[0]}, out[1]) if isinstance(out, tuple) else {"loss": out}
 
     def identity(self) -> dict[str, Any]:
-        """What a resumed run must have in common with this one beside its plugins: the arguments of the subclass, by name."""
+        """Return what a resumed run must have in common with this one beside its plugins: the subclass's arguments, by name."""
         return {name: value for name, value in self.made_with.items() if name not in self.aside}
 
     def fit(self) -> Result:
-        """Trains, and returns what came of it.
+        """Train, and return the result.
 
         Raises:
-            ConfigError: for what cannot work.
-            TrainingError: where the run cannot go on.
-            Interrupted: a SystemExit with code 75, where SIGTERM or SIGINT came: the update is finished and the run saved. A
-                second SIGINT raises KeyboardInterrupt at once. In any but the main thread nobody listens to signals.
+            ConfigError: if something that the user asked for cannot work.
+            TrainingError: if the run cannot go on.
+            Interrupted: if SIGTERM or SIGINT came: a SystemExit with code 75. The update is finished and the run saved. A
+                second SIGINT raises KeyboardInterrupt at once. Only the main thread receives signals.
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
         with StopSignals(at_once=True) as signals, ExitStack() as cleanup:
-            run = build(self, cleanup, signals)
+            run = build(self._request(), cleanup, signals)
             try:
+                run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
+                if run.max_windows is None:
+                    run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
+                    run.plan.facts |= run.parts.probe.plan_notes()
                 run.begin()
                 return self._loop(run)
-            except (ConfigError, Interrupted):  # what the first update finds: a loss that is no scalar, a picture that is none
+            except (ConfigError, Interrupted):  # found by the first update: a loss that is no scalar, a picture that is none
                 run.discard()
                 raise
 
@@ -187,12 +198,29 @@ class Trainer:
                 lap(EVALUATION)
             run.saver.save(progress, loss)
             lap(CHECKPOINT)
-        return run.result(loss)
+        return finish(run, loss)
 
-    def _given(self, what: str) -> Any:
-        if self.given[what] is None:
-            raise ConfigError(f"{type(self).__name__} has no {what}: pass {what}=..., or define {what}() in a subclass")
-        return self.given[what]
+    def _request(self) -> RunRequest:
+        return RunRequest(
+            self.settings,
+            model=self.model,
+            data=self.data,
+            loss=self.loss,
+            task_identity=self.identity,
+            num_classes=lambda: count_classes(self),
+            plugins=self.plugins,
+            watches=self.watch,
+            evaluation_split=self.evaluates,
+            skipped=self.skipped,
+            bundled=self.bundled,
+            command=self.command,
+            config=self.config,
+        )
+
+    def _given(self, name: str) -> Any:
+        if self.given[name] is None:
+            raise ConfigError(f"{type(self).__name__} has no {name}: pass {name}=..., or define {name}() in a subclass")
+        return self.given[name]
 
 
 def _text(path: str | PathLike[str] | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Writes the figures of README.md from the newest results: python benchmarks/readme.py. A test holds the two together."""
+"""Writes the figures of docs/figures.md and README.md from the newest results: python benchmarks/readme.py. A test checks them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ def newest(name: str) -> tuple[Path, dict[str, Any]]:
 def measured(path: Path, result: dict[str, Any]) -> str:
     """When, on what, how often, and where the whole of it stands."""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if name != "accel-train")
-    link = path.with_suffix(".md").relative_to(ROOT).as_posix()
     many = f"; n = {result['repetitions']} interleaved; median (10th to 90th percentile)" if "repetitions" in result else ""
     where = f"{result['date'][:10]}, {result['cores']} cores of {result['cpu']}, Python {result['python']}, {versions}"
-    return f"{where}{many}. [All of it]({link})."
+    return f"{where}{many}. [All of it]({link(path)})."
+
+
+def link(path: Path) -> str:
+    """Return the link from docs/figures.md to a result's page."""
+    return f"../benchmarks/results/{path.with_suffix('.md').name}"
 
 
 def overhead() -> str:
@@ -57,11 +61,11 @@ def overhead() -> str:
 def startup() -> str:
     """How long a user waits."""
     path, result = newest("startup")
-    found = result["commands"]
-    torch, typo, help_ = (found[name]["time"]["median"] for name in ("import torch", "misspelt plugin", "help"))
+    commands = result["commands"]
+    torch, typo, help_ = (commands[name]["time"]["median"] for name in ("import torch", "misspelt plugin", "help"))
     return (
         f"**Start-up**: from the command to the first update in the time of `import torch` ({torch:.1f} s) plus "
-        f"{found['first update']['over']['median']:.1f} s; a misspelt plugin is named in {typo:.2f} s, `--help` answers in "
+        f"{commands['first update']['over']['median']:.1f} s; a misspelt plugin is named in {typo:.2f} s, `--help` answers in "
         f"{help_:.2f} s.\n\n"
         f"`python benchmarks/startup.py`; {measured(path, result)}\n"
     )
@@ -73,11 +77,10 @@ def peers() -> str:
     table = path.with_suffix(".md").read_text()
     rows = table[table.index("| | ") : table.index("## What was seen")].strip()
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if name != "accel-train")
-    link = path.with_suffix(".md").relative_to(ROOT).as_posix()
     return (
         "**What is kept**, asked of each peer with one script (-: it has nothing of the kind, or needs CUDA for it):\n\n"
         f"{rows}\n\n"
-        f"`python benchmarks/peers.py`; {result['date'][:10]}, {versions}. [What each of them did]({link}).\n"
+        f"`python benchmarks/peers.py`; {result['date'][:10]}, {versions}. [What each of them did]({link(path)}).\n"
     )
 
 
@@ -86,12 +89,13 @@ def cifar10() -> str:
     if not any(RESULTS.glob("*-cifar10.json")):
         return ""
     path, result = newest("cifar10")
-    plain, ours, ratio = result["arms"]["plain"], result["arms"]["recipe"], result["ratios"]
-    shares = [[run["data_share"] for run in arm["runs"]] for arm in (plain, ours)]
+    plain, recipe, ratio = result["arms"]["plain"], result["arms"]["recipe"], result["ratios"]
+    shares = [[run["data_share"] for run in arm["runs"]] for arm in (plain, recipe)]
     waits = [f"{sum(share) / len(share):.1f} %" for share in shares]
     return (
         f"**Time to accuracy**: {result['target']:.0%} on CIFAR-10's test pictures, from its JPEG files, takes "
-        f"{ours['mean']:.1f} s (s = {ours['stdev']:.1f}) with plugins (`resident`, `amp`, `channels_last`, `muon`, `onecycle`), "
+        f"{recipe['mean']:.1f} s (s = {recipe['stdev']:.1f}) with plugins "
+        "(`resident`, `amp`, `channels_last`, `muon`, `onecycle`), "
         f"and {plain['mean']:.0f} s (s = {plain['stdev']:.0f}) with plain SGD in float32: {ratio['median']:.1f} times as long, "
         f"with the same network. Waiting for pictures takes {waits[1]} of the training time, and {waits[0]}.\n\n"
         f"`python benchmarks/cifar10.py ROOT`; {measured(path, result)}\n\n"
@@ -113,8 +117,8 @@ def pipeline() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, arm in result["arms"].items():
-        found, ratio = arm.get("pixels"), arm["ratio"]
-        dots = "" if not found else "same" if found["psnr"] is None else f"{found['psnr']:.1f} dB"
+        pixels, ratio = arm.get("pixels"), arm["ratio"]
+        dots = "" if not pixels else "same" if pixels["psnr"] is None else f"{pixels['psnr']:.1f} dB"
         lines.append(
             f"| {name} | {arm['rate']['median']:,.0f} | {ratio['median']:.1f} ({ratio['p10']:.1f} to {ratio['p90']:.1f}) | "
             f"{arm['first']['median']:.2f} s | {arm['memory']['median']:,.0f} MB | {dots} |"
@@ -142,9 +146,9 @@ def optimizers() -> str:
         lines.append(f"| {arm} | {cases[0]['arms'][arm]['bytes']} | {' | '.join(over)} |")
     folded = " and ".join(f"{case['arms'][FOLDED]['over_bare']['median']:.2f}" for case in cases)
     faster = [
-        f"{ours} is {' and '.join(format(case['faster'][ours]['times']['median'], '.1f') for case in cases)} times faster than "
-        f"{found['than']}"
-        for ours, found in cases[0]["faster"].items()
+        f"{arm} is {' and '.join(format(case['faster'][arm]['times']['median'], '.1f') for case in cases)} times faster than "
+        f"{other['than']}"
+        for arm, other in cases[0]["faster"].items()
     ]
     lines += ["", "; ".join([*faster, f"unscaling, clipping and stepping as one takes {folded} times the bare step"]) + "."]
     return "\n".join([*lines, "", f"`python benchmarks/optimizers.py`; {measured(path, result)}", ""])
@@ -201,29 +205,74 @@ def distributed() -> str:
     """What a second rank brings, and how soon a killed one is back."""
     path, result = newest("distributed")
     cases = result["cases"]
-    ours, raw = ([f"{case['efficiency'][who]['median']:.2f}" for case in cases.values()] for who in ("ours", "raw DDP"))
+    accel, raw = ([f"{case['efficiency'][who]['median']:.2f}" for case in cases.values()] for who in ("ours", "raw DDP"))
     ratio = [f"{case['ratio']['median']:.2f} ({case['ratio']['p10']:.2f} to {case['ratio']['p90']:.2f})" for case in cases.values()]
     back = result["recovery"]
     return (
         f"**Two ranks** on two cores by {result['backend']} ({', '.join(cases)}): the efficiency of a second core is "
-        f"{' and '.join(ours)}, that of torch's DDP in a hand-written loop {' and '.join(raw)}: {' and '.join(ratio)} times. A "
+        f"{' and '.join(accel)}, that of torch's DDP in a hand-written loop {' and '.join(raw)}: {' and '.join(ratio)} times. A "
         f"rank that is killed is back, and both have done an update, after {back['median']:.1f} s (n = {len(back['times'])}), of "
         f"which {back['imports']['median']:.1f} s are the imports.\n\n"
         f"`python benchmarks/distributed.py`; {measured(path, result)}\n\n"
     )
 
 
-def written(readme: str) -> str:
-    """The README with the figures as they are now."""
-    head, _, rest = readme.partition(MARKS[0])
+def headlines() -> list[tuple[str, str, str]]:
+    """Return the rows of the README's table: the question, accel's answer, and what it is compared with."""
+    over = {arm: kept["wall_over"]["median"] for arm, kept in everything_on()["arms"].items()}
+    images, cifar, saving = newest("input")[1]["arms"], newest("cifar10")[1], newest("saving")[1]
+    saved = saving["arms"]["background"]
+    lamb = [case["faster"]["accel LAMB"]["times"]["median"] for case in newest("optimizers")[1]["cases"] if case["device"] == "cpu"]
+    killed = [case for case in newest("drills")[1]["cases"] if case["kind"] == "kill"]
+    strikes, trials, identical = (sum(case[name] for case in killed) for name in ("strikes", "trials", "identical"))
+    rates = [images[name]["ratio"]["median"] for name in ("original files, threads, same pixels as PIL", "tiled-lossless")]
+    plain, recipe = (cifar["arms"][arm]["mean"] for arm in ("plain", "recipe"))
+    return [
+        ("A micro-batch with everything on, beside a loop by hand", f"{over['accel']:+.0f} µs",
+         f"Accelerate {over['Accelerate']:+.0f} µs, Lightning {over['Lightning']:+.0f} µs"),
+        ("Photographs per second, the same pixels", f"{rates[0]:.1f} times; {rates[1]:.1f} times from tiles",
+         "DataLoader with Pillow"),
+        ("A step of LAMB", f"{lamb[0]:.1f} times faster", "timm's LAMB"),
+        (f"{cifar['target']:.0%} on CIFAR-10, from JPEG files, two CPU cores", f"{recipe:.0f} s",
+         f"{plain:.0f} s with SGD in float32"),
+        ("Time spent waiting for checkpoints", f"{saved['waits_percent']['median']:.1f} %",
+         f"every {saving['every']} updates, {saved['megabytes']['median']:.0f} MB each"),
+        ("Runs struck by `kill -9` and resumed", f"{identical} of {trials} to the same bits", f"{strikes:,} kills"),
+    ]  # fmt: skip
+
+
+def everything_on() -> dict[str, Any]:
+    """Return the case of the loop with everything on, by AdamW."""
+    cases: list[dict[str, Any]] = newest("overhead")[1]["cases"]
+    return next(case for case in cases if case["optim"] == "adamw" and case["case"] == "everything on")
+
+
+def replaced(text: str, figures: str) -> str:
+    """Return a page with other figures between its marks."""
+    head, _, rest = text.partition(MARKS[0])
     tail = rest.partition(MARKS[1])[2]
-    found = [f"{part()}\n" for part in (peers, overhead, optimizers, amp, startup)]
-    figures = "".join([*found, *(part() for part in (drills, saving, distributed, pipeline, cifar10))])
     return f"{head}{MARKS[0]}\n{figures}{MARKS[1]}{tail}"
 
 
+def whole_page(page: str) -> str:
+    """Return docs/figures.md with the figures as they are now."""
+    parts = [f"{part()}\n" for part in (peers, overhead, optimizers, amp, startup)]
+    figures = "".join([*parts, *(part() for part in (drills, saving, distributed, pipeline, cifar10))])
+    return replaced(page, re.sub(r"^\*\*(.+?)\*\*", r"## \1\n\n\1", figures, flags=re.MULTILINE))
+
+
+def short_table(readme: str) -> str:
+    """Return README.md with its table as it is now."""
+    rows = [f"| {question} | {answer} | {beside} |" for question, answer, beside in headlines()]
+    return replaced(readme, "\n".join(["| | accel | beside |", "|---|---|---|", *rows, "", ""]))
+
+
+PAGES = {"docs/figures.md": whole_page, "README.md": short_table}
+
+
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    text = written(readme.read_text())
-    readme.write_text(text)
-    print(f"README.md has the figures of {', '.join(sorted(set(re.findall(r'results/([^)]*)[.]md', text))))}")
+    for name, write in PAGES.items():
+        file = ROOT / name
+        file.write_text(write(file.read_text(encoding="utf-8")), encoding="utf-8")
+    text = (ROOT / "docs/figures.md").read_text(encoding="utf-8")
+    print(f"figures of {', '.join(sorted(set(re.findall(r'results/([^)]*)[.]md', text))))}")

@@ -1,4 +1,4 @@
-"""How the samples of an update come about, and how they stay the same where the number of ranks changes."""
+"""Samples of an update: their factors, and how they stay the same if the number of ranks changes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from accel.errors import ConfigError
 from accel.parts import Run
 
+__all__ = ["BatchSizes", "fit_to_ranks", "sizes_of"]
+
 
 @dataclass
 class BatchSizes:
-    """The factors of an update's samples."""
+    """Factors of the number of samples in an update. The names of the fields are part of the file format."""
 
     batch_size: int
-    """Samples per micro-batch and rank; 1 where the data comes in ready batches, which are then what is counted."""
+    """Samples per micro-batch and rank; 1 if the data comes in ready batches, which are then counted instead."""
     micro: int
     """Micro-batches per update."""
     ranks: int
@@ -32,28 +34,32 @@ class BatchSizes:
 
 
 def sizes_of(run: Run) -> BatchSizes:
-    """Those of a run whose data is open."""
+    """Return the sizes of a run whose data is open."""
     ready = not run.uses_batch_size
     return BatchSizes(1 if ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size, ready)
 
 
-def fit_to_ranks(was: BatchSizes, asked: BatchSizes) -> BatchSizes:
-    """The sizes with which as many ranks as are asked for go on with a run that was begun by others: its updates stay as large.
+def fit_to_ranks(before: BatchSizes, configured: BatchSizes) -> BatchSizes:
+    """Return the sizes with which another number of ranks goes on with a run, so that its updates stay as large.
 
-    A batch is as large as was asked for, or the largest below that divides what a rank has to take.
+    A batch is as large as configured, or the largest below that divides the share of a rank.
+
+    Args:
+        before: the sizes of the run that is resumed.
+        configured: the sizes that settings and ranks ask for now.
 
     Raises:
-        ConfigError: where the ranks cannot share an update evenly, with the numbers of ranks that can.
+        ConfigError: if the ranks cannot share an update evenly, with the numbers of ranks that can.
     """
-    ranks = asked.ranks
-    if ranks == was.ranks or (asked.update == was.update and not was.ready):
-        return asked
-    if was.update % ranks:
-        can = [str(number) for number in range(1, 2 * max(ranks, was.ranks) + 1) if was.update % number == 0]
-        what = "ready batches" if was.ready else "samples"
+    ranks = configured.ranks
+    if ranks == before.ranks or (configured.update == before.update and not before.ready):
+        return configured
+    if before.update % ranks:
+        numbers = [str(number) for number in range(1, 2 * max(ranks, before.ranks) + 1) if before.update % number == 0]
+        unit = "ready batches" if before.ready else "samples"
         raise ConfigError(
-            f"an update of this run has {was.update} {what}, which {ranks} ranks cannot share evenly; start {', '.join(can)}"
+            f"an update of this run has {before.update} {unit}, which {ranks} ranks cannot share evenly; start {', '.join(numbers)}"
         )
-    each = was.update // ranks
-    size = 1 if was.ready else max(number for number in range(1, min(asked.batch_size, each) + 1) if each % number == 0)
-    return BatchSizes(size, each // size, ranks, was.ready)
+    each = before.update // ranks
+    size = 1 if before.ready else max(number for number in range(1, min(configured.batch_size, each) + 1) if each % number == 0)
+    return BatchSizes(size, each // size, ranks, before.ready)

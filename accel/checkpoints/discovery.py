@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: listed, verified, and seen to load, with the reason for each that was passed over."""
+"""Search for the checkpoint to go on from: listed, verified, and seen to load, with the reason for each one passed over."""
 
 from __future__ import annotations
 
@@ -15,35 +15,37 @@ from accel.checkpoints.retention import FOLDER, finished, names
 from accel.errors import ConfigError, nearest
 from accel.system.faults import point
 
+__all__ = ["AUTO", "FoundCheckpoint", "damage", "find", "load", "read", "verify"]
+
 AUTO = "auto"
 
 
 @dataclass
 class FoundCheckpoint:
-    """A whole checkpoint. It takes no memory until its state is asked for."""
+    """Checkpoint that is whole. It takes no memory until its state is asked for."""
 
     file: Path
-    """Its .pt."""
+    """The .pt file."""
     manifest: Manifest
     skipped: dict[str, str] = field(default_factory=dict)
-    """Newer ones by name, and why each was passed over."""
+    """Newer checkpoints by name, and why each was passed over."""
 
     def state(self) -> dict[str, Any]:
-        """What it holds, on the CPU, in memory of its own. Raises Damaged where that has changed since it was found."""
+        """Return the state, on the CPU, in memory of its own. Raise Damaged if the file has changed since it was found."""
         state = read(self.file, self.manifest)
         point("resuming.loaded")
         return state
 
 
 def find(resume: str, out: Path | None) -> FoundCheckpoint | None:
-    """The newest whole checkpoint of a run directory, or the file named, verified and seen to load.
+    """Return the newest whole checkpoint of a run directory, or the file named, verified and seen to load.
 
-    None where `resume` is `"auto"` and no checkpoint was ever finished in `out`: the run begins. (One whose .json is missing was
-    being written when the process was killed: the first of a run leaves nothing else behind.)
+    Return None if `resume` is `"auto"` and no checkpoint was ever finished in `out`: the run begins. (A checkpoint whose .json is
+    missing was being written when the process was killed: the first of a run leaves nothing else behind.)
 
     Raises:
-        ConfigError: where there is none, or none is whole: a run that has checkpoints never begins afresh. Also where one may not
-            be read: nobody knows whether that is whole, and going on from an older one would take it away.
+        ConfigError: if there is none, or none is whole: a run that has checkpoints never begins afresh. Also if one may not be
+            read: it may be whole, and going on from an older one would remove it.
     """
     try:
         return _find(resume, out)
@@ -70,12 +72,12 @@ def _find(resume: str, out: Path | None) -> FoundCheckpoint | None:
     for name in reversed(names(folder)):
         point("resuming.listed")
         try:
-            found = load(folder / f"{name}.pt")
+            checkpoint = load(folder / f"{name}.pt")
         except Damaged as error:
             skipped[name] = str(error)
         else:
-            found.skipped = skipped
-            return found
+            checkpoint.skipped = skipped
+            return checkpoint
     if resume == AUTO and not finished(folder):
         return None
     if skipped:
@@ -97,7 +99,7 @@ def _named(path: Path, resume: str) -> FoundCheckpoint:
 
 
 def damage(file: Path) -> str | None:
-    """What is wrong with a checkpoint, or None where it is whole."""
+    """Return what is wrong with a checkpoint; None if it is whole."""
     try:
         verify(file)
     except Damaged as error:
@@ -106,20 +108,25 @@ def damage(file: Path) -> str | None:
 
 
 def verify(file: Path) -> Manifest:
-    """The record of a checkpoint whose every file is what was written. Raises Damaged, and PermissionError."""
-    record = Manifest.read(file.with_suffix(".json"))
+    """Return the manifest of a checkpoint, if every file is what was written.
+
+    Raises:
+        Damaged: if one is not.
+        PermissionError: if one may not be read.
+    """
+    manifest = Manifest.read(file.with_suffix(".json"))
     point("resuming.read")
-    for name, wanted in record.files.items():
+    for name, facts in manifest.files.items():
         path = file.parent / name
         if path.is_symlink():
             raise Damaged(f"is not whole ({name} is a link, and links are not followed; put the file in its place)")
         if not path.is_file():
             raise Damaged(f"is not whole ({name} is missing)")
-        if path.stat().st_size != wanted["bytes"]:
-            raise Damaged(f"is damaged ({name} has {path.stat().st_size:,} bytes, and {wanted['bytes']:,} were written)")
+        if path.stat().st_size != facts["bytes"]:
+            raise Damaged(f"is damaged ({name} has {path.stat().st_size:,} bytes, and {facts['bytes']:,} were written)")
         try:
             with path.open("rb") as stream:
-                same = hashlib.file_digest(stream, "sha256").hexdigest() == wanted["sha256"]
+                same = hashlib.file_digest(stream, "sha256").hexdigest() == facts["sha256"]
         except PermissionError:
             raise
         except OSError as error:
@@ -127,24 +134,30 @@ def verify(file: Path) -> Manifest:
         if not same:
             raise Damaged("is damaged (its sha256 differs)")
     point("resuming.verified")
-    return record
+    return manifest
 
 
 def load(file: Path) -> FoundCheckpoint:
-    """A checkpoint, verified and then seen to load, without memory for its tensors. Raises Damaged."""
-    record = verify(file)
+    """Return a checkpoint, verified and then seen to load, without memory for its tensors. Raise Damaged if it is not whole."""
+    manifest = verify(file)
     try:
-        read(file, record, mmap=True)
+        read(file, manifest, mmap=True)
     except Damaged:
-        read(file, record)  # a disk whose files cannot be mapped into memory may have said so
-    return FoundCheckpoint(file, record)
+        read(file, manifest)  # the cause may be a disk whose files cannot be mapped into memory
+    return FoundCheckpoint(file, manifest)
 
 
-def read(file: Path, record: Manifest, mmap: bool = False) -> dict[str, Any]:
-    """The state in a file. Nothing in it is ever instantiated: tensors and plain values, or Damaged.
+def read(file: Path, manifest: Manifest, mmap: bool = False) -> dict[str, Any]:
+    """Return the state in a file: tensors and plain values. Nothing in it is ever instantiated.
 
-    With `mmap` its tensors are the file, and are read when they are looked at: for what is not kept, because a disk that fails then
-    ends the process.
+    Args:
+        file: the .pt file.
+        manifest: its manifest.
+        mmap: map the file into memory instead of reading it. A disk that fails later then ends the process, so it is for
+            states that are not kept.
+
+    Raises:
+        Damaged: if the file holds anything else, or another state.
     """
     try:
         with ZipFile(file) as archive:
@@ -155,6 +168,6 @@ def read(file: Path, record: Manifest, mmap: bool = False) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever the unpickler trips over
         raise Damaged("holds something else than tensors and plain values, and nothing of it was loaded") from error
-    if not isinstance(state, dict) or state.get("progress") != record.progress:
+    if not isinstance(state, dict) or state.get("progress") != manifest.progress:
         raise Damaged("is not what its .json says")
     return state

@@ -1,4 +1,6 @@
-"""The places in saving and resuming where a drill may strike (`accel.system.faults`), in the order in which they are passed."""
+"""Fault points in saving and resuming, where a drill may strike (`accel.system.faults`), in the order of passing."""
+
+__all__ = ["FINISHING", "PLACES", "RESUMING", "SAVING", "SHARING"]
 
 _FILE = ("begun", "written", "synced", "moved", "settled")
 
@@ -11,15 +13,15 @@ SAVING = (
     "saving.remove.unlisted",  # its .json is gone, its .pt is still there
     "saving.done",
 )
-"""Of each checkpoint; the two of removing only where one is removed."""
+"""Points of each checkpoint; the two of removing only if one is removed."""
 
 SHARING = ("saving.shards.written", "saving.shards.moved")
-"""Of each checkpoint of a run whose weights are spread over several processes, before its .pt."""
+"""Points of each checkpoint of a run with sharded weights, before its .pt."""
 
 FINISHING = (*(f"saving.weights.{step}" for step in _FILE), *(f"saving.summary.{step}" for step in _FILE))
-"""At the end of a run: model.safetensors and summary.json."""
+"""Points at the end of a run: model.safetensors and summary.json."""
 
 RESUMING = ("resuming.listed", "resuming.read", "resuming.verified", "resuming.compared", "resuming.loaded", "resuming.restored")
-"""Of a run that goes on."""
+"""Points of a run that is resumed."""
 
 PLACES = (*SAVING, *FINISHING, *RESUMING)

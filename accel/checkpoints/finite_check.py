@@ -1,4 +1,4 @@
-"""The proof that a state is finite, made on its copy by the thread that writes it, so that no update waits for it."""
+"""Check that a state is finite, made on its copy by the thread that writes it, so that no update waits for it."""
 
 from __future__ import annotations
 
@@ -10,42 +10,49 @@ from torch import Tensor, nn
 
 from accel.checkpoints.snapshot import tensors
 
+__all__ = ["BITS", "BLOCK", "MOVED", "FiniteCheck", "finite", "tracked_state"]
+
 BITS = {
     torch.float16: (np.int16, 0x7C00), torch.bfloat16: (np.int16, 0x7F80), torch.float32: (np.int32, 0x7F800000),
     torch.float64: (np.int64, 0x7FF0000000000000),
 }  # fmt: skip
-"""By format: the integer of its width, and the bits of its exponent, which are all 1 in NaN and infinity alone."""
+"""By dtype: the integer of its width, and the bits of its exponent, which are all 1 in NaN and infinity alone."""
 BLOCK = 1 << 18
-"""Numbers looked at in one go: they stay in the processor's cache."""
+"""Numbers checked at a time: they stay in the processor's cache."""
 MOVED = ("optim", "average", "precision")
-"""The parts whose tensors an update moves. Others may keep an infinity that means something, such as the best loss so far."""
+"""Parts whose tensors an update moves. Others may keep an infinity with a meaning, such as the best loss so far."""
 
 
 class FiniteCheck:
-    """Whether the weights, and what the optimiser and the average keep of them, are finite.
+    """Check of the weights, and of the state that optimiser and average keep of them.
 
     Args:
-        model: as it is before its first update: a buffer that is infinite then, such as a mask, means to be.
+        model: the model before its first update: a buffer that is infinite then, such as a mask, may be so.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.meant = {(name,) for name, buffer in model.named_buffers() if not finite(buffer.detach().cpu())}
+        self.exempt = {(name,) for name, buffer in model.named_buffers() if not finite(buffer.detach().cpu())}
 
     def __call__(self, state: dict[str, Any], roles: dict[str, str]) -> bool:
-        """Looks at a state as `capture` makes it; `roles` says which part of `MOVED` stands under which name."""
-        weights = (tensor for place, tensor in tensors(state["model"]) if place not in self.meant)
+        """Return whether a state, as `capture` makes it, is finite.
+
+        Args:
+            state: the state, with the `loss` of the last update.
+            roles: name under which each part in `MOVED` keeps its state.
+        """
+        weights = (tensor for place, tensor in tensors(state["model"]) if place not in self.exempt)
         moved = (tensor for role in MOVED for _, tensor in tensors(state["parts"].get(roles.get(role, role))))
         loss = [] if state.get("loss") is None else [state["loss"]]
         return all(finite(tensor) for group in (loss, weights, moved) for tensor in group)
 
 
 def tracked_state(parts: Any) -> dict[str, str]:
-    """Under which name each part of `MOVED` keeps its state."""
+    """Return the name under which each part in `MOVED` keeps its state."""
     return {role: getattr(parts, role).name for role in MOVED}
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether no number of a tensor on the host is NaN or infinite. One thread: the others are training's."""
+    """Return whether a tensor on the host holds neither NaN nor infinity. Use one thread: the others belong to the training."""
     if tensor.dtype not in BITS or tensor.layout != torch.strided:
         return True
     kind, exponent = BITS[tensor.dtype]

@@ -1,4 +1,4 @@
-"""What makes a run the run it is: a checkpoint goes on only in a run of the same identity."""
+"""Identity of a run: what it computes. A checkpoint is resumed only by a run of the same identity."""
 
 from __future__ import annotations
 
@@ -14,44 +14,46 @@ from accel.errors import nearest
 from accel.parts import Part, Run, Schedule
 from accel.values import to_plain
 
+__all__ = ["OFF", "arguments", "content", "differences", "identity", "refused", "unknown", "versions"]
+
 OFF = object()
 
 
 def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """Plain values; plugins that change nothing, such as watches, are no part of it, nor is where data lies.
+    """Return the identity of a run as plain values. Plugins that change nothing, such as watches, are no part of it.
 
     Args:
         run: the run.
-        plugins: those that are on.
-        task: what `Trainer.identity` gives.
-        data: what `content` gives, by split.
+        plugins: the plugins that are on.
+        task: the result of `Trainer.identity`.
+        data: the result of `content`, by split.
     """
-    changing = {plugin.name: to_plain(its) for plugin in plugins if (its := plugin.identity()) is not None}
-    found = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing, "task": to_plain(task), "data": data}
+    changing = {plugin.name: to_plain(settings) for plugin in plugins if (settings := plugin.identity()) is not None}
+    parts = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing, "task": to_plain(task), "data": data}
     if type(run.parts.schedule) is not Schedule or run.parts.augment.paced:
-        found["updates"] = run.updates  # a schedule of another length has other learning rates, or sizes of pictures
-    return found
+        parts["updates"] = run.updates  # a schedule of another length has other learning rates, or sizes of pictures
+    return parts
 
 
 def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """By name what `cls(*args, **kwargs)` is made with, defaults included, without what its `base` takes; empty where it fails."""
-    its, others = (signature(getattr_static(kind, "__init__")) for kind in (cls, base))
+    """Return the arguments of `cls(*args, **kwargs)` by name, with defaults, without those of `base`; empty if the call fails."""
+    own, inherited = (signature(getattr_static(kind, "__init__")) for kind in (cls, base))
     try:
-        bound = its.bind(None, *args, **kwargs)
+        bound = own.bind(None, *args, **kwargs)
     except TypeError:
         return {}
     bound.apply_defaults()
-    found = dict(list(bound.arguments.items())[1:])
+    by_name = dict(list(bound.arguments.items())[1:])
     for parameter in bound.signature.parameters.values():
         if parameter.kind is Parameter.VAR_KEYWORD:
-            found |= found.pop(parameter.name)  # what an intermediate class takes
-    return {name: value for name, value in found.items() if name not in others.parameters}
+            by_name |= by_name.pop(parameter.name)  # what an intermediate class takes
+    return {name: value for name, value in by_name.items() if name not in inherited.parameters}
 
 
 def content(data: Any, samples: int | None) -> dict[str, Any]:
-    """What tells whether data is the same wherever it lies: how many samples, and its own `fingerprint()` or `outline()`.
+    """Return what tells whether data is the same, wherever it lies: its number of samples, and its fingerprint or outline.
 
-    A fingerprint is kept under the name of its kind: that of a store and that of the files it was packed from are no rivals.
+    A fingerprint is kept under the name of its kind: the fingerprints of a store and of its source files cannot be compared.
     """
     found: dict[str, Any] = {"samples": samples}
     store = getattr(data, "store", data)
@@ -60,30 +62,30 @@ def content(data: Any, samples: int | None) -> dict[str, Any]:
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """What the last bits of a run depend on beside its identity."""
+    """Return the versions that the last bits of a run depend on, beside its identity."""
     try:
-        ours = version("accel-train")
+        accel_version = version("accel-train")
     except PackageNotFoundError:
-        ours = "unknown"
+        accel_version = "unknown"
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
-    found = {"accel": ours, "torch": torch.__version__, "python": platform.python_version(), "device": kind}
-    return found if device.type == "cuda" else found | {"threads": str(torch.get_num_threads())}
+    names = {"accel": accel_version, "torch": torch.__version__, "python": platform.python_version(), "device": kind}
+    return names if device.type == "cuda" else names | {"threads": str(torch.get_num_threads())}
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Everything in which two identities differ: by its dotted name, in words."""
-    found: dict[str, str] = {}
+    """Return the differences of two identities, in words, by dotted name."""
+    changes: dict[str, str] = {}
     for name in [*now, *(name for name in was if name not in now)]:
         key, before, after = f"{prefix}{name}", was.get(name, OFF), now.get(name, OFF)
         if isinstance(before, dict) and isinstance(after, dict):
-            found |= differences(before, after, f"{key}.")
+            changes |= differences(before, after, f"{key}.")
         elif prefix == "plugins." and OFF in (before, after):
-            found[key] = "was off and is now on" if before is OFF else "was on and is now off"
+            changes[key] = "was off and is now on" if before is OFF else "was on and is now off"
         elif prefix.startswith("data.") and OFF in (before, after):
             continue  # read from elsewhere, such as a store in place of files: their fingerprints cannot be compared
         elif before != after:
-            found[key] = f"was {_shown(before)} and is now {_shown(after)}"
-    return found
+            changes[key] = f"was {_shown(before)} and is now {_shown(after)}"
+    return changes
 
 
 def _shown(value: Any) -> str:
@@ -91,18 +93,18 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}..."
 
 
-def refused(found: dict[str, str], allow: Sequence[str]) -> dict[str, str]:
-    """Those of the differences that nobody has accepted; `allow` has names, or what names begin with up to a dot."""
-    return {key: words for key, words in found.items() if not any(f"{key}.".startswith(f"{name}.") for name in allow)}
+def refused(changes: dict[str, str], allow: Sequence[str]) -> dict[str, str]:
+    """Return the differences that are not accepted. `allow` holds names, or beginnings of names up to a dot."""
+    return {key: words for key, words in changes.items() if not any(f"{key}.".startswith(f"{name}.") for name in allow)}
 
 
 def unknown(allow: Sequence[str], was: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first name in `allow` that an identity does not have, with the nearest that it has; empty where it has all."""
+    """Return a sentence on the first name in `allow` that neither identity has; an empty text if there is none."""
     known = {*_names(was), *_names(now)}
-    odd = next((name for name in allow if name not in known), None)
-    return "" if odd is None else f"{odd!r} is nothing that a run is told by{nearest(odd, sorted(known))}"
+    misnamed = next((name for name in allow if name not in known), None)
+    return "" if misnamed is None else f"{misnamed!r} is nothing that a run is told by{nearest(misnamed, sorted(known))}"
 
 
-def _names(found: dict[str, Any], prefix: str = "") -> list[str]:
-    inner = [_names(value, f"{prefix}{name}.") for name, value in found.items() if isinstance(value, dict)]
-    return [f"{prefix}{name}" for name in found] + [name for names in inner for name in names]
+def _names(identity: dict[str, Any], prefix: str = "") -> list[str]:
+    inner = [_names(value, f"{prefix}{name}.") for name, value in identity.items() if isinstance(value, dict)]
+    return [f"{prefix}{name}" for name in identity] + [name for names in inner for name in names]

@@ -1,4 +1,4 @@
-"""The .json of a checkpoint: what it is of, and the files it consists of."""
+"""Manifest of a checkpoint, its .json file: the run that it is of, and the files that it consists of."""
 
 from __future__ import annotations
 
@@ -13,54 +13,56 @@ from typing import Any
 from accel.checkpoints.batch_sizes import BatchSizes
 from accel.parts import Progress
 
+__all__ = ["HASH", "LARGEST", "SCHEMA", "SHARDS", "Damaged", "Manifest", "name_of"]
+
 SCHEMA = 2
 LARGEST = 1 << 26
-"""Bytes; a .json beyond that was written by nobody."""
+"""Bytes; accel never writes a larger .json."""
 SHARDS = ".shards"
-"""What the name of the folder ends in that holds what several processes wrote, each its own pieces."""
+"""Suffix of the folder with the shards of several processes."""
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Damaged(ValueError):
-    """A checkpoint that cannot be used. Its text goes on a sentence that begins with the checkpoint's name."""
+    """Error for a checkpoint that cannot be used. Its text continues a sentence that begins with the checkpoint's name."""
 
 
 @dataclass
 class Manifest:
-    """What is known of a checkpoint without loading it."""
+    """Facts about a checkpoint that are known without loading it. The names of the fields are the file format."""
 
     files: dict[str, dict[str, Any]]
-    """Each file by its name, relative to the folder and beginning with the checkpoint's, with `sha256` and `bytes`."""
+    """`sha256` and `bytes` of each file, by its path in the folder, which begins with the checkpoint's name."""
     progress: dict[str, int]
     """The fields of `Progress`."""
     identity: dict[str, Any]
-    """What makes the run the run it is (`accel.checkpoints.identity`)."""
+    """What the run computes (`accel.checkpoints.identity`)."""
     sizes: dict[str, Any]
     """The fields of `BatchSizes`: how the samples of an update came about."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Of what it was computed with: a run that goes on with others may differ in its last bits."""
+    """Versions of torch, accel, Python and the device: a run that goes on with others may differ in its last bits."""
     metrics: dict[str, float | None] = field(default_factory=dict)
-    """Those of the evaluation just before it; empty where there was none. None stands for NaN and infinity."""
+    """Metrics of the evaluation just before it; empty if there was none. None stands for NaN and infinity."""
     finite: bool = True
-    """Whether loss, weights, average and the optimiser's state were looked through and are finite."""
+    """Whether loss, weights, average and the optimiser's state were checked and are finite."""
 
     @property
     def name(self) -> str:
-        """`update-00000012-epoch-0001`: in the order of their names, checkpoints are in the order of their making."""
+        """Name of the checkpoint, such as `update-00000012-epoch-0001`. Sorted by name, checkpoints are sorted by age."""
         return name_of(self.progress["step"], self.progress["epoch"])
 
     def text(self) -> str:
-        """The content of the .json, with a seal over all of it."""
+        """Return the content of the .json, with a seal (sha256) over all of it."""
         content = {"schema": SCHEMA, **asdict(self)}
         return _dump({**content, "seal": _seal(content)})
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """The record of a checkpoint, from its .json.
+        """Return the manifest in a .json file.
 
         Raises:
-            Damaged: where it is not, to the byte, what was written.
-            PermissionError: where it may not be read.
+            Damaged: if it is not, to the byte, what was written.
+            PermissionError: if it may not be read.
         """
         if not path.is_file():
             raise Damaged("was never finished (its .json is missing)")
@@ -80,14 +82,14 @@ class Manifest:
             raise Damaged(f"is of another accel (its schema is {str(schema)[:20]}, and {SCHEMA} is read here); {fix}")
         content.pop("schema")
         seal = content.pop("seal", None)
-        record = cls(**content) if content.keys() == {one.name for one in fields(cls)} else None
-        if record is None or seal != _seal({"schema": SCHEMA, **content}) or text != record.text():
+        manifest = cls(**content) if content.keys() == {one.name for one in fields(cls)} else None
+        if manifest is None or seal != _seal({"schema": SCHEMA, **content}) or text != manifest.text():
             raise Damaged("has a damaged .json")
-        record.check(path.stem)
-        return record
+        manifest.check(path.stem)
+        return manifest
 
     def check(self, name: str) -> None:
-        """Raises Damaged for content that accel never writes: a seal proves only that nothing has changed since."""
+        """Raise Damaged for content that accel never writes: a seal proves only that nothing has changed since."""
         try:
             numbers = [self.progress[one.name] for one in fields(Progress)]
             counts = [*numbers, *(file["bytes"] for file in self.files.values())]
@@ -109,12 +111,12 @@ class Manifest:
 
 
 def name_of(step: int, epoch: int) -> str:
-    """The name of the checkpoint after `step` updates and `epoch` whole epochs."""
+    """Return the name of the checkpoint after `step` updates and `epoch` whole epochs."""
     return f"update-{step:08d}-epoch-{epoch:04d}"
 
 
 def _inside(file: str, name: str) -> bool:
-    """Whether a file's name stays in the folder, and belongs to the checkpoint `name`."""
+    """Return whether a file's path stays in the folder and belongs to the checkpoint `name`."""
     path = PurePosixPath(file)
     plain = str(path) == file and ".." not in path.parts and not {"\\", "\0"} & set(file)
     return plain and path.parts[0].startswith(f"{name}.")

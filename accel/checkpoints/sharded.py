@@ -1,8 +1,8 @@
-"""What is spread over several processes goes to the disk in pieces, and comes back to any number of processes.
+"""Sharded tensors on the disk: written by several processes, read by any number of them.
 
-Each process writes the pieces that it has, in one safetensors file, through `torch.distributed.checkpoint`: no pickle is written
-and none is read. Where a piece lies in the whole stands in the files, so that another number of processes reads what it needs
-of them, and one process alone reads all of it, without any group.
+Each process writes its shards in one safetensors file, through `torch.distributed.checkpoint`: no pickle is written and none is
+read. The files say where a shard lies in the whole tensor. So another number of processes reads what it needs, and one process
+alone reads all of it, without any group.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from torch import Tensor
 
 from accel.device.dtensor import is_dtensor, local_shard
 
+__all__ = ["MARK", "all_agree", "load_sharded", "local_pieces", "save_sharded", "split_sharded"]
+
 MARK = "__spread__"
-"""The key of what stands in a state where a tensor stood that is spread: its name among the pieces, its shape, its dtype."""
+"""Key of the value that replaces a sharded tensor in a state: its name among the shards, its shape, its dtype."""
 
 
 def split_sharded(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:
-    """A state without the tensors that are spread, each replaced by a plain value that says what stood there; and these by name."""
+    """Return the state with each sharded tensor replaced by a plain value that describes it, and the sharded tensors by name."""
     if is_dtensor(state):
         return {MARK: path, "shape": list(state.shape), "dtype": str(state.dtype).removeprefix("torch.")}, {path: state}
     if not isinstance(state, dict | list | tuple):
@@ -30,16 +32,16 @@ def split_sharded(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:
     keyed = state.items() if isinstance(state, dict) else enumerate(state)
     rest = {}
     for key, value in keyed:
-        rest[key], found = split_sharded(value, f"{path}/{key}" if path else str(key))
-        pieces |= found
+        rest[key], inner_pieces = split_sharded(value, f"{path}/{key}" if path else str(key))
+        pieces |= inner_pieces
     return (rest if isinstance(state, dict) else type(state)(rest.values())), pieces
 
 
 def save_sharded(pieces: dict[str, Tensor], folder: Path, group: Any = None) -> None:
-    """Writes the pieces that this process has into `folder`; all processes of `group` call it, and return when all have written.
+    """Write the shards of this process into `folder`. All processes of `group` call it, and return when all have written.
 
     Raises:
-        OSError: on all of them, where the disk did not take what one of them wrote.
+        OSError: on all of them, if the disk refused the shards of one.
     """
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
@@ -55,24 +57,30 @@ def save_sharded(pieces: dict[str, Tensor], folder: Path, group: Any = None) -> 
 
 
 def local_pieces(pieces: dict[str, Tensor]) -> list[Tensor]:
-    """What this process has of the pieces."""
+    """Return the local shards of the pieces."""
     return [local_shard(piece) for piece in pieces.values()]
 
 
 def all_agree(flag: bool, group: Any) -> bool:
-    """Whether every process of `group` says so; all of them call it."""
+    """Return whether `flag` is true on every process of `group`. All of them call it."""
     number = torch.tensor(int(flag))
     torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MIN, group=group)
     return bool(number)
 
 
 def load_sharded(rest: Any, folder: Path, mesh: Any = None, group: Any = None) -> Any:
-    """The whole state again: spread over `mesh` along the first dimension, as FSDP does, or whole where it is None.
+    """Return the state with its tensors again: sharded over `mesh` along the first dimension, as FSDP does, or whole.
 
     All processes of `group` call it.
 
+    Args:
+        rest: the state as `split_sharded` left it.
+        folder: the folder of the shards.
+        mesh: device mesh to shard over; None for whole tensors.
+        group: the processes that read; None for one alone.
+
     Raises:
-        KeyError: where a piece is not in the files.
+        KeyError: if a shard is not in the files.
     """
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load as read
@@ -92,7 +100,7 @@ def load_sharded(rest: Any, folder: Path, mesh: Any = None, group: Any = None) -
 
 
 def _places(rest: Any, pieces: dict[str, Tensor], mesh: Any) -> Any:
-    """`rest` with an empty tensor in each place where one was spread; these also in `pieces`, by name."""
+    """Return `rest` with an empty tensor in each place of a sharded one, and add these to `pieces`, by name."""
     if isinstance(rest, dict) and MARK in rest:
         dtype = getattr(torch, rest["dtype"])
         if mesh is None:

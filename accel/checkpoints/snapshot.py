@@ -1,4 +1,4 @@
-"""A copy of a run's state in the host's memory, taken while the loop waits and written while it goes on."""
+"""Copy of a run's state in the host's memory, taken while the loop waits and written while it goes on."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from torch import Tensor
 from accel.device.dtensor import is_dtensor, local_shard, with_shard
 from accel.errors import TrainingError
 
+__all__ = ["PLAIN", "Snapshot", "tensors"]
+
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
-"""What a checkpoint may hold beside tensors and lists, tuples and dicts of all of these: what `weights_only` loads again."""
+"""Types that a checkpoint may hold beside tensors, and lists, tuples and dicts of them: `weights_only` loads these again."""
 
 
 class Snapshot:
-    """Copies states into buffers that are made once and used again for the next.
+    """Copier of states into buffers that are allocated once and used again for the next state.
 
     On a CUDA device the buffers are pinned and the host waits for no copy: the copies are queued on the stream that the
     updates run on, so that the next update, which is queued behind them, moves nothing that is still to be copied. `wait`
-    waits for them; it is for the thread that writes.
+    waits for them, in the thread that writes.
 
     Args:
-        device: of the run.
+        device: the device of the run.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -33,7 +35,7 @@ class Snapshot:
         self.event: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def take(self, state: Any) -> Any:
-        """The same state, of which nothing is shared with the run. It is good until the next is taken.
+        """Return a copy of `state` that shares nothing with the run. It is valid until the next one is taken.
 
         Raises:
             TrainingError: for a value that no checkpoint can hold, with its place.
@@ -46,7 +48,7 @@ class Snapshot:
         return taken
 
     def wait(self) -> None:
-        """Waits until the copies have reached the host."""
+        """Wait until the copies have reached the host."""
         if self.event is not None:
             self.event.synchronize()
 
@@ -78,7 +80,7 @@ class Snapshot:
         return self.copied[same]
 
     def _copied(self, tensor: Tensor) -> Tensor:
-        """A copy: in a buffer, where it is a plain tensor with numbers in it."""
+        """Return a copy, in a buffer if the tensor is a plain one with numbers in it."""
         if not _is_plain(tensor):
             return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
         if not tensor.numel():
@@ -86,7 +88,7 @@ class Snapshot:
         return self._buffer(tensor).copy_(tensor, non_blocking=tensor.device.type == "cuda")
 
     def _buffer(self, tensor: Tensor) -> Tensor:
-        """A buffer of the tensor's shape, format and memory order: that which stood at this place in the last state, if it fits."""
+        """Return a buffer of the shape, dtype and memory order of `tensor`: the one of the last state, if it fits."""
         place, self.used = self.used, self.used + 1
         if place < len(self.buffers):
             old = self.buffers[place]
@@ -103,7 +105,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def tensors(state: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-    """Every tensor in a state, with the keys that lead to it."""
+    """Yield every tensor in a state, with the keys that lead to it."""
     if isinstance(state, Tensor):
         yield place, state
     elif isinstance(state, dict):

@@ -1,27 +1,26 @@
-"""What a run must find again: gathered from it, and put back."""
+"""State of a run: captured from it, and restored."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accel.device.dtensor import shard_like
-from accel.parts import Progress
+from accel.parts import Progress, Run
 
-if TYPE_CHECKING:
-    from accel.engine.training_run import TrainingRun
+__all__ = ["KINDS", "capture", "restore"]
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
 
-def capture(run: TrainingRun, progress: Progress) -> dict[str, Any]:
-    """Everything a resumed run must find again; its tensors are the run's own.
+def capture(run: Run, progress: Progress) -> dict[str, Any]:
+    """Return everything that a resumed run needs. Its tensors are the run's own, not copies.
 
     Every rank must call it: each has random numbers of its own.
     """
     rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.epoch_rng_state})
     rng["others"] = others
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
-    bad = {ledger.rule.what: dict(ledger.reasons) for ledger in run.bad_sample_logs()}
+    bad = {log.rule.what: dict(log.reasons) for log in run.bad_sample_logs()}
     return {
         "model": run.unwrapped_model.state_dict(),
         "parts": parts,
@@ -32,24 +31,24 @@ def capture(run: TrainingRun, progress: Progress) -> dict[str, Any]:
     }
 
 
-def restore(run: TrainingRun, state: dict[str, Any]) -> None:
-    """Puts a captured state back into a run that was built the same way, and lets go of each piece of it when it is there.
+def restore(run: Run, state: dict[str, Any]) -> None:
+    """Put a captured state into a run that was built the same way, and free each piece of it once it is there.
 
     Raises:
-        Exception: of whatever kind the parts raise for a state that is not theirs.
+        Exception: whatever the parts raise for a state that is not theirs.
     """
     if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
-    progress = Progress(**state["progress"])  # no name but those it has
-    ours = run.unwrapped_model.state_dict()
-    run.unwrapped_model.load_state_dict({name: shard_like(value, ours.get(name)) for name, value in state.pop("model").items()})
+    progress = Progress(**state["progress"])  # an unknown name is an error
+    current = run.unwrapped_model.state_dict()
+    run.unwrapped_model.load_state_dict({name: shard_like(value, current.get(name)) for name, value in state.pop("model").items()})
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             part.load_state_dict(state["parts"].pop(part.name))
     vars(run.progress).update(vars(progress))
     run.history[:] = state["history"]
-    for ledger in run.bad_sample_logs():
-        ledger.reasons |= state.get("bad", {}).get(ledger.rule.what, {})
+    for log in run.bad_sample_logs():
+        log.reasons |= state.get("bad", {}).get(log.rule.what, {})
     rank, rng = run.parts.parallel.rank, state["rng"]
     ranks = [rng, *rng["others"]]
     if rank < len(ranks):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from accel.testing.drill.drill import Report
     from accel.testing.drill.struck_run import Body
 
+__all__ = ["EVERY", "HELP", "KINDS", "arguments", "check", "drill", "forked", "fresh", "kind_of", "main", "terminable"]
+
 KINDS = {
     "kill": "kill -9 at random instants, resumed until it is done",
     "term": "SIGTERM and SIGINT at random instants: exit code 75, in time",

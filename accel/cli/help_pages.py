@@ -19,6 +19,8 @@ from accel.values import describe_kind
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
+__all__ = ["FLAGS", "HEAD", "help_text", "lacking", "listing", "page_text", "terminal_width"]
+
 HEAD = """\
 accel trains PyTorch models faster, one plugin at a time, and exactly.
 

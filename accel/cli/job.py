@@ -26,6 +26,8 @@ from accel.system.pipes import survive_broken_pipe
 from accel.system.shell_quoting import override
 from accel.system.stop_signals import StopSignals
 
+__all__ = ["INTERRUPTED", "Job", "compare", "launch", "program", "show_warning", "warm_up"]
+
 
 def compare(outcomes: Sequence[Job]) -> None:
     """Prints one row for each job: what sets it apart from the others, and what it came to."""

@@ -19,6 +19,8 @@ from accel.cli.job import INTERRUPTED, launch
 from accel.cli.submit import launcher
 from accel.errors import ConfigError, Interrupted, nearest
 
+__all__ = ["command", "flags", "main"]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Does what the arguments say; never raises for anything that was typed."""

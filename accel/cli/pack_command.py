@@ -26,6 +26,8 @@ from accel.data.stores.packing import Packing, readable
 from accel.errors import ConfigError, nearest
 from accel.report.formatting import elapsed, short_count
 
+__all__ = ["HELP", "INTERRUPTED", "SAMPLE", "arguments", "check", "cores", "dry_run", "main", "pack", "recipe_of", "run"]
+
 INTERRUPTED = 130
 SAMPLE = 48
 """Pictures that --dry-run encodes."""

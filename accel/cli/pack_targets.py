@@ -14,6 +14,8 @@ from accel.data.store import Files, Listed, class_names
 from accel.data.stores.formats import FORMATS, store_at
 from accel.errors import ConfigError
 
+__all__ = ["Jobs", "targets"]
+
 Jobs = list[tuple[Listed, Path]]
 
 

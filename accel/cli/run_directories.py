@@ -8,6 +8,8 @@ from pathlib import Path
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
 
+__all__ = ["OUTPUTS", "fresh", "newest", "of_job"]
+
 OUTPUTS = "outputs"
 
 

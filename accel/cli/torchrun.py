@@ -9,6 +9,19 @@ from time import sleep
 from accel.cli.compose.config import Config
 from accel.errors import ConfigError
 
+__all__ = [
+    "GRACE",
+    "LOST",
+    "agree_on_directory",
+    "defer_to_rank_zero",
+    "lost_peer_message",
+    "program",
+    "rank",
+    "require_named_directory",
+    "require_parallel_plugin",
+    "world_size",
+]
+
 GRACE = 10.0
 """Seconds; processes of one run start within a few of each other."""
 

@@ -7,6 +7,8 @@ import traceback
 
 from accel.system.call_stack import is_user_code
 
+__all__ = ["blame", "trimmed"]
+
 
 def trimmed(error: BaseException) -> str:
     """The traceback of `error` and of what caused it, with the user's frames alone; whole where there are none."""

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from accel.data.loaders.read_ahead import DataLoaderX as DataLoaderX
     from accel.data.loaders.ring import Ring as Ring
 
+__all__ = ["DataLoaderX", "Records", "Ring"]
+
 HOMES = {"DataLoaderX": "loaders.read_ahead", "Records": "datasets.records", "Ring": "loaders.ring"}
 """The module of each name; imported when first asked for, since some need packages of their own."""
 

@@ -24,6 +24,7 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["Box", "cut_box", "cutmix", "draw_boxes", "erase", "mixup", "resize", "scale_at", "side_at", "soft"]
 
 Box = tuple[int, int, int, int]
 """Top, bottom, left, right, in pixels; bottom and right are outside."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__ = ["FACTORS", "LOW", "ROUNDS", "WEYL", "first_block", "signed", "upper"]
+
 LOW = 0xFFFFFFFF
 FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from accel.data.philox import first_block
 
+__all__ = ["batch_rng", "borrowed_rng", "extents", "permutation", "sample_rng", "sample_words"]
+
 
 def permutation(n: int, seed: int, epoch: int) -> Tensor:
     """The order of `n` samples in `epoch`: int64, shape (n,)."""

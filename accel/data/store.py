@@ -12,6 +12,8 @@ from accel.data.batches.bad_samples import MACHINE
 from accel.data.codecs.pillow_decoder import SUFFIXES
 from accel.errors import BadSample, ConfigError, TrainingError
 
+__all__ = ["OUTLINED", "Files", "Listed", "Record", "Store", "class_names", "is_picture", "pictures", "status", "told"]
+
 Record = bytes | memoryview
 """An encoded sample. Of the encoding raw, a memoryview of shape (height, width, 3) of bytes, in row order."""
 OUTLINED = 1000

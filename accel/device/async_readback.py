@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+__all__ = ["AsyncReadback"]
+
 
 class AsyncReadback:
     """A row of slots on the device that travels to the host in one asynchronous copy.

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+__all__ = ["BufferGroup", "BufferSlot", "Buffers", "buffer_group", "same_format", "writable"]
+
 
 class BufferSlot(NamedTuple):
     """The place of a buffer: the buffers of its module, and its name among them."""

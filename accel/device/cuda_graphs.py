@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 import torch
 
+__all__ = ["CudaRecorder", "Recorder", "T"]
+
 T = TypeVar("T")
 
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+__all__ = ["Placement", "is_dtensor", "local_shard", "norms", "placement", "shard_like", "total_norm", "with_shard"]
+
 
 class Placement(NamedTuple):
     """The processes over which a parameter is sharded; the mesh is None for a plain tensor."""

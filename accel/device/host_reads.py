@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accel.system.call_stack import ACCEL_ROOT, caller
 
+__all__ = ["READS", "HostReads", "source_line"]
+
 READS = frozenset(
     f"aten::{name}"
     for name in (

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from accel.device.async_readback import AsyncReadback
 
+__all__ = ["LossLog", "T"]
+
 T = TypeVar("T")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+__all__ = ["CLEAR", "STATUS", "DeviceMemoryPeak", "ProcessMemoryPeak", "peak_rss"]
+
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 

@@ -9,6 +9,8 @@ import torch
 
 from accel.errors import TrainingError
 
+__all__ = ["MESSAGES", "free_cached_memory", "is_out_of_memory", "release_frames"]
+
 MESSAGES = (
     "DefaultCPUAllocator: not enough memory",
     "DefaultCPUAllocator: can't allocate memory",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+__all__ = ["repeated_blocks"]
+
 
 def repeated_blocks(model: nn.Module) -> list[nn.Module]:
     """Return the outermost modules of which the model has several of one class: its blocks.

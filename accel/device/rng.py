@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+__all__ = ["Randomness", "mixed", "seeded"]
+
 
 class Randomness:
     """All random generators of a run, seeded, saved and restored together.

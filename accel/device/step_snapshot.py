@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from accel.device.buffers import writable
 
+__all__ = ["PROBED_UPDATES", "StepSnapshot", "draw_from", "drawn", "group_buffers"]
+
 PROBED_UPDATES = 8
 """The number of updates in which draws from Python's generator and numpy's are looked for, by the model or the loss."""
 

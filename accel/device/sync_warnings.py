@@ -12,6 +12,8 @@ import torch
 from accel.device.host_reads import HostReads, source_line
 from accel.system.call_stack import caller
 
+__all__ = ["SYNC_WARNING", "HostReadReporter", "SyncReporter"]
+
 SYNC_WARNING = "called a synchronizing CUDA operation"
 """The text of torch's warning (`torch.cuda.set_sync_debug_mode`)."""
 

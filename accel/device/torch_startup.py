@@ -12,6 +12,8 @@ from torch._C._autograd import _profiler_enabled
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
+__all__ = ["MARK", "avoid_dynamo_import", "unwrapped_step"]
+
 MARK = "__dynamo_disable"
 """The attribute in which `torch._compile._disable_dynamo` keeps the marked function."""
 

@@ -1,59 +1,87 @@
-"""From what the user gave to a run that is ready to start: the order in which things are made."""
+"""Build a run that is ready to start, in the order in which its pieces need one another."""
 
 from __future__ import annotations
 
-import warnings
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
-from accel.checkpoints import FOLDER, FoundCheckpoint, Saver
+from accel.checkpoints import FoundCheckpoint
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
-from accel.checkpoints.finite_check import FiniteCheck
-from accel.checkpoints.identity import content, identity
+from accel.checkpoints.identity import identity
 from accel.data.batches.bad_samples import BadSampleRule
-from accel.data.batches.structure import count_classes
 from accel.device.rng import Randomness
-from accel.engine import run_directory
 from accel.engine.make_plan import make_plan
+from accel.engine.open_data import open_data
 from accel.engine.preflight import check_model, check_needs, check_torch_mode
-from accel.engine.resume import locate, resume
+from accel.engine.request import RunRequest
+from accel.engine.resume import locate
+from accel.engine.run_directory import RunLock
 from accel.engine.select_parts import PART_TYPES, select_parts
+from accel.engine.start import start
 from accel.engine.training_run import TrainingRun
-from accel.errors import AccelWarning, ConfigError
-from accel.parts import Activations, Compile, Layout, Parallel, Part
-from accel.schema.settings import Settings
+from accel.errors import ConfigError
+from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
 from accel.system.machine import resolve_device
 from accel.system.stop_signals import StopSignals
+from accel.system.user_warnings import warn_user
 
-if TYPE_CHECKING:
-    from accel.trainer import Trainer
+__all__ = ["DEFAULT_BATCH_SIZE", "build", "choose_device", "close_at_end", "keep_update_size", "make_run", "set_up", "set_up_parts"]
+
+DEFAULT_BATCH_SIZE = 32
 
 
-def build(trainer: Trainer, cleanup: ExitStack, signals: StopSignals) -> TrainingRun:
-    """Makes everything, in the order of the sentence; writes nothing before all of it stands.
+def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> TrainingRun:
+    """Make everything that the loop needs. No file is written before all of it stands.
 
     Args:
-        trainer: what the user gave.
-        cleanup: is told what is to be closed when the run ends, however it ends.
-        signals: what may ask the run to stop.
+        request: task, plugins and settings.
+        cleanup: receives the functions that close what is opened here; they run when the run ends, however it ends.
+        signals: signals that may ask the run to stop.
 
     Raises:
-        ConfigError: for anything that cannot work, before a file is written.
+        ConfigError: if anything cannot work.
     """
-    settings = trainer.settings
-    parts, watches = select_parts(trainer.plugins, trainer.watch)
-    device = torch.device(resolve_device("auto") if settings.device == "auto" else settings.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={settings.device}: torch finds no CUDA device here; use device=cpu or device=auto")
-    check_torch_mode(device.type)
+    parts, watches = select_parts(request.plugins, request.watches)
     plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
+    device = choose_device(request.settings.device)
+    check_torch_mode(device.type)
     check_needs(plugins, device.type)
 
-    claim = run_directory.RunLock()
-    cleanup.callback(claim.release)  # last of all
+    lock = RunLock()
+    close_at_end(cleanup, lock, parts, watches)
+    device = parts.parallel.join(device)
+    parts.backend.apply(device)
+    Randomness(device).seed(request.settings.seed)
+    run = make_run(request, parts, watches, device, signals)
+    settings, checkpoint = locate(request.settings, parts.parallel)
+    keep_update_size(run, checkpoint)
+    skipped = set_up_parts(run, request, plugins)
+    for watch in watches:
+        watch.setup(run)
+
+    run.plan = make_plan(run, plugins, skipped, request.bundled)
+    for warning in run.plan.warnings:
+        warn_user(warning)
+    run.random.fork_for_rank(settings.seed, parts.parallel.rank)
+    run_identity = identity(run, plugins, request.task_identity(), run.data_identity)
+    run_identity["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
+    start(run, settings, checkpoint, run_identity, request.config, lock)
+    cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
+    return run
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that `name` stands for. Raise ConfigError if torch has no such device here."""
+    device = torch.device(resolve_device("auto") if name == "auto" else name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={name}: torch finds no CUDA device here; use device=cpu or device=auto")
+    return device
+
+
+def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[Watch]) -> None:
+    """Register what must be closed at the end of the run. The last one registered is closed first."""
+    cleanup.callback(lock.release)
     cleanup.callback(parts.backend.restore)
     cleanup.callback(parts.parallel.close)  # after everything that may still travel between the ranks
     cleanup.callback(parts.loader.close)
@@ -65,118 +93,70 @@ def build(trainer: Trainer, cleanup: ExitStack, signals: StopSignals) -> Trainin
     cleanup.callback(parts.precision.release)
     for watch in watches:
         cleanup.callback(watch.close)
-    device = parts.parallel.join(device)
-    parts.backend.apply(device)
-    Randomness(device).seed(settings.seed)
+
+
+def make_run(
+    request: RunRequest, parts: Parts, watches: list[Watch], device: torch.device, signals: StopSignals
+) -> TrainingRun:  # fmt: skip
+    """Make the model and the record of facts that all parts share."""
+    settings = request.settings
     run = TrainingRun(
-        parts, check_model(trainer.model()).to(device), trainer.loss, device, settings.seed, settings.epochs,
-        settings.batch_size or 32,
-        watches=watches, evaluation_split=trainer.evaluates, command=trainer.command, signals=signals,
+        parts,
+        check_model(request.model()).to(device),
+        request.loss,
+        device,
+        settings.seed,
+        settings.epochs,
+        settings.batch_size or DEFAULT_BATCH_SIZE,
+        watches=watches,
+        evaluation_split=request.evaluation_split,
+        command=request.command,
+        signals=signals,
         bad_samples=BadSampleRule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
         has_run_directory=settings.dry_run or settings.out is not None or settings.resume is not None,
         dry_run=settings.dry_run,
-    )  # fmt: skip
-    run.unwrapped_model.zero_grad()  # whatever was left by a backward pass before
-    settings, begun = locate(settings, parts.parallel)
-    resize(run, begun)
-    skipped = dict(trainer.skipped)
+    )
+    run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
+    return run
+
+
+def keep_update_size(run: TrainingRun, checkpoint: FoundCheckpoint | None) -> None:
+    """Adapt micro-batches to another number of ranks, so that a resumed run's updates keep their samples."""
+    if checkpoint is None:
+        return
+    before = BatchSizes(**checkpoint.manifest.sizes)
+    configured = BatchSizes(1 if before.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
+    fitted = fit_to_ranks(before, configured)
+    if fitted != configured:
+        run.batch_size = run.batch_size if before.ready else fitted.batch_size
+        run.parts.group.resize(fitted.micro)
+
+
+def set_up_parts(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> dict[str, str]:
+    """Set up every part, in order; open the data as soon as sources and loaders stand.
+
+    Returns:
+        The plugins left out, each with the reason. A plugin that only a bundle asked for and that cannot work is replaced by
+        the plainest part, and leaves `plugins`.
+    """
+    parts, skipped = run.parts, dict(request.skipped)
     for name, part in vars(parts).items():
-        if part is parts.group:  # the sources and loaders before it are ready, and everything after it may ask how much there is
-            open_data(run, trainer)
+        if part is parts.group:  # every part from here on may ask how much data there is
+            open_data(run, request)
         try:
             set_up(run, part)
         except ConfigError as error:
-            if part.name not in trainer.bundled:
+            if part.name not in request.bundled:
                 raise
             skipped[part.name] = str(error).partition("; ")[0]
             plugins.remove(part)
             setattr(parts, name, PART_TYPES[name]())
             set_up(run, getattr(parts, name))
-    for watch in watches:
-        watch.setup(run)
-
-    run.plan = make_plan(run, plugins, skipped, trainer.bundled, run.train)
-    for warning in run.plan.warnings:
-        warnings.warn(warning, AccelWarning, stacklevel=3)
-    run.random.fork_for_rank(settings.seed, parts.parallel.rank)
-    ours = identity(run, plugins, trainer.identity(), run.contents)
-    start(run, settings, begun, {**ours, "batch_size": settings.batch_size or 32}, trainer.config, claim)
-    cleanup.callback(run.saver.close)  # first of all: it writes what the others hold
-    return run
+    return skipped
 
 
 def set_up(run: TrainingRun, part: Part) -> None:
-    """Sets a part up, and lets it wrap the model, where that is what it does."""
+    """Set up one part, and let it wrap the model if that is its work."""
     part.setup(run)
     if isinstance(part, Layout | Compile | Activations | Parallel):
         run.model = part.model(run.model)
-
-
-def open_data(run: TrainingRun, trainer: Trainer) -> None:
-    """Opens the training and the held-out data, and counts batches and updates."""
-    source, loader = run.parts.source, run.parts.loader
-    data, held_out = trainer.data("train"), trainer.data(trainer.evaluates)
-    run.random.register_loaders(data, held_out)
-    opened = source.open(data, "train")
-    run.num_classes = count_classes(trainer) or count_classes(opened)
-    run.train = loader.open(opened, train=True)
-    run.held_out = None if held_out is None else loader.open(source.open(held_out, trainer.evaluates), train=False)
-    run.contents = {"train": content(opened, run.train.samples)}
-    for batches, name in ((run.train, "training"), (run.held_out, trainer.evaluates)):
-        if batches is not None and batches.count == 0:
-            raise ConfigError(f"the {name} data is empty")
-    ranks, samples = run.parts.parallel.world_size, run.train.samples
-    if samples is not None and samples < ranks:
-        raise ConfigError(f"{run.parts.parallel.name}: {ranks} ranks, and the training data has {samples:,} samples; start fewer")
-    if trainer.settings.batch_size is not None and not run.train.uses_batch_size:
-        warnings.warn("batch_size has no effect: the data comes in ready batches", AccelWarning, stacklevel=4)
-    run.orderable_samples = run.train.samples if run.train.orderable else None
-    if trainer.settings.bad_data != "raise" and (run.train.bad_sample_log is None or getattr(run.train, "in_memory", False)):
-        why = "the data is in memory, or comes in ready batches or as a stream, and not sample by sample"
-        warnings.warn(f"bad_data has no effect: {why}", AccelWarning, stacklevel=4)
-    run.batches, run.uses_batch_size = run.train.count, run.train.uses_batch_size
-    run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
-
-
-def resize(run: TrainingRun, found: FoundCheckpoint | None) -> None:
-    """Where another number of ranks goes on with a run, updates keep the samples that they had."""
-    if found is not None:
-        was = BatchSizes(**found.manifest.sizes)
-        asked = BatchSizes(1 if was.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
-        now = fit_to_ranks(was, asked)
-        if now != asked:
-            run.batch_size = run.batch_size if was.ready else now.batch_size
-            run.parts.group.resize(now.micro)
-
-
-def start(
-    run: TrainingRun,
-    settings: Settings,
-    found: FoundCheckpoint | None,
-    ours: dict[str, Any],
-    config: str,
-    claim: run_directory.RunLock,
-) -> None:
-    """Takes up what is to be resumed, and makes the run directory."""
-    proof = FiniteCheck(run.unwrapped_model)
-    resume(run, settings, found, ours, proof)
-    out = None if settings.out is None else Path(settings.out)
-    if found is not None:
-        out = out or found.file.parent.parent
-    if settings.dry_run:
-        run.max_windows, run.epochs, run.held_out = 1, 1, None
-        return
-    parallel = run.parts.parallel
-    if out is None and settings.checkpoint_every is not None:
-        warnings.warn("checkpoint_every has no effect: nothing is written without out=DIR", AccelWarning, stacklevel=4)
-    if settings.checkpoint_best is not None and run.held_out is None:
-        raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
-    if out is not None:
-        goes_on = found is not None and found.file.parent.resolve() == (out / FOLDER).resolve()
-        claim.patience = run_directory.LEASE if run_directory.was_restarted(parallel.attempt) else 0.0
-        if parallel.rank == 0:  # the first rank writes for all; the others hand it what is theirs
-            run.created_folders = run_directory.create(out, config, claim, goes_on)
-            run.out = out
-        run.saver = Saver(run, out, settings, ours, proof)
-        if found is not None and goes_on:
-            run.saver.last_saved = run.saver.last_tried = found.file.stem

@@ -1,4 +1,4 @@
-"""How good the model is now."""
+"""Evaluation of the model on held-out data."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 
+__all__ = ["Metrics", "add", "evaluate", "means", "reading", "scalar"]
 
-def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any]) -> dict[str, float]:
-    """The metrics over all of `batches`, each a mean over its items, with the averaged weights where an average is kept.
+Metrics = Callable[[nn.Module, Any], Any]
+"""`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""
 
-    It leaves the run as it was: weights, mode and random numbers. Sums are kept on the device in float64, added up over the ranks
-    and read once. Where a signal asks the run to stop, a run of one process looks at no further batch, and what is returned
-    has no meaning; several ranks, which must look at as many batches each, look at all of them.
+
+def evaluate(run: Run, batches: Batches, metrics: Metrics) -> dict[str, float]:
+    """Return the metrics over all of `batches`, each a mean over its items, with the averaged weights if an average is kept.
+
+    The run stays as it was: weights, mode and random numbers. Sums are kept on the device in float64, added up over the ranks
+    and read once. If a signal asks the run to stop, a run of one process looks at no further batch, and the result has no
+    meaning; several ranks, which must look at as many batches each, look at all of them.
 
     Raises:
         ConfigError: for metrics that are no dict of numbers.
     """
 
     def measure(batch: Any) -> tuple[Mapping[str, Any], Any]:
-        """The metrics of one batch, and how many items they are means over."""
+        """Return the metrics of one batch, and the number of items that they are means over."""
         with run.parts.precision.cast():
             out = metrics(run.model, batch)
         values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
@@ -37,44 +42,48 @@ def evaluate(run: Run, batches: Batches, metrics: Callable[[nn.Module, Any], Any
 
     sums: dict[str, tuple[Tensor, Any]] = {}
     parts = run.parts
-    with run.random.preserved(), torch.no_grad(), run.weights(), read(run, batches) as ahead:
+    with run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
         run.model.eval()
-        for dealing in run.signals.interruptible(ahead) if parts.parallel.world_size == 1 else ahead:
-            batch, count, _ = counted(dealing)
+        for next_batch in run.signals.interruptible(batches_ahead) if parts.parallel.world_size == 1 else batches_ahead:
+            batch, samples, _ = counted(next_batch)
             for values, items in parts.update.measured(measure, parts.transfer.batch(batch)):
-                items = items if count else 0  # a batch that only lets a rank take part weighs nothing
-                for name, value in values.items():
-                    part = scalar(name, value, run.device) * items
-                    if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
-                        part = torch.where(torch.as_tensor(items, device=part.device) == 0, 0.0, part)
-                    before, total = sums.get(name, (0.0, 0))
-                    sums[name] = before + part, total + items
+                add(sums, values, items if samples else 0, run.device)  # a batch that only lets a rank take part weighs nothing
         run.model.train()
         return means(sums, run)
 
 
+def add(sums: dict[str, tuple[Tensor, Any]], values: Mapping[str, Any], items: Any, device: torch.device) -> None:
+    """Add the metrics of one batch, each times its number of items, to the sums by name."""
+    for name, value in values.items():
+        weighted = scalar(name, value, device) * items
+        if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
+            weighted = torch.where(torch.as_tensor(items, device=weighted.device) == 0, 0.0, weighted)
+        total, count = sums.get(name, (0.0, 0))
+        sums[name] = total + weighted, count + items
+
+
 def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
-    """Each sum over its items, of all ranks together."""
+    """Return each sum over its items, of all ranks together. Read the device once."""
     if not sums:
         return {}
     flat = [torch.as_tensor(number, dtype=torch.float64, device=run.device) for pair in sums.values() for number in pair]
-    read = iter(run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist())
-    return {name: value / total if total else float("nan") for name, value, total in zip(sums, read, read, strict=True)}
+    numbers = iter(run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist())
+    return {name: total / count if count else float("nan") for name, total, count in zip(sums, numbers, numbers, strict=True)}
 
 
 @contextmanager
-def read(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
-    """The batches as training reads them, ahead of their turn too; whoever stops early, or fails, ends the reading."""
-    ahead = run.parts.prefetch.ahead(batches.counted(run.parts.loader.epoch(batches, 0, 0), 0))
+def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
+    """Give the batches as training reads them, ahead of their turn too; end the reading on leaving, however that happens."""
+    batches_ahead = run.parts.prefetch.ahead(batches.counted(run.parts.loader.epoch(batches, 0, 0), 0))
     try:
-        yield ahead
+        yield batches_ahead
     finally:
-        if isinstance(ahead, Generator):  # the traceback of an error may hold it
-            ahead.close()
+        if isinstance(batches_ahead, Generator):  # the traceback of an error may hold it
+            batches_ahead.close()
 
 
 def scalar(name: str, value: Any, device: torch.device) -> Tensor:
-    """One metric of one batch as a 0-dim float64. Raises ConfigError for what is no number."""
+    """Return one metric of one batch as a 0-dim float64. Raise ConfigError if it is no number."""
     if name == "epoch":
         raise ConfigError("metrics(model, batch) returned 'epoch', by which the results are numbered; call it something else")
     if isinstance(value, Tensor) and value.numel() == 1:

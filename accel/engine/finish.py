@@ -1,53 +1,88 @@
-"""The end of a run: final weights, summary, watches."""
+"""End of a run: final weights, result, summary, last words to the watches."""
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from accel.data.batches.bad_samples import SHOWN, BadSampleLog
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
-from accel.errors import AccelWarning
+from accel.engine.training_run import TrainingRun
 from accel.report.result import Result, Section
 from accel.system import atomic_files, disk_errors
 from accel.system.clock import CHECKPOINT, OTHER
 from accel.system.shell_quoting import override
+from accel.system.user_warnings import warn_user
 
-if TYPE_CHECKING:
-    from accel.engine.training_run import TrainingRun
+__all__ = [
+    "OUTCOMES",
+    "SUMMARY",
+    "WEIGHTS",
+    "bad_sample_section",
+    "final_model",
+    "finish",
+    "list_files",
+    "make_result",
+    "record_disk_error",
+    "storable_tensors",
+    "write_summary",
+]
 
-DONE = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
+OUTCOMES = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
+"""What became of unreadable samples, by the rule for them."""
 WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
 
 
 def finish(run: TrainingRun, loss: Tensor | None) -> Result:
-    """Hands the averaged weights to the model, writes them and the summary, tells the watches, and returns the Result."""
-    run.parts.precision.release()  # what is handed out is what was trained, not what it was rounded to for the products
-    with run.weights():
-        final = {
-            name: value.clone() if isinstance(value, Tensor) else value for name, value in run.unwrapped_model.state_dict().items()
-        }
-    run.unwrapped_model.load_state_dict(final)
-    model = run.parts.parallel.whole(run.unwrapped_model)
+    """Give the model its final weights, write them and the summary, tell the watches, and return the result.
+
+    Args:
+        run: the run, all of its epochs done.
+        loss: the mean loss of the last update, 0-dim; None if this process made no update.
+    """
+    model = final_model(run)
     unsaved: dict[str, str] = {}
-    if (why := run.saver.wait()) != "":
-        unsaved[run.saver.last_tried] = why
+    if (reason := run.saver.wait()) != "":
+        unsaved[run.saver.last_tried] = reason
     if run.out is not None:
         with record_disk_error(unsaved, WEIGHTS):
             atomic_files.write(run.out / WEIGHTS, save(storable_tensors(model.state_dict())), "saving.weights")
     run.clock.lap(CHECKPOINT)
-    skipped = run.parts.guard.skipped
+    result = make_result(run, model, loss, unsaved)
+    for watch in run.watches:
+        with record_disk_error(unsaved, f"what {watch.name} writes"):
+            watch.end(result)
+    run.clock.lap(OTHER)
+    result.flow = data_flow(run)
+    result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
+    if run.out is not None:
+        write_summary(run.out, result)
+    return result
+
+
+def final_model(run: TrainingRun) -> nn.Module:
+    """Load the weights to hand out (the average, if one is kept) into the user's model, and return it, whole on every rank."""
+    run.parts.precision.release()  # the weights as they were trained, not as they were rounded for the products
+    with run.weights():
+        state = run.unwrapped_model.state_dict()
+        final = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+    run.unwrapped_model.load_state_dict(final)
+    return run.parts.parallel.whole(run.unwrapped_model)
+
+
+def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved: dict[str, str]) -> Result:
+    """Return the result of a run, still without times, data flow and files."""
+    skipped, logs = run.parts.guard.skipped, run.bad_sample_logs()
     last = run.history[-1] if run.history else {}
-    result = Result(
+    return Result(
         model=model,
         metrics={name: value for name, value in last.items() if name != "epoch"},
         split=run.evaluation_split,
@@ -57,76 +92,70 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         updates=run.progress.step,
         skipped=0 if skipped is None else int(skipped),
         samples=run.progress.samples,
-        bad={ledger.rule.what: len(ledger.reasons) for ledger in run.bad_sample_logs() if ledger.rule.policy != "raise"},
-        sections=bad_sample_section(run.bad_sample_logs()),
+        bad={log.rule.what: len(log.reasons) for log in logs if log.rule.policy != "raise"},
+        sections=bad_sample_section(logs),
         suggestions=run.parts.probe.suggestions(),
-        remarks=[remark for part in [*run.parts.all(), *run.watches] for remark in part.summary_notes()],
+        remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
         out=run.out,
         resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,
     )
-    for watch in run.watches:
-        with record_disk_error(unsaved, f"what {watch.name} writes"):
-            watch.end(result)
-    run.clock.lap(OTHER)
-    result.flow = data_flow(run)
-    result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
-    if run.out is not None:
-        result.files = sorted({*list_files(run.out), SUMMARY})
-        with record_disk_error(unsaved, SUMMARY):
-            text = json.dumps(result.summary(), indent=1, allow_nan=False)
-            atomic_files.write(run.out / SUMMARY, text.encode(), "saving.summary")
-        if SUMMARY in unsaved:
-            result.files.remove(SUMMARY)
-    return result
+
+
+def write_summary(out: Path, result: Result) -> None:
+    """Write summary.json, which lists every file of the run directory, itself included."""
+    result.files = sorted({*list_files(out), SUMMARY})
+    with record_disk_error(result.unsaved, SUMMARY):
+        text = json.dumps(result.summary(), indent=1, allow_nan=False)
+        atomic_files.write(out / SUMMARY, text.encode(), "saving.summary")
+    if SUMMARY in result.unsaved:
+        result.files.remove(SUMMARY)
 
 
 @contextmanager
-def record_disk_error(unsaved: dict[str, str], what: str) -> Iterator[None]:
-    """Notes under `what` why the disk did not take it: a run that has been trained must not end with a traceback for that."""
+def record_disk_error(unsaved: dict[str, str], name: str) -> Iterator[None]:
+    """Record in `unsaved` why the disk refused `name`, and warn: a trained run must not end with a traceback for that."""
     try:
         yield
     except OSError as error:
-        unsaved[what] = disk_errors.disk_reason(error)
-        warnings.warn(f"{what} could not be written: {unsaved[what]}", AccelWarning, stacklevel=4)
+        unsaved[name] = disk_errors.disk_reason(error)
+        warn_user(f"{name} could not be written: {unsaved[name]}")
 
 
-def bad_sample_section(ledgers: Sequence[BadSampleLog]) -> dict[str, Section]:
-    """A table of the first few samples that could not be read, under how many they were; empty where there was none."""
-    bad = [ledger for ledger in ledgers if ledger.reasons]
-    if not bad:
+def bad_sample_section(logs: Sequence[BadSampleLog]) -> dict[str, Section]:
+    """Return a table of the first unreadable samples, headed by their number; empty if there was none."""
+    logs = [log for log in logs if log.reasons]
+    if not logs:
         return {}
     counts = [
-        f"{len(ledger.reasons):,} of {ledger.samples:,} {ledger.rule.what} samples could not be read and were "
-        f"{DONE[ledger.rule.policy]}"
-        for ledger in bad
+        f"{len(log.reasons):,} of {log.samples:,} {log.rule.what} samples could not be read and were {OUTCOMES[log.rule.policy]}"
+        for log in logs
     ]
     rows: list[dict[str, str | int | float]] = [
-        {"data": ledger.rule.what, "sample": sample, "why": why}
-        for ledger in bad
-        for sample, why in list(ledger.reasons.items())[:SHOWN]
+        {"data": log.rule.what, "sample": sample, "why": reason}
+        for log in logs
+        for sample, reason in list(log.reasons.items())[:SHOWN]
     ]
     return {"bad_data": Section(f"bad data: {'; '.join(counts)}", rows)}
 
 
 def storable_tensors(state: dict[str, Any]) -> dict[str, Tensor]:
-    """What safetensors can hold of a state: dense tensors, on their own, and tied ones once. Warns about what is left out.
+    """Return the tensors of a state that safetensors can hold: dense, in memory of their own, tied ones once.
 
-    A run that has been trained must not fail here, as `safetensors.torch.save_model` does over anything else.
+    Warns of every value that is left out. A run that has been trained must not fail here, as
+    `safetensors.torch.save_model` does over anything else.
     """
-    found: dict[Any, tuple[str, Tensor]] = {}
+    dense: dict[Any, tuple[str, Tensor]] = {}
     for name, value in state.items():
         if isinstance(value, Tensor) and value.layout == torch.strided:
-            place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
-            found.setdefault(place, (name, value))
+            memory = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
+            dense.setdefault(memory, (name, value))
         else:
-            warnings.warn(
-                f"{WEIGHTS} is without {name}, which is no dense tensor; the checkpoints have it", AccelWarning, stacklevel=5
-            )
-    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in found.values()}
+            warn_user(f"{WEIGHTS} is without {name}, which is no dense tensor; the checkpoints have it")
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in dense.values()}
 
 
 def list_files(out: Path) -> list[str]:
-    """What a run directory holds, relative to it."""
+    """Return the files of a run directory, as sorted paths relative to it, without the lock."""
     return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.name != LOCK)

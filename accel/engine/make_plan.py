@@ -1,4 +1,4 @@
-"""What a run is going to do, before it does it."""
+"""The plan: what a run is going to do, before it does it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from accel.data.batches.base import Batches
 from accel.engine.select_parts import part_name
 from accel.parts import Part, Run
 from accel.values import to_plain
 
+__all__ = ["Plan", "PlanRow", "effective_batch", "facts_of", "make_plan"]
+
 
 @dataclass
 class PlanRow:
-    """One plugin: where it acts, how it is set, whether it is on or why not."""
+    """One plugin: the part that it provides, its settings, and whether it is on or why not."""
 
     plugin: str
     part: str
@@ -24,58 +25,65 @@ class PlanRow:
 
 @dataclass
 class Plan:
-    """The plugins of a run, the facts of it, each with its value in words, and the warnings."""
+    """Plugins of a run, facts about it by name, in words, and warnings."""
 
     rows: list[PlanRow] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of plan.json."""
+        """Return the content of plan.json."""
         return {"schema": 1, **asdict(self)}
 
 
-def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundled: Sequence[str], train: Batches) -> Plan:
-    """The plan of a run that is set up.
+def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundled: Sequence[str]) -> Plan:
+    """Return the plan of a run that is set up.
 
     Args:
         run: the run.
-        plugins: those that are on.
-        skipped: those left out, with the reason.
-        bundled: names of those that only a bundle asked for: what has no effect here is their status, and no warning.
-        train: what it trains on.
+        plugins: the plugins that are on.
+        skipped: plugins left out, each with the reason.
+        bundled: plugins that only a bundle asked for: a setting without effect is their status, and no warning.
     """
     rows = [PlanRow(plugin.name, part_name(plugin), to_plain(plugin.settings), "on") for plugin in plugins]
     rows += [PlanRow(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
-    count = sum(param.numel() for param in run.unwrapped_model.parameters())
-    trained = sum(param.numel() for param in run.unwrapped_model.parameters() if param.requires_grad)
-    size = run.parts.group.size
-    known = run.batch_size if train.uses_batch_size else None
-    facts = {
-        "device": str(run.device),
-        "model": f"{type(run.unwrapped_model).__name__}, {count:,} parameters"
-        + (f", {trained:,} trained" if trained < count else ""),
-        "data": train.describe(),
-        "effective batch": effective_batch(known, size, run.parts.parallel.world_size),
-        "updates": "unknown: the data has no length" if run.updates is None else
-        f"{run.updates:,} = {run.epochs} epoch{'s' * (run.epochs != 1)} x {-(-(run.batches or 0) // size)}",
-    }  # fmt: skip
-    facts |= train.plan_notes()
-    warnings = []
+    facts, warnings = facts_of(run) | run.train.plan_notes(), []
     for part in [*run.parts.all(), *run.watches]:
         facts |= part.plan_notes()
-        idle = part.ineffective_settings(run)
-        if idle and part.name in bundled:
-            next(row for row in rows if row.plugin == part.name).status = "on; " + "; ".join(idle)
+        ineffective = part.ineffective_settings(run)
+        if ineffective and part.name in bundled:
+            next(row for row in rows if row.plugin == part.name).status = "on; " + "; ".join(ineffective)
         else:
-            warnings += idle
+            warnings += ineffective
     return Plan(sorted(rows, key=lambda row: row.plugin), facts, warnings)
 
 
-def effective_batch(batch_size: int | None, size: int, world_size: int) -> str:
-    """Samples per update and how they come about; `batch_size` is None where the data comes in ready batches."""
-    factors = [f"{size} micro-batches"] * (size > 1) + [f"{world_size} ranks"] * (world_size > 1)
+def facts_of(run: Run) -> dict[str, str]:
+    """Return device, model, data, effective batch and number of updates, in words."""
+    parameters = list(run.unwrapped_model.parameters())
+    count = sum(param.numel() for param in parameters)
+    trained = sum(param.numel() for param in parameters if param.requires_grad)
+    micro_batches = run.parts.group.size
+    updates = "unknown: the data has no length"
+    if run.updates is not None:
+        per_epoch = -(-(run.batches or 0) // micro_batches)
+        updates = f"{run.updates:,} = {run.epochs} epoch{'s' * (run.epochs != 1)} x {per_epoch}"
+    return {
+        "device": str(run.device),
+        "model": f"{type(run.unwrapped_model).__name__}, {count:,} parameters"
+        + (f", {trained:,} trained" if trained < count else ""),
+        "data": run.train.describe(),
+        "effective batch": effective_batch(
+            run.batch_size if run.train.uses_batch_size else None, micro_batches, run.parts.parallel.world_size
+        ),
+        "updates": updates,
+    }
+
+
+def effective_batch(batch_size: int | None, micro_batches: int, world_size: int) -> str:
+    """Return the samples per update and the factors that they come from. `batch_size` is None for ready batches."""
+    factors = [f"{micro_batches} micro-batches"] * (micro_batches > 1) + [f"{world_size} ranks"] * (world_size > 1)
     if batch_size is None:
         return " x ".join(["as the data's own batches", *factors])
-    total = batch_size * size * world_size
+    total = batch_size * micro_batches * world_size
     return f"{total} = " + " x ".join([str(batch_size), *factors]) if factors else str(total)

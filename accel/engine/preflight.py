@@ -1,4 +1,4 @@
-"""What cannot work, refused in a sentence before anything is made."""
+"""Checks before anything is made: what cannot work is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch.nn.parameter import is_lazy
 from accel.errors import ConfigError, describe
 from accel.parts import Part
 
+__all__ = ["check_model", "check_needs", "check_torch_mode"]
+
 
 def check_torch_mode(device: str) -> None:
-    """Raises ConfigError where torch is in a mode in which no training can be right."""
+    """Raise ConfigError if torch is in a mode in which no training can be right."""
     if not torch.is_grad_enabled():
         raise ConfigError(
             "fit() is called inside torch.no_grad() or inference_mode(), where nothing can be trained; call it outside"
@@ -26,7 +28,7 @@ def check_torch_mode(device: str) -> None:
 
 
 def check_needs(plugins: Sequence[Part], device: str) -> None:
-    """Raises ConfigError for the first plugin that cannot work here, with what to do."""
+    """Raise ConfigError for the first plugin that cannot work here, with what to do about it."""
     for plugin in plugins:
         for need in plugin.needs:
             reason = need.unmet_reason(plugin.settings, device)
@@ -35,7 +37,7 @@ def check_needs(plugins: Sequence[Part], device: str) -> None:
 
 
 def check_model(model: object) -> nn.Module:
-    """The model. Raises ConfigError for what is none, has nothing to train, or has weights that are not there yet."""
+    """Return the model. Raise ConfigError if it is no module, has nothing to train, or has weights without numbers."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model() returned {describe(model)}; return an instance of a torch.nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):

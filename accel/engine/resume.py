@@ -1,12 +1,11 @@
-"""Going on with a run: from which checkpoint, whether it is the same run, and what to say of it."""
+"""Resuming a run: which checkpoint, whether it is of the same run, and what to report."""
 
 from __future__ import annotations
 
 import shlex
-import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore, sharded
 from accel.checkpoints.batch_sizes import BatchSizes, sizes_of
@@ -15,143 +14,177 @@ from accel.checkpoints.finite_check import FiniteCheck, tracked_state
 from accel.checkpoints.identity import differences, refused, unknown, versions
 from accel.checkpoints.manifest import SHARDS, Damaged
 from accel.checkpoints.retention import CheckpointFolder, finished
-from accel.errors import AccelWarning, ConfigError
+from accel.engine.training_run import TrainingRun
+from accel.errors import ConfigError
 from accel.parts import Parallel
+from accel.schema.settings import Settings
 from accel.system.faults import point
 from accel.system.shell_quoting import override
+from accel.system.user_warnings import warn_user
 
-if TYPE_CHECKING:
-    from accel.engine.training_run import TrainingRun
-    from accel.schema.settings import Settings
+__all__ = [
+    "check_identity",
+    "find_on_every_rank",
+    "finite_before",
+    "gather_shards",
+    "load_state",
+    "locate",
+    "report_resumption",
+    "resume",
+    "warn_in_plan",
+]
 
 
 def locate(settings: Settings, parallel: Parallel) -> tuple[Settings, FoundCheckpoint | None]:
-    """The checkpoint that a run goes on from, the same on every rank; None where it begins. Every rank must ask.
+    """Return the settings to go on with and the checkpoint to go on from, the same on every rank; None if the run begins.
 
-    Processes that torchrun has begun anew go on from the last that they have saved, without being told; they begin where they
-    died before that. Also what the settings then come to.
+    Every rank must call it. Processes that torchrun started anew go on from the last checkpoint that they saved, without being
+    told; if there is none, they begin where they began before.
 
     Raises:
-        ConfigError: as `find`; on every rank what the first has found.
+        ConfigError: as `find` does; on every rank, if any rank cannot read the checkpoint.
     """
-    home = settings.out
-    if home is None and settings.resume not in (None, AUTO):
-        given = Path(settings.resume)
-        home = str(given.parent.parent if given.suffix == ".pt" else given)
-    if parallel.attempt > 0 and home is not None and (settings.resume is None or finished(Path(home, FOLDER))):
-        settings = replace(settings, resume=AUTO, out=home)
-    if settings.resume is None:
-        return settings, None
-    found, wrong = None, ""
+    out = settings.out
+    if out is None and settings.resume not in (None, AUTO):
+        path = Path(settings.resume)
+        out = str(path.parent.parent if path.suffix == ".pt" else path)
+    if parallel.attempt > 0 and out is not None and (settings.resume is None or finished(Path(out, FOLDER))):
+        settings = replace(settings, resume=AUTO, out=out)
+    return settings, None if settings.resume is None else find_on_every_rank(settings.resume, settings.out, parallel)
+
+
+def find_on_every_rank(resume: str, out: str | None, parallel: Parallel) -> FoundCheckpoint | None:
+    """Let rank 0 find the checkpoint, and every other rank load the same one. Raise ConfigError on all if one cannot."""
+    checkpoint, failure = None, ""
     if parallel.rank == 0:
         try:
-            found = find(settings.resume, None if settings.out is None else Path(settings.out))
+            checkpoint = find(resume, None if out is None else Path(out))
         except ConfigError as error:
-            wrong = str(error)
-    file, wrong = parallel.gather((None if found is None else str(found.file), wrong))[0]
+            failure = str(error)
+    file, failure = parallel.gather((None if checkpoint is None else str(checkpoint.file), failure))[0]
     if parallel.rank > 0 and file is not None:
         try:
-            found = load(Path(file))
+            checkpoint = load(Path(file))
         except (Damaged, PermissionError) as error:
-            wrong = f"resume={settings.resume}: rank {parallel.rank} cannot read {file}, which the first can: it {error}"
-    if wrong := next(filter(None, parallel.gather(wrong)), ""):
-        raise ConfigError(wrong)
-    return settings, found
+            failure = f"resume={resume}: rank {parallel.rank} cannot read {file}, which the first can: it {error}"
+    if failure := next(filter(None, parallel.gather(failure)), ""):
+        raise ConfigError(failure)
+    return checkpoint
 
 
-def resume(run: TrainingRun, settings: Settings, found: FoundCheckpoint | None, ours: dict[str, Any], proof: FiniteCheck) -> None:
-    """Puts back what a checkpoint holds.
+def resume(
+    run: TrainingRun,
+    settings: Settings,
+    checkpoint: FoundCheckpoint | None,
+    identity: dict[str, Any],
+    finite_check: FiniteCheck,
+) -> None:
+    """Load the state of a checkpoint into a run that is set up.
+
+    Args:
+        run: the run.
+        settings: its settings, as `locate` returns them.
+        checkpoint: the checkpoint, as `locate` returns it; None if nothing is resumed, or nothing was saved yet.
+        identity: what the run computes; it must be what the checkpoint's run computed.
+        finite_check: the check made of the model before its first update.
 
     Raises:
-        ConfigError: where it is of another run.
+        ConfigError: if the checkpoint is of another run.
     """
     if settings.resume is None:
         if settings.allow:
-            _say(run, "resume.allow has no effect: nothing is resumed without resume=auto, or resume=DIR")
+            warn_in_plan(run, "resume.allow has no effect: nothing is resumed without resume=auto, or resume=DIR")
         return
-    said = f"resume={settings.resume}"
-    if found is None:
+    label = f"resume={settings.resume}"
+    if checkpoint is None:
         run.plan.facts["resume"] = "no checkpoint yet: from the beginning"
-        _say(run, f"{said}: {settings.out} holds no checkpoint yet; the run begins")
+        warn_in_plan(run, f"{label}: {settings.out} holds no checkpoint yet; the run begins")
         return
-    check_identity(settings, found, ours)
+    check_identity(settings, checkpoint, identity)
     point("resuming.compared")
-    state = load_state(said, found, run.parts.parallel)
+    state = load_state(label, checkpoint, run.parts.parallel)
     try:
         # a loss that was not finite, of an update that moved nothing, is no reason to go back
-        doubtful = not found.manifest.finite and not proof({**state, "loss": None}, tracked_state(run.parts))
-        state = gather_shards(found, state, run.parts.parallel)
+        doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
+        state = gather_shards(checkpoint, state, run.parts.parallel)
         restore(run, state)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
-        why = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{said}: the checkpoint is of another model or optimiser ({why})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error
     point("resuming.restored")
     # of an epoch, the same samples are consumed, however many ranks there were
-    run.progress.batch = run.progress.batch * BatchSizes(**found.manifest.sizes).step // sizes_of(run).step
-    report_resumption(run, said, found, doubtful)
+    run.progress.batch = run.progress.batch * BatchSizes(**checkpoint.manifest.sizes).step // sizes_of(run).step
+    report_resumption(run, label, checkpoint, doubtful)
 
 
-def load_state(said: str, found: FoundCheckpoint, parallel: Parallel) -> dict[str, Any]:
-    """The state of a checkpoint that was found. Raises ConfigError on every rank, where one cannot read it any more."""
-    state, wrong = dict[str, Any](), ""
+def load_state(label: str, checkpoint: FoundCheckpoint, parallel: Parallel) -> dict[str, Any]:
+    """Return the state in a checkpoint. Raise ConfigError on every rank if one rank cannot read it any more."""
+    state, failure = dict[str, Any](), ""
     try:
-        state = found.state()
+        state = checkpoint.state()
     except Damaged as error:
-        wrong = f"{said}: {found.file.stem} was whole when it was found, and now {error}; look after its disk"
-    if wrong := next(filter(None, parallel.gather(wrong)), ""):
-        raise ConfigError(wrong)
+        failure = f"{label}: {checkpoint.file.stem} was whole when it was found, and now {error}; look after its disk"
+    if failure := next(filter(None, parallel.gather(failure)), ""):
+        raise ConfigError(failure)
     return state
 
 
-def gather_shards(found: FoundCheckpoint, state: dict[str, Any], parallel: Parallel) -> dict[str, Any]:
-    """The same with what several processes wrote in pieces, spread over those that there are now."""
-    folder = found.file.with_suffix(SHARDS)
-    if any(name.startswith(f"{folder.name}/") for name in found.manifest.files):
+def gather_shards(checkpoint: FoundCheckpoint, state: dict[str, Any], parallel: Parallel) -> dict[str, Any]:
+    """Return `state` with the tensors that several processes wrote in shards, spread over the processes of this run."""
+    folder = checkpoint.file.with_suffix(SHARDS)
+    if any(name.startswith(f"{folder.name}/") for name in checkpoint.manifest.files):
         state = sharded.load_sharded(state, folder, parallel.mesh, parallel.saving)
     return state
 
 
-def check_identity(settings: Settings, found: FoundCheckpoint, ours: dict[str, Any]) -> None:
-    """Raises ConfigError where the checkpoint is of a run that computes something else, and nobody has accepted that."""
-    odd = unknown(settings.allow, found.manifest.identity, ours)
-    if odd:
-        raise ConfigError(f"resume.allow: {odd}")
-    changed = differences(found.manifest.identity, ours)
-    left = refused(changed, settings.allow)
-    if left:
-        told = "; ".join(f"{key} {words}" for key, words in left.items())
-        allow = shlex.quote(f"resume.allow=[{','.join([*settings.allow, *left])}]")
-        raise ConfigError(f"resume={settings.resume}: {told}; go on with what the run began with, or accept the change: {allow}")
+def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: dict[str, Any]) -> None:
+    """Raise ConfigError if the checkpoint is of a run that computes something else, and the user has not accepted that."""
+    saved = checkpoint.manifest.identity
+    if misnamed := unknown(settings.allow, saved, identity):
+        raise ConfigError(f"resume.allow: {misnamed}")
+    changes = refused(differences(saved, identity), settings.allow)
+    if changes:
+        sentence = "; ".join(f"{key} {change}" for key, change in changes.items())
+        allow = shlex.quote(f"resume.allow=[{','.join([*settings.allow, *changes])}]")
+        fix = f"go on with what the run began with, or accept the change: {allow}"
+        raise ConfigError(f"resume={settings.resume}: {sentence}; {fix}")
 
 
-def report_resumption(run: TrainingRun, said: str, found: FoundCheckpoint, doubtful: bool) -> None:
-    """What was taken, what was passed over, and what may be other than before: in the plan, and as warnings.
+def report_resumption(run: TrainingRun, label: str, checkpoint: FoundCheckpoint, doubtful: bool) -> None:
+    """Report the checkpoint, those passed over, and what may differ from before, in the plan and as warnings.
 
-    `doubtful` is whether it holds numbers that are not finite.
+    Args:
+        run: the run, its state loaded.
+        label: the override that asked for it, such as `resume=auto`.
+        checkpoint: the checkpoint taken.
+        doubtful: whether its state holds numbers that are not finite.
     """
-    fact = f"{found.file.stem} of {found.file.parent.parent}"
-    for name, reason in found.skipped.items():
-        _say(run, f"{said}: skipped {name}: it {reason}; going on from {found.file.stem}")
-        fact += f"; skipped {name}, which {reason}"
+    name = checkpoint.file.stem
+    fact = f"{name} of {checkpoint.file.parent.parent}"
+    for skipped, reason in checkpoint.skipped.items():
+        warn_in_plan(run, f"{label}: skipped {skipped}: it {reason}; going on from {name}")
+        fact += f"; skipped {skipped}, which {reason}"
     run.plan.facts["resume"] = fact
-    was, now = found.manifest.versions, versions(run.device)
-    others = [f"{name} was {was[name]} and is {now[name]}" for name in now if was.get(name, now[name]) != now[name]]
-    if others:
-        _say(run, f"{said}: {', '.join(others)}; the last bits of the result may differ")
+    before, now = checkpoint.manifest.versions, versions(run.device)
+    changes = [f"{key} was {before[key]} and is {now[key]}" for key in now if before.get(key, now[key]) != now[key]]
+    if changes:
+        warn_in_plan(run, f"{label}: {', '.join(changes)}; the last bits of the result may differ")
     if doubtful:
-        older = _finite_before(found.file)
+        older = finite_before(checkpoint.file)
         fix = f"; go back to the last that is finite with {override('resume', older)}" if older else ""
-        _say(run, f"{said}: {found.file.stem} holds numbers that are not finite{fix}")
+        warn_in_plan(run, f"{label}: {name} holds numbers that are not finite{fix}")
     if run.progress.epoch > run.epochs:
-        _say(run, f"{said}: {run.progress.epoch} epochs are done already, so epochs={run.epochs} trains no more")
+        warn_in_plan(run, f"{label}: {run.progress.epoch} epochs are done already, so epochs={run.epochs} trains no more")
 
 
-def _finite_before(file: Path) -> Path | None:
+def finite_before(file: Path) -> Path | None:
+    """Return the newest checkpoint before `file` that is known to be finite; None if there is none."""
     finite = [name for name in CheckpointFolder(file.parent, 1, None).finite() if name < file.stem]
     return file.with_name(f"{finite[-1]}.pt") if finite else None
 
 
-def _say(run: TrainingRun, sentence: str) -> None:
+def warn_in_plan(run: TrainingRun, sentence: str) -> None:
+    """Add a warning to the plan and emit it, once for all ranks."""
     if run.parts.parallel.rank == 0:
         run.plan.warnings.append(sentence)
-        warnings.warn(sentence, AccelWarning, stacklevel=6)
+        warn_user(sentence)

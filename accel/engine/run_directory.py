@@ -1,4 +1,4 @@
-"""The run directory: made when everything stands, and unmade where nothing came of it."""
+"""The run directory: made when everything else stands, locked while a process writes there, removed if nothing came of it."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from accel.errors import ConfigError, RunDirectoryTaken
 from accel.system import atomic_files, disk_errors
 from accel.system.shell_quoting import override
 
+__all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "remove_created", "was_restarted"]
+
 LOCK = ".lock"
-"""In a run directory while a process writes there, and after it where it was killed; whether it still does, the system knows."""
+"""Name of the lock file. It is left behind by a process that was killed; the system knows whether the lock still holds."""
 LEASE = 120.0
-"""Seconds; a file server may hold the lock of a machine that was lost for as long (NFS: 90)."""
+"""Seconds for which a file server may hold the lock of a machine that was lost (NFS: 90)."""
 claimed: set[Path] = set()
-"""The locks that this process holds: the system keeps processes apart, and not the threads of one."""
+"""Locks that this process holds: the system keeps processes apart, but not the threads of one."""
 
 
 def was_restarted(attempt: int) -> bool:
-    """Whether torchrun, in its `attempt`, or Slurm has begun these processes in place of others that are gone."""
+    """Return whether torchrun (its `attempt` is above 0) or Slurm started these processes in place of others that are gone."""
     return attempt > 0 or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
 
 
 class RunLock:
-    """That one process at a time writes to a run directory: two would cut each other's files off, and take away checkpoints.
+    """Lock that lets one process at a time write to a run directory. Two would truncate each other's files.
 
-    The system holds the lock for the process alone, whatever it forks, and lets go of it however the process ends.
+    The system holds the lock for the process alone, whatever it forks, and releases it however the process ends.
     """
 
     def __init__(self) -> None:
         self.file: int | None = None
         self.patience = 0.0
-        """Seconds to wait for another process to let go of it: `LEASE`, where that process may well be a dead one."""
+        """Seconds to wait for another process to release it: `LEASE` if that process may well be dead."""
 
     def acquire(self, out: Path) -> None:
-        """Takes the directory.
+        """Acquire the lock of the directory `out`.
 
         Raises:
-            RunDirectoryTaken: where another process has it, or a thread of this one.
-            OSError: where nothing can be written there.
+            Taken: if another process has it, or a thread of this one.
+            OSError: if nothing can be written there.
         """
         self.path = out.resolve() / LOCK
         if self.path in claimed:
@@ -75,7 +77,7 @@ class RunLock:
         os.pwrite(self.file, f"process {os.getpid()} of {socket.gethostname()}".encode(), 0)
 
     def release(self) -> None:
-        """Lets go of it."""
+        """Release the lock, if it was acquired, and remove its file."""
         if self.file is not None:
             self.path.unlink(missing_ok=True)
             claimed.discard(self.path)
@@ -83,23 +85,23 @@ class RunLock:
             self.file = None
 
 
-def create(out: Path, config: str, claim: RunLock, goes_on: bool) -> list[Path]:
-    """Makes `out`, with config.yaml in it where there is one; returns the folders that were not there before, the innermost first.
+def create(out: Path, config: str, lock: RunLock, goes_on: bool) -> list[Path]:
+    """Make `out`, with config.yaml in it, and return the folders that were not there before, the innermost first.
 
     Args:
         out: the run directory.
-        config: the content of config.yaml.
-        claim: takes it.
+        config: the content of config.yaml; none is written if it is empty.
+        lock: acquired here, and released by its owner.
         goes_on: whether the run goes on with what lies there.
 
     Raises:
-        ConfigError: where it cannot be made, or nothing could be written there.
-        RunDirectoryTaken: where another process writes there, or a run lies there that this one does not go on with.
+        ConfigError: if it cannot be made, or nothing can be written there.
+        Taken: if another process writes there, or it holds a run that this one does not go on with.
     """
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        claim.acquire(out)
+        lock.acquire(out)
         if not goes_on and finished(out / FOLDER):
             raise RunDirectoryTaken(
                 f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory"
@@ -114,7 +116,7 @@ def create(out: Path, config: str, claim: RunLock, goes_on: bool) -> list[Path]:
 
 
 def remove_created(out: Path, new: list[Path]) -> None:
-    """Takes a run directory away that `make` made, and the folders above it that hold nothing else."""
+    """Remove a run directory that `create` made, and the folders above it that hold nothing else."""
     if out not in new:
         return
     rmtree(out, ignore_errors=True)

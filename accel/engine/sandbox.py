@@ -1,36 +1,37 @@
-"""Updates on trial: whatever they did, the run is afterwards what it was."""
+"""Updates on trial: whatever they do, the run is afterwards what it was."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from accel.parts import Window
+from accel.engine.input_pipeline import input_pipeline
+from accel.parts import Run, Window
 from accel.system.clock import OTHER
 
-if TYPE_CHECKING:
-    from accel.engine.training_run import TrainingRun
+__all__ = ["ModelBackup", "cloned", "detached_workers", "endless_windows", "sandbox"]
 
 
 @contextmanager
-def sandbox(run: TrainingRun) -> Iterator[Iterator[Window]]:
-    """Gives the windows of the training data, epoch after epoch, for `run.parts.update`; puts everything back at the end.
+def sandbox(run: Run) -> Iterator[Iterator[Window]]:
+    """Give windows of the training data, without end, for `run.parts.update`; put everything back at the end.
 
-    Copies stay on the device where their tensors are. Weights and buffers keep their identity; what the parts keep goes through
-    `state_dict` and `load_state_dict`, as when a run is resumed. The time counts as `other`. What the data or the user's own
-    objects remember beyond that (a counter in the loss, say) cannot be put back.
+    Copies stay on the device of their tensors. Weights and buffers keep their identity; the state of the parts goes through
+    `state_dict` and `load_state_dict`, as if the run were resumed. The time counts as `other`. Anything else that the data or
+    the user's own objects remember (a counter in the loss, say) cannot be put back.
     """
-    tensors = ModelBackup(run)
-    extra = cloned({name: value for name, value in run.unwrapped_model.state_dict().items() if name.endswith("_extra_state")})
+    model = run.unwrapped_model
+    backup = ModelBackup(model)
+    extra = cloned({name: value for name, value in model.state_dict().items() if name.endswith("_extra_state")})
     parts = run.parts.all()
     states = [cloned(part.state_dict()) for part in parts]
-    random, began = run.random.state(), run.epoch_rng_state
+    rng_state, epoch_rng_state = run.random.state(), run.epoch_rng_state
     windows = endless_windows(run)
     try:
         with run.clock.attribute_to(OTHER), detached_workers(run):
@@ -38,61 +39,64 @@ def sandbox(run: TrainingRun) -> Iterator[Iterator[Window]]:
             yield windows
     finally:
         windows.close()
-        tensors.restore()
+        backup.restore()
         if extra:
-            run.unwrapped_model.load_state_dict(extra, strict=False)
+            model.load_state_dict(extra, strict=False)
         for part, state in zip(parts, states, strict=True):
             part.load_state_dict(state)
-        run.epoch_rng_state = began
-        run.random.restore(random)
+        run.epoch_rng_state = epoch_rng_state
+        run.random.restore(rng_state)
 
 
-def endless_windows(run: TrainingRun) -> Generator[Window]:
-    """The windows of one epoch after the other, from the first on; ends with an epoch that has none."""
+def endless_windows(run: Run) -> Generator[Window]:
+    """Yield the windows of one epoch after the other, from the first on. End with an epoch that has none."""
     for epoch in count():
-        found = False
-        for window in run.read(epoch, start=0):
+        empty = True
+        for window in input_pipeline(run, epoch, start=0):
             run.clock.lap(OTHER)
             yield window
-            found = True
-        if not found:
+            empty = False
+        if empty:
             return
 
 
 @contextmanager
-def detached_workers(run: TrainingRun) -> Iterator[None]:
-    """Gives a DataLoader that keeps its workers others inside: its own, begun later, would draw other random numbers."""
+def detached_workers(run: Run) -> Iterator[None]:
+    """Give a DataLoader with persistent workers other workers inside.
+
+    If its own workers began here, they would draw other random numbers in the run.
+    """
     loader = getattr(run.train, "data", None)
     if not isinstance(loader, DataLoader):
         yield
         return
-    kept, loader._iterator = loader._iterator, None
+    iterator, loader._iterator = loader._iterator, None
     try:
         yield
     finally:
-        loader._iterator = kept
+        loader._iterator = iterator
 
 
 class ModelBackup:
-    """The weights and buffers of a model, with copies; a buffer that is assigned anew comes back as the tensor it was."""
+    """Copies of the weights and buffers of a model. A buffer that is assigned anew comes back as the tensor it was."""
 
-    def __init__(self, run: TrainingRun) -> None:
-        self.model = run.unwrapped_model
-        self.kept = {tensor: tensor.detach().clone() for tensor in [*self.model.parameters(), *self.model.buffers()]}
-        self.buffers = [(module, dict(module._buffers)) for module in self.model.modules()]
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.copies = {tensor: tensor.detach().clone() for tensor in [*model.parameters(), *model.buffers()]}
+        self.buffers = [(module, dict(module._buffers)) for module in model.modules()]
 
     def restore(self) -> None:
-        """Puts all of them back, and frees what gradients are left."""
+        """Put all of them back, and free the gradients that are left."""
         for module, buffers in self.buffers:
             module._buffers.update(buffers)
         with torch.no_grad():
-            for tensor, copy in self.kept.items():
+            for tensor, copy in self.copies.items():
                 tensor.copy_(copy)
         self.model.zero_grad()
 
 
 def cloned(value: Any) -> Any:
-    """A state with tensors of its own: one that is not moved with what it was taken from."""
+    """Return a state with tensors of its own, which do not move with the tensors that they were copied from."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, dict):

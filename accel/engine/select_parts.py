@@ -1,4 +1,4 @@
-"""From a list of plugins, in any order, to one of each part."""
+"""Selection of the parts of a run, from a list of plugins in any order."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from accel.errors import ConfigError, conflict
 from accel.parts import Part, Parts, Watch
 from accel.schema import plugin_registry
 
+__all__ = ["PART_TYPES", "make_plugin", "part_name", "select_parts"]
+
 PART_TYPES = get_type_hints(Parts)
 
 
 def select_parts(plugins: Sequence[Part | str], default: Sequence[Part | str] = ()) -> tuple[Parts, list[Watch]]:
-    """The parts, each plugin in its place and a null object in every other, and the watches, sorted by name.
+    """Return the parts, with each plugin in its place and the plainest part in every other, and the watches, sorted by name.
 
-    Names stand for plugins with their default settings. A default watch gives way to one of the same name.
+    Args:
+        plugins: instances, or names that stand for plugins with their default settings.
+        default: watches that are on without being asked for; one gives way to a plugin of the same name.
 
     Raises:
         ConfigError: for two plugins of one part, a plugin given twice, or something that is no plugin.
     """
-    made = [make_plugin(plugin) for plugin in plugins]
+    instances = [make_plugin(plugin) for plugin in plugins]
     watches: dict[str, Watch] = {}
-    for plugin in made:
+    for plugin in instances:
         if isinstance(plugin, Watch):
             if plugin.name in watches:
                 raise ConfigError(f"the watch {plugin.name} is given twice; keep one")
@@ -34,25 +38,25 @@ def select_parts(plugins: Sequence[Part | str], default: Sequence[Part | str] = 
     chosen: dict[str, Part] = {}
     for field in fields(Parts):
         kind = PART_TYPES[field.name]
-        ours = sorted((plugin for plugin in made if isinstance(plugin, kind)), key=lambda plugin: plugin.name)
-        if len(ours) > 1:
-            raise ConfigError(conflict([plugin.name for plugin in ours], kind.__name__))
-        if ours:
-            chosen[field.name] = ours[0]
+        rivals = sorted((plugin for plugin in instances if isinstance(plugin, kind)), key=lambda plugin: plugin.name)
+        if len(rivals) > 1:
+            raise ConfigError(conflict([plugin.name for plugin in rivals], kind.__name__))
+        if rivals:
+            chosen[field.name] = rivals[0]
     return Parts(**chosen), [watches[name] for name in sorted(watches)]  # type: ignore[arg-type]
 
 
 def make_plugin(plugin: Part | str) -> Part:
-    """The plugin itself, or the one of that name with its default settings."""
+    """Return the plugin itself, or the plugin of that name with its default settings. Raise ConfigError for anything else."""
     if isinstance(plugin, str):
         plugin = plugin_registry.load(plugin)()
     if not isinstance(plugin, Part) or type(plugin) in (*PART_TYPES.values(), Watch, Part):
-        what = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
-        hint = f"; write {what}()" if isinstance(plugin, type) and issubclass(plugin, Part) else ""
-        raise ConfigError(f"{what} is not a plugin: an instance of a subclass of one part{hint}")
+        name = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
+        hint = f"; write {name}()" if isinstance(plugin, type) and issubclass(plugin, Part) else ""
+        raise ConfigError(f"{name} is not a plugin: an instance of a subclass of one part{hint}")
     return plugin
 
 
 def part_name(plugin: Part) -> str:
-    """The name of the part that a plugin provides, such as `Optim`."""
+    """Return the name of the part that a plugin provides, such as `Optim`."""
     return next((kind.__name__ for kind in (*PART_TYPES.values(), Watch) if isinstance(plugin, kind)), "Part")

@@ -12,6 +12,8 @@ from accel.optim.cycled_betas import adam_state_names
 from accel.optim.fused import Fused
 from accel.optim.kernel_row import KernelRow
 
+__all__ = ["FusedAdamW", "adamw", "adamw_kernel", "cycled_adamw"]
+
 
 class FusedAdamW(Fused, AdamW):
     """`torch.optim.AdamW(fused=True)` that corrects the first moment of groups whose beta1 is cycled.

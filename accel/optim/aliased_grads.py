@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+__all__ = ["copy_aliased"]
+
 
 def copy_aliased(grads: list[Tensor]) -> list[Tensor]:
     """Return the gradients, each in memory of its own: one that begins within another's is copied.

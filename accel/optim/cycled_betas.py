@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+__all__ = ["WEIGHT", "adam_state_names", "correction", "update_weights"]
+
 WEIGHT = "exp_avg_weight"
 """The name of w in an optimiser's state: 0-dim float32 for each parameter."""
 

@@ -23,6 +23,8 @@ from accel.optim.kernel_row import KernelRow
 from accel.optim.page_offsets import offset_in_page
 from accel.optim.step_counters import StepCounters
 
+__all__ = ["Fused", "Memory"]
+
 Memory = dict[tuple[str, torch.device, torch.dtype], Tensor]
 """Scratch tensors that are written anew before every use, by purpose, device and dtype."""
 

@@ -7,6 +7,8 @@ import re
 import torch
 from torch import Tensor, nn
 
+__all__ = ["CONVOLUTIONS", "EMBEDDINGS", "hidden_matrices"]
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from accel.device.dtensor import Placement
 
+__all__ = ["KernelRow", "host_value"]
+
 
 class KernelRow(NamedTuple):
     """The parameters that one call of the kernel moves: of one group, on one device, in one dtype."""

@@ -18,6 +18,8 @@ from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, host_value
 from accel.optim.tiles import Section, Tile, scale_into, sections, squared_norms
 
+__all__ = ["LAMB"]
+
 
 class LAMB(Fused):
     """LAMB as NVIDIA defines it (apex `FusedLAMB`), and timm too.

@@ -18,6 +18,8 @@ from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, host_value
 from accel.optim.tiles import Section, flattened, scale_into, sections, squared_norms
 
+__all__ = ["LARS"]
+
 
 class LARS(Fused):
     """LARS in the form of timm and of apex's `LARC`: each parameter's gradient is scaled, and then SGD with momentum follows.

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__ = ["LARGE", "LINE", "PAGE", "offset_in_page"]
+
 PAGE, LINE = 4096, 64
 LARGE = 1 << 16
 """The size, in numbers, from which on the offset matters; smaller tensors begin anywhere."""

@@ -18,6 +18,8 @@ from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow
 from accel.optim.tiles import Section, scale_into, sections
 
+__all__ = ["ScheduleFree", "StepScalars", "move_points"]
+
 
 class StepScalars(NamedTuple):
     """The scalars of one update, each 0-dim float32 on the device."""

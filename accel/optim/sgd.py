@@ -10,6 +10,8 @@ from torch.optim import SGD
 from accel.optim.fused import Fused
 from accel.optim.kernel_row import KernelRow
 
+__all__ = ["FusedSGD"]
+
 
 class FusedSGD(Fused, SGD):
     """`torch.optim.SGD(fused=True)`, with its momentum buffers created at once, as zeros.

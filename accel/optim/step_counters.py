@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 from accel.optim.cycled_betas import WEIGHT, correction, update_weights
 from accel.optim.kernel_row import KernelRow
 
+__all__ = ["StepCounters"]
+
 
 class StepCounters(Optimizer):
     """Base of the fused optimisers that counts the steps of a row, and corrects for a beta1 that moves."""

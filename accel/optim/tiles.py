@@ -17,6 +17,8 @@ from accel.device.dtensor import Placement, norms
 from accel.optim.fused import Memory
 from accel.optim.kernel_row import KernelRow
 
+__all__ = ["ALIGN", "CPU_TILE", "DEVICE_TILE", "Section", "Tile", "flattened", "scale_into", "sections", "squared_norms"]
+
 CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22
 """The numbers in a tile: on a CPU, as many as its last cache holds of a few float32 arrays. On a device, enough to keep it busy,
 while scratch memory stays small.

@@ -1,5 +1,6 @@
-"""The parts of a training step, in the order of the sentence. Each is its own plainest implementation; a plugin subclasses one."""
+"""Parts of a training step. Each base class is its own plainest implementation; a plugin is a subclass of one of them."""
 
+from accel.parts.all_parts import Parts
 from accel.parts.grads import Grads
 from accel.parts.input import Augment, Loader, Order, Prefetch, Source, Transfer
 from accel.parts.model import Activations, Backend, Compile, Layout
@@ -7,7 +8,7 @@ from accel.parts.optim import Optim
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
-from accel.parts.run import Parts, Progress, Run
+from accel.parts.run import Progress, Run
 from accel.parts.schedule import Rate, Schedule
 from accel.parts.shared.autocast import Autocast
 from accel.parts.shared.cycle import Cycle

@@ -1,4 +1,4 @@
-"""The gradients of one update, with the factor that travels to whoever applies it."""
+"""Gradients of one update, with the factor still to be applied to them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from torch import Tensor
 from accel.device.dtensor import is_dtensor, local_shard, placement, total_norm
 from accel.optim.aliased_grads import copy_aliased
 
+__all__ = ["Grads", "not_finite"]
+
 
 @dataclass(slots=True, eq=False)
 class Grads:
-    """The gradients of one update: what stands in `p.grad` is `scale` times the true gradient.
+    """Gradients of one update: `p.grad` is `scale` times the true gradient.
 
     Scaling is a value, not an action. Precision starts it (the loss scale), the item count and the clip multiply it, and the
     optimiser divides by it in the one pass over memory that it makes anyway. Nothing here reads a number on the host.
     """
 
     params: list[Tensor]
-    """Those that have a gradient; float32."""
+    """Parameters that have a gradient; float32."""
     scale: Tensor | None = None
     """0-dim float32 on the device; None stands for exactly 1."""
     found_inf: Tensor | None = None
-    """0-dim float32 on the device: 1 where the update must be skipped, 0 where not; None where nobody asked."""
+    """0-dim float32 on the device: 1 if the update must be skipped, else 0; None if nothing asked for it."""
     _norm: Tensor | None = field(default=None, repr=False)
 
     def tensors(self) -> list[Tensor]:
-        """What stands in `p.grad`, scaled."""
+        """Return the tensors in `p.grad`, scaled."""
         return [param.grad for param in self.params if param.grad is not None]
 
     def norm(self) -> Tensor:
-        """The 2-norm of the true gradient over all parameters, 0-dim float32. One pass over memory, made once."""
+        """Return the 2-norm of the true gradient over all parameters, 0-dim float32. It takes one pass over memory, once."""
         if self._norm is None:
             tensors = self.tensors()
             if any(map(is_dtensor, tensors)):
@@ -43,24 +45,25 @@ class Grads:
                 self._norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))) if tensors else torch.zeros(())
         return self._norm if self.scale is None else self._norm / self.scale
 
-    def divide_by(self, by: Tensor) -> None:
-        """From now on the true gradient is what it was, divided by `by`."""
-        self.scale = by if self.scale is None else self.scale * by
+    def divide_by(self, factor: Tensor) -> None:
+        """Divide the true gradient by `factor`, a 0-dim float32 on the device, without touching the gradients."""
+        self.scale = factor if self.scale is None else self.scale * factor
 
-    def need_found_inf(self, *others: Tensor) -> None:
-        """Asks for `found_inf`, and takes it from the norm: an infinite or missing number anywhere makes it so.
+    def need_found_inf(self, *scalars: Tensor) -> None:
+        """Set `found_inf`, from the norm: an infinity or NaN anywhere makes it 1.
 
-        `others` are numbers besides the gradients that must be finite too, 0-dim on the device.
+        Args:
+            scalars: numbers besides the gradients that must be finite too, 0-dim on the device.
         """
         if self.found_inf is None:
             self.norm()
             assert self._norm is not None
-            self.found_inf = not_finite(sum(others, self._norm))
-        elif others:
-            self.found_inf = not_finite(sum(others[1:], others[0])).maximum(self.found_inf)
+            self.found_inf = not_finite(sum(scalars, self._norm))
+        elif scalars:
+            self.found_inf = not_finite(sum(scalars[1:], scalars[0])).maximum(self.found_inf)
 
     def materialise(self) -> list[Tensor]:
-        """The true gradients, written into `p.grad` (once: the factor is then 1)."""
+        """Divide the gradients by `scale`, in place, and return them. The factor is 1 from then on."""
         tensors = self.tensors()
         if self.scale is not None:
             owned = tensors if any(map(is_dtensor, tensors)) else copy_aliased(tensors)
@@ -74,17 +77,17 @@ class Grads:
         return tensors
 
     def writable(self) -> list[Tensor]:
-        """The true gradients in `p.grad`, for one who changes them there: the norm is then taken anew."""
+        """Return the true gradients in `p.grad`, for a caller that changes them: the norm is computed anew afterwards."""
         tensors = self.materialise()
         self._norm = None
         return tensors
 
     def clear(self) -> None:
-        """Frees the gradients: the next backward pass writes new ones."""
+        """Free the gradients: the next backward pass writes new ones."""
         for param in self.params:
             param.grad = None
 
 
 def not_finite(number: Tensor) -> Tensor:
-    """1 where a number is infinite or NaN, else 0; 0-dim float32, in fewer operations than `torch.isfinite` takes."""
-    return (number - number).ne_(0).float()  # what is not finite, less itself, is NaN, which is not 0
+    """Return 1 if a number is infinite or NaN, else 0; 0-dim float32, in fewer operations than `torch.isfinite` takes."""
+    return (number - number).ne_(0).float()  # infinity or NaN, less itself, is NaN, which is not 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -15,34 +15,34 @@ from accel.data.batches.rank_share import RankShare
 from accel.data.loaders.device_copy import map_tensors
 from accel.data.sampling import permutation
 from accel.parts.part import Part
+from accel.parts.run import Run
 from accel.parts.window import Micro, Window
 from accel.system.clock import TRANSFER
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["Augment", "Loader", "Order", "Prefetch", "Source", "Transfer"]
 
 
 @dataclass(eq=False)
 class Source(Part):
-    """Which samples there are; plainest: the user's own data set."""
+    """Source of the samples; plainest: the user's own data set."""
 
     def open(self, data: Any, split: str) -> Any:
-        """The data of `split` as the loader shall read it: a data set, or an iterable of ready batches."""
+        """Return the data of `split` as the loader reads it: a data set, or an iterable of ready batches."""
         return data
 
 
 @dataclass(eq=False)
 class Order(Part):
-    """In which order the samples of an epoch come; plainest: any is as likely as any other."""
+    """Order of the samples in an epoch; plainest: every order is equally likely."""
 
     def permutation(self, samples: int, seed: int, epoch: int) -> Tensor:
-        """The numbers below `samples`, each once: int64, shape (samples,). A function of its arguments and of the settings."""
+        """Return the numbers below `samples`, each once: int64, shape (samples,). A pure function of arguments and settings."""
         return permutation(samples, seed, epoch)
 
 
 @dataclass(eq=False)
 class Loader(Part):
-    """Who reads and decodes the samples; plainest: this process, one batch after the other."""
+    """Reader and decoder of the samples; plainest: this process, one batch after the other."""
 
     def setup(self, run: Run) -> None:
         self.share = RankShare(run.parts.parallel.rank, run.parts.parallel.world_size)
@@ -50,60 +50,60 @@ class Loader(Part):
         self.order = run.parts.order.permutation
 
     def open(self, data: Any, train: bool) -> Batches:
-        """The batches of a data set (shuffled where `train`), or of an iterable of ready batches, passed through untouched."""
+        """Return the batches of a data set, shuffled if `train`, or of an iterable of ready batches, passed through untouched."""
         return make_batches(
             data, self.batch_size, self.seed, shuffle=train, share=self.share, bad=self.rule(train), order=self.order
         )
 
     def rule(self, train: bool) -> BadSampleRule:
-        """What becomes of samples of the training or the held-out data that cannot be read."""
+        """Return the rule for unreadable samples of the training or the held-out data."""
         return self.bad.of("train" if train else self.split, train)
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
-        """The batches of `epoch` from number `start` on, on the host."""
+        """Return the batches of `epoch` from number `start` on, on the host."""
         return batches.epoch(epoch, start)
 
     def close(self) -> None:
-        """Ends workers and threads, when the run ends, however it ends."""
+        """End workers and threads, when the run ends, however it ends."""
 
 
 @dataclass(eq=False)
 class Prefetch(Part):
-    """How far ahead batches are read; plainest: not at all."""
+    """Reading of batches ahead of their turn; plainest: none."""
 
     def identity(self) -> None:
-        """Nothing."""
+        """Return None: it changes nothing of what is computed."""
 
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same batches in the same order."""
+        """Return the same batches in the same order."""
         return batches
 
     def close(self) -> None:
-        """Ends what reads ahead, when the run ends, however it ends."""
+        """End the reading ahead, when the run ends, however it ends."""
 
 
 @dataclass(eq=False)
 class Transfer(Part):
-    """How a batch reaches the device; plainest: `.to(device)`, when its turn comes."""
+    """Copy of a batch to the device; plainest: `.to(device)`, when its turn comes."""
 
     def identity(self) -> None:
-        """Nothing."""
+        """Return None: it changes nothing of what is computed."""
 
     def setup(self, run: Run) -> None:
         self.device, self.clock = run.device, run.clock
 
     def windows(self, windows: Iterator[Window]) -> Iterator[Window]:
-        """The same windows with their micro-batches on the device. On a CPU they are there already."""
+        """Return the same windows with their micro-batches on the device. On a CPU they are there already."""
         if self.device.type == "cpu":
             return windows
         return (window._replace(micros=self._moved(window)) for window in windows)
 
     def batch(self, batch: Any) -> Any:
-        """One batch on the device, with its structure kept (tuples, lists, dicts, named tuples; anything else as it is)."""
+        """Return one batch on the device. Tuples, lists, dicts and named tuples are kept, other objects passed through."""
         return map_tensors(batch, lambda tensor: tensor.to(self.device))
 
     def close(self) -> None:
-        """Ends what copies ahead, when the run ends, however it ends."""
+        """End the copying ahead, when the run ends, however it ends."""
 
     def _moved(self, window: Window) -> Iterator[Micro]:
         for micro in window.micros:
@@ -114,13 +114,13 @@ class Transfer(Part):
 
 @dataclass(eq=False)
 class Augment(Part):
-    """What happens to a batch on the device before the model sees it; plainest: nothing."""
+    """Augmentation of a batch on the device, before the model sees it; plainest: none."""
 
     @property
     def paced(self) -> bool:
-        """Whether what it does depends on how long the run is."""
+        """Whether its effect depends on the length of the run."""
         return False
 
     def windows(self, windows: Iterator[Window], epoch: int, start: int) -> Iterator[Window]:
-        """The same windows, augmented. The first micro-batch of the first of them is number `start` of `epoch`."""
+        """Return the same windows, augmented. Their first micro-batch is number `start` of `epoch`."""
         return windows

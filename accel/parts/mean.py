@@ -1,4 +1,4 @@
-"""The mean over a window's items, whatever an item is and however unevenly they fall."""
+"""Mean over the items of a window, whatever an item is and however unevenly they are spread over micro-batches and ranks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ from accel.parts.grads import Grads
 from accel.parts.parallel import Parallel
 from accel.parts.window import Micro
 
+__all__ = ["WindowMean", "constant"]
+
 
 @lru_cache(maxsize=256)
 def constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A number as a 0-dim tensor, made once for all updates: it is only ever read."""
+    """Return a number as a 0-dim tensor, made once for all updates: it is only ever read."""
     return torch.full((), value, dtype=dtype, device=device)
 
 
 class WindowMean:
-    """Weighs each micro-batch of one window so that its gradient is that of the big batch.
+    """Weights of the micro-batches of one window, so that their gradient is that of the big batch.
 
-    A window of one micro-batch needs no weights. Where the user's loss says nothing of items, the samples are counted, and
-    the shares are known before the backward pass. Where it returns its items (tokens), their sum is known only after the
-    last forward pass: each backward pass is then weighted by items over a reference, and the sum of the weights divides the
-    gradient through the travelling factor. With several ranks the sum runs over all of them, and travels during the last
-    backward pass; `apart`, no rank waits for another before `undo`.
+    A window of one micro-batch needs no weights. If the user's loss returns no items, the samples are counted, and the weights
+    are known before the backward pass. If it returns its items (tokens), their sum is known only after the last forward pass:
+    each backward pass is then weighted by items over a reference, and the sum of the weights divides the gradient through
+    `Grads.scale`. With several ranks the sum runs over all of them, during the last backward pass.
+
+    Args:
+        parallel: the ranks.
+        defer: begin no sum over the ranks before `normalise`, so that no rank waits for another until then.
     """
 
     __slots__ = ("defer", "loss", "parallel", "pending", "reference", "total")
@@ -40,7 +45,13 @@ class WindowMean:
         self.pending: Callable[[], Tensor] | None = None
 
     def add(self, loss: Tensor, items: Any, micro: Micro) -> Tensor:
-        """The weight of this micro-batch's backward pass, 0-dim on the loss's device; adds its loss to the mean."""
+        """Add the loss of a micro-batch to the mean, and return the weight of its backward pass, 0-dim on the loss's device.
+
+        Args:
+            loss: its loss, 0-dim.
+            items: number of items that the loss is a mean over, int or 0-dim tensor; None for the samples.
+            micro: the micro-batch.
+        """
         loss = loss.detach()
         ranks = self.parallel.world_size
         if ranks > 1 or (items is not None and micro.weight != 1.0):
@@ -57,13 +68,13 @@ class WindowMean:
         return weight
 
     def _start_reduce(self) -> Callable[[], Tensor]:
-        """Begins to sum loss and weights over all ranks."""
+        """Begin to sum loss and weights over all ranks. Return a function that waits for the sums, shape (2,)."""
         assert self.total is not None
         wide = torch.promote_types(self.loss.dtype, torch.float32)
         return self.parallel.all_reduce_async(torch.stack([self.loss.to(wide), self.total.to(wide)]))
 
     def normalise(self, grads: Grads) -> Grads:
-        """Takes the sum of the weights out of the gradient, where they did not add up to 1."""
+        """Divide the gradients by the sum of the weights, if that may not be 1, and the mean loss likewise."""
         if self.total is not None:
             total, ranks = self.total, self.parallel.world_size
             if ranks > 1:
@@ -72,14 +83,14 @@ class WindowMean:
             self.loss = self.loss / divisor
             # ranks average their gradients, so the sum over ranks is world_size times too small
             factor = divisor / ranks if ranks > 1 else divisor
-            # on the host a look costs nothing, and gradients that are divided are written once more
+            # on the host reading costs nothing, and dividing gradients writes them once more
             if ranks == 1 or not factor.is_cpu or factor != 1:
                 grads.divide_by(factor)
         return grads
 
     def _weigh(self, micro: Micro, items: Any, device: torch.device) -> Tensor:
-        """The weight of a micro-batch; adds it to the total. One that only lets a rank take part weighs nothing."""
-        typical = self.parallel.typical if items is None else None
+        """Return the weight of a micro-batch and add it to the total. A batch that only lets a rank take part weighs nothing."""
+        samples = self.parallel.window_samples if items is None else None
         items = micro.samples if items is None or micro.samples == 0 else items
         if isinstance(items, Tensor):
             items = items.to(device, torch.float32, non_blocking=True)
@@ -87,8 +98,8 @@ class WindowMean:
             items = torch.full((), items, dtype=torch.float32, device=device)
         if self.reference is None:
             # one number for all ranks, about as large as the item counts or the full window: fp16 has little room above 1
-            known = typical or (1 if self.defer else None)
-            self.reference = known or self.parallel.about(items)
+            known = samples or (1 if self.defer else None)
+            self.reference = known or self.parallel.reference_count(items)
         weight: Tensor = items / self.reference
         self.total = weight if self.total is None else self.total + weight
         return weight

@@ -9,49 +9,51 @@ from torch import nn
 
 from accel.parts.part import Part
 
+__all__ = ["Activations", "Backend", "Compile", "Layout"]
+
 
 @dataclass(eq=False)
 class Backend(Part):
     """Global switches of torch that belong to no other part; plainest: all as they are."""
 
     def apply(self, device: torch.device) -> None:
-        """Sets every switch, before the model is made."""
+        """Set every switch, before the model is made."""
 
     def restore(self) -> None:
-        """Puts every switch back, when the run ends."""
+        """Put every switch back, when the run ends."""
 
 
 @dataclass(eq=False)
 class Layout(Part):
-    """The memory format of weights and pictures; plainest: contiguous, as they are."""
+    """Memory format of weights and pictures; plainest: as they are."""
 
     def model(self, model: nn.Module) -> nn.Module:
-        """The model with its weights laid out."""
+        """Return the model, its weights in this memory format."""
         return model
 
 
 @dataclass(eq=False)
 class Compile(Part):
-    """Whether the model is compiled; plainest: it runs eagerly."""
+    """Compilation of the model; plainest: none, it runs eagerly."""
 
     def model(self, model: nn.Module) -> nn.Module:
-        """The model to call."""
+        """Return the model to call."""
         return model
 
     def close(self) -> None:
-        """Makes the user's model what it was, when the run ends, however it ends."""
+        """Undo all changes to the user's model, when the run ends, however it ends."""
 
 
 @dataclass(eq=False)
 class Activations(Part):
-    """What of the forward pass is kept for the backward pass; plainest: all that it needs.
+    """Activations that are kept for the backward pass; plainest: all that it needs.
 
-    It comes after Compile: what is run a second time is then what was compiled.
+    It comes after Compile, so that compiled code is what runs a second time.
     """
 
     def model(self, model: nn.Module) -> nn.Module:
-        """The model to call."""
+        """Return the model to call."""
         return model
 
     def close(self) -> None:
-        """Makes the user's model what it was, when the run ends, however it ends."""
+        """Undo all changes to the user's model, when the run ends, however it ends."""

@@ -1,9 +1,11 @@
+"""The optimiser: how the weights move."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,21 +19,21 @@ from accel.optim.sgd import FusedSGD
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
+from accel.parts.run import Run
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["Optim", "decayed", "has_fused", "sgd"]
 
 
 @dataclass(eq=False)
 class Optim(Part):
-    """How the weights move; plainest: SGD with momentum 0.9 at a learning rate of 0.01."""
+    """Optimiser of a run; plainest: SGD with momentum 0.9 at a learning rate of 0.01."""
 
     lr = 0.01
     scale = 1.0
-    """What `lr` is multiplied by in this run."""
+    """Factor on `lr` in this run (part Rate)."""
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
-        """The torch optimiser over the trainable parameters. A subclass overrides this alone."""
+        """Return the torch optimiser over the trainable parameters, given by name. A subclass overrides this alone."""
         return sgd(params, fused=has_fused(params, device), lr=self.lr, momentum=0.9)
 
     def setup(self, run: Run) -> None:
@@ -50,7 +52,7 @@ class Optim(Part):
             self.set_lr(self.lr * self.scale)
 
     def set_lr(self, lr: float) -> None:
-        """Sets the learning rate; groups keep their ratio to it."""
+        """Set the learning rate. Groups keep their ratio to it."""
         self.rates = [lr * ratio for ratio in self.ratios]
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             if self.lr_on_device:
@@ -64,23 +66,23 @@ class Optim(Part):
         return all("betas" in group or group.get("momentum") for group in self.optimizer.param_groups)
 
     def set_momentum(self, momentum: float) -> None:
-        """Sets the momentum, or the first of the betas, of every group."""
+        """Set the momentum, or the first of the betas, of every group. Raise ConfigError if updates are replayed."""
         if self.lr_on_device:
             raise ConfigError("the momentum cannot move where updates are replayed: it is a number of the host; keep it constant")
         for group in self.optimizer.param_groups:
             group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
 
     def cycle_momentum(self) -> None:
-        """From now on `set_momentum` moves it: an optimiser of ours that corrects its first moment by beta1 keeps the product."""
+        """Prepare for `set_momentum`: fused optimisers that correct their first moment by beta1 then keep the product of betas."""
         for group in self.optimizer.param_groups:
             if "betas" in group:
                 group["cycled"] = True
 
     def step(self, grads: Grads) -> None:
-        """One step with the true gradients, or none at all where `found_inf` says so.
+        """Make one step with the true gradients; none at all if `found_inf` is 1.
 
-        A fused optimiser divides by the factor and heeds `found_inf` inside its kernel, so nothing is read on the host;
-        any other needs the gradients materialised, and one host read where a loss scale can skip updates.
+        A fused optimiser divides by the factor and obeys `found_inf` inside its kernel, so nothing is read on the host. Any
+        other needs the gradients materialised, and one read on the host if a loss scale can skip updates.
         """
         if self.fused:
             if grads.scale is not None and grads.scale.dtype != torch.float32:
@@ -93,21 +95,21 @@ class Optim(Part):
             self.step_fn()
 
     def step_one(self, param: Tensor) -> None:
-        """One step of one parameter with its true gradient, while no other has one: the others' turn comes, or is over."""
+        """Make one step of one parameter with its true gradient, while no other parameter has a gradient."""
         if isinstance(self.optimizer, Fused):
             self.optimizer.step_one(param)
         else:
             self.step(Grads([param]))
 
     def why_not_per_parameter(self) -> str:
-        """Why its parameters cannot step one by one, and what to do; empty where they can."""
+        """Return why its parameters cannot step one by one, and what to do; empty if they can."""
         kind = type(self.optimizer)
         if (issubclass(kind, Fused) and kind.per_parameter) or kind.__module__.startswith("torch.optim."):
             return ""
         return f"{kind.__name__} may keep or compute something for several parameters; leave one out: '~plugins.{self.name}'"
 
     def weights(self) -> AbstractContextManager[None]:
-        """Inside, what it moves has the values to evaluate and to hand out; afterwards those to train on, bit for bit."""
+        """Give the tensors that it moves the values to evaluate and to hand out; afterwards those to train on, bit for bit."""
         return NOTHING
 
     def capture_blocker(self) -> str:
@@ -121,13 +123,13 @@ class Optim(Part):
         return ""
 
     def to_device_scalars(self) -> None:
-        """The learning rates become 0-dim float32 on the device, and `set_lr` fills them."""
+        """Make the learning rates 0-dim float32 tensors on the device, which `set_lr` fills."""
         self.lr_on_device = True
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = torch.full((), rate, dtype=torch.float32, device=group["params"][0].device)
 
     def capture_refs(self) -> Any:
-        """What its kernels read and write besides weights, gradients and state: it must live as long as their graph."""
+        """Return the tensors that its kernels use besides weights, gradients and state: they must live as long as the graph."""
         return [self.optimizer.rows, dict(self.optimizer.partial_rows)] if isinstance(self.optimizer, Fused) else []
 
     def plan_notes(self) -> Mapping[str, str]:
@@ -136,25 +138,25 @@ class Optim(Part):
 
     def state_dict(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
-        if self.lr_on_device:  # the format is the same, held or not
+        if self.lr_on_device:  # the format is the same, on the device or not
             for group, rate in zip(state["param_groups"], self.rates, strict=True):
                 group["lr"] = rate
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         params = [param for group in self.optimizer.param_groups for param in group["params"]]
-        kept = {
+        state_by_index = {
             place: {name: shard_like(value, params[place]) for name, value in values.items()}
             for place, values in state["state"].items()
         }
-        self.optimizer.load_state_dict({**state, "state": kept})
+        self.optimizer.load_state_dict({**state, "state": state_by_index})
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         if self.lr_on_device:
             self.to_device_scalars()
 
 
 def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
-    """Whether torch's fused kernels can move `params`: on `device`, real, and each without gaps or overlaps in memory.
+    """Return whether torch's fused kernels can move `params`: on `device`, real, each without gaps or overlaps in memory.
 
     The kernels walk through memory from the first number on: in a weight that is a slice of a larger tensor they would move its
     neighbours instead, without a word (torch 2.13).
@@ -166,13 +168,13 @@ def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
 
 
 def sgd(params: list[tuple[str, Tensor]], fused: bool, exclude: str = "none", **settings: Any) -> Optimizer:
-    """SGD over `params`, in torch's fused kernel or in its foreach implementation."""
+    """Return SGD over `params`, in torch's fused kernel or in its foreach implementation."""
     groups = decayed(params, exclude)
     return FusedSGD(groups, **settings) if fused else torch.optim.SGD(groups, foreach=True, **settings)
 
 
 def decayed(params: list[tuple[str, Tensor]], exclude: str) -> list[dict[str, Any]]:
-    """The parameters as groups for torch: with `norm_and_bias`, those of at most one dimension are one without weight decay."""
+    """Return parameter groups for torch. With `norm_and_bias`, parameters of at most one dimension get no weight decay."""
     tensors = [param for _, param in params]
     if exclude == "none":
         return [{"params": tensors}]

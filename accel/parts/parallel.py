@@ -1,17 +1,19 @@
+"""Processes that train together."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from accel.parts.part import Part
+from accel.parts.run import Run
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["BUCKET", "NOTHING", "Parallel", "buckets"]
 
 NOTHING = nullcontext()
 BUCKET = 25 * 2**20
@@ -20,82 +22,82 @@ BUCKET = 25 * 2**20
 
 @dataclass(eq=False)
 class Parallel(Part):
-    """How many processes train together; plainest: one."""
+    """Processes (ranks) that train together; plainest: one. Methods that combine numbers must be called by every rank."""
 
     def setup(self, run: Run) -> None:
         self.device = run.device
-        self.typical = run.batch_size * run.parts.group.size if run.uses_batch_size else None
-        """How many samples the full window of a rank has, the same number on each; None where the data comes in ready batches."""
-        self.usual: Tensor | None = None
-        """About how many items the first micro-batch had, on all ranks; 0-dim, on the device."""
+        self.window_samples = run.batch_size * run.parts.group.size if run.uses_batch_size else None
+        """Samples in the full window of a rank, the same on each; None if the data comes in ready batches."""
+        self.reference: Tensor | None = None
+        """Typical number of items in a micro-batch, a power of two, 0-dim, on the device; None until it is agreed on."""
 
     @property
     def rank(self) -> int:
-        """This process's number, from 0."""
+        """Number of this process, from 0."""
         return 0
 
     @property
     def world_size(self) -> int:
-        """How many processes there are."""
+        """Number of processes."""
         return 1
 
     @property
     def mesh(self) -> Any:
-        """Over which processes weights are spread, a DeviceMesh; None where each has all of them."""
+        """DeviceMesh over which weights are sharded; None if each rank has all of them."""
         return None
 
     @property
     def saving(self) -> Any:
-        """The group in which the threads that save talk to one another; None where each has all that is to be saved."""
+        """Process group of the threads that save; None if each rank has all that is saved."""
         return None
 
     @property
     def attempt(self) -> int:
-        """How many times these processes have been begun anew, each going on from its last checkpoint."""
+        """Number of times that torchrun has restarted these processes."""
         return 0
 
     def join(self, device: torch.device) -> torch.device:
-        """Meets the other processes, before anything else is made; returns this one's device."""
+        """Join the other processes, before anything else is made, and return the device of this one."""
         return device
 
     def model(self, model: nn.Module) -> nn.Module:
-        """The model wrapped so that its gradients are averaged over the ranks."""
+        """Return the model, wrapped so that its gradients are averaged over the ranks."""
         return model
 
     def whole(self, model: nn.Module) -> nn.Module:
-        """The model to hand out when the run ends, with all its weights; on the first rank at least. Every rank must call it."""
+        """Return the model to hand out at the end, with whole weights, on the first rank at least. Every rank must call it."""
         return model
 
     def sync(self, last: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of a micro-batch; gradients travel only where it is the `last` real one of its window."""
+        """Return a context for forward and backward of a micro-batch. Gradients are reduced only in the `last` of its window."""
         return NOTHING
 
     def sum(self, number: Tensor) -> Tensor:
-        """The sum of a number, or of each number of a tensor, over all ranks, on the device."""
+        """Return the elementwise sum of a tensor over all ranks, on its device."""
         return number
 
     def all_reduce_async(self, number: Tensor) -> Callable[[], Tensor]:
-        """Begins to sum a number over all ranks; what is returned waits for the sum and gives it."""
+        """Begin to sum a tensor over all ranks. Return a function that waits for the sum and returns it."""
         total = self.sum(number)
         return lambda: total
 
-    def about(self, items: Tensor) -> Tensor:
-        """About how many items a micro-batch has, the same number on every rank, 0-dim, on the device.
+    def reference_count(self, items: Tensor) -> Tensor:
+        """Return a typical number of items in a micro-batch, the same on every rank, 0-dim, on the device.
 
-        Several ranks ask one another at the first micro-batch of a run alone, and keep a power of two, by which counts are divided
-        exactly: from then on nobody waits for it.
+        Several ranks communicate at the first micro-batch of a run alone. They keep a power of two, by which counts are divided
+        exactly: from then on no rank waits for it.
         """
-        if self.usual is not None:
-            return self.usual
-        found = self.sum(items).clamp(min=1.0) / self.world_size
+        if self.reference is not None:
+            return self.reference
+        mean = self.sum(items).clamp(min=1.0) / self.world_size
         if self.world_size > 1:
-            found = self.usual = found / torch.frexp(found).mantissa
-        return found
+            mean = self.reference = mean / torch.frexp(mean).mantissa
+        return mean
 
     def average(self, grads: list[Tensor]) -> None:
-        """Averages gradients over all ranks, in place, that did not travel in a backward pass (`sync(last=False)`).
+        """Average gradients over all ranks, in place, that were not reduced in a backward pass (`sync(last=False)`).
 
-        Every rank must call it with the same shapes. They go in buckets of `BUCKET` bytes, one collective each (`sum`).
+        Every rank must call it with the same shapes. Buckets of `BUCKET` bytes take one collective each (`sum`).
         """
         if self.world_size > 1:
             for bucket in buckets(grads):
@@ -104,34 +106,38 @@ class Parallel(Part):
                 torch._foreach_copy_(bucket, [part.view(grad.shape) for part, grad in zip(parts, bucket, strict=True)])
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank says so. Every rank must ask, and waits for the others on the host."""
+        """Return whether `flag` is true on any rank. Every rank must call it, and waits for the others on the host."""
         return flag
 
-    def vote(self, flag: bool, about: str = "stop") -> bool:
-        """Whether any rank said so when it asked last, the same answer on every rank; this `flag` is heard at the next call.
+    def vote(self, flag: bool, topic: str = "stop") -> bool:
+        """Return whether any rank voted yes when it was asked last; `flag` is this rank's vote for the next call.
 
-        Asked once per update: the answer travels while the update computes, so nobody waits for it. With one process there
-        is nothing to travel, and `flag` itself is the answer. `about` is `save` or, asked last in each update, `stop`.
+        Every rank gets the same answer. It is called once per update: the votes travel while the update computes, so no rank
+        waits for them. With one process `flag` itself is the answer.
+
+        Args:
+            flag: the vote of this rank.
+            topic: `"save"`, or `"stop"`, which is asked last in each update.
         """
         return flag
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's plain value, by rank. Every rank must call it."""
+        """Return the plain values of all ranks, by rank. Every rank must call it."""
         return [value]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"usual": self.usual}
+        return {"usual": self.reference}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        usual: Tensor | None = state.get("usual")
-        self.usual = None if usual is None or self.world_size == 1 else usual.to(self.device, copy=True)
+        reference: Tensor | None = state.get("usual")
+        self.reference = None if reference is None or self.world_size == 1 else reference.to(self.device, copy=True)
 
     def close(self) -> None:
-        """Leaves the group of processes, when the run ends, however it ends."""
+        """Leave the process group, when the run ends, however it ends."""
 
 
 def buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors in their order, in lists of one format of about `BUCKET` bytes."""
+    """Yield lists of tensors, in their order, each of one dtype and of about `BUCKET` bytes."""
     bucket: list[Tensor] = []
     size = 0
     for tensor in tensors:

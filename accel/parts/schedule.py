@@ -1,28 +1,27 @@
-"""The learning rate: the factor on every rate that the user wrote, and its course over the updates."""
+"""Learning rate: a factor on every rate that the user wrote, and the course over the updates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from accel.errors import ConfigError
 from accel.parts.part import Part
+from accel.parts.run import Run
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["Rate", "Schedule"]
 
 
 @dataclass(eq=False)
 class Rate(Part):
-    """What every learning rate that the user wrote is multiplied by, the optimiser's and a schedule's; plainest: 1."""
+    """Factor on every learning rate that the user wrote, the optimiser's and a schedule's; plainest: 1."""
 
     factor = 1.0
 
 
 @dataclass(eq=False)
 class Schedule(Part):
-    """The learning rate over the updates, a pure function of the update's index; plainest: constant.
+    """Learning rate over the updates, a pure function of the update's index; plainest: constant.
 
     The index counts windows consumed, skipped updates among them, so a schedule always ends where it says.
     """
@@ -32,21 +31,21 @@ class Schedule(Part):
         self.base = self.optim.lr * self.optim.scale
 
     def total(self) -> int:
-        """The number of updates of the whole run. Raises ConfigError where the data does not tell."""
+        """Return the number of updates of the whole run. Raise ConfigError if the data does not tell."""
         if self.updates is None:
             raise ConfigError(f"{self.name} needs the number of updates, and the data has no length; give it a __len__")
         return self.updates
 
     def span(self, length: float) -> int:
-        """A length in updates: below 1 it is given as a share of the whole run, from 1 on as a number of updates."""
+        """Return a length in updates. Below 1 it is given as a share of the whole run, from 1 on as a number of updates."""
         return round(length * self.total() if length < 1 else length)
 
     def lr(self, step: int) -> float:
-        """The learning rate of update `step`, from 0."""
+        """Return the learning rate of update `step`, from 0."""
         return self.base
 
     def apply(self, step: int) -> None:
-        """Called before update `step`."""
+        """Set the learning rate for update `step`, from 0."""
 
     def capture_blocker(self) -> str:
         return ""  # it acts before the update, through the optimiser

@@ -1,11 +1,11 @@
-"""One update: the sentence that everything hangs on, and the parts it names that need no file of their own."""
+"""One update, and the small parts that it names: Objective, Guard, Clip, Average."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -14,44 +14,48 @@ from accel.parts.grads import Grads
 from accel.parts.mean import WindowMean
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
+from accel.parts.run import Run
 from accel.parts.window import Micro, Window
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["Average", "Clip", "Guard", "Measured", "Objective", "Update"]
 
 
 @dataclass(eq=False)
 class Guard(Part):
-    """Which updates may move the weights; plainest: every one that the precision lets through."""
+    """Guard that decides which updates may move the weights; plainest: all that the precision lets through."""
 
     def setup(self, run: Run) -> None:
         self.skipped: Tensor | None = run.parts.precision.skipped
-        """How many updates moved nothing, a 0-dim float32 on the device; None where none can be skipped."""
+        """Number of updates that moved nothing, a 0-dim float32 on the device; None if none can be skipped."""
 
     def check(self, grads: Grads, loss: Tensor) -> Grads:
-        """The gradients of the whole window, marked (`found_inf`) where they must not move anything. `loss` is its mean loss."""
+        """Return the gradients of the window, with `found_inf` set if they must not move anything. `loss` is its mean loss."""
         return grads
 
 
 @dataclass(eq=False)
 class Clip(Part):
-    """How long a gradient may be; plainest: as long as it is."""
+    """Gradient clipping; plainest: none."""
 
     def limit(self, grads: Grads) -> Grads:
-        """The gradients of the whole window, limited."""
+        """Return the gradients of the whole window, limited."""
         return grads
 
 
 @dataclass(eq=False)
 class Objective(Part):
-    """What is minimised; plainest: the user's loss."""
+    """Objective that is minimised; plainest: the user's loss."""
 
     def setup(self, run: Run) -> None:
         self.loss = run.loss
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
-        """The scalar loss, a mean over its items, and how many those are (int or 0-dim tensor; None for one per sample)."""
+        """Return the scalar loss, a mean over its items, and their number (int or 0-dim tensor; None for one per sample).
+
+        Raises:
+            ConfigError: for a loss that is no scalar, or that no trained weight has a part in.
+        """
         out = self.loss(model, batch)
         loss, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
         if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
@@ -65,15 +69,15 @@ class Objective(Part):
 
 @dataclass(eq=False)
 class Average(Part):
-    """An average of the weights over the updates; plainest: none."""
+    """Average of the weights over the updates; plainest: none."""
 
     def setup(self, run: Run) -> None: ...
 
     def update(self, grads: Grads) -> None:
-        """After the optimiser's step; moves only where that did (`grads.found_inf`)."""
+        """Update the average, after the optimiser's step; not at all if that was skipped (`grads.found_inf`)."""
 
     def weights(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Inside, `model` has the weights to evaluate and to hand out; afterwards its own, bit for bit."""
+        """Give `model` the weights to evaluate and to hand out; afterwards its own, bit for bit."""
         return NOTHING
 
 
@@ -82,7 +86,7 @@ Measured = TypeVar("Measured")
 
 @dataclass(eq=False)
 class Update(Part):
-    """The whole of one update: the sentence that everything hangs on."""
+    """One whole update: forward and backward of a window, then everything that moves by its gradients."""
 
     def setup(self, run: Run) -> None:
         parts = run.parts
@@ -91,13 +95,13 @@ class Update(Part):
         self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
 
     def __call__(self, window: Window) -> Tensor:
-        """Moves the weights by one window; returns its mean loss, a 0-dim tensor on the device."""
+        """Move the weights by one window, and return its mean loss, a 0-dim tensor on the device."""
         mean = WindowMean(self.parallel)
         self.collect(window.micros, mean)
         return self.move(mean)
 
     def collect(self, micros: Iterable[Micro], mean: WindowMean) -> None:
-        """The first half: gradients, and the mean loss. Of weights, state and averages nothing moves."""
+        """Compute gradients and mean loss, the first half of an update. Neither weights nor state nor averages move."""
         for micro in micros:
             with self.parallel.sync(last=micro.last):
                 with self.precision.cast():
@@ -107,9 +111,9 @@ class Update(Part):
                 self.lap(BACKWARD)
 
     def move(self, mean: WindowMean) -> Tensor:
-        """The second half: whatever moves by these gradients. Returns the mean loss."""
+        """Move everything that moves by these gradients, the second half of an update. Return the mean loss."""
         grads = mean.normalise(self.precision.gradients())  # with a factor still to be applied, on the device
-        grads = self.guard.check(grads, mean.loss)  # marks what must not move anything
+        grads = self.guard.check(grads, mean.loss)  # sets found_inf if they must not move anything
         grads = self.clip.limit(grads)  # multiplies the factor
         self.optim.step(grads)  # applies it, inside the fused kernel where there is one
         self.average.update(grads)  # moves only where the step did
@@ -119,8 +123,8 @@ class Update(Part):
         return mean.loss
 
     def measured(self, measure: Callable[[Any], Measured], batch: Any) -> list[Measured]:
-        """What `measure` says of a batch in evaluation: one result, or several, of pieces that are the batch together."""
+        """Return `measure(batch)` in evaluation, in a list: one result, or one for each piece of the batch."""
         return [measure(batch)]
 
     def close(self) -> None:
-        """Takes back whatever it put into the model or keeps on the device, when the run ends, however it ends."""
+        """Undo its changes to the model and free its memory, when the run ends, however it ends."""

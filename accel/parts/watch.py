@@ -1,4 +1,4 @@
-"""Parts that look on: watches during the run, and a probe before its first update."""
+"""Observers: watches during the run, and a probe before its first update."""
 
 from __future__ import annotations
 
@@ -16,54 +16,57 @@ if TYPE_CHECKING:
     from accel.errors import Interrupted
     from accel.parts.run import Run
 
+__all__ = ["Probe", "Trial", "Watch"]
+
 
 @dataclass(eq=False)
 class Watch(Part):
-    """Sees every update and changes nothing. The one part of which a run may have many."""
+    """Observer of a run: sees every update and changes nothing. A run may have many of them."""
 
     def identity(self) -> None:
-        """Nothing."""
+        """Return None: it changes nothing of what is computed."""
 
     def begin(self, run: Run) -> None:
-        """Before the first update, with everything set up and, when resuming, loaded."""
+        """Prepare, before the first update. Everything is set up and, if the run is resumed, loaded."""
 
     def after(self, step: int, loss: Tensor) -> None:
-        """After update number `step`, from 1. `loss` is on the device; reading it is the watch's own cost.
+        """See update number `step`, from 1, and its mean loss, 0-dim on the device.
 
-        `accel.device.async_readback` reads it without waiting.
+        Reading the loss waits for the device, at the watch's own cost; `accel.device.async_readback` reads without waiting.
         """
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
-        """After the evaluation that ends `epoch`, from 1."""
+        """See the metrics of the evaluation that ends `epoch`, from 1."""
 
     def sync(self) -> None:
-        """Waits until what a checkpoint relies on is on the disk. The thread that writes one calls it, beside the training."""
+        """Wait until files that a checkpoint relies on are on the disk. Called by the thread that writes checkpoints."""
 
-    def stopped(self, why: Interrupted) -> None:
-        """When a signal has stopped the run, with everything saved; `end` is not called then."""
+    def stopped(self, interruption: Interrupted) -> None:
+        """See that a signal stopped the run, with everything saved. `end` is not called then."""
 
     def end(self, result: Any) -> None:
-        """When the run is over, with its Result; its times and files, of which a watch may add some, are filled in after."""
+        """See the Result when the run is over. Its times and files are filled in afterwards: a watch may add files."""
 
     def close(self) -> None:
-        """Always called last, with everything written, and also after an error: ends threads and closes files."""
+        """End threads and close files. Always called, last, with everything written, and also after an error."""
 
 
 Trial = Callable[[], AbstractContextManager[Iterator[Window]]]
-"""Opens a trial: inside, the windows of the training data, without end, may go through `run.parts.update`; afterwards all that
-moved is back where it was, bit for bit: weights, buffers, the state of every part, random numbers, the position in the data."""
+"""Opener of a trial. Inside, windows of the training data, without end, may go through `run.parts.update`.
+
+Afterwards everything is back where it was, bit for bit: weights, buffers, state of every part, random numbers, data position."""
 
 
 @dataclass(eq=False)
 class Probe(Part):
-    """What is tried out before the first update; plainest: nothing. It leaves the run as it was."""
+    """Trial before the first update; plainest: none. It leaves the run as it was."""
 
     def identity(self) -> None:
-        """Nothing."""
+        """Return None: it changes nothing of what is computed."""
 
     def explore(self, run: Run, trial: Trial) -> None:
-        """Called once, when the run is set up, or resumed, and before any watch has begun; not in a dry run."""
+        """Make the trial. Called once, when the run is set up or resumed, before any watch begins; not in a dry run."""
 
     def suggestions(self) -> dict[str, float]:
-        """What came of it: settings by the name that they are set by, such as `onecycle.max_lr`, each with its value."""
+        """Return suggested settings by name, such as `onecycle.max_lr`."""
         return {}

@@ -1,3 +1,5 @@
+"""Windows: the micro-batches of one update."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -9,20 +11,26 @@ from accel.data.batches.counted import counted
 from accel.data.batches.structure import pieces
 from accel.parts.part import Part
 
+__all__ = ["Group", "Micro", "Window"]
+
 
 class Micro(NamedTuple):
-    """One micro-batch of a window."""
+    """Micro-batch of a window."""
 
     batch: Any
     samples: int
-    """How many samples it holds; 0 for one that only lets a rank take part."""
+    """Number of samples; 0 for a batch that only lets a rank take part."""
     weight: float
-    """Its part of the window: items / sum of items. 1.0 exactly where it is the whole window."""
+    """Share of the window: its samples / all samples. Exactly 1.0 if it is the whole window."""
     last: bool
-    """Whether it is the last real one of its window, where ranks synchronise."""
+    """Whether it is the last real micro-batch of its window, in which ranks synchronise."""
 
-    def pieces(self, size: int, items: int) -> list[Micro]:
-        """The same as micro-batches of at most `size` samples, for a window of `items`.
+    def pieces(self, size: int, total: int) -> list[Micro]:
+        """Return the same as micro-batches of at most `size` samples.
+
+        Args:
+            size: samples per piece, at most.
+            total: samples of the whole window, by which weights are computed.
 
         Raises:
             TypeError: for a batch that cannot be cut, in words.
@@ -32,30 +40,30 @@ class Micro(NamedTuple):
         counts = [min(size, self.samples - start) for start in range(0, self.samples, size)]
         parts = zip(pieces(self.batch, self.samples, size), counts, strict=True)
         end = len(counts) - 1
-        return [Micro(part, count, count / items, self.last and number == end) for number, (part, count) in enumerate(parts)]
+        return [Micro(part, count, count / total, self.last and number == end) for number, (part, count) in enumerate(parts)]
 
 
 class Window(NamedTuple):
-    """The micro-batches of one update."""
+    """Micro-batches of one update."""
 
     micros: Iterable[Micro]
-    """In order; read once."""
+    """Micro-batches in order; to be iterated over once."""
     batches: int
-    """How many they are."""
+    """Number of micro-batches."""
     samples: int
-    """How many samples they hold together, over all ranks."""
+    """Number of samples, over all ranks."""
 
 
 @dataclass(eq=False)
 class Group(Part):
-    """How many micro-batches make one update; plainest: one."""
+    """Grouping of micro-batches to updates; plainest: one micro-batch per update."""
 
     resumed_size: ClassVar[int | None] = None
-    """How many they are instead, where a run goes on with another number of ranks."""
+    """Micro-batches per window, if a run goes on with another number of ranks; else None."""
 
     @property
     def configured_size(self) -> int:
-        """Micro-batches per full window, as the settings have it."""
+        """Micro-batches per full window, by the settings."""
         return 1
 
     @property
@@ -64,11 +72,11 @@ class Group(Part):
         return self.resumed_size or self.configured_size
 
     def resize(self, size: int) -> None:
-        """From now on a full window has so many."""
+        """Set the micro-batches per full window."""
         self.resumed_size = size  # type: ignore[misc]
 
     def windows(self, batches: Iterator[Any]) -> Iterator[Window]:
-        """The batches in windows; the last window of an epoch may be short, and is a window."""
+        """Yield the batches in windows. The last window of an epoch may be short."""
         if self.size > 1:
             yield from self._windows(batches)
             return

@@ -23,6 +23,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Accumulate"]
+
 
 @dataclass(eq=False)
 class Accumulate(Group):

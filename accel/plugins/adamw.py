@@ -23,6 +23,8 @@ from accel.parts import Optim
 from accel.parts.optim import decayed, has_fused
 from accel.values import Decay, NonNegative, Positive
 
+__all__ = ["AdamW"]
+
 
 @dataclass(eq=False)
 class AdamW(Optim):

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 
 from accel.parts import Autocast
 
+__all__ = ["AMP"]
+
 
 @dataclass(eq=False)
 class AMP(Autocast):

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
     from accel.parts import Micro, Run, Window
 
+__all__ = ["Augment", "Share"]
+
 Share = Annotated[float, Bounds("a number above 0, at most 1", low=0, high=1, open_low=True)]
 
 

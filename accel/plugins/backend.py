@@ -21,6 +21,8 @@ import torch
 from accel.parts import Backend as BackendPart
 from accel.values import Count
 
+__all__ = ["CUBLAS", "Backend"]
+
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 

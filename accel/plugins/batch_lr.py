@@ -29,6 +29,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["BatchLR"]
+
 
 @dataclass(eq=False)
 class BatchLR(Rate):

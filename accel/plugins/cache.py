@@ -7,7 +7,7 @@ the whole picture's pixels. All threads, processes and ranks of one machine may
 fill one cache.
 
 Helps   small and large pictures that are read more than once, from a folder as
-        it is. The figures are in the README.
+        it is. The guide on data has the figures.
 Hurts   a single epoch: nothing is read twice. Data that draws its own samples,
         and tensors in memory, have nothing to keep.
 Costs   memory, and disk for what does not fit there: 3 bytes a pixel. Where
@@ -44,6 +44,8 @@ from accel.values import NonNegative
 if TYPE_CHECKING:
     from accel.data.cache.record_cache import RecordCache
     from accel.parts import Run
+
+__all__ = ["LOOKED_AT", "MARGIN", "WHAT", "Cache", "words"]
 
 LOOKED_AT = 64
 """Pictures whose size tells that of the rest."""

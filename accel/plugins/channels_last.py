@@ -29,6 +29,8 @@ from accel.parts import Layout
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["ChannelsLast"]
+
 
 @dataclass(eq=False)
 class ChannelsLast(Layout):

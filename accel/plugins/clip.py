@@ -42,6 +42,8 @@ from accel.values import Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["ALONE", "SETTINGS", "Clip", "limit_units", "skipped", "unit_norms", "wide"]
+
 ALONE = Placement()
 
 SETTINGS = {"norm": ("max_norm",), "value": ("max_value",), "adaptive": ("clipping", "eps", "skip")}

@@ -38,6 +38,8 @@ from accel.system.machine import Need
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["GRAPHS", "Compile"]
+
 GRAPHS = 64
 """How many graphs torch may keep of one forward method; from there on (8, left to itself) it would run new ones eagerly."""
 

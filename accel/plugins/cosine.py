@@ -25,6 +25,8 @@ from accel.values import Fraction, NonNegative
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Cosine"]
+
 
 @dataclass(eq=False)
 class Cosine(Schedule):

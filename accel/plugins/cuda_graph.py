@@ -44,6 +44,7 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["LIBRARIES", "MANY", "CudaGraph", "Graph", "cause"]
 
 MANY = 10_000
 """Of so many shapes at most it is remembered how often they came: data in which no two batches are alike has no end of them."""

@@ -27,6 +27,8 @@ from accel.values import Decay, Fraction, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Cyclic"]
+
 
 @dataclass(eq=False)
 class Cyclic(Cycle):

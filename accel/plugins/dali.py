@@ -33,6 +33,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["DALI"]
+
 
 @dataclass(eq=False)
 class DALI(Loader):

@@ -37,6 +37,8 @@ from accel.values import Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["DDP", "Used", "let_go"]
+
 
 @dataclass(eq=False)
 class DDP(ProcessGroup):
@@ -69,7 +71,7 @@ class DDP(ProcessGroup):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        if self.several and self.static_graph and run.parts.group.size > 1:
+        if self.is_distributed and self.static_graph and run.parts.group.size > 1:
             raise ConfigError(  # an internal assertion of its reducer fails, torch 2.13
                 f"ddp.static_graph=true: torch cannot leave out the other ranks in {run.parts.group.size} micro-batches of one "
                 "update then; set plugins.ddp.static_graph=false"
@@ -79,7 +81,7 @@ class DDP(ProcessGroup):
         """Whether the loss has been seen to use every parameter, or need not."""
 
     def model(self, model: nn.Module) -> nn.Module:
-        if not self.several:
+        if not self.is_distributed:
             return model
         if self.sync_batchnorm:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -115,7 +117,7 @@ class DDP(ProcessGroup):
         return {"ranks": f"{self.world_size}; gradients travel in buckets of {self.bucket_mb:g} MB{bits}"}
 
     def capture_blocker(self) -> str:
-        return f"{self.name} sums gradients over {self.world_size} ranks from Python hooks" if self.several else ""
+        return f"{self.name} sums gradients over {self.world_size} ranks from Python hooks" if self.is_distributed else ""
 
 
 def let_go(wrapped: DistributedDataParallel) -> None:

@@ -30,6 +30,8 @@ from accel.values import Decay
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["EMA"]
+
 
 @dataclass(eq=False)
 class EMA(Average):

@@ -34,6 +34,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Extents"]
+
 
 @dataclass(eq=False)
 class Extents(Order):

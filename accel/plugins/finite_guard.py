@@ -43,6 +43,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["SEARCH", "FiniteGuard", "some"]
+
 SEARCH = 16
 """How many updates in a row float16 may skip, halving its loss scale from 65536 to 1."""
 

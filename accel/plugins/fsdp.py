@@ -40,6 +40,7 @@ from accel.parts.shared.process_group import ProcessGroup
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["FORMATS", "FSDP", "fill", "gathered", "named", "twin"]
 
 FORMATS = ("param_dtype", "reduce_dtype")
 
@@ -67,14 +68,14 @@ class FSDP(ProcessGroup):
         self.root: Any = None
         self.over: Any = None
         self.threads: Any = None
-        if self.several:
+        if self.is_distributed:
             activations = run.parts.activations
             activations.close()  # the copy is of the model as the user made it
             self.copy = twin(run.unwrapped_model)
             run.model = activations.model(run.model)
 
     def model(self, model: nn.Module) -> nn.Module:
-        if not self.several:
+        if not self.is_distributed:
             return model
         from torch.distributed.device_mesh import DeviceMesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -141,7 +142,7 @@ class FSDP(ProcessGroup):
         return {name: self.settings[name] for name in FORMATS} if self.changed(*FORMATS) else None
 
     def capture_blocker(self) -> str:
-        return f"{self.name} gathers weights and sums gradients from Python hooks" if self.several else ""
+        return f"{self.name} gathers weights and sums gradients from Python hooks" if self.is_distributed else ""
 
     def plan_notes(self) -> Mapping[str, str]:
         if self.root is None:

@@ -32,6 +32,8 @@ from accel.values import Decay, NonNegative, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["LAMB"]
+
 
 @dataclass(eq=False)
 class LAMB(Optim):

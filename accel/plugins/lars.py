@@ -27,6 +27,8 @@ from accel.optim.lars import LARS as FusedLARS
 from accel.parts import Optim
 from accel.values import Decay, NonNegative, Positive
 
+__all__ = ["LARS"]
+
 
 @dataclass(eq=False)
 class LARS(Optim):

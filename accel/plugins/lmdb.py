@@ -25,6 +25,8 @@ from accel.data.stores.lmdb_store import LMDBStore
 from accel.parts.shared.store_source import StoreSource
 from accel.system.machine import Need
 
+__all__ = ["LMDB"]
+
 
 @dataclass(eq=False)
 class LMDB(StoreSource):

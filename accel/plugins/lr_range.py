@@ -43,6 +43,8 @@ from accel.values import Count, Decay, Positive
 if TYPE_CHECKING:
     from accel.report.lr_range_plot import LRRangeCurve
 
+__all__ = ["FEWEST", "FILE", "PICTURE", "LRRange"]
+
 FEWEST = 10
 """Fewer updates show no slope."""
 FILE, PICTURE = "lr_range.json", "lr_range.svg"

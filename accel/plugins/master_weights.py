@@ -43,6 +43,8 @@ from accel.parts import Autocast, Parallel
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["PRODUCTS", "MasterWeights", "Weight", "adder", "products", "split"]
+
 PRODUCTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("weight", "bias"),
     _ConvNd: ("weight", "bias"),
@@ -67,7 +69,7 @@ class Weight(NamedTuple):
 class MasterWeights(Autocast):
     """16-bit weights with float32 masters, under torch.autocast. Its settings are those of `Autocast`."""
 
-    keeps: ClassVar[str] = "masters"
+    kept_in_float32: ClassVar[str] = "masters"
 
     def __post_init__(self) -> None:
         super().__post_init__()

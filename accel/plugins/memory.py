@@ -43,6 +43,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["EVENTS", "FILE", "SMALL", "Memory", "has_memory", "size", "tensors"]
+
 FILE = "memory.pickle"
 EVENTS = 100_000
 """A snapshot has at most so many of the last allocations."""

@@ -36,6 +36,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["FILE", "PICTURE", "Metrics", "whole"]
+
 FILE, PICTURE = "metrics.jsonl", "curves.svg"
 
 

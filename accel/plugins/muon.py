@@ -44,6 +44,8 @@ from accel.values import Count, Decay, NonNegative, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Muon", "size"]
+
 
 @dataclass(eq=False)
 class Muon(Optim):

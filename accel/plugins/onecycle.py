@@ -30,6 +30,8 @@ from accel.values import Decay, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["OneCycle"]
+
 
 @dataclass(eq=False)
 class OneCycle(Cycle):

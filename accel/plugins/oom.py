@@ -48,6 +48,8 @@ from accel.values import Whole
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["OOM", "TRY", "T", "samples"]
+
 T = TypeVar("T")
 TRY = "try the plugins recompute or amp, an optimiser that keeps less (sgd), or a smaller model"
 
@@ -69,7 +71,7 @@ class OOM(Update):
         super().setup(run)
         self.bare, self.device, self.progress = run.unwrapped_model, run.device, run.progress
         self.ranks, self.before = IndependentRanks(run, self.name), StepSnapshot(run.unwrapped_model, run.device)
-        self.several = self.ranks.several
+        self.is_distributed = self.ranks.is_distributed
         self.size = self.evaluating = 0
         """Samples per micro-batch at most, in training and in evaluation; 0 is as many as come."""
         self.well = self.times = 0
@@ -82,7 +84,7 @@ class OOM(Update):
         rest = self.reading(window.micros, read)
         self.before.take()
         mean, short = self.attempt((), rest, window.samples)
-        while short or self.several:
+        while short or self.is_distributed:
             reports = self.reports(short, read)
             if not any(report["short"] for report in reports):
                 break
@@ -110,7 +112,7 @@ class OOM(Update):
 
     def attempt(self, again: tuple[Micro, ...], rest: Iterator[Micro], items: int) -> tuple[WindowMean, str]:
         """The first half of an update of `items` samples; what was said where memory was short, and otherwise nothing."""
-        mean = WindowMean(self.parallel, defer=self.several)
+        mean = WindowMean(self.parallel, defer=self.is_distributed)
         try:
             self.collect(self.cut(chain(again, rest), items), mean)
         except (RuntimeError, MemoryError) as error:
@@ -129,7 +131,7 @@ class OOM(Update):
             except TypeError as error:
                 self.stuck = f"its batch cannot be cut ({error})"
                 return
-            yield from (part._replace(last=False) for part in parts) if self.several else parts
+            yield from (part._replace(last=False) for part in parts) if self.is_distributed else parts
 
     def undo(self) -> None:
         """Puts back what the passes moved, and frees what they left."""
@@ -142,13 +144,13 @@ class OOM(Update):
         """How every rank fared, by rank; this one alone, where all are well."""
         largest = max((micro.samples for micro in read), default=1)
         mine = {"short": short, "stuck": self.stuck, "largest": min(largest, self.size or largest)}
-        return self.ranks.exchange(mine, wrong=bool(short))
+        return self.ranks.exchange(mine, failed=bool(short))
 
     def halve(self, reports: list[dict[str, Any]]) -> None:
         """Halves the micro-batches, on all ranks alike. Raises TrainingError where that cannot help."""
         update = f"update {self.progress.step + 1}"
         ranks = [rank for rank, report in enumerate(reports) if report["short"]]
-        where = f" on rank {ranks[0]}" if self.several else ""
+        where = f" on rank {ranks[0]}" if self.is_distributed else ""
         stuck = next((report["stuck"] for report in reports if report["stuck"]), "")
         if stuck:
             raise TrainingError(
@@ -195,7 +197,9 @@ class OOM(Update):
             else:
                 break
             free_cached_memory(self.device)
-            if self.several and any(True for _ in self.bare.buffers()):  # which the ranks send around before each forward pass
+            if self.is_distributed and any(
+                True for _ in self.bare.buffers()
+            ):  # which the ranks send around before each forward pass
                 raise TrainingError(
                     f"oom: memory is short in evaluation on rank {self.parallel.rank} ({short}), and ranks whose model has buffers "
                     "evaluate batches of one size; set a smaller batch_size with the plugin accumulate, which is the same batch"
@@ -217,7 +221,7 @@ class OOM(Update):
         return "oom has to see on the host whether an update fits"
 
     def plan_notes(self) -> Mapping[str, str]:
-        waits = "; gradients travel after the last backward pass, when all ranks are well" if self.several else ""
+        waits = "; gradients travel after the last backward pass, when all ranks are well" if self.is_distributed else ""
         return {"out of memory": f"the update is done again in smaller micro-batches{waits}"}
 
     def summary_notes(self) -> list[str]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 from accel.parts.shared.pinned_copy import PinnedCopy
 
+__all__ = ["Pinned"]
+
 
 @dataclass(eq=False)
 class Pinned(PinnedCopy):

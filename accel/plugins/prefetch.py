@@ -29,6 +29,8 @@ from accel.parts import Prefetch as PrefetchPart
 from accel.system.machine import Need
 from accel.values import Count
 
+__all__ = ["Prefetch"]
+
 
 @dataclass(eq=False)
 class Prefetch(PrefetchPart):

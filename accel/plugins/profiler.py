@@ -19,6 +19,7 @@ Exact   Updates are counted from where this process began, so a resumed run is
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ from accel.values import Count
 
 if TYPE_CHECKING:
     from accel.parts import Run
+
+__all__ = ["FOLDER", "Profiler", "export"]
 
 FOLDER = "profile"
 
@@ -87,7 +90,9 @@ class Profiler(Watch):
         self.settle()
         activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self.device.type == "cuda")]
         self.profile = profile(activities=activities, profile_memory=self.memory, record_shapes=self.shapes, with_stack=self.stacks)
-        self.profile.start()
+        with warnings.catch_warnings():  # of torch 2.10, that a second cycle would forget the first: there is one
+            warnings.filterwarnings("ignore", "Warning: Profiler clears events", UserWarning)
+            self.profile.start()
 
     def stop(self) -> None:
         """Ends it, when the device has done what was asked of it; writes the trace and makes the table."""

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from accel.data.stores.raw_store import RawStore
 from accel.parts.shared.store_source import StoreSource
 
+__all__ = ["Raw"]
+
 
 @dataclass(eq=False)
 class Raw(StoreSource):

@@ -33,6 +33,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Recompute", "unchanged", "uncounted"]
+
 
 @dataclass(eq=False)
 class Recompute(Activations):

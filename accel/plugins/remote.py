@@ -36,6 +36,8 @@ from accel.values import Count, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Remote"]
+
 
 @dataclass(eq=False)
 class Remote(StoreSource):

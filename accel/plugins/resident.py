@@ -44,6 +44,8 @@ from accel.values import Whole
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Resident"]
+
 
 @dataclass(eq=False)
 class Resident(Loader):

@@ -41,6 +41,8 @@ from accel.values import Decay, NonNegative, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["ScheduleFree"]
+
 
 @dataclass(eq=False)
 class ScheduleFree(Optim):

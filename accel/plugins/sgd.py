@@ -23,6 +23,8 @@ from accel.parts import Optim
 from accel.parts.optim import has_fused, sgd
 from accel.values import Decay, NonNegative, Positive
 
+__all__ = ["SGD"]
+
 
 @dataclass(eq=False)
 class SGD(Optim):

@@ -32,6 +32,8 @@ from accel.system.clock import BACKWARD, FORWARD, UPDATE
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["StepInBackward"]
+
 
 @dataclass(eq=False)
 class StepInBackward(Update):

@@ -25,6 +25,8 @@ from accel.parts import Micro, Window
 from accel.parts.shared.pinned_copy import PinnedCopy
 from accel.system.clock import DATA, TRANSFER
 
+__all__ = ["Stream"]
+
 
 @dataclass(eq=False)
 class Stream(PinnedCopy):

@@ -28,6 +28,8 @@ from accel.data.splits.find_shards import TFRECORDS, find_shards
 from accel.parts.shared.store_source import StoreSource
 from accel.values import Whole
 
+__all__ = ["TFRecord"]
+
 
 @dataclass(eq=False)
 class TFRecord(StoreSource):

@@ -38,6 +38,8 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["Threads"]
+
 
 @dataclass(eq=False)
 class Threads(Loader):

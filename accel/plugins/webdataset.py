@@ -28,6 +28,8 @@ from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, find_shards
 from accel.parts.shared.store_source import StoreSource
 
+__all__ = ["WebDataset"]
+
 
 @dataclass(eq=False)
 class WebDataset(StoreSource):

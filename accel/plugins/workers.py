@@ -44,6 +44,8 @@ from accel.values import Count, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["MOST", "Workers"]
+
 MOST = 8
 """What `auto` does not exceed: more workers than that share the memory's bandwidth, and take long to begin."""
 

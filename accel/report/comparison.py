@@ -12,6 +12,8 @@ from rich.text import Text
 
 from accel.report.formatting import elapsed, number
 
+__all__ = ["JobResult", "comparison"]
+
 
 @dataclass
 class JobResult:

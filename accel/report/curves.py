@@ -17,6 +17,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = [
+    "GRID",
+    "HELD_OUT",
+    "PANELS",
+    "POINTS",
+    "RAW",
+    "SMOOTH",
+    "Curves",
+    "Floats",
+    "draw",
+    "draw_loss",
+    "parse",
+    "read",
+    "running_mean",
+    "save_svg",
+    "style_panel",
+]
+
 Floats = NDArray[np.float64]
 POINTS = 4000
 """The most updates to draw: more are thinned out evenly, because a picture has no room for them."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from math import floor, isfinite
 from typing import Any
 
+__all__ = ["cell", "duration", "elapsed", "metric", "number", "rounded_percentages", "setting", "short_count", "size"]
+
 
 def number(value: float) -> str:
     """Return a loss or a metric to about four digits: 0.9861, 12.35, 3.10e-05."""

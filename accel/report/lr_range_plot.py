@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from accel.report.curves import HELD_OUT, RAW, SMOOTH, save_svg, style_panel
 
+__all__ = ["Floats", "LRRangeCurve", "centred", "draw", "read", "trailing"]
+
 Floats = NDArray[np.float64]
 
 

@@ -16,6 +16,8 @@ from accel.report.formatting import setting
 if TYPE_CHECKING:
     from accel.engine.make_plan import Plan
 
+__all__ = ["LONGEST", "draw", "facts", "plugins", "settings"]
+
 LONGEST = 48
 """The most characters of a single setting; a longer one is cut."""
 

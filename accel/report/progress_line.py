@@ -11,6 +11,8 @@ from rich.text import Text
 
 from accel.report.formatting import duration, number, short_count
 
+__all__ = ["BAR", "GAP", "ProgressLine"]
+
 GAP = "  "
 BAR = 8
 """The least width of a bar: without room for it, none is drawn."""

@@ -11,6 +11,8 @@ from torch import nn
 
 from accel.report.formatting import short_count
 
+__all__ = ["BOUND", "LONG", "SCHEMA", "DataFlow", "Result", "Section", "finite"]
+
 BOUND, LONG = 10.0, 1.0
 """A run is data-bound if at least so many percent of its training, and so many seconds, were spent waiting."""
 

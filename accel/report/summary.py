@@ -17,6 +17,8 @@ from accel.report.formatting import cell, elapsed, metric, number, rounded_perce
 if TYPE_CHECKING:
     from accel.report.result import Result
 
+__all__ = ["BAR", "amount", "draw", "group_by_folder", "headline", "phases", "table"]
+
 BAR = 40
 """The width of 100 % in characters."""
 

@@ -7,6 +7,8 @@ import ast
 from accel.schema import source_text
 from accel.schema.source_text import Definition
 
+__all__ = ["PARTS", "TRAINER", "base_part", "is_base_part", "lineage"]
+
 PARTS, TRAINER = "accel.parts", "accel.trainer"
 
 

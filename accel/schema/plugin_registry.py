@@ -18,6 +18,19 @@ from accel.schema import source_text
 from accel.schema.signature import Signature
 from accel.schema.signature_reader import load_class, read_signature
 
+__all__ = [
+    "FOLDER",
+    "GROUP",
+    "builtin_target",
+    "class_name",
+    "load",
+    "names",
+    "plugin_signature",
+    "target",
+    "targets",
+    "third_party_folders",
+]
+
 FOLDER = Path(__file__).parents[1] / "plugins"
 GROUP = "accel.plugins"
 

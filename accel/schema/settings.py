@@ -9,6 +9,8 @@ from typing import Annotated, Literal, get_type_hints
 from accel.errors import ConfigError, nearest
 from accel.values import Bounds, Count, Fraction, Positive, check_value
 
+__all__ = ["Seed", "Settings", "typed_name"]
+
 Seed = Annotated[int, Bounds("a whole number from 0 to 2^63 - 1", low=0, high=2**63 - 1)]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from accel.system.machine import Need
 
+__all__ = ["COMPUTED", "REQUIRED", "Setting", "Signature"]
+
 REQUIRED: Any = object()
 """The default of a setting that has none."""
 COMPUTED: Any = object()

@@ -15,6 +15,8 @@ from accel.schema.class_lineage import is_base_part, lineage
 from accel.schema.signature import COMPUTED, REQUIRED, Setting, Signature
 from accel.schema.text_signature import signature_of_text
 
+__all__ = ["load_class", "read_signature"]
+
 
 def read_signature(target: str) -> Signature:
     """Return the signature of the class that `target` names.

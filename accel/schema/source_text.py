@@ -11,6 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from accel.errors import ConfigError
+from accel.system.deprecation.old_paths import current_path
+
+__all__ = ["Definition", "SourceText", "find", "locate", "read"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Definition:
 
 def locate(module: str) -> Path | None:
     """Return the file of `module`, found as an import would, but without running its packages; None if there is none."""
+    module = current_path(module)
     path, origin = None, None
     importlib.invalidate_caches()  # the file may be younger than the last look at its folder
     names = module.split(".")
@@ -56,6 +60,7 @@ def locate(module: str) -> Path | None:
 
 def read(module: str) -> SourceText | None:
     """Return the text of `module`, or None if it has none. Raise ConfigError if the text is not Python."""
+    module = current_path(module)
     path = locate(module)
     if path is None or path.suffix != ".py" or not path.is_file():
         return None

@@ -13,6 +13,8 @@ from accel.schema.signature import COMPUTED, REQUIRED, Setting, Signature
 from accel.schema.source_text import Definition
 from accel.system.machine import Need
 
+__all__ = ["signature_of_text"]
+
 
 def signature_of_text(target: str, chain: list[Definition]) -> Signature:
     """Return the signature of a class.

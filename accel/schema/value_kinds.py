@@ -10,6 +10,8 @@ from accel.schema import source_text
 from accel.schema.source_text import SourceText
 from accel.values import NAMES, Bounds
 
+__all__ = ["OPERATORS", "kind_of_annotation", "literal_arguments", "literal_value"]
+
 OPERATORS: dict[type[ast.operator], Any] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv, ast.Pow: operator.pow,
     ast.FloorDiv: operator.floordiv, ast.LShift: operator.lshift,

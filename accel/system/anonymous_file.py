@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 
+__all__ = ["anonymous_file"]
+
 
 def anonymous_file(name: str) -> int:
     """Return the descriptor of an empty file without a path: in memory if the system can, else in the folder for temporary files.

@@ -9,6 +9,8 @@ from pathlib import Path
 from accel.errors import AccelWarning
 from accel.system.disk_errors import disk_reason
 
+__all__ = ["MAX_PENDING", "AppendLog"]
+
 MAX_PENDING = 1 << 24
 """Bytes that wait for a full disk, at most: the lines of 160,000 updates in metrics.jsonl, at 100 bytes each."""
 

@@ -11,6 +11,8 @@ from typing import IO, Any
 
 from accel.system.faults import point
 
+__all__ = ["HashingStream", "checksum", "flush_folder", "replacing", "write"]
+
 
 class HashingStream:
     """A stream into a file that counts and hashes the bytes on their way.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+__all__ = ["cache_directory"]
+
 
 def cache_directory(setting: str) -> Path:
     """Where `setting` says: `auto` is the user's own cache directory."""

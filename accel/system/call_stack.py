@@ -7,6 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+__all__ = ["ACCEL_ROOT", "LIBRARY_ROOTS", "caller", "is_user_code"]
+
 ACCEL_ROOT = str(Path(__file__).resolve().parents[1])
 """The folder of accel's own code."""
 LIBRARY_ROOTS = (ACCEL_ROOT, *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})

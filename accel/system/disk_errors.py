@@ -10,6 +10,8 @@ from pathlib import Path
 
 from accel.errors import AccelWarning
 
+__all__ = ["DISK_FULL_REASONS", "disk_reason", "is_disk_full", "remedy", "warn_on_disk_error"]
+
 DISK_FULL_REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",

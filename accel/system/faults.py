@@ -6,6 +6,8 @@ import os
 import signal
 from collections.abc import Callable
 
+__all__ = ["VARIABLE", "arm", "armed", "point"]
+
 VARIABLE = "ACCEL_FAULT"
 """`NAME` or `NAME:N`: the process is killed (SIGKILL) when it passes the fault point NAME for the Nth time (default 1)."""
 

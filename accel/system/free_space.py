@@ -6,6 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
+__all__ = ["CGROUP_FILES", "CGROUP_ROOT", "free_disk", "free_memory"]
+
 CGROUP_FILES = (
     ("memory.max", "memory.current", "memory.stat"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),

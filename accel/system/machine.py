@@ -12,6 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from accel.system.deprecation.old_attributes import moved_attribute
+
+__all__ = ["Need", "cores", "has_cuda", "importable", "lacks_bf16", "resolve_device"]
+
 
 @dataclass(frozen=True)
 class Need:
@@ -50,6 +54,8 @@ class Need:
         if kind == "compiler" and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
             return f"{subject} a C++ compiler, and none is installed (on Debian or Ubuntu: apt-get install g++)"
         return None
+
+    lacking = moved_attribute("unmet_reason")
 
     def sentence(self, plugin: str, reason: str) -> str:
         """Return the error for a plugin that was asked for by name: the reason, and the setting to type instead."""

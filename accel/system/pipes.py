@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, TextIO, cast
 
+__all__ = ["BrokenPipeSafe", "survive_broken_pipe"]
+
 
 def survive_broken_pipe(stream: TextIO) -> TextIO:
     """Return the stream in a wrapper that drops its output once nobody reads it any longer."""

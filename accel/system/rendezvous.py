@@ -10,6 +10,18 @@ from time import monotonic, sleep
 
 from torch._C._distributed_c10d import Store, TCPStore
 
+__all__ = [
+    "CONNECT_TIMEOUT",
+    "STORES",
+    "interface",
+    "is_loopback",
+    "local_address_towards",
+    "name_interface",
+    "open_store",
+    "own_address",
+    "wait_for_port",
+]
+
 STORES: dict[tuple[str, int], TCPStore] = {}
 """The stores that this process has reached or serves. They live as long as it does, because other processes may come late."""
 

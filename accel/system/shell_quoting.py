@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 
+__all__ = ["PLAIN", "WORDS", "override"]
+
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 """Text that Hydra reads as itself; other signs and numbers have a meaning in its grammar, or none."""
 WORDS = {"null", "true", "false", "nan", "inf"}

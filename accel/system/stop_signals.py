@@ -11,6 +11,8 @@ from typing import Any, Self, TypeVar
 
 from accel.errors import Interrupted
 
+__all__ = ["STOP_SIGNALS", "TORCHRUN_VARIABLE", "Item", "StopSignals", "WaitPoint"]
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TORCHRUN_VARIABLE = "TORCHELASTIC_RUN_ID"
 Item = TypeVar("Item")

@@ -20,6 +20,8 @@ from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 
+__all__ = ["HELD_OUT", "Digits", "digits", "read"]
+
 HELD_OUT = 360
 """Of 1,797 pictures, 36 of each digit; the split is the same for every seed, so that runs can be compared."""
 

@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+__all__ = ["both", "scores", "views"]
+
 
 def scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Means over a batch: the cross-entropy in nats, and the share of right answers.

@@ -10,6 +10,8 @@ from accel.data.splits.store_match import SplitStore
 from accel.data.store import class_names
 from accel.errors import ConfigError, nearest
 
+__all__ = ["Split", "splits"]
+
 Split = Path | SplitStore
 """A folder of class folders, or a store."""
 

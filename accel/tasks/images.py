@@ -24,6 +24,8 @@ from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Bounds, Count
 
+__all__ = ["MODELS", "SHOWN", "Images"]
+
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "small": small, "resnet18": resnet18, "resnet50": resnet50,
     "airnet": lambda classes, side: AirNet(classes), "airnet_s": lambda classes, side: AirNet(classes, width=8),

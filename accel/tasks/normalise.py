@@ -7,6 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+__all__ = ["MEAN", "STD", "normalise"]
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, from 0 to 1: the numbers that published weights expect."""
 

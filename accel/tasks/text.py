@@ -17,6 +17,8 @@ from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 
+__all__ = ["HELD_OUT", "Text"]
+
 HELD_OUT = 10
 """One in so many tokens, at the end of the file, is kept for evaluation."""
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
+__all__ = ["SCANNED", "Kind", "open_tokens", "size_of"]
+
 Kind = Literal["auto", "bytes", "uint16", "uint32"]
 SCANNED = 1 << 24
 """Tokens of which the largest is looked for at once."""

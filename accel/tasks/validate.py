@@ -6,6 +6,8 @@ from typing import Any, get_type_hints
 
 from accel.values import check_value
 
+__all__ = ["validate"]
+
 
 def validate(task: type[Any], **settings: Any) -> None:
     """Holds `settings` against the annotations of `task.__init__` (kinds of `accel.values`).

@@ -25,6 +25,8 @@ from accel.testing.run_checks import (
     check_skipped_update,
 )  # fmt: skip
 
+__all__ = ["check_plugin"]
+
 
 def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5) -> str:
     """Prove by small real runs, on the CPU, that a plugin keeps the promises of every plugin of accel.

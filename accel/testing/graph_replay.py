@@ -12,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from accel.device.host_reads import READS
 from accel.schema import plugin_registry
 
+__all__ = ["T", "Tape", "TapeRecorder", "output_tensors", "taped_graph"]
+
 T = TypeVar("T")
 
 

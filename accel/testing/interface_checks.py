@@ -10,6 +10,8 @@ from accel.errors import ConfigError
 from accel.parts import Part, Watch
 from accel.testing.plugin_runs import PluginFactory, plugin_name
 
+__all__ = ["check_close", "check_settings", "refusal"]
+
 
 def check_settings(plugin: PluginFactory) -> None:
     """Check that the plugin is a dataclass with one part, and refuses a setting of the wrong kind with a sentence."""

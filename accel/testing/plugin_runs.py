@@ -11,6 +11,8 @@ from accel.parts import Part, Watch
 from accel.schema import plugin_registry
 from accel.testing.toy_run import cheap, fit_toy
 
+__all__ = ["PluginFactory", "are_incompatible", "attempt", "companions", "plugin_name", "unmet_need"]
+
 PluginFactory = Callable[[], Part]
 """The class of a plugin, or a function that makes an instance."""
 

@@ -13,6 +13,18 @@ from accel.testing.graph_replay import taped_graph
 from accel.testing.plugin_runs import PluginFactory, are_incompatible, attempt, companions, plugin_name
 from accel.testing.toy_run import BATCH, fit_toy
 
+__all__ = [
+    "check_accumulation",
+    "check_host_reads",
+    "check_no_global_state",
+    "check_pairs",
+    "check_refusal",
+    "check_repeatable",
+    "check_replay",
+    "check_resume",
+    "check_skipped_update",
+]
+
 
 def check_refusal(plugin: PluginFactory, reason: str) -> None:
     """Check that a run with the plugin is refused in these words, whatever stands beside it."""

@@ -14,7 +14,23 @@ from torch.utils.data import TensorDataset
 
 from accel.parts import Part, Run, Watch
 from accel.schema import plugin_registry
+from accel.system.deprecation.old_attributes import moved_attribute
 from accel.trainer import Trainer
+
+__all__ = [
+    "BATCH",
+    "CHEAP",
+    "CLASSES",
+    "FEATURES",
+    "SAMPLES",
+    "Spy",
+    "Stop",
+    "Toy",
+    "ToyResult",
+    "cheap",
+    "fit_toy",
+    "moved_tensors",
+]
 
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 6, 3, 4
 """6 batches an epoch, the last of 2: a short batch, and with a window of 4 a short window too."""
@@ -97,6 +113,8 @@ class ToyResult:
         """Return whether weights, losses and metrics agree to the last bit. An overflowed loss agrees with an overflowed one."""
         pairs = [*zip(self.weights, other.weights, strict=True), *zip(self.losses, other.losses, strict=True)]
         return self.metrics == other.metrics and all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)
+
+    same = moved_attribute("equals")
 
     def distance(self, other: ToyResult) -> float:
         """Return the largest difference between two weights."""

@@ -1,4 +1,4 @@
-"""The README's figures are those of the newest results, as the script writes them."""
+"""The figures of README.md and docs/figures.md are those of the newest results, as the script writes them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_figures_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "row"), [("docs/figures.md", "accel, watched"), ("README.md", "A step of LAMB")])
+def test_the_figures_are_those_of_the_results(page: str, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import readme  # type: ignore[import-not-found]
 
-    text = (ROOT / "README.md").read_text()
-    assert readme.written(text) == text, "say: python benchmarks/readme.py"
-    assert readme.written(text.replace("accel, watched", "accel, witched")) == text
+    text, write = (ROOT / page).read_text(encoding="utf-8"), readme.PAGES[page]
+    assert write(text) == text, "say: python benchmarks/readme.py"
+    assert row in text
+    assert write(text.replace(row, f"{row}?")) == text
     del sys.modules["readme"]

@@ -196,7 +196,8 @@ def test_the_last_that_is_finite_is_never_taken_away(tmp_path: Path) -> None:
     run = tmp_path / "run"
     fit_toy([Poison(at=7)], epochs=4, out=run)
     assert kept(run) == ["update-00000006-epoch-0001", "update-00000018-epoch-0003", "update-00000024-epoch-0004"]
-    assert [record.finite for record in CheckpointFolder(run / FOLDER, 2, None).records.values()] == [True, False, False]
+    manifests = CheckpointFolder(run / FOLDER, 2, None).manifests.values()
+    assert [manifest.finite for manifest in manifests] == [True, False, False]
     with pytest.warns(Warning, match=r"update-00000024-epoch-0004 holds numbers that are not finite; go back to .*update-00000006"):
         fit_toy([], epochs=4, resume=run)
     fit_toy([], epochs=2, resume=run / FOLDER / "update-00000006-epoch-0001.pt")

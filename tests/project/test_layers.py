@@ -22,6 +22,8 @@ MAY_IMPORT = {
 }
 MAY_IMPORT |= {"plugins": MAY_IMPORT["plugins"] - {"plugins"}, "engine": MAY_IMPORT["engine"] - {"plugins"}}
 MAY_IMPORT |= {"__init__": {"errors"}, "__main__": {"cli", "errors"}, "train": {"cli"}}
+OLD_NAMES = "accel.system.deprecation.old_paths"
+"""It imports nothing of accel, and every layer may use it."""
 OPTIONAL = {
     "sklearn": {"tasks/digits.py"},
     "PIL": {"data/codecs/pillow_decoder.py"},
@@ -65,6 +67,8 @@ def imports(path: Path) -> list[tuple[str, bool]]:
 def test_imports_point_one_way(path: Path) -> None:
     where, relative = layer(path), path.relative_to(ROOT).as_posix()
     for name, typing_only in imports(path):
+        if name == OLD_NAMES:
+            continue
         top = name.split(".")[0]
         if top == "accel" and not typing_only and "." in name and where != "__init__":
             to = name.split(".")[1]
@@ -83,3 +87,42 @@ def test_the_rule_is_alive() -> None:
     assert ("accel.parts", True) in imports(ROOT / "plugins/ema.py"), "imports for types alone are told apart"
     assert "trainer" not in MAY_IMPORT["plugins"] | MAY_IMPORT["engine"]
     assert "plugins" not in MAY_IMPORT["plugins"] | MAY_IMPORT["engine"]
+
+
+ARROW_BACK = ("accel.parts.run", "accel.parts.all_parts")
+"""The one arrow against the order, for types alone: parts are set up with a Run, and a Run holds its parts."""
+
+
+def graph() -> dict[str, set[str]]:
+    """Modules of accel, each with those that it imports when it is imported, or for its types."""
+    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    arrows: dict[str, set[str]] = {}
+    for name, path in names.items():
+        tree = ast.parse(path.read_text())
+        late = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
+        targets = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and id(node) not in late:
+                modules = {f"{node.module}.{alias.name}" for alias in node.names} & names.keys()
+                targets |= modules or {node.module} & names.keys()
+        arrows[name] = targets
+    return arrows
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Modules left when those that import none of the others are taken away again and again."""
+    left = dict(arrows)
+    while free := [name for name, targets in left.items() if not targets & left.keys() - {name}]:
+        for name in free:
+            del left[name]
+    return sorted(left)
+
+
+def test_no_two_modules_need_each_other() -> None:
+    arrows = graph()
+    start, end = ARROW_BACK
+    assert end in arrows[start]
+    assert len(circle(arrows)) > 1, "with the arrow back there is a circle: the search can fail"
+    arrows[start].discard(end)
+    arrows["accel"] = set()  # its names are imported when they are asked for
+    assert circle(arrows) == []

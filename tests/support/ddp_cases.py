@@ -282,7 +282,7 @@ def case_decisions(folder: Path) -> dict[str, Any]:
     found = {
         "any": [ddp.any(RANK == 1), ddp.any(False)],
         "agree": [ddp.vote(turn == RANK) for turn in range(4)],
-        "apart": [ddp.vote(True, about="save"), ddp.vote(False), ddp.vote(False, about="save")],
+        "apart": [ddp.vote(True, topic="save"), ddp.vote(False), ddp.vote(False, topic="save")],
         "gather": ddp.gather({"rank": RANK}),
         "sum": float(ddp.sum(torch.tensor(RANK + 1.0))),
     }
@@ -349,7 +349,7 @@ def case_what_one_says_all_hear_once(folder: Path) -> list[tuple[bool, bool]]:
     late, heard = False, []
     for step in range(7):
         late = late or (ranks.rank == 1 and step == 2)
-        save = ranks.vote(late, about="save")
+        save = ranks.vote(late, topic="save")
         late = late and not save
         heard.append((save, ranks.vote(ranks.rank == 0 and step == 4)))
     ranks.close()

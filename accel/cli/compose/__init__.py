@@ -1,1 +1,3 @@
 """From overrides to a checked configuration."""
+
+__all__ = []

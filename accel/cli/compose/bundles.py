@@ -6,6 +6,8 @@ from pathlib import Path
 
 from accel.schema import plugin_registry
 
+__all__ = ["CONF", "HERE", "bundles", "page_text", "summary"]
+
 HERE = Path(__file__).resolve().parents[2]
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 """The config files that come with accel: inside the package in a wheel, beside it in a checkout."""

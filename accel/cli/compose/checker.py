@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Entry, Session
     from accel.cli.compose.overrides import Normal
 
+__all__ = ["MISSING", "Checker"]
+
 MISSING = "???"
 
 

@@ -16,6 +16,8 @@ from accel.cli.compose.explain import explain
 from accel.cli.compose.hydra_session import Entry, Session, session
 from accel.errors import ConfigError, nearest
 
+__all__ = ["compose", "compose_job", "finish"]
+
 
 def compose(args: Iterable[str] = (), *, config_dir: str | None = None, config_path: str | None = None) -> Config:
     """The configuration that the command line would make of `args`, checked and typed.

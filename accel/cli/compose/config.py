@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from accel.report.result import Result
     from accel.trainer import Trainer
 
+__all__ = ["NESTED", "Chosen", "Config"]
 
 NESTED = "checkpoint"
 """The root key that holds a mapping of settings: `checkpoint.every` is `checkpoint_every` in Python."""

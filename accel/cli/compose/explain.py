@@ -15,6 +15,8 @@ from accel.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
+__all__ = ["T", "culprit", "explain", "sentence"]
+
 T = TypeVar("T")
 
 

@@ -31,6 +31,8 @@ from accel.cli.compose.bundles import CONF
 from accel.errors import ConfigError
 from accel.schema import plugin_registry
 
+__all__ = ["Entry", "Loader", "Session", "parser", "session"]
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Entry, Session
 
+__all__ = ["Origins"]
+
 
 class Origins:
     """Finds the override or the file that said a thing last."""

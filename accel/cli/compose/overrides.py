@@ -28,6 +28,8 @@ from accel.system import shell_quoting
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
+__all__ = ["LISTS", "MOST", "Normal", "allowed", "is_bundle", "jobs", "members", "normalise", "parse"]
+
 LISTS = ("plugins", "experiment")
 MOST = 1000
 """Jobs of one multirun; more are a slip of the keyboard."""

@@ -1,1 +1,3 @@
 """Jobs for Slurm, through submitit."""
+
+__all__ = []

@@ -15,6 +15,8 @@ from accel.cli.compose.hydra_session import Session
 from accel.errors import ConfigError, nearest
 from accel.system.machine import importable
 
+__all__ = ["KINDS", "NAMES", "NUMBERS", "PACKAGE", "WORD", "Launcher", "read", "split"]
+
 PACKAGE = "hydra_plugins.hydra_submitit_launcher"
 KINDS = {f"{PACKAGE}.submitit_launcher.SlurmLauncher": "slurm", f"{PACKAGE}.submitit_launcher.LocalLauncher": "local"}
 NAMES = ("submitit_slurm", "submitit_local")

@@ -24,6 +24,8 @@ from submitit.helpers import DelayedSubmission
 
 from accel.errors import TrainingError
 
+__all__ = ["AFTERWARDS", "RESTARTS", "Node"]
+
 RESTARTS = 3
 """How often torchrun begins ranks anew that were killed, within one attempt of the job."""
 AFTERWARDS = 10.0

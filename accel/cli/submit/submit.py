@@ -25,6 +25,8 @@ from accel.system.stop_signals import TORCHRUN_VARIABLE
 if TYPE_CHECKING:
     from accel.cli.submit.node import Node
 
+__all__ = ["MARGIN", "submit"]
+
 MARGIN = 10
 """Seconds between the ranks' last chance to save and the time limit: to have the job begun anew."""
 

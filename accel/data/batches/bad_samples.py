@@ -16,6 +16,22 @@ from typing import Any, Literal, NamedTuple
 from accel.data.sampling import sample_rng
 from accel.errors import BadSample, ConfigError, TrainingError
 
+__all__ = [
+    "MACHINE",
+    "MISSING",
+    "RAISE",
+    "SHOWN",
+    "TRIES",
+    "BadSampleHandler",
+    "BadSampleLog",
+    "BadSamplePolicy",
+    "BadSampleRule",
+    "Missing",
+    "UnreadableSample",
+    "failure_reason",
+    "is_sample_fault",
+]
+
 BadSamplePolicy = Literal["raise", "skip", "substitute"]
 TRIES = 16
 """So many samples are tried in place of one; with a hundredth of them bad, none is good once in 10^32 times."""

@@ -13,6 +13,8 @@ from accel.data.batches.bad_samples import BadSampleLog
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import Meter
 
+__all__ = ["Batches", "Order", "length_of", "skip_to"]
+
 Order = Callable[[int, int, int], Tensor]
 """From the number of samples, the seed and the epoch to the order of an epoch, (samples,) int64."""
 

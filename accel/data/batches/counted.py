@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+__all__ = ["CountedBatch", "count_samples", "counted"]
+
 
 class CountedBatch(NamedTuple):
     """A rank's batch with what it counts, from the loader to the window."""

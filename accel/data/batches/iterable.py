@@ -13,6 +13,8 @@ from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import Meter
 
+__all__ = ["IterableBatches"]
+
 if TYPE_CHECKING:
     pass
 

@@ -13,6 +13,8 @@ from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation
 from accel.errors import ConfigError
 
+__all__ = ["make_batches"]
+
 if TYPE_CHECKING:
     pass
 

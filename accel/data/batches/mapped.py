@@ -23,6 +23,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["BatchAssembly", "InPlaceAssembly", "MapBatches"]
+
 
 class MapBatches(Batches):
     """A map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from accel.data.batches.counted import CountedBatch, count_samples
 
+__all__ = ["SINGLE_RANK", "Item", "RankShare"]
+
 Item = TypeVar("Item")
 
 

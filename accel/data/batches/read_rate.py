@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Meter"]
+
 
 class Meter:
     """Samples read, and the seconds that reading them took, without any waiting for whoever takes them.

@@ -11,6 +11,8 @@ from accel.data.batches.counted import CountedBatch, count_samples
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.device.rng import seeded
 
+__all__ = ["ReadyBatches"]
+
 if TYPE_CHECKING:
     pass
 

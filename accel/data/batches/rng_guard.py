@@ -18,6 +18,8 @@ import torch
 
 from accel.errors import AccelWarning
 
+__all__ = ["Item", "host_rng_state", "read_ahead_if_rng_free", "warn"]
+
 Item = TypeVar("Item")
 
 

@@ -10,6 +10,20 @@ from torch import Tensor
 
 from accel.errors import ConfigError, describe
 
+__all__ = [
+    "NAMES",
+    "NUMBERS",
+    "PLAIN",
+    "channels_at_the_end",
+    "count_classes",
+    "cut",
+    "pair",
+    "paired",
+    "pieces",
+    "put_together",
+    "take_apart",
+]
+
 
 def count_classes(owner: Any) -> int | None:
     """What a task or a data set says: its `num_classes`, or how many `classes` it lists, as torchvision's sets do.

@@ -1,1 +1,3 @@
 """What was read once is kept."""
+
+__all__ = []

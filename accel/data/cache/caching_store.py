@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from accel.data.cache.record_cache import RecordCache
 
+__all__ = ["Keep", "Keeping"]
+
 Keep = Literal["shown", "pixels", "files"]
 """What is kept of a picture: its centred square in the size that the task shows; the whole of it, decoded; its file's bytes."""
 

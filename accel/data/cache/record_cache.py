@@ -19,6 +19,8 @@ from zlib import crc32
 from accel.errors import AccelWarning
 from accel.system.anonymous_file import anonymous_file
 
+__all__ = ["CHECKED", "ENTRY", "HEAD", "MAGIC", "PART", "REST", "SHUT", "RecordCache", "write"]
+
 HEAD = Struct("<16sQ64s")
 """What it is; how many records there may be; what they are a function of."""
 MAGIC = b"accel-kept-1\0\0\0\0"

@@ -17,6 +17,8 @@ from torch import Tensor
 from accel.errors import AccelWarning
 from accel.system.cache_directory import cache_directory as cache_directory
 
+__all__ = ["crc", "load", "save"]
+
 
 def load(file: Path, of: str, like: list[Tensor]) -> list[Tensor] | None:
     """What was saved there; None where nothing was, or what is there is not whole, or is something else.

@@ -1,1 +1,3 @@
 """From encoded bytes to pixels."""
+
+__all__ = []

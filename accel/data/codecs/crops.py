@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["Box", "centre", "padded", "random_resized"]
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
 
@@ -54,5 +56,6 @@ def padded(picture: NDArray[np.uint8], pad: int, rng: np.random.Generator) -> ND
     frame = np.zeros((height + 2 * pad, width + 2 * pad, 3), np.uint8)
     frame[pad : pad + height, pad : pad + width] = picture
     # the upper half of a product, and nothing drawn again: so each number is a function of 32 known bits (see `moves`)
-    top, left = rng.integers(2**32, size=2, dtype=np.uint32).astype(np.uint64) * np.uint64(2 * pad + 1) >> np.uint64(32)
+    product = rng.integers(2**32, size=2, dtype=np.uint32).astype(np.uint64) * np.uint64(2 * pad + 1)
+    top, left = (product >> np.uint64(32)).tolist()  # numpy before 2.0 adds a uint64 and an int to a float
     return frame[top : top + height, left : left + width]

@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+__all__ = ["PEEK", "Layout", "Start", "Table", "ac_lookup", "dc_lookup", "tables", "walk"]
+
 PEEK = 16
 """The longest code, in bits, which is how far ahead is looked."""
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+__all__ = ["PLAIN", "Decoder", "Jpeg", "Picture", "Raw", "Reader", "Tiles", "Whole", "plain_jpeg", "shrunk", "smaller"]
+
 Decoder = Literal["pillow", "opencv", "simplejpeg", "scaled"]
 
 

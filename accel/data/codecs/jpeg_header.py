@@ -15,6 +15,30 @@ from accel.errors import BadSample, ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = [
+    "APP0",
+    "APP9",
+    "APP14",
+    "BARE",
+    "DHT",
+    "DQT",
+    "DRI",
+    "EOI",
+    "FRAMES",
+    "RST0",
+    "SOI",
+    "SOS",
+    "Buffer",
+    "Component",
+    "Header",
+    "Segment",
+    "ended",
+    "header",
+    "intervals",
+    "is_jpeg",
+    "top",
+]
+
 Buffer = bytes | bytearray | memoryview
 
 SOI, EOI, SOS, DQT, DHT, DRI, APP0, APP9, APP14, RST0 = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xE0, 0xE9, 0xEE, 0xD0

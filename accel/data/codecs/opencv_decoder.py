@@ -12,6 +12,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["decode", "mirror", "opencv", "resize"]
+
 
 @cache
 def opencv() -> Any:

@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+__all__ = [
+    "FORMATS",
+    "PIXELS",
+    "SUFFIXES",
+    "decode",
+    "decoded",
+    "hold_limit",
+    "measure",
+    "require_pillow",
+    "resample",
+    "resample_part",
+    "smaller",
+]
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 """What counts as a picture, in small letters."""
 PIXELS = 178_956_970

@@ -14,6 +14,8 @@ from accel.data.codecs.pillow_decoder import resample_part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["Filter", "margin", "resample", "whole"]
+
 Filter = Literal["antialias", "linear", "area"]
 """antialias: Pillow's triangle, widened to the scale where it shrinks. linear and area: OpenCV's, of boxes of whole pixels."""
 

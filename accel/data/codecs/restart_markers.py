@@ -21,6 +21,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["KEPT", "Piece", "restarted"]
+
 Piece = tuple[bytes, list[list[Start]], list[int]]
 """Coded data without stuffed zeros, and what a walk over them found."""
 KEPT = FRAMES | {APP0, APP14, DQT, SOS}

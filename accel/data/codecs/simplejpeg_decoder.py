@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+__all__ = ["KEPT", "decode", "scratch", "simplejpeg"]
 
 _of_thread = threading.local()
 KEPT = 2**26

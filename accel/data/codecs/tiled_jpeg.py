@@ -32,6 +32,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+__all__ = [
+    "FIELDS",
+    "MAGIC",
+    "MARKS",
+    "NARROW",
+    "ROOM",
+    "START",
+    "Index",
+    "Spliced",
+    "encode",
+    "index",
+    "is_tiled",
+    "lossless",
+    "record",
+    "splice",
+]
+
 MAGIC = b"accel-tiles\0"
 FIELDS = struct.Struct("<7I")
 START = 6 + len(MAGIC)

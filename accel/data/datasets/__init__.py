@@ -1,1 +1,3 @@
 """Data sets: samples by index."""
+
+__all__ = []

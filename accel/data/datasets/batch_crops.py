@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from accel.data.codecs.image_reader import Reader
 
+__all__ = ["flipped", "random_words", "shifted"]
+
 
 def random_words(seed: int, epoch: int, keys: list[int]) -> NDArray[np.uint64]:
     """The first two 64-bit words of each sample's random numbers. (n, 2)."""

@@ -12,6 +12,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.data.datasets.image_folder import Folder
 
+__all__ = ["LOOK", "advice", "base_store", "pack_paths", "shorter_side"]
+
 LOOK = 64
 """So many names are looked at."""
 

@@ -22,6 +22,8 @@ from accel.data.datasets.shift_flip import ShiftFlip
 from accel.data.store import Files, Store, status
 from accel.errors import ConfigError
 
+__all__ = ["Augmented", "Crop", "Folder"]
+
 Crop = Literal["pad", "resized", "none"]
 
 

@@ -11,6 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from accel.data.store import Record
 from accel.errors import ConfigError
 
+__all__ = ["Decode", "Keeps", "Records"]
+
 Decode = Callable[[Record, NDArray[Any], np.random.Generator], None]
 """`decode(buffer, out, rng)` writes what a record holds into `out`; `rng` belongs to this sample of this epoch."""
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from accel.data.philox import upper
 from accel.data.sampling import sample_words
 
+__all__ = ["NO_EPOCH", "Edge", "Flip", "PaddedFrames", "ShiftFlip", "reflected", "size"]
+
 Flip = Literal["none", "random", "alternate"]
 Edge = Literal["black", "reflect"]
 NO_EPOCH = 2**63

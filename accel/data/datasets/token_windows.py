@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from accel.errors import ConfigError
 
+__all__ = ["PADDING", "JitteredTokenWindows", "TokenWindows"]
+
 PADDING = -1
 """Stands after the end of the text, in the last window; no loss is taken there."""
 

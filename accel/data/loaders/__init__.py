@@ -1,1 +1,3 @@
 """Who reads: threads, processes, DALI, the memory of the device."""
+
+__all__ = []

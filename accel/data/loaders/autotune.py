@@ -20,6 +20,8 @@ from accel.data.loaders.fork_map import can_fork, shared_zeros
 from accel.data.loaders.worker_process import forget_signals
 from accel.system.machine import cores
 
+__all__ = ["ENOUGH", "FEW", "MATTERS", "TRIED", "Rates", "best", "describe", "processes", "shares", "threads", "tried"]
+
 MATTERS = 30.0
 """Seconds of reading in the whole run, of this rank and on one core, below which it does not matter how many read."""
 TRIED = 0.4

@@ -16,6 +16,8 @@ from torch.utils.data import default_collate
 from accel.data.batches.mapped import MapBatches
 from accel.errors import ConfigError
 
+__all__ = ["BufferPool", "Kind", "batch_of", "buffer_pool_of"]
+
 Kind = TypeVar("Kind", bound="BufferPool")
 
 

@@ -24,6 +24,8 @@ from accel.errors import BadSample, ConfigError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["Fed", "Pipeline", "Shown", "bmp", "dali", "pair", "readable", "shown"]
+
 
 def dali() -> Any:
     """The package. Raises ConfigError where it is not installed, or cannot be imported."""

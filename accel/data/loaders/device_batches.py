@@ -15,6 +15,8 @@ from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip
 from accel.data.loaders.load_all import Form
 from accel.data.sampling import permutation
 
+__all__ = ["AHEAD", "DeviceBatches"]
+
 AHEAD = 65536
 """For about so many samples random numbers are drawn at a time: an operation on a few costs as much as one on many."""
 

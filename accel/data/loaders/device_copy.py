@@ -11,6 +11,8 @@ from torch import Tensor
 
 from accel.data.batches.rng_guard import read_ahead_if_rng_free
 
+__all__ = ["DeviceCopier", "Item", "PendingCopy", "Sent", "map_tensors", "prefetch_one"]
+
 Item = TypeVar("Item")
 Sent = TypeVar("Sent")
 

@@ -19,6 +19,8 @@ from accel.data.loaders.worker_pool import cause
 from accel.data.loaders.worker_process import forget_signals, portable
 from accel.errors import TrainingError
 
+__all__ = ["Item", "can_fork", "fork_map", "shared_zeros"]
+
 Item = TypeVar("Item")
 
 

@@ -19,6 +19,8 @@ from accel.errors import ConfigError, TrainingError
 from accel.system import free_space
 from accel.system.machine import cores
 
+__all__ = ["CHUNK", "PAYS", "Form", "chunks", "first_sample", "free", "read"]
+
 Form = Callable[[list[Tensor]], Any]
 """Makes a batch of its parts."""
 CHUNK = 256

@@ -15,6 +15,8 @@ from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 from accel.data.loaders.thread_pool import GRACE
 from accel.errors import ConfigError
 
+__all__ = ["Background", "DataLoaderX", "Item", "ahead"]
+
 try:
     from prefetch_generator import BackgroundGenerator
 except ModuleNotFoundError:
@@ -93,7 +95,8 @@ class DataLoaderX(DataLoader[Any]):
         depth: how many batches are read ahead.
         device: a CUDA device that the batches are copied to, pinned and on a stream of their own, each during the step before
             it; None leaves them on the host.
-        args, kwargs: those of `torch.utils.data.DataLoader`.
+        *args: those of `torch.utils.data.DataLoader`.
+        **kwargs: those of `torch.utils.data.DataLoader`.
     """
 
     def __init__(self, *args: Any, depth: int = 2, device: torch.device | str | None = None, **kwargs: Any) -> None:

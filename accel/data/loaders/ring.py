@@ -20,6 +20,8 @@ from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
 from accel.errors import ConfigError
 from accel.system.machine import cores
 
+__all__ = ["Ring", "RingAssembly"]
+
 
 class Ring:
     """The batches of a map-style data set, read by threads: those that a DataLoader in order gives, epoch after epoch.

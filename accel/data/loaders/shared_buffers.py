@@ -18,6 +18,8 @@ from torch import Tensor
 from accel.data.loaders.buffer_pool import BufferPool
 from accel.system.anonymous_file import anonymous_file
 
+__all__ = ["FIRST", "Region", "SharedBufferPool", "register"]
+
 FIRST = 16
 """Slots that are mapped at once; then as many again, and again. What is mapped takes no memory before it is written to."""
 

@@ -9,6 +9,8 @@ from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any, Protocol
 
+__all__ = ["GRACE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
+
 GRACE = 1.0
 """Seconds that a thread is given for the sample that it is reading; one that hangs over it is left behind, and ends after it."""
 

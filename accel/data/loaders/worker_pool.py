@@ -26,6 +26,8 @@ from accel.data.loaders.shared_buffers import SharedBufferPool
 from accel.data.loaders.worker_process import IDLE, Answer, Failure, Task, work
 from accel.errors import AccelWarning, ConfigError, TrainingError
 
+__all__ = ["GRACE", "Worker", "WorkerDied", "WorkerPool", "WorkerTimeout", "cause", "where"]
+
 GRACE = 2.0
 """Seconds that a worker is given to end by itself."""
 

@@ -22,6 +22,8 @@ from accel.data.batches.mapped import BatchAssembly, InPlaceAssembly, MapBatches
 from accel.data.loaders.shared_buffers import Region
 from accel.data.sampling import batch_rng
 
+__all__ = ["IDLE", "NO_SLOT", "Answer", "Failure", "Task", "begun", "forget_signals", "portable", "read", "work"]
+
 IDLE = -1
 """Stands for the sample that is being read while none is."""
 

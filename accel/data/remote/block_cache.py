@@ -18,6 +18,8 @@ from accel.data.remote.fsspec_client import Info
 from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.system import cache_directory
 
+__all__ = ["BLOCK", "FRESH", "BlockCache", "local_copy"]
+
 BLOCK = 8 << 20
 """Bytes of a file that are fetched at once."""
 FRESH = 600

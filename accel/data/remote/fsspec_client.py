@@ -10,6 +10,23 @@ from urllib.parse import unquote
 
 from accel.errors import ConfigError, TrainingError
 
+__all__ = [
+    "MISSING",
+    "PACKAGES",
+    "TAGS",
+    "TRIES",
+    "WAIT",
+    "Found",
+    "Info",
+    "info",
+    "is_url",
+    "list_names",
+    "matching",
+    "ranged",
+    "walk",
+    "with_retries",
+]
+
 Found = TypeVar("Found")
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "http": "aiohttp",
             "https": "aiohttp", "hf": "huggingface_hub", "sftp": "paramiko", "ssh": "paramiko", "smb": "smbprotocol"}  # fmt: skip

@@ -10,6 +10,8 @@ from accel.data.remote.block_cache import BlockCache
 from accel.data.store import Record, is_picture
 from accel.errors import ConfigError
 
+__all__ = ["RemoteFile", "RemoteFolder"]
+
 
 class RemoteFile:
     """A file at a URL that is read in pieces (`accel.data.shards.range_reader.Pieces`).

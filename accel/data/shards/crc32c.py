@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["CHUNK", "POLYNOMIAL", "ROWS", "by_google", "by_tables", "crc32c", "masked"]
+
 POLYNOMIAL = 0x82F63B78
 """Castagnoli's, the lowest bit first; RFC 3720."""
 CHUNK = 1024

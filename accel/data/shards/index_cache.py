@@ -21,6 +21,8 @@ from accel.data.shards.range_reader import Pieces
 from accel.errors import AccelWarning
 from accel.system import cache_directory, disk_errors
 
+__all__ = ["Arrays", "IndexCache", "pack_strings", "unpack_strings"]
+
 Arrays = Mapping[str, NDArray[Any]]
 
 

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from accel.errors import ConfigError
 
+__all__ = ["LocalFile", "Pieces", "Reader"]
+
 
 class Pieces(Protocol):
     """A file of which pieces are read, wherever it lies."""

@@ -19,6 +19,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
+__all__ = ["OPEN", "Shards", "pieces"]
+
 OPEN = 256
 """Files that are held open; a process may often hold 1,024."""
 

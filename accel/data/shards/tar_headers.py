@@ -8,6 +8,8 @@ from typing import NamedTuple
 from accel.data.shards.range_reader import Pieces, Reader
 from accel.errors import ConfigError
 
+__all__ = ["BLOCK", "PACKED", "Member", "members", "refuse_packed"]
+
 BLOCK = 512
 PACKED = {b"\x1f\x8b": ("gzip", "gunzip"), b"BZ": ("bzip2", "bunzip2"), b"\xfd7": ("xz", "unxz"), b"\x28\xb5": ("zstd", "unzstd")}
 """What compressed files begin with, who made them and who unmakes them."""

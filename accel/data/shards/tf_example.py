@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+__all__ = ["BYTES", "FLOATS", "KINDS", "NUMBERS", "Feature", "features", "numbers", "texts"]
+
 BYTES, FLOATS, NUMBERS = 1, 2, 3
 """The kinds of a feature."""
 KINDS = {BYTES: "bytes", FLOATS: "floats", NUMBERS: "whole numbers"}

@@ -22,6 +22,8 @@ from accel.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
+__all__ = ["CRC", "HEAD", "NAMES", "PIECE", "Names", "Record", "TFRecords", "records"]
+
 HEAD, CRC = Struct("<QI"), Struct("<I")
 """Length of the content and its checksum before it; the content's own behind it."""
 PIECE = 1 << 22

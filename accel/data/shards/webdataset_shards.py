@@ -18,6 +18,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
+__all__ = ["NOTES", "Sample", "Tars"]
+
 NOTES = 1 << 12
 """The most bytes that a label may have."""
 

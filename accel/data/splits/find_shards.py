@@ -11,6 +11,8 @@ from accel.data.remote import fsspec_client
 from accel.data.splits.path_patterns import expand
 from accel.errors import ConfigError
 
+__all__ = ["TARS", "TFRECORDS", "compressed", "find_shards", "is_shard", "shards_in", "sibling_folder"]
+
 TARS, TFRECORDS = (".tar",), (".tfrecord", ".tfrecords")
 """The ends of their names."""
 

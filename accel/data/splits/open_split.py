@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
     from accel.data.splits.store_match import SplitStore
 
+__all__ = ["NAMES", "packed_at", "shards_of", "split_at"]
+
 NAMES = ("train", "val", "test")
 """The splits that there may be."""
 

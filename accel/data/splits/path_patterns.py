@@ -10,6 +10,8 @@ from pathlib import Path
 from accel.data.remote import fsspec_client
 from accel.errors import ConfigError
 
+__all__ = ["MOST", "expand", "expand_braces"]
+
 MOST = 1_000_000
 """Files that a pattern may name."""
 

@@ -12,6 +12,8 @@ from accel.data.splits.find_shards import sibling_folder
 from accel.data.store import Listed, Store
 from accel.errors import ConfigError
 
+__all__ = ["SplitStore", "difference", "locate_store", "read_from"]
+
 
 class SplitStore(Listed, Protocol):
     """A store that can stand in for the files of a folder."""

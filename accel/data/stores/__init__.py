@@ -1,1 +1,3 @@
 """Stores: a whole data set in one file."""
+
+__all__ = []

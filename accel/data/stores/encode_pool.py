@@ -18,6 +18,8 @@ from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.record_format import Content
 from accel.errors import ConfigError
 
+__all__ = ["AHEAD", "CHUNK", "WORK", "Bad", "encoded", "one"]
+
 CHUNK = 16
 """Pictures per task."""
 AHEAD = 4

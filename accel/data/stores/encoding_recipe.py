@@ -16,6 +16,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["ENCODERS", "Encoder", "Given", "Recipe", "bmp", "jpeg"]
+
 
 class Given(NamedTuple):
     """What an encoder has to work with."""

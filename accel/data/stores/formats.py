@@ -9,6 +9,8 @@ from accel.data.stores.packed_store import Packed
 from accel.data.stores.raw_store import RawStore
 from accel.errors import ConfigError
 
+__all__ = ["FORMATS", "store_at", "stores_in"]
+
 FORMATS: dict[str, type[Packed]] = {"lmdb": LMDBStore, "raw": RawStore}
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
+__all__ = ["VERSION", "About", "Index"]
+
 VERSION = 1
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
+__all__ = ["BODY", "BRANCH", "CHUNK", "MAGIC", "META", "NODE", "PAGE", "SIGNATURE", "TAIL", "Meta", "check", "meta", "seal", "tree"]
+
 META = Struct("=16xIIQQ IHHQQQQQ IHHQQQQQ QQ")
 """A page's header, then magic, version, address, size of the map; twice pad, flags, depth, branch, leaf and overflow pages,
 entries, root; last page, transaction. The first pad is the size of a page (struct MDB_meta of LMDB 0.9)."""

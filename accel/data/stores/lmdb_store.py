@@ -17,6 +17,8 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     import lmdb
 
+__all__ = ["HEADER", "INDEX", "KEY", "OPEN", "Environment", "Environments", "LMDBStore", "Place", "require_lmdb"]
+
 KEY = Struct(">Q")
 """Of a record: its index, so that the order of the keys is that of the records."""
 HEADER, INDEX = b"header", b"index"

@@ -16,6 +16,8 @@ from accel.data.stores.record_format import HEAD, Content, whole
 from accel.data.stores.store_writer import Writer
 from accel.errors import ConfigError
 
+__all__ = ["MAP", "LMDBWriter"]
+
 MAP = 1 << 26
 """Bytes of the map at first; doubled whenever it is full. The file is no larger than what is in it."""
 

@@ -14,6 +14,8 @@ from typing import Any
 from accel.data.store import Listed, status
 from accel.errors import ConfigError
 
+__all__ = ["Journal", "stamps"]
+
 
 class Journal:
     """The recipe, a stamp of each picture of the source, and the numbers of those that were left out.

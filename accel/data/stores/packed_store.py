@@ -13,6 +13,8 @@ from accel.data.stores.index import About, Index
 from accel.data.stores.record_format import HEAD, size, whole
 from accel.errors import BadSample, TrainingError
 
+__all__ = ["Packed"]
+
 
 class Packed(ABC):
     """A store in one file, made by `python -m accel pack`; opened when first asked, anew in a process to which it was pickled.

@@ -22,6 +22,8 @@ from accel.errors import ConfigError
 from accel.system import atomic_files
 from accel.system.disk_errors import is_disk_full
 
+__all__ = ["BATCH", "BATCH_BYTES", "WRITERS", "Packing", "readable"]
+
 WRITERS: dict[str, Callable[[Path], Writer]] = {"lmdb": LMDBWriter, "raw": RawWriter}
 BATCH, BATCH_BYTES = 1024, 1 << 24
 """Records are written when so many of them, or of their bytes, have come together: never by the clock, so that the same

@@ -17,6 +17,8 @@ from accel.data.stores.packed_store import Packed
 from accel.data.stores.record_format import HEAD
 from accel.errors import ConfigError
 
+__all__ = ["HEADER", "SIGNATURE", "START", "RawStore", "header", "table"]
+
 HEADER = Struct("<8sIQQQQ")
 """Signature; crc32 of what follows; where the index begins, its bytes, the bytes of what it says of itself, of the file."""
 SIGNATURE = b"accelraw"

@@ -12,6 +12,8 @@ from accel.data.stores.raw_store import START, header
 from accel.data.stores.record_format import HEAD, Content, whole
 from accel.data.stores.store_writer import Writer
 
+__all__ = ["RawWriter"]
+
 
 class RawWriter(Writer):
     """Heads say how long each record is, so that an unfinished file is read from the front as far as it is whole."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from struct import Struct
 from zlib import crc32
 
+__all__ = ["HEAD", "REST", "Content", "size", "whole"]
+
 HEAD = Struct("<IIIIQQ")
 """crc32; label; height and width of the picture, in pixels; index; bytes of the content."""
 REST = Struct("<IIIQQ")

@@ -10,6 +10,8 @@ from pathlib import Path
 from accel.data.stores.index import About, Index
 from accel.data.stores.record_format import Content
 
+__all__ = ["Writer"]
+
 
 class Writer(ABC):
     """Appends records to an unfinished store, `part`; opening one that is there already finds the whole records in it.

@@ -1,1 +1,3 @@
 """What several plugins of one part have in common."""
+
+__all__ = []

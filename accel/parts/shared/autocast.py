@@ -1,40 +1,42 @@
+"""Base of the precisions with 16-bit products."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from accel.parts.grads import Grads
 from accel.parts.precision import Precision
+from accel.parts.run import Run
 from accel.system.machine import Need, lacks_bf16
 from accel.values import Count, Fraction, Positive
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["Autocast"]
 
 
 @dataclass(eq=False)
 class Autocast(Precision):
-    """What precisions with 16-bit products have in common: torch.autocast, and a loss scale where the format needs one.
+    """Precision with 16-bit products: torch.autocast, and a loss scale if the format needs one.
 
     The scale follows `torch.amp.GradScaler`, but nothing of it is read on the host: whether an update was skipped is a number on
     the device (`Grads.found_inf`).
 
     Args:
         dtype: the 16-bit format; bfloat16 has the range of float32 and needs no loss scale.
-        init_scale: the first loss scale (float16 only, as all that follow).
-        growth_factor: what a good stretch multiplies the scale by.
-        backoff_factor: what an overflow multiplies it by.
-        growth_interval: how many good updates in a row make a good stretch.
-        force: run float16 on a CPU all the same, for tests; it is 20 to 30 times slower than float32 there.
+        init_scale: first loss scale (float16 only, like all that follow).
+        growth_factor: factor on the scale after `growth_interval` good updates in a row.
+        backoff_factor: factor on the scale after an overflow.
+        growth_interval: good updates in a row before the scale grows.
+        force: run float16 on a CPU, for tests; it is 20 to 30 times slower than float32 there.
     """
 
-    keeps: ClassVar[str] = "weights"
-    """What stays in float32, for the plan."""
+    kept_in_float32: ClassVar[str] = "weights"
+    """Name of the tensors that stay in float32, for the plan."""
     needs: ClassVar[tuple[Need, ...]] = (
         Need("cuda", {"dtype": "float16", "force": False}, "float16 is 20 to 30 times slower than float32 there", "dtype=bfloat16"),
     )
@@ -84,17 +86,17 @@ class Autocast(Precision):
 
     def plan_notes(self) -> Mapping[str, str]:
         scaled = "" if self.scale is None else f", loss scale from {self.init_scale:g}"
-        return {"arithmetic": f"{self.dtype} products, float32 {self.keeps} and sums{scaled}"}
+        return {"arithmetic": f"{self.dtype} products, float32 {self.kept_in_float32} and sums{scaled}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         if self.dtype == "float16":
             return []
-        dead = self.changed("init_scale", "growth_factor", "backoff_factor", "growth_interval")
-        found = [f"{self.name}.{name} has no effect with {self.name}.dtype=bfloat16" for name in dead]
+        unused = self.changed("init_scale", "growth_factor", "backoff_factor", "growth_interval")
+        sentences = [f"{self.name}.{name} has no effect with {self.name}.dtype=bfloat16" for name in unused]
         if run.device.type == "cpu" and lacks_bf16():
-            why = "this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); bfloat16 is slower than float32 here"
-            found.append(f"{self.name}: {why}")
-        return found
+            reason = "this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); bfloat16 is slower than float32 here"
+            sentences.append(f"{self.name}: {reason}")
+        return sentences
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.scale is None else {"scale": self.scale, "good": self.good, "skipped": self.skipped}

@@ -1,18 +1,16 @@
-"""What schedules share that climb to a peak and come down again."""
+"""Base of the schedules that climb to a peak and come down again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from accel.errors import ConfigError
+from accel.parts.run import Run
 from accel.parts.schedule import Schedule
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["Cycle"]
 
 
 class Cycle(Schedule):
-    """A schedule that climbs from `peak / div_factor` to `peak`, and may move momentum against the rate.
+    """Schedule that climbs from `peak / div_factor` to `peak`, and may move momentum against the rate.
 
     The settings named here are fields of each subclass, which gives them their defaults, so that they stand in its own text.
     """
@@ -33,7 +31,7 @@ class Cycle(Schedule):
             self.optim.cycle_momentum()
 
     def momentum(self, step: int) -> float:
-        """The momentum of update `step`, from 0."""
+        """Return the momentum of update `step`, from 0."""
         raise NotImplementedError
 
     def apply(self, step: int) -> None:
@@ -47,20 +45,20 @@ class Cycle(Schedule):
         return f"{self.name}: kernels take the momentum from the host; set plugins.{self.name}.cycle_momentum=false"
 
     def climb(self) -> str:
-        """For the plan: the way to the peak, and whose rate that is."""
-        whose = "" if self.max_lr else " (the optimiser's lr)"
-        return f"{self.first:.3g} up to {self.peak:.3g}{whose}"
+        """Return first and peak rate, and where the peak comes from, for the plan."""
+        origin = "" if self.max_lr else " (the optimiser's lr)"
+        return f"{self.first:.3g} up to {self.peak:.3g}{origin}"
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        found = []
+        sentences = []
         if self.max_lr and run.parts.optim.lr not in (type(run.parts.optim).lr, self.max_lr):
-            found.append(f"{run.parts.optim.name}.lr has no effect: {self.name}.max_lr={self.max_lr:g} sets the learning rate")
+            sentences.append(f"{run.parts.optim.name}.lr has no effect: {self.name}.max_lr={self.max_lr:g} sets the learning rate")
         if not self.cycle_momentum:
-            dead = self.changed("base_momentum", "max_momentum")
-            found += [f"{self.name}.{name} has no effect without {self.name}.cycle_momentum=true" for name in dead]
+            unused = self.changed("base_momentum", "max_momentum")
+            sentences += [f"{self.name}.{name} has no effect without {self.name}.cycle_momentum=true" for name in unused]
         elif not self.optim.fused and any("betas" in group for group in self.optim.optimizer.param_groups):
-            found.append(
+            sentences.append(
                 f"{self.name}.cycle_momentum: {self.optim.name} corrects its first moment as if beta1 had never moved, 17 % off "
                 "in a run of 100 updates; the fused one does it right"
             )
-        return found
+        return sentences

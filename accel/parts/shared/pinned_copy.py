@@ -1,23 +1,23 @@
-"""What ways to a CUDA device share that copy from pinned memory."""
+"""Base of the transfers that copy from pinned memory to a CUDA device."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from accel.data.loaders.device_copy import DeviceCopier
 from accel.parts.input import Transfer
+from accel.parts.run import Run
 from accel.system.machine import Need
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["PinnedCopy"]
 
 
 class PinnedCopy(Transfer):
-    """Copies that the host does not wait for; on a CPU it has no effect."""
+    """Transfer that the host does not wait for. On a CPU it has no effect."""
 
     wants: ClassVar[tuple[Need, ...]] = (Need("cuda", why="its batches are where they belong"),)
     own_stream: ClassVar[bool]
-    """Whether on a stream of their own."""
+    """Whether copies go through a CUDA stream of their own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

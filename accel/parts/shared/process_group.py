@@ -1,4 +1,4 @@
-"""What all ways to train in several processes share: meeting, deciding together, parting."""
+"""Base of the ways to train in several processes: joining, voting, leaving."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import torch
@@ -18,24 +18,24 @@ from torch._C._distributed_c10d import PrefixStore, Store
 
 from accel.errors import ConfigError, TrainingError
 from accel.parts.parallel import Parallel
+from accel.parts.run import Run
 from accel.system.rendezvous import name_interface, open_store
 from accel.values import Positive
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["TOPICS", "PendingVote", "ProcessGroup", "rendezvous"]
 
-Asked = tuple[Any, Tensor]
-"""A collective that is under way, and the numbers that it fills."""
-ABOUT = ("save", "stop")
-"""What the ranks agree about. All of it travels together, when they have been asked about the last."""
+PendingVote = tuple[Any, Tensor]
+"""Collective that is under way, and the numbers that it fills."""
+TOPICS = ("save", "stop")
+"""Topics of votes. Votes on all of them travel together, when the last topic has been asked."""
 
 
 @dataclass(eq=False)
 class ProcessGroup(Parallel):
-    """Processes that `torchrun` started, in one group. Without torchrun, or where it starts one, this process trains alone.
+    """Processes that `torchrun` started, in one group. Without torchrun, or if it starts one, this process trains alone.
 
     Args:
-        backend: who carries tensors between the ranks: nccl on GPUs, gloo on CPUs; auto takes the one for the run's device.
+        backend: library that carries tensors between the ranks: nccl on GPUs, gloo on CPUs; auto takes the one for the device.
         timeout: seconds to wait for the others before one of them counts as lost.
     """
 
@@ -45,20 +45,20 @@ class ProcessGroup(Parallel):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.joined, self.restarts = False, 0
-        self.asked: Asked | None = None
-        self.flags, self.answers = [0] * len(ABOUT), [0] * len(ABOUT)
+        self.pending_vote: PendingVote | None = None
+        self.flags, self.answers = [0] * len(TOPICS), [0] * len(TOPICS)
 
     @property
     def rank(self) -> int:
-        return _number("RANK", 0) if self.several else 0
+        return _number("RANK", 0) if self.is_distributed else 0
 
     @property
     def world_size(self) -> int:
         return _number("WORLD_SIZE", 1)
 
     @property
-    def several(self) -> bool:
-        """Whether there is anybody else."""
+    def is_distributed(self) -> bool:
+        """Whether there is more than one process."""
         return self.world_size > 1
 
     @property
@@ -66,14 +66,14 @@ class ProcessGroup(Parallel):
         return self.restarts
 
     def join(self, device: torch.device) -> torch.device:
-        """Meets the other processes in a group of nobody else's; returns this one's device.
+        """Join the other processes in a new group, and return the device of this one.
 
         Raises:
-            ConfigError: for a backend that cannot carry the device's tensors, or more processes than GPUs.
-            TrainingError: where the others do not come in time.
+            ConfigError: for a backend that cannot carry the device's tensors, or for more processes than GPUs.
+            TrainingError: if the others do not come in time.
         """
         kind, self.restarts = self._kind(device), _number("TORCHELASTIC_RESTART_COUNT", 0)
-        if not self.several:
+        if not self.is_distributed:
             return device
         lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
         if lacking:
@@ -95,14 +95,14 @@ class ProcessGroup(Parallel):
             # decisions travel between the hosts, whatever carries the tensors, and in an order of their own
             self.host = dist.new_group(backend="gloo", timeout=limit)
         except (dist.DistError, TimeoutError, RuntimeError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise TrainingError(f"{self.name}: the {self.world_size} processes did not meet ({why})") from error
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(f"{self.name}: the {self.world_size} processes did not meet ({reason})") from error
         self.joined = True
         self.restarts = max(self.gather(self.restarts))  # each node counts its own
         return device
 
     def _kind(self, device: torch.device) -> str:
-        """The name of the backend for tensors of `device`."""
+        """Return the name of the backend for tensors of `device`."""
         kind = {"cuda": "nccl"}.get(device.type, "gloo") if self.backend == "auto" else self.backend
         if kind == "nccl" and device.type != "cuda":
             raise ConfigError(f"{self.name}.backend=nccl carries tensors of GPUs, and this run is on the CPU; set backend=gloo")
@@ -110,7 +110,7 @@ class ProcessGroup(Parallel):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        if self.several and not self.joined:
+        if self.is_distributed and not self.joined:
             raise ConfigError(f"{self.name} has not joined the other processes")
 
     def sum(self, number: Tensor) -> Tensor:
@@ -122,11 +122,11 @@ class ProcessGroup(Parallel):
         total = number.clone()
         work = dist.all_reduce(total, async_op=True)
 
-        def arrived() -> Tensor:
+        def wait() -> Tensor:
             work.wait()
             return total
 
-        return arrived
+        return wait
 
     def any(self, flag: bool) -> bool:
         if not self.joined:
@@ -135,54 +135,54 @@ class ProcessGroup(Parallel):
         dist.all_reduce(number, dist.ReduceOp.MAX, group=self.host)
         return bool(number)
 
-    def vote(self, flag: bool, about: str = "stop") -> bool:
+    def vote(self, flag: bool, topic: str = "stop") -> bool:
         if not self.joined:
             return flag
-        if self.asked is not None:
-            work, found = self.asked
+        if self.pending_vote is not None:
+            work, votes = self.pending_vote
             work.wait()
-            self.answers, self.asked = found.tolist(), None
-        place = ABOUT.index(about)
+            self.answers, self.pending_vote = votes.tolist(), None
+        place = TOPICS.index(topic)
         answer = bool(self.answers[place])
         self.flags[place] = int(flag and not answer)  # what has been answered is not asked again
-        if place == len(ABOUT) - 1:
+        if place == len(TOPICS) - 1:
             number = torch.tensor(self.flags)
-            self.asked = dist.all_reduce(number, dist.ReduceOp.MAX, group=self.host, async_op=True), number
-            self.flags = [0] * len(ABOUT)
+            self.pending_vote = dist.all_reduce(number, dist.ReduceOp.MAX, group=self.host, async_op=True), number
+            self.flags = [0] * len(TOPICS)
         return answer
 
     def gather(self, value: Any) -> list[Any]:
         if not self.joined:
             return [value]
-        found: list[Any] = [None] * self.world_size
-        dist.all_gather_object(found, value, group=self.host)
-        return found
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.host)
+        return values
 
     def close(self) -> None:
         if self.joined:
             self.joined = False
-            self.asked = None
+            self.pending_vote = None
             dist.destroy_process_group()
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        if self.several:
+        if self.is_distributed:
             return []
         start = "torchrun --nproc-per-node=2 -m accel.train"
         return [f"{self.name} has no effect: this process trains alone; start several by {start}"]
 
     def identity(self) -> None:
-        """Nothing: how many ranks there are may change from one start to the next."""
+        """Return None: the number of ranks may change from one start to the next."""
 
 
 def rendezvous(store: Store, rank: int, world_size: int, timeout: float) -> Store:
-    """A corner of the store for these very processes, whoever died in it before them.
+    """Return a part of the store for these very processes, whichever processes died in it before them.
 
-    Processes that torchrun begins anew find in its store the addresses of the dead ones, and would wait for them forever. Its count
-    of restarts does not tell them apart: it is each node's own. So every process leaves a name that is new; the first puts them
-    together, the others confirm that theirs is among them, and what all have confirmed is where they meet.
+    Processes that torchrun restarts find in its store the addresses of the dead ones, and would wait for them forever. Its count
+    of restarts does not tell them apart: each node has its own. So every process leaves a new name. The first puts the names
+    together, and the others confirm that theirs is among them. The names that all have confirmed name the part of the store.
 
     Raises:
-        TimeoutError: where they do not all come within `timeout` seconds.
+        TimeoutError: if not all of them come within `timeout` seconds.
     """
     me, since = uuid4().hex, monotonic()
     store.set(f"accel/here/{rank}", me)
@@ -206,5 +206,5 @@ def rendezvous(store: Store, rank: int, world_size: int, timeout: float) -> Stor
 
 
 def _number(variable: str, otherwise: int) -> int:
-    """What torchrun tells."""
+    """Return a number that torchrun sets in the environment."""
     return int(os.environ.get(variable, otherwise))

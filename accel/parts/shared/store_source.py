@@ -1,27 +1,27 @@
-"""What sources share that read a store in place of a folder."""
+"""Base of the sources that read a store in place of a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from accel.data.splits.store_match import SplitStore, locate_store, read_from
 from accel.data.stores.packed_store import Packed
 from accel.parts.input import Source
+from accel.parts.run import Run
 
-if TYPE_CHECKING:
-    from accel.parts.run import Run
+__all__ = ["StoreSource"]
 
 
 class StoreSource(Source):
-    """Reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""
+    """Source that reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""
 
     path: str
     store: ClassVar[type[Packed]]
-    """Opens the file of a split, where it is one of `python -m accel pack`."""
+    """Class of the stores that it opens, as `python -m accel pack` makes them."""
 
     def setup(self, run: Run) -> None:
-        self.found: dict[str, str] = {}
+        self.descriptions: dict[str, str] = {}
         self.unsupported = ""
 
     def open(self, data: Any, split: str) -> Any:
@@ -29,16 +29,16 @@ class StoreSource(Source):
             self.unsupported = type(data).__name__
             return data
         store = self.store_of(data, split)
-        placed = read_from(data, store)
-        self.found[f"{split} store"] = store.describe()
-        return placed
+        dataset = read_from(data, store)
+        self.descriptions[f"{split} store"] = store.describe()
+        return dataset
 
     def store_of(self, data: Any, split: str) -> SplitStore:
-        """The store of a split. Raises ConfigError where there is none."""
+        """Return the store of a split. Raise ConfigError if there is none."""
         return type(self).store(locate_store(data, split, self.path, self.name))
 
     def plan_notes(self) -> Mapping[str, str]:
-        return self.found
+        return self.descriptions
 
     def ineffective_settings(self, run: Run) -> list[str]:
         return (

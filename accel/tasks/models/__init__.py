@@ -1,1 +1,3 @@
 """The models of the ready-made tasks, each in plain torch."""
+
+__all__ = []

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+__all__ = ["REACH", "SWIFT", "WHITE", "AirNet", "Head", "Shift", "whitening"]
+
 WHITE, REACH = 24, 2
 """Filters of the whitening convolution, and their side in pixels: two for each of the 12 directions of a 2x2 patch in colour."""
 SWIFT = 8.0

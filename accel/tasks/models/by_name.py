@@ -10,6 +10,8 @@ from torch import nn
 
 from accel.errors import ConfigError, nearest
 
+__all__ = ["model_by_name"]
+
 
 def model_by_name(setting: str, name: str, **arguments: int) -> type[nn.Module]:
     """The class `package.module.Class`, checked before anything is called; an error inside its module is left as it is.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+__all__ = ["convnet"]
+
 
 def convnet(num_classes: int, width: int = 16) -> nn.Sequential:
     """Three 3x3 convolutions and a linear layer over (batch, 1, 8, 8) float pictures.

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+__all__ = ["GPT", "Block"]
+
 
 class GPT(nn.Module):
     """Tokens (batch, time), int64, to logits (batch, time, vocabulary), each from the tokens up to its own.

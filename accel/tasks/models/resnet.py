@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+__all__ = ["TINY", "Basic", "Bottleneck", "ResNet", "resnet18", "resnet50", "small"]
+
 TINY = 64
 """Pictures up to this side get a 3x3 stem: the published one would leave an eighth of their side to the first block."""
 

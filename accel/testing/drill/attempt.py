@@ -14,6 +14,8 @@ from time import monotonic, sleep
 
 from accel.system.stop_signals import STOP_SIGNALS, StopSignals
 
+__all__ = ["BROKEN", "GRACE", "Attempt", "child", "kill", "sessions"]
+
 GRACE = 5.0
 """Seconds in which the processes of a run must have ended after it."""
 BROKEN = 70

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from accel.checkpoints import find
 
+__all__ = ["FILES", "bits", "compare_runs", "first_difference", "without_pending_lines"]
+
 FILES = ("metrics.jsonl", "model.safetensors")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+__all__ = ["DAMAGES", "cut", "damage", "empty", "flip", "remove", "swap", "zero"]
+
 
 def cut(file: Path, rng: Random) -> None:
     """Cut off the end of a file."""

@@ -16,6 +16,8 @@ from accel.testing.drill.full_disk import FullDisk
 from accel.testing.drill.scenarios import SCENARIOS
 from accel.testing.drill.struck_run import Body, DrillFailure, StruckRun, describe_end
 
+__all__ = ["LOOK", "Drill", "Report"]
+
 LOOK = 0.05
 """Seconds between two looks at the processes of the run that is left alone."""
 

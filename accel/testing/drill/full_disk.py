@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+__all__ = ["FullDisk", "path_of"]
+
 
 class FullDisk:
     """A disk on which, in this process and from now on, writes below a folder are counted and some fail with ENOSPC.

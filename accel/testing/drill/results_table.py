@@ -13,6 +13,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from accel.testing.drill.drill import Report
 
+__all__ = ["STRIKES", "median_and_p90", "row", "summary"]
+
 STRIKES = {"kill": "kills", "term": "signals", "corrupt": "damaged", "disk": "writes failed", "worker": "workers killed"}
 
 

@@ -13,6 +13,8 @@ from accel.testing.drill.damage import damage
 from accel.testing.drill.full_disk import FullDisk
 from accel.testing.drill.struck_run import DrillFailure, StruckRun, newest
 
+__all__ = ["EARLY_EXIT_CODES", "MAX_STRIKES", "SCENARIOS", "corrupted", "full", "killed", "stopped", "worker"]
+
 MAX_STRIKES = 4
 """Strikes in one trial; then the run is left alone."""
 EARLY_EXIT_CODES = (-signal.SIGTERM, -signal.SIGINT, 130)

@@ -12,6 +12,8 @@ from accel.errors import ConfigError
 from accel.testing.drill import update_log
 from accel.testing.drill.attempt import Attempt
 
+__all__ = ["Body", "DrillFailure", "StruckRun", "describe_end", "newest"]
+
 Body = Callable[[Path, bool, Path], int]
 """Trains into a run directory, with resume=auto if the flag is set, and returns the exit code. Its `UpdateLog` writes to the last
 path. It is called in a process of its own.

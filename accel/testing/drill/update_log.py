@@ -15,6 +15,8 @@ from accel.parts import Watch
 if TYPE_CHECKING:
     from accel.parts import Run
 
+__all__ = ["UpdateLog", "read"]
+
 
 @dataclass(eq=False)
 class UpdateLog(Watch):
@@ -55,3 +57,9 @@ def read(path: Path) -> dict[str, float]:
     except (OSError, ValueError):
         return {}
     return times
+
+
+if not TYPE_CHECKING:
+    from accel.system.deprecation.old_paths import deprecated_names
+
+    __getattr__ = deprecated_names(__name__, {"Pulse": "UpdateLog"})

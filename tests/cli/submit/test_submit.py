@@ -17,10 +17,10 @@ import pytest
 from accel.cli.main import main
 from accel.cli.submit.launcher import PACKAGE
 from accel.system.machine import importable
+from tests.docs.pages import SUBMITS
 from tests.support import fake_slurm
 from tests.support.drill_length import times
 from tests.support.rank_processes import ROOT
-from tests.test_readme import SUBMITS
 
 pytestmark = pytest.mark.skipif(not importable(PACKAGE), reason="needs the extra slurm")
 SLURM, LOCAL = "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_local"
@@ -58,7 +58,7 @@ class TimeIsUp(Watch):
             torchrun = os.getppid()
             os.kill(int(Path(f"/proc/{torchrun}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGUSR2)
         limit = time.monotonic() + 60
-        while signal.getsignal(signal.SIGTERM).__self__.asked is None and time.monotonic() < limit:
+        while signal.getsignal(signal.SIGTERM).__self__.requested is None and time.monotonic() < limit:
             time.sleep(0.01)
 """
 TASK = ["task._target_=mine.Mine", "+plugins=[ddp]", "+plugins.time._target_=mine.TimeIsUp", "epochs=3", "batch_size=4"]

@@ -1,4 +1,4 @@
-"""Two machines with an agent of torchrun on each, as README.md starts them: a rank is lost, a machine, or what joins the two."""
+"""Two machines with an agent of torchrun on each, as the guide starts them: a rank is lost, a machine, or what joins the two."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ def machines() -> Iterator[tuple[Host, Host]]:
 
 
 def documented() -> tuple[dict[str, str], list[str]]:
-    """The variables and the flags with which README.md starts torchrun on two machines, here with one process on each."""
-    (line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if "torchrun --nnodes=2" in line]
+    """The variables and the flags with which the documentation starts torchrun on two machines, here with one process on each."""
+    page = (ROOT / "docs/guides/several-machines.md").read_text()
+    (line,) = [line for line in page.splitlines() if "torchrun --nnodes=2" in line]
     before, after = line.split(" torchrun ")
     flags, _, settings = after.replace("HOST", "one").replace("-node=8", "-node=1").partition(" -m accel.train ")
     assert settings.endswith(" resume=auto")

@@ -1,4 +1,4 @@
-"""Between two updates, where a run may wait long for its data: what is needed to give such a wait up as if it had never begun."""
+"""A wait for data between two updates, and how to give it up as if it had never begun."""
 
 from __future__ import annotations
 
@@ -8,40 +8,45 @@ from accel.device.rng import Randomness
 from accel.device.step_snapshot import PROBED_UPDATES, draw_from, drawn
 from accel.system.stop_signals import WaitPoint
 
+__all__ = ["DataWait"]
+
 
 class DataWait(WaitPoint):
-    """The random generators from which reading on this thread may draw, as they were when a wait began.
+    """State of the random generators that reading may draw from, as it was when a wait began.
 
-    torch's are copied each time (1 microsecond each). Python's and numpy's take 50 microseconds: they are copied each time only
-    where something drew from them in the first `PROBED_UPDATES` waits. Elsewhere a wait can be given up while they are where they
-    were when the epoch began; where something drew from them after all, the run stops after the update that waits.
+    torch's generators are copied each time (1 microsecond each). Python's and numpy's take 50 microseconds: they are copied
+    each time only if something drew from them in the first `PROBED_UPDATES` waits. Otherwise a wait can be given up while they
+    are where they were when the epoch began. If something drew from them after all, the run stops after the update that waits.
 
     Args:
-        randomness: of the run.
+        randomness: the generators of the run.
     """
 
     def __init__(self, randomness: Randomness) -> None:
         self.randomness, self.draws, self.watched = randomness, False, 0
 
     def begin(self) -> None:
-        """An epoch begins."""
+        """Record where Python's and numpy's generators stand at the beginning of an epoch."""
         self.host = drawn()
 
     def save(self) -> None:
+        """Save the state of the generators."""
         self.states = [generator.get_state() for generator in (torch.default_generator, *self.randomness.loader_generators)]
         if self.draws:
             self.host = drawn()
 
     def completed(self) -> None:
+        """Look, in the first `PROBED_UPDATES` waits, whether the wait has drawn from Python's generator or numpy's."""
         if self.watched < PROBED_UPDATES and not self.draws:
             self.watched += 1
             self.draws = drawn() != self.host
 
     def can_restore(self) -> bool:
+        """Return whether the state of all generators at the begin of the wait is known."""
         return self.draws or drawn() == self.host
 
     def restore(self) -> None:
-        """Puts the generators back to where they were when the last wait began."""
+        """Put the generators back to where they were when the last wait began."""
         for generator, state in zip((torch.default_generator, *self.randomness.loader_generators), self.states, strict=True):
             generator.set_state(state)
         if self.draws:

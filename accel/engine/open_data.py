@@ -1,0 +1,56 @@
+"""Open training and held-out data, and count batches and updates."""
+
+from __future__ import annotations
+
+from accel.checkpoints.identity import content
+from accel.data.batches.structure import count_classes
+from accel.engine.request import RunRequest
+from accel.engine.training_run import TrainingRun
+from accel.errors import ConfigError
+from accel.system.user_warnings import warn_user
+
+__all__ = ["check_size", "open_data", "warn_of_idle_settings"]
+
+
+def open_data(run: TrainingRun, request: RunRequest) -> None:
+    """Fill in everything that `run` knows of its data: batches, classes, identity, number of updates.
+
+    Raises:
+        ConfigError: if there is no data, or less than one sample for each rank.
+    """
+    source, loader = run.parts.source, run.parts.loader
+    data, held_out = request.data("train"), request.data(request.evaluation_split)
+    run.random.register_loaders(data, held_out)
+    opened = source.open(data, "train")
+    run.num_classes = request.num_classes() or count_classes(opened)
+    run.train = loader.open(opened, train=True)
+    if held_out is not None:
+        run.held_out = loader.open(source.open(held_out, request.evaluation_split), train=False)
+    run.data_identity = {"train": content(opened, run.train.samples)}
+    check_size(run)
+    warn_of_idle_settings(run, request)
+    run.orderable_samples = run.train.samples if run.train.orderable else None
+    run.batches, run.uses_batch_size = run.train.count, run.train.uses_batch_size
+    run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
+
+
+def check_size(run: TrainingRun) -> None:
+    """Raise ConfigError for a data set that is empty, or that has fewer samples than there are ranks."""
+    for batches, name in ((run.train, "training"), (run.held_out, run.evaluation_split)):
+        if batches is not None and batches.count == 0:
+            raise ConfigError(f"the {name} data is empty")
+    parallel, samples = run.parts.parallel, run.train.samples
+    if samples is not None and samples < parallel.world_size:
+        raise ConfigError(
+            f"{parallel.name}: {parallel.world_size} ranks, and the training data has {samples:,} samples; start fewer"
+        )
+
+
+def warn_of_idle_settings(run: TrainingRun, request: RunRequest) -> None:
+    """Warn of settings that have no effect on this kind of data."""
+    settings = request.settings
+    if settings.batch_size is not None and not run.train.uses_batch_size:
+        warn_user("batch_size has no effect: the data comes in ready batches")
+    if settings.bad_data != "raise" and (run.train.bad_sample_log is None or getattr(run.train, "in_memory", False)):
+        reason = "the data is in memory, or comes in ready batches or as a stream, and not sample by sample"
+        warn_user(f"bad_data has no effect: {reason}")

@@ -1,0 +1,43 @@
+"""What the user asked for, before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from accel.parts import Part
+from accel.schema.settings import Settings
+
+__all__ = ["RunRequest"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Task, plugins and settings of a run. The task is given as functions, so that the engine needs no Trainer."""
+
+    settings: Settings
+    model: Callable[[], nn.Module]
+    """Makes the module to train; called once, after seeding."""
+    data: Callable[[str], Any]
+    """Returns the data of a split: `"train"`, or `evaluation_split` (None for no evaluation)."""
+    loss: Callable[[nn.Module, Any], Any]
+    """`loss(model, batch)`, as the user wrote it."""
+    task_identity: Callable[[], dict[str, Any]]
+    """Returns the arguments of the task that a resumed run must have in common with this one, by name."""
+    num_classes: Callable[[], int | None]
+    """Returns how many classes the task says that there are; None if it does not say. Called after `data`."""
+    plugins: Sequence[Part | str] = ()
+    watches: Sequence[Part | str] = ()
+    """Default watches; one that is among `plugins` too is taken from there."""
+    evaluation_split: str = "val"
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Plugins left out of a bundle, each with the reason."""
+    bundled: Sequence[str] = ()
+    """Plugins that only a bundle asked for: one that cannot work here is left out, with the reason."""
+    command: str = ""
+    """The command that started the run; empty in a script."""
+    config: str = ""
+    """The resolved configuration as YAML."""

@@ -1,0 +1,73 @@
+"""Start of a run: state from a checkpoint, run directory, saver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from accel.checkpoints import FOLDER, FoundCheckpoint, Saver
+from accel.checkpoints.finite_check import FiniteCheck
+from accel.engine import run_directory
+from accel.engine.resume import resume
+from accel.engine.training_run import TrainingRun
+from accel.errors import ConfigError
+from accel.schema.settings import Settings
+from accel.system.user_warnings import warn_user
+
+__all__ = ["check_checkpoint_settings", "directory_of", "start"]
+
+
+def start(
+    run: TrainingRun,
+    settings: Settings,
+    checkpoint: FoundCheckpoint | None,
+    identity: dict[str, Any],
+    config: str,
+    lock: run_directory.RunLock,
+) -> None:
+    """Load the checkpoint, make the run directory and give the run its saver.
+
+    Args:
+        run: the run, set up.
+        settings: its settings.
+        checkpoint: the checkpoint to go on from; None if the run begins.
+        identity: what a resumed run must have in common with this one.
+        config: the content of config.yaml.
+        lock: the lock of the run directory, still to be acquired.
+
+    Raises:
+        ConfigError: if the checkpoint is of another run, or the directory cannot be written to.
+    """
+    finite_check = FiniteCheck(run.unwrapped_model)
+    resume(run, settings, checkpoint, identity, finite_check)
+    if settings.dry_run:
+        run.max_windows, run.epochs, run.held_out = 1, 1, None
+        return
+    out = directory_of(settings, checkpoint)
+    check_checkpoint_settings(run, settings, out)
+    if out is None:
+        return
+    goes_on = checkpoint is not None and checkpoint.file.parent.resolve() == (out / FOLDER).resolve()
+    parallel = run.parts.parallel
+    lock.patience = run_directory.LEASE if run_directory.was_restarted(parallel.attempt) else 0.0
+    if parallel.rank == 0:  # the first rank writes for all; the others hand it what only they have
+        run.created_folders = run_directory.create(out, config, lock, goes_on)
+        run.out = out
+    run.saver = Saver(run, out, settings, identity, finite_check)
+    if checkpoint is not None and goes_on:
+        run.saver.last_saved = run.saver.last_tried = checkpoint.file.stem
+
+
+def directory_of(settings: Settings, checkpoint: FoundCheckpoint | None) -> Path | None:
+    """Return the run directory: the one named, or that of the checkpoint; None if nothing is written."""
+    if settings.out is not None:
+        return Path(settings.out)
+    return None if checkpoint is None else checkpoint.file.parent.parent
+
+
+def check_checkpoint_settings(run: TrainingRun, settings: Settings, out: Path | None) -> None:
+    """Warn of checkpoint settings without effect. Raise ConfigError if `checkpoint.best` has nothing to go by."""
+    if out is None and settings.checkpoint_every is not None:
+        warn_user("checkpoint_every has no effect: nothing is written without out=DIR")
+    if settings.checkpoint_best is not None and run.held_out is None:
+        raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")

@@ -1,0 +1,53 @@
+"""One of each part: everything that a training step is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from accel.parts.input import Augment, Loader, Order, Prefetch, Source, Transfer
+from accel.parts.model import Activations, Backend, Compile, Layout
+from accel.parts.optim import Optim
+from accel.parts.parallel import Parallel
+from accel.parts.part import Part
+from accel.parts.precision import Precision
+from accel.parts.schedule import Rate, Schedule
+from accel.parts.update import Average, Clip, Guard, Objective, Update
+from accel.parts.watch import Probe, Watch
+from accel.parts.window import Group
+
+__all__ = ["Parts", "Watches"]
+
+
+Watches = list[Watch]
+
+
+@dataclass
+class Parts:
+    """One of each part, in the order in which they are set up. Each default is the part's own plainest implementation."""
+
+    backend: Backend = field(default_factory=Backend)
+    source: Source = field(default_factory=Source)
+    order: Order = field(default_factory=Order)
+    loader: Loader = field(default_factory=Loader)
+    prefetch: Prefetch = field(default_factory=Prefetch)
+    group: Group = field(default_factory=Group)
+    transfer: Transfer = field(default_factory=Transfer)
+    layout: Layout = field(default_factory=Layout)
+    compile: Compile = field(default_factory=Compile)
+    activations: Activations = field(default_factory=Activations)
+    parallel: Parallel = field(default_factory=Parallel)
+    precision: Precision = field(default_factory=Precision)
+    rate: Rate = field(default_factory=Rate)
+    optim: Optim = field(default_factory=Optim)
+    schedule: Schedule = field(default_factory=Schedule)
+    guard: Guard = field(default_factory=Guard)
+    clip: Clip = field(default_factory=Clip)
+    objective: Objective = field(default_factory=Objective)
+    augment: Augment = field(default_factory=Augment)
+    average: Average = field(default_factory=Average)
+    update: Update = field(default_factory=Update)
+    probe: Probe = field(default_factory=Probe)
+
+    def all(self) -> list[Part]:
+        """Return every part, in order."""
+        return list(vars(self).values())

@@ -1,0 +1,60 @@
+"""Names that plugins and tasks used before 0.1.0 go on working, and warn with the new name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from accel.parts import Clip, Parts, Run
+from accel.parts.part import RENAMED
+from accel.system.machine import Need
+from accel.testing import ToyResult
+from accel.testing.toy_run import Spy
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_plugin_that_overrides_an_old_name_overrides_the_new_one(old: str, new: str) -> None:
+    def method(self: object, *_: object) -> str:
+        return "its own"
+
+    with pytest.warns(DeprecationWarning, match=f"Mine.{old} is now called {new}"):
+        plugin = dataclass(eq=False)(type("Mine", (Clip,), {old: method, "__module__": __name__}))()
+    assert getattr(plugin, new)() == "its own"
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_method_hands_on(old: str, new: str) -> None:
+    part = Clip()
+    with pytest.warns(DeprecationWarning, match=f"Clip.{old} is now called {new}"):
+        assert getattr(part, old) == getattr(part, new)
+
+
+def test_a_plugin_with_the_new_names_warns_of_nothing() -> None:
+    dataclass(eq=False)(type("Mine", (Clip,), {new: lambda self: None for new in RENAMED.values()}))
+
+
+NAMES = {
+    "bare": "unwrapped_model", "ordered": "orderable_samples", "batched_here": "uses_batch_size", "split": "evaluation_split",
+    "writes": "has_run_directory", "dry": "dry_run", "bad": "bad_samples",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), NAMES.items())
+def test_a_fact_of_a_run_is_read_by_its_old_name(old: str, new: str) -> None:
+    run = Run(Parts(), nn.Linear(1, 1), lambda model, batch: model(batch).mean(), torch.device("cpu"), 0, 1, 2)
+    with pytest.warns(DeprecationWarning, match=f"Run.{old} is now called {new}") as caught:
+        assert getattr(run, old) is getattr(run, new)
+    assert caught[0].filename == __file__
+
+
+OBJECTS = [(Need("cuda"), "lacking", "unmet_reason"), (ToyResult([], [], Spy()), "same", "equals")]
+
+
+@pytest.mark.parametrize(("owner", "old", "new"), OBJECTS, ids=[old for _, old, _ in OBJECTS])
+def test_a_method_for_plugin_authors_is_called_by_its_old_name(owner: object, old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{type(owner).__name__}.{old} is now called {new}") as caught:
+        assert getattr(owner, old) == getattr(owner, new)
+    assert caught[0].filename == __file__
