@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -119,10 +118,3 @@ def conflict(names: list[str], part: str) -> str:
     quantity = "both" if len(names) == 2 else "all"
     overrides = " ".join(f"'~plugins.{name}'" for name in names[:-1])
     return f"plugins {' and '.join(names)} {quantity} provide {part}; keep one: {overrides}"
-
-
-def __getattr__(name: str) -> type[RunDirectoryTaken]:
-    if name == "Taken":
-        warnings.warn("accel.errors.Taken is now accel.errors.RunDirectoryTaken", DeprecationWarning, stacklevel=2)
-        return RunDirectoryTaken
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

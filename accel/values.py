@@ -50,7 +50,7 @@ class Bounds:
     open_low: bool = False
     open_high: bool = False
 
-    def contains(self, value: float) -> bool:
+    def holds(self, value: float) -> bool:
         """Return whether `value` is finite and lies inside."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
@@ -96,7 +96,7 @@ def coerce(value: Any, kind: Any) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         value = coerce(value, args[0])
-        fits = not isinstance(args[1], Bounds) or args[1].contains(value)
+        fits = not isinstance(args[1], Bounds) or args[1].holds(value)
     elif origin is Literal:
         fits = any(value == arg and type(value) is type(arg) for arg in args)
     elif origin in (Union, types.UnionType):

@@ -16,8 +16,7 @@ from accel.optim.adamw import adamw
 from accel.optim.cycled_betas import adam_state_names
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow
-from accel.optim.matrix_batch import MatrixBatch, apply_updates, batch_positions, common_base, lr_ratio
-from accel.optim.newton_schulz import orthogonalise
+from accel.optim.matrix_batch import MatrixBatch, apply_updates, batch_positions, common_base, lr_ratio, orthogonalise
 
 __all__ = ["DEFAULTS", "ONLY_ADAMW", "ONLY_MUON", "Muon"]
 

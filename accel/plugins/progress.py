@@ -33,8 +33,8 @@ from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
 from accel.report.progress_line import GAP, ProgressLine
 from accel.report.summary import draw as draw_summary
+from accel.system.clock import ThroughputMark
 from accel.system.pipes import survive_broken_pipe
-from accel.system.throughput import ThroughputMark
 from accel.values import Positive
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ from torch import Tensor
 from accel.device.loss_log import LossLog
 from accel.parts import Watch
 from accel.system.append_log import AppendLog
+from accel.system.clock import ThroughputMark
 from accel.system.machine import Need
-from accel.system.throughput import ThroughputMark
 from accel.values import Count
 
 if TYPE_CHECKING:

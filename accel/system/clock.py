@@ -1,12 +1,26 @@
-"""The wall time of a run, by phase."""
+"""The wall time of a run by phase, and its speed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import NamedTuple
 
-__all__ = ["BACKWARD", "CHECKPOINT", "DATA", "EVALUATION", "FORWARD", "OTHER", "PHASES", "TRAINING", "TRANSFER", "UPDATE", "Clock"]
+__all__ = [
+    "BACKWARD",
+    "CHECKPOINT",
+    "DATA",
+    "EVALUATION",
+    "FORWARD",
+    "OTHER",
+    "PHASES",
+    "TRAINING",
+    "TRANSFER",
+    "UPDATE",
+    "Clock",
+    "ThroughputMark",
+]
 
 PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
 TRAINING = PHASES[:5]
@@ -57,3 +71,24 @@ class Clock:
         """Return the share of each phase in percent; they add up to 100."""
         total = sum(self.spent) or 1.0
         return {phase: 100 * spent / total for phase, spent in zip(PHASES, self.spent, strict=True)}
+
+
+class ThroughputMark(NamedTuple):
+    """Time, waiting and samples at one moment."""
+
+    time: float
+    """Seconds of training: evaluation and checkpoints left out."""
+    waited: float
+    """Seconds spent waiting for data."""
+    samples: int
+
+    @classmethod
+    def now(cls, clock: Clock, samples: int) -> ThroughputMark:
+        """Return the mark of this moment, after `samples` samples."""
+        spent = clock.spent
+        return cls(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT], spent[DATA], samples)
+
+    def since(self, old: ThroughputMark) -> tuple[float, float]:
+        """Return samples per second, and the percentage of the time spent waiting for data, between `old` and this mark."""
+        seconds = max(self.time - old.time, 1e-9)
+        return (self.samples - old.samples) / seconds, 100 * (self.waited - old.waited) / seconds

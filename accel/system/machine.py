@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from accel.errors import ConfigError
+from accel.system.deprecation.old_attributes import MovedAttribute
 
 __all__ = ["Need", "cores", "has_cuda", "importable", "lacks_bf16", "required", "resolve_device"]
 
@@ -56,6 +57,8 @@ class Need:
         if kind == "compiler" and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
             return f"{subject} a C++ compiler, and none is installed (on Debian or Ubuntu: apt-get install g++)"
         return None
+
+    lacking = MovedAttribute("unmet_reason")
 
     def sentence(self, plugin: str, reason: str) -> str:
         """Return the error for a plugin that was asked for by name: the reason, and the setting to type instead."""

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 
 from accel.parts import Part, Run, Watch
 from accel.schema import plugin_registry
+from accel.system.deprecation.old_attributes import MovedAttribute
 from accel.trainer import Trainer
 
 __all__ = [
@@ -112,6 +113,8 @@ class ToyResult:
         """Return whether weights, losses and metrics agree to the last bit. An overflowed loss agrees with an overflowed one."""
         pairs = [*zip(self.weights, other.weights, strict=True), *zip(self.losses, other.losses, strict=True)]
         return self.metrics == other.metrics and all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)
+
+    same = MovedAttribute("equals")
 
     def distance(self, other: ToyResult) -> float:
         """Return the largest difference between two weights."""

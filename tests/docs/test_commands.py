@@ -15,7 +15,7 @@ from accel import __main__ as accel_main
 from accel.cli.train_command import main
 from accel.schema import plugin_registry
 from accel.system import machine
-from accel.testing.check_plugin import unmet_need
+from accel.testing.plugin_runs import unmet_need
 from tests.docs.pages import BLOCKS, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from accel.data.cache.caching_store import CachingStore
-from accel.data.codecs.image_reader import Reader
+from accel.data.codecs.image_reader import ImageReader
 from accel.data.store import Files, Store
 from accel.errors import ConfigError
 
@@ -15,7 +15,7 @@ MAX_NAMES = 64
 """Names of pictures that are looked at, at most."""
 
 
-def advice(store: Store, reader: Reader, side: int, box: bool) -> list[str]:
+def advice(store: Store, reader: ImageReader, side: int, box: bool) -> list[str]:
     """Return suggestions, the best first, each as it is typed on the command line, with its effect.
 
     Args:
@@ -54,7 +54,7 @@ def pack_paths(store: Store) -> tuple[str, str]:
     return "DIR", "ELSEWHERE"
 
 
-def shorter_side(store: Store, reader: Reader) -> int:
+def shorter_side(store: Store, reader: ImageReader) -> int:
     """Return the shorter side of the first picture, in pixels; 0 if it cannot be read."""
     try:
         return min(reader.open(store.get(0), store.name(0), store.encoding).size)
