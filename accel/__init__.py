@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["ConfigError", "Interrupted", "Trainer", "__version__", "compose"]
 
-HOMES = {
+LAZY_MODULES = {
     "Trainer": "accel.trainer",
     "ConfigError": "accel.errors",
     "Interrupted": "accel.errors",
     "compose": "accel.cli.compose.compose",
 }
-"""Imported when first asked for: torch takes seconds, and Hydra is for the command line alone."""
+"""Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""
 
 
 class OldPaths:
@@ -45,10 +45,12 @@ if not any(getattr(finder, "__name__", "") == OldPaths.__name__ for finder in sy
 
 
 def __getattr__(name: str) -> Any:
-    if name in HOMES:
-        return getattr(import_module(HOMES[name]), name)
+    """Return a public name from its module. Raise AttributeError if there is none of that name."""
+    if name in LAZY_MODULES:
+        return getattr(import_module(LAZY_MODULES[name]), name)
     raise AttributeError(f"module 'accel' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
+    """Return the public names."""
     return __all__

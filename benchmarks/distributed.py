@@ -33,7 +33,7 @@ from spread import shown, spread
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from accel.plugins.ddp import DDP, let_go
+from accel.plugins.ddp import DDP, release_process_group
 from accel.plugins.sgd import SGD
 from accel.tasks.models.resnet import resnet18
 from accel.trainer import Trainer
@@ -113,7 +113,7 @@ def raw(case: str, ranks: int, sends: bool = True) -> float:
         optimizer.step()
         optimizer.zero_grad()
     if isinstance(model, DistributedDataParallel):
-        let_go(model)
+        release_process_group(model)
     ddp.close()
     return batches.took
 
@@ -246,7 +246,7 @@ def recovery(number: int, folder: Path) -> float:
 def imported() -> float:
     """Seconds that two processes take at once to import what a run imports."""
     since = time.perf_counter()
-    words = [sys.executable, "-c", "import torch.nn.parallel, accel.trainer, accel.cli.main, accel.plugins.ddp"]
+    words = [sys.executable, "-c", "import torch.nn.parallel, accel.trainer, accel.cli.train_command, accel.plugins.ddp"]
     for process in [subprocess.Popen(words, cwd=ROOT) for _ in range(2)]:
         process.wait()
     return time.perf_counter() - since

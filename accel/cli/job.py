@@ -1,123 +1,59 @@
-"""Run composed and checked jobs: one of them, or several and a table that compares them."""
+"""One job of a training command: a composed and checked run, its exit code, and how to resume it."""
 
 from __future__ import annotations
 
-import errno
 import re
 import shlex
 import shutil
 import sys
-import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
-
-from rich.console import Console
+from typing import Any
 
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
-from accel.errors import AccelWarning, BadSample, ConfigError, Interrupted, Taken, TrainingError
-from accel.report.comparison import JobResult, comparison
-from accel.report.formatting import metric
-from accel.system.clock import TRAINING
-from accel.system.pipes import survive_broken_pipe
+from accel.cli.exit_codes import FAILED, INTERRUPTED, MISTYPED
+from accel.errors import BadSample, ConfigError, Interrupted, RunDirectoryTaken, TrainingError
+from accel.system.disk_errors import is_disk_full
 from accel.system.shell_quoting import override
-from accel.system.stop_signals import Signals
 
-__all__ = ["FULL", "INTERRUPTED", "Job", "compare", "launch", "program", "show_warning", "warm_up"]
-
-
-def compare(outcomes: Sequence[Job]) -> None:
-    """Prints one row for each job: what sets it apart from the others, and what it came to."""
-    common = set.intersection(*(set(outcome.config.overrides) for outcome in outcomes)) if len(outcomes) > 1 else set()
-    jobs = []
-    for outcome in outcomes:
-        told = " ".join(word for word in outcome.config.overrides if word not in common)
-        summary = outcome.summary
-        metrics = {metric(summary["split"], name): value for name, value in summary["metrics"].items()} if summary else {}
-        seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
-        jobs.append(JobResult(told, metrics, seconds, outcome.error))
-    Console(markup=False, highlight=False).print("\n", comparison(jobs), sep="")
-
-
-INTERRUPTED = 130
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
-    """Trains each; returns the exit code."""
-    out, err = survive_broken_pipe(sys.stdout), survive_broken_pipe(sys.stderr)
-    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), Signals() as signals:
-        warnings.showwarning = show_warning
-        warnings.simplefilter("always", AccelWarning)
-        code = _launch(configs, flags, many, signals)
-        signals.requested = None  # what came too late to stop anything has nobody else to hear it
-        out.flush()
-    return code
-
-
-def _launch(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> int:
-    for config in configs:
-        torchrun.require_parallel_plugin(config)
-        torchrun.require_named_directory(config)
-        if many and config.settings.resume == "auto" and config.settings.out is None:
-            raise ConfigError("resume=auto takes one run, and these are several: add out=DIR, in which they began (job N is DIR/N)")
-    if many:
-        warm_up(configs[0])
-    base = Path(torchrun.agree_on_directory(str(run_directories.fresh(datetime.now()))))
-    outcomes: list[Job] = []
-    for number, config in enumerate(configs):
-        out = run_directories.of_job(config.settings, base, number if many else None)
-        for sentence in config.warnings if torchrun.rank() == 0 else ():
-            print(f"accel: warning: {sentence}", file=sys.stderr)
-        if many and torchrun.rank() == 0:
-            print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
-        outcomes.append(Job(config, out, [*program(), *flags]))
-        outcomes[-1].run()
-        if outcomes[-1].code in (INTERRUPTED, Interrupted.STOPPED) or signals.requested:
-            break
-    if many and torchrun.rank() == 0:
-        from accel.cli.job import compare
-
-        compare(outcomes)
-    return max(outcome.code for outcome in outcomes)
-
-
-def warm_up(config: Config) -> None:
-    """One update of the first job, unseen: what a process does once (imports, threads) would count as that job's time."""
-    with warnings.catch_warnings(), suppress(Exception):  # what goes wrong here, the job itself will tell
-        warnings.simplefilter("ignore")
-        config.trainer(dry_run=True, out=None, resume=None, watch=()).fit()
+__all__ = ["Job", "program"]
 
 
 class Job:
-    """One job: what it is to do, and what came of it."""
+    """One run, and its outcome once it has been run: `code`, `error` and `summary`.
 
-    def __init__(self, config: Config, out: Path | None, start: Sequence[str]) -> None:
-        self.config, self.out, self.start = config, out, start
+    Args:
+        config: the checked config.
+        out: the run directory; None for that of the run that is resumed, or if nothing is written.
+        program: the words that start training, with flags that a resumed run needs again.
+    """
+
+    def __init__(self, config: Config, out: Path | None, program: Sequence[str]) -> None:
+        self.config, self.out, self.program = config, out, program
         kept = [word for word in config.overrides if not re.match(r"\+*(resume|out)=", word)]
-        self.command = shlex.join([*start, *kept])
+        self.command = shlex.join([*program, *kept])
         self.summary: dict[str, Any] = {}
         self.code, self.error = 0, ""
 
     def run(self) -> int:
-        """Trains, and says what went wrong, if anything; returns the exit code."""
+        """Train, print the error if there is one, and return the exit code. No exception passes."""
         try:
             resume = self.config.settings.resume
             if resume == "auto" and self.config.settings.out is None:
-                resume = str(run_directories.newest())
+                resume = str(run_directories.newest_run())
             self.summary = self.fit(resume)
             if self.summary["unsaved"]:
-                told = "; ".join(f"{name}: {why}" for name, why in self.summary["unsaved"].items())
-                self._fail(1, f"accel: error: the run is done, and could not be saved ({told}); make room{self.resume_hint()}")
+                reasons = "; ".join(f"{name}: {reason}" for name, reason in self.summary["unsaved"].items())
+                hint = f"make room{self.resume_hint()}"
+                self._fail(FAILED, f"accel: error: the run is done, and could not be saved ({reasons}); {hint}")
         except ConfigError as error:
-            # a run that comes upon one later can go on without it
-            self._fail(2, f"accel: error: {error}{self.resume_hint() if isinstance(error, BadSample) else ''}")
+            # a sample can turn out bad late in a run, which then can go on without it
+            self._fail(MISTYPED, f"accel: error: {error}{self.resume_hint() if isinstance(error, BadSample) else ''}")
             self.error = f"accel: error: {error}"
         except TrainingError as error:
-            self._fail(1, f"accel: error: {error}{self.resume_hint(error.resume)}")
+            self._fail(FAILED, f"accel: error: {error}{self.resume_hint(error.resume)}")
             self.error = str(error).partition(";")[0]
         except Interrupted as stop:
             self._fail(stop.code, f"accel: {stop}{self.resume_hint() or self.restart_hint()}" if torchrun.rank() == 0 else "")
@@ -126,64 +62,63 @@ class Job:
             self._fail(INTERRUPTED, f"\naccel: interrupted{self.resume_hint()}")
             self.error = "interrupted"  # the hint is too long for the table
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                self._fail(1, f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.resume_hint()}")
-                return self.code
-            from accel.cli.tracebacks import blame, trimmed
-
-            self._fail(1, torchrun.lost_peer_message(error) or f"{blame(error)}{trimmed(error)}")
+            self._fail(FAILED, self._describe(error))
         return self.code
 
     def fit(self, resume: str | None) -> dict[str, Any]:
-        """Trains; returns the summary. A directory that was named after the time, and is taken by now, is another one's."""
+        """Train; return the summary. If another run has taken a directory that is named after the time, use a new one.
+
+        Args:
+            resume: a checkpoint or run directory to go on from; None for a new run.
+        """
         while True:
             try:
                 return self.config.trainer(out=self.out, resume=resume, command=self.command).fit().summary()
-            except Taken:
+            except RunDirectoryTaken:
                 if self.out is None or self.config.settings.out is not None or torchrun.world_size() > 1:
                     raise
-                self.out = run_directories.fresh(datetime.now())
+                self.out = run_directories.dated_directory(datetime.now())
 
     def resume_hint(self, resume: str | None = None) -> str:
-        """The command that goes on from `resume`, or from the last checkpoint, on a line of its own; empty where there is none."""
+        """Return a clause with the command that goes on from `resume`, or from the last checkpoint; empty if there is none."""
         out = self.out or self.config.settings.resume
         if resume is None and out is not None and Path(out, "checkpoints").exists():
             resume = str(out)
         return f"; go on with\n  {self.command} {override('resume', resume)}" if resume else ""
 
     def restart_hint(self) -> str:
-        """The command that begins anew, on a line of its own."""
-        return f"; begin again with\n  {shlex.join([*self.start, *self.config.overrides])}"
+        """Return a clause with the command that begins the run anew."""
+        return f"; begin again with\n  {shlex.join([*self.program, *self.config.overrides])}"
+
+    def _describe(self, error: Exception) -> str:
+        """Return a sentence for a full disk or a lost rank, and the user's part of the traceback for any other error."""
+        if isinstance(error, OSError) and is_disk_full(error):
+            return f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.resume_hint()}"
+        from accel.cli.tracebacks import plugin_at_fault, user_traceback
+
+        return torchrun.lost_peer_message(error) or f"{plugin_at_fault(error)}{user_traceback(error)}"
 
     def _fail(self, code: int, text: str) -> None:
+        """Set the exit code and the error, and print the error."""
         self.code, self.error = code, text.strip().rpartition("\n")[2]
-        if code == 2:
+        if code == MISTYPED:
             torchrun.defer_to_rank_zero()
         if text:
             print(text, file=sys.stderr)
 
 
 def program() -> list[str]:
-    """How this process was started, without its arguments, as short as the shell takes it."""
+    """Return the words that started training in this process, as short as the shell takes them, without the arguments."""
     if torchrun.world_size() > 1:
         return torchrun.program()
     words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
-    if Path(words[-1]).name == "accel-train":
+    name = Path(words[-1]).name
+    if name in ("accel", "accel-train") and words[-2:-1] != ["-m"]:  # a console script: without the Python in front
         words = words[-1:]
-    elif words[-2:] != ["-m", "accel.train"]:
+    if name == "accel" and sys.argv[1:2] == ["train"]:
+        words = [*words, "train"]
+    elif name != "accel-train" and words[-2:] != ["-m", "accel.train"]:
         return ["python", "-m", "accel.train"]
     short = shutil.which(Path(words[0]).name)
     same = short is not None and Path(words[0]).exists() and Path(short).samefile(words[0])
     return [Path(words[0]).name if same else words[0], *words[1:]]
-
-
-def show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
-) -> None:
-    """accel's own warnings as one line of text, all others as Python shows them; the first rank's alone."""
-    if torchrun.rank() > 0:
-        return
-    if issubclass(category, AccelWarning):
-        print(f"accel: warning: {message}", file=sys.stderr)
-    else:
-        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)

@@ -1,4 +1,4 @@
-"""Where a run goes, and which one to go on with."""
+"""Run directories: new ones, those of the jobs of a multirun, and the newest."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
 
-__all__ = ["OUTPUTS", "fresh", "newest", "of_job"]
+__all__ = ["OUTPUTS", "dated_directory", "job_directory", "newest_run"]
 
 OUTPUTS = "outputs"
 
 
-def fresh(now: datetime) -> Path:
-    """`outputs/2026-01-31/12-59-59`, with -2, -3 ... behind it where that is taken."""
+def dated_directory(now: datetime) -> Path:
+    """Return `outputs/2026-01-31/12-59-59`, with -2, -3 ... behind it if that exists."""
     first = Path(OUTPUTS, f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}")
     out, number = first, 1
     while out.exists():
@@ -23,10 +23,13 @@ def fresh(now: datetime) -> Path:
     return out
 
 
-def of_job(settings: Settings, base: Path, number: int | None) -> Path | None:
-    """The run directory of a job, which has a number where there are many.
+def job_directory(settings: Settings, base: Path, number: int | None) -> Path | None:
+    """Return the run directory of a job; None if it writes nothing, or to the directory of the run that it resumes.
 
-    None where nothing is written, or all of it to the directory of the run that is resumed.
+    Args:
+        settings: of the job.
+        base: directory of a job whose settings name none.
+        number: of the job, from 0, which becomes a folder; None if there is one job.
     """
     if settings.dry_run or (settings.resume and not settings.out):
         return None
@@ -34,9 +37,9 @@ def of_job(settings: Settings, base: Path, number: int | None) -> Path | None:
     return out if number is None else out / str(number)
 
 
-def newest() -> Path:
-    """The run in `outputs/` with the newest checkpoint. Raises ConfigError where none has one."""
-    found = [(path.stat().st_mtime, path.parent.parent) for path in Path(OUTPUTS).glob("**/checkpoints/*.json")]
-    if not found:
+def newest_run() -> Path:
+    """Return the run in `outputs/` with the newest checkpoint. Raise ConfigError if none has a checkpoint."""
+    runs = [(path.stat().st_mtime, path.parent.parent) for path in Path(OUTPUTS).glob("**/checkpoints/*.json")]
+    if not runs:
         raise ConfigError(f"resume=auto: no run in {OUTPUTS}/ has a checkpoint; name the run with resume=DIR")
-    return max(found)[1]
+    return max(runs)[1]

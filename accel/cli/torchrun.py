@@ -1,17 +1,20 @@
-"""The processes that torchrun starts for one run."""
+"""Processes that torchrun starts for one run: their ranks, their errors and their run directory."""
 
 from __future__ import annotations
 
 import os
 import re
 from time import sleep
+from typing import TYPE_CHECKING
 
-from accel.cli.compose.config import Config
 from accel.errors import ConfigError
 
+if TYPE_CHECKING:
+    from accel.cli.compose.config import Config
+
 __all__ = [
-    "GRACE",
-    "LOST",
+    "DEFER_SECONDS",
+    "LOST_PEER",
     "agree_on_directory",
     "defer_to_rank_zero",
     "lost_peer_message",
@@ -22,76 +25,90 @@ __all__ = [
     "world_size",
 ]
 
-GRACE = 10.0
-"""Seconds; processes of one run start within a few of each other."""
+DEFER_SECONDS = 10.0
+"""Seconds that ranks > 0 wait before they print an error; the processes of a run start within a few of each other."""
 
-LOST = r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe|pair closure"
-"""What errors say that another process, or the network, is the cause of."""
+LOST_PEER = r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe|pair closure"
+"""Words of errors that another process, or the network, is the cause of."""
 
 
 def rank() -> int:
-    """This process's number, from 0; 0 where torchrun started none."""
+    """Return the rank of this process, from 0; 0 without torchrun."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """How many processes torchrun started."""
+    """Return the number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def program() -> list[str]:
-    """How torchrun was started for these processes, without the arguments. Where its nodes meet, it keeps to itself."""
-    nodes, here = int(os.environ.get("GROUP_WORLD_SIZE", "1")), os.environ.get("LOCAL_WORLD_SIZE", str(world_size()))
-    apart = [f"--nnodes={nodes}", "--rdzv-backend=c10d", "--rdzv-endpoint=HOST:PORT"] if nodes > 1 else []
-    ours = ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"] if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" else []
-    return [*ours, "torchrun", *apart, f"--nproc-per-node={here}", "-m", "accel.train"]
+    """Return the command that starts torchrun as it was started, without the arguments of `accel.train`.
+
+    HOST:PORT stands for the endpoint of several nodes, which torchrun does not pass on.
+    """
+    nodes, local = int(os.environ.get("GROUP_WORLD_SIZE", "1")), os.environ.get("LOCAL_WORLD_SIZE", str(world_size()))
+    rendezvous = [f"--nnodes={nodes}", "--rdzv-backend=c10d", "--rdzv-endpoint=HOST:PORT"] if nodes > 1 else []
+    return [*(["TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"] if _own_store() else []), "torchrun", *rendezvous,
+            f"--nproc-per-node={local}", "-m", "accel.train"]  # fmt: skip
+
+
+def _own_store() -> bool:
+    """Return whether each attempt of torchrun has a rendezvous store of its own, which forgets earlier attempts."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False"
 
 
 def defer_to_rank_zero() -> None:
-    """Waits, in any process but the first, before it says what all of them have found.
+    """Sleep on ranks > 0, so that rank 0 prints the error that all ranks have.
 
-    torchrun ends every process as soon as one has failed: were this one the quicker, the first would be ended before it has
-    said why. Now the first fails, and this one is ended while it waits; where only this one has found something, it says so.
+    torchrun ends all processes as soon as one fails. So rank 0 fails first, and this rank is ended in its sleep. If only this
+    rank has the error, it prints it afterwards.
     """
     if rank() > 0:
-        sleep(GRACE)
+        sleep(DEFER_SECONDS)
 
 
 def lost_peer_message(error: Exception) -> str:
-    """What to say of an error that another process has caused by its end, or the network by its silence; empty for any other."""
+    """Return a sentence for an error that the end of another rank, or the network, has caused; empty for any other error."""
     text = " ".join(str(error).split())
-    lost = world_size() > 1 and re.search(LOST, text)
+    lost = world_size() > 1 and re.search(LOST_PEER, text)
     return f"accel: error: rank {rank()} has lost another rank, which says why ({text[:120]})" if lost else ""
 
 
 def require_parallel_plugin(config: Config, count: int | None = None) -> None:
-    """Raises ConfigError where several processes would each train the whole run by themselves: `count`, or those there are."""
+    """Raise ConfigError if several processes would each train the whole run by themselves.
+
+    Args:
+        config: the run.
+        count: number of processes; None for those that torchrun started.
+    """
     if (count or world_size()) > 1 and not any(plugin.part == "Parallel" for plugin in config.plugins.values()):
-        who = f"torchrun started {world_size()} processes" if count is None else f"a job has {count} processes"
-        raise ConfigError(f"{who}, and no plugin makes them train together: start one process, or add +plugins=[ddp]")
+        subject = f"torchrun started {world_size()} processes" if count is None else f"a job has {count} processes"
+        raise ConfigError(f"{subject}, and no plugin makes them train together: start one process, or add +plugins=[ddp]")
 
 
 def require_named_directory(config: Config) -> None:
-    """Raises ConfigError where processes that torchrun begins anew could not find the run directory of those before them."""
-    settings, told = config.settings, os.environ
-    forgotten = told.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and told.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
-    if forgotten and not (settings.out or settings.resume or settings.dry_run):
+    """Raise ConfigError if processes that torchrun restarts could not find the run directory of those before them."""
+    settings = config.settings
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    if _own_store() and restarts and not (settings.out or settings.resume or settings.dry_run):
         raise ConfigError(
             "with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 processes that torchrun begins anew cannot ask those before them for "
             "their run directory; name it: out=DIR"
         )
 
 
-def agree_on_directory(mine: str) -> str:
-    """What the first process to ask proposed: one run directory, however far apart the processes start.
+def agree_on_directory(proposal: str) -> str:
+    """Return one run directory for all ranks: the proposal of the rank that asks first.
 
-    They ask the table that torchrun keeps, where a restarted process finds what was agreed before; or the first of them keeps it.
+    The answer is in the rendezvous store that torchrun keeps, so a restarted process gets the same one. Without that store,
+    rank 0 keeps one.
     """
     if world_size() == 1:
-        return mine
+        return proposal
     from torch._C._distributed_c10d import PrefixStore
 
     from accel.system.rendezvous import open_store
 
     store = PrefixStore("accel/run", open_store(60))
-    return store.compare_set("directory", "", mine).decode()
+    return store.compare_set("directory", "", proposal).decode()

@@ -1,44 +1,48 @@
-"""A traceback cut down to the user's own frames, and the plugin that it came from."""
+"""Tracebacks of user code: only the user's frames, and the plugin that the error came from."""
 
 from __future__ import annotations
 
 import os
 import traceback
 
-from accel.system.call_stack import is_users
+from accel.system.call_stack import is_user_code
 
-__all__ = ["blame", "trimmed"]
+__all__ = ["plugin_at_fault", "user_traceback"]
 
 
-def trimmed(error: BaseException) -> str:
-    """The traceback of `error` and of what caused it, with the user's frames alone; whole where there are none."""
-    found = traceback.TracebackException.from_exception(error)
-    if os.environ.get("HYDRA_FULL_ERROR") != "1" and _trim(found):
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback of `error` and of its causes with the user's frames alone; the whole if it has none of the user's.
+
+    HYDRA_FULL_ERROR=1 in the environment keeps all frames.
+    """
+    trace = traceback.TracebackException.from_exception(error)
+    if os.environ.get("HYDRA_FULL_ERROR") != "1" and _keep_user_frames(trace):
         note = "(frames of accel and other packages are left out; HYDRA_FULL_ERROR=1 shows them)\n"
-        return (note + "".join(found.format())).rstrip()
-    return "".join(found.format()).rstrip()
+        return (note + "".join(trace.format())).rstrip()
+    return "".join(trace.format()).rstrip()
 
 
-def blame(error: BaseException) -> str:
-    """A line that names the plugin that raised `error`, and its method; empty where none did, or the user's code inside one."""
+def plugin_at_fault(error: BaseException) -> str:
+    """Return a line with the plugin that raised `error` and its method; empty if none did, or the user's code inside one."""
     from accel.engine.select_parts import PART_TYPES
     from accel.parts import Part
 
-    named, home, trace = "", "", error.__traceback__
+    line, plugin_file, trace = "", "", error.__traceback__
     while trace is not None:
         frame, trace = trace.tb_frame, trace.tb_next
         owner, file = frame.f_locals.get("self"), frame.f_code.co_filename
         if isinstance(owner, Part) and type(owner) not in PART_TYPES.values():
-            named, home = f"accel: error: the plugin {owner.name} failed in {frame.f_code.co_name}:\n", file
-        elif is_users(file) and file != home:
-            named = ""
-    return named
+            line, plugin_file = f"accel: error: the plugin {owner.name} failed in {frame.f_code.co_name}:\n", file
+        elif is_user_code(file) and file != plugin_file:
+            line = ""
+    return line
 
 
-def _trim(found: traceback.TracebackException) -> bool:
-    ours = [frame for frame in found.stack if is_users(frame.filename)]
-    cut = 0 < len(ours) < len(found.stack)
+def _keep_user_frames(trace: traceback.TracebackException) -> bool:
+    """Take all but the user's frames out of a traceback and its causes; return whether any was taken out."""
+    user_frames = [frame for frame in trace.stack if is_user_code(frame.filename)]
+    cut = 0 < len(user_frames) < len(trace.stack)
     if cut:
-        found.stack = traceback.StackSummary.from_list(ours)
-    further = [_trim(one) for one in (found.__cause__, found.__context__) if one is not None]
-    return cut or any(further)
+        trace.stack = traceback.StackSummary.from_list(user_frames)
+    causes_cut = [_keep_user_frames(cause) for cause in (trace.__cause__, trace.__context__) if cause is not None]
+    return cut or any(causes_cut)

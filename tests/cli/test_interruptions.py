@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 
 MINE = """
 import os, signal

@@ -40,7 +40,7 @@ def probe(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
 )  # fmt: skip
 @pytest.mark.slow
 def test_the_train_command_answers_without_torch(words: str, code: int, shows: str, tmp_path: Path) -> None:
-    done = probe("accel.cli.main", *words.split(), cwd=tmp_path)
+    done = probe("accel.cli.train_command", *words.split(), cwd=tmp_path)
     assert done.stderr.splitlines()[-1] == f"code={code} torch=False numpy=False", done.stderr
     assert shows in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -69,7 +69,7 @@ def test_a_misspelt_page_suggests(tmp_path: Path) -> None:
 
 
 def test_every_plugin_is_on_the_list_and_the_help_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    from accel.cli.main import main
+    from accel.cli.train_command import main
 
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -13,7 +13,7 @@ import yaml
 import accel
 from accel.cli.compose.compose import compose
 from accel.cli.job import Job
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.engine.run_directory import RunLock
 from accel.system.shell_quoting import override
 
@@ -316,7 +316,7 @@ def test_resume_and_what_it_allows_go_together(mine: Path, capsys: pytest.Captur
     assert main([*allow, *other]) == 0, "in any order"
     config = accel.compose(["resume.allow=task", "resume=auto", "out=run"])
     assert (config.settings.resume, config.settings.allow) == ("auto", ["task"])
-    assert "resume.allow=['task']" in config.facts()
+    assert "resume.allow=['task']" in config.settings_line()
     assert accel.compose(["resume=auto", "+resume.allow=[task,plugins.adamw.lr]"]).settings.allow == ["task", "plugins.adamw.lr"]
     for wrong, why in {
         "resume.alow=[task]": "did you mean 'resume.allow'?", "resume.allow=3": "resume.allow must be a list, not 3",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.store import Files
-from accel.data.stores.pack_journal import stamps
+from accel.data.stores.pack_journal import picture_stamps
 from tests.support.drawn_images import drawn
 
 
@@ -81,9 +81,9 @@ def test_what_data_is_told_by_tells_a_link_to_nothing(pictures: list[str]) -> No
     kept = link.read_bytes()
     link.unlink()
     link.symlink_to("nowhere")
-    odd = files.fingerprint(), files.outline(), stamps(files)
+    odd = files.fingerprint(), files.outline(), picture_stamps(files)
     link.unlink()
     link.write_bytes(kept)
-    mended = files.fingerprint(), files.outline(), stamps(files)
+    mended = files.fingerprint(), files.outline(), picture_stamps(files)
     assert all(one != other for one, other in zip(odd, mended, strict=True))
     assert odd[2][1:] == mended[2][1:], "no other picture is packed anew"

@@ -35,7 +35,7 @@ from accel.data.shards.tfrecord import NAMES
 
 from accel.__main__ import main as command
 from accel.checkpoints import Saver
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.errors import ConfigError, Interrupted
 from tests.compatibility import writing
 from tests.compatibility.unpacked import FAR, publish

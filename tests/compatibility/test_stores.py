@@ -10,7 +10,7 @@ import pytest
 
 from accel import ConfigError, compose
 from accel.__main__ import main as command
-from accel.cli.main import main
+from accel.cli.train_command import main
 from tests.compatibility.unpacked import QUICK, expected
 
 EXPECTED = expected()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from accel import Trainer
 from accel.checkpoints.snapshot import Snapshot
 from accel.data import DataLoaderX, Ring
-from accel.data.datasets.image_folder import Augmented
+from accel.data.datasets.image_folder import AugmentedFolder
 from accel.data.loaders.device_copy import DeviceCopier
 from accel.errors import AccelWarning
 from accel.parts import Part
@@ -86,14 +86,14 @@ def test_the_source_of_a_copy_is_held_until_the_copy_is_done() -> None:
         torch.cuda._sleep(200_000_000)
         source = torch.ones(1 << 20)
         there = copies.finish(copies.start((source, "text")))
-        assert len(copies.under_way) == 1
+        assert len(copies.pending) == 1
         assert there[0].device.type == "cuda"
         assert float(there[0].sum()) == 1 << 20
         torch.cuda.synchronize()
         copies.start(source)
-        assert len(copies.under_way) == 1, "what is done is let go of"
+        assert len(copies.pending) == 1, "what is done is let go of"
         copies.close()
-        assert not copies.under_way
+        assert not copies.pending
 
 
 def test_a_slot_of_the_ring_is_pinned_and_not_written_over_while_it_is_read() -> None:
@@ -186,7 +186,7 @@ def test_memory_of_the_device_that_is_really_short(where: str) -> None:
 @pytest.mark.skipif(not importable("nvidia.dali"), reason="NVIDIA DALI is not installed: the extra dali")
 def test_dali_decodes_on_the_gpu(tmp_path: Path) -> None:
     root = test_dali.pictures(tmp_path)
-    data = Augmented(root / "train", test_dali.CLASSES, 32, "resized", flip=True)
+    data = AugmentedFolder(root / "train", test_dali.CLASSES, 32, "resized", flip=True)
     plain = test_dali.batches(data, epoch=1)
     found = test_dali.batches(data, epoch=1, device="mixed")
     assert all(batch[0].is_cuda and batch[0].dtype == torch.uint8 for batch in found)
@@ -197,5 +197,5 @@ def test_dali_decodes_on_the_gpu(tmp_path: Path) -> None:
     result = Images(
         root=str(root), size=32, crop="resized", plugins=[plugin], watch=(), batch_size=5, epochs=1, device="cuda"
     ).fit()
-    assert plugin.where == "mixed"
+    assert plugin.decode_device == "mixed"
     assert result.samples == 12

@@ -81,14 +81,14 @@ def test_a_replay_is_the_update_to_the_last_bit(name: str) -> None:
     replayed = fit_toy([*GRAPHED[name](), graph], device="cuda", epochs=EPOCHS)
     run, _ = graphed(name, warmup=10_000)
     assert graph.replays == len(replayed.losses) - 2 * 3, "two shapes, of each of which three updates came before"
-    assert replayed.same(run), "dropout, and whatever else is drawn on the device, included"
+    assert replayed.equals(run), "dropout, and whatever else is drawn on the device, included"
     for one, other in zip(replayed.spy.states, run.spy.states, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_without_rounded_rates_the_graph_is_the_run_without_it() -> None:
     run, _ = graphed("sgd", warmup=3)
-    assert run.same(fit_toy(GRAPHED["sgd"](), device="cuda", epochs=EPOCHS))
+    assert run.equals(fit_toy(GRAPHED["sgd"](), device="cuda", epochs=EPOCHS))
 
 
 def test_an_overflow_in_a_replay_moves_nothing() -> None:
@@ -101,7 +101,7 @@ def test_an_overflow_in_a_replay_moves_nothing() -> None:
     replayed = fit_toy([*plugins(), graph], device="cuda", epochs=EPOCHS)
     run = fit_toy([*plugins(), CudaGraph(warmup=10_000)], device="cuda", epochs=EPOCHS)
     assert graph.replays > 50
-    assert replayed.same(run)
+    assert replayed.equals(run)
     skipped = int(replayed.spy.run.parts.precision.skipped)  # type: ignore[arg-type]
     assert skipped > 3
     still = [

@@ -65,7 +65,7 @@ def test_adaptive_clipping_and_cycled_momentum_are_those_of_the_cpu() -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_run_after_a_range_test_is_the_run_without_it(dtype: Any) -> None:
     bare, tried = (fit_toy([*everything(dtype), *probe], device="cuda") for probe in ([], [LRRange(updates=12)]))
-    assert bare.same(tried)
+    assert bare.equals(tried)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -109,7 +109,7 @@ def test_augmenting_does_not_wait_and_is_that_of_the_cpu() -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_master_weights_are_amp_to_the_last_bit(dtype: str) -> None:
     amp = fit_toy(everything(dtype), device="cuda", overflow=[3], epochs=3)
-    assert amp.same(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=[3], epochs=3))
+    assert amp.equals(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=[3], epochs=3))
 
 
 @pytest.mark.parametrize("optim", [Muon, ScheduleFree, lambda: ScheduleFree(base="sgd")])

@@ -36,15 +36,15 @@ def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: RankS
     assert set(plain.bad_sample_log.reasons) == SPOILT or share.ranks > 1
     for threads in (1, 3):
         batches, pool = over(kind, policy, share=share), Pool(threads)
-        with Ring.over(batches, pool, 3, False) as ring:
+        with Ring.from_batches(batches, pool, 3, False) as ring:
             assert [md5(ring.epoch(epoch)) for epoch in (0, 1)] == wanted
             assert md5(ring.epoch(1, start=2)) == wanted[1][2:]
             assert ring.bad == plain.bad_sample_log.reasons
             assert batches.meter.samples == plain.meter.samples + sum(map(len, list(plain.batches_of_indices(1))[2:]))
     for count in (1, 3):
         batches = over(kind, policy, share=share)
-        workers = Processes([batches], count, ahead=2, timeout=60)
-        assert [slots is not None for slots in workers.slots] == [kind is Filled], "written into shared memory"
+        workers = Processes([batches], count, prefetch=2, timeout=60)
+        assert [slots is not None for slots in workers.pools] == [kind is Filled], "written into shared memory"
         assert [md5(workers.batches(0, epoch, 0)) for epoch in (0, 1)] == wanted
         assert md5(workers.batches(0, 1, 2)) == wanted[1][2:]
         assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
@@ -59,10 +59,10 @@ def test_raise_is_the_same_up_to_the_batch_of_the_first_by_every_loader(kind: ty
     wanted = read(over(kind, "raise", share=share).epoch(0))
     assert wanted[-1].startswith(("BadSample", "OSError", "KeyError"))
     for threads in (1, 3):
-        with Ring.over(over(kind, "raise", share=share), Pool(threads), 3, False) as ring:
+        with Ring.from_batches(over(kind, "raise", share=share), Pool(threads), 3, False) as ring:
             assert read(ring.epoch(0)) == wanted
     for count in (1, 3):
-        workers = Processes([over(kind, "raise", share=share)], count, ahead=2, timeout=60)
+        workers = Processes([over(kind, "raise", share=share)], count, prefetch=2, timeout=60)
         assert read(workers.batches(0, 0, 0)) == wanted
         workers.close()
 
@@ -95,7 +95,7 @@ def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(
 
     plain, batches = over(""), over(trouble)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
-    workers = Processes([batches], 2, ahead=2, timeout=0.8)
+    workers = Processes([batches], 2, prefetch=2, timeout=0.8)
     time_out_when_hung(workers, tmp_path, monkeypatch)
     with pytest.warns(AccelWarning, match=r"over sample 9 \(batch \d of epoch 1\); begun anew"):
         held = list(workers.batches(0, 0, 0))
@@ -110,14 +110,14 @@ def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(
 def test_the_slot_of_a_batch_that_is_smaller_or_gone_comes_back_from_workers(policy: Any) -> None:
     bad = frozenset({*range(4, 8), 22})
     batches = over(Filled, policy, bad, train=False)
-    workers = Processes([batches], 2, ahead=2, timeout=60)
-    (slots,) = workers.slots
+    workers = Processes([batches], 2, prefetch=2, timeout=60)
+    (slots,) = workers.pools
     assert slots is not None
     for epoch in range(4):
         for x, _ in workers.batches(0, epoch, 0):
             assert x.is_contiguous()
             assert (x >= 0).all(), "no row of a sample that failed"
     del x
-    assert slots.made <= 2 * 2 + 1, "those asked for, and the one that is used"
-    assert len(slots.free) == slots.made
+    assert slots.allocated <= 2 * 2 + 1, "those asked for, and the one that is used"
+    assert len(slots.free) == slots.allocated
     workers.close()

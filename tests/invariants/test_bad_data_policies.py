@@ -54,9 +54,9 @@ def test_a_batch_of_which_nothing_is_left(policy: Any) -> None:
         train, held_out = make_batches(spoil(kind, bad), 4, 3, False, bad=rule), over(kind, policy, bad, train=False)
         assert [len(x) for x, _ in train.epoch(0)] == [4, 4, 4, 4, 4, 2 if policy == "skip" else 3]
         assert [len(x) for x, _ in held_out.epoch(0)] == [4, 4, 4, 4, 2]
-        with Ring.over(held_out, Pool(2), 2, False) as ring:
+        with Ring.from_batches(held_out, Pool(2), 2, False) as ring:
             assert md5(ring.epoch(0)) == md5(held_out.epoch(0))
-        workers = Processes([train, held_out], 2, ahead=1, timeout=60)  # type: ignore[list-item]
+        workers = Processes([train, held_out], 2, prefetch=1, timeout=60)  # type: ignore[list-item]
         for which, batches in enumerate([train, held_out]):
             assert md5(workers.batches(which, 0, 0)) == md5(batches.epoch(0))
         workers.close()
@@ -64,12 +64,12 @@ def test_a_batch_of_which_nothing_is_left(policy: Any) -> None:
 
 def test_rows_move_up_in_their_slot_and_the_slot_comes_back() -> None:
     with Ring(spoil(Filled), 4, seed=3, shuffle=True, threads=2, depth=1, bad="skip", bad_limit=1.0) as ring:
-        assert ring.slots is not None
+        assert ring.pool is not None
         for epoch in range(4):
             for x, _ in ring.epoch(epoch):
                 assert x.is_contiguous()
                 assert (x >= 0).all(), "no row of a sample that failed"
-        assert ring.slots.made <= 4, "depth + 2, and one that a thread still holds"
+        assert ring.pool.allocated <= 4, "depth + 2, and one that a thread still holds"
 
 
 @pytest.mark.parametrize("kind", [Filled, Drawn])
@@ -83,11 +83,11 @@ def test_too_many_end_the_run_with_their_number_and_the_first_few(kind: type) ->
         return len(found)
 
     plain = read(over(kind, "skip", limit=0.1).epoch(0))
-    workers = Processes([over(kind, "skip", limit=0.1)], 2, ahead=2, timeout=60)
+    workers = Processes([over(kind, "skip", limit=0.1)], 2, prefetch=2, timeout=60)
     assert read(workers.batches(0, 0, 0)) == plain
     workers.close()
     pool = Pool(2)
-    assert read(Ring.over(over(kind, "skip", limit=0.1), pool, 3, False).epoch(0)) == plain, "at the same batch"
+    assert read(Ring.from_batches(over(kind, "skip", limit=0.1), pool, 3, False).epoch(0)) == plain, "at the same batch"
     pool.close()
     list(over(kind, "skip", limit=4 / 23).epoch(0))
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
-from accel.data.datasets.image_folder import Augmented
+from accel.data.datasets.image_folder import AugmentedFolder
 from accel.errors import TrainingError
 from accel.parts import Parts, Run
 from accel.plugins.resident import Resident
@@ -43,7 +43,7 @@ def test_resident_gives_the_plain_loaders_batches(policy: Any, train: bool, shar
 
     for kind in (Bytes, Firsts):
         rule = BadSampleRule(policy, 1.0)
-        plain = make_batches(kind(), 4, 3, train, share, bad=rule.of("train" if train else "val", train))
+        plain = make_batches(kind(), 4, 3, train, share, bad=rule.for_dataset("train" if train else "val", train))
         shelf = resident(rule, share).open(kind(), train)
         if kind is Firsts and not train and share == SHARES[1]:
             with pytest.raises(TrainingError, match=r"of a batch of the val data no sample can be read .* several ranks"):
@@ -82,7 +82,7 @@ class Numbers(Bytes):
 def test_whoever_reads_for_resident_names_the_bad_ones(
     policy: Any, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0 if who == "3 processes" else 1e9)
+    monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0 if who == "3 processes" else 1e9)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 1 if who == "this process" else 3)
     rule = BadSampleRule(policy, 1.0)
     loader = resident(rule, cache=str(tmp_path))
@@ -93,7 +93,7 @@ def test_whoever_reads_for_resident_names_the_bad_ones(
     assert list(shelf.bad_sample_log.reasons) == sorted(plain.bad_sample_log.reasons) == list(range(7, 1000, 100))
     assert shelf.bad_sample_log.reasons == plain.bad_sample_log.reasons, "with the reason"
     assert loader.plan_notes()["read"].endswith(f" s by {who}")
-    assert loader.origin == ["not kept, as some of it could not be read"]
+    assert loader.cache_notes == ["not kept, as some of it could not be read"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,7 +105,7 @@ def test_resident_moves_a_substitute_as_itself(policy: Any, tmp_path: Path) -> N
             (tmp_path / name / f"{number}.jpg").write_bytes(jpeg(drawing(20, 16, seed=number), "4:4:4"))
     for bad in ("a/2.jpg", "b/0.jpg", "b/5.jpg"):
         (tmp_path / bad).write_bytes(b"")
-    data = Augmented(tmp_path, ["a", "b"], 16, "pad", True)
+    data = AugmentedFolder(tmp_path, ["a", "b"], 16, "pad", True)
     rule = BadSampleRule(policy, 1.0)
     plain, shelf = make_batches(data, 4, 3, True, bad=rule), resident(rule).open(data, True)
     for epoch in (0, 1):

@@ -41,7 +41,7 @@ def test_threads_give_the_plain_loaders_batches(kind: type) -> None:
 def test_workers_give_the_plain_loaders_batches(count: int) -> None:
     data = [make_batches(kind(), 4, seed=3, shuffle=kind is not Plain) for kind in KINDS]
     assert all(isinstance(batches, MapBatches) for batches in data)
-    workers = Processes(data, count, ahead=2, timeout=60)  # type: ignore[arg-type]
+    workers = Processes(data, count, prefetch=2, timeout=60)  # type: ignore[arg-type]
     for which, plain in enumerate(data):
         for epoch in (0, 1):
             assert md5(workers.batches(which, epoch, 0)) == md5(plain.epoch(epoch))
@@ -53,7 +53,7 @@ def test_epochs_that_take_turns_are_whole_each() -> None:
     plain = make_batches(Drawn(), 4, seed=3, shuffle=True)
     assert isinstance(plain, MapBatches)
     expected = md5(batch for pair in zip(plain.epoch(0), plain.epoch(1), strict=True) for batch in pair)
-    workers = Processes([plain], 2, ahead=2, timeout=60)
+    workers = Processes([plain], 2, prefetch=2, timeout=60)
     with Ring(Drawn(), 4, seed=3, shuffle=True, threads=2) as ring:
         for first, second in ((ring.epoch(0), ring.epoch(1)), (workers.batches(0, 0, 0), workers.batches(0, 1, 0))):
             assert md5(batch for pair in zip(first, second, strict=True) for batch in pair) == expected
@@ -108,7 +108,7 @@ def test_global_random_numbers_in_workers_are_those_of_the_batch() -> None:
     def read(count: int) -> list[str]:
         batches = make_batches(Global(), 4, seed=3)
         assert isinstance(batches, MapBatches)
-        workers = Processes([batches], count, ahead=1, timeout=60)
+        workers = Processes([batches], count, prefetch=1, timeout=60)
         found = md5(workers.batches(0, 1, 0)) + md5(workers.batches(0, 2, 3))
         workers.close()
         return found

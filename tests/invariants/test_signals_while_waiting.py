@@ -26,7 +26,7 @@ from accel import Interrupted, Trainer
 from accel.data.sampling import permutation
 from accel.parts import Watch
 from accel.plugins import Accumulate, AdamW, Prefetch, Threads, Workers
-from accel.system.stop_signals import Signals
+from accel.system.stop_signals import StopSignals
 from tests.support.rank_processes import ROOT
 from tests.support.waiting import DEADLINE
 
@@ -163,7 +163,7 @@ def test_before_the_first_update_and_where_a_run_goes_on(tmp_path: Path) -> None
 
 def test_what_draws_only_now_and_then_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Python's generator stood before the wait is not known then: the update is made, as its numbers were drawn for it."""
-    monkeypatch.setattr("accel.device.data_wait.WATCHED", 0)
+    monkeypatch.setattr("accel.device.data_wait.PROBED_UPDATES", 0)
     whole = Waits(draws=True, out=tmp_path / "whole").fit()
     trainer = Waits(ORDER[DONE * BATCH + 1], draws=True, out=tmp_path / "run")
     trainer.rows.free.set()
@@ -215,7 +215,7 @@ def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-class Late(Signals):
+class Late(StopSignals):
     """A signal comes when an item is there and waiting ends, before anybody knows."""
 
     @property
@@ -226,7 +226,7 @@ class Late(Signals):
     def immediate(self, on: bool) -> None:
         if not on and getattr(self, "armed", False):
             self.armed = False
-            self.hear(signal.SIGTERM, None)
+            self.handle(signal.SIGTERM, None)
         self.on = on
 
 

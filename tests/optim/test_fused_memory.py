@@ -13,8 +13,8 @@ from accel import Trainer
 from accel.errors import ConfigError
 from accel.optim import LAMB, LARS, ScheduleFree
 from accel.optim.adamw import FusedAdamW
-from accel.optim.aliased_grads import copy_aliased
 from accel.optim.fused import Fused
+from accel.optim.memory_layout import copy_aliased
 from accel.optim.sgd import FusedSGD
 from accel.parts import Optim
 from accel.plugins.sgd import SGD
@@ -90,7 +90,7 @@ def test_the_step_counters_are_float32_whatever_the_default() -> None:
     try:
         model = net()
         train(model.double(), optim := FusedAdamW(model.parameters()), 0)
-        optim.gather()
+        optim.build_rows()
         assert {state["step"].dtype for state in optim.state.values()} == {torch.float32}
     finally:
         torch.set_default_dtype(torch.float32)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.cache.caching_store import Keeping
+from accel.data.cache.caching_store import CachingStore
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.errors import AccelWarning, ConfigError
@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 
 
 class Facts:
-    dry = False
+    dry_run = False
 
 
 def opened(
@@ -63,8 +63,8 @@ def mapped(data: Any) -> MapBatches:
 
 
 def kept(data: Any) -> list[bool]:
-    assert isinstance(data.store, Keeping)
-    return [data.store._find(index) is not None for index in range(len(data))]
+    assert isinstance(data.store, CachingStore)
+    return [data.store._lookup(index) is not None for index in range(len(data))]
 
 
 WAYS = [
@@ -169,7 +169,7 @@ def test_where_there_is_room_for_some_of_it(root: Path, tmp_path: Path) -> None:
         assert [md5(mapped(both).epoch(epoch)) for epoch in range(2)] == expected
     assert sum(kept(both)) > sum(kept(data))
     none = opened(root, memory=0, disk=0)
-    assert not isinstance(none.store, Keeping)
+    assert not isinstance(none.store, CachingStore)
 
 
 def test_a_bad_picture_is_named_as_without_it(root: Path) -> None:

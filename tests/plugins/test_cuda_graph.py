@@ -30,7 +30,7 @@ from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.system.clock import OTHER
 from accel.testing import fit_toy
-from accel.testing.graph_replay import taped
+from accel.testing.graph_replay import taped_graph
 from accel.testing.toy_run import Toy
 
 RUNS: dict[str, Callable[[], list[Part]]] = {
@@ -62,10 +62,10 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_elsewhere")
 @pytest.mark.parametrize("name", RUNS)
 def test_a_replay_is_the_update(name: str) -> None:
-    graph = taped(warmup=2)
+    graph = taped_graph(warmup=2)
     replayed = fit_toy([*RUNS[name](), graph], epochs=6)
-    run = fit_toy([*RUNS[name](), taped(warmup=1000)], epochs=6)
-    assert replayed.same(run)
+    run = fit_toy([*RUNS[name](), taped_graph(warmup=1000)], epochs=6)
+    assert replayed.equals(run)
     assert all(
         torch.equal(a, b)
         for one, other in zip(replayed.spy.states, run.spy.states, strict=True)
@@ -79,7 +79,7 @@ def test_a_replay_is_the_update(name: str) -> None:
 
 def test_without_rounded_rates_it_is_the_run_without_it() -> None:
     plugins = [SGD(lr=0.125), EMA()]  # 2 ** -3
-    assert fit_toy([*plugins, taped(warmup=1)], epochs=4).same(fit_toy(plugins, epochs=4))
+    assert fit_toy([*plugins, taped_graph(warmup=1)], epochs=4).equals(fit_toy(plugins, epochs=4))
 
 
 def test_skipped_updates_move_nothing() -> None:
@@ -96,8 +96,8 @@ def test_skipped_updates_move_nothing() -> None:
         plugins = [AMP(dtype="float16", force=True), AdamW(), EMA(), graph]
         return Overflows(plugins=plugins, watch=(), epochs=5, batch_size=4).fit()
 
-    graph = taped(warmup=1)
-    one, other = fit(graph), fit(taped(warmup=1000))
+    graph = taped_graph(warmup=1)
+    one, other = fit(graph), fit(taped_graph(warmup=1000))
     assert graph.recorder.replays > 20
     assert one.skipped == other.skipped == 5
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
@@ -116,23 +116,23 @@ def shapes(graph: Any, sizes: list[int], **run: Any) -> Any:
 
 
 def test_a_shape_is_captured_when_it_has_come_often_enough() -> None:
-    graph = taped(warmup=2)
+    graph = taped_graph(warmup=2)
     shapes(graph, [3, 3, 5, 3, 3, 5, 3])
     assert graph.recorder.captures == 1
     assert graph.recorder.replays == 3, "5 came twice only"
 
 
 def test_so_many_shapes_and_no_more() -> None:
-    graph = taped(warmup=1, graphs=2)
+    graph = taped_graph(warmup=1, graphs=2)
     shapes(graph, [1, 2, 3] * 4)
     assert graph.recorder.captures == 2
     assert graph.recorder.replays == 6
 
 
 def test_the_window_is_a_part_of_the_shape() -> None:
-    graph = taped(warmup=1)
+    graph = taped_graph(warmup=1)
     outcome = fit_toy([graph, Accumulate(steps=4)], epochs=4)
-    assert outcome.same(fit_toy([taped(warmup=100), Accumulate(steps=4)], epochs=4))
+    assert outcome.equals(fit_toy([taped_graph(warmup=100), Accumulate(steps=4)], epochs=4))
     assert graph.recorder.captures == 2, "4 micro-batches, and 2, the last of which is short"
 
 
@@ -147,20 +147,20 @@ def test_numbers_beside_the_tensors_are_part_of_the_shape() -> None:
         run = Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=[graph, Accumulate(steps=3)], watch=(), epochs=3)
         return list(run.fit().model.parameters())
 
-    graph = taped(warmup=1)
-    assert all(torch.equal(a, b) for a, b in zip(fit(graph), fit(taped(warmup=100)), strict=True))
+    graph = taped_graph(warmup=1)
+    assert all(torch.equal(a, b) for a, b in zip(fit(graph), fit(taped_graph(warmup=100)), strict=True))
     assert graph.recorder.captures == 2
 
 
 def test_losses_do_not_overwrite_each_other() -> None:
-    outcome = fit_toy([taped(warmup=1)], epochs=3)
+    outcome = fit_toy([taped_graph(warmup=1)], epochs=3)
     assert len({float(loss) for loss in outcome.losses}) == len(outcome.losses)
-    result = shapes(taped(warmup=1), [2] * 6)
-    assert result.loss == shapes(taped(warmup=100), [2] * 6).loss
+    result = shapes(taped_graph(warmup=1), [2] * 6)
+    assert result.loss == shapes(taped_graph(warmup=100), [2] * 6).loss
 
 
 def test_the_state_has_the_format_of_a_run_without_it() -> None:
-    ours = fit_toy([taped(warmup=1), AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
+    ours = fit_toy([taped_graph(warmup=1), AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
     plain = fit_toy([AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
     assert isinstance(ours.optimizer.param_groups[0]["lr"], Tensor)
     assert ours.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
@@ -171,7 +171,7 @@ def test_the_state_has_the_format_of_a_run_without_it() -> None:
 @pytest.mark.parametrize("stop", [7, 11, 14])
 def test_resume_begins_without_graphs_and_ends_with_the_same_bits(stop: int, tmp_path: Any) -> None:
     def plugins() -> list[Part]:
-        return [taped(warmup=2), AdamW(), OneCycle(max_lr=0.1), EMA(decay=0.9), AMP(dtype="float16", force=True)]
+        return [taped_graph(warmup=2), AdamW(), OneCycle(max_lr=0.1), EMA(decay=0.9), AMP(dtype="float16", force=True)]
 
     whole = fit_toy(plugins(), epochs=4)
     fit_toy(plugins(), epochs=4, out=tmp_path / "run", stop=stop)
@@ -181,7 +181,7 @@ def test_resume_begins_without_graphs_and_ends_with_the_same_bits(stop: int, tmp
 
 
 def test_loading_a_state_drops_the_graphs() -> None:
-    graph = taped(warmup=1)
+    graph = taped_graph(warmup=1)
     fit_toy([graph], stop=4)
     graph.captured["shape"] = object()
     graph.load_state_dict({})
@@ -190,7 +190,7 @@ def test_loading_a_state_drops_the_graphs() -> None:
 
 
 def test_graphs_are_freed_when_the_run_ends() -> None:
-    graph = taped(warmup=1)
+    graph = taped_graph(warmup=1)
     inputs = []
 
     class Kept(type(graph)):  # type: ignore[misc]
@@ -205,7 +205,7 @@ def test_graphs_are_freed_when_the_run_ends() -> None:
 
 
 def test_capturing_is_booked_apart() -> None:
-    graph = taped(warmup=1)
+    graph = taped_graph(warmup=1)
     run = fit_toy([graph]).spy.run
     before = list(run.clock.spent)
     run.clock.spent[:] = [0.0] * len(before)

@@ -16,7 +16,7 @@ from accel.errors import ConfigError
 from accel.parts import Average, Grads, Objective, Parallel, Part, Run, Schedule
 from accel.plugins.adamw import AdamW
 from accel.plugins.compile import Compile
-from accel.plugins.cuda_graph import CudaGraph, cause
+from accel.plugins.cuda_graph import CudaGraph, describe_cause
 from accel.plugins.cyclic import Cyclic
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
@@ -24,7 +24,7 @@ from accel.plugins.onecycle import OneCycle
 from accel.plugins.recompute import Recompute
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
-from accel.testing.graph_replay import taped
+from accel.testing.graph_replay import taped_graph
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class Claims(Counts):
 
 def test_the_tape_shows_what_the_host_counts() -> None:
     """The proof of the proof: an average that says it can be replayed, and cannot, comes out different."""
-    replayed, run = (fit_toy([Claims(), taped(warmup=n)], epochs=3).spy.states[-1] for n in (1, 1000))
+    replayed, run = (fit_toy([Claims(), taped_graph(warmup=n)], epochs=3).spy.states[-1] for n in (1, 1000))
     assert not all(torch.equal(a, b) for a, b in zip(replayed, run, strict=True))
 
 
@@ -81,7 +81,7 @@ class Decays(Objective): ...
     ],
 )  # fmt: skip
 def test_what_cannot_be_captured_is_refused_by_name(plugin: Callable[[], Part], says: str) -> None:
-    for plugins in ([plugin(), taped()], [taped(), plugin()]):
+    for plugins in ([plugin(), taped_graph()], [taped_graph(), plugin()]):
         with pytest.raises(ConfigError) as error:
             fit_toy(plugins)
         assert str(error.value).startswith(f"cuda_graph cannot capture the update: {says}"), str(error.value)
@@ -95,7 +95,7 @@ def test_recomputation_is_refused_by_name() -> None:
         return out
 
     with pytest.raises(ConfigError, match=r"^cuda_graph cannot capture the update: recompute puts the random generator back"):
-        Trainer(net, [torch.ones(2, 4)], loss=loss, plugins=[Recompute(), taped()], watch=()).fit()
+        Trainer(net, [torch.ones(2, 4)], loss=loss, plugins=[Recompute(), taped_graph()], watch=()).fit()
 
 
 class Pair(nn.Module):
@@ -114,7 +114,7 @@ def test_a_schedule_of_ones_own_that_moves_the_momentum_is_stopped() -> None:
             self.optim.set_momentum(0.5)
 
     with pytest.raises(ConfigError, match="the momentum cannot move where updates are replayed"):
-        fit_toy([Waves(), taped()])
+        fit_toy([Waves(), taped_graph()])
 
 
 def test_a_loss_that_reads_on_the_host_is_named_with_its_line() -> None:
@@ -123,7 +123,7 @@ def test_a_loss_that_reads_on_the_host_is_named_with_its_line() -> None:
         return out * float(out.detach())  # read
 
     with pytest.raises(ConfigError) as error:
-        Trainer(nn.Linear(4, 1), [torch.ones(2, 4)] * 5, loss=loss, plugins=[taped(warmup=1)], watch=()).fit()
+        Trainer(nn.Linear(4, 1), [torch.ones(2, 4)] * 5, loss=loss, plugins=[taped_graph(warmup=1)], watch=()).fit()
     line = 1 + next(i for i, text in enumerate(Path(__file__).read_text().split("\n")) if text.endswith("# read"))
     said = f"cuda_graph cannot capture the update (operation not permitted when stream is capturing in {__file__}:{line}):"
     assert str(error.value).startswith(said)
@@ -138,7 +138,7 @@ def test_the_cause_is_the_first_error() -> None:
 
     with pytest.raises(RuntimeError) as error:
         capture()
-    assert cause(error.value).startswith("the first in ")
+    assert describe_cause(error.value).startswith("the first in ")
 
 
 def test_a_batch_that_cannot_be_copied_is_refused() -> None:
@@ -147,7 +147,7 @@ def test_a_batch_that_cannot_be_copied_is_refused() -> None:
             return self
 
     with pytest.raises(ConfigError, match=r"^cuda_graph cannot copy a Graph in a batch; let the data give tensors"):
-        Trainer(nn.Linear(4, 1), [Graph()], loss=lambda m, x: m(x).mean(), plugins=[taped()], watch=()).fit()
+        Trainer(nn.Linear(4, 1), [Graph()], loss=lambda m, x: m(x).mean(), plugins=[taped_graph()], watch=()).fit()
 
 
 def test_on_a_cpu_it_is_refused() -> None:

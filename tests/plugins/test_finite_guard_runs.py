@@ -20,7 +20,7 @@ from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.lr_range import LRRange
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
-from accel.testing.graph_replay import taped
+from accel.testing.graph_replay import taped_graph
 from accel.testing.toy_run import Toy
 from tests.support.spoilt_updates import BESIDE, OPTIMISERS
 
@@ -104,9 +104,9 @@ def test_nothing_is_read_on_the_host_with_a_fused_optimiser() -> None:
 def test_a_range_test_that_explodes_ends_neither_the_run_nor_its_count() -> None:
     probe = LRRange(end=1e30, stop=1e30)
     found = fit_toy([FiniteGuard(in_a_row=1), probe])
-    assert "tried, from 1e-06" in probe.said
-    assert "100 tried" not in probe.said, "it exploded"
-    assert found.same(fit_toy([]))
+    assert "tried, from 1e-06" in probe.outcome
+    assert "100 tried" not in probe.outcome, "it exploded"
+    assert found.equals(fit_toy([]))
     assert int(found.spy.run.parts.guard.skipped) == 0  # type: ignore[arg-type]
 
 
@@ -127,7 +127,7 @@ def test_updates_that_are_replayed_are_guarded_too() -> None:
         trainer.bad = bad
         return trainer.fit()
 
-    graph = taped(warmup=1)
+    graph = taped_graph(warmup=1)
     replayed, run = fit((5, 8, 9), graph, FiniteGuard(), AdamW(), EMA()), fit((5, 8, 9), FiniteGuard(), AdamW(), EMA())
     assert graph.recorder.replays
     assert replayed.skipped == run.skipped == 3
@@ -135,12 +135,12 @@ def test_updates_that_are_replayed_are_guarded_too() -> None:
         assert torch.allclose(a, b, atol=1e-6), "learning rates are float32 in a graph"
         assert torch.isfinite(a).all()
     with pytest.raises(TrainingError, match="in updates 7 to 9, 3 in a row"):
-        fit((5, 7, 8, 9), taped(warmup=1), FiniteGuard(in_a_row=3), AdamW())
+        fit((5, 7, 8, 9), taped_graph(warmup=1), FiniteGuard(in_a_row=3), AdamW())
 
 
 def test_what_cannot_be_guarded_is_refused() -> None:
     with pytest.raises(ConfigError, match="cuda_graph cannot capture the update: sgd: SGD is not fused"):
-        fit_toy([FiniteGuard(), SGD(fused=False), taped()])
+        fit_toy([FiniteGuard(), SGD(fused=False), taped_graph()])
     with pytest.raises(ConfigError, match="step_in_backward has each gradient for itself, and finite_guard looks at all of them"):
         fit_toy([FiniteGuard(), "step_in_backward"])
 

@@ -25,7 +25,7 @@ from accel.plugins.sgd import SGD
 from accel.schema import plugin_registry
 from accel.system.clock import OTHER, PHASES
 from accel.testing import fit_toy
-from accel.testing.check_plugin import lacking
+from accel.testing.check_plugin import unmet_need
 from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
 from tests.support.range_tests import train
@@ -64,9 +64,9 @@ def test_the_run_after_it_is_the_run_without_it(chosen: str, end: float, tmp_pat
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize("name", [name for name in plugin_registry.names() if not issubclass(plugin_registry.load(name), Probe)])
 def test_beside_every_plugin_the_run_is_the_run_without_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if reason := lacking(plugin_registry.load(name)()):
+    if reason := unmet_need(plugin_registry.load(name)()):
         pytest.skip(reason)
-    assert fit_toy([name]).same(fit_toy([name, LRRange(end=1e3, updates=15)]))
+    assert fit_toy([name]).equals(fit_toy([name, LRRange(end=1e3, updates=15)]))
 
 
 def plain(value: Any) -> Any:
@@ -184,4 +184,4 @@ def test_a_run_that_goes_on_tries_nothing_and_says_so(tmp_path: Path) -> None:
 def test_a_dry_run_tries_nothing() -> None:
     probe = LRRange(updates=12)
     Trainer(nn.Linear(2, 1), [torch.ones(1, 2)], loss=lambda m, x: m(x).mean(), plugins=[probe], watch=(), dry_run=True).fit()
-    assert "to be tried" in probe.said
+    assert "to be tried" in probe.outcome

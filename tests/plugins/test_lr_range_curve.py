@@ -77,7 +77,7 @@ def test_a_loss_that_falls_nowhere_suggests_nothing() -> None:
         model, [torch.ones(1, 1)] * 3, loss=lambda m, x: 0 * m(x).mean() + 1.0, plugins=[probe := LRRange(updates=10)], watch=()
     ).fit()
     assert probe.suggestions() == {}
-    assert probe.said == "10 tried, from 1e-06 to 10; nothing suggested, for the loss fell at none; lower lr_range.start"
+    assert probe.outcome == "10 tried, from 1e-06 to 10; nothing suggested, for the loss fell at none; lower lr_range.start"
     assert result.updates == 2
 
 
@@ -86,7 +86,7 @@ def test_an_infinite_loss_ends_the_trial() -> None:
     Trainer(
         Bowl(), [torch.ones(1)], loss=lambda m, x: (m.weight.neg().exp() * x / (m.weight < 2)).mean(), plugins=[probe], watch=()
     ).fit()
-    assert probe.said.startswith("6 tried, from 0.001 to 2.2; suggested sgd.lr=")
+    assert probe.outcome.startswith("6 tried, from 0.001 to 2.2; suggested sgd.lr=")
 
 
 @pytest.mark.parametrize(

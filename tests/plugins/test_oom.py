@@ -37,7 +37,7 @@ BESIDE: dict[str, tuple[int, Callable[[], list[Part]]]] = {
 def alike(a: ToyResult, b: ToyResult) -> bool:
     """Whether two runs trained to the same bits; one of them may have evaluated in batches of another size."""
     b.metrics = a.metrics
-    return a.same(b) and all(torch.equal(x, y) for x, y in zip(a.spy.states[-1], b.spy.states[-1], strict=True))
+    return a.equals(b) and all(torch.equal(x, y) for x, y in zip(a.spy.states[-1], b.spy.states[-1], strict=True))
 
 
 def fit_short(hungry: Part, oom: Part, beside: list[Part], **settings: Any) -> Any:
@@ -86,15 +86,15 @@ def test_buffers_and_random_numbers_go_back_and_items_weigh_right(where: Where) 
 
 
 def test_draws_of_python_and_numpy_are_watched_and_then_copied_only_where_there_are_any() -> None:
-    from accel.device.step_snapshot import WATCHED, StepSnapshot
+    from accel.device.step_snapshot import PROBED_UPDATES, StepSnapshot
 
     before = StepSnapshot(nn.Linear(1, 1), torch.device("cpu"))
-    for _ in range(WATCHED + 1):
+    for _ in range(PROBED_UPDATES + 1):
         before.take()
         before.discard()
     assert before.host is None
     before = StepSnapshot(nn.Linear(1, 1), torch.device("cpu"))
-    for _ in range(WATCHED + 1):
+    for _ in range(PROBED_UPDATES + 1):
         before.take()
         random.random()
         before.discard()

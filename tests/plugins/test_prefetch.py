@@ -61,7 +61,7 @@ class Slowly(Spy):
 
 
 def test_a_trial_ends_its_thread_before_it_puts_anything_back() -> None:
-    assert fit_toy([LRRange(updates=12), Prefetch()]).same(fit_toy([]))
+    assert fit_toy([LRRange(updates=12), Prefetch()]).equals(fit_toy([]))
 
 
 def test_no_thread_is_left_after_an_error_that_is_still_held() -> None:

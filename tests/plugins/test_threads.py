@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from accel import Trainer
-from accel.cli.main import main
-from accel.data.datasets.image_folder import Augmented, Folder
+from accel.cli.train_command import main
+from accel.data.datasets.image_folder import AugmentedFolder, Folder
 from accel.errors import AccelWarning
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.threads import Threads
@@ -27,7 +27,7 @@ def test_evaluation_is_read_by_the_same_threads(monkeypatch: pytest.MonkeyPatch)
     started: list[str] = []
     start = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda self: started.append(self.name) or start(self))
-    assert fit_toy([], epochs=3).same(fit_toy([Threads(count=3)], epochs=3))
+    assert fit_toy([], epochs=3).equals(fit_toy([Threads(count=3)], epochs=3))
     assert started.count("accel-reader") == 3
     assert unfinished_readers() == [], "none is left after the run"
 
@@ -44,8 +44,8 @@ def test_the_ring_grows_to_what_a_window_holds_and_no_further() -> None:
 
     def loss(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         (ring,) = threads.rings.values()
-        assert ring.slots is not None
-        made.append(ring.slots.made)
+        assert ring.pool is not None
+        made.append(ring.pool.allocated)
         return model(batch[0].float().flatten(1)).square().mean()
 
     model = torch.nn.Linear(3 * 64 * 64, 1)
@@ -79,10 +79,10 @@ def test_pictures_are_written_straight_into_the_batch(tmp_path: Path) -> None:
         (tmp_path / kind).mkdir()
         for name in range(3):
             image.fromarray(rng.integers(0, 255, (12, 9, 3), dtype=np.uint8)).save(tmp_path / kind / f"{name}.png")
-    for data in (Folder(tmp_path, ["cat", "dog"], 8), Augmented(tmp_path, ["cat", "dog"], 8, "resized", True)):
+    for data in (Folder(tmp_path, ["cat", "dog"], 8), AugmentedFolder(tmp_path, ["cat", "dog"], 8, "resized", True)):
         for index in range(6):
             rng_of = [np.random.default_rng(index) for _ in range(2)]
-            pixels, label = data.sample(index, rng_of[0]) if isinstance(data, Augmented) else data[index]
+            pixels, label = data.sample(index, rng_of[0]) if isinstance(data, AugmentedFolder) else data[index]
             out = np.zeros(data.shape, data.dtype)
             assert data.fill(index, rng_of[1], out) == label
             assert np.array_equal(out, pixels.numpy())

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from accel.cli.main import main
+from accel.cli.train_command import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.worker_pool import WorkerPool as Processes
@@ -234,11 +234,11 @@ class Slow(TensorDataset):
 
 def test_evaluation_is_read_by_the_same_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
-    begin = Processes.begin
-    monkeypatch.setattr(Processes, "begin", lambda self, place: begun.append(1) or begin(self, place))
+    begin = Processes.start_worker
+    monkeypatch.setattr(Processes, "start_worker", lambda self, index: begun.append(1) or begin(self, index))
     monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     plain, with_workers = fit_toy([], epochs=3), fit_toy([Workers(count=2)], epochs=3)
-    assert plain.same(with_workers)
+    assert plain.equals(with_workers)
     assert len(begun) == 2
 
 
@@ -273,28 +273,28 @@ def filled(data: Any) -> Processes:
 def test_samples_are_written_where_they_stay() -> None:
     plain = md5(make_batches(Filled(), 4, seed=3, shuffle=True).epoch(0))
     workers = filled(Filled())
-    (slots,) = workers.slots
+    (slots,) = workers.pools
     assert slots is not None
-    numbers = {slots.number(x): md5([[x, y]])[0] for x, y in list(workers.batches(0, 0, 0))}
+    numbers = {slots.slot_number(x): md5([[x, y]])[0] for x, y in list(workers.batches(0, 0, 0))}
     assert list(numbers.values()) == plain
-    assert slots.made == len(numbers), "each of those that are held has one of its own"
+    assert slots.allocated == len(numbers), "each of those that are held has one of its own"
     workers.close()
 
 
 def test_nothing_is_allocated_for_a_batch_after_the_first_few() -> None:
     batches = make_batches(Wide(), 8, seed=3)
     workers = Processes([batches], 2, 2, 60.0)  # type: ignore[list-item]
-    (slots,) = workers.slots
+    (slots,) = workers.pools
     assert slots is not None
     for _ in workers.batches(0, 0, 0):
         pass
-    made = slots.made
+    made = slots.allocated
     tracemalloc.start()
     for _ in workers.batches(0, 1, 0):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert slots.made == made <= 2 * 2 + 1, "those asked for, and the one that is used"
+    assert slots.allocated == made <= 2 * 2 + 1, "those asked for, and the one that is used"
     assert peak < slots.bytes, "all 50 batches of an epoch together take less than one batch"
     workers.close()
 
@@ -340,20 +340,20 @@ def test_memory_that_may_still_be_written_is_nobody_elses(tmp_path: Path) -> Non
     plain = make_batches(Filled(), 4, seed=3)
     data = make_batches(Waiting(tmp_path / "go"), 4, seed=3)
     workers = Processes([data], 1, 3, 60.0)  # type: ignore[list-item]
-    (slots,) = workers.slots
+    (slots,) = workers.pools
     assert slots is not None
     batches = workers.batches(0, 0, 0)
     first = next(batches)[0]
     del batches
-    writing = {task.slot for task in workers.workers[0].lent}
+    writing = {task.slot for task in workers.workers[0].buffers}
     assert len(writing) == 2, "the second and the third batch, of which one has sample 9 in it"
     taken = [slots.borrow(4) for _ in range(4)]
-    assert not writing & {slots.number(out) for out in [first, *taken]}
+    assert not writing & {slots.slot_number(out) for out in [first, *taken]}
     del first, taken
     again = workers.batches(0, 1, 0)
     (tmp_path / "go").touch()
     assert md5(again) == md5(plain.epoch(1))
-    assert not workers.workers[0].lent
+    assert not workers.workers[0].buffers
     workers.close()
 
 

@@ -45,3 +45,8 @@ def test_it_trains_from_any_directory(python: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run/summary.json").exists()
     assert "onecycle" in run(python.with_name("accel-train"), "--help", cwd=tmp_path, **env)
     assert "onecycle" in run(python, "-m", "accel", "plugins", cwd=tmp_path, **env)
+    assert "onecycle" in run(python.with_name("accel"), "plugins", cwd=tmp_path, **env)
+    assert "complete -o nospace" in run(python.with_name("accel"), "completion", "bash", cwd=tmp_path, **env)
+    assert (
+        run(python.with_name("accel"), "completion", "query", "bash", "accel train task=d", "=", cwd=tmp_path, **env) == "digits \n"
+    )

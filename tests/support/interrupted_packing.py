@@ -38,7 +38,7 @@ def interrupted(source: Files, path: Path, after: int, how: Recipe | None = None
             raise Stop
 
     with pytest.raises(Stop):
-        Packing(source, path, how or recipe(path.suffix[1:]), skip=skip, tell=tell).run()
+        Packing(source, path, how or recipe(path.suffix[1:]), skip=skip, on_progress=tell).run()
     assert not path.exists()
     return Packing(source, path, how or recipe(path.suffix[1:]), skip=skip)
 

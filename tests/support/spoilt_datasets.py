@@ -57,7 +57,7 @@ SHARES = [SINGLE_RANK, RankShare(0, 2), RankShare(1, 2)]
 def over(
     kind: type, policy: Any, bad: frozenset[int] = SPOILT, limit: float = 1.0, train: bool = True, share: RankShare = SINGLE_RANK
 ) -> MapBatches:
-    rule = BadSampleRule(policy, limit).of("train", train)
+    rule = BadSampleRule(policy, limit).for_dataset("train", train)
     batches = make_batches(spoil(kind, bad), 4, seed=3, shuffle=train, share=share, bad=rule)
     assert isinstance(batches, MapBatches)
     return batches

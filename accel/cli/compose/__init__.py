@@ -1,3 +1,3 @@
-"""From overrides to a checked configuration."""
+"""Configuration: overrides are put in order, composed by Hydra, and checked before torch is imported."""
 
 __all__ = []

@@ -1,4 +1,4 @@
-"""From a composed config to a typed one, without importing torch. Nothing is called before everything is checked."""
+"""The check of a composed config, without importing torch. Nothing is called before everything is checked."""
 
 from __future__ import annotations
 
@@ -6,228 +6,224 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from accel.cli.compose.config import NESTED, Chosen, Config
+from accel.cli.compose.class_settings import MISSING, coerce_settings, complete_settings
+from accel.cli.compose.config import NESTED, Config, TargetConfig
 from accel.cli.compose.origin import Origins
 from accel.errors import ConfigError, conflict, nearest
 from accel.schema import plugin_registry
 from accel.schema.settings import Settings
-from accel.schema.signature import REQUIRED, Signature, signature
+from accel.schema.signature import Signature
+from accel.schema.signature_reader import read_signature
 from accel.system import machine
-from accel.values import coerce, refusal
 
 if TYPE_CHECKING:
-    from accel.cli.compose.hydra_session import Entry, Session
-    from accel.cli.compose.overrides import Normal
+    from accel.cli.compose.hydra_session import ConfigFile, Session
+    from accel.cli.compose.overrides import JobOverrides
 
-__all__ = ["MISSING", "Checker"]
-
-MISSING = "???"
+__all__ = ["Checker"]
 
 
 class Checker:
-    """Checks one composed config; `config()` is what it came to.
+    """Check of one composed config; `config()` returns the typed result.
 
     Args:
-        cuda: whether the machine that is going to train has GPUs, where that is another one than this.
+        session: reads config files.
+        files: the config files of the composition, in the order in which they were merged.
+        overrides: the overrides of the job.
+        composed: the composed config, as plain mappings and lists.
+        cuda: whether the machine that is going to train has GPUs; None is this machine.
 
     Raises:
-        ConfigError: for the first thing that cannot work, named as it was typed, or with its file.
+        ConfigError: for the first value that cannot work, named as it was typed, or with its file. All methods raise it.
     """
 
     def __init__(
-        self, session: Session, entries: Sequence[Entry], normal: Normal, composed: dict[Any, Any], cuda: bool | None = None
+        self,
+        session: Session,
+        files: Sequence[ConfigFile],
+        overrides: JobOverrides,
+        composed: dict[Any, Any],
+        cuda: bool | None = None,
     ) -> None:
-        self.session, self.entries, self.typed, self.asked, self.cuda = session, entries, normal.typed, normal.asked, cuda
+        self.session, self.files, self.overrides, self.cuda = session, files, overrides, cuda
         self.composed = {str(key): value for key, value in composed.items()}
-        self.origins = Origins(session, entries, normal.typed)
+        self.origins = Origins(session, files, overrides.typed)
         self.warnings: list[str] = []
         self.skipped: dict[str, str] = {}
 
     def config(self) -> Config:
-        """The checked config."""
-        settings = self.run()
-        task = self.task()
-        plugins = self.plugins(self.device(settings.device))
-        bundled = [name for name in plugins if not self.by_name(name)]
-        return Config(settings, task, plugins, self.skipped, bundled, self.warnings, overrides=self.typed)
+        """Return the checked config."""
+        settings = self.run_settings()
+        task = self.task_config()
+        plugins = self.plugin_configs(self.device(settings.device))
+        bundled = [name for name in plugins if not self.requested_by_name(name)]
+        return Config(settings, task, plugins, self.skipped, bundled, self.warnings, overrides=self.overrides.typed)
 
-    def run(self) -> Settings:
-        """The settings of the run itself."""
-        known = {field.name: field.name.replace(f"{NESTED}_", f"{NESTED}.") for field in fields(Settings)}
-        given = {key: value for key, value in self.composed.items() if key not in ("task", "plugins", "vars")}
-        if isinstance(given.get(NESTED), dict):
-            given |= {f"{NESTED}.{inner}": value for inner, value in given.pop(NESTED).items()}
-        right = [*known.values(), "vars", *self.session.groups()]
-        for key in given:
-            if key not in known.values():
-                self.misplaced(key)
-                raise ConfigError(f"{self.origins.say(key)}: {key} is no setting of a run{nearest(key, right)}")
-        for key, value in given.items():
+    def run_settings(self) -> Settings:
+        """Return the settings of the run itself."""
+        keys = {field.name: field.name.replace(f"{NESTED}_", f"{NESTED}.") for field in fields(Settings)}
+        values = {key: value for key, value in self.composed.items() if key not in ("task", "plugins", "vars")}
+        if isinstance(values.get(NESTED), dict):
+            values |= {f"{NESTED}.{inner}": value for inner, value in values.pop(NESTED).items()}
+        for key in values:
+            if key not in keys.values():
+                self.require_global_package(key)
+                hint = nearest(key, [*keys.values(), "vars", *self.session.groups()])
+                raise ConfigError(f"{self.origins.label(key)}: {key} is no setting of a run{hint}")
+        for key, value in values.items():
             if value == MISSING:
                 raise ConfigError(f"{key} is missing: add {key}=VALUE")
         try:
-            settings = Settings(**{name: given[key] for name, key in known.items() if key in given})
+            settings = Settings(**{name: values[key] for name, key in keys.items() if key in values})
         except ConfigError as error:
-            raise ConfigError(self.file_of(str(error).partition(" ")[0]) + str(error)) from None
-        if self.cuda is False and self.device(settings.device) == "cuda":
-            raise ConfigError(f"device={settings.device}: the launcher asks for no GPU; add hydra.launcher.gpus_per_node=NUMBER")
-        if self.cuda is None and self.device(settings.device) == "cuda" and not machine.has_cuda():
-            raise ConfigError(f"device={settings.device}: there is no CUDA device here; use device=auto or device=cpu")
+            raise ConfigError(self.origins.file_prefix(str(error).partition(" ")[0]) + str(error)) from None
+        self.require_device(settings.device)
         return settings
 
-    def device(self, asked: str) -> str:
-        """`"cpu"` or `"cuda"`, on the machine that is going to train."""
-        return machine.resolve(asked if self.cuda is None or asked != "auto" else "cuda" if self.cuda else "cpu")
+    def require_device(self, device: str) -> None:
+        """Raise ConfigError if the machine that is going to train lacks a device."""
+        if self.device(device) != "cuda":
+            return
+        if self.cuda is False:
+            raise ConfigError(f"device={device}: the launcher asks for no GPU; add hydra.launcher.gpus_per_node=NUMBER")
+        if self.cuda is None and not machine.has_cuda():
+            raise ConfigError(f"device={device}: there is no CUDA device here; use device=auto or device=cpu")
 
-    def misplaced(self, group: str) -> None:
-        """Raises ConfigError for a file of `group` whose content landed under the group's name, where nothing looks for it."""
-        for entry in self.entries:
-            if entry.path.startswith(f"{group}/") and entry.package == group:
-                raise ConfigError(f"{self.session.file(entry.path)} must begin with the line `# @package _global_`")
+    def device(self, device: str) -> str:
+        """Return the kind of a device, `"cpu"` or `"cuda"`, on the machine that is going to train."""
+        return machine.resolve_device(device if self.cuda is None or device != "auto" else "cuda" if self.cuda else "cpu")
 
-    def file_of(self, key: str) -> str:
-        """`FILE: ` where a file and no override set `key`; empty otherwise."""
-        return "" if self.origins.override(key) else self.origins.say(key).removesuffix(key)
+    def require_global_package(self, group: str) -> None:
+        """Raise ConfigError if a file of `group` lacks its package line, so that its content stands under the group's name."""
+        for file in self.files:
+            if file.path.startswith(f"{group}/") and file.package == group:
+                raise ConfigError(f"{self.session.file_path(file.path)} must begin with the line `# @package _global_`")
 
-    def task(self) -> Chosen:
-        """The task."""
+    def task_config(self) -> TargetConfig:
+        """Return the class of the task with its settings."""
         task = self.composed.get("task")
         if not isinstance(task, dict) or task.get("_target_") in (None, MISSING):
             options = ", ".join(self.session.options("task"))
             raise ConfigError(f"there is no task: add task=NAME ({options}), or task._target_=mine.MyTrainer")
         target, settings = str(task["_target_"]), {str(key): value for key, value in task.items() if key != "_target_"}
-        said = self.origins.say("task._target_")
-        read = self.read(said, target)
+        label = self.origins.label("task._target_")
+        signature = self.read_signature(label, target)
         if target in ("accel.Trainer", "accel.trainer.Trainer"):
-            raise ConfigError(f"{said}: it has no model and no data; name a subclass of it, such as mine.MyTrainer")
-        if read.part != "Trainer":
-            raise ConfigError(f"{said}: {target} is not a subclass of accel.Trainer")
-        if not read.open:
+            raise ConfigError(f"{label}: it has no model and no data; name a subclass of it, such as mine.MyTrainer")
+        if signature.part != "Trainer":
+            raise ConfigError(f"{label}: {target} is not a subclass of accel.Trainer")
+        if not signature.accepts_more:
             raise ConfigError(f"{target}: its __init__ must take **run and call super().__init__(**run), for epochs and the like")
         settings = {name: value for name, value in settings.items() if not self.belongs_to_other_task(target, name)}
-        return Chosen(target, "Trainer", self.complete("task", target.rpartition(".")[2], settings, read))
+        owner = target.rpartition(".")[2]
+        return TargetConfig(target, "Trainer", complete_settings(self.origins, "task", owner, settings, signature))
 
     def belongs_to_other_task(self, target: str, name: str) -> bool:
-        """Whether a setting of the task came along with a file for another class, which nobody asked for by name."""
-        home = next((entry for entry in self.entries if entry.path.startswith("task/")), None)
-        if home is None or self.session.content(home.path).get("_target_") == target or any("task=" in text for text in self.typed):
+        """Return whether a setting of the task comes from a file for another class, which nobody asked for by name."""
+        file = next((file for file in self.files if file.path.startswith("task/")), None)
+        if file is None or self.session.read_file(file.path).get("_target_") == target:
             return False
-        return not self.origins.override(f"task.{name}") and self.origins.entry(f"task.{name}") is home
+        if any("task=" in text for text in self.overrides.typed) or self.origins.find_override(f"task.{name}"):
+            return False
+        return self.origins.find_file(f"task.{name}") is file
 
-    def plugins(self, device: str) -> dict[str, Chosen]:
-        """The plugins that are on, one for each part and any number of watches."""
+    def plugin_configs(self, device: str) -> dict[str, TargetConfig]:
+        """Return the plugins that are on, by name: one for each part, and any number of watches.
+
+        Args:
+            device: kind of the device, `"cpu"` or `"cuda"`.
+        """
         plugins = self.composed.get("plugins") or {}
-        self.files(plugins)
-        found: dict[str, Chosen] = {}
+        self.check_plugin_files(plugins)
+        configs: dict[str, TargetConfig] = {}
         for name, value in plugins.items():
             if not isinstance(value, dict) or "_target_" not in value:
-                self.unknown_key(str(name), value)
+                self.check_unused_key(str(name), value)
                 continue
-            said, target = self.origins.say(f"plugins.{name}._target_"), str(value["_target_"])
-            read = self.read(said, target)
-            if read.part in ("", "Trainer"):
-                raise ConfigError(f"{said}: {target} is not a plugin, a subclass of a part in accel.parts")
-            settings = {str(key): one for key, one in value.items() if key != "_target_"}
-            fitted = self.complete(f"plugins.{name}", name, settings, read)
-            reason = self.lacking(name, read, fitted, device)
+            label, target = self.origins.label(f"plugins.{name}._target_"), str(value["_target_"])
+            signature = self.read_signature(label, target)
+            if signature.part in ("", "Trainer"):
+                raise ConfigError(f"{label}: {target} is not a plugin, a subclass of a part in accel.parts")
+            typed = {str(key): setting for key, setting in value.items() if key != "_target_"}
+            settings = complete_settings(self.origins, f"plugins.{name}", name, typed, signature)
+            reason = self.unmet_need(name, signature, settings, device)
             if reason is None:
-                found[name] = Chosen(target, read.part, fitted)
+                configs[name] = TargetConfig(target, signature.part, settings)
             else:
                 self.skipped[name] = reason
-        return self.one_per_part(found)
+        return self.one_per_part(configs)
 
-    def files(self, plugins: Any) -> None:
-        """Each file of a plugin must name a class, and land where the plugin's settings are."""
+    def check_plugin_files(self, plugins: Any) -> None:
+        """Raise ConfigError if a plugin's file names no class, or its content is not under the plugin's key."""
         if not isinstance(plugins, dict):
-            raise ConfigError(f"{self.origins.say('plugins')}: write plugins=[NAME,NAME]")
-        dropped = [name for name in self.asked if f"plugins/{name}" not in {entry.path for entry in self.entries}]
+            raise ConfigError(f"{self.origins.label('plugins')}: write plugins=[NAME,NAME]")
+        paths = {file.path for file in self.files}
+        dropped = [name for name in self.overrides.requested if f"plugins/{name}" not in paths]
         if dropped:
             raise ConfigError(f"a config drops {dropped[0]} by `override /plugins`; let it say `- /plugins: [...]`, which adds")
-        for entry in self.entries:
-            name = entry.path.removeprefix("plugins/")
-            if name == entry.path or entry.path.startswith("plugins/_"):
+        for file in self.files:
+            name = file.path.removeprefix("plugins/")
+            if name == file.path or name.startswith("_"):
                 continue
-            content, file = self.session.content(entry.path), self.session.file(entry.path)
-            if "_target_" in content and entry.package != f"plugins.{name}":
-                raise ConfigError(f"{file} must begin with the line `# @package plugins.{name}`")
+            content, path = self.session.read_file(file.path), self.session.file_path(file.path)
+            if "_target_" in content and file.package != f"plugins.{name}":
+                raise ConfigError(f"{path} must begin with the line `# @package plugins.{name}`")
             if "_target_" not in content and "defaults" not in content:
-                raise ConfigError(f"{file} names no class: add the line `_target_: mine.MyPlugin`")
+                raise ConfigError(f"{path} names no class: add the line `_target_: mine.MyPlugin`")
 
-    def unknown_key(self, name: str, value: Any) -> None:
-        """A key of `plugins` that is no plugin: an error where no plugin has that name, a warning where it is only not on."""
-        said = self.origins.say(f"plugins.{name}")
-        on, options = [str(key) for key in self.composed["plugins"]], self.session.options("plugins")
+    def check_unused_key(self, name: str, value: Any) -> None:
+        """Raise ConfigError if a key of `plugins` without a class names no plugin; warn if it names one that is not on."""
+        label = self.origins.label(f"plugins.{name}")
+        keys, options = [str(key) for key in self.composed["plugins"]], self.session.options("plugins")
         if value == {} and name in options:  # a bundle
             return
         if name not in options:
-            hint = nearest(name, [key for key in on if key != name]) or nearest(name, options)
-            raise ConfigError(f"{said}: no plugin is called {name!r}{hint}")
+            hint = nearest(name, [key for key in keys if key != name]) or nearest(name, options)
+            raise ConfigError(f"{label}: no plugin is called {name!r}{hint}")
         if not isinstance(value, dict):
-            raise ConfigError(f"{said}: to switch {name} on write '+plugins=[{name}]', off '~plugins.{name}'")
+            raise ConfigError(f"{label}: to switch {name} on write '+plugins=[{name}]', off '~plugins.{name}'")
         if name in plugin_registry.targets():
-            self.fitted(f"plugins.{name}", name, {str(key): one for key, one in value.items()}, plugin_registry.page(name))
-        self.warnings.append(f"{said} has no effect: {name} is not on; add '+plugins=[{name}]'")
+            settings = {str(key): setting for key, setting in value.items()}
+            coerce_settings(self.origins, f"plugins.{name}", name, settings, plugin_registry.plugin_signature(name))
+        self.warnings.append(f"{label} has no effect: {name} is not on; add '+plugins=[{name}]'")
 
-    def read(self, said: str, target: str) -> Signature:
-        """The signature of `target`."""
+    def read_signature(self, label: str, target: str) -> Signature:
+        """Return what the class called `target` takes; `label` begins the message if there is none."""
         try:
-            return signature(target)
+            return read_signature(target)
         except ConfigError as error:
-            raise ConfigError(f"{said}: {error}".replace(f"{target}: {target}", target)) from None
+            raise ConfigError(f"{label}: {error}".replace(f"{target}: {target}", target)) from None
 
-    def fitted(self, prefix: str, owner: str, settings: dict[str, Any], read: Signature) -> dict[str, Any]:
-        """The settings, each as its kind."""
-        fitted = {}
-        for name, value in settings.items():
-            key = f"{prefix}.{name}"
-            if name not in read.settings:
-                own = next((field.name for field in fields(Settings) if field.name == name and prefix == "task"), None)
-                hint = f"; {own} is a setting of the run: {own}=..." if own else nearest(name, read.settings)
-                takes = "" if hint else f"; it takes {', '.join(read.settings)}" if read.settings else "; it takes none"
-                raise ConfigError(f"{self.origins.say(key)}: {name} is no setting of {owner}{hint}{takes}")
-            if value == MISSING:
-                continue
-            try:
-                fitted[name] = coerce(value, read.settings[name].kind)
-            except ValueError:
-                raise ConfigError(self.file_of(key) + refusal(key, value, read.settings[name].kind)) from None
-        return fitted
-
-    def complete(self, prefix: str, owner: str, settings: dict[str, Any], read: Signature) -> dict[str, Any]:
-        """The same, with nothing missing."""
-        fitted = self.fitted(prefix, owner, settings, read)
-        for name, setting in read.settings.items():
-            if name not in fitted and (setting.default is REQUIRED or settings.get(name) == MISSING):
-                word = {"root": "DIR", "path": "FILE"}.get(name, "VALUE")
-                raise ConfigError(f"{prefix}.{name} is missing: add {prefix}.{name}={word}")
-        return fitted
-
-    def by_name(self, name: str) -> bool:
-        """Whether anyone but a bundle asked for the plugin."""
-        parents = [entry.parent for entry in self.entries if entry.path == f"plugins/{name}"]
+    def requested_by_name(self, name: str) -> bool:
+        """Return whether anyone but a bundle asked for a plugin."""
+        parents = [file.parent for file in self.files if file.path == f"plugins/{name}"]
         return not parents or any(not parent.startswith("plugins/") for parent in parents)
 
-    def lacking(self, name: str, read: Signature, fitted: dict[str, Any], device: str) -> str | None:
-        """Why a plugin cannot work here, or brings nothing; an error where it cannot work and was asked for by name."""
-        named = self.by_name(name)
-        settings = {key: setting.default for key, setting in read.settings.items()} | fitted
-        for need in read.needs if named else (*read.needs, *read.wants):
-            reason = need.lacking(settings, device)
-            if reason is not None and named:
+    def unmet_need(self, name: str, signature: Signature, settings: dict[str, Any], device: str) -> str | None:
+        """Return why a plugin of a bundle cannot work, or has no use, here; None if it can.
+
+        Raises:
+            ConfigError: if a plugin cannot work that was requested by name.
+        """
+        by_name = self.requested_by_name(name)
+        settings = {key: setting.default for key, setting in signature.settings.items()} | settings
+        for need in signature.needs if by_name else (*signature.needs, *signature.wants):
+            reason = need.unmet_reason(settings, device)
+            if reason is not None and by_name:
                 raise ConfigError(need.sentence(name, reason))
             if reason is not None:
                 return reason
         return None
 
-    def one_per_part(self, found: dict[str, Chosen]) -> dict[str, Chosen]:
-        """One plugin for each part: what was asked for by name goes before what a bundle brought."""
-        for part in dict.fromkeys(plugin.part for plugin in found.values() if plugin.part != "Watch"):
-            rivals = sorted(name for name, plugin in found.items() if plugin.part == part)
-            named = [name for name in rivals if self.by_name(name)]
-            if len(named) == 1:
-                for name in set(rivals) - set(named):
-                    del found[name]
-                    self.skipped[name] = f"{named[0]} provides {part}"
+    def one_per_part(self, configs: dict[str, TargetConfig]) -> dict[str, TargetConfig]:
+        """Return `configs` with one plugin for each part: one that was requested by name goes before those of a bundle."""
+        for part in dict.fromkeys(plugin.part for plugin in configs.values() if plugin.part != "Watch"):
+            rivals = sorted(name for name, plugin in configs.items() if plugin.part == part)
+            requested = [name for name in rivals if self.requested_by_name(name)]
+            if len(requested) == 1:
+                for name in set(rivals) - set(requested):
+                    del configs[name]
+                    self.skipped[name] = f"{requested[0]} provides {part}"
             elif len(rivals) > 1:
-                raise ConfigError(conflict(named or rivals, part))
-        return found
+                raise ConfigError(conflict(requested or rivals, part))
+        return configs

@@ -1,4 +1,4 @@
-"""What a run is going to be: typed, checked, and shown as a table."""
+"""Checked configuration of a run: its settings, task and plugins, which show themselves as a table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
-from accel.schema.settings import Settings, said
-from accel.schema.signature import load
+from accel.schema.settings import Settings
+from accel.schema.settings import typed_name as typed_name
+from accel.schema.signature_reader import load_class
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,31 +17,43 @@ if TYPE_CHECKING:
     from accel.report.result import Result
     from accel.trainer import Trainer
 
-__all__ = ["NESTED", "Chosen", "Config"]
+__all__ = ["NESTED", "Config", "TargetConfig", "typed_value"]
 
 NESTED = "checkpoint"
-"""The root key that holds a mapping of settings: `checkpoint.every` is `checkpoint_every` in Python."""
+"""Root key of a mapping of settings: `checkpoint.every` is `checkpoint_every` in Python."""
 
 
 @dataclass
-class Chosen:
-    """A class by its dotted name, and the settings to make it with. It has been checked and not yet been imported."""
+class TargetConfig:
+    """Class of a task or plugin and its settings, checked but not imported.
+
+    Args:
+        target: dotted name of the class.
+        part: the part that the class provides, such as `Optim`, or `Trainer`.
+        settings: arguments of the class by name.
+    """
 
     target: str
     part: str
-    """The part it provides, such as `Optim`, or `Trainer`."""
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
-        """In the shape of its config file."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of a config file for it."""
         return {"_target_": self.target, **self.settings}
 
-    def make(self, **more: Any) -> Any:
-        """Imports the class and makes one. Raises ConfigError for anything but a plugin or a task, before it is called."""
+    def instantiate(self, **more: Any) -> Any:
+        """Import the class and return an instance.
+
+        Args:
+            more: further arguments of the class.
+
+        Raises:
+            ConfigError: if it is neither a plugin nor a task; it is not called then.
+        """
         from accel.parts import Part
         from accel.trainer import Trainer
 
-        cls = load(self.target)
+        cls = load_class(self.target)
         if not issubclass(cls, Trainer if self.part == "Trainer" else Part):
             raise ConfigError(f"_target_={self.target} is not a subclass of {self.part}")
         return cls(**self.settings, **more)
@@ -48,26 +61,30 @@ class Chosen:
 
 @dataclass
 class Config:
-    """A checked configuration. `trainer()` makes the Trainer of it, `fit()` trains.
+    """Checked configuration, as `accel.compose` returns it. `trainer()` makes a Trainer of it, `fit()` trains.
 
-    It is what the command line makes of its arguments, and what `accel.compose` returns.
+    Args:
+        settings: settings of the run itself.
+        task: the task's class and settings.
+        plugins: the plugins that are on, by name.
+        skipped: plugins that only a bundle asked for and that cannot work here, with the reason.
+        bundled: names of `plugins` that only a bundle asked for.
+        warnings: a sentence for each override without effect.
+        text: the resolved config as YAML; `--config-path` takes a directory with it.
+        overrides: the overrides as they were typed.
     """
 
     settings: Settings
-    task: Chosen
-    plugins: dict[str, Chosen] = field(default_factory=dict)
+    task: TargetConfig
+    plugins: dict[str, TargetConfig] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    """Plugins that only a bundle asked for and that cannot work here, with the reason."""
     bundled: list[str] = field(default_factory=list)
-    """Those of `plugins` that only a bundle asked for."""
     warnings: list[str] = field(default_factory=list)
-    """What has no effect, a sentence each."""
     text: str = ""
-    """The resolved config as YAML; `--config-path` takes a directory with it in."""
     overrides: list[str] = field(default_factory=list)
 
-    def plain(self) -> dict[str, Any]:
-        """All of it in the shape of config.yaml, interpolations resolved."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole config in the form of config.yaml, interpolations resolved."""
         run: dict[str, Any] = {}
         for name, value in asdict(self.settings).items():
             prefix, _, inner = name.partition("_")
@@ -75,46 +92,54 @@ class Config:
                 run.setdefault(NESTED, {})[inner] = value
             else:
                 run[name] = value
-        plugins = {name: plugin.plain() for name, plugin in self.plugins.items()}
-        return {"task": self.task.plain(), "plugins": plugins, **run}
+        plugins = {name: plugin.to_dict() for name, plugin in self.plugins.items()}
+        return {"task": self.task.to_dict(), "plugins": plugins, **run}
 
     def trainer(self, **more: Any) -> Trainer:
-        """The Trainer, not yet started; this imports torch. `more` are arguments of Trainer that override the settings."""
-        watch = [plugin.make() for plugin in self.plugins.values() if plugin.part == "Watch"]
-        plugins = [plugin.make() for plugin in self.plugins.values() if plugin.part != "Watch"]
+        """Return the Trainer, not yet started. This imports torch.
+
+        Args:
+            more: arguments of the Trainer that go before the settings.
+
+        Raises:
+            ConfigError: if the task or a plugin refuses its settings.
+        """
+        watch = [plugin.instantiate() for plugin in self.plugins.values() if plugin.part == "Watch"]
+        plugins = [plugin.instantiate() for plugin in self.plugins.values() if plugin.part != "Watch"]
         run = {
             **asdict(self.settings), "skipped": self.skipped, "bundled": self.bundled, "config": self.text, "plugins": plugins,
             "watch": watch,
         }  # fmt: skip
         run |= more
-        trainer: Trainer = self.task.make(**run)
-        if getattr(trainer, "config", None) != run["config"]:  # it keeps the text as it is, so the rest was lost as well
-            raise ConfigError(f"{self.task.target}: its __init__ must pass on what it is given: super().__init__(**run)")
+        trainer: Trainer = self.task.instantiate(**run)
+        if getattr(trainer, "config", None) != run["config"]:  # a Trainer keeps the text, so the other arguments are lost as well
+            raise ConfigError(f"{self.task.target}: its __init__ must pass on its arguments: super().__init__(**run)")
         return trainer
 
     def fit(self) -> Result:
-        """Trains."""
+        """Train; return the result."""
         return self.trainer().fit()
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
-        """For a table: name, part, settings and status of the task and each plugin."""
-        yield "task", self.task.target, "", _settings(self.task.settings)
+        """Yield (name, part, status, settings) of the task and of each plugin, for a table."""
+        yield "task", self.task.target, "", _assignments(self.task.settings)
         for name, plugin in self.plugins.items():
-            yield name, plugin.part, "on", _settings(plugin.settings)
+            yield name, plugin.part, "on", _assignments(plugin.settings)
         for name, reason in self.skipped.items():
             yield name, "", f"skipped: {reason}", ""
 
-    def facts(self) -> str:
-        """The settings of the run that are set, in one line."""
-        given = {said(name): value for name, value in asdict(self.settings).items()}
-        return _settings({name: value for name, value in given.items() if value is not None and value is not False and value != []})
+    def settings_line(self) -> str:
+        """Return the settings of the run that are not null, false or empty, in one line."""
+        settings = {typed_name(name): value for name, value in asdict(self.settings).items()}
+        shown = {name: value for name, value in settings.items() if value is not None and value is not False and value != []}
+        return _assignments(shown)
 
     def __rich__(self) -> Table:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=SIMPLE_HEAD, title=Text(self.facts()), title_justify="left", title_style="", pad_edge=False)
+        table = Table(box=SIMPLE_HEAD, title=Text(self.settings_line()), title_justify="left", title_style="", pad_edge=False)
         for name in ("plugin", "part", "status", "settings"):
             table.add_column(name, overflow="fold")
         for row in self.rows():
@@ -126,7 +151,7 @@ class Config:
 
         head = "".join(f"<th>{name}</th>" for name in ("plugin", "part", "status", "settings"))
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows())
-        return f"<p>{escape(self.facts())}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<p>{escape(self.settings_line())}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
         from rich.console import Console
@@ -137,6 +162,11 @@ class Config:
         return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
 
 
-def _settings(settings: dict[str, Any]) -> str:
-    return " ".join(f"{name}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
-                    for name, value in settings.items())  # fmt: skip
+def _assignments(settings: dict[str, Any]) -> str:
+    """Return `NAME=VALUE` of each setting, as it is typed."""
+    return " ".join(f"{name}={typed_value(value)}" for name, value in settings.items())
+
+
+def typed_value(value: Any) -> str:
+    """Return a value as it is typed in an override, and as YAML writes it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

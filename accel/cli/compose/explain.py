@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and YAML say when a config cannot be composed, in one sentence that names the word to change."""
+"""Errors of Hydra, OmegaConf and YAML as one sentence that names the word to change."""
 
 from __future__ import annotations
 
@@ -15,77 +15,100 @@ from accel.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
-__all__ = ["T", "culprit", "explain", "sentence"]
+__all__ = ["T", "describe_error", "explain", "failing_override"]
 
 T = TypeVar("T")
 
 
-def explain(session: Session, given: Sequence[str], attempt: Callable[[Sequence[str]], T]) -> T:
-    """What `attempt(given)` returns. Raises ConfigError with a sentence for whatever it raises.
+def explain(session: Session, overrides: Sequence[str], compose: Callable[[Sequence[str]], T]) -> T:
+    """Return `compose(overrides)`.
 
-    Everything inside is composing: no code of the user's runs, so every exception is about what was typed or what a config
-    file says. The word that is to blame is found by leaving out one override after the other.
+    No code of the user's runs inside, so every exception is about an override or a config file. The override at fault is
+    found by leaving out one after the other.
+
+    Args:
+        session: reads config files.
+        overrides: words as Hydra takes them.
+        compose: composes them, and raises whatever Hydra, OmegaConf and YAML raise.
+
+    Raises:
+        ConfigError: with a sentence for any exception of `compose`.
     """
     try:
-        return attempt(given)
+        return compose(overrides)
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(sentence(session, error, culprit(given, attempt))) from None
+        raise ConfigError(describe_error(session, error, failing_override(overrides, compose))) from None
 
 
-def culprit(given: Sequence[str], attempt: Callable[[Sequence[str]], T]) -> str:
-    """The override without which it works; where there are several at fault, the first that breaks it; empty for a bad file."""
-    for place, text in enumerate(given):
-        if _works([*given[:place], *given[place + 1 :]], attempt):
+def failing_override(overrides: Sequence[str], compose: Callable[[Sequence[str]], T]) -> str:
+    """Return the override without which the others compose; the first at fault if there are several; empty for a bad file."""
+    for place, text in enumerate(overrides):
+        if _composes([*overrides[:place], *overrides[place + 1 :]], compose):
             return text.removeprefix("++")
-    if _works([], attempt):
-        for end, text in enumerate(given, start=1):
-            if not _works(given[:end], attempt):
+    if _composes([], compose):
+        for end, text in enumerate(overrides, start=1):
+            if not _composes(overrides[:end], compose):
                 return text.removeprefix("++")
     return ""
 
 
-def _works(given: Sequence[str], attempt: Callable[[Sequence[str]], T]) -> bool:
+def _composes(overrides: Sequence[str], compose: Callable[[Sequence[str]], T]) -> bool:
+    """Return whether `compose(overrides)` raises nothing."""
     try:
-        attempt(given)
+        compose(overrides)
     except Exception:
         return False
     return True
 
 
-def sentence(session: Session, error: Exception, blamed: str) -> str:
-    """The cause in words."""
-    where = f"{blamed}: " if blamed else ""
+def describe_error(session: Session, error: Exception, override: str) -> str:
+    """Return the cause of `error` in a sentence, behind the override at fault if there is one."""
+    prefix = f"{override}: " if override else ""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        options = session.options(group) if group else []
-        there = f" (there are {', '.join(options)})" if options else ""
-        inner = error.missing_cfg_file.partition("/")[2]
-        if session.has(inner):  # a defaults list without the slash looks in the folder of its own file
-            slash = f"did you mean `/{inner.partition('/')[0]}`, with the slash?"
-            return f"{where}there is no config {error.missing_cfg_file!r}; {slash}"
-        return f"{where}there is no config {error.missing_cfg_file!r}{nearest(name, options) or there}"
+        return prefix + _missing_file(session, error.missing_cfg_file)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return f"{where}{mark.name}, line {mark.line + 1}: {error.problem or error.context} (this is not YAML)"
+        return f"{prefix}{mark.name}, line {mark.line + 1}: {error.problem or error.context} (this is not YAML)"
     if isinstance(error, yaml.YAMLError | UnicodeDecodeError):
-        return f"{where}{session.unreadable()}: {str(error).partition(chr(10))[0]} (this is not YAML)"
+        return f"{prefix}{session.invalid_yaml()}: {str(error).partition(chr(10))[0]} (this is not YAML)"
     if str(error).startswith("Could not delete"):
-        key = blamed.lstrip("~").partition("=")[0]
-        names = [*session.groups(), *(f"plugins.{name}" for name in session.options("plugins"))]
-        return f"{where}there is nothing of that name to take out{'; leave it out' if key in names else nearest(key, names)}"
+        return prefix + _missing_key(session, override.lstrip("~").partition("=")[0])
     if isinstance(error, RecursionError):
-        return f"{where}a config lists itself in its defaults"
+        return f"{prefix}a config lists itself in its defaults"
+    return _omegaconf_error(session, error, prefix)
+
+
+def _missing_file(session: Session, path: str) -> str:
+    """Return the sentence for a config file that does not exist, such as `plugins/ampp`."""
+    group, _, name = path.rpartition("/")
+    rest = path.partition("/")[2]
+    if session.has_file(rest):  # a defaults list without the slash looks in the folder of its own file
+        return f"there is no config {path!r}; did you mean `/{rest.partition('/')[0]}`, with the slash?"
+    options = session.options(group) if group else []
+    known = f" (there are {', '.join(options)})" if options else ""
+    return f"there is no config {path!r}{nearest(name, options) or known}"
+
+
+def _missing_key(session: Session, key: str) -> str:
+    """Return the sentence for `~key` that takes out nothing."""
+    keys = [*session.groups(), *(f"plugins.{name}" for name in session.options("plugins"))]
+    return f"there is nothing of that name to take out{'; leave it out' if key in keys else nearest(key, keys)}"
+
+
+def _omegaconf_error(session: Session, error: Exception, prefix: str) -> str:
+    """Return the first line of OmegaConf's message, with the file or the key that it is about."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    said = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    key = next((line.removeprefix("full_key: ") for line in said if line.startswith("full_key: ")), "")
-    place = re.match(r"In '(.+)': \w+ raised while composing config:$", said[0]) if len(said) > 1 else None
-    if place is not None:
-        listed = session.content(place[1]).get("plugins")
-        file, said = session.file(place[1]), said[1:]
-        if isinstance(listed, list):
-            defaults = f"`- /plugins: [{', '.join(map(str, listed))}]`"
-            return f"{where}{file}: plugins is no list there; name them in the defaults: {defaults}"
-        where = f"{where}{file}: "
-    return f"{where}{said[0] if said else type(error).__name__}{f' (at {key})' if key and key not in where else ''}"
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
+    match = re.match(r"In '(.+)': \w+ raised while composing config:$", lines[0]) if len(lines) > 1 else None
+    if match is not None:
+        plugins = session.read_file(match[1]).get("plugins")
+        file, lines = session.file_path(match[1]), lines[1:]
+        if isinstance(plugins, list):
+            defaults = f"`- /plugins: [{', '.join(map(str, plugins))}]`"
+            return f"{prefix}{file}: plugins is no list there; name them in the defaults: {defaults}"
+        prefix = f"{prefix}{file}: "
+    suffix = f" (at {key})" if key and key not in prefix else ""
+    return f"{prefix}{lines[0] if lines else type(error).__name__}{suffix}"

@@ -1,4 +1,4 @@
-"""Hydra, opened for one composition and closed without a trace. The one file that knows its inner names."""
+"""Hydra, opened for one composition and closed without a trace. Only this file uses names that Hydra keeps internal."""
 
 from __future__ import annotations
 
@@ -31,12 +31,18 @@ from accel.cli.compose.bundles import CONF
 from accel.errors import ConfigError
 from accel.schema import plugin_registry
 
-__all__ = ["Entry", "Loader", "Session", "parser", "session"]
+__all__ = ["ConfigFile", "Loader", "Session", "hydra_parser", "session"]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One config file of a composition: `plugins/amp`, the package it lands in, and who asked for it."""
+class ConfigFile:
+    """Config file of a composition.
+
+    Args:
+        path: group and name, such as `plugins/amp`.
+        package: key of the config that the file's content stands under.
+        parent: path of the file whose defaults list names this one.
+    """
 
     path: str
     package: str
@@ -44,7 +50,7 @@ class Entry:
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's loader; it remembers which files the last config was composed of."""
+    """Hydra's loader, which remembers the files that the last config was composed of."""
 
     files: Sequence[ResultDefault] = ()
 
@@ -55,7 +61,16 @@ class Loader(ConfigLoaderImpl):
 
 
 class Session:
-    """Composes configs from `conf`, from third parties and from a directory of the user's, whose files come first."""
+    """Composer of configs from accel's files, those of third parties, and a directory of the user's, which go first.
+
+    Args:
+        config_dir: a directory of config files that go before all others.
+        config_path: a directory to begin with in place of accel's, such as that of a run.
+        config_name: the file to begin with, without `.yaml`.
+
+    Raises:
+        ConfigError: if a directory or the file does not exist.
+    """
 
     def __init__(self, config_dir: str | None = None, config_path: str | None = None, config_name: str = "config") -> None:
         if config_path is not None and not Path(config_path, f"{config_name}.yaml").is_file():
@@ -67,7 +82,7 @@ class Session:
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir {config_dir}: there is no directory {folder}")
             search.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="main"))
-        for package, folder in plugin_registry.third_parties().items():
+        for package, folder in plugin_registry.third_party_folders().items():
             search.prepend(provider=package, path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
         self.loader = Loader(search)
         self.hydra = Hydra("accel", self.loader)
@@ -76,52 +91,55 @@ class Session:
         self.parser = OverridesParser.create(config_loader=self.loader)
 
     def groups(self) -> list[str]:
-        """The config groups: `task`, `plugins`, `experiment` and the user's own."""
+        """Return the config groups, sorted: `task`, `plugins`, `experiment` and the user's own."""
         return sorted(set(self.loader.list_groups("")) - {"hydra"})
 
     def options(self, group: str) -> list[str]:
-        """The files of a group, without their ending."""
+        """Return the names of a group's files, sorted and without `.yaml`."""
         return sorted(set(self.loader.get_group_options(group, ObjectType.CONFIG)))
 
     def parse(self, override: str) -> Override:
-        """One override, taken apart. Raises Hydra's OverrideParseException."""
-        return self.parser.parse_overrides([override])[0]  # which knows the files of a glob, as parse_override does not
+        """Return an override, parsed. Raise Hydra's OverrideParseException if it cannot be."""
+        return self.parser.parse_overrides([override])[0]  # unlike parse_override it knows the files of a glob
 
-    def has(self, path: str) -> bool:
-        """Whether there is a config file for `path`, such as `plugins/amp`."""
+    def has_file(self, path: str) -> bool:
+        """Return whether there is a config file for `path`, such as `plugins/amp`."""
         return any(source.is_config(path) for source in self.loader.repository.get_sources())
 
-    def file(self, path: str) -> str:
-        """The file that `plugins/amp` is read from."""
+    def file_path(self, path: str) -> str:
+        """Return the path on the disk of a config file such as `plugins/amp`."""
         home = next((source.path for source in self.loader.repository.get_sources() if source.is_config(path)), "")
         return str(Path(home, path if path.endswith(".yaml") else f"{path}.yaml"))
 
-    def content(self, path: str) -> dict[Any, Any]:
-        """What stands in that file itself, uncomposed; empty where it cannot be read, which composing it will tell."""
+    def read_file(self, path: str) -> dict[Any, Any]:
+        """Return the content of one config file, uncomposed; empty if it cannot be read, which composing it reports."""
         try:
-            with open(self.file(path), encoding="utf-8") as stream:
-                found = yaml.safe_load(stream)
+            with open(self.file_path(path), encoding="utf-8") as stream:
+                content = yaml.safe_load(stream)
         except (OSError, ValueError, yaml.YAMLError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
-    def compose(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Entry]]:
-        """The composed config, without Hydra's own node, and its files in order. Raises whatever Hydra raises."""
+    def compose(self, overrides: Sequence[str]) -> tuple[DictConfig, list[ConfigFile]]:
+        """Return the composed config without Hydra's own node, and its files in the order in which they were merged.
+
+        Exceptions of Hydra, OmegaConf and YAML pass.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of defaults lists without _self_
             config = self.hydra.compose_config(self.name, list(overrides), RunMode.RUN)
-        entries = [Entry(one.config_path or "", one.package or "", one.parent or "") for one in self.loader.files]
-        return self.hydra.get_sanitized_cfg(config, "job"), entries
+        files = [ConfigFile(file.config_path or "", file.package or "", file.parent or "") for file in self.loader.files]
+        return self.hydra.get_sanitized_cfg(config, "job"), files
 
-    def whole(self, overrides: Sequence[str]) -> DictConfig:
-        """Hydra's own node and all the rest, as for a multirun. Raises whatever Hydra raises."""
+    def compose_multirun(self, overrides: Sequence[str]) -> DictConfig:
+        """Return the config with Hydra's own node, as for a multirun. Exceptions of Hydra, OmegaConf and YAML pass."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             config: DictConfig = self.hydra.compose_config(self.name, list(overrides), RunMode.MULTIRUN)
         return config
 
-    def unreadable(self) -> str:
-        """The first config file that is not YAML; empty where all are."""
+    def invalid_yaml(self) -> str:
+        """Return the path of the first config file that is not YAML; empty if all are."""
         for source in self.loader.repository.get_sources():
             for path in sorted(Path(source.path).rglob("*.yaml")) if source.scheme() == "file" else ():
                 try:
@@ -133,19 +151,22 @@ class Session:
 
 @contextmanager
 def session(config_dir: str | None = None, config_path: str | None = None, config_name: str | None = None) -> Iterator[Session]:
-    """A Session; afterwards Hydra's global state is what it was, so that a notebook or another Hydra program goes on."""
-    single: dict[Any, Any] = Singleton._instances
-    before = {kind: single.pop(kind, None) for kind in (GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)}
+    """Yield a Session; then restore Hydra's global state, so that a notebook or another Hydra program goes on.
+
+    The arguments, and what is raised, are those of `Session`.
+    """
+    singletons: dict[Any, Any] = Singleton._instances
+    previous = {kind: singletons.pop(kind, None) for kind in (GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)}
     try:
         version.setbase("1.3")
         yield Session(config_dir, config_path, config_name or "config")
     finally:
-        for kind, instance in before.items():
-            single.pop(kind, None)
+        for kind, instance in previous.items():
+            singletons.pop(kind, None)
             if instance is not None:
-                single[kind] = instance
+                singletons[kind] = instance
 
 
-def parser() -> ArgumentParser:
-    """Hydra's own flags: --help, --cfg, --multirun and the rest."""
+def hydra_parser() -> ArgumentParser:
+    """Return Hydra's own parser of flags: --help, --cfg, --multirun and the rest."""
     return get_args_parser()

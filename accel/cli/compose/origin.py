@@ -1,4 +1,4 @@
-"""Where a value in a composed config came from, so that a message can name the word to change."""
+"""Origins of the values in a composed config, so that a message can name the word to change."""
 
 from __future__ import annotations
 
@@ -6,43 +6,54 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accel.cli.compose.hydra_session import Entry, Session
+    from accel.cli.compose.hydra_session import ConfigFile, Session
 
 __all__ = ["Origins"]
 
 
 class Origins:
-    """Finds the override or the file that said a thing last."""
+    """Finder of the override or the config file that set a key last.
 
-    def __init__(self, session: Session, entries: Sequence[Entry], typed: Sequence[str]) -> None:
-        self.session, self.entries, self.typed = session, entries, typed
+    Args:
+        session: reads config files.
+        files: the config files of the composition, in the order in which they were merged.
+        typed: the overrides as they were typed.
+    """
 
-    def override(self, key: str) -> str:
-        """The override, as typed, that set `key` or something inside it; empty where none did."""
+    def __init__(self, session: Session, files: Sequence[ConfigFile], typed: Sequence[str]) -> None:
+        self.session, self.files, self.typed = session, files, typed
+
+    def find_override(self, key: str) -> str:
+        """Return the override, as typed, that set `key` or something inside it; empty if none did."""
         for text in reversed(self.typed):
             name = text.lstrip("+~").partition("=")[0]
             if name == key or name.startswith(f"{key}."):
                 return text
         return ""
 
-    def entry(self, key: str) -> Entry | None:
-        """The last config file that set `key`."""
-        for entry in reversed(self.entries):
-            package = f"{entry.package}." if entry.package else ""
+    def find_file(self, key: str) -> ConfigFile | None:
+        """Return the last config file that set `key`; None if none did."""
+        for file in reversed(self.files):
+            package = f"{file.package}." if file.package else ""
             if package.startswith(f"{key}."):
-                return entry
-            if key.startswith(package) and _holds(self.session.content(entry.path), key.removeprefix(package)):
-                return entry
+                return file
+            if key.startswith(package) and _contains(self.session.read_file(file.path), key.removeprefix(package)):
+                return file
         return None
 
-    def say(self, key: str) -> str:
-        """`key`, as typed where it was typed, with its file where it was not."""
-        typed = self.override(key)
-        entry = None if typed else self.entry(key)
-        return typed or (f"{self.session.file(entry.path)}: {key}" if entry else key)
+    def label(self, key: str) -> str:
+        """Return the override that set `key`, or the key with its file in front."""
+        typed = self.find_override(key)
+        file = None if typed else self.find_file(key)
+        return typed or (f"{self.session.file_path(file.path)}: {key}" if file else key)
+
+    def file_prefix(self, key: str) -> str:
+        """Return `FILE: ` if a file and no override set `key`; empty otherwise."""
+        return "" if self.find_override(key) else self.label(key).removesuffix(key)
 
 
-def _holds(content: Any, dotted: str) -> bool:
+def _contains(content: Any, dotted: str) -> bool:
+    """Return whether nested mappings have a value at a dotted key."""
     for part in dotted.split("."):
         if not isinstance(content, dict) or part not in {str(key) for key in content}:
             return False

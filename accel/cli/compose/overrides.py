@@ -1,13 +1,13 @@
-"""From the overrides as typed to those that Hydra does the right thing with.
+"""Overrides as they are typed, rewritten so that Hydra does what is meant.
 
-Hydra has ways of doing something else in silence, all of them about lists of plugins and about order:
+As they are, Hydra does something else in silence, in three cases:
 
 - `plugins=[a]` takes away what an experiment adds, `+plugins=[a]` does not, and a repeated one is an error or wins. Here
   all of them add up, into one `+plugins=[...]`.
 - A plugin named after a bundle or an experiment that sets it is merged again and loses those settings. Here plugins come
-  first, then bundles, then experiments, then single settings: what is more special wins, whatever the order it was typed in.
+  first, then bundles, then experiments, then single settings: the more special wins, in whatever order they are typed.
 - A setting that no file mentions is refused before anyone can say which one was meant. Here it is added, and checked later
-  against what the plugin takes.
+  against the settings of the class.
 """
 
 from __future__ import annotations
@@ -18,25 +18,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
 
+from accel.cli.arguments import program_name
+from accel.cli.commands import COMMANDS
 from accel.errors import ConfigError, nearest
 from accel.system import shell_quoting
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
-__all__ = ["LISTS", "MOST", "Normal", "allowed", "is_bundle", "jobs", "members", "normalise", "parse"]
+__all__ = ["LISTS", "MAX_JOBS", "JobOverrides", "allow_value", "is_bundle", "jobs", "named_files", "normalise", "parse"]
 
 LISTS = ("plugins", "experiment")
-MOST = 1000
-"""Jobs of one multirun; more are a slip of the keyboard."""
+MAX_JOBS = 1000
+"""Jobs of one multirun; more are a typing mistake."""
 
 
 def jobs(session: Session, typed: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a multirun: every combination of the values that were listed."""
+    """Return the overrides of each job of a multirun: every combination of the values that are listed.
+
+    Raises:
+        ConfigError: if an override cannot be read or is no list, or there are more than `MAX_JOBS` jobs.
+    """
     axes = []
     for text, override in zip(typed, parse(session, typed), strict=True):
         if not override.is_sweep_override():
@@ -46,34 +52,41 @@ def jobs(session: Session, typed: Sequence[str]) -> list[list[str]]:
         else:
             raise ConfigError(f"{text}: list the values one by one; --multirun cannot search an interval")
     count = prod(len(axis) for axis in axes)
-    if not 0 < count <= MOST:
-        raise ConfigError(f"{' '.join(typed)} makes {count:,} jobs; list values for 1 to {MOST:,}")
+    if not 0 < count <= MAX_JOBS:
+        raise ConfigError(f"{' '.join(typed)} makes {count:,} jobs; list values for 1 to {MAX_JOBS:,}")
     return [list(job) for job in product(*axes)]
 
 
 @dataclass(frozen=True)
-class Normal:
-    """One job's overrides as Hydra takes them, the plugins asked for, and those switched off (Hydra refuses one that is not on)."""
+class JobOverrides:
+    """Overrides of one job.
+
+    Args:
+        typed: as they were typed.
+        for_hydra: as Hydra takes them.
+        requested: the plugins that they name.
+        disabled: the plugins to be switched off, which Hydra would refuse if one was not on.
+    """
 
     typed: list[str]
-    overrides: list[str]
-    asked: list[str]
-    off: list[str]
+    for_hydra: list[str]
+    requested: list[str]
+    disabled: list[str]
 
 
-def normalise(session: Session, typed: Sequence[str]) -> Normal:
-    """Puts the overrides of one job in order.
+def normalise(session: Session, typed: Sequence[str]) -> JobOverrides:
+    """Return the overrides of one job in the order and form that Hydra needs.
 
     Raises:
-        ConfigError: for one that cannot be read, names several values, or names a file that there is not.
+        ConfigError: if one cannot be read, has several values, or names a config file that does not exist.
     """
     chosen: dict[str, list[str]] = {key: [] for key in LISTS}
-    groups, settings, off = [], [], []
-    known = session.groups()
+    groups, settings, disabled = [], [], []
+    all_groups = session.groups()
     for text, override in zip(typed, parse(session, typed), strict=True):
         key, plain = override.key_or_group, override.package is None and not override.is_delete()
         if key in LISTS and plain:
-            chosen[key] += members(session, text, override)
+            chosen[key] += named_files(session, text, override)
         elif override.is_sweep_override():
             raise ConfigError(f"{text} names several values; add --multirun to run one after the other")
         elif key == "hydra" or (override.is_hydra_override() and not key.startswith("hydra.searchpath")):
@@ -81,23 +94,27 @@ def normalise(session: Session, typed: Sequence[str]) -> Normal:
         elif key == "plugins" and override.is_delete():
             raise ConfigError(f"{text}: to switch a plugin off, write '~plugins.NAME'")
         elif key.startswith("plugins.") and key.count(".") == 1 and override.is_delete():
-            off.append(key.removeprefix("plugins."))
+            disabled.append(key.removeprefix("plugins."))
         elif key.startswith("resume."):
-            settings.append(f"++allow={allowed(text, override)}")
+            settings.append(f"++allow={allow_value(text, override)}")
         elif not plain:
             settings.append(text)
-        elif key in known:
-            members(session, text, override)
+        elif key in all_groups:
+            named_files(session, text, override)
             groups.append(text.lstrip("+") if key == "task" else text)
         else:
             settings.append(f"++{text.lstrip('+')}")
     chosen["plugins"].sort(key=lambda name: is_bundle(session, name))
     lists = [f"+{key}=[{','.join(names)}]" for key, names in chosen.items() if names]
-    return Normal(list(typed), groups + lists + settings, chosen["plugins"], off)
+    return JobOverrides(list(typed), groups + lists + settings, chosen["plugins"], disabled)
 
 
-def allowed(text: str, override: Override) -> str:
-    """The value of `resume.allow=...`. `resume` itself is one text, which can hold nothing: in the config the list is `allow`."""
+def allow_value(text: str, override: Override) -> str:
+    """Return the value of `resume.allow=...`, which is `allow` in the config, as `resume` there is a text.
+
+    Raises:
+        ConfigError: if the override is another one below `resume`.
+    """
     key = override.key_or_group
     if key != "resume.allow" or override.is_delete():
         hint = nearest(key, ["resume.allow"]) or "; write resume=DIR, or 'resume.allow=[NAME,NAME]'"
@@ -106,18 +123,23 @@ def allowed(text: str, override: Override) -> str:
 
 
 def parse(session: Session, typed: Sequence[str]) -> list[Override]:
-    """Each override taken apart. Raises ConfigError for the first that is none."""
+    """Return each override, parsed. Raise ConfigError if one cannot be read."""
     return [_parse(session, text) for text in typed]
 
 
 def _parse(session: Session, text: str) -> Override:
+    """Return one override, parsed. Raise ConfigError if it cannot be read."""
     name = text.lstrip("+~").partition("=")[0]
     if not name or ("=" not in text and not text.startswith("~")):
-        hint = f"; did you mean '+plugins=[{text}]'?" if text in session.options("plugins") else ": write NAME=VALUE"
+        hint = "; write NAME=VALUE"
+        if text in session.options("plugins"):
+            hint = f"; did you mean '+plugins=[{text}]'?"
+        elif text in {command.name for command in COMMANDS}:
+            hint = f"; did you mean '{program_name(text)}'?"
         raise ConfigError(f"{text!r} is no setting{hint}")
     try:
         return session.parse(text)
-    except Exception:  # whatever the parser trips over, it is this text
+    except Exception:  # of whatever kind, the text causes it
         key, _, value = text.partition("=")
         if re.search(r"[][{}()\"']|\$\{", value) or not re.fullmatch(r"[+~]*[\w./@-]+", key, re.ASCII):
             raise ConfigError(f"{text} cannot be read; close each bracket and quote, or quote it all: 'name=\"value\"'") from None
@@ -127,30 +149,35 @@ def _parse(session: Session, text: str) -> Override:
         ) from None
 
 
-def members(session: Session, text: str, override: Override) -> list[str]:
-    """The files of a group that an override names: one, a list, or several with commas. Raises ConfigError for one there is not."""
+def named_files(session: Session, text: str, override: Override) -> list[str]:
+    """Return the files of a group that an override names: one, a list, or several with commas.
+
+    Raises:
+        ConfigError: if a name is no text, or there is no such file.
+    """
     group = override.key_or_group
     if override.is_discrete_sweep() and any(isinstance(value, list) for value in override.sweep_iterator()):
         raise ConfigError(f"{text} names several lists; add --multirun to run one after the other")
-    found = list(override.sweep_iterator()) if override.is_discrete_sweep() else override.value()
-    found = [getattr(name, "text", name) for name in (found if isinstance(found, list) else [found])]
-    listed = "[NAME,NAME]" if group in LISTS else "NAME"
-    for name in found:
+    value = list(override.sweep_iterator()) if override.is_discrete_sweep() else override.value()
+    names: list[Any] = [getattr(name, "text", name) for name in (value if isinstance(value, list) else [value])]
+    for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"[\w./-]+", name):
-            raise ConfigError(f"{text}: {_shown(name)} is no name; write {group}={listed}")
-        if not session.has(f"{group}/{name}"):
+            form = "[NAME,NAME]" if group in LISTS else "NAME"
+            raise ConfigError(f"{text}: {_describe(name)} is no name; write {group}={form}")
+        if not session.has_file(f"{group}/{name}"):
             options = session.options(group)
-            there = f" (there {'is' if len(options) == 1 else 'are'} {', '.join(options)})" if options else ""
+            known = f" (there {'is' if len(options) == 1 else 'are'} {', '.join(options)})" if options else ""
             noun = group.removesuffix("s") if group in (*LISTS, "task") else f"{group} option"
-            raise ConfigError(f"no {noun} is called {name!r}{nearest(name, options) or there}")
-    return list(dict.fromkeys(found))
+            raise ConfigError(f"no {noun} is called {name!r}{nearest(name, options) or known}")
+    return list(dict.fromkeys(names))
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
+    """Return a value that is no name in words."""
     return "null" if value is None else "an empty text" if value == "" else repr(value)
 
 
 def is_bundle(session: Session, name: str) -> bool:
-    """Whether conf/plugins/NAME.yaml only lists other plugins."""
-    content = session.content(f"plugins/{name}")
+    """Return whether the file of a plugin only lists other plugins."""
+    content = session.read_file(f"plugins/{name}")
     return "_target_" not in content and "defaults" in content

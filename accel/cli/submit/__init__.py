@@ -1,3 +1,3 @@
-"""Jobs for Slurm, through submitit."""
+"""Submission: checked jobs are handed to submitit, for Slurm or for processes of this machine."""
 
 __all__ = []

@@ -25,10 +25,10 @@ def test_the_file_has_every_setting_and_no_other() -> None:
 def test_what_is_composed_is_what_is_shown() -> None:
     config = accel.compose(["epochs=3", "+plugins=[amp]", "checkpoint.every=5", "seed=0"])
     assert config.settings == Settings(epochs=3, checkpoint_every=5)
-    assert "checkpoint.every=5" in config.facts()
-    assert "seed=0" in config.facts()
-    assert yaml.safe_load(config.text) == config.plain()
-    assert config.plain()["checkpoint"] == {"every": 5, "minutes": 10.0, "keep": 2, "best": None}
+    assert "checkpoint.every=5" in config.settings_line()
+    assert "seed=0" in config.settings_line()
+    assert yaml.safe_load(config.text) == config.to_dict()
+    assert config.to_dict()["checkpoint"] == {"every": 5, "minutes": 10.0, "keep": 2, "best": None}
 
 
 @pytest.mark.parametrize(

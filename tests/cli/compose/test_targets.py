@@ -9,7 +9,8 @@ import pytest
 
 import accel
 from accel.errors import ConfigError
-from accel.schema.signature import REQUIRED, signature
+from accel.schema.signature import REQUIRED
+from accel.schema.signature_reader import read_signature
 from accel.values import describe_kind
 
 MINE = '''
@@ -104,7 +105,7 @@ def test_a_task_that_inherits_its_settings(mine: Path) -> None:
 def test_a_task_that_cannot_be_told_the_settings_of_the_run(mine: Path) -> None:
     with pytest.raises(ConfigError, match=r"mine\.Closed: its __init__ must take \*\*run"):
         accel.compose(["task._target_=mine.Closed"])
-    with pytest.raises(ConfigError, match=r"mine\.Deaf: its __init__ must pass on what it is given: super\(\).__init__\(\*\*run\)"):
+    with pytest.raises(ConfigError, match=r"mine\.Deaf: its __init__ must pass on its arguments: super\(\).__init__\(\*\*run\)"):
         accel.compose(["task._target_=mine.Deaf", "epochs=3"]).trainer()
     with pytest.raises(ConfigError, match=r"=accel\.Trainer: it has no model and no data; name a subclass of it"):
         accel.compose(["task._target_=accel.Trainer"])
@@ -168,7 +169,7 @@ class Dotted(parts.Clip):
 def test_a_signature_is_read_from_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "clips.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    one, two, dotted = (signature(f"clips.{name}") for name in ("One", "Two", "Dotted"))
+    one, two, dotted = (read_signature(f"clips.{name}") for name in ("One", "Two", "Dotted"))
     assert (one.part, two.part, dotted.part) == ("Clip", "Clip", "Clip")
     assert one.summary == "Two clips."
     assert [(item.name, describe_kind(item.kind)) for item in one.settings.values()] == [
@@ -194,7 +195,7 @@ def test_text_and_class_agree() -> None:
     from accel.schema import plugin_registry as catalogue
 
     for name in catalogue.names():
-        page, plugin = catalogue.page(name), catalogue.load(name)
+        page, plugin = catalogue.plugin_signature(name), catalogue.load(name)
         hints = get_type_hints(plugin, include_extras=True)
         assert {item.name: (item.kind, item.default) for item in page.settings.values()} == {
             one.name: (hints[one.name], one.default) for one in fields(plugin) if one.init

@@ -67,7 +67,7 @@ def test_settings_of_the_run() -> None:
 def test_settings_of_plugins() -> None:
     rng, results = random.Random(3), []
     for plugin in plugin_registry.names():
-        known = list(plugin_registry.page(plugin).settings)
+        known = list(plugin_registry.plugin_signature(plugin).settings)
         typed = f"plugins=[{plugin}] plugins.{plugin}.{{}}=1"
         results += [hits(name, list(typos(name, rng))[:1], known, typed) for name in known]
     judge(results)

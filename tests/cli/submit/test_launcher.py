@@ -10,8 +10,8 @@ import pytest
 
 from accel.cli.compose.compose import compose_job
 from accel.cli.compose.hydra_session import Session, session
-from accel.cli.main import main
 from accel.cli.submit import launcher
+from accel.cli.train_command import main
 from accel.errors import ConfigError
 
 SLURM, LOCAL = "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_local"
@@ -25,12 +25,12 @@ def opened() -> Iterator[Session]:
 
 
 def read(opened: Session, *words: str) -> launcher.Launcher:
-    return launcher.read(opened, words)
+    return launcher.read_launcher(opened, words)
 
 
 def test_words_are_told_apart() -> None:
     words = [SLURM, "epochs=2", "+hydra.launcher.additional_parameters.nice=3", "hydra.launchers=1", "hydra.run.dir=x", "out=hydra"]
-    assert launcher.split(words) == ([words[0], words[2]], [words[1], *words[3:]])
+    assert launcher.split_words(words) == ([words[0], words[2]], [words[1], *words[3:]])
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from accel.cli.main import main
 from accel.cli.submit.launcher import PACKAGE
+from accel.cli.train_command import main
 from accel.system.machine import importable
 from tests.docs.pages import SUBMITS
 from tests.support import fake_slurm
@@ -214,8 +214,8 @@ def test_what_slurm_is_told(here: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert said.rstrip().endswith("squeue --job 7001")
     for number in range(3):
         node = result(here / f"runs/.submitit/7001_{number}/7001_{number}_submitted.pkl").function
-        assert node.words == ["--config-dir", ".", *TASK, f"seed={number}", "device=auto", "resume=auto", f"out=runs/{number}"]
-        assert (node.ranks, node.patience, node.cwd, node.home) == (8, 110, str(here), f"runs/{number}")
+        assert node.arguments == ["--config-dir", ".", *TASK, f"seed={number}", "device=auto", "resume=auto", f"out=runs/{number}"]
+        assert (node.ranks, node.save_seconds, node.cwd, node.run_directory) == (8, 110, str(here), f"runs/{number}")
         assert f"  job 7001_{number}  run runs/{number}  logs runs/.submitit/7001_{number}  " in said
 
 
@@ -239,11 +239,12 @@ def test_resuming_another_run_is_asked_for_once(here: Path, monkeypatch: pytest.
         number = 7001 + len(told)
         assert main([SLURM, *words, "epochs=3", "hydra.launcher.submitit_folder=logs/%j"]) == 0
         told.append(result(here / f"logs/{number}/{number}_submitted.pkl").function)
-    assert [node.words for node in told] == [
+    assert [node.arguments for node in told] == [
         ["epochs=3", "resume=old/run"], ["resume.allow=[epochs]", "epochs=3", file],
         ["epochs=3", "resume=old/run", "out=new"], ["dry_run=true", "epochs=3"],
     ]  # fmt: skip
-    assert [node.again[-2:] for node in told] == [["resume=auto", f"out={home}"] for home in ("old/run", "old/run", "new")] + [[]]
+    later = [["resume=auto", f"out={home}"] for home in ("old/run", "old/run", "new")]
+    assert [node.resume_arguments[-2:] for node in told] == [*later, []]
 
 
 def test_what_slurm_refuses_is_one_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from accel.data import DataLoaderX
-from accel.data.batches.rng_guard import host_rng_state
+from accel.data.batches.rng_guard import global_rng_state
 from accel.data.loaders.device_copy import map_tensors, prefetch_one
-from accel.data.loaders.read_ahead import ahead
+from accel.data.loaders.read_ahead import read_ahead
 from accel.errors import AccelWarning
 from tests.support.sample_datasets import Global, Plain, md5, readers, unfinished_readers
 from tests.support.waiting import wait_until
@@ -42,7 +42,7 @@ class Counted:
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_so_many_are_read_ahead_and_no_more(depth: int) -> None:
     data = Counted()
-    with closing(ahead(iter(data), depth, "x")) as items:  # type: ignore[type-var]
+    with closing(read_ahead(iter(data), depth, "x")) as items:  # type: ignore[type-var]
         for number in range(1, 301):
             data.taken = number  # the thread may read one more as soon as this one is handed over
             assert next(items) == number
@@ -52,7 +52,7 @@ def test_so_many_are_read_ahead_and_no_more(depth: int) -> None:
 
 
 def test_stopping_early_ends_the_thread() -> None:
-    items = ahead(iter(Counted()), 2, "x")
+    items = read_ahead(iter(Counted()), 2, "x")
     next(items), next(items)
     assert len(readers()) == 1
     del items
@@ -65,7 +65,7 @@ def test_whatever_is_raised_passes_through(error: BaseException) -> None:
         yield from (1, 2, 3)
         raise error
 
-    found = ahead(items(), 2, "x")
+    found = read_ahead(items(), 2, "x")
     assert [next(found), next(found), next(found)] == [1, 2, 3]
     with pytest.raises(type(error)) as raised:
         next(found)
@@ -90,10 +90,10 @@ def test_what_draws_global_random_numbers_is_read_in_its_turn() -> None:
 
 @pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: torch.rand(())])
 def test_a_number_drawn_is_noticed(draw: Any) -> None:
-    before = host_rng_state()
-    assert host_rng_state() == before
+    before = global_rng_state()
+    assert global_rng_state() == before
     draw()
-    assert host_rng_state() != before
+    assert global_rng_state() != before
 
 
 def test_the_seed_of_a_sampler_is_drawn_in_its_turn_and_the_rest_is_read_ahead() -> None:

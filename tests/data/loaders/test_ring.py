@@ -32,12 +32,12 @@ def test_a_slot_is_free_when_nobody_holds_it() -> None:
     view = first[1:]
     del first
     second = slots.borrow(3)
-    assert slots.made == 2, "a view holds it"
+    assert slots.allocated == 2, "a view holds it"
     assert second.shape == (3, 2)
     address = view.data_ptr() - 2
     del view
     third = slots.borrow(4)
-    assert slots.made == 2
+    assert slots.allocated == 2
     assert third.data_ptr() == address
 
 
@@ -48,7 +48,7 @@ def test_what_autograd_has_saved_holds_a_slot() -> None:
     loss = (x * weight).sum()
     del x
     slots.borrow(2).fill_(-1)
-    assert slots.made == 2
+    assert slots.allocated == 2
     loss.backward()
     assert weight.grad is not None
     assert weight.grad.tolist() == [3, 3]
@@ -61,23 +61,23 @@ def test_a_batch_that_is_kept_never_changes() -> None:
         for _ in ring.epoch(1):
             pass
         assert all(torch.equal(x, copy) for (x, _), copy in zip(kept, copies, strict=True))
-        assert ring.slots is not None
-        assert ring.slots.made >= len(kept)
+        assert ring.pool is not None
+        assert ring.pool.allocated >= len(kept)
 
 
 def test_nothing_is_allocated_for_a_batch_after_the_first_few() -> None:
     with Ring(Wide(), 8, threads=2, depth=2) as ring:
         for _ in ring.epoch(0):
             pass
-        assert ring.slots is not None
-        assert ring.slots.made == 3 + 1, "the next batch, those read ahead of it, and the one in use"
+        assert ring.pool is not None
+        assert ring.pool.allocated == 3 + 1, "the next batch, those read ahead of it, and the one in use"
         tracemalloc.start()
         for _ in ring.epoch(1):
             pass
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert ring.slots.made == 3 + 1
-        assert peak < ring.slots.bytes, "all 50 batches of an epoch together take less than one batch"
+        assert ring.pool.allocated == 3 + 1
+        assert peak < ring.pool.bytes, "all 50 batches of an epoch together take less than one batch"
 
 
 class Gated:
@@ -149,11 +149,11 @@ def test_stopping_early_ends_the_reading_and_gives_the_memory_back() -> None:
         batches = ring.epoch(0)
         next(batches)
         del batches
-        assert ring.slots is not None
+        assert ring.pool is not None
         wait_until(ring.threads.work.empty, "the parts that are read no longer")
-        made = ring.slots.made
+        made = ring.pool.allocated
         assert len(list(ring.epoch(1))) == 6
-        assert len(ring.slots.free) >= made
+        assert len(ring.pool.free) >= made
 
 
 def test_closed_in_the_midst_of_an_epoch() -> None:
@@ -179,7 +179,7 @@ def test_what_it_refuses() -> None:
 def test_data_without_fill_is_collated() -> None:
     for data in (Drawn(), TensorDataset(torch.arange(23.0))):
         with Ring(data, 4) as ring:
-            assert ring.slots is None
+            assert ring.pool is None
             assert len(list(ring.epoch(0))) == 6
 
 

@@ -61,7 +61,7 @@ def test_killed_and_given_again(many: Files, tmp_path: Path, format: str, pictur
     assert not path.exists(), "nothing half-written stands under the final name"
     job = Packing(many, path, recipe(format))
     about = job.run()
-    assert job.kept >= pictures // 1024 * 1024, "what had been written was kept"
+    assert job.resumed >= pictures // 1024 * 1024, "what had been written was kept"
     assert about == Packing(many, whole, recipe(format)).run()
     assert contents(path) == contents(whole)
     assert [entry.name for entry in tmp_path.glob("killed.*")] == [path.name], "nothing is left beside it"
@@ -84,7 +84,7 @@ def test_what_changed_meanwhile_is_packed_anew(files: Files, tmp_path: Path, for
     fresh = Files(files.folder, files.classes)
     job.source = fresh
     job.run()
-    assert job.kept == 11
+    assert job.resumed == 11
     assert contents(path) == [bytes(record) for record in one_go(fresh, tmp_path, format)]
 
     path = tmp_path / f"y.{format}"
@@ -93,7 +93,7 @@ def test_what_changed_meanwhile_is_packed_anew(files: Files, tmp_path: Path, for
     fresh = Files(files.folder, files.classes)
     job.source = fresh
     job.run()
-    assert 0 < job.kept < 30
+    assert 0 < job.resumed < 30
     assert contents(path) == [bytes(record) for record in one_go(fresh, tmp_path, format)]
 
 
@@ -101,8 +101,8 @@ def test_another_recipe_begins_anew(files: Files, tmp_path: Path) -> None:
     job = interrupted(files, tmp_path / "x.lmdb", 30, Recipe("jpeg", quality=50))
     job.recipe = Recipe("jpeg", quality=60)
     job.run()
-    assert job.kept == 0
-    assert store_at(tmp_path / "x.lmdb").about.changed == "encoded anew as JPEG of quality 60"
+    assert job.resumed == 0
+    assert store_at(tmp_path / "x.lmdb").info.changed == "encoded anew as JPEG of quality 60"
 
 
 @BOTH
@@ -114,5 +114,5 @@ def test_half_a_record_is_thrown_away(files: Files, tmp_path: Path, format: str)
     with open(part, "r+b") as file:
         file.truncate(part.stat().st_size - 5)
     job.run()
-    assert job.kept < 30
+    assert job.resumed < 30
     assert contents(path) == one_go(files, tmp_path, format)

@@ -16,7 +16,7 @@ from accel.data.stores.formats import store_at
 from accel.data.stores.lmdb_writer import LMDBWriter
 from accel.data.stores.pack_journal import Journal
 from accel.data.stores.packing import Packing
-from accel.data.stores.record_format import Content
+from accel.data.stores.record_format import EncodedPicture
 from accel.errors import ConfigError
 from tests.data.stores.conftest import Pack
 from tests.support.interrupted_packing import BOTH, contents, interrupted, one_go, recipe
@@ -36,11 +36,11 @@ def test_pictures_that_cannot_be_read(files: Files, tmp_path: Path, format: str,
         Image.new("RGB", (9, 9)).save(files.files[3])
         with pytest.raises(ConfigError, match=Path(files.files[17]).name):
             job.run()
-        assert job.kept == 3, "what had been written before is kept"
+        assert job.resumed == 3, "what had been written before is kept"
         return
     about = job.run()
     assert (about.count, about.skipped) == (37, [files.key(number) for number in (3, 17, 39)])
-    assert len(job.bad) == 3
+    assert len(job.skip_reasons) == 3
     store = store_at(path)
     assert [store.key(index) for index in range(37)] == [files.key(number) for number in range(40) if number not in (3, 17, 39)]
     assert [store.label(index) for index in range(37)] == [files.label(number) for number in range(40) if number not in (3, 17, 39)]
@@ -53,7 +53,7 @@ def test_interrupted_behind_pictures_that_were_left_out(files: Files, tmp_path: 
         Path(files.files[number]).write_bytes(b"")
     job = interrupted(files, tmp_path / f"x.{format}", 25, skip=True)
     about = job.run()
-    assert job.kept == 23
+    assert job.resumed == 23
     assert about == Packing(files, tmp_path / f"whole.{format}", recipe(format), skip=True).run()
     assert contents(tmp_path / f"x.{format}") == contents(tmp_path / f"whole.{format}")
 
@@ -67,7 +67,7 @@ def test_mended_behind_a_picture_that_changed(files: Files, tmp_path: Path, form
     for number in (10, 17):
         Image.new("RGB", (9, 9)).save(files.files[number])
     about = job.run()
-    assert job.kept == 9
+    assert job.resumed == 9
     assert about.skipped == [files.key(3)]
     assert about == Packing(files, tmp_path / f"whole.{format}", recipe(format), skip=True).run()
 
@@ -105,7 +105,7 @@ def test_a_full_disk(files: Files, tmp_path: Path, format: str) -> None:
 
 def test_a_map_that_is_full_grows(tmp_path: Path) -> None:
     writer = LMDBWriter(tmp_path / "x.part", map_size=1 << 15)
-    records = [Content(0, 1, 1, bytes([number]) * 5000) for number in range(100)]
+    records = [EncodedPicture(0, 1, 1, bytes([number]) * 5000) for number in range(100)]
     writer.add(records[:50])
     writer.add(records[50:])
     assert writer.map_size >= 100 * 5000
@@ -125,12 +125,12 @@ def test_a_finished_one_is_never_written_over(files: Files, pack: Pack) -> None:
     before = store.path.read_bytes()
     with pytest.raises(ConfigError, match="is there already"):
         pack("lmdb")
-    assert Packing(files, store.path, Recipe()).standing() == store.about
+    assert Packing(files, store.path, Recipe()).existing() == store.info
     with pytest.raises(ConfigError, match="the same pictures, packed otherwise"):
-        Packing(files, store.path, Recipe("bmp")).standing()
+        Packing(files, store.path, Recipe("bmp")).existing()
     Image.new("RGB", (9, 9)).save(files.folder / "cat" / "new.png")
     with pytest.raises(ConfigError, match="with other pictures"):
-        Packing(Files(files.folder, files.classes), store.path, Recipe()).standing()
+        Packing(Files(files.folder, files.classes), store.path, Recipe()).existing()
     assert store.path.read_bytes() == before
 
 
@@ -157,8 +157,8 @@ def test_pictures_of_every_mode(tmp_path: Path, mode: str) -> None:
 
     for path, encoding in (("x.raw", "raw"), ("x.lmdb", "bmp")):
         Packing(source, tmp_path / path, Recipe(encoding)).run()
-        from accel.data.codecs.pillow_decoder import decoded
+        from accel.data.codecs.image_reader import decode_record
 
         store = store_at(tmp_path / path)
-        shown = np.asarray(decoded(store.get(0), "x", encoding))
+        shown = np.asarray(decode_record(store.get(0), "x", encoding))
         assert np.array_equal(shown, np.asarray(decode(source.get(0), "x")))

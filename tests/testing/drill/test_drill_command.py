@@ -15,7 +15,7 @@ import torch
 from accel import __main__
 from accel.checkpoints import damage as found_damage
 from accel.checkpoints import find
-from accel.cli.drill_command import drill
+from accel.cli.drill_console import drill
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins import AdamW, Metrics
 from accel.testing import fit_toy
@@ -31,12 +31,12 @@ from tests.support.waiting import wait_until
     [
         (["kil"], "no drill is called 'kil'; did you mean 'kill'?"),
         (["kill", "--m", "3"], "drill has no flag '--m'"),
-        (["kill", "--n", "0"], "--n must be 1 or more, not 0"),
-        (["kill", "--n", "many"], "--n: invalid int value: 'many'"),
+        (["kill", "--n", "0"], "--n must be a whole number from 1, not 0"),
+        (["kill", "--n", "many"], "--n must be a whole number from 1, not 'many'"),
         (["kill", "epochs=x"], "epochs must be"),
         (["kill", "out=here"], "leave out out="),
         (["kill", "dry_run=true"], "leave dry_run out"),
-        (["--n", "3"], "drill takes what shall happen first"),
+        (["--n", "3"], "drill takes a kind first"),
     ],
 )
 def test_what_cannot_work_is_a_sentence(words: list[str], said: str) -> None:
@@ -130,12 +130,12 @@ def test_every_damage_is_one(how: str, tmp_path: Path) -> None:
 def test_an_attempt_tells_how_it_ended() -> None:
     attempt = Attempt(lambda: print("here") or 3)  # type: ignore[func-returns-value]
     assert attempt.wait()
-    assert (attempt.code, attempt.said) == (3, b"here\n")
-    assert attempt.left() == []
+    assert (attempt.code, attempt.output) == (3, b"here\n")
+    assert attempt.surviving_processes() == []
     broken = Attempt(lambda: 1 // 0)
     broken.wait()
     assert broken.code == 70
-    assert b"ZeroDivisionError" in broken.said
+    assert b"ZeroDivisionError" in broken.output
 
 
 class Full:
@@ -160,11 +160,11 @@ def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_differenc
 
     def full(metrics: Metrics, epoch: int, found: dict[str, float]) -> None:
         if metrics.progress.step == last:
-            metrics.file.file = Full(metrics.file.file)
+            metrics.log.file = Full(metrics.log.file)
         evaluated(metrics, epoch, found)
 
     def room(metrics: Metrics, result: Any) -> None:
-        metrics.file.file = metrics.file.file.file
+        metrics.log.file = metrics.log.file.file
         end(metrics, result)
 
     monkeypatch.setattr(Metrics, "evaluated", full)

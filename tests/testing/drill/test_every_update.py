@@ -119,7 +119,7 @@ def test_stopped_after_every_update(whole: Any, tmp_path: Path) -> None:
 
 def test_data_that_may_draw_global_numbers_is_another_run_with_workers() -> None:
     loader = Workers(count=1)
-    loader.data = [MapBatches(Drawn(), 4, 0, True)]
+    loader.datasets = [MapBatches(Drawn(), 4, 0, True)]
     assert loader.identity() is None
-    loader.data.append(MapBatches([torch.zeros(1)], 4, 0, True))
+    loader.datasets.append(MapBatches([torch.zeros(1)], 4, 0, True))
     assert loader.identity() == {}

@@ -1,47 +1,54 @@
-"""What `python -m accel pack` is given, and the files it makes of it."""
+"""Sources and targets of packing: which store goes into which file."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from accel.data.remote import fsspec_client
 from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, TFRECORDS, compressed, is_shard
-from accel.data.splits.open_split import NAMES, packed_at, shards_of, split_at
+from accel.data.splits.open_split import SPLITS, open_packed, open_shards, open_split
 from accel.data.splits.path_patterns import expand
-from accel.data.store import Files, Listed, class_names
+from accel.data.store import Files, KeyedStore, class_names
 from accel.data.stores.formats import FORMATS, store_at
 from accel.errors import ConfigError
 
 __all__ = ["Jobs", "targets"]
 
-Jobs = list[tuple[Listed, Path]]
+Jobs = list[tuple[KeyedStore, Path]]
+"""Source store and target file of each split."""
 
 
 def targets(source: str, target: Path, format: str) -> Jobs:
-    """What is to be packed into which file.
+    """Return (source store, target file) of each split.
+
+    Args:
+        source: a folder, store, shard, pattern of shards, or URL of any of these.
+        target: a folder, or a file if there is one split.
+        format: `lmdb` or `raw`.
 
     Raises:
-        ConfigError: where `source` is nothing that can be packed, or `target` nothing that it can be packed into.
-        TrainingError: where a URL cannot be reached.
+        ConfigError: if `source` cannot be packed, or not into `target`.
+        TrainingError: if a URL cannot be reached.
     """
-    far = fsspec_client.is_url(source)
-    source = source.rstrip("/") if far else str(Path(source).expanduser())
+    remote = fsspec_client.is_url(source)
+    source = source.rstrip("/") if remote else str(Path(source).expanduser())
     names = _shards(source)
     if names:
         return _of_shards(names, target, format)
-    name = source.rpartition("/")[2] if far else Path(source).resolve().name
-    if re.search(r"\.(lmdb|raw)$", source) if far else Path(source).is_file():
-        store = packed_at(source) if far else store_at(Path(source))
-        len(store)  # what cannot be read says so before anything begins
+    name = source.rpartition("/")[2] if remote else Path(source).resolve().name
+    if re.search(r"\.(lmdb|raw)$", source) if remote else Path(source).is_file():
+        store = open_packed(source) if remote else store_at(Path(source))
+        len(store)  # a store that cannot be read raises before anything begins
         return [(store, _file(target, name.rpartition(".")[0], format))]
-    if not far and not Path(source).is_dir():
+    if not remote and not Path(source).is_dir():
         raise ConfigError(f"{source}: there is no such folder or store")
-    splits = {split: found for split in NAMES if (found := _split(source, split)) is not None}
+    splits = {split: part for split in SPLITS if (part := _split(source, split)) is not None}
     if splits:
         return _several(source, splits, target, format)
-    if far:
+    if remote:
         from accel.data.remote.block_cache import BlockCache
         from accel.data.remote.remote_files import RemoteFolder
 
@@ -50,7 +57,7 @@ def targets(source: str, target: Path, format: str) -> Jobs:
 
 
 def _shards(source: str) -> list[str]:
-    """The files of a pattern, or the one named, where it is a tar or TFRecord file by its name."""
+    """Return the files of a pattern, or the one file, if they are tar or TFRecord files by their names; else none."""
     kinds = TARS + TFRECORDS
     if re.search(r"[*?\[{]", source) and not Path(source).exists():
         names = expand(source)
@@ -58,32 +65,36 @@ def _shards(source: str) -> list[str]:
         if odd is not None:
             raise ConfigError(f"{odd}: a pattern names tar or TFRecord files ({', '.join(kinds)}), and that is none by its name")
         return names
-    there = fsspec_client.is_url(source) or Path(source).is_file()
-    return [source] if there and is_shard(source, kinds + compressed(kinds)) else []
+    exists = fsspec_client.is_url(source) or Path(source).is_file()
+    return [source] if exists and is_shard(source, kinds + compressed(kinds)) else []
 
 
 def _of_shards(names: list[str], target: Path, format: str) -> Jobs:
-    store = shards_of(names)
-    if isinstance(store, Tars) and store.named and set(store.classes) <= set(NAMES):  # the folders are those of the splits
-        splits: dict[str, Listed] = {split: Tars(names, inside=f"{store.home}{split}/") for split in store.classes}
+    """Return the jobs for shards, of which each folder inside may be a split."""
+    store = open_shards(names)
+    if isinstance(store, Tars) and store.named and set(store.classes) <= set(SPLITS):  # the folders are those of the splits
+        splits: dict[str, KeyedStore] = {split: Tars(names, inside=f"{store.class_root}{split}/") for split in store.classes}
         return _several(names[0], splits, target, format)
     name = re.split(r"\.|[-_]?\d", names[0].rpartition("/")[2])[0]
     return [(store, _file(target, name or "train", format))]
 
 
-def _several(source: str, splits: dict[str, Listed], target: Path, format: str) -> Jobs:
+def _several(source: str, splits: Mapping[str, KeyedStore], target: Path, format: str) -> Jobs:
+    """Return a job for each split. Raise ConfigError if `target` is one file."""
     if target.suffix[1:] in FORMATS:
         raise ConfigError(f"{source} has {len(splits)} splits ({', '.join(splits)}), each of which becomes a file; name a folder")
     return [(store, target / f"{split}.{format}") for split, store in splits.items()]
 
 
-def _split(source: str, split: str) -> Listed | None:
+def _split(source: str, split: str) -> KeyedStore | None:
+    """Return the store of one split of a folder or URL; None if it has no such split."""
     if not fsspec_client.is_url(source) and (Path(source) / split).is_dir():
-        return split_at(source, split) or _files(Path(source) / split)
-    return split_at(source, split)
+        return open_split(source, split) or _files(Path(source) / split)
+    return open_split(source, split)
 
 
 def _file(target: Path, name: str, format: str) -> Path:
+    """Return the file for one store: `target`, or NAME.FORMAT in it. Raise ConfigError if its suffix is another format."""
     suffix = target.suffix[1:]
     if suffix in FORMATS and suffix != format:
         raise ConfigError(f"{target} ends in .{suffix}, and --format is {format}; make them the same")
@@ -91,6 +102,7 @@ def _file(target: Path, name: str, format: str) -> Path:
 
 
 def _files(folder: Path) -> Files:
+    """Return the pictures of class folders. Raise ConfigError if there are none."""
     classes = class_names(folder)
     if not classes:
         raise ConfigError(f"{folder} has no class folders; its pictures belong in {folder.name}/<class>/")

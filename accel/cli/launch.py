@@ -1,0 +1,113 @@
+"""Composed and checked jobs are run here: one, or several and a table that compares them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+
+from accel.cli import run_directories, torchrun
+from accel.cli.compose.config import Config
+from accel.cli.exit_codes import INTERRUPTED
+from accel.cli.job import Job, program
+from accel.errors import AccelWarning, ConfigError, Interrupted
+from accel.report.comparison import JobResult, comparison
+from accel.report.formatting import metric
+from accel.system.clock import TRAINING
+from accel.system.pipes import survive_broken_pipe
+from accel.system.stop_signals import StopSignals
+
+__all__ = ["launch", "print_comparison", "require_launchable", "show_warning", "warm_up"]
+
+
+def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
+    """Run one job after the other; return the largest exit code.
+
+    Args:
+        configs: the jobs.
+        flags: flags that a resumed run needs again.
+        many: whether this is a multirun, whose jobs are numbered and compared.
+
+    Raises:
+        ConfigError: if the jobs cannot work in these processes.
+    """
+    out, err = survive_broken_pipe(sys.stdout), survive_broken_pipe(sys.stderr)
+    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), StopSignals() as signals:
+        warnings.showwarning = show_warning
+        warnings.simplefilter("always", AccelWarning)
+        require_launchable(configs, many)
+        if many:
+            warm_up(configs[0])
+        jobs = _run_jobs(configs, flags, many, signals)
+        if many and torchrun.rank() == 0:
+            print_comparison(jobs)
+        signals.requested = None  # a signal that came too late to stop a job must not end the process now
+        out.flush()
+    return max(job.code for job in jobs)
+
+
+def require_launchable(configs: Sequence[Config], many: bool) -> None:
+    """Raise ConfigError if the processes would not train together, or would not find the run that they resume."""
+    for config in configs:
+        torchrun.require_parallel_plugin(config)
+        torchrun.require_named_directory(config)
+        if many and config.settings.resume == "auto" and config.settings.out is None:
+            raise ConfigError("resume=auto takes one run, and these are several: add out=DIR, in which they began (job N is DIR/N)")
+
+
+def _run_jobs(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: StopSignals) -> list[Job]:
+    """Run the jobs until one is interrupted; return those that were run. The arguments are those of `launch`."""
+    base = Path(torchrun.agree_on_directory(str(run_directories.dated_directory(datetime.now()))))
+    jobs: list[Job] = []
+    for number, config in enumerate(configs):
+        for sentence in config.warnings if torchrun.rank() == 0 else ():
+            print(f"accel: warning: {sentence}", file=sys.stderr)
+        if many and torchrun.rank() == 0:
+            print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
+        out = run_directories.job_directory(config.settings, base, number if many else None)
+        jobs.append(Job(config, out, [*program(), *flags]))
+        if jobs[-1].run() in (INTERRUPTED, Interrupted.STOPPED) or signals.requested:
+            break
+    return jobs
+
+
+def warm_up(config: Config) -> None:
+    """Make one update of the first job, unseen: imports and threads would count as that job's time."""
+    with warnings.catch_warnings(), suppress(Exception):  # the job itself reports its errors
+        warnings.simplefilter("ignore")
+        config.trainer(dry_run=True, out=None, resume=None, watch=()).fit()
+
+
+def print_comparison(jobs: Sequence[Job]) -> None:
+    """Print a table with a row for each job: the overrides that it does not share with all others, and its results."""
+    common = set.intersection(*(set(job.config.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    results = []
+    for job in jobs:
+        overrides = " ".join(word for word in job.config.overrides if word not in common)
+        summary = job.summary
+        metrics = {metric(summary["split"], name): value for name, value in summary["metrics"].items()} if summary else {}
+        seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
+        results.append(JobResult(overrides, metrics, seconds, job.error))
+    Console(markup=False, highlight=False).print("\n", comparison(results), sep="")
+
+
+def show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    """Print one of accel's warnings as one line, and any other as Python does; on rank 0 alone.
+
+    The arguments are those of `warnings.showwarning`.
+    """
+    if torchrun.rank() > 0:
+        return
+    if issubclass(category, AccelWarning):
+        print(f"accel: warning: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)

@@ -1,0 +1,3 @@
+"""The subcommand `pack`: its arguments, the stores that it makes, and its tables."""
+
+__all__ = []

@@ -1,0 +1,120 @@
+"""The subcommand `pack`: pictures in class folders become stores, one file per split."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from accel.cli.arguments import Flag, Usage
+from accel.cli.exit_codes import INTERRUPTED
+from accel.errors import ConfigError
+from accel.system.machine import cores
+from accel.values import Bounds
+
+if TYPE_CHECKING:
+    from accel.data.stores.encoding_recipe import Recipe
+    from accel.data.stores.packing import Packing
+
+__all__ = ["FLAGS", "USAGE", "WORDS", "Encoding", "Format", "OnError", "Pixels", "Processes", "Quality", "main"]
+
+Processes = Annotated[int, Bounds("a whole number from 1 to 1024", low=1, high=1024)]
+Quality = Annotated[int, Bounds("a whole number from 1 to 95", low=1, high=95)]
+Pixels = Annotated[int, Bounds("a whole number from 1 to 65500", low=1, high=65500)]
+Format = Literal["lmdb", "raw"]
+OnError = Literal["raise", "skip"]
+Encoding = Literal["original", "jpeg", "raw", "bmp", "tiled", "tiled-lossless"]
+
+FLAGS = (
+    Flag(("--format",), "encoded pictures, or pixels to be memory-mapped (lmdb)", "NAME", Format, "lmdb"),
+    Flag(
+        ("--encoding",),
+        "original: the files' own bytes (default of lmdb); raw: pixels (default of raw); jpeg; bmp; tiled: a JPEG whose crops are "
+        "read alone; tiled-lossless",
+        "NAME",
+        Encoding,
+    ),
+    Flag(("--short-side",), "shrink pictures whose shorter side is longer", "PIXELS", Pixels),
+    Flag(("--max-side",), "shrink pictures whose longer side is longer", "PIXELS", Pixels),
+    Flag(("--quality",), "of JPEG, 1 to 95 (90)", "N", Quality),
+    Flag(("--workers",), f"processes that encode (one per core: {cores()})", "N", Processes, cores()),
+    Flag(("--on-error",), "what becomes of an unreadable picture (raise)", "DO", OnError, "raise"),
+    Flag(("--dry-run",), "estimate size and time, and write nothing"),
+    Flag(("--check",), "read every record of finished stores (code 1: damage)"),
+)
+
+WORDS = (
+    (
+        "SRC",
+        "a folder of class folders; or one with train/, val/, test/ folders of them, or with stores or shards of these names; a "
+        "tar or TFRecord file, or several, as 'DIR/train-*.tar'; a store to be packed otherwise; or a URL of any of these",
+    ),
+    ("DST", "the folder of the stores; or for one split a file, NAME.lmdb or NAME.raw"),
+)
+
+USAGE = Usage(
+    "pack",
+    "Pack class folders of pictures into one file per split. It is read as the folder is, sample by sample and bit by bit, only "
+    "faster (+plugins=[lmdb] or [raw]). After an interruption, the same command goes on.",
+    ("SRC DST [FLAG ...]", "--check STORE ..."),
+    FLAGS,
+    (
+        ("DIR DIR", "beside the folders, where the plugins look first"),
+        ("DIR STORES --encoding tiled --short-side 256", "smaller pictures, of which crops are read alone"),
+        ("'DIR/train-*.tar' train.lmdb", "shards of WebDataset into one store"),
+        ("--check STORES", "look for damage"),
+    ),
+    (("Words", WORDS),),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Pack, estimate or check; return the exit code. Raise ConfigError if the arguments, a source or a target cannot work."""
+    args = USAGE.parse(arguments)
+    if args.help or not arguments:
+        print(USAGE.page())
+        return 0
+    if not args.check and len(args.words) != 2:
+        raise ConfigError(f"pack takes SRC and DST, and {len(args.words)} were given; {USAGE.program} --help says more")
+    from rich.console import Console
+
+    from accel.cli.pack import pack_console
+
+    console = Console(highlight=False, markup=False)
+    if args.check:
+        return pack_console.check(console, [Path(path).expanduser() for path in args.words])
+    jobs = _jobs(args)
+    try:
+        return pack_console.dry_run(console, jobs) if args.dry_run else pack_console.pack(console, jobs)
+    except KeyboardInterrupt:
+        print("accel: interrupted; give the same command again, and it goes on from there", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _jobs(args: Namespace) -> list[Packing]:
+    """Return one job for each store to be made. Raise ConfigError if a package is missing, or source or target cannot work."""
+    from accel.cli.pack.pack_targets import targets
+    from accel.data.codecs.pillow_decoder import require_pillow
+    from accel.data.stores.lmdb_store import require_lmdb
+    from accel.data.stores.packing import Packing
+
+    require_pillow()
+    recipe = _recipe(args)
+    source, target = args.words
+    stores = targets(source, Path(target).expanduser(), args.format)
+    jobs = [Packing(store, path, recipe, args.workers, args.on_error == "skip") for store, path in stores]
+    if args.format == "lmdb":
+        require_lmdb()
+    return jobs
+
+
+def _recipe(args: Namespace) -> Recipe:
+    """Return how each picture is encoded. Raise ConfigError if the encoding does not fit the format."""
+    from accel.data.stores.encoding_recipe import Recipe
+
+    encoding = args.encoding or ("raw" if args.format == "raw" else "original")
+    if args.format == "raw" and encoding != "raw":
+        raise ConfigError(f"--format raw holds pixels as they are; for --encoding {encoding} use --format lmdb")
+    return Recipe(encoding, args.short_side, args.max_side, args.quality)

@@ -1,0 +1,50 @@
+"""The help page of training: examples, settings, plugins and flags."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accel.cli.arguments import Usage, program_name
+from accel.cli.help_page import Row, help_page
+from accel.schema.settings import typed_name as typed_name
+
+if TYPE_CHECKING:
+    from accel.cli.compose.hydra_session import Session
+
+__all__ = ["setting_rows", "train_help"]
+
+
+def train_help(opened: Session, usage: Usage) -> str:
+    """Return the page behind `--help`, with the config files that `opened` finds."""
+    program = usage.program
+    groups = [(f"{group}=NAME", ", ".join(opened.options(group))) for group in opened.groups() if group != "plugins"]
+    return help_page(
+        usage.about,
+        [f"{program} {words}" for words in usage.words],
+        [(f"{program} {words}".rstrip(), explanation) for words, explanation in usage.examples],
+        [
+            ("Settings, with their defaults", setting_rows(Path(opened.file_path(opened.name)).read_text(encoding="utf-8"))),
+            ("Plugins", [("", ", ".join(opened.options("plugins")))]),
+            ("Other config files", groups),
+            ("Flags", [flag.row for flag in usage.all_flags]),
+        ],
+        f"{program_name('plugins')} has a line for each plugin; add a NAME for its page.",
+    )
+
+
+def setting_rows(config: str) -> list[Row]:
+    """Return (`NAME=DEFAULT`, comment up to its first semicolon) of each root key of `config`, the text of config.yaml."""
+    rows, prefix = [], ""
+    for line in config.partition("_self_\n")[2].splitlines():
+        match = re.match(r"( *)(\w+): *([^#]*?) *(?:# (.*))?$", line)
+        if match is None:
+            continue
+        indent, name, value, comment = match.groups()
+        prefix = prefix if indent else ""
+        if value:
+            rows.append((f"{typed_name(prefix + name)}={value}", (comment or "").partition("; ")[0]))
+        else:
+            prefix = f"{name}."
+    return rows

@@ -1,0 +1,173 @@
+"""The command `accel`: its subcommands, its help, and the sentences for what is mistyped."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import accel
+from accel import __main__
+from accel.cli.commands import COMMANDS
+from accel.cli.exit_codes import exit_code
+from accel.cli.job import program
+from accel.errors import ConfigError, Interrupted, TrainingError
+from accel.schema import plugin_registry
+from accel.schema.settings import Settings
+from accel.schema.settings import typed_name as typed_name
+from tests.support.console_scripts import ROOT, install_scripts
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install_scripts(tmp_path_factory.mktemp("scripts"))
+
+
+def run(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    return subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, env=env, cwd=cwd)
+
+
+def starts(scripts: Path) -> dict[str, list[str]]:
+    """The four ways to start training."""
+    python = sys.executable
+    return {
+        "accel train": [str(scripts / "accel"), "train"], "accel-train": [str(scripts / "accel-train")],
+        "python -m accel.train": [python, "-m", "accel.train"], "python -m accel train": [python, "-m", "accel", "train"],
+    }  # fmt: skip
+
+
+def test_every_way_to_train_answers_alike_and_by_its_own_name(scripts: Path, tmp_path: Path) -> None:
+    pages, errors, configs = set(), set(), set()
+    for name, words in starts(scripts).items():
+        page = run(*words, "--help")
+        assert page.returncode == 0, page.stderr
+        assert f"Usage: {name} [FLAG ...]" in page.stdout
+        assert f"  {name} resume=auto" in page.stdout
+        pages.add(" ".join(page.stdout.partition("\nSettings")[2].partition("\n\n")[0].split()))
+        wrong = run(*words, "+plugins=[ampp]")
+        assert wrong.returncode == 2
+        errors.add(wrong.stderr)
+        configs.add(run(*words, "--cfg", "job", "+plugins=[amp]", "epochs=3").stdout)
+        assert run(*words, "--version").stdout == f"accel {accel.__version__}\n"
+    assert len(pages) == len(errors) == len(configs) == 1
+    assert "epochs: 3" in configs.pop()
+
+
+@pytest.mark.parametrize("command", [[], *([command.name] for command in COMMANDS)], ids=str)
+def test_every_page_fits_and_every_version_is_told(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: __main__.main([*command, "--help"])) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= (70 if command == ["train"] else 40)
+    assert any(line.startswith("Usage: ") for line in lines)
+    assert lines.index("Examples") < lines.index("Flags")
+    if command:
+        assert exit_code(lambda: __main__.main(["help", *command])) == 0
+        assert capsys.readouterr().out.splitlines() == lines
+    else:
+        assert exit_code(lambda: __main__.main([])) == 0
+        assert capsys.readouterr().out.splitlines() == lines
+        for row in COMMANDS:
+            assert any(line.startswith(f"  {row.name} ") for line in lines)
+    with suppress(SystemExit):
+        __main__.main([*command, "--version"])
+    assert capsys.readouterr().out == f"accel {accel.__version__}\n"
+
+
+def test_a_page_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    widths = []
+    for columns in ("70", "100"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert __main__.main(["pack", "--help"]) == 0
+        widths.append(max(map(len, capsys.readouterr().out.splitlines())))
+        assert widths[-1] <= int(columns)
+    assert widths[1] > 80
+
+
+def test_the_help_of_training_names_every_plugin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main(["train", "--help"]) == 0
+    page = capsys.readouterr().out.partition("\nPlugins\n")[2]
+    assert set(plugin_registry.names()) <= set(page.replace(",", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("trian", "no command is called 'trian'; did you mean 'train'?"), ("pluggins", "did you mean 'plugins'?"),
+        ("--hepl", "python -m accel has no flag '--hepl'; did you mean '--help'?"), ("help trian", "did you mean 'train'?"),
+        ("epochs=3", "epochs=3 is a setting, and settings follow a command; did you mean 'python -m accel train epochs=3'?"),
+        ("train --mulitrun", "train has no flag '--mulitrun'; did you mean '--multirun'?"),
+        ("train --cfg jbo", "--cfg must be job or hydra or all, not 'jbo'; did you mean 'job'?"),
+        ("train --config-dir", "--config-dir needs a value: --config-dir CONFIG_DIR"),
+        ("train --resolve=1 --cfg job", "--resolve takes no value"),
+        ("plugins --verison", "plugins has no flag '--verison'; did you mean '--version'?"), ("plugins apm", "did you mean 'amp'?"),
+        ("pack A B --fromat raw", "pack has no flag '--fromat'; did you mean '--format'?"),
+        ("pack A B --format rwa", "--format must be lmdb or raw, not 'rwa'; did you mean 'raw'?"),
+        ("pack A B --quality", "--quality needs a value: --quality N"), ("pack A", "pack takes SRC and DST, and 1 were given"),
+        ("drill kil", "did you mean 'kill'?"), ("drill kill --trail 3", "drill has no flag '--trail'; did you mean '--trial'?"),
+        ("drill kill --seed -1", "--seed must be a whole number from 0, not -1"),
+        ("drill kill --within soon", "--within must be a number from 0, not 'soon'"),
+        ("completion bsh", "completion is for bash, zsh, fish, not 'bsh'; did you mean 'bash'?"),
+        ("completion", "completion takes one shell: bash, zsh, fish"),
+    ],
+)  # fmt: skip
+def test_what_is_mistyped_gets_one_sentence(words: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: __main__.main(words.split())) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.err.startswith("accel: error: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    def raises(error: BaseException) -> int:
+        raise error
+
+    for error, code, text in (
+        (ConfigError("no"), 2, "accel: error: no\n"), (TrainingError("no"), 1, "accel: error: no\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (Interrupted("SIGTERM"), 75, "accel: stopped by SIGTERM while it was starting\n"),
+    ):  # fmt: skip
+        assert exit_code(lambda error=error: raises(error)) == code
+        assert capsys.readouterr().err == text
+    assert exit_code(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        exit_code(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("argv", "orig_argv", "words"),
+    [
+        (["/bin/accel", "train", "epochs=3"], ["python", "/bin/accel", "train", "epochs=3"], ["/bin/accel", "train"]),
+        (["/x/accel/__main__.py", "train", "a=1"], ["python", "-m", "accel", "train", "a=1"], ["python", "-m", "accel", "train"]),
+        (["/x/accel/__main__.py", "drill", "kill"], ["python", "-m", "accel", "drill", "kill"], ["python", "-m", "accel.train"]),
+        (["/x/accel/train.py", "a=1"], ["python", "-m", "accel.train", "a=1"], ["python", "-m", "accel.train"]),
+        (["/bin/accel-train", "a=1"], ["python", "/bin/accel-train", "a=1"], ["/bin/accel-train"]),
+    ],
+)
+def test_the_command_that_resumes_is_the_one_that_was_typed(
+    argv: list[str], orig_argv: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", orig_argv)
+    assert program() == words
+
+
+def test_the_reference_page_names_every_command_flag_and_setting() -> None:
+    page = (ROOT / "docs/reference/command-line.md").read_text()
+    rows = re.findall(r"^\| `([^|]*)` \|", page, re.MULTILINE)
+    named = {word for row in rows for word in row.split("`, `")}
+    usages = [command.load().USAGE for command in COMMANDS]
+    assert {f"accel {command.name}" for command in COMMANDS} <= named
+    assert {name for usage in usages for flag in usage.flags for name in flag.names} <= named
+    assert {typed_name(field.name) for field in fields(Settings)} <= named
+    flags = {name for name in named if name.startswith("-")}
+    assert flags == {name for usage in usages for flag in usage.flags for name in flag.names}, "none that is gone"
