@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 ARGS ?=
 
-.PHONY: help setup train test lint types check drill bench wheel docs docs-serve clean
+.PHONY: help setup train test quick lint types check drill bench wheel docs docs-serve clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ train: $(READY)  ## train on the embedded data set; ARGS="+plugins=[amp,onecycle
 
 test: $(READY)  ## the whole suite; CONSTRAINTS=constraints-oldest.txt for the oldest versions that are claimed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
+
+quick: $(READY)  ## the tests that are not marked slow: two minutes, while one works
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(ARGS)
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .

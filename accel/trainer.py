@@ -25,7 +25,7 @@ from accel.parts import Part
 from accel.report.result import Result
 from accel.schema.settings import Settings
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
-from accel.system.stop_signals import Signals
+from accel.system.stop_signals import StopSignals
 
 __all__ = ["Trainer"]
 
@@ -150,7 +150,7 @@ class Trainer:
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
-        with Signals(at_once=True) as signals, ExitStack() as cleanup:
+        with StopSignals(at_once=True) as signals, ExitStack() as cleanup:
             run = build(self._request(), cleanup, signals)
             try:
                 run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples

@@ -1,8 +1,8 @@
-"""The kinds of value a setting can have, and the one check for them all.
+"""The kinds of value that a setting can have, and the one check for them all.
 
-A setting is a typed field of a plugin, or a typed argument of a task: `max_norm: Positive = 1.0`. The same annotation
-is read twice: from the source text, so that the command line can refuse a wrong value without importing torch, and
-from the class itself, so that Python code gets the same sentence.
+A setting is a typed field of a plugin, or a typed argument of a task: `max_norm: Positive = 1.0`. The annotation is read
+twice. From the source text, the command line refuses a wrong value without importing torch. From the class itself, Python code
+gets the same sentence.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bounds:
-    """A closed or open interval of numbers, with the words that name it."""
+    """A closed or open interval of numbers, with the words that name it.
+
+    Args:
+        description: the words, such as `a number above 0`.
+        low: the lower end.
+        high: the upper end.
+        open_low: whether the lower end itself is outside.
+        open_high: whether the upper end itself is outside.
+    """
 
     description: str
     low: float = -inf
@@ -43,7 +51,7 @@ class Bounds:
     open_high: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether `value` is finite and lies inside."""
+        """Return whether `value` is finite and lies inside."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return isfinite(value) and above and below
@@ -60,11 +68,11 @@ NAMES: dict[str, Any] = {
     "Count": Count, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Fraction": Fraction, "Decay": Decay,
     "Literal": Literal, "Any": Any, "int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict,
 }  # fmt: skip
-"""What an annotation read from source text may name. Any other name is taken as `Any`."""
+"""The kinds that an annotation in source text may name. Any other name is taken as `Any`."""
 
 
 def describe_kind(kind: Any) -> str:
-    """The kind in words: `float16 or bfloat16`, `a number above 0, or null`."""
+    """Return the kind in words: `float16 or bfloat16`, `a number above 0, or null`."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return str(args[1].description) if isinstance(args[1], Bounds) else describe_kind(args[0])
@@ -80,42 +88,47 @@ def describe_kind(kind: Any) -> str:
 
 
 def coerce(value: Any, kind: Any) -> Any:
-    """`value` as `kind` (an int where a float is wanted becomes one). Raises ValueError, whose text is `says(kind)`."""
+    """Return `value` as `kind`: an int becomes a float if a float is wanted.
+
+    Raises:
+        ValueError: if the value does not fit; its text is `describe_kind(kind)`.
+    """
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         value = coerce(value, args[0])
-        good = not isinstance(args[1], Bounds) or args[1].holds(value)
+        fits = not isinstance(args[1], Bounds) or args[1].holds(value)
     elif origin is Literal:
-        good = any(value == arg and type(value) is type(arg) for arg in args)
+        fits = any(value == arg and type(value) is type(arg) for arg in args)
     elif origin in (Union, types.UnionType):
-        return _first(value, args, kind)
+        return _coerce_to_any(value, args, kind)
     elif kind is float:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if good else value
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        value = float(value) if fits else value
     elif kind in (bool, str, type(None)):
-        good = type(value) is kind
+        fits = type(value) is kind
     elif kind is int:
-        good = type(value) is int
+        fits = type(value) is int
     elif origin in (list, dict) or kind in (list, dict):
-        good = isinstance(value, origin or kind)
+        fits = isinstance(value, origin or kind)
     else:
-        good = True
-    if not good:
+        fits = True
+    if not fits:
         raise ValueError(describe_kind(kind))
     return value
 
 
-def _first(value: Any, kinds: tuple[Any, ...], whole: Any) -> Any:
+def _coerce_to_any(value: Any, kinds: tuple[Any, ...], union: Any) -> Any:
+    """Return `value` as the first of `kinds` that it fits; the error names the whole union."""
     for kind in kinds:
         try:
             return coerce(value, kind)
         except ValueError:
             continue
-    raise ValueError(describe_kind(whole))
+    raise ValueError(describe_kind(union))
 
 
 def to_plain(value: Any) -> Any:
-    """`value` as JSON gives it back; the name stands for a function, a class or an object that JSON cannot hold."""
+    """Return `value` in the form that JSON gives back; functions, classes and other objects become their names."""
     if isinstance(value, dict):
         return {str(key): to_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -126,14 +139,23 @@ def to_plain(value: Any) -> Any:
 
 
 def refusal(name: str, value: Any, kind: Any) -> str:
-    """The sentence for a value that does not fit: what it must be, what it is, and the nearest right word."""
+    """Return the error for a value that does not fit: the kind it must have, the value, and the nearest right word."""
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
     words = [str(word) for arg in (kind, *get_args(kind)) if get_origin(arg) is Literal for word in get_args(arg)]
     return f"{name} must be {describe_kind(kind)}, not {shown!r}".replace("'null'", "null") + nearest(str(value), words)
 
 
 def check_value(name: str, value: Any, kind: Any) -> Any:
-    """`value` as `kind`. Raises ConfigError, with the sentence of `refuse`, where it does not fit."""
+    """Return `value` as `kind`.
+
+    Args:
+        name: of the setting, for the message.
+        value: any value.
+        kind: an annotation in the terms of this module.
+
+    Raises:
+        ConfigError: if the value does not fit, with the sentence of `refusal`.
+    """
     try:
         return coerce(value, kind)
     except ValueError:

@@ -33,7 +33,7 @@ from spread import shown, spread
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from accel.plugins.ddp import DDP, let_go
+from accel.plugins.ddp import DDP, release_process_group
 from accel.plugins.sgd import SGD
 from accel.tasks.models.resnet import resnet18
 from accel.trainer import Trainer
@@ -113,7 +113,7 @@ def raw(case: str, ranks: int, sends: bool = True) -> float:
         optimizer.step()
         optimizer.zero_grad()
     if isinstance(model, DistributedDataParallel):
-        let_go(model)
+        release_process_group(model)
     ddp.close()
     return batches.took
 

@@ -33,7 +33,7 @@ from accel.cli.drill_command import KINDS
 from accel.cli.drill_console import forked_body
 from accel.cli.pack import pack_command
 from accel.testing.drill.drill import Drill, Report
-from accel.testing.drill.results_table import STRIKES, spread
+from accel.testing.drill.results_table import STRIKES, median_and_p90
 
 PACKAGES = ["torch", "accel-train", "lmdb", "numpy"]
 QUIET = ["~plugins.progress", "plugins.metrics.curves=false"]
@@ -116,12 +116,12 @@ def case(kind: str, name: str, folder: Path, root: Path, seed: int, within: floa
             break
         reports.append(found.trial(number))
     times = [seconds for report in reports for seconds in report.recoveries]
-    middle, most = spread(times)
+    middle, most = median_and_p90(times)
     return {
         "kind": kind, "set": name, "overrides": SETS[name], "trials": len(reports),
-        "strikes": sum(report.strikes for report in reports), "anew": sum(report.anew for report in reports),
-        "identical": sum(not report.failure for report in reports), "reference_differs": found.same,
-        "failures": [f"trial {report.number}: {report.failure} ({report.told})\n" for report in reports if report.failure],
+        "strikes": sum(report.strikes for report in reports), "anew": sum(report.restarts for report in reports),
+        "identical": sum(not report.failure for report in reports), "reference_differs": found.reference_difference,
+        "failures": [f"trial {report.number}: {report.failure} ({report.events})\n" for report in reports if report.failure],
         "run": round(found.seconds, 3), "recovery": {"n": len(times), "median": round(middle, 3), "p90": round(most, 3)},
         "seconds": round(monotonic() - began, 1),
     }  # fmt: skip

@@ -90,13 +90,13 @@ def timed(batches: Iterator[Any], seconds: float, least: int = 0) -> tuple[int, 
 
 def touched(batch: Any) -> Any:
     """The pictures of a batch as an array, some of whose bytes were read."""
-    pictures = batch[0] if isinstance(batch, tuple | list) else batch
-    if getattr(pictures, "is_cuda", False):
-        pictures.view(-1)[::4096].sum()
-        return pictures
-    pictures = pictures.numpy() if hasattr(pictures, "numpy") else pictures
-    pictures.reshape(-1)[::4096].sum()
-    return pictures
+    picture_files = batch[0] if isinstance(batch, tuple | list) else batch
+    if getattr(picture_files, "is_cuda", False):
+        picture_files.view(-1)[::4096].sum()
+        return picture_files
+    picture_files = picture_files.numpy() if hasattr(picture_files, "numpy") else picture_files
+    picture_files.reshape(-1)[::4096].sum()
+    return picture_files
 
 
 def crosses() -> bool:
@@ -214,12 +214,12 @@ def pin(cores: int) -> None:
 
 def lay_out(root: Path, work: Path) -> None:
     """The photographs as one class folder, by links."""
-    from accel.data.store import pictures
+    from accel.data.store import picture_files
 
     folder = work / "pictures" / "all"
     if folder.exists():
         return
-    files = pictures(root)
+    files = picture_files(root)
     if not files:
         sys.exit(f"{root} has no pictures")
     folder.mkdir(parents=True)

@@ -16,9 +16,10 @@ from statistics import median
 import numpy as np
 
 from accel.data.codecs.crops import random_resized
-from accel.data.codecs.pillow_decoder import decode, decoded, resample
+from accel.data.codecs.image_reader import decode_record
+from accel.data.codecs.pillow_decoder import decode, resample
 from accel.data.sampling import sample_rng
-from accel.data.store import pictures
+from accel.data.store import picture_files
 from accel.data.stores.encoding_recipe import Recipe
 
 RECIPES = {
@@ -42,7 +43,7 @@ def main() -> None:
     reader.add_argument("--crops", type=int, default=300)
     reader.add_argument("--side", type=int, default=224)
     args = reader.parse_args()
-    files = pictures(args.root)
+    files = picture_files(args.root)
     found: dict[str, list[float]] = {name: [] for name in RECIPES}
     sizes = dict.fromkeys(["originals", *RECIPES], 0)
     for number in range(args.crops):
@@ -58,7 +59,7 @@ def main() -> None:
             view = view.cast("B", (content.height, content.width, 3)) if recipe.encoding == "raw" else view
             wide, high = content.width / whole.width, content.height / whole.height
             there = box[0] * wide, box[1] * high, box[2] * wide, box[3] * high
-            found[name].append(psnr(truth, resample(decoded(view, file, recipe.encoding), there, args.side)))
+            found[name].append(psnr(truth, resample(decode_record(view, file, recipe.encoding), there, args.side)))
             sizes[name] += len(content.content)
     print(f"{args.crops} crops of {len(files)} pictures at {args.side} pixels")
     print(f"{'originals':36}            {sizes['originals'] / args.crops / 1e3:6.0f} kB a picture")

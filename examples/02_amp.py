@@ -1,4 +1,9 @@
-"""Plus mixed precision: bfloat16 products, float32 weights. python -m accel.train epochs=5 +plugins=amp"""
+"""Add mixed precision: products in bfloat16, weights in float32.
+
+A plugin is an object in the list `plugins`, and a name on the command line:
+
+python -m accel.train epochs=5 +plugins=amp
+"""
 
 import torch
 from digits import accuracy, loss, net, test_set, train_set

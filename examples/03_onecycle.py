@@ -1,4 +1,9 @@
-"""Plus an optimiser and a schedule of its learning rate. python -m accel.train epochs=5 +plugins=[amp,adamw,onecycle]"""
+"""Add an optimiser, and a schedule for its learning rate.
+
+The settings of a plugin are arguments of its class. The learning rate climbs to max_lr, and then falls until the end of the run.
+
+python -m accel.train epochs=5 +plugins=[amp,adamw,onecycle] plugins.onecycle.max_lr=0.005
+"""
 
 import torch
 from digits import accuracy, loss, net, test_set, train_set

@@ -1,4 +1,7 @@
-"""Plus windows of four micro-batches, and a limit on the gradient of each window; in any order.
+"""Add gradient accumulation and gradient clipping.
+
+Four micro-batches of 16 samples make one update, and the gradient of the four together is limited. The order of the plugins in the
+list does not matter.
 
 python -m accel.train epochs=5 batch_size=16 +plugins=[clip,amp,accumulate,adamw,onecycle] plugins.clip.max_norm=0.5
 """

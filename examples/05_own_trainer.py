@@ -1,4 +1,6 @@
-"""The same as a class: a task of your own (mine.py), here and on the command line.
+"""Train a task of your own: a subclass of Trainer, defined in mine.py.
+
+The class takes plugins as Trainer does, and is a task on the command line too:
 
 cd examples; python -m accel.train task._target_=mine.Digits task.width=64 epochs=5 +plugins=[amp,adamw,onecycle]
 """

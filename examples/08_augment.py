@@ -1,4 +1,6 @@
-"""As 03, plus smoothed labels and pictures that are mixed with one another, batch by batch on the device.
+"""Add augmentation to example 03: smoothed labels, and pictures that are mixed with one another.
+
+Batches are changed on the device. The loss is given probabilities instead of class numbers, which cross_entropy takes.
 
 python -m accel.train epochs=5 +plugins=[amp,adamw,onecycle,augment] plugins.augment.mixup=0.2
 """

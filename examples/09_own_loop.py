@@ -1,7 +1,7 @@
-"""A loop of one's own, fed by the ring and by DataLoaderX.
+"""Feed a training loop of your own by Ring and DataLoaderX.
 
-`Ring` reads by threads into memory that is used again: a data set says by `fill` how a sample is written there.
-`DataLoaderX` is a DataLoader that reads the next batches in a thread, during the step.
+`Ring` reads in threads, into the memory of batches that is used again. The method `fill` of the data set writes one sample there.
+`DataLoaderX` is torch's DataLoader with a thread that reads the next batches during the step.
 """
 
 import numpy as np
@@ -13,15 +13,15 @@ from accel.data import DataLoaderX, Ring
 
 
 class Digits:
-    """The training digits, each moved by up to a pixel, anew in every epoch."""
+    """Training digits, each shifted by up to a pixel, anew in every epoch."""
 
-    shape, dtype = (1, 8, 8), np.float32
+    shape, dtype = (1, 8, 8), np.float32  # of one sample
 
     def __len__(self):
         return len(train_set)
 
     def fill(self, index, rng, out):
-        """Writes picture `index` into `out`; `rng` belongs to this sample of this epoch. Returns the label."""
+        """Write picture `index` into `out`, (1, 8, 8) float32, and return its label. `rng` belongs to this sample and epoch."""
         picture, label = train_set[index]
         out[...] = np.roll(picture.numpy(), rng.integers(-1, 2, size=2), axis=(1, 2))
         return int(label)
@@ -39,5 +39,5 @@ with Ring(Digits(), batch_size=32, seed=0, shuffle=True, threads=2) as ring:
             updates += 1
 
 with torch.no_grad():
-    parts = [(len(batch[1]), accuracy(model, batch)["accuracy"]) for batch in DataLoaderX(test_set, batch_size=64, depth=2)]
-print(f"accuracy {sum(n * part for n, part in parts) / len(test_set):.3f} after {updates} updates")
+    correct = sum(len(batch[1]) * accuracy(model, batch)["accuracy"] for batch in DataLoaderX(test_set, batch_size=64, depth=2))
+print(f"accuracy {correct / len(test_set):.3f} after {updates} updates")

@@ -1,7 +1,8 @@
-"""Records of one's own through the ring: any numpy arrays of one shape, read by threads into memory that is used again.
+"""Feed records of any kind through the ring, as numpy arrays of one shape.
 
-A store is a class with `__len__` and `get(index)`, and `label(index)` where there are labels; `decode(buffer, out, rng)` writes
-what a record holds into a sample's place in the batch. Here the records are slices of one block of bytes, as of a mapped file.
+A store is a class with `__len__` and `get(index)`, and with `label(index)` for data with labels. The function
+`decode(buffer, out, rng)` writes a record into the sample's place in the batch. The records of this example are slices of one
+block of bytes, as those of a memory-mapped file would be.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ pictures, labels = train_set.tensors
 
 
 class Block:
-    """Pictures of 64 bytes, one after the other."""
+    """Store of pictures of 64 bytes, one after the other."""
 
     content = memoryview((pictures * 16).to(torch.uint8).numpy().tobytes())
 
@@ -23,7 +24,7 @@ class Block:
         return len(self.content) // 64
 
     def get(self, index):
-        """No bytes are copied."""
+        """Return the bytes of a picture, as a view: nothing is copied."""
         return self.content[64 * index : 64 * (index + 1)]
 
     def label(self, index):
@@ -31,7 +32,7 @@ class Block:
 
 
 def decode(buffer, out, rng):
-    """Scales the bytes, and adds a little noise, which belongs to this sample of this epoch."""
+    """Write a picture into `out`, (1, 8, 8) float32, scaled to 0 to 1, with noise that belongs to this sample and epoch."""
     np.divide(np.frombuffer(buffer, np.uint8).reshape(out.shape), 16, out=out)
     out += rng.normal(0, 0.02, out.shape)
 

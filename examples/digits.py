@@ -1,4 +1,4 @@
-"""What all examples share: real handwritten digits, a small net, a loss and a metric."""
+"""Handwritten digits, a small net, a loss and a metric, which all examples share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ test_set = TensorDataset(pictures[order[:360]], labels[order[:360]])
 
 
 def net() -> nn.Module:
-    """8x8 pictures to 10 scores."""
+    """Return a convnet from pictures, (batch, 1, 8, 8), to scores, (batch, 10)."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(64 * 16, 10),
@@ -24,12 +24,12 @@ def net() -> nn.Module:
 
 
 def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """The mean cross-entropy of a batch."""
+    """Return the mean cross-entropy of a batch, a 0-dim tensor."""
     pictures, labels = batch
     return nn.functional.cross_entropy(model(pictures), labels)
 
 
 def accuracy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-    """What to report in evaluation."""
+    """Return the metrics to report in evaluation, by name."""
     pictures, labels = batch
     return {"accuracy": (model(pictures).argmax(1) == labels).float().mean()}

@@ -1,4 +1,6 @@
-"""A task of one's own: examples/05_own_trainer.py trains it, and so does the command line.
+"""A task of your own: a subclass of Trainer with a model, data, a loss and metrics.
+
+examples/05_own_trainer.py trains it, and so does the command line:
 
 cd examples; python -m accel.train task._target_=mine.Digits task.width=64 epochs=5 +plugins=[amp,adamw,onecycle]
 """
@@ -13,9 +15,14 @@ from accel import Trainer
 
 
 class Digits(Trainer):
-    """`width` is a setting of the task; `**run` are those of the run (epochs, plugins, ...)."""
+    """Digits by a net with one hidden layer.
 
-    evaluates = "test"
+    Args:
+        width: hidden units; a setting of the task.
+        **run: settings of the run, such as epochs and plugins.
+    """
+
+    evaluates = "test"  # the split that metrics are computed on
 
     def __init__(self, width: int = 32, **run: Any) -> None:
         super().__init__(**run)

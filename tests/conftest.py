@@ -2,10 +2,14 @@ import signal
 import sys
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# an example takes its time on a busy machine: neither it nor the drawing of it counts as a failure for that
+hypothesis.settings.register_profile("accel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("accel")
 # a shell's & without job control hands on an ignored Ctrl-C, and every process that the tests start would ignore theirs too
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,9 +14,11 @@ from accel.errors import nearest
 from accel.parts import Part, Run, Schedule
 from accel.values import to_plain
 
-__all__ = ["OFF", "arguments", "content", "differences", "identity", "refused", "unknown", "versions"]
+__all__ = ["CACHED", "OFF", "arguments", "content", "differences", "identity", "refused", "unknown", "versions"]
 
 OFF = object()
+CACHED = "Keeping"
+"""The kind of every store with a cache around it, in checkpoints written before a cache had the kind of its inner store."""
 
 
 def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -53,12 +55,14 @@ def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, An
 def content(data: Any, samples: int | None) -> dict[str, Any]:
     """Return what tells whether data is the same, wherever it lies: its number of samples, and its fingerprint or outline.
 
-    A fingerprint is kept under the name of its kind: the fingerprints of a store and of its source files cannot be compared.
+    A fingerprint is kept under the `kind` of its store, or else the name of its class: that of a store and that of the files it was
+    packed from are no rivals. A cache has the kind of the store whose records it keeps.
     """
     found: dict[str, Any] = {"samples": samples}
     store = getattr(data, "store", data)
     tell = getattr(store, "outline", None) or getattr(store, "fingerprint", None)
-    return found | {type(store).__name__: str(tell())} if tell is not None else found
+    kind = getattr(store, "kind", type(store).__name__)
+    return found | {str(kind): str(tell())} if tell is not None else found
 
 
 def versions(device: torch.device) -> dict[str, str]:
@@ -78,6 +82,7 @@ def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> d
     for name in [*now, *(name for name in was if name not in now)]:
         key, before, after = f"{prefix}{name}", was.get(name, OFF), now.get(name, OFF)
         if isinstance(before, dict) and isinstance(after, dict):
+            before = _look_through_cache(before, after) if prefix == "data." else before
             changes |= differences(before, after, f"{key}.")
         elif prefix == "plugins." and OFF in (before, after):
             changes[key] = "was off and is now on" if before is OFF else "was on and is now off"
@@ -86,6 +91,12 @@ def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> d
         elif before != after:
             changes[key] = f"was {_shown(before)} and is now {_shown(after)}"
     return changes
+
+
+def _look_through_cache(was: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Return the old facts of a data set, with the fingerprint of a cached store under the kind of the store that is read now."""
+    kind = next((name for name in now if name != "samples"), CACHED)
+    return {kind if name == CACHED else name: value for name, value in was.items()}
 
 
 def _shown(value: Any) -> str:

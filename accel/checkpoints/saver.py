@@ -24,7 +24,7 @@ from accel.checkpoints.snapshot import Snapshot
 from accel.checkpoints.state import capture
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Progress, Run
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.system.faults import point
 
 if TYPE_CHECKING:
@@ -128,12 +128,12 @@ class Saver:
             self.thread = None
         error, self.error = self.error, None
         if isinstance(error, OSError):
-            first, self.disk_error = not self.disk_error, atomic_files.disk_reason(error)
+            first, self.disk_error = not self.disk_error, disk_errors.disk_reason(error)
             if first:
                 kept = f"{self.last_saved} is kept" if self.last_saved else "there is none before it"
                 warnings.warn(
                     f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the "
-                    f"next is tried when it is due; {atomic_files.remedy(error)} the disk of {self.folder.path}",
+                    f"next is tried when it is due; {disk_errors.remedy(error)} the disk of {self.folder.path}",
                     AccelWarning, stacklevel=3,
                 )  # fmt: skip
         elif error is not None:
@@ -182,7 +182,7 @@ class Saver:
         name = f"{self.last_tried}{SHARDS}"
         place = self.folder.path / name
         temporary, all_finite = self._write_own_shards(pieces)
-        facts = {f"{name}/{file.name}": atomic_files.facts(file) for file in sorted(temporary.iterdir())}
+        facts = {f"{name}/{file.name}": atomic_files.checksum(file) for file in sorted(temporary.iterdir())}
         atomic_files.flush_folder(temporary)
         if place.exists():  # of a process that was killed before it was done
             self.folder.remove(self.last_tried)
@@ -203,7 +203,7 @@ class Saver:
             with atomic_files.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
                 torch.save(state, cast(Any, stream))
             manifest = Manifest(
-                files={f"{name}.pt": stream.facts(), **files}, progress=state["progress"], identity=self.identity,
+                files={f"{name}.pt": stream.checksum(), **files}, progress=state["progress"], identity=self.identity,
                 sizes=vars(sizes_of(self.run)), versions=self.versions,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
                 finite=shards_finite and self.finite_check({**state, "loss": loss}, tracked_state(self.run.parts)),

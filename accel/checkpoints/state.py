@@ -20,7 +20,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
     rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.epoch_rng_state})
     rng["others"] = others
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
-    bad = {log.rule.what: dict(log.reasons) for log in run.bad_sample_logs()}
+    bad = {log.rule.dataset: dict(log.reasons) for log in run.bad_sample_logs()}
     return {
         "model": run.unwrapped_model.state_dict(),
         "parts": parts,
@@ -48,7 +48,7 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     vars(run.progress).update(vars(progress))
     run.history[:] = state["history"]
     for log in run.bad_sample_logs():
-        log.reasons |= state.get("bad", {}).get(log.rule.what, {})
+        log.reasons |= state.get("bad", {}).get(log.rule.dataset, {})
     rank, rng = run.parts.parallel.rank, state["rng"]
     ranks = [rng, *rng["others"]]
     if rank < len(ranks):

@@ -108,8 +108,11 @@ def drill(kind: str, body: Body, folder: Path, seed: int, within: float, numbers
     print(f"{KINDS[kind]}; seed {seed}", flush=True)
     trials.reference()
     print(f"left alone it takes {trials.seconds:.1f} s", flush=True)
-    if trials.same:
-        print(f"accel: warning: two runs that nobody strikes differ already: {trials.same}; so will the trials", file=sys.stderr)
+    if trials.reference_difference:
+        print(
+            f"accel: warning: two runs that nobody strikes differ already: {trials.reference_difference}; so will the trials",
+            file=sys.stderr,
+        )
     reports: list[Report] = []
     terminal, last_line = sys.stdout.isatty(), monotonic()
     for report in trials.trials(numbers):

@@ -14,8 +14,8 @@ from typing import Any
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
 from accel.cli.exit_codes import FAILED, INTERRUPTED, MISTYPED
-from accel.errors import BadSample, ConfigError, Interrupted, Taken, TrainingError
-from accel.system.atomic_files import FULL
+from accel.errors import BadSample, ConfigError, Interrupted, RunDirectoryTaken, TrainingError
+from accel.system.disk_errors import is_disk_full
 from accel.system.shell_quoting import override
 
 __all__ = ["Job", "program"]
@@ -74,7 +74,7 @@ class Job:
         while True:
             try:
                 return self.config.trainer(out=self.out, resume=resume, command=self.command).fit().summary()
-            except Taken:
+            except RunDirectoryTaken:
                 if self.out is None or self.config.settings.out is not None or torchrun.world_size() > 1:
                     raise
                 self.out = run_directories.dated_directory(datetime.now())
@@ -92,7 +92,7 @@ class Job:
 
     def _describe(self, error: Exception) -> str:
         """Return a sentence for a full disk or a lost rank, and the user's part of the traceback for any other error."""
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and is_disk_full(error):
             return f"accel: error: {error.strerror}: {error.filename or self.out}; make room{self.resume_hint()}"
         from accel.cli.tracebacks import plugin_at_fault, user_traceback
 

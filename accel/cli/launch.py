@@ -22,7 +22,7 @@ from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
 from accel.system.clock import TRAINING
 from accel.system.pipes import survive_broken_pipe
-from accel.system.stop_signals import Signals
+from accel.system.stop_signals import StopSignals
 
 __all__ = ["launch", "print_comparison", "require_launchable", "show_warning", "warm_up"]
 
@@ -39,7 +39,7 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
         ConfigError: if the jobs cannot work in these processes.
     """
     out, err = survive_broken_pipe(sys.stdout), survive_broken_pipe(sys.stderr)
-    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), Signals() as signals:
+    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), StopSignals() as signals:
         warnings.showwarning = show_warning
         warnings.simplefilter("always", AccelWarning)
         require_launchable(configs, many)
@@ -62,7 +62,7 @@ def require_launchable(configs: Sequence[Config], many: bool) -> None:
             raise ConfigError("resume=auto takes one run, and these are several: add out=DIR, in which they began (job N is DIR/N)")
 
 
-def _run_jobs(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: Signals) -> list[Job]:
+def _run_jobs(configs: Sequence[Config], flags: Sequence[str], many: bool, signals: StopSignals) -> list[Job]:
     """Run the jobs until one is interrupted; return those that were run. The arguments are those of `launch`."""
     base = Path(torchrun.agree_on_directory(str(run_directories.dated_directory(datetime.now()))))
     jobs: list[Job] = []

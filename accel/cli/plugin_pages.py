@@ -28,7 +28,7 @@ def plugin_list(width: int | None) -> list[str]:
     """
     rows = []
     for name in plugin_registry.names():
-        page = plugin_registry.page(name)
+        page = plugin_registry.plugin_signature(name)
         reason = unmet_need(page)
         rows.append((name, page.part, f"{f'not here: {reason}. ' if reason else ''}{page.summary}"))
     rows += [(name, "(bundle)", bundle_summary(path)) for name, path in bundles().items()]
@@ -40,7 +40,7 @@ def plugin_list(width: int | None) -> list[str]:
 def unmet_need(page: Signature) -> str | None:
     """Return why a plugin cannot work on this machine with its default settings; None if it can."""
     settings = {name: setting.default for name, setting in page.settings.items()}
-    reasons = (need.lacking(settings, machine.resolve("auto")) for need in page.needs)
+    reasons = (need.unmet_reason(settings, machine.resolve_device("auto")) for need in page.needs)
     return next((reason for reason in reasons if reason is not None), None)
 
 
@@ -52,7 +52,7 @@ def plugin_page(name: str) -> str:
     if name not in (plugins := plugin_registry.targets()):
         hint = nearest(name, [*plugins, *bundle_files])
         raise ConfigError(f"no plugin is called {name!r}{hint}; python -m accel plugins lists them")
-    page = plugin_registry.page(name)
+    page = plugin_registry.plugin_signature(name)
     reason = unmet_need(page)
     lines = [
         f"{name}: provides {page.part} ({page.target})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 
-from accel.system.call_stack import is_users
+from accel.system.call_stack import is_user_code
 
 __all__ = ["plugin_at_fault", "user_traceback"]
 
@@ -33,14 +33,14 @@ def plugin_at_fault(error: BaseException) -> str:
         owner, file = frame.f_locals.get("self"), frame.f_code.co_filename
         if isinstance(owner, Part) and type(owner) not in PART_TYPES.values():
             line, plugin_file = f"accel: error: the plugin {owner.name} failed in {frame.f_code.co_name}:\n", file
-        elif is_users(file) and file != plugin_file:
+        elif is_user_code(file) and file != plugin_file:
             line = ""
     return line
 
 
 def _keep_user_frames(trace: traceback.TracebackException) -> bool:
     """Take all but the user's frames out of a traceback and its causes; return whether any was taken out."""
-    user_frames = [frame for frame in trace.stack if is_users(frame.filename)]
+    user_frames = [frame for frame in trace.stack if is_user_code(frame.filename)]
     cut = 0 < len(user_frames) < len(trace.stack)
     if cut:
         trace.stack = traceback.StackSummary.from_list(user_frames)

@@ -1,4 +1,12 @@
-"""What the input pipeline is made of, for a training loop of one's own too: `from accel.data import DataLoaderX, Records, Ring`."""
+"""Input pipeline: everything from records on a disk to batches on a device, for a training loop of one's own too.
+
+- `store`, `sampling`, `augmentation`, `philox`: the store protocol, order and random numbers, augmentation of whole batches.
+- `stores/`, `shards/`, `remote/`, `cache/`: where records come from. `splits/`: which store holds which split.
+- `codecs/`: pictures to pixels. `datasets/`: samples by index. `batches/`: samples to batches.
+- `loaders/`: threads, processes, DALI and device memory that read ahead.
+
+The public names are imported from here: `from accel.data import DataLoaderX, Records, Ring`.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["DataLoaderX", "Records", "Ring"]
 
 HOMES = {"DataLoaderX": "loaders.read_ahead", "Records": "datasets.records", "Ring": "loaders.ring"}
-"""The module of each name; imported when first asked for, since some need packages of their own."""
+"""The module of each public name. It is imported when the name is first asked for, as some need packages of their own."""
 
 
 def __getattr__(name: str) -> Any:
+    """Return a public name of `HOMES`, importing its module."""
     if name in HOMES:
         return getattr(import_module(f"accel.data.{HOMES[name]}"), name)
     raise AttributeError(f"module 'accel.data' has no {name!r}")

@@ -1,4 +1,4 @@
-"""Order and randomness as pure functions of (seed, epoch, index): nothing to save, nothing that a worker count could change."""
+"""Order and randomness as pure functions of (seed, epoch, index): nothing to save, and no worker count can change them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,31 @@ import torch
 from torch import Tensor
 
 from accel.data.philox import first_block
+from accel.device.rng import mix_seed
 
-__all__ = ["batch_rng", "borrowed_rng", "extents", "permutation", "sample_rng", "sample_words"]
+__all__ = ["batch_rng", "extent_permutation", "permutation", "reused_rng", "sample_rng", "sample_words"]
 
 
 def permutation(n: int, seed: int, epoch: int) -> Tensor:
-    """The order of `n` samples in `epoch`: int64, shape (n,)."""
-    generator = torch.Generator("cpu").manual_seed(_mix(seed, epoch))
+    """Return the order of `n` samples in `epoch`, uniformly random: (n,) int64, on the CPU."""
+    generator = torch.Generator("cpu").manual_seed(_epoch_seed(seed, epoch))
     return torch.randperm(n, generator=generator, device="cpu")
 
 
-def extents(n: int, seed: int, epoch: int, size: int, window: int) -> Tensor:
-    """Another order of `n` samples in `epoch`, of which any `window * size` after each other come from few places. int64, (n,).
+def extent_permutation(n: int, seed: int, epoch: int, size: int, window: int) -> Tensor:
+    """Return an order of `n` samples in `epoch` that reads neighbours together: (n,) int64, on the CPU.
 
-    Runs of `size` neighbours, which begin elsewhere in every epoch, are shuffled; then the samples of each `window` runs are.
+    Extents, which are runs of `size` neighbours, are shuffled; then the samples of each `window` extents are. So any
+    `window * size` samples after each other come from few places. The extents begin elsewhere in every epoch.
+
+    Args:
+        n: samples.
+        seed: of the run.
+        epoch: from 0.
+        size: samples in an extent.
+        window: extents whose samples are mixed.
     """
-    generator = torch.Generator("cpu").manual_seed(_mix(seed, epoch))
+    generator = torch.Generator("cpu").manual_seed(_epoch_seed(seed, epoch))
     (first,) = torch.randint(1, size + 1, (1,), generator=generator, device="cpu").tolist()
     starts = torch.cat([torch.zeros(1, dtype=torch.int64, device="cpu"), torch.arange(min(first, n), n, size, device="cpu")])
     lengths = torch.diff(starts, append=torch.tensor([n], device="cpu"))
@@ -42,43 +51,48 @@ def extents(n: int, seed: int, epoch: int, size: int, window: int) -> Tensor:
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of sample `index` in `epoch`, the same whoever reads it and when."""
-    return np.random.Generator(np.random.Philox(key=(_mix(seed, epoch) << 64) | index))
+    """Return a new generator for sample `index` in `epoch`: the same numbers, whoever reads the sample and when."""
+    return np.random.Generator(np.random.Philox(key=(_epoch_seed(seed, epoch) << 64) | index))
 
 
-def borrowed_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """`sample_rng(seed, epoch, index)`, lent until this thread borrows again: the same numbers, without making a generator anew."""
-    lent: tuple[np.random.Generator, Any] | None = getattr(_of_thread, "lent", None)
-    if lent is None:
+def reused_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Return a generator with the numbers of `sample_rng(seed, epoch, index)`, without making a new one.
+
+    Each thread has one such generator: the next call in this thread sets it anew.
+    """
+    reused: tuple[np.random.Generator, Any] | None = getattr(_of_thread, "reused", None)
+    if reused is None:
         rng = np.random.Generator(np.random.Philox(key=0))
-        lent = _of_thread.lent = rng, rng.bit_generator.state  # of one that has not drawn yet
-    rng, state = lent
-    state["state"]["key"][:] = index, _mix(seed, epoch)
+        reused = _of_thread.reused = rng, rng.bit_generator.state  # of one that has not drawn yet
+    rng, state = reused
+    state["state"]["key"][:] = index, _epoch_seed(seed, epoch)
     rng.bit_generator.state = state
     return rng
 
 
 def batch_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
-    """The random numbers of batch `number` in `epoch` as a whole, which are those of none of its samples."""
+    """Return a new generator for batch `number` in `epoch` as a whole. No sample has its numbers."""
     return sample_rng(seed, epoch, number + 2**63)
 
 
 def sample_words(seed: int, epoch: int, indices: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The first four 64-bit words of `sample_rng(seed, epoch, index)` for every index at once, on the device of `indices`.
+    """Return the first four 64-bit words of `sample_rng(seed, epoch, index)`, for every index at once.
 
     Args:
-        indices: (n,) int64.
+        seed: of the run.
+        epoch: from 0.
+        indices: (n,) int64, on any device.
 
     Returns:
-        Four times (n,) int64, the same bits as `sample_rng(...).bit_generator.random_raw(4)`.
+        Four times (n,) int64, on the device of `indices`: the bits of `sample_rng(...).bit_generator.random_raw(4)`.
     """
-    return first_block(indices, _mix(seed, epoch))
+    return first_block(indices, _epoch_seed(seed, epoch))
 
 
 _of_thread = threading.local()
 
 
 @lru_cache(maxsize=8)  # asked for once per sample, and the same for a whole epoch
-def _mix(seed: int, epoch: int) -> int:
-    """One well-spread 63-bit number for a pair (numpy's SeedSequence hash)."""
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """Return `mix_seed(seed, epoch)`, remembered."""
+    return mix_seed(seed, epoch)

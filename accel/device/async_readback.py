@@ -13,45 +13,49 @@ __all__ = ["AsyncReadback"]
 class AsyncReadback:
     """A row of slots on the device that travels to the host in one asynchronous copy.
 
-    `slots[i].copy_(number)` costs about a microsecond on a CPU and one small kernel on CUDA, and reads nothing. `post` starts the
-    copy of the whole row; from then on the slots may be written again, because the device keeps the order. `read` gives
-    the row that was posted, once it has landed: on CUDA in pinned memory, an event tells when; on the CPU at once.
+    `slots[i].copy_(number)` costs about a microsecond on a CPU and one small kernel on CUDA, and reads nothing. `start` begins the
+    copy of the whole row. From then on the slots may be written again, because the device keeps the order. `poll` returns the row
+    once it has landed: on CUDA in pinned memory, where an event tells when; on the CPU at once.
 
     Args:
-        size: how many slots.
-        device: where the numbers come from.
+        size: the number of slots.
+        device: the device of the numbers.
     """
 
     def __init__(self, size: int, device: torch.device) -> None:
         on_cuda = device.type == "cuda"
         self.row = torch.zeros(size, dtype=torch.float32, device=device)
         self.slots: tuple[Tensor, ...] = self.row.unbind()
-        """0-dim float32, on the device."""
+        """The slots, each 0-dim float32 on the device."""
         self.host_row = torch.zeros(size, dtype=torch.float32, device="cpu", pin_memory=on_cuda)
-        # numpy looks into the same memory; reading there is no operation of torch's
+        # numpy's view of the memory: reading there is no operation of torch's
         self.view = self.host_row.numpy()
         self.event: Any = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
-        self.posted = False
+        self.pending = False
 
     def start(self) -> bool:
-        """Starts copying the slots to the host; False, and nothing sent, where the last row posted was not read yet."""
-        if self.posted:
+        """Start the copy of the slots to the host. Return False, and send nothing, if the last row sent was not read yet."""
+        if self.pending:
             return False
         self.host_row.copy_(self.row, non_blocking=True)
         if self.event is not None:
             self.event.record()
-        self.posted = True
+        self.pending = True
         return True
 
     def poll(self, wait: bool = False) -> list[float] | None:
-        """The row posted last, once; None where none was posted, or it is still under way. `wait` waits for it."""
-        if not self.posted:
+        """Return the row sent last, once, as floats; None if none was sent, or if it is still under way.
+
+        Args:
+            wait: whether to wait for a row under way.
+        """
+        if not self.pending:
             return None
         if self.event is not None:
             if wait:
                 self.event.synchronize()
             elif not self.event.query():
                 return None
-        self.posted = False
+        self.pending = False
         numbers: list[float] = self.view.tolist()
         return numbers

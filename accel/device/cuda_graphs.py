@@ -13,40 +13,47 @@ T = TypeVar("T")
 
 
 class Recorder(Protocol):
-    """Runs work, and captures it."""
+    """Interface: run work, and capture it."""
 
-    def aside(self, work: Callable[[], T]) -> T:
-        """Runs `work` where captures are made, in turn with everything before and after."""
+    def run_on_capture_stream(self, work: Callable[[], T]) -> T:
+        """Run `work` on the stream of the captures, after all work before it and before all work after it."""
 
     def capture(self, work: Callable[[], T]) -> tuple[Callable[[], None], T]:
-        """Captures `work`; returns what replays it, and its result, which each replay writes anew."""
+        """Capture `work`. Return the function that replays it, and its result, which each replay writes anew."""
 
 
 class CudaRecorder:
-    """Captures on a stream of its own; all its graphs share one pool of memory, since they are replayed in turn.
+    """Captures on a stream of its own; all its graphs share one pool of memory, because they are replayed in turn.
 
-    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs. What is to be captured must have run aside before:
-    cuBLAS and cuDNN set themselves up on the stream, autograd remembers on which stream a parameter's gradient is gathered.
+    Work must have run on the capture stream before it is captured. cuBLAS and cuDNN set themselves up on the stream, and autograd
+    remembers on which stream a parameter's gradient is accumulated.
+
+    Args:
+        device: a CUDA device.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.pool = torch.cuda.graph_pool_handle()
 
-    def aside(self, work: Callable[[], T]) -> T:
-        """Runs `work` on the stream of the captures."""
-        here = torch.cuda.current_stream(self.stream.device)
-        self.stream.wait_stream(here)
+    def run_on_capture_stream(self, work: Callable[[], T]) -> T:
+        """Run `work` on the stream of the captures, after all work before it and before all work after it."""
+        current = torch.cuda.current_stream(self.stream.device)
+        self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
             result = work()
-        here.wait_stream(self.stream)
+        current.wait_stream(self.stream)
         return result
 
     def capture(self, work: Callable[[], T]) -> tuple[Callable[[], None], T]:
-        """Captures `work`. The default random generator is captured with it: each replay draws on from where it is.
+        """Capture `work`. Return the function that replays it, and its result, which each replay writes anew.
+
+        The default random generator is captured with it: each replay draws on from its present state.
 
         Raises:
-            RuntimeError: where the work asks the device for something, or runs what cannot be captured.
+            RuntimeError: if the work reads from the device, or runs an operation that cannot be captured.
         """
         graph = torch.cuda.CUDAGraph()
         # thread_local: other threads, such as a loader's that pins memory, may allocate meanwhile

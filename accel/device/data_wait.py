@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from accel.device.rng import Randomness
-from accel.device.step_snapshot import WATCHED, draw_from, drawn
+from accel.device.rng import Randomness, host_rng_state, set_host_rng_state
+from accel.device.step_snapshot import PROBED_UPDATES
 from accel.system.stop_signals import WaitPoint
 
 __all__ = ["DataWait"]
@@ -15,8 +15,8 @@ class DataWait(WaitPoint):
     """State of the random generators that reading may draw from, as it was when a wait began.
 
     torch's generators are copied each time (1 microsecond each). Python's and numpy's take 50 microseconds: they are copied
-    each time only if something drew from them in the first `WATCHED` waits. Otherwise a wait can be given up while they are
-    where they were when the epoch began. If something drew from them after all, the run stops after the update that waits.
+    each time only if something drew from them in the first `PROBED_UPDATES` waits. Otherwise a wait can be given up while they
+    are where they were when the epoch began. If something drew from them after all, the run stops after the update that waits.
 
     Args:
         randomness: the generators of the run.
@@ -27,24 +27,27 @@ class DataWait(WaitPoint):
 
     def begin(self) -> None:
         """Record where Python's and numpy's generators stand at the beginning of an epoch."""
-        self.host = drawn()
+        self.host = host_rng_state()
 
     def save(self) -> None:
+        """Save the state of the generators."""
         self.states = [generator.get_state() for generator in (torch.default_generator, *self.randomness.loader_generators)]
         if self.draws:
-            self.host = drawn()
+            self.host = host_rng_state()
 
     def completed(self) -> None:
-        if self.watched < WATCHED and not self.draws:
+        """Look, in the first `PROBED_UPDATES` waits, whether the wait has drawn from Python's generator or numpy's."""
+        if self.watched < PROBED_UPDATES and not self.draws:
             self.watched += 1
-            self.draws = drawn() != self.host
+            self.draws = host_rng_state() != self.host
 
     def can_restore(self) -> bool:
-        return self.draws or drawn() == self.host
+        """Return whether the state of all generators at the beginning of the wait is known."""
+        return self.draws or host_rng_state() == self.host
 
     def restore(self) -> None:
         """Put the generators back to where they were when the last wait began."""
         for generator, state in zip((torch.default_generator, *self.randomness.loader_generators), self.states, strict=True):
             generator.set_state(state)
         if self.draws:
-            draw_from(self.host)
+            set_host_rng_state(self.host)

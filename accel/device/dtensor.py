@@ -1,7 +1,7 @@
-"""Tensors that are spread over several processes (DTensor): the piece that is here, and sums over all pieces.
+"""Tensors that are sharded over several processes (DTensor): the local shard, and sums over all shards.
 
-The kernels move the piece that this process has. What they need of the whole, norms alone, is summed over the processes, for many
-parameters in one collective.
+The kernels move the shard of this process. Norms, the only numbers they need of the whole tensor, are summed over the
+processes, for many parameters in one collective.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ __all__ = ["Placement", "is_dtensor", "local_shard", "norms", "placement", "shar
 
 
 class Placement(NamedTuple):
-    """Over which processes a parameter is spread; the mesh is None for one that is none of DTensor's."""
+    """The processes over which a parameter is sharded; the mesh is None for a plain tensor."""
 
     mesh: Any = None
     axes: tuple[int, ...] = ()
-    """The axes of the mesh along which processes have different pieces; along all others they have the same."""
+    """The axes of the mesh along which processes have different shards; along all others they have copies of one."""
 
-    def total(self, sums: Tensor) -> Tensor:
-        """The sum, number by number, of what each process found in its own pieces. Copies of the same piece count once."""
+    def all_reduce(self, sums: Tensor) -> Tensor:
+        """Return `sums`, any shape, summed in place over the processes; copies of one shard count once."""
         for axis in self.axes:
             torch.distributed.all_reduce(sums, group=self.mesh.get_group(axis))
         return sums
 
-    def norm(self, lengths: Tensor) -> Tensor:
-        """The norm over all processes, 0-dim, from those of the pieces that are here."""
-        whole: Tensor = torch.linalg.vector_norm(lengths)
-        return whole if self.mesh is None else self.total(whole.square_()).sqrt_()
+    def norm(self, local_norms: Tensor) -> Tensor:
+        """Return the 2-norm over all processes, 0-dim, from the norms of the local shards, (n,)."""
+        norm: Tensor = torch.linalg.vector_norm(local_norms)
+        return norm if self.mesh is None else self.all_reduce(norm.square_()).sqrt_()
 
 
 def placement(tensor: Tensor) -> Placement:
-    """Over which processes a tensor is spread."""
+    """Return the processes over which a tensor is sharded."""
     if not is_dtensor(tensor):
         return Placement()
     placements = tensor.placements  # type: ignore[attr-defined]
@@ -44,52 +44,63 @@ def placement(tensor: Tensor) -> Placement:
 
 
 def is_dtensor(tensor: Tensor) -> bool:
-    """Whether it is a DTensor. Asking by name spares the import of `torch.distributed.tensor`."""
+    """Return whether a tensor is a DTensor. Asking by name spares the import of `torch.distributed.tensor`."""
     return hasattr(tensor, "to_local")
 
 
 def local_shard(tensor: Tensor, like: Tensor | None = None) -> Tensor:
-    """The piece that is here, in the same memory; of a gradient, the piece that belongs to the parameter `like`."""
+    """Return the local shard, which shares the tensor's memory; a plain tensor is returned as it is.
+
+    Args:
+        tensor: a parameter or a gradient.
+        like: the parameter of the gradient; a gradient with other placements is redistributed first.
+    """
     if not is_dtensor(tensor):
         return tensor
     if like is not None and tensor.placements != like.placements:  # type: ignore[attr-defined]
         tensor = tensor.redistribute(like.device_mesh, like.placements)  # type: ignore[attr-defined]
-    piece: Tensor = tensor.to_local()  # type: ignore[attr-defined]
-    return piece
+    shard: Tensor = tensor.to_local()  # type: ignore[attr-defined]
+    return shard
 
 
-def with_shard(tensor: Tensor, piece: Tensor) -> Tensor:
-    """The same of another piece, on any device, where nothing is to be computed with it: what is spread, over whom, how.
+def with_shard(tensor: Tensor, shard: Tensor) -> Tensor:
+    """Return a DTensor with the placements of `tensor` and another local shard, on any device. Nothing can be computed with it.
 
-    `DTensor.from_local` would carry the piece to the device of the mesh, and wait for it.
+    `DTensor.from_local` would copy the shard to the device of the mesh, and wait for it.
     """
-    kind: Any = type(tensor)
-    again: Tensor = kind(piece, tensor._spec, requires_grad=False)  # type: ignore[attr-defined]
-    return again
+    cls: Any = type(tensor)
+    sharded: Tensor = cls(shard, tensor._spec, requires_grad=False)  # type: ignore[attr-defined]
+    return sharded
 
 
 def shard_like(value: Any, like: Any) -> Any:
-    """A tensor that every process has whole, spread as `like` is, where that is spread and as large; anything else as it is."""
+    """Return a tensor that every process has whole, sharded as `like` is, if `like` is a DTensor of that shape; else the value."""
     if not (isinstance(value, Tensor) and isinstance(like, Tensor)) or not is_dtensor(like) or is_dtensor(value):
         return value
     if value.shape != like.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    place = like.device_mesh, like.placements  # type: ignore[attr-defined]
-    return distribute_tensor(value.to(like.device), *place, src_data_rank=None)  # each takes its piece, and nothing travels
+    layout = like.device_mesh, like.placements  # type: ignore[attr-defined]
+    return distribute_tensor(value.to(like.device), *layout, src_data_rank=None)  # nothing is sent
 
 
 def total_norm(rows: Iterable[tuple[Placement, list[Tensor]]]) -> Tensor:
-    """The 2-norm over all pieces of all rows together, 0-dim, in float32 at least; one collective for all that are spread alike."""
-    kinds: dict[Placement, list[Tensor]] = {}
-    for kind, pieces in rows:
-        kinds.setdefault(kind, []).append(torch.stack(norms(pieces)))
-    found = [kind.norm(torch.cat(lengths)) for kind, lengths in kinds.items()]
-    return found[0] if len(found) == 1 else torch.linalg.vector_norm(torch.stack(found))
+    """Return the 2-norm over all shards of all rows together, 0-dim, in float32 at least.
+
+    There is one collective for all rows with one placement.
+
+    Args:
+        rows: placements with the local shards.
+    """
+    norms_by_placement: dict[Placement, list[Tensor]] = {}
+    for placement, shards in rows:
+        norms_by_placement.setdefault(placement, []).append(torch.stack(norms(shards)))
+    totals = [placement.norm(torch.cat(local_norms)) for placement, local_norms in norms_by_placement.items()]
+    return totals[0] if len(totals) == 1 else torch.linalg.vector_norm(torch.stack(totals))
 
 
 def norms(tensors: list[Tensor]) -> list[Tensor]:
-    """The 2-norm of each tensor, 0-dim, in float32 at least."""
-    wide = tensors[0].dtype if tensors[0].element_size() >= 4 else torch.float32
-    return list(torch._foreach_norm(tensors, 2, wide))
+    """Return the 2-norm of each tensor, 0-dim, in float32 at least."""
+    dtype = tensors[0].dtype if tensors[0].element_size() >= 4 else torch.float32
+    return list(torch._foreach_norm(tensors, 2, dtype))

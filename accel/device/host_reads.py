@@ -1,4 +1,4 @@
-"""Counts the numbers that are read on the host: on CUDA each one makes the host wait for the device."""
+"""A count of the numbers that are read on the host: on CUDA each makes the host wait for the device."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from accel.system.call_stack import OURS, caller
+from accel.system.call_stack import ACCEL_ROOT, caller
 
-__all__ = ["READS", "HostReads", "place"]
+__all__ = ["READS", "HostReads", "source_line"]
 
 READS = frozenset(
     f"aten::{name}"
@@ -30,32 +30,37 @@ READS = frozenset(
 
 
 class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A dispatch mode that counts host reads and remembers where they were made.
+    """Dispatch mode that counts host reads by the line of code that makes them.
 
-    It sees what goes through torch's dispatcher, on any device: what it counts on a CPU is what would wait on CUDA.
+    It sees all operators that go through torch's dispatcher, on any device: its count on a CPU is the number of waits on CUDA.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
         self.places: dict[str, int] = {}
-        """How many were made where: `FILE:LINE CODE`."""
+        """The number of reads by line of code: `FILE:LINE CODE`."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket._qualified_op_name in READS:
-            self.found(place(*caller()))
+            self.record(source_line(*caller()))
         return func(*args, **(kwargs or {}))
 
-    def found(self, where: str) -> None:
-        """Counts one."""
+    def record(self, line: str) -> None:
+        """Count one read at a line of code."""
         self.count += 1
-        self.places[where] = self.places.get(where, 0) + 1
+        self.places[line] = self.places.get(line, 0) + 1
 
 
-def place(file: str, line: int) -> str:
-    """A line of code as people look for it: `mine.py:12 total += loss.item()`, relative to where they are."""
+def source_line(file: str, line: int) -> str:
+    """Return a line of code in the form in which people look for it: `train.py:12 total += loss.item()`.
+
+    Args:
+        file: its path; it is shown relative to the working directory or to accel's folder, if it lies there.
+        line: its number, from 1.
+    """
     path = Path(file)
-    for root in (Path(OURS).parent, Path.cwd()):
+    for root in (Path(ACCEL_ROOT).parent, Path.cwd()):
         if path.is_relative_to(root):
             path = path.relative_to(root)
     return f"{path}:{line} {linecache.getline(file, line).strip()}".rstrip()

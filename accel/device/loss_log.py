@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 
 class LossLog(Generic[T]):
-    """Collects each update's loss on the device, and hands them on in blocks when they have reached the host.
+    """A log that collects each update's loss on the device, and hands blocks of them on after they have reached the host.
 
     No update waits: a block is sent when it is full, and handed on when the next one is.
 
     Args:
-        every: how many updates make a block.
-        device: where the losses are.
-        skipped: a counter on the device whose value is wanted with each loss, or None.
-        write: is given what was noted of the updates of a block, their losses and, for each, the counter or None.
+        every: the number of updates in a block.
+        device: the device of the losses.
+        skipped: a counter on the device (0-dim) whose value is recorded with each loss, or None.
+        write: takes a block: the row noted for each update, the losses and, for each, the counter or None.
     """
 
     def __init__(
@@ -36,38 +36,38 @@ class LossLog(Generic[T]):
         write: Callable[[list[T], list[float], Iterable[float | None]], None],
     ) -> None:
         self.every, self.skipped, self.write = every, skipped, write
-        self.mail = AsyncReadback(every * (1 if skipped is None else 2), device)
-        self.slots = self.mail.slots
+        self.readback = AsyncReadback(every * (1 if skipped is None else 2), device)
+        self.slots = self.readback.slots
         self.rows: list[T] = []
         self.sent: list[T] = []
-        """What was noted of the updates whose losses are under way."""
+        """The rows of the updates whose losses are under way."""
 
     def add(self, row: T, loss: Tensor) -> None:
-        """Notes `row` of an update, and its loss (0-dim on the device)."""
-        place = len(self.rows)
-        self.slots[place].copy_(loss)
+        """Note `row` for an update, and its loss (0-dim, on the device)."""
+        index = len(self.rows)
+        self.slots[index].copy_(loss)
         if self.skipped is not None:
-            self.slots[self.every + place].copy_(self.skipped)
+            self.slots[self.every + index].copy_(self.skipped)
         self.rows.append(row)
-        if place + 1 == self.every:
-            self.receive()  # those of the last block; they landed long ago
+        if index + 1 == self.every:
+            self.receive()  # the losses of the last block, which landed long ago
             self.send()
 
     def flush(self) -> None:
-        """Hands on everything so far, waiting for what is under way. Outside of the updates only."""
+        """Hand on all losses so far, and wait for losses under way. It may be called only outside of updates."""
         self.receive()
         self.send()
         self.receive()
 
     def send(self) -> None:
-        """Sends the losses of the block on their way."""
+        """Start the copy of the losses of the block."""
         if self.rows:
-            self.mail.start()
+            self.readback.start()
             self.sent, self.rows = self.rows, []
 
     def receive(self) -> None:
-        """Hands on the block that was under way."""
-        numbers = self.mail.poll(wait=True)
+        """Hand on the block that was under way, if there is one."""
+        numbers = self.readback.poll(wait=True)
         if numbers is not None:
             skipped: Iterable[float | None] = repeat(None) if self.skipped is None else numbers[self.every :]
             self.write(self.sent, numbers, skipped)

@@ -1,4 +1,4 @@
-"""Errors that say that memory is short, and letting go of what they hold."""
+"""Errors that say that memory is short, and freeing the memory that they hold."""
 
 from __future__ import annotations
 
@@ -21,33 +21,38 @@ MESSAGES = (
     "CUDA error: out of memory",
     "MPS backend out of memory",
 )
-"""What stands in a RuntimeError where memory was short; torch has a class of its own only for what its caching allocator raises."""
+"""Texts in a RuntimeError that say that memory is short; torch's own class is raised by its caching allocator only."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short, on a device or on the host."""
+    """Return whether an error says that memory is short, on a device or on the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and not isinstance(error, TrainingError) and any(said in str(error) for said in MESSAGES)
+    return (
+        isinstance(error, RuntimeError)
+        and not isinstance(error, TrainingError)
+        and any(message in str(error) for message in MESSAGES)
+    )
 
 
 def release_frames(error: BaseException) -> str:
-    """Frees what the frames of an error and of those before it hold (the tensors of a forward pass); returns what it says.
+    """Free the objects that the frames of an error hold, such as the tensors of a forward pass, and return its first sentence.
 
-    Call it inside `except`, and `collect` outside: until then the error itself is alive.
+    The frames of the errors that led to it are freed too. Call it inside `except`, and `free_cached_memory` outside: until then
+    the error itself is alive.
     """
-    said = str(error).strip().split("\n")[0].split(". ")[0][:200] or type(error).__name__
+    sentence = str(error).strip().split("\n")[0].split(". ")[0][:200] or type(error).__name__
     link: BaseException | None = error
     seen = set[int]()
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         traceback.clear_frames(link.__traceback__)
         link = link.__cause__ or link.__context__
-    return said
+    return sentence
 
 
 def free_cached_memory(device: torch.device) -> None:
-    """Frees what hangs together in circles, and hands the blocks that nothing uses back to the device, to be cut anew."""
+    """Free objects that refer to each other in circles, and return unused cached blocks of CUDA memory to the device."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -1,31 +1,30 @@
-"""What was before an update, to begin it again: random generators and buffers."""
+"""Snapshot of RNG state and buffers, so that an update can be run again."""
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from accel.device.buffers import writable
+from accel.device.rng import host_rng_state, set_host_rng_state
 
-__all__ = ["WATCHED", "StepSnapshot", "draw_from", "drawn", "rows"]
+__all__ = ["PROBED_UPDATES", "StepSnapshot", "group_buffers"]
 
-WATCHED = 8
-"""In so many updates it is seen whether the model or the loss draw from Python's generator or numpy's."""
+PROBED_UPDATES = 8
+"""The number of updates in which draws from Python's generator and numpy's are looked for, by the model or the loss."""
 
 
 class StepSnapshot:
-    """Keeps the state that forward and backward passes move, at a cost of a few microseconds per update, and puts it back.
+    """Snapshot of the state that forward and backward passes move, at a cost of a few microseconds per update.
 
-    torch's generators are copied every time (1 microsecond each), and so are the model's buffers, where it has any, moved in place
-    or assigned anew. Python's generator and numpy's take 50 microseconds: they are copied in the first `WATCHED` updates, and
-    from then on only where something drew from them there.
+    torch's generators are copied every time (1 microsecond each). So are the model's buffers, if it has any, moved in place or
+    assigned anew. Python's generator and numpy's take 50 microseconds. They are copied in the first `PROBED_UPDATES` updates, and
+    later only if something drew from them there.
 
     Args:
-        model: whose buffers are kept.
+        model: the module whose buffers are kept.
         device: of the run; the generator of a CUDA device is one of torch's.
     """
 
@@ -37,63 +36,50 @@ class StepSnapshot:
         self.modules = [module for module in model.modules() if module._buffers]
         self.watched, self.draws = 0, False
         self.host: Any = None
-        self.found: list[Tensor | None] = []
-        """The buffers, in order; and as they stand in their modules."""
-        self.held: list[dict[str, Tensor | None]] = []
-        self.rows: list[tuple[list[Tensor], list[Tensor]]] = []
-        """Those with numbers of their own, by device and format, and their copies."""
+        self.buffers: list[Tensor | None] = []
+        """The buffers of the last snapshot, in order, flat and by module."""
+        self.module_buffers: list[dict[str, Tensor | None]] = []
+        self.groups: list[tuple[list[Tensor], list[Tensor]]] = []
+        """The buffers that can be written, by device and dtype, and their copies."""
 
     def take(self) -> None:
-        """What is now, is what to go back to."""
+        """Take a snapshot of the present state."""
         self.states = [generator.get_state() for generator in self.generators]
-        if self.draws or self.watched < WATCHED:
-            self.host = drawn()
+        if self.draws or self.watched < PROBED_UPDATES:
+            self.host = host_rng_state()
         if self.modules:
-            now = [buffer for module in self.modules for buffer in module._buffers.values()]
-            if len(now) != len(self.found) or any(a is not b for a, b in zip(now, self.found, strict=True)):
-                self.found, self.rows = now, rows(now)
-                self.held = [dict(module._buffers) for module in self.modules]
-            for buffers, copies in self.rows:
-                torch._foreach_copy_(copies, buffers)
+            buffers = [buffer for module in self.modules for buffer in module._buffers.values()]
+            if len(buffers) != len(self.buffers) or any(a is not b for a, b in zip(buffers, self.buffers, strict=True)):
+                self.buffers, self.groups = buffers, group_buffers(buffers)
+                self.module_buffers = [dict(module._buffers) for module in self.modules]
+            for group, copies in self.groups:
+                torch._foreach_copy_(copies, group)
 
     def discard(self) -> None:
-        """The passes are over, and nothing is to be put back."""
-        if self.watched < WATCHED and not self.draws:
+        """End an update that needs no snapshot any longer."""
+        if self.watched < PROBED_UPDATES and not self.draws:
             self.watched += 1
-            self.draws = drawn() != self.host
+            self.draws = host_rng_state() != self.host
             self.host = None
 
     def restore(self) -> None:
-        """Puts everything back. May be called more than once."""
+        """Restore the snapshot. It may be called more than once."""
         for generator, state in zip(self.generators, self.states, strict=True):
             generator.set_state(state)
         if self.host is not None:
-            draw_from(self.host)
-        for module, buffers in zip(self.modules, self.held, strict=True):
+            set_host_rng_state(self.host)
+        for module, buffers in zip(self.modules, self.module_buffers, strict=True):
             module._buffers.clear()
             module._buffers.update(buffers)
         with torch.no_grad():
-            for row, copies in self.rows:
-                torch._foreach_copy_(row, copies)
+            for group, copies in self.groups:
+                torch._foreach_copy_(group, copies)
 
 
-def drawn() -> Any:
-    """Where Python's generator and numpy's are, in values that can be compared."""
-    name, key, *rest = np.random.get_state()
-    return random.getstate(), (name, np.asarray(key).tobytes(), *rest)
-
-
-def draw_from(host: Any) -> None:
-    """Puts Python's generator and numpy's back to where `drawn` has found them."""
-    python, (name, key, *rest) = host
-    random.setstate(python)
-    np.random.set_state((name, np.frombuffer(key, dtype=np.uint32), *rest))
-
-
-def rows(buffers: list[Tensor | None]) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """The buffers by device and format, each with room for a copy."""
-    found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+def group_buffers(buffers: list[Tensor | None]) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Return the buffers by device and dtype, each with room for a copy."""
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for buffer in buffers:
         if buffer is not None and buffer.numel() and buffer.layout == torch.strided and writable(buffer):
-            found.setdefault((buffer.device, buffer.dtype), []).append(buffer.detach())
-    return [(row, [torch.empty_like(buffer) for buffer in row]) for row in found.values()]
+            groups.setdefault((buffer.device, buffer.dtype), []).append(buffer.detach())
+    return [(group, [torch.empty_like(buffer) for buffer in group]) for group in groups.values()]

@@ -1,4 +1,4 @@
-"""Tells what makes the host wait for the device, within stretches of code."""
+"""Reports of code that makes the host wait for the device."""
 
 from __future__ import annotations
 
@@ -9,67 +9,72 @@ from typing import Any
 
 import torch
 
-from accel.device.host_reads import HostReads, place
+from accel.device.host_reads import HostReads, source_line
 from accel.system.call_stack import caller
 
-__all__ = ["WAITS", "Reads", "Waits"]
+__all__ = ["SYNC_WARNING", "HostReadReporter", "SyncReporter"]
 
-WAITS = "called a synchronizing CUDA operation"
-"""What torch warns with (`torch.cuda.set_sync_debug_mode`)."""
+SYNC_WARNING = "called a synchronizing CUDA operation"
+"""The text of torch's warning (`torch.cuda.set_sync_debug_mode`)."""
 
 
-class Reads(HostReads):
-    """On a CPU, where nothing waits: tells what would wait on CUDA. `start` and `stop` may be called again and again, in turn.
+class HostReadReporter(HostReads):
+    """Reports the host reads on a CPU, where nothing waits: each would wait on CUDA. `start` and `stop` may be called in turn.
 
     Args:
-        tell: is given file and line of each read, in the midst of it; what it raises is raised there.
+        report: takes file and line of each read, during the read; its exceptions are raised there.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
         super().__init__()
-        self.tell, self.on = tell, False
+        self.report, self.active = report, False
 
     def start(self) -> None:
-        """From here on every read is told."""
-        if not self.on:
+        """Report every read from here on."""
+        if not self.active:
             self.__enter__()  # type: ignore[no-untyped-call]
-            self.on = True
+            self.active = True
 
     def stop(self) -> None:
-        """Up to here."""
-        if self.on:
-            self.on = False
+        """Report no more reads."""
+        if self.active:
+            self.active = False
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def found(self, where: str) -> None:
-        self.tell(where)
+    def record(self, line: str) -> None:
+        """Report one read."""
+        self.report(line)
 
 
-class Waits:
-    """On CUDA: tells what does wait, as torch warns of it; otherwise the same as `Reads`."""
+class SyncReporter:
+    """Reports the waits on CUDA, as torch warns of them; otherwise like `HostReadReporter`.
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+    Args:
+        report: takes file and line of each wait, during the wait; its exceptions are raised there.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.report = report
         self.undo = ExitStack()
 
     def start(self) -> None:
-        """From here on every wait is told; other warnings are shown as before."""
+        """Report every wait from here on; other warnings are shown as before."""
         self.stop()
         self.undo.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("always", f".*{WAITS}")
+        warnings.filterwarnings("always", f".*{SYNC_WARNING}")
         warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
         self.undo.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
         self.show = warnings.showwarning
-        warnings.showwarning = self.warned
+        warnings.showwarning = self.show_warning
         torch.cuda.set_sync_debug_mode("warn")
 
     def stop(self) -> None:
-        """Up to here; everything is as it was."""
+        """Report no more waits, and put `warnings` and torch's mode back."""
         self.undo.close()
 
-    def warned(self, message: Warning | str, *about: Any, **more: Any) -> None:
-        """In place of `warnings.showwarning`: called in the midst of what waits."""
-        if WAITS in str(message):
-            self.tell(place(*caller()))
+    def show_warning(self, message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        """Report a wait, or show another warning: in place of `warnings.showwarning`, called during the wait."""
+        if SYNC_WARNING in str(message):
+            self.report(source_line(*caller()))
         else:
-            self.show(message, *about, **more)
+            self.show(message, *args, **kwargs)

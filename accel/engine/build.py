@@ -22,16 +22,16 @@ from accel.engine.start import start
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
-from accel.system.machine import resolve
-from accel.system.stop_signals import Signals
-from accel.system.user_warnings import warn_user
+from accel.system.call_stack import warn_user
+from accel.system.machine import resolve_device
+from accel.system.stop_signals import StopSignals
 
 __all__ = ["DEFAULT_BATCH_SIZE", "build", "choose_device", "close_at_end", "keep_update_size", "make_run", "set_up", "set_up_parts"]
 
 DEFAULT_BATCH_SIZE = 32
 
 
-def build(request: RunRequest, cleanup: ExitStack, signals: Signals) -> TrainingRun:
+def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> TrainingRun:
     """Make everything that the loop needs. No file is written before all of it stands.
 
     Args:
@@ -73,7 +73,7 @@ def build(request: RunRequest, cleanup: ExitStack, signals: Signals) -> Training
 
 def choose_device(name: str) -> torch.device:
     """Return the device that `name` stands for. Raise ConfigError if torch has no such device here."""
-    device = torch.device(resolve("auto") if name == "auto" else name)
+    device = torch.device(resolve_device("auto") if name == "auto" else name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={name}: torch finds no CUDA device here; use device=cpu or device=auto")
     return device
@@ -96,7 +96,7 @@ def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[
 
 
 def make_run(
-    request: RunRequest, parts: Parts, watches: list[Watch], device: torch.device, signals: Signals
+    request: RunRequest, parts: Parts, watches: list[Watch], device: torch.device, signals: StopSignals
 ) -> TrainingRun:  # fmt: skip
     """Make the model and the record of facts that all parts share."""
     settings = request.settings

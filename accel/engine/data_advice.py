@@ -15,7 +15,7 @@ from accel.data.loaders import load_all
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Loader, Prefetch
-from accel.report.result import Flow
+from accel.report.result import DataFlow
 from accel.system.clock import DATA, TRAINING
 from accel.system.machine import cores
 
@@ -34,14 +34,14 @@ MEMORY_FACTOR = 3
 """Pictures take up to so many times their bytes in memory: padded at the borders, and mirrored as well."""
 
 
-def data_flow(run: TrainingRun) -> Flow | None:
+def data_flow(run: TrainingRun) -> DataFlow | None:
     """Return how the data of a finished run came through; None if nothing was trained."""
     seconds = run.clock.spent[: len(TRAINING)]
     total, samples = sum(seconds), run.progress.samples - run.samples_at_start
     if not samples or not total:
         return None
     meter = run.train.meter
-    flow = Flow(100 * seconds[DATA] / total, seconds[DATA], samples / total, None if meter is None else meter.rate)
+    flow = DataFlow(100 * seconds[DATA] / total, seconds[DATA], samples / total, None if meter is None else meter.rate)
     if flow.bound:
         flow.tries = suggestions(run)
     return flow
@@ -79,7 +79,7 @@ def reader_suggestions(run: TrainingRun, batches: MapBatches) -> list[str]:
     if type(loader) is Loader:
         name = "threads" if batches.has_fill else "workers"
         overrides += [f"{plugin_override(run, name)}, which reads on {cores()} cores"] if cores() > 1 else []
-    elif loader.name in ("threads", "workers") and getattr(loader, "number", cores()) < cores():
+    elif loader.name in ("threads", "workers") and getattr(loader, "reader_count", cores()) < cores():
         in_python = f"{type(loader).__name__}(count={cores()})"
         overrides.append(f"plugins.{loader.name}.count={cores()}" if run.command else in_python)
     return overrides
@@ -95,7 +95,7 @@ def fits_in_memory(run: TrainingRun, batches: Batches) -> bool:
         data.moves()
     except ConfigError:
         return False
-    free = load_all.free(run.device)
+    free = load_all.free_memory(run.device)
     return free is not None and MEMORY_FACTOR * len(data) * prod(shape) * np.dtype(dtype).itemsize < free / 2
 
 

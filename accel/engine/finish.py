@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from accel.data.batches.bad_samples import SHOWN, BadSampleLog
+from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
 from accel.report.result import Result, Section
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
+from accel.system.call_stack import warn_user
 from accel.system.clock import CHECKPOINT, OTHER
 from accel.system.shell_quoting import override
-from accel.system.user_warnings import warn_user
 
 __all__ = [
     "OUTCOMES",
@@ -92,7 +92,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         updates=run.progress.step,
         skipped=0 if skipped is None else int(skipped),
         samples=run.progress.samples,
-        bad={log.rule.what: len(log.reasons) for log in logs if log.rule.policy != "raise"},
+        bad={log.rule.dataset: len(log.reasons) for log in logs if log.rule.policy != "raise"},
         sections=bad_sample_section(logs),
         suggestions=run.parts.probe.suggestions(),
         remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
@@ -119,7 +119,7 @@ def record_disk_error(unsaved: dict[str, str], name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        unsaved[name] = atomic_files.disk_reason(error)
+        unsaved[name] = disk_errors.disk_reason(error)
         warn_user(f"{name} could not be written: {unsaved[name]}")
 
 
@@ -129,13 +129,13 @@ def bad_sample_section(logs: Sequence[BadSampleLog]) -> dict[str, Section]:
     if not logs:
         return {}
     counts = [
-        f"{len(log.reasons):,} of {log.samples:,} {log.rule.what} samples could not be read and were {OUTCOMES[log.rule.policy]}"
+        f"{len(log.reasons):,} of {log.samples:,} {log.rule.dataset} samples could not be read and were {OUTCOMES[log.rule.policy]}"
         for log in logs
     ]
     rows: list[dict[str, str | int | float]] = [
-        {"data": log.rule.what, "sample": sample, "why": reason}
+        {"data": log.rule.dataset, "sample": sample, "why": reason}
         for log in logs
-        for sample, reason in list(log.reasons.items())[:SHOWN]
+        for sample, reason in list(log.reasons.items())[:MAX_EXAMPLES]
     ]
     return {"bad_data": Section(f"bad data: {'; '.join(counts)}", rows)}
 

@@ -7,7 +7,7 @@ from accel.data.batches.structure import count_classes
 from accel.engine.request import RunRequest
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
-from accel.system.user_warnings import warn_user
+from accel.system.call_stack import warn_user
 
 __all__ = ["check_size", "open_data", "warn_of_idle_settings"]
 

@@ -31,7 +31,7 @@ def check_needs(plugins: Sequence[Part], device: str) -> None:
     """Raise ConfigError for the first plugin that cannot work here, with what to do about it."""
     for plugin in plugins:
         for need in plugin.needs:
-            reason = need.lacking(plugin.settings, device)
+            reason = need.unmet_reason(plugin.settings, device)
             if reason is not None:
                 raise ConfigError(need.sentence(plugin.name, reason))
 

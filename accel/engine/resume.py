@@ -18,9 +18,9 @@ from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Parallel
 from accel.schema.settings import Settings
+from accel.system.call_stack import warn_user
 from accel.system.faults import point
 from accel.system.shell_quoting import override
-from accel.system.user_warnings import warn_user
 
 __all__ = [
     "check_identity",

@@ -11,8 +11,8 @@ from shutil import rmtree
 from time import monotonic, sleep
 
 from accel.checkpoints.retention import FOLDER, finished
-from accel.errors import ConfigError, Taken
-from accel.system import atomic_files
+from accel.errors import ConfigError, RunDirectoryTaken
+from accel.system import atomic_files, disk_errors
 from accel.system.shell_quoting import override
 
 __all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "remove_created", "was_restarted"]
@@ -50,7 +50,7 @@ class RunLock:
         """
         self.path = out.resolve() / LOCK
         if self.path in claimed:
-            raise Taken(f"out={out}: another run of this process is writing there; name another directory")
+            raise RunDirectoryTaken(f"out={out}: another run of this process is writing there; name another directory")
         since = monotonic()
         while self.file is None:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -60,7 +60,9 @@ class RunLock:
                 who = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
                 os.close(file)
                 if monotonic() - since > self.patience:
-                    raise Taken(f"out={out}: {who} is writing there; wait until it is done, or name another directory") from None
+                    raise RunDirectoryTaken(
+                        f"out={out}: {who} is writing there; wait until it is done, or name another directory"
+                    ) from None
                 sleep(0.1)
                 continue
             except OSError:  # a file system without locks, where nobody can tell
@@ -101,13 +103,15 @@ def create(out: Path, config: str, lock: RunLock, goes_on: bool) -> list[Path]:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire(out)
         if not goes_on and finished(out / FOLDER):
-            raise Taken(f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory")
+            raise RunDirectoryTaken(
+                f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory"
+            )
         atomic_files.write(out / "plan.json", b"")
         if config:
             atomic_files.write(out / "config.yaml", config.encode())
     except OSError as error:
         remove_created(out, new)
-        raise ConfigError(f"out={out}: cannot write there ({atomic_files.disk_reason(error)}); name another directory") from None
+        raise ConfigError(f"out={out}: cannot write there ({disk_errors.disk_reason(error)}); name another directory") from None
     return new
 
 

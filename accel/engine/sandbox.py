@@ -34,7 +34,7 @@ def sandbox(run: Run) -> Iterator[Iterator[Window]]:
     rng_state, epoch_rng_state = run.random.state(), run.epoch_rng_state
     windows = endless_windows(run)
     try:
-        with run.clock.all_as(OTHER), detached_workers(run):
+        with run.clock.attribute_to(OTHER), detached_workers(run):
             run.model.train()
             yield windows
     finally:

@@ -12,7 +12,7 @@ from accel.engine.resume import resume
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
-from accel.system.user_warnings import warn_user
+from accel.system.call_stack import warn_user
 
 __all__ = ["check_checkpoint_settings", "directory_of", "start"]
 

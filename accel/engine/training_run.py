@@ -17,7 +17,7 @@ from accel.engine.input_pipeline import input_pipeline
 from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 
 __all__ = ["TrainingRun"]
 
@@ -53,7 +53,7 @@ class TrainingRun(Run):
                 self.saver.drop_newer()
             except OSError as error:
                 fix = "make room, or name another directory"
-                reason = atomic_files.disk_reason(error)
+                reason = disk_errors.disk_reason(error)
                 raise ConfigError(f"out={self.out}: cannot write there ({reason}); {fix}") from None
         for watch in self.watches:
             watch.begin(self)

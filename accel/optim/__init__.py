@@ -1,4 +1,4 @@
-"""What optimiser plugins are made of; and LAMB, LARS, Muon and ScheduleFree as plain torch optimisers, for loops of one's own."""
+"""LAMB, LARS, Muon and ScheduleFree as plain torch optimisers, for any loop; and the fused kernels of all optimiser plugins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["LAMB", "LARS", "Muon", "ScheduleFree"]
 
 FILES = {"ScheduleFree": "schedule_free"}
-"""The files of those that are not called after their class in small letters."""
+"""The module of each optimiser whose module is not named after the class in small letters."""
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from accel.optim.cycled_betas import moments
+from accel.optim.cycled_betas import adam_state_names
 from accel.optim.fused import Fused
 from accel.optim.kernel_row import KernelRow
 
@@ -16,8 +16,16 @@ __all__ = ["FusedAdamW", "adamw", "adamw_kernel", "cycled_adamw"]
 
 
 class FusedAdamW(Fused, AdamW):
-    """`torch.optim.AdamW(fused=True)`; in groups that are `cycled`, whose beta1 moves, with the first moment corrected by the true
-    product of all beta1 (`accel.optim.cycled_betas`)."""
+    """`torch.optim.AdamW(fused=True)` that corrects the first moment of groups whose beta1 is cycled.
+
+    In groups marked `cycled` the first moment is divided by the true weight of its gradients (`accel.optim.cycled_betas`).
+
+    Args:
+        params: tensors, or groups of them.
+        **settings: of `torch.optim.AdamW`; `amsgrad` is refused at the first step.
+
+    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv 1711.05101.
+    """
 
     per_parameter = True
     unsupported = ("amsgrad",)
@@ -26,14 +34,16 @@ class FusedAdamW(Fused, AdamW):
         super().__init__(params, fused=True, **settings)
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return moments(group)
+        """Return the names of Adam's state, with the weight of the first moment if its beta1 is cycled."""
+        return adam_state_names(group)
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
+        """Move the parameters of a row by torch's fused AdamW kernel."""
         adamw(self, row, grads)
 
 
 def adamw(optimizer: Fused, row: KernelRow, grads: list[Any]) -> None:
-    """Moves a row whose state is that of `moments` by torch's fused AdamW kernel."""
+    """Move a row, whose state is that of `adam_state_names`, by torch's fused AdamW kernel."""
     group = row.group
     optimizer.count(row)
     if group.get("cycled"):
@@ -44,14 +54,14 @@ def adamw(optimizer: Fused, row: KernelRow, grads: list[Any]) -> None:
 
 
 def cycled_adamw(optimizer: Fused, row: KernelRow, grads: list[Any]) -> None:
-    """The step with a beta1 that moves. The rate has the correction in it; the decay, by the rate as it is, is made apart."""
+    """Move a row whose beta1 is cycled. The learning rate includes the correction; weight decay, which does not, is done first."""
     group, skip = row.group, optimizer.found_inf
-    lr, decay = group["lr"], group["weight_decay"]
+    lr, weight_decay = group["lr"], group["weight_decay"]
     rates = optimizer.corrections(row) * lr
-    if decay:
-        rest = 1 - lr * decay
-        torch._foreach_mul_(row.tensors, rest if skip is None else torch.where(skip > 0, 1.0, rest))
-    if not group.get("uneven"):  # all have made the same steps
+    if weight_decay:
+        remaining = 1 - lr * weight_decay
+        torch._foreach_mul_(row.tensors, remaining if skip is None else torch.where(skip > 0, 1.0, remaining))
+    if not group.get("uneven"):  # all parameters have made equal steps
         adamw_kernel(optimizer, group, row.tensors, grads, row.state, rates[0], 0.0)
         return
     for tensor, grad, rate, *state in zip(row.tensors, grads, rates.unbind(), *row.state, strict=True):
@@ -62,7 +72,7 @@ def adamw_kernel(
     optimizer: Fused, group: dict[str, Any], tensors: list[Tensor], grads: list[Any], state: list[list[Tensor]],
     lr: float | Tensor, decay: float,
 ) -> None:  # fmt: skip
-    """torch's kernel, for a row or for some of it."""
+    """Call torch's kernel for a row or for some of its parameters."""
     torch._fused_adamw_(
         tensors, grads, state[0], state[1], [], state[2], lr=lr, beta1=group["betas"][0], beta2=group["betas"][1],
         weight_decay=decay, eps=group["eps"], amsgrad=False, maximize=group.get("maximize", False),

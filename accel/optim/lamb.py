@@ -1,8 +1,8 @@
 """LAMB in torch's fused Adam kernel.
 
-The kernel moves scratch memory instead of the weights: at a learning rate of -1 and without decay it leaves there, from zero,
-Adam's direction, and the moments where they belong, in one pass. What LAMB adds (decay, norms, ratio) is done while that is still
-in the cache. Weights are read twice and written once, as the definition demands: 48 bytes of traffic per parameter.
+The kernel moves scratch memory instead of the weights. At a learning rate of -1 and without decay, it turns zeros into Adam's
+direction and updates the moments, in one pass. LAMB's own work (decay, norms, ratio) is done while that is still in the
+cache. Weights are read twice and written once, as the definition demands: 48 bytes of traffic per parameter.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from accel.device.dtensor import total_norm
-from accel.optim.cycled_betas import WEIGHT, moments
+from accel.optim.cycled_betas import WEIGHT, adam_state_names
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import KernelRow, number
-from accel.optim.tiles import Section, Tile, scaled, sections, squares
+from accel.optim.kernel_row import KernelRow, host_value
+from accel.optim.tiles import Section, Tile, scale_into, sections, squared_norms
 
 __all__ = ["LAMB"]
 
 
 class LAMB(Fused):
-    """LAMB as NVIDIA defines it (apex `FusedLAMB`), which is timm's too.
+    """LAMB as NVIDIA defines it (apex `FusedLAMB`), and timm too.
 
     With c = max(1, ||g|| / max_grad_norm) over the gradients g of all parameters, and for each parameter p
 
@@ -30,20 +30,20 @@ class LAMB(Fused):
         u = (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p
         p = p - lr r u                               r = ||p|| / ||u||, or 1 where either is 0
 
-    The ratio r is 1 in groups without weight decay, unless `always_adapt`, and for what is excluded. `p.grad` stays as it was
-    found, unless `consumes` is set: then it may end up divided, a copy is spared, and the weights are the same to the bit.
+    The ratio r is 1 in groups without weight decay, unless `always_adapt`, and for excluded parameters. `p.grad` is not changed,
+    unless `frees_grads` is set: then it may end up divided, a copy is spared, and the weights are equal to the bit.
     `grad_scale` and `found_inf` (0-dim float32 on the device), as `torch.amp.GradScaler` sets them, divide the gradients
-    and skip the step: then nothing moves, no counter either. Nothing is read on the host.
+    and skip the step: then nothing moves, not even a counter. No number is read on the host, but on a CPU.
 
     Args:
         params: tensors, or groups of them, of any floating dtype; the state has the dtype of its parameter.
         lr: the learning rate.
-        betas: how slowly the first and the second moment forget.
+        betas: the decay of the first and of the second moment.
         eps: added to the root of the second moment.
         weight_decay: the share of each weight in its update.
         max_grad_norm: a longer gradient, over all parameters, is shortened to this norm; None leaves it as it is.
         exclude: norm_and_bias leaves parameters of at most one dimension out of weight decay and of adaptation.
-        always_adapt: adapt where the weight decay is 0 as well.
+        always_adapt: adapt even if the weight decay is 0.
         bias_correction: divide the moments by 1 - beta^t, as Adam does.
         grad_averaging: weigh a gradient with 1 - beta1 in the first moment; else with 1.
         max_weight_norm: ||p|| counts as at most this (the paper's phi); None for no limit.
@@ -53,7 +53,7 @@ class LAMB(Fused):
     """
 
     grad_norm: Tensor | None = None
-    """The norm of the true gradient over all parameters, 0-dim float32, from one who knows it: else it takes a pass to find."""
+    """The norm of the true gradient over all parameters, 0-dim float32, set by a part that knows it; else it takes a pass."""
 
     def __init__(
         self,
@@ -82,105 +82,126 @@ class LAMB(Fused):
 
     @property
     def divides(self) -> bool:
+        """Whether gradients are divided in place, which happens only if they are freed after the step."""
         return self.frees_grads
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return moments(group)
+        """Return the names of Adam's state, with the weight of the first moment if its beta1 is cycled."""
+        return adam_state_names(group)
 
     def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
+        """Return the row cut into sections of tiles."""
         return sections(row, memory)
 
-    def move(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
+    def update_rows(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
+        """Move the parameters of all rows, with one norm of all gradients."""
         norm = self.grad_norm
         if norm is None and any(row.group["max_grad_norm"] is not None for row, _ in rows):
             norm = total_norm((row.placement, grads) for row, grads in rows)
             norm = norm if self.scale is None else norm / self.scale
         self.norm = norm
-        super().move(rows)
+        super().update_rows(rows)
 
-    def divisor(self, longest: float | None) -> Tensor | None:
-        """What to divide the gradients by."""
-        if longest is None or self.norm is None:
+    def divisor(self, max_norm: float | None) -> Tensor | None:
+        """Return the divisor of the gradients, 0-dim float32: scale times clipping; None stands for 1.
+
+        Args:
+            max_norm: the norm to which longer gradients are shortened; None for no limit.
+        """
+        if max_norm is None or self.norm is None:
             return self.scale
-        clip = self.norm.div(longest).clamp_(min=1.0)
+        clip = self.norm.div(max_norm).clamp_(min=1.0)
         return clip if self.scale is None else clip.mul_(self.scale)
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
+        """Move the parameters of a row, tile by tile."""
         group = row.group
         decay = 0.0 if row.excluded else group["weight_decay"]
         adapts = not row.excluded and (decay != 0 or group["always_adapt"])
         divisor = self.divisor(group["max_grad_norm"])
-        hosted = row.hosted
-        if hosted:
-            if number(self.found_inf, 0.0):
+        on_host = row.on_host
+        if on_host:
+            if host_value(self.found_inf, 0.0):
                 return
-            divisor = None if number(divisor, 1.0) == 1.0 else divisor
+            divisor = None if host_value(divisor, 1.0) == 1.0 else divisor
         self.count(row)
-        cycled = self.corrections(row).unbind() if WEIGHT in self.state_names(group) else None
+        corrections = self.corrections(row).unbind() if WEIGHT in self.state_names(group) else None
         for section in row.plan:
-            direct = not adapts and section.dense and cycled is None  # nothing has to be known first: the kernel moves the weights
+            is_direct = not adapts and section.dense and corrections is None  # the kernel moves the weights
             weights: list[Tensor] = []
             updates: list[Tensor] = []
-            for tile, pieces in section.pieces(grads):
-                if direct:
-                    self.adam(tile, tile.params, pieces, group, group["lr"], divisor)
+            for tile, parts in section.pieces(grads):
+                if is_direct:
+                    self.move_by_adam(tile, tile.params, parts, group, group["lr"], divisor)
                     continue
-                if adapts:  # before the decay, because nothing reads memory faster
-                    weights += squares(tile.lines[0])
-                if decay and cycled is None:
-                    scaled(tile.params, decay, tile.updates)
+                if adapts:  # before the decay: no other pass reads memory faster
+                    weights += squared_norms(tile.flat[0])
+                if decay and corrections is None:
+                    scale_into(tile.params, decay, tile.updates)
                 else:
                     torch._foreach_zero_(tile.updates)
-                self.adam(tile, tile.updates, pieces, group, -1.0, divisor)
-                if cycled is not None:  # what is in the kernel's update must be corrected before the decay joins it
-                    torch._foreach_mul_(tile.updates, [cycled[place] for place in section.places])
+                self.move_by_adam(tile, tile.updates, parts, group, -1.0, divisor)
+                if corrections is not None:  # the kernel's update must be corrected before the decay is added
+                    torch._foreach_mul_(tile.updates, [corrections[index] for index in section.places])
                     if decay:
                         torch._foreach_add_(tile.updates, tile.params, alpha=decay)
                 if adapts:
-                    updates += squares(tile.lines[1])
-            if direct:
-                continue
-            if hosted:
-                lengths = section.lengths(weights, updates) if adapts else [(0.0, 0.0)] * len(section.params)
-                for param, update, (weight, length) in zip(section.params, section.updates, lengths, strict=True):
-                    param.add_(update, alpha=-float(group["lr"]) * self.ratio(weight, length, group))
-            else:
-                ratios = section.ones()
-                if adapts:
-                    norms = section.norms(weights, updates)
-                    ratios = self.ratios(norms[0], norms[1], group)
-                rates = ratios * -group["lr"]
-                if self.found_inf is not None:
-                    rates *= 1 - self.found_inf
-                torch._foreach_addcmul_(section.params, section.updates, list(rates.unbind()))
+                    updates += squared_norms(tile.flat[1])
+            if not is_direct:
+                self.take_steps(section, weights, updates, row, adapts=adapts)
         self.uncount(row)
 
-    def adam(
-        self, tile: Tile, moved: list[Tensor], grads: list[Tensor], group: dict[str, Any], rate: Any, divisor: Tensor | None
+    def take_steps(self, section: Section, weights: list[Tensor], updates: list[Tensor], row: KernelRow, *, adapts: bool) -> None:
+        """Subtract the updates of a section from its parameters, each times the learning rate and its trust ratio.
+
+        Args:
+            section: the parameters; `section.updates` holds u.
+            weights: the squared norms of the weights of all tiles.
+            updates: the squared norms of the updates of all tiles.
+            row: the row of the section.
+            adapts: whether the trust ratio is used; else it is 1.
+        """
+        group = row.group
+        if row.on_host:
+            lengths = section.host_norms(weights, updates) if adapts else [(0.0, 0.0)] * len(section.params)
+            for param, update, (weight, length) in zip(section.params, section.updates, lengths, strict=True):
+                param.add_(update, alpha=-float(group["lr"]) * self.trust_ratio(weight, length, group))
+            return
+        ratios = section.ones()
+        if adapts:
+            norms = section.norms(weights, updates)
+            ratios = self.trust_ratios(norms[0], norms[1], group)
+        rates = ratios * -group["lr"]
+        if self.found_inf is not None:
+            rates *= 1 - self.found_inf
+        torch._foreach_addcmul_(section.params, section.updates, list(rates.unbind()))
+
+    def move_by_adam(
+        self, tile: Tile, targets: list[Tensor], grads: list[Tensor], group: dict[str, Any], rate: Any, divisor: Tensor | None
     ) -> None:
-        """Takes `rate` times Adam's direction from `moved`, and moves the moments."""
+        """Subtract `rate` times Adam's direction from `moved`, and update the moments."""
         averages, squares_, steps = tile.state[:3]
         beta1, beta2 = group["betas"]
         if not group["bias_correction"]:
             steps = [torch.full_like(steps[0], torch.inf)] * len(steps)  # where 1 - beta^t is 1
         if not group["grad_averaging"]:  # the kernel averages: the moment is shorter by a factor, which the rate brings back
             rate = rate / (1.0 - beta1)
-        grads, left = tile.divided(grads, divisor, self.frees_grads)
+        grads, scale = tile.divide_grads(grads, divisor, self.frees_grads)
         torch._fused_adam_(
-            moved, grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"],
-            amsgrad=False, maximize=False, grad_scale=left, found_inf=self.found_inf,
+            targets, grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"],
+            amsgrad=False, maximize=False, grad_scale=scale, found_inf=self.found_inf,
         )  # fmt: skip
 
-    def ratio(self, weight: float, update: float, group: dict[str, Any]) -> float:
-        """r for a parameter, from the norms of weight and update."""
+    def trust_ratio(self, weight: float, update: float, group: dict[str, Any]) -> float:
+        """Return r of a parameter, from the norms of weight and update."""
         if group["max_weight_norm"] is not None:
             weight = min(weight, group["max_weight_norm"])
-        found = weight / update if weight > 0 and update > 0 else 1.0
-        return min(found, 1.0) if group["trust_clip"] else found
+        ratio = weight / update if weight > 0 and update > 0 else 1.0
+        return min(ratio, 1.0) if group["trust_clip"] else ratio
 
-    def ratios(self, weights: Tensor, updates: Tensor, group: dict[str, Any]) -> Tensor:
-        """The same for several on a device, `(n,)`."""
+    def trust_ratios(self, weights: Tensor, updates: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return r of several parameters, (n,), from the norms of weights and updates, (n,) on the device."""
         if group["max_weight_norm"] is not None:
             weights = weights.clamp(max=group["max_weight_norm"])
-        found = torch.where((weights > 0) & (updates > 0), weights / updates, 1.0)
-        return found.clamp(max=1.0) if group["trust_clip"] else found
+        ratios = torch.where((weights > 0) & (updates > 0), weights / updates, 1.0)
+        return ratios.clamp(max=1.0) if group["trust_clip"] else ratios

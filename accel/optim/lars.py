@@ -1,8 +1,9 @@
 """LARS in torch's fused SGD kernel: 28 bytes of traffic per parameter.
 
-On a CPU the kernel does all of it: its `dampening`, which scales a decayed gradient on its way into the momentum, is made to scale
-by the ratio of the parameter. Elsewhere, where the ratio is a number on the device, and for Nesterov's momentum, the decayed and
-scaled gradient is made in scratch memory, tile by tile, and the kernel moves momentum and weights while it is in the cache.
+On a CPU the kernel does all the work: its `dampening`, which scales a decayed gradient on its way into the momentum, is set so
+that it scales by the ratio of the parameter. Elsewhere the ratio is a number on the device. There, and for Nesterov's momentum,
+the decayed and scaled gradient is made in scratch memory, tile by tile. The kernel moves momentum and weights while the tile
+is in the cache.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from accel.errors import ConfigError
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import KernelRow, number
-from accel.optim.tiles import Section, lines, scaled, sections, squares
+from accel.optim.kernel_row import KernelRow, host_value
+from accel.optim.tiles import Section, flattened, scale_into, sections, squared_norms
 
 __all__ = ["LARS"]
 
@@ -29,22 +30,23 @@ class LARS(Fused):
         m = momentum m + r (g + weight_decay p)
         p = p - lr m                                 (nesterov: p - lr (r (g + weight_decay p) + momentum m))
 
-    The paper has lr inside of m: the same while lr is constant. r is 1 for what is excluded. `p.grad`, `grad_scale`,
+    The paper has lr inside of m, which is equal while lr is constant. r is 1 for excluded parameters. `p.grad`, `grad_scale`,
     `found_inf` and host reads are as with `LAMB`.
 
     Args:
         params: tensors, or groups of them, of any floating dtype; the state has the dtype of its parameter.
         lr: the learning rate.
-        momentum: how slowly the mean of the updates forgets; 0 for none.
+        momentum: the decay of the mean of the updates; 0 for none.
         weight_decay: the share of each weight added to its gradient.
-        trust_coefficient: how long an update is beside its weights, at a learning rate of 1.
+        trust_coefficient: the length of an update relative to its weights, at a learning rate of 1.
         eps: added to the norms below the line.
         nesterov: look ahead along the momentum.
         exclude: norm_and_bias leaves parameters of at most one dimension out of weight decay and of adaptation.
         trust_clip: lr r is at most lr (the clipping of `LARC`): r is min(r / lr, 1).
 
     Raises:
-        ValueError: for nesterov without momentum; at the first step, for a parameter that is a slice of a larger tensor.
+        ValueError: for nesterov without momentum.
+        ConfigError: at the first step, for a parameter that is a slice of a larger tensor.
 
     Source: You et al., Large Batch Training of Convolutional Networks, arXiv 1708.03888.
     """
@@ -74,61 +76,72 @@ class LARS(Fused):
 
     @property
     def divides(self) -> bool:
+        """False: gradients are never divided in place."""
         return False
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """Return the name of the momentum, if there is any."""
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
-        found = sections(row, memory)
-        if not all(section.dense for section in found):
+        """Return the row cut into sections of tiles.
+
+        Raises:
+            ConfigError: for a parameter that is a slice of a larger tensor.
+        """
+        cut = sections(row, memory)
+        if not all(section.dense for section in cut):
             raise ConfigError("LARS: a parameter is a slice of a larger tensor, and the kernel would move its neighbours; clone it")
-        return found
+        return cut
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
-        if row.hosted and not row.group["nesterov"]:
-            self.folded(row, grads)
+        """Move the parameters of a row: in one pass on a CPU, else by scaled gradients in scratch memory."""
+        if row.on_host and not row.group["nesterov"]:
+            self.move_in_one_pass(row, grads)
         else:
-            self.scaled(row, grads)
+            self.move_by_scaled_grads(row, grads)
 
-    def folded(self, row: KernelRow, grads: list[Tensor]) -> None:
-        """Moves a row in one pass, which leaves the gradients alone: what they are scaled by stands where the kernel has
-        1 - dampening, a number of the host's."""
-        if number(self.found_inf, 0.0):
+    def move_in_one_pass(self, row: KernelRow, grads: list[Tensor]) -> None:
+        """Move a row in one pass, which does not change the gradients.
+
+        The factor of a gradient takes the place of the kernel's 1 - dampening, a number on the host.
+        """
+        if host_value(self.found_inf, 0.0):
             return
-        group, scale = row.group, number(self.scale, 1.0)
+        group, scale = row.group, host_value(self.scale, 1.0)
         decay = 0.0 if row.excluded else scale * group["weight_decay"]
         for section in row.plan:
             if row.excluded:
-                calls = [(slice(None), 1.0 / scale)]
+                factors_by_index = [(slice(None), 1.0 / scale)]
             else:
-                lengths = section.lengths(*self.squares(section, grads))
-                shares = [self.ratio(weight, grad / scale, group) / scale for weight, grad in lengths]
-                calls = [(slice(place, place + 1), share) for place, share in enumerate(shares)]
-            for tile, pieces in section.pieces(grads):
-                owned, _ = tile.divided(pieces, None, False)
+                lengths = section.host_norms(*self.squared_norms(section, grads))
+                factors = [self.trust_ratio(weight, grad / scale, group) / scale for weight, grad in lengths]
+                factors_by_index = [(slice(index, index + 1), factor) for index, factor in enumerate(factors)]
+            for tile, parts in section.pieces(grads):
+                dense_grads, _ = tile.divide_grads(parts, None, False)
                 buffers = tile.state[0] if tile.state else []
-                for part, share in calls:
+                for indices, factor in factors_by_index:
                     torch._fused_sgd_(
-                        tile.params[part], owned[part], buffers[part], weight_decay=decay, momentum=group["momentum"],
-                        lr=group["lr"] if buffers else group["lr"] * share, dampening=1.0 - share, nesterov=False,
+                        tile.params[indices], dense_grads[indices], buffers[indices], weight_decay=decay,
+                        momentum=group["momentum"], lr=group["lr"] if buffers else group["lr"] * factor,
+                        dampening=1.0 - factor, nesterov=False,
                         maximize=False, is_first_step=False,
                     )  # fmt: skip
 
-    def scaled(self, row: KernelRow, grads: list[Tensor]) -> None:
-        """Moves a row by gradients that are made in scratch memory."""
+    def move_by_scaled_grads(self, row: KernelRow, grads: list[Tensor]) -> None:
+        """Move a row by gradients that are scaled in scratch memory."""
         group = row.group
         decay = 0.0 if row.excluded else group["weight_decay"]
         unscale = None if self.scale is None else self.scale.reciprocal()
         for section in row.plan:
             ratios = section.ones()
             if not row.excluded:
-                weights, norms = section.norms(*self.squares(section, grads))
-                ratios = self.ratios(weights, norms if unscale is None else norms * unscale, group)
+                weights, norms = section.norms(*self.squared_norms(section, grads))
+                ratios = self.trust_ratios(weights, norms if unscale is None else norms * unscale, group)
             factors = list((ratios if unscale is None else ratios * unscale).unbind())
             decays = list((ratios * decay).unbind()) if decay else []
-            for tile, pieces in section.pieces(grads):
-                scaled(pieces, factors, tile.grads)
+            for tile, parts in section.pieces(grads):
+                scale_into(parts, factors, tile.grads)
                 if decays:
                     torch._foreach_addcmul_(tile.grads, tile.params, decays)
                 torch._fused_sgd_(
@@ -137,26 +150,26 @@ class LARS(Fused):
                     found_inf=self.found_inf,
                 )  # fmt: skip
 
-    def squares(self, section: Section, grads: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """The squared norms of weights and gradients in the tiles of a section."""
+    def squared_norms(self, section: Section, grads: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the squared norms of weights and gradients in the tiles of a section, 0-dim each."""
         weights: list[Tensor] = []
-        found: list[Tensor] = []
-        for tile, pieces in section.pieces(grads):
-            weights += squares(tile.lines[0])
-            found += squares(lines(pieces))
-        return weights, found
+        gradients: list[Tensor] = []
+        for tile, parts in section.pieces(grads):
+            weights += squared_norms(tile.flat[0])
+            gradients += squared_norms(flattened(parts))
+        return weights, gradients
 
-    def ratio(self, weight: float, grad: float, group: dict[str, Any]) -> float:
-        """r for a parameter, from the norms of weight and true gradient."""
-        found = 1.0
+    def trust_ratio(self, weight: float, grad: float, group: dict[str, Any]) -> float:
+        """Return r of a parameter, from the norms of weight and true gradient."""
+        ratio = 1.0
         if weight > 0 and grad > 0:
-            found = group["trust_coefficient"] * weight / (grad + group["weight_decay"] * weight + group["eps"])
+            ratio = group["trust_coefficient"] * weight / (grad + group["weight_decay"] * weight + group["eps"])
         if group["trust_clip"]:  # min(r / lr, 1), also where lr is 0
-            found = found / group["lr"] if found < group["lr"] else 1.0
-        return float(found)
+            ratio = ratio / group["lr"] if ratio < group["lr"] else 1.0
+        return float(ratio)
 
-    def ratios(self, weights: Tensor, grads: Tensor, group: dict[str, Any]) -> Tensor:
-        """The same for several on a device, `(n,)`."""
-        found = group["trust_coefficient"] * weights / (grads + group["weight_decay"] * weights + group["eps"])
-        found = torch.where((weights > 0) & (grads > 0), found, 1.0)
-        return (found / group["lr"]).clamp_(max=1.0) if group["trust_clip"] else found
+    def trust_ratios(self, weights: Tensor, grads: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return r of several parameters, (n,), from the norms of weights and true gradients, (n,) on the device."""
+        ratios = group["trust_coefficient"] * weights / (grads + group["weight_decay"] * weights + group["eps"])
+        ratios = torch.where((weights > 0) & (grads > 0), ratios, 1.0)
+        return (ratios / group["lr"]).clamp_(max=1.0) if group["trust_clip"] else ratios

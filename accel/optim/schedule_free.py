@@ -1,7 +1,7 @@
 """Schedule-Free AdamW and SGD, in torch's fused kernels and without a read on the host.
 
-The kernel moves scratch memory, as with LAMB: from zero, at a rate of -1 and without memory of the gradient, it leaves there the
-direction of the step, and nothing where the step is skipped. What is left to do is a few numbers on the device and three passes
+The kernel moves scratch memory, as with LAMB. At a rate of -1 and without memory of the gradient, it turns zeros into the
+direction of the step. If the step is skipped, it leaves zeros. The rest is a few numbers on the device and three passes
 over a tile that is in the cache.
 """
 
@@ -16,29 +16,30 @@ from torch import Tensor
 
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow
-from accel.optim.tiles import Section, scaled, sections
+from accel.optim.tiles import Section, scale_into, sections
 
-__all__ = ["Pace", "ScheduleFree", "follow"]
+__all__ = ["ScheduleFree", "StepScalars", "move_points"]
 
 
-class Pace(NamedTuple):
-    """What one update does, each a 0-dim float32 on the device."""
+class StepScalars(NamedTuple):
+    """The scalars of one update, each 0-dim float32 on the device."""
 
     step: Tensor
     """The number of the update, from 1; skipped ones do not count."""
-    rate: Tensor
-    """The learning rate; 0 where the update is skipped."""
-    share: Tensor
-    """How far y goes to z: the weight of this update in the average; 0 where the update is skipped."""
-    back: Tensor
-    """How much of the step y takes itself: 1 - beta1 (1 - share)."""
+    lr: Tensor
+    """The learning rate; 0 if the update is skipped."""
+    weight: Tensor
+    """The weight of this update in the average, by which y moves to z; 0 if the update is skipped."""
+    y_scale: Tensor
+    """The share of the step that y takes itself: 1 - beta1 (1 - weight)."""
 
 
 class ScheduleFree(Fused):
     """Schedule-Free AdamW or SGD: no schedule, and the average of its own steps to evaluate.
 
-    Three points: z takes the steps, x is the average of the z, and y, between them, is where gradients are taken. The parameters
-    hold y; inside `averaged()` they hold x. With u the gradient (SGD), or the gradient over the root of its second moment (AdamW)
+    There are three points: z takes the steps, x is the average of the z, and y, between them, is where gradients are taken. The
+    parameters hold y; inside `averaged()` they hold x. With u the gradient (SGD), or the gradient over the root of its second
+    moment (AdamW)
 
         u = u + weight_decay y                              w = lr'^weight_lr_power t^r, with lr' the largest lr so far
         z = z - lr u                                        c = w / (the sum of all w)
@@ -49,18 +50,18 @@ class ScheduleFree(Fused):
 
     Args:
         params: tensors, or groups of them, of any floating dtype; the state has the dtype of its parameter.
-        lr: the learning rate; for sgd about 10 times what SGD with momentum wants.
-        betas: where y lies between z (0) and x (1), above 0; and how slowly the second moment of adamw forgets.
+        lr: the learning rate; for sgd about 10 times that of SGD with momentum.
+        betas: the position of y between z (0) and x (1), above 0; and the decay of the second moment of adamw.
         eps: added to the root of the second moment.
         weight_decay: the share of each weight in its update.
         warmup: the number of steps over which the learning rate grows, from lr / warmup on.
-        base: whose steps z takes.
+        base: the algorithm of z's steps.
         r: a power of the step, by which later steps weigh more.
         weight_lr_power: a power of the learning rate, by which steps of the warm-up weigh less.
         exclude: norm_and_bias leaves parameters of at most one dimension out of weight decay.
 
     Raises:
-        ValueError: for a first beta of 0, of which x could not be found again.
+        ValueError: for a first beta of 0, of which x could not be computed again.
 
     Source: Defazio et al., The Road Less Scheduled, arXiv 2405.15682; the arithmetic is that of `schedulefree` 1.4, to rounding.
     """
@@ -89,9 +90,9 @@ class ScheduleFree(Fused):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the parameters are x, to evaluate and to keep; afterwards y, bit for bit."""
-        rows = self.ready()
-        kept = [[piece.detach().clone() for piece in row.tensors] for row in rows]
+        """Hold x in the parameters inside the block, to evaluate or save it; afterwards y, bit for bit."""
+        rows = self.current_rows()
+        copies = [[piece.detach().clone() for piece in row.tensors] for row in rows]
         with torch.no_grad():
             for row in rows:
                 torch._foreach_lerp_(row.tensors, row.state[0], 1 - 1 / row.group["betas"][0])
@@ -99,63 +100,74 @@ class ScheduleFree(Fused):
             yield
         finally:
             with torch.no_grad():
-                for row, pieces in zip(rows, kept, strict=True):
-                    torch._foreach_copy_(row.tensors, pieces)
+                for row, shards in zip(rows, copies, strict=True):
+                    torch._foreach_copy_(row.tensors, shards)
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """Return the names of z, of the second moment of adamw, and of the step counter."""
         return ("z", "exp_avg_sq", "step") if group["base"] == "adamw" else ("z", "step")
 
-    def fresh(self, name: str, param: Tensor) -> Tensor:
-        """`z` begins where the weights are. `step` is (3,) float32: steps made, the largest learning rate so far, and the sum of
-        all weights in the average, as a multiple of the last: so it stays exact, where a sum of small squares would not."""
+    def initial_state(self, name: str, param: Tensor) -> Tensor:
+        """Return the state called `name` before the first step: `z` begins at the weights.
+
+        `step` is (3,) float32: the steps made, the largest learning rate so far, and the sum of all weights in the average, as a
+        multiple of the last. As a multiple it stays exact, which a sum of small squares would not.
+        """
         if name == "z":
             return param.detach().clone()
-        return torch.zeros(3, dtype=torch.float32, device=param.device) if name == "step" else super().fresh(name, param)
+        return torch.zeros(3, dtype=torch.float32, device=param.device) if name == "step" else super().initial_state(name, param)
 
-    def counting(self, row: KernelRow) -> KernelRow:
-        """The row with one `step` for all its parameters: the average is made of the same steps for all of them."""
-        steps = self.steps(row)
+    def stack_counters(self, row: KernelRow) -> KernelRow:
+        """Return the row with one `step` for all its parameters, because one average holds for all of them."""
+        steps = self.step_counters(row)
         steps[:] = [steps[0]] * len(steps)
         for param in row.params:
             self.state[param]["step"] = steps[0]
         return row
 
     def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
+        """Return the row cut into sections of tiles."""
         return sections(row._replace(state=row.state[:-1]), memory)
 
-    def pace(self, group: dict[str, Any], clock: Tensor) -> Pace:
-        """Counts a step, where it is not skipped, in `clock`: see `fresh`."""
-        made, highest, length = clock.unbind()
-        step = made + 1
-        rate = torch.full_like(step, 1.0) if not group["warmup"] else (step / group["warmup"]).clamp_(max=1.0)
-        rate = rate * group["lr"]
-        peak = torch.maximum(highest, rate)
+    def step_scalars(self, group: dict[str, Any], clock: Tensor) -> StepScalars:
+        """Return the scalars of the next step, and count it in `clock`, unless it is skipped.
+
+        Args:
+            group: the settings.
+            clock: (3,) float32 on the device, updated in place: the state `step` of `initial_state`.
+        """
+        count, highest, length = clock.unbind()
+        step = count + 1
+        lr = torch.full_like(step, 1.0) if not group["warmup"] else (step / group["warmup"]).clamp_(max=1.0)
+        lr = lr * group["lr"]
+        peak = torch.maximum(highest, lr)
         shrink = torch.where(peak > 0, highest / peak, 1.0) ** group["weight_lr_power"]
         if group["r"]:
-            shrink = shrink * (made / step) ** group["r"]
+            shrink = shrink * (count / step) ** group["r"]
         total = length * shrink + 1
-        share = total.reciprocal()
-        back = 1 - group["betas"][0] * (1 - share)
-        now = torch.stack([step, peak, total])
+        weight = total.reciprocal()
+        y_scale = 1 - group["betas"][0] * (1 - weight)
+        advanced = torch.stack([step, peak, total])
         if self.found_inf is not None:
             skip = self.found_inf.bool()
-            now = torch.where(skip, clock, now)
-            rate, share = torch.where(skip, 0.0, rate), torch.where(skip, 0.0, share)
-        clock.copy_(now)
-        return Pace(step, rate, share, back)
+            advanced = torch.where(skip, clock, advanced)
+            lr, weight = torch.where(skip, 0.0, lr), torch.where(skip, 0.0, weight)
+        clock.copy_(advanced)
+        return StepScalars(step, lr, weight, y_scale)
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
-        group, clock = row.group, self.steps(row)[0]
-        pace = self.pace(group, clock)
+        """Move the parameters of a row, tile by tile."""
+        group, clock = row.group, self.step_counters(row)[0]
+        scalars = self.step_scalars(group, clock)
         decay = 0.0 if row.excluded else group["weight_decay"]
         unscale: Any = 1.0 if self.scale is None else self.scale.reciprocal()
         for section in row.plan:
-            for tile, pieces in section.pieces(grads):
-                scaled(pieces, unscale if isinstance(unscale, float) else [unscale] * len(pieces), tile.grads)
+            for tile, parts in section.pieces(grads):
+                scale_into(parts, unscale if isinstance(unscale, float) else [unscale] * len(parts), tile.grads)
                 torch._foreach_zero_(tile.updates)
                 if group["base"] == "adamw":
-                    torch._fused_adam_(  # the first moment of a beta of 0 is the gradient: it may be written where that stands
-                        tile.updates, tile.grads, tile.grads, tile.state[1], [], [pace.step] * len(pieces), lr=-1.0, beta1=0.0,
+                    torch._fused_adam_(  # with a beta of 0 the first moment is the gradient, and may be written over it
+                        tile.updates, tile.grads, tile.grads, tile.state[1], [], [scalars.step] * len(parts), lr=-1.0, beta1=0.0,
                         beta2=group["betas"][1], weight_decay=0.0, eps=group["eps"], amsgrad=False, maximize=False,
                         found_inf=self.found_inf,
                     )  # fmt: skip
@@ -166,26 +178,31 @@ class ScheduleFree(Fused):
                     )  # fmt: skip
                 if decay:
                     torch._foreach_add_(tile.updates, tile.params, alpha=decay)
-                follow(tile.params, tile.state[0], tile.updates, tile.grads, pace, together=clock.device.type != "cpu")
+                move_points(tile.params, tile.state[0], tile.updates, tile.grads, scalars, together=clock.device.type != "cpu")
 
 
-def follow(
-    y: list[Tensor], z: list[Tensor], steps: list[Tensor], scratch: list[Tensor], pace: Pace, *, together: bool = False
+def move_points(
+    y: list[Tensor], z: list[Tensor], steps: list[Tensor], scratch: list[Tensor], scalars: StepScalars, *, together: bool = False
 ) -> None:
-    """Moves y and z by steps, which are written over as scratch is: y = y + share (z - y) - back rate steps, z = z - rate steps.
+    """Move y and z by steps: y = y + weight (z - y) - y_scale lr steps, z = z - lr steps.
 
     Args:
-        together: in operations that take all tensors at once: for devices that are slow to begin each.
+        y: the parameters.
+        z: the points that take the steps.
+        steps: the directions, which are written over.
+        scratch: memory of their shapes, which is written over.
+        scalars: the scalars of the update.
+        together: whether operations take all tensors at once, for devices that are slow to begin each.
     """
     if not together:
-        for place, end in zip(y, z, strict=True):
-            place.lerp_(end, pace.share.to(place.dtype))
+        for point, target in zip(y, z, strict=True):
+            point.lerp_(target, scalars.weight.to(point.dtype))
     else:
         torch._foreach_copy_(scratch, z)
         torch._foreach_sub_(scratch, y)
-        torch._foreach_mul_(scratch, pace.share)
+        torch._foreach_mul_(scratch, scalars.weight)
         torch._foreach_add_(y, scratch)
-    torch._foreach_mul_(steps, pace.rate)
+    torch._foreach_mul_(steps, scalars.lr)
     torch._foreach_sub_(z, steps)
-    torch._foreach_mul_(steps, pace.back)
+    torch._foreach_mul_(steps, scalars.y_scale)
     torch._foreach_sub_(y, steps)

@@ -14,11 +14,17 @@ __all__ = ["FusedSGD"]
 
 
 class FusedSGD(Fused, SGD):
-    """`torch.optim.SGD(fused=True)`, with its momentum buffers made at once, as zeros.
+    """`torch.optim.SGD(fused=True)`, with its momentum buffers created at once, as zeros.
 
-    torch makes them, uninitialised, in the first step; a fused first step that is skipped leaves them as garbage
-    (torch 2.13), and the second step adds it to the weights. Starting from zero is the same arithmetic: 0 * momentum + g.
-    Dampening would make it another, and is not there.
+    torch creates them, uninitialised, in the first step. A fused first step that is skipped leaves them as garbage
+    (torch 2.13), and the second step adds it to the weights. Starting from zero gives equal numbers: 0 * momentum + g.
+    Dampening would not, and is refused.
+
+    Args:
+        params: tensors, or groups of them.
+        **settings: of `torch.optim.SGD`; `dampening` is refused at the first step.
+
+    Source: `torch.optim.SGD` (torch 2.13).
     """
 
     per_parameter = True
@@ -28,9 +34,11 @@ class FusedSGD(Fused, SGD):
         super().__init__(params, fused=True, **settings)
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """Return the name of the momentum, if there is any."""
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
+        """Move the parameters of a row by torch's fused SGD kernel."""
         group = row.group
         torch._fused_sgd_(
             row.tensors, grads, row.state[0] if row.state else [], lr=group["lr"], momentum=group["momentum"],

@@ -1,7 +1,7 @@
-"""A row of parameters cut to what fits into the cache, so that an update made of several operations reads memory once.
+"""A row of parameters cut into tiles that fit into the cache, so that an update of several operations reads memory once.
 
 An update in scratch memory is written and read several times before it reaches the weights. Over a whole model each of these
-passes goes to memory; over a tile they stay in the cache. Nothing here depends on the gradients, so it is made once.
+passes goes to memory; over a tile they stay in the cache. The tiles do not depend on the gradients, so they are made once.
 """
 
 from __future__ import annotations
@@ -17,42 +17,54 @@ from accel.device.dtensor import Placement, norms
 from accel.optim.fused import Memory
 from accel.optim.kernel_row import KernelRow
 
-__all__ = ["ALIGN", "CPU_TILE", "DEVICE_TILE", "Section", "Tile", "lines", "scaled", "sections", "squares"]
+__all__ = ["ALIGN", "CPU_TILE", "DEVICE_TILE", "Section", "Tile", "flattened", "scale_into", "sections", "squared_norms"]
 
 CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22
-"""Numbers in a tile: on a CPU what its last cache holds of a few float32 arrays; on a device, what keeps it busy for long
-enough, while scratch memory stays small."""
+"""The numbers in a tile: on a CPU, as many as its last cache holds of a few float32 arrays. On a device, enough to keep it busy,
+while scratch memory stays small.
+"""
 ALIGN = 64
-"""Scratch tensors begin at multiples of so many numbers: kernels read them fastest from there."""
+"""Scratch tensors begin at multiples of so many numbers, from where kernels read fastest."""
 
 
 class Tile(NamedTuple):
-    """Parameters, or a piece of one, that are updated by the same few calls."""
+    """Parameters, or a piece of one, that are updated by a few calls together."""
 
     params: list[Tensor]
     state: list[list[Tensor]]
-    """One list for each name in `Fused.state_names`, as long as `params`; the step counters are those of the whole parameters."""
+    """One list for each name in `Fused.state_names`, as long as `params`; the step counters count for the whole parameters."""
     grads: list[Tensor]
-    """Scratch for the gradients, so that `p.grad` stays as it was found."""
+    """Scratch for the gradients, so that `p.grad` is not changed."""
     updates: list[Tensor]
-    """Scratch for the updates: those of the section, or pieces of them."""
-    lines: tuple[list[Tensor], list[Tensor]]
-    """`params` and `updates`, each in one dimension where memory has no holes: for their norms."""
+    """Scratch for the updates: the section's, or pieces of it."""
+    flat: tuple[list[Tensor], list[Tensor]]
+    """`params` and `updates`, each in one dimension if its memory has no holes: for their norms."""
 
-    def divided(self, grads: list[Tensor], by: Tensor | None, consumed: bool) -> tuple[list[Tensor], Tensor | None]:
-        """The gradients divided `by` a 0-dim tensor: in scratch memory; or as they are with what torch's kernel is left to divide
-        them by, which writes the result back, where they may be `consumed` and lie in memory as the state does."""
-        alike = all(grad.stride() == mine.stride() for grad, mine in zip(grads, self.grads, strict=True))
-        if by is None and alike:
+    def divide_grads(self, grads: list[Tensor], by: Tensor | None, consumed: bool) -> tuple[list[Tensor], Tensor | None]:
+        """Return the gradients divided by a number: in scratch memory, or with the division left to torch's kernel.
+
+        The kernel writes the quotient back to the gradients. So it divides only if they may be consumed, and lie in memory as the
+        state does.
+
+        Args:
+            grads: the gradients of the tile.
+            by: 0-dim, or None for 1.
+            consumed: whether the gradients may be changed.
+
+        Returns:
+            The gradients, and the divisor that is left to the kernel, or None.
+        """
+        same_layout = all(grad.stride() == scratch.stride() for grad, scratch in zip(grads, self.grads, strict=True))
+        if by is None and same_layout:
             return grads, None
         exact = by is not None and by.dtype == torch.float32 == self.grads[0].dtype
-        if consumed and alike and exact:
+        if consumed and same_layout and exact:
             return grads, by
         if by is None or (exact and self.grads[0].device.type != "cpu"):
             torch._foreach_copy_(self.grads, grads)
             return self.grads, by
-        for grad, mine in zip(grads, self.grads, strict=True):
-            torch.div(grad, by, out=mine)
+        for grad, scratch in zip(grads, self.grads, strict=True):
+            torch.div(grad, by, out=scratch)
         return self.grads, None
 
 
@@ -60,100 +72,125 @@ class Section(NamedTuple):
     """Whole parameters that are updated together: several small ones in one tile, or a large one in several."""
 
     places: list[int]
-    """Where in the row the parameters stand."""
+    """The indices of the parameters in the row."""
     params: list[Tensor]
     updates: list[Tensor]
-    """Scratch for the updates, shaped like `params`; all sections use the same memory."""
+    """Scratch for the updates, shaped like `params`; all sections share the memory."""
     tiles: list[Tile]
-    length: int
-    """How much of the first dimension of a large parameter stands in one tile; 0 where nothing is cut."""
+    rows_per_tile: int
+    """The length of the first dimension of a large parameter in one tile; 0 if nothing is cut."""
     dense: bool
     """Whether the parameters lie in memory as their state does: then a kernel can move them."""
     placement: Placement
 
     def pieces(self, grads: list[Tensor]) -> Iterator[tuple[Tile, list[Tensor]]]:
-        """Every tile with its part of the gradients of the row."""
-        if self.length:
-            yield from zip(self.tiles, ([piece] for piece in torch.split(grads[self.places[0]], self.length)), strict=True)
+        """Yield every tile with its part of the gradients of the row."""
+        if self.rows_per_tile:
+            yield from zip(self.tiles, ([piece] for piece in torch.split(grads[self.places[0]], self.rows_per_tile)), strict=True)
         else:
             yield self.tiles[0], [grads[place] for place in self.places]
 
-    def norms(self, *found: list[Tensor]) -> list[Tensor]:
-        """The norm of each parameter, `(len(params),)`, once for each list of `squares` of the tiles, in their order."""
-        together = torch.stack([square for each in found for square in each]).view(len(found), -1)
-        return list(self.placement.total(together.sum(1, keepdim=True) if self.length else together).sqrt_().unbind())
+    def norms(self, *squares: list[Tensor]) -> list[Tensor]:
+        """Return the norm of each parameter, (n,), once for each list of squared norms.
 
-    def lengths(self, *found: list[Tensor]) -> Iterator[tuple[float, ...]]:
-        """The same on the host, parameter by parameter, for what is whole on a CPU: its memory is the host's, nobody waits."""
-        flat: list[float] = torch.stack([square for each in found for square in each]).tolist()
-        each = len(flat) // len(found)
-        lists = [flat[start : start + each] for start in range(0, len(flat), each)]
-        return zip(*([sqrt(sum(squares))] if self.length else list(map(sqrt, squares)) for squares in lists), strict=True)
+        Args:
+            *squares: lists of `squared_norms` of the tiles, in their order.
+        """
+        together = torch.stack([square for tile_squares in squares for square in tile_squares]).view(len(squares), -1)
+        return list(self.placement.all_reduce(together.sum(1, keepdim=True) if self.rows_per_tile else together).sqrt_().unbind())
+
+    def host_norms(self, *squares: list[Tensor]) -> Iterator[tuple[float, ...]]:
+        """Yield the norms of each parameter as floats, for rows on a CPU: its memory is the host's, so nothing waits.
+
+        Args:
+            *squares: lists of `squared_norms` of the tiles, in their order.
+        """
+        flat: list[float] = torch.stack([square for tile_squares in squares for square in tile_squares]).tolist()
+        count = len(flat) // len(squares)
+        lists = [flat[start : start + count] for start in range(0, len(flat), count)]
+        return zip(*([sqrt(sum(row))] if self.rows_per_tile else list(map(sqrt, row)) for row in lists), strict=True)
 
     def ones(self) -> Tensor:
-        """A 1 for each parameter, `(len(params),)`, in float32 at least."""
+        """Return a 1 for each parameter, (n,), in float32 at least."""
         return self.params[0].new_ones(len(self.params), dtype=torch.promote_types(self.params[0].dtype, torch.float32))
 
 
-def squares(tensors: list[Tensor]) -> list[Tensor]:
-    """The square of the 2-norm of each tensor, 0-dim, in float32 at least."""
+def squared_norms(tensors: list[Tensor]) -> list[Tensor]:
+    """Return the square of the 2-norm of each tensor, 0-dim, in float32 at least."""
     if all(tensor.dim() == 1 and tensor.device.type == "cpu" and tensor.element_size() >= 4 for tensor in tensors):
         return [torch.dot(tensor, tensor) for tensor in tensors]  # half as long as torch's norm needs on a CPU
-    found = norms(tensors)
-    return list(torch._foreach_mul(found, found))
+    lengths = norms(tensors)
+    return list(torch._foreach_mul(lengths, lengths))
 
 
-def scaled(tensors: list[Tensor], by: list[Tensor] | float, out: list[Tensor]) -> None:
-    """Writes each tensor times its 0-dim number in `by` (or times `by`) to `out`."""
+def scale_into(tensors: list[Tensor], by: list[Tensor] | float, out: list[Tensor]) -> None:
+    """Write each tensor times its factor to `out`.
+
+    Args:
+        tensors: of any shapes.
+        by: one factor, or a 0-dim tensor for each.
+        out: tensors of equal shapes, on one device.
+    """
     if out[0].device.type == "cpu":
         factors: Sequence[Tensor | float] = [by] * len(out) if isinstance(by, float) else by
-        for tensor, factor, to in zip(tensors, factors, out, strict=True):
-            torch.mul(tensor, factor, out=to)
+        for tensor, factor, target in zip(tensors, factors, out, strict=True):
+            torch.mul(tensor, factor, out=target)
     else:
         torch._foreach_copy_(out, tensors)
         torch._foreach_mul_(out, by)
 
 
 def sections(row: KernelRow, memory: Memory, size: int | None = None) -> list[Section]:
-    """The row in tiles of about `size` numbers, with scratch in `memory`. Large parameters are cut on the CPU alone: devices have
-    the bandwidth. What is spread over processes is one tile, so that its norms are summed in one collective."""
+    """Return the row in tiles of about `size` numbers, with scratch in `memory`.
+
+    Large parameters are cut on the CPU alone, because devices have the bandwidth. A sharded row is one tile, so that its norms are
+    summed in one collective.
+
+    Args:
+        row: the parameters and their state.
+        memory: scratch memory, which may be shared and grows as needed.
+        size: numbers in a tile; None for the default of the device.
+    """
     device = row.tensors[0].device
     size = size or (CPU_TILE if device.type == "cpu" else DEVICE_TILE)
     if row.placement.mesh is not None:
-        size = sum(map(_room, row.tensors))
-    found: list[list[int]] = []
-    room = 0
-    for place, tensor in enumerate(row.tensors):
-        if _room(tensor) > room or not found:
-            found.append([])
-            room = size
-        found[-1].append(place)
-        room -= _room(tensor)
+        size = sum(map(_aligned_size, row.tensors))
+    groups: list[list[int]] = []
+    space = 0
+    for index, tensor in enumerate(row.tensors):
+        if _aligned_size(tensor) > space or not groups:
+            groups.append([])
+            space = size
+        groups[-1].append(index)
+        space -= _aligned_size(tensor)
     scratch = _Scratch(memory)
-    return [_section(row, places, size, scratch) for places in found]
+    return [_section(row, places, size, scratch) for places in groups]
 
 
 def _section(row: KernelRow, places: list[int], size: int, scratch: _Scratch) -> Section:
+    """Return the section of the parameters at `places`, cut into tiles if it is one large parameter."""
     params = [row.tensors[i].detach() for i in places]
     state = [[values[i] for i in places] for values in row.state]
     layouts = state[0] if state else params
     updates = scratch.like("updates", layouts)
     dense = all(updates[i].stride() == param.stride() for i, param in enumerate(params))
-    length = _length(layouts[0], size)
+    length = _rows_per_tile(layouts[0], size)
     if not length:
-        tile = Tile(params, state, scratch.like("grads", layouts), updates, (lines(params), lines(updates)))
+        tile = Tile(params, state, scratch.like("grads", layouts), updates, (flattened(params), flattened(updates)))
         return Section(places, params, updates, [tile], 0, dense, row.placement)
     count = -(-len(params[0]) // length)
     pieces = [[tensor] * count if tensor.dim() == 0 else torch.split(tensor, length) for [tensor] in state]
     tiles = []
-    for number, (param, update) in enumerate(zip(torch.split(params[0], length), torch.split(updates[0], length), strict=True)):
-        mine = [[piece[number]] for piece in pieces]
-        tiles.append(Tile([param], mine, scratch.like("grads", [update]), [update], (lines([param]), lines([update]))))
+    for index, (param, update) in enumerate(zip(torch.split(params[0], length), torch.split(updates[0], length), strict=True)):
+        tile_state = [[piece[index]] for piece in pieces]
+        tiles.append(
+            Tile([param], tile_state, scratch.like("grads", [update]), [update], (flattened([param]), flattened([update])))
+        )
     return Section(places, params, updates, tiles, length, dense, row.placement)
 
 
-def lines(tensors: list[Tensor]) -> list[Tensor]:
-    """The tensors in one dimension, in the order of memory; one with holes, or empty, stays as it is."""
+def flattened(tensors: list[Tensor]) -> list[Tensor]:
+    """Return the tensors in one dimension, in the order of memory; one with holes, or an empty one, stays as it is."""
     return [
         tensor.view(-1)
         if tensor.is_contiguous()
@@ -164,32 +201,37 @@ def lines(tensors: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def _length(layout: Tensor, size: int) -> int:
-    """How much of its first dimension a tile of `size` takes of a tensor; 0 where it is small, or its pieces would have holes."""
+def _rows_per_tile(layout: Tensor, size: int) -> int:
+    """Return the length of the first dimension in one tile; 0 if the tensor is small, or its pieces would have holes."""
     if layout.numel() <= size or layout.device.type != "cpu" or layout.stride(0) * layout.shape[0] != layout.numel():
         return 0
     return max(1, size // layout.stride(0))
 
 
-def _room(tensor: Tensor) -> int:
-    """How many numbers of scratch memory a tensor takes."""
+def _aligned_size(tensor: Tensor) -> int:
+    """Return the numbers of scratch memory that a tensor takes."""
     return -(-tensor.numel() // ALIGN) * ALIGN
 
 
 class _Scratch:
-    """Memory that is written anew before every use: one stretch of it for all."""
+    """Memory that is written anew before every use: one stretch of it for all tiles."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
 
     def like(self, name: str, layouts: list[Tensor]) -> list[Tensor]:
-        """Tensors in the shapes and memory layouts of `layouts` (which have no holes), one after another in memory `name`."""
-        first, need = layouts[0], sum(map(_room, layouts))
+        """Return tensors in the shapes and memory layouts of `layouts`, one after another in memory `name`.
+
+        Args:
+            name: the purpose.
+            layouts: tensors of one dtype on one device, without holes.
+        """
+        first, size = layouts[0], sum(map(_aligned_size, layouts))
         memory = self.memory.setdefault((name, first.device, first.dtype), first.new_empty(0))
-        if memory.numel() < need:  # grown in place: the tensors handed out before share the storage, whatever its size
-            memory.resize_(need)
-        found, start = [], 0
+        if memory.numel() < size:  # grown in place: the tensors handed out before share the storage, whatever its size
+            memory.resize_(size)
+        views, start = [], 0
         for layout in layouts:
-            found.append(memory.as_strided(layout.shape, layout.stride(), start))
-            start += _room(layout)
-        return found
+            views.append(memory.as_strided(layout.shape, layout.stride(), start))
+            start += _aligned_size(layout)
+        return views

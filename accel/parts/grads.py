@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from accel.device.dtensor import is_dtensor, local_shard, placement, total_norm
-from accel.optim.aliased_grads import copy_aliased
+from accel.optim.memory_layout import copy_aliased
 
 __all__ = ["Grads", "not_finite"]
 

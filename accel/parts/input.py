@@ -57,7 +57,7 @@ class Loader(Part):
 
     def rule(self, train: bool) -> BadSampleRule:
         """Return the rule for unreadable samples of the training or the held-out data."""
-        return self.bad.of("train" if train else self.split, train)
+        return self.bad.for_dataset("train" if train else self.split, train)
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         """Return the batches of `epoch` from number `start` on, on the host."""

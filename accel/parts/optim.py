@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from accel.device.dtensor import local_shard, shard_like
-from accel.device.torch_startup import light_step, spare_dynamo
+from accel.device.torch_startup import avoid_dynamo_import, unwrapped_step
 from accel.errors import ConfigError
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
@@ -37,10 +37,10 @@ class Optim(Part):
         return sgd(params, fused=has_fused(params, device), lr=self.lr, momentum=0.9)
 
     def setup(self, run: Run) -> None:
-        spare_dynamo()
+        avoid_dynamo_import()
         params = run.parts.precision.parameters(run.unwrapped_model)
         self.optimizer = self.build(params, run.device)
-        self.step_fn = light_step(self.optimizer)
+        self.step_fn = unwrapped_step(self.optimizer)
         if isinstance(self.optimizer, Fused):
             self.optimizer.frees_grads = True  # the update frees the gradients after the step
         self.fused = bool(self.optimizer.defaults.get("fused"))
@@ -130,7 +130,7 @@ class Optim(Part):
 
     def capture_refs(self) -> Any:
         """Return the tensors that its kernels use besides weights, gradients and state: they must live as long as the graph."""
-        return [self.optimizer.rows, dict(self.optimizer.partial)] if isinstance(self.optimizer, Fused) else []
+        return [self.optimizer.rows, dict(self.optimizer.partial_rows)] if isinstance(self.optimizer, Fused) else []
 
     def plan_notes(self) -> Mapping[str, str]:
         name = type(self.optimizer).__name__.removeprefix("Fused")

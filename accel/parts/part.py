@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, get_type_hints
 
 from accel.parts.run import Run
-from accel.system.deprecation.old_attributes import moved_attribute, take_over_overrides
+from accel.system.deprecation.old_attributes import MovedAttribute, take_over_overrides
 from accel.system.machine import Need
 from accel.values import check_value
 
@@ -42,12 +42,12 @@ class Part:
         for field in self._fields():
             setattr(self, field.name, check_value(f"{self.name}.{field.name}", getattr(self, field.name), hints[field.name]))
 
-    hold = moved_attribute("to_device_scalars")
-    beat = moved_attribute("before_replay")
-    idle = moved_attribute("ineffective_settings")
-    remarks = moved_attribute("summary_notes")
-    notes = moved_attribute("plan_notes")
-    uncapturable = moved_attribute("capture_blocker")
+    hold = MovedAttribute("to_device_scalars")
+    beat = MovedAttribute("before_replay")
+    idle = MovedAttribute("ineffective_settings")
+    remarks = MovedAttribute("summary_notes")
+    notes = MovedAttribute("plan_notes")
+    uncapturable = MovedAttribute("capture_blocker")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

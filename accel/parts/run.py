@@ -15,8 +15,8 @@ from accel.data.batches.bad_samples import RAISE, BadSampleLog, BadSampleRule
 from accel.data.batches.base import Batches
 from accel.device.rng import Randomness
 from accel.system.clock import Clock
-from accel.system.deprecation.old_attributes import moved_attribute
-from accel.system.stop_signals import Signals
+from accel.system.deprecation.old_attributes import MovedAttribute
+from accel.system.stop_signals import StopSignals
 
 if TYPE_CHECKING:  # the one arrow back: parts are set up with a Run, and a Run holds its parts
     from accel.parts.all_parts import Parts, Watches
@@ -78,7 +78,7 @@ class Run:
 
     command: str = ""
     """The command that started the run; empty in a script."""
-    signals: Signals = field(default_factory=Signals)
+    signals: StopSignals = field(default_factory=StopSignals)
     """Signals that may ask the run to stop."""
     plan: Any = None
     """The plan (`accel.engine.make_plan.Plan`), made when everything is set up."""
@@ -89,13 +89,13 @@ class Run:
     epoch_rng_state: dict[str, Any] = field(default_factory=dict)
     """State of the random generators at the beginning of the current epoch."""
 
-    bare = moved_attribute("unwrapped_model")
-    ordered = moved_attribute("orderable_samples")
-    batched_here = moved_attribute("uses_batch_size")
-    split = moved_attribute("evaluation_split")
-    writes = moved_attribute("has_run_directory")
-    dry = moved_attribute("dry_run")
-    bad = moved_attribute("bad_samples")
+    bare = MovedAttribute("unwrapped_model")
+    ordered = MovedAttribute("orderable_samples")
+    batched_here = MovedAttribute("uses_batch_size")
+    split = MovedAttribute("evaluation_split")
+    writes = MovedAttribute("has_run_directory")
+    dry = MovedAttribute("dry_run")
+    bad = MovedAttribute("bad_samples")
 
     def __post_init__(self) -> None:
         self.model = self.unwrapped_model

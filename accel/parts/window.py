@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 from accel.data.batches.counted import counted
-from accel.data.batches.structure import pieces
+from accel.data.batches.structure import split_batch
 from accel.parts.part import Part
 
 __all__ = ["Group", "Micro", "Window"]
@@ -38,7 +38,7 @@ class Micro(NamedTuple):
         if self.samples <= size:
             return [self]
         counts = [min(size, self.samples - start) for start in range(0, self.samples, size)]
-        parts = zip(pieces(self.batch, self.samples, size), counts, strict=True)
+        parts = zip(split_batch(self.batch, self.samples, size), counts, strict=True)
         end = len(counts) - 1
         return [Micro(part, count, count / total, self.last and number == end) for number, (part, count) in enumerate(parts)]
 

@@ -1,4 +1,4 @@
-"""The plugins that come with accel, each in a file of its own name and imported when first asked for."""
+"""Plugins that come with accel, one class per file, imported when first asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from accel.schema import plugin_registry
 
-if TYPE_CHECKING:  # for editors and type checkers, and for who reads this text
+if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.accumulate import Accumulate as Accumulate
     from accel.plugins.adamw import AdamW as AdamW
     from accel.plugins.amp import AMP as AMP

@@ -1,14 +1,17 @@
-"""Gradient accumulation: several micro-batches make one update.
+"""Accumulate: gradient accumulation, one update from several micro-batches.
 
-Helps   where the batch that trains well does not fit into memory, or ranks
-        should talk less often.
-Hurts   where the micro-batch is so small that the device idles; BatchNorm still
-        sees micro-batches.
-Costs   nothing per micro-batch; the micro-batches of one window are held in
+A window is the micro-batches of one update. Their gradients are added up, and
+the optimiser steps once at the end of the window.
+
+Helps   batches that train well and do not fit into memory; ranks that should
+        talk less often.
+Hurts   micro-batches so small that the device idles. BatchNorm still sees
+        micro-batches.
+Costs   nothing per micro-batch. The micro-batches of one window are held in
         host memory.
 Exact   The gradient is that of the big batch: each micro-batch weighs its items
-        over those of its window. The last window of an epoch may be short; it
-        is a window of its own, and weighs right too.
+        over the items of its window. The last window of an epoch may be short;
+        its micro-batches are weighted in the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ __all__ = ["Accumulate"]
 
 @dataclass(eq=False)
 class Accumulate(Group):
-    """Gradient accumulation.
+    """Gradient accumulation over windows of `steps` micro-batches.
 
     Args:
         steps: micro-batches per update.

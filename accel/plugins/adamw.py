@@ -1,10 +1,10 @@
 """AdamW: Adam with decoupled weight decay, in torch's fused kernel.
 
-Helps   almost everything that is not a plain convnet: transformers, small data,
-        first tries.
+Helps   almost every model that is not a plain convnet: transformers, small
+        data, first tries.
 Hurts   memory: two float32 numbers per parameter.
-Costs   one pass over weights, gradients and moments; 28 bytes of traffic per
-        parameter.
+Costs   one pass over weights, gradients and moments: 28 bytes of memory traffic
+        per parameter.
 Source  Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv
         1711.05101; `torch.optim.AdamW`.
 """
@@ -28,16 +28,16 @@ __all__ = ["AdamW"]
 
 @dataclass(eq=False)
 class AdamW(Optim):
-    """AdamW.
+    """Adam with decoupled weight decay.
 
     Args:
-        lr: the learning rate.
-        beta1: how slowly the first moment forgets.
-        beta2: how slowly the second moment forgets.
-        eps: added to the root of the second moment.
-        weight_decay: the share of each weight taken off per update, times lr.
-        exclude: none decays everything, as torch does; norm_and_bias leaves out parameters of at most one dimension.
-        fused: false uses torch's foreach implementation.
+        lr: learning rate.
+        beta1: decay per update of the first moment, the mean of the gradients.
+        beta2: decay per update of the second moment, the mean of their squares.
+        eps: number added to the root of the second moment.
+        weight_decay: share of each weight taken off per update, times lr.
+        exclude: parameters without weight decay: none, as in torch, or norm_and_bias, those of at most one dimension.
+        fused: use torch's fused kernel where the device has it; false uses torch's foreach implementation.
     """
 
     lr: Positive = 1e-3

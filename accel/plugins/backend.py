@@ -1,9 +1,9 @@
-"""Backend: torch's global switches, set first and put back at the end.
+"""Backend: torch's global switches, set for one run and then restored.
 
 Helps   CUDA: TensorFloat-32 multiplies float32 matrices up to 8 times faster,
         and cuDNN picks its fastest convolution.
-Hurts   TF32 keeps 10 bits of mantissa in products; benchmark mode tries
-        algorithms anew for every new input shape.
+Hurts   precision: TF32 keeps 10 bits of mantissa in products. Benchmark mode
+        tries algorithms anew for every new input shape.
 Costs   nothing per step.
 Source  https://pytorch.org/docs/stable/notes/cuda.html and
         https://pytorch.org/docs/stable/notes/randomness.html
@@ -32,9 +32,9 @@ class Backend(BackendPart):
 
     Args:
         cudnn_benchmark: let cuDNN time its algorithms and keep the fastest; off where deterministic is on.
-        tf32: TensorFloat-32 for float32 convolutions and matrix products on CUDA.
-        matmul_precision: of float32 matrix products on any device (medium may use bfloat16); null follows tf32.
-        deterministic: only algorithms that give the same bits every time; an operation without one raises.
+        tf32: use TensorFloat-32 for float32 convolutions and matrix products on CUDA.
+        matmul_precision: precision of float32 matrix products on any device (medium may use bfloat16); null follows tf32.
+        deterministic: use only algorithms that give the same bits every time; an operation without one raises.
         threads: CPU threads of one operation; null leaves torch's choice.
     """
 
@@ -45,7 +45,7 @@ class Backend(BackendPart):
     threads: Count | None = None
 
     def apply(self, device: torch.device) -> None:
-        self.before = {
+        self.saved = {
             "benchmark": torch.backends.cudnn.benchmark,
             "conv": _conv().fp32_precision,
             "matmul": torch.get_float32_matmul_precision(),
@@ -61,11 +61,11 @@ class Backend(BackendPart):
         self._set(benchmark, conv, matmul, self.deterministic, self.threads or torch.get_num_threads())
 
     def restore(self) -> None:
-        if hasattr(self, "before"):
-            before = self.before
-            self._set(before["benchmark"], before["conv"], before["matmul"], before["deterministic"], before["threads"])
-            torch.use_deterministic_algorithms(before["deterministic"], warn_only=before["warn_only"])
-            if before["cublas"] is None:
+        if hasattr(self, "saved"):
+            saved = self.saved
+            self._set(saved["benchmark"], saved["conv"], saved["matmul"], saved["deterministic"], saved["threads"])
+            torch.use_deterministic_algorithms(saved["deterministic"], warn_only=saved["warn_only"])
+            if saved["cublas"] is None:
                 os.environ.pop(CUBLAS, None)
 
     def plan_notes(self) -> Mapping[str, str]:
@@ -81,5 +81,5 @@ class Backend(BackendPart):
 
 
 def _conv() -> Any:
-    """Where torch keeps the precision of cuDNN's convolutions (it has no types)."""
+    """Return the module in which torch keeps the precision of cuDNN's convolutions (it has no types)."""
     return torch.backends.cudnn.conv  # type: ignore[attr-defined]

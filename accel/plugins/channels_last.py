@@ -1,18 +1,18 @@
-"""Channels last: a picture's channels lie side by side in memory.
+"""ChannelsLast: a memory format with the channels of a pixel side by side.
 
-The weights of convolutions are laid out so, and the first convolution carries
-it on: its output, and all that follows, are channels_last too. A picture needs
-no laying out of its own.
+The weights of convolutions are laid out in this format. The first convolution
+carries it on: its output, and all that follows, are channels_last too. Pictures
+need no conversion of their own.
 
-Helps   convolutions: on tensor cores with 16-bit arithmetic most of all, and on
+Helps   convolutions: most of all on tensor cores with 16-bit arithmetic, and on
         a CPU too.
 Hurts   models that flatten or reshape between convolutions: each such place
         copies.
-Costs   nothing per update, and no memory; gradients, optimiser state and
+Costs   nothing per update, and no memory. Gradients, optimiser state and
         averages take the layout of their weights.
 Source  https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
-Exact   The same sums in another order: float32 results agree to rounding.
-        Weights of four dimensions alone are laid out (2-d convolutions).
+Exact   The same sums in another order: float32 results agree to rounding. Only
+        weights of four dimensions are converted (2-d convolutions).
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ __all__ = ["ChannelsLast"]
 
 @dataclass(eq=False)
 class ChannelsLast(Layout):
-    """The weights of convolutions in torch.channels_last."""
+    """Layout with the weights of 2-d convolutions in `torch.channels_last`."""
 
     def model(self, model: nn.Module) -> nn.Module:
         weights = list(model.parameters())
-        self.weights, self.laid_out = len(weights), sum(weight.dim() == 4 for weight in weights)
+        self.weight_count, self.converted_count = len(weights), sum(weight.dim() == 4 for weight in weights)
         # in place: each parameter stays the object that the user's own names stand for
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def plan_notes(self) -> Mapping[str, str]:
-        return {"memory format": f"channels_last for {self.laid_out} of {self.weights} weights"}
+        return {"memory format": f"channels_last for {self.converted_count} of {self.weight_count} weights"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         return (
-            [] if self.laid_out else ["channels_last has no effect: the model has no 2-d convolution (no weight of 4 dimensions)"]
+            []
+            if self.converted_count
+            else ["channels_last has no effect: the model has no 2-d convolution (no weight of 4 dimensions)"]
         )

@@ -1,14 +1,14 @@
-"""Cosine: the rate falls along half a cosine, after an optional warm-up.
+"""Cosine: a learning rate that falls along half a cosine, after a warm-up.
 
-Helps   long runs of transformers and convnets; no peak to find beyond the
-        optimiser's own lr.
-Hurts   runs of unknown length (it must know the number of updates), and
-        stopping early.
-Costs   nothing: a pure function of the update's index, with no state.
+Helps   long runs of transformers and convnets. There is no peak to find besides
+        the optimiser's own lr.
+Hurts   runs of unknown length, because the number of updates must be known;
+        runs that are stopped early.
+Costs   nothing: a pure function of the update's index, without state.
 Source  Loshchilov and Hutter, SGDR, arXiv 1608.03983 (without restarts). Equals
         torch's LinearLR(1 / (W + 1), total_iters=W) followed by
-        CosineAnnealingLR(T_max = updates - 1 - W, eta_min = floor), W the
-        warm-up's updates.
+        CosineAnnealingLR(T_max = updates - 1 - W, eta_min = floor). W is the
+        length of the warm-up in updates.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Cosine(Schedule):
     """Half a cosine from the optimiser's lr to the floor, after a linear warm-up.
 
     Args:
-        warmup: the length of the warm-up: below 1 a share of all updates, from 1 on a number of updates; 0 for none.
-        floor: the last rate as a share of the optimiser's lr.
+        warmup: length of the warm-up: below 1 a share of all updates, from 1 on a number of updates; 0 for none.
+        floor: last learning rate, as a share of the optimiser's lr.
     """
 
     warmup: NonNegative = 0.05
@@ -42,21 +42,23 @@ class Cosine(Schedule):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.last, self.climb = self.total() - 1, self.span(self.warmup)
-        self.lowest = self.base * self.floor
-        if self.climb > self.last:
-            raise ConfigError(f"cosine.warmup is {self.climb} updates and the whole run {self.total()}; make the warm-up shorter")
+        self.last_step, self.warmup_updates = self.total() - 1, self.span(self.warmup)
+        self.final_lr = self.base * self.floor
+        if self.warmup_updates > self.last_step:
+            raise ConfigError(
+                f"cosine.warmup is {self.warmup_updates} updates and the whole run {self.total()}; make the warm-up shorter"
+            )
 
     def lr(self, step: int) -> float:
-        if step >= self.last:
-            return self.lowest
-        if step < self.climb:
-            return self.base * (step + 1) / (self.climb + 1)
-        share = (step - self.climb) / (self.last - self.climb)
-        return self.lowest + (self.base - self.lowest) * (1 + cos(pi * share)) / 2
+        if step >= self.last_step:
+            return self.final_lr
+        if step < self.warmup_updates:
+            return self.base * (step + 1) / (self.warmup_updates + 1)
+        share = (step - self.warmup_updates) / (self.last_step - self.warmup_updates)
+        return self.final_lr + (self.base - self.final_lr) * (1 + cos(pi * share)) / 2
 
     def apply(self, step: int) -> None:
         self.optim.set_lr(self.lr(step))
 
     def plan_notes(self) -> Mapping[str, str]:
-        return {"learning rate": f"{self.base:.3g} after {self.climb} updates of warm-up, down to {self.lowest:.3g}"}
+        return {"learning rate": f"{self.base:.3g} after {self.warmup_updates} updates of warm-up, down to {self.final_lr:.3g}"}

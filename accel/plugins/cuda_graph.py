@@ -1,24 +1,25 @@
-"""CudaGraph: the whole update is launched by one call.
+"""CudaGraph: capture an update in a CUDA graph, and launch it by one call.
 
 The kernels of an update (forward, backward, clip, step, average) are captured
-once for each shape of window, and replayed from then on: the host does nothing
-but copy the batch to where the graph reads it.
+once for each shape of its batches. From then on they are replayed: the host
+only copies the batches to the memory that the graph reads.
 
 Helps   small models and small batches on CUDA, where the host cannot launch
         kernels as fast as the device runs them.
-Hurts   where the device is busy anyway (nothing to gain), and data of many
-        shapes: one is captured when it has come `warmup` times, the rest runs
-        without a graph. No Python of model and loss runs in a replay: what they
-        read on the host is refused, but a choice that they make there (a layer
-        dropped by `random.random()`) stays as it was when it was captured.
-Costs   memory: what an update needs is kept, once for all graphs, and a copy of
-        each window.
+Hurts   devices that are busy anyway, which gain nothing, and data of many
+        shapes. A shape is captured when it has come `warmup` times; other
+        shapes run without a graph. No Python of model and loss runs in a
+        replay. Values that they read on the host are refused. A choice that
+        they make there (a layer dropped by `random.random()`) stays as it was
+        at the capture.
+Costs   memory: the tensors of an update are kept, once for all graphs, with a
+        copy of the batches for each graph.
 Source  https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 Exact   A replay runs the kernels that the update would run, on the random
-        numbers it would draw, so that it makes no difference to the bits
-        whether an update is replayed: a resumed run, which begins without
-        graphs, ends as the whole one. Learning rates are float32 on the device;
-        without this plugin the kernels take them in float64.
+        numbers that it would draw. So the bits do not depend on which updates
+        are replayed: a resumed run, which begins without graphs, ends as an
+        uninterrupted one. Learning rates are float32 on the device; without
+        this plugin the kernels take them in float64.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.data.batches.structure import put_together, take_apart
+from accel.data.batches.structure import flatten, unflatten
 from accel.device.cuda_graphs import CudaRecorder, Recorder
 from accel.errors import ConfigError
 from accel.parts import Part, Update, Window
@@ -44,33 +45,33 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["LIBRARIES", "MANY", "CudaGraph", "Graph", "cause"]
+__all__ = ["LIBRARIES", "MAX_COUNTED_SHAPES", "CudaGraph", "Graph", "describe_cause"]
 
-MANY = 10_000
-"""Of so many shapes at most it is remembered how often they came: data in which no two batches are alike has no end of them."""
+MAX_COUNTED_SHAPES = 10_000
+"""Shapes whose occurrences are counted, at most: data in which no two batches are alike has shapes without end."""
 LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
-"""Where the code is that is not the user's own."""
+"""Folders of code that is not the user's own."""
 
 
 class Graph(NamedTuple):
-    """An update of one shape, captured."""
+    """A captured update of one shape."""
 
     replay: Callable[[], None]
     inputs: list[Tensor]
-    """Where it reads the window."""
+    """The tensors from which the graph reads the window."""
     loss: Tensor
-    """Where it leaves the mean loss."""
-    pins: Any
-    """What else it reads and writes: freed, another tensor would take its place in memory."""
+    """The tensor in which the graph leaves the mean loss."""
+    references: Any
+    """Everything else that the graph reads and writes: if freed, another tensor would take its place in memory."""
 
 
 @dataclass(eq=False)
 class CudaGraph(Update):
-    """The update, captured and replayed.
+    """Update that is captured in a CUDA graph, once per shape, and replayed.
 
     Args:
-        warmup: so many updates of a shape run before it is captured.
-        graphs: so many shapes are captured; updates of any other are not replayed.
+        warmup: updates of a shape that run before it is captured.
+        graphs: shapes that are captured, at most; updates of other shapes run without a graph.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (Need("cuda"),)
@@ -81,41 +82,41 @@ class CudaGraph(Update):
     def setup(self, run: Run) -> None:
         super().setup(run)
         parts = run.parts
-        inside = [parts.schedule, parts.compile, parts.activations, parts.parallel, parts.precision]
-        inside += [parts.objective, parts.guard, parts.clip, parts.optim, parts.average]
-        for reason in (part.capture_blocker() for part in inside):
+        update_parts = [parts.schedule, parts.compile, parts.activations, parts.parallel, parts.precision]
+        update_parts += [parts.objective, parts.guard, parts.clip, parts.optim, parts.average]
+        for reason in (part.capture_blocker() for part in update_parts):
             if reason:
                 raise ConfigError(f"cuda_graph cannot capture the update: {reason}")
-        for part in inside:
+        for part in update_parts:
             part.to_device_scalars()
-        self.beats = [part.before_replay for part in inside if type(part).before_replay is not Part.before_replay]
-        self.captured: dict[Hashable, Graph] = {}
-        self.seen: dict[Hashable, int] = {}
-        self.recorder = self.record(run.device)
+        self.replay_hooks = [part.before_replay for part in update_parts if type(part).before_replay is not Part.before_replay]
+        self.graphs_by_shape: dict[Hashable, Graph] = {}
+        self.shape_counts: dict[Hashable, int] = {}
+        self.recorder = self.make_recorder(run.device)
 
-    def record(self, device: torch.device) -> Recorder:
-        """What captures on `device`."""
+    def make_recorder(self, device: torch.device) -> Recorder:
+        """Return the recorder that captures on `device`."""
         return CudaRecorder(device)
 
     def __call__(self, window: Window) -> Tensor:
         window = window._replace(micros=tuple(window.micros))
-        for beat in self.beats:
-            beat()
+        for hook in self.replay_hooks:
+            hook()
         tensors: list[Tensor] = []
         try:
-            shape = take_apart(window, tensors)
+            shape = flatten(window, tensors)
         except TypeError as error:
             raise ConfigError(
                 f"cuda_graph cannot copy {error} in a batch; let the data give tensors, numbers, and tuples, lists, dicts of them"
             ) from None
-        graph = self.captured.get(shape)
+        graph = self.graphs_by_shape.get(shape)
         if graph is None:
-            if len(self.seen) == MANY:
-                self.seen.clear()
-            self.seen[shape] = self.seen.get(shape, 0) + 1
-            if self.seen[shape] <= self.warmup or len(self.captured) == self.graphs:
-                return self.recorder.aside(lambda: super(CudaGraph, self).__call__(window))
-            graph = self.captured[shape] = self.capture(window, tensors)
+            if len(self.shape_counts) == MAX_COUNTED_SHAPES:
+                self.shape_counts.clear()
+            self.shape_counts[shape] = self.shape_counts.get(shape, 0) + 1
+            if self.shape_counts[shape] <= self.warmup or len(self.graphs_by_shape) == self.graphs:
+                return self.recorder.run_on_capture_stream(lambda: super(CudaGraph, self).__call__(window))
+            graph = self.graphs_by_shape[shape] = self.capture(window, tensors)
         if tensors:
             torch._foreach_copy_(graph.inputs, tensors, non_blocking=True)
         graph.replay()
@@ -124,17 +125,21 @@ class CudaGraph(Update):
         return loss
 
     def capture(self, window: Window, tensors: list[Tensor]) -> Graph:
-        """Captures the update of a window like this one, without running it."""
+        """Capture the update of a window like this one, without running it.
+
+        Raises:
+            ConfigError: if model or loss does something that a graph cannot hold.
+        """
         inputs = [tensor.clone() for tensor in tensors]
-        static = put_together(window, iter(inputs))
+        static = unflatten(window, iter(inputs))
         lap = self.lap
-        self.lap = lambda phase: None  # the time is of none of its phases
+        self.lap = lambda phase: None  # capturing belongs to no phase of an update
         try:
             replay, loss = self.recorder.capture(lambda: super(CudaGraph, self).__call__(static))
         except RuntimeError as error:
             raise ConfigError(
-                f"cuda_graph cannot capture the update ({cause(error)}): loss and model must not read numbers of the device on the "
-                "host, nor make tensors there; leave it out with '~plugins.cuda_graph'"
+                f"cuda_graph cannot capture the update ({describe_cause(error)}): loss and model must not read numbers of the "
+                "device on the host, nor make tensors there; leave it out with '~plugins.cuda_graph'"
             ) from error
         finally:
             self.lap = lap
@@ -146,19 +151,19 @@ class CudaGraph(Update):
         return {"CUDA graphs": f"an update is captured when its shape has come {self.warmup} times, up to {self.graphs} shapes"}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The graphs move state that is no longer the run's: the next updates are captured anew."""
-        self.captured.clear()
-        self.seen.clear()
+        """Drop the graphs, which move state that is no longer the run's, so that updates are captured anew."""
+        self.graphs_by_shape.clear()
+        self.shape_counts.clear()
 
     def close(self) -> None:
-        if hasattr(self, "captured"):
-            self.captured.clear()
+        if hasattr(self, "graphs_by_shape"):
+            self.graphs_by_shape.clear()
 
 
-def cause(error: BaseException) -> str:
-    """The first of the errors that led to this one, in words, with the last line of the user's own code that it came from."""
+def describe_cause(error: BaseException) -> str:
+    """Return the first of the errors that led to this one, in words, with the last line of the user's own code on its way."""
     while error.__context__ is not None:
         error = error.__context__
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(LIBRARIES)]
-    where = f" in {own[-1].filename}:{own[-1].lineno}" if own else ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(LIBRARIES)]
+    where = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return str(error).strip().split("\n")[0][:200] + where

@@ -1,19 +1,21 @@
-"""DALI: NVIDIA DALI decodes and resamples the pictures, on the CPU or on the GPU.
+"""DALI: decoding and resampling of pictures by NVIDIA DALI, on CPU or GPU.
 
-The pictures of task=images, in the order, through the windows and with the
-mirroring and labels of the plain loader, which are fed to DALI from our own
-random numbers. On CUDA it decodes on the GPU (device=mixed).
+DALI reads the pictures of task=images. Order, crops, mirroring and labels are
+those of the plain loader, because DALI is given accel's own random numbers. On
+CUDA it decodes on the GPU (device=mixed).
 
 Helps   a GPU whose CPU cores are too few to decode for it.
 Hurts   CPUs: threads with decoder=simplejpeg reads faster. A store of tiles is
-        decoded whole; one of raw pixels has nothing to decode, and is refused.
-Costs   a large package (nvidia-dali-cuda130, some 700 MB), memory of the GPU.
-Source  github.com/NVIDIA/DALI. decoders.image_slice, resize, flip.
-Exact   the samples, their order, windows, mirroring and labels, also of a
-        resumed run. The pixels are DALI's: on the CPU more than 50 dB (PSNR) from
-        those of decoder=pillow, filter=antialias. bad_data=skip and substitute
-        hold for a file that is cut short or no JPEG; a JPEG that DALI finds to
-        be damaged inside ends the run all the same.
+        decoded whole. A store of raw pixels has nothing to decode, and is
+        refused.
+Costs   a large package (nvidia-dali-cuda130, some 700 MB), and memory of the
+        GPU.
+Source  github.com/NVIDIA/DALI: decoders.image_slice, resize, flip.
+Exact   The samples, their order, crops, mirroring and labels, also of a resumed
+        run. The pixels are DALI's: on the CPU more than 50 dB (PSNR) from those
+        of decoder=pillow, filter=antialias. bad_data=skip and substitute hold
+        for a file that is cut short or no JPEG. A JPEG that DALI finds to be
+        damaged inside ends the run all the same.
 """
 
 from __future__ import annotations
@@ -38,12 +40,12 @@ __all__ = ["DALI"]
 
 @dataclass(eq=False)
 class DALI(Loader):
-    """Reads by NVIDIA DALI.
+    """Loader that reads by NVIDIA DALI.
 
     Args:
-        device: where it decodes; auto is mixed on CUDA, and cpu elsewhere.
-        threads: of the CPU; auto is one for each core that this process may use.
-        depth: how many batches are under way.
+        device: device that decodes: cpu, or mixed for CPU and GPU; auto is mixed on CUDA, and cpu elsewhere.
+        threads: CPU threads; auto is one for each core that this process may use.
+        depth: batches under way at a time.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (
@@ -57,18 +59,18 @@ class DALI(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         on_gpu = run.device.type == "cuda" and self.device != "cpu"
-        self.where, self.number = ("mixed" if on_gpu else "cpu"), run.device.index or 0
-        self.count = cores() if self.threads == "auto" else self.threads
+        self.decode_device, self.device_index = ("mixed" if on_gpu else "cpu"), run.device.index or 0
+        self.thread_count = cores() if self.threads == "auto" else self.threads
         self.pipelines: dict[Batches, Pipeline] = {}
 
     def open(self, data: Any, train: bool) -> Batches:
-        """The batches of a data set of pictures; any other data is read here.
+        """Return the batches of a data set of pictures; any other data is read by this process.
 
         Raises:
-            ConfigError: where DALI cannot do what is done to the pictures.
+            ConfigError: if DALI cannot crop or resample the pictures as the task does.
         """
         batches = super().open(data, train)
-        if not isinstance(batches, MapBatches) or not hasattr(data, "look"):
+        if not isinstance(batches, MapBatches) or not hasattr(data, "draw_box"):
             return batches
         if data.store.encoding == "raw":
             raise ConfigError("dali decodes pictures, and a raw store has nothing to decode; use threads in its place")
@@ -76,21 +78,21 @@ class DALI(Loader):
             raise ConfigError("dali cuts boxes out of pictures, and task.crop=pad moves them; set task.crop=resized or none")
         if data.reader.filter != "antialias":
             raise ConfigError(f"dali resamples as task.filter=antialias does, not {data.reader.filter}; set that, or use threads")
-        self.pipelines[batches] = Pipeline(batches, self.where, self.count, self.depth, self.number)
+        self.pipelines[batches] = Pipeline(batches, self.decode_device, self.thread_count, self.depth, self.device_index)
         return batches
 
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         return self.pipelines[batches].epoch(epoch, start) if batches in self.pipelines else batches.epoch(epoch, start)
 
     def identity(self) -> dict[str, Any]:
-        """Where it decodes: the pixels are not the same to the last bit."""
-        return {"where": self.where}
+        """Return the device that decodes, because the pixels of two devices differ in the last bits."""
+        return {"where": self.decode_device}
 
     def plan_notes(self) -> Mapping[str, str]:
-        where = "on the GPU" if self.where == "mixed" else "on the CPU"
-        threads = f"{self.count} thread{'s' * (self.count > 1)}"
-        said = f"decoded and resampled by DALI {where}, {threads}: close to Pillow's, not the same"
-        return {"pictures": said} if self.pipelines else {}
+        device = "on the GPU" if self.decode_device == "mixed" else "on the CPU"
+        threads = f"{self.thread_count} thread{'s' * (self.thread_count > 1)}"
+        note = f"decoded and resampled by DALI {device}, {threads}: close to Pillow's, not the same"
+        return {"pictures": note} if self.pipelines else {}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         return [] if self.pipelines else ["dali has no effect: the data is no folder of pictures; it is read here"]

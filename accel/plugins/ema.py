@@ -1,16 +1,16 @@
-"""EMA: a moving average of the weights, to evaluate and to keep.
+"""EMA: an exponential moving average of the weights, to evaluate and to keep.
 
-Helps   final accuracy, and accuracy before the learning rate has fallen; the
+Helps   final accuracy, and accuracy before the learning rate has fallen: the
         average is smoother than any one point.
-Hurts   very short runs: the average lags behind the weights (warmup shortens
-        its memory at the start).
+Hurts   very short runs, because the average lags behind the weights. warmup
+        shortens its memory at the start.
 Costs   a copy of the weights, and one pass over both per update.
 Source  Polyak and Juditsky, 1992; Tarvainen and Valpola, Mean teachers, arXiv
         1703.01780. The warm-up is TensorFlow's min(decay, (1 + t) / (10 + t)).
         Buffers (BatchNorm's statistics) are the model's own, as in
         `torch.optim.swa_utils.AveragedModel`.
-Exact   It moves once per update, not per micro-batch, and where an update was
-        skipped it does not move.
+Exact   The average moves once per update, not per micro-batch. A skipped update
+        does not move it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["EMA"]
 
 @dataclass(eq=False)
 class EMA(Average):
-    """average = decay * average + (1 - decay) * weights, after every update.
+    """Moving average of the weights: average = decay * average + (1 - decay) * weights, after every update.
 
     Args:
-        decay: how slowly the average forgets; 0.999 remembers about 1,000 updates.
-        warmup: use min(decay, (1 + t) / (10 + t)) at update t (from 0), so that a young average is not stuck at the start.
+        decay: share of the average that an update keeps; 0.999 remembers about 1,000 updates.
+        warmup: use min(decay, (1 + t) / (10 + t)) at update t, from 0, so that a young average moves faster.
     """
 
     decay: Decay = 0.999
@@ -49,47 +49,50 @@ class EMA(Average):
         self.names = [name for name, _ in run.parts.precision.params]
         weights = [param.detach() for _, param in run.parts.precision.params]
         self.averages = [param.clone() for param in weights]
-        # of weights that are spread over several processes, the pieces that are here: they move by themselves
-        self.live, self.average = [local_shard(param) for param in weights], [local_shard(param) for param in self.averages]
+        # of sharded weights, the shards of this process, each of which moves by itself
+        self.local_weights, self.average = (
+            [local_shard(param) for param in weights],
+            [local_shard(param) for param in self.averages],
+        )
         self.step = 0
         self.weight: Tensor | None = None
 
-    def at(self, step: int) -> float:
-        """The decay of update `step`, from 0."""
+    def decay_at(self, step: int) -> float:
+        """Return the decay of update `step`, from 0."""
         return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
     def update(self, grads: Grads) -> None:
-        weight = self.next() if self.weight is None else self.weight
-        if grads.found_inf is not None:  # a weight of 0 where the update was skipped, without asking the device whether it was
+        weight = self.next_weight() if self.weight is None else self.weight
+        if grads.found_inf is not None:  # weight 0 for a skipped update, without reading on the host whether it was skipped
             weight = weight * (1 - grads.found_inf)
         if isinstance(weight, Tensor):
-            torch._foreach_lerp_(self.average, self.live, [weight] * len(self.live))
+            torch._foreach_lerp_(self.average, self.local_weights, [weight] * len(self.local_weights))
         else:
-            torch._foreach_lerp_(self.average, self.live, weight)
+            torch._foreach_lerp_(self.average, self.local_weights, weight)
 
-    def next(self) -> float:
-        """The share of the weights in this update's average."""
+    def next_weight(self) -> float:
+        """Count an update, and return the share of the weights in its average."""
         self.step += 1
-        return 1 - self.at(self.step - 1)
+        return 1 - self.decay_at(self.step - 1)
 
     def capture_blocker(self) -> str:
         return ""
 
     def to_device_scalars(self) -> None:
-        self.weight = torch.zeros((), dtype=torch.float32, device=self.live[0].device)
+        self.weight = torch.zeros((), dtype=torch.float32, device=self.local_weights[0].device)
 
     def before_replay(self) -> None:
         if self.weight is not None:
-            self.weight.fill_(self.next())
+            self.weight.fill_(self.next_weight())
 
     @contextmanager
     def weights(self, model: nn.Module) -> Iterator[None]:
-        kept = [param.clone() for param in self.live]
-        torch._foreach_copy_(self.live, self.average)
+        saved = [param.clone() for param in self.local_weights]
+        torch._foreach_copy_(self.local_weights, self.average)
         try:
             yield
         finally:
-            torch._foreach_copy_(self.live, kept)
+            torch._foreach_copy_(self.local_weights, saved)
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "average": dict(zip(self.names, self.averages, strict=True))}
@@ -97,8 +100,8 @@ class EMA(Average):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = int(state["step"])
         device = self.average[0].device
-        found = [shard_like(state["average"][name], ours) for name, ours in zip(self.names, self.averages, strict=True)]
-        found = [local_shard(average).to(device) for average in found]
-        if [average.shape for average in found] != [average.shape for average in self.average]:
+        loaded = [shard_like(state["average"][name], average) for name, average in zip(self.names, self.averages, strict=True)]
+        loaded = [local_shard(average).to(device) for average in loaded]
+        if [average.shape for average in loaded] != [average.shape for average in self.average]:
             raise ValueError("its averaged weights are those of another model")  # one number would be copied to all of a weight
-        torch._foreach_copy_(self.average, found)
+        torch._foreach_copy_(self.average, loaded)

@@ -1,22 +1,23 @@
-"""Extents: a nearly random order, for data that is larger than memory.
+"""Extents: a nearly random order of samples, for data that is larger than memory.
 
-An epoch shuffles extents, which are runs of `size` records that lie side by
-side, and then the records of `window` extents after each other, all together.
-So at any time only one window is read from, which the system's cache of files
-holds, and each extent of a disk is read once an epoch. In every epoch the
-extents begin elsewhere.
+An extent is a run of `size` records that lie side by side. An epoch shuffles
+the extents, and then the records of `window` extents at a time, all together.
+So only one window is read from at any time. The system's file cache holds it,
+and each extent of a disk is read once an epoch. In every epoch the extents
+begin elsewhere.
 
-Helps   stores and folders that do not fit into memory, on disks that turn or
-        lie across a network: a plain shuffle seeks for every record.
-Hurts   data in memory: there it is a poorer shuffle for nothing. In a folder
-        sorted by class two samples of a batch of B come from one extent more
-        often than by chance: each has about B / window such companions.
-Costs   memory, in the system's cache, for two windows.
+Helps   stores and folders that do not fit into memory, on spinning disks or
+        across a network: a plain shuffle seeks for every record.
+Hurts   data in memory, where it is a poorer shuffle for nothing. In a folder
+        sorted by class, two samples of a batch come from one extent more often
+        than by chance. In a batch of B, each has about B / window such
+        companions.
+Costs   memory, in the system's file cache, for two windows.
 Source  quasi-random order of FFCV, arXiv 2306.12517; shuffling blocks, and a
         buffer of them, CorgiPile, arXiv 2206.05830.
-Exact   Every sample exactly once an epoch, whoever reads it. The order is a
-        function of the seed, the epoch and both settings, which a resumed run
-        must have again.
+Exact   Every sample comes exactly once an epoch, whichever loader reads it. The
+        order is a function of the seed, the epoch and both settings, which a
+        resumed run must have again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from accel.data.sampling import extents
+from accel.data.sampling import extent_permutation
 from accel.parts import Order
 from accel.values import Count
 
@@ -39,18 +40,18 @@ __all__ = ["Extents"]
 
 @dataclass(eq=False)
 class Extents(Order):
-    """Shuffles extents, and the records of a window of them.
+    """Order that shuffles extents, and then the records of a window of extents.
 
     Args:
-        size: records of an extent, which are read one after the other.
-        window: extents whose records are mixed.
+        size: records in an extent, which lie side by side.
+        window: extents whose records are shuffled together.
     """
 
     size: Count = 64
     window: Count = 256
 
     def permutation(self, samples: int, seed: int, epoch: int) -> Tensor:
-        return extents(samples, seed, epoch, self.size, self.window)
+        return extent_permutation(samples, seed, epoch, self.size, self.window)
 
     def plan_notes(self) -> Mapping[str, str]:
         return {"order": f"{self.size * self.window:,} records are mixed: {self.window} extents of {self.size}"}

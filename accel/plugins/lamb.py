@@ -1,17 +1,17 @@
-"""LAMB: Adam whose steps are as long, layer by layer, as the weights allow.
+"""LAMB: Adam with steps scaled, layer by layer, to the length of the weights.
 
-Helps   large batches: the update of each parameter is scaled to its weights, so
-        a learning rate that grew with the batch throws no layer out.
-Hurts   small batches, where AdamW is as good and costs less; and when a norm of
-        0 (weights that start at zero) keeps a layer from being adapted.
-Costs   five passes of the weights' size more than AdamW: 48 bytes of traffic
-        per parameter; with clip or float16 the norm of the gradients is shared
-        and 4 of them are saved. The gradients are scaled where they are: the
-        trainer frees them after the step.
+Helps   large batches. The update of each parameter is scaled to its weights, so
+        a learning rate that grew with the batch does not throw a layer off.
+Hurts   small batches, where AdamW is as good and costs less. Layers whose
+        weights start at zero: a norm of 0 keeps them from being adapted.
+Costs   five passes of the weights' size more than AdamW: 48 bytes of memory
+        traffic per parameter. clip and float16 take the same norm of the
+        gradients, which then saves 4 bytes. The gradients are scaled in place,
+        because the trainer frees them after the step.
 Source  You et al., Large Batch Optimization for Deep Learning: Training BERT in
-        76 minutes, arXiv 1904.00962, as NVIDIA defines it (apex `FusedLAMB`):
-        gradients of all parameters clipped together, moments corrected for
-        their start, no limit to the ratio. The variants that differ are
+        76 minutes, arXiv 1904.00962, as NVIDIA defines it (apex `FusedLAMB`).
+        The gradients of all parameters are clipped together, the moments are
+        corrected for their start, and the ratio has no limit. Variants are
         settings. `accel.optim.LAMB` is the same for a loop of your own.
 """
 
@@ -37,21 +37,21 @@ __all__ = ["LAMB"]
 
 @dataclass(eq=False)
 class LAMB(Optim):
-    """LAMB.
+    """Adam whose update of each parameter is as long as the parameter's norm.
 
     Args:
-        lr: the learning rate.
-        beta1: how slowly the first moment forgets.
-        beta2: how slowly the second moment forgets.
-        eps: added to the root of the second moment.
-        weight_decay: the share of each weight in its update.
-        max_grad_norm: a longer gradient, over all parameters, is shortened to this norm; null leaves it as it is.
-        exclude: norm_and_bias leaves parameters of at most one dimension out of weight decay and of adaptation.
-        always_adapt: adapt to the weights where the weight decay is 0 as well.
+        lr: learning rate.
+        beta1: decay per update of the first moment, the mean of the gradients.
+        beta2: decay per update of the second moment, the mean of their squares.
+        eps: number added to the root of the second moment.
+        weight_decay: share of each weight in its update.
+        max_grad_norm: longest 2-norm of the gradient over all parameters; a longer one is shortened; null for no limit.
+        exclude: parameters without weight decay and adaptation: none, or norm_and_bias, those of at most one dimension.
+        always_adapt: adapt parameters whose weight decay is 0 as well.
         bias_correction: divide the moments by 1 - beta^t, as Adam does.
-        grad_averaging: weigh a gradient with 1 - beta1 in the first moment; else with 1.
-        max_weight_norm: no parameter's norm counts as more than this (the paper's phi); null for no limit.
-        trust_clip: no update is lengthened: the ratio of the norms is at most 1.
+        grad_averaging: weigh a gradient with 1 - beta1 in the first moment; false weighs it with 1.
+        max_weight_norm: largest norm that a parameter counts with (the paper's phi); null for no limit.
+        trust_clip: never lengthen an update: the ratio of the norms is at most 1.
     """
 
     lr: Positive = 1e-3
@@ -85,7 +85,7 @@ class LAMB(Optim):
 
     def step(self, grads: Grads) -> None:
         if self.max_grad_norm is not None:
-            self.lamb.grad_norm = grads.norm()  # found once for the clip, the overflow and this
+            self.lamb.grad_norm = grads.norm()  # computed once for clipping, the check for overflow and this optimiser
         super().step(grads)
 
     def why_not_per_parameter(self) -> str:
@@ -96,5 +96,5 @@ class LAMB(Optim):
     def ineffective_settings(self, run: Run) -> list[str]:
         if self.weight_decay != 0 or self.always_adapt:
             return []
-        only = self.changed("max_weight_norm", "trust_clip")
-        return [f"lamb.{name} has no effect with lamb.weight_decay=0 and without lamb.always_adapt=true" for name in only]
+        names = self.changed("max_weight_norm", "trust_clip")
+        return [f"lamb.{name} has no effect with lamb.weight_decay=0 and without lamb.always_adapt=true" for name in names]

@@ -1,16 +1,16 @@
-"""LARS: SGD whose steps are as long, layer by layer, as the weights allow.
+"""LARS: SGD with steps scaled, layer by layer, to the length of the weights.
 
-Helps   convnets with batches of several thousand: the gradient of each
+Helps   convnets with batches of several thousand samples. The gradient of each
         parameter is scaled to its weights, so a learning rate that grew with
-        the batch throws no layer out.
-Hurts   small batches, and learning rates taken over from SGD: with LARS they
+        the batch does not throw a layer off.
+Hurts   small batches; learning rates taken over from SGD, since those of LARS
         are larger by a factor of 10 to 1000.
 Costs   two passes over weights and gradients, one over the momentum: 28 bytes
-        of traffic per parameter, where SGD has 20.
+        of memory traffic per parameter, where SGD has 20.
 Source  You et al., Large Batch Training of Convolutional Networks, arXiv
         1708.03888, in the form of timm and apex's `LARC`: the ratio scales the
-        gradient, lr stays out of the momentum. `accel.optim.LARS` is the same
-        for a loop of your own.
+        gradient, and lr stays out of the momentum. `accel.optim.LARS` is the
+        same for a loop of your own.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ __all__ = ["LARS"]
 
 @dataclass(eq=False)
 class LARS(Optim):
-    """LARS.
+    """SGD whose step of each parameter is in proportion to the parameter's norm.
 
     Args:
-        lr: the learning rate.
-        momentum: how slowly the mean of the updates forgets; 0 for none.
-        nesterov: look ahead along the momentum.
-        weight_decay: the share of each weight added to its gradient.
-        trust_coefficient: how long an update is beside its weights, at a learning rate of 1.
-        eps: added to the norms below the line.
-        exclude: norm_and_bias leaves parameters of at most one dimension out of weight decay and of adaptation.
-        trust_clip: no step is longer than that of SGD with this lr (the clipping of LARC).
+        lr: learning rate.
+        momentum: decay per update of the running sum of the gradients; 0 for none.
+        nesterov: look ahead along the momentum (Nesterov's).
+        weight_decay: share of each weight added to its gradient.
+        trust_coefficient: length of an update over the norm of its weights, at a learning rate of 1.
+        eps: number added to the denominator of the ratio of norms.
+        exclude: parameters without weight decay and adaptation: none, or norm_and_bias, those of at most one dimension.
+        trust_clip: never step further than SGD with this lr (the clipping of LARC).
     """
 
     lr: Positive = 0.1

@@ -1,28 +1,31 @@
 """MasterWeights: 16-bit weights, with 32-bit masters for the optimiser.
 
 The weights and biases of linear layers and convolutions are kept in 16 bits.
-Each has a master, the float32 weight that it was made from, which the optimiser
-moves, the average follows and checkpoints keep; after the update the weight
-becomes the master, rounded. Gradients are summed in float32: once a layer's
-16-bit gradient is there it is added to that of the master, and freed. All else
-is as with `amp`: the products run under autocast, and norms, embeddings and the
-loss compute in float32 with float32 weights. The run hands back the masters.
+Each has a master: the float32 weight from which it was made. The optimiser
+moves the master, the average follows it, and checkpoints keep it. After each
+update the weight becomes its master, rounded.
+
+Gradients are summed in float32: once a layer's 16-bit gradient is there, it is
+added to that of the master, and freed. All else is as with `amp`: the products
+run under autocast. Norms, embeddings and the loss compute in float32 with
+float32 weights. The run hands back the masters.
 
 Helps   accumulation over many small micro-batches: a weight is rounded once per
-        update, where `amp` rounds it in every forward pass, and a frozen one
-        wherever it is used. Models that come in 16 bits, whose updates would
-        vanish in rounding. A transformer of 10 M weights, 8 micro-batches of
-        32 tokens: 1.37 times as fast as float32, where `amp` is 1.29 (CPU time,
-        one thread, n = 3; the losses are equal).
+        update, where `amp` rounds it in every forward pass. `amp` rounds a
+        frozen weight wherever it is used. Models that come in 16 bits, whose
+        updates would vanish in rounding. A transformer of 10 M weights, with 8
+        micro-batches of 32 tokens, is 1.37 times as fast as in float32, and
+        with `amp` 1.29 times. (CPU time, one thread, n = 3; the losses are
+        equal.)
 Hurts   nothing where `amp` helps; small models gain from neither.
 Costs   2 bytes per 16-bit weight besides master, gradient and optimiser state.
-        `amp` needs them too, but frees them between the passes: at its peak
+        `amp` needs them too, but frees them between the passes. At its peak
         ResNet-18 takes 254 MB, with `amp` 234, in float32 280; the transformer
         275, 276 and 263 (n = 1; `python benchmarks/amp.py`).
 Source  Micikevicius et al., Mixed Precision Training, arXiv 1710.03740, section
         3.1; DeepSpeed's BF16_Optimizer.
 Exact   amp's numbers to the last bit where those weights are used in products
-        alone; a penalty on the weights, written into the loss, sees them
+        alone. A penalty on the weights, written into the loss, sees them
         rounded. float64 weights stay as they are.
 """
 
@@ -43,62 +46,62 @@ from accel.parts import Autocast, Parallel
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["PRODUCTS", "MasterWeights", "Weight", "adder", "products", "split"]
+__all__ = ["PRODUCT_PARAMETERS", "MasterWeights", "Weight", "find_product_params", "make_gradient_hook", "make_weight"]
 
-PRODUCTS: dict[type[nn.Module], tuple[str, ...]] = {
+PRODUCT_PARAMETERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("weight", "bias"),
     _ConvNd: ("weight", "bias"),
     nn.MultiheadAttention: ("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
 }
-"""The modules whose parameters of these names go into products alone, which autocast computes in 16 bits."""
+"""Parameters, by kind of module, that are used in products alone, which autocast computes in 16 bits."""
 
 
 class Weight(NamedTuple):
-    """A parameter of the model in 16 bits, and the float32 one that it is rounded from."""
+    """A 16-bit parameter of the model, and the float32 master that it is rounded from."""
 
     name: str
     param: nn.Parameter
     master: nn.Parameter
     dtype: torch.dtype
-    """What it came in."""
+    """The dtype that the parameter came in."""
     hook: RemovableHandle | None
-    """What moves its gradient to the master; None for a frozen one."""
+    """The hook that moves its gradient to the master; None for a frozen parameter."""
 
 
 @dataclass(eq=False)
 class MasterWeights(Autocast):
-    """16-bit weights with float32 masters, under torch.autocast. Its settings are those of `Autocast`."""
+    """16-bit weights with float32 masters, under `torch.autocast`, with the settings of `Autocast`."""
 
     kept_in_float32: ClassVar[str] = "masters"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.weights: list[Weight] = []
-        self.rounded: tuple[list[Tensor], list[Tensor]] = [], []
+        self.pairs: tuple[list[Tensor], list[Tensor]] = [], []
         """The trained weights in 16 bits and, in the same order, their masters."""
 
     def setup(self, run: Run) -> None:
         super().setup(run)
         if type(run.parts.parallel) is not Parallel:
-            other = run.parts.parallel.name
+            parallel = run.parts.parallel.name
             raise ConfigError(
-                f"plugins master_weights and {other} cannot work together: {other} has to find each gradient in the model; "
+                f"plugins master_weights and {parallel} cannot work together: {parallel} has to find each gradient in the model; "
                 "use amp instead"
             )
-        low = getattr(torch, self.dtype)
-        chosen = products(run.unwrapped_model)
+        dtype = getattr(torch, self.dtype)
+        product_params = find_product_params(run.unwrapped_model)
         for name, param in run.unwrapped_model.named_parameters():
-            if param in chosen and param.dtype != torch.float64:
-                self.weights.append(split(name, param, low))
+            if param in product_params and param.dtype != torch.float64:
+                self.weights.append(make_weight(name, param, dtype))
             elif param.requires_grad and param.is_floating_point() and param.element_size() < 4:
-                self.weights.append(split(name, param, param.dtype))
-        self.pair()
+                self.weights.append(make_weight(name, param, param.dtype))
+        self.find_pairs()
 
-    def pair(self) -> None:
-        """Notes which trained weights have a master somewhere else in memory."""
+    def find_pairs(self) -> None:
+        """Collect the trained weights whose master lies elsewhere in memory."""
         trained = [weight for weight in self.weights if weight.hook is not None]
-        apart = [weight for weight in trained if weight.param.data_ptr() != weight.master.data_ptr()]
-        self.rounded = [weight.param.detach() for weight in apart], [weight.master.detach() for weight in apart]
+        separate = [weight for weight in trained if weight.param.data_ptr() != weight.master.data_ptr()]
+        self.pairs = [weight.param.detach() for weight in separate], [weight.master.detach() for weight in separate]
 
     def parameters(self, model: nn.Module) -> list[tuple[str, Tensor]]:
         masters = {weight.param: weight.master for weight in self.weights}
@@ -106,15 +109,15 @@ class MasterWeights(Autocast):
         return self.params
 
     def publish(self) -> None:
-        if self.rounded[0]:
-            torch._foreach_copy_(*self.rounded)
+        if self.pairs[0]:
+            torch._foreach_copy_(*self.pairs)
 
     def release(self) -> None:
         for weight in self.weights:
             if weight.hook is not None:
                 weight.hook.remove()
             weight.param.data = weight.master.detach().to(weight.dtype)  # the master itself, where the dtype is its own
-        self.pair()
+        self.find_pairs()
         self.weights = []
 
     def plan_notes(self) -> Mapping[str, str]:
@@ -122,10 +125,10 @@ class MasterWeights(Autocast):
         return {**super().plan_notes(), "16-bit weights": f"{count:,} numbers in {len(self.weights)} weights"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        found = super().ineffective_settings(run)
+        messages = super().ineffective_settings(run)
         if not self.weights:
-            found.append("master_weights does what amp does: the model has no linear layer and no convolution in float32")
-        return found
+            messages.append("master_weights does what amp does: the model has no linear layer and no convolution in float32")
+        return messages
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "masters": {weight.name: weight.master.detach() for weight in self.weights}}
@@ -136,28 +139,31 @@ class MasterWeights(Autocast):
             weight.master.detach().copy_(state["masters"][weight.name])  # the model has its own weights back already, rounded
 
 
-def products(model: nn.Module) -> set[nn.Parameter]:
-    """The parameters that are weights or biases of products, and that no other kind of module holds (a shared embedding)."""
-    chosen, others = set[nn.Parameter](), set[nn.Parameter]()
+def find_product_params(model: nn.Module) -> set[nn.Parameter]:
+    """Return the weights and biases of products that no other kind of module holds too, such as a shared embedding."""
+    product_params, other_params = set[nn.Parameter](), set[nn.Parameter]()
     for module in model.modules():
-        names = next((names for kind, names in PRODUCTS.items() if isinstance(module, kind)), ())
+        names = next((names for kind, names in PRODUCT_PARAMETERS.items() if isinstance(module, kind)), ())
         for name, param in module.named_parameters(recurse=False):
-            (chosen if name in names else others).add(param)
-    return chosen - others
+            (product_params if name in names else other_params).add(param)
+    return product_params - other_params
 
 
-def split(name: str, param: nn.Parameter, low: torch.dtype) -> Weight:
-    """Makes a parameter one of the format `low`, and what it was its master, as float32."""
+def make_weight(name: str, param: nn.Parameter, low_dtype: torch.dtype) -> Weight:
+    """Convert a parameter to the 16-bit `low_dtype`, and return it with its old value as its float32 master."""
     dtype = param.dtype
     master = nn.Parameter(param.detach().float(), requires_grad=param.requires_grad)
-    if low != dtype:
-        param.data = param.detach().to(low)
-    collect: Any = param.register_post_accumulate_grad_hook
-    return Weight(name, param, master, dtype, collect(adder(master)) if param.requires_grad else None)
+    if low_dtype != dtype:
+        param.data = param.detach().to(low_dtype)
+    register: Any = param.register_post_accumulate_grad_hook
+    return Weight(name, param, master, dtype, register(make_gradient_hook(master)) if param.requires_grad else None)
 
 
-def adder(master: nn.Parameter) -> Callable[[Tensor], None]:
-    """Adds the gradient of a 16-bit weight to its master's, in float32, and frees it: the first of a window is written."""
+def make_gradient_hook(master: nn.Parameter) -> Callable[[Tensor], None]:
+    """Return a hook that adds the gradient of a 16-bit weight to its master's, in float32, and frees it.
+
+    The first gradient of a window is written instead of added.
+    """
 
     def add(param: Tensor) -> None:
         grad = param.grad

@@ -1,26 +1,28 @@
-"""Memory: how much is in use at most, in which phase, and by what.
+"""Memory: a watch that shows the peak memory of each phase, and its owners.
 
 The summary has two tables: the peak of each phase of the run, and the sizes of
-weights, gradients, optimiser state, average and what other parts keep. On CUDA
-the peak is what torch has allocated on the device; on a CPU it is the resident
-memory of the whole process, Python and its libraries included.
+the owners. Owners are weights, gradients, optimiser state, average and other
+parts. On CUDA the peak is the memory that torch has allocated on the device. On
+a CPU it is the resident memory of the whole process, Python and its libraries
+included.
 
-The first update of each epoch and every `every`-th is looked at, and each
-evaluation; the peak of the whole run misses nothing. `snapshot` records on CUDA
-each allocation with the lines that made it, into `memory.pickle` in the run
-directory, for pytorch.org/memory_viz; it is written also where the run fails.
+Measured are the first update of each epoch, every `every`-th update, and each
+evaluation; the peak of the whole run misses nothing. On CUDA, `snapshot`
+records each allocation with the lines of code that made it. It goes into
+`memory.pickle` in the run directory, for pytorch.org/memory_viz, and is written
+also if the run fails.
 
 Helps   choosing batch size, recompute and accumulation; finding out why a run
         does not fit.
-Hurts   nothing; on Linux it resets the peak that the kernel keeps for the
+Hurts   nothing. On Linux it resets the peak that the kernel keeps for the
         process, on CUDA the one that torch keeps.
-Costs   a tenth of a millisecond per phase of an update that is looked at,
-        booked under `other`; snapshot some microseconds per allocation.
+Costs   a tenth of a millisecond per phase of a measured update, booked under
+        `other`; snapshot some microseconds per allocation.
 Source  `torch.cuda.max_memory_allocated`; proc_pid_status(5), VmHWM, and
         proc_pid_clear_refs(5).
-Exact   The peak of a phase is the most that was in use while it lasted, by
-        whatever was made before it too. On a CPU freed memory may stay with the
-        process, and where the kernel's peak cannot be reset there are no phases.
+Exact   The peak of a phase is the most memory in use while it lasted, whichever
+        phase allocated it. On a CPU freed memory may stay with the process, and
+        there are no phases if the kernel's peak cannot be reset.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from accel.device.memory_peak import DeviceGauge, ProcessGauge
+from accel.device.memory_peak import DeviceMemoryPeak, ProcessMemoryPeak
 from accel.parts import Part, Watch
 from accel.report.result import Section
 from accel.system.clock import BACKWARD, OTHER, PHASES
@@ -43,21 +45,21 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["EVENTS", "FILE", "SMALL", "Memory", "has_memory", "size", "tensors"]
+__all__ = ["MAX_EVENTS", "MIN_SHOWN_BYTES", "SNAPSHOT_FILE", "Memory", "collect_tensors", "has_memory", "tensor_bytes"]
 
-FILE = "memory.pickle"
-EVENTS = 100_000
-"""A snapshot has at most so many of the last allocations."""
-SMALL = 1000
-"""A part that keeps fewer bytes, such as a loss scale, is not worth a row."""
+SNAPSHOT_FILE = "memory.pickle"
+MAX_EVENTS = 100_000
+"""Allocations in a snapshot, at most: the last ones."""
+MIN_SHOWN_BYTES = 1000
+"""Fewest bytes of a part that get a row: a loss scale is not worth one."""
 
 
 @dataclass(eq=False)
 class Memory(Watch):
-    """Shows the peak of each phase, and what holds how much.
+    """Watch that measures the peak memory of each phase, and the memory of each owner.
 
     Args:
-        every: besides the first update of each epoch, look at every so many.
+        every: updates between two measured ones; the first of each epoch is measured besides.
         snapshot: record each allocation on CUDA.
     """
 
@@ -66,65 +68,67 @@ class Memory(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.file: Path | None = None
-        """Where the snapshot is to be written, while one is recorded."""
+        self.snapshot_file: Path | None = None
+        """The file of the snapshot, while one is recorded."""
 
     def begin(self, run: Run) -> None:
         self.run, self.progress, self.clock = run, run.progress, run.clock
         on_cuda = run.device.type == "cuda"
-        self.gauge = DeviceGauge(run.device) if on_cuda else ProcessGauge()
-        self.gauge.take()
-        self.whole = self.gradients = 0
+        self.gauge = DeviceMemoryPeak(run.device) if on_cuda else ProcessMemoryPeak()
+        self.gauge.read_and_reset()
+        self.run_peak = self.gradients = 0
         self.peaks: dict[int, int] = {}
-        """By phase."""
-        self.looked = True
-        """Whether the phase before was looked at, so that the peak since then is of this one alone."""
-        self.clock.listeners.append(self.lap)
+        """Peak bytes by phase."""
+        self.phase_measured = True
+        """Whether the phase before was measured, so that the peak since then is of this phase alone."""
+        self.clock.listeners.append(self.end_phase)
         if self.snapshot and on_cuda and run.out is not None:
-            self.file = run.out / FILE
-            torch.cuda.memory._record_memory_history(max_entries=EVENTS)
+            self.snapshot_file = run.out / SNAPSHOT_FILE
+            torch.cuda.memory._record_memory_history(max_entries=MAX_EVENTS)
 
-    def lap(self, phase: int) -> None:
-        """A phase has ended."""
+    def end_phase(self, phase: int) -> None:
+        """Measure the phase that has ended."""
         if self.progress.batch and self.progress.step % self.every:
-            self.looked = False
+            self.phase_measured = False
             return
-        since = perf_counter()
-        peak = self.gauge.take()
-        self.whole = max(self.whole, peak)
-        if self.looked:
+        start = perf_counter()
+        peak = self.gauge.read_and_reset()
+        self.run_peak = max(self.run_peak, peak)
+        if self.phase_measured:
             self.peaks[phase] = max(self.peaks.get(phase, 0), peak)
         if phase == BACKWARD:
-            self.gradients = max(self.gradients, size(param.grad for _, param in self.run.parts.precision.params))
-        self.looked = True
-        self.clock.set_apart(perf_counter() - since, OTHER)
+            self.gradients = max(self.gradients, tensor_bytes(param.grad for _, param in self.run.parts.precision.params))
+        self.phase_measured = True
+        self.clock.book_within_lap(perf_counter() - start, OTHER)
 
     def end(self, result: Any) -> None:
-        self.whole = max(self.whole, self.gauge.take())
+        self.run_peak = max(self.run_peak, self.gauge.read_and_reset())
         rows: list[dict[str, str | int | float]] = [
             {"phase": PHASES[phase], "peak bytes": peak} for phase, peak in sorted(self.peaks.items()) if self.gauge.resets
         ]
-        rows.append({"phase": "the whole run" if self.gauge.resets else "the whole process", "peak bytes": self.whole})
-        result.sections[self.name] = Section(f"peak memory, {self.gauge.what}", rows)
-        held: list[dict[str, str | int | float]] = [{"what": what, "bytes": count} for what, count in self.held().items() if count]
-        result.sections[f"{self.name}_held"] = Section("memory held", held)
-        self.dump()
+        rows.append({"phase": "the whole run" if self.gauge.resets else "the whole process", "peak bytes": self.run_peak})
+        result.sections[self.name] = Section(f"peak memory, {self.gauge.description}", rows)
+        owners: list[dict[str, str | int | float]] = [
+            {"what": owner, "bytes": count} for owner, count in self.bytes_by_owner().items() if count
+        ]
+        result.sections[f"{self.name}_held"] = Section("memory held", owners)
+        self.write_snapshot()
 
-    def held(self) -> dict[str, int]:
-        """What is kept from update to update, and the gradients, in bytes."""
-        bare, parts = self.run.unwrapped_model, self.run.parts
-        sizes = {"weights": size(bare.parameters()), "buffers": size(bare.buffers()), "gradients": self.gradients}
+    def bytes_by_owner(self) -> dict[str, int]:
+        """Return the bytes of weights, buffers and gradients, and of each part's state."""
+        model, parts = self.run.unwrapped_model, self.run.parts
+        sizes = {"weights": tensor_bytes(model.parameters()), "buffers": tensor_bytes(model.buffers()), "gradients": self.gradients}
         names: dict[Part, str] = {parts.optim: "optimiser state", parts.average: "average"}
         for part in parts.all():
-            kept = size(tensors(part.state_dict()))
-            if part in names or kept >= SMALL:
-                sizes[names.get(part, part.name)] = kept
+            state_bytes = tensor_bytes(collect_tensors(part.state_dict()))
+            if part in names or state_bytes >= MIN_SHOWN_BYTES:
+                sizes[names.get(part, part.name)] = state_bytes
         return sizes
 
-    def dump(self) -> None:
-        """Writes the snapshot, and records no more."""
-        if self.file is not None:
-            file, self.file = self.file, None
+    def write_snapshot(self) -> None:
+        """Write the snapshot, if one is recorded, and end the recording."""
+        if self.snapshot_file is not None:
+            file, self.snapshot_file = self.snapshot_file, None
             torch.cuda.memory._dump_snapshot(str(file))  # type: ignore[no-untyped-call]
             torch.cuda.memory._record_memory_history(enabled=None)
 
@@ -136,23 +140,23 @@ class Memory(Watch):
         return []
 
     def close(self) -> None:
-        self.dump()
+        self.write_snapshot()
 
 
-def size(found: Iterable[Tensor | None]) -> int:
-    """The bytes of these tensors together, each place in memory once."""
-    places = {(tensor.device, tensor.data_ptr()): tensor.nbytes for tensor in found if tensor is not None and has_memory(tensor)}
+def tensor_bytes(tensors: Iterable[Tensor | None]) -> int:
+    """Return the bytes of tensors together, each place in memory counted once."""
+    places = {(tensor.device, tensor.data_ptr()): tensor.nbytes for tensor in tensors if tensor is not None and has_memory(tensor)}
     return sum(places.values())
 
 
 def has_memory(tensor: Tensor) -> bool:
-    """Whether it is dense, and has numbers."""
+    """Tell whether a tensor is dense and has numbers."""
     return tensor.layout == torch.strided and tensor.numel() > 0
 
 
-def tensors(state: Any) -> list[Tensor]:
-    """Every tensor in a state, however deep."""
+def collect_tensors(state: Any) -> list[Tensor]:
+    """Return every tensor in a state, however deep."""
     if isinstance(state, Tensor):
         return [state]
     inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return [tensor for one in inner for tensor in tensors(one)]
+    return [tensor for one in inner for tensor in collect_tensors(one)]

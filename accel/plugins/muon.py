@@ -1,24 +1,26 @@
-"""Muon: momentum made orthogonal for hidden matrices, AdamW for the rest.
+"""Muon: orthogonalised momentum for hidden matrices, AdamW for the rest.
 
 The update of a matrix is its momentum with all singular values brought near to
-1 by a few matrix products (Newton-Schulz, in bfloat16), so that rare directions
-learn as fast as frequent ones. Kernels of convolutions count as matrices
-(out, in * height * width). Embeddings, the output layer, biases, norms and
-whatever else is no hidden matrix go to AdamW with a rate of its own; the plan
-says how much goes where, and `matrices` chooses otherwise.
+1 by a few matrix products (Newton-Schulz, in bfloat16). Rare directions then
+learn as fast as frequent ones.
+
+Kernels of convolutions count as matrices of shape (out, in * height * width).
+Embeddings, the output layer, biases, norms and all else that is not a hidden
+matrix go to AdamW with a rate of its own. The plan printed at the start says
+how much goes where, and `matrices` chooses otherwise.
 
 Helps   transformers and convnets trained from scratch: fewer updates to the
         same loss than with AdamW.
-Hurts   models without large matrices, and fine-tuning of what AdamW trained.
+Hurts   models without large matrices; fine-tuning of models that AdamW trained.
         A wide model on few samples per update pays more for the products than
-        the updates that it saves.
-Costs   one number of memory per hidden weight, where AdamW has two; and 15
-        matrix products per update: for a matrix of r x c (r <= c) there are
-        5 r^2 (2 c + r) multiplications, however large the batch.
+        the updates save.
+Costs   one number of memory per hidden weight, where AdamW has two. Also 15
+        matrix products per update: a matrix of r x c (r <= c) takes 5 r^2 (2 c
+        + r) multiplications, however large the batch.
 Source  Jordan et al., kellerjordan.github.io/posts/muon; equal to
         `torch.optim.Muon` to rounding. adjust_lr=match_rms_adamw: Liu et al.,
-        Muon is Scalable for LLM Training, arXiv 2502.16982.
-        `accel.optim.Muon` is the same for a loop of your own.
+        Muon is Scalable for LLM Training, arXiv 2502.16982. `accel.optim.Muon`
+        is the same for a loop of your own.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from torch.optim import Optimizer
 
 from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError, nearest
-from accel.optim.hidden_matrices import hidden
+from accel.optim.hidden_matrices import hidden_matrices
 from accel.optim.muon import Muon as FusedMuon
 from accel.parts import Optim
 from accel.parts.optim import decayed, has_fused
@@ -44,26 +46,26 @@ from accel.values import Count, Decay, NonNegative, Positive
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["Muon", "size"]
+__all__ = ["Muon", "describe_size"]
 
 
 @dataclass(eq=False)
 class Muon(Optim):
-    """Muon, with AdamW for what is no hidden matrix.
+    """Muon for the hidden matrices of a model, and AdamW for its other parameters.
 
     Args:
-        lr: the learning rate of the matrices.
-        momentum: how slowly the mean of their gradients forgets.
-        nesterov: look ahead along the momentum.
-        weight_decay: the share of each weight taken off per update, times its learning rate; of AdamW's too.
+        lr: learning rate of the matrices.
+        momentum: decay per update of the mean of the matrices' gradients.
+        nesterov: look ahead along the momentum (Nesterov's).
+        weight_decay: share of each weight taken off per update, times its learning rate; for AdamW's parameters too.
         adjust_lr: original multiplies lr by sqrt(max(1, rows / columns)); match_rms_adamw makes updates as long as AdamW's.
         ns_steps: Newton-Schulz steps per update.
-        ns_dtype: their arithmetic; float32 is for CPUs without instructions for bfloat16.
-        adamw_lr: the learning rate of the rest; schedules keep its ratio to lr.
-        beta1: how slowly AdamW's first moment forgets.
-        beta2: how slowly AdamW's second moment forgets.
-        eps: added to the root of AdamW's second moment.
-        exclude: norm_and_bias leaves parameters of at most one dimension out of weight decay.
+        ns_dtype: number format of the Newton-Schulz products; float32 is for CPUs without instructions for bfloat16.
+        adamw_lr: learning rate of AdamW's parameters; schedules keep its ratio to lr.
+        beta1: decay per update of AdamW's first moment, the mean of the gradients.
+        beta2: decay per update of AdamW's second moment, the mean of their squares.
+        eps: number added to the root of AdamW's second moment.
+        exclude: parameters without weight decay: none, or norm_and_bias, those of at most one dimension.
         matrices: names of the parameters that Muon moves, or patterns (blocks.*.weight); null finds the hidden matrices.
     """
 
@@ -82,13 +84,17 @@ class Muon(Optim):
     matrices: list[str] | None = None
 
     def setup(self, run: Run) -> None:
-        self.chosen = frozenset(
-            hidden(run.unwrapped_model) if self.matrices is None else self.named(run.unwrapped_model, self.matrices)
+        self.matrix_names = frozenset(
+            hidden_matrices(run.unwrapped_model) if self.matrices is None else self.match_names(run.unwrapped_model, self.matrices)
         )
         super().setup(run)
 
-    def named(self, model: nn.Module, patterns: list[str]) -> list[str]:
-        """The names of the matrices that the patterns mean. Raises ConfigError for a pattern that means none."""
+    def match_names(self, model: nn.Module, patterns: list[str]) -> list[str]:
+        """Return the names of the matrices that the patterns match.
+
+        Raises:
+            ConfigError: for a pattern that matches none.
+        """
         names = [name for name, param in model.named_parameters() if param.dim() > 1]
         for pattern in patterns:
             if not any(fnmatchcase(name, str(pattern)) for name in names):
@@ -96,17 +102,17 @@ class Muon(Optim):
         return [name for name in names if any(fnmatchcase(name, str(pattern)) for pattern in patterns)]
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
-        self.ours = [param for name, param in params if name in self.chosen]
-        self.rest = [(name, param) for name, param in params if name not in self.chosen]
-        if any(map(is_dtensor, self.ours)):
+        self.matrix_params = [param for name, param in params if name in self.matrix_names]
+        self.adamw_params = [(name, param) for name, param in params if name not in self.matrix_names]
+        if any(map(is_dtensor, self.matrix_params)):
             raise ConfigError("muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb")
-        for name, param in self.rest:
+        for name, param in self.adamw_params:
             if not has_fused([(name, param)], device):
                 why = "complex, or lies in memory with gaps, or on another kind of device"
                 raise ConfigError(f"muon: AdamW's fused kernel cannot move {name}, which is {why}; take adamw with fused=false")
-        groups: list[dict[str, Any]] = [{"params": self.ours}] if self.ours else []
-        if self.rest:
-            groups += [{**group, "adamw": True} for group in decayed(self.rest, self.exclude)]
+        groups: list[dict[str, Any]] = [{"params": self.matrix_params}] if self.matrix_params else []
+        if self.adamw_params:
+            groups += [{**group, "adamw": True} for group in decayed(self.adamw_params, self.exclude)]
         return FusedMuon(
             groups, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum, nesterov=self.nesterov,
             ns_steps=self.ns_steps, adjust_lr_fn=self.adjust_lr, adamw_lr=self.adamw_lr, betas=(self.beta1, self.beta2),
@@ -114,24 +120,24 @@ class Muon(Optim):
         )  # fmt: skip
 
     def plan_notes(self) -> Mapping[str, str]:
-        ours, rest = self.ours, [param for _, param in self.rest]
+        matrices, adamw_params = self.matrix_params, [param for _, param in self.adamw_params]
         return {
-            "optimizer": f"Muon for {size(ours)}; AdamW for {size(rest)}",
+            "optimizer": f"Muon for {describe_size(matrices)}; AdamW for {describe_size(adamw_params)}",
             "of which AdamW": f"at {self.adamw_lr * self.scale:g}, {self.adamw_lr / self.lr:g} times the learning rate",
         }
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        found = []
-        if not self.ours:
-            found.append("muon: the model has no hidden matrices, so AdamW moves all of it; add adamw instead")
+        messages = []
+        if not self.matrix_params:
+            messages.append("muon: the model has no hidden matrices, so AdamW moves all of it; add adamw instead")
         elif self.ns_dtype == "bfloat16" and run.device.type == "cpu" and lacks_bf16():
-            found.append("muon: this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); muon.ns_dtype=float32 is faster")
-        if not self.rest:
-            dead = self.changed("adamw_lr", "beta1", "beta2", "eps", "exclude")
-            found += [f"muon.{name} has no effect: Muon moves every parameter" for name in dead]
-        return found
+            messages.append("muon: this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); muon.ns_dtype=float32 is faster")
+        if not self.adamw_params:
+            names = self.changed("adamw_lr", "beta1", "beta2", "eps", "exclude")
+            messages += [f"muon.{name} has no effect: Muon moves every parameter" for name in names]
+        return messages
 
 
-def size(tensors: list[Tensor]) -> str:
-    """How much that is, in words."""
+def describe_size(tensors: list[Tensor]) -> str:
+    """Return the count and the total size of tensors, in words."""
     return f"{len(tensors)} tensor{'s' * (len(tensors) != 1)} of {sum(tensor.numel() for tensor in tensors):,} numbers"

@@ -1,8 +1,8 @@
-"""Prefetch: the next batches are read in a thread, during the update.
+"""Prefetch: reading ahead: a thread reads the next batches during the update.
 
-DataLoaderX, as a part of the run: the package prefetch_generator, whose thread
-here ends when the run does, holds `depth` batches and no more, and hands every
-error on. For a training loop of one's own: `accel.data.DataLoaderX`.
+It is DataLoaderX as a part of the run, by the package prefetch_generator. Its
+thread ends when the run does, holds `depth` batches and no more, and hands
+every error on. For a training loop of your own: `accel.data.DataLoaderX`.
 
 Helps   data that is read and decoded by this process, with code that releases
         the GIL (Pillow, OpenCV, numpy, files), while the update computes.
@@ -12,7 +12,7 @@ Hurts   data that computes in Python: thread and update take turns. With the
         is next to nothing left to win.
 Costs   `depth` batches of host memory; a few tens of microseconds a batch.
 Source  https://pypi.org/project/prefetch-generator
-Exact   The same batches in the same order, and a resumed run goes on after the
+Exact   The same batches in the same order; a resumed run goes on after the
         batch that was consumed. Data that draws from the global random numbers
         is read when its turn comes, with a warning: the training draws from
         them too.
@@ -34,10 +34,10 @@ __all__ = ["Prefetch"]
 
 @dataclass(eq=False)
 class Prefetch(PrefetchPart):
-    """Reads ahead in a thread.
+    """Thread that reads batches ahead.
 
     Args:
-        depth: how many batches are read ahead.
+        depth: batches read ahead.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (Need("package:prefetch_generator", extra="prefetch"),)
@@ -46,16 +46,16 @@ class Prefetch(PrefetchPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.last: Callable[[], Any] = lambda: None
+        self.reader: Callable[[], Any] = lambda: None
 
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
-        from accel.data.loaders.read_ahead import ahead
+        from accel.data.loaders.read_ahead import read_ahead
 
-        reader = ahead(batches, self.depth, self.name)
-        self.last = ref(reader)  # weakly: it ends with whoever reads from it
+        reader = read_ahead(batches, self.depth, self.name)
+        self.reader = ref(reader)  # weakly: the thread ends with the loop that reads from it
         return reader
 
     def close(self) -> None:
-        reader = self.last()
+        reader = self.reader()
         if reader is not None:  # the traceback of an error still holds it
             reader.close()

@@ -1,20 +1,20 @@
-"""Profiler: which operators the time of an update goes to.
+"""Profiler: a watch that shows on which operators the time of an update is spent.
 
-torch's profiler looks at a few updates. The summary then has a table of the
-operators that took longest, without what they called; on CUDA by the time of
-their kernels. The trace, with each call on a time line, is in
+torch's profiler records a few updates. The summary then has a table of the
+operators that took longest, without the operators that they called. On CUDA the
+time is that of their kernels. The trace, with each call on a time line, is in
 `profile/*.json.gz` in the run directory; perfetto.dev and chrome://tracing show
 it.
 
 Helps   finding out why an update takes as long as it does.
-Hurts   nothing but the updates that it looks at, which are slower.
-Costs   nothing in the other updates. In those it looks at some microseconds per
-        operator, and more with shapes, memory and stacks. Writing the trace
-        takes seconds where models are large; that is booked under `other`.
+Hurts   nothing but the recorded updates, which are slower.
+Costs   nothing in the other updates. Recorded updates take some microseconds
+        more per operator, and more with shapes, memory and stacks. Writing the
+        trace takes seconds for large models, booked under `other`.
 Source  https://docs.pytorch.org/docs/stable/profiler.html
-Exact   Updates are counted from where this process began, so a resumed run is
-        looked at again. The first few are left out because they are not like
-        the rest: memory is still being found, kernels are being chosen.
+Exact   Updates are counted from the start of this process, so a resumed run is
+        profiled again. The first few are left out because they are not like the
+        others: memory is still being allocated, and kernels are being chosen.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from torch.profiler import ProfilerActivity, profile
 from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.result import Section
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 from accel.values import Count
 
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["FOLDER", "Profiler", "export"]
+__all__ = ["FOLDER", "Profiler", "export_trace"]
 
 FOLDER = "profile"
 
 
 @dataclass(eq=False)
 class Profiler(Watch):
-    """Profiles some updates.
+    """Watch that profiles some updates.
 
     Args:
-        first: the first update to look at, counted from where this process began.
-        updates: how many to look at.
-        top: how many operators the table has.
-        memory: also note what each operator allocates, in the trace.
-        shapes: also note the shapes of its inputs, in the trace.
-        stacks: also note the lines of Python that called it, in the trace.
+        first: first update to record, counted from 1 at the start of this process.
+        updates: updates to record.
+        top: operators in the table.
+        memory: also record in the trace how much memory each operator allocates.
+        shapes: also record in the trace the shapes of each operator's inputs.
+        stacks: also record in the trace the lines of Python that called each operator.
     """
 
     first: Count = 10
@@ -66,7 +66,7 @@ class Profiler(Watch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.profile: profile | None = None
-        """While it runs."""
+        """The profiler of torch, while it runs."""
         self.section: Section | None = None
 
     def begin(self, run: Run) -> None:
@@ -86,8 +86,8 @@ class Profiler(Watch):
             self.stop()
 
     def start(self) -> None:
-        """Begins to look, with nothing left under way on the device."""
-        self.settle()
+        """Start recording, with nothing left under way on the device."""
+        self.synchronize()
         activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self.device.type == "cuda")]
         self.profile = profile(activities=activities, profile_memory=self.memory, record_shapes=self.shapes, with_stack=self.stacks)
         with warnings.catch_warnings():  # of torch 2.10, that a second cycle would forget the first: there is one
@@ -95,28 +95,28 @@ class Profiler(Watch):
             self.profile.start()
 
     def stop(self) -> None:
-        """Ends it, when the device has done what was asked of it; writes the trace and makes the table."""
+        """Stop recording, after the device's last kernel; write the trace and make the table."""
         profile, self.profile = self.profile, None
         assert profile is not None
-        self.settle()
+        self.synchronize()
         profile.stop()
         name = f"updates-{self.start_at + 1:08d}-to-{self.step:08d}.json.gz"
         if self.out is not None:
             (self.out / FOLDER).mkdir(exist_ok=True)
-            export(profile, self.out / FOLDER / name)
-        self.section = self.table(profile, self.step - self.start_at)
+            export_trace(profile, self.out / FOLDER / name)
+        self.section = self.make_table(profile, self.step - self.start_at)
 
-    def settle(self) -> None:
-        """Waits for the device, so that its work is seen in the updates that asked for it."""
+    def synchronize(self) -> None:
+        """Wait for the device, so that its kernels are recorded in the updates that launched them."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def table(self, profile: profile, updates: int) -> Section:
-        """The operators that took longest in themselves, per update."""
+    def make_table(self, profile: profile, updates: int) -> Section:
+        """Return the table of the operators that took longest in themselves, per update."""
         on_cuda = self.device.type == "cuda"
         field = "self_device_time_total" if on_cuda else "self_cpu_time_total"
-        spent = [(getattr(row, field), row.count, row.key) for row in profile.key_averages()]
-        total = sum(time for time, _, _ in spent) or 1.0
+        times = [(getattr(row, field), row.count, row.key) for row in profile.key_averages()]
+        total = sum(time for time, _, _ in times) or 1.0
         rows: list[dict[str, str | int | float]] = [
             {
                 "operator": name,
@@ -124,22 +124,22 @@ class Profiler(Watch):
                 "self ms": round(time / updates / 1000, 6),
                 "share percent": round(100 * time / total, 2),
             }
-            for time, count, name in sorted(spent, reverse=True)[: self.top]
+            for time, count, name in sorted(times, reverse=True)[: self.top]
         ]
         where = "on the device" if on_cuda else "on the CPU"
         return Section(f"operators by their own time {where}, per update ({self.start_at + 1} to {self.step})", rows)
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        found = []
+        messages = []
         if run.updates is not None and self.first > run.updates:
-            found.append(f"profiler sees nothing: profiler.first={self.first}, and the whole run has {run.updates} updates")
+            messages.append(f"profiler sees nothing: profiler.first={self.first}, and the whole run has {run.updates} updates")
         if not run.has_run_directory:
-            dead = self.changed("memory", "shapes", "stacks")
-            found += [f"profiler.{name} has no effect without out=DIR: there is no trace to note it in" for name in dead]
-        return found
+            names = self.changed("memory", "shapes", "stacks")
+            messages += [f"profiler.{name} has no effect without out=DIR: there is no trace to note it in" for name in names]
+        return messages
 
     def end(self, result: Any) -> None:
-        if self.profile is not None and self.step > self.start_at:  # the run was shorter
+        if self.profile is not None and self.step > self.start_at:  # the run ended before the last update to record
             self.stop()
         if self.section is not None:
             result.sections[self.name] = self.section
@@ -150,9 +150,7 @@ class Profiler(Watch):
             profile.stop()
 
 
-def export(profile: profile, file: Path) -> None:
-    """Writes the trace, packed; it is there whole or not at all."""
-    temporary = file.with_name(f".{file.name}")
-    with atomic_files.attempted(temporary):
+def export_trace(profile: profile, file: Path) -> None:
+    """Write the trace, compressed, as a whole or not at all."""
+    with disk_errors.warn_on_disk_error(file), atomic_files.swapped_in(file) as temporary:
         profile.export_chrome_trace(str(temporary))
-        temporary.replace(file)

@@ -1,11 +1,11 @@
-"""Progress: the plan, one line while it runs, and what came of it.
+"""Progress: a watch that prints the plan, a line of progress, and the summary.
 
-On a terminal the line renews itself; elsewhere (a pipe, a log file, a notebook
-without ipywidgets) a plain line is printed every few seconds. Each evaluation
-leaves a line of its own. Samples per second and data wait are those of the last
-few seconds of training, with evaluation and checkpoints left out; the loss is
-that of the last update that has reached the host. On by default; `watch=()` in
-Python, or `'~plugins.progress'`, makes a run silent.
+On a terminal the line is drawn anew in place. Elsewhere (a pipe, a log file, a
+notebook without ipywidgets) a plain line is printed every few seconds. Each
+evaluation leaves a line of its own. Samples per second and data wait are those
+of the last few seconds of training, without evaluation and checkpoints. The
+loss is that of the last update that has reached the host. On by default;
+`watch=()` in Python, or `'~plugins.progress'`, makes a run silent.
 
 Helps   always.
 Hurts   nothing.
@@ -31,10 +31,10 @@ from accel.device.async_readback import AsyncReadback
 from accel.parts import Watch
 from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
-from accel.report.progress_line import GAP, Line
+from accel.report.progress_line import GAP, ProgressLine
 from accel.report.summary import draw as draw_summary
+from accel.system.clock import ThroughputMark
 from accel.system.pipes import survive_broken_pipe
-from accel.system.throughput import ThroughputMark
 from accel.values import Positive
 
 if TYPE_CHECKING:
@@ -42,19 +42,19 @@ if TYPE_CHECKING:
     from accel.parts import Run
     from accel.report.result import Result
 
-__all__ = ["RECENT", "Progress", "redraws"]
+__all__ = ["RECENT", "Progress", "can_redraw"]
 
 RECENT = 3.0
-"""On a terminal, samples per second and data wait are those of so many seconds."""
+"""Seconds over which samples per second and data wait are measured, on a terminal."""
 
 
 @dataclass(eq=False)
 class Progress(Watch):
-    """Shows the run.
+    """Watch that shows the run on a terminal or in a log.
 
     Args:
         refresh: seconds between two drawings of the line on a terminal.
-        every: seconds between two plain lines where there is no terminal.
+        every: seconds between two plain lines without a terminal.
         plan: show the plan at the start.
     """
 
@@ -75,93 +75,93 @@ class Progress(Watch):
         if self.plan and run.plan is not None:
             self.console.print(draw_plan(run.plan))
         self.skipped = run.parts.guard.skipped
-        self.mail = AsyncReadback(1 if self.skipped is None else 2, run.device)
-        self.last: Tensor | None = None
+        self.readback = AsyncReadback(1 if self.skipped is None else 2, run.device)
+        self.last_loss: Tensor | None = None
         self.loss: float | None = None
-        self.lost: int | None = None if self.skipped is None else 0
-        self.first, self.started = run.progress.step, perf_counter()
-        if redraws(self.console):
-            # drawn by hand: a drawing thread would hold locks while workers are forked
+        self.skipped_count: int | None = None if self.skipped is None else 0
+        self.first_step, self.started_at = run.progress.step, perf_counter()
+        if can_redraw(self.console):
+            # drawn by this thread: a drawing thread would hold locks while workers are forked
             self.live = Live(console=self.console, auto_refresh=False)
             self.live.start()
-        self.pause = self.refresh if self.live else self.every
-        self.due = self.started + self.pause
-        self.marks = deque([self.mark()], maxlen=max(2, round(RECENT / self.refresh)) if self.live else 2)
+        self.interval = self.refresh if self.live else self.every
+        self.next_draw = self.started_at + self.interval
+        self.marks = deque([self.throughput_mark()], maxlen=max(2, round(RECENT / self.refresh)) if self.live else 2)
 
     def after(self, step: int, loss: Tensor) -> None:
-        self.last = loss
-        if perf_counter() >= self.due:
-            self.show()
+        self.last_loss = loss
+        if perf_counter() >= self.next_draw:
+            self.draw_line()
 
-    def show(self) -> None:
-        """Draws the line. On CUDA the loss is the one sent off at the last drawing, which has arrived by now."""
-        self.send()
-        self.receive()
-        line = self.line()
+    def draw_line(self) -> None:
+        """Draw the line. On CUDA the loss is the one sent at the last drawing, which has arrived by now."""
+        self.send_loss()
+        self.receive_loss()
+        line = self.make_line()
         if self.live:
             self.live.update(line, refresh=True)
         else:
             self.console.print(line.text(), soft_wrap=True)
-        self.due = perf_counter() + self.pause
+        self.next_draw = perf_counter() + self.interval
 
-    def send(self) -> None:
-        """Sends the last loss on its way to the host; a run resumed just before an evaluation has none yet."""
-        if self.last is None:
+    def send_loss(self) -> None:
+        """Send the last loss to the host; a run resumed just before an evaluation has none yet."""
+        if self.last_loss is None:
             return
-        self.mail.slots[0].copy_(self.last)
+        self.readback.slots[0].copy_(self.last_loss)
         if self.skipped is not None:
-            self.mail.slots[1].copy_(self.skipped)
-        self.mail.start()
+            self.readback.slots[1].copy_(self.skipped)
+        self.readback.start()
 
-    def receive(self, wait: bool = False) -> None:
-        """Takes the loss that has arrived, if one has."""
-        numbers = self.mail.poll(wait)
+    def receive_loss(self, wait: bool = False) -> None:
+        """Take the loss that has arrived, if one has."""
+        numbers = self.readback.poll(wait)
         if numbers is not None:
             self.loss = numbers[0]
-            self.lost = int(numbers[1]) if self.skipped is not None else None
+            self.skipped_count = int(numbers[1]) if self.skipped is not None else None
 
-    def mark(self) -> ThroughputMark:
-        """Now."""
+    def throughput_mark(self) -> ThroughputMark:
+        """Return the samples and times of the run at this moment."""
         return ThroughputMark.now(self.run.clock, self.run.progress.samples)
 
-    def line(self) -> Line:
-        """Where the run stands."""
+    def make_line(self) -> ProgressLine:
+        """Return the line of progress at this moment."""
         run, progress = self.run, self.run.progress
-        self.marks.append(self.mark())
+        self.marks.append(self.throughput_mark())
         rate, wait = self.marks[-1].since(self.marks[0])
-        done = progress.step - self.first
-        left = None if run.updates is None else (run.updates - progress.step) * (perf_counter() - self.started) / max(done, 1)
-        return Line(
+        done = progress.step - self.first_step
+        left = None if run.updates is None else (run.updates - progress.step) * (perf_counter() - self.started_at) / max(done, 1)
+        return ProgressLine(
             epoch=min(progress.epoch + 1, run.epochs), epochs=run.epochs, update=progress.step, updates=run.updates, loss=self.loss,
-            lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.lost,
+            lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.skipped_count,
             left=left,
         )  # fmt: skip
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
-        self.receive(wait=True)
-        self.send()
-        self.receive(wait=True)
+        self.receive_loss(wait=True)
+        self.send_loss()
+        self.receive_loss(wait=True)
         cells = [f"epoch {epoch:{len(str(self.run.epochs))}}/{self.run.epochs}"]
         cells += [] if self.loss is None else [f"loss {number(self.loss)}"]
         cells += [f"{metric(self.run.evaluation_split, name)} {number(value)}" for name, value in metrics.items()]
         self.console.print(GAP.join(cells), soft_wrap=True)
 
     def stopped(self, why: Interrupted) -> None:
-        if not self.run.command:  # the command line says it itself
+        if not self.run.command:  # the command line prints it itself
             self.console.print(f"{why}; go on with {why.resume}" if why.resume else str(why), soft_wrap=True)
 
     def end(self, result: Any) -> None:
         self.result = result
 
     def close(self) -> None:
-        """Shows the result: by now everything has been written."""
+        """Print the summary: by now everything has been written."""
         if self.live:
             self.live.transient = self.result is not None
             self.live.stop()
             self.live = None
         if self.result is not None:
             self.console.print(draw_summary(self.result))
-            # unwrapped and alone, to be copied
+            # unwrapped and on lines of their own, to be copied
             if self.result.flow is not None and self.result.flow.tries:
                 tries = "\n".join(f"  {text}" for text in self.result.flow.tries)
                 self.console.print(f"\nto wait less for data, try\n{tries}", soft_wrap=True)
@@ -170,8 +170,8 @@ class Progress(Watch):
             self.result = None
 
 
-def redraws(console: Console) -> bool:
-    """Whether one line can be drawn anew in place: on a terminal, and in a notebook that has ipywidgets."""
+def can_redraw(console: Console) -> bool:
+    """Tell whether a line can be drawn anew in place: on a terminal, and in a notebook that has ipywidgets."""
     if console.quiet:
         return False
     if console.is_jupyter:

@@ -1,24 +1,25 @@
-"""ScheduleFree: AdamW or SGD without a schedule, evaluated at the average.
+"""ScheduleFree: AdamW or SGD without a schedule, evaluated at an average.
 
-The steps are taken by one set of weights, z; gradients are taken nearer to the
-average of all z, which is what is evaluated and kept. It does the work of a
-falling learning rate without knowing where the run ends: whenever it is
-stopped, the average is as good as a schedule that ended there.
+Two sets of weights are kept. The set z takes the steps. Gradients are taken at
+a point nearer to the average of all z, and that average is evaluated and kept.
+The method does the work of a falling learning rate without knowing where the
+run ends. Whenever the run is stopped, the average is as good as a schedule that
+ended there.
 
-Helps   runs of unknown length, or that go on as long as they get better: no
-        schedule to choose, and every evaluation is a final one.
-Hurts   together with a schedule, or with ema, which averages once more; models
-        with BatchNorm, whose running statistics are those of the weights that
-        were trained, and not of the average.
-Costs   memory as AdamW (two numbers per parameter; sgd: one), a few passes over
-        the cache more, and a copy of the weights while they are evaluated.
+Helps   runs of unknown length, or runs that go on as long as they improve.
+        There is no schedule to choose, and every evaluation is a final one.
+Hurts   together with a schedule, or with ema, which averages once more. In
+        models with BatchNorm the running statistics are those of the trained
+        weights, not of the average.
+Costs   memory as AdamW (two numbers per parameter; with base=sgd one), a few
+        more passes over the cache, and a copy of the weights during evaluation.
 Source  Defazio et al., The Road Less Scheduled, arXiv 2405.15682; equal to
         `schedulefree.AdamWScheduleFree` and `SGDScheduleFree` to rounding.
         `accel.optim.ScheduleFree` is the same for a loop of your own.
-Exact   Checkpoints hold z and the weights that are trained, and resume to the
-        same bits; the model that is evaluated, returned and written to
-        model.safetensors is the average. A skipped update moves no counter, so
-        it does not shorten the warm-up.
+Exact   Checkpoints hold z and the trained weights, and resume to the same bits.
+        The model that is evaluated, returned and written to model.safetensors
+        is the average. A skipped update moves no counter, so it does not
+        shorten the warm-up.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ class ScheduleFree(Optim):
     """Schedule-Free AdamW or SGD.
 
     Args:
-        lr: the learning rate: for adamw 1 to 10 times AdamW's, for sgd 10 to 50 times SGD's with momentum.
-        base: whose steps are taken.
-        beta1: where gradients are taken: 0 would be at the steps, 1 at their average.
-        beta2: how slowly the second moment forgets (adamw only).
-        eps: added to the root of the second moment (adamw only).
-        weight_decay: the share of each weight in its update.
-        warmup: the length of a linear warm-up: below 1 a share of all updates, from 1 on a number of updates; 0 for none.
-        exclude: none decays everything; norm_and_bias leaves out parameters of at most one dimension.
+        lr: learning rate: with base=adamw 1 to 10 times AdamW's, with base=sgd 10 to 50 times that of SGD with momentum.
+        base: optimiser whose steps are taken.
+        beta1: point at which gradients are taken, above 0: 0 would be z itself, 1 the average of all z.
+        beta2: decay per update of the second moment, the mean of the squared gradients (base=adamw only).
+        eps: number added to the root of the second moment (base=adamw only).
+        weight_decay: share of each weight in its update.
+        warmup: length of a linear warm-up: below 1 a share of all updates, from 1 on a number of updates; 0 for none.
+        exclude: parameters without weight decay: none, or norm_and_bias, those of at most one dimension.
     """
 
     lr: Positive = 0.0025
@@ -77,38 +78,40 @@ class ScheduleFree(Optim):
         if 0 < self.warmup < 1 and run.updates is None:
             share = f"schedule_free.warmup={self.warmup:g} is a share of all updates, and the data has no length"
             raise ConfigError(f"{share}; give a number of updates, or 0")
-        self.climb = round(self.warmup * (run.updates or 0) if self.warmup < 1 else self.warmup)
+        self.warmup_updates = round(self.warmup * (run.updates or 0) if self.warmup < 1 else self.warmup)
         super().setup(run)
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
-        self.free = FusedScheduleFree(
+        self.schedule_free = FusedScheduleFree(
             [param for _, param in params], lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps,
-            weight_decay=self.weight_decay, warmup=self.climb, base=self.base, exclude=self.exclude,
+            weight_decay=self.weight_decay, warmup=self.warmup_updates, base=self.base, exclude=self.exclude,
         )  # fmt: skip
-        return self.free
+        return self.schedule_free
 
     @property
     def has_momentum(self) -> bool:
-        """No: where the average is, is found from beta1, so that it must stay as it is."""
+        """Return False: the average is computed from beta1, so a schedule must not move it."""
         return False
 
     def weights(self) -> AbstractContextManager[None]:
-        return self.free.averaged()
+        return self.schedule_free.averaged()
 
     def plan_notes(self) -> Mapping[str, str]:
-        warm = f", after {self.climb} updates of warm-up" if self.climb else ""
+        warm = f", after {self.warmup_updates} updates of warm-up" if self.warmup_updates else ""
         return {"optimizer": f"Schedule-Free {'AdamW' if self.base == 'adamw' else 'SGD'}, fused{warm}; evaluated at the average"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        found = []
+        messages = []
         if type(run.parts.schedule) is not Schedule:
             name = run.parts.schedule.name
-            found.append(f"{name} moves the learning rate of schedule_free, which is to do without; drop one: '~plugins.{name}'")
+            messages.append(f"{name} moves the learning rate of schedule_free, which is to do without; drop one: '~plugins.{name}'")
         if type(run.parts.average) is not Average:
             name = run.parts.average.name
-            found.append(f"{name} averages the weights that are trained, and is evaluated in place of schedule_free's own average")
+            messages.append(
+                f"{name} averages the weights that are trained, and is evaluated in place of schedule_free's own average"
+            )
         if any(isinstance(module, _BatchNorm) and module.track_running_stats for module in run.unwrapped_model.modules()):
-            found.append("schedule_free: the running statistics of BatchNorm are not those of the average that is evaluated")
+            messages.append("schedule_free: the running statistics of BatchNorm are not those of the average that is evaluated")
         if self.base == "sgd":
-            found += [f"schedule_free.{name} has no effect with schedule_free.base=sgd" for name in self.changed("beta2", "eps")]
-        return found
+            messages += [f"schedule_free.{name} has no effect with schedule_free.base=sgd" for name in self.changed("beta2", "eps")]
+        return messages

@@ -1,10 +1,10 @@
 """SGD: gradient descent with momentum, in torch's fused kernel.
 
-Helps   convnets: the reference recipes are tuned for it, and it keeps one
-        number per weight, or none.
+Helps   convnets: the reference recipes are tuned for it. It keeps one number
+        per weight, or none.
 Hurts   transformers, and learning rates that were not tuned.
-Costs   one pass over weights, gradients and momentum; 20 bytes of traffic per
-        parameter (12 without momentum).
+Costs   one pass over weights, gradients and momentum: 20 bytes of memory
+        traffic per parameter (12 without momentum).
 Source  Sutskever et al., On the importance of initialization and momentum in
         deep learning, 2013; `torch.optim.SGD`.
 """
@@ -31,12 +31,12 @@ class SGD(Optim):
     """SGD with momentum.
 
     Args:
-        lr: the learning rate.
-        momentum: how slowly the mean gradient forgets; 0 for none.
-        nesterov: look ahead along the momentum.
-        weight_decay: the share of each weight added to its gradient.
-        exclude: none decays everything, as torch does; norm_and_bias leaves out parameters of at most one dimension.
-        fused: false uses torch's foreach implementation.
+        lr: learning rate.
+        momentum: decay per update of the running sum of the gradients; 0 for none.
+        nesterov: look ahead along the momentum (Nesterov's).
+        weight_decay: share of each weight added to its gradient.
+        exclude: parameters without weight decay: none, as in torch, or norm_and_bias, those of at most one dimension.
+        fused: use torch's fused kernel where the device has it; false uses torch's foreach implementation.
     """
 
     lr: Positive = 0.01

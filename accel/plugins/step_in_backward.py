@@ -1,17 +1,17 @@
-"""StepInBackward: each parameter steps as soon as its gradient is complete.
+"""StepInBackward: step each parameter as soon as its gradient is complete.
 
-The backward pass then hands each gradient over and frees it, so that the
-gradients of all parameters never exist at once.
+The backward pass hands each gradient over and frees it, so that the gradients
+of all parameters never exist at once.
 
-Helps   models whose gradients (4 bytes per parameter) are what no longer fits,
-        and whose activations are few, or recomputed.
-Hurts   whatever needs all gradients before the first step: accumulation,
-        clipping, a loss scale, several ranks. Each of them is refused by name.
+Helps   models whose gradients (4 bytes per parameter) no longer fit, and whose
+        activations are few, or recomputed.
+Hurts   everything that needs all gradients before the first step: accumulation,
+        clipping, a loss scale, several ranks. Each is refused by name.
 Costs   a call of the optimiser's kernel for each parameter instead of one for
-        all: noticeable on CUDA where parameters are small and many.
+        all: noticeable on CUDA if parameters are small and many.
 Source  https://docs.pytorch.org/tutorials/intermediate/optimizer_step_in_backward_tutorial.html
 Exact   The same bits, and the same state of the optimiser, as with one step for
-        all. A compiled model hands its gradients over together; that frees
+        all. A compiled model hands its gradients over together, which frees
         nothing.
 """
 
@@ -37,7 +37,7 @@ __all__ = ["StepInBackward"]
 
 @dataclass(eq=False)
 class StepInBackward(Update):
-    """The optimiser's step inside the backward pass, parameter by parameter."""
+    """Update in which the optimiser steps inside the backward pass, parameter by parameter."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,19 +45,19 @@ class StepInBackward(Update):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        reason = self.conflict(run)
+        reason = self.find_conflict(run)
         if reason:
             raise ConfigError(f"step_in_backward has each gradient for itself, and {reason}")
         params = [param for _, param in self.precision.params]
-        self.hooks = [param.register_post_accumulate_grad_hook(self.step) for param in params]  # type: ignore[no-untyped-call]
+        self.hooks = [param.register_post_accumulate_grad_hook(self.step_parameter) for param in params]  # type: ignore[no-untyped-call]
 
-    def conflict(self, run: Run) -> str:
-        """What in this run needs more than one gradient of one micro-batch at a time, and what to do; empty where nothing does."""
+    def find_conflict(self, run: Run) -> str:
+        """Return the part that needs more than one gradient at a time, and the cure, in words; empty if no part does."""
         group, grads = run.parts.group, self.precision.gradients()
         overflow = any(number is not None for number in (grads.scale, grads.found_inf, self.precision.skipped))
-        ours = {id(param) for param in run.unwrapped_model.parameters()}
-        masters = any(id(param) not in ours for _, param in self.precision.params)
-        for part, clashes, does in (
+        model_params = {id(param) for param in run.unwrapped_model.parameters()}
+        masters = any(id(param) not in model_params for _, param in self.precision.params)
+        for part, conflicts, reason in (
             (group, group.size > 1, f"adds up those of {group.size} micro-batches"),
             (self.parallel, self.parallel.world_size > 1, f"averages them over {self.parallel.world_size} ranks"),
             (self.guard, type(self.guard) is not Guard, "looks at all of them before the first step"),
@@ -65,10 +65,10 @@ class StepInBackward(Update):
             (self.precision, overflow, "skips an update when one of all overflows"),
             (self.precision, masters, "keeps copies of the weights, which the model's gradients must reach first"),
         ):
-            if clashes:
-                return f"{part.name} {does}; leave one out: '~plugins.{part.name}'"
-        together = self.optim.why_not_per_parameter()
-        return f"{self.optim.name}: {together}" if together else ""
+            if conflicts:
+                return f"{part.name} {reason}; leave one out: '~plugins.{part.name}'"
+        reason = self.optim.why_not_per_parameter()
+        return f"{self.optim.name}: {reason}" if reason else ""
 
     def __call__(self, window: Window) -> Tensor:
         (micro,) = window.micros
@@ -86,7 +86,11 @@ class StepInBackward(Update):
         return mean.loss
 
     def backward(self, loss: Tensor, weight: Tensor) -> None:
-        """The backward pass; a weight that it still needs after its own step is an error that says so."""
+        """Run the backward pass, in which every parameter steps.
+
+        Raises:
+            ConfigError: if the backward pass needs a weight after that weight's own step.
+        """
         try:
             self.precision.backward(loss, weight)
         except RuntimeError as error:
@@ -97,10 +101,10 @@ class StepInBackward(Update):
                 ) from error
             raise
 
-    def step(self, param: Tensor) -> None:
-        """Called by the backward pass when the gradient of `param` is complete, shared weights' too."""
+    def step_parameter(self, param: Tensor) -> None:
+        """Step one parameter: called by the backward pass when its gradient is complete, a shared weight's too."""
         self.optim.step_one(param)
-        increment_version(param)  # fused kernels do not: a backward pass that reads it later would not notice
+        increment_version(param)  # fused kernels do not count the write, which a later backward pass would miss
         param.grad = None
 
     def close(self) -> None:

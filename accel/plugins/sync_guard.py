@@ -1,22 +1,24 @@
-"""SyncGuard: who makes the host wait for the device, by file and line.
+"""SyncGuard: a watch that finds lines of code that wait for the device.
 
 `loss.item()`, `if tensor > 0`, `tensor.nonzero()`: each makes the host wait
-until the device has done everything that was asked of it, and the device then
-waits for the host. A few updates are looked at, from the start of the forward
-pass to the end of the step, and the summary has a table of what waited, where.
-On CUDA torch tells (`torch.cuda.set_sync_debug_mode`); on a CPU, where nothing
-waits, numbers read on the host are counted, which would wait on CUDA. What
-watches do between two updates is not counted.
+until the device has finished everything queued on it. The device then waits for
+the host. A few updates are watched, from the start of the forward pass to the
+end of the step. The summary has a table of the waits by file and line.
 
-Helps   finding what keeps a GPU idle, on a laptop too; in tests, with raise.
-Hurts   nothing but the updates that it looks at, which are slower on a CPU.
-Costs   nothing in the other updates; in those it looks at, several
-        microseconds per operator on a CPU and nothing on CUDA.
+On CUDA torch reports them (`torch.cuda.set_sync_debug_mode`). On a CPU, where
+nothing waits, numbers read on the host are counted, which would wait on CUDA.
+Reads by watches between two updates are not counted.
+
+Helps   finding causes of an idle GPU, on a laptop too; tests, with
+        action=raise.
+Hurts   nothing but the watched updates, which are slower on a CPU.
+Costs   nothing in the other updates. Watched updates take several microseconds
+        more per operator on a CPU, and nothing more on CUDA.
 Source  `torch.cuda.set_sync_debug_mode`; `TorchDispatchMode`.
-Exact   Updates are counted from where this process began. On a CPU a tensor
+Exact   Updates are counted from the start of this process. On a CPU a tensor
         that would stay on the CPU counts too, and numpy's look into a tensor's
         memory does not. On CUDA a batch that is not in pinned memory waits when
-        it is moved. Compiled code is not seen inside.
+        it is moved. Compiled code is not watched inside.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from accel.device.sync_warnings import Reads, Waits
+from accel.device.sync_warnings import HostReadReporter, SyncReporter
 from accel.errors import TrainingError
 from accel.parts import Watch
 from accel.report.result import Section
@@ -39,12 +41,12 @@ __all__ = ["SyncGuard"]
 
 @dataclass(eq=False)
 class SyncGuard(Watch):
-    """Counts host reads, and names file and line.
+    """Watch that counts waits for the device by file and line.
 
     Args:
-        action: count puts them into the summary; raise ends the run at the first, in the line that reads.
-        first: the first update to look at, counted from where this process began.
-        updates: how many to look at.
+        action: count lists the waits in the summary; raise ends the run at the first, in the line that waits.
+        first: first update to watch, counted from 1 at the start of this process.
+        updates: updates to watch.
     """
 
     action: Literal["count", "raise"] = "count"
@@ -53,30 +55,30 @@ class SyncGuard(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.seeker: Reads | Waits | None = None
-        self.places: dict[str, int] = {}
-        """How many there were where."""
+        self.detector: HostReadReporter | SyncReporter | None = None
+        self.place_counts: dict[str, int] = {}
+        """Number of waits by place, `file:line`."""
 
     def begin(self, run: Run) -> None:
         self.progress = run.progress
-        self.begins = run.progress.step + self.first - 1
-        self.ends = self.begins + self.updates
+        self.first_step = run.progress.step + self.first - 1
+        self.end_step = self.first_step + self.updates
         self.epoch = run.progress.epoch
-        self.seeker = (Waits if run.device.type == "cuda" else Reads)(self.tell)
-        run.clock.listeners.append(self.lap)
+        self.detector = (SyncReporter if run.device.type == "cuda" else HostReadReporter)(self.count_read)
+        run.clock.listeners.append(self.end_phase)
 
-    def lap(self, phase: int) -> None:
-        """A phase has ended: looks from the end of `data` to the end of `update`, which is one update without the watches."""
-        assert self.seeker is not None
+    def end_phase(self, phase: int) -> None:
+        """Watch from the end of phase `data` to the end of phase `update`, which is one update without the watches."""
+        assert self.detector is not None
         if phase == UPDATE:
-            self.seeker.stop()
-        elif phase == DATA and self.epoch == self.progress.epoch and self.begins <= self.progress.step < self.ends:
-            self.seeker.start()  # where an epoch has just ended, an evaluation follows and no update
+            self.detector.stop()
+        elif phase == DATA and self.epoch == self.progress.epoch and self.first_step <= self.progress.step < self.end_step:
+            self.detector.start()  # at the end of an epoch an evaluation follows, and no update
         self.epoch = self.progress.epoch
 
-    def tell(self, where: str) -> None:
-        """One was found."""
-        self.places[where] = self.places.get(where, 0) + 1
+    def count_read(self, where: str) -> None:
+        """Count a wait at a place. Raise TrainingError with action=raise."""
+        self.place_counts[where] = self.place_counts.get(where, 0) + 1
         if self.action == "raise":
             raise TrainingError(
                 f"sync_guard: update {self.progress.step + 1} makes the host wait for the device in {where}; keep the number on "
@@ -89,15 +91,17 @@ class SyncGuard(Watch):
         return []
 
     def end(self, result: Any) -> None:
-        last = min(self.ends, self.progress.step)
-        seen = last - self.begins
-        if seen <= 0:
+        last = min(self.end_step, self.progress.step)
+        watched = last - self.first_step
+        if watched <= 0:
             return
-        ordered = sorted(self.places.items(), key=lambda item: -item[1])
-        what = "waits for the device" if isinstance(self.seeker, Waits) else "numbers read on the host, each a wait on CUDA"
-        title = f"{what}: {sum(self.places.values())} in {seen} updates ({self.begins + 1} to {last})"
-        result.sections[self.name] = Section(title, [{"where": where, "per update": count / seen} for where, count in ordered])
+        ordered = sorted(self.place_counts.items(), key=lambda item: -item[1])
+        kind = (
+            "waits for the device" if isinstance(self.detector, SyncReporter) else "numbers read on the host, each a wait on CUDA"
+        )
+        title = f"{kind}: {sum(self.place_counts.values())} in {watched} updates ({self.first_step + 1} to {last})"
+        result.sections[self.name] = Section(title, [{"where": where, "per update": count / watched} for where, count in ordered])
 
     def close(self) -> None:
-        if self.seeker is not None:
-            self.seeker.stop()
+        if self.detector is not None:
+            self.detector.stop()

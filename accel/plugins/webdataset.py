@@ -1,22 +1,24 @@
-"""WebDataset: the pictures of a data set, read from tar shards.
+"""WebDataset: a source that reads pictures from tar shards.
 
-A sample is two members of one name, `key.jpg` and `key.cls`; others beside them
-(`.json`, `.txt`) are left alone. Tars of class folders, `class/name.jpg`, are
-read too. Nothing is streamed: the headers are read once, and where each picture
-lies is kept in the user's cache directory, so that order, augmentation, resuming
-and ranks are those of a folder. Samples are in the order of their keys; where
-keys come twice, in that of the shards. Their labels are compared with the
-folder's, and names and classes where keys are `class/name`. Braces are quoted
-twice on the command line: 'plugins.webdataset.path="DIR/SPLIT-{000..146}.tar"'.
+A sample is two members of one name, `key.jpg` and `key.cls`; other members of
+that name (`.json`, `.txt`) are ignored. Tars of class folders,
+`class/name.jpg`, are read too. Nothing is streamed: the headers are read once,
+and the position of each picture is kept in the user's cache directory. Order,
+augmentation, resuming and ranks are therefore those of a folder.
 
-Helps   data that comes in shards, with nothing to unpack; network disks and cold
-        caches: a few large files are opened, not a million.
+Samples come in the order of their keys, or of the shards if a key comes twice.
+Their labels are compared with the folder's, and names and classes if keys are
+`class/name`. Braces are quoted twice on the command line:
+'plugins.webdataset.path="DIR/SPLIT-{000..146}.tar"'.
+
+Helps   data that comes in shards, with nothing to unpack; network disks and
+        cold caches: a few large files are opened, not a million.
 Hurts   spinning disks: pictures are read at random. A tar has no check of its
         contents: pack it (python -m accel pack) for a crc32 of every record.
 Costs   the first run reads every header, which is 512 bytes for each member.
 Source  WebDataset (Aizman, Maltzahn and Breuel, arXiv 2001.01858), whose shards
         these are; the package is not needed.
-Exact   yes: the same batches as from the folder that the shards were made of.
+Exact   Yes: the same batches as from the folder that the shards were made of.
 """
 
 from __future__ import annotations
@@ -33,13 +35,13 @@ __all__ = ["WebDataset"]
 
 @dataclass(eq=False)
 class WebDataset(StoreSource):
-    """Reads the samples of tar shards in place of the files of SPLIT/.
+    """Source that reads the samples of tar shards in place of the files of SPLIT/.
 
     Args:
-        path: a folder or URL that holds SPLIT*.tar or SPLIT/*.tar; or the files, as DIR/SPLIT-{000..146}.tar or DIR/SPLIT-*.tar;
+        path: folder or URL that holds SPLIT*.tar or SPLIT/*.tar; or the files, as DIR/SPLIT-{000..146}.tar or DIR/SPLIT-*.tar;
             auto: the folder that holds the folders of the splits.
-        image: the extension of the picture in each sample, such as jpg or left.png; auto: that of a picture, where there is one.
-        label: the extension of its label, a whole number.
+        image: extension of the picture in each sample, such as jpg or left.png; auto: the one that is a picture's.
+        label: extension of the label, a whole number.
     """
 
     path: str = "auto"

@@ -1,3 +1,3 @@
-"""How a run is shown to people. Everything here is a leaf: it draws what it is given and knows nothing of the loop."""
+"""Drawing only: the plan, the progress line, the summary and the curves of a run. Numbers come from other folders."""
 
 __all__ = []

@@ -31,31 +31,39 @@ __all__ = [
     "parse",
     "read",
     "running_mean",
-    "save",
-    "tidy",
+    "save_svg",
+    "style_panel",
 ]
 
 Floats = NDArray[np.float64]
 POINTS = 4000
-"""More updates than these are thinned out evenly: a picture has no room for them."""
+"""The most updates to draw: more are thinned out evenly, because a picture has no room for them."""
 PANELS = 4
-"""So many evaluation metrics get a panel of their own."""
+"""The number of evaluation metrics that get a panel of their own."""
 RAW, SMOOTH, HELD_OUT, GRID = "#9ecae1", "#08519c", "#d94801", "#dddddd"
 
 
 @dataclass
 class Curves:
-    """What there is to draw. Missing numbers (losses that were not finite) are NaN."""
+    """The numbers to draw. Missing ones (losses that were not finite) are NaN."""
 
     update: Floats
     loss: Floats
     lr: Floats
     evaluated: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
-    """By metric, such as `test_accuracy`: the updates it was evaluated after, and its values."""
+    """By metric, such as `test_accuracy`: the updates after which it was evaluated, and its values."""
 
 
 def draw(metrics: Path, picture: Path) -> None:
-    """Draws the curves of `metrics` (metrics.jsonl) into `picture` (svg). The same numbers give the same bytes."""
+    """Draw the curves of a metrics.jsonl into a picture; equal numbers give equal bytes.
+
+    Args:
+        metrics: the file to read.
+        picture: the SVG file to write; none is written if there is no update.
+
+    Raises:
+        OSError: if the disk does not take the picture.
+    """
     # matplotlib takes half a second to import, and only this function needs it; no pyplot: that keeps figures of its own
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -80,20 +88,20 @@ def draw(metrics: Path, picture: Path) -> None:
     last.xaxis.set_major_formatter("{x:,.0f}")
     last.set_ylim(bottom=0)
     for panel in (first, *panels, last):
-        tidy(panel)
+        style_panel(panel)
     figure.align_ylabels()
-    save(figure, picture)
+    save_svg(figure, picture)
 
 
-def tidy(panel: Axes) -> None:
-    """Gives a panel the looks that all have."""
+def style_panel(panel: Axes) -> None:
+    """Give a panel the looks that all have."""
     panel.grid(color=GRID, linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
     panel.margins(x=0.01)
 
 
-def save(figure: Figure, picture: Path) -> None:
-    """Writes a figure as svg, whole or not at all; the same figure gives the same bytes."""
+def save_svg(figure: Figure, picture: Path) -> None:
+    """Write a figure as SVG, as a whole or not at all; equal figures give equal bytes."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -105,7 +113,7 @@ def save(figure: Figure, picture: Path) -> None:
 
 
 def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float], list[float]]]) -> None:
-    """The training loss, raw and smoothed, and the evaluated one; on a logarithmic scale where it spans two decades."""
+    """Draw the training loss, raw and smoothed, and the evaluated one; on a logarithmic scale if it spans two decades."""
     smooth = running_mean(curves.loss, window=max(1, len(curves.loss) // 50))
     panel.plot(curves.update, curves.loss, color=RAW, linewidth=0.7, label="training, each update")
     panel.plot(curves.update, smooth, color=SMOOTH, linewidth=1.5, label="training, smoothed")
@@ -120,7 +128,7 @@ def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float]
 
 
 def read(metrics: Path) -> Curves:
-    """The numbers of metrics.jsonl, at most about POINTS updates of them."""
+    """Return the numbers of metrics.jsonl, at most about `POINTS` updates of them."""
     lines = metrics.read_bytes().splitlines()
     updates = [line for line in lines if b'"lr": ' in line]
     updates = updates[:: -(-len(updates) // POINTS) or 1]
@@ -137,17 +145,25 @@ def read(metrics: Path) -> Curves:
 
 
 def parse(lines: list[bytes]) -> list[dict[str, Any]]:
-    """All lines in one call of the parser."""
+    """Return the objects of all lines, in one call of the parser."""
     rows: list[dict[str, Any]] = json.loads(b"[" + b",".join(lines) + b"]")
     return rows
 
 
 def running_mean(values: Floats, window: int) -> Floats:
-    """The mean of the values less than `window` / 2 away from each, of those that are numbers; NaN where none is."""
+    """Return the mean of the finite values less than `window` / 2 away from each value; NaN if there is none.
+
+    Args:
+        values: (n,) float64.
+        window: a number of values.
+
+    Returns:
+        (n,) float64.
+    """
     known = np.isfinite(values)
     sums, counts = (np.concatenate([[0.0], np.cumsum(part)]) for part in (np.where(known, values, 0.0), known))
-    place, reach = np.arange(len(values)), (window - 1) // 2
-    start, end = np.maximum(place - reach, 0), np.minimum(place + reach + 1, len(values))
+    index, reach = np.arange(len(values)), (window - 1) // 2
+    start, end = np.maximum(index - reach, 0), np.minimum(index + reach + 1, len(values))
     count = counts[end] - counts[start]
     means: Floats = np.divide(sums[end] - sums[start], count, out=np.full(len(values), np.nan), where=count > 0)
     return means

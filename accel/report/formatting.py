@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from math import floor, isfinite
 from typing import Any
 
-__all__ = ["cell", "duration", "metric", "number", "setting", "short", "size", "tenths", "took"]
+__all__ = ["cell", "duration", "elapsed", "metric", "number", "rounded_percentages", "setting", "short_count", "size"]
 
 
 def number(value: float) -> str:
-    """A loss or a metric to about four digits: 0.9861, 12.35, 3.10e-05."""
+    """Return a loss or a metric to about four digits: 0.9861, 12.35, 3.10e-05."""
     size = abs(value)
     if not isfinite(value) or size == 0:
         return f"{value:g}"
@@ -19,8 +19,8 @@ def number(value: float) -> str:
     return f"{value:.4f}" if size < 10 else f"{value:.2f}" if size < 1000 else f"{value:,.1f}"
 
 
-def short(value: float) -> str:
-    """A count in at most five characters: 950, 1.25k, 12.3k, 4.50M."""
+def short_count(value: float) -> str:
+    """Return a count in at most five characters: 950, 1.25k, 12.3k, 4.50M."""
     if value < 999.5:
         return f"{value:.0f}"
     for unit in ("k", "M", "G"):  # noqa: B007
@@ -31,7 +31,7 @@ def short(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0:07, 12:34, 1:02:03, or 2 d 03:04:05."""
+    """Return seconds as 0:07, 12:34, 1:02:03, or 2 d 03:04:05."""
     whole = round(seconds)
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     if days:
@@ -39,13 +39,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
-def took(seconds: float) -> str:
-    """How long something took: 4.2 s below a minute, as a duration above."""
+def elapsed(seconds: float) -> str:
+    """Return an elapsed time in seconds: 4.2 s below a minute, a duration above."""
     return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds)
 
 
 def size(count: float) -> str:
-    """A number of bytes: 950 B, 1.2 MB, 139 GB."""
+    """Return a number of bytes: 950 B, 1.2 MB, 139 GB."""
     for unit in ("B", "kB", "MB", "GB", "TB"):  # noqa: B007
         if count < 999.5:
             break
@@ -54,7 +54,7 @@ def size(count: float) -> str:
 
 
 def cell(name: str, value: str | float) -> str:
-    """A value of a table, in the unit that the last word of its column's `name` says."""
+    """Return a value of a table, in the unit that the last word of its column's `name` names."""
     if isinstance(value, str):
         return value
     unit = name.split()[-1]
@@ -66,19 +66,19 @@ def cell(name: str, value: str | float) -> str:
 
 
 def setting(value: Any) -> str:
-    """A value as it is typed in an override: true, null, 0.001."""
+    """Return a value as it is typed in an override: true, null, 0.001."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return f"[{','.join(map(setting, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def metric(split: str, name: str) -> str:
-    """What a metric is called: `test accuracy`."""
+    """Return the name of a metric for people: `test accuracy`."""
     return f"{split} {name.replace('_', ' ')}"
 
 
-def tenths(shares: Mapping[str, float]) -> dict[str, float]:
-    """Percentages rounded to one decimal so that they still add up to 100.0 (the largest remainders are rounded up)."""
+def rounded_percentages(shares: Mapping[str, float]) -> dict[str, float]:
+    """Return percentages rounded to one decimal that still add up to 100.0: the largest remainders are rounded up."""
     total = sum(shares.values())
     if not total:
         return dict.fromkeys(shares, 0.0)

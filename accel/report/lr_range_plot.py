@@ -1,4 +1,4 @@
-"""A learning rate range test: where the loss fell and where it rose, and its picture."""
+"""A learning rate range test: the rates at which the loss fell and rose, and its picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.report.curves import HELD_OUT, RAW, SMOOTH, save, tidy
+from accel.report.curves import HELD_OUT, RAW, SMOOTH, save_svg, style_panel
 
 __all__ = ["Floats", "LRRangeCurve", "centred", "draw", "read", "trailing"]
 
@@ -17,21 +17,28 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LRRangeCurve:
-    """What a range test shows."""
+    """The reading of a range test."""
 
     smooth: Floats
-    """The loss, smoothed without delay."""
+    """The loss, smoothed without delay, (n,)."""
     steepest: float | None
-    """The rate at which the smoothed loss fell fastest, per decade of the rate; None where it never fell."""
+    """The rate at which the smoothed loss fell fastest, per decade of the rate; None if it never fell."""
     least: float | None
-    """The rate at which the smoothed loss was least; None where it never fell."""
+    """The rate at which the smoothed loss was least; None if it never fell."""
 
 
 def read(lrs: Floats, losses: Floats, smoothing: float) -> LRRangeCurve:
-    """Reads a range test; `lrs` (n,) grow geometrically, `losses` (n,) are finite.
+    """Return the reading of a range test.
 
-    A loss above all of the first tenth counts as the highest of these: how high an explosion goes would else be smoothed over
-    what came before it, and move the minimum away from it.
+    A loss above all of the first tenth counts as the highest of these. Otherwise the height of an explosion would be smoothed over
+    the losses before it, and would move the minimum away from it.
+
+    Args:
+        lrs: (n,), growing geometrically.
+        losses: (n,), finite.
+        smoothing: the decay of the weights of neighbours, from 0 to below 1.
+
+    Source: Smith, Cyclical Learning Rates for Training Neural Networks, arXiv 1506.01186, section 3.3.
     """
     smooth = centred(np.minimum(losses, losses[: max(1, len(losses) // 10)].max(initial=-np.inf)), smoothing)
     lowest = int(smooth.argmin()) if len(smooth) else 0
@@ -42,7 +49,7 @@ def read(lrs: Floats, losses: Floats, smoothing: float) -> LRRangeCurve:
 
 
 def centred(values: Floats, decay: float) -> Floats:
-    """The mean of all values, each weighted by decay^|distance|: as smooth as a moving average, and not behind.
+    """Return the mean of all values, each weighted by decay^|distance|: as smooth as a moving average, without its delay.
 
     >>> centred(np.array([0.0, 0.0, 4.0, 0.0, 0.0]), 0.5).round(3).tolist()
     [0.516, 0.842, 1.6, 0.842, 0.516]
@@ -55,34 +62,44 @@ def centred(values: Floats, decay: float) -> Floats:
 
 
 def trailing(values: Floats, decay: float) -> Floats:
-    """For each value the sum of itself and all before it, each weighted by decay^distance."""
+    """Return for each value the sum of itself and all before it, each weighted by decay^distance."""
     sums, last = np.empty_like(values), 0.0
-    for place, value in enumerate(values):
-        sums[place] = last = decay * last + value
+    for index, value in enumerate(values):
+        sums[index] = last = decay * last + value
     return sums
 
 
 def draw(lrs: Floats, losses: Floats, reading: LRRangeCurve, picture: Path) -> None:
-    """Draws loss over learning rate into `picture` (svg). The same numbers give the same bytes."""
+    """Draw the loss over the learning rate; equal numbers give equal bytes.
+
+    Args:
+        lrs: (n,), growing geometrically.
+        losses: (n,), finite.
+        reading: the result of `read`.
+        picture: the SVG file to write.
+
+    Raises:
+        OSError: if the disk does not take the picture.
+    """
     from matplotlib.figure import Figure  # half a second to import, and only this function needs it
 
     figure = Figure(figsize=(8, 4), layout="constrained", facecolor="white")
     panel = figure.subplots()
     panel.plot(lrs, losses, color=RAW, linewidth=0.7, label="training loss, each update")
     panel.plot(lrs, reading.smooth, color=SMOOTH, linewidth=1.5, label="smoothed")
-    for rate, words, style in (
+    for rate, description, style in (
         (reading.steepest, "suggested: steepest descent", "-"),
         (reading.least, "least loss", "--"),
         (reading.least and reading.least / 10, "a tenth of that", ":"),
     ):
         if rate is not None:
-            panel.axvline(rate, color=HELD_OUT, linewidth=1.2, linestyle=style, label=f"{words}, {rate:.2g}")
+            panel.axvline(rate, color=HELD_OUT, linewidth=1.2, linestyle=style, label=f"{description}, {rate:.2g}")
     panel.set_xscale("log")
     low, high = float(losses.min()), float(reading.smooth.max())
-    room = (high - low) or abs(high) or 1.0
-    panel.set_ylim(low - 0.1 * room, high + 0.5 * room)  # with all of an explosion in it the rest would be flat
+    span = (high - low) or abs(high) or 1.0
+    panel.set_ylim(low - 0.1 * span, high + 0.5 * span)  # with a whole explosion in it the rest would be flat
     panel.set_xlabel("learning rate")
     panel.set_ylabel("loss (mean per item)")
-    tidy(panel)
+    style_panel(panel)
     panel.legend(loc="lower left", frameon=False, fontsize="small")
-    save(figure, picture)
+    save_svg(figure, picture)

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST", "draw", "facts", "plugins", "settings"]
 
 LONGEST = 48
-"""A single setting is cut to so many characters."""
+"""The most characters of a single setting; a longer one is cut."""
 
 
 def draw(plan: Plan) -> RenderableType:
-    """The plugins with their settings, then the facts. The warnings are not in it: Python's `warnings` have shown them."""
+    """Return the plugins with their settings, then the facts. Warnings are left out: Python's `warnings` have shown them."""
     return Group(plugins(plan), facts(plan.facts), "")
 
 
 def plugins(plan: Plan) -> RenderableType:
-    """A row for each plugin."""
+    """Return a table with a row for each plugin."""
     if not plan.rows:
         return Text("no plugins: the plain loop\n", style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
@@ -44,7 +44,7 @@ def plugins(plan: Plan) -> RenderableType:
 
 
 def settings(values: Mapping[str, Any]) -> Text:
-    """`lr=0.001, fused=true`."""
+    """Return settings as `lr=0.001, fused=true`."""
     shown = []
     for name, value in values.items():
         text = setting(value)
@@ -54,7 +54,7 @@ def settings(values: Mapping[str, Any]) -> Text:
 
 
 def facts(values: Mapping[str, str]) -> RenderableType:
-    """Name and value, a line each."""
+    """Return a grid of names and values, a line each."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", overflow="fold")
     grid.add_column(ratio=1, overflow="fold")

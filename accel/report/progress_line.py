@@ -9,18 +9,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.formatting import duration, number, short
+from accel.report.formatting import duration, number, short_count
 
-__all__ = ["BAR", "GAP", "Line"]
+__all__ = ["BAR", "GAP", "ProgressLine"]
 
 GAP = "  "
 BAR = 8
-"""A bar is drawn where it can be at least so wide."""
+"""The least width of a bar: without room for it, none is drawn."""
 
 
 @dataclass
-class Line:
-    """Where a run stands. On a console it takes one line: cells grow shorter where it is narrow, a bar fills what is left."""
+class ProgressLine:
+    """The progress of a run. On a console it takes one line: cells grow shorter if it is narrow, and a bar fills the rest."""
 
     epoch: int
     epochs: int
@@ -33,27 +33,27 @@ class Line:
     wait: float | None
     """Percent of the training time that was spent waiting for data."""
     skipped: int | None
-    """None where no update can be skipped."""
+    """Skipped updates; None if no update can be skipped."""
     left: float | None
-    """Seconds."""
+    """Seconds until the end."""
 
     def cells(self) -> list[tuple[str, str]]:
-        """Each cell in full and in short."""
-        of = "" if self.updates is None else f"/{self.updates:,}"
+        """Return each cell in full and in short."""
+        total = "" if self.updates is None else f"/{self.updates:,}"
         cells = [
             (f"epoch {self.epoch}/{self.epochs}", f"ep {self.epoch}/{self.epochs}"),
-            (f"update {self.update:,}{of}", f"{self.update}{of.replace(',', '')}"),
+            (f"update {self.update:,}{total}", f"{self.update}{total.replace(',', '')}"),
             ("", "") if self.loss is None else (f"loss {number(self.loss)}",) * 2,
             (f"lr {self.lr:.2e}",) * 2,
-            ("", "") if self.rate is None else (f"{self.rate:,.0f} samples/s", f"{short(self.rate)}/s"),
+            ("", "") if self.rate is None else (f"{self.rate:,.0f} samples/s", f"{short_count(self.rate)}/s"),
             ("", "") if self.wait is None else (f"data wait {self.wait:.0f}%", f"data {self.wait:.0f}%"),
-            ("", "") if self.skipped is None else (f"{self.skipped:,} skipped", f"{short(self.skipped)} skip"),
+            ("", "") if self.skipped is None else (f"{self.skipped:,} skipped", f"{short_count(self.skipped)} skip"),
             ("", "") if self.left is None else (f"{duration(self.left)} left",) * 2,
         ]
         return [cell for cell in cells if cell[0]]
 
     def text(self, width: int | None = None) -> str:
-        """The cells in a row; made shorter one by one, from the right, until they fit into `width` characters."""
+        """Return the cells in a row, shortened one by one, from the right, until they fit into `width` characters."""
         cells = self.cells()
         texts = [full for full, _ in cells]
         for index in reversed(range(len(cells))):

@@ -1,4 +1,4 @@
-"""Result of a run: what it came to, where the time went, tables for the summary."""
+"""The result of a run: its metrics, its use of time, tables for the summary."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 
 from torch import nn
 
-from accel.report.formatting import short
+from accel.report.formatting import short_count
 
-__all__ = ["BOUND", "LONG", "SCHEMA", "Flow", "Result", "Section", "finite"]
+__all__ = ["BOUND", "LONG", "SCHEMA", "DataFlow", "Result", "Section", "finite"]
 
 BOUND, LONG = 10.0, 1.0
-"""A run is data-bound where so many percent of its training were spent waiting, and so many seconds at least."""
+"""A run is data-bound if at least so many percent of its training, and so many seconds, were spent waiting."""
 
 
 @dataclass
-class Flow:
-    """How the data came through.
+class DataFlow:
+    """The flow of data into a run.
 
     Args:
         wait: percent of the training time (evaluation, checkpoints and reports left out) that was spent waiting for data.
-        waited: the same in seconds.
+        waited: seconds spent waiting for data.
         rate: samples per second of training.
-        ceiling: samples per second that the loader made while it was busy, beside the training; None where it was not measured.
-        tries: what might help, as it is typed; empty where nothing needs to.
+        ceiling: samples per second of the loader while it was busy, beside the training; None if it was not measured.
+        tries: suggested remedies, as they are typed; empty if none is needed.
     """
 
     wait: float
@@ -37,21 +37,22 @@ class Flow:
 
     @property
     def bound(self) -> bool:
-        """Whether waiting for data is worth doing something about."""
+        """Whether waiting for data is worth a remedy."""
         return self.wait >= BOUND and self.waited >= LONG
 
     def text(self) -> str:
-        """In a sentence."""
-        alone = "" if self.ceiling is None else f", and reading alone makes {short(self.ceiling)}"
-        what = "data-bound" if self.bound else "too short to tell" if self.wait >= BOUND else "not data-bound"
-        return f"{what}: {self.wait:.1f} % of the training waited for data; {short(self.rate)} samples/s came through{alone}"
+        """Return the flow in a sentence."""
+        ceiling = "" if self.ceiling is None else f", and reading alone makes {short_count(self.ceiling)}"
+        verdict = "data-bound" if self.bound else "too short to tell" if self.wait >= BOUND else "not data-bound"
+        rate = f"{short_count(self.rate)} samples/s came through{ceiling}"
+        return f"{verdict}: {self.wait:.1f} % of the training waited for data; {rate}"
 
 
 @dataclass
 class Section:
-    """Rows of plain values under a title; all rows have the same columns.
+    """Rows of plain values under a title; all rows have one set of columns.
 
-    The last word of a column's name is the unit of its values, where they have one: `self ms`, `peak bytes`, `share percent`.
+    The last word of a column's name is the unit of its values, if they have one: `self ms`, `peak bytes`, `share percent`.
     """
 
     title: str
@@ -63,13 +64,16 @@ SCHEMA = 1
 
 @dataclass
 class Result:
-    """What `Trainer.fit` returns. `metrics` are those of the last evaluation, by name, such as `{"loss": ..., "accuracy": ...}`."""
+    """The result of `Trainer.fit`.
+
+    `metrics` are of the last evaluation, by name, such as `{"loss": ..., "accuracy": ...}`.
+    """
 
     model: nn.Module
-    """The user's own module; its weights are those that were evaluated last (the average, where one is kept)."""
+    """The user's own module; its weights are the ones evaluated last (the average, if one is kept)."""
     metrics: dict[str, float] = field(default_factory=dict)
     split: str = "val"
-    """What the evaluated data is called."""
+    """The name of the evaluated data."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The metrics of each evaluation, with its `epoch`, from 1."""
     loss: float = float("nan")
@@ -82,27 +86,27 @@ class Result:
     bad: dict[str, int] = field(default_factory=dict)
     """How many samples of each data set could not be read, and were left out or replaced (`bad_data`)."""
     seconds: float = 0.0
-    """Wall time of this fit, of which `shares` are the parts, in percent."""
+    """Wall time of this fit; `shares` are its parts in percent."""
     shares: dict[str, float] = field(default_factory=dict)
-    flow: Flow | None = None
-    """Whether the training waited for its data, and what to try where it did."""
+    flow: DataFlow | None = None
+    """Whether the training waited for its data, and suggested remedies if it did."""
     sections: dict[str, Section] = field(default_factory=dict)
     """Tables that watches add in `end`, by the name of the watch."""
     suggestions: dict[str, float] = field(default_factory=dict)
-    """Settings by name, such as `onecycle.max_lr`, with the value that was found best on trial, before the first update."""
+    """Settings by name, such as `onecycle.max_lr`, with the best value of a trial before the first update."""
     remarks: list[str] = field(default_factory=list)
-    """What the parts met with on the way, a sentence each."""
+    """Events of the run that the parts report, a sentence each."""
     out: Path | None = None
     files: list[str] = field(default_factory=list)
-    """What was written, relative to `out`."""
+    """The files written, relative to `out`."""
     resume: str = ""
     """The command that goes on from here."""
     unsaved: dict[str, str] = field(default_factory=dict)
-    """What the disk did not take in the end, by name, and why."""
+    """The files that the disk did not take in the end, by name, and why."""
     dry: bool = False
 
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""
+        """Return the content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""
         plain = {name: value for name, value in vars(self).items() if name != "model"}
         plain["sections"] = {name: vars(section) for name, section in self.sections.items()}
         plain["flow"] = None if self.flow is None else {**vars(self.flow), "bound": self.flow.bound}
@@ -111,9 +115,9 @@ class Result:
 
 
 def finite(value: Any) -> Any:
-    """The same with None for every number that JSON cannot hold."""
+    """Return the value with None for every number that JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [finite(inner) for inner in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What a run came to, as lines."""
+"""The summary of a run, as lines."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.formatting import cell, metric, number, tenths, took
+from accel.report.formatting import cell, elapsed, metric, number, rounded_percentages
 
 if TYPE_CHECKING:
     from accel.report.result import Result
 
-__all__ = ["BAR", "amount", "draw", "folded", "headline", "phases", "table"]
+__all__ = ["BAR", "amount", "draw", "group_by_folder", "headline", "phases", "table"]
 
 BAR = 40
-"""How many characters 100 % are."""
+"""The width of 100 % in characters."""
 
 
 def draw(result: Result) -> RenderableType:
-    """The metrics, what was done, where the time went, what the watches add, what was written; a dry run has one line."""
+    """Return the metrics, the work done, the use of time, the tables of the watches and the files; a dry run has one line."""
     if result.dry:
         return Text("dry run: everything was built and one update made; nothing was written")
     blocks: list[RenderableType] = ["", headline(result), Text(amount(result), style="dim")]
     blocks += [Text(remark) for remark in result.remarks]
     if result.suggestions:
-        found = ", ".join(f"{name}={value:.2g}" for name, value in result.suggestions.items())
-        blocks.append(Text(f"suggested by the trial before the first update: {found}"))
+        settings = ", ".join(f"{name}={value:.2g}" for name, value in result.suggestions.items())
+        blocks.append(Text(f"suggested by the trial before the first update: {settings}"))
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
     if result.flow is not None:
@@ -41,34 +41,34 @@ def draw(result: Result) -> RenderableType:
         if section.rows:
             blocks.append(Padding(table(section.rows), (0, 0, 0, 2)))
     if result.files:
-        blocks += ["", Text(f"written to {result.out}"), Padding(Text(", ".join(folded(result.files))), (0, 0, 0, 2))]
+        blocks += ["", Text(f"written to {result.out}"), Padding(Text(", ".join(group_by_folder(result.files))), (0, 0, 0, 2))]
     return Group(*blocks)
 
 
 def headline(result: Result) -> Text:
-    """`test accuracy 0.9861  test loss 0.0512`; the last training loss where nothing was evaluated."""
+    """Return `test accuracy 0.9861  test loss 0.0512`; the last training loss if nothing was evaluated."""
     if not result.metrics:
         return Text(f"training loss {number(result.loss)}", style="bold")
-    # the loss is what was minimised; people look for the metric, so that comes first
+    # people look for the metric, so it comes before the minimised loss
     ordered = sorted(result.metrics, key=lambda name: name == "loss")
     return Text("  ".join(f"{metric(result.split, name)} {number(result.metrics[name])}" for name in ordered), style="bold")
 
 
 def amount(result: Result) -> str:
-    """How much was done, in how long."""
+    """Return the work done, and the time it took, in a line."""
     skipped = f" ({result.skipped:,} skipped)" if result.skipped else ""
     epochs = f"{result.epochs} epoch{'s' * (result.epochs != 1)}"
     updates = f"{result.updates:,} update{'s' * (result.updates != 1)}{skipped}"
-    return f"{epochs}, {updates}, {result.samples:,} samples; this run took {took(result.seconds)}"
+    return f"{epochs}, {updates}, {result.samples:,} samples; this run took {elapsed(result.seconds)}"
 
 
 def phases(shares: Mapping[str, float]) -> RenderableType:
-    """A row with a bar for each phase; the percentages shown add up to 100.0."""
+    """Return a grid with a bar for each phase; the percentages shown add up to 100.0."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column()
     grid.add_column(justify="right")
     grid.add_column()
-    for phase, share in tenths(shares).items():
+    for phase, share in rounded_percentages(shares).items():
         width = round(BAR * share / 100)
         bar: RenderableType = ProgressBar(total=1, completed=1, width=width, finished_style="cyan") if width else ""
         grid.add_row(phase, f"{share:.1f} %", bar)
@@ -76,7 +76,7 @@ def phases(shares: Mapping[str, float]) -> RenderableType:
 
 
 def table(rows: Sequence[Mapping[str, str | int | float]]) -> RenderableType:
-    """The rows of a section; numbers to the right, sizes and shares in the units that people read."""
+    """Return the rows of a section; numbers stand to the right, sizes and shares in the units that people read."""
     first = rows[0]
     plain = len(first) == 2 and any(name.endswith(("bytes", "percent")) for name in first)  # a name and a size need no heading
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=not plain)
@@ -88,7 +88,7 @@ def table(rows: Sequence[Mapping[str, str | int | float]]) -> RenderableType:
     return grid
 
 
-def folded(files: list[str]) -> list[str]:
-    """The files, with those in a folder counted: `checkpoints/ (4 files)`."""
+def group_by_folder(files: list[str]) -> list[str]:
+    """Return the files by name, with files in a folder counted: `checkpoints/ (4 files)`."""
     count = Counter(name.partition("/")[0] for name in files)
-    return [name if name in files else f"{name}/ ({many} file{'s' * (many != 1)})" for name, many in sorted(count.items())]
+    return [name if name in files else f"{name}/ ({number} file{'s' * (number != 1)})" for name, number in sorted(count.items())]

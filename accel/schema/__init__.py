@@ -1,3 +1,3 @@
-"""What can be set, and by what kind of value, read from source text without importing torch."""
+"""The settings of plugins, tasks and runs, with their kinds of value, read from source text without importing torch."""
 
 __all__ = []

@@ -9,39 +9,43 @@ from typing import Annotated, Literal, get_type_hints
 from accel.errors import ConfigError, nearest
 from accel.values import Bounds, Count, Fraction, Positive, check_value
 
-__all__ = ["Seed", "Settings", "said"]
+__all__ = ["Seed", "Settings", "typed_name"]
 
 Seed = Annotated[int, Bounds("a whole number from 0 to 2^63 - 1", low=0, high=2**63 - 1)]
 
 
 @dataclass
 class Settings:
-    """What a run is told besides its task and plugins. Defaults are those of the command line."""
+    """The settings of a run besides its task and plugins. The command line has these defaults too.
+
+    Raises:
+        ConfigError: for a value that does not fit its kind.
+    """
 
     epochs: Count = 1
     """Passes over the training data."""
     batch_size: Count | None = None
-    """Samples per micro-batch, where the batches are ours to make; null stands for 32."""
+    """Samples per micro-batch, if accel makes the batches; null stands for 32."""
     seed: Seed = 0
-    """Of the model's initialisation, the order of the data and everything random."""
+    """Seed of the model's initialisation, the order of the data and everything random."""
     device: str = "auto"
     """auto, cpu, cuda, or one device such as cuda:1."""
     out: str | None = None
     """The run directory."""
     checkpoint_every: Count | None = None
-    """Save a checkpoint after every so many updates, besides those at the end of each epoch."""
+    """Save a checkpoint after every this many updates, besides the ones at the end of each epoch."""
     checkpoint_minutes: Positive | None = 10.0
-    """Save a checkpoint when so many minutes have passed since the last."""
+    """Save a checkpoint when this many minutes have passed since the last."""
     checkpoint_keep: Count = 2
-    """So many of the newest checkpoints are kept, besides the newest that is proven finite."""
+    """The number of newest checkpoints to keep, besides the newest that is proven finite."""
     checkpoint_best: str | None = None
     """Keep the best by this metric of the evaluation as well: accuracy, or with the better end named, min:NAME or max:NAME."""
     resume: str | None = None
     """A checkpoint, a run directory, or auto."""
     allow: list[str] = field(default_factory=list)
-    """Differences to the run that is resumed which are accepted: names as the refusal has them, or what they begin with."""
+    """Accepted differences to the resumed run: names as the refusal has them, or their beginnings."""
     bad_data: Literal["raise", "skip", "substitute"] = "raise"
-    """What becomes of a sample that cannot be read: raise ends the run, skip leaves it out, substitute takes another."""
+    """The treatment of a sample that cannot be read: raise ends the run, skip leaves it out, substitute takes another."""
     bad_limit: Fraction = 0.01
     """The largest share of the samples that may be bad; above it the run ends."""
     dry_run: bool = False
@@ -51,15 +55,15 @@ class Settings:
         hints = get_type_hints(type(self), include_extras=True)
         if isinstance(self.allow, str):
             self.allow = [self.allow]  # resume.allow=task is a list of one
-        for one in fields(self):
-            setattr(self, one.name, check_value(said(one.name), getattr(self, one.name), hints[one.name]))
-        if odd := [name for name in self.allow if not isinstance(name, str)]:
-            raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {odd[0]!r}")
+        for setting in fields(self):
+            setattr(self, setting.name, check_value(typed_name(setting.name), getattr(self, setting.name), hints[setting.name]))
+        if wrong := [name for name in self.allow if not isinstance(name, str)]:
+            raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {wrong[0]!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             hint = nearest(self.device, ["auto", "cpu", "cuda"])
             raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}{hint}")
 
 
-def said(name: str) -> str:
-    """How a setting is typed: `checkpoint.every` for `checkpoint_every`, `resume.allow` for `allow`."""
+def typed_name(name: str) -> str:
+    """Return the name of a setting as it is typed: `checkpoint.every` for `checkpoint_every`, `resume.allow` for `allow`."""
     return "resume.allow" if name == "allow" else name.replace("checkpoint_", "checkpoint.")

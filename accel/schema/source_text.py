@@ -1,4 +1,4 @@
-"""Source text, read without importing it: where a module's file is, and what a name in it stands for."""
+"""Source text of modules, read without importing them: the file of a module, and the meaning of a name in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Definition", "SourceText", "find", "locate", "read"]
 
 @dataclass(frozen=True)
 class SourceText:
-    """One module's text. `names` gives for each name at its top level a class, an import, or the value assigned to it."""
+    """The text of one module. `names` has for each name at its top level a class, an import, or the assigned value."""
 
     module: str
     path: Path
@@ -28,20 +28,20 @@ class SourceText:
 
     @property
     def package(self) -> str:
-        """What a relative import in it is relative to."""
+        """The package that relative imports in the module are relative to."""
         return self.module if self.path.name == "__init__.py" else self.module.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A class statement, or a value assigned to a name, and the module that it stands in."""
+    """A class statement, or a value assigned to a name, and its module."""
 
     source: SourceText
     node: ast.AST
 
 
 def locate(module: str) -> Path | None:
-    """Where `module` is, found as an import would, but without running the packages that it lies in; None for nowhere."""
+    """Return the file of `module`, found as an import would, but without running its packages; None if there is none."""
     module = current_path(module)
     path, origin = None, None
     importlib.invalidate_caches()  # the file may be younger than the last look at its folder
@@ -59,7 +59,7 @@ def locate(module: str) -> Path | None:
 
 
 def read(module: str) -> SourceText | None:
-    """The text of `module`, or None where it has none. Raises ConfigError where it is not Python."""
+    """Return the text of `module`, or None if it has none. Raise ConfigError if the text is not Python."""
     module = current_path(module)
     path = locate(module)
     if path is None or path.suffix != ".py" or not path.is_file():
@@ -69,6 +69,7 @@ def read(module: str) -> SourceText | None:
 
 @lru_cache(maxsize=256)
 def _parse(module: str, path: Path, _changed: int) -> SourceText:
+    """Return the parsed text of a file; the time of its last change is a key of the cache."""
     try:
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
@@ -79,6 +80,7 @@ def _parse(module: str, path: Path, _changed: int) -> SourceText:
 
 
 def _names(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
+    """Yield each name at the top level of a module with its node."""
     for node in body:
         if isinstance(node, ast.ClassDef):
             yield node.name, node
@@ -97,7 +99,13 @@ def _names(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def find(module: str, dotted: str, depth: int = 20) -> Definition | None:
-    """What `dotted` (`Optim`, `parts.Optim`) means inside `module`, through any number of imports; None where text does not say."""
+    """Return the definition of a dotted name inside a module, through any number of imports; None if text does not tell.
+
+    Args:
+        module: a dotted module name.
+        dotted: the name, such as `Optim` or `parts.Optim`.
+        depth: the most imports to follow.
+    """
     source = read(module)
     first, _, rest = dotted.partition(".")
     if source is None or depth == 0 or first not in source.names:
@@ -108,26 +116,27 @@ def find(module: str, dotted: str, depth: int = 20) -> Definition | None:
         return _inside(alias.name if alias.asname else first, rest, depth)
     if isinstance(node, ast.ImportFrom):
         alias = next(alias for alias in node.names if (alias.asname or alias.name) == first)
-        home = _absolute(source, node)
-        if found := find(home, f"{alias.name}.{rest}".rstrip("."), depth - 1):
-            return found
-        return _inside(f"{home}.{alias.name}", rest, depth)
+        imported_module = _absolute(source, node)
+        if definition := find(imported_module, f"{alias.name}.{rest}".rstrip("."), depth - 1):
+            return definition
+        return _inside(f"{imported_module}.{alias.name}", rest, depth)
     return None if rest else Definition(source, node)
 
 
 def _inside(module: str, dotted: str, depth: int) -> Definition | None:
-    """`dotted` in `module`, of which leading names may be submodules."""
+    """Return the definition of `dotted` in `module`, of which leading names may be submodules."""
     while dotted:
-        if found := find(module, dotted, depth - 1):
-            return found
+        if definition := find(module, dotted, depth - 1):
+            return definition
         first, _, dotted = dotted.partition(".")
         module = f"{module}.{first}"
     return None
 
 
 def _absolute(source: SourceText, node: ast.ImportFrom) -> str:
+    """Return the absolute name of the module that an import statement names."""
     if not node.level:
         return node.module or ""
     package = source.package.split(".")
-    kept = package[: len(package) - node.level + 1]
-    return ".".join([*kept, node.module] if node.module else kept)
+    parents = package[: len(package) - node.level + 1]
+    return ".".join([*parents, node.module] if node.module else parents)

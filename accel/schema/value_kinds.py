@@ -1,4 +1,4 @@
-"""From an annotation or a default in source text to the kind or the value that it stands for."""
+"""Kinds and values that annotations and defaults in source text stand for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ OPERATORS: dict[type[ast.operator], Any] = {
 
 
 def kind_of_annotation(node: ast.AST | None, where: SourceText, depth: int = 8) -> Any:
-    """The kind that an annotation names, in terms of `accel.values`; `Any` where it names anything else."""
+    """Return the kind that an annotation names, in terms of `accel.values`; `Any` for any other annotation.
+
+    Args:
+        node: the annotation; None has no kind.
+        where: the text that it stands in.
+        depth: the most names to follow.
+    """
     match node:
         case ast.Constant(value=None):
             return type(None)
@@ -31,11 +37,11 @@ def kind_of_annotation(node: ast.AST | None, where: SourceText, depth: int = 8) 
         case ast.Name(id=name) | ast.Attribute(attr=name) if name in NAMES:
             return NAMES[name]
         case ast.Name(id=name) if depth:
-            found = source_text.find(where.module, name)
+            definition = source_text.find(where.module, name)
             return (
                 Any
-                if found is None or isinstance(found.node, ast.ClassDef)
-                else kind_of_annotation(found.node, found.source, depth - 1)
+                if definition is None or isinstance(definition.node, ast.ClassDef)
+                else kind_of_annotation(definition.node, definition.source, depth - 1)
             )
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return _union([kind_of_annotation(left, where, depth), kind_of_annotation(right, where, depth)])
@@ -45,6 +51,7 @@ def kind_of_annotation(node: ast.AST | None, where: SourceText, depth: int = 8) 
 
 
 def _subscript(name: str, inner: ast.expr, where: SourceText, depth: int) -> Any:
+    """Return the kind of `name[inner]`, such as `Literal["a", "b"]`."""
     items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
     match name:
         case "Literal":
@@ -71,12 +78,12 @@ def _union(kinds: list[Any]) -> Any:
 
 
 def literal_arguments(node: ast.Call) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a call of literals. Raises ValueError for any other."""
+    """Return positional and keyword arguments of a call of literals. Raise ValueError for any other call."""
     return [literal_value(arg) for arg in node.args], {word.arg: literal_value(word.value) for word in node.keywords if word.arg}
 
 
 def literal_value(node: ast.AST) -> Any:
-    """The value of a literal, or of arithmetic on literals (`2**16`). Raises ValueError for anything else."""
+    """Return the value of a literal, or of arithmetic on literals (`2**16`). Raise ValueError for anything else."""
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         left, right = literal_value(node.left), literal_value(node.right)
         if all(isinstance(side, int | float) and abs(side) < 2**64 for side in (left, right)) and (

@@ -1,3 +1,3 @@
-"""This machine: files, clock, signals, processes. Nothing here imports torch."""
+"""This machine: files, clock, faults, signals, processes. It needs no torch (`rendezvous` alone uses torch's store)."""
 
 __all__ = []

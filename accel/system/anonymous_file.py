@@ -1,4 +1,4 @@
-"""Memory that processes share by a file descriptor, and that goes back to the system with the last of them, however it ends."""
+"""Memory that processes share by a file descriptor, freed by the system when the last of them ends, however it ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["anonymous_file"]
 
 
 def anonymous_file(name: str) -> int:
-    """The descriptor of an empty file without a path: in memory where the system can, else in the folder for temporary files.
+    """Return the descriptor of an empty file without a path: in memory if the system can, else in the folder for temporary files.
 
     Args:
-        name: for who looks into /proc.
+        name: shown in /proc, for people.
     """
     if hasattr(os, "memfd_create"):
         return os.memfd_create(f"accel-{name}")

@@ -1,32 +1,28 @@
-"""Files that are whole or not at all, and what to say when the disk takes no more."""
+"""Files that are replaced as a whole or not at all."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import IO, Any
 
-from accel.errors import AccelWarning
 from accel.system.faults import point
 
-__all__ = ["FULL", "MOST", "Log", "Stream", "attempted", "disk_reason", "facts", "flush_folder", "remedy", "replacing", "write"]
-
-FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "a file may not grow that large"}
-
-MOST = 1 << 24
-"""Bytes that wait for a full disk, at most: of metrics.jsonl, at 100 bytes each, the lines of 160,000 updates."""
+__all__ = ["HashingStream", "checksum", "flush_folder", "replacing", "swapped_in", "write"]
 
 
-class Stream:
-    """Bytes on their way into a file, counted and hashed as they pass.
+class HashingStream:
+    """A stream into a file that counts and hashes the bytes on their way.
 
-    Once a write has failed, everything further is dropped: torch.save goes on writing whatever it is told, and only its
-    own confusion would be reported. Whoever opened the stream raises `error`.
+    After a write has failed, everything further is dropped: torch.save goes on writing, and would report only its own
+    confusion. Whoever opened the stream raises `error`.
+
+    Args:
+        file: the binary file that takes the bytes.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -34,7 +30,7 @@ class Stream:
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Writes all of `data` (anything with bytes in it); returns how many there were."""
+        """Write all of `data`, any object with a buffer, and return its length in bytes."""
         view = memoryview(data).cast("B")
         if self.error is None:
             try:
@@ -46,29 +42,32 @@ class Stream:
         return len(view)
 
     def flush(self) -> None:
-        """Nothing: the file is flushed when it is whole."""
+        """Do nothing: the file is flushed when it is complete."""
 
-    def facts(self) -> dict[str, Any]:
-        """`sha256` (64 hexadecimal digits) and `bytes` of what has passed."""
+    def checksum(self) -> dict[str, Any]:
+        """Return `sha256` (64 hexadecimal digits) and `bytes` of the data written so far."""
         return {"sha256": self.hash.hexdigest(), "bytes": self.bytes}
 
 
 @contextmanager
-def replacing(path: Path, place: str = "") -> Iterator[Stream]:
-    """A stream to a file that appears as `path` when the block ends: at any instant `path` is what it was or what it shall be.
+def replacing(path: Path, place: str = "") -> Iterator[HashingStream]:
+    """Yield a stream to a file that replaces `path` when the block ends: at any instant `path` is the old file or the new.
 
     Args:
         path: the file.
-        place: a name for drills (`accel.system.faults`): PLACE.begun, .written, .synced, .moved and .settled.
+        place: the name of the fault points (`accel.system.faults`): PLACE.begun, .written, .synced, .moved and .settled.
+
+    Yields:
+        The stream, which also knows size and hash.
 
     Raises:
-        OSError: where the disk does not take it; nothing is left of it then.
+        OSError: if the disk does not take the file; nothing of it is left then.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb", buffering=1 << 20) as file:
             point(f"{place}.begun")
-            stream = Stream(file)
+            stream = HashingStream(file)
             try:
                 yield stream
             finally:
@@ -80,7 +79,7 @@ def replacing(path: Path, place: str = "") -> Iterator[Stream]:
         point(f"{place}.synced")
         temporary.replace(path)
     except BaseException:
-        with suppress(OSError):  # where closing could not write what was left, the first error is the one to tell
+        with suppress(OSError):  # if closing could not write the rest, the first error is the one to raise
             temporary.unlink(missing_ok=True)
         raise
     point(f"{place}.moved")
@@ -89,19 +88,28 @@ def replacing(path: Path, place: str = "") -> Iterator[Stream]:
 
 
 def write(path: Path, data: bytes | memoryview, place: str = "") -> None:
-    """Writes `data` so that `path` is, at any instant, what it was or what it shall be."""
+    """Replace `path` by a file of `data`: at any instant it is the old file or the new.
+
+    Args:
+        path: the file.
+        data: its content.
+        place: the name of the fault points, as with `replacing`.
+
+    Raises:
+        OSError: if the disk does not take the file.
+    """
     with replacing(path, place) as stream:
         stream.write(data)
 
 
-def facts(path: Path) -> dict[str, Any]:
-    """`sha256` and `bytes` of a file."""
+def checksum(path: Path) -> dict[str, Any]:
+    """Return `sha256` (64 hexadecimal digits) and `bytes` of a file. Raise OSError if it cannot be read."""
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
 def flush_folder(folder: Path) -> None:
-    """Brings the names in a folder to the disk: a file that was moved there, or taken away, is so after a power cut."""
+    """Bring the names in a folder to the disk, so that files moved there or removed are so after a power cut."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -109,98 +117,17 @@ def flush_folder(folder: Path) -> None:
         os.close(number)
 
 
-def disk_reason(error: OSError) -> str:
-    """What is wrong with the disk, in a few words."""
-    return FULL.get(error.errno or 0) or error.strerror or str(error)
-
-
-def remedy(error: OSError) -> str:
-    """What to do about it, in a few words."""
-    return "make room on" if error.errno in FULL else "look after"
-
-
 @contextmanager
-def attempted(path: Path) -> Iterator[None]:
-    """Around the writing of a file that nobody goes on from: a disk that does not take it is a warning."""
-    try:
-        yield
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        warnings.warn(f"{path} could not be written: {disk_reason(error)}; training goes on without it", AccelWarning, stacklevel=4)
+def swapped_in(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file to, which becomes `path` when the block ends.
 
-
-class Log:
-    """A file that grows by whole blocks, with what the disk does not take kept until it does.
-
-    A block that could be written in part only is taken back, so that the file never has a torn line. What waits is kept in
-    memory and tried again with each block; there is one warning for each time that the disk begins to refuse. Of that no more is
-    kept than `MOST`: what comes after is lost, with a warning, until there is room again.
-
-    Args:
-        path: the file; it is made where there is none.
-        size: what it is cut to, in bytes, before the first block; None leaves it as it is.
+    The path is this thread's alone, and hidden; many processes may write one file at once. Nothing is flushed: it is for files
+    that can be made again, such as those of a cache. If the block raises, the new file is removed.
     """
-
-    def __init__(self, path: Path, size: int | None = None) -> None:
-        self.path, self.waiting = path, bytearray()
-        self.refused = ""
-        """Why the disk does not take what waits; empty where all is well."""
-        self.whole, self.lost = 0, 0
-        """How many of the bytes that wait are blocks that were refused before; and how many bytes are lost."""
-        path.touch()
-        self.file = path.open("r+b", buffering=0)
-        if size is not None:
-            self.file.truncate(size)
-        self.size = self.file.seek(0, os.SEEK_END)
-
-    def write(self, data: bytes) -> int:
-        """Adds a block; it is written by `flush`."""
-        self.waiting += data
-        return len(data)
-
-    def flush(self) -> None:
-        """Writes what waits, as far as the disk takes it."""
-        if not self.waiting:
-            return
-        try:
-            written = 0
-            with memoryview(self.waiting) as view:
-                while written < len(view):
-                    written += self.file.write(view[written:])
-        except OSError as error:
-            self.file.truncate(self.size)
-            self.file.seek(self.size)
-            if not self.refused:
-                go_on = "training goes on, and what is missing is written when there is room"
-                warnings.warn(f"{self.path} could not be written: {disk_reason(error)}; {go_on}", AccelWarning, stacklevel=2)
-            self.refused = disk_reason(error)
-            self.bound()
-        else:
-            self.size += len(self.waiting)
-            self.waiting.clear()
-            self.refused, self.whole = "", 0
-
-    def bound(self) -> None:
-        """Lets go of the last block where too much waits: what was there first stays without a gap."""
-        if len(self.waiting) <= MOST:
-            self.whole = len(self.waiting)
-            return
-        if not self.lost:
-            told = f"{self.path}: {self.refused}, and {self.whole / 2**20:.3g} MiB wait in memory for room"
-            warnings.warn(f"{told}; no more is kept, and what comes from now on is lost until then", AccelWarning, stacklevel=3)
-        self.lost += len(self.waiting) - self.whole
-        del self.waiting[self.whole :]
-
-    @property
-    def missing(self) -> str:
-        """Why the file is not whole; empty where it is."""
-        return self.refused or (f"{self.lost:,} bytes were lost while the disk was full" if self.lost else "")
-
-    def sync(self) -> None:
-        """Waits until what was written is on the disk. Any thread may, also while blocks are added."""
-        os.fsync(self.file.fileno())
-
-    def close(self) -> None:
-        """Writes what waits, once more, and closes the file."""
-        self.flush()
-        self.file.close()
+    temporary = path.with_name(f".{os.getpid()}-{get_ident()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,33 +1,50 @@
-"""Whose code a frame of the stack belongs to."""
+"""The owner of a frame of the call stack: the user, accel, or a library."""
 
 from __future__ import annotations
 
 import os
 import sys
 import sysconfig
+import warnings
 from pathlib import Path
 
-__all__ = ["INSIDE", "OURS", "caller", "is_users"]
+from accel.errors import AccelWarning
 
-OURS = str(Path(__file__).resolve().parents[1])
-INSIDE = (OURS, *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-"""Where the frames of accel, of torch, of other packages and of Python itself are."""
+__all__ = ["ACCEL_ROOT", "LIBRARY_ROOTS", "caller", "is_user_code", "warn_user"]
+
+ACCEL_ROOT = str(Path(__file__).resolve().parents[1])
+"""The folder of accel's own code."""
+LIBRARY_ROOTS = (ACCEL_ROOT, *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+"""The folders of accel, of installed packages (torch among them) and of Python's own modules."""
 
 
-def is_users(filename: str) -> bool:
-    """Whether a frame's file is the user's: neither accel's nor an installed package's nor Python's own."""
-    return not filename.startswith("<frozen") and not any(filename.startswith(f"{folder}{os.sep}") for folder in INSIDE if folder)
+def is_user_code(filename: str) -> bool:
+    """Return whether a file is the user's: neither accel's nor an installed package's nor Python's own."""
+    return not filename.startswith("<frozen") and not any(
+        filename.startswith(f"{folder}{os.sep}") for folder in LIBRARY_ROOTS if folder
+    )
 
 
 def caller(depth: int = 1) -> tuple[str, int]:
-    """File and line of the innermost frame that is the user's or accel's own, `depth` frames up from here; else of that frame.
+    """Return file and line of the innermost frame that is the user's or accel's own, or of the starting frame if there is none.
 
     Installed packages and Python's own modules are passed over: a loss that calls a library reads through that library.
+
+    Args:
+        depth: how many frames above this call the search starts.
     """
     frame = start = sys._getframe(depth + 1)
     while frame.f_back is not None:
         name = frame.f_code.co_filename
-        if name.startswith(f"{OURS}{os.sep}") or is_users(name):
+        if name.startswith(f"{ACCEL_ROOT}{os.sep}") or is_user_code(name):
             return name, frame.f_lineno
         frame = frame.f_back
     return start.f_code.co_filename, start.f_lineno
+
+
+def warn_user(message: str) -> None:
+    """Emit an AccelWarning at the innermost line of the user's code, however deep the call is inside accel."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and not is_user_code(frame.f_code.co_filename):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, AccelWarning, stacklevel=level + 1)

@@ -1,23 +1,37 @@
-"""Where the wall time of a run goes."""
+"""The wall time of a run by phase, and its speed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import NamedTuple
 
-__all__ = ["BACKWARD", "CHECKPOINT", "DATA", "EVALUATION", "FORWARD", "OTHER", "PHASES", "TRAINING", "TRANSFER", "UPDATE", "Clock"]
+__all__ = [
+    "BACKWARD",
+    "CHECKPOINT",
+    "DATA",
+    "EVALUATION",
+    "FORWARD",
+    "OTHER",
+    "PHASES",
+    "TRAINING",
+    "TRANSFER",
+    "UPDATE",
+    "Clock",
+    "ThroughputMark",
+]
 
 PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
 TRAINING = PHASES[:5]
-"""The phases that every update goes through, by name; the others are of the run, and come now and then."""
+"""The phases of every update, by name; the others belong to the run and come now and then."""
 DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, EVALUATION, CHECKPOINT, OTHER = range(len(PHASES))
 
 
 class Clock:
-    """A stopwatch with one hand: each lap books the time since the last one to a phase, so the phases add up to the whole.
+    """Stopwatch with one hand: each lap books the time since the last one to a phase, so the phases add up to the whole.
 
-    It reads the host's clock and never waits for the device: on CUDA, work still queued is booked where the host meets it.
+    It reads the host's clock and never waits for the device: on CUDA, queued work is booked to the phase in which the host waits.
     """
 
     __slots__ = ("listeners", "since", "spent")
@@ -29,21 +43,21 @@ class Clock:
         """Called at each lap with the phase that has ended. Their own time falls into the next one, unless they set it apart."""
 
     def lap(self, phase: int) -> None:
-        """Books everything since the last lap to `phase`."""
+        """Book the seconds since the last lap to `phase`, an index of `PHASES`."""
         now = perf_counter()
         self.spent[phase] += now - self.since
         self.since = now
         for listener in self.listeners:
             listener(phase)
 
-    def set_apart(self, seconds: float, phase: int) -> None:
-        """Books the last `seconds` to `phase` and leaves them out of the lap under way: what happened in the midst of another."""
+    def book_within_lap(self, seconds: float, phase: int) -> None:
+        """Book the last `seconds` to `phase` and leave them out of the lap under way: for work in the middle of another phase."""
         self.spent[phase] += seconds
         self.since += seconds
 
     @contextmanager
-    def all_as(self, phase: int) -> Iterator[None]:
-        """Inside, whatever is booked, to whichever phase, counts as `phase`."""
+    def attribute_to(self, phase: int) -> Iterator[None]:
+        """Book all time inside the block to `phase`, whichever phases its laps name."""
         before = list(self.spent)
         try:
             yield
@@ -54,6 +68,27 @@ class Clock:
             self.spent[phase] += booked
 
     def shares(self) -> dict[str, float]:
-        """The share of each phase in percent; they add up to 100."""
+        """Return the share of each phase in percent; they add up to 100."""
         total = sum(self.spent) or 1.0
         return {phase: 100 * spent / total for phase, spent in zip(PHASES, self.spent, strict=True)}
+
+
+class ThroughputMark(NamedTuple):
+    """Time, waiting and samples at one moment."""
+
+    time: float
+    """Seconds of training: evaluation and checkpoints left out."""
+    waited: float
+    """Seconds spent waiting for data."""
+    samples: int
+
+    @classmethod
+    def now(cls, clock: Clock, samples: int) -> ThroughputMark:
+        """Return the mark of this moment, after `samples` samples."""
+        spent = clock.spent
+        return cls(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT], spent[DATA], samples)
+
+    def since(self, old: ThroughputMark) -> tuple[float, float]:
+        """Return samples per second, and the percentage of the time spent waiting for data, between `old` and this mark."""
+        seconds = max(self.time - old.time, 1e-9)
+        return (self.samples - old.samples) / seconds, 100 * (self.waited - old.waited) / seconds

@@ -1,4 +1,4 @@
-"""Named places in saving, resuming and evaluating where a drill may strike; nothing happens there otherwise."""
+"""Fault points: named places in saving, resuming and evaluating where a drill may strike. Otherwise nothing happens there."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Callable
 __all__ = ["VARIABLE", "arm", "armed", "point"]
 
 VARIABLE = "ACCEL_FAULT"
-"""`NAME` or `NAME:N`: the process is killed (SIGKILL) when it passes the place of that name for the Nth time (default 1)."""
+"""`NAME` or `NAME:N`: the process is killed (SIGKILL) when it passes the fault point NAME for the Nth time (default 1)."""
 
 armed: dict[str, Callable[[], None]] = {}
-"""What happens at a place, by its name; a drill in this process may add to it."""
+"""The action at a fault point, by its name; a drill in this process may add to it."""
 
 
 def point(name: str) -> None:
-    """A place that a drill can name. No place is inside an update, so that a run which is not drilled pays nothing for it."""
+    """Pass a fault point. None lies inside an update, so a run without a drill pays nothing for them."""
     if armed and name in armed:
         armed[name]()
 
 
 def arm(text: str) -> None:
-    """Arms the place that `text` names, as the variable gives it."""
+    """Arm the fault point that `text` names, in the form of `VARIABLE`."""
     name, _, count = text.partition(":")
     left = int(count or 1)
 

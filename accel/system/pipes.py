@@ -9,12 +9,16 @@ __all__ = ["BrokenPipeSafe", "survive_broken_pipe"]
 
 
 def survive_broken_pipe(stream: TextIO) -> TextIO:
-    """The same stream, that goes nowhere from when nobody reads it any longer."""
+    """Return the stream in a wrapper that drops its output once nobody reads it any longer."""
     return cast(TextIO, BrokenPipeSafe(stream))
 
 
 class BrokenPipeSafe:
-    """A stream of text that goes nowhere from when nobody reads it any longer; in all else it is `stream`."""
+    """A text stream that drops its output once nobody reads it any longer; in all else it is `stream`.
+
+    Args:
+        stream: a text stream with a file descriptor.
+    """
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -23,7 +27,7 @@ class BrokenPipeSafe:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        """Writes it, or drops it."""
+        """Write the text, or drop it, and return its length."""
         try:
             self.stream.write(text)
         except BrokenPipeError:
@@ -31,14 +35,14 @@ class BrokenPipeSafe:
         return len(text)
 
     def flush(self) -> None:
-        """Hands on what was written."""
+        """Flush the stream, or drop its content."""
         try:
             self.stream.flush()
         except BrokenPipeError:
             self.drop()
 
     def drop(self) -> None:
-        """From now on, whatever is written there, by anyone, goes nowhere."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.stream.fileno())
-        os.close(nowhere)
+        """Send further output to this file descriptor, whoever writes it, to the null device."""
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, self.stream.fileno())
+        os.close(null_device)

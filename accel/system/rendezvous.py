@@ -1,4 +1,4 @@
-"""Where the processes that torchrun started find each other: a small table of names and values, in one of them or in torchrun."""
+"""The store through which the processes of torchrun find each other: a small table in one of them, or in torchrun's agent."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from time import monotonic, sleep
 from torch._C._distributed_c10d import Store, TCPStore
 
 __all__ = [
-    "KEPT",
-    "KNOCK",
+    "CONNECT_TIMEOUT",
+    "STORES",
     "interface",
     "is_loopback",
     "local_address_towards",
@@ -22,46 +22,46 @@ __all__ = [
     "wait_for_port",
 ]
 
-KEPT: dict[tuple[str, int], TCPStore] = {}
-"""Those that this process has reached or keeps: they live as long as it does, for the others may come late."""
+STORES: dict[tuple[str, int], TCPStore] = {}
+"""The stores that this process has reached or serves. They live as long as it does, because other processes may come late."""
 
-KNOCK = 5.0
-"""Seconds that one attempt to reach the table may take."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds that one attempt to connect may take."""
 
 
 def open_store(timeout: float) -> TCPStore:
-    """The table of this process and all others of its run.
+    """Return the store of this process and all others of its run.
 
-    An agent of torchrun keeps it, or, told TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, leaves it to the first process, anew for each
-    attempt. Then alone an agent that is started again, on a machine that was lost, can join those that are there (torch 2.13).
+    An agent of torchrun serves it. With TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 it leaves that to the first process, anew for each
+    attempt. Only then can an agent that is started again, on a machine that was lost, join the others (torch 2.13).
 
     Args:
-        timeout: seconds to wait for it, and then for what is asked of it.
+        timeout: seconds to wait for the store, and then for each value.
 
     Raises:
-        TimeoutError: where it cannot be reached in that time.
+        TimeoutError: if the store cannot be reached in that time.
     """
-    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    endpoint = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     limit = timedelta(seconds=timeout)
-    if place not in KEPT:
-        ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and os.environ.get("RANK") == "0"
-        if not ours:
-            wait_for_port(*place, timeout)
-        KEPT[place] = TCPStore(*place, is_master=ours, timeout=limit, wait_for_workers=False)
-    KEPT[place].set_timeout(limit)
-    return KEPT[place]
+    if endpoint not in STORES:
+        is_server = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and os.environ.get("RANK") == "0"
+        if not is_server:
+            wait_for_port(*endpoint, timeout)
+        STORES[endpoint] = TCPStore(*endpoint, is_master=is_server, timeout=limit, wait_for_workers=False)
+    STORES[endpoint].set_timeout(limit)
+    return STORES[endpoint]
 
 
 def wait_for_port(address: str, port: int, timeout: float) -> None:
-    """Waits until somebody answers there: torch's own waiting hears no signal.
+    """Wait until a server answers: torch's own waiting hears no signal.
 
     Raises:
-        TimeoutError: where nobody does within `timeout` seconds.
+        TimeoutError: if none does within `timeout` seconds.
     """
     since = monotonic()
     while True:
         try:
-            socket.create_connection((address, port), timeout=min(timeout, KNOCK)).close()
+            socket.create_connection((address, port), timeout=min(timeout, CONNECT_TIMEOUT)).close()
         except OSError as error:
             if monotonic() - since > timeout:
                 raise TimeoutError(f"nobody answers at {address}:{port}, {error.strerror or error}") from error
@@ -71,61 +71,61 @@ def wait_for_port(address: str, port: int, timeout: float) -> None:
 
 
 def name_interface(store: Store, rank: int, world_size: int) -> None:
-    """Tells gloo by which interface other machines reach this one, where this one's own name leads nowhere but to itself.
+    """Tell gloo by which interface other machines reach this one, if this one's own name leads nowhere but to itself.
 
-    gloo tells the others the address that the machine's name has, and that is 127.0.1.1 where Debian's installer wrote it into
-    /etc/hosts. The right interface is the one that leads to them. GLOO_SOCKET_IFNAME, where somebody has set it, is obeyed.
+    gloo tells the other ranks the address of the machine's name, which is 127.0.1.1 if Debian's installer wrote it into
+    /etc/hosts. The right interface is the one that leads to them. GLOO_SOCKET_IFNAME, if somebody has set it, is obeyed.
 
     Args:
-        store: where the processes have met; nobody else writes there. Every rank must call it.
+        store: the store of the ranks; nobody else writes there. Every rank must call it.
         rank: of this process.
-        world_size: how many they are.
+        world_size: the number of ranks.
     """
     if int(os.environ.get("GROUP_WORLD_SIZE", "1")) == 1:
         return
-    here = local_address_towards(os.environ["MASTER_ADDR"])
-    store.set(f"address/{rank}", here)
+    address = local_address_towards(os.environ["MASTER_ADDR"])
+    store.set(f"address/{rank}", address)
     if "GLOO_SOCKET_IFNAME" in os.environ or not is_loopback(own_address()):
         return
-    if is_loopback(here):  # the others are to be found here
-        others = (store.get(f"address/{other}").decode() for other in range(world_size))
-        here = next((local_address_towards(other) for other in others if not is_loopback(other)), here)
-    if not is_loopback(here) and (name := interface(here)):
+    if is_loopback(address):  # the others are to be found here
+        addresses = (store.get(f"address/{other}").decode() for other in range(world_size))
+        address = next((local_address_towards(other) for other in addresses if not is_loopback(other)), address)
+    if not is_loopback(address) and (name := interface(address)):
         os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
 def is_loopback(address: str) -> bool:
-    """Whether it leads back to the machine that uses it."""
+    """Return whether an IPv4 address leads back to the machine that uses it."""
     return address.startswith("127.")
 
 
 def local_address_towards(host: str) -> str:
-    """This machine's own address on the way to `host`; nothing is sent. 127.0.0.1 where there is no way."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+    """Return this machine's own address on the way to `host`, or 127.0.0.1 if there is none. No packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            way.connect((host, 9))
+            probe.connect((host, 9))
         except OSError:
             return "127.0.0.1"
-        return str(way.getsockname()[0])
+        return str(probe.getsockname()[0])
 
 
 def interface(address: str) -> str:
-    """The name of the interface that has an address; empty where none has, or the system does not tell."""
+    """Return the name of the interface with this address; empty if none has it, or the system does not tell."""
     from fcntl import ioctl
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             try:
-                found = ioctl(any_.fileno(), 0x8915, pack("256s", name.encode()))  # SIOCGIFADDR
+                request = ioctl(probe.fileno(), 0x8915, pack("256s", name.encode()))  # SIOCGIFADDR
             except OSError:  # it has none
                 continue
-            if socket.inet_ntoa(found[20:24]) == address:
+            if socket.inet_ntoa(request[20:24]) == address:
                 return name
     return ""
 
 
 def own_address() -> str:
-    """The address of this machine's name."""
+    """Return the address of this machine's name, or 127.0.0.1 if it has none."""
     try:
         return socket.gethostbyname(socket.gethostname())
     except OSError:

@@ -1,3 +1,3 @@
-"""Ready-made tasks: each a `Trainer` with a model, real data and a loss. A user's own task looks just like them."""
+"""Ready-made tasks: each a `Trainer` with a model, real data and a loss, and no different from a user's own task."""
 
 __all__ = []

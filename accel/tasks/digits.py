@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: a real data set without a download."""
+"""Task of handwritten digits, which come with scikit-learn: a real data set without a download."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Count, Decay
 
-__all__ = ["HELD_OUT", "Digits", "digits", "read"]
+__all__ = ["HELD_OUT", "Digits", "digits", "read_rows"]
 
 HELD_OUT = 360
-"""Of 1,797 pictures, 36 of each digit; the split is the same for every seed, so that runs can be compared."""
+"""Pictures of the test split, 36 of each digit, of 1,797; the same for every seed, so that runs can be compared."""
 
 
 class Digits(Trainer):
-    """Classifies 8x8 pictures of handwritten digits with a small convolutional network.
+    """Classification of 8x8 pictures of handwritten digits with a small convolutional network.
 
     Args:
         width: channels of the first convolution, a multiple of 4; the others have twice as many.
         smoothing: the share of each label that is spread over all ten digits in training. The pictures are few, and without it
             the network is soon certain of every one of them and learns nothing more.
+        run: settings of the run, as in `Trainer`.
+
+    Raises:
+        ConfigError: If a setting does not fit.
     """
 
     evaluates = "test"
@@ -61,14 +65,14 @@ class Digits(Trainer):
 
 
 def digits() -> dict[str, TensorDataset]:
-    """`train` and `test`: pictures (n, 1, 8, 8) float32 from 0 to 1, labels (n,) int64.
+    """Return `train` and `test`: pictures (n, 1, 8, 8) float32 from 0 to 1, labels (n,) int64.
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository (test part).
 
     Raises:
-        ConfigError: where scikit-learn is not installed.
+        ConfigError: If scikit-learn is not installed.
     """
-    rows = read()
+    rows = read_rows()
     pictures, labels = rows[:, :-1], rows[:, -1].astype(np.int64)
     rng = np.random.default_rng(0)
     held_out = np.concatenate([rng.permutation(np.flatnonzero(labels == digit))[: HELD_OUT // 10] for digit in range(10)])
@@ -76,10 +80,13 @@ def digits() -> dict[str, TensorDataset]:
     return {"train": _tensors(pictures[~chosen], labels[~chosen]), "test": _tensors(pictures[chosen], labels[chosen])}
 
 
-def read() -> NDArray[np.float64]:
-    """A row for each picture: 64 brightnesses from 0 to 16, and the digit. (1797, 65)
+def read_rows() -> NDArray[np.float64]:
+    """Return a row for each picture, (1797, 65) float64: 64 brightnesses from 0 to 16, and the digit.
 
     The file is read as it lies in scikit-learn: to import it for `load_digits` takes a second, in which nothing is trained.
+
+    Raises:
+        ConfigError: If scikit-learn is not installed.
     """
     spec = find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
@@ -92,6 +99,7 @@ def read() -> NDArray[np.float64]:
     return np.column_stack(load_digits(return_X_y=True))
 
 
-def _tensors(pictures: Any, labels: Any) -> TensorDataset:
+def _tensors(pictures: NDArray[np.float64], labels: NDArray[np.int64]) -> TensorDataset:
+    """Return the data set of pictures (n, 64), from 0 to 16, and labels (n,)."""
     scaled = torch.from_numpy(pictures).float().div_(16).view(-1, 1, 8, 8)
     return TensorDataset(scaled, torch.from_numpy(labels))

@@ -1,7 +1,8 @@
-"""Pictures in class folders."""
+"""Task of pictures in class folders."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel.data.codecs.image_reader import Reader
-from accel.data.datasets.image_folder import Augmented, Folder
-from accel.errors import BadSample, ConfigError, TrainingError, nearest
-from accel.tasks.evaluation import scores
-from accel.tasks.evaluation import views as several
-from accel.tasks.image_splits import splits
+from accel.data.codecs.image_reader import ImageReader
+from accel.data.datasets.image_folder import AugmentedFolder, Folder
+from accel.errors import BadSample, ConfigError, MovedWarning, TrainingError, nearest
+from accel.system.deprecation.old_attributes import deprecation
+from accel.tasks.evaluation import average_views, scores
+from accel.tasks.image_splits import find_splits
 from accel.tasks.models.airnet import AirNet
 from accel.tasks.models.by_name import model_by_name
 from accel.tasks.models.resnet import resnet18, resnet50, small
@@ -24,23 +25,23 @@ from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Bounds, Count
 
-__all__ = ["MODELS", "SHOWN", "Images"]
+__all__ = ["INITIAL_PICTURES", "MODELS", "Images"]
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "small": small, "resnet18": resnet18, "resnet50": resnet50,
     "airnet": lambda classes, side: AirNet(classes), "airnet_s": lambda classes, side: AirNet(classes, width=8),
 }  # fmt: skip
-SHOWN = 1024
-"""Training pictures that a model with a method `show` begins from."""
+INITIAL_PICTURES = 1024
+"""Training pictures that a model with a method `init_from_pictures` begins from."""
 
 
 class Images(Trainer):
-    """Classifies pictures in `root/train/<class>/*`; evaluates on `root/val/<class>/*`, or on `test` where there is no `val`.
+    """Classification of pictures in `root/train/<class>/*`; evaluated on `root/val/<class>/*`, or on `test` without a `val`.
 
     In place of class folders a split may be a packed store (`train.lmdb`, `train.raw`), or tar or TFRecord shards.
 
     The model is given (batch, 3, size, size) float32, normalised as ImageNet's weights expect, and returns the logits.
-    One that has a method `show(pictures)` is first given 1,024 training pictures in this form, to begin from.
+    A model with a method `init_from_pictures(pictures)` is first given 1,024 training pictures in this form, to begin from.
 
     Args:
         root: the folder of the splits, or a URL such as s3://bucket/data, which is kept on disk as it is read.
@@ -55,6 +56,11 @@ class Images(Trainer):
         filter: who resamples. antialias: Pillow's widened triangle; linear or area: OpenCV's, which are faster, and other pixels.
         max_pixels: a picture with more pixels cannot be read; its size is looked at before it is decoded. Pillow's own limit is the
             most that can be set.
+        run: settings of the run, as in `Trainer`.
+
+    Raises:
+        ConfigError: If a setting does not fit, a package is missing, or the folder has no such splits.
+        TrainingError: If a URL cannot be reached.
     """
 
     def __init__(
@@ -79,10 +85,10 @@ class Images(Trainer):
         if model not in MODELS and "." not in model:
             hint = nearest(model, MODELS)
             raise ConfigError(f"task.model must be {', '.join(MODELS)}, or a class such as package.module.Net, not {model!r}{hint}")
-        self.reader = Reader(decoder, filter, max_pixels)
+        self.reader = ImageReader(decoder, filter, max_pixels)
         self.reader.check()
         self.size, self.kind, self.crop, self.flip = size, model, crop, flip
-        self.evaluates, self.classes, self.splits = splits(root)
+        self.evaluates, self.classes, self.splits = find_splits(root)
         self.views = views
 
     def model(self) -> nn.Module:
@@ -91,36 +97,39 @@ class Images(Trainer):
             net: Any = MODELS[self.kind](classes, self.size)
         else:
             net = model_by_name("task.model", self.kind, num_classes=classes)(num_classes=classes)
-        if hasattr(net, "show"):
-            net.show(normalise(self.some()))
+        if initialise := getattr(net, "init_from_pictures", None) or _deprecated_show(net):
+            initialise(normalise(self.initial_pictures()))
         model: nn.Module = net
         return model
 
     def identity(self) -> dict[str, Any]:
-        """Of the decoders only `scaled` gives other pixels."""
+        """Return the identity of the run: of the decoders only `scaled` gives other pixels."""
         return super().identity() | {"decoder": "scaled" if self.reader.decoder == "scaled" else "exact"}
 
-    def some(self) -> Tensor:
-        """At most 1,024 training pictures from all over the data, as they are. (n, size, size, 3) uint8.
+    def initial_pictures(self) -> Tensor:
+        """Return at most 1,024 training pictures from all over the data, without augmentation: (n, size, size, 3) uint8.
 
-        Bad ones are left out, unless bad_data=raise.
+        Unreadable pictures are left out, unless bad_data=raise.
+
+        Raises:
+            TrainingError: If no picture can be read.
         """
         data = Folder(self.splits["train"], self.classes, self.size, reader=self.reader)
-        found = []
-        for index in range(0, len(data), -(-len(data) // SHOWN)):
+        pictures = []
+        for index in range(0, len(data), -(-len(data) // INITIAL_PICTURES)):
             try:
-                found.append(data[index][0])
+                pictures.append(data[index][0])
             except BadSample:
                 if self.settings.bad_data == "raise":
                     raise
-        if not found:
+        if not pictures:
             raise TrainingError(f"of {len(data):,} training pictures none can be read; mend them")
-        return torch.stack(found)
+        return torch.stack(pictures)
 
     def data(self, split: str) -> Folder:
         folder = self.splits[split]
         if split == "train":
-            return Augmented(folder, self.classes, self.size, self.crop, self.flip, self.reader)
+            return AugmentedFolder(folder, self.classes, self.size, self.crop, self.flip, self.reader)
         # a random box magnifies: training saw things larger than they are, and evaluation shows them so
         return Folder(folder, self.classes, self.size, 0.875 if self.crop == "resized" else 1.0, self.reader)
 
@@ -130,4 +139,12 @@ class Images(Trainer):
 
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch
-        return scores(several(model, normalise(pictures), self.views), labels)
+        return scores(average_views(model, normalise(pictures), self.views), labels)
+
+
+def _deprecated_show(net: Any) -> Callable[[Tensor], None] | None:
+    """Return the method `show` of a model, the old name of `init_from_pictures`, with a warning; None if there is none."""
+    show: Callable[[Tensor], None] | None = getattr(net, "show", None)
+    if show is not None:
+        warnings.warn(deprecation(type(net).__name__, "show", "init_from_pictures"), MovedWarning, stacklevel=3)
+    return show

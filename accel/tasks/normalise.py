@@ -1,4 +1,4 @@
-"""From pictures as they travel to what a network takes."""
+"""Normalisation of pictures, on the device."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from torch import Tensor
 __all__ = ["MEAN", "STD", "normalise"]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue, from 0 to 1: the numbers that published weights expect."""
+"""Mean and standard deviation of ImageNet's red, green and blue, from 0 to 1, which published weights expect."""
 
 
 def normalise(pictures: Tensor) -> Tensor:
-    """(batch, height, width, 3), uint8 or floating point from 0 to 255, to (batch, 3, height, width) float32 of mean 0.
+    """Return pictures as (batch, 3, height, width) float32 of mean 0 and variance 1.
 
     On the device, so that a quarter of the bytes travel; contiguous, so that the memory format stays the layout's choice.
+
+    Args:
+        pictures: (batch, height, width, 3) uint8, or floating point from 0 to 255.
     """
     scale, shift = _constants(pictures.device)
     return torch.addcmul(shift, pictures.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format), scale)
@@ -24,6 +27,9 @@ def normalise(pictures: Tensor) -> Tensor:
 
 @cache
 def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Once per device: making them copies from the host, which must not happen inside the loop."""
+    """Return scale and shift, (1, 3, 1, 1) float32.
+
+    They are made once per device: making them copies from the host, which must not happen inside the loop.
+    """
     mean, std = (torch.tensor(numbers, device=device).view(1, 3, 1, 1) for numbers in (MEAN, STD))
     return 1 / (255 * std), -mean / std

@@ -1,4 +1,4 @@
-"""Any file, byte by byte or token by token."""
+"""Task of text: any file, byte by byte or token by token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from accel.data.datasets.token_windows import PADDING, JitteredTokenWindows, TokenWindows
 from accel.errors import ConfigError
 from accel.tasks.models.gpt import GPT
-from accel.tasks.token_file import open_tokens, size_of
+from accel.tasks.token_file import open_tokens, vocabulary_size
 from accel.tasks.validate import validate
 from accel.trainer import Trainer
 from accel.values import Count, Decay
@@ -20,11 +20,11 @@ from accel.values import Count, Decay
 __all__ = ["HELD_OUT", "Text"]
 
 HELD_OUT = 10
-"""One in so many tokens, at the end of the file, is kept for evaluation."""
+"""Tokens of the file per token that is held out for evaluation, at its end."""
 
 
 class Text(Trainer):
-    """Predicts the next byte or token of a file with a small GPT; the loss is a mean over them, however many a batch holds.
+    """Prediction of the next byte or token of a file with a small GPT; the loss is a mean over tokens.
 
     Args:
         path: the file; its last tenth is held out. It is memory-mapped: windows are read as they come.
@@ -36,6 +36,10 @@ class Text(Trainer):
         heads: attention heads per block; width must be a multiple.
         width: channels.
         dropout: share of each block's output set to zero in training.
+        run: settings of the run, as in `Trainer`.
+
+    Raises:
+        ConfigError: If a setting does not fit, or the file is missing or too short.
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class Text(Trainer):
         self.context, self.layers, self.heads, self.width, self.dropout = context, layers, heads, width, dropout
         least = max(2 * HELD_OUT, -(-(context + 1) * HELD_OUT // (HELD_OUT - 1)))
         self.text = open_tokens(Path(path).expanduser(), tokens, least, context)
-        self.vocabulary = size_of(self.text, path) if vocabulary == "auto" else vocabulary
+        self.vocabulary = vocabulary_size(self.text, path) if vocabulary == "auto" else vocabulary
         self.below = None if vocabulary == "auto" else vocabulary
 
     def model(self) -> nn.Module:

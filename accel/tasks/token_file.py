@@ -1,4 +1,4 @@
-"""A file as a row of tokens: its bytes, or the numbers that a tokeniser wrote."""
+"""File of tokens: its bytes, or the numbers that a tokeniser wrote."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
-__all__ = ["SCANNED", "Kind", "open_tokens", "size_of"]
+__all__ = ["SCANNED", "Kind", "open_tokens", "vocabulary_size"]
 
 Kind = Literal["auto", "bytes", "uint16", "uint32"]
 SCANNED = 1 << 24
-"""Tokens of which the largest is looked for at once."""
+"""Tokens that are scanned at once for the largest."""
 
 
 def open_tokens(path: Path, kind: Kind, least: int, context: int) -> NDArray[Any]:
-    """The tokens of a file, memory-mapped and read-only: (n,) uint8, or of the kind that it holds.
+    """Return the tokens of a file, memory-mapped and read-only: (n,) uint8, or of the dtype that it holds.
 
     Args:
-        kind: what they are; auto: those of a .npy file as it says, of any other its bytes.
-        least: how many there must be.
-        context: named in the message where there are fewer.
+        path: The file: `.npy`, or numbers one after the other, little endian.
+        kind: Kind of its tokens. auto: as a .npy file says, and bytes of any other.
+        least: Number of tokens that it must have.
+        context: Setting that needs so many, for the message.
 
     Raises:
-        ConfigError: where there is no such file, it holds something else, or too few tokens.
+        ConfigError: If there is no such file, it holds something else, or it has too few tokens.
     """
     if not path.is_file():
-        what = "that is a folder" if path.is_dir() else "that is no file with bytes to go back to" if path.exists() else ""
-        raise ConfigError(f"task.path={path}: {f'{what}; name a file' if what else 'there is no such file'}")
+        reason = "that is a folder" if path.is_dir() else "that is no file with bytes to go back to" if path.exists() else ""
+        raise ConfigError(f"task.path={path}: {f'{reason}; name a file' if reason else 'there is no such file'}")
     if kind == "auto" and path.suffix == ".bin":
         raise ConfigError(f"task.path={path} may hold tokens or bytes; say which: task.tokens=uint16, uint32 or bytes")
     size = path.stat().st_size
@@ -47,26 +48,31 @@ def open_tokens(path: Path, kind: Kind, least: int, context: int) -> NDArray[Any
     except OSError as error:
         raise ConfigError(f"task.path={path} cannot be read: {error.strerror}") from None
     if len(tokens) < least:
-        what = "bytes" if tokens.dtype == np.uint8 else "tokens"
-        raise ConfigError(f"task.path={path} has {len(tokens)} {what}, and task.context={context} needs {least} or more")
+        unit = "bytes" if tokens.dtype == np.uint8 else "tokens"
+        raise ConfigError(f"task.path={path} has {len(tokens)} {unit}, and task.context={context} needs {least} or more")
     return tokens
 
 
 def _array(path: Path) -> NDArray[Any]:
+    """Return the array of a .npy file, memory-mapped: (n,) of whole numbers."""
     try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ConfigError(f"task.path={path} is no .npy file that can be mapped: {str(error).splitlines()[0]}") from None
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise ConfigError(f"task.path={path} holds an array of shape {found.shape} {found.dtype}; a row of whole numbers is wanted")
-    return found
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ConfigError(f"task.path={path} holds an array of shape {array.shape} {array.dtype}; a row of whole numbers is wanted")
+    return array
 
 
-def size_of(tokens: NDArray[Any], path: object) -> int:
-    """How many tokens there may be: 256 for bytes, else one more than the largest, for which all are gone through.
+def vocabulary_size(tokens: NDArray[Any], path: object) -> int:
+    """Return the number of different tokens: 256 for bytes, otherwise one more than the largest, for which all are scanned.
+
+    Args:
+        tokens: (n,) of whole numbers.
+        path: Their file, for messages.
 
     Raises:
-        ConfigError: where one is below 0, or none is known so large.
+        ConfigError: If a token is below 0, or larger than any vocabulary (2^24).
     """
     if tokens.dtype == np.uint8:
         return 256

@@ -1,4 +1,4 @@
-"""The check that a task's settings get when it is made in Python; the command line makes the same one from the source text."""
+"""Validation of a task's settings in Python; the command line validates them from the source text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["validate"]
 
 
 def validate(task: type[Any], **settings: Any) -> None:
-    """Holds `settings` against the annotations of `task.__init__` (kinds of `accel.values`).
+    """Check `settings` against the annotations of `task.__init__` (kinds of `accel.values`).
 
     Raises:
-        ConfigError: for the first that does not fit, naming it as the command line does, `task.<name>`.
+        ConfigError: If a setting does not fit; the first is named as on the command line, `task.<name>`.
     """
     hints = get_type_hints(task.__init__, include_extras=True)
     for name, value in settings.items():

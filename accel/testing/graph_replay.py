@@ -1,4 +1,4 @@
-"""What a CUDA graph does, on the CPU: operators are recorded once, and run again on the same memory without any Python."""
+"""The work of a CUDA graph on the CPU: operators are recorded once, and run again on their memory without any Python."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from accel.device.host_reads import READS
 from accel.schema import plugin_registry
 
-__all__ = ["T", "Tape", "TapeRecorder", "flat", "taped"]
+__all__ = ["T", "Tape", "TapeRecorder", "output_tensors", "taped_graph"]
 
 T = TypeVar("T")
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records every operator, with the numbers that the host gave it and the tensors that it read and wrote.
+    """Recorder of every operator, with the numbers that the host gave it and the tensors that it read and wrote.
 
     Raises:
         RuntimeError: for a number that is read on the host: a capture on CUDA fails there too.
@@ -36,34 +36,34 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def replay(self) -> None:
-        """Runs them all again. What makes a new tensor writes it to where the first one was."""
+        """Run all operators again. An operator that makes a new tensor writes it to where the first one was."""
         with torch.no_grad():
             for func, args, kwargs, out in self.calls:
-                again = func(*args, **kwargs)
-                for tensor, new in zip(flat(out), flat(again), strict=True):
+                outputs = func(*args, **kwargs)
+                for tensor, new in zip(output_tensors(out), output_tensors(outputs), strict=True):
                     if tensor.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
                         tensor.copy_(new)
 
 
-def flat(out: Any) -> list[Tensor]:
-    """The tensors that an operator returned."""
+def output_tensors(out: Any) -> list[Tensor]:
+    """Return the tensors that an operator returned."""
     if isinstance(out, Tensor):
         return [out]
-    return [tensor for part in out for tensor in flat(part)] if isinstance(out, list | tuple) else []
+    return [tensor for item in out for tensor in output_tensors(item)] if isinstance(out, list | tuple) else []
 
 
 class TapeRecorder:
-    """An `accel.device.cuda_graphs.Recorder` for the CPU: what it replays has to be right without any Python, as on CUDA."""
+    """An `accel.device.cuda_graphs.Recorder` for the CPU: its replays must be right without any Python, as on CUDA."""
 
     def __init__(self) -> None:
         self.captures = self.replays = 0
 
-    def aside(self, work: Callable[[], T]) -> T:
-        """Runs `work`."""
+    def run_on_capture_stream(self, work: Callable[[], T]) -> T:
+        """Run `work` at once: a CPU has no streams."""
         return work()
 
     def capture(self, work: Callable[[], T]) -> tuple[Callable[[], None], T]:
-        """Records `work`. It runs meanwhile, as it does not on CUDA: so the first replay, which follows at once, is spared."""
+        """Record `work`, which runs meanwhile, as it does not on CUDA: so the first replay, which follows at once, is skipped."""
         tape = Tape()
         with tape:
             result = work()
@@ -80,11 +80,15 @@ class TapeRecorder:
         return replay, result
 
 
-def taped(**settings: Any) -> Any:
-    """The plugin `cuda_graph` for the CPU; its `recorder` counts."""
-    kind = plugin_registry.load("cuda_graph")
+def taped_graph(**settings: Any) -> Any:
+    """Return the plugin `cuda_graph` for the CPU; its `recorder` counts captures and replays.
 
-    def record(self: Any, device: torch.device) -> TapeRecorder:
+    Args:
+        **settings: of the plugin.
+    """
+    plugin = plugin_registry.load("cuda_graph")
+
+    def make_recorder(self: Any, device: torch.device) -> TapeRecorder:
         return TapeRecorder()
 
-    return type("Taped", (kind,), {"needs": (), "record": record, "__module__": __name__})(**settings)
+    return type("Taped", (plugin,), {"needs": (), "make_recorder": make_recorder, "__module__": __name__})(**settings)

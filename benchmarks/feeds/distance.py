@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accel.data.codecs.crops import random_resized
-from accel.data.codecs.image_reader import PLAIN
+from accel.data.codecs.image_reader import PILLOW_READER
 from accel.data.sampling import sample_rng
 from feeds import SMALL_STORES, Arm, Job
 from feeds.ours import data_set
@@ -31,11 +31,11 @@ def distance(job: Job, arm: Arm, crops: int) -> dict[str, Any] | None:
     found = []
     for number in range(crops):
         index = number * 7919 % len(data)
-        original = PLAIN.open(truth.store.get(index), truth.store.name(index))
+        original = PILLOW_READER.open(truth.store.get(index), truth.store.name(index))
         box = random_resized(*original.size, sample_rng(1, 0, number))
         picture = data.picture(index)
         wide, high = picture.size[0] / original.size[0], picture.size[1] / original.size[1]
         there = box[0] * wide, box[1] * high, box[2] * wide, box[3] * high
-        found.append(psnr(original.show(box, job.side), picture.show(there, job.side)))
+        found.append(psnr(original.resized_crop(box, job.side), picture.resized_crop(there, job.side)))
     middle = median(found)
     return {"psnr": None if middle == inf else round(middle, 1), "same": found.count(inf), "crops": crops}

@@ -11,9 +11,10 @@ import torch
 
 from accel.data import Ring
 from accel.data.batches.mapped import MapBatches
-from accel.data.codecs.image_reader import Decoder, Reader
+from accel.data.codecs.image_reader import ImageReader
+from accel.data.codecs.jpeg_decoder import Decoder
 from accel.data.codecs.resample import Filter
-from accel.data.datasets.image_folder import Augmented, Crop
+from accel.data.datasets.image_folder import AugmentedFolder, Crop
 from accel.data.loaders.worker_pool import WorkerPool
 from accel.data.store import Store, class_names
 from accel.data.stores.formats import store_at
@@ -21,11 +22,13 @@ from feeds import SMALL_STORES, STORES, Job
 from feeds.pictures import TIMES, Repeated
 
 
-def data_set(job: Job, store: str, decoder: Decoder = "simplejpeg", filter: Filter = "linear", crop: Crop = "resized") -> Augmented:
+def data_set(
+    job: Job, store: str, decoder: Decoder = "simplejpeg", filter: Filter = "linear", crop: Crop = "resized"
+) -> AugmentedFolder:
     """What the task of pictures trains on."""
     small = store in SMALL_STORES
     root = Path(job.cifar or "") / "train" if small else job.work / "pictures"
-    data = Augmented(root, class_names(root), 32 if small else job.side, crop, flip=True, reader=Reader(decoder, filter))
+    data = AugmentedFolder(root, class_names(root), 32 if small else job.side, crop, flip=True, reader=ImageReader(decoder, filter))
     data.reader.check()
     found: Store = data.store
     if small:

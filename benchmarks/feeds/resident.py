@@ -19,6 +19,8 @@ def feed(job: Job, store: str) -> Iterator[Any]:
     data = data_set(job, store, crop="pad")
     parts, form = load_all.first_sample(data)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    shelf = DeviceBatches(load_all.read(data, parts)[0], form, data.moves(), job.batch, job.seed, True, torch.device(device))
+    shelf = DeviceBatches(
+        load_all.load_samples(data, parts)[0], form, data.moves(), job.batch, job.seed, True, torch.device(device)
+    )
     for epoch in count():
         yield from shelf.epoch(epoch)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+import pytest
+
+from tests.support.forked_script import run_script
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "amp.py"
 
 
 def test_results(tmp_path: Path) -> None:
     out = tmp_path / "amp.json"
-    command = [sys.executable, str(SCRIPT), "--quick", "--cases", "convnet", "windows", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    ended = run_script(SCRIPT, "--quick", "--cases", "convnet", "windows", "--out", out, cwd=tmp_path)
+    assert ended.code == 0, ended.stderr
     convnet, windows = json.loads(out.read_text())["cases"]
     assert set(windows["arms"]) == {"float32", "bfloat16", "master_weights"}
     assert set(convnet["arms"]) == {*windows["arms"], *(f"{name}, channels_last" for name in windows["arms"])}

@@ -12,6 +12,8 @@ import pytest
 
 import accel
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "cifar10.py"
 
 

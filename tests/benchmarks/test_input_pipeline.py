@@ -28,6 +28,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_results(root: Path, tmp_path: Path) -> None:
     script, out = BENCHMARKS / "input_pipeline.py", tmp_path / "input.json"
     arm = "tiled, short side 256, area"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+import pytest
+
+from tests.support.forked_script import run_script
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "optimizers.py"
 
 
 def test_results(tmp_path: Path) -> None:
     out = tmp_path / "optimizers.json"
-    command = [sys.executable, str(SCRIPT), "--reps", "2", "--models", "tiny", "--devices", "cpu", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    ended = run_script(SCRIPT, "--reps", "2", "--models", "tiny", "--devices", "cpu", "--out", out, cwd=tmp_path)
+    assert ended.code == 0, ended.stderr
     result = json.loads(out.read_text())
     [case] = result["cases"]
     assert (case["model"], case["parameters"], case["tensors"]) == ("tiny", 72, 2)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
+@pytest.mark.slow
 def test_accel_keeps_every_promise(tmp_path: Path) -> None:
     out = tmp_path / "peers.json"
     script = ROOT / "benchmarks/peers.py"

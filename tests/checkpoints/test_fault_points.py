@@ -69,6 +69,7 @@ def test_the_places_are_those_in_the_source() -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.slow
 def test_killed_there_it_goes_on_to_the_same_bits(place: str, whole: tuple[list[torch.Tensor], bytes], tmp_path: Path) -> None:
     for time in range(times(1, 50)):
         run = tmp_path / f"run-{time}"

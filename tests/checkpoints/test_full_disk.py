@@ -23,7 +23,7 @@ from accel.parts import Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.metrics import FILE, Metrics
 from accel.plugins.tensorboard import TensorBoard
-from accel.system import atomic_files
+from accel.system import append_log, atomic_files, disk_errors
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 from tests.checkpoints.test_saver import At
@@ -107,6 +107,7 @@ def test_it_goes_on_and_tries_again_and_ends_as_if_nothing_had_been(size: int, t
     assert sorted(path.name for path in (part / FOLDER).iterdir()) == sorted(path.name for path in (whole / FOLDER).iterdir())
 
 
+@pytest.mark.slow
 def test_while_it_is_full_the_last_checkpoint_is_whole(tmp_path: Path) -> None:
     def work() -> None:
         with warnings.catch_warnings():
@@ -144,7 +145,7 @@ def test_lines_that_wait_when_a_checkpoint_is_made_come_back_with_it(tmp_path: P
     def fill(watch: At, step: int) -> None:
         if step == 3:
             metrics = next(one for one in watch.run.watches if isinstance(one, Metrics))
-            metrics.file.file = Refusing(metrics.file.file)
+            metrics.log.file = Refusing(metrics.log.file)
 
     whole, run = tmp_path / "whole", tmp_path / "run"
     fit_toy([Metrics(every=1, curves=False)], out=whole, checkpoint_every=1)
@@ -156,6 +157,7 @@ def test_lines_that_wait_when_a_checkpoint_is_made_come_back_with_it(tmp_path: P
 
 
 @pytest.mark.parametrize("size", [0, 400, 2000])
+@pytest.mark.slow
 def test_at_the_end_it_says_what_could_not_be_saved(size: int, tmp_path: Path) -> None:
     def work() -> None:
         trainer = Toy(plugins=[AdamW(), limit(size, 12, 99)], watch=("metrics",), epochs=2, batch_size=4, out=tmp_path / "run")
@@ -192,7 +194,7 @@ def test_writing_fails_at_any_byte_and_leaves_nothing(size: int, tmp_path: Path)
         path.write_bytes(b"as it was")
         with at_most(size), pytest.raises(OSError) as raised, atomic_files.replacing(path) as stream:
             torch.save({"weights": [torch.ones(100) for _ in range(100)]}, stream)
-        assert atomic_files.disk_reason(raised.value) == "a file may not grow that large"
+        assert disk_errors.disk_reason(raised.value) == "a file may not grow that large"
         assert path.read_bytes() == b"as it was"
         assert os.listdir(tmp_path) == ["state.pt"]
 
@@ -231,10 +233,10 @@ def test_a_real_disk_of_two_megabytes(tmp_path: Path) -> None:
 
 
 def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.system.atomic_files.MOST", 40)
+    monkeypatch.setattr("accel.system.append_log.MAX_PENDING", 40)
 
     def work() -> None:
-        log = atomic_files.Log(tmp_path / "log")
+        log = append_log.AppendLog(tmp_path / "log")
         lines = [f"line {number}\n".encode() for number in range(10, 40)]
         with at_most(20), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -242,7 +244,7 @@ def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path
                 log.write(line[:3])  # a block may come in pieces
                 log.write(line[3:])
                 log.flush()
-                assert len(log.waiting) <= 40, "a block more is all that it ever holds"
+                assert len(log.pending) <= 40, "a block more is all that it ever holds"
         assert [str(one.message).partition("/log")[2] for one in said] == [
             f" could not be written: {LARGE}; training goes on, and what is missing is written when there is room",
             f": {LARGE}, and 3.81e-05 MiB wait in memory for room; no more is kept, and what comes from now on is lost until then",
@@ -252,7 +254,7 @@ def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path
             log.flush()
         # two were in the file, and five waited
         assert (tmp_path / "log").read_bytes() == b"".join([*lines[:7], *lines[20:]])
-        assert (log.lost, log.missing) == (13 * 8, "104 bytes were lost while the disk was full")
+        assert (log.lost_bytes, log.incomplete_reason) == (13 * 8, "104 bytes were lost while the disk was full")
         log.close()
 
     in_a_child(work)

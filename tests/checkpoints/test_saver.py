@@ -209,10 +209,10 @@ def test_the_record_names_every_file_with_its_hash(tmp_path: Path) -> None:
     (path,) = (tmp_path / "run" / FOLDER).glob("*.json")
     about = json.loads(path.read_text())
     file = path.with_suffix(".pt")
-    stream = atomic_files.Stream(open("/dev/null", "wb"))  # noqa: SIM115
+    stream = atomic_files.HashingStream(open("/dev/null", "wb"))  # noqa: SIM115
     stream.write(file.read_bytes())
     stream.file.close()
-    assert about["files"] == {file.name: stream.facts()}
+    assert about["files"] == {file.name: stream.checksum()}
     assert about["progress"] == {"step": 6, "epoch": 1, "batch": 0, "samples": 22}
     assert about["finite"] is True
     assert about["metrics"].keys() == {"loss"}

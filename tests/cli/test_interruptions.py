@@ -78,6 +78,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_75_and_the_command_that_goes_on(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asks = [*TASK, "+plugins.asks._target_=mine.Asks", "out=the run"]
     assert main(asks) == 75
@@ -87,6 +88,7 @@ def test_75_and_the_command_that_goes_on(mine: Path, capsys: pytest.CaptureFixtu
     assert (mine / "the run/model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_75_while_it_starts_and_the_command_that_begins_again(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asks = [*TASK, "+plugins.asks._target_=mine.Asks", "out=run"]
     assert main([*asks, "+plugins.asks.place=setup"]) == 75
@@ -99,6 +101,7 @@ def test_75_while_it_starts_and_the_command_that_begins_again(mine: Path, capsys
     assert capsys.readouterr().err.rstrip().endswith("resume=run"), "what was saved before is gone on with"
 
 
+@pytest.mark.slow
 def test_done_is_done_and_no_further_job_begins(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asks = [*TASK, "+plugins.asks._target_=mine.Asks"]
     assert main([*asks, "+plugins.asks.place=end", "out=run"]) == 0
@@ -110,6 +113,7 @@ def test_done_is_done_and_no_further_job_begins(mine: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("both", [False, True])
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(both: bool, mine: Path) -> None:
     words = [sys.executable, "-m", "accel.train", *TASK, "out=run", "plugins.progress.every=0.001"]
     err = subprocess.STDOUT if both else subprocess.PIPE
@@ -130,6 +134,7 @@ def test_a_full_disk_is_a_sentence(mine: Path, capsys: pytest.CaptureFixture[str
     assert said.rstrip().endswith("resume=run")
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_names_the_last_finite_checkpoint_in_its_command(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +162,7 @@ METHODS = [
 
 
 @pytest.mark.parametrize(("part", "method"), METHODS)
+@pytest.mark.slow
 def test_a_plugin_that_fails_is_named_with_its_method(
     part: str, method: str, mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

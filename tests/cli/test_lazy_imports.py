@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from accel.schema import plugin_registry
+
 PROBE = """
 import sys
 from {module} import main
@@ -28,7 +30,7 @@ def probe(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     ("words", "code", "shows"),
     [
-        ("--help", 0, "Usage: accel-train"), ("--cfg job +plugins=[amp]", 0, "dtype: bfloat16"),
+        ("--help", 0, "Usage: python -m accel.train"), ("--cfg job +plugins=[amp]", 0, "dtype: bfloat16"),
         ("plugins=[ampp]", 2, "'amp'"), ("+plugins=[sgd,adamw]", 2, "both provide Optim"),
         ("epochs=0", 2, "epochs must be"), ("task.widht=3", 2, "'width'"),
         ("device=cpu +plugins=[amp] plugins.amp.dtype=float16", 2, "needs CUDA"), ("--hydra-help", 0, "hydra"),
@@ -36,6 +38,7 @@ def probe(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
         ("--shell-completion install=bash", 0, "complete"), ("--shell-completion query=bash", 0, "task=digits"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_the_train_command_answers_without_torch(words: str, code: int, shows: str, tmp_path: Path) -> None:
     done = probe("accel.cli.train_command", *words.split(), cwd=tmp_path)
     assert done.stderr.splitlines()[-1] == f"code={code} torch=False numpy=False", done.stderr
@@ -65,6 +68,17 @@ def test_a_misspelt_page_suggests(tmp_path: Path) -> None:
     assert "did you mean 'plugins'?" in done.stderr
 
 
+def test_every_plugin_is_on_the_list_and_the_help_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    from accel.cli.train_command import main
+
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in plugin_registry.names():
+        assert any(line.startswith(f"  {name} ") for line in lines), name
+
+
+@pytest.mark.slow
 def test_broken_pipe_is_quiet(tmp_path: Path) -> None:
     command = f"{sys.executable} -m accel.train --help | head -1; {sys.executable} -m accel plugins | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -72,6 +86,7 @@ def test_broken_pipe_is_quiet(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_the_lazy_package_names_every_plugin() -> None:
     import accel.plugins as plugins
 
@@ -85,6 +100,7 @@ def test_the_lazy_package_names_every_plugin() -> None:
         _ = plugins.Ampp
 
 
+@pytest.mark.slow
 def test_python_alone_needs_no_hydra(tmp_path: Path) -> None:
     code = """
 import sys

@@ -71,6 +71,7 @@ def written(root: Path) -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_directory_and_says_how_to_go_on(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "epochs=2", "out=run", "+plugins=[adamw,clip]", "~plugins.progress"]) == 0
     kept = yaml.safe_load((mine / "run/config.yaml").read_text())
@@ -88,6 +89,7 @@ def test_a_run_writes_its_directory_and_says_how_to_go_on(mine: Path, capsys: py
 
 
 @pytest.mark.parametrize("out", ["two words", "it's", 'say "hi"', "a, b", "é", "2024", "back\\\\"])
+@pytest.mark.slow
 def test_the_printed_resume_command_reads_back_whatever_the_name(out: str, mine: Path) -> None:
     """The name passes through the shell and through Hydra, which each have quotes of their own."""
     assert main([TASK, *shlex.split(override("out", out)), "epochs=1", "~plugins.progress"]) == 0
@@ -97,6 +99,7 @@ def test_the_printed_resume_command_reads_back_whatever_the_name(out: str, mine:
     assert accel.compose(shlex.split(override("resume", out))).settings.resume == out
 
 
+@pytest.mark.slow
 def test_the_default_directory_is_dated_and_never_used_twice(mine: Path) -> None:
     for _ in range(3):
         assert main([TASK, "~plugins.progress"]) == 0
@@ -104,6 +107,7 @@ def test_the_default_directory_is_dated_and_never_used_twice(mine: Path) -> None
     assert len(runs) == 3
 
 
+@pytest.mark.slow
 def test_a_directory_named_after_the_time_that_another_run_has_taken_is_not_this_ones(mine: Path) -> None:
     other = mine / "outputs/2026-01-31/12-59-59"
     other.mkdir(parents=True)
@@ -116,6 +120,7 @@ def test_a_directory_named_after_the_time_that_another_run_has_taken_is_not_this
     assert not any(other.iterdir())
 
 
+@pytest.mark.slow
 def test_resume_auto_takes_the_newest_run(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "resume=auto"]) == 2
     assert "resume=auto: no run in outputs/ has a checkpoint" in capsys.readouterr().err
@@ -132,6 +137,7 @@ def test_several_jobs_do_not_all_go_on_with_the_newest_run(mine: Path, capsys: p
     assert "resume=auto takes one run, and these are several: add out=DIR" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_written_config_starts_the_same_run(mine: Path) -> None:
     assert main([TASK, "epochs=2", "out=one", "+plugins=[adamw]", "plugins.adamw.lr=0.01", "~plugins.progress"]) == 0
     assert main(["--config-path", "one", "out=two"]) == 0
@@ -160,6 +166,7 @@ def test_what_cannot_work_is_one_sentence_and_leaves_nothing(words: str, mine: P
     assert written(mine) == []
 
 
+@pytest.mark.slow
 def test_a_bad_job_stops_a_multirun_before_the_first(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "--multirun", "plugins=[],[clip],[clpi]"]) == 2
     assert "no plugin is called 'clpi'; did you mean 'clip'?" in capsys.readouterr().err
@@ -168,6 +175,7 @@ def test_a_bad_job_stops_a_multirun_before_the_first(mine: Path, capsys: pytest.
     assert written(mine) == []
 
 
+@pytest.mark.slow
 def test_a_multirun_ends_with_a_table(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "-m", "plugins=[],[clip]", "epochs=1,2", "~plugins.progress"]) == 0
     table = capsys.readouterr().out
@@ -180,6 +188,7 @@ def test_a_multirun_ends_with_a_table(mine: Path, capsys: pytest.CaptureFixture[
     assert sorted(path.name for path in base.iterdir()) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_leaves_the_others_their_results(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "--multirun", "task.bad=loss,''", "~plugins.progress"]) == 1
     said = capsys.readouterr()
@@ -207,6 +216,7 @@ def test_the_users_exception_shows_the_users_frames(capsys: pytest.CaptureFixtur
     assert "build.py" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_go_on_says_so_in_a_sentence(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     guarded = [TASK, "task.bad=infinite", "batch_size=2", "epochs=2", "+plugins=[finite_guard]", "~plugins.progress"]
     assert main([*guarded, "plugins.finite_guard.in_a_row=1", "checkpoint.every=1", "out=run"]) == 1
@@ -219,6 +229,7 @@ def test_a_run_that_cannot_go_on_says_so_in_a_sentence(mine: Path, capsys: pytes
     assert "failed: finite_guard: the loss" in table
 
 
+@pytest.mark.slow
 def test_an_interrupt(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "task.bad=interrupt"]) == 130
     assert "accel: interrupted\n" in capsys.readouterr().err
@@ -232,6 +243,7 @@ def test_an_interrupted_job_says_so_in_the_table(capsys: pytest.CaptureFixture[s
     assert "failed: interrupted" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_resuming_what_is_done_warns(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "epochs=2", "out=run", "~plugins.progress"]) == 0
     assert main([TASK, "epochs=1", "resume=run", "~plugins.progress"]) == 0
@@ -278,6 +290,7 @@ def test_arguments_of_the_trainer_override_the_settings(mine: Path) -> None:
     assert list(mine.glob("outputs")) == []
 
 
+@pytest.mark.slow
 def test_a_supervisors_loop_works_from_the_first_start(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """until python -m accel.train out=run resume=auto; do :; done"""
     words = [TASK, "out=run", "resume=auto", "epochs=2", "~plugins.progress"]
@@ -289,6 +302,7 @@ def test_a_supervisors_loop_works_from_the_first_start(mine: Path, capsys: pytes
     assert json.loads((mine / "run/plan.json").read_text())["facts"]["resume"].endswith(" of run")
 
 
+@pytest.mark.slow
 def test_resume_and_what_it_allows_go_together(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "out=run", "epochs=1", "~plugins.progress"]) == 0
     other = [TASK, "out=run", "resume=auto", "epochs=2", "+plugins=[adamw]", "seed=3", "~plugins.progress"]
@@ -312,6 +326,7 @@ def test_resume_and_what_it_allows_go_together(mine: Path, capsys: pytest.Captur
         assert why in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_could_not_be_saved_at_the_end_fails_and_says_so(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from accel.system.faults import armed
 

@@ -9,7 +9,7 @@ import pytest
 
 from accel.cli.train_command import main
 from accel.data.store import Files
-from accel.data.stores.pack_journal import stamps
+from accel.data.stores.pack_journal import picture_stamps
 from tests.support.drawn_images import drawn
 
 
@@ -43,6 +43,7 @@ def test_too_many_end_it_with_their_number(pictures: list[str], capsys: pytest.C
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_it_goes_on_without_them_where_it_came_upon_the_first(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*pictures, "checkpoint.every=1", "out=run"]) == 2
     said = capsys.readouterr().err
@@ -58,6 +59,7 @@ def test_it_goes_on_without_them_where_it_came_upon_the_first(pictures: list[str
 
 
 @pytest.mark.parametrize("cached", [[], ["+plugins=[resident]", "plugins.resident.cache=kept"]])
+@pytest.mark.slow
 def test_a_link_to_nothing_is_a_bad_picture_too(cached: list[str], pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Where its size is asked for by which the data is told from other data, as much as where it is read."""
     for name in ("a/03", "a/07", "b/11", "b/12"):
@@ -79,9 +81,9 @@ def test_what_data_is_told_by_tells_a_link_to_nothing(pictures: list[str]) -> No
     kept = link.read_bytes()
     link.unlink()
     link.symlink_to("nowhere")
-    odd = files.fingerprint(), files.outline(), stamps(files)
+    odd = files.fingerprint(), files.outline(), picture_stamps(files)
     link.unlink()
     link.write_bytes(kept)
-    mended = files.fingerprint(), files.outline(), stamps(files)
+    mended = files.fingerprint(), files.outline(), picture_stamps(files)
     assert all(one != other for one, other in zip(odd, mended, strict=True))
     assert odd[2][1:] == mended[2][1:], "no other picture is packed anew"

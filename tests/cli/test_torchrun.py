@@ -13,31 +13,46 @@ import pytest
 from accel.cli.compose.compose import compose
 from accel.cli.torchrun import lost_peer_message, program, require_named_directory
 from accel.errors import ConfigError
+from tests.support.rank_processes import ROOT
 
 AGREE = """
 import os, sys, time
-from accel.cli.torchrun import agree
+from accel.cli.torchrun import agree_on_directory
 rank = int(os.environ["RANK"])
-time.sleep(1.3 * rank)
-directory = agree(f"outputs/of-rank-{rank}")
-open(f"{sys.argv[1]}/{rank}", "w").write(directory)
+while rank == 1 and not os.path.exists(f"{sys.argv[1]}/0"):
+    time.sleep(0.01)
+directory = agree_on_directory(f"outputs/of-rank-{rank}")
+with open(f"{sys.argv[1]}/{rank}.part", "w") as file:
+    file.write(directory)
+os.rename(f"{sys.argv[1]}/{rank}.part", f"{sys.argv[1]}/{rank}")
 """
-
-
-SLOW = """
-import os, time
-if os.environ.get("RANK") == "0":
-    time.sleep(2)
+RANKS = """
+import atexit, os, time
+sleep, rank = time.sleep, os.environ.get("RANK")
+def asleep(seconds):
+    if seconds > 5:
+        open("FOLDER/done", "w").close()
+        sleep(600)
+    sleep(seconds)
+def await_other():
+    while not os.path.exists("FOLDER/done"):
+        sleep(0.01)
+if rank == "1":
+    time.sleep = asleep
+    atexit.register(lambda: open("FOLDER/done", "w").close())
+if rank == "0":
+    atexit.register(await_other) if "WHEN" == "end" else await_other()
 """
+"""Python's start in each rank: the first waits at its start, or its end, until the second waits for it to speak, or has ended."""
 
 
 def torchrun(*words: str, cwd: Path, path: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words]
-    return subprocess.run(
-        command, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}, capture_output=True, text=True
-    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{path}{os.pathsep}{ROOT}"}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> None:
     (tmp_path / "agree.py").write_text(AGREE)
     (tmp_path / "said").mkdir()
@@ -77,13 +92,14 @@ def test_a_directory_that_ranks_begun_anew_would_not_find_is_to_be_named(monkeyp
         require_named_directory(plain)
 
 
-@pytest.mark.parametrize("slowest", ["0", "none"])
-def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(slowest: str, tmp_path: Path) -> None:
-    # where the first process is the slowest, torchrun ends it before it has said why; where none is, both would say it
-    (tmp_path / "slow").mkdir()
-    (tmp_path / "slow/sitecustomize.py").write_text(SLOW.replace("0", slowest, 1))
+@pytest.mark.parametrize("when", ["start", "end"])
+@pytest.mark.slow
+def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(when: str, tmp_path: Path) -> None:
+    # a first process that is the slower would be ended by torchrun before it has said why; one that is as quick would not be alone
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(RANKS.replace("FOLDER", str(tmp_path / "site")).replace("WHEN", when))
     (tmp_path / "here").mkdir()
-    done = torchrun("-m", "accel.train", "epochs=1", cwd=tmp_path / "here", path=str(tmp_path / "slow"))
+    done = torchrun("-m", "accel.train", "epochs=1", cwd=tmp_path / "here", path=str(tmp_path / "site"))
     assert done.returncode != 0
     assert done.stderr.count("torchrun started 2 processes, and no plugin makes them train together") == 1
     assert list((tmp_path / "here").iterdir()) == []

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from accel.data.batches.counted import count_samples
 from accel.data.batches.make_batches import make_batches
-from accel.data.sampling import batch_rng, borrowed_rng, permutation, sample_rng
+from accel.data.sampling import batch_rng, permutation, reused_rng, sample_rng
 
 
 def test_a_permutation_holds_every_sample_once() -> None:
@@ -92,7 +92,7 @@ def test_items_are_counted_in_batches_of_any_shape() -> None:
 
 def test_a_borrowed_generator_is_the_samples_own() -> None:
     for seed, epoch, index in ((0, 0, 0), (2**40, 7, 2**62), (3, 1, 5)):
-        lent, own = borrowed_rng(seed, epoch, index), sample_rng(seed, epoch, index)
+        lent, own = reused_rng(seed, epoch, index), sample_rng(seed, epoch, index)
         lent.integers(7)  # leaves half a word behind, which the next one must not find
         assert lent.random() == (own.integers(7), own.random())[1]
-        assert borrowed_rng(seed, epoch, index).integers(100) == sample_rng(seed, epoch, index).integers(100)
+        assert reused_rng(seed, epoch, index).integers(100) == sample_rng(seed, epoch, index).integers(100)

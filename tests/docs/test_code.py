@@ -19,6 +19,8 @@ from torch.utils.data import TensorDataset
 
 from tests.docs.pages import BLOCKS, PAGES, ROOT, Block, blocks_of, where
 
+pytestmark = pytest.mark.slow
+
 INCLUDE = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
 PYTHON = [page for page in PAGES if any(block.language == "python" and not INCLUDE.match(block.text) for block in blocks_of(page))]
 """Pages with code of their own; the examples that others include have tests of their own."""

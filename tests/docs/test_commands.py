@@ -15,8 +15,10 @@ from accel import __main__ as accel_main
 from accel.cli.train_command import main
 from accel.schema import plugin_registry
 from accel.system import machine
-from accel.testing.check_plugin import lacking
+from accel.testing.plugin_runs import unmet_need
 from tests.docs.pages import BLOCKS, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
+
+pytestmark = pytest.mark.slow
 
 LISTS = [line for line in commands("python -m accel ") if line not in PACKS]
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
@@ -127,7 +129,7 @@ def test_the_command_on_the_page_of_a_plugin(name: str, here: Path, capsys: pyte
     assert accel_main.main(["plugins", name]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("python -m accel.train")]
     assert words_of(line) == [f"+plugins=[{name}]"], "the page in the documentation has the same command"
-    reason = lacking(plugin_registry.load(name)()) if machine.resolve("auto") == "cpu" else ""
+    reason = unmet_need(plugin_registry.load(name)()) if machine.resolve_device("auto") == "cpu" else ""
     if reason:
         assert main([*words_of(line), "dry_run=true"]) == 2
         assert reason in capsys.readouterr().err

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 
 import pytest
 
 from accel.checkpoints import FOLDER
 from accel.engine.run_directory import LEASE, LOCK, RunLock, was_restarted
-from accel.errors import ConfigError, Taken
+from accel.errors import ConfigError, RunDirectoryTaken
 from accel.testing import fit_toy
 
 
@@ -49,7 +49,9 @@ def test_a_directory_that_another_process_writes_to_is_left_alone(tmp_path: Path
     assert LOCK not in content(run), "who has ended in peace leaves nothing of it"
     with elsewhere(run) as pid:
         before = content(run)
-        with pytest.raises(Taken, match=rf"process {pid} of .+ is writing there; wait until it is done, or name another directory"):
+        with pytest.raises(
+            RunDirectoryTaken, match=rf"process {pid} of .+ is writing there; wait until it is done, or name another directory"
+        ):
             fit_toy([], epochs=2, out=run, resume=Path("auto"))
         assert before == content(run)
     assert (run / LOCK).exists(), "a killed process leaves it behind"
@@ -57,13 +59,20 @@ def test_a_directory_that_another_process_writes_to_is_left_alone(tmp_path: Path
     assert not (run / LOCK).exists()
 
 
-def test_who_is_begun_anew_waits_for_the_lock_of_a_machine_that_was_lost(tmp_path: Path) -> None:
+def test_who_is_begun_anew_waits_for_the_lock_of_a_machine_that_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = RunLock()
     claim.patience = LEASE
+    waited: list[float] = []
     with elsewhere(tmp_path) as pid:
-        later = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))  # as its lease runs out
-        later.start()
+
+        def lease_runs_out(seconds: float) -> None:
+            waited.append(seconds)
+            os.kill(pid, signal.SIGKILL)
+            sleep(seconds)
+
+        monkeypatch.setattr("accel.engine.run_directory.sleep", lease_runs_out)
         claim.acquire(tmp_path)
+        assert waited, "it found the lock taken"
         assert not was_restarted(0)
         assert was_restarted(1)
     claim.release()
@@ -88,7 +97,7 @@ def test_a_fork_of_a_run_holds_nothing_when_the_run_is_gone(tmp_path: Path) -> N
 def test_two_runs_of_one_process_do_not_share_a_directory(tmp_path: Path) -> None:
     claim = RunLock()
     claim.acquire(tmp_path)
-    with pytest.raises(Taken, match="another run of this process is writing there"):
+    with pytest.raises(RunDirectoryTaken, match="another run of this process is writing there"):
         fit_toy([], out=tmp_path)
     claim.release()
     fit_toy([], out=tmp_path)
@@ -107,7 +116,7 @@ def test_a_run_that_goes_on_elsewhere_takes_no_directory_of_another(tmp_path: Pa
     fit_toy([], epochs=1, out=one)
     fit_toy([], epochs=3, out=other)
     before = content(other)
-    with pytest.raises(Taken, match=r"holds a run already; go on with it by resume=.*other, or name another directory"):
+    with pytest.raises(RunDirectoryTaken, match=r"holds a run already; go on with it by resume=.*other, or name another directory"):
         fit_toy([], epochs=2, resume=one, out=other)
     assert before == content(other)
 

@@ -11,23 +11,28 @@ from pathlib import Path
 import pytest
 
 from accel.cli.train_command import main
+from tests.support.forked_script import run_script
+from tests.support.rank_processes import ROOT
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 pytest.importorskip("sklearn", reason="the examples need the extra demo")
 
 
-def run(*words: str, cwd: Path, path: Path | None = None) -> str:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(path or "")}
+def run(*words: str, cwd: Path, path: Path) -> str:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, (path, ROOT)))}
     done = subprocess.run([sys.executable, "-W", "error", *words], cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("[0-9]*.py")), ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_it_runs_and_learns(example: Path, tmp_path: Path) -> None:
-    found = re.search(r"^accuracy (\S+) after", run(str(example), cwd=tmp_path), re.MULTILINE)
-    assert found
-    assert float(found[1]) > 0.9
+    ended = run_script(example, cwd=tmp_path, error_on_warning=True)
+    assert ended.code == 0, ended.stdout + ended.stderr
+    accuracy = re.search(r"^accuracy (\S+) after", ended.stdout, re.MULTILINE)
+    assert accuracy
+    assert float(accuracy[1]) > 0.9
     assert list(tmp_path.iterdir()) == []
 
 
@@ -50,6 +55,7 @@ def test_the_command_in_its_docstring_works(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_third_party_package_adds_a_plugin(tmp_path: Path) -> None:
     # installed as pip would: the package beside its metadata, on the path
     package = EXAMPLES / "07_third_party"
@@ -64,6 +70,7 @@ def test_a_third_party_package_adds_a_plugin(tmp_path: Path) -> None:
     assert "sign" in run("-m", "accel", "plugins", cwd=tmp_path, path=site)
 
 
+@pytest.mark.slow
 def test_its_plugin_passes_the_common_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES / "07_third_party"))
     from accel_sign.sign import Sign  # type: ignore[import-not-found]

@@ -41,7 +41,7 @@ def test_threads_give_the_plain_loaders_batches(kind: type) -> None:
 def test_workers_give_the_plain_loaders_batches(count: int) -> None:
     data = [make_batches(kind(), 4, seed=3, shuffle=kind is not Plain) for kind in KINDS]
     assert all(isinstance(batches, MapBatches) for batches in data)
-    workers = Processes(data, count, ahead=2, timeout=60)  # type: ignore[arg-type]
+    workers = Processes(data, count, prefetch=2, timeout=60)  # type: ignore[arg-type]
     for which, plain in enumerate(data):
         for epoch in (0, 1):
             assert md5(workers.batches(which, epoch, 0)) == md5(plain.epoch(epoch))
@@ -53,7 +53,7 @@ def test_epochs_that_take_turns_are_whole_each() -> None:
     plain = make_batches(Drawn(), 4, seed=3, shuffle=True)
     assert isinstance(plain, MapBatches)
     expected = md5(batch for pair in zip(plain.epoch(0), plain.epoch(1), strict=True) for batch in pair)
-    workers = Processes([plain], 2, ahead=2, timeout=60)
+    workers = Processes([plain], 2, prefetch=2, timeout=60)
     with Ring(Drawn(), 4, seed=3, shuffle=True, threads=2) as ring:
         for first, second in ((ring.epoch(0), ring.epoch(1)), (workers.batches(0, 0, 0), workers.batches(0, 1, 0))):
             assert md5(batch for pair in zip(first, second, strict=True) for batch in pair) == expected
@@ -87,6 +87,7 @@ def train(data: Callable[[], Any], plugins: list[Part], stop: int = 0, out: Path
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize("data", [Filled, Drawn, Global])
 @pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.slow
 def test_the_run_is_the_same_and_goes_on_where_it_was(loader: str, data: type, tmp_path: Path) -> None:
     plugins = LOADERS[loader]
     whole = train(data, plugins())
@@ -107,7 +108,7 @@ def test_global_random_numbers_in_workers_are_those_of_the_batch() -> None:
     def read(count: int) -> list[str]:
         batches = make_batches(Global(), 4, seed=3)
         assert isinstance(batches, MapBatches)
-        workers = Processes([batches], count, ahead=1, timeout=60)
+        workers = Processes([batches], count, prefetch=1, timeout=60)
         found = md5(workers.batches(0, 1, 0)) + md5(workers.batches(0, 2, 3))
         workers.close()
         return found
@@ -127,6 +128,7 @@ def test_a_resumed_run_may_read_in_another_way(tmp_path: Path) -> None:
     assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))
 
 
+@pytest.mark.slow
 def test_how_many_workers_is_free_and_whether_there_are_any_is_not(tmp_path: Path) -> None:
     run = tmp_path / "run"
     whole = train(Global, [Workers(count=1)])

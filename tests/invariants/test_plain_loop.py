@@ -60,6 +60,7 @@ def test_a_schedule_moves_the_same_updates_as_in_a_hand_written_loop() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
 
 
+@pytest.mark.slow
 def test_a_fit_without_plugins_needs_neither_hydra_nor_an_extra() -> None:
     code = """
 import sys

@@ -21,7 +21,7 @@ from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.onecycle import OneCycle
 from accel.schema import plugin_registry
 from accel.testing import ToyResult, fit_toy
-from accel.testing.check_plugin import lacking
+from accel.testing.check_plugin import unmet_need
 
 FULL: list[Callable[[], Part]] = [
     lambda: AMP(dtype="float16", force=True),
@@ -47,6 +47,7 @@ def outcome(names: list[str]) -> ToyResult | str:
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")  # what has no effect on the toy says so
 @pytest.mark.parametrize("first", plugin_registry.names())
+@pytest.mark.slow
 def test_every_pair_in_both_orders(first: str, capsys: pytest.CaptureFixture[str]) -> None:
     for second in plugin_registry.names():
         if second <= first:
@@ -54,21 +55,22 @@ def test_every_pair_in_both_orders(first: str, capsys: pytest.CaptureFixture[str
         ahead, behind = outcome([first, second]), outcome([second, first])
         if isinstance(ahead, str) or isinstance(behind, str):
             assert ahead == behind
-            lack = [lacking(plugin_registry.load(name)()) for name in (first, second)]
+            lack = [unmet_need(plugin_registry.load(name)()) for name in (first, second)]
             named = all(name in str(ahead) for name in (first, second))
             assert ahead in lack or named, "two plugins fail together only in a sentence that names both, or for what is not here"
         else:
-            assert ahead.same(behind), f"{first} and {second}"
+            assert ahead.equals(behind), f"{first} and {second}"
 
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
+@pytest.mark.slow
 def test_a_hundred_permutations_of_the_full_set(capsys: pytest.CaptureFixture[str]) -> None:
     rng = random.Random(0)
     reference = fit_toy([make() for make in FULL], overflow=[9], epochs=3)
     assert len(reference.losses) == 6
     for _ in range(100):
         order = rng.sample(FULL, len(FULL))
-        assert reference.same(fit_toy([make() for make in order], overflow=[9], epochs=3))
+        assert reference.equals(fit_toy([make() for make in order], overflow=[9], epochs=3))
 
 
 def test_two_plugins_for_one_part_are_refused_by_name() -> None:

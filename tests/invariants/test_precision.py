@@ -80,6 +80,7 @@ def test_bfloat16_holds_it_without_a_scale() -> None:
 
 @pytest.mark.parametrize("name", PRECISIONS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.slow
 def test_gradients_of_4096_micro_batches_are_summed_in_float32(name: str, dtype: str) -> None:
     # each is 1/4096: a sum in float16 would end at 1/2, one in bfloat16 at 1/16
     precision = PRECISIONS[name](dtype=dtype, force=True)

@@ -17,19 +17,17 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from accel import Trainer
 from accel.checkpoints import FOLDER, damage, find
-from accel.engine.resume import locate
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Objective, Parallel, Part
+from accel.parts import Objective, Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.cosine import Cosine
 from accel.plugins.ema import EMA
-from accel.plugins.metrics import Metrics
 from accel.plugins.sgd import SGD
-from accel.schema.settings import Settings
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop
+from tests.support.own_loaders import stopped
 
 SETS: dict[str, Callable[[], list[Part]]] = {
     "plain": list,
@@ -86,6 +84,7 @@ LOADERS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.slow
 def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Path) -> None:
     """Stopped inside the first and the second epoch of three, each of three updates."""
 
@@ -106,11 +105,6 @@ def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_p
     rest = train("stopped", resume=tmp_path / "stopped")
     assert all(map(torch.equal, whole.model.state_dict().values(), rest.model.state_dict().values()))
     assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "stopped/metrics.jsonl").read_bytes()
-
-
-def stopped(tmp_path: Path) -> Path:
-    fit_toy([AdamW()], epochs=3, out=tmp_path / "run", stop=13)
-    return tmp_path / "run"
 
 
 def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
@@ -159,109 +153,3 @@ def test_settings_of_any_kind_go_on(tmp_path: Path) -> None:
     }  # fmt: skip
     with pytest.raises(ConfigError, match=r"plugins.teacher.pair was \[1, 2\] and is now \[1, 3\]"):
         fit_toy([Teacher(pair=(1, 3))], epochs=3, resume=tmp_path / "run")
-
-
-def test_resuming_refuses_what_changes_the_run(tmp_path: Path) -> None:
-    run = stopped(tmp_path)
-    with pytest.raises(ConfigError) as refused:
-        fit_toy([AdamW(lr=0.5), EMA()], epochs=3, resume=run, batch_size=8, dropout=0.2)
-    assert str(refused.value) == (
-        f"resume={run}: batch_size was 4 and is now 8; plugins.adamw.lr was 0.001 and is now 0.5; plugins.ema was off and is now "
-        "on; task.dropout was 0.1 and is now 0.2; go on with what the run began with, or accept the change: "
-        "'resume.allow=[batch_size,plugins.adamw.lr,plugins.ema,task.dropout]'"
-    )
-
-
-def test_what_is_allowed_may_differ(tmp_path: Path) -> None:
-    run = stopped(tmp_path)
-    with pytest.raises(ConfigError, match=r"plugins.adamw.lr was .*allow=\[task,plugins.adamw.lr\]"):
-        fit_toy([AdamW(lr=0.5)], epochs=3, resume=run, dropout=0.2, allow=["task"])
-    with pytest.raises(ConfigError, match=r"resume.allow: 'plugins.adamv' is nothing .* did you mean 'plugins.adamw'\?"):
-        fit_toy([AdamW(lr=0.5)], epochs=3, resume=run, allow=["plugins.adamv"])
-    rest = fit_toy([AdamW(lr=0.5)], epochs=3, resume=run, dropout=0.2, allow=["task", "plugins.adamw"])
-    assert rest.spy.run.progress.step == 18
-    fit_toy([AdamW(lr=0.5)], epochs=4, resume=run, dropout=0.2)  # the run is what it went on as
-    with pytest.warns(AccelWarning, match="resume.allow has no effect"):
-        fit_toy([], allow=["task"])
-
-
-def test_a_schedule_of_another_length_is_another_run(tmp_path: Path) -> None:
-    fit_toy([Cosine()], epochs=3, out=tmp_path / "run", stop=13)
-    with pytest.raises(ConfigError, match=r"updates was 18 and is now 24"):
-        fit_toy([Cosine()], epochs=4, resume=tmp_path / "run")
-    fit_toy([], epochs=2, out=tmp_path / "plain")
-    assert fit_toy([], epochs=3, resume=tmp_path / "plain").spy.run.progress.step == 18, "a constant rate goes on for longer"
-
-
-def test_auto_looks_in_out_and_begins_where_nothing_was_saved(tmp_path: Path) -> None:
-    run = stopped(tmp_path)
-    rest = fit_toy([AdamW()], epochs=3, resume=Path("auto"), out=run)
-    assert rest.spy.run.progress.step == 18
-    with pytest.raises(ConfigError, match="does not exist"):
-        fit_toy([AdamW()], resume=tmp_path / "other")
-    with pytest.warns(AccelWarning, match="holds no checkpoint yet; the run begins"):
-        fit_toy([AdamW()], resume=Path("auto"), out=tmp_path / "other")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="holds no checkpoints"):
-        fit_toy([AdamW()], resume=tmp_path / "empty")
-
-
-def test_a_second_run_never_writes_over_the_first(tmp_path: Path) -> None:
-    run = stopped(tmp_path)
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=r"holds a run already; go on with it by resume="):
-        fit_toy([AdamW()], out=run)
-    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-
-
-def test_a_run_that_goes_back_leaves_nothing_of_what_came_after(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    fit_toy([Metrics()], epochs=3, out=run, checkpoint_keep=3)
-    lines = (run / "metrics.jsonl").read_bytes()
-    old = sorted((run / FOLDER).glob("*.pt"))[0]
-    fit_toy([Metrics()], epochs=3, out=run, resume=old, stop=8)  # it ends before the first checkpoint of its own
-    assert [path.stem for path in (run / FOLDER).glob("*.pt")] == [old.stem], "from these it would go on"
-    fit_toy([Metrics()], epochs=3, out=run, resume=Path("auto"))
-    assert (run / "metrics.jsonl").read_bytes() == lines
-
-
-@dataclass(eq=False)
-class BegunAnew(Parallel):
-    """As torchrun begins it anew."""
-
-    @property
-    def attempt(self) -> int:
-        return 1
-
-
-def test_a_process_begun_anew_goes_on_from_what_it_was_told_until_it_has_saved(tmp_path: Path) -> None:
-    old, new = stopped(tmp_path), tmp_path / "new"
-    settings = Settings(out=str(new), resume=str(old))
-    (new / FOLDER).mkdir(parents=True)
-    (new / FOLDER / "update-00000099-epoch-0009.pt").write_bytes(b"killed in its first save")
-    found = locate(settings, BegunAnew())[1]
-    assert found is not None
-    assert found.file.parent == old / FOLDER
-    (new / FOLDER / "update-00000099-epoch-0009.pt").unlink()
-    fit_toy([AdamW()], epochs=4, out=new, resume=old)
-    found = locate(settings, BegunAnew())[1]
-    assert found is not None
-    assert found.file.parent == new / FOLDER
-
-
-def test_the_newest_two_are_kept_and_nothing_half_written(tmp_path: Path) -> None:
-    fit_toy([], epochs=4, out=tmp_path / "run")
-    names = sorted(path.name for path in (tmp_path / "run" / FOLDER).iterdir())
-    assert names == [
-        "update-00000018-epoch-0003.json", "update-00000018-epoch-0003.pt",
-        "update-00000024-epoch-0004.json", "update-00000024-epoch-0004.pt",
-    ]  # fmt: skip
-
-
-def test_a_finished_run_resumes_into_its_result(tmp_path: Path) -> None:
-    whole = fit_toy([EMA()], epochs=2, out=tmp_path / "run")
-    again = fit_toy([EMA()], epochs=2, resume=tmp_path / "run")
-    assert again.losses == []
-    assert again.metrics == whole.metrics
-    assert all(torch.equal(a, b) for a, b in zip(whole.weights, again.weights, strict=True))
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["updates"] == 12

@@ -50,7 +50,7 @@ def torchs(make: Any, updates: int, base: float = 0.3) -> list[float]:
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(1, 6))  # batches, window, epochs
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(shapes, st.floats(0.0, 0.95), st.sampled_from(["cos", "linear"]), st.floats(1.5, 100.0), st.floats(1.0, 1e5))
 def test_onecycle_is_torchs(shape: tuple[int, int, int], pct: float, anneal: Any, div: float, final: float) -> None:
     batches, window, epochs = shape
@@ -69,7 +69,7 @@ def test_onecycle_is_torchs(shape: tuple[int, int, int], pct: float, anneal: Any
     assert rates == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(shapes, st.integers(0, 30), st.floats(0.0, 1.0))
 def test_cosine_is_torchs(shape: tuple[int, int, int], warmup: int, floor: float) -> None:
     batches, window, epochs = shape
@@ -83,11 +83,12 @@ def test_cosine_is_torchs(shape: tuple[int, int, int], warmup: int, floor: float
     assert rates == pytest.approx(climb + fall, rel=1e-12, abs=1e-12)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.integers(1, 60), st.one_of(st.none(), st.integers(1, 60)), st.sampled_from(["triangular", "triangular2", "exp_range"]),
     st.floats(1.0, 100.0), st.floats(0.5, 1.0), st.booleans(),
 )  # fmt: skip
+@pytest.mark.slow
 def test_cyclic_is_torchs(up: int, down: int | None, mode: Any, div: float, gamma: float, adam: bool) -> None:
     settings: dict[str, Any] = {"cycle_momentum": True, "base_momentum": 0.75, "max_momentum": 0.95}
     optim = AdamW(lr=0.3) if adam else SGD(lr=0.3)
@@ -106,7 +107,7 @@ def test_cyclic_is_torchs(up: int, down: int | None, mode: Any, div: float, gamm
 
 
 @given(st.integers(1, 3000), st.floats(0.0, 0.99))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_rate_is_finite_and_positive(total: int, pct: float) -> None:
     ours = ready(OneCycle(pct_start=pct), total)
     for step in {0, 1, total // 3, total // 2, total - 2, total - 1} & set(range(total)):

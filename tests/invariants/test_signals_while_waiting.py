@@ -26,8 +26,9 @@ from accel import Interrupted, Trainer
 from accel.data.sampling import permutation
 from accel.parts import Watch
 from accel.plugins import Accumulate, AdamW, Prefetch, Threads, Workers
-from accel.system.stop_signals import Signals
+from accel.system.stop_signals import StopSignals
 from tests.support.rank_processes import ROOT
+from tests.support.waiting import DEADLINE
 
 SAMPLES, BATCH, DONE = 20, 4, 2
 """DONE updates are made when the third batch never comes."""
@@ -55,7 +56,7 @@ class Rows(Dataset[tuple[Tensor, int]]):
         if self.stuck is not None and self.stuck in (index, -self.reads):
             if current_thread() is main_thread() and os.getpid() == self.pid:
                 os.kill(self.pid, signal.SIGTERM)
-            self.free.wait(60)
+            self.free.wait(DEADLINE)
             self.waited.set()
         self.reads += 1
         return torch.linspace(-1, 1, 3) * index + noise, index % 2
@@ -121,6 +122,7 @@ def ends_the_same(ways: dict[str, Any], plugins: list[Any], whole: Any, out: Pat
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_the_wait_is_given_up_and_nothing_of_it_is_consumed(way: str, tmp_path: Path) -> None:
     stuck, ways, plugins = WAYS[way]
     whole = Waits(**ways, plugins=[AdamW(), *plugins()], out=tmp_path / "whole").fit()
@@ -146,6 +148,7 @@ def test_in_evaluation_too(tmp_path: Path) -> None:
     ends_the_same({}, [], whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_before_the_first_update_and_where_a_run_goes_on(tmp_path: Path) -> None:
     whole = Waits(out=tmp_path / "whole").fit()
     with pytest.raises(Interrupted, match="stopped by SIGTERM while it was starting"):
@@ -160,7 +163,7 @@ def test_before_the_first_update_and_where_a_run_goes_on(tmp_path: Path) -> None
 
 def test_what_draws_only_now_and_then_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Python's generator stood before the wait is not known then: the update is made, as its numbers were drawn for it."""
-    monkeypatch.setattr("accel.device.data_wait.WATCHED", 0)
+    monkeypatch.setattr("accel.device.data_wait.PROBED_UPDATES", 0)
     whole = Waits(draws=True, out=tmp_path / "whole").fit()
     trainer = Waits(ORDER[DONE * BATCH + 1], draws=True, out=tmp_path / "run")
     trainer.rows.free.set()
@@ -181,17 +184,19 @@ trainer.fit()
 """
 
 
+@pytest.mark.slow
 def test_the_process_ends_although_a_thread_hangs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=50,
+        timeout=DEADLINE,
     )  # fmt: skip
     assert done.returncode == 75, done.stderr
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=DEADLINE))
     env = {
         **os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
@@ -202,7 +207,7 @@ def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
     try:
         store.get("accel/here/0")  # it has come, and waits for the other
         run.terminate()
-        assert run.communicate(timeout=50) == (None, "")
+        assert run.communicate(timeout=DEADLINE) == (None, "")
         assert run.returncode == 75
     finally:
         run.kill()
@@ -210,7 +215,7 @@ def test_while_it_waits_for_a_rank_that_never_comes(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-class Late(Signals):
+class Late(StopSignals):
     """A signal comes when an item is there and waiting ends, before anybody knows."""
 
     @property
@@ -221,7 +226,7 @@ class Late(Signals):
     def immediate(self, on: bool) -> None:
         if not on and getattr(self, "armed", False):
             self.armed = False
-            self.hear(signal.SIGTERM, None)
+            self.handle(signal.SIGTERM, None)
         self.on = on
 
 

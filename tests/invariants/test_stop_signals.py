@@ -34,13 +34,13 @@ def fit(out: Path, *more: Any, resume: bool = False, **settings: Any) -> ToyResu
 class Signals(Watch):
     """Sends this process signals from inside the run."""
 
-    place: Any = "after 3"
+    wait_point: Any = "after 3"
     numbers: Any = (signal.SIGTERM,)
     passed: list[str] = field(default_factory=list, init=False)
 
     def pass_by(self, place: str) -> None:
         self.passed.append(place)
-        if place == self.place:
+        if place == self.wait_point:
             for number in self.numbers:
                 os.kill(os.getpid(), number)
 
@@ -105,7 +105,7 @@ STOPS = {
 def test_it_finishes_the_update_and_saves(
     place: str, number: signal.Signals, whole: tuple[ToyResult, Path], tmp_path: Path, heard: list[int]
 ) -> None:
-    spy = Signals(place=place, numbers=(number,))
+    spy = Signals(wait_point=place, numbers=(number,))
     with pytest.raises(Interrupted) as stopped:
         fit(tmp_path / "run", spy, checkpoint_every=4)
     assert (stopped.value.code, stopped.value.signal, stopped.value.update) == (75, number.name, STOPS[place])
@@ -146,7 +146,7 @@ def test_while_it_resumes(whole: tuple[ToyResult, Path], tmp_path: Path) -> None
         fit(tmp_path / "run", Signals())
     before = {path: path.read_bytes() for path in (tmp_path / "run" / FOLDER).iterdir()}
     with pytest.raises(Interrupted, match="while it was starting"):
-        fit(tmp_path / "run", Signals(place="resuming"), resume=True)
+        fit(tmp_path / "run", Signals(wait_point="resuming"), resume=True)
     assert before == {path: path.read_bytes() for path in (tmp_path / "run" / FOLDER).iterdir()}
     resumed(tmp_path / "run", whole)
 
@@ -194,7 +194,7 @@ def test_under_torchrun_one_ctrl_c_comes_twice(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_comes_when_the_run_is_done_is_heard_by_who_was_there_before(heard: list[int], tmp_path: Path) -> None:
-    fit(tmp_path / "run", Signals(place="end"))
+    fit(tmp_path / "run", Signals(wait_point="end"))
     assert heard == [signal.SIGTERM]
     assert (tmp_path / "run/model.safetensors").exists()
     os.kill(os.getpid(), signal.SIGINT)
@@ -257,6 +257,7 @@ print("not reached")
 """
 
 
+@pytest.mark.slow
 def test_a_script_ends_with_75_and_says_how_to_go_on(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 75, done.stderr

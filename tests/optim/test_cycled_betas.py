@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from accel.errors import AccelWarning, ConfigError
 from accel.optim import LAMB, tiles
 from accel.optim.adamw import FusedAdamW
-from accel.optim.cycled_betas import WEIGHT, correction, weigh
+from accel.optim.cycled_betas import WEIGHT, correction, update_weights
 from accel.optim.fused import Fused
 from accel.parts import Optim, Part
 from accel.plugins.adamw import AdamW
@@ -132,13 +132,13 @@ def test_it_is_the_float64_reference(kind: type[Fused], decay: float, holes: boo
 def test_how_far_off_the_division_by_one_power_is() -> None:
     """What onecycle's default cycle costs without the correction, and that it is gone with it."""
     schedule = OneCycle()
-    schedule.last = 99
+    schedule.last_step = 99
     momenta, weights = [schedule.momentum(step) for step in range(100)], torch.zeros(1)
     wrong, right = [], []
     product = 1.0
     for step, beta1 in enumerate(momenta, start=1):
         product *= beta1
-        weigh(weights, beta1, None)
+        update_weights(weights, beta1, None)
         found = float(correction(torch.tensor([float(step)]), weights, beta1))
         wrong.append(abs((1 - product) / (1 - beta1**step) - 1))
         right.append(abs((1 - beta1**step) / found / (1 - product) - 1))
@@ -150,7 +150,7 @@ def test_how_far_off_the_division_by_one_power_is() -> None:
 def test_the_correction_keeps_its_digits_from_the_first_step_on(beta1: float) -> None:
     weights, product = torch.zeros(1), 1.0
     for step in range(1, 200):
-        weigh(weights, beta1, None)
+        update_weights(weights, beta1, None)
         product *= beta1
         assert float(weights) == pytest.approx(1 - product, rel=2e-6)
         assert float(correction(torch.tensor([float(step)]), weights, beta1)) == pytest.approx(1.0, rel=2e-6)

@@ -12,27 +12,21 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from accel import Trainer
-from accel.errors import ConfigError
-from accel.optim import LAMB, LARS, ScheduleFree
+from accel.optim import LAMB, LARS
 from accel.optim.adamw import FusedAdamW
-from accel.optim.aliased_grads import copy_aliased
 from accel.optim.fused import Fused
 from accel.optim.sgd import FusedSGD
 from accel.parts import Optim
 from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.sgd import SGD
+from tests.support.fused_optimizers import equal, net, train
 
 KINDS: list[tuple[type[Fused], type[torch.optim.Optimizer], dict[str, Any]]] = [
     (FusedSGD, torch.optim.SGD, {"lr": 0.1}),
     (FusedSGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
     (FusedAdamW, torch.optim.AdamW, {"lr": 0.1, "weight_decay": 0.1}),
 ]
-
-
-def net() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
 
 
 @pytest.mark.parametrize(("ours", "torchs", "settings"), KINDS)
@@ -70,17 +64,6 @@ def test_a_first_step_that_is_skipped_moves_nothing(ours: type[Fused], torchs: A
     optim.step()
     assert all(map(torch.equal, before, model.parameters()))
     assert not any(value.any() for state in optim.state.values() for value in state.values())
-
-
-def train(model: nn.Module, optim: torch.optim.Optimizer, steps: int = 3) -> None:
-    for i in range(steps):
-        optim.zero_grad()
-        cross_entropy(model(torch.randn(8, 6, generator=torch.Generator().manual_seed(i))), torch.arange(8) % 3).backward()
-        optim.step()
-
-
-def equal(one: nn.Module, other: nn.Module) -> bool:
-    return all(map(torch.equal, one.parameters(), other.parameters()))
 
 
 @pytest.mark.parametrize(("ours", "torchs", "settings"), KINDS)
@@ -169,111 +152,3 @@ def test_weights_that_were_given_other_memory_are_followed(kind: Any) -> None:
     for model, optim in zip(nets, optims, strict=True):
         train(model, optim)
     assert equal(*nets)
-
-
-@pytest.mark.parametrize("kind", [FusedSGD, FusedAdamW, LAMB, LARS])
-def test_large_state_begins_elsewhere_in_its_page(kind: Any) -> None:
-    for shape in ((300, 300), (16, 64, 9, 9)):
-        param = nn.Parameter(
-            torch.ones(shape).to(memory_format=torch.channels_last if len(shape) == 4 else torch.contiguous_format)
-        )
-        optims = [kind([param], lr=0.1) for _ in range(2)]
-        if kind is FusedSGD:
-            for optim in optims:
-                optim.param_groups[0]["momentum"] = 0.9
-        for optim in optims:
-            param.grad = torch.full_like(param, 0.1)
-            optim.step()
-            if optim is optims[0]:  # the second begins with the state of the first, wherever that was loaded to
-                optims[1].load_state_dict(copy.deepcopy(optim.state_dict()))
-            begins = {(value.data_ptr() - param.data_ptr()) % 4096 // 256 for value in optim.state[param].values() if value.dim()}
-            assert 0 not in begins
-            assert len(begins) == sum(value.dim() > 0 for value in optim.state[param].values()) > 0
-            assert all(value.stride() == param.stride() for value in optim.state[param].values() if value.dim())
-
-
-def stepped(kind: Any, model: nn.Module) -> Fused:
-    optim: Fused = kind(model.parameters(), lr=0.1)
-    train(model, optim, steps=2)
-    return optim
-
-
-@pytest.mark.parametrize("kind", [FusedAdamW, LAMB, LARS, ScheduleFree])
-@pytest.mark.parametrize(
-    "change",
-    [lambda value: torch.zeros(()), lambda value: torch.zeros(5), lambda value: value.to_sparse(), lambda value: 3.0],
-    ids=["scalar", "shape", "sparse", "number"],
-)
-def test_a_state_that_the_kernels_would_walk_out_of_is_refused(kind: Any, change: Any) -> None:
-    state = stepped(kind, net()).state_dict()
-    name = next(name for name, value in state["state"][0].items() if value.dim() > 1)
-    state["state"][0][name] = change(state["state"][0][name])
-    with pytest.raises(ValueError, match=rf"^{name} is .*, of a parameter of shape"):
-        kind(net().parameters(), lr=0.1).load_state_dict(state)
-
-
-@pytest.mark.parametrize("change", [lambda value: value.t().contiguous().t(), lambda value: value[:1, :1].expand_as(value)])
-def test_a_loaded_state_lies_in_memory_as_its_parameter(change: Any) -> None:
-    state = stepped(FusedAdamW, net()).state_dict()
-    moment = change(state["state"][0]["exp_avg"])
-    models = []
-    for value in (moment.clone(memory_format=torch.contiguous_format), moment):
-        models.append(net())
-        optim = FusedAdamW(models[-1].parameters(), lr=0.1)
-        kept = {name: each.clone() for name, each in state["state"][0].items()} | {"exp_avg": value}
-        optim.load_state_dict({**state, "state": {**copy.deepcopy(state["state"]), 0: kept}})
-        train(models[-1], optim, steps=1)
-    assert equal(*models)
-
-
-def test_gradients_apart() -> None:
-    memory = torch.arange(12.0)
-    grads = [memory[8:], memory[:4].view(2, 2), memory[2:6], memory[6:8], torch.ones(3), torch.ones(0), memory[:0]]
-    found = copy_aliased(grads)
-    assert [mine is grad for mine, grad in zip(found, grads, strict=True)] == [True, True, False, True, True, True, True]
-    assert torch.equal(found[2], grads[2])
-    assert copy_aliased(found) is found
-
-
-def test_the_step_counters_are_float32_whatever_the_default() -> None:
-    torch.set_default_dtype(torch.float64)
-    try:
-        model = net()
-        train(model.double(), optim := FusedAdamW(model.parameters()), 0)
-        optim.gather()
-        assert {state["step"].dtype for state in optim.state.values()} == {torch.float32}
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def test_a_weight_that_is_a_slice_leaves_its_neighbours_alone() -> None:
-    # torch 2.13: a fused step walks through memory from the slice's first number on, and moves what lies between
-    whole = torch.zeros(4, 10)
-    model = nn.Module()
-    model.weight = nn.Parameter(whole[:, :2])
-    result = Trainer(model, [torch.ones(4, 2)], loss=lambda m, x: (m.weight * x).sum(), plugins=[SGD(lr=1.0)], watch=()).fit()
-    assert torch.equal(whole[:, :2], torch.full((4, 2), -1.0))
-    assert not whole[:, 2:].any()
-    assert torch.equal(result.model.weight, whole[:, :2])
-
-
-def test_complex_weights_are_trained_without_the_fused_kernel() -> None:
-    model = nn.Linear(2, 2, dtype=torch.complex64)
-    before = model.weight.detach().clone()
-    Trainer(model, [torch.ones(3, 2, dtype=torch.complex64)], loss=lambda m, x: m(x).abs().mean(), watch=()).fit()
-    assert not torch.equal(before, model.weight)
-
-
-def test_sparse_gradients_get_a_sentence_and_the_remedy_helps() -> None:
-    def fit(*plugins: Optim) -> None:
-        model = nn.Embedding(5, 2, sparse=True)
-        Trainer(model, [torch.tensor([1, 2])], loss=lambda m, x: m(x).square().mean(), plugins=plugins, watch=()).fit()
-
-    with pytest.raises(ConfigError, match=r"some gradients are sparse, which no fused optimiser takes; add SGD\(fused=False\)"):
-        fit()
-    fit(SGD(fused=False))
-
-
-def test_a_model_without_anything_to_train() -> None:
-    with pytest.raises(ConfigError, match="the model, a Sequential, has no parameter to train"):
-        Trainer(net().requires_grad_(False), [torch.ones(2, 6)], loss=lambda m, x: m(x).mean(), watch=()).fit()

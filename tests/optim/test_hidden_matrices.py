@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from accel.optim.hidden_matrices import hidden
+from accel.optim.hidden_matrices import hidden_matrices
 from accel.tasks.models.convnet import convnet
 from accel.tasks.models.gpt import GPT
 from accel.tasks.models.resnet import small
@@ -31,24 +31,26 @@ class Odd(nn.Module):
 @pytest.mark.parametrize("tied", [True, False])
 def test_odd_models(tied: bool) -> None:
     # where the output is the embedding, nothing else is the output: but the last of what is left counts as it
-    found = hidden(Odd(tied))
+    found = hidden_matrices(Odd(tied))
     assert found[:2] == ["attention.in_proj_weight", "attention.out_proj.weight"]
     assert found[2:] == (["lstm.weight_ih_l0"] if tied else ["lstm.weight_ih_l0", "lstm.weight_hh_l0"])
 
 
 def test_the_models_that_come_with_accel() -> None:
-    assert hidden(convnet(10)) == ["0.weight", "3.weight", "7.weight"]
+    assert hidden_matrices(convnet(10)) == ["0.weight", "3.weight", "7.weight"]
     blocks = [f"blocks.{i}.{name}.weight" for i in range(2) for name in ("qkv", "out", "up", "down")]
-    assert hidden(GPT(256, 16, 2, 2, 8)) == blocks, "the output is the embedding, so the last layer of the last block is none"
-    resnet = hidden(small(10))
+    assert hidden_matrices(GPT(256, 16, 2, 2, 8)) == blocks, (
+        "the output is the embedding, so the last layer of the last block is none"
+    )
+    resnet = hidden_matrices(small(10))
     assert "fc.weight" not in resnet
     assert all(("conv" in name or "downsample" in name) for name in resnet)
     assert len(resnet) == 1 + 4 * 2 + 3
 
 
 def test_plain_networks() -> None:
-    assert hidden(nn.Linear(4, 4)) == []
-    assert hidden(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))) == ["0.weight"]
+    assert hidden_matrices(nn.Linear(4, 4)) == []
+    assert hidden_matrices(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))) == ["0.weight"]
     stack = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(2)))
-    assert hidden(stack) == ["0.0.weight", "1.0.weight"]
-    assert hidden(nn.Sequential(stack, nn.Linear(4, 4))) == ["0.0.0.weight", "0.1.0.weight"]
+    assert hidden_matrices(stack) == ["0.0.weight", "1.0.weight"]
+    assert hidden_matrices(nn.Sequential(stack, nn.Linear(4, 4))) == ["0.0.0.weight", "0.1.0.weight"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim import Muon as TorchMuon  # type: ignore[attr-defined]
 
-from accel.optim import Muon, muon
+from accel.optim import Muon, matrix_batch
 from accel.testing import HostReads
 
 SHAPES = [(16, 8), (16, 8), (8, 16), (16, 8), (30, 30), (64, 64)]
@@ -52,11 +52,12 @@ def distance(mine: list[Any], theirs: list[Any]) -> float:
 @pytest.fixture(params=[1 << 22, 300])
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """All matrices of one shape in one batch, and two of them at most."""
-    monkeypatch.setattr(muon, "CPU_BATCH", request.param)
+    monkeypatch.setattr(matrix_batch, "CPU_BATCH", request.param)
 
 
 @pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize(("settings", "dtype"), CASES, ids=str)
+@pytest.mark.slow
 def test_equals_torch(settings: dict[str, Any], dtype: torch.dtype) -> None:
     settings = {"lr": 0.02, **settings}
     mine, theirs = start(dtype=dtype), start(dtype=dtype)
@@ -103,9 +104,9 @@ def test_kernels_of_convolutions_are_matrices() -> None:
 def test_orthogonal_is_the_matrix_without_its_singular_values(shape: tuple[int, ...]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
-    exact = muon.orthogonal(matrices, (1.875, -1.25, 0.375), 40, 1e-7, torch.float64)  # coefficients that converge to 1
+    exact = matrix_batch.orthogonalise(matrices, (1.875, -1.25, 0.375), 40, 1e-7, torch.float64)  # coefficients that converge to 1
     torch.testing.assert_close(exact, u @ v)
-    values = torch.linalg.svdvals(muon.orthogonal(matrices, (3.4445, -4.7750, 2.0315), 5, 1e-7, torch.float64))
+    values = torch.linalg.svdvals(matrix_batch.orthogonalise(matrices, (3.4445, -4.7750, 2.0315), 5, 1e-7, torch.float64))
     assert values.max() < 1.25
     assert values.median() > 0.6
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.optim import ScheduleFree, tiles
-from accel.optim.schedule_free import Pace, follow
+from accel.optim.schedule_free import StepScalars, move_points
 from accel.testing import HostReads
 
 SETTINGS: list[dict[str, Any]] = [
@@ -191,11 +191,11 @@ def test_what_has_no_gradient_stays() -> None:
 
 
 def test_the_way_of_a_device_is_the_way_of_a_cpu() -> None:
-    pace = Pace(*(torch.tensor(number) for number in (1.0, 0.01, 0.3, 0.4)))
+    pace = StepScalars(*(torch.tensor(number) for number in (1.0, 0.01, 0.3, 0.4)))
     tensors = [[torch.randn(7, 5, generator=torch.Generator().manual_seed(i)) for _ in range(2)] for i in range(4)]
     here, there = ([[tensor.clone() for tensor in row] for row in tensors] for _ in range(2))
-    follow(*here, pace)
-    follow(*there, pace, together=True)
+    move_points(*here, pace)
+    move_points(*there, pace, together=True)
     for mine, theirs, before in zip(here[:2], there[:2], tensors, strict=False):
         torch.testing.assert_close(mine, theirs)
         assert not torch.equal(mine[0], before[0])

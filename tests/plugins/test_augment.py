@@ -1,8 +1,7 @@
-"""Its arithmetic against the papers' stands in tests/data: test_mixing.py, test_erasing.py, test_resizing.py."""
+"""Its arithmetic against the papers' stands in tests/data/augment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,63 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import IterableDataset, TensorDataset
 
-from accel import Trainer
 from accel.device.rng import Randomness
-from accel.errors import AccelWarning, ConfigError
-from accel.parts import Micro, Part, Parts, Run, Window
+from accel.errors import ConfigError
+from accel.parts import Micro, Part, Window
 from accel.plugins.accumulate import Accumulate
-from accel.plugins.adamw import AdamW
 from accel.plugins.augment import Augment
-from accel.plugins.cosine import Cosine
-from accel.tasks.digits import Digits
-from accel.testing import HostReads, check_plugin, fit_toy
+from accel.testing import HostReads, fit_toy
 from accel.testing.toy_run import Spy, Stop, Toy
-
-ALL: dict[str, Any] = {"mixup": 0.4, "cutmix": 1.0, "erasing": 0.5, "resize_from": 0.5, "num_classes": 3}
-"""Everything on."""
-
-PICTURES = torch.randint(0, 256, (5, 16, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-LABELS = torch.tensor([0, 1, 2, 0, 1])
-
-
-def ready(**settings: Any) -> Augment:
-    """The plugin set up for a run of 10 epochs of 20 batches."""
-    plugin = Augment(**{"num_classes": 3, **settings})
-    run = Run(Parts(), nn.Linear(1, 1), lambda model, batch: batch, torch.device("cpu"), 0, 10, 4, batches=20)
-    plugin.setup(run)
-    return plugin
+from tests.support.augmented_batches import ALL, LABELS, PICTURES, Recorder, ready
 
 
 def apply(plugin: Augment, batch: Any, scale: float = 1.0, number: int = 0) -> Any:
     return plugin.batch(batch, scale, 0, number)
-
-
-class Recorder(Trainer):
-    """Trains on pictures (17, 3, 16, 12) and remembers what its loss is given in training."""
-
-    num_classes = 3
-
-    def __init__(self, layout: str = "NCHW", **run: Any) -> None:
-        super().__init__(**{"watch": (), "epochs": 3, "batch_size": 4, "device": "cpu", **run})
-        self.layout, self.seen = layout, list[Any]()
-
-    def model(self) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-
-    def data(self, split: str) -> TensorDataset:
-        generator = torch.Generator().manual_seed(0)
-        pictures = torch.randn(17, 3, 16, 12, generator=generator)
-        return TensorDataset(
-            pictures.permute(0, 2, 3, 1) if self.layout == "NHWC" else pictures, torch.randint(0, 3, (17,), generator=generator)
-        )
-
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        if model.training:
-            self.seen.append([member.clone() for member in batch])
-        pictures = batch[0].permute(0, 3, 1, 2) if self.layout == "NHWC" else batch[0]
-        return F.cross_entropy(model(pictures), batch[1])
 
 
 def seen(*plugins: Part, **run: Any) -> list[Any]:
@@ -245,76 +200,3 @@ def test_what_depends_on_the_length_goes_on_only_at_that_length(tmp_path: Path) 
         Recorder(plugins=[Augment(resize_from=0.5)], epochs=3, resume=tmp_path / "growing").fit()
     Recorder(plugins=[Augment()], epochs=2, out=tmp_path / "steady").fit()
     Recorder(plugins=[Augment()], epochs=3, resume=tmp_path / "steady").fit()
-
-
-class Endless(IterableDataset[Any]):
-    def __iter__(self) -> Iterator[Any]:
-        return iter(Recorder().data("train"))
-
-
-@pytest.mark.parametrize(
-    ("settings", "data", "message"),
-    [
-        ({"num_classes": None}, [(PICTURES, LABELS)], r"needs the number of classes, .*; set plugins.augment.num_classes"),
-        ({"resize_from": 0.5}, Endless(), r"resize_from needs the length of the run, and the data has none; set resize_from=1"),
-        ({}, [{"x": PICTURES}], r"augment needs batches of \(pictures or points, labels\), and this one is a dict; leave it out"),
-        ({}, [PICTURES], r"this one is a tensor of shape \(5, 16, 12, 3\)"),
-        ({}, [(PICTURES, LABELS.float())], r"need a label of int64 for each sample, .* torch.float32 of shape"),
-        ({}, [(PICTURES, LABELS[:4])], r"labels of a tensor of shape \(5, 16, 12, 3\) are torch.int64 of shape \(4,\)"),
-        ({"cutmix": 1.0}, [(torch.randn(5, 6), LABELS)], r"cutmix needs pictures, .*; set plugins.augment.cutmix=0"),
-        ({"erasing": 0.5}, [(torch.randn(5, 6), LABELS)], r"erasing needs pictures, .* set plugins.augment.erasing=0"),
-        ({"resize_from": 0.5}, [(torch.randn(5, 6), LABELS)], r"resize_from needs pictures, .* set plugins.augment.resize_from=1"),
-        ({"mixup": 1.0}, [(PICTURES.long(), LABELS)], r"mixup needs floating point or uint8, .* torch.int64; set .*mixup=0"),
-        ({"num_classes": 2}, [(PICTURES, LABELS)], r"labels from 0 to 2, and there are 2 classes; say num_classes=3"),
-    ],
-)
-def test_what_cannot_be_augmented_is_refused(settings: dict[str, Any], data: Any, message: str) -> None:
-    plugin = Augment(**{"num_classes": 3, **settings})
-    with pytest.raises(ConfigError, match=message):
-        Trainer(
-            nn.Linear(3, 3), data, loss=lambda model, batch: model(batch[0]).mean(), plugins=[plugin], watch=(), device="cpu"
-        ).fit()
-
-
-def test_settings_that_contradict_each_other() -> None:
-    with pytest.raises(ConfigError, match=r"augment.erasing_min_area=0.5 is above erasing_max_area=0.4; set it no higher"):
-        Augment(erasing_min_area=0.5)
-    with pytest.raises(ConfigError, match=r"augment.resize_from must be a number above 0, at most 1, not 0"):
-        Augment(resize_from=0.0)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"label_smoothing": 0.0}, "augment has no effect: label_smoothing, mixup, cutmix and erasing are 0, and resize_from is 1"),
-        ({"mix_prob": 0.5}, "augment.mix_prob has no effect without augment.mixup or cutmix"),
-        ({"mixup": 0.2, "mix_prob": 0.0}, "augment.mixup has no effect without augment.mix_prob above 0"),
-        ({"erasing_aspect": 0.5}, "augment.erasing_aspect has no effect without augment.erasing"),
-        ({"resize_multiple": 4}, "augment.resize_multiple has no effect without augment.resize_from below 1"),
-        ({"num_classes": 7}, "augment.num_classes=7, where the task or its data tells of 3"),
-    ],
-)
-def test_settings_without_effect_warn(settings: dict[str, Any], message: str) -> None:
-    trainer = Recorder(plugins=[Augment(**settings)], dry_run=True)
-    trainer.model = lambda: nn.Sequential(nn.Flatten(), nn.Linear(576, settings.get("num_classes", 3)))  # type: ignore[method-assign]
-    with pytest.warns(AccelWarning, match=message):
-        trainer.fit()
-
-
-def test_the_plan_says_what_it_does() -> None:
-    assert ready(**ALL).plan_notes() == {
-        "labels": "probabilities of 3 classes, smoothed by 0.1",
-        "mixing": "each micro-batch, each sample with the one before it: mixup of alpha 0.4 or cutmix of alpha 1",
-        "picture sides": "0.5 of the whole at first, in steps of 8; whole after 8 of 10 epochs",
-    }
-    assert ready(label_smoothing=0.0).plan_notes() == {}
-
-
-def test_the_digits_are_learnt_with_it() -> None:
-    plugins = [Augment(mixup=0.2, cutmix=1.0, erasing=0.25), AdamW(lr=0.003), Cosine()]
-    result = Digits(plugins=plugins, watch=(), epochs=8, device="cpu").fit()
-    assert result.metrics["accuracy"] >= 0.97
-
-
-def test_the_common_suite_with_mixup() -> None:
-    check_plugin(lambda: Augment(mixup=0.4, label_smoothing=0.0))

@@ -14,7 +14,7 @@ import pytest
 from accel.cli.train_command import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.cache.caching_store import Keeping
+from accel.data.cache.caching_store import CachingStore
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.errors import AccelWarning, ConfigError
@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 
 
 class Facts:
-    dry = False
+    dry_run = False
 
 
 def opened(
@@ -63,8 +63,8 @@ def mapped(data: Any) -> MapBatches:
 
 
 def kept(data: Any) -> list[bool]:
-    assert isinstance(data.store, Keeping)
-    return [data.store._find(index) is not None for index in range(len(data))]
+    assert isinstance(data.store, CachingStore)
+    return [data.store._lookup(index) is not None for index in range(len(data))]
 
 
 WAYS = [
@@ -87,6 +87,7 @@ def test_batches_are_the_same_in_every_epoch(root: Path, tmp_path: Path, crop: s
 
 
 @pytest.mark.parametrize("crop", ["resized", "pad"])
+@pytest.mark.slow
 def test_and_by_threads_and_by_processes(root: Path, crop: str) -> None:
     plain = mapped(Images(root=str(root), size=16, crop=crop).data("train"))  # type: ignore[arg-type]
     expected = [md5(plain.epoch(epoch)) for epoch in range(2)]
@@ -110,6 +111,7 @@ def test_the_files_are_not_read_again(root: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.* it was never finished")  # the checkpoint that was being written just then
+@pytest.mark.slow
 def test_killed_in_the_first_epoch_and_resumed(root: Path, tmp_path: Path) -> None:
     def fit(plugins: list[Any], **settings: Any) -> Any:
         return Images(
@@ -167,7 +169,7 @@ def test_where_there_is_room_for_some_of_it(root: Path, tmp_path: Path) -> None:
         assert [md5(mapped(both).epoch(epoch)) for epoch in range(2)] == expected
     assert sum(kept(both)) > sum(kept(data))
     none = opened(root, memory=0, disk=0)
-    assert not isinstance(none.store, Keeping)
+    assert not isinstance(none.store, CachingStore)
 
 
 def test_a_bad_picture_is_named_as_without_it(root: Path) -> None:
@@ -202,6 +204,7 @@ def test_what_it_says_and_refuses(root: Path, capsys: pytest.CaptureFixture[str]
         Images(root=str(root), size=16, plugins=[Cache(), Spy(stop=0)], watch=(), epochs=1, device="cpu").fit()
 
 
+@pytest.mark.slow
 def test_stopped_in_the_midst_it_leaves_no_descriptor(root: Path) -> None:
     def stopped() -> None:
         plugins = [Cache(), Spy(stop=2)]

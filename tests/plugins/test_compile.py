@@ -43,8 +43,9 @@ def backend() -> Iterator[Callable[[Callable[..., Any]], str]]:
 
 @pytest.mark.parametrize("name", ["eager", "aot_eager"])
 @pytest.mark.parametrize("dynamic", [False, True, None])
+@pytest.mark.slow
 def test_tracing_alone_leaves_every_bit(name: str, dynamic: bool | None) -> None:
-    assert fit_toy([Compile(backend=name, dynamic=dynamic)]).same(fit_toy([]))
+    assert fit_toy([Compile(backend=name, dynamic=dynamic)]).equals(fit_toy([]))
 
 
 def test_each_shape_is_compiled_once_in_training_and_once_in_evaluation(backend: Any) -> None:
@@ -60,6 +61,7 @@ def test_each_shape_is_compiled_once_in_training_and_once_in_evaluation(backend:
 
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 def test_inductor_gives_the_same_to_rounding() -> None:
     class OneShape(Toy):
         def data(self, split: str) -> Any:

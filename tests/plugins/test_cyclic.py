@@ -20,9 +20,9 @@ def schedule(plugin: Cyclic, **toy: int) -> Cyclic:
 
 def test_a_step_size_is_a_share_below_one_and_a_count_from_one() -> None:
     share, count = schedule(Cyclic(step_size=0.25)), schedule(Cyclic(step_size=5, step_size_down=1))
-    assert (share.up, share.down) == (3, 3)
-    assert (count.up, count.down) == (5, 1)
-    assert schedule(Cyclic(step_size=0.01)).up == 1, "a share of less than one update is one"
+    assert (share.climb_updates, share.fall_updates) == (3, 3)
+    assert (count.climb_updates, count.fall_updates) == (5, 1)
+    assert schedule(Cyclic(step_size=0.01)).climb_updates == 1, "a share of less than one update is one"
 
 
 def test_valleys_and_peaks_are_exact() -> None:
@@ -82,5 +82,6 @@ def test_data_without_a_length_takes_a_number_of_updates() -> None:
         fit_endless(Cyclic(step_size=0.5))
 
 
+@pytest.mark.slow
 def test_the_common_suite_with_momentum() -> None:
     check_plugin(lambda: Cyclic(max_lr=0.1, mode="exp_range", gamma=0.9, cycle_momentum=True))

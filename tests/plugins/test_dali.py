@@ -11,9 +11,9 @@ from accel.cli.train_command import main
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
-from accel.data.cache.caching_store import Keeping
+from accel.data.cache.caching_store import CachingStore
 from accel.data.cache.record_cache import RecordCache
-from accel.data.datasets.image_folder import Augmented, Folder
+from accel.data.datasets.image_folder import AugmentedFolder, Folder
 from accel.data.sampling import permutation
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import store_at
@@ -67,7 +67,7 @@ def psnr(one: torch.Tensor, other: torch.Tensor) -> list[float]:
 @there
 @pytest.mark.parametrize("crop", ["resized", "none"])
 def test_order_windows_mirroring_and_labels_are_ours_and_pixels_close(root: Path, crop: Any) -> None:
-    data = Augmented(root / "train", CLASSES, 32, crop, flip=True)
+    data = AugmentedFolder(root / "train", CLASSES, 32, crop, flip=True)
     plain = list(MapBatches(data, 5, 3, shuffle=True).epoch(1))
     found = batches(data, epoch=1)
     assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in plain]
@@ -80,7 +80,7 @@ def test_order_windows_mirroring_and_labels_are_ours_and_pixels_close(root: Path
 
 @there
 def test_threads_and_a_later_start_change_nothing(root: Path) -> None:
-    data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
+    data = AugmentedFolder(root / "train", CLASSES, 32, "resized", flip=True)
     once = batches(data, count=1)
     assert all(torch.equal(one[0], other[0]) for one, other in zip(once, batches(data, count=3), strict=True))
     assert all(torch.equal(one[0], other[0]) for one, other in zip(once[1:], batches(data, start=1), strict=True))
@@ -88,7 +88,7 @@ def test_threads_and_a_later_start_change_nothing(root: Path) -> None:
 
 @there
 def test_a_store_of_tiles_is_shown_without_what_fills_it_up(root: Path, tmp_path: Path) -> None:
-    data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
+    data = AugmentedFolder(root / "train", CLASSES, 32, "resized", flip=True)
     Packing(data.store, tmp_path / "train.lmdb", Recipe("tiled")).run()  # type: ignore[arg-type]
     tiles = data.over(store_at(tmp_path / "train.lmdb"))
     plain = list(MapBatches(tiles, 5, 3, shuffle=True).epoch(0))
@@ -99,7 +99,7 @@ def test_a_store_of_tiles_is_shown_without_what_fills_it_up(root: Path, tmp_path
 def test_stopping_early_and_beginning_again(root: Path) -> None:
     from accel.data.loaders.dali_pipeline import Pipeline
 
-    pipeline = Pipeline(MapBatches(Augmented(root / "train", CLASSES, 32, "resized", True), 5, 3, shuffle=True), "cpu", 2, 2)
+    pipeline = Pipeline(MapBatches(AugmentedFolder(root / "train", CLASSES, 32, "resized", True), 5, 3, shuffle=True), "cpu", 2, 2)
     first = next(whole := pipeline.epoch(0))
     whole.close()
     assert torch.equal(next(pipeline.epoch(0))[0], first[0])
@@ -111,7 +111,7 @@ def test_a_bad_file_is_named(root: Path, damage: Any) -> None:
     bad = root / "train" / "one" / "0.jpg"
     bad.write_bytes(damage(bad.read_bytes()))
     with pytest.raises(ConfigError, match=f"{bad}"):
-        batches(Augmented(root / "train", CLASSES, 32, "resized", True))
+        batches(AugmentedFolder(root / "train", CLASSES, 32, "resized", True))
 
 
 @there
@@ -123,7 +123,7 @@ def test_order_share_and_bad_files_are_those_of_the_plain_loader(root: Path, pol
 
     for name, content in (("one/0.jpg", b""), ("two/1.jpg", b"none"), ("one/4.jpg", (root / "train/one/4.jpg").read_bytes()[:900])):
         (root / "train" / name).write_bytes(content)
-    data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
+    data = AugmentedFolder(root / "train", CLASSES, 32, "resized", flip=True)
     plain, ours = (MapBatches(data, 2, 3, True, share, BadSampleRule(policy, 1.0), order) for _ in range(2))
     pipeline = Pipeline(ours, "cpu", 2, 2)
     for epoch in (0, 1):
@@ -141,7 +141,7 @@ def test_a_batch_of_which_nothing_is_left(root: Path) -> None:
     for file in list((root / "train" / "one").iterdir()):
         file.write_bytes(b"")
     data = Folder(root / "train", CLASSES, 32)
-    plain, ours = (MapBatches(data, 2, 3, False, bad=BadSampleRule("skip", 1.0).of("val", train=False)) for _ in range(2))
+    plain, ours = (MapBatches(data, 2, 3, False, bad=BadSampleRule("skip", 1.0).for_dataset("val", train=False)) for _ in range(2))
     from accel.data.loaders.dali_pipeline import Pipeline
 
     expected, found = list(plain.epoch(0)), list(Pipeline(ours, "cpu", 2, 2).epoch(0))
@@ -152,8 +152,8 @@ def test_a_batch_of_which_nothing_is_left(root: Path) -> None:
 
 @there
 def test_pixels_that_a_cache_has_kept(root: Path) -> None:
-    data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
-    kept = data.over(Keeping(data.store, "pixels", data.reader, [RecordCache(12, 10**7)]))
+    data = AugmentedFolder(root / "train", CLASSES, 32, "resized", flip=True)
+    kept = data.over(CachingStore(data.store, "pixels", data.reader, [RecordCache(12, 10**7)]))
     once, again = batches(kept), batches(kept)
     plain = list(MapBatches(data, 5, 3, shuffle=True).epoch(0))
     for found in (once, again):
@@ -168,7 +168,7 @@ def test_damage_that_dali_finds_ends_the_run_under_every_policy(root: Path) -> N
     content[start + 5 : start + 21] = b"\xff" * 16
     bad.write_bytes(content)
     with pytest.raises(ConfigError, match="whatever bad_data says: read by threads in its place"):
-        batches(Augmented(root / "train", CLASSES, 32, "resized", True), bad=BadSampleRule("skip", 1.0))
+        batches(AugmentedFolder(root / "train", CLASSES, 32, "resized", True), bad=BadSampleRule("skip", 1.0))
 
 
 @there
@@ -204,14 +204,14 @@ def test_a_missing_package_names_the_extra(root: Path, capsys: pytest.CaptureFix
 
 
 def test_what_it_decodes_beside_the_box_lies_inside_the_picture() -> None:
-    from accel.data.loaders.dali_pipeline import shown
+    from accel.data.loaders.dali_pipeline import picture_input
 
-    there = shown(b"jpeg", (100, 60), (2.0, 0.0, 98.0, 60.0), True, 32)
+    there = picture_input(b"jpeg", (100, 60), (2.0, 0.0, 98.0, 60.0), True, 32)
     assert there.anchor.tolist() == [0, 0]
     assert there.extent.tolist() == [60, 100]
     assert there.start.tolist() == [0, 2]
     assert there.end.tolist() == [60, 98]
-    inside = shown(b"jpeg", (100, 100), (40.0, 50.0, 60.0, 58.0), False, 32)
+    inside = picture_input(b"jpeg", (100, 100), (40.0, 50.0, 60.0, 58.0), False, 32)
     assert inside.anchor.tolist() == [47, 37], "a pixel for the filter, and two"
     assert (inside.anchor + inside.start).tolist() == [50, 40]
     assert (inside.anchor + inside.end).tolist() == [58, 60]
@@ -221,7 +221,7 @@ def test_what_it_decodes_beside_the_box_lies_inside_the_picture() -> None:
 def test_what_dali_alone_cannot_read_names_the_pictures_of_its_batch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from accel.data.loaders import dali_pipeline as dali
 
-    data = Augmented(root / "train", CLASSES, 32, "resized", flip=True)
-    monkeypatch.setattr(dali, "readable", lambda record, name, limit: (b"no picture", (100, 100)))
+    data = AugmentedFolder(root / "train", CLASSES, 32, "resized", flip=True)
+    monkeypatch.setattr(dali, "prepare_record", lambda record, name, limit: (b"no picture", (100, 100)))
     with pytest.raises(ConfigError, match=r"DALI cannot read a picture among .*\.(jpg|png), .* and 2 more: ."):
         batches(data)

@@ -20,6 +20,8 @@ from tests.support.rank_count_changes import check
 from tests.support.rank_processes import shared_cases
 from tests.support.torchrun_command import RUN, TORCHRUN, final, inside, noted
 
+pytestmark = pytest.mark.slow
+
 Found = dict[str, list[Any]]
 
 
@@ -140,7 +142,7 @@ def test_ranks_decide_together(found: Found) -> None:
 def test_without_torchrun_a_process_trains_alone_and_is_told() -> None:
     with pytest.warns(match="ddp has no effect: this process trains alone; start several by torchrun"):
         alone = fit_toy([DDP()])
-    assert alone.same(fit_toy([]))
+    assert alone.equals(fit_toy([]))
 
 
 def test_ranks_that_torchrun_did_not_start_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

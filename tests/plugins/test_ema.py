@@ -34,9 +34,9 @@ def test_it_ticks_once_per_update() -> None:
 
 
 def test_warmup_shortens_a_young_memory() -> None:
-    assert [EMA().at(step) for step in (0, 8)] == [0.1, 0.5]
-    assert EMA().at(100_000) == 0.999
-    assert EMA(warmup=False).at(0) == 0.999
+    assert [EMA().decay_at(step) for step in (0, 8)] == [0.1, 0.5]
+    assert EMA().decay_at(100_000) == 0.999
+    assert EMA(warmup=False).decay_at(0) == 0.999
 
 
 def test_evaluation_uses_the_average_and_gives_the_weights_back() -> None:

@@ -18,7 +18,7 @@ from accel.data.loaders.device_batches import DeviceBatches
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import ThreadPool as Pool
 from accel.data.loaders.worker_pool import WorkerPool as Processes
-from accel.data.sampling import extents, permutation
+from accel.data.sampling import extent_permutation, permutation
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.extents import Extents
 from accel.plugins.resident import Resident
@@ -31,20 +31,20 @@ from tests.support.sample_datasets import Drawn, Filled, md5
 @pytest.mark.parametrize("n", [1, 2, 7, 64, 65, 1000])
 @pytest.mark.parametrize(("size", "window"), [(1, 1), (7, 3), (64, 4), (2000, 2)])
 def test_every_sample_once_in_every_epoch(n: int, size: int, window: int) -> None:
-    orders = [extents(n, 3, epoch, size, window) for epoch in range(3)]
+    orders = [extent_permutation(n, 3, epoch, size, window) for epoch in range(3)]
     assert all(sorted(order.tolist()) == list(range(n)) for order in orders)
-    assert torch.equal(orders[1], extents(n, 3, 1, size, window))
+    assert torch.equal(orders[1], extent_permutation(n, 3, 1, size, window))
     if n > 60:
-        assert len({tuple(order.tolist()) for order in [*orders, extents(n, 4, 0, size, window)]}) == 4
+        assert len({tuple(order.tolist()) for order in [*orders, extent_permutation(n, 4, 0, size, window)]}) == 4
 
 
 def test_it_stays_what_it_is_from_version_to_version() -> None:
-    assert extents(12, 0, 0, 3, 2).tolist() == [10, 11, 9, 8, 3, 6, 5, 4, 2, 7, 0, 1]
+    assert extent_permutation(12, 0, 0, 3, 2).tolist() == [10, 11, 9, 8, 3, 6, 5, 4, 2, 7, 0, 1]
 
 
 def test_a_window_reads_from_few_places() -> None:
     n, size, window = 10_000, 20, 16
-    order = extents(n, 3, 0, size, window)
+    order = extent_permutation(n, 3, 0, size, window)
 
     def places(part: Tensor) -> int:
         return 1 + int((part.sort().values.diff() >= size).sum())
@@ -62,7 +62,7 @@ def companions(order: Tensor, batch: int, near: int) -> float:
 def test_how_random_it_is() -> None:
     n, size, window, batch = 20_000, 10, 100, 50
     plain = [permutation(n, 3, epoch) for epoch in range(4)]
-    ours = [extents(n, 3, epoch, size, window) for epoch in range(4)]
+    ours = [extent_permutation(n, 3, epoch, size, window) for epoch in range(4)]
     # by chance a batch holds 49 of 20,000; in a window of 1,000 each has 9 samples of its own extent among 999
     chance = sum(companions(order, batch, size) for order in plain) / 4
     expected = 49 * 9 / 999
@@ -103,13 +103,13 @@ def test_ranks_share_its_order() -> None:
     for rank in (0, 1):
         plain, pool = opened(part, rank), Pool(2)
         expected = md5(plain.epoch(1))
-        with Ring.over(plain, pool, 2, False) as ring:
+        with Ring.from_batches(plain, pool, 2, False) as ring:
             assert md5(ring.epoch(1)) == expected
         workers = Processes([plain], 2, 2, 60.0)
         assert md5(workers.batches(0, 1, 1)) == expected[1:]
         workers.close()
         example, form = load_all.first_sample(Shown())
-        found, _, _ = load_all.read(Shown(), example)
+        found, _, _ = load_all.load_samples(Shown(), example)
         shelf = DeviceBatches(found, form, None, 4, 3, True, torch.device("cpu"), RankShare(rank, 2), order=part.permutation)
         shown = make_batches(Shown(), 4, 3, True, share=RankShare(rank, 2), order=part.permutation)
         assert md5(shelf.epoch(1)) == md5(shown.epoch(1))

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.device import memory_peak
-from accel.device.memory_peak import ProcessGauge, high_water
+from accel.device.memory_peak import ProcessMemoryPeak, peak_rss
 from accel.errors import AccelWarning
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.ema import EMA
-from accel.plugins.memory import Memory, size, tensors
+from accel.plugins.memory import Memory, collect_tensors, tensor_bytes
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 
 MB = 1_000_000
-resets = pytest.mark.skipif(not ProcessGauge().resets, reason="the peak of resident memory cannot be reset here")
+resets = pytest.mark.skipif(not ProcessMemoryPeak().resets, reason="the peak of resident memory cannot be reset here")
 
 
 class Big(Trainer):
@@ -58,6 +58,7 @@ def test_the_peak_is_that_of_its_phase() -> None:
 
 
 @resets
+@pytest.mark.slow
 def test_an_evaluation_is_always_looked_at() -> None:
     found = peaks(set(), evaluation=True)
     assert found["evaluation"] - found["forward"] > 150
@@ -80,15 +81,15 @@ def test_sizes() -> None:
 
 def test_each_place_in_memory_counts_once() -> None:
     one = torch.ones(10)
-    assert size([one, one, one.view(2, 5), None, torch.ones(0), torch.ones(3).to_sparse()]) == 40
-    assert len(tensors({"a": [one, {"b": one}], "c": 1, "d": (one,)})) == 3
+    assert tensor_bytes([one, one, one.view(2, 5), None, torch.ones(0), torch.ones(3).to_sparse()]) == 40
+    assert len(collect_tensors({"a": [one, {"b": one}], "c": 1, "d": (one,)})) == 3
 
 
 def test_where_the_peak_cannot_be_reset_there_is_only_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory_peak, "CLEAR", tmp_path / "no" / "clear_refs")
     assert list(peaks({1})) == ["the whole process"]
     monkeypatch.setattr(memory_peak, "STATUS", tmp_path / "no" / "status")
-    assert high_water() > 1e7, "which getrusage tells, and not that there was none"
+    assert peak_rss() > 1e7, "which getrusage tells, and not that there was none"
 
 
 def test_the_tables_are_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +103,7 @@ def test_the_tables_are_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_the_run_keeps_its_bits(every: int) -> None:
-    assert fit_toy([Memory(every=every), AdamW()]).same(fit_toy([AdamW()]))
+    assert fit_toy([Memory(every=every), AdamW()]).equals(fit_toy([AdamW()]))
 
 
 def test_a_snapshot_needs_cuda() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from accel.device.async_readback import AsyncReadback
 from accel.plugins.amp import AMP
-from accel.plugins.metrics import Metrics, whole
+from accel.plugins.metrics import Metrics, valid_length
 from accel.plugins.onecycle import OneCycle
 from accel.testing import fit_toy
 
@@ -47,6 +47,7 @@ def test_a_line_for_each_update_and_each_evaluation(every: int, tmp_path: Path) 
 
 @pytest.mark.parametrize("every", [1, 4, 64])
 @pytest.mark.parametrize("stop", [3, 5, 7, 11])
+@pytest.mark.slow
 def test_the_file_of_a_resumed_run_is_that_of_an_uninterrupted_one(every: int, stop: int, tmp_path: Path) -> None:
     plugins = [OneCycle(max_lr=0.1), AMP(**FP16)]
     fit_toy([Metrics(every=every), *plugins], out=tmp_path / "whole", checkpoint_every=2, overflow=[3])
@@ -69,15 +70,15 @@ def test_what_belongs_to_the_run_so_far() -> None:
     lines = [*updates[:2], b'{"update": 2, "val_loss": 1}\n', updates[2]]
     data = b"".join(lines)
     ends = [len(b"".join(lines[:count])) for count in range(5)]
-    assert whole(data, 0, evaluated=True) == 0
-    assert whole(data, 1, evaluated=False) == ends[1]
-    assert whole(data, 2, evaluated=False) == ends[2], "the evaluation is made again, and written again"
-    assert whole(data, 2, evaluated=True) == ends[3]
-    assert whole(data + b'{"upd', 3, evaluated=False) == ends[4], "a torn line is none"
-    assert whole(data, 9, evaluated=False) == ends[4]
-    assert whole(b"", 9, evaluated=False) == 0
+    assert valid_length(data, 0, evaluated=True) == 0
+    assert valid_length(data, 1, evaluated=False) == ends[1]
+    assert valid_length(data, 2, evaluated=False) == ends[2], "the evaluation is made again, and written again"
+    assert valid_length(data, 2, evaluated=True) == ends[3]
+    assert valid_length(data + b'{"upd', 3, evaluated=False) == ends[4], "a torn line is none"
+    assert valid_length(data, 9, evaluated=False) == ends[4]
+    assert valid_length(b"", 9, evaluated=False) == 0
     for odd in (bytes(4096), b"what an editor left", b"[1]", b'{"update": "2"}', b"\xff"):
-        assert whole(data + odd + b"\n", 9, evaluated=False) == ends[4], "what is no line of ours is cut off"
+        assert valid_length(data + odd + b"\n", 9, evaluated=False) == ends[4], "what is no line of ours is cut off"
 
 
 def test_a_checkpoint_finds_every_update_on_the_disk(tmp_path: Path) -> None:

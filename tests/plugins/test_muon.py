@@ -88,6 +88,7 @@ def test_a_parameter_with_gaps_in_memory_is_refused_by_name() -> None:
         fit(model, Muon())
 
 
+@pytest.mark.slow
 def test_common_suite_with_other_settings() -> None:
     check_plugin(lambda: Muon(matrices=["*"], nesterov=False, exclude="none"), tolerance=1e-2)
     check_plugin(lambda: Muon(ns_dtype="float32", adjust_lr="match_rms_adamw"))

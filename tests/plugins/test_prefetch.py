@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -17,19 +16,21 @@ from accel.system.clock import DATA
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
-from tests.support.sample_datasets import Global, readers
+from tests.support.sample_datasets import Global, readers, unfinished_readers
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Any:
-    assert readers() == []
+    assert unfinished_readers() == []
     yield
-    assert readers() == []
+    assert unfinished_readers() == []
 
 
 @pytest.mark.parametrize("stop", [2, 6])
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.filterwarnings("ignore:prefetch has no effect")
+@pytest.mark.slow
 def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_path: Any) -> None:
     """With batches read ahead of the update that is saved, up to the end of an epoch and past the last draw of its sampler."""
 
@@ -52,15 +53,15 @@ def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_p
 
 
 class Slowly(Spy):
-    """Gives the thread the time to read as far ahead as it may before anything is saved."""
+    """A watch that waits until the thread has read as far ahead as it may, before anything is saved."""
 
     def after(self, step: int, loss: Tensor) -> None:
-        time.sleep(0.02)
+        wait_until(lambda: all(thread.queue.qsize() == 4 for thread in readers()), "four batches that are read ahead")
         super().after(step, loss)
 
 
 def test_a_trial_ends_its_thread_before_it_puts_anything_back() -> None:
-    assert fit_toy([LRRange(updates=12), Prefetch()]).same(fit_toy([]))
+    assert fit_toy([LRRange(updates=12), Prefetch()]).equals(fit_toy([]))
 
 
 def test_no_thread_is_left_after_an_error_that_is_still_held() -> None:
@@ -71,7 +72,7 @@ def test_no_thread_is_left_after_an_error_that_is_still_held() -> None:
     with pytest.raises(KeyError) as raised:
         Trainer(nn.Linear(3, 1), data, loss=loss, plugins=[Prefetch()], watch=()).fit()
     assert raised.tb is not None
-    assert readers() == []
+    assert unfinished_readers() == []
 
 
 def test_data_that_draws_as_the_training_does_is_read_in_its_turn() -> None:
@@ -112,7 +113,7 @@ def test_metrics_that_fail_end_the_thread_at_once() -> None:
 
     class After(Prefetch):
         def close(self) -> None:
-            left.append(readers())
+            left.append(unfinished_readers())
             super().close()
 
     def metrics(model: nn.Module, batch: Any) -> Any:

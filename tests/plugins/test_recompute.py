@@ -20,7 +20,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.compile import Compile
 from accel.plugins.recompute import Recompute
 from accel.tasks.models.gpt import GPT
-from accel.tasks.models.resnet import Basic, ResNet
+from accel.tasks.models.resnet import BasicBlock, ResNet
 from accel.testing import fit_toy
 
 
@@ -50,7 +50,7 @@ def gpt() -> GPT:
 
 
 def resnet() -> ResNet:
-    return ResNet(Basic, (2, 1), 4, side=8, width=8)
+    return ResNet(BasicBlock, (2, 1), 4, side=8, width=8)
 
 
 MODELS = [gpt, Wide, resnet]
@@ -112,6 +112,7 @@ def _fresh() -> Iterator[None]:
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("regional", [False, True])
+@pytest.mark.slow
 def test_with_compile(make: Any, backend: str, regional: bool) -> None:
     compiled = Compile(backend=backend, regional=regional)
     assert same(fit(make, Recompute(), compiled), fit(make))

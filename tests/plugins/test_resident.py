@@ -18,7 +18,7 @@ from accel import Trainer
 from accel.data.batches.base import Batches
 from accel.data.batches.make_batches import make_batches
 from accel.data.cache import tensor_cache
-from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip, reflected
+from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip, reflected_indices
 from accel.data.loaders import load_all
 from accel.data.sampling import sample_rng, sample_words
 from accel.errors import AccelWarning, ConfigError, TrainingError
@@ -98,6 +98,7 @@ def test_a_run_ends_with_the_same_bits(pictures: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), ours.model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_resumed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(pictures: Path, tmp_path: Path) -> None:
     class After(Watch):
         def after(self, step: int, loss: Tensor) -> None:
@@ -180,7 +181,7 @@ def test_a_window_shows_the_picture_moved_and_mirrored(edge: Any) -> None:
 
 def test_reflected_is_as_torch_pads() -> None:
     line = torch.arange(6.0).view(1, 1, 6)
-    assert torch.equal(reflected(6, 5).float(), nn.functional.pad(line, (5, 5), "reflect")[0, 0])
+    assert torch.equal(reflected_indices(6, 5).float(), nn.functional.pad(line, (5, 5), "reflect")[0, 0])
 
 
 def test_tensors_are_kept_as_they_are() -> None:
@@ -272,7 +273,7 @@ def test_what_cannot_be_kept_is_refused_in_a_sentence(data: Any, settings: Any, 
 
 
 def test_more_than_there_is_room_for_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.data.loaders.load_all.free", lambda device: 1000)
+    monkeypatch.setattr("accel.data.loaders.load_all.free_memory", lambda device: 1000)
     data = Points(10_000)
     with pytest.raises(ConfigError, match=r"resident: the data takes 0.0 GB, and cpu has 0.0 GB free"):
         opened(data)
@@ -290,7 +291,7 @@ def test_the_cache_gives_the_same_and_reads_no_picture(pictures: Path, tmp_path:
     first = flat(opened(data, cache=str(tmp_path / "cache")).epoch(3))
     (file,) = (tmp_path / "cache").iterdir()
     kept = Path(data.files[-1]).read_bytes()
-    monkeypatch.setattr("accel.data.loaders.load_all.read", lambda data, example: pytest.fail("the pictures were read"))
+    monkeypatch.setattr("accel.data.loaders.load_all.load_samples", lambda data, example: pytest.fail("the pictures were read"))
     again = flat(opened(data, cache=str(tmp_path / "cache")).epoch(3))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
@@ -346,19 +347,20 @@ class Many(Points):
         return torch.tensor([index, index]), index, os.getpid()
 
 
+@pytest.mark.slow
 def test_all_cores_read_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0)
+    monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 3)
-    (twos, ones, who), bad, said = load_all.read(Many(), load_all.first_sample(Many())[0])
+    (twos, ones, who), bad, said = load_all.load_samples(Many(), load_all.first_sample(Many())[0])
     assert torch.equal(twos, torch.arange(1000)[:, None].expand(-1, 2))
     assert torch.equal(ones, torch.arange(1000))
     assert (bad, said) == ([], "3 processes")
     assert len(who.unique()) == 4, "the first samples are read here, and tell how long it takes"
     assert mp.active_children() == []
     with pytest.raises(ConfigError, match="cannot read the picture seven"):
-        load_all.read(Many(700, "raise"), load_all.first_sample(Many())[0])
+        load_all.load_samples(Many(700, "raise"), load_all.first_sample(Many())[0])
     with pytest.raises(TrainingError, match=r"a process that read the data was killed by SIGKILL \(out of memory"):
-        load_all.read(Many(700, "die"), load_all.first_sample(Many())[0])
+        load_all.load_samples(Many(700, "die"), load_all.first_sample(Many())[0])
     assert mp.active_children() == []
 
 
@@ -367,9 +369,9 @@ def test_what_draws_from_the_global_numbers_is_read_in_order(monkeypatch: pytest
         def __getitem__(self, index: int) -> Any:
             return torch.rand(2)
 
-    monkeypatch.setattr("accel.data.loaders.load_all.PAYS", 0)
+    monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0)
     torch.manual_seed(1)
-    (found,), _, who = load_all.read(Noisy(1000), [torch.empty(1, 2)])
+    (found,), _, who = load_all.load_samples(Noisy(1000), [torch.empty(1, 2)])
     torch.manual_seed(1)
     assert torch.equal(found, torch.stack([torch.rand(2) for _ in range(1000)]))
     assert who == "this process"

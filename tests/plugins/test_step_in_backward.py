@@ -56,7 +56,7 @@ def equal_states(one: ToyResult, other: ToyResult) -> bool:
 def test_the_same_bits_and_the_same_state(optim: Callable[[], Part]) -> None:
     ours = fit_toy([optim(), StepInBackward(), EMA()], epochs=3)
     plain = fit_toy([optim(), EMA()], epochs=3)
-    assert ours.same(plain)
+    assert ours.equals(plain)
     assert equal_states(ours, plain)
 
 
@@ -64,7 +64,7 @@ def test_schedules_momentum_and_rules_reach_it() -> None:
     def plugins() -> list[Part]:
         return [AdamW(), OneCycle(max_lr=0.1, cycle_momentum=True), BatchLR(reference=2), AMP(dtype="bfloat16")]
 
-    assert fit_toy([*plugins(), StepInBackward()]).same(fit_toy(plugins()))
+    assert fit_toy([*plugins(), StepInBackward()]).equals(fit_toy(plugins()))
 
 
 class Fit(Trainer):
@@ -98,11 +98,11 @@ def test_tied_weights_and_recomputed_blocks() -> None:
 class Alone(StepInBackward):
     """Counts the gradients alive whenever one is complete."""
 
-    def step(self, param: Tensor) -> None:
+    def step_parameter(self, param: Tensor) -> None:
         live = sum(other.grad is not None for _, other in self.precision.params)
         self.most = max(getattr(self, "most", 0), live)
         self.steps = getattr(self, "steps", 0) + 1
-        super().step(param)
+        super().step_parameter(param)
 
 
 def test_one_gradient_is_alive_at_a_time() -> None:

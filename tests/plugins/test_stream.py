@@ -10,10 +10,10 @@ from accel.testing import fit_toy
 def test_on_a_cpu_it_says_that_it_has_no_effect() -> None:
     with pytest.warns(AccelWarning, match="stream has no effect: on the CPU a batch is where it belongs"):
         stream = fit_toy([Stream()])
-    assert stream.same(fit_toy([]))
+    assert stream.equals(fit_toy([]))
 
 
 def test_a_bundle_leaves_it_out_on_a_cpu() -> None:
     (want,) = Stream.wants
-    assert want.lacking({}, "cpu") == "needs CUDA, and this run is on the CPU (its batches are where they belong)"
-    assert want.lacking({}, "cuda") is None
+    assert want.unmet_reason({}, "cpu") == "needs CUDA, and this run is on the CPU (its batches are where they belong)"
+    assert want.unmet_reason({}, "cuda") is None

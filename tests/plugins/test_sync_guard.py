@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from accel import Trainer
 from accel.cli.train_command import main
-from accel.device.sync_warnings import WAITS, Waits
+from accel.device.sync_warnings import SYNC_WARNING, SyncReporter
 from accel.errors import AccelWarning, TrainingError
 from accel.parts import Watch
 from accel.plugins.adamw import AdamW
@@ -139,7 +139,7 @@ def test_a_resumed_run_is_looked_at_from_where_it_goes_on(tmp_path: Path) -> Non
 
 
 def test_the_run_keeps_its_bits() -> None:
-    assert fit_toy([SyncGuard(first=1, updates=12), AdamW()]).same(fit_toy([AdamW()]))
+    assert fit_toy([SyncGuard(first=1, updates=12), AdamW()]).equals(fit_toy([AdamW()]))
 
 
 def test_a_run_that_is_too_short() -> None:
@@ -147,6 +147,7 @@ def test_a_run_that_is_too_short() -> None:
         fit_toy([SyncGuard(first=13)])
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     task = "from accel.tasks.digits import Digits\nclass Mine(Digits):\n    def loss(self, model, batch):\n"
@@ -171,11 +172,11 @@ def test_on_cuda_torchs_warnings_are_told_and_others_shown(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
     places: list[str] = []
-    waits, show = Waits(places.append), warnings.showwarning
+    waits, show = SyncReporter(places.append), warnings.showwarning
     for _ in range(2):
         waits.start()
         for _ in range(2):  # torch warns from C, in the frame that called; each time counts
-            warnings.warn(f"{WAITS} (Triggered internally ...)", stacklevel=1)
+            warnings.warn(f"{SYNC_WARNING} (Triggered internally ...)", stacklevel=1)
         with pytest.warns(DeprecationWarning, match="another"):
             warnings.warn("another", DeprecationWarning, stacklevel=1)
         waits.stop()

@@ -46,6 +46,7 @@ def test_tensorboard_reads_every_update_and_every_evaluation(every: int, tmp_pat
 
 @pytest.mark.parametrize("every", [1, 4, 64])
 @pytest.mark.parametrize("stop", [3, 5, 7, 11])
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_without_doubled_points(every: int, stop: int, tmp_path: Path) -> None:
     plugins = [OneCycle(max_lr=0.1), AMP(**FP16)]  # type: ignore[arg-type]
     fit_toy([TensorBoard(every=every), *plugins], out=tmp_path / "whole", checkpoint_every=2, overflow=[3])
@@ -85,6 +86,7 @@ def test_an_error_loses_nothing(tmp_path: Path) -> None:
     assert [step for step, _ in scalars(tmp_path)["train/loss"]] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_at_most_a_block(tmp_path: Path) -> None:
     code = f"""
 import os, signal

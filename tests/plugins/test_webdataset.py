@@ -264,3 +264,11 @@ def test_an_index_that_cannot_be_kept_is_told_once(root: Path, tmp_path: Path) -
     assert str(said[0].message).startswith(
         f"{tmp_path / 'cache/accel/shards'} cannot be written (Not a directory), so each run goes "
     )
+
+
+def test_tars_are_not_taken_for_a_folder_of_files(root: Path) -> None:
+    """A store with these attributes has its files read, and its folder named, in place of its records."""
+    paths = write_tars(root / "train", root / "train")
+    store = Tars([str(path) for path in paths])
+    assert not hasattr(store, "files")
+    assert not hasattr(store, "folder")

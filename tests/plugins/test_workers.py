@@ -24,14 +24,18 @@ from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.plugins.workers import Workers
 from accel.system.machine import cores
 from accel.testing import fit_toy
+from tests.support.hung_workers import hang, time_out_when_hung
 from tests.support.sample_datasets import Drawn, Filled, Wide, md5
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 
 class Bad(Drawn):
-    """Sample 9 makes trouble: always, or once where `once` is a file to remember it by."""
+    """Sample 9 makes trouble: always, or once if `once` is a file to remember it by. `folder` is where workers that hang say so."""
 
-    def __init__(self, trouble: str, once: Path | None = None) -> None:
-        self.trouble, self.once = trouble, once
+    def __init__(self, trouble: str, once: Path | None = None, folder: Path | None = None) -> None:
+        self.trouble, self.once, self.folder = trouble, once, folder
 
     def sample(self, index: int, rng: Any) -> Any:
         if index == 9 and not (self.once and self.once.exists()):
@@ -40,7 +44,8 @@ class Bad(Drawn):
             if self.trouble == "raise":
                 raise KeyError("no such thing")
             if self.trouble == "hang":
-                time.sleep(60)
+                assert self.folder is not None
+                hang(self.folder)
             if self.trouble == "exit":
                 os._exit(3)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -91,16 +96,18 @@ def test_one_that_dies_again_ends_the_run_by_name() -> None:
     workers.close()
 
 
-def test_one_that_hangs_is_named_killed_and_replaced(tmp_path: Path) -> None:
+def test_one_that_hangs_is_named_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = md5(make_batches(Drawn(), 4, seed=3, shuffle=True).epoch(0))
-    workers = processes(Bad("hang", tmp_path / "hung"), timeout=0.8)
+    workers = processes(Bad("hang", tmp_path / "once", tmp_path), timeout=0.8)
+    time_out_when_hung(workers, tmp_path, monkeypatch)
     with pytest.warns(AccelWarning, match=r"no answer for 0.8 seconds over sample 9 \(batch \d of epoch 1\); begun anew"):
         assert md5(workers.batches(0, 0, 0)) == plain
     workers.close()
 
 
-def test_one_that_hangs_again_ends_the_run_by_name() -> None:
-    workers = processes(Bad("hang"), timeout=0.8)
+def test_one_that_hangs_again_ends_the_run_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = processes(Bad("hang", folder=tmp_path), timeout=0.8)
+    time_out_when_hung(workers, tmp_path, monkeypatch)
     begun = {worker.process.pid for worker in workers.workers}
     with (
         pytest.warns(AccelWarning, match="begun anew"),
@@ -188,10 +195,7 @@ def test_workers_end_with_the_process_that_began_them(tmp_path: Path) -> None:
     process.join()
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     process.close()
-    until = time.monotonic() + 20
-    while any(alive(pid) for pid in pids) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not any(alive(pid) for pid in pids)
+    wait_until(lambda: not any(alive(pid) for pid in pids), "the workers to end")
 
 
 def alive(pid: int) -> bool:
@@ -230,11 +234,11 @@ class Slow(TensorDataset):
 
 def test_evaluation_is_read_by_the_same_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
-    begin = Processes.begin
-    monkeypatch.setattr(Processes, "begin", lambda self, place: begun.append(1) or begin(self, place))
+    begin = Processes.start_worker
+    monkeypatch.setattr(Processes, "start_worker", lambda self, index: begun.append(1) or begin(self, index))
     monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     plain, with_workers = fit_toy([], epochs=3), fit_toy([Workers(count=2)], epochs=3)
-    assert plain.same(with_workers)
+    assert plain.equals(with_workers)
     assert len(begun) == 2
 
 
@@ -269,28 +273,28 @@ def filled(data: Any) -> Processes:
 def test_samples_are_written_where_they_stay() -> None:
     plain = md5(make_batches(Filled(), 4, seed=3, shuffle=True).epoch(0))
     workers = filled(Filled())
-    (slots,) = workers.slots
+    (slots,) = workers.pools
     assert slots is not None
-    numbers = {slots.number(x): md5([[x, y]])[0] for x, y in list(workers.batches(0, 0, 0))}
+    numbers = {slots.slot_number(x): md5([[x, y]])[0] for x, y in list(workers.batches(0, 0, 0))}
     assert list(numbers.values()) == plain
-    assert slots.made == len(numbers), "each of those that are held has one of its own"
+    assert slots.allocated == len(numbers), "each of those that are held has one of its own"
     workers.close()
 
 
 def test_nothing_is_allocated_for_a_batch_after_the_first_few() -> None:
     batches = make_batches(Wide(), 8, seed=3)
     workers = Processes([batches], 2, 2, 60.0)  # type: ignore[list-item]
-    (slots,) = workers.slots
+    (slots,) = workers.pools
     assert slots is not None
     for _ in workers.batches(0, 0, 0):
         pass
-    made = slots.made
+    made = slots.allocated
     tracemalloc.start()
     for _ in workers.batches(0, 1, 0):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert slots.made == made <= 2 * 2 + 1, "those asked for, and the one that is used"
+    assert slots.allocated == made <= 2 * 2 + 1, "those asked for, and the one that is used"
     assert peak < slots.bytes, "all 50 batches of an epoch together take less than one batch"
     workers.close()
 
@@ -336,20 +340,20 @@ def test_memory_that_may_still_be_written_is_nobody_elses(tmp_path: Path) -> Non
     plain = make_batches(Filled(), 4, seed=3)
     data = make_batches(Waiting(tmp_path / "go"), 4, seed=3)
     workers = Processes([data], 1, 3, 60.0)  # type: ignore[list-item]
-    (slots,) = workers.slots
+    (slots,) = workers.pools
     assert slots is not None
     batches = workers.batches(0, 0, 0)
     first = next(batches)[0]
     del batches
-    writing = {task.slot for task in workers.workers[0].lent}
+    writing = {task.slot for task in workers.workers[0].buffers}
     assert len(writing) == 2, "the second and the third batch, of which one has sample 9 in it"
     taken = [slots.borrow(4) for _ in range(4)]
-    assert not writing & {slots.number(out) for out in [first, *taken]}
+    assert not writing & {slots.slot_number(out) for out in [first, *taken]}
     del first, taken
     again = workers.batches(0, 1, 0)
     (tmp_path / "go").touch()
     assert md5(again) == md5(plain.epoch(1))
-    assert not workers.workers[0].lent
+    assert not workers.workers[0].buffers
     workers.close()
 
 

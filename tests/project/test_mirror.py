@@ -32,6 +32,15 @@ def test_yaml_equals_the_constructor(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_comments_of_the_yaml_are_those_of_the_class(name: str) -> None:
+    lines = (ROOT / f"conf/plugins/{name}.yaml").read_text().splitlines()
+    page = plugin_registry.plugin_signature(name)
+    assert lines[1] == f"# {page.doc.splitlines()[0]}"
+    comments = {match[1]: match[2] for line in lines if (match := re.match(r"(\w+): .*?  # (.+)$", line))}
+    assert comments == {setting.name: setting.about for setting in page.settings.values()}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_names_agree(name: str) -> None:
     plugin = plugin_registry.load(name)
     assert issubclass(plugin, Part)

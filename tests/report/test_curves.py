@@ -34,6 +34,7 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.svg", "metrics.jsonl"]
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     source = write(tmp_path / "metrics.jsonl", 30, val_loss=0.5)
     draw(source, tmp_path / "one.svg")

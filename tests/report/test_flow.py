@@ -28,7 +28,7 @@ from accel.plugins.progress import Progress
 from accel.plugins.resident import Resident
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
-from accel.report.result import Flow
+from accel.report.result import DataFlow
 from accel.system.clock import DATA, FORWARD
 from accel.tasks.images import Images
 from accel.testing.toy_run import Spy
@@ -45,10 +45,10 @@ from tests.support.sample_datasets import Drawn, Filled
     ],
 )
 def test_the_sentence(wait: float, waited: float, says: str) -> None:
-    flow = Flow(wait, waited, 1200.0)
+    flow = DataFlow(wait, waited, 1200.0)
     assert flow.text().startswith(says)
     assert flow.bound == says.startswith("data-bound")
-    assert Flow(wait, waited, 1200.0, 4500.0).text().endswith("came through, and reading alone makes 4.50k")
+    assert DataFlow(wait, waited, 1200.0, 4500.0).text().endswith("came through, and reading alone makes 4.50k")
 
 
 class Slow(TensorDataset):

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from accel.report.progress_line import Line
+from accel.report.progress_line import ProgressLine
 
-LINE = Line(3, 10, 1234, 5000, 0.1234, 9.77e-4, 12345.0, 3.2, 2, 34.0)
+LINE = ProgressLine(3, 10, 1234, 5000, 0.1234, 9.77e-4, 12345.0, 3.2, 2, 34.0)
 
 
-def drawn(line: Line, width: int) -> str:
+def drawn(line: ProgressLine, width: int) -> str:
     console = Console(width=width, force_terminal=True, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(line)
@@ -33,7 +33,7 @@ def test_at_80_columns() -> None:
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    line = Line(1, 1, 7, None, None, 0.1, None, None, None, None)
+    line = ProgressLine(1, 1, 7, None, None, 0.1, None, None, None, None)
     assert line.text() == "epoch 1/1  update 7  lr 1.00e-01"
     assert "━" not in drawn(line, 120), "no bar without an end"
 

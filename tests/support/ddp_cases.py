@@ -233,8 +233,8 @@ def case_the_first_bucket(folder: Path) -> list[bool]:
     found = []
     for ddp in (DDP(), DDP(bucket_mb=5)):
         fit([ddp], epochs=1)
-        assert ddp.wrapped is not None
-        found.append(ddp.wrapped.bucket_bytes_cap_default)
+        assert ddp.ddp_model is not None
+        found.append(ddp.ddp_model.bucket_bytes_cap_default)
     return found
 
 
@@ -359,4 +359,4 @@ def case_what_one_says_all_hear_once(folder: Path) -> list[tuple[bool, bool]]:
 def case_what_holds_the_group_is_let_go(folder: Path) -> list[str]:
     plugin = DDP()
     fit([plugin, SGD(lr=0.1)])
-    return sorted({"logger", "reducer"} & vars(plugin.wrapped).keys())
+    return sorted({"logger", "reducer"} & vars(plugin.ddp_model).keys())

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 STATE = "FAKE_SLURM"
-KILL_WAIT = 30.0
+KILL_WAIT = 120.0
+"""Seconds from SIGTERM to SIGKILL; 30 in Slurm, in which a busy machine may not have saved."""
 
 
 def install(folder: Path) -> dict[str, str]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.support.waiting import DEADLINE
+
 TOOLS = ("unshare", "nsenter", "setpriv", "mount", "ip")
 NAMES, ADDRESSES = ("one", "two"), ("10.77.0.1", "10.77.0.2")
 HOLD = ["sh", "-c", "echo ready; exec cat"]
@@ -113,6 +115,6 @@ def enter(holder: int, *which: str) -> list[str]:
 
 def done(words: list[str]) -> None:
     """Runs a command to its end; an OSError with what it says where it fails."""
-    ran = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    ran = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE)
     if ran.returncode:
         raise OSError(f"{' '.join(words[words.index('--') + 1 :])}: {' '.join(ran.stderr.split())}")

@@ -22,6 +22,7 @@ import torch
 from torch.distributed import TCPStore
 
 from tests.support.drill_length import times
+from tests.support.waiting import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +48,7 @@ def shared_folder(module: str, factory: pytest.TempPathFactory) -> Path:
 
 def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[str, list[Any]]:
     """What the cases of a module came to, by name: one value for each rank. `more` is told to them in the environment."""
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=DEADLINE))
     env = {
         **os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT), **more,
@@ -58,7 +59,7 @@ def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[st
         for rank in range(ranks)
     ]
     try:
-        texts = [process.communicate(timeout=times(240, 2400))[1] for process in started]
+        texts = [process.communicate(timeout=times(600, 2400))[1] for process in started]
     finally:
         for process in started:
             process.kill()

@@ -6,6 +6,7 @@ import hashlib
 import random
 import threading
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from tests.support.waiting import DEADLINE
 
 SAMPLES = 23
 """Six batches of four, the last of three."""
@@ -92,8 +95,16 @@ KINDS: list[type] = [Filled, Bare, Drawn, Plain, Padded]
 
 
 def readers() -> list[threading.Thread]:
-    """The threads of ours that are alive. (torch's own loaders have some that end a little later.)"""
+    """Return accel's reading threads that are alive. (torch's own loaders have some that end a little later.)"""
     return [thread for thread in threading.enumerate() if thread.name == "accel-reader" or type(thread).__name__ == "Background"]
+
+
+def unfinished_readers() -> list[threading.Thread]:
+    """Return accel's reading threads that do not end. One that was told to end may need its time on a busy machine."""
+    end = monotonic() + DEADLINE
+    for thread in readers():
+        thread.join(max(0.0, end - monotonic()))
+    return readers()
 
 
 def md5(batches: Iterable[Any]) -> list[str]:

@@ -29,8 +29,10 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.oom import OOM
-from tests.plugins.test_oom import WHERE, Hungry
+from tests.plugins.test_oom import WHERE
 from tests.support.drill_length import LONG
+from tests.support.short_memory import Hungry
+from tests.support.waiting import DEADLINE
 
 RANKS = 2
 
@@ -181,7 +183,8 @@ def spoilt(rank: int) -> dict[str, list[Tensor]]:
 
 
 def main(store: str, rank: int, out: str) -> None:
-    dist.init_process_group("gloo", store=dist.FileStore(store, RANKS), rank=rank, world_size=RANKS, timeout=timedelta(seconds=60))
+    limit = timedelta(seconds=DEADLINE)
+    dist.init_process_group("gloo", store=dist.FileStore(store, RANKS), rank=rank, world_size=RANKS, timeout=limit)
     torch.set_num_threads(1)
     torch.save({"short": short(rank), "spoilt": spoilt(rank)}, f"{out}/{rank}.pt")
     if rank == 0:

@@ -21,7 +21,7 @@ def test_the_first_process_keeps_the_table_where_torchrun_does_not(monkeypatch: 
     first.set("name", "value")
     assert open_store(20) is first, "one for all that a process does"
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(rendezvous, "KEPT", {})
+    monkeypatch.setattr(rendezvous, "STORES", {})
     assert open_store(20).get("name") == b"value"
 
 

@@ -13,6 +13,7 @@ from accel.plugins.amp import AMP
 from accel.tasks.digits import Digits, digits
 
 
+@pytest.mark.slow
 def test_learns_to_98_percent() -> None:
     result = Digits(watch=(), epochs=20, device="cpu").fit()
     assert result.split == "test"
@@ -52,6 +53,7 @@ def test_settings_are_checked(settings: dict[str, int], message: str) -> None:
         Digits(**settings)
 
 
+@pytest.mark.slow
 def test_without_scikit_learn() -> None:
     code = """
 import sys
@@ -73,6 +75,7 @@ else:
     [(AMP(), 16, 0.02), (AMP(dtype="float16", force=True), 4, 0.02)],
     ids=["bfloat16", "float16"],
 )
+@pytest.mark.slow
 def test_16_bits_end_where_32_bits_do(amp: AMP, width: int, tolerance: float) -> None:
     epochs = 4 if width == 16 else 2
 
@@ -82,6 +85,7 @@ def test_16_bits_end_where_32_bits_do(amp: AMP, width: int, tolerance: float) ->
     assert loss([amp, AdamW()]) == pytest.approx(loss([AdamW()]), abs=tolerance)
 
 
+@pytest.mark.slow
 def test_training_goes_on_through_overflows() -> None:
     """A loss scale of 2^40 overflows until it has backed off; those updates are skipped, and the rest learn."""
     amp = AMP(dtype="float16", force=True, init_scale=2.0**40, backoff_factor=0.25)

@@ -99,7 +99,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(pictures: Path, crop
 def as_dict(data: Any, batch_size: int, seed: int, epoch: int, shuffle: bool = True) -> dict[int, bytes]:
     batches = make_batches(data, batch_size, seed, shuffle)
     found = {}
-    for keys in batches.keys(epoch):  # type: ignore[attr-defined]
+    for keys in batches.batches_of_indices(epoch):  # type: ignore[attr-defined]
         images, _ = batches.fetch(epoch, keys)  # type: ignore[attr-defined]
         found |= {key: image.numpy().tobytes() for key, image in zip(keys.tolist(), images, strict=True)}
     return found
@@ -230,6 +230,7 @@ def test_damaged_folders(pictures: Path, damage: Callable[[Path], Any], message:
         Images(root=str(pictures), size=16, watch=(), epochs=1, device="cpu").fit()
 
 
+@pytest.mark.slow
 def test_without_pillow(pictures: Path) -> None:
     code = f"""
 import sys

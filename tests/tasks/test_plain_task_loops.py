@@ -21,6 +21,8 @@ from accel.tasks.images import Images
 from accel.tasks.text import Text
 from accel.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 Task = Callable[..., Trainer]
 
 

@@ -177,7 +177,7 @@ def test_the_ring_gives_the_batches_of_the_plain_loader(tmp_path: Path, split: s
     expected = [md5(plain.epoch(epoch)) for epoch in range(3)]
     for threads in (1, 3):
         with Ring(data, 4, seed=3, shuffle=split == "train", threads=threads) as ring:
-            assert ring.slots is not None, "nothing is collated"
+            assert ring.pool is not None, "nothing is collated"
             assert [md5(ring.epoch(epoch)) for epoch in range(3)] == expected
     assert (expected[0] != expected[1]) == (split == "train")
 

@@ -16,6 +16,8 @@ from accel.plugins.sgd import SGD
 from accel.testing import check_plugin
 from accel.values import Positive
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(eq=False)
 class Harmless(Clip):

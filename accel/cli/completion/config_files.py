@@ -21,7 +21,7 @@ class ConfigFiles:
 
     def __init__(self, config_dir: str = "") -> None:
         own = [Path(config_dir).expanduser()] if config_dir else []
-        self.folders = [*own, *plugin_registry.third_parties().values(), CONF]
+        self.folders = [*own, *plugin_registry.third_party_folders().values(), CONF]
 
     def groups(self) -> list[str]:
         """Return the names of the config groups, such as `task`, sorted."""

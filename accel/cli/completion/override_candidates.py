@@ -15,8 +15,9 @@ from accel.cli.compose.config import typed_value
 from accel.cli.help_page import Row
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
-from accel.schema.settings import said as typed_name
-from accel.schema.signature import Setting, signature
+from accel.schema.settings import typed_name as typed_name
+from accel.schema.signature import Setting
+from accel.schema.signature_reader import read_signature
 
 __all__ = ["LAUNCHERS", "LISTS", "OverrideCompletion", "kind_values", "listed_words", "override_candidates"]
 
@@ -156,7 +157,7 @@ class OverrideCompletion:
 def _settings_of_class(target: str) -> dict[str, Setting]:
     """Return the settings of a class by its dotted name; none if it cannot be read."""
     try:
-        return signature(target).settings if target else {}
+        return read_signature(target).settings if target else {}
     except ConfigError:
         return {}
 

@@ -16,7 +16,7 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 def bundles() -> dict[str, Path]:
     """Return the file of each bundle that comes with accel or a package of plugins, by its name, sorted."""
     files = {}
-    for conf in (*plugin_registry.third_parties().values(), CONF):
+    for conf in (*plugin_registry.third_party_folders().values(), CONF):
         for path in conf.glob("plugins/*.yaml"):
             text = path.read_text(encoding="utf-8")
             if "\ndefaults:" in text and "_target_" not in text:

@@ -13,7 +13,7 @@ from accel.errors import ConfigError, conflict, nearest
 from accel.schema import plugin_registry
 from accel.schema.settings import Settings
 from accel.schema.signature import Signature
-from accel.schema.signature import signature as class_signature
+from accel.schema.signature_reader import read_signature
 from accel.system import machine
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Checker:
 
     def device(self, device: str) -> str:
         """Return the kind of a device, `"cpu"` or `"cuda"`, on the machine that is going to train."""
-        return machine.resolve(device if self.cuda is None or device != "auto" else "cuda" if self.cuda else "cpu")
+        return machine.resolve_device(device if self.cuda is None or device != "auto" else "cuda" if self.cuda else "cpu")
 
     def require_global_package(self, group: str) -> None:
         """Raise ConfigError if a file of `group` lacks its package line, so that its content stands under the group's name."""
@@ -112,7 +112,7 @@ class Checker:
             raise ConfigError(f"{label}: it has no model and no data; name a subclass of it, such as mine.MyTrainer")
         if signature.part != "Trainer":
             raise ConfigError(f"{label}: {target} is not a subclass of accel.Trainer")
-        if not signature.open:
+        if not signature.accepts_more:
             raise ConfigError(f"{target}: its __init__ must take **run and call super().__init__(**run), for epochs and the like")
         settings = {name: value for name, value in settings.items() if not self.belongs_to_other_task(target, name)}
         owner = target.rpartition(".")[2]
@@ -184,13 +184,13 @@ class Checker:
             raise ConfigError(f"{label}: to switch {name} on write '+plugins=[{name}]', off '~plugins.{name}'")
         if name in plugin_registry.targets():
             settings = {str(key): setting for key, setting in value.items()}
-            coerce_settings(self.origins, f"plugins.{name}", name, settings, plugin_registry.page(name))
+            coerce_settings(self.origins, f"plugins.{name}", name, settings, plugin_registry.plugin_signature(name))
         self.warnings.append(f"{label} has no effect: {name} is not on; add '+plugins=[{name}]'")
 
     def read_signature(self, label: str, target: str) -> Signature:
         """Return what the class called `target` takes; `label` begins the message if there is none."""
         try:
-            return class_signature(target)
+            return read_signature(target)
         except ConfigError as error:
             raise ConfigError(f"{label}: {error}".replace(f"{target}: {target}", target)) from None
 
@@ -208,7 +208,7 @@ class Checker:
         by_name = self.requested_by_name(name)
         settings = {key: setting.default for key, setting in signature.settings.items()} | settings
         for need in signature.needs if by_name else (*signature.needs, *signature.wants):
-            reason = need.lacking(settings, device)
+            reason = need.unmet_reason(settings, device)
             if reason is not None and by_name:
                 raise ConfigError(need.sentence(name, reason))
             if reason is not None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
-from accel.schema.settings import said as typed_name
-from accel.schema.signature import load
+from accel.schema.settings import typed_name as typed_name
+from accel.schema.signature_reader import load_class
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +53,7 @@ class TargetConfig:
         from accel.parts import Part
         from accel.trainer import Trainer
 
-        cls = load(self.target)
+        cls = load_class(self.target)
         if not issubclass(cls, Trainer if self.part == "Trainer" else Part):
             raise ConfigError(f"_target_={self.target} is not a subclass of {self.part}")
         return cls(**self.settings, **more)

@@ -82,7 +82,7 @@ class Session:
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir {config_dir}: there is no directory {folder}")
             search.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="main"))
-        for package, folder in plugin_registry.third_parties().items():
+        for package, folder in plugin_registry.third_party_folders().items():
             search.prepend(provider=package, path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
         self.loader = Loader(search)
         self.hydra = Hydra("accel", self.loader)

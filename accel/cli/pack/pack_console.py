@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from accel.data.stores.encode_pool import Bad, one
+from accel.data.stores.encode_pool import UnreadablePicture, encode_one
 from accel.data.stores.formats import store_at, stores_in
-from accel.data.stores.index import About
-from accel.data.stores.packing import Packing, readable
+from accel.data.stores.packing import Packing, check_records
+from accel.data.stores.store_info import StoreInfo
 from accel.errors import ConfigError
-from accel.report.formatting import short, took
+from accel.report.formatting import elapsed, short_count
 
 __all__ = ["REDRAW", "RIGHT", "SAMPLE", "PackingBar", "check", "dry_run", "pack"]
 
@@ -33,12 +33,12 @@ def pack(console: Console, jobs: Sequence[Packing]) -> int:
     rows = []
     for job in jobs:
         start = perf_counter()
-        if (about := job.standing()) is not None:
+        if (about := job.existing()) is not None:
             console.print(f"{job.path} is there already: {about.count:,} records; --check reads them all", soft_wrap=True)
             continue
         about = PackingBar(console, job).run()
         rows.append((job, about, perf_counter() - start))
-        for reason in job.bad:
+        for reason in job.skip_reasons:
             console.print(f"left out: {reason}", soft_wrap=True)
     if rows:
         console.print(_results(rows))
@@ -47,15 +47,15 @@ def pack(console: Console, jobs: Sequence[Packing]) -> int:
     return 0
 
 
-def _results(rows: Sequence[tuple[Packing, About, float]]) -> Table:
+def _results(rows: Sequence[tuple[Packing, StoreInfo, float]]) -> Table:
     """Return the table of finished stores: each with its job and the seconds that it took."""
     some_left_out = any(about.skipped for _, about, _ in rows)
     table = _table("store", "encoding", "records", *(["left out"] if some_left_out else []), "bytes", "time", "pictures/s")
     for job, about, seconds in rows:
         left_out = [f"{len(about.skipped):,}"] if some_left_out else []
-        rate = short((about.count - job.kept) / seconds)
-        size = f"{short(job.path.stat().st_size)}B"
-        table.add_row(str(job.path), about.encoding, f"{about.count:,}", *left_out, size, took(seconds), rate)
+        rate = short_count((about.count - job.resumed) / seconds)
+        size = f"{short_count(job.path.stat().st_size)}B"
+        table.add_row(str(job.path), about.encoding, f"{about.count:,}", *left_out, size, elapsed(seconds), rate)
     return table
 
 
@@ -75,9 +75,9 @@ class PackingBar:
         self.progress = Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
         self.task = self.progress.add_task("", total=len(job.source), rate="")
 
-    def run(self) -> About:
+    def run(self) -> StoreInfo:
         """Make the store; return its description. Raise ConfigError if a picture cannot be read, or nothing can be written."""
-        self.job.tell = self.advance
+        self.job.on_progress = self.advance
         with self.progress:
             return self.job.run()
 
@@ -93,12 +93,12 @@ class PackingBar:
         if now - self.last_draw > REDRAW:
             self.last_draw = now
             count = self.progress.tasks[0].completed - self.kept
-            self.progress.update(self.task, rate=f"{short(count / max(now - self.phase_start, 1e-9))}/s", refresh=True)
+            self.progress.update(self.task, rate=f"{short_count(count / max(now - self.phase_start, 1e-9))}/s", refresh=True)
 
     @property
     def kept(self) -> int:
         """Records of an earlier try, which count for no time of this phase."""
-        return self.job.kept if self.phase == "packing" else 0
+        return self.job.resumed if self.phase == "packing" else 0
 
 
 def dry_run(console: Console, jobs: Sequence[Packing]) -> int:
@@ -108,13 +108,16 @@ def dry_run(console: Console, jobs: Sequence[Packing]) -> int:
         count = len(job.source)
         numbers = sorted({number * count // SAMPLE for number in range(SAMPLE)})
         start = perf_counter()
-        results = [one(job.source, job.recipe, number) for number in numbers]
+        results = [encode_one(job.source, job.recipe, number) for number in numbers]
         seconds = (perf_counter() - start) / len(numbers) * count / job.workers
-        for bad in (result for result in results if isinstance(result, Bad)):
-            console.print(f"cannot be packed: {bad.why}", soft_wrap=True)
-        bytes_then = sum(len(result.content) for result in results if not isinstance(result, Bad)) / len(numbers) * count
+        for bad in (result for result in results if isinstance(result, UnreadablePicture)):
+            console.print(f"cannot be packed: {bad.reason}", soft_wrap=True)
+        encoded = [len(result.content) for result in results if not isinstance(result, UnreadablePicture)]
+        bytes_then = sum(encoded) / len(numbers) * count
         bytes_now = sum(len(job.source.get(number)) for number in numbers) / len(numbers) * count
-        table.add_row(str(job.path), f"{count:,}", f"{short(bytes_now)}B", f"{short(bytes_then)}B", f"about {took(seconds)}")
+        table.add_row(
+            str(job.path), f"{count:,}", f"{short_count(bytes_now)}B", f"{short_count(bytes_then)}B", f"about {elapsed(seconds)}"
+        )
     console.print(table)
     console.print(f"from {SAMPLE} pictures of each, with {jobs[0].workers} processes; nothing was written")
     return 0
@@ -133,12 +136,12 @@ def check(console: Console, paths: Sequence[Path]) -> int:
     for file in files:
         try:
             store = store_at(file)
-            bad = [number for number, sound in readable(store) if not sound]
+            bad = [number for number, sound in check_records(store) if not sound]
             state = f"{len(bad):,} damaged: {', '.join(map(store.key, bad[:3]))}{', ...' * (len(bad) > 3)}" if bad else "sound"
-            table.add_row(str(file), store.encoding, f"{len(store):,}", f"{short(file.stat().st_size)}B", state)
+            table.add_row(str(file), store.encoding, f"{len(store):,}", f"{short_count(file.stat().st_size)}B", state)
             code = 1 if bad else code
         except ConfigError as error:
-            table.add_row(str(file), "-", "-", f"{short(file.stat().st_size)}B" if file.exists() else "-", str(error))
+            table.add_row(str(file), "-", "-", f"{short_count(file.stat().st_size)}B" if file.exists() else "-", str(error))
             code = 1
     console.print(table)
     return code

@@ -9,15 +9,15 @@ from pathlib import Path
 from accel.data.remote import fsspec_client
 from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, TFRECORDS, compressed, is_shard
-from accel.data.splits.open_split import NAMES, packed_at, shards_of, split_at
+from accel.data.splits.open_split import SPLITS, open_packed, open_shards, open_split
 from accel.data.splits.path_patterns import expand
-from accel.data.store import Files, Listed, class_names
+from accel.data.store import Files, KeyedStore, class_names
 from accel.data.stores.formats import FORMATS, store_at
 from accel.errors import ConfigError
 
 __all__ = ["Jobs", "targets"]
 
-Jobs = list[tuple[Listed, Path]]
+Jobs = list[tuple[KeyedStore, Path]]
 """Source store and target file of each split."""
 
 
@@ -40,12 +40,12 @@ def targets(source: str, target: Path, format: str) -> Jobs:
         return _of_shards(names, target, format)
     name = source.rpartition("/")[2] if remote else Path(source).resolve().name
     if re.search(r"\.(lmdb|raw)$", source) if remote else Path(source).is_file():
-        store = packed_at(source) if remote else store_at(Path(source))
+        store = open_packed(source) if remote else store_at(Path(source))
         len(store)  # a store that cannot be read raises before anything begins
         return [(store, _file(target, name.rpartition(".")[0], format))]
     if not remote and not Path(source).is_dir():
         raise ConfigError(f"{source}: there is no such folder or store")
-    splits = {split: part for split in NAMES if (part := _split(source, split)) is not None}
+    splits = {split: part for split in SPLITS if (part := _split(source, split)) is not None}
     if splits:
         return _several(source, splits, target, format)
     if remote:
@@ -71,26 +71,26 @@ def _shards(source: str) -> list[str]:
 
 def _of_shards(names: list[str], target: Path, format: str) -> Jobs:
     """Return the jobs for shards, of which each folder inside may be a split."""
-    store = shards_of(names)
-    if isinstance(store, Tars) and store.named and set(store.classes) <= set(NAMES):  # the folders are those of the splits
-        splits: dict[str, Listed] = {split: Tars(names, inside=f"{store.home}{split}/") for split in store.classes}
+    store = open_shards(names)
+    if isinstance(store, Tars) and store.named and set(store.classes) <= set(SPLITS):  # the folders are those of the splits
+        splits: dict[str, KeyedStore] = {split: Tars(names, inside=f"{store.class_root}{split}/") for split in store.classes}
         return _several(names[0], splits, target, format)
     name = re.split(r"\.|[-_]?\d", names[0].rpartition("/")[2])[0]
     return [(store, _file(target, name or "train", format))]
 
 
-def _several(source: str, splits: Mapping[str, Listed], target: Path, format: str) -> Jobs:
+def _several(source: str, splits: Mapping[str, KeyedStore], target: Path, format: str) -> Jobs:
     """Return a job for each split. Raise ConfigError if `target` is one file."""
     if target.suffix[1:] in FORMATS:
         raise ConfigError(f"{source} has {len(splits)} splits ({', '.join(splits)}), each of which becomes a file; name a folder")
     return [(store, target / f"{split}.{format}") for split, store in splits.items()]
 
 
-def _split(source: str, split: str) -> Listed | None:
+def _split(source: str, split: str) -> KeyedStore | None:
     """Return the store of one split of a folder or URL; None if it has no such split."""
     if not fsspec_client.is_url(source) and (Path(source) / split).is_dir():
-        return split_at(source, split) or _files(Path(source) / split)
-    return split_at(source, split)
+        return open_split(source, split) or _files(Path(source) / split)
+    return open_split(source, split)
 
 
 def _file(target: Path, name: str, format: str) -> Path:

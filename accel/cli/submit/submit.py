@@ -20,7 +20,7 @@ from accel.cli.compose.config import Config
 from accel.cli.submit.launcher import Launcher
 from accel.errors import ConfigError
 from accel.system.shell_quoting import override
-from accel.system.stop_signals import TORCHRUN
+from accel.system.stop_signals import TORCHRUN_VARIABLE
 
 if TYPE_CHECKING:
     from accel.cli.submit.node import Node
@@ -60,7 +60,7 @@ def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], 
 
 def require_submittable(launcher: Launcher, configs: Sequence[Config]) -> None:
     """Raise ConfigError if this is a rank of torchrun, or the ranks of a job would not train together, or lack GPUs."""
-    if TORCHRUN in os.environ:
+    if TORCHRUN_VARIABLE in os.environ:
         raise ConfigError(f"{launcher.as_typed} starts torchrun on each node; say python -m accel.train here, without torchrun")
     for config in configs:
         torchrun.require_parallel_plugin(config, launcher.nodes * launcher.ranks)

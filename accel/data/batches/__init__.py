@@ -1,4 +1,4 @@
-"""From a data set to the batches of an epoch."""
+"""Batches of an epoch, made from a data set: order, share of a rank, bad samples, collation."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What becomes of samples that cannot be read, and which they were.
+"""Bad samples: the rule for samples that cannot be read, and a log of them.
 
 Under `raise` the first of them ends the run. `skip` leaves it out: its batch is smaller by one. `substitute` puts another sample in
-its place, drawn by (seed, epoch, index) and read as it is itself in this epoch, with its own augmentation: it is there twice
-then. All of it is a function of (seed, epoch, index), so a batch is the same whoever reads it, and after a resume.
+its place, drawn by (seed, epoch, index) and read with its own augmentation of this epoch: the epoch has it twice then. All of it
+is a function of (seed, epoch, index), so a batch is the same whoever reads it, and after a resume.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from accel.data.sampling import sample_rng
 from accel.errors import BadSample, ConfigError, TrainingError
 
 __all__ = [
-    "MACHINE",
+    "MACHINE_ERRNOS",
+    "MAX_CANDIDATES",
+    "MAX_EXAMPLES",
     "MISSING",
     "RAISE",
-    "SHOWN",
-    "TRIES",
     "BadSampleHandler",
     "BadSampleLog",
     "BadSamplePolicy",
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 BadSamplePolicy = Literal["raise", "skip", "substitute"]
-TRIES = 16
-"""So many samples are tried in place of one; with a hundredth of them bad, none is good once in 10^32 times."""
-SHOWN = 5
-"""So many are named in a message or a table."""
-MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
-"""What is no fault of a sample: another time it might be read."""
+MAX_CANDIDATES = 16
+"""Samples that are tried in place of one. With a hundredth of them bad, none is good once in 10^32 times."""
+MAX_EXAMPLES = 5
+"""Samples that are named in a message or a table."""
+MACHINE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
+"""Errors that are no fault of a sample: another time it might be read."""
 
 
 class Missing(Enum):
-    """In place of a sample or a batch that is left out; one object, in every process."""
+    """Marker in place of a sample or a batch that is left out; one object, in every process."""
 
     MISSING = "gone"
 
@@ -51,7 +51,7 @@ MISSING = Missing.MISSING
 
 
 class UnreadableSample(NamedTuple):
-    """A sample that could not be read."""
+    """Number of a sample that could not be read, and the reason."""
 
     sample: int
     reason: str
@@ -59,89 +59,92 @@ class UnreadableSample(NamedTuple):
 
 @dataclass(frozen=True)
 class BadSampleRule:
-    """What to do about them.
+    """Rule for the bad samples of one data set.
 
     Args:
         policy: raise, skip or substitute.
         limit: the largest share of a data set that may be bad; above it the run ends.
-        what: what the data set is called in messages.
-        refill: whether under skip a batch of which nothing is left consists of substitutes, so that every epoch has all of its
+        dataset: the name of the data set in messages.
+        refill: whether, under skip, a batch of which nothing is left consists of substitutes, so that every epoch has all of its
             batches; else there is no such batch.
         hint: under raise, is added to the sentence of a BadSample.
     """
 
     policy: BadSamplePolicy = "raise"
     limit: float = 0.01
-    what: str = "data"
+    dataset: str = "data"
     refill: bool = True
     hint: str = ""
 
-    def of(self, what: str, train: bool) -> BadSampleRule:
-        """For one data set. Evaluation counts no sample twice: it leaves bad ones out, whatever the policy for training."""
+    def for_dataset(self, name: str, train: bool) -> BadSampleRule:
+        """Return the rule for one data set. Evaluation counts no sample twice: it skips bad ones under every policy but raise."""
         if train or self.policy == "raise":
-            return replace(self, what=what)
-        return replace(self, what=what, policy="skip", refill=False)
+            return replace(self, dataset=name)
+        return replace(self, dataset=name, policy="skip", refill=False)
 
 
 RAISE = BadSampleRule()
-"""The first bad sample ends the run."""
+"""The rule by which the first bad sample ends the run."""
 
 
 class BadSampleLog:
-    """The bad samples of one data set, by number. Noting one again changes nothing: it is read in every epoch, and after a resume.
+    """Bad samples of one data set, with reasons. Adding one again changes nothing: it is read in every epoch, and after a resume.
 
     Args:
-        rule: its limit and name are held to.
-        samples: how many there are in all.
+        rule: gives the limit and the data set's name.
+        samples: of the data set in all.
     """
 
     def __init__(self, rule: BadSampleRule, samples: int) -> None:
         self.rule, self.samples = rule, samples
         self.reasons: dict[int, str] = {}
 
-    def note(self, bad: Sequence[UnreadableSample]) -> None:
-        """Writes them down.
+    def add(self, bad: Sequence[UnreadableSample]) -> None:
+        """Add samples that could not be read.
 
         Raises:
-            TrainingError: where they are more than the limit allows.
+            TrainingError: if there are more than the limit allows.
         """
         if not bad:
             return
-        self.reasons |= {sample: self.reasons.get(sample, why) for sample, why in bad}
+        self.reasons |= {sample: self.reasons.get(sample, reason) for sample, reason in bad}
         if len(self.reasons) > self.rule.limit * self.samples:
             raise TrainingError(
-                f"{len(self.reasons):,} of {self.samples:,} {self.rule.what} samples cannot be read, which is above "
+                f"{len(self.reasons):,} of {self.samples:,} {self.rule.dataset} samples cannot be read, which is above "
                 f"bad_limit={self.rule.limit:g}: {self.examples()}; mend them, take them away, or raise bad_limit"
             )
 
     def examples(self) -> str:
-        """The first few in words."""
-        texts = [f"sample {sample}: {why}" for sample, why in list(self.reasons.items())[:SHOWN]]
-        return " | ".join(texts) + " | ..." * (len(self.reasons) > SHOWN)
+        """Return the first few in words."""
+        texts = [f"sample {sample}: {reason}" for sample, reason in list(self.reasons.items())[:MAX_EXAMPLES]]
+        return " | ".join(texts) + " | ..." * (len(self.reasons) > MAX_EXAMPLES)
 
 
 class BadSampleHandler:
-    """The rule, applied to the samples of one data set. It keeps nothing, so any thread may ask it.
+    """Rule for bad samples, applied to one data set. It has no state, so any thread may call it.
 
     Args:
-        rule: what to do.
+        rule: for the data set.
         seed: of the run.
-        samples: how many there are in all.
+        samples: of the data set in all.
     """
 
     def __init__(self, rule: BadSampleRule, seed: int, samples: int) -> None:
         self.rule, self.seed, self.samples = rule, seed, samples
 
     def handle(self, error: Exception, epoch: int, key: int, read: Callable[[int], Any], bad: list[UnreadableSample]) -> Any:
-        """What stands for sample `key`, whose reading raised `error`: another sample, or GONE.
+        """Return another sample, or MISSING, for sample `key`, whose reading raised `error`.
 
         Args:
-            read: reads the sample of that number.
-            bad: each sample that cannot be read is added.
+            error: the error of reading it.
+            epoch: from 0.
+            key: its number.
+            read: reads the sample of a number.
+            bad: each sample that cannot be read is added to it.
 
         Raises:
-            Exception: the error itself, under `raise`, and where it is no fault of the sample (`of_data`).
-            TrainingError: where nothing can be read in its place either.
+            Exception: the error itself, under `raise`, and if it is no fault of the sample (`is_sample_fault`).
+            TrainingError: if no sample in its place can be read either.
         """
         if self.rule.policy == "raise" and isinstance(error, BadSample):
             raise BadSample(f"{error}{self.rule.hint}") from error
@@ -151,7 +154,11 @@ class BadSampleHandler:
         return MISSING if self.rule.policy == "skip" else self.substitute(epoch, key, read, bad)
 
     def substitute(self, epoch: int, key: int, read: Callable[[int], Any], bad: list[UnreadableSample]) -> Any:
-        """The first sample, of those drawn in place of `key`, that can be read."""
+        """Return the first of the samples drawn in place of `key` that can be read.
+
+        Raises:
+            TrainingError: if none can.
+        """
         for other in self.candidates(epoch, key):
             try:
                 return read(other)
@@ -159,36 +166,38 @@ class BadSampleHandler:
                 if not is_sample_fault(error):
                     raise
                 bad.append(UnreadableSample(other, failure_reason(error)))
-        raise self.none_left(key, bad)
+        raise self.no_substitute_error(key, bad)
 
     def candidates(self, epoch: int, key: int) -> list[int]:
-        """The samples to be tried in place of `key`, in order: a function of (seed, epoch, key)."""
-        found: list[int] = sample_rng(self.seed, epoch, key + 2**62).integers(self.samples, size=TRIES).tolist()
-        return found
+        """Return the samples to try in place of `key`, in order: a function of (seed, epoch, key)."""
+        candidates: list[int] = sample_rng(self.seed, epoch, key + 2**62).integers(self.samples, size=MAX_CANDIDATES).tolist()
+        return candidates
 
-    def none_left(self, key: int, bad: Sequence[UnreadableSample]) -> TrainingError:
-        """The sentence for a sample that nothing can stand for."""
+    def no_substitute_error(self, key: int, bad: Sequence[UnreadableSample]) -> TrainingError:
+        """Return the error for a sample in whose place no other can be read."""
         last = f" ({bad[-1].reason})" if bad else ""
-        what = self.rule.what
-        return TrainingError(f"{what} sample {key} cannot be read, nor any of {TRIES} drawn in its place{last}; mend the data")
-
-    def all_gone(self, keys: Sequence[int]) -> TrainingError:
-        """The sentence for a batch of which nothing is left, where several ranks must have as many batches each."""
-        which = ", ".join(map(str, keys[:SHOWN]))
+        dataset = self.rule.dataset
         return TrainingError(
-            f"of a batch of the {self.rule.what} data no sample can be read ({which}), and several ranks need as many batches "
+            f"{dataset} sample {key} cannot be read, nor any of {MAX_CANDIDATES} drawn in its place{last}; mend the data"
+        )
+
+    def empty_batch_error(self, keys: Sequence[int]) -> TrainingError:
+        """Return the error for a batch of which nothing is left, where several ranks must have as many batches each."""
+        numbers = ", ".join(map(str, keys[:MAX_EXAMPLES]))
+        return TrainingError(
+            f"of a batch of the {self.rule.dataset} data no sample can be read ({numbers}), and several ranks need as many batches "
             "each; mend the data, or take these samples away"
         )
 
 
 def is_sample_fault(error: Exception) -> bool:
-    """Whether it is the sample's fault, and not the set-up's (ConfigError but BadSample) or the machine's."""
+    """Return whether an error is the sample's fault, and not the set-up's (ConfigError but BadSample) or the machine's."""
     if isinstance(error, OSError):
-        return error.errno not in MACHINE
+        return error.errno not in MACHINE_ERRNOS
     return isinstance(error, BadSample) or not isinstance(error, ConfigError | TrainingError | MemoryError)
 
 
 def failure_reason(error: Exception) -> str:
-    """An error in one line, without what to do about it."""
+    """Return an error in one line, without the advice it gives."""
     text = " ".join(str(error).split())
     return text.partition("; ")[0] if isinstance(error, BadSample) else f"{type(error).__name__}: {text}"[:200]

@@ -1,3 +1,5 @@
+"""Batch with the number of samples it counts for, on its way from the loader to the window."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,17 +11,17 @@ __all__ = ["CountedBatch", "count_samples", "counted"]
 
 
 class CountedBatch(NamedTuple):
-    """A rank's batch with what it counts, from the loader to the window."""
+    """A rank's batch, and the number of samples it counts for."""
 
     batch: Any
     samples: int
-    """How many samples it weighs: 0 for a batch that only lets a rank take part."""
+    """The number of samples that it weighs: 0 for a batch that only lets a rank take part."""
     global_samples: int
-    """How many samples the batches of all ranks have together."""
+    """The number of samples that the batches of all ranks have together."""
 
 
 def counted(batch: Any) -> CountedBatch:
-    """A batch with what it counts; all of it, where one process trains alone."""
+    """Return a batch as a CountedBatch; one that is none counts for all of its samples."""
     if isinstance(batch, CountedBatch):
         return batch
     items = count_samples(batch)
@@ -27,18 +29,19 @@ def counted(batch: Any) -> CountedBatch:
 
 
 def count_samples(batch: Any) -> int:
-    """How many samples a batch holds: the length of the first tensor in it, in order; 1 where there is none."""
-    found = _first(batch)
-    return 1 if found is None else found
+    """Return the number of samples in a batch: the length of the first tensor in it, in order; 1 if there is none."""
+    length = _first(batch)
+    return 1 if length is None else length
 
 
 def _first(batch: Any) -> int | None:
+    """Return the length of the first tensor in `batch`, or of the first array; None if there is neither."""
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.dim() else None
     parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
     for part in parts:
-        found = _first(part)
-        if found is not None:
-            return found
+        length = _first(part)
+        if length is not None:
+            return length
     shape: Any = getattr(batch, "shape", None)
     return int(shape[0]) if shape else None

@@ -5,33 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.utils.data import IterableDataset, default_collate
 
 from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
-from accel.data.batches.read_rate import Meter
+from accel.data.batches.read_rate import ReadRateMeter
 
 __all__ = ["IterableBatches"]
 
-if TYPE_CHECKING:
-    pass
-
 
 class IterableBatches(Batches):
-    """An iterable data set, batched in its own order. One that has `set_epoch` is told the epoch.
+    """Batches of an iterable data set, in its own order. `set_epoch(epoch)` is called on one that has it.
 
-    Several ranks each read the whole stream and keep their part: it must be the same for all, and not be split by itself.
+    Each of several ranks reads the whole stream and keeps its part. So the stream must be the same for all, and not split itself.
+
+    Args:
+        data: the data set; its own `collate(samples)` makes batches, if it has one.
+        batch_size: samples per batch and rank.
+        share: the part of this process.
     """
 
-    meter: Meter
+    meter: ReadRateMeter
 
     def __init__(self, data: IterableDataset[Any], batch_size: int, share: RankShare = SINGLE_RANK) -> None:
         self.data, self.share = data, share
         self.step = batch_size * share.ranks
         self.collate = getattr(data, "collate", default_collate)
-        self.meter = Meter()
+        self.meter = ReadRateMeter()
         self.samples = length_of(data)
         self.count = None if self.samples is None else share.batches(self.samples, batch_size)
 
@@ -41,10 +43,11 @@ class IterableBatches(Batches):
         return self._batches(skip_to(iter(self.data), start * self.step))
 
     def _batches(self, samples: Iterator[Any]) -> Iterator[Any]:
-        since = perf_counter()
+        """Yield batches of this rank's samples."""
+        started = perf_counter()
         while batch := list(islice(samples, self.step)):
-            size, mine = len(batch), self.share.local(batch)
-            made = [self.share.count(self.collate(mine), size)]
-            self.meter.add(len(mine), perf_counter() - since)
-            yield made.pop()
-            since = perf_counter()
+            size, local = len(batch), self.share.local(batch)
+            counted = [self.share.count(self.collate(local), size)]
+            self.meter.add(len(local), perf_counter() - started)
+            yield counted.pop()
+            started = perf_counter()

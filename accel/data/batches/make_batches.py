@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset
 
 from accel.data.batches.bad_samples import RAISE, BadSampleRule
 from accel.data.batches.base import Batches, Order
+from accel.data.batches.iterable import IterableBatches
+from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
+from accel.data.batches.ready import ReadyBatches
 from accel.data.sampling import permutation
 from accel.errors import ConfigError
 
 __all__ = ["make_batches"]
-
-if TYPE_CHECKING:
-    pass
-
-
-from accel.data.batches.iterable import IterableBatches
-from accel.data.batches.mapped import MapBatches
-from accel.data.batches.ready import ReadyBatches
 
 
 def make_batches(
@@ -33,16 +28,25 @@ def make_batches(
     bad: BadSampleRule = RAISE,
     order: Order = permutation,
 ) -> Batches:
-    """Batches over a map-style or iterable data set, or over a re-iterable of ready batches, passed through untouched.
+    """Return the batches of a map-style or iterable data set, or of a re-iterable of ready batches, which pass through untouched.
 
-    `share` is what of them this process reads, and `bad` what to do about samples of a map-style data set that cannot be read.
-    `order` is that of an epoch of one, where it is shuffled.
+    Args:
+        data: the data set or the ready batches.
+        batch_size: samples per batch and rank.
+        seed: of the run.
+        shuffle: whether a map-style data set comes in another order in every epoch.
+        share: the part of the data that this process reads.
+        bad: the rule for samples of a map-style data set that cannot be read.
+        order: of an epoch, where it is shuffled.
+
+    Raises:
+        ConfigError: if `data` is neither, or can be read only once.
     """
     if isinstance(data, IterableDataset):
         return IterableBatches(data, batch_size, share)
-    has = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
+    methods = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
     # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
-    if isinstance(data, Dataset) or has == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
+    if isinstance(data, Dataset) or methods == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
         return MapBatches(data, batch_size, seed, shuffle, share, bad, order)
     if not isinstance(data, Iterable):
         raise ConfigError(

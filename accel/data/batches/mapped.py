@@ -16,8 +16,8 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order, length_of
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
-from accel.data.batches.read_rate import Meter
-from accel.data.sampling import borrowed_rng, permutation, sample_rng
+from accel.data.batches.read_rate import ReadRateMeter
+from accel.data.sampling import permutation, reused_rng, sample_rng
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,19 +27,35 @@ __all__ = ["BatchAssembly", "InPlaceAssembly", "MapBatches"]
 
 
 class MapBatches(Batches):
-    """A map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).
+    """Batches of a map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).
 
-    A data set that draws random numbers defines `sample(index, rng)`, called instead of `__getitem__` with a numpy Generator
-    of its own; one that defines `collate(samples)` makes its own batches of them. What
-    `plan_notes()` returns, facts by name, stands in the plan. One whose samples are numpy records of one
-    shape may define `fill(index, rng, out)` beside `shape` and `dtype`: it writes into the array `out` and returns the label, or
-    None where there is none. It needs neither `sample` nor `__getitem__` then; one that has them gives the same by each. The
-    Generator is the sample's until `fill` returns. Where it also has `at_once`, and that is true, its `fill_all(keys, seed, epoch,
-    out)` writes several samples and returns their labels, the same as by `fill`.
+    The data set may define, beside `__len__`:
+
+    - `__getitem__(index)`: for samples without randomness.
+    - `sample(index, rng)`: called instead of `__getitem__`, with a numpy Generator of the sample's own.
+    - `collate(samples)`: makes a batch; else torch's `default_collate` does.
+    - `fill(index, rng, out)`, `shape`, `dtype`: for samples that are numpy records of one shape. It writes into the array `out` and
+      returns the label, or None. The Generator is the sample's until `fill` returns. Such a data set needs neither `sample` nor
+      `__getitem__`; one that has them gives equal samples by each.
+    - `can_fill_all`, `fill_all(keys, seed, epoch, out)`: if the first is true, the second writes several samples and returns
+      their labels, equal to those of `fill`.
+    - `plan_notes()`: facts for the plan, by name.
+
+    Args:
+        data: the data set.
+        batch_size: samples per batch and rank.
+        seed: of the run.
+        shuffle: another order in every epoch.
+        share: the part of this process.
+        bad: the rule for samples that cannot be read.
+        order: of an epoch, where it is shuffled.
+
+    Raises:
+        ConfigError: if `data` has no `__len__`.
     """
 
     samples: int
-    meter: Meter
+    meter: ReadRateMeter
     bad_sample_log: BadSampleLog
     orderable = True
 
@@ -54,18 +70,18 @@ class MapBatches(Batches):
         self.samples = samples
         self.count = share.batches(samples, batch_size)
         self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(bad, seed, samples), BadSampleLog(bad, samples)
-        self.meter = Meter()
+        self.meter = ReadRateMeter()
         self.collate = getattr(data, "collate", default_collate)
         self.has_sample = hasattr(data, "sample")
         self.has_fill = hasattr(data, "fill")
-        self.at_once = bool(getattr(data, "at_once", False))
+        self.has_fill_all = bool(getattr(data, "can_fill_all", False))
         self.has_getitem = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for keys in self.batches_of_indices(epoch, start):
-            since = perf_counter()
+            started = perf_counter()
             batch = [self.fetch(epoch, keys)]
-            self.meter.add(len(keys), perf_counter() - since)
+            self.meter.add(len(keys), perf_counter() - started)
             if batch[0] is not MISSING:
                 yield batch.pop()  # nothing here holds it meanwhile
 
@@ -73,23 +89,26 @@ class MapBatches(Batches):
         return self.share.counted(batches, start, self.samples, self.batch_size)
 
     def plan_notes(self) -> dict[str, str]:
-        tell = getattr(self.data, "plan_notes", None)
-        return tell() if tell else {}
+        notes = getattr(self.data, "plan_notes", None)
+        return notes() if notes else {}
 
     def batches_of_indices(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """The indices of each batch of this rank, int64; the last batch may be short."""
+        """Yield the indices of each batch of this rank, (size,) int64; the last batch may be short."""
         order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
         yield from islice(torch.split(self.share.indices(order, self.batch_size), self.batch_size), start, None)
 
     def fetch(self, epoch: int, keys: Tensor) -> Any:
-        """One batch, or GONE. Tensors in memory are indexed at once, which gives what collating their samples would."""
+        """Return the batch of samples `keys`, (size,) int64, or MISSING.
+
+        Tensors in memory are indexed at once, which gives the batch that collating their samples would.
+        """
         if self.in_memory:
             return tuple(tensor[keys] for tensor in self.data.tensors)
-        work = BatchAssembly(self, epoch, keys.tolist())
-        for place in range(len(work.keys)):
-            work.fill_slot(place)
-        batch = work.finish()
-        self.bad_sample_log.note(work.bad)
+        assembly = BatchAssembly(self, epoch, keys.tolist())
+        for place in range(len(assembly.keys)):
+            assembly.fill_slot(place)
+        batch = assembly.finish()
+        self.bad_sample_log.add(assembly.bad)
         return batch
 
     @property
@@ -103,7 +122,7 @@ class MapBatches(Batches):
         return self.has_sample or (self.has_fill and not self.has_getitem)
 
     def sample(self, epoch: int, key: int) -> Any:
-        """Sample number `key` as it is in `epoch`."""
+        """Return sample number `key`, as it is in `epoch`."""
         if self.has_sample:
             return self.data.sample(key, sample_rng(self.seed, epoch, key))
         if self.has_fill and not self.has_getitem:
@@ -114,7 +133,7 @@ class MapBatches(Batches):
 
 
 class BatchAssembly:
-    """A batch of samples that are read one by one, by any threads in any order, and collated.
+    """Assembly of one batch from samples that are read one by one, by any threads in any order, and collated.
 
     Args:
         batches: of the data set.
@@ -125,29 +144,33 @@ class BatchAssembly:
     def __init__(self, batches: MapBatches, epoch: int, keys: list[int]) -> None:
         self.batches, self.epoch, self.keys = batches, epoch, keys
         self.samples: list[Any] = [None] * len(keys)
-        """Of each place: what reading it gave, GONE where it is left out."""
+        """The sample of each place; MISSING where it is left out."""
         self.bad: list[UnreadableSample] = []
-        """Those that could not be read."""
+        """Samples that could not be read."""
 
     def read_sample(self, place: int, key: int) -> Any:
-        """Reads sample number `key` for `place`."""
+        """Return sample number `key`, read for `place`."""
         return self.batches.sample(self.epoch, key)
 
     def fill_slot(self, place: int) -> None:
-        """Reads the sample of `place`, from 0, or what stands for it."""
+        """Read the sample of `place`, from 0, or its substitute."""
         key = self.keys[place]
         try:
             self.samples[place] = self.read_sample(place, key)
         except Exception as error:
-            fates = self.batches.bad_sample_handler
-            self.samples[place] = fates.handle(error, self.epoch, key, partial(self.read_sample, place), self.bad)
+            handler = self.batches.bad_sample_handler
+            self.samples[place] = handler.handle(error, self.epoch, key, partial(self.read_sample, place), self.bad)
 
     def read_all(self) -> bool:
-        """Reads all samples at once, where that can be done; else whoever asks reads them one by one."""
+        """Read all samples together and return True; or return False where the caller must read them one by one."""
         return False
 
     def finish(self) -> Any:
-        """The batch, once all samples are read; GONE where nothing is left of it."""
+        """Return the batch, once all samples are read; MISSING if nothing is left of it.
+
+        Raises:
+            TrainingError: if nothing is left of it and there are several ranks, or if no substitute can be read.
+        """
         if not self.bad:
             return self.collate()
         if self.batches.bad_sample_handler.rule.refill and all(sample is MISSING for sample in self.samples):
@@ -158,29 +181,29 @@ class BatchAssembly:
         self.bad.sort()  # whichever thread came first
         kept = [place for place, sample in enumerate(self.samples) if sample is not MISSING]
         if not kept and self.batches.share.ranks > 1:
-            raise self.batches.bad_sample_handler.all_gone(self.keys)
+            raise self.batches.bad_sample_handler.empty_batch_error(self.keys)
         if not kept:
             return MISSING
         self.compact(kept)
         return self.collate()
 
     def compact(self, kept: list[int]) -> None:
-        """Leaves the places that are not in `kept` out."""
+        """Drop the places that are not in `kept`."""
         self.samples = [self.samples[place] for place in kept]
 
     def collate(self) -> Any:
-        """The batch of all samples there are."""
+        """Return the batch of all samples that are left."""
         return self.batches.collate(self.samples)
 
 
 class InPlaceAssembly(BatchAssembly):
-    """What reading a sample gives is its label, and what comes of the batch are the labels: of each row from the first one on.
+    """Assembly of a batch in memory that is given. A sample is its label then, and the batch is the list of labels, row by row.
 
     Args:
         batches: of a data set that has `fill`.
         epoch: from 0.
         keys: the numbers of its samples.
-        rows: (len(keys) or more, *shape): where they are written.
+        rows: (len(keys) or more, *shape): the memory that they are written into.
     """
 
     def __init__(self, batches: MapBatches, epoch: int, keys: list[int], rows: NDArray[Any]) -> None:
@@ -188,11 +211,11 @@ class InPlaceAssembly(BatchAssembly):
         self.rows = rows
 
     def read_sample(self, place: int, key: int) -> Any:
-        return self.batches.data.fill(key, borrowed_rng(self.batches.seed, self.epoch, key), self.rows[place])
+        return self.batches.data.fill(key, reused_rng(self.batches.seed, self.epoch, key), self.rows[place])
 
     def read_all(self) -> bool:
         data = self.batches.data
-        if not self.batches.at_once:
+        if not self.batches.has_fill_all:
             return False
         try:
             self.samples = data.fill_all(self.keys, self.batches.seed, self.epoch, self.rows[: len(self.keys)])

@@ -1,12 +1,12 @@
-"""How fast samples can be read, measured while they are."""
+"""Meter of the rate at which samples are read, while they are read."""
 
 from __future__ import annotations
 
-__all__ = ["Meter"]
+__all__ = ["ReadRateMeter"]
 
 
-class Meter:
-    """Samples read, and the seconds that reading them took, without any waiting for whoever takes them.
+class ReadRateMeter:
+    """Samples read, and the seconds that reading them took, without any waiting for their consumer.
 
     Several readers work side by side, so each second of one of `n` counts as 1/n.
     """
@@ -15,11 +15,11 @@ class Meter:
         self.samples, self.seconds = 0, 0.0
 
     def add(self, samples: int, seconds: float) -> None:
-        """Of one batch. Called by one thread at a time."""
+        """Add one batch: its samples and the seconds of reading. Called by one thread at a time."""
         self.samples += samples
         self.seconds += seconds
 
     @property
     def rate(self) -> float | None:
-        """Samples per second; None where nothing was measured."""
+        """Samples per second; None if nothing was measured."""
         return self.samples / self.seconds if self.seconds else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.counted import CountedBatch, count_samples
@@ -13,15 +13,17 @@ from accel.device.rng import seeded
 
 __all__ = ["ReadyBatches"]
 
-if TYPE_CHECKING:
-    pass
-
 
 class ReadyBatches(Batches):
-    """Ready batches of the user's own making, passed through untouched. A sampler that has `set_epoch` is told the epoch.
+    """Ready batches, passed through untouched. `set_epoch(epoch)` is called on the data and on its sampler, where they have it.
 
-    Several ranks each go through all of them, and keep every so-manieth: they must come in the same order for all. What the
-    first of an epoch draws from the global random numbers (a DataLoader its order) is the same for all.
+    Each of `n` ranks goes through all of them and keeps every n-th: they must come in the same order for all. The numbers that
+    the first batch of an epoch draws from the global generators (a DataLoader's order) are equal on all ranks.
+
+    Args:
+        data: the batches.
+        seed: of the run.
+        share: the part of this process.
     """
 
     uses_batch_size = False
@@ -33,19 +35,20 @@ class ReadyBatches(Batches):
         self.samples = length_of(getattr(data, "dataset", None))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        for teller in (self.data, getattr(self.data, "sampler", None)):
-            tell = getattr(teller, "set_epoch", None)
-            if tell is not None:
-                tell(epoch)
+        for owner in (self.data, getattr(self.data, "sampler", None)):
+            set_epoch = getattr(owner, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
         if self.share.ranks == 1:
             return skip_to(iter(self.data), start)
         with seeded(self.seed, epoch):
             iterator = iter(self.data)
             head = list(islice(iterator, 1))
-        return self._turns(skip_to(chain(head, iterator), start * self.share.ranks))
+        return self._rank_batches(skip_to(chain(head, iterator), start * self.share.ranks))
 
-    def _turns(self, batches: Iterator[Any]) -> Iterator[Any]:
-        while turn := list(islice(batches, self.share.ranks)):
-            counts = [count_samples(batch) for batch in turn]
-            batch, borrowed = self.share.pick(turn)
+    def _rank_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield this rank's batch of each group of `ranks` batches, with the samples it counts for."""
+        while group := list(islice(batches, self.share.ranks)):
+            counts = [count_samples(batch) for batch in group]
+            batch, borrowed = self.share.pick(group)
             yield CountedBatch(batch, 0 if borrowed else counts[self.share.rank], sum(counts))

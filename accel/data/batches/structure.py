@@ -1,4 +1,4 @@
-"""Structure of a batch: its tensors, its pictures and labels, its classes, and how it is cut into pieces."""
+"""Structure of a batch: its tensors, its pictures and labels, its classes, and how it is split and flattened."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from torch import Tensor
 from accel.errors import ConfigError, describe
 
 __all__ = [
-    "NAMES",
-    "NUMBERS",
-    "PLAIN",
-    "channels_at_the_end",
+    "LEAF_TYPES",
+    "NAME_TYPES",
+    "NUMBER_TYPES",
     "count_classes",
-    "cut",
-    "pair",
-    "paired",
-    "pieces",
-    "put_together",
-    "take_apart",
+    "flatten",
+    "is_channels_last",
+    "repack_pair",
+    "slice_batch",
+    "split_batch",
+    "unflatten",
+    "unpack_pair",
 ]
 
 
 def count_classes(owner: Any) -> int | None:
-    """What a task or a data set says: its `num_classes`, or how many `classes` it lists, as torchvision's sets do.
+    """Return the `num_classes` of a task or a data set, or the number of its `classes`, as torchvision's sets have them.
 
-    A loader or a subset is asked for the `dataset` that it reads. None where nothing tells.
+    A loader or a subset is asked for the `dataset` that it reads. None if nothing tells.
     """
     for _ in range(8):  # no further down than anyone nests, and not round and round
-        told = getattr(owner, "num_classes", None)
-        if type(told) is int and told > 0:
-            return told
-        listed = getattr(owner, "classes", None)
-        if isinstance(listed, Sized) and not isinstance(listed, str) and len(listed):
-            return len(listed)
+        count = getattr(owner, "num_classes", None)
+        if type(count) is int and count > 0:
+            return count
+        classes = getattr(owner, "classes", None)
+        if isinstance(classes, Sized) and not isinstance(classes, str) and len(classes):
+            return len(classes)
         owner = getattr(owner, "dataset", None)
     return None
 
 
-def pair(batch: Any) -> tuple[Tensor, Tensor]:
-    """The samples and the labels of a tuple, list or named tuple that begins with them.
+def unpack_pair(batch: Any) -> tuple[Tensor, Tensor]:
+    """Return the samples and the labels of a tuple, list or named tuple that begins with them.
 
     Raises:
         ConfigError: for any other batch.
@@ -55,52 +55,69 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
     )
 
 
-def paired(samples: Tensor, labels: Tensor, batch: Any) -> Any:
-    """`batch` with other samples and labels: of the same type, and with whatever else it holds."""
+def repack_pair(samples: Tensor, labels: Tensor, batch: Any) -> Any:
+    """Return `batch` with other samples and labels: of the same type, and with all its other members."""
     members = [samples, labels, *batch[2:]]
     return type(batch)(*members) if hasattr(batch, "_fields") else type(batch)(members)
 
 
-def channels_at_the_end(pictures: Tensor) -> bool:
-    """Whether a tensor of four dimensions is (batch, height, width, channels): 1, 3 or 4 of them, and fewer than either side."""
+def is_channels_last(pictures: Tensor) -> bool:
+    """Return whether a 4-dim tensor is (batch, height, width, channels): 1, 3 or 4 channels, fewer than either side."""
     _, first, second, third = pictures.shape
     return third in (1, 3, 4) and third < min(first, second)
 
 
-NAMES = (str, bytes, type(None))
-NUMBERS = (bool, int, float, complex)
+NAME_TYPES = (str, bytes, type(None))
+"""Types of a value that is of all samples, or in a list of one sample."""
+NUMBER_TYPES = (bool, int, float, complex)
 
 
-def pieces(batch: Any, items: int, size: int) -> list[Any]:
-    """A batch of `items` samples as batches of `size`, the last of them perhaps smaller. Tensors are views: nothing is copied.
+def split_batch(batch: Any, items: int, size: int) -> list[Any]:
+    """Return a batch of `items` samples as batches of `size`, the last perhaps smaller. Tensors are views: nothing is copied.
 
     Tensors and arrays are cut along their first dimension, which must be as long as the batch; a 0-dim one is of all samples.
     Tuples, named tuples, lists and dicts keep their structure. Inside one, a list that is as long as the batch and holds dicts,
     names or numbers has one for each sample; a name or a number by itself is of all samples.
 
     Raises:
-        TypeError: for what cannot be cut, in words.
+        TypeError: for a value that cannot be cut, in words.
     """
     if size >= items:
         return [batch]
-    return [cut(batch, items, start, start + size) for start in range(0, items, size)]
+    return [slice_batch(batch, items, start, start + size) for start in range(0, items, size)]
 
 
-def cut(value: Any, items: int, start: int, stop: int, inside: bool = False) -> Any:
-    """The samples from `start` on up to `stop`; `inside` is whether `value` is a part of a batch, and no batch itself."""
-    if isinstance(value, NAMES + NUMBERS):
+def slice_batch(value: Any, items: int, start: int, stop: int, inside: bool = False) -> Any:
+    """Return the samples from `start` to `stop` - 1 of a batch, or of a part of it where `inside` is true.
+
+    Args:
+        value: the batch, or the part.
+        items: the number of samples in it.
+        start: from 0.
+        stop: may be above `items`.
+        inside: whether `value` is a part of a batch, and no batch itself.
+
+    Raises:
+        TypeError: for a value that cannot be cut, in words.
+    """
+    if isinstance(value, NAME_TYPES + NUMBER_TYPES):
         return value
     if isinstance(value, Mapping):
-        parts = {key: cut(part, items, start, stop, True) for key, part in value.items()}
+        parts = {key: slice_batch(part, items, start, stop, True) for key, part in value.items()}
         return parts if type(value) is dict else type(value)(parts)  # type: ignore[call-arg]
     if isinstance(value, list | tuple):
         if hasattr(value, "_fields"):
-            return type(value)(*(cut(part, items, start, stop, True) for part in value))
-        if inside and len(value) == items and value and all(isinstance(part, NAMES + NUMBERS + (Mapping,)) for part in value):
-            if isinstance(value, tuple) and any(isinstance(part, NUMBERS) for part in value):
+            return type(value)(*(slice_batch(part, items, start, stop, True) for part in value))
+        if (
+            inside
+            and len(value) == items
+            and value
+            and all(isinstance(part, NAME_TYPES + NUMBER_TYPES + (Mapping,)) for part in value)
+        ):
+            if isinstance(value, tuple) and any(isinstance(part, NUMBER_TYPES) for part in value):
                 raise TypeError(f"a tuple of {items} numbers, which may be of the samples or of the batch")
             return type(value)(value[start:stop])
-        return type(value)(cut(part, items, start, stop, True) for part in value)
+        return type(value)(slice_batch(part, items, start, stop, True) for part in value)
     shape = getattr(value, "shape", None)
     if shape is not None and len(shape) == 0:
         return value
@@ -110,37 +127,38 @@ def cut(value: Any, items: int, start: int, stop: int, inside: bool = False) -> 
     return value[start:stop]
 
 
-PLAIN = (int, float, complex, str, bytes, bool, type(None))
+LEAF_TYPES = (int, float, complex, str, bytes, bool, type(None))
+"""Types of plain values in a batch."""
 
 
-def take_apart(value: Any, tensors: list[Tensor]) -> Hashable:
-    """The shape of a batch of tensors, plain values and tuples, lists and dicts of them; its tensors are added to `tensors`.
+def flatten(value: Any, tensors: list[Tensor]) -> Hashable:
+    """Return the structure of a batch of tensors, plain values and tuples, lists and dicts of them; add its tensors to `tensors`.
 
-    Two batches have the same shape where they differ in nothing but the numbers in their tensors.
+    Two batches have equal structures if they differ in nothing but the numbers in their tensors.
 
     Raises:
-        TypeError: for anything else in it.
+        TypeError: for any other value in it.
     """
     kind = type(value)
     if isinstance(value, Tensor):
         tensors.append(value)
         return kind, value.dtype, value.device, value.shape, value.stride()
     if isinstance(value, list | tuple):
-        return kind, *(take_apart(part, tensors) for part in value)
+        return kind, *(flatten(part, tensors) for part in value)
     if isinstance(value, dict):
-        return kind, *((key, take_apart(part, tensors)) for key, part in value.items())
-    if isinstance(value, PLAIN):
+        return kind, *((key, flatten(part, tensors)) for key, part in value.items())
+    if isinstance(value, LEAF_TYPES):
         return kind, value
     raise TypeError(describe(value))
 
 
-def put_together(value: Any, tensors: Iterator[Tensor]) -> Any:
-    """The same batch with other tensors, in the order in which `take_apart` found its own."""
+def unflatten(value: Any, tensors: Iterator[Tensor]) -> Any:
+    """Return the batch with other tensors, in the order in which `flatten` adds them."""
     if isinstance(value, Tensor):
         return next(tensors)
     if isinstance(value, list | tuple):
-        parts = [put_together(part, tensors) for part in value]
+        parts = [unflatten(part, tensors) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if isinstance(value, dict):
-        return {key: put_together(part, tensors) for key, part in value.items()}
+        return {key: unflatten(part, tensors) for key, part in value.items()}
     return value

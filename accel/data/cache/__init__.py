@@ -1,3 +1,3 @@
-"""What was read once is kept."""
+"""Caches, in memory or on disk, of records and tensors that were read once."""
 
 __all__ = []

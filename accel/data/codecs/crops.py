@@ -1,4 +1,4 @@
-"""Which part of a picture is shown, and how: pure functions of the picture's size and of a sample's own random numbers."""
+"""Crop boxes: pure functions of a picture's size and of a sample's own random numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]
 
 
 def centre(width: int, height: int, share: float = 1.0) -> Box:
-    """The centred square whose side is `share` of the shorter side."""
+    """Return the centred square whose side is `share` of the shorter side."""
     side = min(width, height) * share
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
@@ -26,15 +26,18 @@ def centre(width: int, height: int, share: float = 1.0) -> Box:
 def random_resized(
     width: int, height: int, rng: np.random.Generator, area: tuple[float, float] = (0.08, 1.0), ratio: float = 4 / 3
 ) -> Box:
-    """A box of random area and shape, uniform in area and in the logarithm of the shape, wherever it fits.
+    """Return a box of random area and aspect ratio, at a random place.
 
-    Source: Szegedy et al., Going Deeper with Convolutions, arXiv 1409.4842, as torchvision's RandomResizedCrop draws it.
+    The area is uniform, and so is the logarithm of the ratio. Every place where the box fits is equally likely.
+
+    Source: Szegedy et al., Going Deeper with Convolutions, arXiv 1409.4842; drawn as torchvision's RandomResizedCrop draws it.
 
     Args:
-        width, height: of the picture, in pixels.
-        rng: the sample's random numbers.
-        area: the least and the largest share of the picture.
-        ratio: the box is at most so many times as wide as high, and as high as wide.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        rng: Random numbers of the sample.
+        area: Smallest and largest area of the box, as a share of the picture's.
+        ratio: Largest aspect ratio, width to height and height to width.
     """
     for _ in range(10):
         # low + (high - low) * random() is what rng.uniform(low, high) computes, in a third of the time
@@ -51,11 +54,17 @@ def random_resized(
 
 
 def padded(picture: NDArray[np.uint8], pad: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture (height, width, 3) moved by up to `pad` pixels either way; what comes in from outside is black."""
+    """Return a random crop, of the picture's own size, of the picture padded with black.
+
+    Args:
+        picture: (height, width, 3) uint8.
+        pad: Pixels added on each side, and so the largest shift either way.
+        rng: Random numbers of the sample.
+    """
     height, width, _ = picture.shape
     frame = np.zeros((height + 2 * pad, width + 2 * pad, 3), np.uint8)
     frame[pad : pad + height, pad : pad + width] = picture
-    # the upper half of a product, and nothing drawn again: so each number is a function of 32 known bits (see `moves`)
+    # the upper half of a product, and nothing drawn again: so each number is a function of 32 known bits (see `shift_flip`)
     product = rng.integers(2**32, size=2, dtype=np.uint32).astype(np.uint64) * np.uint64(2 * pad + 1)
     top, left = (product >> np.uint64(32)).tolist()  # numpy before 2.0 adds a uint64 and an int to a float
     return frame[top : top + height, left : left + width]

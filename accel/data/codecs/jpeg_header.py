@@ -1,4 +1,4 @@
-"""What a JPEG says of itself before its first pixel, and where its restart markers stand; nothing is decoded.
+"""Headers of JPEGs: everything before the first scan. Nothing is decoded.
 
 Source: ITU-T T.81, annex B.
 """
@@ -8,49 +8,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 __all__ = [
     "APP0",
     "APP9",
     "APP14",
-    "BARE",
     "DHT",
     "DQT",
     "DRI",
     "EOI",
-    "FRAMES",
     "RST0",
+    "SOF_MARKERS",
     "SOI",
     "SOS",
+    "STANDALONE_MARKERS",
     "Buffer",
     "Component",
     "Header",
     "Segment",
-    "ended",
-    "header",
-    "intervals",
+    "is_complete",
     "is_jpeg",
-    "top",
+    "parse_header",
+    "with_rows",
 ]
 
 Buffer = bytes | bytearray | memoryview
 
 SOI, EOI, SOS, DQT, DHT, DRI, APP0, APP9, APP14, RST0 = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xE0, 0xE9, 0xEE, 0xD0
-FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-"""The markers of a frame header: 0 and 1 are sequential Huffman coding, 2 is progressive, the others hardly anybody writes."""
-BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+"""Second bytes of markers (T.81, table B.1)."""
+SOF_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+"""Markers of a frame header: 0xC0 and 0xC1 are sequential Huffman coding, 0xC2 is progressive; the others are rare."""
+STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One marker segment: its marker's second byte, and where it begins (at 0xFF) and ends in the file."""
+    """Marker segment: the marker's second byte, and the segment's begin (at 0xFF) and end in the file, in bytes."""
 
     marker: int
     start: int
@@ -59,44 +57,56 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One colour component: its number, its sampling factors and the quantisation table it uses."""
+    """Colour component: its number, sampling factors and quantisation table."""
 
     number: int
-    across: int
-    down: int
+    horizontal: int
+    vertical: int
     table: int
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """All that comes before the entropy-coded data of the first scan; sizes in pixels, offsets in bytes.
+    """All that comes before the entropy-coded data of the first scan.
 
-    `frame` is where the frame header's height stands (two bytes, followed by two of width), `data` where the entropy-coded
-    data begin, `restart` the MCUs per restart interval (0: none), `selectors` the first scan's (component number, tables).
+    Args:
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        precision: Bits per sample.
+        process: Second byte of the frame header's marker, which names the coding process.
+        components: Components of the frame.
+        selectors: (Component number, DC table << 4 | AC table) of each component of the first scan.
+        restart_interval: MCUs per restart interval; 0 for none.
+        height_offset: Offset in bytes of the frame header's height (two bytes, followed by two of width).
+        scan_offset: Offset in bytes of the entropy-coded data.
+        segments: All marker segments up to the scan header, in order.
     """
 
     width: int
     height: int
-    bits: int
+    precision: int
     process: int
     components: tuple[Component, ...]
     selectors: tuple[tuple[int, int], ...]
-    restart: int
-    frame: int
-    data: int
+    restart_interval: int
+    height_offset: int
+    scan_offset: int
     segments: tuple[Segment, ...]
 
     @property
     def sequential(self) -> bool:
-        """Whether one scan of Huffman codes, 8 bits deep, holds all of it: neither progressive nor component by component."""
-        return self.process in (0xC0, 0xC1) and self.bits == 8 and len(self.selectors) == len(self.components)
+        """Whether one scan of Huffman codes, 8 bits deep, holds the whole picture."""
+        return self.process in (0xC0, 0xC1) and self.precision == 8 and len(self.selectors) == len(self.components)
 
     @property
     def mcu(self) -> tuple[int, int]:
-        """Width and height of a minimum coded unit; of a single component it is one block, whatever its sampling factors."""
+        """Width and height of a minimum coded unit in pixels: one block, if there is a single component."""
         if len(self.components) == 1:
             return 8, 8
-        return 8 * max(part.across for part in self.components), 8 * max(part.down for part in self.components)
+        return (
+            8 * max(component.horizontal for component in self.components),
+            8 * max(component.vertical for component in self.components),
+        )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -106,49 +116,51 @@ class Header:
 
 
 def is_jpeg(data: Buffer) -> bool:
-    """Whether it begins as a JPEG does."""
+    """Return whether the data begin as a JPEG does."""
     return len(data) > 3 and data[0] == 0xFF and data[1] == SOI and data[2] == 0xFF
 
 
-def ended(data: Buffer) -> bool:
-    """Whether a JPEG has its end, whatever stands behind it. One without is truncated, also where zeros fill up its length.
+def is_complete(data: Buffer) -> bool:
+    """Return whether a JPEG has its end marker, followed by anything.
 
-    Data that cannot be told to be a JPEG counts as ended: what is wrong with it is for a decoder to say.
+    A JPEG without one is truncated, also if zeros fill up its length. Data that are no JPEG count as complete: a decoder says
+    what is wrong with them.
     """
     if b"\xff\xd9" in bytes(data[-64:]) or not is_jpeg(data):
         return True
     try:
-        start = header(data, "").data  # a thumbnail before it has an end of its own
+        start = parse_header(data, "").scan_offset  # a thumbnail before it has an end of its own
     except ConfigError:
         return True
     return bytes(data).find(b"\xff\xd9", start) >= 0
 
 
-def header(data: Buffer, name: str) -> Header:
-    """What stands before the first scan of a JPEG.
+def parse_header(data: Buffer, name: str) -> Header:
+    """Return the header of a JPEG.
 
     Args:
-        data: the file.
-        name: what to call it in the message.
+        data: The file.
+        name: Name for messages.
 
     Raises:
-        BadSample: where it is no JPEG, or ends or contradicts itself before its first scan.
+        BadSample: If the data are no JPEG, or end or contradict themselves before the first scan.
     """
     try:
-        return _header(memoryview(data))
+        return _parse(memoryview(data))
     except (ValueError, IndexError) as error:
-        why = str(error) if isinstance(error, ValueError) else "it ends within its header"
-        raise BadSample(f"cannot read the JPEG {name}: {why}; mend the file or take it away") from None
+        reason = str(error) if isinstance(error, ValueError) else "it ends within its header"
+        raise BadSample(f"cannot read the JPEG {name}: {reason}; mend the file or take it away") from None
 
 
-def _header(data: memoryview) -> Header:
+def _parse(data: memoryview) -> Header:
+    """Return the header. Raise ValueError or IndexError for a damaged one."""
     if not is_jpeg(data):
         raise ValueError("it does not begin as one")
-    at, restart, frame, found, segments = 2, 0, 0, None, []
+    at, restart_interval, height_offset, frame, segments = 2, 0, 0, None, []
     while True:
-        at = _marker(data, at)
+        at = _skip_fill(data, at)
         marker = data[at + 1]
-        if marker in BARE:
+        if marker in STANDALONE_MARKERS:
             at += 2
             continue
         length = data[at + 2] << 8 | data[at + 3]
@@ -158,24 +170,25 @@ def _header(data: memoryview) -> Header:
         if length < 2 or end > len(data):
             raise ValueError("it ends within its header")
         segments.append(Segment(marker, at, end))
-        if marker in FRAMES:
-            if found:
+        if marker in SOF_MARKERS:
+            if frame:
                 raise ValueError("it has two frame headers")
-            frame, found = at + 5, _frame(data[at + 4 : end])
+            height_offset, frame = at + 5, _parse_frame(data[at + 4 : end])
         elif marker == DRI:
-            restart = data[at + 4] << 8 | data[at + 5]
+            restart_interval = data[at + 4] << 8 | data[at + 5]
         elif marker == SOS:
-            if not found:
+            if not frame:
                 raise ValueError("it has a scan before its frame header")
-            bits, height, width, components = found
-            process = data[frame - 4]
-            selectors = _scan(data[at + 4 : end], components)
-            return Header(width, height, bits, process, components, selectors, restart, frame, end, tuple(segments))
+            precision, height, width, components = frame
+            process, selectors = data[height_offset - 4], _parse_scan(data[at + 4 : end], components)
+            return Header(
+                width, height, precision, process, components, selectors, restart_interval, height_offset, end, tuple(segments)
+            )
         at = end
 
 
-def _marker(data: memoryview, at: int) -> int:
-    """Where the marker at or after `at` has its last 0xFF: any number of them may fill up before it."""
+def _skip_fill(data: memoryview, at: int) -> int:
+    """Return the offset of the last 0xFF of the marker at `at`: any number of them may come before it as fill bytes."""
     if data[at] != 0xFF:
         raise ValueError(f"there is no marker at byte {at}, where one belongs")
     while data[at + 1] == 0xFF:
@@ -183,58 +196,37 @@ def _marker(data: memoryview, at: int) -> int:
     return at
 
 
-def _frame(body: memoryview) -> tuple[int, int, int, tuple[Component, ...]]:
-    bits, height, width, count = body[0], body[1] << 8 | body[2], body[3] << 8 | body[4], body[5]
+def _parse_frame(body: memoryview) -> tuple[int, int, int, tuple[Component, ...]]:
+    """Return precision in bits, height and width in pixels, and the components of a frame header."""
+    precision, height, width, count = body[0], body[1] << 8 | body[2], body[3] << 8 | body[4], body[5]
     if not width or not height or not count or len(body) != 6 + 3 * count:
         raise ValueError(f"its frame header says {width} x {height} pixels in {count} components")
-    parts = [body[6 + 3 * part : 9 + 3 * part] for part in range(count)]
-    components = tuple(Component(part[0], part[1] >> 4, part[1] & 15, part[2]) for part in parts)
-    if not all(1 <= factor <= 4 for part in components for factor in (part.across, part.down)):
+    entries = [body[6 + 3 * number : 9 + 3 * number] for number in range(count)]
+    components = tuple(Component(entry[0], entry[1] >> 4, entry[1] & 15, entry[2]) for entry in entries)
+    if not all(1 <= factor <= 4 for component in components for factor in (component.horizontal, component.vertical)):
         raise ValueError("its sampling factors are not from 1 to 4")
-    return bits, height, width, components
+    return precision, height, width, components
 
 
-def _scan(body: memoryview, components: tuple[Component, ...]) -> tuple[tuple[int, int], ...]:
+def _parse_scan(body: memoryview, components: tuple[Component, ...]) -> tuple[tuple[int, int], ...]:
+    """Return (component number, DC table << 4 | AC table) of each component of a scan header."""
     count = body[0]
     if len(body) != 4 + 2 * count:
         raise ValueError("its scan header has a wrong length")
-    selectors = tuple((body[1 + 2 * part], body[2 + 2 * part]) for part in range(count))
-    if not {number for number, _ in selectors} <= {part.number for part in components}:
+    selectors = tuple((body[1 + 2 * number], body[2 + 2 * number]) for number in range(count))
+    if not {number for number, _ in selectors} <= {component.number for component in components}:
         raise ValueError("its scan has a component that its frame header does not name")
     return selectors
 
 
-def top(data: Buffer, found: Header, rows: int) -> tuple[bytearray, int]:
-    """The file with a header that ends it after `rows` rows, or the few more that fill up an MCU; and how many those are.
+def with_rows(data: Buffer, header: Header, rows: int) -> tuple[bytearray, int]:
+    """Return the JPEG with a header that ends the picture after `rows` rows, and the number of rows that it then has.
 
-    What is left of the coded data is not decoded any more, and a decoder that warns of it must be told not to mind. Rows
-    whose colours depend on the next one need it among `rows`.
+    Rows are rounded up to whole MCUs. A decoder leaves the rest of the coded data, and must not mind that it does. Rows whose
+    colours depend on the next row need that one among `rows`.
     """
-    high = found.mcu[1]
-    rows = min(found.height, -(-rows // high) * high)
-    cut = bytearray(data)
-    cut[found.frame : found.frame + 2] = rows.to_bytes(2, "big")
-    return cut, rows
-
-
-def intervals(data: Buffer, start: int, name: str) -> NDArray[np.int64]:
-    """Where each restart interval of the scan at `start` begins, and, last, where the scan ends (after its EOI marker).
-
-    Each begins after the two bytes of the marker before it, so that interval `i` is `data[found[i] : found[i + 1] - 2]`.
-
-    Raises:
-        ConfigError: where the scan does not end, ends with another marker than EOI, or its restart markers miscount.
-    """
-    body = np.frombuffer(data, np.uint8, offset=start)
-    after = np.flatnonzero(body[:-1] == 0xFF) + 1
-    kind = body[after]
-    markers = after[(kind != 0) & (kind != 0xFF)]
-    kind = body[markers]
-    ends = np.flatnonzero((kind < RST0) | (kind > RST0 + 7))
-    if not len(ends):
-        raise ConfigError(f"cannot read the JPEG {name}: it is truncated; mend the file or take it away")
-    last = int(ends[0])
-    if kind[last] != EOI or np.any(kind[:last] != RST0 + np.arange(last) % 8):
-        why = "its restart markers miscount" if kind[last] == EOI else "it has more than one scan, or a marker within its data"
-        raise ConfigError(f"cannot read the JPEG {name}: {why}; mend the file or take it away")
-    return np.concatenate([[start], start + 1 + markers[: last + 1]])
+    high = header.mcu[1]
+    rows = min(header.height, -(-rows // high) * high)
+    shortened = bytearray(data)
+    shortened[header.height_offset : header.height_offset + 2] = rows.to_bytes(2, "big")
+    return shortened, rows

@@ -1,4 +1,4 @@
-"""Decoding and resampling of pictures, by OpenCV, which lets other threads run meanwhile."""
+"""OpenCV as decoder and resampler of pictures. It releases the interpreter's lock meanwhile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accel.errors import ConfigError
+from accel.system.machine import required
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,53 +17,49 @@ __all__ = ["decode", "mirror", "opencv", "resize"]
 
 @cache
 def opencv() -> Any:
-    """The module, told once to keep to the thread that calls it: the loader has threads or processes of its own.
+    """Return the module cv2, set to one thread: loaders have threads or processes of their own.
 
     Raises:
-        ConfigError: where it is not installed.
+        ConfigError: If OpenCV is not installed.
     """
-    try:
+    with required("task.decoder=opencv and task.filter=linear or area need OpenCV", "opencv"):
         import cv2
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "task.decoder=opencv and task.filter=linear or area need OpenCV: pip install 'accel-train[opencv]'"
-        ) from None
     cv2.setNumThreads(0)
     return cv2
 
 
 def decode(jpeg: bytes | bytearray | memoryview, width: int, height: int) -> NDArray[np.uint8] | None:
-    """A JPEG as (height, width, 3) uint8 in RGB, not turned by its EXIF orientation; None where OpenCV cannot read it.
+    """Return a JPEG as (height, width, 3) uint8 in RGB, or None if OpenCV cannot read it.
 
-    `width` and `height` are its size in pixels: where OpenCV finds another it has read something else.
+    EXIF orientation is ignored. `width` and `height` are the JPEG's own, in pixels: OpenCV misread a picture of another size.
     """
     cv2 = opencv()
     try:
-        found: NDArray[np.uint8] | None = cv2.imdecode(
+        pixels: NDArray[np.uint8] | None = cv2.imdecode(
             np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         )
     except cv2.error:
         return None
-    return found if found is not None and found.shape == (height, width, 3) else None
+    return pixels if pixels is not None and pixels.shape == (height, width, 3) else None
 
 
 def resize(pixels: NDArray[np.uint8], area: bool, out: NDArray[np.uint8]) -> None:
-    """`pixels` (height, width, 3) resampled to the size of `out` (height, width, 3); both uint8.
+    """Resample `pixels` to the size of `out`.
 
     Args:
-        pixels: may be a part of a larger picture; nothing around it is looked at.
-        area: the mean over each pixel's area where it shrinks, and bilinear where it grows; else bilinear between the four
-            nearest pixels, which leaves out others where it shrinks by more than two.
-        out: is filled.
+        pixels: (height, width, 3) uint8; may be a part of a larger picture, whose other pixels are not read.
+        area: Take the mean over each new pixel's area if the picture shrinks, and interpolate bilinearly if it grows. Otherwise
+            always interpolate between the four nearest pixels, which leaves others out if the picture shrinks by more than two.
+        out: (height, width, 3) uint8, filled in place.
     """
     cv2 = opencv()
     height, width, _ = out.shape
-    there = out if out.flags.c_contiguous else None  # it takes no other memory
-    found = cv2.resize(pixels, (width, height), dst=there, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
-    if there is None:
-        out[:] = found
+    target = out if out.flags.c_contiguous else None  # it takes no other memory
+    resized = cv2.resize(pixels, (width, height), dst=target, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
+    if target is None:
+        out[:] = resized
 
 
 def mirror(pixels: NDArray[np.uint8]) -> None:
-    """Mirrors (height, width, 3) uint8 left to right, where it lies; contiguous."""
+    """Mirror contiguous (height, width, 3) uint8 left to right, in place."""
     opencv().flip(pixels, 1, dst=pixels)

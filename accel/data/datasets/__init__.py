@@ -1,3 +1,3 @@
-"""Data sets: samples by index."""
+"""Data sets: samples by index, from pictures, records of any kind, and text."""
 
 __all__ = []

@@ -1,64 +1,62 @@
-"""What would make the pictures of a folder come faster: only what is not in use, and works for these."""
+"""Advice that makes the pictures of a folder come faster: only options that are not in use and that suit these pictures."""
 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
-from accel.data.cache.caching_store import Keeping
+from accel.data.cache.caching_store import CachingStore
+from accel.data.codecs.image_reader import ImageReader
 from accel.data.store import Files, Store
 from accel.errors import ConfigError
 
-if TYPE_CHECKING:
-    from accel.data.datasets.image_folder import Folder
+__all__ = ["MAX_NAMES", "advice", "base_store", "pack_paths", "shorter_side"]
 
-__all__ = ["LOOK", "advice", "base_store", "pack_paths", "shorter_side"]
-
-LOOK = 64
-"""So many names are looked at."""
+MAX_NAMES = 64
+"""Names of pictures that are looked at, at most."""
 
 
-def advice(folder: Folder, box: bool) -> list[str]:
-    """The best first; each as it is typed on the command line, with what it does.
+def advice(store: Store, reader: ImageReader, side: int, box: bool) -> list[str]:
+    """Return suggestions, the best first, each as it is typed on the command line, with its effect.
 
     Args:
-        folder: the pictures.
-        box: whether training shows a box out of the whole of a picture, of which a tiled one decodes no more.
+        store: of the pictures, with or without a cache around it.
+        reader: decodes them.
+        side: of the pictures that come out, in pixels.
+        box: whether training shows a box out of a whole picture, of which a tiled one decodes no more.
     """
-    store = base_store(folder)
-    names = [store.name(index) for index in range(min(len(folder), LOOK))]
-    if store.encoding in ("raw", "bmp") or not any(".jp" in name.lower() for name in names):
+    base = base_store(store)
+    names = [base.name(index) for index in range(min(len(base), MAX_NAMES))]
+    if base.encoding in ("raw", "bmp") or not any(".jp" in name.lower() for name in names):
         return []
-    found = []
-    if folder.reader.decoder == "pillow":
-        found.append("task.decoder=simplejpeg, which decodes the same pixels faster")
-    source, target = pack_paths(folder)
+    suggestions = []
+    if reader.decoder == "pillow":
+        suggestions.append("task.decoder=simplejpeg, which decodes the same pixels faster")
+    source, target = pack_paths(base)
     pack = f"python -m accel pack {source} {target} --encoding"
-    use = "'+plugins=[lmdb]'" if isinstance(store, Files) else f"plugins.lmdb.path={target}"
-    if box and store.encoding != "tiled":
-        found.append(f"{pack} tiled, then {use}: a crop decodes no more than it shows (tiled-lossless keeps every pixel)")
-    elif not box and shorter_side(folder) >= 2 * folder.side:
-        found.append(f"{pack} jpeg --short-side {folder.side}, then {use}: there is less to decode, and the pictures are others")
-    return found
+    use = "'+plugins=[lmdb]'" if isinstance(base, Files) else f"plugins.lmdb.path={target}"
+    if box and base.encoding != "tiled":
+        suggestions.append(f"{pack} tiled, then {use}: a crop decodes no more than it shows (tiled-lossless keeps every pixel)")
+    elif not box and shorter_side(store, reader) >= 2 * side:
+        suggestions.append(f"{pack} jpeg --short-side {side}, then {use}: there is less to decode, and the pictures are others")
+    return suggestions
 
 
-def base_store(folder: Folder) -> Store:
-    """The store that the pictures come from, whatever is kept of it."""
-    return folder.store.inner if isinstance(folder.store, Keeping) else folder.store
+def base_store(store: Store) -> Store:
+    """Return the store that the records come from, without a cache around it."""
+    return store.inner if isinstance(store, CachingStore) else store
 
 
-def pack_paths(folder: Folder) -> tuple[str, str]:
-    """What to pack, and where to put it: beside the folders, unless there is a store already."""
-    store = base_store(folder)
+def pack_paths(store: Store) -> tuple[str, str]:
+    """Return the source and the target of packing: beside the folders, unless there is a store already."""
     if isinstance(store, Files):
         root = shlex.quote(str(store.folder.parent))
         return root, root
     return "DIR", "ELSEWHERE"
 
 
-def shorter_side(folder: Folder) -> int:
-    """The shorter side of the first picture, in pixels; 0 where it cannot be read."""
+def shorter_side(store: Store, reader: ImageReader) -> int:
+    """Return the shorter side of the first picture, in pixels; 0 if it cannot be read."""
     try:
-        return min(folder.picture(0).size)
+        return min(reader.open(store.get(0), store.name(0), store.encoding).size)
     except ConfigError:
         return 0

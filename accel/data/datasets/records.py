@@ -11,24 +11,26 @@ from numpy.typing import DTypeLike, NDArray
 from accel.data.store import Record
 from accel.errors import ConfigError
 
-__all__ = ["Decode", "Keeps", "Records"]
+__all__ = ["Decode", "RecordSource", "Records"]
 
 Decode = Callable[[Record, NDArray[Any], np.random.Generator], None]
-"""`decode(buffer, out, rng)` writes what a record holds into `out`; `rng` belongs to this sample of this epoch."""
+"""Function `decode(buffer, out, rng)` that writes the content of a record into `out`; `rng` is the sample's in this epoch."""
 
 
-class Keeps(Protocol):
-    """What is asked of a store here. One that has `label(index)` too gives labels."""
+class RecordSource(Protocol):
+    """The part of a store that `Records` reads. If it has `label(index)` too, samples have labels."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of records."""
+        ...
 
     def get(self, index: int) -> Record:
-        """The record, which nobody writes to; called by several threads at once."""
+        """Return a record, which nobody writes to; called by several threads at once."""
         ...
 
 
 class Records:
-    """A data set of the records of a store, each decoded into memory that is given: what `Ring`, `threads` and `workers` read.
+    """Data set of a store's records, each decoded into given memory, as `Ring`, `threads` and `workers` read it.
 
     >>> class Squares:
     ...     def __len__(self): return 5
@@ -46,14 +48,16 @@ class Records:
         dtype: of every sample.
 
     Raises:
-        ConfigError: where `store` lacks one of these.
+        ConfigError: if `store` lacks one of the two methods, or `decode` cannot be called.
     """
 
-    def __init__(self, store: Keeps, decode: Decode, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        lacks = [name for name in ("__len__", "get") if not hasattr(store, name)]
-        if lacks or not callable(decode):
-            what = f"store is a {type(store).__name__} without {' and '.join(lacks)}" if lacks else "decode cannot be called"
-            raise ConfigError(f"Records: {what}; a store has __len__ and get(index), and decode(buffer, out, rng) writes into out")
+    def __init__(self, store: RecordSource, decode: Decode, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        missing = [name for name in ("__len__", "get") if not hasattr(store, name)]
+        if missing or not callable(decode):
+            problem = f"store is a {type(store).__name__} without {' and '.join(missing)}" if missing else "decode cannot be called"
+            raise ConfigError(
+                f"Records: {problem}; a store has __len__ and get(index), and decode(buffer, out, rng) writes into out"
+            )
         self.store, self.decode, self.shape, self.dtype = store, decode, tuple(shape), np.dtype(dtype)
         self.label: Callable[[int], Any] | None = getattr(store, "label", None)
 
@@ -61,6 +65,6 @@ class Records:
         return len(self.store)
 
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[Any]) -> Any:
-        """Sample `index`, written into `out`; returns its label, None where there are none."""
+        """Write sample `index` into `out`, `shape` of `dtype`; return its label, None if there are none."""
         self.decode(self.store.get(index), out, rng)
         return None if self.label is None else self.label(index)

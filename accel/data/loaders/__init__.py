@@ -1,3 +1,3 @@
-"""Who reads: threads, processes, DALI, the memory of the device."""
+"""Loaders, which read batches ahead: threads, processes, DALI, and the memory of the device."""
 
 __all__ = []

@@ -1,4 +1,4 @@
-"""Pictures by NVIDIA DALI, which decodes and resamples the boxes that it is told to, on the CPU or on the GPU."""
+"""Pictures by NVIDIA DALI, which decodes and resamples the boxes that it is given, on the CPU or on the GPU."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ from accel.data.batches.bad_samples import MISSING, UnreadableSample
 from accel.data.batches.mapped import BatchAssembly, MapBatches
 from accel.data.codecs import pillow_decoder, tiled_jpeg
 from accel.data.codecs.crops import Box
-from accel.data.codecs.image_reader import plain_jpeg
-from accel.data.sampling import borrowed_rng
+from accel.data.codecs.image_reader import decode_record
+from accel.data.codecs.jpeg_decoder import rgb_jpeg_header
+from accel.data.sampling import reused_rng
 from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Fed", "Pipeline", "Shown", "bmp", "dali", "pair", "readable", "shown"]
+__all__ = ["PictureAssembly", "PictureInput", "Pipeline", "encode_bmp", "import_dali", "picture_input", "point", "prepare_record"]
 
 
-def dali() -> Any:
-    """The package. Raises ConfigError where it is not installed, or cannot be imported."""
+def import_dali() -> Any:
+    """Return the package nvidia.dali.
+
+    Raises:
+        ConfigError: if it is not installed, or cannot be imported.
+    """
     try:
         import nvidia.dali as module
         import nvidia.dali.fn
@@ -38,186 +43,203 @@ def dali() -> Any:
     return module
 
 
-class Shown(NamedTuple):
-    """One picture on its way: its file, and the box of it that is shown."""
+class PictureInput(NamedTuple):
+    """DALI's input for one picture: its file, and the box of it that is shown. Places and sizes are in pixels, float32."""
 
     encoded: NDArray[np.uint8]
-    """The file's bytes; where DALI might read it otherwise than Pillow, those of a BMP of it. (bytes,)"""
+    """(bytes,) uint8: the file; or a BMP of the picture, where DALI might read the file otherwise than Pillow."""
     anchor: NDArray[np.float32]
-    """Top and left of what is decoded: the box and what the filter reaches around it."""
+    """(2,): top and left of the part that is decoded, which is the box and its surroundings that the filter reaches."""
     extent: NDArray[np.float32]
-    """Its height and width."""
+    """(2,): height and width of that part."""
     start: NDArray[np.float32]
-    """Top and left of the box in it."""
+    """(2,): top and left of the box in that part."""
     end: NDArray[np.float32]
-    """Bottom and right of the box in it."""
+    """(2,): bottom and right of the box in that part."""
     mirrored: NDArray[np.int32]
+    """(): 1 if the picture is mirrored left to right."""
 
 
-def readable(record: Any, name: str, limit: int) -> tuple[Any, tuple[int, int]]:
-    """What DALI shall decode, and the width and height of the picture in it.
+def prepare_record(record: Any, name: str, limit: int) -> tuple[Any, tuple[int, int]]:
+    """Return the bytes that DALI decodes, and the width and height of the picture in them.
 
-    JPEGs that are whole and in RGB or grey it is given as they are; all else is decoded by Pillow first.
+    A whole JPEG in RGB or grey is passed on as it is. Pillow decodes any other record first.
+
+    Args:
+        record: of a store.
+        name: of the record, for messages.
+        limit: of the picture, in pixels.
 
     Raises:
-        BadSample: where the picture cannot be read, or has more than `limit` pixels.
+        BadSample: if the picture cannot be read, or has more than `limit` pixels.
     """
     if getattr(record, "ndim", 1) == 3:  # pixels that a cache has kept
-        return bmp(pillow_decoder.decoded(record, name, "raw")), (record.shape[1], record.shape[0])
-    found = plain_jpeg(record, name)
-    if found is not None:
-        size = found.width, found.height
+        return encode_bmp(decode_record(record, name, "raw")), (record.shape[1], record.shape[0])
+    header = rgb_jpeg_header(record, name)
+    if header is not None:
+        size = header.width, header.height
         if tiled_jpeg.is_tiled(record):  # wider than the picture: filled up to whole tiles
-            size = tiled_jpeg.index(record, name).width, found.height
-        pillow_decoder.hold_limit(*size, name, limit)
+            size = tiled_jpeg.read_index(record, name).width, header.height
+        pillow_decoder.check_pixel_limit(*size, name, limit)
         return record, size
-    picture = pillow_decoder.decode(record, name, limit)
-    return bmp(picture), picture.size
+    picture = decode_record(record, name, limit=limit)
+    return encode_bmp(picture), picture.size
 
 
-def bmp(picture: Image) -> bytes:
-    """A file of it that every decoder reads to the same pixels."""
+def encode_bmp(picture: Image) -> bytes:
+    """Return a BMP file of a picture, which every decoder reads to the same pixels."""
     stream = BytesIO()
     picture.save(stream, "BMP")
     return stream.getvalue()
 
 
-def shown(record: Any, size: tuple[int, int], box: Box, mirrored: bool, side: int) -> Shown:
-    """One picture with the box of it to be shown, whose filter may reach as far over it as Pillow's does."""
-    reach = ceil(max(box[2] - box[0], box[3] - box[1]) / side) + 2
-    left, top = max(0, floor(box[0]) - reach), max(0, floor(box[1]) - reach)
-    right, bottom = min(size[0], ceil(box[2]) + reach), min(size[1], ceil(box[3]) + reach)
-    anchor, extent = pair(top, left), pair(bottom - top, right - left)
-    start, end = pair(box[1] - top, box[0] - left), pair(box[3] - top, box[2] - left)
-    return Shown(np.frombuffer(record, np.uint8), anchor, extent, start, end, np.array(mirrored, np.int32))
+def picture_input(record: Any, size: tuple[int, int], box: Box, mirrored: bool, side: int) -> PictureInput:
+    """Return DALI's input for one picture; the filter reaches as far beyond the box as Pillow's does.
+
+    Args:
+        record: the file's bytes.
+        size: width and height of the picture.
+        box: left, top, right, bottom of the part that is shown, in pixels.
+        mirrored: whether it is mirrored left to right.
+        side: of the square that comes out, in pixels.
+    """
+    margin = ceil(max(box[2] - box[0], box[3] - box[1]) / side) + 2
+    left, top = max(0, floor(box[0]) - margin), max(0, floor(box[1]) - margin)
+    right, bottom = min(size[0], ceil(box[2]) + margin), min(size[1], ceil(box[3]) + margin)
+    anchor, extent = point(top, left), point(bottom - top, right - left)
+    start, end = point(box[1] - top, box[0] - left), point(box[3] - top, box[2] - left)
+    return PictureInput(np.frombuffer(record, np.uint8), anchor, extent, start, end, np.array(mirrored, np.int32))
 
 
-def pair(down: float, across: float) -> NDArray[np.float32]:
-    """In the order of an array's axes."""
-    return np.array((down, across), np.float32)
+def point(y: float, x: float) -> NDArray[np.float32]:
+    """Return two coordinates in the order of an array's axes: (2,) float32."""
+    return np.array((y, x), np.float32)
 
 
-class Fed(BatchAssembly):
-    """A batch of pictures for DALI. What reading a sample gives is its number, or that of its substitute, and what is shown."""
+class PictureAssembly(BatchAssembly):
+    """Assembly of DALI's input for a batch. A sample is its number, or that of its substitute, with its PictureInput."""
 
-    def read_sample(self, place: int, key: int) -> tuple[int, Shown]:
+    def read_sample(self, place: int, key: int) -> tuple[int, PictureInput]:
         data = self.batches.data
-        record, size = readable(data.store.get(key), data.store.name(key), data.reader.limit)
-        box, mirrored = data.look(size, borrowed_rng(self.batches.seed, self.epoch, key))
-        return key, shown(record, size, box, mirrored, data.side)
+        record, size = prepare_record(data.store.get(key), data.store.name(key), data.reader.limit)
+        box, mirrored = data.draw_box(size, reused_rng(self.batches.seed, self.epoch, key))
+        return key, picture_input(record, size, box, mirrored, data.side)
 
-    def collate(self) -> list[tuple[int, Shown]]:
+    def collate(self) -> list[tuple[int, PictureInput]]:
         return self.samples
 
 
 class Pipeline:
-    """The batches of a data set of pictures, in our order and with our random numbers, decoded and resampled by DALI.
+    """Batches of a data set of pictures, in our order and with our random numbers, decoded and resampled by DALI.
 
-    A file that is cut short, or that Pillow decodes and cannot, has the fate of any bad sample (`accel.data.batches.bad_samples`).
-    One that DALI alone sees to be damaged ends the run under every policy: DALI does not go on after it.
+    A file that is cut short, or that Pillow has to decode and cannot, is a bad sample (`accel.data.batches.bad_samples`).
+    A file that only DALI finds damaged ends the run under every policy: DALI does not go on after it.
 
     Args:
-        batches: over a data set with `store`, `side` and `look` (`accel.data.datasets.image_folder.Folder`).
-        device: where DALI decodes, `cpu` or `mixed`; of the latter the batches are on the GPU.
+        batches: over a data set with `store`, `side` and `draw_box` (`accel.data.datasets.image_folder.Folder`).
+        device: where DALI decodes: `cpu`, or `mixed`, whose batches are on the GPU.
         threads: of the CPU.
-        depth: batches that are under way.
+        depth: batches that are prepared ahead.
         number: of the GPU.
     """
 
     def __init__(self, batches: MapBatches, device: str, threads: int, depth: int, number: int = 0) -> None:
-        module = dali()
-        fn, types = module.fn, module.types
-        self.batches, self.mixed, self.broken = batches, device == "mixed", False
-        self.fed: Iterator[list[list[Any]]] = iter(())
-        self.under_way: deque[tuple[list[int], list[UnreadableSample]]] = deque()
-        self.unread: list[UnreadableSample] = []
-        """Of batches of which nothing was left."""
+        nvidia_dali = import_dali()
+        fn, types = nvidia_dali.fn, nvidia_dali.types
+        self.batches, self.on_gpu, self.broken = batches, device == "mixed", False
+        self.inputs: Iterator[list[list[Any]]] = iter(())
+        self.pending: deque[tuple[list[int], list[UnreadableSample]]] = deque()
+        self.unreadable: list[UnreadableSample] = []
+        """Samples that could not be read, of batches of which nothing was left."""
         self.error: Exception | None = None
-        self.pipe = module.Pipeline(batches.batch_size, threads, number if self.mixed else None, prefetch_queue_depth=depth)
+        self.pipe = nvidia_dali.Pipeline(batches.batch_size, threads, number if self.on_gpu else None, prefetch_queue_depth=depth)
         with self.pipe:
-            inputs = fn.external_source(source=self._next, num_outputs=len(Shown._fields))
+            inputs = fn.external_source(source=self._next_input, num_outputs=len(PictureInput._fields))
             encoded, anchor, extent, start, end, mirrored = inputs
             pixels = fn.decoders.image_slice(
                 encoded, anchor, extent, device=device, output_type=types.RGB, axes=(0, 1), adjust_orientation=False,
                 normalized_anchor=False, normalized_shape=False,
             )  # fmt: skip
             side = batches.data.side
-            small = fn.resize(pixels, size=[side, side], interp_type=types.INTERP_TRIANGULAR, roi_start=start, roi_end=end)
-            self.pipe.set_outputs(fn.flip(small, horizontal=mirrored))
+            resized = fn.resize(pixels, size=[side, side], interp_type=types.INTERP_TRIANGULAR, roi_start=start, roi_end=end)
+            self.pipe.set_outputs(fn.flip(resized, horizontal=mirrored))
         self.pipe.build()
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """The batches from number `start` on. Whoever stops early waits for those under way.
+        """Yield the batches from number `start` on: pictures (batch, side, side, 3) uint8, and labels (batch,) int64.
+
+        A caller that stops early waits for the batches that are prepared.
 
         Raises:
-            ConfigError: where a picture cannot be read; it is named, after the batches before it.
-            TrainingError: where more of them cannot be read than the limit allows, or none in place of one.
+            ConfigError: if a picture cannot be read; it is named, after the batches before it.
+            TrainingError: if more of them cannot be read than the limit allows, or none in place of one.
         """
-        self.fed, self.error, self.unread = self._feed(epoch, start), None, []
+        self.inputs, self.error, self.unreadable = self._read_inputs(epoch, start), None, []
         try:
-            while (batch := self._take()) is not None:
+            while (batch := self._next_batch()) is not None:
                 yield batch
-            self.batches.bad_sample_log.note(self.unread)
+            self.batches.bad_sample_log.add(self.unreadable)
             if self.error is not None:
                 raise self.error
         finally:
-            self.fed = iter(())
-            while not self.broken and self._take() is not None:
+            self.inputs = iter(())
+            while not self.broken and self._next_batch() is not None:
                 pass
-            self.under_way.clear()
+            self.pending.clear()
             self.pipe.reset()
 
-    def _feed(self, epoch: int, start: int) -> Iterator[list[list[Any]]]:
+    def _read_inputs(self, epoch: int, start: int) -> Iterator[list[list[Any]]]:
+        """Yield the inputs of each batch, one list for each field of PictureInput."""
         for keys in self.batches.batches_of_indices(epoch, start):
-            work = Fed(self.batches, epoch, keys.tolist())
-            for place in range(len(work.keys)):
-                work.fill_slot(place)
-            found = work.finish()
-            self.unread += work.bad
-            if found is MISSING:
+            assembly = PictureAssembly(self.batches, epoch, keys.tolist())
+            for place in range(len(assembly.keys)):
+                assembly.fill_slot(place)
+            pictures = assembly.finish()
+            self.unreadable += assembly.bad
+            if pictures is MISSING:
                 continue
-            self.under_way.append(([key for key, _ in found], self.unread))
-            self.unread = []
-            yield [list(values) for values in zip(*(picture for _, picture in found), strict=True)]
+            self.pending.append(([key for key, _ in pictures], self.unreadable))
+            self.unreadable = []
+            yield [list(values) for values in zip(*(input_fields for _, input_fields in pictures), strict=True)]
 
-    def _next(self) -> list[list[Any]]:
-        """The inputs of the next batch. DALI asks in our own thread, some batches ahead, and ends at StopIteration."""
+    def _next_input(self) -> list[list[Any]]:
+        """Return the inputs of the next batch. DALI calls it in our own thread, some batches ahead, and ends at StopIteration."""
         try:
-            return next(self.fed)
+            return next(self.inputs)
         except StopIteration:
             raise
         except Exception as error:
             self.error = error
             raise StopIteration from None
 
-    def _take(self) -> list[Any] | None:
-        """The next batch, or None at the end."""
+    def _next_batch(self) -> list[Any] | None:
+        """Return the next batch, or None at the end."""
         try:
-            (found,) = self.pipe.run(torch.cuda.current_stream() if self.mixed else None)  # by place: it has no such keyword
+            (output,) = self.pipe.run(torch.cuda.current_stream() if self.on_gpu else None)  # by place: it has no such keyword
         except StopIteration:
             return None
         except RuntimeError as error:
             self.broken = True
-            raise self._bad(self.under_way.popleft()[0], error) from None
-        keys, bad = self.under_way.popleft()
-        self.batches.bad_sample_log.note(bad)
+            raise self._read_error(self.pending.popleft()[0], error) from None
+        keys, bad = self.pending.popleft()
+        self.batches.bad_sample_log.add(bad)
         # the memory is DALI's, which uses it again
-        pictures = from_dlpack(found.as_tensor()).clone() if self.mixed else torch.from_numpy(np.array(found.as_array()))
+        pictures = from_dlpack(output.as_tensor()).clone() if self.on_gpu else torch.from_numpy(np.array(output.as_array()))
         store = self.batches.data.store
         return [pictures, torch.tensor([store.label(key) for key in keys])]
 
-    def _bad(self, keys: list[int], error: RuntimeError) -> Exception:
-        """Says which picture it was: one that Pillow cannot read either, or one of the batch."""
+    def _read_error(self, keys: list[int], error: RuntimeError) -> Exception:
+        """Return an error that names the picture: one that Pillow cannot read either, or a few of the batch."""
         store = self.batches.data.store
-        kept_on = self.batches.bad_sample_handler.rule.policy != "raise"
-        hint = "; DALI does not go on after it, whatever bad_data says: read by threads in its place" if kept_on else ""
+        continues = self.batches.bad_sample_handler.rule.policy != "raise"
+        hint = "; DALI does not go on after it, whatever bad_data says: read by threads in its place" if continues else ""
         for key in keys:
             record = store.get(key)
             if getattr(record, "ndim", 1) == 1:
                 try:
-                    pillow_decoder.decode(record, store.name(key))
+                    decode_record(record, store.name(key))
                 except BadSample as bad:
                     return BadSample(f"{bad}{hint}")
         names = ", ".join(store.name(key) for key in keys[:3])
-        why = " ".join(str(error).split())[:300]
-        return ConfigError(f"DALI cannot read a picture among {names} and {max(0, len(keys) - 3)} more: {why}{hint}")
+        reason = " ".join(str(error).split())[:300]
+        return ConfigError(f"DALI cannot read a picture among {names} and {max(0, len(keys) - 3)} more: {reason}{hint}")

@@ -12,30 +12,33 @@ from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog
 from accel.data.batches.base import Batches, Order
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip
-from accel.data.loaders.load_all import Form
+from accel.data.loaders.load_all import CollateParts
 from accel.data.sampling import permutation
 
-__all__ = ["AHEAD", "DeviceBatches"]
+__all__ = ["DRAW_AHEAD", "DeviceBatches"]
 
-AHEAD = 65536
-"""For about so many samples random numbers are drawn at a time: an operation on a few costs as much as one on many."""
+DRAW_AHEAD = 65536
+"""Samples, about, for which random numbers are drawn at a time: an operation on a few costs as much as one on many."""
 
 
 class DeviceBatches(Batches):
-    """The batches of tensors on a device, in the order and with the random numbers of `accel.data.batches.mapped.MapBatches`.
+    """Batches of tensors on a device, in the order and with the random numbers of `accel.data.batches.mapped.MapBatches`.
 
     Args:
-        parts: each (samples, ...); where `moves` is not None the first is pictures (samples, height, width, channels).
-        form: makes a batch of its parts.
-        moves: how training moves the pictures; None where it takes all as it is.
-        device: where all of it shall live, and the batches be made.
-        share: which part of each batch is this rank's.
-        rule: what to do about samples that could not be read.
-        bad: which they are; what `parts` holds of them is never shown.
+        parts: each (samples, ...); if `shift_flip` is given, the first is pictures (samples, height, width, channels).
+        collate: makes a batch of its parts.
+        shift_flip: the augmentation of the pictures; None for none.
+        batch_size: samples per batch and rank.
+        seed: of the run.
+        shuffle: another order in every epoch.
+        device: where all parts live, and the batches are made.
+        share: the part of each batch that is this rank's.
+        rule: for samples that could not be read.
+        bad: the samples that could not be read; their rows in `parts` are never shown.
         order: of an epoch, where it is shuffled.
 
     Raises:
-        TrainingError: where there are too many of them.
+        TrainingError: if more of them are bad than the rule allows.
     """
 
     samples: int
@@ -43,65 +46,66 @@ class DeviceBatches(Batches):
     orderable = True
 
     def __init__(
-        self, parts: list[Tensor], form: Form, moves: ShiftFlip | None, batch_size: int, seed: int, shuffle: bool,
+        self, parts: list[Tensor], collate: CollateParts, shift_flip: ShiftFlip | None, batch_size: int, seed: int, shuffle: bool,
         device: torch.device, share: RankShare = SINGLE_RANK, rule: BadSampleRule = RAISE, bad: Sequence[UnreadableSample] = (),
         order: Order = permutation,
     ) -> None:  # fmt: skip
         self.share, self.order = share, order
-        self.form, self.moves, self.batch_size, self.seed, self.shuffle = form, moves, batch_size, seed, shuffle
+        self.collate, self.shift_flip, self.batch_size, self.seed, self.shuffle = collate, shift_flip, batch_size, seed, shuffle
         self.device, self.samples = device, len(parts[0])
         self.count = share.batches(self.samples, batch_size)
         self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(rule, seed, self.samples), BadSampleLog(rule, self.samples)
-        self.bad_sample_log.note(bad)
+        self.bad_sample_log.add(bad)
         self.bad = frozenset(sample for sample, _ in bad)
-        self.windows = None if moves is None else PaddedFrames(parts[0], moves, device)
-        self.rest = [part.to(device) for part in (parts if moves is None else parts[1:])]
-        self.bytes = sum(part.nbytes for part in self.rest) + (0 if self.windows is None else self.windows.bytes)
+        self.frames = None if shift_flip is None else PaddedFrames(parts[0], shift_flip, device)
+        self.other_parts = [part.to(device) for part in (parts if shift_flip is None else parts[1:])]
+        self.bytes = sum(part.nbytes for part in self.other_parts) + (0 if self.frames is None else self.frames.bytes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
         order = self.share.indices(order, self.batch_size)
-        ahead = self.batch_size * max(1, AHEAD // self.batch_size)
-        for place in range(start * self.batch_size, len(order), ahead):
-            block = order[place : place + ahead]
+        step = self.batch_size * max(1, DRAW_AHEAD // self.batch_size)
+        for begin in range(start * self.batch_size, len(order), step):
+            block = order[begin : begin + step]
             sizes: int | list[int] = self.batch_size
             if self.bad:
                 chunks = [chunk for part in torch.split(block, self.batch_size) if len(chunk := self._readable(epoch, part))]
                 block, sizes = torch.cat([block[:0], *chunks]), [len(chunk) for chunk in chunks]
             if len(block):
-                yield from self._batches(epoch, self._here(block), sizes)
+                yield from self._batches(epoch, self._to_device(block), sizes)
 
     def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
         return self.share.counted(batches, start, self.samples, self.batch_size)
 
     def _readable(self, epoch: int, keys: Tensor) -> Tensor:
-        """What a batch of `keys` consists of: without those that could not be read, or with others in their place."""
-        found = keys.tolist()
-        if self.bad.isdisjoint(found):
+        """Return the samples of a batch of `keys`: without those that could not be read, or with others in their place."""
+        numbers = keys.tolist()
+        if self.bad.isdisjoint(numbers):
             return keys
         rule = self.bad_sample_handler.rule
-        good = [key for key in found if key not in self.bad]
-        if rule.policy == "substitute" or (rule.refill and not good):
-            good = [self._instead(epoch, key) if key in self.bad else key for key in found]
-        if not good and self.share.ranks > 1:
-            raise self.bad_sample_handler.all_gone(found)
-        return torch.tensor(good, dtype=keys.dtype)
+        readable = [key for key in numbers if key not in self.bad]
+        if rule.policy == "substitute" or (rule.refill and not readable):
+            readable = [self._substitute(epoch, key) if key in self.bad else key for key in numbers]
+        if not readable and self.share.ranks > 1:
+            raise self.bad_sample_handler.empty_batch_error(numbers)
+        return torch.tensor(readable, dtype=keys.dtype)
 
-    def _instead(self, epoch: int, key: int) -> int:
-        """The number of the sample that stands for `key`."""
+    def _substitute(self, epoch: int, key: int) -> int:
+        """Return the number of the sample in place of `key`."""
         for other in self.bad_sample_handler.candidates(epoch, key):
             if other not in self.bad:
                 return other
-        raise self.bad_sample_handler.none_left(key, ())
+        raise self.bad_sample_handler.no_substitute_error(key, ())
 
     def _batches(self, epoch: int, indices: Tensor, sizes: int | list[int]) -> Iterator[Any]:
-        places = [indices]
-        if self.windows is not None and self.moves is not None:
-            places += self.moves.draw(self.seed, epoch, indices)
-        for keys, *window in zip(*(torch.split(place, sizes) for place in places), strict=True):
-            pictures = [] if self.windows is None else [self.windows.gather(keys, *window)]
-            yield self.form([*pictures, *(part[keys] for part in self.rest)])
+        """Yield the batches of the samples `indices`, split by `sizes`."""
+        columns = [indices]
+        if self.frames is not None and self.shift_flip is not None:
+            columns += self.shift_flip.draw(self.seed, epoch, indices)
+        for keys, *offsets in zip(*(torch.split(place, sizes) for place in columns), strict=True):
+            pictures = [] if self.frames is None else [self.frames.gather(keys, *offsets)]
+            yield self.collate([*pictures, *(part[keys] for part in self.other_parts)])
 
-    def _here(self, block: Tensor) -> Tensor:
-        """On the device, without the host waiting for it."""
+    def _to_device(self, block: Tensor) -> Tensor:
+        """Return `block` on the device, without the host waiting for the copy."""
         return block.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else block.to(self.device)

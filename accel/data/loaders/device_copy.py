@@ -1,4 +1,4 @@
-"""From host memory to the device, on the stream of the computation or on one beside it."""
+"""Copies from host memory to the device, on the stream of the computation or on one beside it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Sent = TypeVar("Sent")
 
 
 def map_tensors(batch: Any, move: Callable[[Any], Any]) -> Any:
-    """`batch` with `move` applied to every tensor in it, and to every other object that has a method `to`.
+    """Return `batch` with `move` applied to every tensor in it, and to every other object that has a method `to`.
 
-    The structure is kept: tuples, named tuples, lists and dicts. Anything else stays as it is.
+    The structure is kept: tuples, named tuples, lists and dicts. Any other object stays as it is.
     """
     if isinstance(batch, Tensor):
         return move(batch)
@@ -34,20 +34,20 @@ def map_tensors(batch: Any, move: Callable[[Any], Any]) -> Any:
 
 
 class PendingCopy(NamedTuple):
-    """A batch on its way to the device."""
+    """Batch that is being copied to the device."""
 
     batch: Any
     copies: list[Tensor]
-    """Those of its tensors that are being copied."""
+    """Its tensors that are being copied, on the device."""
     event: torch.cuda.Event
-    """Passes when they are."""
+    """Passes when they are copied."""
 
 
 class DeviceCopier:
-    """Copies batches to a CUDA device through pinned memory, without the host waiting.
+    """Copier of batches to a CUDA device through pinned memory, without the host waiting.
 
-    Whoever reuses memory as soon as nobody holds it (`accel.data.Ring`) must not do so while a copy still reads it: the source of
-    each copy is held until its event has passed.
+    Memory that is used again as soon as nobody holds it (`accel.data.Ring`) must not change while a copy still reads it. So the
+    source of each copy is held until its event has passed.
 
     Args:
         device: the CUDA device.
@@ -57,13 +57,15 @@ class DeviceCopier:
     def __init__(self, device: torch.device, beside: bool) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device) if beside else None  # type: ignore[no-untyped-call]
-        self.under_way: deque[tuple[torch.cuda.Event, list[Tensor]]] = deque()
-        self.spare: list[torch.cuda.Event] = []
+        self.pending: deque[tuple[torch.cuda.Event, list[Tensor]]] = deque()
+        self.spare_events: list[torch.cuda.Event] = []
 
     def start(self, batch: Any) -> PendingCopy:
-        """Begins to copy the dense tensors of the host; whatever else there is moves in `arrive`, on the stream that uses it."""
-        while self.under_way and self.under_way[0][0].query():  # type: ignore[no-untyped-call]
-            self.spare.append(self.under_way.popleft()[0])  # recorded anew it stands for a later copy, and so for all before it
+        """Start copying the dense tensors of the host. All others move in `finish`, on the stream that uses them."""
+        while self.pending and self.pending[0][0].query():  # type: ignore[no-untyped-call]
+            self.spare_events.append(
+                self.pending.popleft()[0]
+            )  # recorded anew it stands for a later copy, and so for all before it
         sources: list[Tensor] = []
         copies: list[Tensor] = []
 
@@ -75,36 +77,42 @@ class DeviceCopier:
             return copies[-1]
 
         with torch.cuda.stream(self.stream):  # None is the current one
-            there = map_tensors(batch, copy)
-            event = self.spare.pop() if self.spare else torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied = map_tensors(batch, copy)
+            event = self.spare_events.pop() if self.spare_events else torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(self.device))
-        self.under_way.append((event, sources))
-        return PendingCopy(there, copies, event)
+        self.pending.append((event, sources))
+        return PendingCopy(copied, copies, event)
 
     def finish(self, sent: PendingCopy) -> Any:
-        """The batch, for whatever is queued on the current stream from now on."""
+        """Return the batch, for all work that is queued on the current stream from now on."""
         if self.stream is not None:
-            now = torch.cuda.current_stream(self.device)
-            now.wait_event(sent.event)  # the device waits, the host does not
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(sent.event)  # the device waits, the host does not
             for tensor in sent.copies:
-                tensor.record_stream(now)  # its memory goes back to the copying stream, and only after this one is done with it
+                tensor.record_stream(current)  # its memory goes back to the copying stream, and only after this one is done with it
         return map_tensors(sent.batch, lambda value: value.to(self.device))
 
     def close(self) -> None:
-        """Waits for what is under way, and lets go of it."""
-        while self.under_way:
-            self.under_way.popleft()[0].synchronize()
+        """Wait for the pending copies, and release their sources."""
+        while self.pending:
+            self.pending.popleft()[0].synchronize()
 
 
-def prefetch_one(items: Iterator[Item], depart: Callable[[Item], Sent], arrive: Callable[[Sent], Item]) -> Iterator[Item]:
-    """Each item, arrived; by then the one after it has departed, unless reading it draws global random numbers (`quiet`)."""
-    sent = map(depart, items)
+def prefetch_one(items: Iterator[Item], start: Callable[[Item], Sent], finish: Callable[[Sent], Item]) -> Iterator[Item]:
+    """Yield each item, finished; the copy of the next one has started by then, unless reading it draws global random numbers.
 
-    def held_back(head: list[Sent], _: int) -> Iterator[Sent]:
+    Args:
+        items: to copy.
+        start: starts the copy of one.
+        finish: finishes it.
+    """
+    started = map(start, items)
+
+    def one_behind(head: list[Sent], _: int) -> Iterator[Sent]:
         waiting = deque(head)
-        for later in sent:
+        for later in started:
             waiting.append(later)
             yield waiting.popleft()
         yield from waiting
 
-    return map(arrive, read_ahead_if_rng_free(sent, held_back))
+    return map(finish, read_ahead_if_rng_free(started, one_behind))

@@ -1,4 +1,4 @@
-"""A data set as a few tensors, every sample of it read once."""
+"""All samples of a data set as a few tensors, every sample read once."""
 
 from __future__ import annotations
 
@@ -13,152 +13,174 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
-from accel.data.batches.rng_guard import host_rng_state
+from accel.data.batches.rng_guard import global_rng_state
 from accel.data.loaders.fork_map import can_fork, fork_map, shared_zeros
 from accel.errors import ConfigError, TrainingError
 from accel.system import free_space
 from accel.system.machine import cores
 
-__all__ = ["CHUNK", "PAYS", "Form", "chunks", "first_sample", "free", "read"]
+__all__ = ["CHUNK_SIZE", "PROCESSES_PAY", "CollateParts", "first_sample", "free_memory", "index_chunks", "load_samples"]
 
-Form = Callable[[list[Tensor]], Any]
-"""Makes a batch of its parts."""
-CHUNK = 256
+CollateParts = Callable[[list[Tensor]], Any]
+"""Function that makes a batch of its parts."""
+CHUNK_SIZE = 256
 """Samples that a thread or a process reads at a time."""
-PAYS = 1.0
+PROCESSES_PAY = 1.0
 """Seconds of reading from which on processes are worth their start."""
 
 
-def first_sample(data: Any, bad: BadSampleRule = RAISE) -> tuple[list[Tensor], Form]:
-    """What its first sample is made of, each with a leading dimension of 1, and what makes a batch of such parts.
+def first_sample(data: Any, bad: BadSampleRule = RAISE) -> tuple[list[Tensor], CollateParts]:
+    """Return the parts of the first sample, each with a leading dimension of 1, and the function that makes a batch of such parts.
 
     Raises:
-        ConfigError: where that is anything but tensors, arrays and numbers.
-        TrainingError: where no sample can be read, and bad ones may be left out.
+        ConfigError: if a sample has anything but tensors, arrays and numbers.
+        TrainingError: if no sample can be read, and bad ones may be left out.
     """
     if type(data) is TensorDataset:
         return [tensor[:1] for tensor in data.tensors], tuple
-    fates, ledger = BadSampleHandler(bad, 0, len(data)), BadSampleLog(bad, len(data))
+    handler, log = BadSampleHandler(bad, 0, len(data)), BadSampleLog(bad, len(data))
     for index in range(len(data)):
-        found, unread = list[Any](), list[UnreadableSample]()
-        _add(data, index, fates, found, unread)
-        if found:
+        samples, unreadable = list[Any](), list[UnreadableSample]()
+        _read_sample(data, index, handler, samples, unreadable)
+        if samples:
             break
-        ledger.note(unread)
+        log.add(unreadable)
     else:
-        raise TrainingError(f"of {len(data):,} {bad.what} samples none can be read; mend them")
-    batch = default_collate(found)
+        raise TrainingError(f"of {len(data):,} {bad.dataset} samples none can be read; mend them")
+    batch = default_collate(samples)
     if isinstance(batch, Tensor):
         return [batch], lambda parts: parts[0]
     named = isinstance(batch, tuple) and hasattr(batch, "_fields")
-    return _parts(batch), (lambda parts: type(batch)(*parts)) if named else list
+    return _tensors_of(batch), (lambda parts: type(batch)(*parts)) if named else list
 
 
-def read(data: Any, example: list[Tensor], bad: BadSampleRule = RAISE) -> tuple[list[Tensor], list[UnreadableSample], str]:
-    """All of it in memory, as collating all samples would give.
+def load_samples(data: Any, example: list[Tensor], bad: BadSampleRule = RAISE) -> tuple[list[Tensor], list[UnreadableSample], str]:
+    """Return all samples in memory, as collating all of them would give.
 
-    The first samples are read here, and tell how long the rest would take. Where that is a second or more, forked processes read
-    it, one for each core: Pillow holds Python's lock for most of the tenth of a millisecond that a small picture takes. Else
-    threads do. Data that draws from the global random numbers is read here, one sample after the other.
+    The first chunk is read here, and tells how long the rest would take. If that is a second or more, forked processes read it, one
+    for each core: Pillow holds Python's lock for most of the tenth of a millisecond that a small picture takes. Else threads do.
+    Data that draws from the global random numbers is read here, one sample after the other.
 
     Args:
         data: a map-style data set whose samples have tensors, arrays or numbers, each of one shape.
-        example: the parts of its first sample (`first`).
-        bad: what to do about samples that cannot be read. Under skip and substitute they are named.
+        example: the parts of its first sample (`first_sample`).
+        bad: the rule for samples that cannot be read.
 
     Returns:
-        The parts; the samples that could not be read, in order, which are zero there; by whom it was read, in words.
+        The parts, each (samples, ...); the samples that could not be read, in order, which are zero there; the readers in words.
 
     Raises:
-        ConfigError: where two samples differ in shape.
-        TrainingError: where a process that reads dies.
+        ConfigError: if two samples differ in shape.
+        TrainingError: if a process that reads dies.
     """
     if type(data) is TensorDataset:
         return list(data.tensors), [], ""
-    fates = BadSampleHandler(bad, 0, len(data))
-    count = len(data)
-    whole = [torch.empty(count, *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
-    parts = list(chunks(count))
+    loading = _Loading(data, example, bad)
+    state, started = global_rng_state(), perf_counter()
+    unreadable = loading.fill(0)
+    seconds, readers = perf_counter() - started, min(cores(), len(loading.chunks) - 1)
+    rest = range(1, len(loading.chunks))
+    if global_rng_state() != state or readers < 2:
+        for number in rest:
+            unreadable += loading.fill(number)
+        return loading.tensors, unreadable, "this process"
+    if seconds * len(loading.chunks) > PROCESSES_PAY and can_fork():
+        loading.tensors = [shared_zeros(tensor).copy_(tensor) for tensor in loading.tensors]
+        for chunk in fork_map(lambda number: loading.fill(rest[number]), len(rest), readers):
+            unreadable += chunk
+        return loading.tensors, unreadable, f"{readers} processes"
+    with ThreadPoolExecutor(readers) as pool:
+        try:
+            for chunk in pool.map(loading.fill, rest):
+                unreadable += chunk
+        except BaseException:  # the first that fails speaks for all, and the rest is not read
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return loading.tensors, unreadable, f"{readers} threads"
 
-    at_once = getattr(data, "at_once", False) and hasattr(data, "read_all") and len(whole) == 2
 
-    def fill(number: int) -> list[UnreadableSample]:
-        chunk, unread = parts[number], list[UnreadableSample]()
-        if at_once:
-            pictures, labels = (tensor[chunk.start : chunk.stop] for tensor in whole)
+class _Loading:
+    """Tensors of all samples of a data set, which are filled a chunk at a time, by any threads or forked processes.
+
+    Args:
+        data: the data set.
+        example: the parts of its first sample.
+        bad: the rule for samples that cannot be read.
+    """
+
+    def __init__(self, data: Any, example: list[Tensor], bad: BadSampleRule) -> None:
+        self.data, self.handler = data, BadSampleHandler(bad, 0, len(data))
+        self.tensors = [torch.empty(len(data), *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
+        self.chunks = list(index_chunks(len(data)))
+        self.can_read_all = getattr(data, "can_fill_all", False) and hasattr(data, "read_all") and len(self.tensors) == 2
+
+    def fill(self, number: int) -> list[UnreadableSample]:
+        """Read chunk `number` into the tensors; return its samples that could not be read, which are zero there.
+
+        Raises:
+            ConfigError: if two samples differ in shape.
+        """
+        chunk, unreadable = self.chunks[number], list[UnreadableSample]()
+        if self.can_read_all:
+            pictures, labels = (tensor[chunk.start : chunk.stop] for tensor in self.tensors)
             with suppress(Exception):  # one by one they are another size made this one, and a bad one is named
-                labels.copy_(torch.tensor(data.read_all(list(chunk), pictures.numpy())))
-                return unread
+                labels.copy_(torch.tensor(self.data.read_all(list(chunk), pictures.numpy())))
+                return unreadable
         samples, kept, missing = list[Any](), list[int](), list[int]()
         for index in chunk:
             good = len(samples)
-            _add(data, index, fates, samples, unread)
+            _read_sample(self.data, index, self.handler, samples, unreadable)
             (kept if len(samples) > good else missing).append(index)
-        for tensor, part in zip(whole, _tensors(samples) if samples else [tensor[:0] for tensor in whole], strict=True):
+        parts = _collate_parts(samples) if samples else [tensor[:0] for tensor in self.tensors]
+        for tensor, part in zip(self.tensors, parts, strict=True):
             if part.shape[1:] != tensor.shape[1:] or part.dtype != tensor.dtype:
-                raise _uneven(f"{tuple(tensor.shape[1:])} and {tuple(part.shape[1:])}")
+                raise _shape_error(f"{tuple(tensor.shape[1:])} and {tuple(part.shape[1:])}")
             if missing:
                 tensor[kept], tensor[missing] = part, 0
             else:
                 tensor[chunk.start : chunk.stop] = part
-        return unread
-
-    before, since = host_rng_state(), perf_counter()
-    unread = fill(0)
-    took, hands = perf_counter() - since, min(cores(), len(parts) - 1)
-    if host_rng_state() != before or hands < 2:
-        for number in range(1, len(parts)):
-            unread += fill(number)
-        return whole, unread, "this process"
-    if took * len(parts) > PAYS and can_fork():
-        whole = [shared_zeros(tensor).copy_(tensor) for tensor in whole]
-        for others in fork_map(lambda number: fill(number + 1), len(parts) - 1, hands):
-            unread += others
-        return whole, unread, f"{hands} processes"
-    with ThreadPoolExecutor(hands) as pool:
-        try:
-            for others in pool.map(fill, range(1, len(parts))):
-                unread += others
-        except BaseException:  # the first that fails speaks for all, and the rest is not read
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return whole, unread, f"{hands} threads"
+        return unreadable
 
 
-def chunks(count: int) -> Iterator[range]:
-    """The numbers from 0 to `count`, `CHUNK` at a time."""
-    return (range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+def index_chunks(count: int) -> Iterator[range]:
+    """Return the numbers from 0 to `count` - 1, `CHUNK_SIZE` at a time."""
+    return (range(start, min(start + CHUNK_SIZE, count)) for start in range(0, count, CHUNK_SIZE))
 
 
-def free(device: torch.device) -> int | None:
-    """The memory of `device` that nothing uses, in bytes; None where the system does not tell."""
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes of the memory of `device` that nothing uses; None if the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return free_space.free_memory()
 
 
-def _add(data: Any, index: int, fates: BadSampleHandler, samples: list[Any], unread: list[UnreadableSample]) -> None:
-    """Adds the sample to `samples`, or to `unread` where it cannot be read and need not be."""
+def _read_sample(data: Any, index: int, handler: BadSampleHandler, samples: list[Any], unreadable: list[UnreadableSample]) -> None:
+    """Add a sample to `samples`; or to `unreadable`, if it cannot be read and the rule allows that."""
     try:
         samples.append(data[index])
     except Exception as error:
-        fates.handle(error, 0, index, lambda _: None, unread)
+        handler.handle(error, 0, index, lambda _: None, unreadable)
 
 
-def _tensors(samples: list[Any]) -> list[Tensor]:
+def _collate_parts(samples: list[Any]) -> list[Tensor]:
+    """Return the parts of samples, each (samples, ...)."""
     try:
-        return _parts(default_collate(samples))
+        return _tensors_of(default_collate(samples))
     except RuntimeError as error:  # tensors of several shapes
-        raise _uneven(" ".join(str(error).split())[:150]) from None
+        raise _shape_error(" ".join(str(error).split())[:150]) from None
 
 
-def _parts(batch: Any) -> list[Tensor]:
+def _tensors_of(batch: Any) -> list[Tensor]:
+    """Return the tensors of a batch, in order."""
     parts = [batch] if isinstance(batch, Tensor) else batch
     if not isinstance(parts, list | tuple) or not all(isinstance(part, Tensor) for part in parts):
-        inside = "" if not isinstance(parts, list | tuple) else " of " + ", ".join(type(part).__name__ for part in parts)
-        raise ConfigError(f"resident keeps tensors and numbers, and a batch of the data is a {type(batch).__name__}{inside}")
+        members = "" if not isinstance(parts, list | tuple) else " of " + ", ".join(type(part).__name__ for part in parts)
+        raise ConfigError(f"resident keeps tensors and numbers, and a batch of the data is a {type(batch).__name__}{members}")
     return list(parts)
 
 
-def _uneven(why: str) -> ConfigError:
-    return ConfigError(f"resident needs samples of one shape, and the data has others ({why}); resize them, or leave resident out")
+def _shape_error(reason: str) -> ConfigError:
+    """Return the error for samples of several shapes."""
+    return ConfigError(
+        f"resident needs samples of one shape, and the data has others ({reason}); resize them, or leave resident out"
+    )

@@ -15,7 +15,7 @@ from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 from accel.data.loaders.thread_pool import GRACE
 from accel.errors import ConfigError
 
-__all__ = ["Background", "DataLoaderX", "Item", "ahead"]
+__all__ = ["BackgroundReader", "DataLoaderX", "Item", "read_ahead"]
 
 try:
     from prefetch_generator import BackgroundGenerator
@@ -25,61 +25,66 @@ except ModuleNotFoundError:
 Item = TypeVar("Item")
 
 
-class Background(BackgroundGenerator):  # type: ignore[misc]
-    """The package's thread and queue, which ends when it is told to.
+class BackgroundReader(BackgroundGenerator):  # type: ignore[misc]
+    """Thread and queue of the package prefetch_generator, with an end.
 
-    What the package does not do: its thread waits forever where the consumer stops early; it holds one item more than it was
-    told; anything that is no Exception ends it in silence, as if the data were at its end.
+    The package's own thread waits forever if the consumer stops early, and holds one item more than its limit. Anything that is no
+    Exception ends it in silence, as if the data were at its end.
 
     Args:
-        items: what to read, in a thread, from now on.
-        depth: at most so many items are read and not yet taken.
+        items: to read, in a thread, from now on.
+        depth: items, at most, that are read and not yet taken.
     """
 
     def __init__(self, items: Iterator[Any], depth: int) -> None:
-        self.room, self.stopped = threading.Semaphore(depth), False
+        self.permits, self.stopped = threading.Semaphore(depth), False
         super().__init__(items, max_prefetch=0)  # the semaphore limits, before an item is read
 
     def run(self) -> None:
-        """What the thread does; the last thing it hands over is an exception, StopIteration where all is well."""
+        """Read items in the thread. The last entry of the queue is an exception: StopIteration where all is well."""
         try:
-            while self.room.acquire() and not self.stopped:
+            while self.permits.acquire() and not self.stopped:
                 self.queue.put((True, next(self.generator)))
         except BaseException as error:
             self.queue.put((False, error))
 
     def __next__(self) -> Any:
+        """Return the next item, and permit the thread to read one more."""
         item = self.next()
-        self.room.release()
+        self.permits.release()
         return item
 
     def close(self) -> None:
-        """Ends the thread, after the item that it may be reading; waits for that no longer than `GRACE`."""
+        """End the thread, after the item that it may be reading; wait for that no longer than `GRACE` seconds."""
         self.stopped = True
-        self.room.release()
+        self.permits.release()
         self.join(GRACE)
         self.queue.queue.clear()
 
 
-def ahead(items: Iterator[Item], depth: int, who: str) -> Iterator[Item]:
-    """The same items in the same order, read by a thread that is `depth` of them ahead, and ends when this iterator does.
+def read_ahead(items: Iterator[Item], depth: int, reader: str) -> Iterator[Item]:
+    """Yield the same items in the same order, read by a thread that is `depth` items ahead. It ends when this iterator does.
 
-    The first item is read here, and so are all where reading draws from the global random numbers (`accel.data.batches.rng_guard`);
-    `who` is named in the warning then.
+    The first item is read here. If reading draws from the global random numbers, so are all (`accel.data.batches.rng_guard`).
+
+    Args:
+        items: to read.
+        depth: items that are read ahead.
+        reader: its name in that case's warning.
     """
 
     def in_background(head: list[Item], _: int) -> Iterator[Item]:
-        background = Background(items, depth)
+        background = BackgroundReader(items, depth)
         try:
             yield from chain(head, background)
         finally:
             background.close()
 
-    return read_ahead_if_rng_free(items, in_background, who)
+    return read_ahead_if_rng_free(items, in_background, reader)
 
 
 class DataLoaderX(DataLoader[Any]):
-    """A torch DataLoader that reads batches ahead in a thread: the same batches, in the same order.
+    """DataLoader of torch that reads batches ahead in a thread: the same batches, in the same order.
 
     It helps a loader without workers: while the step runs on the device, or in code that releases the GIL, the next batch is
     read. Leaving the loop early ends the thread.
@@ -92,11 +97,14 @@ class DataLoaderX(DataLoader[Any]):
     [4, 5]
 
     Args:
-        depth: how many batches are read ahead.
+        args: positional arguments of `torch.utils.data.DataLoader`.
+        depth: batches that are read ahead.
         device: a CUDA device that the batches are copied to, pinned and on a stream of their own, each during the step before
             it; None leaves them on the host.
-        *args: those of `torch.utils.data.DataLoader`.
-        **kwargs: those of `torch.utils.data.DataLoader`.
+        kwargs: keyword arguments of `torch.utils.data.DataLoader`.
+
+    Raises:
+        ValueError: if `depth` is below 1.
     """
 
     def __init__(self, *args: Any, depth: int = 2, device: torch.device | str | None = None, **kwargs: Any) -> None:
@@ -104,8 +112,8 @@ class DataLoaderX(DataLoader[Any]):
             raise ValueError(f"depth must be a whole number from 1, not {depth}")
         super().__init__(*args, **kwargs)
         self.depth, self.device = depth, None if device is None else torch.device(device)
-        self.copies = DeviceCopier(self.device, beside=True) if self.device is not None and self.device.type == "cuda" else None
+        self.copier = DeviceCopier(self.device, beside=True) if self.device is not None and self.device.type == "cuda" else None
 
     def __iter__(self) -> Any:
-        batches = ahead(super().__iter__(), self.depth, "DataLoaderX")
-        return batches if self.copies is None else prefetch_one(batches, self.copies.start, self.copies.finish)
+        batches = read_ahead(super().__iter__(), self.depth, "DataLoaderX")
+        return batches if self.copier is None else prefetch_one(batches, self.copier.start, self.copier.finish)

@@ -1,4 +1,4 @@
-"""Threads that write samples side by side into batches whose memory is used again and again."""
+"""Ring of batches: threads write samples side by side into memory that is used again and again."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["Ring", "RingAssembly"]
 
 
 class Ring:
-    """The batches of a map-style data set, read by threads: those that a DataLoader in order gives, epoch after epoch.
+    """Batches of a map-style data set, read by threads, equal to those of a DataLoader without workers.
 
     A data set that defines `fill(index, rng, out) -> label`, `shape` and `dtype` (`accel.data.batches.mapped.MapBatches`) writes
-    its samples straight into the memory of a batch. That memory is used again when the last tensor over it is gone; copy what you
-    keep, or the ring grows. Others are read by `sample(index, rng)` or `__getitem__`, and collated.
+    its samples straight into the memory of a batch. That memory is used again when the last tensor over it is gone. Copy a batch to
+    keep it, or the ring grows. Other data sets are read by `sample(index, rng)` or `__getitem__`, and collated.
 
     Args:
         data: the data set. Its methods are called by several threads at once.
@@ -38,13 +38,13 @@ class Ring:
         threads: how many; None is one for each core.
         depth: batches that are read ahead.
         pin: pinned memory, for copies with `non_blocking=True`. Hold a batch until its copy is done.
-        bad: what becomes of a sample that cannot be read: raise its error, skip it, or substitute another
+        bad: for a sample that cannot be read: raise its error, skip it, or substitute another
             (`accel.data.batches.bad_samples`).
-        bad_limit: the largest share of the samples that may be bad; above it a TrainingError is raised. Which they were stands in
-            `ring.bad`, their numbers with the reasons.
+        bad_limit: the largest share of the samples that may be bad. `ring.bad` has their numbers with the reasons.
 
     Raises:
         ConfigError: for data that is not map-style.
+        TrainingError: if more samples are bad than `bad_limit` allows, when they are read.
     """
 
     def __init__(
@@ -54,94 +54,106 @@ class Ring:
         batches = make_batches(data, batch_size, seed, shuffle, bad=BadSampleRule(bad, bad_limit))
         if not isinstance(batches, MapBatches):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
-        self._set(batches, depth, pin)
+        self._configure(batches, depth, pin)
         self.threads = ThreadPool(threads or cores())
 
     @classmethod
-    def over(cls, batches: MapBatches, threads: ThreadPool, depth: int, pin: bool) -> Ring:
-        """A ring over batches that are there, read by threads that others use too."""
+    def from_batches(cls, batches: MapBatches, threads: ThreadPool, depth: int, pin: bool) -> Ring:
+        """Return a ring over existing batches, read by threads that others use too."""
         ring = cls.__new__(cls)
-        ring._set(batches, depth, pin)
-        ring.threads, ring.who = threads, "threads"
+        ring._configure(batches, depth, pin)
+        ring.threads, ring.name = threads, "threads"
         return ring
 
-    def _set(self, batches: MapBatches, depth: int, pin: bool) -> None:
+    def _configure(self, batches: MapBatches, depth: int, pin: bool) -> None:
+        """Set all but the threads."""
         self.batches, self.depth = batches, depth
-        self.slots = buffer_pool_of(batches, pin, BufferPool)
-        self.who = "Ring"
-        self.quiet = batches.has_sample or batches.has_fill
+        self.pool = buffer_pool_of(batches, pin, BufferPool)
+        self.name = "Ring"
+        self.rng_free = batches.has_sample or batches.has_fill
 
     @property
     def bad(self) -> dict[int, str]:
-        """The samples that could not be read so far, by number, and why."""
+        """Reasons of the samples that could not be read so far, by number."""
         return self.batches.bad_sample_log.reasons
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """The batches of `epoch` from number `start` on, in order. Whoever stops early ends the reading."""
-        if self.quiet:
+        """Yield the batches of `epoch` from number `start` on, in order. A caller that stops early ends the reading."""
+        if self.rng_free:
             return self._read(epoch, start)
-        plain = self.batches.epoch(epoch, start)
+        batches = self.batches.epoch(epoch, start)
 
-        def rest(head: list[Any], passed: int) -> Iterator[Any]:
-            self.quiet = True
+        def read_rest(head: list[Any], passed: int) -> Iterator[Any]:
+            self.rng_free = True
             return chain(head, self._read(epoch, start + passed + len(head)))
 
-        return read_ahead_if_rng_free(plain, rest, self.who)
+        return read_ahead_if_rng_free(batches, read_rest, self.name)
 
     def _read(self, epoch: int, start: int) -> Iterator[Any]:
-        under_way: deque[tuple[BatchRead, list[UnreadableSample]]] = deque()
+        """Yield the batches, each read by all threads, `depth` of them ahead."""
+        pending: deque[tuple[BatchRead, list[UnreadableSample]]] = deque()
         # what is read at once is read by one thread, and several batches side by side
-        parts = 1 if self.batches.at_once and self.slots is not None else 4 * len(self.threads.threads)
+        parts = 1 if self.batches.has_fill_all and self.pool is not None else 4 * len(self.threads.threads)
         try:
             for number, keys in enumerate(self.batches.batches_of_indices(epoch, start), start + 1):
-                place = f"batch {number} of epoch {epoch + 1}"
-                work = self._assembly(epoch, keys.tolist())
-                under_way.append((BatchRead(self.threads, work, place, parts), work.bad))
-                del work  # it holds the batch
-                if len(under_way) > self.depth:
-                    yield from self._finished(*under_way.popleft())
-            while under_way:
-                yield from self._finished(*under_way.popleft())
+                position = f"batch {number} of epoch {epoch + 1}"
+                assembly = self._assembly(epoch, keys.tolist())
+                pending.append((BatchRead(self.threads, assembly, position, parts), assembly.bad))
+                del assembly  # it holds the batch
+                if len(pending) > self.depth:
+                    yield from self._finished(*pending.popleft())
+            while pending:
+                yield from self._finished(*pending.popleft())
         finally:
-            until = monotonic() + GRACE
-            for reading, _ in under_way:
-                reading.cancel(until)
+            deadline = monotonic() + GRACE
+            for reading, _ in pending:
+                reading.cancel(deadline)
 
     def _finished(self, reading: BatchRead, bad: list[UnreadableSample]) -> Iterator[Any]:
-        """The batch, unless nothing is left of it. Nothing here holds it while others have it."""
+        """Yield the batch, unless nothing is left of it. Nothing here holds it while others have it."""
         batch = [reading.take()]
-        self.batches.meter.add(len(reading.keys), reading.busy / len(self.threads.threads))
-        self.batches.bad_sample_log.note(bad)
+        self.batches.meter.add(len(reading.keys), reading.busy_seconds / len(self.threads.threads))
+        self.batches.bad_sample_log.add(bad)
         if batch[0] is not MISSING:
             yield batch.pop()
 
     def _assembly(self, epoch: int, keys: list[int]) -> BatchAssembly:
-        if self.slots is None:
+        """Return the assembly of a batch: in memory of the pool, if the data set writes into given memory."""
+        if self.pool is None:
             return BatchAssembly(self.batches, epoch, keys)
-        return RingAssembly(self.batches, epoch, keys, self.slots.borrow(len(keys)))
+        return RingAssembly(self.batches, epoch, keys, self.pool.borrow(len(keys)))
 
     def close(self) -> None:
-        """Ends the threads."""
+        """End the threads."""
         self.threads.close()
 
     def __enter__(self) -> Ring:
+        """Return the ring itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the threads."""
         self.close()
 
 
 class RingAssembly(InPlaceAssembly):
-    """A batch that is written into memory of the ring."""
+    """Assembly of a batch in memory of the ring.
+
+    Args:
+        batches: of a data set that has `fill`.
+        epoch: from 0.
+        keys: the numbers of its samples.
+        out: (len(keys), *shape): the memory.
+    """
 
     def __init__(self, batches: MapBatches, epoch: int, keys: list[int], out: Tensor) -> None:
         super().__init__(batches, epoch, keys, out.numpy())
-        self.out, self.whole = out, False
+        self.out, self.read_whole = out, False
 
     def fill_slot(self, place: int) -> None:
         if place == 0:
-            self.whole = self.read_all()
-        if not self.whole:
+            self.read_whole = self.read_all()
+        if not self.read_whole:
             super().fill_slot(place)
 
     def collate(self) -> Any:

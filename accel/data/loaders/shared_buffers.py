@@ -1,4 +1,4 @@
-"""The memory of batches, in reach of several processes: one hands a slot's number over, and nobody a pixel."""
+"""Pool of memory for batches that several processes reach: they exchange a slot's number, and no pixels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from torch import Tensor
 from accel.data.loaders.buffer_pool import BufferPool
 from accel.system.anonymous_file import anonymous_file
 
-__all__ = ["FIRST", "Region", "SharedBufferPool", "register"]
+__all__ = ["FIRST_BLOCK", "Region", "SharedBufferPool", "pin_slot"]
 
-FIRST = 16
-"""Slots that are mapped at once; then as many again, and again. What is mapped takes no memory before it is written to."""
+FIRST_BLOCK = 16
+"""Slots that are mapped together; then as many again, twice as many, and so on. A page takes no memory until it is written."""
 
 
 class Region:
-    """Slots of one shape by their numbers, in this process and in those that it is given to: forked ones, or as they are spawned.
+    """Slots of one shape by their numbers, in this process and in all that were forked from it or to which it was pickled.
 
-    It has no name, so that nothing is left of it when the last of them is gone, however they end.
+    It has no name, so nothing is left of it when the last of these processes is gone, however they end.
+
+    Args:
+        shape: of a slot.
+        dtype: of a slot.
+        fd: the descriptor of its memory; None makes new memory.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], fd: int | None = None) -> None:
@@ -40,14 +45,14 @@ class Region:
         self.blocks: dict[int, NDArray[np.uint8]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.shape, self.dtype, DupFd(self.fd))
+        return _rebuild_region, (self.shape, self.dtype, DupFd(self.fd))
 
     def slot(self, number: int) -> NDArray[Any]:
-        """The memory of a slot, `shape` of `dtype`; the same in every process."""
-        block = (number // FIRST).bit_length()
-        first = FIRST << block - 1 if block else 0
+        """Return the memory of a slot, `shape` of `dtype`; the same in every process."""
+        block = (number // FIRST_BLOCK).bit_length()
+        first = FIRST_BLOCK << block - 1 if block else 0
         if block not in self.blocks:
-            count = first or FIRST
+            count = first or FIRST_BLOCK
             size = (first + count) * self.stride
             if os.fstat(self.fd).st_size < size:
                 os.ftruncate(self.fd, size)
@@ -57,10 +62,12 @@ class Region:
 
 
 class SharedBufferPool(BufferPool):
-    """Slots that other processes write into.
+    """Pool of slots that other processes write into.
 
     Args:
-        shape, dtype, pin: as of `BufferPool`.
+        shape: of a full batch.
+        dtype: numpy's.
+        pin: whether a CUDA device may read a slot while the host goes on.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, pin: bool) -> None:
@@ -68,29 +75,31 @@ class SharedBufferPool(BufferPool):
         self.region = Region(shape, self.dtype)
         self.numbers: dict[int, int] = {}
 
-    def make(self) -> NDArray[Any]:
-        slot = self.region.slot(self.made)
-        self.numbers[slot.ctypes.data] = self.made
+    def allocate(self) -> NDArray[Any]:
+        slot = self.region.slot(self.allocated)
+        self.numbers[slot.ctypes.data] = self.allocated
         if self.pin:
-            register(slot)
+            pin_slot(slot)
         return slot
 
-    def number(self, batch: Tensor) -> int:
-        """Of the slot that a borrowed tensor lies in."""
+    def slot_number(self, batch: Tensor) -> int:
+        """Return the number of the slot that a borrowed tensor lies in."""
         return self.numbers[batch.data_ptr()]
 
 
-def register(slot: NDArray[Any]) -> None:
-    """Pins memory that is there already, where CUDA can; it is let go before it is unmapped."""
+def pin_slot(slot: NDArray[Any]) -> None:
+    """Pin existing memory, if CUDA can; it is unpinned before it is unmapped."""
     runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
     if int(runtime.cudaHostRegister(slot.ctypes.data, slot.nbytes, 0)) == 0:
-        finalize(slot, _unregister, runtime, slot.ctypes.data).atexit = False
+        finalize(slot, _unpin, runtime, slot.ctypes.data).atexit = False
 
 
-def _unregister(runtime: Any, address: int) -> None:
+def _unpin(runtime: Any, address: int) -> None:
+    """Unpin the memory at `address`."""
     with suppress(RuntimeError):
         runtime.cudaHostUnregister(address)
 
 
-def _again(shape: tuple[int, ...], dtype: np.dtype[Any], passed: Any) -> Region:
+def _rebuild_region(shape: tuple[int, ...], dtype: np.dtype[Any], passed: Any) -> Region:
+    """Return the region of another process, in the process to which it was sent."""
     return Region(shape, dtype, passed.detach())

@@ -1,4 +1,4 @@
-"""A fixed number of threads, and batches that they read a part each of."""
+"""Pool of a fixed number of threads, and batches of which each thread reads a part."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, Protocol
 __all__ = ["GRACE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
 
 GRACE = 1.0
-"""Seconds that a thread is given for the sample that it is reading; one that hangs over it is left behind, and ends after it."""
+"""Seconds that a thread gets for the sample it is reading. One that hangs is left behind, and ends after the sample."""
 
 
 class ThreadPool:
     """Threads that wait for work, until they are closed.
 
     Args:
-        count: how many.
+        count: of threads.
     """
 
     def __init__(self, count: int) -> None:
@@ -30,109 +30,135 @@ class ThreadPool:
             thread.start()
 
     def _serve(self) -> None:
+        """Do the work of the queue until it is None; the work of a thread."""
         while (work := self.work.get()) is not None:
             work()
             del work  # it holds a batch
 
     def close(self) -> None:
-        """Ends them, each after the sample that it is reading; waits for that no longer than `GRACE`."""
+        """End the threads, each after the sample that it is reading; wait for that no longer than `GRACE`."""
         self.closed = True
         for _ in self.threads:
             self.work.put(None)
-        until = monotonic() + GRACE
+        deadline = monotonic() + GRACE
         for thread in self.threads:
-            thread.join(max(0.0, until - monotonic()))
+            thread.join(max(0.0, deadline - monotonic()))
 
 
 class BatchWork(Protocol):
-    """What is to be done for one batch."""
+    """Work of one batch."""
 
     keys: list[int]
     """The numbers of its samples."""
 
     def fill_slot(self, place: int) -> None:
-        """Reads sample `place` of the batch, from 0. Called by several threads at once."""
+        """Read sample `place` of the batch, from 0. Called by several threads at once."""
 
     def finish(self) -> Any:
-        """The batch, once all samples are read. Called by the thread that read the last of them."""
+        """Return the batch, once all samples are read. Called by the thread that read the last of them."""
 
 
 class BatchRead:
-    """One batch that is being read, in parts of several samples.
+    """Reading of one batch, in parts of several samples.
 
     Args:
-        threads: who reads.
-        work: what to read.
-        place: where the batch stands, in words.
-        parts: in how many parts, at most.
+        threads: that read.
+        work: to do.
+        position: where the batch stands, in words.
+        parts: the number of parts, at most.
     """
 
     def __init__(self, threads: ThreadPool, work: BatchWork, place: str, parts: int) -> None:
-        self.threads, self.keys, self.place = threads, work.keys, place
+        self.threads, self.keys, self.position = threads, work.keys, place
+        self.work: BatchWork | None = work
+        """None once the batch is made: a thread that lets go of this reading later must not hold the batch's memory."""
         size = len(work.keys)
-        self.failed, self.error = size, None  # type: int, BaseException | None
+        self.failed_place, self.error = size, None  # type: int, BaseException | None
         self.batch: Any = None
-        self.busy = 0.0
+        self.busy_seconds = 0.0
         """Seconds of all threads together that reading it took, once it is done."""
         self.lock, self.done, self.wanted = threading.Lock(), threading.Event(), True
-        spread = list(chunk_ranges(size, parts))
-        self.left = len(spread)
-        for part in spread:
-            threads.work.put(partial(self._part, part, work))
+        ranges = list(chunk_ranges(size, parts))
+        self.parts_left = len(ranges)
+        for places in ranges:
+            threads.work.put(partial(self._read_part, places))
 
-    def _part(self, places: range, work: BatchWork) -> None:
-        since = perf_counter()
+    def _read_part(self, places: range) -> None:
+        """Read the samples of one part; the last thread to end finishes the batch."""
+        started = perf_counter()
+        self._fill_slots(places)
+        with self.lock:
+            self.parts_left -= 1
+            self.busy_seconds += perf_counter() - started
+            last = self.parts_left == 0
+        if last:
+            started = perf_counter()
+            self._finish()
+            self.busy_seconds += perf_counter() - started
+            self.done.set()
+
+    def _fill_slots(self, places: range) -> None:
+        """Read the samples of one part. Nothing of the work outlives this call in the thread."""
+        assert self.work is not None
+        work = self.work
         for place in places:
             # the first sample that fails is the one to be named, whoever comes to it first
-            if not self._wanted() or place > self.failed:
+            if not self._wanted() or place > self.failed_place:
                 break
             try:
                 work.fill_slot(place)
             except BaseException as error:
                 self._fail(place, error)
-        with self.lock:
-            self.left -= 1
-            self.busy += perf_counter() - since
-            last = self.left == 0
-        if last:
-            since = perf_counter()
-            try:
-                if self.error is None and self._wanted():
-                    self.batch = work.finish()
-            except BaseException as error:
-                self._fail(-1, error)
-            self.busy += perf_counter() - since
-            self.done.set()
+
+    def _finish(self) -> None:
+        """Make the batch, and let go of the work: before `done` is set, so that only the batch's taker holds its memory."""
+        assert self.work is not None
+        try:
+            if self.error is None and self._wanted():
+                self.batch = self.work.finish()
+        except BaseException as error:
+            self._fail(-1, error)
+        self.work = None
 
     def _wanted(self) -> bool:
+        """Return whether the batch is still wanted."""
         return self.wanted and not self.threads.closed
 
     def _fail(self, place: int, error: BaseException) -> None:
+        """Keep an error, if no sample before `place` has failed."""
         with self.lock:
-            if place < self.failed:
-                self.failed, self.error = place, error
+            if place < self.failed_place:
+                self.failed_place, self.error = place, error
 
     def take(self) -> Any:
-        """The batch, once it is there. Raises what reading its first bad sample raised, with its number in a note."""
+        """Return the batch, once it is there.
+
+        Raises:
+            BaseException: the error of reading its first bad sample, with the sample's number in a note.
+        """
         self.done.wait()
         if self.error is not None:
-            sample = f"sample {self.keys[self.failed]} ({self.place})" if self.failed >= 0 else f"{self.place}, to collate it"
+            sample = (
+                f"sample {self.keys[self.failed_place]} ({self.position})"
+                if self.failed_place >= 0
+                else f"{self.position}, to collate it"
+            )
             self.error.add_note(f"threads: raised over {sample}")
             raise self.error
         batch, self.batch = self.batch, None
         return batch
 
-    def cancel(self, until: float) -> None:
-        """Waits until no thread is at it any longer, or `until` then (`monotonic`); what is not begun is not read.
+    def cancel(self, deadline: float) -> None:
+        """Wait until no thread reads it any longer, or until the deadline (`monotonic`); parts that have not begun are not read.
 
-        One that is at it still keeps its memory from everybody else.
+        A thread that still reads it keeps its memory from everybody else.
         """
         self.wanted = False
-        self.done.wait(max(0.0, until - monotonic()))
+        self.done.wait(max(0.0, deadline - monotonic()))
 
 
 def chunk_ranges(size: int, parts: int) -> Iterator[range]:
-    """0 to size - 1 in at most `parts` runs of nearly the same length."""
+    """Yield the numbers from 0 to size - 1 in at most `parts` ranges of nearly equal length."""
     for part in range(parts):
         places = range(part * size // parts, (part + 1) * size // parts)
         if places:

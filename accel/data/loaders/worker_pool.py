@@ -1,122 +1,96 @@
-"""Worker processes that read batches in order, are replaced where one dies, and say what they died of."""
+"""Pool of worker processes that read batches in order; one that dies is replaced, and the error names its sample."""
 
 from __future__ import annotations
 
 import multiprocessing as mp
-import signal
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext, ForkContext
-from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any
 
 import torch
 import torch.multiprocessing  # how tensors travel: in shared memory
-from torch import Tensor
 
 from accel.data.batches.bad_samples import MISSING
 from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.buffer_pool import batch_of, buffer_pool_of
 from accel.data.loaders.shared_buffers import SharedBufferPool
-from accel.data.loaders.worker_process import IDLE, Answer, Failure, Task, work
+from accel.data.loaders.worker import GRACE, Worker, WorkerDied, WorkerTimeout, exit_cause
+from accel.data.loaders.worker_process import IDLE, Answer, Failure, Task, serve
 from accel.errors import AccelWarning, ConfigError, TrainingError
 
-__all__ = ["GRACE", "Worker", "WorkerDied", "WorkerPool", "WorkerTimeout", "cause", "where"]
-
-GRACE = 2.0
-"""Seconds that a worker is given to end by itself."""
-
-
-@dataclass
-class Worker:
-    """One process and the reader's end of its pipe."""
-
-    process: BaseProcess
-    pipe: Connection
-    place: int
-    """On the board: where it writes which sample it is reading."""
-    lent: dict[Task, Tensor] = field(default_factory=dict)
-    """The memory that it may be writing into: nobody else's until it has answered, or is gone."""
-
-    def kill(self) -> None:
-        """Ends the process at once: one that hangs hears nothing else."""
-        self.process.kill()
-        self.process.join()
-
-    def end(self, grace: float = GRACE) -> None:
-        """Ends the process, whatever it is doing, and gives everything back."""
-        self.process.join(grace)
-        if self.process.exitcode is None:
-            self.process.terminate()
-            self.process.join(GRACE)
-        if self.process.exitcode is None:
-            self.kill()
-        self.pipe.close()
-        self.process.close()
-        self.lent = {}
+__all__ = ["WorkerPool", "describe_position"]
 
 
 class WorkerPool:
-    """A fixed number of processes that read any of several data sets, batch `number` by worker `number` modulo their count.
+    """Fixed number of processes that read any of several data sets, batch `number` by worker `number` modulo their count.
 
-    Not torch's DataLoader: that raises a worker's death wherever the main thread happens to be, in the middle of an update too,
-    names neither batch nor sample, and ends the run. Here the batch that a dead worker owed is read again by a new one, once; one
+    Not torch's DataLoader: that raises a worker's death wherever the main thread happens to be, in the middle of an update too.
+    It names neither batch nor sample, and ends the run. Here a new worker reads the batch of a dead one again, once. A worker
     that hangs is killed, and counts as dead.
 
-    A data set that writes its samples into given memory (`fill`) writes them straight into the batch, over memory that all
-    processes share, and that is used again as soon as nobody holds the batch (`accel.data.loaders.buffer_pool`).
-    What a process that died has half written is no part of any batch that was handed over, and goes to nobody before that
-    process is gone.
+    A data set that writes its samples into given memory (`fill`) writes them straight into the batch. All processes share that
+    memory, and it is used again as soon as nobody holds the batch (`accel.data.loaders.buffer_pool`).
+    Samples that a dead process has half written are no part of a batch. Its memory is used again only when the process is gone.
 
     Args:
-        data: the data sets; a batch is asked for by its position.
+        data: the data sets; a batch is requested by its position.
         count: processes.
-        ahead: batches that each worker reads ahead.
+        prefetch: batches that each worker reads ahead.
         timeout: seconds to wait for one batch before its worker counts as hanging; None waits forever.
-        start: how a process begins: fork, spawn or forkserver; None is fork where there is one, and else the platform's own.
-        pin: whether a CUDA device shall read the memory of batches while the host goes on.
+        start: the start method of a process: fork, spawn or forkserver; None is fork where there is one, else the platform's own.
+        pin: whether a CUDA device may read the memory of batches while the host goes on.
     """
 
     def __init__(
-        self, data: Sequence[MapBatches], count: int, ahead: int, timeout: float | None, start: str | None = None, pin: bool = False
+        self,
+        data: Sequence[MapBatches],
+        count: int,
+        prefetch: int,
+        timeout: float | None,
+        start: str | None = None,
+        pin: bool = False,
     ) -> None:
-        self.data, self.ahead, self.timeout = data, ahead, timeout
-        self.slots = [buffer_pool_of(batches, pin, SharedBufferPool) for batches in data]
+        self.data, self.prefetch, self.timeout = data, prefetch, timeout
+        self.pools = [buffer_pool_of(batches, pin, SharedBufferPool) for batches in data]
         self.context: BaseContext = mp.get_context(start or ("fork" if "fork" in mp.get_all_start_methods() else None))
-        self.board = torch.full((1 + count,), IDLE).share_memory_()  # type: ignore[no-untyped-call]
-        self.numbers = self.board.numpy()
+        self.progress = torch.full((1 + count,), IDLE).share_memory_()  # type: ignore[no-untyped-call]
+        self.progress_array = self.progress.numpy()
         self.workers: list[Worker] = []
         try:
-            for place in range(1, 1 + count):
-                self.workers.append(self.begin(place))
+            for index in range(1, 1 + count):
+                self.workers.append(self.start_worker(index))
         except BaseException:
             self.close()
             raise
 
     @property
     def generation(self) -> int:
-        """Counts the epochs begun and ended: what was asked for in an earlier turn is not read any longer."""
-        return int(self.numbers[0])
+        """Number of epochs begun and ended; tasks of an earlier generation are not read any longer."""
+        return int(self.progress_array[0])
 
-    def begin(self, place: int) -> Worker:
-        """A new process."""
-        ours, theirs = self.context.Pipe()
-        self.numbers[place] = IDLE
+    def start_worker(self, index: int) -> Worker:
+        """Return a new worker, which writes its progress at `index`.
+
+        Raises:
+            ConfigError: if the data cannot be pickled for a process that is not forked.
+        """
+        receiver, sender = self.context.Pipe()
+        self.progress_array[index] = IDLE
         forked = isinstance(self.context, ForkContext)
-        regions = [None if slots is None else slots.region for slots in self.slots]
-        inherited = [ours, *(worker.pipe for worker in self.workers)] if forked else []
+        regions = [None if pool is None else pool.region for pool in self.pools]
+        inherited = [receiver, *(worker.pipe for worker in self.workers)] if forked else []
         process = self.context.Process(  # type: ignore[attr-defined]
-            target=work, args=(theirs, self.data, regions, self.board, place, inherited), name="accel-worker", daemon=True
+            target=serve, args=(sender, self.data, regions, self.progress, index, inherited), name="accel-worker", daemon=True
         )
         try:
             process.start()
         except Exception as error:
-            ours.close()
+            receiver.close()
             if forked or isinstance(error, OSError):
                 raise
             raise ConfigError(
@@ -124,133 +98,136 @@ class WorkerPool:
                 "functions at the top of a module"
             ) from error
         finally:
-            theirs.close()
-        return Worker(process, ours, place)
+            sender.close()
+        return Worker(process, receiver, index)
 
-    def batches(self, which: int, epoch: int, start: int) -> Iterator[Any]:
-        """The batches of one epoch from number `start` on, in order. Where two such iterators take turns, each asks anew."""
-        count = self.data[which].count
+    def batches(self, dataset: int, epoch: int, start: int) -> Iterator[Any]:
+        """Yield the batches of one epoch from number `start` on, in order. If two such iterators take turns, each requests anew.
+
+        Raises:
+            TrainingError: if a worker dies or hangs over a batch for the second time.
+        """
+        count = self.data[dataset].count
         assert count is not None
-        turn, asked = None, deque[Task]()
+        generation, tasks = None, deque[Task]()
         try:
             for number in range(start, count):
-                if turn != self.generation:
-                    self.numbers[0] += 1
-                    turn = self.generation
-                    asked.clear()
-                for coming in range(number + len(asked), min(number + self.ahead * len(self.workers), count)):
-                    asked.append(self.ask(turn, which, epoch, coming))
-                batch = [self.take(asked)]
-                asked.popleft()
+                if generation != self.generation:
+                    self.progress_array[0] += 1
+                    generation = self.generation
+                    tasks.clear()
+                for upcoming in range(number + len(tasks), min(number + self.prefetch * len(self.workers), count)):
+                    tasks.append(self.request(generation, dataset, epoch, upcoming))
+                batch = [self.receive(tasks)]
+                tasks.popleft()
                 if batch[0] is not MISSING:
                     yield batch.pop()  # while the next one is waited for, it is whose it was handed to
         finally:
-            if turn == self.generation:
-                self.numbers[0] += 1  # what was asked for is wanted no longer
+            if generation == self.generation:
+                self.progress_array[0] += 1  # what was asked for is wanted no longer
 
-    def ask(self, turn: int, which: int, epoch: int, number: int) -> Task:
-        """Asks for a batch, with memory for it where it is written into that."""
-        worker, slots, task = self.workers[number % len(self.workers)], self.slots[which], Task(turn, which, epoch, number)
-        if slots is not None:
-            out = slots.borrow(slots.shape[0])  # as many of its rows as come to be written are the batch
-            task = task._replace(slot=slots.number(out))
-            worker.lent[task] = out
+    def request(self, generation: int, dataset: int, epoch: int, number: int) -> Task:
+        """Send the task for a batch, with memory where the batch is written into that; return the task."""
+        worker, pool, task = self.workers[number % len(self.workers)], self.pools[dataset], Task(generation, dataset, epoch, number)
+        if pool is not None:
+            out = pool.borrow(pool.shape[0])  # as many of its rows as come to be written are the batch
+            task = task._replace(slot=pool.slot_number(out))
+            worker.buffers[task] = out
         self.send(task, worker)
         return task
 
     def send(self, task: Task, worker: Worker) -> None:
-        """Gives a task to a worker; one that is dead is found out when its batch is due."""
+        """Send a task to a worker; that the worker is dead shows when its batch is due."""
         with suppress(ConnectionError):
             worker.pipe.send(task)
 
-    def take(self, asked: Sequence[Task]) -> Any:
-        """The batch of the first of the tasks, as soon as it is there. The worker may die or hang over it once."""
-        task = asked[0]
+    def receive(self, tasks: Sequence[Task]) -> Any:
+        """Return the batch of the first task, as soon as it is there. Its worker may die or hang over it once.
+
+        Raises:
+            TrainingError: if it does for the second time.
+        """
+        task = tasks[0]
         index = task.number % len(self.workers)
         worker = self.workers[index]
         try:
-            return self.answer(task, worker)
-        except WorkerDied as first:
-            warnings.warn(f"workers: {first}; begun anew, the order stays", AccelWarning, stacklevel=4)
-        lent = worker.lent
+            return self.wait_for(task, worker)
+        except WorkerDied as death:
+            warnings.warn(f"workers: {death}; begun anew, the order stays", AccelWarning, stacklevel=4)
+        buffers = worker.buffers
         worker.end(0)
-        worker = self.workers[index] = self.begin(worker.place)
-        for owed in asked:
+        worker = self.workers[index] = self.start_worker(worker.index)
+        for owed in tasks:
             if owed.number % len(self.workers) == index:
-                if owed in lent:
-                    worker.lent[owed] = lent[owed]
+                if owed in buffers:
+                    worker.buffers[owed] = buffers[owed]
                 self.send(owed, worker)
-        del lent
+        del buffers
         try:
-            return self.answer(task, worker)
-        except WorkerTimeout as again:
+            return self.wait_for(task, worker)
+        except WorkerTimeout as error:
             raise TrainingError(
-                f"workers: {again}, for the second time; where that is not too long for one batch, set plugins.workers.timeout=null"
+                f"workers: {error}, for the second time; where that is not too long for one batch, set plugins.workers.timeout=null"
             ) from None
-        except WorkerDied as again:
+        except WorkerDied as error:
             raise TrainingError(
-                f"workers: {again}, for the second time; read that sample without workers to see why: '~plugins.workers'"
+                f"workers: {error}, for the second time; read that sample without workers to see why: '~plugins.workers'"
             ) from None
 
-    def answer(self, task: Task, worker: Worker) -> Any:
-        """Waits for the worker's answer to `task`. Raises Died, what the data set raised, or, after `timeout`, Hung."""
+    def wait_for(self, task: Task, worker: Worker) -> Any:
+        """Return the worker's answer to `task`.
+
+        Raises:
+            Exception: the error of the data set.
+            WorkerDied: if the worker has ended.
+            WorkerTimeout: if there is no answer after `timeout` seconds.
+        """
         while True:
             ready = wait([worker.pipe, worker.process.sentinel], self.timeout)
             if not ready:
-                what = self.what(task, worker)
+                position = self.describe_work(task, worker)
                 worker.kill()
-                raise WorkerTimeout(f"a worker gave no answer for {self.timeout:g} seconds over {what}")
+                raise WorkerTimeout(f"a worker gave no answer for {self.timeout:g} seconds over {position}")
             try:
                 if worker.pipe not in ready:
                     raise EOFError
-                found: Answer = worker.pipe.recv()
+                answer: Answer = worker.pipe.recv()
             except (EOFError, OSError) as error:
                 worker.process.join(GRACE)
                 if worker.process.exitcode is None:
                     raise
-                raise WorkerDied(f"a worker {cause(worker.process.exitcode)} over {self.what(task, worker)}") from error
-            out = worker.lent.pop(found.task, None)
-            if found.task != task:  # of an earlier turn
+                raise WorkerDied(
+                    f"a worker {exit_cause(worker.process.exitcode)} over {self.describe_work(task, worker)}"
+                ) from error
+            out = worker.buffers.pop(answer.task, None)
+            if answer.task != task:  # of an earlier generation
                 continue
-            self.data[task.which].meter.add(found.samples, found.seconds / len(self.workers))
-            self.data[task.which].bad_sample_log.note(found.bad)
-            batch = found.batch
+            self.data[task.dataset].meter.add(answer.samples, answer.seconds / len(self.workers))
+            self.data[task.dataset].bad_sample_log.add(answer.bad)
+            batch = answer.batch
             if isinstance(batch, Failure):
                 raised = batch.error or RuntimeError(batch.text.strip().rpartition("\n")[2])
-                raised.add_note(f"workers: raised over {where(task, batch.sample)}, in a worker process:\n{batch.text}")
+                raised.add_note(f"workers: raised over {describe_position(task, batch.sample)}, in a worker process:\n{batch.text}")
                 raise raised
             return batch if out is None or batch is MISSING else batch_of(out, batch)
 
-    def what(self, task: Task, worker: Worker) -> str:
-        """What a worker was doing, in words."""
-        return where(task, int(self.numbers[worker.place]))
+    def describe_work(self, task: Task, worker: Worker) -> str:
+        """Return in words the sample or batch that a worker was reading."""
+        return describe_position(task, int(self.progress_array[worker.index]))
 
     def close(self) -> None:
-        """Ends every process."""
-        self.numbers[0] += 1
+        """End every process."""
+        self.progress_array[0] += 1
         for worker in self.workers:
             with suppress(OSError):
                 worker.pipe.send(None)
-        until = monotonic() + GRACE
+        deadline = monotonic() + GRACE
         for worker in self.workers:
-            worker.end(max(0.0, until - monotonic()))
+            worker.end(max(0.0, deadline - monotonic()))
         self.workers = []
 
 
-class WorkerDied(Exception):
-    """A worker is gone."""
-
-
-class WorkerTimeout(WorkerDied):
-    """It gave no answer, and was killed for it."""
-
-
-def where(task: Task, sample: int) -> str:
-    """A place in the data, in words."""
+def describe_position(task: Task, sample: int) -> str:
+    """Return a place in the data, in words."""
     batch = f"batch {task.number + 1} of epoch {task.epoch + 1}"
     return batch if sample == IDLE else f"sample {sample} ({batch})"
-
-
-def cause(code: int) -> str:
-    """How a process ended, in words."""
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

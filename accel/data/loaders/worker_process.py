@@ -1,4 +1,4 @@
-"""What a worker process does: it reads the batches that it is asked for, and hands them over."""
+"""Worker process: it reads the batches of its tasks, and sends them back."""
 
 from __future__ import annotations
 
@@ -22,83 +22,96 @@ from accel.data.batches.mapped import BatchAssembly, InPlaceAssembly, MapBatches
 from accel.data.loaders.shared_buffers import Region
 from accel.data.sampling import batch_rng
 
-__all__ = ["IDLE", "NO_SLOT", "Answer", "Failure", "Task", "begun", "forget_signals", "portable", "read", "work"]
+__all__ = [
+    "IDLE",
+    "NO_SLOT",
+    "Answer",
+    "Failure",
+    "Task",
+    "make_assembly",
+    "picklable",
+    "read_batch",
+    "reset_signal_handlers",
+    "serve",
+]
 
 IDLE = -1
-"""Stands for the sample that is being read while none is."""
+"""The sample that a process is reading while it reads none."""
 
 NO_SLOT = -1
-"""Stands for the slot of a batch that is handed over as a whole."""
+"""The slot of a batch that is sent as a whole."""
 
 
 class Task(NamedTuple):
-    """One batch to read. A position and no samples, so that a task is small and the pipe never fills up with them."""
+    """One batch to read. A position and no samples, so that a task is small and the pipe never fills up with tasks."""
 
-    turn: int
-    """Of the reader: what was asked for in an earlier turn is wanted no longer."""
-    which: int
-    """Of the data sets."""
+    generation: int
+    """Of the reader: a task of an earlier generation is wanted no longer."""
+    dataset: int
+    """The position of the data set."""
     epoch: int
     number: int
     """Of the batch, from 0."""
     slot: int = NO_SLOT
-    """Where its samples are to be written."""
+    """The memory that its samples are written into."""
 
 
 class Answer(NamedTuple):
-    """What came of a task."""
+    """Result of a task."""
 
     task: Task
     batch: Any
-    """Of one that is written into a slot, the labels of the rows from the first on; a Failure where the data set raised; GONE where
-    nothing is left of it; None where it was wanted no longer, and not read."""
+    """The batch; the labels of its rows if it is written into a slot; a Failure if the data set raised; MISSING if nothing is left.
+
+    None if it was wanted no longer, and not read.
+    """
     bad: list[UnreadableSample]
     """The samples that could not be read."""
     samples: int
     seconds: float
-    """That reading them took."""
+    """Of reading the samples."""
 
 
 class Failure(NamedTuple):
-    """What a data set raised."""
+    """Error of a data set."""
 
     error: BaseException | None
-    """None where it cannot be pickled."""
+    """None if it cannot be pickled."""
     text: str
     """Its traceback."""
     sample: int
 
 
-def work(
+def serve(
     pipe: Connection,
     data: Sequence[MapBatches],
     regions: Sequence[Region | None],
-    board: Tensor,
-    place: int,
+    progress: Tensor,
+    index: int,
     inherited: Sequence[Connection],
 ) -> None:
-    """Answers the tasks of `pipe`, an Answer each, until it is told to stop or the process that began it is gone.
+    """Send an Answer for each task of `pipe`, until the task is None or the process that started this one is gone.
 
-    An answer is the last thing that is done for a task: the memory that it was written into is the reader's again.
+    An answer is the last thing that is done for a task: its memory belongs to the reader again.
 
     Args:
         pipe: to the reader.
         data: the data sets.
-        regions: the slots of each, where it writes into given memory.
-        board: int64 in shared memory. The first is the reader's turn; at `place` this process writes the number of the sample
-            that it is reading, for whoever finds it dead.
-        place: its own on the board.
+        regions: the slots of each, if it writes into given memory.
+        progress: (1 + workers,) int64 in shared memory. The first is the reader's generation; at `index` this process writes the
+            number of the sample that it is reading, for the error if it dies.
+        index: its own in `progress`.
         inherited: the reader's ends of pipes, which a fork copies and which would keep them open.
     """
     for end in inherited:
         end.close()
-    forget_signals()
+    reset_signal_handlers()
     torch.set_num_threads(1)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(0)
     parent = mp.parent_process()
     assert parent is not None
-    numbers = board.numpy()
+    progress_array = progress.numpy()
     orders: dict[tuple[int, int], list[Tensor]] = {}
     while pipe in wait([pipe, parent.sentinel]):
         try:
@@ -106,59 +119,66 @@ def work(
             if task is None:
                 return
             answer = Answer(task, None, [], 0, 0.0)
-            if task.turn == numbers[0]:
-                answer = read(data, regions, task, numbers[place:], orders)
+            if task.generation == progress_array[0]:
+                answer = read_batch(data, regions, task, progress_array[index:], orders)
             pipe.send(answer)
         except (EOFError, ConnectionError):  # nobody is there to read it
             return
 
 
-def read(
+def read_batch(
     data: Sequence[MapBatches],
     regions: Sequence[Region | None],
     task: Task,
-    now: NDArray[np.int64],
+    current: NDArray[np.int64],
     orders: dict[tuple[int, int], list[Tensor]],
 ) -> Answer:
-    """Reads the batch of a task; `now[0]` is the sample being read.
+    """Return the answer to a task; while it is read, `current[0]` is the number of the sample.
 
     Global random numbers are a function of (seed, epoch, batch over all ranks) here.
+
+    Args:
+        data: the data sets.
+        regions: the slots of each.
+        task: the batch to read.
+        current: (1 or more,) int64.
+        orders: the order of the last epoch that was read, by data set and epoch.
     """
-    batches, region, pass_ = data[task.which], regions[task.which], (task.which, task.epoch)
-    if pass_ not in orders:
+    batches, region, dataset_epoch = data[task.dataset], regions[task.dataset], (task.dataset, task.epoch)
+    if dataset_epoch not in orders:
         orders.clear()
-        orders[pass_] = list(batches.batches_of_indices(task.epoch))
+        orders[dataset_epoch] = list(batches.batches_of_indices(task.epoch))
     share = batches.share
     seed = int(batch_rng(batches.seed, task.epoch, task.number * share.ranks + share.rank).integers(2**32))
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    since = perf_counter()
-    keys, bad = orders[pass_][task.number].tolist(), list[UnreadableSample]()
+    started = perf_counter()
+    keys, bad = orders[dataset_epoch][task.number].tolist(), list[UnreadableSample]()
     try:
-        work = begun(batches, region, task, keys)
-        bad = work.bad
-        places = () if work.read_all() else range(len(keys))
+        assembly = make_assembly(batches, region, task, keys)
+        bad = assembly.bad
+        places = () if assembly.read_all() else range(len(keys))
         for place in places:
-            now[0] = keys[place]
-            work.fill_slot(place)
-        batch = work.finish()
+            current[0] = keys[place]
+            assembly.fill_slot(place)
+        batch = assembly.finish()
     except Exception as error:
-        batch = Failure(portable(error), traceback.format_exc(), int(now[0]))
+        batch = Failure(picklable(error), traceback.format_exc(), int(current[0]))
     finally:
-        now[0] = IDLE
-    return Answer(task, batch, bad, len(keys), perf_counter() - since)
+        current[0] = IDLE
+    return Answer(task, batch, bad, len(keys), perf_counter() - started)
 
 
-def begun(batches: MapBatches, region: Region | None, task: Task, keys: list[int]) -> BatchAssembly:
-    """The batch of a task, to be read: into its slot, where it has one."""
+def make_assembly(batches: MapBatches, region: Region | None, task: Task, keys: list[int]) -> BatchAssembly:
+    """Return the assembly of the batch of a task: in its slot, if it has one."""
     if region is None or task.slot == NO_SLOT:
         return BatchAssembly(batches, task.epoch, keys)
     return InPlaceAssembly(batches, task.epoch, keys, region.slot(task.slot))
 
 
-def portable(error: Exception) -> Exception | None:
-    """The error itself where it survives pickling, else None."""
+def picklable(error: Exception) -> Exception | None:
+    """Return the error itself if it survives pickling, else None."""
     from multiprocessing.reduction import ForkingPickler
 
     try:
@@ -168,8 +188,8 @@ def portable(error: Exception) -> Exception | None:
     return error
 
 
-def forget_signals() -> None:
-    """Takes the handlers off that a fork copies: a worker must save no checkpoint. Ctrl-C is the reader's to act on."""
+def reset_signal_handlers() -> None:
+    """Reset the signal handlers that a fork copies: a worker must save no checkpoint. Ctrl-C is the reader's to act on."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,8 @@
-"""A cache on disk of files at URLs, which threads, processes and ranks share."""
+"""Cache on disk of files at URLs, shared by threads, processes and ranks.
+
+A file of the cache is a block of a file, or all of it: `<folder>/<2 digits>/<32 digits>.<number of the block, or "file">`. The
+digits are the first of the SHA-256 of URL, size, tag and block size. Hidden files are being written. `<digit>.lock` are locks.
+"""
 
 from __future__ import annotations
 
@@ -11,104 +15,115 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from threading import get_ident
 
 from accel.data.remote import fsspec_client
-from accel.data.remote.fsspec_client import Info
+from accel.data.remote.fsspec_client import FileInfo
 from accel.errors import AccelWarning, ConfigError, TrainingError
-from accel.system import cache_directory
+from accel.system import atomic_files
+from accel.system.cache_directory import cache_directory
 
-__all__ = ["BLOCK", "FRESH", "BlockCache", "local_copy"]
+__all__ = ["ABANDONED", "BLOCK", "TOUCH_INTERVAL", "BlockCache", "local_copy"]
 
 BLOCK = 8 << 20
 """Bytes of a file that are fetched at once."""
-FRESH = 600
+TOUCH_INTERVAL = 600
 """Seconds in which a file that is used again is not marked as used again."""
+ABANDONED = 86_400
+"""Seconds after which an unfinished file is of a process that died."""
 
 
 class BlockCache:
-    """Files at URLs, fetched in blocks when they are first asked for, and kept on this machine's disk.
+    """Cache of files at URLs, fetched in blocks when they are first read, and kept on this machine's disk.
 
-    A block is written under another name and moved into place, so that nobody sees half of one; who wants one that another
-    fetches waits for it, be it a thread, a process or a rank. A file that was changed at its URL, by its size or its tag, is
-    another one. When the budget is spent, what was not used for longest goes.
+    A block is written under another name and moved into place, so that nobody sees half of one. If another thread, process or rank
+    fetches a block already, its result is waited for. A file that was changed at its URL, by its size or its tag, is another one.
+    When the budget is spent, the files that were not used for longest are removed.
 
     Args:
-        folder: where to keep it; auto: in the user's cache directory.
-        budget: bytes that are kept, about; None for half of what the disk has left.
-        tries: how often to ask where the network fails.
+        folder: Folder of the cache; auto: in the user's cache directory.
+        budget: Bytes that are kept, about; None for half of what the disk has left.
+        tries: Attempts, if the network fails.
+        block: Bytes of a block.
 
     Raises:
-        ConfigError: for a budget below one block.
+        ConfigError: If the budget is below one block.
     """
 
     def __init__(
         self, folder: str = "auto", budget: int | None = None, tries: int = fsspec_client.TRIES, block: int = BLOCK
     ) -> None:
-        self.folder = cache_directory.cache_directory("auto") / "remote" if folder == "auto" else Path(folder).expanduser()
+        self.folder = cache_directory("auto") / "remote" if folder == "auto" else Path(folder).expanduser()
         if budget is not None and budget < block:
             raise ConfigError(f"the cache of remote files takes {block / 1e9:g} GB or more, and not {budget / 1e9:g}")
         self.budget, self.tries, self.block = budget, tries, block
-        self.unseen = -1
-        """Bytes that this process has kept since it last looked how many there are; -1 before it ever did."""
-        self.held: list[int] = []
+        self.bytes_since_scan = -1
+        """Bytes that this process has kept since it last scanned the folder; -1 before its first scan."""
+        self.open_files: list[int] = []
+        """Descriptors of the files that `local_path` gave."""
 
     def __reduce__(self) -> tuple[type[BlockCache], tuple[str, int | None, int, int]]:
         return type(self), (str(self.folder), self.budget, self.tries, self.block)
 
-    def read(self, file: Info, offset: int, size: int) -> bytes:
-        """So many bytes of a file from `offset` on. Raises as `remote.info` does."""
+    def read(self, file: FileInfo, offset: int, size: int) -> bytes:
+        """Return `size` bytes of a file from `offset` on. Errors are those of `fsspec_client.with_retries`."""
         end, parts = offset + size, []
         while offset < end:
             number, at = divmod(offset, self.block)
-            part = self._part(file, number, at, min(end - offset, self.block - at))
+            part = self._read_block(file, number, at, min(end - offset, self.block - at))
             parts.append(part)
             offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def whole(self, file: Info) -> bytes:
-        """All of it, also where its size is not known."""
-        return self.read(file, 0, file.size) if file.size >= 0 else self._part(file, 0, 0, -1)
+    def read_all(self, file: FileInfo) -> bytes:
+        """Return all bytes of a file, also if its size is not known. Errors are those of `fsspec_client.with_retries`."""
+        return self.read(file, 0, file.size) if file.size >= 0 else self._read_block(file, 0, 0, -1)
 
-    def path(self, file: Info) -> Path:
-        """All of it as a file of this machine, which stays as long as this process lives."""
+    def local_path(self, file: FileInfo) -> Path:
+        """Return a file of this machine with all bytes of a file, which stays as long as this process lives.
+
+        Raises:
+            ConfigError: If the file is larger than the budget, or cannot be kept.
+            TrainingError: If the file cannot be reached, or is changed meanwhile.
+        """
         place = self._place(file, -1)
         while True:
             with self._locked(place):
                 if not place.exists():
-                    self._save(place, file)
-                held = os.open(place, os.O_RDONLY)
-                fcntl.flock(held, fcntl.LOCK_SH)  # who makes room leaves it alone
-                self.held.append(held)
+                    self._fetch_whole(place, file)
+                opened = os.open(place, os.O_RDONLY)
+                fcntl.flock(opened, fcntl.LOCK_SH)  # who makes room leaves it alone
+                self.open_files.append(opened)
                 return place
 
-    def _part(self, file: Info, number: int, at: int, size: int) -> bytes:
-        """Bytes of one block; all of it where `size` is -1."""
+    def _read_block(self, file: FileInfo, number: int, at: int, size: int) -> bytes:
+        """Return bytes of one block; the whole block if `size` is -1."""
         place = self._place(file, number)
-        found = _pread(place, at, size)
-        if found is None:
+        content = _pread(place, at, size)
+        if content is None:
             with self._locked(place):
-                found = _pread(place, at, size)  # another may have fetched it meanwhile
-                if found is None:
-                    content = self._fetch(file, number)
-                    self._keep(place, lambda path: path.write_bytes(content), len(content))
-                    found = content[at : at + size] if size >= 0 else content
-        return found
+                content = _pread(place, at, size)  # another may have fetched it meanwhile
+                if content is None:
+                    block = self._fetch(file, number)
+                    self._write(place, lambda path: path.write_bytes(block), len(block))
+                    content = block[at : at + size] if size >= 0 else block
+        return content
 
-    def _fetch(self, file: Info, number: int) -> bytes:
+    def _fetch(self, file: FileInfo, number: int) -> bytes:
+        """Return one block of a file, from its URL; the whole file if its size is not known."""
         start = number * self.block
         if file.size < 0:
-            return fsspec_client.ranged(file.url, 0, None, self.tries)
+            return fsspec_client.read_range(file.url, 0, None, self.tries)
         end = min(start + self.block, file.size)
-        one = file.size <= self.block
-        found = fsspec_client.ranged(file.url, start, None if one else end, self.tries) if end > start else b""
-        if not one and len(found) == file.size:  # the server knows no ranges, and gave all
-            found = found[start:end]
-        if len(found) != end - start or (not one and fsspec_client.info(file.url, self.tries)[1:] != file[1:]):
+        single = file.size <= self.block
+        content = fsspec_client.read_range(file.url, start, None if single else end, self.tries) if end > start else b""
+        if not single and len(content) == file.size:  # the server knows no ranges, and gave all
+            content = content[start:end]
+        if len(content) != end - start or (not single and fsspec_client.file_info(file.url, self.tries)[1:] != file[1:]):
             raise TrainingError(f"{file.url} was changed while it was read: it had {file.size:,} bytes; start again")
-        return found
+        return content
 
-    def _save(self, place: Path, file: Info) -> None:
+    def _fetch_whole(self, place: Path, file: FileInfo) -> None:
+        """Write all of a file to its place."""
         if self.budget is not None and file.size > self.budget:
             raise ConfigError(
                 f"{file.url} has {file.size / 1e9:.3g} GB, and the cache of remote files {self.budget / 1e9:.3g}; give it more"
@@ -119,16 +134,17 @@ class BlockCache:
                 for number in range(-(-file.size // self.block)):
                     stream.write(self._fetch(file, number))
 
-        if not self._keep(place, write, file.size):
+        if not self._write(place, write, file.size):
             raise ConfigError(f"{file.url} cannot be kept in {self.folder}, and is to be read from a file; make room there")
 
-    def _place(self, file: Info, number: int) -> Path:
+    def _place(self, file: FileInfo, number: int) -> Path:
+        """Return the place of a block, or of the whole file if `number` is -1."""
         key = sha256(f"{file.url}\0{file.size}\0{file.tag}\0{self.block}".encode(errors="surrogateescape")).hexdigest()
         return self.folder / key[:2] / f"{key[2:34]}.{'file' if number < 0 else number}"
 
     @contextmanager
     def _locked(self, place: Path) -> Iterator[None]:
-        """Alone with this file, among all threads and processes of this machine."""
+        """Hold the lock of a place, against all threads and processes of this machine."""
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(place.with_name(f"{place.name[:1]}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
@@ -142,27 +158,23 @@ class BlockCache:
         finally:
             os.close(lock)
 
-    def _keep(self, place: Path, write: Callable[[Path], object], size: int) -> bool:
-        """Puts a file into its place, whole or not at all; whether it could be."""
-        temporary = place.with_name(f"{place.name}.{os.getpid()}-{get_ident()}.part")
+    def _write(self, place: Path, write: Callable[[Path], object], size: int) -> bool:
+        """Put a file into its place, whole or not at all; return whether it could be written."""
         try:
-            self._room(size)
-            write(temporary)
-            temporary.replace(place)
+            with atomic_files.swapped_in(place) as temporary:
+                self._make_room(size)
+                write(temporary)
             return True
         except OSError as error:
             warnings.warn(
                 f"the cache {self.folder} cannot be written ({error.strerror}); nothing is kept", AccelWarning, stacklevel=2
             )
             return False
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
 
-    def _room(self, size: int) -> None:
-        """Takes away what was not used for longest, where the budget would be spent."""
-        if 0 <= self.unseen + size <= (self.budget or 1 << 34) // 16 and self.unseen >= 0:
-            self.unseen += size
+    def _make_room(self, size: int) -> None:
+        """Remove the files that were not used for longest, if `size` more bytes would exceed the budget."""
+        if 0 <= self.bytes_since_scan + size <= (self.budget or 1 << 34) // 16 and self.bytes_since_scan >= 0:
+            self.bytes_since_scan += size
             return
         files = sorted((status.st_mtime, status.st_size, path) for path, status in self._files())
         total = sum(size for _, size, _ in files)
@@ -170,39 +182,41 @@ class BlockCache:
         for _, length, path in files:
             if total + size <= budget:
                 break
-            if _unused(path):
+            if _remove_unused(path):
                 total -= length
-        self.unseen = size
+        self.bytes_since_scan = size
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Yield the finished files of the cache; remove unfinished ones of processes that died."""
         for path in self.folder.glob("??/*"):
             with suppress(OSError):
                 status = path.stat()
-                if path.name.endswith(".part") and time.time() - status.st_mtime > 86_400:  # of a process that died
+                unfinished = path.name.startswith(".") or path.name.endswith(".part")  # the latter before version 0.1
+                if unfinished and time.time() - status.st_mtime > ABANDONED:
                     path.unlink()
-                elif not path.name.endswith((".part", ".lock")):
+                elif not unfinished and not path.name.endswith(".lock"):
                     yield path, status
 
 
 def _pread(place: Path, at: int, size: int) -> bytes | None:
-    """Bytes of a file, which counts as used; None where it is not there."""
+    """Return bytes of a file, and mark it as used; None if it does not exist or is cut short. All bytes if `size` is -1."""
     try:
         file = os.open(place, os.O_RDONLY)
     except OSError:
         return None
     try:
         status = os.fstat(file)
-        if time.time() - status.st_mtime > FRESH:
+        if time.time() - status.st_mtime > TOUCH_INTERVAL:
             with suppress(OSError):
                 os.utime(file)
-        found = os.pread(file, status.st_size if size < 0 else size, at)
-        return found if size < 0 or len(found) == size else None
+        content = os.pread(file, status.st_size if size < 0 else size, at)
+        return content if size < 0 or len(content) == size else None
     finally:
         os.close(file)
 
 
-def _unused(path: Path) -> bool:
-    """Takes a file away that no process holds; whether it did."""
+def _remove_unused(path: Path) -> bool:
+    """Remove a file that no process holds; return whether it was removed."""
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
@@ -218,9 +232,14 @@ def _unused(path: Path) -> bool:
 
 
 def local_copy(url: str, cache: BlockCache | None = None) -> Path:
-    """A file at a URL as one of this machine. Raises ConfigError where there is none, TrainingError where it cannot be reached."""
+    """Return a file of this machine with all bytes of the file at a URL.
+
+    Raises:
+        ConfigError: If there is no such file, its size is unknown, or it cannot be kept.
+        TrainingError: If the URL cannot be reached.
+    """
     cache = BlockCache() if cache is None else cache
-    found = fsspec_client.info(url, cache.tries)
-    if found.size < 0:
+    info = fsspec_client.file_info(url, cache.tries)
+    if info.size < 0:
         raise ConfigError(f"{url}: its server does not say how large it is; copy it here")
-    return cache.path(found)
+    return cache.local_path(info)

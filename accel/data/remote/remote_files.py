@@ -1,4 +1,4 @@
-"""Files at URLs as the stores read them: one in pieces, or the class folders of a split."""
+"""Files at URLs as stores read them: one by byte ranges, or the class folders of a split."""
 
 from __future__ import annotations
 
@@ -14,47 +14,51 @@ __all__ = ["RemoteFile", "RemoteFolder"]
 
 
 class RemoteFile:
-    """A file at a URL that is read in pieces (`accel.data.shards.range_reader.Pieces`).
+    """File at a URL that is read by byte ranges (`accel.data.shards.range_reader.RandomAccessFile`).
+
+    Args:
+        url: URL of the file.
+        cache: Cache of its blocks.
 
     Raises:
-        ConfigError: where it is not there, or its server does not say how large it is.
-        TrainingError: where it cannot be reached any more.
+        ConfigError: If the file does not exist, or its server does not say how large it is.
+        TrainingError: If the file cannot be reached any more.
     """
 
     def __init__(self, url: str, cache: BlockCache) -> None:
-        self.name, self.cache, self.info = url, cache, fsspec_client.info(url, cache.tries)
+        self.name, self.cache, self.info = url, cache, fsspec_client.file_info(url, cache.tries)
         if self.info.size < 0:
             raise ConfigError(f"{url}: its server does not say how large it is, so that no part of it can be read; copy it here")
         self.size, self.stamp = self.info.size, f"{self.info.size} {self.info.tag}"
 
     def read(self, offset: int, size: int) -> bytes:
-        """So many bytes from `offset` on; fewer where the file ends."""
+        """Return `size` bytes from `offset` on; fewer if the file ends."""
         return self.cache.read(self.info, offset, min(size, self.size - offset)) if offset < self.size else b""
 
 
 class RemoteFolder:
-    """The pictures of class folders at a URL, `URL/<class>/**/*.jpg`; each is fetched when it is first read.
+    """Store of the pictures of class folders at a URL, `URL/<class>/**/*.jpg`; each is fetched when it is first read.
 
     Args:
-        url: holds one folder per class.
-        cache: where they are kept.
+        url: URL that holds one folder per class.
+        cache: Cache of the files.
 
     Raises:
-        ConfigError: where there is none.
-        TrainingError: where they cannot be reached any more.
+        ConfigError: If there is no such picture.
+        TrainingError: If the files cannot be reached any more.
     """
 
-    encoding, named = "original", True
+    kind, encoding, named = "RemoteFolder", "original", True
     skipped: Sequence[str] = ()
     """No key is ever left out."""
 
     def __init__(self, url: str, cache: BlockCache) -> None:
         self.path, self.cache = url, cache
-        found = {key: info for key, info in fsspec_client.walk(url, cache.tries).items() if _wanted(key)}
-        if not found:
+        infos = {key: info for key, info in fsspec_client.walk(url, cache.tries).items() if _is_sample(key)}
+        if not infos:
             raise ConfigError(f"{url} has no class folders with pictures; they belong in {url.rpartition('/')[2]}/<class>/")
-        self.keys = sorted(found, key=lambda key: (key.partition("/")[0], key))
-        self.infos = [found[key] for key in self.keys]
+        self.keys = sorted(infos, key=lambda key: (key.partition("/")[0], key))
+        self.infos = [infos[key] for key in self.keys]
         self.classes = sorted({key.partition("/")[0] for key in self.keys})
         numbers = {name: number for number, name in enumerate(self.classes)}
         self.labels = [numbers[key.partition("/")[0]] for key in self.keys]
@@ -63,7 +67,7 @@ class RemoteFolder:
         return len(self.keys)
 
     def get(self, index: int) -> bytes:
-        return self.cache.whole(self.infos[index])
+        return self.cache.read_all(self.infos[index])
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]
@@ -78,7 +82,7 @@ class RemoteFolder:
         return self.keys[index]
 
     def fingerprint(self) -> str:
-        """That of the same files in a folder here."""
+        """Return the fingerprint that the same files in a folder of this machine have."""
         digest = sha256("\n".join(self.classes).encode())
         for key, info in zip(self.keys, self.infos, strict=True):
             digest.update(f"\0{key}\0{info.size}".encode(errors="surrogateescape"))
@@ -86,15 +90,16 @@ class RemoteFolder:
 
     @property
     def stamp(self) -> str:
-        """Another one when one of the files was changed."""
+        """Versions of all files, which change when a file does."""
         return "\n".join(info.tag for info in self.infos)
 
     def describe(self) -> str:
-        """For the plan: how much is there."""
+        """Return a line for the plan: number and size of the pictures."""
         size = sum(info.size for info in self.infos)
         return f"{len(self):,} pictures{f', {size / 1e6:,.1f} MB' if size > 0 else ''} at {self.path}"
 
 
-def _wanted(key: str) -> bool:
+def _is_sample(key: str) -> bool:
+    """Return whether a file is a picture in a class folder."""
     parts = key.split("/")
     return len(parts) > 1 and not parts[0].startswith(".") and is_picture(parts[-1])

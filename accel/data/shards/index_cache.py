@@ -1,15 +1,16 @@
-"""What was found out about a file by going through it, kept in the user's cache directory."""
+"""Cache of what a scan of a file found, in the user's cache directory.
+
+A file of the cache: uint32 crc32 of the rest, little endian; then an uncompressed `.npz` archive of the arrays.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from threading import get_ident
 from typing import Any, ClassVar
 from zipfile import BadZipFile
 from zlib import crc32
@@ -17,9 +18,10 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.data.shards.range_reader import Pieces
+from accel.data.shards.range_reader import RandomAccessFile
 from accel.errors import AccelWarning
-from accel.system import atomic_files, cache_directory
+from accel.system import atomic_files, disk_errors
+from accel.system.cache_directory import cache_directory
 
 __all__ = ["Arrays", "IndexCache", "pack_strings", "unpack_strings"]
 
@@ -27,23 +29,23 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class IndexCache:
-    """The arrays kept for one file; another size or time of change, and they are not found.
+    """Arrays kept for one file, which are not found any more if the file's stamp changes.
 
     Args:
-        file: what they are about.
-        kind: which arrays: everything else that they are a function of.
+        file: File that was scanned.
+        kind: Everything else that the arrays depend on, in words.
     """
 
-    told: ClassVar[set[Path]] = set()
-    """The folders that could not be written, of which each was told."""
+    warned_folders: ClassVar[set[Path]] = set()
+    """Folders that could not be written, and of which a warning was shown."""
 
-    def __init__(self, file: Pieces, kind: str) -> None:
+    def __init__(self, file: RandomAccessFile, kind: str) -> None:
         place = file.name if "://" in file.name else os.path.abspath(file.name)
         digest = sha256(f"{kind}\0{place}\0{file.stamp}".encode(errors="surrogateescape")).hexdigest()
-        self.path = cache_directory.cache_directory("auto") / "shards" / f"{digest[:40]}.index"
+        self.path = cache_directory("auto") / "shards" / f"{digest[:40]}.index"
 
     def load(self) -> dict[str, NDArray[Any]] | None:
-        """Them; None where nothing was kept, or what is there is not whole."""
+        """Return the arrays; None if nothing was kept, or the file of the cache is damaged."""
         try:
             data = self.path.read_bytes()
             if crc32(data[4:]).to_bytes(4, "little") == data[:4]:
@@ -53,36 +55,33 @@ class IndexCache:
         return None
 
     def save(self, arrays: Arrays) -> None:
-        """Keeps them, whole or not at all; where the place cannot be written there is a warning, for all files one."""
+        """Keep the arrays, whole or not at all. If the folder cannot be written, warn once for all files."""
         stream = BytesIO()
         np.savez(stream, **arrays)  # type: ignore[arg-type]
         data = stream.getvalue()
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}-{get_ident()}")
+        folder = self.path.parent
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(crc32(data).to_bytes(4, "little") + data)
-            temporary.replace(self.path)
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_files.swapped_in(self.path) as temporary:
+                temporary.write_bytes(crc32(data).to_bytes(4, "little") + data)
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
-            folder = self.path.parent
-            if folder not in self.told:
-                self.told.add(folder)
+            if folder not in self.warned_folders:
+                self.warned_folders.add(folder)
                 fix = "make room, or name another place by XDG_CACHE_HOME"
-                reason = atomic_files.disk_reason(error)
+                reason = disk_errors.disk_reason(error)
                 message = f"{folder} cannot be written ({reason}), so each run goes through the shards anew; {fix}"
                 warnings.warn(message, AccelWarning, stacklevel=2)
 
 
 def pack_strings(items: list[str]) -> dict[str, NDArray[Any]]:
-    """Texts as two arrays: their bytes, and where each ends."""
+    """Return strings as two arrays: `text`, their bytes, uint8; `ends`, where each ends, int64."""
     encoded = [item.encode(errors="surrogateescape") for item in items]
     ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
     return {"text": np.frombuffer(b"".join(encoded), np.uint8), "ends": ends}
 
 
 def unpack_strings(arrays: Arrays) -> list[str]:
-    """The texts again."""
+    """Return the strings of `pack_strings`."""
     text, ends = arrays["text"].tobytes(), arrays["ends"].tolist()
     starts = [0, *ends[:-1]] if ends else []
     return [text[start:end].decode(errors="surrogateescape") for start, end in zip(starts, ends, strict=True)]

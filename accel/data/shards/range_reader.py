@@ -1,4 +1,4 @@
-"""A file that is read in pieces, by several threads and processes at once."""
+"""Files that are read by byte ranges, by several threads and processes at once."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from typing import Protocol
 
 from accel.errors import ConfigError
 
-__all__ = ["LocalFile", "Pieces", "Reader"]
+__all__ = ["BufferedReader", "LocalFile", "RandomAccessFile"]
 
 
-class Pieces(Protocol):
-    """A file of which pieces are read, wherever it lies."""
+class RandomAccessFile(Protocol):
+    """File of which any byte range can be read, wherever it lies."""
 
     name: str
-    """What to call it in a message."""
+    """Name for messages."""
     size: int
-    """Bytes."""
+    """Bytes of the file."""
     stamp: str
-    """Another one when the file was changed."""
+    """Version of the file, which changes when the file does."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """So many bytes from `offset` on. Raises ConfigError where they cannot be had."""
+        """Return `size` bytes from `offset` on; fewer if the file ends.
+
+        Raises:
+            ConfigError: If they cannot be read.
+        """
         ...
 
 
 class LocalFile:
-    """A file of this machine, opened when first read. A process to which it is pickled opens it anew.
+    """File of this machine, opened when first read. A process to which it is pickled opens it anew.
 
     Args:
-        name: its path.
-        keep: whether it stays open; else it is opened for each piece, as where there are more files than a process may hold.
+        name: Path of the file.
+        keep: Whether it stays open. Otherwise it is opened for each read, as for more files than a process may hold.
 
     Raises:
-        ConfigError: where it is not there, cannot be read, or is changed or cut short while it is used.
+        ConfigError: If it does not exist, cannot be read, or is changed or cut short while it is used.
     """
 
     def __init__(self, name: str, keep: bool = True) -> None:
@@ -57,17 +61,18 @@ class LocalFile:
         file = -1
         try:
             file = self.file if self.file >= 0 else self._open()
-            found = os.pread(file, size, offset)
+            content = os.pread(file, size, offset)
         except OSError as error:
             raise ConfigError(f"cannot read {self.name}: {error.strerror}") from None
         finally:
             if file >= 0 and file != self.file:
                 os.close(file)
-        if len(found) < size and offset + size <= self.size:
+        if len(content) < size and offset + size <= self.size:
             raise ConfigError(f"{self.name} was cut short while it was read: it ends before byte {offset + size:,}; copy it again")
-        return found
+        return content
 
     def _open(self) -> int:
+        """Return a descriptor of the file, and check that the file was not changed."""
         with self.lock:
             if self.file >= 0:
                 return self.file
@@ -81,25 +86,27 @@ class LocalFile:
 
 
 def _stamp(status: os.stat_result) -> str:
+    """Return size in bytes and time of the last change, in words."""
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-class Reader:
-    """Reads a file from its beginning to its end in few large pieces, of which small ones are asked for; skipped ones are not read.
+class BufferedReader:
+    """Reader of a file from its beginning to its end, in few large reads that serve small ones; skipped bytes are not read.
 
     Args:
-        file: what is read.
-        piece: bytes that are read at once.
+        file: File to read.
+        buffer_size: Bytes of a large read.
     """
 
-    def __init__(self, file: Pieces, piece: int = 1 << 16) -> None:
-        self.file, self.piece = file, piece
-        self.start, self.held = 0, b""
+    def __init__(self, file: RandomAccessFile, buffer_size: int = 1 << 16) -> None:
+        self.file, self.buffer_size = file, buffer_size
+        self.start, self.buffer = 0, b""
 
     def read(self, offset: int, size: int) -> bytes:
-        """So many bytes from `offset` on; fewer where the file ends."""
+        """Return `size` bytes from `offset` on; fewer if the file ends."""
         at = offset - self.start
-        if at < 0 or at + size > len(self.held):
-            self.start, self.held = offset, self.file.read(offset, min(max(size, self.piece), self.file.size - offset))
+        if at < 0 or at + size > len(self.buffer):
+            self.start = offset
+            self.buffer = self.file.read(offset, min(max(size, self.buffer_size), self.file.size - offset))
             at = 0
-        return self.held[at : at + size]
+        return self.buffer[at : at + size]

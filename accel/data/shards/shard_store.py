@@ -1,4 +1,4 @@
-"""Records that lie in several files, by index."""
+"""Base class of stores whose records lie in several files."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from numpy.typing import NDArray
 
 from accel.data.remote.fsspec_client import is_url
 from accel.data.shards.index_cache import IndexCache, unpack_strings
-from accel.data.shards.range_reader import LocalFile, Pieces
+from accel.data.shards.range_reader import LocalFile, RandomAccessFile
 from accel.data.store import Record
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
-__all__ = ["OPEN", "Shards", "pieces"]
+__all__ = ["MAX_OPEN_FILES", "ShardStore", "names_from_folders", "open_files"]
 
-OPEN = 256
+MAX_OPEN_FILES = 256
 """Files that are held open; a process may often hold 1,024."""
 
 
-class Shards(ABC):
-    """Pictures in files that another tool wrote, each with its label; read at random, through an index that is made once.
+class ShardStore(ABC):
+    """Store of pictures in files that another tool wrote, read at random through an index that is made once.
 
     Args:
-        names: the files, in order; local ones or URLs.
-        cache: where files at URLs are kept.
+        names: Paths or URLs of the files, in order.
+        cache: Cache of files at URLs; None for the default one.
 
     Raises:
-        ConfigError: for a file that is not there, is damaged or is not what it is taken for; at once, or when it is read.
+        ConfigError: If a file does not exist, is damaged or has another format; at once, or when it is read.
     """
 
     encoding = "original"
     skipped: Sequence[str] = ()
     """No key is ever left out."""
     classes: list[str]
-    """The names of the classes; their numbers, where nothing tells names."""
+    """Names of the classes; their numbers, if nothing tells names."""
     named: bool
     """Whether the classes have names, and the keys are those of class folders."""
 
     def __init__(self, names: Sequence[str], cache: BlockCache | None = None) -> None:
-        self.pieces: list[Pieces] = pieces(names, cache)
+        self.shard_files: list[RandomAccessFile] = open_files(names, cache)
         self.path = names[0] if len(names) == 1 else f"{names[0]} to {names[-1].rpartition('/')[2]}"
-        parts = [self._index(file) for file in self.pieces]
+        parts = [self._index(file) for file in self.shard_files]
         counts = [len(part["offsets"]) for part in parts]
         self.shards: NDArray[np.int32] = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
         self.columns: dict[str, NDArray[Any]] = {
@@ -56,31 +56,37 @@ class Shards(ABC):
         self.keys = [key for part in parts for key in unpack_strings(part)]
         if not self.keys:
             raise ConfigError(f"{self.path} holds no pictures; name other files")
-        self.arrange()
+        self.finish_index()
 
     @property
     @abstractmethod
-    def kind(self) -> str:
-        """What the index is a function of, besides the files."""
+    def index_kind(self) -> str:
+        """Everything that the index of a file depends on besides the file. Hashed into names of the cache."""
 
     @abstractmethod
-    def scan(self, file: Pieces) -> dict[str, NDArray[Any]]:
-        """The index of one file: `offsets`, `sizes`, `labels` and the `texts` of the keys of its pictures; more where wanted."""
+    def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
+        """Return the index of one file.
+
+        Returns:
+            (records,) int64 `offsets` and `sizes` of the pictures, in bytes, and `labels`; the keys as `pack_strings` gives them;
+            further arrays of the format.
+        """
 
     @abstractmethod
-    def arrange(self) -> None:
-        """Sets `classes` and `named` from the whole index, and puts it in order."""
+    def finish_index(self) -> None:
+        """Set `classes` and `named` from the whole index, and put it in order."""
 
-    def _index(self, file: Pieces) -> dict[str, NDArray[Any]]:
-        kept = IndexCache(file, self.kind)
-        found = kept.load()
-        if found is None:
-            found = self.scan(file)
-            kept.save(found)
-        return found
+    def _index(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
+        """Return the index of one file, from the cache or from a scan."""
+        cache = IndexCache(file, self.index_kind)
+        arrays = cache.load()
+        if arrays is None:
+            arrays = self.scan(file)
+            cache.save(arrays)
+        return arrays
 
-    def take(self, order: NDArray[np.int64]) -> None:
-        """Puts the samples in this order."""
+    def reorder(self, order: NDArray[np.int64]) -> None:
+        """Put the records in another order: record `i` becomes record `order[i]` of before."""
         self.shards = self.shards[order]
         self.columns = {name: column[order] for name, column in self.columns.items()}
         self.keys = [self.keys[number] for number in order.tolist()]
@@ -89,16 +95,16 @@ class Shards(ABC):
         return len(self.keys)
 
     def get(self, index: int) -> bytes:
-        return self.file(index).read(int(self.columns["offsets"][index]), int(self.columns["sizes"][index]))
+        return self.file_of(index).read(int(self.columns["offsets"][index]), int(self.columns["sizes"][index]))
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]
 
-    def file(self, index: int) -> Pieces:
-        """The file in which a record lies."""
+    def file_of(self, index: int) -> RandomAccessFile:
+        """Return the file in which a record lies. Raise IndexError if there is no such record."""
         if not 0 <= index < len(self.keys):
             raise IndexError(f"record {index} of {len(self.keys)} in {self.path}")
-        return self.pieces[int(self.shards[index])]
+        return self.shard_files[int(self.shards[index])]
 
     def label(self, index: int) -> int:
         return int(self.columns["labels"][index])
@@ -107,10 +113,10 @@ class Shards(ABC):
         return self.keys[index]
 
     def name(self, index: int) -> str:
-        return f"{self.keys[index]} in {self.file(index).name}"
+        return f"{self.keys[index]} in {self.file_of(index).name}"
 
     def fingerprint(self) -> str:
-        """Of the classes, and of the key, label and size of every picture."""
+        """Return the SHA-256 of the classes, and of the key, label and size of every picture."""
         digest = sha256("\n".join(self.classes).encode(errors="surrogateescape"))
         digest.update("\0".join(self.keys).encode(errors="surrogateescape"))
         for name in ("labels", "sizes"):
@@ -118,22 +124,29 @@ class Shards(ABC):
         return digest.hexdigest()
 
     def describe(self) -> str:
-        """For the plan: how much is in it."""
-        size = int(self.columns["sizes"].sum())
-        return (
-            f"{len(self):,} pictures, {size / 1e6:,.1f} MB in {len(self.pieces):,} file{'s' * (len(self.pieces) > 1)}, {self.path}"
-        )
+        """Return a line for the plan: number and size of the pictures."""
+        size, count = int(self.columns["sizes"].sum()), len(self.shard_files)
+        return f"{len(self):,} pictures, {size / 1e6:,.1f} MB in {count:,} file{'s' * (count > 1)}, {self.path}"
 
     @property
     def stamp(self) -> str:
-        """Another one when one of the files was changed."""
-        return "\n".join(file.stamp for file in self.pieces)
+        """Versions of all files, which change when a file does."""
+        return "\n".join(file.stamp for file in self.shard_files)
 
 
-def pieces(names: Sequence[str], cache: BlockCache | None) -> list[Pieces]:
-    """Files to be read, local or at URLs."""
+def names_from_folders(keys: Sequence[str], labels: NDArray[np.int64]) -> list[str] | None:
+    """Return the class names that the folders of the keys give, in order; None if keys and labels disagree."""
+    folders = [key.partition("/")[0] if "/" in key else "" for key in keys]
+    names = sorted(set(folders))
+    if "" in names or [names[label] if label < len(names) else "" for label in labels.tolist()] != folders:
+        return None
+    return names
+
+
+def open_files(names: Sequence[str], cache: BlockCache | None) -> list[RandomAccessFile]:
+    """Return the files of paths, or of URLs if the first is one."""
     if not is_url(names[0]):
-        return [LocalFile(name, keep=len(names) <= OPEN) for name in names]
+        return [LocalFile(name, keep=len(names) <= MAX_OPEN_FILES) for name in names]
     from accel.data.remote.block_cache import BlockCache
     from accel.data.remote.remote_files import RemoteFile
 

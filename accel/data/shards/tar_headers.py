@@ -1,37 +1,50 @@
-"""The members of a tar file, found by reading its headers alone."""
+"""Headers of tar files, and the members that they name.
+
+Source: POSIX.1-2001, pax and ustar formats; GNU tar's long names and sizes (tar.h).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from accel.data.shards.range_reader import Pieces, Reader
+from accel.data.shards.range_reader import BufferedReader, RandomAccessFile
 from accel.errors import ConfigError
 
-__all__ = ["BLOCK", "PACKED", "Member", "members", "refuse_packed"]
+__all__ = ["BLOCK", "COMPRESSIONS", "Member", "members", "refuse_compressed"]
 
 BLOCK = 512
-PACKED = {b"\x1f\x8b": ("gzip", "gunzip"), b"BZ": ("bzip2", "bunzip2"), b"\xfd7": ("xz", "unxz"), b"\x28\xb5": ("zstd", "unzstd")}
-"""What compressed files begin with, who made them and who unmakes them."""
+COMPRESSIONS = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"BZ": ("bzip2", "bunzip2"),
+    b"\xfd7": ("xz", "unxz"),
+    b"\x28\xb5": ("zstd", "unzstd"),
+}
+"""First bytes of compressed files: the program that made them, and the program that unpacks them."""
 
 
 class Member(NamedTuple):
-    """A regular file in a tar."""
+    """Regular file in a tar.
+
+    Args:
+        name: Path in the tar.
+        offset: Offset of its content in the tar, in bytes.
+        size: Bytes of its content.
+    """
 
     name: str
     offset: int
-    """Of its content, in bytes from the beginning of the tar."""
     size: int
 
 
-def members(file: Pieces) -> Iterator[Member]:
-    """The regular files in a tar, in their order; GNU's and POSIX's long names are understood.
+def members(file: RandomAccessFile) -> Iterator[Member]:
+    """Yield the regular files in a tar, in their order, without reading their content.
 
     Raises:
-        ConfigError: for a tar that is compressed, damaged or cut short, naming it and the member.
+        ConfigError: If the tar is compressed, damaged or cut short.
     """
-    refuse_packed(file)
-    reader, offset, last = Reader(file, BLOCK), 0, ""
+    refuse_compressed(file)
+    reader, offset, last = BufferedReader(file, BLOCK), 0, ""
     path, length = "", -1  # given by the header before
     while True:
         header = reader.read(offset, BLOCK)
@@ -61,17 +74,18 @@ def members(file: Pieces) -> Iterator[Member]:
         offset = start + (-(-size // BLOCK) * BLOCK if kind in b"0\0007xgLK" else 0)
 
 
-def refuse_packed(file: Pieces) -> None:
-    """Raises ConfigError for a file that is compressed as a whole."""
-    how = PACKED.get(file.read(0, min(2, file.size)))
-    if how is not None:
+def refuse_compressed(file: RandomAccessFile) -> None:
+    """Raise ConfigError if a file is compressed as a whole."""
+    programs = COMPRESSIONS.get(file.read(0, min(2, file.size)))
+    if programs is not None:
         raise ConfigError(
-            f"{file.name} is compressed by {how[0]}, and nothing in it can be read but by unpacking all before it; "
-            f"unpack it once: {how[1]} {file.name.rpartition('/')[2]}"
+            f"{file.name} is compressed by {programs[0]}, and nothing in it can be read but by unpacking all before it; "
+            f"unpack it once: {programs[1]} {file.name.rpartition('/')[2]}"
         )
 
 
 def _number(field: bytes) -> int:
+    """Return the number in a field: octal digits, or GNU's binary form; 0 if it is empty, -1 if it is none."""
     if field[0] & 0x80:  # too large for octal digits
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     digits = field.partition(b"\0")[0].strip()
@@ -79,13 +93,14 @@ def _number(field: bytes) -> int:
 
 
 def _name(header: bytes) -> str:
+    """Return the path in a header, with the prefix of the ustar format."""
     name = header[:100].partition(b"\0")[0]
     prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
     return (prefix + b"/" * bool(prefix) + name).decode(errors="surrogateescape")
 
 
 def _extended(records: bytes) -> tuple[str, int]:
-    """The path and the size in a POSIX header; "" and -1 where it gives none."""
+    """Return path and size in bytes from the records of a pax header; "" and -1 if it gives none."""
     path, length, at = "", -1, 0
     while at < len(records):
         digits = records[at:].partition(b" ")[0]

@@ -1,7 +1,10 @@
-"""tf.train.Example, as far as a data set of pictures needs it: features by name, and where in the record each one's value lies.
+"""tf.train.Example, as far as a data set of pictures needs it: features by name, and where their values lie in the record.
 
-The format is protobuf's: an Example is a message Features, which is a map of names to Feature; a Feature is a list of bytes,
-of floats or of whole numbers. https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/example/feature.proto
+The format is protobuf's. An Example is a message Features, which is a map of names to Feature; a Feature is a list of bytes, of
+floats or of whole numbers.
+
+Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/example/feature.proto, and protobuf's wire format,
+https://protobuf.dev/programming-guides/encoding/.
 """
 
 from __future__ import annotations
@@ -9,38 +12,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["BYTES", "FLOATS", "KINDS", "NUMBERS", "Feature", "features", "numbers", "texts"]
+__all__ = ["BYTES", "FLOATS", "INTEGERS", "KINDS", "Feature", "byte_ranges", "features", "int_values"]
 
-BYTES, FLOATS, NUMBERS = 1, 2, 3
-"""The kinds of a feature."""
-KINDS = {BYTES: "bytes", FLOATS: "floats", NUMBERS: "whole numbers"}
+BYTES, FLOATS, INTEGERS = 1, 2, 3
+"""Kinds of a feature, by their field number."""
+KINDS = {BYTES: "bytes", FLOATS: "floats", INTEGERS: "whole numbers"}
 
 
 class Feature(NamedTuple):
-    """The value of a feature."""
+    """List of values: its kind, and where it begins and ends in the record, in bytes."""
 
     kind: int
     start: int
-    """Where its list begins in the record."""
     end: int
 
 
 def features(record: bytes) -> dict[str, Feature]:
-    """Those of an Example, by name.
+    """Return the features of an Example, by name.
 
     Raises:
-        ValueError: where the record is none.
+        ValueError: If the record is no Example.
     """
-    found: dict[str, Feature] = {}
+    by_name: dict[str, Feature] = {}
     for field, start, end in _messages(record, 0, len(record)):
         if field == 1:
             for entry, first, last in _messages(record, start, end):
                 if entry == 1:
-                    found |= _entry(record, first, last)
-    return found
+                    by_name |= _entry(record, first, last)
+    return by_name
 
 
 def _entry(record: bytes, start: int, end: int) -> dict[str, Feature]:
+    """Return an entry of the map of features."""
     name, value = "", Feature(0, end, end)
     for field, first, last in _messages(record, start, end):
         if field == 1:
@@ -50,14 +53,18 @@ def _entry(record: bytes, start: int, end: int) -> dict[str, Feature]:
     return {name: value}
 
 
-def texts(record: bytes, feature: Feature) -> list[tuple[int, int]]:
-    """Where each value of a list of bytes begins and ends in the record."""
+def byte_ranges(record: bytes, feature: Feature) -> list[tuple[int, int]]:
+    """Return begin and end in the record of each value of a list of bytes."""
     return [(start, end) for field, start, end in _messages(record, feature.start, feature.end) if field == 1]
 
 
-def numbers(record: bytes, feature: Feature) -> list[int]:
-    """The values of a list of whole numbers."""
-    at, found = feature.start, []
+def int_values(record: bytes, feature: Feature) -> list[int]:
+    """Return the values of a list of whole numbers, packed or not.
+
+    Raises:
+        ValueError: If the list is damaged.
+    """
+    at, values = feature.start, []
     while at < feature.end:
         tag, at = _varint(record, at, feature.end)
         if tag == 1 << 3 | 2:  # packed
@@ -71,12 +78,12 @@ def numbers(record: bytes, feature: Feature) -> list[int]:
             raise ValueError(f"the tag {tag} stands where a number should")
         while at < last:
             value, at = _varint(record, at, feature.end)
-            found.append(value - (1 << 64) if value >> 63 else value)
-    return found
+            values.append(value - (1 << 64) if value >> 63 else value)
+    return values
 
 
 def _messages(record: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields of a message that have a length: number, beginning and end."""
+    """Yield number, begin and end of each field of a message that has a length."""
     while at < end:
         tag, at = _varint(record, at, end)
         if tag & 7 == 2:
@@ -94,7 +101,7 @@ def _messages(record: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]
 
 
 def _varint(record: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number of seven bits per byte, the lowest first, and where it ends."""
+    """Return a number of seven bits per byte, lowest first, and the offset behind it."""
     value = shift = 0
     while at < end and shift < 70:
         byte = record[at]

@@ -1,4 +1,10 @@
-"""TFRecord files of tf.train.Example, without TensorFlow."""
+"""TFRecord files of tf.train.Example, read without TensorFlow.
+
+A file is a row of records. Each, little endian: uint64 bytes of the content; uint32 masked crc32c of these 8 bytes; the content;
+uint32 masked crc32c of the content.
+
+Source: tensorflow/core/lib/io/record_writer.h.
+"""
 
 from __future__ import annotations
 
@@ -13,85 +19,106 @@ from numpy.typing import NDArray
 from accel.data.shards import tf_example
 from accel.data.shards.crc32c import crc32c, masked
 from accel.data.shards.index_cache import pack_strings
-from accel.data.shards.range_reader import Pieces, Reader
-from accel.data.shards.shard_store import Shards
-from accel.data.shards.tar_headers import refuse_packed
-from accel.data.shards.tf_example import BYTES, KINDS, NUMBERS, Feature
+from accel.data.shards.range_reader import BufferedReader, RandomAccessFile
+from accel.data.shards.shard_store import ShardStore, names_from_folders
+from accel.data.shards.tar_headers import refuse_compressed
+from accel.data.shards.tf_example import BYTES, INTEGERS, KINDS, Feature
 from accel.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
-__all__ = ["CRC", "HEAD", "NAMES", "PIECE", "Names", "Record", "TFRecords", "records"]
+__all__ = ["CRC", "HEAD", "NAMES", "READ_SIZE", "FeatureNames", "RecordEntry", "TFRecords", "scan_records"]
 
 HEAD, CRC = Struct("<QI"), Struct("<I")
-"""Length of the content and its checksum before it; the content's own behind it."""
-PIECE = 1 << 22
+READ_SIZE = 1 << 22
+"""Bytes that a scan reads at once."""
 
 
-class Names(NamedTuple):
-    """Of the features."""
+class FeatureNames(NamedTuple):
+    """Names of the features.
+
+    Args:
+        image: Feature that holds the encoded picture.
+        label: Feature that holds the number of its class.
+        text: Feature that holds the name of its class, if there is one.
+        file: Feature that holds the name of its file, if there is one.
+    """
 
     image: str = "image/encoded"
     label: str = "image/class/label"
     text: str = "image/class/text"
-    """The class's name, where there is one."""
     file: str = "image/filename"
-    """The picture's name, where there is one."""
 
 
-NAMES = Names()
+NAMES = FeatureNames()
 
 
-class Record(NamedTuple):
-    """What is known of one record."""
+class RecordEntry(NamedTuple):
+    """Index entry of one record.
+
+    Args:
+        start: Offset of its content in the file, in bytes.
+        length: Bytes of its content.
+        offset: Offset of the picture in the file, in bytes.
+        size: Bytes of the picture.
+        label: Number of its class.
+        file: Name of its file; empty if unknown.
+        text: Name of its class; empty if unknown.
+    """
 
     start: int
-    """Of its content, in bytes from the beginning of the file."""
     length: int
     offset: int
-    """Of the picture."""
     size: int
     label: int
     file: str
     text: str
 
 
-class TFRecords(Shards):
-    """The pictures of TFRecord files, in the order in which they lie there.
+class TFRecords(ShardStore):
+    """Store of the pictures of TFRecord files, in the order of the files.
 
     The checksum of a record is compared when it is first read.
 
     Args:
-        names: the files, in order; local ones or URLs.
-        features: what the picture, the label and the names are called.
-        first: the number that the first class has.
-        cache: where files at URLs are kept.
+        names: Paths or URLs of the files, in order.
+        features: Names of the features.
+        first: Number that the first class has in the files.
+        cache: Cache of files at URLs; None for the default one.
+
+    Raises:
+        ConfigError: If a file is missing, damaged or of another format, or google-crc32c is not installed.
     """
 
-    def __init__(self, names: Sequence[str], features: Names = NAMES, first: int = 0, cache: BlockCache | None = None) -> None:
+    kind = "TFRecords"
+
+    def __init__(
+        self, names: Sequence[str], features: FeatureNames = NAMES, first: int = 0, cache: BlockCache | None = None
+    ) -> None:
+        crc32c()  # names the package at the start, if it is missing
         self.features, self.first = features, first
         super().__init__(names, cache)
-        self._share()
+        self._share_checked()
 
     @property
-    def kind(self) -> str:
+    def index_kind(self) -> str:
         return f"tfrecord 1 {' '.join(self.features)}"
 
-    def scan(self, file: Pieces) -> dict[str, NDArray[Any]]:
-        """Reads the whole file once, from its beginning to its end."""
-        found = list(records(file, self.features))
-        classes = sorted({(record.label, record.text) for record in found if record.text})
+    def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
+        """Return the index of one file, which is read once, from its beginning to its end."""
+        entries = list(scan_records(file, self.features))
+        classes = sorted({(entry.label, entry.text) for entry in entries if entry.text})
         return {
             **{
-                name + "s": np.array([getattr(record, name) for record in found], np.int64)
+                name + "s": np.array([getattr(entry, name) for entry in entries], np.int64)
                 for name in ("start", "length", "offset", "size", "label")
             },
             "class_texts": np.array([f"{label} {text}" for label, text in classes], dtype=np.str_),
-            **pack_strings([record.file for record in found]),
+            **pack_strings([entry.file for entry in entries]),
         }
 
-    def arrange(self) -> None:
+    def finish_index(self) -> None:
         if len(set(self.keys)) < len(self.keys):
             self.keys = [f"{key}{'#' * bool(key)}{number:08}" for number, key in enumerate(self.keys)]
         labels = self.columns["labels"] - self.first
@@ -103,50 +130,49 @@ class TFRecords(Shards):
         self.columns["labels"] = labels
         texts = dict(text.split(" ", 1) for text in self.columns.pop("class_texts").tolist())
         count = max(int(labels.max()), *(int(number) - self.first for number in texts), 0) + 1
-        self.classes = [texts.get(str(number + self.first), str(number)) for number in range(count)]
-        folders = [key.partition("/")[0] if "/" in key else "" for key in self.keys]
-        names = sorted(set(folders))
-        self.named = "" not in names and [names[label] if label < len(names) else "" for label in labels.tolist()] == folders
-        if self.named:
-            self.classes = names
+        names = names_from_folders(self.keys, labels)
+        self.named = names is not None
+        self.classes = names or [texts.get(str(number + self.first), str(number)) for number in range(count)]
 
     def get(self, index: int) -> bytes:
-        file = self.file(index)
+        file = self.file_of(index)
         offset, size = int(self.columns["offsets"][index]), int(self.columns["sizes"][index])
-        if self.seen[index]:
+        if self.checked[index]:
             return file.read(offset, size)
         start, length = int(self.columns["starts"][index]), int(self.columns["lengths"][index])
         content = file.read(start, length + CRC.size)
         body = content[:length]
         if CRC.unpack_from(content, length)[0] != masked(crc32c()(body)):
             raise ConfigError(f"{self.name(index)} is damaged: its crc32c differs; make or copy the file again")
-        self.seen[index] = 1
+        self.checked[index] = 1
         return body[offset - start : offset - start + size]
 
     def name(self, index: int) -> str:
-        return f"{self.key(index)} (record at byte {int(self.columns['starts'][index]) - HEAD.size:,} of {self.file(index).name})"
+        head = int(self.columns["starts"][index]) - HEAD.size
+        return f"{self.key(index)} (record at byte {head:,} of {self.file_of(index).name})"
 
-    def _share(self) -> None:
-        self.seen = mmap.mmap(-1, max(1, len(self.keys)))  # shared with the processes forked from here on
+    def _share_checked(self) -> None:
+        """Make the bytes that say which records were checked, shared with the processes forked from here on."""
+        self.checked = mmap.mmap(-1, max(1, len(self.keys)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "seen"}
+        return {name: value for name, value in self.__dict__.items() if name != "checked"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._share()
+        self._share_checked()
 
 
-def records(file: Pieces, names: Names) -> Iterator[Record]:
-    """Every record of a file: where its picture lies, and its label.
+def scan_records(file: RandomAccessFile, names: FeatureNames) -> Iterator[RecordEntry]:
+    """Yield the index entry of every record of a file.
 
     Raises:
-        ConfigError: where the file is compressed, damaged or cut short, or a record is no Example with these features.
+        ConfigError: If the file is compressed, damaged or cut short, or a record is no Example with these features.
     """
-    refuse_packed(file)
+    refuse_compressed(file)
     if not file.size:
         raise ConfigError(f"{file.name} is empty; make or copy it again")
-    reader, at, number = Reader(file, PIECE), 0, 0
+    reader, at, number = BufferedReader(file, READ_SIZE), 0, 0
     while at < file.size:
         where = f"{file.name}: record {number}, at byte {at:,},"
         head = reader.read(at, HEAD.size)
@@ -161,7 +187,7 @@ def records(file: Pieces, names: Names) -> Iterator[Record]:
             raise ConfigError(f"{where} is cut short: it ends at byte {at:,} of {file.size:,}; make or copy the file again")
         content = reader.read(start, length)
         try:
-            yield _record(content, start, names)
+            yield _parse_record(content, start, names)
         except ValueError as error:
             tail = reader.read(start + length, CRC.size)
             if CRC.unpack(tail)[0] != masked(crc32c()(content)):
@@ -170,32 +196,35 @@ def records(file: Pieces, names: Names) -> Iterator[Record]:
         number += 1
 
 
-def _record(content: bytes, start: int, names: Names) -> Record:
+def _parse_record(content: bytes, start: int, names: FeatureNames) -> RecordEntry:
+    """Return the index entry of a record whose content begins at `start`. Raise ValueError if a feature is missing."""
     try:
-        found = tf_example.features(content)
+        features = tf_example.features(content)
     except ValueError as error:
         raise ValueError(f"is no tf.train.Example: {error}") from None
-    image, label = _wanted(found, names.image, BYTES, "image"), _wanted(found, names.label, NUMBERS, "label")
-    pictures, labels = tf_example.texts(content, image), tf_example.numbers(content, label)
-    for what, values, name in (("picture", pictures, names.image), ("label", labels, names.label)):
+    image, label = _feature(features, names.image, BYTES, "image"), _feature(features, names.label, INTEGERS, "label")
+    pictures, labels = tf_example.byte_ranges(content, image), tf_example.int_values(content, label)
+    for noun, values, name in (("picture", pictures, names.image), ("label", labels, names.label)):
         if len(values) != 1:
-            raise ValueError(f"has {len(values) or 'no'} values in {name}, and one {what} is wanted")
-    file, text = (_text(content, found.get(name)) for name in (names.file, names.text))
+            raise ValueError(f"has {len(values) or 'no'} values in {name}, and one {noun} is wanted")
+    file, text = (_text(content, features.get(name)) for name in (names.file, names.text))
     first, last = pictures[0]
-    return Record(start, len(content), start + first, last - first, labels[0], file, text)
+    return RecordEntry(start, len(content), start + first, last - first, labels[0], file, text)
 
 
-def _wanted(found: dict[str, Feature], name: str, kind: int, setting: str) -> Feature:
-    if name not in found:
-        there = ", ".join(sorted(found)) or "none"
-        raise ValueError(f"has no feature {name} (tfrecord.{setting}); there are {there}{nearest(name, found)}")
-    if found[name].kind != kind:
-        has = KINDS.get(found[name].kind, "nothing")
-        raise ValueError(f"has {has} in the feature {name} (tfrecord.{setting}), and {KINDS[kind]} are wanted")
-    return found[name]
+def _feature(features: dict[str, Feature], name: str, kind: int, setting: str) -> Feature:
+    """Return a feature of a record. Raise ValueError if it is missing or of another kind, naming the `setting`."""
+    if name not in features:
+        names = ", ".join(sorted(features)) or "none"
+        raise ValueError(f"has no feature {name} (tfrecord.{setting}); there are {names}{nearest(name, features)}")
+    if features[name].kind != kind:
+        kind_name = KINDS.get(features[name].kind, "nothing")
+        raise ValueError(f"has {kind_name} in the feature {name} (tfrecord.{setting}), and {KINDS[kind]} are wanted")
+    return features[name]
 
 
 def _text(content: bytes, feature: Feature | None) -> str:
+    """Return the first value of a list of bytes as text; empty if there is none."""
     if feature is None or feature.kind != BYTES:
         return ""
-    return "".join(content[first:last].decode(errors="replace") for first, last in tf_example.texts(content, feature)[:1])
+    return "".join(content[first:last].decode(errors="replace") for first, last in tf_example.byte_ranges(content, feature)[:1])

@@ -1,4 +1,7 @@
-"""Tar files: samples as WebDataset writes them, `key.jpg` beside `key.cls`, or class folders, `class/name.jpg`."""
+"""Tar shards: samples as WebDataset writes them, `key.jpg` beside `key.cls`, or class folders, `class/name.jpg`.
+
+Source: Aizman, Maltzahn and Breuel, High Performance I/O For Large Scale Deep Learning, arXiv 2001.01858.
+"""
 
 from __future__ import annotations
 
@@ -10,159 +13,175 @@ from numpy.typing import NDArray
 
 from accel.data.codecs.pillow_decoder import SUFFIXES
 from accel.data.shards.index_cache import pack_strings
-from accel.data.shards.range_reader import Pieces, Reader
-from accel.data.shards.shard_store import Shards
+from accel.data.shards.range_reader import BufferedReader, RandomAccessFile
+from accel.data.shards.shard_store import ShardStore, names_from_folders
 from accel.data.shards.tar_headers import Member, members
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
-__all__ = ["NOTES", "Sample", "Tars"]
+__all__ = ["MAX_LABEL_BYTES", "TarSample", "Tars"]
 
-NOTES = 1 << 12
-"""The most bytes that a label may have."""
+MAX_LABEL_BYTES = 1 << 12
+"""Bytes that a label may have, at most."""
 
 
-class Sample(NamedTuple):
-    """A picture in a tar."""
+class TarSample(NamedTuple):
+    """Picture in a tar.
+
+    Args:
+        key: Path in the tar, with its extension.
+        offset: Offset in the tar, in bytes.
+        size: Bytes of the picture.
+        label: Number of its class; -1 for none.
+    """
 
     key: str
-    """With its extension."""
     offset: int
     size: int
     label: int
-    """-1 where there is none."""
 
 
-class Tars(Shards):
-    """The pictures of tar files: sorted by key where no key comes twice, as class folders are, and else as they lie there.
+class Tars(ShardStore):
+    """Store of the pictures of tar files: sorted by key, as class folders are; in the tars' order if a key comes twice.
 
-    Members of one name up to its first dot are one sample. Its label is a whole number in the member `label`; a set of tars without
+    Members of one name up to its first dot are one sample. Its label is a whole number in the member `label`. A set of tars without
     any takes its labels from the folders, of which the first below those that all pictures share is the class.
 
     Args:
-        names: the files, in order; local ones or URLs.
-        image: the extension of the picture in each sample; auto: that of a picture, where there is one.
-        label: the extension of its label.
-        inside: take only what lies in this folder of the tars.
-        cache: where files at URLs are kept.
+        names: Paths or URLs of the files, in order.
+        image: Extension of the picture in each sample; auto: that of a picture, if there is one.
+        label: Extension of its label.
+        inside: Read only the members in this folder of the tars.
+        cache: Cache of files at URLs; None for the default one.
+
+    Raises:
+        ConfigError: If a file is missing, damaged or of another format, or a sample has no picture or no label.
     """
+
+    kind = "Tars"
 
     def __init__(
         self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "", cache: BlockCache | None = None
     ) -> None:
-        self.image, self.text, self.inside = image.lower().removeprefix("."), label.lower().removeprefix("."), inside
+        self.image_extension, self.label_extension = image.lower().removeprefix("."), label.lower().removeprefix(".")
+        self.member_folder = inside
         super().__init__(names, cache)
 
     @property
-    def kind(self) -> str:
-        return f"tar 1 {self.image} {self.text} {self.inside}"
+    def index_kind(self) -> str:
+        return f"tar 1 {self.image_extension} {self.label_extension} {self.member_folder}"
 
-    def scan(self, file: Pieces) -> dict[str, NDArray[Any]]:
-        """Reads headers and labels alone."""
-        found = [item for item in members(file) if _shown(item.name) and item.name.startswith(self.inside)]
-        whole = any(_extension(item.name) == self.text for item in found)
-        samples = list(self._samples(file, found) if whole else self._pictures(file, found))
+    def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
+        """Return the index of one file, of which headers and labels are read."""
+        inside = (member for member in members(file) if member.name.startswith(self.member_folder))
+        shown = [member for member in inside if _is_sample_member(member.name)]
+        labelled = any(_extension(member.name) == self.label_extension for member in shown)
+        samples = list(self._samples(file, shown) if labelled else _pictures(shown))
         return {
             "offsets": np.array([sample.offset for sample in samples], np.int64),
             "sizes": np.array([sample.size for sample in samples], np.int64),
             "labels": np.array([sample.label for sample in samples], np.int64),
-            **pack_strings([sample.key.removeprefix(self.inside) for sample in samples]),
+            **pack_strings([sample.key.removeprefix(self.member_folder) for sample in samples]),
         }
 
-    def _samples(self, file: Pieces, found: list[Member]) -> Iterator[Sample]:
-        groups: dict[str, dict[str, Member]] = {}
-        for item in found:
-            extension = _extension(item.name)
-            group = groups.setdefault(item.name[: len(item.name) - len(extension) - 1] if extension else item.name, {})
-            if extension in group:
-                raise ConfigError(f"{file.name} has the member {item.name} twice; make it again")
-            group[extension] = item
-        reader = Reader(file, 512)
-        for key, group in groups.items():
+    def _samples(self, file: RandomAccessFile, shown: list[Member]) -> Iterator[TarSample]:
+        """Yield the samples of a tar that has labels."""
+        reader = BufferedReader(file, 512)
+        for key, group in _groups(file, shown).items():
             picture = self._picture(file, key, group)
-            text = group.get(self.text)
+            text = group.get(self.label_extension)
             if text is None:
                 raise ConfigError(
-                    f"{file.name}: the sample {key} has no label: there is no member {key}.{self.text}; make the shard again"
+                    f"{file.name}: the sample {key} has no label: there is no member {key}.{self.label_extension}; "
+                    "make the shard again"
                 )
-            written = reader.read(text.offset, min(text.size, NOTES)).decode(errors="replace").strip()
-            if text.size > NOTES or not written.isdecimal() or int(written) >= 1 << 31:
-                raise ConfigError(f"{file.name}: the member {text.name} is no label: it says {written[:20]!r}, and no whole number")
-            yield Sample(picture.name, picture.offset, picture.size, int(written))
+            label = reader.read(text.offset, min(text.size, MAX_LABEL_BYTES)).decode(errors="replace").strip()
+            if text.size > MAX_LABEL_BYTES or not label.isdecimal() or int(label) >= 1 << 31:
+                raise ConfigError(f"{file.name}: the member {text.name} is no label: it says {label[:20]!r}, and no whole number")
+            yield TarSample(picture.name, picture.offset, picture.size, int(label))
 
-    def _picture(self, file: Pieces, key: str, group: dict[str, Member]) -> Member:
-        if self.image != "auto":
-            if self.image in group:
-                return group[self.image]
-            has = ", ".join(f".{name}" for name in sorted(group))
-            raise ConfigError(f"{file.name}: the sample {key} has no member {key}.{self.image} (webdataset.image); it has {has}")
-        there = [name for name in group if f".{name.rpartition('.')[2]}" in SUFFIXES]
-        if len(there) == 1:
-            return group[there[0]]
-        if there:
+    def _picture(self, file: RandomAccessFile, key: str, group: dict[str, Member]) -> Member:
+        """Return the member of a sample that is its picture; `group` is the sample's members by extension."""
+        if self.image_extension != "auto":
+            if self.image_extension in group:
+                return group[self.image_extension]
+            extensions, missing = ", ".join(f".{name}" for name in sorted(group)), f"{key}.{self.image_extension}"
+            raise ConfigError(f"{file.name}: the sample {key} has no member {missing} (webdataset.image); it has {extensions}")
+        pictures = [name for name in group if f".{name.rpartition('.')[2]}" in SUFFIXES]
+        if len(pictures) == 1:
+            return group[pictures[0]]
+        if pictures:
             raise ConfigError(
-                f"{file.name}: the sample {key} has {len(there)} pictures, {' and '.join(sorted(there))}; "
-                f"say which with webdataset.image={min(there, key=len)}"
+                f"{file.name}: the sample {key} has {len(pictures)} pictures, {' and '.join(sorted(pictures))}; "
+                f"say which with webdataset.image={min(pictures, key=len)}"
             )
-        members, kinds = ", ".join(sorted(group[name].name for name in group)), ", ".join(sorted(SUFFIXES))
-        raise ConfigError(f"{file.name}: none of the members {members} is a picture ({kinds}); make the shard again")
+        names, kinds = ", ".join(sorted(group[name].name for name in group)), ", ".join(sorted(SUFFIXES))
+        raise ConfigError(f"{file.name}: none of the members {names} is a picture ({kinds}); make the shard again")
 
-    def _pictures(self, file: Pieces, found: list[Member]) -> Iterator[Sample]:
-        """Each picture is a sample; other files are left alone, as in a folder."""
-        for item in found:
-            if f".{item.name.rpartition('.')[2].lower()}" in SUFFIXES:
-                yield Sample(item.name, item.offset, item.size, -1)
-
-    def arrange(self) -> None:
-        self.home = self.inside  # the folder of the tars that holds those of the classes
+    def finish_index(self) -> None:
+        self.class_root = self.member_folder  # the folder of the tars that holds those of the classes
         labels = self.columns["labels"]
         if (labels < 0).all():
-            self._by_folder()
+            self._label_by_folder()
         elif (labels < 0).any():
-            odd = int(np.argmax(labels < 0))
-            raise ConfigError(f"{self.name(odd)} has no label, and other shards have some; give it a member .{self.text}")
+            name = self.name(int(np.argmax(labels < 0)))
+            raise ConfigError(f"{name} has no label, and other shards have some; give it a member .{self.label_extension}")
         else:
-            self.classes, self.named = _names(self.keys, labels)
+            names = names_from_folders(self.keys, labels)
+            self.named = names is not None
+            self.classes = names or [str(number) for number in range(int(labels.max()) + 1)]
         if len(set(self.keys)) == len(self.keys):
-            order = sorted(range(len(self.keys)), key=lambda number: _place(self.keys[number]))
+            order = sorted(range(len(self.keys)), key=lambda number: _sort_key(self.keys[number]))
             if order != list(range(len(order))):
-                self.take(np.array(order))
+                self.reorder(np.array(order))
 
-    def _by_folder(self) -> None:
+    def _label_by_folder(self) -> None:
+        """Set labels and classes from the folders of the keys, below the folders that all keys share."""
         while len({key.partition("/")[0] for key in self.keys}) == 1 and all(key.count("/") > 1 for key in self.keys):
-            self.home += f"{self.keys[0].partition('/')[0]}/"
+            self.class_root += f"{self.keys[0].partition('/')[0]}/"
             self.keys = [key.partition("/")[2] for key in self.keys]
         for number, key in enumerate(self.keys):
             if "/" not in key:
                 raise ConfigError(
-                    f"{self.name(number)} has no label: neither a member .{self.text} beside it, nor a folder for its class"
+                    f"{self.name(number)} has no label: neither a member .{self.label_extension} beside it, "
+                    "nor a folder for its class"
                 )
         self.classes, self.named = sorted({key.partition("/")[0] for key in self.keys}), True
         numbers = {name: number for number, name in enumerate(self.classes)}
         self.columns["labels"] = np.array([numbers[key.partition("/")[0]] for key in self.keys], np.int64)
 
 
-def _names(keys: list[str], labels: NDArray[np.int64]) -> tuple[list[str], bool]:
-    """The names of the classes: the folders of the keys, where these say the same as the labels; else their numbers."""
-    folders = [key.partition("/")[0] if "/" in key else "" for key in keys]
-    names = sorted(set(folders))
-    if "" not in names and [names[label] if label < len(names) else "" for label in labels.tolist()] == folders:
-        return names, True
-    return [str(number) for number in range(int(labels.max()) + 1)], False
+def _groups(file: RandomAccessFile, shown: list[Member]) -> dict[str, dict[str, Member]]:
+    """Return the members of each sample by extension, by the sample's key."""
+    groups: dict[str, dict[str, Member]] = {}
+    for member in shown:
+        extension = _extension(member.name)
+        group = groups.setdefault(member.name[: len(member.name) - len(extension) - 1] if extension else member.name, {})
+        if extension in group:
+            raise ConfigError(f"{file.name} has the member {member.name} twice; make it again")
+        group[extension] = member
+    return groups
 
 
-def _place(key: str) -> tuple[str, str]:
-    """By which keys are sorted: the class, then the path, as class folders are."""
+def _pictures(shown: list[Member]) -> Iterator[TarSample]:
+    """Yield each picture as a sample without a label; other files are left out, as in a folder."""
+    for member in shown:
+        if f".{member.name.rpartition('.')[2].lower()}" in SUFFIXES:
+            yield TarSample(member.name, member.offset, member.size, -1)
+
+
+def _sort_key(key: str) -> tuple[str, str]:
+    """Return the class and the path of a key: the order of class folders."""
     return key.partition("/")[0] if "/" in key else "", key
 
 
 def _extension(name: str) -> str:
-    """All behind the first dot of the file's name, in small letters."""
+    """Return all behind the first dot of a file's name, in small letters."""
     return name.rpartition("/")[2].partition(".")[2].lower()
 
 
-def _shown(name: str) -> bool:
-    """Whether a member is one of a sample: hidden files and WebDataset's own (`__index__`) are not."""
+def _is_sample_member(name: str) -> bool:
+    """Return whether a member belongs to a sample: not if it is hidden, or WebDataset's own (`__index__`)."""
     return not name.rpartition("/")[2].startswith((".", "__"))

@@ -1,4 +1,4 @@
-"""Which store a split is."""
+"""Splits: which folder, store or shards a split of a data set is, and whether a store holds the samples of the data set."""
 
 from __future__ import annotations
 
@@ -10,5 +10,10 @@ if not TYPE_CHECKING:
     from accel.system.deprecation.old_paths import deprecated_names
 
     __getattr__ = deprecated_names(
-        __name__, {name: f"{__name__}.open_split.{name}" for name in ("packed_at", "shards_of", "split_at")}
+        __name__,
+        {
+            "packed_at": f"{__name__}.open_split.open_packed",
+            "shards_of": f"{__name__}.open_split.open_shards",
+            "split_at": f"{__name__}.open_split.open_split",
+        },
     )

@@ -1,4 +1,4 @@
-"""The shards of a split."""
+"""Shards of a split: the files that a setting or a folder names."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from accel.errors import ConfigError
 __all__ = ["TARS", "TFRECORDS", "compressed", "find_shards", "is_shard", "shards_in", "sibling_folder"]
 
 TARS, TFRECORDS = (".tar",), (".tfrecord", ".tfrecords")
-"""The ends of their names."""
+"""Suffixes of shards."""
 
 
 def find_shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plugin: str) -> list[str]:
-    """The files of a split, as the setting `path` of a plugin names them.
+    """Return the files of a split, as a plugin's setting `path` names them.
 
     Args:
-        data: the data set whose folder's parent is looked in where `path` is auto.
+        data: Data set whose folder's parent is searched if `path` is auto.
+        split: Name of the split.
         path: auto, a folder, or a pattern in which SPLIT stands for the split.
-        suffixes: the ends of their names.
+        suffixes: Suffixes of the files.
+        plugin: Name of the plugin, for messages.
 
     Raises:
-        ConfigError: where there is none.
+        ConfigError: If there is no such file.
     """
     place, suffix = path, suffixes[0]
     if path == "auto":
@@ -42,8 +44,8 @@ def find_shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plu
             f"{plugin}.path={path} would be read for every split; write SPLIT in place of its name: DIR/SPLIT-*{suffix}"
         )
     place = place.rstrip("/") if fsspec_client.is_url(place) else str(Path(place).expanduser())
-    if found := shards_in(place, split, suffixes):
-        return found
+    if names := shards_in(place, split, suffixes):
+        return names
     if not fsspec_client.is_url(place) and not Path(place).is_dir():
         raise ConfigError(f"{plugin}.path={path}: there is no such folder")
     elsewhere = f"; say where they are with {plugin}.path=DIR/SPLIT-*{suffix}" if path == "auto" else ""
@@ -51,7 +53,7 @@ def find_shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plu
 
 
 def shards_in(place: str, split: str, suffixes: tuple[str, ...]) -> list[str]:
-    """The files of a split in a folder: SPLIT*.tar, or, where there is none, SPLIT/*.tar; sorted."""
+    """Return the files of a split in a folder or at a URL, sorted: SPLIT*.tar, or, if there is none, SPLIT/*.tar."""
     if fsspec_client.is_url(place):
         groups = [
             [f"{place}/{name}" for name in fsspec_client.list_names(place) if name.startswith(split)],
@@ -59,24 +61,24 @@ def shards_in(place: str, split: str, suffixes: tuple[str, ...]) -> list[str]:
         ]
     else:
         groups = [sorted(glob(pattern)) for pattern in (f"{escape(place)}/{split}*", f"{escape(place)}/{split}/*")]
-    for ends in (suffixes, compressed(suffixes)):  # what is compressed is found too, and refused by name
-        for names in groups:
-            if found := [name for name in names if is_shard(name, ends)]:
-                return found
+    for ends in (suffixes, compressed(suffixes)):  # compressed files are listed too, and refused by name
+        for group in groups:
+            if names := [name for name in group if is_shard(name, ends)]:
+                return names
     return []
 
 
 def compressed(suffixes: tuple[str, ...]) -> tuple[str, ...]:
-    """What the names of compressed ones end in."""
-    return tuple(suffix + how for suffix in suffixes for how in (".gz", ".bz2", ".xz", ".zst"))
+    """Return the suffixes of compressed files."""
+    return tuple(suffix + compression for suffix in suffixes for compression in (".gz", ".bz2", ".xz", ".zst"))
 
 
 def is_shard(name: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file is one by its name: `train-003.tar`, `train.tfrecord-00003-of-00128`."""
+    """Return whether a file is a shard by its name: `train-003.tar`, `train.tfrecord-00003-of-00128`."""
     return re.sub(r"-\d+-of-\d+$", "", name).endswith(suffixes)
 
 
 def sibling_folder(data: Any) -> str:
-    """The folder or URL in which the store of a data set lies; empty where it lies in none."""
-    where = str(getattr(data.store, "path", "") or "")
-    return where.rpartition("/")[0]
+    """Return the folder or URL that holds the store of a data set; empty if there is none."""
+    path = str(getattr(data.store, "path", "") or "")
+    return path.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""The splits of a data set, in whatever form: class folders, packed stores, tar or TFRecord shards, here or at a URL."""
+"""Store of a split, in any form: class folders, packed stores, tar or TFRecord shards, on this machine or at a URL."""
 
 from __future__ import annotations
 
@@ -13,35 +13,32 @@ if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
     from accel.data.splits.store_match import SplitStore
 
-__all__ = ["NAMES", "packed_at", "shards_of", "split_at"]
+__all__ = ["SPLITS", "open_packed", "open_shards", "open_split"]
 
-NAMES = ("train", "val", "test")
-"""The splits that there may be."""
+SPLITS = ("train", "val", "test")
+"""Splits that a data set may have."""
 
 
-def split_at(root: str, split: str, cache: BlockCache | None = None) -> SplitStore | None:
-    """The store of a split; None where there is none.
+def open_split(root: str, split: str, cache: BlockCache | None = None) -> SplitStore | None:
+    """Return the store of a split, or None if there is none.
 
     Args:
-        root: a folder or a URL that holds SPLIT/<class>/*, SPLIT.lmdb, SPLIT.raw, SPLIT*.tar, SPLIT/*.tar, or the same of TFRecord
-            files; the first of these that is there is taken.
-        cache: where files at a URL are kept.
+        root: Folder or URL that holds SPLIT/<class>/*, SPLIT.lmdb, SPLIT.raw, SPLIT*.tar, SPLIT/*.tar, or the same of TFRecord
+            files. The first of these that exists is opened.
+        split: Name of the split.
+        cache: Cache of files at URLs; None for the default one.
 
     Raises:
-        ConfigError: where it cannot be opened.
-        TrainingError: where a URL cannot be reached.
+        ConfigError: If the store cannot be opened.
+        TrainingError: If a URL cannot be reached.
     """
-    far = fsspec_client.is_url(root)
-    if far:
+    if fsspec_client.is_url(root):
         if cache is None:
             from accel.data.remote.block_cache import BlockCache
 
             cache = BlockCache()
-        there = set(fsspec_client.list_names(root))
-        folders = (
-            [name for name in fsspec_client.list_names(f"{root}/{split}") if name.endswith("/")] if f"{split}/" in there else []
-        )
-        if folders:
+        names = set(fsspec_client.list_names(root))
+        if f"{split}/" in names and any(name.endswith("/") for name in fsspec_client.list_names(f"{root}/{split}")):
             from accel.data.remote.remote_files import RemoteFolder
 
             return RemoteFolder(f"{root}/{split}", cache)
@@ -49,18 +46,18 @@ def split_at(root: str, split: str, cache: BlockCache | None = None) -> SplitSto
         folder = Path(root) / split
         if folder.is_dir() and (classes := class_names(folder)):
             return Files(folder, classes)
-        there = {path.name for path in Path(root).iterdir() if path.is_file()}
+        names = {path.name for path in Path(root).iterdir() if path.is_file()}
     for suffix in ("lmdb", "raw"):
-        if f"{split}.{suffix}" in there:
-            return packed_at(f"{root}/{split}.{suffix}", cache)
+        if f"{split}.{suffix}" in names:
+            return open_packed(f"{root}/{split}.{suffix}", cache)
     for suffixes in (TARS, TFRECORDS):
-        if names := shards_in(root, split, suffixes):
-            return shards_of(names, cache)
+        if shards := shards_in(root, split, suffixes):
+            return open_shards(shards, cache)
     return None
 
 
-def packed_at(file: str, cache: BlockCache | None = None) -> SplitStore:
-    """The packed store in a file, or at a URL, from which it is fetched as a whole."""
+def open_packed(file: str, cache: BlockCache | None = None) -> SplitStore:
+    """Return the packed store in a file, or at a URL, from which the whole file is fetched."""
     from accel.data.stores.formats import store_at
 
     if fsspec_client.is_url(file):
@@ -70,8 +67,8 @@ def packed_at(file: str, cache: BlockCache | None = None) -> SplitStore:
     return store_at(Path(file))
 
 
-def shards_of(names: list[str], cache: BlockCache | None = None) -> SplitStore:
-    """The store of shards, by the end of their names."""
+def open_shards(names: list[str], cache: BlockCache | None = None) -> SplitStore:
+    """Return the store of shards, of the format that the first one's suffix names."""
     if is_shard(names[0], TFRECORDS):
         from accel.data.shards.tfrecord_shards import TFRecords
 

@@ -1,4 +1,4 @@
-"""One pattern for many files: `DIR/train-{000..146}.tar`, `DIR/train-*.tar`."""
+"""Patterns that name many files: `DIR/train-{000..146}.tar`, `DIR/train-*.tar`."""
 
 from __future__ import annotations
 
@@ -10,55 +10,56 @@ from pathlib import Path
 from accel.data.remote import fsspec_client
 from accel.errors import ConfigError
 
-__all__ = ["MOST", "expand", "expand_braces"]
+__all__ = ["MAX_FILES", "expand", "expand_braces"]
 
-MOST = 1_000_000
+MAX_FILES = 1_000_000
 """Files that a pattern may name."""
 
 
 def expand(pattern: str) -> list[str]:
-    """The files that a pattern names, each once: those of braces in the order written, those of `*` and `?` sorted.
+    """Return the files that a pattern names, each once: braces in the order written, `*` and `?` sorted.
 
     >>> expand_braces("a-{08..10}.tar")
     ['a-08.tar', 'a-09.tar', 'a-10.tar']
 
     Raises:
-        ConfigError: where there is none, or one is missing that was named.
+        ConfigError: If there is no such file, or braces are wrong.
     """
-    found: list[str] = []
+    names: list[str] = []
     for name in expand_braces(pattern):
         if re.search(r"[*?\[]", name):
-            found += fsspec_client.matching(name) if fsspec_client.is_url(name) else sorted(glob(str(Path(name).expanduser())))
+            names += fsspec_client.glob_urls(name) if fsspec_client.is_url(name) else sorted(glob(str(Path(name).expanduser())))
         else:
-            found.append(name if fsspec_client.is_url(name) else str(Path(name).expanduser()))
-    if not found:
+            names.append(name if fsspec_client.is_url(name) else str(Path(name).expanduser()))
+    if not names:
         raise ConfigError(f"{pattern}: there is no such file")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """A pattern with each `{a,b}` and each `{first..last}` of numbers written out.
+    """Return a pattern with each `{a,b}` and each `{first..last}` of numbers written out.
 
     Raises:
-        ConfigError: for a range that runs backwards, or names more than a million files.
+        ConfigError: If a range runs backwards, or the pattern names more than a million files.
     """
     parts: list[list[str]] = []
     count = 1
     for number, text in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
         parts.append(_choices(text, pattern) if number % 2 else [text])
         count *= len(parts[-1])
-        if count > MOST:
-            raise ConfigError(f"{pattern} names more than {MOST:,} files; write fewer")
+        if count > MAX_FILES:
+            raise ConfigError(f"{pattern} names more than {MAX_FILES:,} files; write fewer")
     return ["".join(choice) for choice in product(*parts)]
 
 
 def _choices(text: str, pattern: str) -> list[str]:
+    """Return the choices that the text between two braces stands for."""
     numbers = re.fullmatch(r"(\d+)\.\.(\d+)", text)
     if numbers is None:
         if "," in text:
             return text.split(",")
         raise ConfigError(f"{pattern}: {{{text}}} is neither a range such as {{000..146}} nor a choice such as {{a,b}}")
     first, last = int(numbers[1]), int(numbers[2])
-    if not first <= last < first + MOST:
-        raise ConfigError(f"{pattern}: the range {{{text}}} must run upwards, over at most {MOST:,} numbers")
+    if not first <= last < first + MAX_FILES:
+        raise ConfigError(f"{pattern}: the range {{{text}}} must run upwards, over at most {MAX_FILES:,} numbers")
     return [f"{number:0{len(numbers[1])}}" for number in range(first, last + 1)]

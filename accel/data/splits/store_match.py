@@ -1,4 +1,4 @@
-"""A data set put over its store: the same samples in the same order, or a sentence."""
+"""Match of a data set and a store: the same samples in the same order, or an error that names the first difference."""
 
 from __future__ import annotations
 
@@ -9,38 +9,44 @@ from typing import Any, Protocol
 from accel.data.remote.block_cache import local_copy
 from accel.data.remote.fsspec_client import is_url
 from accel.data.splits.find_shards import sibling_folder
-from accel.data.store import Listed, Store
+from accel.data.store import KeyedStore, Store
 from accel.errors import ConfigError
 
 __all__ = ["SplitStore", "difference", "locate_store", "read_from"]
 
 
-class SplitStore(Listed, Protocol):
-    """A store that can stand in for the files of a folder."""
+class SplitStore(KeyedStore, Protocol):
+    """Store that can stand in for the files of a folder."""
 
     path: Any
-    """Where it is."""
+    """File, folder or URL of the store."""
 
     @property
     def named(self) -> bool:
-        """Whether its classes and keys are those of a folder; else only labels can be compared."""
+        """Whether its classes and keys are those of a folder; otherwise only labels can be compared."""
         ...
 
     @property
     def skipped(self) -> Sequence[str]:
-        """The keys of the pictures that were left out when it was made."""
+        """Keys of the pictures that were left out when the store was made."""
         ...
 
     def describe(self) -> str:
-        """For the plan: how much is in it, and whether these are the pictures that were packed."""
+        """Return a line for the plan: number and size of records, and how the pictures differ from the source's."""
         ...
 
 
 def locate_store(data: Any, split: str, path: str, format: str) -> Path:
-    """The store of a split: in the folder `path`, at the URL `path`, or, where that is auto, beside what the data set reads.
+    """Return the file of a split's packed store.
+
+    Args:
+        data: Data set beside whose folder the store is searched if `path` is auto.
+        split: Name of the split.
+        path: auto, a folder, or a URL, from which the file is fetched.
+        format: lmdb or raw.
 
     Raises:
-        ConfigError: where there is none, with the command that makes it.
+        ConfigError: If there is no such file, with the command that makes it.
     """
     folder: Path | None = getattr(data.store, "folder", None)
     if is_url(path):
@@ -60,38 +66,39 @@ def locate_store(data: Any, split: str, path: str, format: str) -> Path:
 
 
 def read_from(data: Any, store: SplitStore) -> Any:
-    """The data set, reading from `store`.
+    """Return the data set, reading from `store`.
 
     Raises:
-        ConfigError: where the store is of another data set: another class, picture, label or order.
+        ConfigError: If the store is of another data set: another class, picture, label or order.
     """
-    if odd := difference(store, data.store):
-        raise ConfigError(f"{odd}; pack the data set again, or name its own store")
+    if reason := difference(store, data.store):
+        raise ConfigError(f"{reason}; pack the data set again, or name its own store")
     return data.over(store)
 
 
-def difference(store: SplitStore, other: Store) -> str:
-    """The first thing in which a store and what it was to be packed from differ, in words; empty where nothing does."""
-    where = getattr(other, "folder", None) or getattr(other, "path", None) or f"the {type(other).__name__}"
-    classes = getattr(other, "classes", store.classes)
+def difference(store: SplitStore, source: Store) -> str:
+    """Return the first difference of a store and the store that it was packed from, in words; empty if there is none."""
+    where = getattr(source, "folder", None) or getattr(source, "path", None) or f"the {type(source).__name__}"
+    classes = getattr(source, "classes", store.classes)
     if store.named and classes != store.classes:
         return f"the store {store.path} has the classes {_few(store.classes)}, and {where} has {_few(classes)}"
     left_out = set(store.skipped)
-    key = getattr(other, "key", None)
+    key = getattr(source, "key", None)
     if key is None or not left_out:
-        numbers = list(range(len(other)))
+        numbers = list(range(len(source)))
     else:
-        numbers = [number for number in range(len(other)) if key(number) not in left_out]
+        numbers = [number for number in range(len(source)) if key(number) not in left_out]
     if len(numbers) != len(store):
         less = f" ({len(left_out)} were left out)" if left_out else ""
-        return f"the store {store.path} has {len(store):,} pictures{less}, and {where} has {len(other):,}"
+        return f"the store {store.path} has {len(store):,} pictures{less}, and {where} has {len(source):,}"
     for record, number in enumerate(numbers):
         if key is not None and store.named and store.key(record) != key(number):
             return f"record {record} of the store {store.path} is {store.key(record)}, and in {where} it is {key(number)}"
-        if store.label(record) != other.label(number):
-            return f"{store.name(record)} has label {store.label(record)}, and {other.name(number)} has {other.label(number)}"
+        if store.label(record) != source.label(number):
+            return f"{store.name(record)} has label {store.label(record)}, and {source.name(number)} has {source.label(number)}"
     return ""
 
 
 def _few(classes: list[str]) -> str:
+    """Return the first three names, and how many there are."""
     return f"{', '.join(classes[:3])}{', ...' * (len(classes) > 3)} ({len(classes)})"

@@ -1,4 +1,4 @@
-"""Pictures encoded by several processes, in order."""
+"""Pool of processes that encode pictures, in order."""
 
 from __future__ import annotations
 
@@ -15,58 +15,69 @@ from threading import Thread
 
 from accel.data.store import Store
 from accel.data.stores.encoding_recipe import Recipe
-from accel.data.stores.record_format import Content
+from accel.data.stores.record_format import EncodedPicture
 from accel.errors import ConfigError
 
-__all__ = ["AHEAD", "CHUNK", "WORK", "Bad", "encoded", "one"]
+__all__ = ["CHUNK", "TASKS_PER_WORKER", "WORK", "UnreadablePicture", "encode_all", "encode_one"]
 
 CHUNK = 16
 """Pictures per task."""
-AHEAD = 4
+TASKS_PER_WORKER = 4
 """Tasks per process that may be under way or wait to be taken."""
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A picture that cannot be read, and why."""
+class UnreadablePicture:
+    """Picture that cannot be read, and the reason as a sentence."""
 
-    why: str
+    reason: str
 
 
-def encoded(source: Store, recipe: Recipe, numbers: Sequence[int], workers: int) -> Iterator[tuple[int, Content | Bad]]:
-    """Each of `numbers` with what is to be stored of it, in order, whatever the number of processes.
+def encode_all(
+    source: Store, recipe: Recipe, numbers: Sequence[int], workers: int
+) -> Iterator[tuple[int, EncodedPicture | UnreadablePicture]]:
+    """Yield each of `numbers` with its encoded picture, in order, whatever the number of processes.
+
+    Args:
+        source: Store to read from.
+        recipe: How pictures are encoded.
+        numbers: Indices of the pictures in the source.
+        workers: Processes; 1 encodes in this process.
 
     Raises:
-        ConfigError: where a process dies.
+        ConfigError: If a process dies.
     """
     if workers == 1 or len(numbers) <= CHUNK:
         for number in numbers:
-            yield number, one(source, recipe, number)
+            yield number, encode_one(source, recipe, number)
         return
     chunks = [numbers[start : start + CHUNK] for start in range(0, len(numbers), CHUNK)]
     # spawned: a fork would inherit whatever locks and open files this process has
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (source, recipe)) as pool:
-        running: deque[tuple[Sequence[int], Future[list[Content | Bad]]]] = deque()
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (source, recipe)) as pool:
+        running: deque[tuple[Sequence[int], Future[list[EncodedPicture | UnreadablePicture]]]] = deque()
         try:
             for chunk in chunks:
-                running.append((chunk, pool.submit(_chunk, chunk)))
-                if len(running) >= AHEAD * workers:
-                    yield from _taken(*running.popleft())
+                running.append((chunk, pool.submit(_encode_chunk, chunk)))
+                if len(running) >= TASKS_PER_WORKER * workers:
+                    yield from _results(*running.popleft())
             while running:
-                yield from _taken(*running.popleft())
+                yield from _results(*running.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def one(source: Store, recipe: Recipe, number: int) -> Content | Bad:
-    """What is to be stored of one picture."""
+def encode_one(source: Store, recipe: Recipe, number: int) -> EncodedPicture | UnreadablePicture:
+    """Return picture `number` of the source, encoded."""
     try:
         return recipe.apply(source.get(number), source.name(number), source.encoding, source.label(number))
     except ConfigError as error:
-        return Bad(str(error))
+        return UnreadablePicture(str(error))
 
 
-def _taken(chunk: Sequence[int], future: Future[list[Content | Bad]]) -> Iterator[tuple[int, Content | Bad]]:
+def _results(
+    chunk: Sequence[int], future: Future[list[EncodedPicture | UnreadablePicture]]
+) -> Iterator[tuple[int, EncodedPicture | UnreadablePicture]]:
+    """Yield the numbers of a chunk with their results, once they are there."""
     try:
         yield from zip(chunk, future.result(), strict=True)
     except BrokenProcessPool:
@@ -77,22 +88,24 @@ def _taken(chunk: Sequence[int], future: Future[list[Content | Bad]]) -> Iterato
 
 
 WORK: list[tuple[Store, Recipe]] = []
-"""Of this process, where it is one that encodes."""
+"""Source and recipe of this process, if it is one that encodes."""
 
 
-def _begin(source: Store, recipe: Recipe) -> None:
+def _start_worker(source: Store, recipe: Recipe) -> None:
+    """Prepare this process for encoding."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts them all, and the first of them ends the others
-    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+    Thread(target=_exit_with, args=(parent_process(),), daemon=True).start()
     WORK[:] = [(source, recipe)]
 
 
-def _end_with(parent: BaseProcess | None) -> None:
-    """Ends this process when its parent does, however that ends: the pool's pipes would keep it waiting for ever."""
+def _exit_with(parent: BaseProcess | None) -> None:
+    """End this process when its parent ends, in any way: the pool's pipes would keep it waiting for ever."""
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _chunk(numbers: Sequence[int]) -> list[Content | Bad]:
+def _encode_chunk(numbers: Sequence[int]) -> list[EncodedPicture | UnreadablePicture]:
+    """Return the encoded pictures of `numbers`, in this process."""
     source, recipe = WORK[0]
-    return [one(source, recipe, number) for number in numbers]
+    return [encode_one(source, recipe, number) for number in numbers]

@@ -1,4 +1,4 @@
-"""What becomes of a picture when it is packed."""
+"""Recipe of packing: how each picture is encoded, and how far it is shrunk."""
 
 from __future__ import annotations
 
@@ -8,79 +8,84 @@ from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from accel.data.codecs import tiled_jpeg
-from accel.data.codecs.pillow_decoder import decoded, smaller
+from accel.data.codecs.image_reader import decode_record
+from accel.data.codecs.pillow_decoder import shrink
 from accel.data.store import Record
-from accel.data.stores.record_format import Content
+from accel.data.stores.record_format import EncodedPicture
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ENCODERS", "Encoder", "Given", "Recipe", "bmp", "jpeg"]
+__all__ = ["ENCODERS", "Encoder", "EncoderInput", "Recipe", "encode_bmp", "encode_jpeg"]
 
 
-class Given(NamedTuple):
-    """What an encoder has to work with."""
+class EncoderInput(NamedTuple):
+    """Picture to be encoded."""
 
     picture: Image
     """Decoded, in RGB, and shrunk."""
     record: Record
-    """As it was in the source."""
+    """Record of the source."""
     name: str
-    """What to call it in a message."""
+    """Name for messages."""
     quality: int
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """One encoding of `--encoding`."""
+    """Encoding that `--encoding` may name.
 
-    encode: Callable[[Given], bytes]
+    Args:
+        encode: Function that returns the bytes to be stored.
+        exact: Whether every pixel is kept.
+        shrinks: Whether the picture is encoded. An encoder that hands on the source's own bytes cannot shrink.
+        stored: The store's `encoding`; empty for the encoder's own name, or the source's encoding if it hands on bytes.
+    """
+
+    encode: Callable[[EncoderInput], bytes]
     exact: bool = True
-    """Whether every pixel is kept."""
     shrinks: bool = True
-    """Whether it encodes the picture; one that hands on the source's own bytes cannot shrink."""
     stored: str = ""
-    """The `encoding` of the store, where it has another name; of one that hands on bytes, that of the source."""
 
 
-def jpeg(given: Given) -> bytes:
-    """JPEG with colour at half the resolution (4:2:0)."""
+def encode_jpeg(item: EncoderInput) -> bytes:
+    """Return a JPEG with colour at half the resolution (4:2:0)."""
     stream = BytesIO()
-    given.picture.save(stream, "JPEG", quality=given.quality)
+    item.picture.save(stream, "JPEG", quality=item.quality)
     return stream.getvalue()
 
 
-def bmp(given: Given) -> bytes:
-    """BMP of 24 bits, without compression."""
+def encode_bmp(item: EncoderInput) -> bytes:
+    """Return a BMP of 24 bits, without compression."""
     stream = BytesIO()
-    given.picture.save(stream, "BMP")
+    item.picture.save(stream, "BMP")
     return stream.getvalue()
 
 
 ENCODERS: dict[str, Encoder] = {
-    "original": Encoder(lambda given: bytes(given.record), shrinks=False),
-    "jpeg": Encoder(jpeg, exact=False),
-    "raw": Encoder(lambda given: given.picture.tobytes()),
-    "bmp": Encoder(bmp),
-    "tiled": Encoder(lambda given: tiled_jpeg.encode(given.picture, given.quality), exact=False),
-    "tiled-lossless": Encoder(lambda given: tiled_jpeg.lossless(given.record, given.name), shrinks=False, stored="tiled"),
+    "original": Encoder(lambda item: bytes(item.record), shrinks=False),
+    "jpeg": Encoder(encode_jpeg, exact=False),
+    "raw": Encoder(lambda item: item.picture.tobytes()),
+    "bmp": Encoder(encode_bmp),
+    "tiled": Encoder(lambda item: tiled_jpeg.encode(item.picture, item.quality), exact=False),
+    "tiled-lossless": Encoder(lambda item: tiled_jpeg.from_jpeg(item.record, item.name), shrinks=False, stored="tiled"),
 }
-"""By the name of the encoding."""
+"""Encoders by the name of the encoding."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How pictures are encoded, and how large they may be.
+    """Encoding and size of pictures. Its fields are written into journals of packing (`pack_journal`).
 
     Args:
-        encoding: one of `ENCODERS`.
-        short_side: shrink a picture whose shorter side has more pixels to so many.
-        max_side: shrink a picture whose longer side has more pixels to so many.
-        quality: from 1 to 95, of an encoding that is not exact; None for 90.
+        encoding: One of `ENCODERS`.
+        short_side: Shrink a picture whose shorter side has more pixels to so many.
+        max_side: Shrink a picture whose longer side has more pixels to so many.
+        quality: From 1 to 95, of an encoding that is not exact; None for 90.
 
     Raises:
-        ConfigError: for a combination that cannot work.
+        ConfigError: If settings contradict each other.
     """
 
     encoding: str = "original"
@@ -102,38 +107,40 @@ class Recipe:
 
     @property
     def encoder(self) -> Encoder:
-        """That of the encoding."""
+        """Encoder of the encoding."""
         return ENCODERS[self.encoding]
 
     @property
     def changed(self) -> str:
-        """How pictures differ from the originals, in words; empty where none does."""
+        """How pictures differ from the originals, in words; empty if no picture does. Written into stores."""
         side = self.short_side or self.max_side
         words = [f"shrunk to a {'shorter' if self.short_side else 'longer'} side of at most {side} pixels"] if side else []
         anew = f"encoded anew as {self.stored('').upper()} of quality {self.quality or 90}"
         return ", ".join(words + ([] if self.encoder.exact else [anew]))
 
     def stored(self, source: str) -> str:
-        """The encoding of a store that is made by it from a source of the encoding `source`."""
+        """Return the encoding of a store that is made from a source of the encoding `source`."""
         return self.encoder.stored or (self.encoding if self.encoder.shrinks else source)
 
-    def apply(self, record: Record, name: str, encoding: str, label: int) -> Content:
-        """A picture as it is to be stored.
+    def apply(self, record: Record, name: str, encoding: str, label: int) -> EncodedPicture:
+        """Return a picture as it is to be stored.
 
         Args:
-            record: the picture, encoded as `encoding` says.
-            name: what to call it in a message.
+            record: The source's record of the picture.
+            name: Name for messages.
+            encoding: The source's encoding.
+            label: Number of its class.
 
         Raises:
-            ConfigError: where it cannot be decoded to its last row.
+            ConfigError: If the picture cannot be decoded to its last row.
         """
-        picture = decoded(record, name, encoding)
+        picture = decode_record(record, name, encoding)
         width, height = picture.size
         side = self.short_side or self.max_side
         if side is not None:
             scale = side / (min(width, height) if self.short_side else max(width, height))
             if scale < 1:
                 width, height = max(1, round(width * scale)), max(1, round(height * scale))
-                picture = smaller(picture, width, height)
-        content = self.encoder.encode(Given(picture, record, name, self.quality or 90))
-        return Content(label, height, width, content)
+                picture = shrink(picture, width, height)
+        content = self.encoder.encode(EncoderInput(picture, record, name, self.quality or 90))
+        return EncodedPicture(label, height, width, content)

@@ -1,21 +1,29 @@
-"""The formats by name, and a store by its file."""
+"""Formats of packed stores by name, and the store of a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from accel.data.stores.lmdb_store import LMDBStore
-from accel.data.stores.packed_store import Packed
+from accel.data.stores.packed_store import PackedStore
 from accel.data.stores.raw_store import RawStore
 from accel.errors import ConfigError
 
 __all__ = ["FORMATS", "store_at", "stores_in"]
 
-FORMATS: dict[str, type[Packed]] = {"lmdb": LMDBStore, "raw": RawStore}
+FORMATS: dict[str, type[PackedStore]] = {"lmdb": LMDBStore, "raw": RawStore}
 
 
-def store_at(path: Path, copy: Path | None = None) -> Packed:
-    """The store of a file, by its suffix; read from `copy` where that is given."""
+def store_at(path: Path, copy: Path | None = None) -> PackedStore:
+    """Return the store of a file, of the format that its suffix names.
+
+    Args:
+        path: The file, or the place that it was fetched from.
+        copy: File to read in its place.
+
+    Raises:
+        ConfigError: If the suffix is neither .lmdb nor .raw.
+    """
     kind = FORMATS.get(path.suffix.removeprefix("."))
     if kind is None:
         raise ConfigError(f"{path} is no store: its name ends in neither .lmdb nor .raw")
@@ -23,5 +31,5 @@ def store_at(path: Path, copy: Path | None = None) -> Packed:
 
 
 def stores_in(folder: Path) -> list[Path]:
-    """The files of the stores in a folder, sorted."""
+    """Return the files of the stores in a folder, sorted."""
     return sorted(path for path in folder.iterdir() if path.suffix.removeprefix(".") in FORMATS and path.is_file())

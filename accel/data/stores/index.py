@@ -1,9 +1,12 @@
-"""What a store says of itself, and what it knows of each record without reading it."""
+"""Index of a packed store: label, key and offset of every record, known without reading the record.
+
+In the file, little endian: uint64 number of records, number of offsets (0 or the number of records), crc32 of the store's JSON;
+labels, uint32 each; ends of the keys, uint64 each; offsets, uint64 each; the keys in UTF-8; uint32 crc32 of all before it.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from zlib import crc32
 
@@ -12,93 +15,68 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
-__all__ = ["VERSION", "About", "Index"]
-
-VERSION = 1
+__all__ = ["RecordIndex"]
 
 
 @dataclass(frozen=True)
-class About:
-    """What a store says of itself; its json stands in the file."""
+class RecordIndex:
+    """Label, key (`class/name.jpg`) and place in the file of every record.
 
-    encoding: str
-    classes: list[str]
-    count: int
-    size: int
-    """Bytes of all records' contents together."""
-    fingerprint: str
-    """Of the records: classes, labels, names and contents."""
-    source: str
-    """The fingerprint of what was packed."""
-    changed: str = ""
-    """How the pictures differ from those of the source, in words; empty where they are the same to the last bit."""
-    skipped: list[str] = field(default_factory=list)
-    """The keys of the pictures of the source that could not be read and were left out."""
-    version: int = VERSION
-
-    def dump(self) -> bytes:
-        """As JSON."""
-        return json.dumps(asdict(self), indent=1).encode()
-
-    @staticmethod
-    def load(data: bytes | memoryview, path: object) -> About:
-        """From JSON. Raises ConfigError for one that another version wrote, or that is none."""
-        try:
-            found = json.loads(bytes(data))
-            version = found["version"]
-            if version == VERSION:
-                return About(**{item.name: found[item.name] for item in fields(About)})
-        except (ValueError, KeyError, TypeError):
-            raise ConfigError(f"the store {path} does not say what it holds; pack it again") from None
-        raise ConfigError(f"the store {path} has format version {version}, and this accel reads {VERSION}; pack it again")
-
-
-@dataclass(frozen=True)
-class Index:
-    """Of every record: its label, its key (`class/name.jpg`), and where it lies in the file."""
+    Args:
+        labels: (records,) uint32.
+        ends: (records,) uint64: where each record's key ends in `keys`.
+        offsets: (records,) uint64: where each record's head begins in the file; empty if the format finds records by itself.
+        keys: All keys, UTF-8, one after the other.
+    """
 
     labels: NDArray[np.uint32]
     ends: NDArray[np.uint64]
-    """Where the key of each ends in `keys`."""
     offsets: NDArray[np.uint64]
-    """Where the head of each record begins; empty where the store finds them by itself."""
     keys: bytes
-    """All keys, UTF-8, one after the other."""
 
     @staticmethod
-    def of(labels: list[int], keys: list[str], offsets: list[int]) -> Index:
-        """From lists."""
+    def from_lists(labels: list[int], keys: list[str], offsets: list[int]) -> RecordIndex:
+        """Return the index of records given by lists, in order."""
         encoded = [key.encode(errors="surrogateescape") for key in keys]
         ends = np.cumsum([len(key) for key in encoded], dtype=np.uint64)
-        return Index(np.array(labels, np.uint32), ends, np.array(offsets, np.uint64), b"".join(encoded))
+        return RecordIndex(np.array(labels, np.uint32), ends, np.array(offsets, np.uint64), b"".join(encoded))
 
     def key(self, index: int) -> str:
-        """The key of record `index`."""
+        """Return the key of record `index`."""
         start = int(self.ends[index - 1]) if index else 0
         return self.keys[start : int(self.ends[index])].decode(errors="surrogateescape")
 
     def digest(self, classes: list[str], crcs: list[int]) -> str:
-        """The fingerprint of the records, whatever file they lie in. `crcs` are those of their heads and contents."""
+        """Return the fingerprint of the records, whatever file they lie in: SHA-256, in hexadecimal digits.
+
+        Args:
+            classes: Names of the classes.
+            crcs: crc32 of each record's head and content.
+        """
         digest = sha256("\0".join(classes).encode(errors="surrogateescape"))
         for part in (self.labels, self.ends, self.keys, np.array(crcs, np.uint32)):
             digest.update(part if isinstance(part, bytes) else part.tobytes())
         return digest.hexdigest()
 
-    def dump(self, about: bytes) -> bytes:
-        """The arrays one after the other, with their lengths and the crc32 of `about` before them and a crc32 at the end."""
-        counts = np.array([len(self.labels), len(self.offsets), crc32(about)], "<u8")
+    def dump(self, info: bytes) -> bytes:
+        """Return the index as it stands in the file; `info` is the store's JSON."""
+        counts = np.array([len(self.labels), len(self.offsets), crc32(info)], "<u8")
         body = b"".join([counts.tobytes(), self.labels.tobytes(), self.ends.tobytes(), self.offsets.tobytes(), self.keys])
         return body + crc32(body).to_bytes(4, "little")
 
     @staticmethod
-    def load(data: bytes | memoryview, about: bytes | memoryview, path: object) -> Index:
-        """From what `dump` gave. Raises ConfigError where it, or `about`, is not that to the last bit."""
+    def load(data: bytes | memoryview, info: bytes | memoryview, path: object) -> RecordIndex:
+        """Return the index of a file's bytes; `info` is the store's JSON, and `path` is named in messages.
+
+        Raises:
+            ConfigError: If index or JSON differ from the written ones in any bit.
+        """
         body, crc = data[:-4], bytes(data[-4:])
-        if len(body) < 24 or crc32(body).to_bytes(4, "little") != crc or int.from_bytes(body[16:24], "little") != crc32(about):
+        if len(body) < 24 or crc32(body).to_bytes(4, "little") != crc or int.from_bytes(body[16:24], "little") != crc32(info):
             raise ConfigError(f"the index of the store {path} is damaged: its crc32 differs; copy or pack it again")
         count, offsets, _ = np.frombuffer(body[:24], "<u8").tolist()
         at = [24, 24 + 4 * count, 24 + 12 * count, 24 + 12 * count + 8 * offsets]
-        return Index(
+        return RecordIndex(
             np.frombuffer(body[at[0] : at[1]], "<u4").copy(),
             np.frombuffer(body[at[1] : at[2]], "<u8").copy(),
             np.frombuffer(body[at[2] : at[3]], "<u8").copy(),

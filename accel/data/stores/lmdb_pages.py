@@ -1,11 +1,17 @@
-"""The pages of an LMDB file, looked at before LMDB maps it.
+"""Pages of an LMDB file, checked before LMDB maps it.
 
-LMDB trusts its file: a page that is missing is a SIGBUS, a flipped bit in one that holds the tree leads its C code astray. So
-the pages of the tree have one crc32, which stands behind the last page, where LMDB never looks; records are checked one by one.
+LMDB trusts its file: a missing page is a SIGBUS, and a flipped bit in a page of the tree leads its C code astray. So the pages of
+the tree have one crc32 in a seal behind the last page, where LMDB never looks. Records are checked one by one.
+
+The seal, little endian: uint32 bytes of a page, uint32 crc32 of the tree's pages, uint64 last page; the runs of the tree's pages,
+uint64 first page and uint64 number of pages each; uint32 crc32 of all before it, uint32 bytes of all before it, 8 bytes signature.
+
+Source: struct MDB_meta, MDB_page and MDB_node of LMDB 0.9 (mdb.c).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,66 +24,95 @@ from numpy.typing import NDArray
 
 from accel.errors import ConfigError
 
-__all__ = ["BODY", "BRANCH", "CHUNK", "MAGIC", "META", "NODE", "PAGE", "SIGNATURE", "TAIL", "Meta", "check", "meta", "seal", "tree"]
+__all__ = [
+    "BODY",
+    "BRANCH",
+    "CHUNK",
+    "MAGIC",
+    "META",
+    "NODE",
+    "PAGE",
+    "SIGNATURE",
+    "TAIL",
+    "MetaPage",
+    "check",
+    "newest_meta",
+    "seal",
+    "tree_pages",
+]
 
 META = Struct("=16xIIQQ IHHQQQQQ IHHQQQQQ QQ")
 """A page's header, then magic, version, address, size of the map; twice pad, flags, depth, branch, leaf and overflow pages,
-entries, root; last page, transaction. The first pad is the size of a page (struct MDB_meta of LMDB 0.9)."""
+entries, root; last page, transaction. The first pad is the size of a page."""
 MAGIC = 0xBEEFC0DE
 PAGE, NODE = Struct("=QHHHH"), Struct("=HHHH")
 """Number, pad, flags, lower, upper; the two halves of a size or of a page's number, flags, size of the key."""
 BRANCH = 1
 BODY, TAIL = Struct("<IIQ"), Struct("<II8s")
-"""Size of a page, crc32 of the tree's pages, last page; crc32 and size of what stands before it, signature."""
 SIGNATURE = b"accel\x00\x01\n"
 CHUNK = 1 << 24
+"""Bytes that are read at once."""
 
 
-class Meta(NamedTuple):
-    """Where a committed transaction left the file."""
+class MetaPage(NamedTuple):
+    """State of the file after a committed transaction.
 
-    page: int
-    """Bytes of a page."""
-    root: int
-    last: int
-    """The number of the last page."""
+    Args:
+        page_size: Bytes of a page.
+        root_page: Number of the tree's root page.
+        last_page: Number of the last page.
+        transaction: Number of the transaction.
+    """
+
+    page_size: int
+    root_page: int
+    last_page: int
     transaction: int
 
     @property
     def size(self) -> int:
-        """Bytes of the file at least."""
-        return (self.last + 1) * self.page
+        """Bytes of the file, at least."""
+        return (self.last_page + 1) * self.page_size
 
 
-def meta(file: int, path: Path) -> Meta:
-    """The newest of the two metas. Raises ConfigError for a file that is none of LMDB's, or ends before its last page."""
-    first = _meta(file, 0)
-    second = _meta(file, first.page) if first else None
+def newest_meta(file: int, path: Path) -> MetaPage:
+    """Return the newer of the two meta pages of an open file; `path` is named in messages.
+
+    Raises:
+        ConfigError: If it is no LMDB file, or ends before its last page.
+    """
+    first = _read_meta(file, 0)
+    second = _read_meta(file, first.page_size) if first else None
     if first is None or second is None:
         raise ConfigError(f"{path} is no LMDB file, or its first pages are damaged; pack it again")
-    newest = max(first, second, key=lambda found: found.transaction)
-    have = os.fstat(file).st_size
-    if have < newest.size:
-        raise ConfigError(f"the store {path} is cut short: it has {have:,} bytes of {newest.size:,}; copy or pack it again")
+    newest = max(first, second, key=lambda meta: meta.transaction)
+    size = os.fstat(file).st_size
+    if size < newest.size:
+        raise ConfigError(f"the store {path} is cut short: it has {size:,} bytes of {newest.size:,}; copy or pack it again")
     return newest
 
 
-def _meta(file: int, offset: int) -> Meta | None:
+def _read_meta(file: int, offset: int) -> MetaPage | None:
+    """Return the meta page at `offset`, or None if there is none."""
     data = os.pread(file, META.size, offset)
     if len(data) < META.size:
         return None
-    magic, version, _, _, page, *_, root, last, transaction = META.unpack(data)
-    sound = magic == MAGIC and version == 1 and 512 <= page <= 65536 and page & (page - 1) == 0
-    return Meta(page, root, last, transaction) if sound else None
+    magic, version, _, _, page_size, *_, root, last, transaction = META.unpack(data)
+    sound = magic == MAGIC and version == 1 and 512 <= page_size <= 65536 and page_size & (page_size - 1) == 0
+    return MetaPage(page_size, root, last, transaction) if sound else None
 
 
-def tree(file: int, found: Meta) -> NDArray[np.uint64]:
-    """The pages that LMDB follows to a record, in ascending order, the metas among them: (runs, 2), first page and number."""
-    pages, ahead = {0, 1}, [found.root]
+def tree_pages(file: int, meta: MetaPage) -> NDArray[np.uint64]:
+    """Return the pages that LMDB follows to a record, and the meta pages, as ascending runs.
+
+    Returns:
+        (runs, 2) uint64: number of the first page, number of pages.
+    """
+    pages, ahead = {0, 1}, [meta.root_page]
     while ahead:
         number = ahead.pop()
         pages.add(number)
-        data = os.pread(file, found.page, number * found.page)
+        data = os.pread(file, meta.page_size, number * meta.page_size)
         _, _, flags, lower, _ = PAGE.unpack_from(data)
         if flags & BRANCH:
             for place in np.frombuffer(data, "=u2", (lower - PAGE.size) // 2, PAGE.size).tolist():
@@ -89,53 +124,63 @@ def tree(file: int, found: Meta) -> NDArray[np.uint64]:
 
 
 def seal(path: Path) -> None:
-    """Puts the crc32 of the tree's pages behind the last page of a finished file, and flushes it to the disk."""
+    """Write the seal of a finished file behind its last page, and flush it to the disk.
+
+    Raises:
+        OSError: If the disk is full, or cannot be written to.
+    """
     file = os.open(path, os.O_RDWR)
     try:
-        found = meta(file, path)
-        os.ftruncate(file, found.size)  # of a seal that was never finished
-        runs = tree(file, found)
-        body = BODY.pack(found.page, _crc(file, runs, found.page), found.last) + runs.astype("<u8").tobytes()
+        meta = newest_meta(file, path)
+        os.ftruncate(file, meta.size)  # of a seal that was never finished
+        runs = tree_pages(file, meta)
+        body = BODY.pack(meta.page_size, _crc(file, runs, meta.page_size), meta.last_page) + runs.astype("<u8").tobytes()
         tail = body + TAIL.pack(crc32(body), len(body), SIGNATURE)
-        if os.pwrite(file, tail, found.size) < len(tail):
-            raise OSError(28, "No space left on device")
+        if os.pwrite(file, tail, meta.size) < len(tail):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file)
     finally:
         os.close(file)
 
 
 def check(path: Path) -> None:
-    """Raises ConfigError where the file is not, in every page of its tree, what `seal` saw. It is not mapped for that."""
+    """Compare a file with its seal, in every page of its tree, without mapping it.
+
+    Raises:
+        ConfigError: If the file is missing, or differs from the file that was sealed.
+    """
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise ConfigError(f"cannot open the store {path}: {error.strerror}") from None
     try:
-        found = meta(file, path)
+        meta = newest_meta(file, path)
         size = os.fstat(file).st_size
         crc, length, signature = TAIL.unpack(os.pread(file, TAIL.size, size - TAIL.size))
-        body = os.pread(file, length, found.size)
-        if signature != SIGNATURE or found.size + length + TAIL.size != size or crc32(body) != crc:
+        body = os.pread(file, length, meta.size)
+        if signature != SIGNATURE or meta.size + length + TAIL.size != size or crc32(body) != crc:
             raise ConfigError(
                 f"the store {path} is cut short, damaged, or was not made by accel: what must stand at its end is missing; "
                 "copy or pack it again"
             )
-        page, crc, last = BODY.unpack_from(body)
+        page_size, crc, last = BODY.unpack_from(body)
         runs = np.frombuffer(body, "<u8", offset=BODY.size).reshape(-1, 2)
-        if (page, last) != (found.page, found.last) or _crc(file, runs, page) != crc:
+        if (page_size, last) != (meta.page_size, meta.last_page) or _crc(file, runs, page_size) != crc:
             raise ConfigError(f"the tree of the store {path} is damaged: its crc32 differs; copy or pack it again")
     finally:
         os.close(file)
 
 
-def _crc(file: int, runs: NDArray[np.uint64], page: int) -> int:
+def _crc(file: int, runs: NDArray[np.uint64], page_size: int) -> int:
+    """Return the crc32 of all pages of `runs`, in order."""
     crc = 0
-    for data in _read(file, runs, page):
+    for data in _read_runs(file, runs, page_size):
         crc = crc32(data, crc)
     return crc
 
 
-def _read(file: int, runs: NDArray[np.uint64], page: int) -> Iterator[bytes]:
+def _read_runs(file: int, runs: NDArray[np.uint64], page_size: int) -> Iterator[bytes]:
+    """Yield the bytes of all pages of `runs`, in order, in chunks."""
     for first, number in runs.tolist():
-        for start in range(first * page, (first + number) * page, CHUNK):
-            yield os.pread(file, min(CHUNK, (first + number) * page - start), start)
+        for start in range(first * page_size, (first + number) * page_size, CHUNK):
+            yield os.pread(file, min(CHUNK, (first + number) * page_size - start), start)

@@ -1,4 +1,4 @@
-"""Writing an LMDB store."""
+"""Writer of LMDB stores."""
 
 from __future__ import annotations
 
@@ -10,41 +10,47 @@ from pathlib import Path
 from typing import Any
 
 from accel.data.stores import lmdb_pages
-from accel.data.stores.index import Index
+from accel.data.stores.index import RecordIndex
 from accel.data.stores.lmdb_store import HEADER, INDEX, KEY, require_lmdb
-from accel.data.stores.record_format import HEAD, Content, whole
-from accel.data.stores.store_writer import Writer
+from accel.data.stores.record_format import HEAD, EncodedPicture, is_intact
+from accel.data.stores.store_writer import StoreWriter
 from accel.errors import ConfigError
 
-__all__ = ["MAP", "LMDBWriter"]
+__all__ = ["INITIAL_MAP_SIZE", "LMDBWriter"]
 
-MAP = 1 << 26
-"""Bytes of the map at first; doubled whenever it is full. The file is no larger than what is in it."""
+INITIAL_MAP_SIZE = 1 << 26
+"""Bytes of the map at first; doubled whenever it is full. The file is no larger than its content."""
 
 
-class LMDBWriter(Writer):
-    """One transaction per `add`: after a crash the file holds whole ones, in order."""
+class LMDBWriter(StoreWriter):
+    """Writer of an LMDB store, with one transaction per `add`: after a crash the file holds intact records, in order.
 
-    def __init__(self, part: Path, map_size: int = MAP) -> None:
+    Args:
+        part: The unfinished file.
+        map_size: Bytes of the map at first.
+    """
+
+    def __init__(self, part: Path, map_size: int = INITIAL_MAP_SIZE) -> None:
         super().__init__(part)
         self.lmdb = require_lmdb()
         if part.exists():
             with suppress(ConfigError), open(part, "rb") as file:
-                map_size = max(map_size, 2 * lmdb_pages.meta(file.fileno(), part).size)
+                map_size = max(map_size, 2 * lmdb_pages.newest_meta(file.fileno(), part).size)
                 self._open(map_size)
         if not hasattr(self, "env"):  # there is none, or one that broke off before it was one
             part.unlink(missing_ok=True)
             self._open(map_size)
 
     def _open(self, map_size: int) -> None:
+        """Open the file, and recover its intact records."""
         self.map_size = map_size
         self.env = self.lmdb.open(str(self.part), subdir=False, lock=False, map_size=map_size, max_spare_txns=0)
         with self.env.begin(buffers=True) as transaction:
-            while (sealed := transaction.get(KEY.pack(len(self.crcs)))) is not None and whole(sealed, len(self.crcs)):
-                self._added(bytes(sealed[: HEAD.size]), len(sealed) - HEAD.size)
-        self.keep(len(self.crcs))
+            while (framed := transaction.get(KEY.pack(len(self.crcs)))) is not None and is_intact(framed, len(self.crcs)):
+                self._count_record(bytes(framed[: HEAD.size]), len(framed) - HEAD.size)
+        self.truncate(len(self.crcs))
 
-    def keep(self, count: int) -> None:
+    def truncate(self, count: int) -> None:
         def cut(transaction: Any) -> None:
             with transaction.cursor() as cursor:
                 while cursor.set_range(KEY.pack(count)):  # the header and the index too, where they are written already
@@ -53,7 +59,7 @@ class LMDBWriter(Writer):
         self._write(cut)
         del self.crcs[count:], self.sizes[count:]
 
-    def add(self, records: Sequence[Content]) -> None:
+    def add(self, records: Sequence[EncodedPicture]) -> None:
         heads = [record.head(len(self.crcs) + number) for number, record in enumerate(records)]
 
         def put(transaction: Any) -> None:
@@ -62,10 +68,10 @@ class LMDBWriter(Writer):
 
         self._write(put)
         for head, record in zip(heads, records, strict=True):
-            self._added(head, len(record.content))
+            self._count_record(head, len(record.content))
 
     def _write(self, change: Callable[[Any], None]) -> None:
-        """One transaction, tried again with twice the map where it is full."""
+        """Make `change` in one transaction, tried again with twice the map if it is full."""
         while True:
             try:
                 with self.env.begin(write=True) as transaction:
@@ -75,11 +81,14 @@ class LMDBWriter(Writer):
                 self.map_size *= 2
                 self.env.set_mapsize(self.map_size)
             except self.lmdb.Error as error:
-                self._probe()
+                self._raise_disk_error()
                 raise OSError(errno.EIO, str(error)) from None
 
-    def _probe(self) -> None:
-        """Raises the OSError that kept LMDB from writing: of a disk that takes a part of a write, it says only that it failed."""
+    def _raise_disk_error(self) -> None:
+        """Raise the OSError that kept LMDB from writing, if there is one.
+
+        If a disk takes a part of a write, LMDB says no more than that it failed.
+        """
         with open(self.part, "r+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             try:
@@ -88,10 +97,10 @@ class LMDBWriter(Writer):
             finally:
                 file.truncate(size)
 
-    def _close(self, about: bytes, index: Index) -> None:
+    def _close(self, info: bytes, index: RecordIndex) -> None:
         def put(transaction: Any) -> None:
-            transaction.put(HEADER, about, append=True)
-            transaction.put(INDEX, index.dump(about), append=True)
+            transaction.put(HEADER, info, append=True)
+            transaction.put(INDEX, index.dump(info), append=True)
 
         self._write(put)
         self.env.sync(True)

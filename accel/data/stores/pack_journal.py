@@ -1,4 +1,8 @@
-"""What is to be packed, remembered beside an unfinished store, so that packing goes on after a crash as it would have."""
+"""Journal of packing, beside an unfinished store, so that packing goes on after a crash as it would have.
+
+The file is text. Its first line is JSON, `[recipe, stamps]`; the second is empty, and says that the first is whole; each further
+line is the number of a picture that was left out.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,23 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from accel.data.store import Listed, status
+from accel.data.store import KeyedStore, file_status
 from accel.errors import ConfigError
 
-__all__ = ["Journal", "stamps"]
+__all__ = ["Journal", "picture_stamps"]
 
 
 class Journal:
-    """The recipe, a stamp of each picture of the source, and the numbers of those that were left out.
+    """Recipe, a stamp of each picture of the source, and the numbers of the pictures that were left out.
 
-    Pictures are packed in order, so the first so many stamps that have not changed say which records can be kept. It is held
-    by one process at a time.
+    Pictures are packed in order, so stamps that have not changed, up to the first that has, say which records stay. One process
+    at a time holds a journal.
+
+    Args:
+        path: The file, created if it does not exist.
 
     Raises:
-        ConfigError: where another process is packing into the same file.
+        ConfigError: If another process is packing into the same file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,8 +50,14 @@ class Journal:
             self.recipe, self.stamps = json.loads(lines[0])
             self.skipped = [int(line) for line in lines[2:] if line.isdigit()]
 
-    def records(self, recipe: Any, stamps: Sequence[str], skips: bool) -> tuple[int, list[int]]:
-        """How many records can be kept at most, and the pictures left out among them; `skips` says whether any may be."""
+    def resumable(self, recipe: Any, stamps: Sequence[str], skips: bool) -> tuple[int, list[int]]:
+        """Return the number of records that can stay, at most, and the pictures left out among them.
+
+        Args:
+            recipe: Recipe of this attempt; nothing stays if it is another one.
+            stamps: Stamps of the source's pictures now.
+            skips: Whether pictures may be left out in this attempt.
+        """
         if recipe != self.recipe:
             return 0, []
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(stamps, self.stamps, strict=False)))
@@ -54,7 +67,7 @@ class Journal:
         return same - len(skipped), skipped
 
     def begin(self, recipe: Any, stamps: Sequence[str], skipped: Sequence[int]) -> None:
-        """Writes what is to be packed."""
+        """Write the recipe, the stamps and the pictures left out so far, and flush them to the disk."""
         text = json.dumps([recipe, list(stamps)]) + "\n\n" + "".join(f"{number}\n" for number in skipped)
         os.ftruncate(self.file, 0)
         os.pwrite(self.file, text.encode(), 0)
@@ -62,26 +75,26 @@ class Journal:
         self.skipped = list(skipped)
 
     def skip(self, number: int) -> None:
-        """Notes that picture `number` is left out, before anything behind it is written."""
+        """Note that picture `number` is left out, before any record behind it is written."""
         os.pwrite(self.file, f"{number}\n".encode(), os.fstat(self.file).st_size)
         os.fsync(self.file)
         self.skipped.append(number)
 
     def close(self, done: bool) -> None:
-        """Lets go of it; one that is `done` is taken away."""
+        """Close the journal, and remove its file if packing is `done`."""
         if done:
             self.path.unlink(missing_ok=True)
         os.close(self.file)
 
 
-def stamps(source: Listed) -> list[str]:
-    """What tells a picture of the source from another, and from itself before it was changed."""
+def picture_stamps(source: KeyedStore) -> list[str]:
+    """Return a stamp of each picture of the source, 16 hexadecimal digits, which changes when the picture does."""
     files: Sequence[str] = getattr(source, "files", ())
-    whole = "" if files else source.fingerprint() + getattr(source, "stamp", "")
-    found = []
+    source_stamp = "" if files else source.fingerprint() + getattr(source, "stamp", "")
+    stamps = []
     for index in range(len(source)):
-        text = f"{source.key(index)}\0{source.label(index)}\0{whole}"
+        text = f"{source.key(index)}\0{source.label(index)}\0{source_stamp}"
         if files:
-            text += status(files[index], "st_size", "st_mtime_ns")
-        found.append(blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest())
-    return found
+            text += file_status(files[index], "st_size", "st_mtime_ns")
+        stamps.append(blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest())
+    return stamps

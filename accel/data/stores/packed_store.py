@@ -1,4 +1,4 @@
-"""What every packed store does, whatever its format."""
+"""Base class of packed stores, of any format."""
 
 from __future__ import annotations
 
@@ -9,108 +9,112 @@ from pathlib import Path
 from typing import ClassVar
 
 from accel.data.store import Record
-from accel.data.stores.index import About, Index
-from accel.data.stores.record_format import HEAD, size, whole
+from accel.data.stores.index import RecordIndex
+from accel.data.stores.record_format import HEAD, is_intact, picture_size
+from accel.data.stores.store_info import StoreInfo
 from accel.errors import BadSample, TrainingError
 
-__all__ = ["Packed"]
+__all__ = ["PackedStore"]
 
 
-class Packed(ABC):
-    """A store in one file, made by `python -m accel pack`; opened when first asked, anew in a process to which it was pickled.
+class PackedStore(ABC):
+    """Store in one file, made by `python -m accel pack`; opened on first use, anew in a process to which it was pickled.
 
-    The crc32 of a record is compared when it is first read, by whichever of the processes that were forked from the one that
-    opened the store; reading it again costs nothing more.
+    The crc32 of a record is compared when it is first read, once among all processes that were forked from the one that opened
+    the store. Reading the record again costs nothing more.
+
+    Args:
+        path: The file.
 
     Raises:
-        ConfigError: where the file is missing, cut short or damaged.
-        BadSample: when it is read, where a record is.
-        TrainingError: when it is read, where the file was cut short since.
+        ConfigError: If the file is missing, cut short or damaged.
+        BadSample: If a record is damaged, when it is read.
+        TrainingError: If the file was cut short since it was opened, when it is read.
     """
 
     named = True
-    """The keys are those of what was packed."""
+    """Whether classes and keys have names: those of the source."""
     format: ClassVar[str]
-    """The suffix of its files, and what it is called."""
+    """Name of the format, and suffix of its files."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._opened: tuple[About, Index] | None = None
+        self._opened: tuple[StoreInfo, RecordIndex] | None = None
 
-    def __reduce__(self) -> tuple[type[Packed], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[PackedStore], tuple[Path]]:
         return type(self), (self.path,)
 
     @abstractmethod
-    def open(self) -> tuple[About, Index]:
-        """Opens the file, and reads what it says of itself."""
+    def open(self) -> tuple[StoreInfo, RecordIndex]:
+        """Open the file, and return its metadata and its index."""
 
     @abstractmethod
-    def sealed(self, index: int) -> memoryview:
-        """Head and content of record `index`, unchecked, without a copy."""
+    def framed_record(self, index: int) -> memoryview:
+        """Return head and content of record `index`, unchecked, without a copy."""
 
-    def stands(self, mapped: mmap.mmap, size: int) -> None:
-        """To be asked before what is mapped is read: a page that is missing would be a SIGBUS, of which nobody hears in Python.
+    def check_length(self, mapped: mmap.mmap, size: int) -> None:
+        """Check before each read that the file is as long as it was: reading a missing page would end the process by SIGBUS.
 
-        It costs a microsecond. A file that is cut in the very moments between the answer and the reading still ends the process.
+        It costs a microsecond. A file that is cut in the very moments between check and read still ends the process.
 
         Args:
-            mapped: of the file, any part of it.
-            size: of the file when it was opened.
+            mapped: Map of any part of the file.
+            size: Bytes of the file when it was opened.
 
         Raises:
-            TrainingError: where the file is no longer as long.
+            TrainingError: If the file is shorter.
         """
-        if (have := mapped.size()) < size:
+        if (length := mapped.size()) < size:
             raise TrainingError(
-                f"the store {self.path} was cut short while it was read: it has {have:,} bytes of {size:,}; copy or pack it again, "
-                "under another name first if a run reads it"
+                f"the store {self.path} was cut short while it was read: it has {length:,} bytes of {size:,}; "
+                "copy or pack it again, under another name first if a run reads it"
             )
 
     @abstractmethod
     def close(self) -> None:
-        """Gives up the file; views of its records must not be used any more."""
+        """Close the file; views of its records must not be used any more."""
 
     @property
-    def opened(self) -> tuple[About, Index]:
-        """What it says of itself and of each record."""
+    def metadata(self) -> tuple[StoreInfo, RecordIndex]:
+        """Metadata and index, for which the file is opened if need be."""
         if self._opened is None:
-            found = self.open()
-            self._checked = mmap.mmap(-1, max(1, found[0].count))  # shared with the processes forked from here on
-            self._opened = found
+            opened = self.open()
+            self._checked = mmap.mmap(-1, max(1, opened[0].count))  # shared with the processes forked from here on
+            self._opened = opened
         return self._opened
 
     @property
-    def about(self) -> About:
-        """What it says of itself."""
-        return self.opened[0]
+    def info(self) -> StoreInfo:
+        """Metadata of the store."""
+        return self.metadata[0]
 
     @property
-    def index(self) -> Index:
-        """What it knows of each record without reading it."""
-        return self.opened[1]
+    def index(self) -> RecordIndex:
+        """Labels and keys of the records."""
+        return self.metadata[1]
 
     @property
     def encoding(self) -> str:
-        return self.about.encoding
+        return self.info.encoding
 
     @property
     def classes(self) -> list[str]:
-        return self.about.classes
+        return self.info.classes
 
     def __len__(self) -> int:
-        return self.about.count
+        return self.info.count
 
     def get(self, index: int) -> Record:
         count = len(self)
         if not 0 <= index < count:
             raise IndexError(f"record {index} of {count} in {self.path}")
-        sealed = self.sealed(index)
+        framed = self.framed_record(index)
         if not self._checked[index]:
-            if not whole(sealed, index):
+            if not is_intact(framed, index):
                 raise BadSample(f"{self.name(index)} is damaged: its crc32 differs; pack the store again")
             self._checked[index] = 1
-        content = sealed[HEAD.size :]
-        return content.cast("B", (*size(sealed), 3)) if self.about.encoding == "raw" else content
+        content = framed[HEAD.size :]
+        return content.cast("B", (*picture_size(framed), 3)) if self.info.encoding == "raw" else content
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]
@@ -125,17 +129,17 @@ class Packed(ABC):
         return f"{self.key(index)} (record {index} of {self.path})"
 
     def fingerprint(self) -> str:
-        return self.about.fingerprint
+        return self.info.fingerprint
 
     @property
     def skipped(self) -> list[str]:
-        """The keys of the pictures that were left out at packing."""
-        return self.about.skipped
+        """Keys of the pictures that were left out at packing."""
+        return self.info.skipped
 
     def describe(self) -> str:
-        """For the plan: how much is in it, and whether these are the pictures that were packed."""
-        about = self.about
-        words = [f"{about.count:,} records, {about.encoding}, {about.size / 1e6:,.1f} MB in {self.path}"]
-        words += [f"other pictures than the files: {about.changed}"] if about.changed else []
-        words += [f"{len(about.skipped):,} that could not be read were left out"] if about.skipped else []
+        """Return a line for the plan: number and size of records, and how the pictures differ from the source's."""
+        info = self.info
+        words = [f"{info.count:,} records, {info.encoding}, {info.size / 1e6:,.1f} MB in {self.path}"]
+        words += [f"other pictures than the files: {info.changed}"] if info.changed else []
+        words += [f"{len(info.skipped):,} that could not be read were left out"] if info.skipped else []
         return "; ".join(words)

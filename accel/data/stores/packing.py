@@ -1,81 +1,79 @@
-"""A data set into one file: in parallel, in order, and whole or not at all."""
+"""Packing of a data set into one file: in parallel, in order, and whole or not at all."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from accel.data.store import Listed
-from accel.data.stores.encode_pool import Bad, encoded
+from accel.data.store import KeyedStore
+from accel.data.stores.encode_pool import UnreadablePicture, encode_all
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import FORMATS
-from accel.data.stores.index import About
 from accel.data.stores.lmdb_writer import LMDBWriter
-from accel.data.stores.pack_journal import Journal, stamps
-from accel.data.stores.packed_store import Packed
+from accel.data.stores.pack_journal import Journal, picture_stamps
+from accel.data.stores.packed_store import PackedStore
 from accel.data.stores.raw_writer import RawWriter
-from accel.data.stores.record_format import Content
-from accel.data.stores.store_writer import Writer
+from accel.data.stores.record_format import EncodedPicture
+from accel.data.stores.store_info import StoreInfo
+from accel.data.stores.store_writer import StoreWriter
 from accel.errors import ConfigError
-from accel.system import atomic_files
+from accel.system import atomic_files, disk_errors
 
-__all__ = ["BATCH", "BATCH_BYTES", "WRITERS", "Packing", "readable"]
+__all__ = ["BATCH", "BATCH_BYTES", "WRITERS", "Packing", "check_records"]
 
-WRITERS: dict[str, Callable[[Path], Writer]] = {"lmdb": LMDBWriter, "raw": RawWriter}
+WRITERS: dict[str, Callable[[Path], StoreWriter]] = {"lmdb": LMDBWriter, "raw": RawWriter}
 BATCH, BATCH_BYTES = 1024, 1 << 24
-"""Records are written when so many of them, or of their bytes, have come together: never by the clock, so that the same
-pictures make the same file."""
+"""Records, and bytes of them, that are written together: never by the clock, so that the same pictures make the same file."""
 
 
 @dataclass
 class Packing:
-    """One store to be made.
+    """Job that makes one store.
 
     Args:
-        source: what to pack.
-        path: the file to be; its suffix is the format.
-        recipe: what becomes of each picture.
-        workers: processes that encode; 1 for this one alone.
-        skip: leave out pictures that cannot be read, instead of ending at the first.
-        tell: called with what is being done and by how many pictures it has advanced.
+        source: Store to pack.
+        path: File to make; its suffix is the format.
+        recipe: How pictures are encoded.
+        workers: Processes that encode; 1 for this one alone.
+        skip: Leave out pictures that cannot be read, instead of ending at the first.
+        on_progress: Called with the phase (packing, verifying) and the number of pictures done since the last call.
+        resumed: Records that an earlier attempt had written.
+        skip_reasons: Why each picture that was left out could not be read.
     """
 
-    source: Listed
+    source: KeyedStore
     path: Path
     recipe: Recipe
     workers: int = 1
     skip: bool = False
-    tell: Callable[[str, int], None] = lambda what, pictures: None
-    kept: int = 0
-    """Records that an earlier try had written."""
-    bad: list[str] = field(default_factory=list)
-    """Why each of the pictures that were left out was."""
+    on_progress: Callable[[str, int], None] = lambda phase, pictures: None
+    resumed: int = 0
+    skip_reasons: list[str] = field(default_factory=list)
 
-    def standing(self) -> About | None:
-        """What the store says of itself, where it is finished already; None where it is still to be made.
+    def existing(self) -> StoreInfo | None:
+        """Return the metadata of the store if it is finished already; None if it is still to be made.
 
         Raises:
-            ConfigError: where the file is there, and is not what would be made.
+            ConfigError: If the file exists with another content.
         """
         if not self.path.exists():
             return None
-        about = FORMATS[self.path.suffix[1:]](self.path).about
+        info = FORMATS[self.path.suffix[1:]](self.path).info
         encoding = self.recipe.stored(self.source.encoding)
-        if (about.encoding, about.changed, about.source) == (encoding, self.recipe.changed, self.source.fingerprint()):
-            return about
-        other = "other pictures" if about.source != self.source.fingerprint() else "the same pictures, packed otherwise"
+        if (info.encoding, info.changed, info.source) == (encoding, self.recipe.changed, self.source.fingerprint()):
+            return info
+        other = "other pictures" if info.source != self.source.fingerprint() else "the same pictures, packed otherwise"
         raise ConfigError(f"{self.path} is there already, with {other}; take it away, or name another place")
 
-    def run(self) -> About:
-        """Packs; returns what the store says of itself.
+    def run(self) -> StoreInfo:
+        """Pack, and return the metadata of the store.
 
-        What was written stays beside it, as `.part`, where this ends early; the next call goes on from there.
+        If this ends early, the records written so far stay in `<path>.part`, and the next call goes on from there.
 
         Raises:
-            ConfigError: where the file is there already, a picture cannot be read, or nothing more can be written.
+            ConfigError: If the file exists already, a picture cannot be read, or the disk takes no more.
         """
         if self.path.exists():
             raise ConfigError(f"{self.path} is there already; take it away, or name another place")
@@ -86,7 +84,7 @@ class Packing:
         try:
             writer = WRITERS[self.path.suffix[1:]](part)
             try:
-                about = self._fill(writer, journal)
+                info = self._fill(writer, journal)
             finally:
                 writer.close()
             self._verify(part)
@@ -94,44 +92,45 @@ class Packing:
             atomic_files.flush_folder(self.path.parent)
             done = True
         except OSError as error:
-            raise ConfigError(self._cannot(error)) from None
+            raise ConfigError(self._write_error(error)) from None
         finally:
             journal.close(done)
-        return about
+        return info
 
-    def _fill(self, writer: Writer, journal: Journal) -> About:
-        """Writes every record, and what stands around them."""
-        recipe, marks = {**asdict(self.recipe), "version": 1}, stamps(self.source)
-        most, skipped = journal.records(recipe, marks, self.skip)
-        writer.keep(most)
-        self.kept = len(writer.crcs)
-        rest = [number for number in range(len(marks)) if number not in set(skipped)][self.kept :]
-        journal.begin(recipe, marks, skipped)
-        self.tell("packing", self.kept + len(skipped))
+    def _fill(self, writer: StoreWriter, journal: Journal) -> StoreInfo:
+        """Write every record, the index and the metadata."""
+        recipe, stamps = {**asdict(self.recipe), "version": 1}, picture_stamps(self.source)
+        limit, skipped = journal.resumable(recipe, stamps, self.skip)
+        writer.truncate(limit)
+        self.resumed = len(writer.crcs)
+        rest = [number for number in range(len(stamps)) if number not in set(skipped)][self.resumed :]
+        journal.begin(recipe, stamps, skipped)
+        self.on_progress("packing", self.resumed + len(skipped))
         self._write(writer, journal, rest)
         left_out = set(journal.skipped)
-        packed = [number for number in range(len(marks)) if number not in left_out]
-        about = About(
+        packed = [number for number in range(len(stamps)) if number not in left_out]
+        info = StoreInfo(
             self.recipe.stored(self.source.encoding), self.source.classes, 0, 0, "",
             self.source.fingerprint(), self.recipe.changed, [self.source.key(number) for number in sorted(left_out)],
         )  # fmt: skip
         labels, keys = map(self.source.label, packed), map(self.source.key, packed)
-        return writer.finish(about, list(labels), list(keys))
+        return writer.finish(info, list(labels), list(keys))
 
-    def _write(self, writer: Writer, journal: Journal, numbers: Sequence[int]) -> None:
-        waiting: list[Content] = []
+    def _write(self, writer: StoreWriter, journal: Journal, numbers: Sequence[int]) -> None:
+        """Write the records of `numbers`, in batches."""
+        waiting: list[EncodedPicture] = []
         size = 0
         try:
-            for number, found in encoded(self.source, self.recipe, numbers, self.workers):
-                if isinstance(found, Bad):
+            for number, result in encode_all(self.source, self.recipe, numbers, self.workers):
+                if isinstance(result, UnreadablePicture):
                     if not self.skip:
-                        raise ConfigError(f"{found.why}, or leave out what cannot be read with --on-error skip")
+                        raise ConfigError(f"{result.reason}, or leave out what cannot be read with --on-error skip")
                     journal.skip(number)
-                    self.bad.append(found.why)
+                    self.skip_reasons.append(result.reason)
                 else:
-                    waiting.append(found)
-                    size += len(found.content)
-                self.tell("packing", 1)
+                    waiting.append(result)
+                    size += len(result.content)
+                self.on_progress("packing", 1)
                 if len(waiting) == BATCH or size >= BATCH_BYTES:
                     ready, waiting, size = waiting, [], 0
                     writer.add(ready)
@@ -140,27 +139,27 @@ class Packing:
                 writer.add(waiting)
 
     def _verify(self, part: Path) -> None:
-        """Reads every record back."""
+        """Read every record back."""
         store = FORMATS[self.path.suffix[1:]](part)
         try:
-            for number, sound in readable(store):
+            for number, sound in check_records(store):
                 if not sound:
                     raise ConfigError(f"{store.name(number)} came back from the disk with other bytes than were written")
-                self.tell("verifying", 1)
+                self.on_progress("verifying", 1)
         finally:
             store.close()
 
-    def _cannot(self, error: OSError) -> str:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        why = "there is no room left" if full else error.strerror or str(error)
+    def _write_error(self, error: OSError) -> str:
+        """Return the sentence for a disk that takes no more."""
+        reason = "there is no room left" if disk_errors.is_disk_full(error) else error.strerror or str(error)
         return (
-            f"cannot write {self.path}.part: {why}; make room and give the same command again, which goes on from there, "
+            f"cannot write {self.path}.part: {reason}; make room and give the same command again, which goes on from there, "
             f"or take {self.path.name}.part and {self.path.name}.plan away"
         )
 
 
-def readable(store: Packed) -> Iterator[tuple[int, bool]]:
-    """Every record of a store, and whether it is as it was written."""
+def check_records(store: PackedStore) -> Iterator[tuple[int, bool]]:
+    """Yield the number of every record of a store, and whether it is as it was written."""
     for index in range(len(store)):
         try:
             store.get(index)

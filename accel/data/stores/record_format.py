@@ -1,4 +1,8 @@
-"""One record as it lies in a store: a head of 32 bytes with a crc32 over the rest of it and the content, then the content."""
+"""Format of one record in a store: a head of 32 bytes, then the content.
+
+The head, little endian: uint32 crc32 of the rest of the head and the content; uint32 label; uint32 height and width of the
+picture, in pixels; uint64 index of the record; uint64 bytes of the content.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,17 @@ from dataclasses import dataclass
 from struct import Struct
 from zlib import crc32
 
-__all__ = ["HEAD", "REST", "Content", "size", "whole"]
+__all__ = ["CHECKED", "HEAD", "EncodedPicture", "is_intact", "picture_size"]
 
 HEAD = Struct("<IIIIQQ")
-"""crc32; label; height and width of the picture, in pixels; index; bytes of the content."""
-REST = Struct("<IIIQQ")
-"""The same without the crc32."""
+"""crc32, label, height, width, index, bytes of the content."""
+CHECKED = Struct("<IIIQQ")
+"""Fields of the head that the crc32 covers: all but itself."""
 
 
 @dataclass(frozen=True)
-class Content:
-    """An encoded picture on its way into a store."""
+class EncodedPicture:
+    """Encoded picture on its way into a store; height and width in pixels."""
 
     label: int
     height: int
@@ -24,20 +28,20 @@ class Content:
     content: bytes
 
     def head(self, index: int) -> bytes:
-        """What stands before the content as record `index`. The index is under the crc32: records cannot change places."""
-        rest = REST.pack(self.label, self.height, self.width, index, len(self.content))
-        return crc32(self.content, crc32(rest)).to_bytes(4, "little") + rest
+        """Return the head of the picture as record `index`. The crc32 covers the index: records cannot change places."""
+        fields = CHECKED.pack(self.label, self.height, self.width, index, len(self.content))
+        return crc32(self.content, crc32(fields)).to_bytes(4, "little") + fields
 
 
-def whole(sealed: memoryview, index: int) -> bool:
-    """Whether `sealed` (head and content) is record `index` as it was written."""
-    if len(sealed) < HEAD.size:
+def is_intact(framed: memoryview, index: int) -> bool:
+    """Return whether head and content are record `index` as it was written."""
+    if len(framed) < HEAD.size:
         return False
-    crc, *_, found, length = HEAD.unpack_from(sealed)
-    return bool(found == index and length == len(sealed) - HEAD.size and crc == crc32(sealed[4:]))
+    crc, *_, number, length = HEAD.unpack_from(framed)
+    return bool(number == index and length == len(framed) - HEAD.size and crc == crc32(framed[4:]))
 
 
-def size(sealed: memoryview) -> tuple[int, int]:
-    """Height and width of the picture, in pixels."""
-    _, _, height, width, _, _ = HEAD.unpack_from(sealed)
+def picture_size(framed: memoryview) -> tuple[int, int]:
+    """Return height and width in pixels of the picture in a record, from its head."""
+    _, _, height, width, _, _ = HEAD.unpack_from(framed)
     return height, width

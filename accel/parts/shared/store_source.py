@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from accel.data.splits.store_match import SplitStore, locate_store, read_from
-from accel.data.stores.packed_store import Packed
+from accel.data.stores.packed_store import PackedStore
 from accel.parts.input import Source
 from accel.parts.run import Run
 
@@ -17,7 +17,7 @@ class StoreSource(Source):
     """Source that reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""
 
     path: str
-    store: ClassVar[type[Packed]]
+    store: ClassVar[type[PackedStore]]
     """Class of the stores that it opens, as `python -m accel pack` makes them."""
 
     def setup(self, run: Run) -> None:

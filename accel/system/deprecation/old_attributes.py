@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from accel.errors import MovedWarning
 from accel.system.deprecation.old_paths import GONE_IN
 
-__all__ = ["deprecation", "moved_attribute", "take_over_overrides"]
+__all__ = ["MovedAttribute", "deprecation", "take_over_overrides"]
 
 
-def moved_attribute(new: str) -> Any:
-    """Return a property that hands on to the attribute or method `new`, with a MovedWarning at the reader's line."""
+class MovedAttribute:
+    """Old name of an attribute or method: reading it warns at the reader's line, and gives what the new name gives.
 
-    def old_name(owner: Any) -> str:
-        return next(name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is moved)
+    An object may set an attribute of its own by the old name, which then has nothing to do with the new one.
 
-    def read(owner: Any) -> Any:
-        warnings.warn(deprecation(type(owner).__name__, old_name(owner), new), MovedWarning, stacklevel=2)
-        return getattr(owner, new)
+    Args:
+        new: the new name.
+    """
 
-    moved = property(read)
-    return moved
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.old = name
+
+    def __get__(self, owner: Any, kind: type) -> Any:
+        if owner is None:
+            return self
+        warnings.warn(deprecation(type(owner).__name__, self.old, self.new), MovedWarning, stacklevel=2)
+        return getattr(owner, self.new)
 
 
 def take_over_overrides(cls: type, renamed: dict[str, str]) -> None:
@@ -36,8 +43,8 @@ def take_over_overrides(cls: type, renamed: dict[str, str]) -> None:
         renamed: old names of methods, each with its new name.
     """
     for old, new in renamed.items():
-        method: Callable[..., Any] | None = vars(cls).get(old)
-        if method is not None and new not in vars(cls):
+        method = vars(cls).get(old)
+        if callable(method) and new not in vars(cls):
             warnings.warn(deprecation(cls.__name__, old, new), MovedWarning, stacklevel=3)
             setattr(cls, new, method)
 

@@ -1,3 +1,3 @@
-"""The models of the ready-made tasks, each in plain torch."""
+"""Models of the ready-made tasks, each in plain torch."""
 
 __all__ = []

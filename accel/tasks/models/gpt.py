@@ -1,4 +1,4 @@
-"""A small transformer that predicts the next token."""
+"""GPT: a small transformer that predicts the next token."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["GPT", "Block"]
 
 
 class GPT(nn.Module):
-    """Tokens (batch, time), int64, to logits (batch, time, vocabulary), each from the tokens up to its own.
+    """Transformer from tokens, (batch, time) int64, to logits, (batch, time, vocabulary), each from the tokens up to its own.
 
     Source: Radford et al., Language Models are Unsupervised Multitask Learners, 2019: layer norm before each half of a block,
     learned positions, the embedding shared with the output, residual branches initialised smaller the deeper the network.
 
     Args:
-        vocabulary: how many tokens there are.
-        context: the longest input, in tokens.
-        layers: blocks.
-        heads: attention heads per block.
-        width: channels.
-        dropout: share of the embedding and of each branch's output set to zero in training.
+        vocabulary: Number of different tokens.
+        context: Length of the longest input, in tokens.
+        layers: Number of blocks.
+        heads: Attention heads per block.
+        width: Channels.
+        dropout: Share of the embedding and of each branch's output set to zero in training.
     """
 
     def __init__(self, vocabulary: int, context: int, layers: int, heads: int, width: int, dropout: float = 0.0) -> None:
@@ -48,7 +48,7 @@ class GPT(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention over the past, then a two-layer network, each added to what came in: (batch, time, width)."""
+    """Transformer block: attention over the past, then a two-layer network, each added to its input; (batch, time, width)."""
 
     def __init__(self, heads: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Block(nn.Module):
         return y
 
     def attend(self, x: Tensor) -> Tensor:
-        """Each position's mean over the values of the positions up to it, weighted by how its query meets their keys."""
+        """Return causal self-attention of (batch, time, width) over its heads, in the same shape."""
         batch, time, width = x.shape
         q, k, v = self.qkv(x).view(batch, time, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-__all__ = ["TINY", "Basic", "Bottleneck", "ResNet", "resnet18", "resnet50", "small"]
+__all__ = ["SMALL_SIDE", "BasicBlock", "Bottleneck", "ResNet", "resnet18", "resnet50", "small"]
 
-TINY = 64
-"""Pictures up to this side get a 3x3 stem: the published one would leave an eighth of their side to the first block."""
+SMALL_SIDE = 64
+"""Side in pixels up to which the stem is 3x3: the published one would leave an eighth of the side to the first block."""
 
 
 class ResNet(nn.Sequential):
-    """Stem, stages of residual blocks that halve the side and double the channels, global mean, linear layer.
+    """Network of a stem, stages of residual blocks that halve the side and double the channels, global mean and linear layer.
 
     Parameters carry the names torchvision gives them, so weights travel both ways. Takes (batch, 3, side, side) floats.
 
@@ -23,23 +23,23 @@ class ResNet(nn.Sequential):
 
     Args:
         block: `Basic` or `Bottleneck`.
-        depths: blocks per stage.
-        num_classes: outputs.
-        side: of the pictures, in pixels; chooses the stem.
-        width: channels of the first stage.
+        depths: Blocks per stage.
+        num_classes: Number of outputs.
+        side: Side of the pictures in pixels, which chooses the stem.
+        width: Channels of the first stage.
     """
 
     def __init__(
-        self, block: type[Basic | Bottleneck], depths: Sequence[int], num_classes: int, side: int, width: int = 64
+        self, block: type[BasicBlock | Bottleneck], depths: Sequence[int], num_classes: int, side: int, width: int = 64
     ) -> None:
         super().__init__()
-        if side <= TINY:
+        if side <= SMALL_SIDE:
             self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         else:
             self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        if side > TINY:
+        if side > SMALL_SIDE:
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels = width
         for number, depth in enumerate(depths):
@@ -56,8 +56,8 @@ class ResNet(nn.Sequential):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
 
-class Basic(nn.Module):
-    """Two 3x3 convolutions beside the identity."""
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions: (batch, channels, height, width) to `inner` channels."""
 
     expansion = 1
 
@@ -78,7 +78,7 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside the identity; four times as many channels leave as work inside."""
+    """Residual block of 1x1, 3x3 and 1x1 convolutions, with four times as many channels at its output as inside."""
 
     expansion = 4
 
@@ -102,21 +102,22 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(channels: int, out: int, stride: int) -> nn.Sequential | None:
+    """Return the 1x1 convolution beside a block that changes the shape; None for the identity."""
     if stride == 1 and channels == out:
         return None
     return nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
 
 def small(num_classes: int, side: int = 32) -> ResNet:
-    """ResNet-10 with a quarter of the channels, 16 to 128: for first results on 32x32 pictures, on a CPU too."""
-    return ResNet(Basic, (1, 1, 1, 1), num_classes, side, width=16)
+    """Return a ResNet-10 with a quarter of the channels, 16 to 128: for first results on 32x32 pictures, on a CPU too."""
+    return ResNet(BasicBlock, (1, 1, 1, 1), num_classes, side, width=16)
 
 
 def resnet18(num_classes: int, side: int = 224) -> ResNet:
-    """ResNet-18: 11,689,512 parameters with 1000 classes and the published stem."""
-    return ResNet(Basic, (2, 2, 2, 2), num_classes, side)
+    """Return ResNet-18: 11,689,512 parameters with 1000 classes and the published stem."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, side)
 
 
 def resnet50(num_classes: int, side: int = 224) -> ResNet:
-    """ResNet-50: 25,557,032 parameters with 1000 classes and the published stem."""
+    """Return ResNet-50: 25,557,032 parameters with 1000 classes and the published stem."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, side)

@@ -1,3 +1,3 @@
-"""Drills: what a run is struck by, and whether it ends as if nothing had been."""
+"""Drills: runs that are killed, stopped or damaged at random, and must end as if nothing had happened."""
 
 __all__ = []

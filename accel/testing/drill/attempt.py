@@ -1,4 +1,4 @@
-"""One process that trains, and how it is struck."""
+"""One process that trains, and the signals that strike it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 
-from accel.system.stop_signals import STOPS, Signals
+from accel.system.stop_signals import STOP_SIGNALS, StopSignals
 
 __all__ = ["BROKEN", "GRACE", "Attempt", "child", "kill", "sessions"]
 
-GRACE = 5.0
-"""Seconds that the processes of a run are given to be gone after it."""
+GRACE = 30.0
+"""Seconds in which the processes of a run must have ended after it."""
 BROKEN = 70
 """The exit code of a body that raised."""
 
@@ -25,40 +25,43 @@ BROKEN = 70
 class Attempt:
     """A child process, in a session of its own, that calls `body` and ends with the exit code it returns.
 
-    It is forked from this process, which has imported everything and begun no thread: so it costs no import. What it prints is
-    kept in `said`.
+    It is forked from this process, which has imported everything and started no thread: so it costs no import. Its printed bytes
+    are kept in `output`.
 
     Args:
-        body: trains; `os.exec...` in it makes it a program of its own.
+        body: trains and returns an exit code; `os.exec...` in it makes it a program of its own.
+        keep: called with this attempt before a signal can raise here, so that its owner can end the child, whatever comes.
     """
 
-    def __init__(self, body: Callable[[], int]) -> None:
-        self.said, self.began = b"", monotonic()
+    def __init__(self, body: Callable[[], int], keep: Callable[[Attempt], None] | None = None) -> None:
+        self.output, self.started = b"", monotonic()
         self.code: int | None = None
         """The exit code, or minus the signal that it died of; None while it runs."""
-        mine, its = os.pipe()
-        os.set_blocking(mine, False)
+        read_end, write_end = os.pipe()
+        os.set_blocking(read_end, False)
         sys.stdout.flush()
         sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until the child listens
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child listens
         self.pid = os.fork()
         if self.pid == 0:
-            child(body, its)
-        os.close(its)
-        self.pipe = mine
+            child(body, write_end)
+        os.close(write_end)
+        self.pipe = read_end
         try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        except BaseException:  # what came meanwhile; nobody has this attempt yet, who could end it
+            if keep is not None:
+                keep(self)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        except BaseException:  # a signal that came meanwhile
             self.end()
             raise
 
     def wait(self, until: float | None = None) -> bool:
-        """Waits for its end, until then (monotonic seconds) at most; returns whether it has ended."""
+        """Wait for its end, until then (monotonic seconds) at most, and return whether it has ended."""
         while self.code is None:
-            left = None if until is None else until - monotonic()
-            if left is not None and left <= 0:
+            remaining = None if until is None else until - monotonic()
+            if remaining is not None and remaining <= 0:
                 return False
-            self.read(min(0.01, 0.01 if left is None else left))
+            self.read(min(0.01, 0.01 if remaining is None else remaining))
             pid, status, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
                 self.code, self.used = os.waitstatus_to_exitcode(status), used
@@ -70,16 +73,16 @@ class Attempt:
     used: resource.struct_rusage
 
     def read(self, seconds: float) -> None:
-        """Takes what it has printed, waiting for so long at most."""
+        """Read the bytes it has printed, waiting for this many seconds at most."""
         if select.select([self.pipe], [], [], seconds)[0]:
-            found = os.read(self.pipe, 1 << 20)
-            if not found:  # it has closed its output, and may still run
+            data = os.read(self.pipe, 1 << 20)
+            if not data:  # it has closed its output, and may still run
                 sleep(seconds)
-            self.said += found
+            self.output += data
 
     def strike(self, number: signal.Signals, at: float) -> bool:
-        """Sends it a signal so many seconds after it began; False where it ended before."""
-        if self.wait(self.began + at):
+        """Send it a signal this many seconds after its start. Return False if it ended before."""
+        if self.wait(self.started + at):
             return False
         self.struck = monotonic()
         os.kill(self.pid, number)
@@ -87,30 +90,30 @@ class Attempt:
 
     struck = 0.0
 
-    def others(self) -> list[int]:
-        """The other processes of its session, such as a loader's workers."""
+    def child_processes(self) -> list[int]:
+        """Return the other processes of its session, such as a loader's workers."""
         return [pid for pid, session in sessions() if session == self.pid and pid != self.pid]
 
-    def left(self) -> list[int]:
-        """The processes that outlive it, after a while; they are killed."""
+    def surviving_processes(self) -> list[int]:
+        """Kill and return the processes that outlive it by `GRACE` seconds."""
         until = monotonic() + GRACE
-        while (found := self.others()) and monotonic() < until:
+        while (survivors := self.child_processes()) and monotonic() < until:
             sleep(0.05)
-        for pid in found:
+        for pid in survivors:
             kill(pid)
-        return found
+        return survivors
 
     def end(self) -> None:
-        """Ends it and its processes, whatever they do."""
+        """End it and its processes, whatever they do."""
         if self.code is None:
             kill(self.pid)
             self.wait()
-        for pid in self.others():
+        for pid in self.child_processes():
             kill(pid)
 
 
 def child(body: Callable[[], int], output: int) -> None:
-    """What the child does; never returns."""
+    """Run `body` in the child, and exit with its code; never return."""
     code = BROKEN
     try:
         os.setsid()
@@ -118,10 +121,10 @@ def child(body: Callable[[], int], output: int) -> None:
         os.dup2(output, 2)
         sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-        with Signals() as signals:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        with StopSignals() as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             code = body()
-            signals.requested = None  # `body` has heeded it
+            signals.requested = None  # `body` has obeyed it
     except BaseException:
         traceback.print_exc()
     finally:
@@ -131,20 +134,20 @@ def child(body: Callable[[], int], output: int) -> None:
 
 
 def sessions() -> list[tuple[int, int]]:
-    """The number and the session of every process that runs; none where there is no /proc."""
-    found = []
+    """Return number and session of every running process; none if there is no /proc."""
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
         except (OSError, ValueError):  # it has just ended
             continue
         if state != "Z":
-            found.append((int(folder.name), int(session)))
-    return found
+            processes.append((int(folder.name), int(session)))
+    return processes
 
 
 def kill(pid: int) -> bool:
-    """Kills a process; False where it is gone."""
+    """Kill a process. Return False if it is gone."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""A drill: the same run, once left alone and many times struck."""
+"""A drill: one run, once left alone and many times struck."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from time import monotonic
 from accel.errors import ConfigError
 from accel.testing.drill import update_log
 from accel.testing.drill.compare_runs import compare_runs
-from accel.testing.drill.full_disk import Disk
-from accel.testing.drill.scenarios import KINDS
-from accel.testing.drill.struck_run import Body, Failed, StruckRun, said
+from accel.testing.drill.full_disk import FullDisk
+from accel.testing.drill.scenarios import SCENARIOS
+from accel.testing.drill.struck_run import Body, DrillFailure, StruckRun, describe_end
 
 __all__ = ["LOOK", "Drill", "Report"]
 
@@ -24,89 +24,89 @@ LOOK = 0.05
 
 @dataclass
 class Report:
-    """What came of one trial."""
+    """The result of one trial."""
 
     number: int
     strikes: int
-    anew: int
-    """How often it began anew, for want of a whole checkpoint."""
+    restarts: int
+    """How often it began again from the start, for want of a whole checkpoint."""
     recoveries: list[float]
     failure: str = ""
-    """What did not hold; empty where all did."""
+    """The promise that was broken; empty if all were kept."""
     folder: Path | None = None
-    """What is left of one that failed."""
-    told: list[str] = field(default_factory=list)
+    """The files that are left of a failed trial."""
+    events: list[str] = field(default_factory=list)
 
 
 class Drill:
     """A kind of drill on one configuration.
 
     Args:
-        kind: of `KINDS`.
+        kind: a name in `SCENARIOS`.
         body: trains.
-        folder: for the runs; those that passed are removed.
-        seed: of all that is drawn.
+        folder: for the runs; trials that passed are removed.
+        seed: of all random choices.
         within: seconds in which a run that is asked to stop must end, besides its slowest update.
     """
 
     def __init__(self, kind: str, body: Body, folder: Path, seed: int, within: float = 5.0) -> None:
         self.kind, self.body, self.folder, self.seed, self.within = kind, body, folder, seed, within
-        self.seconds, self.slowest, self.writes, self.same, self.workers = 0.0, 0.0, 0, "", False
+        self.seconds, self.slowest, self.writes, self.reference_difference, self.workers = 0.0, 0.0, 0, "", False
 
     def reference(self) -> None:
-        """Runs it twice, left alone: what all trials are compared with, and whether that means anything.
+        """Run the body twice, left alone: the run to which all trials are compared, and whether it is repeatable.
 
         Raises:
-            ConfigError: where it does not come to its end, or has nothing that this drill could strike.
+            ConfigError: if it does not come to its end, or has nothing that this drill could strike.
         """
         for name in ("reference", "again"):
             trial = StruckRun(self.body, self.folder / name, Random(0), 0.0)
             try:
-                attempt = trial.begin(self.counted if self.kind == "disk" else None)
+                attempt = trial.begin(self.count_writes if self.kind == "disk" else None)
                 while not attempt.wait(monotonic() + LOOK):
-                    self.workers = self.workers or bool(attempt.others())
+                    self.workers = self.workers or bool(attempt.child_processes())
             except BaseException:  # Ctrl-C, which does not reach it: it is in a session of its own
                 trial.close()
                 raise
             if attempt.code != 0:
-                raise ConfigError(f"the run does not come to its end when it is left alone ({said(attempt)})")
-            attempt.left()
-            self.seconds = attempt.ended - attempt.began
-            self.slowest = max(self.slowest, update_log.read(trial.pulse).get("slowest", 0.0))
+                raise ConfigError(f"the run does not come to its end when it is left alone ({describe_end(attempt)})")
+            attempt.surviving_processes()
+            self.seconds = attempt.ended - attempt.started
+            self.slowest = max(self.slowest, update_log.read(trial.update_log).get("slowest", 0.0))
             if self.kind == "disk":
                 self.writes = int((trial.folder / "writes").read_text())
         if self.kind == "worker" and not self.workers:
             raise ConfigError("the run begins no process that could be killed; add '+plugins=[workers]'")
-        self.same = compare_runs(self.folder / "reference/run", self.folder / "again/run")
+        self.reference_difference = compare_runs(self.folder / "reference/run", self.folder / "again/run")
         shutil.rmtree(self.folder / "again")
 
-    def counted(self, out: Path, resume: bool, path: Path) -> int:
-        """The body, with its writes counted."""
-        disk = Disk(out, 0, 0)
+    def count_writes(self, out: Path, resume: bool, path: Path) -> int:
+        """Run the body, and count its writes."""
+        disk = FullDisk(out, 0, 0)
         code = self.body(out, resume, path)
         path.with_name("writes").write_text(str(disk.writes))
         return code
 
     def trials(self, numbers: range) -> Iterator[Report]:
-        """Strikes as many runs, one after the other."""
+        """Strike a run for each number, one after the other, and yield the reports."""
         for number in numbers:
             yield self.trial(number)
 
     def trial(self, number: int) -> Report:
-        """Strikes one run, and compares what it came to with the reference."""
+        """Strike one run, and compare its result with the reference."""
         folder = self.folder / f"trial-{number}"
         rng = Random(f"{self.seed}/{self.kind}/{number}")
         trial = StruckRun(self.body, folder, rng, self.seconds, self.within + self.slowest, self.writes)
         failure = ""
         try:
-            KINDS[self.kind](trial)
+            SCENARIOS[self.kind](trial)
             failure = compare_runs(trial.out, self.folder / "reference/run")
-        except (Failed, ConfigError) as error:
+        except (DrillFailure, ConfigError) as error:
             failure = str(error)
         finally:
             trial.close()
         if not failure:
             shutil.rmtree(folder)
-        elif trial.now is not None:
-            (folder / "said.txt").write_bytes(trial.now.said)
-        return Report(number, trial.strikes, trial.anew, trial.recoveries, failure, folder if failure else None, trial.told)
+        elif trial.attempt is not None:
+            (folder / "said.txt").write_bytes(trial.attempt.output)
+        return Report(number, trial.strikes, trial.restarts, trial.recoveries, failure, folder if failure else None, trial.events)

@@ -1,4 +1,4 @@
-"""What came of a drill, as a table."""
+"""The results of a drill, as a table."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.table import Table
 if TYPE_CHECKING:
     from accel.testing.drill.drill import Report
 
-__all__ = ["STRIKES", "row", "spread", "summary"]
+__all__ = ["STRIKES", "median_and_p90", "row", "summary"]
 
 STRIKES = {"kill": "kills", "term": "signals", "corrupt": "damaged", "disk": "writes failed", "worker": "workers killed"}
 
 
 def summary(kind: str, reports: Sequence[Report]) -> str:
-    """One row; the times are those from the start of a process that goes on to the end of its first update."""
+    """Return a table of one row. Times are from the start of a resumed process to the end of its first update."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     cells = row(kind, reports)
     for name in cells:
@@ -32,21 +32,21 @@ def summary(kind: str, reports: Sequence[Report]) -> str:
 
 
 def row(kind: str, reports: Sequence[Report]) -> dict[str, str]:
-    """Its cells by the names of their columns."""
+    """Return the cells of the row by column."""
     times = [seconds for report in reports for seconds in report.recoveries]
-    middle, most = spread(times)
+    median, p90 = median_and_p90(times)
     return {
         "trials": f"{len(reports):,}",
         STRIKES[kind]: f"{sum(report.strikes for report in reports):,}",
         "identical": f"{sum(not report.failure for report in reports):,}",
         "failed": f"{sum(bool(report.failure) for report in reports):,}",
-        "begun anew": f"{sum(report.anew for report in reports):,}",
-        "recovery": "-" if not times else f"{middle:.2f} s (p90 {most:.2f}, n = {len(times)})",
+        "begun anew": f"{sum(report.restarts for report in reports):,}",
+        "recovery": "-" if not times else f"{median:.2f} s (p90 {p90:.2f}, n = {len(times)})",
     }
 
 
-def spread(times: Sequence[float]) -> tuple[float, float]:
-    """The median and the 90th percentile; zero where there are none."""
+def median_and_p90(times: Sequence[float]) -> tuple[float, float]:
+    """Return the median and the 90th percentile; zero if there are no times."""
     if len(times) < 2:
         return (times[0], times[0]) if times else (0.0, 0.0)
     tenths = quantiles(times, n=10, method="inclusive")

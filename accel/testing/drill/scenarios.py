@@ -1,4 +1,4 @@
-"""What is done to a run."""
+"""The scenarios of a drill: the ways in which a run is struck."""
 
 from __future__ import annotations
 
@@ -10,103 +10,103 @@ from time import monotonic
 from accel.errors import Interrupted
 from accel.testing.drill.attempt import kill
 from accel.testing.drill.damage import damage
-from accel.testing.drill.full_disk import Disk
-from accel.testing.drill.struck_run import Failed, StruckRun, newest
+from accel.testing.drill.full_disk import FullDisk
+from accel.testing.drill.struck_run import DrillFailure, StruckRun, newest
 
-__all__ = ["DEAF", "KINDS", "MOST", "corrupted", "full", "killed", "stopped", "worker"]
+__all__ = ["EARLY_EXIT_CODES", "MAX_STRIKES", "SCENARIOS", "corrupted", "full", "killed", "stopped", "worker"]
 
-MOST = 4
-"""Strikes in one trial; then it is left alone."""
-DEAF = (-signal.SIGTERM, -signal.SIGINT, 130)
-"""How a process ends that is asked to before Python has come to the command line."""
+MAX_STRIKES = 4
+"""Strikes in one trial; then the run is left alone."""
+EARLY_EXIT_CODES = (-signal.SIGTERM, -signal.SIGINT, 130)
+"""The exit codes of a process that gets a signal before Python has come to the command line."""
 
 
 def killed(trial: StruckRun) -> None:
-    """kill -9 at random instants, the start included, until it is done."""
-    for _ in range(MOST):
-        attempt = trial.begin()
-        if not attempt.strike(signal.SIGKILL, trial.instant()):
-            trial.ended(attempt, 0)
+    """Kill the run (SIGKILL) at random instants, the start included, until it is done."""
+    for _ in range(MAX_STRIKES):
+        process = trial.begin()
+        if not process.strike(signal.SIGKILL, trial.instant()):
+            trial.check_end(process, 0)
             return
         trial.strikes += 1
-        if trial.ended(attempt, -signal.SIGKILL, 0) == 0:  # it had ended just then
+        if trial.check_end(process, -signal.SIGKILL, 0) == 0:  # it had ended just then
             return
     trial.finish()
 
 
 def stopped(trial: StruckRun) -> None:
-    """SIGTERM or SIGINT at random instants: it ends with 75, and in time."""
-    for _ in range(MOST):
-        number = trial.rng.choice([signal.SIGTERM, signal.SIGINT])
+    """Send SIGTERM or SIGINT at random instants: the run must end with 75, and in time."""
+    for _ in range(MAX_STRIKES):
+        stop_signal = trial.rng.choice([signal.SIGTERM, signal.SIGINT])
         attempt = trial.begin()
-        if not attempt.strike(number, trial.instant()):
-            trial.ended(attempt, 0)
+        if not attempt.strike(stop_signal, trial.instant()):
+            trial.check_end(attempt, 0)
             return
         trial.strikes += 1
-        code = trial.ended(attempt, Interrupted.STOPPED, 0, *DEAF)  # 0 where it was done already
-        took = attempt.ended - attempt.struck
-        if took > trial.within:
-            raise Failed(f"{took:.1f} s from {number.name} to its end")
+        code = trial.check_end(attempt, Interrupted.STOPPED, 0, *EARLY_EXIT_CODES)  # 0 if it was done already
+        seconds = attempt.ended - attempt.struck
+        if seconds > trial.within:
+            raise DrillFailure(f"{seconds:.1f} s from {stop_signal.name} to its end")
         if code == 0:
             return
-        if code in DEAF and trial.began():
-            raise Failed(f"{number.name} ended a run that had begun with exit code {code}")
-        if code == Interrupted.STOPPED and "stopped by" not in attempt.said.decode(errors="replace"):
-            raise Failed(f"{number.name} ended it without a word")
+        if code in EARLY_EXIT_CODES and trial.has_started():
+            raise DrillFailure(f"{stop_signal.name} ended a run that had begun with exit code {code}")
+        if code == Interrupted.STOPPED and "stopped by" not in attempt.output.decode(errors="replace"):
+            raise DrillFailure(f"{stop_signal.name} ended it without a word")
     trial.finish()
 
 
 def corrupted(trial: StruckRun) -> None:
-    """Killed, and its newest checkpoint damaged before it goes on: that one is never loaded."""
+    """Kill the run, and damage its newest checkpoint before it goes on: a damaged one must never be loaded."""
     for _ in range(2):
         attempt = trial.begin()
         attempt.strike(signal.SIGKILL, trial.instant())
-        trial.ended(attempt, -signal.SIGKILL, 0)
+        trial.check_end(attempt, -signal.SIGKILL, 0)
         file = newest(trial.out)
         if file is None:
             continue
         trial.strikes += 1
-        trial.told.append(damage(file, trial.rng))
+        trial.events.append(damage(file, trial.rng))
         if newest(trial.out) == file:
-            raise Failed(f"a damaged checkpoint would be loaded ({trial.told[-1]})")
+            raise DrillFailure(f"a damaged checkpoint would be loaded ({trial.events[-1]})")
     trial.finish()
 
 
 def full(trial: StruckRun) -> None:
-    """Some writes fail for want of room: it goes on, or ends with a sentence, and leaves nothing half-written."""
+    """Let some writes fail for want of room: the run must go on, or end with a sentence, and leave no half-written file."""
     first, count = trial.rng.randrange(max(trial.writes, 1)), trial.rng.choice([1, 2, 5, 1 << 30])
 
-    def body(out: Path, resume: bool, pulse: Path) -> int:
-        disk = Disk(out, first, count)
-        code = trial.body(out, resume, pulse)
-        pulse.with_name("failed").write_text(str(disk.failed))
-        return code
+    def body(out: Path, resume: bool, log: Path) -> int:
+        disk = FullDisk(out, first, count)
+        exit_code = trial.body(out, resume, log)
+        log.with_name("failed").write_text(str(disk.failed))
+        return exit_code
 
     attempt = trial.begin(body)
-    trial.ended(attempt, 0, 1, 2)
+    trial.check_end(attempt, 0, 1, 2)
     trial.strikes += int((trial.folder / "failed").read_text())
-    if b"Traceback" in attempt.said:
-        raise Failed(f"a full disk (write {first + 1}, {count} of them) ended in a traceback")
-    if found := [path.name for path in trial.out.rglob("*.tmp")]:
-        raise Failed(f"a full disk (write {first + 1}, {count} of them) left {found[0]}")
+    if b"Traceback" in attempt.output:
+        raise DrillFailure(f"a full disk (write {first + 1}, {count} of them) ended in a traceback")
+    if leftovers := [path.name for path in trial.out.rglob("*.tmp")]:
+        raise DrillFailure(f"a full disk (write {first + 1}, {count} of them) left {leftovers[0]}")
     trial.finish()
 
 
 def worker(trial: StruckRun) -> None:
-    """A process of the loader is killed: the run goes on, or ends and is resumed."""
-    for _ in range(MOST):
+    """Kill a process of the loader: the run must go on, or end and be resumed."""
+    for _ in range(MAX_STRIKES):
         attempt = trial.begin()
-        at = attempt.began + trial.instant()
-        while not attempt.wait(at):
-            if others := attempt.others():
-                trial.strikes += kill(trial.rng.choice(others))
+        instant = attempt.started + trial.instant()
+        while not attempt.wait(instant):
+            if workers := attempt.child_processes():
+                trial.strikes += kill(trial.rng.choice(workers))
                 break
-            at = monotonic() + 0.05  # none is there yet, or just then
-        if trial.ended(attempt, 0, 1) == 0:
+            instant = monotonic() + 0.05  # none is there yet, or just then
+        if trial.check_end(attempt, 0, 1) == 0:
             return
     trial.finish()
 
 
-KINDS: dict[str, Callable[[StruckRun], None]] = {
+SCENARIOS: dict[str, Callable[[StruckRun], None]] = {
     "kill": killed, "term": stopped, "corrupt": corrupted, "disk": full, "worker": worker,
 }  # fmt: skip

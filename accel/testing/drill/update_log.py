@@ -1,4 +1,4 @@
-"""When a run makes its updates, for a drill that looks on from another process."""
+"""The times of a run's updates, for a drill that watches from another process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["UpdateLog", "read"]
 
 @dataclass(eq=False)
 class UpdateLog(Watch):
-    """Writes when the first update was done; and at the end, how long the slowest took.
+    """A watch that writes when the first update was done; and at the end, how long the slowest took.
 
     Args:
         path: the file, outside of the run directory.
@@ -29,10 +29,12 @@ class UpdateLog(Watch):
     path: str = ""
 
     def begin(self, run: Run) -> None:
+        """Start the clock."""
         self.slowest, self.last = 0.0, monotonic()
         self.first = 0.0
 
     def after(self, step: int, loss: Tensor) -> None:
+        """Measure the update."""
         now = monotonic()
         self.slowest, self.last = max(self.slowest, now - self.last), now
         if not self.first:
@@ -40,20 +42,21 @@ class UpdateLog(Watch):
             self.write()
 
     def end(self, result: Any) -> None:
+        """Write the times."""
         self.write()
 
     def write(self) -> None:
-        """Writes both, monotonic seconds."""
+        """Write both times, monotonic seconds."""
         Path(self.path).write_text(json.dumps({"first": self.first, "slowest": self.slowest}))
 
 
 def read(path: Path) -> dict[str, float]:
-    """What was written; empty where nothing was, or not to the end."""
+    """Return the written times; empty if nothing was written, or not to the end."""
     try:
-        found: dict[str, float] = json.loads(path.read_text())
+        times: dict[str, float] = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found
+    return times
 
 
 if not TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""signSGD for accel."""
+"""signSGD as a plugin for accel."""

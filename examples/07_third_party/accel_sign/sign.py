@@ -1,7 +1,6 @@
-"""Sign: every weight moves by the same amount, against the sign of its gradient.
+"""Sign: signSGD, which moves every weight by the same amount, against its gradient's sign.
 
-Helps   noisy gradients of very different sizes, and teaching how to write a
-        plugin.
+Helps   noisy gradients of very different sizes; learning how to write a plugin.
 Hurts   the last digits of the loss: the step does not shrink with the gradient.
 Costs   one pass over weights and gradients.
 Source  Bernstein et al., signSGD, arXiv 1802.04434.
@@ -20,7 +19,7 @@ from accel.values import Positive
 
 
 class SignSGD(Optimizer):
-    """p -= lr * sign(g), a plain torch optimiser."""
+    """Plain torch optimiser: p -= lr * sign(g)."""
 
     def __init__(self, params: list[Tensor], lr: float) -> None:
         super().__init__(params, {"lr": lr})
@@ -34,10 +33,10 @@ class SignSGD(Optimizer):
 
 @dataclass(eq=False)
 class Sign(Optim):
-    """signSGD.
+    """Optimiser signSGD.
 
     Args:
-        lr: how far each weight moves per update.
+        lr: distance that each weight moves per update.
     """
 
     lr: Positive = 1e-3

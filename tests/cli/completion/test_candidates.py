@@ -23,7 +23,7 @@ from accel.cli.train_command import USAGE
 from accel.data.stores.encoding_recipe import ENCODERS
 from accel.data.stores.formats import FORMATS
 from accel.schema import plugin_registry
-from accel.schema.settings import Settings, said
+from accel.schema.settings import Settings, typed_name
 
 ELSEWHERE = ("device=cuda", "plugins.amp.dtype=float16", "task=images", "task=text", "+experiment=cifar10_94")
 """What needs a GPU, or data."""
@@ -37,13 +37,13 @@ def test_all_plugins_and_all_of_their_settings() -> None:
     names = [word.removeprefix("~plugins.") for word in words("accel train ~plugins.")]
     assert set(plugin_registry.names()) <= set(names)
     for name in plugin_registry.names():
-        page = plugin_registry.page(name)
+        page = plugin_registry.plugin_signature(name)
         assert words(f"accel train plugins.{name}.") == [f"plugins.{name}.{setting}=" for setting in page.settings]
 
 
 def test_all_settings_of_the_run() -> None:
     typed = words("accel train ")
-    assert {f"{said(field.name)}=" for field in fields(Settings)} <= set(typed)
+    assert {f"{typed_name(field.name)}=" for field in fields(Settings)} <= set(typed)
     assert {"+plugins=[", "task=", "+experiment="} <= set(typed)
 
 

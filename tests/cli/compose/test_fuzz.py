@@ -13,6 +13,8 @@ from accel.cli.compose.compose import compose
 from accel.cli.compose.hydra_session import CONF
 from accel.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 KEYS = [
     "plugins",
     "+plugins",

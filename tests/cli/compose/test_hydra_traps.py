@@ -33,6 +33,7 @@ def conf(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_all_forms_add_up() -> None:
     for line in (
         "+plugins=[amp,clip,ema]", "plugins=[amp,clip,ema]", "plugins=amp,clip,ema", "+plugins=amp +plugins=[clip] plugins=ema",
@@ -41,6 +42,7 @@ def test_all_forms_add_up() -> None:
         assert set(compose(*line.split()).plugins) == {"amp", "clip", "ema", "progress", "metrics"}, line
 
 
+@pytest.mark.slow
 def test_an_experiment_keeps_its_settings_whatever_the_order(conf: Path) -> None:
     words = ["+experiment=mine", "+plugins=[clip,amp]", "epochs=7"]
     for order in permutations(words):
@@ -94,6 +96,7 @@ def test_a_file_without_a_class_is_told(tmp_path: Path) -> None:
             compose("plugins=[mine]", conf=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_default_watches_stay_until_they_are_switched_off() -> None:
     assert set(compose("plugins=[amp]").plugins) == {"amp", "progress", "metrics"}
     assert set(compose("plugins=[]").plugins) == {"progress", "metrics"}

@@ -9,7 +9,8 @@ import pytest
 
 import accel
 from accel.errors import ConfigError
-from accel.schema.signature import REQUIRED, signature
+from accel.schema.signature import REQUIRED
+from accel.schema.signature_reader import read_signature
 from accel.values import describe_kind
 
 MINE = '''
@@ -80,6 +81,7 @@ def test_only_a_plugin_is_a_plugin(target: str, mine: Path) -> None:
         accel.compose([f"+plugins.x._target_={target}"])
 
 
+@pytest.mark.slow
 def test_a_task_of_the_users(mine: Path) -> None:
     with pytest.raises(ConfigError, match=r"task\.root is missing: add task\.root=DIR"):
         accel.compose(["task._target_=mine.MyTrainer"])
@@ -167,7 +169,7 @@ class Dotted(parts.Clip):
 def test_a_signature_is_read_from_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "clips.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    one, two, dotted = (signature(f"clips.{name}") for name in ("One", "Two", "Dotted"))
+    one, two, dotted = (read_signature(f"clips.{name}") for name in ("One", "Two", "Dotted"))
     assert (one.part, two.part, dotted.part) == ("Clip", "Clip", "Clip")
     assert one.summary == "Two clips."
     assert [(item.name, describe_kind(item.kind)) for item in one.settings.values()] == [
@@ -193,7 +195,7 @@ def test_text_and_class_agree() -> None:
     from accel.schema import plugin_registry as catalogue
 
     for name in catalogue.names():
-        page, plugin = catalogue.page(name), catalogue.load(name)
+        page, plugin = catalogue.plugin_signature(name), catalogue.load(name)
         hints = get_type_hints(plugin, include_extras=True)
         assert {item.name: (item.kind, item.default) for item in page.settings.values()} == {
             one.name: (hints[one.name], one.default) for one in fields(plugin) if one.init

@@ -54,16 +54,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (home / name).write_text(text)
     monkeypatch.syspath_prepend(str(home))
     monkeypatch.chdir(tmp_path)
-    plugin_registry.third_parties.cache_clear()
+    plugin_registry.third_party_folders.cache_clear()
     yield
-    plugin_registry.third_parties.cache_clear()
+    plugin_registry.third_party_folders.cache_clear()
     for name in [name for name in sys.modules if name.startswith("halving")]:
         del sys.modules[name]
 
 
 def test_it_is_found_and_read_without_being_imported() -> None:
     assert "halve" in plugin_registry.names()
-    assert plugin_registry.page("halve").part == "Clip"
+    assert plugin_registry.plugin_signature("halve").part == "Clip"
     assert "plugins.halve.by=2.0" in plugin_page("halve")
     assert accel.compose(["+plugins=[halve]", "plugins.halve.by=3"]).plugins["halve"].settings == {"by": 3.0}
     assert "halving" not in sys.modules

@@ -50,21 +50,24 @@ def judge(results: list[tuple[int, list[str]]]) -> None:
     assert len(missed) <= 0.05 * total, "\n".join(missed)
 
 
+@pytest.mark.slow
 def test_plugins() -> None:
     rng, known = random.Random(1), plugin_registry.names()
     judge([hits(name, list(typos(name, rng)), known, "plugins=[{}]") for name in known])
 
 
+@pytest.mark.slow
 def test_settings_of_the_run() -> None:
     rng = random.Random(2)
     known = [field.name for field in fields(Settings) if not field.name.startswith("checkpoint")]
     judge([hits(name, list(typos(name, rng)), known, "{}=1") for name in known])
 
 
+@pytest.mark.slow
 def test_settings_of_plugins() -> None:
     rng, results = random.Random(3), []
     for plugin in plugin_registry.names():
-        known = list(plugin_registry.page(plugin).settings)
+        known = list(plugin_registry.plugin_signature(plugin).settings)
         typed = f"plugins=[{plugin}] plugins.{plugin}.{{}}=1"
         results += [hits(name, list(typos(name, rng))[:1], known, typed) for name in known]
     judge(results)

@@ -96,6 +96,7 @@ def result(file: Path) -> Any:
     return pickle.loads(file.read_bytes())
 
 
+@pytest.mark.slow
 def test_a_job_of_this_machine_runs_out_of_time_and_goes_on(here: Path) -> None:
     # in the long drills beside one that is left alone, which comes to the same bits
     updates = ["2", "99"][: times(1, 2)]
@@ -148,6 +149,7 @@ def stand_in(here: Path) -> None:
     (here / "mine.py").unlink()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_this_machine(here: Path) -> None:
     stand_in(here)
     assert submit("-m", LOCAL, "seed=0,1", "epochs=3", "out=runs").startswith("submitted 2 jobs to this machine, 1 node x 1 rank;")
@@ -161,6 +163,7 @@ def test_a_sweep_of_this_machine(here: Path) -> None:
 
 
 @pytest.mark.parametrize("signals", ["USR2", "TERM USR2"])  # before the time limit; before a preemption, on some clusters
+@pytest.mark.slow
 def test_a_job_of_two_nodes_is_begun_anew(signals: str, here: Path) -> None:
     stand_in(here)
     settings = [f"hydra.launcher.{word}" for word in ("nodes=2", "tasks_per_node=4", "cpus_per_task=2", "timeout_min=1")]
@@ -192,6 +195,7 @@ def test_two_nodes_run_out_of_time_and_go_on_to_the_same_bits(here: Path) -> Non
     assert one == other
 
 
+@pytest.mark.slow
 def test_what_slurm_is_told(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FAKE_SLURM_HOLD", "1")
     settings = ["nodes=2", "gpus_per_node=8", "timeout_min=600", "cpus_per_task=64", "partition=long", "max_num_timeout=5"]
@@ -215,6 +219,7 @@ def test_what_slurm_is_told(here: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         assert f"  job 7001_{number}  run runs/{number}  logs runs/.submitit/7001_{number}  " in said
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(here)
     monkeypatch.setenv("FAKE_SLURM_HOLD", "1")
@@ -225,6 +230,7 @@ def test_the_commands_of_the_readme(here: Path, monkeypatch: pytest.MonkeyPatch)
     assert result(done) == ("success", None)
 
 
+@pytest.mark.slow
 def test_resuming_another_run_is_asked_for_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLURM_HOLD", "1")
     told = []

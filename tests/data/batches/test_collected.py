@@ -15,8 +15,8 @@ from accel.data.batches.bad_samples import RAISE, BadSampleRule
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
-from accel.data.codecs.image_reader import Reader
-from accel.data.datasets.image_folder import Augmented, Folder
+from accel.data.codecs.image_reader import ImageReader
+from accel.data.datasets.image_folder import AugmentedFolder, Folder
 from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
 from accel.data.loaders.thread_pool import ThreadPool
@@ -42,13 +42,13 @@ def packed(folder: Path, sizes: list[tuple[int, int]]) -> RawStore:
     return RawStore(folder / "train.raw")
 
 
-@pytest.mark.parametrize("reader", [Reader(), Reader("opencv", "linear")])
+@pytest.mark.parametrize("reader", [ImageReader(), ImageReader("opencv", "linear")])
 @pytest.mark.parametrize(("crop", "flip"), [("pad", True), ("pad", False), ("none", True), ("none", False)])
 @pytest.mark.parametrize("side", [16, 7])
-def test_batches_are_those_of_the_plain_loader(tmp_path: Path, side: int, reader: Reader, crop: Any, flip: bool) -> None:
+def test_batches_are_those_of_the_plain_loader(tmp_path: Path, side: int, reader: ImageReader, crop: Any, flip: bool) -> None:
     store = packed(tmp_path, [(side, side)] * 22)
-    data = Augmented(tmp_path / "pictures", CLASSES, side, crop, flip, reader).over(store)
-    assert data.at_once
+    data = AugmentedFolder(tmp_path / "pictures", CLASSES, side, crop, flip, reader).over(store)
+    assert data.can_fill_all
     plain = make_batches(data, 4, seed=3, shuffle=True)
     with Ring(data, 4, seed=3, shuffle=True, threads=2) as ring:
         for epoch in (0, 1):
@@ -57,19 +57,19 @@ def test_batches_are_those_of_the_plain_loader(tmp_path: Path, side: int, reader
 
 def test_resident_reads_it_at_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = packed(tmp_path, [(16, 16)] * 22)
-    data = Augmented(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
+    data = AugmentedFolder(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
     example, _ = load_all.first_sample(data)
-    found, _, _ = load_all.read(data, example)
+    found, _, _ = load_all.load_samples(data, example)
     assert torch.equal(found[0], torch.stack([data[index][0] for index in range(22)]))
     assert found[1].tolist() == data.labels
     monkeypatch.setattr(Folder, "__getitem__", lambda self, index: pytest.fail("one by one"))
-    assert all(map(torch.equal, load_all.read(data, example)[0], found))
+    assert all(map(torch.equal, load_all.load_samples(data, example)[0], found))
 
 
 def test_evaluation(tmp_path: Path) -> None:
     store = packed(tmp_path, [(16, 16)] * 6)
     data = Folder(tmp_path / "pictures", CLASSES, 16).over(store)
-    assert data.at_once
+    assert data.can_fill_all
     with Ring(data, 4, threads=1) as ring:
         assert md5(ring.epoch(0)) == md5(make_batches(data, 4).epoch(0))
 
@@ -77,22 +77,22 @@ def test_evaluation(tmp_path: Path) -> None:
 def test_what_cannot_be_read_at_once(tmp_path: Path) -> None:
     store = packed(tmp_path, [(16, 16)] * 6)
     folder = tmp_path / "pictures"
-    assert not Augmented(folder, CLASSES, 16, "resized", True).over(store).at_once
-    assert not Augmented(folder, CLASSES, 8, "pad", True).over(store).at_once
-    assert not Folder(folder, CLASSES, 16, 0.875).over(store).at_once
-    assert not Folder(folder, CLASSES, 16).at_once
+    assert not AugmentedFolder(folder, CLASSES, 16, "resized", True).over(store).can_fill_all
+    assert not AugmentedFolder(folder, CLASSES, 8, "pad", True).over(store).can_fill_all
+    assert not Folder(folder, CLASSES, 16, 0.875).over(store).can_fill_all
+    assert not Folder(folder, CLASSES, 16).can_fill_all
     assert packed(tmp_path / "uneven", [(16, 16), (16, 18)]).size is None
 
 
 def test_other_shapes_of_as_many_pixels_are_read_one_by_one(tmp_path: Path) -> None:
     store = packed(tmp_path, [(16, 16), (8, 32), (16, 16), (32, 8)])
-    data = Augmented(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
-    assert data.at_once
+    data = AugmentedFolder(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
+    assert data.can_fill_all
     with Ring(data, 2, threads=1) as ring:
         assert md5(ring.epoch(0)) == md5(make_batches(data, 2).epoch(0))
 
 
-def damaged(folder: Path, count: int, *records: int) -> Augmented:
+def damaged(folder: Path, count: int, *records: int) -> AugmentedFolder:
     store = packed(folder, [(16, 16)] * count)
     starts = [int(store.index.offsets[record]) for record in records]
     store.close()
@@ -100,7 +100,7 @@ def damaged(folder: Path, count: int, *records: int) -> Augmented:
         for start in starts:
             file.seek(start + HEAD.size + 5)
             file.write(b"\x00\x01\x02")
-    return Augmented(folder / "pictures", CLASSES, 16, "pad", True).over(RawStore(folder / "train.raw"))
+    return AugmentedFolder(folder / "pictures", CLASSES, 16, "pad", True).over(RawStore(folder / "train.raw"))
 
 
 def mapped(data: Any, share: RankShare = SINGLE_RANK, rule: BadSampleRule = RAISE) -> MapBatches:
@@ -117,7 +117,7 @@ def test_damaged_records_have_the_same_fate_by_every_loader(tmp_path: Path, poli
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]
     assert plain.bad_sample_log.reasons
     pool = ThreadPool(2)
-    with Ring.over(batches := mapped(data, share, rule), pool, 2, False) as ring:
+    with Ring.from_batches(batches := mapped(data, share, rule), pool, 2, False) as ring:
         assert [md5(ring.epoch(epoch)) for epoch in (0, 1)] == wanted
         assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
     for count in (1, 3):
@@ -126,18 +126,19 @@ def test_damaged_records_have_the_same_fate_by_every_loader(tmp_path: Path, poli
         assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
         workers.close()
     example, form = load_all.first_sample(data, rule)
-    parts, bad, _ = load_all.read(data, example, rule)
+    parts, bad, _ = load_all.load_samples(data, example, rule)
     assert [sample for sample, _ in bad] == [3, 4, 17]
     shelf = DeviceBatches(parts, form, data.moves(), 4, 3, True, torch.device("cpu"), share, rule, bad)
     assert [md5(shelf.epoch(epoch)) for epoch in (0, 1)] == wanted
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.slow
 def test_workers_read_at_once_too(tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = packed(tmp_path, [(16, 16)] * 22)
-    data = Augmented(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
+    data = AugmentedFolder(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
     wanted = [md5(mapped(data).epoch(epoch)) for epoch in (0, 1)]
-    monkeypatch.setattr(Augmented, "fill", lambda *_: pytest.fail("one by one"))  # which a fork copies
+    monkeypatch.setattr(AugmentedFolder, "fill", lambda *_: pytest.fail("one by one"))  # which a fork copies
     workers = WorkerPool([mapped(data)], 1 if start == "spawn" else 2, 2, 60.0, start)
     assert [md5(workers.batches(0, epoch, 0)) for epoch in (0, 1)] == wanted
     workers.close()

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from accel.data.batches.structure import pieces
+from accel.data.batches.structure import split_batch
 
 Pair = namedtuple("Pair", "x y")
 X = torch.arange(10.0).view(5, 2)
 
 
 def test_tensors_are_views_and_the_last_piece_may_be_short() -> None:
-    found = pieces(X, 5, 2)
+    found = split_batch(X, 5, 2)
     assert [piece.tolist() for piece in found] == [X[:2].tolist(), X[2:4].tolist(), X[4:].tolist()]
     assert all(piece.untyped_storage().data_ptr() == X.untyped_storage().data_ptr() for piece in found)
-    assert pieces(X, 5, 5)[0] is X
+    assert split_batch(X, 5, 5)[0] is X
 
 
 def test_the_structure_is_kept() -> None:
@@ -31,7 +31,7 @@ def test_the_structure_is_kept() -> None:
         "size": 7,
         "no": None,
     }
-    first, second = pieces(batch, 5, 3)
+    first, second = split_batch(batch, 5, 3)
     assert isinstance(first["pair"], Pair)
     assert torch.equal(second["pair"].y[0], X[3:] + 1)
     assert second["pair"].y[1][1].tolist() == [3, 4]
@@ -52,10 +52,10 @@ def test_the_structure_is_kept() -> None:
 )
 def test_what_cannot_be_cut_is_said(batch: Any, said: str) -> None:
     with pytest.raises(TypeError, match=said):
-        pieces(batch, 5, 2)
+        split_batch(batch, 5, 2)
 
 
 def test_a_batch_of_two_tensors_is_no_list_of_two_samples() -> None:
-    first, second = pieces([X[:2], ["a", "b"]], 2, 1)
+    first, second = split_batch([X[:2], ["a", "b"]], 2, 1)
     assert torch.equal(first[0], X[:1])
     assert second[1] == ["b"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from accel.data.batches.structure import put_together, take_apart
+from accel.data.batches.structure import flatten, unflatten
 
 
 class Pair(NamedTuple):
@@ -21,17 +21,17 @@ BATCH = {"pair": Pair(torch.zeros(2, 3), [torch.ones(2), 5]), "name": ("text", N
 
 def test_the_same_structure_with_other_tensors() -> None:
     tensors: list[Tensor] = []
-    shape = take_apart(BATCH, tensors)
+    shape = flatten(BATCH, tensors)
     assert [tuple(tensor.shape) for tensor in tensors] == [(2, 3), (2,)]
     others = [tensor + 7 for tensor in tensors]
-    again = put_together(BATCH, iter(others))
+    again = unflatten(BATCH, iter(others))
     assert type(again["pair"]) is Pair
     assert again["pair"].x is others[0]
     assert again["pair"].y[0] is others[1]
     assert again["pair"].y[1] == 5
     assert again["name"] == BATCH["name"]
-    assert take_apart(again, []) == shape, "numbers in tensors are no part of the shape"
-    assert hash(shape) == hash(take_apart(again, []))
+    assert flatten(again, []) == shape, "numbers in tensors are no part of the shape"
+    assert hash(shape) == hash(flatten(again, []))
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_the_same_structure_with_other_tensors() -> None:
     ],
 )
 def test_all_but_the_numbers_tells_shapes_apart(one: Any, other: Any) -> None:
-    assert take_apart(one, []) != take_apart(other, [])
+    assert flatten(one, []) != flatten(other, [])
 
 
 def test_anything_else_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^a set$"):
-        take_apart([torch.zeros(1), {1}], [])
+        flatten([torch.zeros(1), {1}], [])

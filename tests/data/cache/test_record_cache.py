@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel.data.cache.record_cache import ENTRY, HEAD, PART, RecordCache
+from accel.data.cache.record_cache import CHUNK, ENTRY, HEAD, RecordCache
 from accel.errors import AccelWarning
+from tests.support.waiting import wait_until
 
 
 def record(index: int) -> bytes:
@@ -88,14 +89,13 @@ def test_killed_while_it_writes_each_record_is_whole_or_absent(tmp_path: Path) -
 
     process = mp.get_context("fork").Process(target=write)
     process.start()
-    while not (path.exists() and path.stat().st_size > 3 * PART):  # so that at least two parts are written
-        process.join(0.002)
+    wait_until(lambda: path.exists() and path.stat().st_size > 3 * CHUNK, "two parts that are written, and the table")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     process.close()
     again = RecordCache(60, 10**9, path, "x")
-    assert again.found >= 1
+    assert again.restored >= 1
     for index in range(60):
         found = again.get(index)
         assert found is None or bytes(found[0]) == bytes([index]) * size
@@ -122,7 +122,7 @@ def test_what_is_damaged_or_cut_off_is_absent(tmp_path: Path) -> None:
 
 def test_it_is_not_taken_for_something_else(tmp_path: Path) -> None:
     fill(RecordCache(60, 10**6, tmp_path / "a.kept", "x"), range(3))
-    assert RecordCache(60, 10**6, tmp_path / "a.kept", "x").found == 3
+    assert RecordCache(60, 10**6, tmp_path / "a.kept", "x").restored == 3
     for count, of in ((60, "y"), (61, "x")):
         with pytest.raises(OSError, match="is not what was kept there"):
             RecordCache(count, 10**6, tmp_path / "a.kept", of)

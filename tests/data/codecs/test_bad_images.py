@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from accel.data.codecs import opencv_decoder, tiled_jpeg
-from accel.data.codecs.image_reader import Reader
+from accel.data.codecs.image_reader import ImageReader
 from accel.data.codecs.pillow_decoder import decode
 from accel.data.datasets.image_folder import Folder
 from accel.errors import BadSample, ConfigError, TrainingError
@@ -75,8 +75,8 @@ BAD = {
 @BY_ALL
 @pytest.mark.parametrize("kind", SOUND)
 def test_what_pillow_reads_is_shown_the_same(decoder: Any, kind: str) -> None:
-    wanted = Reader().open(SOUND[kind], "x").show((1, 2, 19, 20), 16)
-    assert np.array_equal(Reader(decoder).open(SOUND[kind], "x").show((1, 2, 19, 20), 16), wanted)
+    wanted = ImageReader().open(SOUND[kind], "x").resized_crop((1, 2, 19, 20), 16)
+    assert np.array_equal(ImageReader(decoder).open(SOUND[kind], "x").resized_crop((1, 2, 19, 20), 16), wanted)
     grey = {"16 bits": DEEP, "one bit": DRAWN.convert("1"), "grey": DRAWN.convert("L"), "grey and alpha": DRAWN.convert("L")}
     whole = np.asarray(grey.get(kind, DRAWN).convert("RGB") if kind != "16 bits" else np.asarray(DEEP)[..., None] >> 8, float)
     assert np.abs(np.asarray(decode(SOUND[kind], "x"), float) - whole).mean() < 25, "and it is that picture"
@@ -86,7 +86,7 @@ def test_what_pillow_reads_is_shown_the_same(decoder: Any, kind: str) -> None:
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_damaged_is_named(decoder: Any, kind: str) -> None:
     with pytest.raises(BadSample, match=r"cannot read the picture a/b.jpg: .*; (mend the file or take it away|pack it again)"):
-        Reader(decoder).open(BAD[kind], "a/b.jpg").show((0, 0, 80, 60), 16)
+        ImageReader(decoder).open(BAD[kind], "a/b.jpg").resized_crop((0, 0, 80, 60), 16)
 
 
 @BY_ALL
@@ -99,8 +99,8 @@ def test_bytes_changed_anywhere_raise_nothing_else(decoder: Any) -> None:
             for _ in range(3):
                 damaged[int(rng.integers(min(len(record), 600)))] = int(rng.integers(256))
             try:
-                picture = Reader(decoder, limit=10**6).open(bytes(damaged), "x")
-                shown = picture.show((0, 0, *picture.size), 16)
+                picture = ImageReader(decoder, limit=10**6).open(bytes(damaged), "x")
+                shown = picture.resized_crop((0, 0, *picture.size), 16)
             except BadSample:
                 raised += 1
             else:
@@ -121,7 +121,7 @@ def test_a_limit_is_held_before_anything_is_decoded(decoder: Any, monkeypatch: p
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
     for record in records:
         with pytest.raises(BadSample, match=r"the picture a/b has 80 x 60 pixels, above the limit of 4,799"):
-            Reader(decoder, limit=80 * 60 - 1).open(record, "a/b")
+            ImageReader(decoder, limit=80 * 60 - 1).open(record, "a/b")
 
 
 def test_a_file_that_is_gone_is_bad_and_a_lack_of_descriptors_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

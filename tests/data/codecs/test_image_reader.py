@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accel.data.codecs import crops, opencv_decoder, pillow_decoder, tiled_jpeg
-from accel.data.codecs.image_reader import Decoder, Reader
+from accel.data.codecs import crops, opencv_decoder, tiled_jpeg
+from accel.data.codecs.image_reader import ImageReader
+from accel.data.codecs.jpeg_decoder import Decoder
 from accel.data.codecs.resample import Filter
 from accel.data.sampling import sample_rng
 from accel.errors import ConfigError
@@ -40,37 +41,37 @@ def test_decoder_and_store_never_change_a_pixel(sampling: str, filter: Any, side
     for width, height in SIZES:
         original = drawn(width, height, sampling)
         records: list[tuple[Any, str]] = [
-            (original, "original"), (tiled_jpeg.lossless(original, "x", 16), "tiled"), (memoryview(pixels(original)), "raw"),
+            (original, "original"), (tiled_jpeg.from_jpeg(original, "x", 16), "tiled"), (memoryview(pixels(original)), "raw"),
         ]  # fmt: skip
         for box in boxes(width, height):
-            wanted = Reader("pillow", filter).open(original, "x").show(box, side)
+            wanted = ImageReader("pillow", filter).open(original, "x").resized_crop(box, side)
             for decoder in ("pillow", "opencv", "simplejpeg"):
                 for record, encoding in records:
-                    picture = Reader(decoder, filter).open(record, "x", encoding)
+                    picture = ImageReader(decoder, filter).open(record, "x", encoding)
                     assert picture.size == (width, height)
-                    assert np.array_equal(picture.show(box, side), wanted), (decoder, encoding, box)
+                    assert np.array_equal(picture.resized_crop(box, side), wanted), (decoder, encoding, box)
 
 
 @pytest.mark.parametrize("filter", FILTERS)
 def test_scaled_is_the_same_from_a_file_and_from_its_tiles(filter: Any) -> None:
-    reader = Reader("scaled", filter)
+    reader = ImageReader("scaled", filter)
     for sampling in SAMPLINGS:
         for width, height in ((203, 150), (46, 119)):
             original = drawn(width, height, sampling)
-            stored = tiled_jpeg.lossless(original, "x", 16)
+            stored = tiled_jpeg.from_jpeg(original, "x", 16)
             narrow: list[crops.Box] = [(1, 60, 7, 74), (38, 3, 46, 30), (16, 16, 32, 32)]
             for box in [*boxes(width, height), *narrow]:
                 for side in (1, 2, 8, 30, 150):
-                    shown = reader.open(original, "x").show(box, side)
-                    assert np.array_equal(reader.open(stored, "x").show(box, side), shown)
+                    shown = reader.open(original, "x").resized_crop(box, side)
+                    assert np.array_equal(reader.open(stored, "x").resized_crop(box, side), shown)
 
 
 def test_scaled_is_close_and_shrinks_only_where_enough_is_left() -> None:
     picture = drawing(256, 256).resize((1024, 1024), Image.Resampling.BICUBIC)
     coded = jpeg(picture)
     for side, same in ((512, False), (513, True)):
-        exact = Reader("simplejpeg").open(coded, "x").show((0, 0, 1024, 1024), side).astype(int)
-        shrunk = Reader("scaled").open(coded, "x").show((0, 0, 1024, 1024), side)
+        exact = ImageReader("simplejpeg").open(coded, "x").resized_crop((0, 0, 1024, 1024), side).astype(int)
+        shrunk = ImageReader("scaled").open(coded, "x").resized_crop((0, 0, 1024, 1024), side)
         assert np.array_equal(exact, shrunk) == same
         assert np.sqrt(((exact - shrunk) ** 2).mean()) < 3
 
@@ -81,7 +82,7 @@ def test_what_is_encoded_anew_is_the_same_by_all_decoders(encoded: str) -> None:
     record = tiled_jpeg.encode(picture, 90) if encoded == "tiled" else jpeg(picture)
     for filter in FILTERS:
         for box in boxes(75, 50):
-            shown = [Reader(decoder, filter).open(record, "x").show(box, 20).tobytes() for decoder in DECODERS[:3]]
+            shown = [ImageReader(decoder, filter).open(record, "x").resized_crop(box, 20).tobytes() for decoder in DECODERS[:3]]
             assert len(set(shown)) == 1
 
 
@@ -89,7 +90,7 @@ def test_the_default_is_pillow_to_the_bit() -> None:
     coded = drawn(90, 66)
     for box in boxes(90, 66):
         wanted = np.asarray(Image.open(BytesIO(coded)).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR, box=box))
-        assert np.array_equal(Reader().open(coded, "x").show(box, 32), wanted)
+        assert np.array_equal(ImageReader().open(coded, "x").resized_crop(box, 32), wanted)
 
 
 @pytest.mark.parametrize("filter", ["linear", "area"])
@@ -98,14 +99,15 @@ def test_filters_of_opencv_look_at_the_box_alone(filter: Any) -> None:
     framed = np.full((64, 64, 3), 255, np.uint8)
     framed[10:40, 20:50] = np.asarray(picture)[10:40, 20:50]
     shown = [
-        Reader("opencv", filter).open(memoryview(p), "x", "raw").show((20, 10, 50, 40), 12) for p in (framed, np.array(picture))
+        ImageReader("opencv", filter).open(memoryview(p), "x", "raw").resized_crop((20, 10, 50, 40), 12)
+        for p in (framed, np.array(picture))
     ]
     assert np.array_equal(*shown)
 
 
 def test_area_of_an_even_scale_is_the_mean() -> None:
     picture = np.array(drawing(40, 40))
-    shown = Reader("opencv", "area").open(memoryview(picture), "x", "raw").show((4, 8, 36, 40), 8)
+    shown = ImageReader("opencv", "area").open(memoryview(picture), "x", "raw").resized_crop((4, 8, 36, 40), 8)
     assert np.abs(shown - picture[8:40, 4:36].reshape(8, 4, 8, 4, 3).mean((1, 3))).max() <= 0.5001
 
 
@@ -113,15 +115,15 @@ def test_area_of_an_even_scale_is_the_mean() -> None:
 @pytest.mark.parametrize("filter", FILTERS)
 def test_fills_the_memory_that_is_given(decoder: Any, filter: Any) -> None:
     ring = np.zeros((3, 16, 16, 3), np.uint8)
-    reader = Reader(decoder, filter)
+    reader = ImageReader(decoder, filter)
     for record in (drawn(40, 30), tiled_jpeg.encode(drawing(40, 30)), png(drawing(40, 30))):
         picture = reader.open(record, "x")
         for box in ((0.0, 0.0, 40.0, 30.0), (0.0, 0.0, 16.0, 16.0)):
             out = ring[1]
-            assert picture.show(box, 16, out) is out
-            assert np.array_equal(out, picture.show(box, 16))
+            assert picture.resized_crop(box, 16, out) is out
+            assert np.array_equal(out, picture.resized_crop(box, 16))
             mirrored = np.zeros((16, 16, 3), np.uint8)
-            picture.show(box, 16, mirrored[:, ::-1])
+            picture.resized_crop(box, 16, mirrored[:, ::-1])
             assert np.array_equal(mirrored[:, ::-1], out)
     assert not ring[0].any()
     assert not ring[2].any()
@@ -147,21 +149,21 @@ def test_odd_files_are_pillows(decoder: Any) -> None:
         drawn(40, 30, "4:4:4", keep_rgb=True), coded[:-2] + b"junk\xff\xd9", coded + b"more behind it",
     ]  # fmt: skip
     for record in odd:
-        wanted = Reader().open(record, "x").show((1, 2, 39, 27), 16)
-        assert np.array_equal(Reader(decoder).open(record, "x").show((1, 2, 39, 27), 16), wanted)
+        wanted = ImageReader().open(record, "x").resized_crop((1, 2, 39, 27), 16)
+        assert np.array_equal(ImageReader(decoder).open(record, "x").resized_crop((1, 2, 39, 27), 16), wanted)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_tiles_of_every_kind_of_colours_are_what_pillow_shows(decoder: Any) -> None:
     picture = drawing(90, 60)
     for original in (jpeg(picture.convert("CMYK"), "4:4:4"), drawn(90, 60, "4:4:4", keep_rgb=True), drawn(90, 60, "grey")):
-        wanted = Reader().open(original, "x").show((21, 2, 49, 57), 16)
-        stored = tiled_jpeg.lossless(original, "x", 16)
-        assert np.array_equal(Reader(decoder).open(stored, "x").show((21, 2, 49, 57), 16), wanted)
+        wanted = ImageReader().open(original, "x").resized_crop((21, 2, 49, 57), 16)
+        stored = tiled_jpeg.from_jpeg(original, "x", 16)
+        assert np.array_equal(ImageReader(decoder).open(stored, "x").resized_crop((21, 2, 49, 57), 16), wanted)
 
 
 def test_decode_knows_what_fills_up_the_tiles() -> None:
-    assert pillow_decoder.decode(tiled_jpeg.encode(drawing(33, 20)), "x").size == (33, 20)
+    assert tiled_jpeg.decode(tiled_jpeg.encode(drawing(33, 20)), "x").size == (33, 20)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -169,12 +171,12 @@ def test_a_truncated_file_is_a_sentence_for_every_decoder(decoder: Any) -> None:
     coded = drawn(64, 64)
     for size in (0, 1, 3, 100, len(coded) // 2, len(coded) - 10):
         with pytest.raises(ConfigError, match=r"cannot read the picture a/b.jpg"):
-            Reader(decoder).open(coded[:size], "a/b.jpg").show((0, 0, 64, 64), 16)
+            ImageReader(decoder).open(coded[:size], "a/b.jpg").resized_crop((0, 0, 64, 64), 16)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_limit_names_file_and_pixels(decoder: Any) -> None:
-    reader = Reader(decoder, limit=40 * 30)
+    reader = ImageReader(decoder, limit=40 * 30)
     for record in (drawn(40, 30), tiled_jpeg.encode(drawing(40, 30)), png(drawing(40, 30))):
         reader.open(record, "x")
     for record in (drawn(41, 30), tiled_jpeg.encode(drawing(41, 30)), png(drawing(41, 30))):
@@ -188,19 +190,19 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     coded[at : at + 4] = b"\xff\x00\xff\x00"
     for decoder in DECODERS:
         with pytest.raises(ConfigError, match=r"the picture a/b .*above the limit of 178,956,970"):
-            Reader(decoder).open(coded, "a/b")
+            ImageReader(decoder).open(coded, "a/b")
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_threads_show_what_one_thread_shows(decoder: Any) -> None:
     """Many sizes at once, so that memory shared by mistake would show."""
-    reader = Reader(decoder, "linear")
+    reader = ImageReader(decoder, "linear")
     records = [drawn(40 + 13 * number, 90 - 7 * number) for number in range(8)]
-    records += [tiled_jpeg.lossless(record, "x", 16) for record in records]
+    records += [tiled_jpeg.from_jpeg(record, "x", 16) for record in records]
 
     def show(record: bytes) -> bytes:
         picture = reader.open(record, "x")
-        return picture.show(crops.centre(*picture.size), 24).tobytes()
+        return picture.resized_crop(crops.centre(*picture.size), 24).tobytes()
 
     alone = [show(record) for record in records]
     with ThreadPoolExecutor(4) as pool:
@@ -220,12 +222,12 @@ def test_the_task_passes_both_on(tmp_path: Path, decoder: Any, filter: Any) -> N
             (tmp_path / split / name / "0.jpg").write_bytes(drawn(80, 60))
     task = Images(root=str(tmp_path), size=16, crop="resized", flip=False, decoder=decoder, filter=filter)
     for split in ("train", "val"):
-        assert task.data(split).reader == Reader(decoder, filter)
+        assert task.data(split).reader == ImageReader(decoder, filter)
         assert task.data(split).plan_notes() == {"pictures": f"decoded by {decoder}, resampled by {filter}"}
     plain = Images(root=str(tmp_path), size=16, crop="resized", flip=False).data("train")
     assert (task.data("train").fingerprint() == plain.fingerprint()) == (decoder == "pillow" and filter == "antialias")
     shown = task.data("val")[0][0].numpy()
-    wanted = Reader(decoder, filter).open(drawn(80, 60), "x").show(crops.centre(80, 60, 0.875), 16)
+    wanted = ImageReader(decoder, filter).open(drawn(80, 60), "x").resized_crop(crops.centre(80, 60, 0.875), 16)
     assert np.array_equal(shown, wanted)
 
 
@@ -241,10 +243,10 @@ def test_a_missing_package_is_named_at_the_start(settings: dict[str, str], missi
     code = f"""
 import re, sys
 sys.modules[{missing!r}] = None
-from accel.data.codecs.image_reader import Reader
+from accel.data.codecs.image_reader import ImageReader
 from accel.errors import ConfigError
 try:
-    Reader(**{settings!r}).check()
+    ImageReader(**{settings!r}).check()
 except ConfigError as error:
     assert re.search({message!r}, str(error)), error
 else:
@@ -253,8 +255,8 @@ else:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("reader", [Reader(), Reader("opencv"), Reader("simplejpeg", "area")])
-def test_mirrors_where_it_lies(reader: Reader) -> None:
+@pytest.mark.parametrize("reader", [ImageReader(), ImageReader("opencv"), ImageReader("simplejpeg", "area")])
+def test_mirrors_where_it_lies(reader: ImageReader) -> None:
     for shape in ((7, 5, 3), (16, 16, 3), (3, 1, 3), (5, 67, 3)):
         pixels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
         frame = np.zeros((shape[0] + 2, shape[1] + 2, 3), np.uint8)

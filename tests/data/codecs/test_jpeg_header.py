@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from accel.data.codecs.jpeg_header import header, intervals, is_jpeg
+from accel.data.codecs.jpeg_header import is_jpeg, parse_header
+from accel.data.codecs.restart_markers import restart_intervals
 from accel.errors import ConfigError
 from tests.support.drawn_images import SAMPLINGS, drawing, drawn, jpeg
 
@@ -16,8 +17,8 @@ from tests.support.drawn_images import SAMPLINGS, drawing, drawn, jpeg
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("progressive", [False, True])
 def test_the_header_says_what_pillow_says(sampling: str, progressive: bool) -> None:
-    found = header(drawn(37, 21, sampling, progressive=progressive), "x")
-    assert (found.width, found.height, found.bits) == (37, 21, 8)
+    found = parse_header(drawn(37, 21, sampling, progressive=progressive), "x")
+    assert (found.width, found.height, found.precision) == (37, 21, 8)
     assert len(found.components) == (1 if sampling == "grey" else 3)
     assert found.mcu == {"4:2:0": (16, 16), "4:2:2": (16, 8)}.get(sampling, (8, 8))
     assert found.grid == (-(-37 // found.mcu[0]), -(-21 // found.mcu[1]))
@@ -30,15 +31,15 @@ def test_everything_before_the_scan_may_be_there() -> None:
     coded = drawn(20, 20, exif=exif, comment=b"\xff\xd9 no end", restart_marker_blocks=1)
     filled = coded[:2] + b"\xff\xff\xff" + coded[2:]  # any marker may have more of 0xFF before it
     for data in (coded, filled, memoryview(coded), bytearray(coded)):
-        found = header(data, "x")
-        assert (found.width, found.height, found.restart) == (20, 20, 1)
-        assert struct.unpack_from(">2H", data, found.frame) == (20, 20)
-        assert len(intervals(data, found.data, "x")) == 5
+        found = parse_header(data, "x")
+        assert (found.width, found.height, found.restart_interval) == (20, 20, 1)
+        assert struct.unpack_from(">2H", data, found.height_offset) == (20, 20)
+        assert len(restart_intervals(data, found.scan_offset, "x")) == 5
 
 
 def test_intervals_lie_between_restart_markers() -> None:
     coded = drawn(64, 64, restart_marker_blocks=1)
-    starts = intervals(coded, header(coded, "x").data, "x")
+    starts = restart_intervals(coded, parse_header(coded, "x").scan_offset, "x")
     assert len(starts) == 17
     for number, start in enumerate(starts[1:-1]):
         assert coded[start - 2 : start] == bytes([0xFF, 0xD0 + number % 8])
@@ -48,14 +49,14 @@ def test_intervals_lie_between_restart_markers() -> None:
 
 def test_every_truncation_is_a_sentence() -> None:
     coded = drawn(24, 24, restart_marker_blocks=1)
-    start = header(coded, "x").data
+    start = parse_header(coded, "x").scan_offset
     for size in range(start):
         with pytest.raises(ConfigError, match="JPEG the/file"):
-            header(coded[:size], "the/file")
+            parse_header(coded[:size], "the/file")
     for size in range(start, len(coded)):
-        assert header(coded[:size], "x").data == start
+        assert parse_header(coded[:size], "x").scan_offset == start
         with pytest.raises(ConfigError, match="the/file: it is truncated"):
-            intervals(coded[:size], start, "the/file")
+            restart_intervals(coded[:size], start, "the/file")
 
 
 @pytest.mark.parametrize(
@@ -74,19 +75,19 @@ def test_every_truncation_is_a_sentence() -> None:
 def test_contradictions_are_named(damage: object, message: str) -> None:
     assert callable(damage)
     with pytest.raises(ConfigError, match=message):
-        header(damage(drawn(40, 24)), "x")
+        parse_header(damage(drawn(40, 24)), "x")
 
 
 def test_restart_markers_that_miscount() -> None:
     coded = drawn(64, 64, restart_marker_blocks=1)
     with pytest.raises(ConfigError, match="miscount"):
-        intervals(coded.replace(b"\xff\xd3", b"\xff\xd4"), header(coded, "x").data, "x")
+        restart_intervals(coded.replace(b"\xff\xd3", b"\xff\xd4"), parse_header(coded, "x").scan_offset, "x")
     several = drawn(64, 64, progressive=True)
     with pytest.raises(ConfigError, match="more than one scan"):
-        intervals(several, header(several, "x").data, "x")
+        restart_intervals(several, parse_header(several, "x").scan_offset, "x")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(0, 700))
 def test_hostile_bytes_end_in_a_sentence_or_a_header(seed: int, count: int, size: int) -> None:
     coded = bytearray(jpeg(drawing(16, 16)))
@@ -95,11 +96,11 @@ def test_hostile_bytes_end_in_a_sentence_or_a_header(seed: int, count: int, size
         coded[place] = rng.choice([0, 0xFF, 0xD9, 0xDA, 0xC0, rng.integers(256)])
     coded = coded[: len(coded) - size] if size < len(coded) else coded
     try:
-        found = header(coded, "x")
-        starts = intervals(coded, found.data, "x")
+        found = parse_header(coded, "x")
+        starts = restart_intervals(coded, found.scan_offset, "x")
     except ConfigError:
         return
-    assert 0 < found.data <= starts[-1] <= len(coded)
+    assert 0 < found.scan_offset <= starts[-1] <= len(coded)
 
 
 def test_what_is_none() -> None:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from itertools import count
 from typing import Any
@@ -14,50 +14,49 @@ import torch
 from accel.data import DataLoaderX
 from accel.data.batches.rng_guard import host_rng_state
 from accel.data.loaders.device_copy import map_tensors, prefetch_one
-from accel.data.loaders.read_ahead import ahead
+from accel.data.loaders.read_ahead import read_ahead
 from accel.errors import AccelWarning
-from tests.support.sample_datasets import Global, Plain, md5, readers
+from tests.support.sample_datasets import Global, Plain, md5, readers, unfinished_readers
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    assert readers() == []
+    assert unfinished_readers() == []
     yield
-    assert readers() == []
+    assert unfinished_readers() == []
 
 
 class Counted:
-    """1, 2, 3 ..., and how many of them were read."""
+    """The numbers 1, 2, 3 and so on, how many of them were read, and the most that were read before they were taken."""
 
     def __init__(self) -> None:
-        self.read = 0
+        self.read = self.taken = self.most_ahead = 0
 
     def __iter__(self) -> Iterator[int]:
         for self.read in count(1):
+            self.most_ahead = max(self.most_ahead, self.read - self.taken)
             yield self.read
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_so_many_are_read_ahead_and_no_more(depth: int) -> None:
     data = Counted()
-    items = ahead(iter(data), depth, "x")
-    for taken in (1, 2, 3):
-        assert next(items) == taken
-        for _ in range(200):
-            if data.read == taken + depth:
-                break
-            time.sleep(0.005)
-        time.sleep(0.01)
-        assert data.read == taken + depth
-    del items
+    with closing(read_ahead(iter(data), depth, "x")) as items:  # type: ignore[type-var]
+        for number in range(1, 301):
+            data.taken = number  # the thread may read one more as soon as this one is handed over
+            assert next(items) == number
+            if number <= 100:
+                wait_until(lambda: data.read >= data.taken + depth, f"item {number + depth}")
+    assert data.most_ahead == depth
 
 
 def test_stopping_early_ends_the_thread() -> None:
-    items = ahead(iter(Counted()), 2, "x")
+    items = read_ahead(iter(Counted()), 2, "x")
     next(items), next(items)
     assert len(readers()) == 1
     del items
-    assert readers() == []
+    assert unfinished_readers() == []
 
 
 @pytest.mark.parametrize("error", [KeyError("here"), KeyboardInterrupt(), SystemExit(3)])
@@ -66,7 +65,7 @@ def test_whatever_is_raised_passes_through(error: BaseException) -> None:
         yield from (1, 2, 3)
         raise error
 
-    found = ahead(items(), 2, "x")
+    found = read_ahead(items(), 2, "x")
     assert [next(found), next(found), next(found)] == [1, 2, 3]
     with pytest.raises(type(error)) as raised:
         next(found)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import threading
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,16 +13,17 @@ from torch.utils.data import TensorDataset
 
 from accel.data import Ring
 from accel.data.loaders.buffer_pool import BufferPool
-from accel.data.loaders.thread_pool import chunk_ranges
+from accel.data.loaders.thread_pool import BatchRead, ThreadPool, chunk_ranges
 from accel.errors import ConfigError
-from tests.support.sample_datasets import Drawn, Filled, Wide, readers
+from tests.support.sample_datasets import Drawn, Filled, Wide, unfinished_readers
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    assert readers() == []
+    assert unfinished_readers() == []
     yield
-    assert readers() == []
+    assert unfinished_readers() == []
 
 
 def test_a_slot_is_free_when_nobody_holds_it() -> None:
@@ -29,12 +32,12 @@ def test_a_slot_is_free_when_nobody_holds_it() -> None:
     view = first[1:]
     del first
     second = slots.borrow(3)
-    assert slots.made == 2, "a view holds it"
+    assert slots.allocated == 2, "a view holds it"
     assert second.shape == (3, 2)
     address = view.data_ptr() - 2
     del view
     third = slots.borrow(4)
-    assert slots.made == 2
+    assert slots.allocated == 2
     assert third.data_ptr() == address
 
 
@@ -45,7 +48,7 @@ def test_what_autograd_has_saved_holds_a_slot() -> None:
     loss = (x * weight).sum()
     del x
     slots.borrow(2).fill_(-1)
-    assert slots.made == 2
+    assert slots.allocated == 2
     loss.backward()
     assert weight.grad is not None
     assert weight.grad.tolist() == [3, 3]
@@ -58,24 +61,55 @@ def test_a_batch_that_is_kept_never_changes() -> None:
         for _ in ring.epoch(1):
             pass
         assert all(torch.equal(x, copy) for (x, _), copy in zip(kept, copies, strict=True))
-        assert ring.slots is not None
-        assert ring.slots.made >= len(kept)
+        assert ring.pool is not None
+        assert ring.pool.allocated >= len(kept)
 
 
 def test_nothing_is_allocated_for_a_batch_after_the_first_few() -> None:
     with Ring(Wide(), 8, threads=2, depth=2) as ring:
         for _ in ring.epoch(0):
             pass
-        assert ring.slots is not None
-        made = ring.slots.made
+        assert ring.pool is not None
+        assert ring.pool.allocated == 3 + 1, "the next batch, those read ahead of it, and the one in use"
         tracemalloc.start()
         for _ in ring.epoch(1):
             pass
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert ring.slots.made <= 2 + 3, "those read ahead, the one that is used and the one that is asked for"
-        late = ring.slots.made - made  # how many are in use at once depends on who is quicker
-        assert peak < ring.slots.bytes * (1 + late), "all 50 batches of an epoch together take less than one batch"
+        assert ring.pool.allocated == 3 + 1
+        assert peak < ring.pool.bytes, "all 50 batches of an epoch together take less than one batch"
+
+
+class Gated:
+    """Work that is done once its gate is open."""
+
+    keys = [0]
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+
+    def fill_slot(self, place: int) -> None:
+        assert self.gate.wait(60)
+
+    def finish(self) -> str:
+        return "batch"
+
+
+def test_a_thread_that_lingers_after_a_batch_does_not_hold_its_memory() -> None:
+    gate, end = threading.Event(), threading.Event()
+    work, pool = Gated(gate), ThreadPool(1)
+    memory = weakref.ref(work)
+    reading = BatchRead(pool, work, "batch 1", 1)
+    done = reading.done.set
+    reading.done.set = lambda: (done(), end.wait(60))  # the thread is held up when the batch can be taken
+    del work
+    gate.set()
+    try:
+        assert reading.take() == "batch"
+        assert memory() is None
+    finally:
+        end.set()
+        pool.close()
 
 
 def test_memory_of_a_slot_is_seen_by_tracemalloc_where_it_is_allocated_anew() -> None:
@@ -93,6 +127,7 @@ class Bad(Filled):
         return super().fill(index, rng, out)
 
 
+@pytest.mark.slow
 def test_an_exception_passes_through_with_the_first_bad_sample() -> None:
     for _ in range(20):
         with Ring(Bad(), 4, threads=4) as ring, pytest.raises(KeyError) as raised:
@@ -114,11 +149,11 @@ def test_stopping_early_ends_the_reading_and_gives_the_memory_back() -> None:
         batches = ring.epoch(0)
         next(batches)
         del batches
-        assert ring.slots is not None
-        assert ring.threads.work.empty()
-        made = ring.slots.made
+        assert ring.pool is not None
+        wait_until(ring.threads.work.empty, "the parts that are read no longer")
+        made = ring.pool.allocated
         assert len(list(ring.epoch(1))) == 6
-        assert len(ring.slots.free) >= made
+        assert len(ring.pool.free) >= made
 
 
 def test_closed_in_the_midst_of_an_epoch() -> None:
@@ -127,7 +162,7 @@ def test_closed_in_the_midst_of_an_epoch() -> None:
     next(batches)
     ring.close()
     batches.close()  # type: ignore[attr-defined]
-    assert not any(thread.is_alive() for thread in ring.threads.threads)
+    assert unfinished_readers() == []
     assert ring.threads.work.empty(), "nothing is left to be read"
 
 
@@ -144,7 +179,7 @@ def test_what_it_refuses() -> None:
 def test_data_without_fill_is_collated() -> None:
     for data in (Drawn(), TensorDataset(torch.arange(23.0))):
         with Ring(data, 4) as ring:
-            assert ring.slots is None
+            assert ring.pool is None
             assert len(list(ring.epoch(0))) == 6
 
 

@@ -15,10 +15,11 @@ import pytest
 
 from accel.data.remote import block_cache, fsspec_client
 from accel.data.remote.block_cache import BlockCache, local_copy
-from accel.data.remote.fsspec_client import Info
+from accel.data.remote.fsspec_client import FileInfo
 from accel.data.remote.remote_files import RemoteFile
 from accel.errors import AccelWarning, ConfigError, TrainingError
 from tests.support.http_server import serving
+from tests.support.waiting import DEADLINE
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 CONTENT = bytes(range(256)) * 10
@@ -42,7 +43,7 @@ def url() -> str:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
     """Every range that is fetched."""
     found: list[tuple[int, int | None]] = []
-    ranged = fsspec_client.ranged
+    ranged = fsspec_client.read_range
 
     def count(url: str, start: int, end: int | None, tries: int) -> bytes:
         found.append((start, end))
@@ -64,12 +65,12 @@ def test_any_piece_of_a_file_and_each_block_once(url: str, block: int, tmp_path:
 
 def test_threads_that_want_the_same_fetch_it_once(url: str, tmp_path: Path, asked: list[Any]) -> None:
     cache = BlockCache(str(tmp_path))
-    info = fsspec_client.info(url)
+    info = fsspec_client.file_info(url)
     barrier = threading.Barrier(8)
 
     def read(_: int) -> bytes:
-        barrier.wait(10)
-        return cache.whole(info)
+        barrier.wait(DEADLINE)
+        return cache.read_all(info)
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(read, range(8))) == {CONTENT}
@@ -84,9 +85,9 @@ def fetch(folder: str, barrier: Any, log: str) -> bytes:
             stream.write(f"{start}\n")
         return CONTENT[start:end]
 
-    fsspec_client.ranged, fsspec_client.info = ranged, lambda url, tries: Info("u://file", 2560, "1")
-    barrier.wait(10)
-    return BlockCache(folder, block=128).whole(Info("u://file", 2560, "1"))
+    fsspec_client.read_range, fsspec_client.file_info = ranged, lambda url, tries: FileInfo("u://file", 2560, "1")
+    barrier.wait(DEADLINE)
+    return BlockCache(folder, block=128).read_all(FileInfo("u://file", 2560, "1"))
 
 
 def test_processes_that_want_the_same_fetch_it_once(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_processes_that_want_the_same_fetch_it_once(tmp_path: Path) -> None:
 
 def test_nobody_sees_half_a_file(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written has another name until it is whole, and a block that was cut short on the disk is fetched again."""
-    cache, info = BlockCache(str(tmp_path)), fsspec_client.info(url)
+    cache, info = BlockCache(str(tmp_path)), fsspec_client.file_info(url)
     replace, seen = Path.replace, []
 
     def moved(self: Path, target: Path) -> Path:
@@ -108,28 +109,28 @@ def test_nobody_sees_half_a_file(url: str, tmp_path: Path, monkeypatch: pytest.M
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", moved)
-    cache.whole(info)
+    cache.read_all(info)
     assert seen == [(False, True)]
     (kept,) = tmp_path.glob("??/*.0")
     kept.write_bytes(CONTENT[:1000])
-    assert cache.whole(info) == CONTENT
+    assert cache.read_all(info) == CONTENT
     assert kept.read_bytes() == CONTENT
     assert not list(tmp_path.glob("??/*.part"))
 
 
 def test_a_file_that_was_changed_is_fetched_anew(url: str, tmp_path: Path) -> None:
     cache = BlockCache(str(tmp_path))
-    assert cache.whole(fsspec_client.info(url)) == CONTENT
+    assert cache.read_all(fsspec_client.file_info(url)) == CONTENT
     fsspec.filesystem("memory").pipe("/fetched/file", CONTENT[::-1])
-    assert cache.whole(fsspec_client.info(url)) == CONTENT[::-1]
+    assert cache.read_all(fsspec_client.file_info(url)) == CONTENT[::-1]
 
 
 @pytest.mark.parametrize("block", [1000, 5000])
 def test_a_file_that_is_changed_while_it_is_read_is_refused(url: str, block: int, tmp_path: Path) -> None:
-    info = fsspec_client.info(url)
+    info = fsspec_client.file_info(url)
     fsspec.filesystem("memory").pipe("/fetched/file", CONTENT if block == 1000 else CONTENT + b"more")  # another time, or size
     with pytest.raises(TrainingError, match="memory://fetched/file was changed while it was read: it had 2,560 bytes"):
-        BlockCache(str(tmp_path), block=block).whole(info)
+        BlockCache(str(tmp_path), block=block).read_all(info)
 
 
 def test_the_budget_is_kept_and_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
@@ -137,13 +138,13 @@ def test_the_budget_is_kept_and_what_was_not_used_for_longest_goes(tmp_path: Pat
     infos = []
     for number in range(30):
         system.pipe(f"/many/{number}", bytes([number]) * KB)
-        infos.append(fsspec_client.info(f"memory://many/{number}"))
+        infos.append(fsspec_client.file_info(f"memory://many/{number}"))
     for number, info in enumerate(infos):
-        cache.whole(info)
+        cache.read_all(info)
         for kept in tmp_path.glob("??/*.0"):  # the clock of the files is too coarse for a test
             if kept.read_bytes()[0] == number:
                 os.utime(kept, (number, number))
-        cache.whole(infos[0])  # used again: more than ten minutes after it was, by that clock
+        cache.read_all(infos[0])  # used again: more than ten minutes after it was, by that clock
         assert sum(kept.stat().st_size for kept in tmp_path.glob("??/*.0")) <= 10 * KB
     there = {kept.read_bytes()[0] for kept in tmp_path.glob("??/*.0")}
     assert there == {0, *range(21, 30)}
@@ -153,20 +154,20 @@ def test_a_file_that_is_in_use_stays(tmp_path: Path) -> None:
     system, cache = fsspec.filesystem("memory"), BlockCache(str(tmp_path), budget=3 * KB, block=KB)
     for number in range(9):
         system.pipe(f"/some/{number}", bytes([number]) * KB)
-    path = cache.path(fsspec_client.info("memory://some/0"))
+    path = cache.local_path(fsspec_client.file_info("memory://some/0"))
     os.utime(path, (0, 0))
     for number in range(1, 9):
-        cache.whole(fsspec_client.info(f"memory://some/{number}"))
+        cache.read_all(fsspec_client.file_info(f"memory://some/{number}"))
     assert path.read_bytes() == bytes(KB)
     system.pipe("/some/large", bytes(4 * KB))
     with pytest.raises(ConfigError, match=r"memory://some/large has 4e-06 GB, and the cache of remote files 3e-06; give it more"):
-        cache.path(fsspec_client.info("memory://some/large"))
+        cache.local_path(fsspec_client.file_info("memory://some/large"))
 
 
 def test_a_place_that_cannot_be_written(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"the cache of remote files cannot be kept in .*file: Not a directory; name another"):
-        BlockCache(str(tmp_path / "file")).whole(fsspec_client.info(url))
+        BlockCache(str(tmp_path / "file")).read_all(fsspec_client.file_info(url))
     with pytest.raises(ConfigError, match=r"takes 0.008\d* GB or more, and not 0.001"):
         BlockCache(str(tmp_path), budget=10**6)
 
@@ -175,7 +176,7 @@ def test_a_place_that_cannot_be_written(url: str, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.warns(AccelWarning, match="cannot be written .No space left on device.; nothing is kept"):
-        assert BlockCache(str(tmp_path)).whole(fsspec_client.info(url)) == CONTENT
+        assert BlockCache(str(tmp_path)).read_all(fsspec_client.file_info(url)) == CONTENT
 
 
 def test_it_goes_into_other_processes(url: str, tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_it_goes_into_other_processes(url: str, tmp_path: Path) -> None:
 def test_a_url_that_names_nothing(url: str, message: str, asked: list[Any]) -> None:
     fsspec.filesystem("memory").pipe("/fetched/file", CONTENT)
     with pytest.raises(ConfigError, match=message):
-        fsspec_client.info(url)
+        fsspec_client.file_info(url)
 
 
 def test_a_protocol_whose_package_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +204,7 @@ def test_a_protocol_whose_package_is_lacking(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", lacks)
     with pytest.raises(ConfigError, match="s3://bucket/data: s3:// needs the package s3fs: pip install s3fs"):
-        fsspec_client.info("s3://bucket/data")
+        fsspec_client.file_info("s3://bucket/data")
 
 
 class TestOverHttp:
@@ -241,20 +242,21 @@ class TestOverHttp:
         (tmp_path / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path) as server:
             server.failures = 2
-            assert BlockCache(str(tmp_path / "cache"), tries=3).whole(fsspec_client.info(f"{server.url}/file.bin", 3)) == CONTENT
+            info = fsspec_client.file_info(f"{server.url}/file.bin", 3)
+            assert BlockCache(str(tmp_path / "cache"), tries=3).read_all(info) == CONTENT
             server.failures = 6  # two requests for each try
             with pytest.raises(
                 TrainingError, match=r"file.bin could not be read, in 3 tries: 503.*start again: what was fetched is"
             ):
-                fsspec_client.info(f"{server.url}/file.bin", 3)
+                fsspec_client.file_info(f"{server.url}/file.bin", 3)
 
     def test_a_file_that_breaks_off(self, tmp_path: Path) -> None:
         (tmp_path / "file.bin").write_bytes(CONTENT)
         with serving(tmp_path) as server:
-            info = fsspec_client.info(f"{server.url}/file.bin")
+            info = fsspec_client.file_info(f"{server.url}/file.bin")
             server.short = True
             with pytest.raises(TrainingError, match=r"file.bin could not be read, in 2 tries"):
-                BlockCache(str(tmp_path / "cache"), tries=2).whole(info)
+                BlockCache(str(tmp_path / "cache"), tries=2).read_all(info)
         assert not list((tmp_path / "cache").glob("??/*.0"))
 
     def test_a_server_that_is_gone(self, tmp_path: Path) -> None:
@@ -269,10 +271,10 @@ class TestOverHttp:
 
 
 def test_a_block_that_is_used_again_is_marked(url: str, tmp_path: Path) -> None:
-    cache, info = BlockCache(str(tmp_path)), fsspec_client.info(url)
-    cache.whole(info)
+    cache, info = BlockCache(str(tmp_path)), fsspec_client.file_info(url)
+    cache.read_all(info)
     (kept,) = tmp_path.glob("??/*.0")
-    old = time.time() - block_cache.FRESH - 100
+    old = time.time() - block_cache.TOUCH_INTERVAL - 100
     os.utime(kept, (old, old))
-    cache.whole(info)
+    cache.read_all(info)
     assert kept.stat().st_mtime > old + 50

@@ -10,7 +10,7 @@ from PIL import Image
 from accel.data.store import Files, class_names
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import store_at
-from accel.data.stores.packed_store import Packed
+from accel.data.stores.packed_store import PackedStore
 from accel.data.stores.packing import Packing
 
 pytest.importorskip("lmdb", reason="the stores need the extra lmdb")
@@ -37,14 +37,14 @@ def files(folder: Path) -> Files:
     return Files(folder, class_names(folder))
 
 
-Pack = Callable[..., Packed]
+Pack = Callable[..., PackedStore]
 
 
 @pytest.fixture
 def pack(files: Files, tmp_path: Path) -> Pack:
     """Packs the pictures; returns the store."""
 
-    def make(format: str, name: str = "train", **recipe: int | str) -> Packed:
+    def make(format: str, name: str = "train", **recipe: int | str) -> PackedStore:
         path = tmp_path / f"{name}.{format}"
         settings = {"encoding": "raw"} if format == "raw" else {}
         Packing(files, path, Recipe(**{**settings, **recipe})).run()  # type: ignore[arg-type]

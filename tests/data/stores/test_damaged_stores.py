@@ -11,7 +11,7 @@ import pytest
 
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
-from accel.data.codecs.image_reader import PLAIN
+from accel.data.codecs.image_reader import PILLOW_READER
 from accel.data.datasets.image_folder import Folder
 from accel.data.stores import lmdb_pages
 from accel.data.stores.formats import store_at
@@ -57,6 +57,7 @@ def read(paths: list[Path]) -> list[list[str]]:
 
 
 @BOTH
+@pytest.mark.slow
 def test_cut_short(pack: Pack, format: str, tmp_path: Path) -> None:
     data = pack(format).path.read_bytes()
     rng = np.random.default_rng(0)
@@ -72,6 +73,7 @@ def test_cut_short(pack: Pack, format: str, tmp_path: Path) -> None:
 
 
 @BOTH
+@pytest.mark.slow
 def test_one_bit_flipped(pack: Pack, format: str, tmp_path: Path) -> None:
     """Anywhere, and in the places that matter: both ends, and (of LMDB) the tree, which its C code would follow astray."""
     store = pack(format)
@@ -101,15 +103,15 @@ def test_every_page_of_the_tree_is_watched(pack: Pack, tmp_path: Path) -> None:
     store = pack("lmdb")
     data = store.path.read_bytes()
     with open(store.path, "rb") as file:
-        found = lmdb_pages.meta(file.fileno(), store.path)
-        runs = lmdb_pages.tree(file.fileno(), found).tolist()
+        found = lmdb_pages.newest_meta(file.fileno(), store.path)
+        runs = lmdb_pages.tree_pages(file.fileno(), found).tolist()
     numbers = [number for first, count in runs for number in range(first, first + count)]
     assert len(numbers) >= 4, "two metas, a root and leaves that hold the small records themselves"
     rng = np.random.default_rng(2)
     for number in numbers:
-        for place in [*range(24), *rng.integers(found.page, size=10).tolist()]:
+        for place in [*range(24), *rng.integers(found.page_size, size=10).tolist()]:
             damaged = bytearray(data)
-            damaged[number * found.page + place] ^= 1 << int(rng.integers(8))
+            damaged[number * found.page_size + place] ^= 1 << int(rng.integers(8))
             path = tmp_path / "damaged.lmdb"
             path.write_bytes(damaged)
             with pytest.raises(ConfigError, match="damaged"):
@@ -122,7 +124,7 @@ def test_records_cannot_change_places(pack: Pack, format: str) -> None:
     store = pack(format, encoding="raw")
     assert len(store) == 40
     data = bytearray(store.path.read_bytes())
-    first, second = (bytes(store.sealed(index)) for index in (3, 23))
+    first, second = (bytes(store.framed_record(index)) for index in (3, 23))
     assert len(first) == len(second)
     at, other = data.index(first), data.index(second)
     data[at : at + len(first)], data[other : other + len(second)] = second, first
@@ -170,12 +172,12 @@ def test_a_damaged_record_is_left_out_by_name_or_ends_the_run(pack: Pack, format
     store = pack(format, encoding="raw")
     assert len(store) == 40
     data = bytearray(store.path.read_bytes())
-    at = data.index(bytes(store.sealed(3)))
+    at = data.index(bytes(store.framed_record(3)))
     data[at + 50] ^= 1
     damaged = store_at(store.path.with_name(f"damaged.{format}"))
     damaged.path.write_bytes(data)
     folder = Folder.__new__(Folder)
-    folder.store, folder.side, folder.share, folder.reader = damaged, 8, 1.0, PLAIN
+    folder.store, folder.side, folder.share, folder.reader = damaged, 8, 1.0, PILLOW_READER
     folder.shape, folder.dtype = (8, 8, 3), np.uint8
     batches = make_batches(folder, 4, bad=BadSampleRule("skip", 0.1))
     assert [len(labels) for _, labels in batches.epoch(0)] == [3, *[4] * 9]
@@ -217,6 +219,7 @@ print("survived")
 """
 
 
+@pytest.mark.slow
 def test_cut_short_while_it_is_read(pack: Pack, tmp_path: Path) -> None:
     """Where the missing pages are mapped, to look at one would be the end of the process."""
     paths = [str(store.path) for store in (pack("lmdb"), pack("raw"), packed(tmp_path / "of one size", [(16, 16)] * 40))]

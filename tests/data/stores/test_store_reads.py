@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel.data.codecs.pillow_decoder import decoded
+from accel.data.codecs.image_reader import decode_record
 from accel.data.store import Files, Record
-from accel.data.stores.packed_store import Packed
+from accel.data.stores.packed_store import PackedStore
 from tests.data.stores.conftest import Pack
 
 BOTH = pytest.mark.parametrize("format", ["lmdb", "raw"])
 
 
-def contents(store: Packed, queue: multiprocessing.Queue[list[bytes]] | None = None) -> list[bytes]:
+def contents(store: PackedStore, queue: multiprocessing.Queue[list[bytes]] | None = None) -> list[bytes]:
     found = [bytes(record) for record in store.get_many(range(len(store)))]
     if queue is not None:
         queue.put(found)
@@ -26,7 +26,7 @@ def contents(store: Packed, queue: multiprocessing.Queue[list[bytes]] | None = N
 
 
 def pixels(record: Record, encoding: str) -> np.ndarray:
-    return np.asarray(decoded(record, "x", encoding))
+    return np.asarray(decode_record(record, "x", encoding))
 
 
 def test_originals_are_the_files_bytes(files: Files, pack: Pack) -> None:
@@ -36,13 +36,13 @@ def test_originals_are_the_files_bytes(files: Files, pack: Pack) -> None:
     assert [store.key(index) for index in range(40)] == [files.key(index) for index in range(40)]
     assert (store.classes, store.encoding, len(store)) == (["cat", "dog"], "original", 40)
     assert store.name(0) == f"cat/0.jpg (record 0 of {store.path})"
-    assert store.about.changed == ""
+    assert store.info.changed == ""
 
 
 @pytest.mark.parametrize(("format", "encoding"), [("lmdb", "raw"), ("raw", "raw"), ("lmdb", "bmp")])
 def test_encodings_that_keep_every_pixel(files: Files, pack: Pack, format: str, encoding: str) -> None:
     store = pack(format, encoding=encoding)
-    assert store.about.changed == ""
+    assert store.info.changed == ""
     for index in range(40):
         record = store.get(index)
         assert isinstance(record, memoryview)
@@ -56,7 +56,7 @@ def test_shrinking_keeps_the_shape_and_never_magnifies(files: Files, pack: Pack)
         height, width, _ = pixels(files.get(index), "original").shape
         assert short.get(index).shape == ((height, width, 3) if height < 30 else shape(height, width, 30 / min(height, width)))  # type: ignore[union-attr]
         assert long.get(index).shape == shape(height, width, 30 / max(height, width))  # type: ignore[union-attr]
-    assert short.about.changed == "shrunk to a shorter side of at most 30 pixels"
+    assert short.info.changed == "shrunk to a shorter side of at most 30 pixels"
 
 
 def shape(height: int, width: int, scale: float) -> tuple[int, int, int]:
@@ -69,12 +69,13 @@ def test_jpeg_is_near_the_original(files: Files, pack: Pack) -> None:
     for index in smooth:
         difference = pixels(store.get(index), "jpeg").astype(int) - pixels(files.get(index), "original")
         assert abs(difference).max() <= 3
-    assert store.about.changed == "encoded anew as JPEG of quality 95"
+    assert store.info.changed == "encoded anew as JPEG of quality 95"
 
 
 @BOTH
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.slow
 def test_another_process_reads_the_same(pack: Pack, format: str, method: str) -> None:
     store = pack(format)
     before = contents(store)

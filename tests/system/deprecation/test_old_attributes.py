@@ -10,6 +10,9 @@ from torch import nn
 
 from accel.parts import Clip, Parts, Run
 from accel.parts.part import RENAMED
+from accel.system.machine import Need
+from accel.testing import ToyResult
+from accel.testing.toy_run import Spy
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
@@ -44,4 +47,20 @@ def test_a_fact_of_a_run_is_read_by_its_old_name(old: str, new: str) -> None:
     run = Run(Parts(), nn.Linear(1, 1), lambda model, batch: model(batch).mean(), torch.device("cpu"), 0, 1, 2)
     with pytest.warns(DeprecationWarning, match=f"Run.{old} is now called {new}") as caught:
         assert getattr(run, old) is getattr(run, new)
+    assert caught[0].filename == __file__
+
+
+def test_an_attribute_of_a_plugins_own_may_have_an_old_name() -> None:
+    part = Clip()
+    part.notes = ["its own"]  # type: ignore[method-assign, assignment]
+    assert part.notes == ["its own"]
+
+
+OBJECTS = [(Need("cuda"), "lacking", "unmet_reason"), (ToyResult([], [], Spy()), "same", "equals")]
+
+
+@pytest.mark.parametrize(("owner", "old", "new"), OBJECTS, ids=[old for _, old, _ in OBJECTS])
+def test_a_method_for_plugin_authors_is_called_by_its_old_name(owner: object, old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{type(owner).__name__}.{old} is now called {new}") as caught:
+        assert getattr(owner, old) == getattr(owner, new)
     assert caught[0].filename == __file__

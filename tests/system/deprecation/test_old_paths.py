@@ -15,7 +15,7 @@ import pytest
 import accel
 from accel.errors import MovedWarning
 from accel.schema import source_text
-from accel.schema.signature import signature
+from accel.schema.signature_reader import read_signature
 from accel.system.deprecation.moved_modules import MOVED
 from accel.system.deprecation.old_paths import GONE_IN, current_path, deprecated_names
 from accel.system.machine import Need
@@ -27,15 +27,15 @@ RENAMED = {
     "accel.data.batches.Ready": "accel.data.batches.ready.ReadyBatches",
     "accel.data.batches.Streamed": "accel.data.batches.iterable.IterableBatches",
     "accel.data.remote.below": "accel.data.remote.fsspec_client.walk",
-    "accel.data.remote.info": "accel.data.remote.fsspec_client.info",
-    "accel.data.remote.Info": "accel.data.remote.fsspec_client.Info",
+    "accel.data.remote.info": "accel.data.remote.fsspec_client.file_info",
+    "accel.data.remote.Info": "accel.data.remote.fsspec_client.FileInfo",
     "accel.data.remote.inside": "accel.data.remote.fsspec_client.list_names",
     "accel.data.remote.is_url": "accel.data.remote.fsspec_client.is_url",
-    "accel.data.remote.matching": "accel.data.remote.fsspec_client.matching",
-    "accel.data.remote.ranged": "accel.data.remote.fsspec_client.ranged",
-    "accel.data.splits.packed_at": "accel.data.splits.open_split.packed_at",
-    "accel.data.splits.shards_of": "accel.data.splits.open_split.shards_of",
-    "accel.data.splits.split_at": "accel.data.splits.open_split.split_at",
+    "accel.data.remote.matching": "accel.data.remote.fsspec_client.glob_urls",
+    "accel.data.remote.ranged": "accel.data.remote.fsspec_client.read_range",
+    "accel.data.splits.packed_at": "accel.data.splits.open_split.open_packed",
+    "accel.data.splits.shards_of": "accel.data.splits.open_split.open_shards",
+    "accel.data.splits.split_at": "accel.data.splits.open_split.open_split",
     "accel.testing.drill.update_log.Pulse": "accel.testing.drill.update_log.UpdateLog",
 }
 """Names of packages that bear the name of a module that has moved, and names that were renamed in their module."""
@@ -160,8 +160,8 @@ def test_a_pickle_with_an_old_path_loads() -> None:
 
 
 def test_text_at_an_old_path_is_read_without_an_import(fresh: None) -> None:
-    assert signature("accel.drill.pulse.UpdateLog").part == "Watch"
-    assert signature("accel.parts.group.Group").part == signature("accel.parts.window.Group").part
+    assert read_signature("accel.drill.pulse.UpdateLog").part == "Watch"
+    assert read_signature("accel.parts.group.Group").part == read_signature("accel.parts.window.Group").part
     assert "accel.drill" not in sys.modules
     text = source_text.read("accel.machine")
     assert text is not None

@@ -22,6 +22,7 @@ from accel.testing import fit_toy
 from accel.testing.drill.attempt import Attempt, sessions
 from accel.testing.drill.compare_runs import compare_runs, first_difference
 from accel.testing.drill.damage import DAMAGES, damage
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,25 @@ def test_a_drill_that_is_stopped_takes_its_run_with_it(number: signal.Signals, t
     assert int(pid.read_text()) not in dict(sessions())
 
 
+def test_a_signal_in_the_first_instant_of_an_attempt_finds_somebody_who_can_end_it() -> None:
+    kept: list[Attempt] = []
+
+    def body() -> int:
+        os.kill(os.getppid(), signal.SIGINT)
+        signal.alarm(60)
+        signal.pause()
+        return 0
+
+    def keep(attempt: Attempt) -> None:
+        wait_until(lambda: signal.SIGINT in signal.sigpending(), "the signal, which is blocked")
+        kept.append(attempt)
+
+    with pytest.raises(KeyboardInterrupt):
+        Attempt(body, keep)
+    (attempt,) = kept
+    assert attempt.code == -signal.SIGKILL
+
+
 def test_two_runs_that_differ_are_told_apart(tmp_path: Path) -> None:
     for name, rate in (("one", 1e-3), ("same", 1e-3), ("other", 2e-3)):
         fit_toy([AdamW(lr=rate)], out=tmp_path / name)
@@ -101,12 +121,12 @@ def test_every_damage_is_one(how: str, tmp_path: Path) -> None:
 def test_an_attempt_tells_how_it_ended() -> None:
     attempt = Attempt(lambda: print("here") or 3)  # type: ignore[func-returns-value]
     assert attempt.wait()
-    assert (attempt.code, attempt.said) == (3, b"here\n")
-    assert attempt.left() == []
+    assert (attempt.code, attempt.output) == (3, b"here\n")
+    assert attempt.surviving_processes() == []
     broken = Attempt(lambda: 1 // 0)
     broken.wait()
     assert broken.code == 70
-    assert b"ZeroDivisionError" in broken.said
+    assert b"ZeroDivisionError" in broken.output
 
 
 class Full:
@@ -131,11 +151,11 @@ def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_differenc
 
     def full(metrics: Metrics, epoch: int, found: dict[str, float]) -> None:
         if metrics.progress.step == last:
-            metrics.file.file = Full(metrics.file.file)
+            metrics.log.file = Full(metrics.log.file)
         evaluated(metrics, epoch, found)
 
     def room(metrics: Metrics, result: Any) -> None:
-        metrics.file.file = metrics.file.file.file
+        metrics.log.file = metrics.log.file.file
         end(metrics, result)
 
     monkeypatch.setattr(Metrics, "evaluated", full)

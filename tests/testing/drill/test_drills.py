@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.drill_length import LONG
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[3] / "benchmarks/drills.py"
 KILLS, OTHERS = 40, {"term": 10, "corrupt": 2, "disk": 2, "worker": 1}
 

@@ -102,12 +102,14 @@ POINTS = [(stop, *pair) for stop in range(1, UPDATES + 1) for pair in (PAIRS if 
 
 
 @pytest.mark.parametrize(("stop", "before", "after"), POINTS)
+@pytest.mark.slow
 def test_stopped_after_an_update(stop: int, before: int, after: int, whole: Any, tmp_path: Path) -> None:
     seen: dict[int, list[int]] = {}
     assert train(tmp_path / "run", before, seen, stop) == stop
     check(tmp_path / "run", train(tmp_path / "run", after, seen), seen, whole)
 
 
+@pytest.mark.slow
 def test_stopped_after_every_update(whole: Any, tmp_path: Path) -> None:
     seen: dict[int, list[int]] = {}
     for stop in range(1, UPDATES + 1):
@@ -117,7 +119,7 @@ def test_stopped_after_every_update(whole: Any, tmp_path: Path) -> None:
 
 def test_data_that_may_draw_global_numbers_is_another_run_with_workers() -> None:
     loader = Workers(count=1)
-    loader.data = [MapBatches(Drawn(), 4, 0, True)]
+    loader.datasets = [MapBatches(Drawn(), 4, 0, True)]
     assert loader.identity() is None
-    loader.data.append(MapBatches([torch.zeros(1)], 4, 0, True))
+    loader.datasets.append(MapBatches([torch.zeros(1)], 4, 0, True))
     assert loader.identity() == {}

@@ -19,6 +19,9 @@ from accel import Trainer
 from accel.parts import Part
 from accel.plugins import AMP, EMA, Accumulate, AdamW, Metrics, Prefetch, Threads, Workers
 from tests.support.drill_length import LONG
+from tests.support.sample_datasets import unfinished_readers
+
+pytestmark = pytest.mark.slow
 
 RUNS, WARM = (200, 40) if LONG else (12, 6)
 
@@ -43,6 +46,7 @@ def run(number: int, out: Path) -> None:
 def held() -> dict[str, Any]:
     """What this process holds; memory in bytes, apart."""
     gc.collect()
+    assert unfinished_readers() == []
     shm = Path("/dev/shm")
     return {
         "files": len(os.listdir("/proc/self/fd")), "threads": threading.active_count(), "children": len(mp.active_children()),

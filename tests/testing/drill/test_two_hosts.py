@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -19,6 +18,9 @@ from tests.support.drill_length import LONG, times
 from tests.support.network_namespaces import Host, hosts, lacking
 from tests.support.rank_processes import ROOT, shared_cases
 from tests.support.torchrun_command import RUN, TORCHRUN, final, inside, noted
+from tests.support.waiting import DEADLINE, wait_until
+
+pytestmark = pytest.mark.slow
 
 long = pytest.mark.skipif(not LONG, reason="a long drill: make drill")
 RUNS = times(1, 10)
@@ -71,11 +73,12 @@ class Nodes:
 
     def until(self, done: Callable[[], bool]) -> None:
         """Waits for something that one of the agents will bring about."""
-        since = monotonic()
-        while not done():
+
+        def look() -> bool:
             assert all(agent.poll() is None for agent in self.agents), self.said()
-            assert monotonic() - since < 200, self.said()
-            sleep(0.02)
+            return done()
+
+        wait_until(look, self.said, 300)
 
     def halted(self) -> None:
         self.until(lambda: "halts" in noted(self.folder))
@@ -84,7 +87,7 @@ class Nodes:
         (self.folder / "go").touch()
 
     def end_with(self, weights: list[Tensor]) -> None:
-        assert [agent.wait(200) for agent in self.agents] == [0, 0], self.said()
+        assert [agent.wait(300) for agent in self.agents] == [0, 0], self.said()
         ours = final(self.folder)
         assert all(map(torch.equal, ours, weights))
         assert "Traceback" not in self.said()
@@ -101,7 +104,7 @@ def test_a_machine_that_dies_is_replaced(
     number: int, power: bool, machines: tuple[Host, Host], weights: list[Tensor], tmp_path: Path
 ) -> None:
     # all its processes are killed at once; without power even the network does not tell, and the other finds out by itself
-    nodes = Nodes(tmp_path, machines, f"1:halt@{anywhere(number)}", timeout=10)
+    nodes = Nodes(tmp_path, machines, f"1:halt@{anywhere(number)}", timeout=10 if power else DEADLINE)
     nodes.halted()
     two = machines[1]
     if power:
@@ -155,7 +158,7 @@ def test_two_agents_of_one_machine(weights: list[Tensor], tmp_path: Path) -> Non
             cleanup.callback(agent.wait)
             cleanup.callback(agent.terminate)  # it ends what it has started
             agents.append(agent)
-        assert [agent.wait(240) for agent in agents] == [0, 0]
+        assert [agent.wait(300) for agent in agents] == [0, 0]
     assert noted(tmp_path).count("dies") == 1
     assert all(map(torch.equal, final(tmp_path), weights))
 
@@ -170,5 +173,5 @@ def test_nothing_of_the_hosts_is_left() -> None:
             assert started[-1].stdout.readline() == b"1\n", "the first process of its own"
         raise KeyError
     for process in started:
-        assert process.communicate(timeout=20) == (b"", None), "its output ends when nobody holds it any more"
+        assert process.communicate(timeout=DEADLINE) == (b"", None), "its output ends when nobody holds it any more"
     assert not any(Path(f"/proc/{host.holder}").exists() for host in (one, two))

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accel.data.augment import cut_box, cutmix, mixup, soft
+from accel.data.augmentation import cutmix, cutmix_box, mixup, soft_labels
 from accel.errors import ConfigError
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 def test_smoothing_is_that_of_cross_entropy(smoothing: float) -> None:
     logits, labels = torch.randn(7, 5), torch.randint(0, 5, (7,))
-    probabilities = soft(labels, 5, smoothing)
+    probabilities = soft_labels(labels, 5, smoothing)
     assert probabilities.dtype == torch.float32
     assert torch.allclose(probabilities.sum(1), torch.ones(7))
     ours, theirs = F.cross_entropy(logits, probabilities), F.cross_entropy(logits, labels, label_smoothing=smoothing)
@@ -23,7 +23,7 @@ def test_smoothing_is_that_of_cross_entropy(smoothing: float) -> None:
 
 def test_without_smoothing_the_probabilities_are_exact() -> None:
     labels = torch.tensor([2, 0, 1])
-    assert torch.equal(soft(labels, 3, 0.0), torch.eye(3)[labels])
+    assert torch.equal(soft_labels(labels, 3, 0.0), torch.eye(3)[labels])
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_without_smoothing_the_probabilities_are_exact() -> None:
 )
 def test_a_label_of_no_class_is_refused(label: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        soft(torch.tensor([1, label]), 3, 0.1)
+        soft_labels(torch.tensor([1, label]), 3, 0.1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_mixup_is_the_weighted_mean_with_the_one_before(count: int) -> None:
-    samples, labels = torch.randn(count, 3, 4, 5), soft(torch.arange(count), 6, 0.1)
+    samples, labels = torch.randn(count, 3, 4, 5), soft_labels(torch.arange(count), 6, 0.1)
     before = samples.clone()
     mixed, mixed_labels = mixup(samples, 0.3), mixup(labels, 0.3)
     for i in range(count):
@@ -72,7 +72,7 @@ def test_the_labels_share_is_the_area_that_is_left() -> None:
     rng, cut = np.random.default_rng(0), 0
     for _ in range(500):
         share = rng.beta(1, 1)
-        (top, bottom, left, right), true = cut_box(12, 20, share, rng)
+        (top, bottom, left, right), true = cutmix_box(12, 20, share, rng)
         assert 0 <= top <= bottom <= 12
         assert 0 <= left <= right <= 20
         mask = np.ones((12, 20))
@@ -85,5 +85,5 @@ def test_the_labels_share_is_the_area_that_is_left() -> None:
 
 def test_a_box_of_nothing_and_of_everything() -> None:
     rng = np.random.default_rng(0)
-    assert cut_box(8, 8, 1.0, rng)[1] == 1.0
-    assert min(cut_box(8, 8, 0.0, rng)[1] for _ in range(200)) == 0.0
+    assert cutmix_box(8, 8, 1.0, rng)[1] == 1.0
+    assert min(cutmix_box(8, 8, 0.0, rng)[1] for _ in range(200)) == 0.0

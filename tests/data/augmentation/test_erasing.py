@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from accel.data.augment import draw_boxes, erase
+from accel.data.augmentation import erase, erasing_boxes
 
 
 def test_boxes_are_as_large_and_as_wide_as_they_are_said_to_be() -> None:
-    top, bottom, left, right = draw_boxes(4000, 200, 300, 1.0, (0.02, 0.4), 0.3, np.random.default_rng(0))
+    top, bottom, left, right = erasing_boxes(4000, 200, 300, 1.0, (0.02, 0.4), 0.3, np.random.default_rng(0))
     assert min(top.min(), left.min()) == 0
     assert bottom.max() == 200
     assert right.max() == 300
@@ -26,15 +26,15 @@ def test_boxes_are_as_large_and_as_wide_as_they_are_said_to_be() -> None:
 
 
 def test_only_a_share_of_the_pictures_gets_one() -> None:
-    top, bottom, left, right = draw_boxes(2000, 32, 32, 0.25, (0.02, 0.4), 0.3, np.random.default_rng(0))
+    top, bottom, left, right = erasing_boxes(2000, 32, 32, 0.25, (0.02, 0.4), 0.3, np.random.default_rng(0))
     assert np.mean(bottom > top) == pytest.approx(0.25, abs=0.03)
     assert ((bottom > top) == (right > left)).all()
-    assert not draw_boxes(100, 32, 32, 0.0, (0.02, 0.4), 0.3, np.random.default_rng(0)).any()
+    assert not erasing_boxes(100, 32, 32, 0.0, (0.02, 0.4), 0.3, np.random.default_rng(0)).any()
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 100), (100, 3)])
 def test_boxes_stay_inside_of_any_picture(height: int, width: int) -> None:
-    top, bottom, left, right = draw_boxes(500, height, width, 1.0, (0.0, 1.0), 1.0, np.random.default_rng(0))
+    top, bottom, left, right = erasing_boxes(500, height, width, 1.0, (0.0, 1.0), 1.0, np.random.default_rng(0))
     assert ((top >= 0) & (top < bottom) & (bottom <= height)).all()
     assert ((left >= 0) & (left < right) & (right <= width)).all()
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from accel.data.augment import resize, scale_at, side_at
+from accel.data.augmentation import resize, resize_scale, resized_side
 
 
 def test_the_scale_grows_in_a_straight_line_and_is_then_whole() -> None:
-    assert [scale_at(time / 10, 0.5, 0.8) for time in (0, 4, 8, 9, 10)] == [0.5, 0.75, 1.0, 1.0, 1.0]
-    assert scale_at(0.0, 0.5, 0.0) == 1.0
+    assert [resize_scale(time / 10, 0.5, 0.8) for time in (0, 4, 8, 9, 10)] == [0.5, 0.75, 1.0, 1.0, 1.0]
+    assert resize_scale(0.0, 0.5, 0.0) == 1.0
 
 
 def test_sides_are_multiples_but_for_the_whole_one() -> None:
-    assert [side_at(scale, 32, 8) for scale in (0.1, 0.5, 0.6, 0.63, 0.9, 1.0)] == [8, 16, 16, 24, 32, 32]
-    assert [side_at(scale, 30, 8) for scale in (0.5, 0.9, 0.95, 1.0)] == [16, 24, 30, 30], "never above the whole"
-    assert side_at(0.5, 6, 8) == 6
+    assert [resized_side(scale, 32, 8) for scale in (0.1, 0.5, 0.6, 0.63, 0.9, 1.0)] == [8, 16, 16, 24, 32, 32]
+    assert [resized_side(scale, 30, 8) for scale in (0.5, 0.9, 0.95, 1.0)] == [16, 24, 30, 30], "never above the whole"
+    assert resized_side(0.5, 6, 8) == 6
 
 
 def test_halving_an_even_picture_keeps_its_mean_and_its_range() -> None:

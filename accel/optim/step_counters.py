@@ -1,0 +1,70 @@
+"""The step counters of a fused optimiser, which count only steps that are not skipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from accel.optim.cycled_betas import WEIGHT, correction, update_weights
+from accel.optim.kernel_row import KernelRow
+
+__all__ = ["StepCounters"]
+
+
+class StepCounters(Optimizer):
+    """Base of the fused optimisers that counts the steps of a row, and corrects for a beta1 that moves."""
+
+    found_inf: Tensor | None = None
+    """0-dim float32 on the device: the step is skipped if it is not 0. None stands for 0."""
+
+    def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """Return the names of the state of a group, in the order in which the kernel takes it."""
+        raise NotImplementedError
+
+    def stack_counters(self, row: KernelRow) -> KernelRow:
+        """Return the row with its step counters as views of one tensor, so that one operation counts them; its weights likewise."""
+        return row._replace(counter=self.stack_state(row, "step"), weights=self.stack_state(row, WEIGHT))
+
+    def stack_state(self, row: KernelRow, name: str) -> Tensor | None:
+        """Stack the state `name`, a number for each parameter, in one tensor, and make the state views of it.
+
+        Returns:
+            The tensor, (n,) float32, or None if the row has no such state.
+        """
+        if name not in self.state_names(row.group):
+            return None
+        numbers = row.state[self.state_names(row.group).index(name)]
+        stack = torch.stack(numbers)
+        numbers[:] = stack.unbind()
+        for param, view in zip(row.params, numbers, strict=True):
+            self.state[param][name] = view
+        return stack
+
+    def step_counters(self, row: KernelRow) -> list[Tensor]:
+        """Return the step counters of a row, each 0-dim float32."""
+        return row.state[self.state_names(row.group).index("step")]
+
+    def count(self, row: KernelRow) -> None:
+        """Count a step before it is made, as the kernels expect."""
+        torch._foreach_add_(self.step_counters(row) if row.counter is None else [row.counter], 1)
+
+    def uncount(self, row: KernelRow) -> None:
+        """Take the step back if `found_inf` says that it was skipped."""
+        if self.found_inf is not None:
+            counts = self.step_counters(row) if row.counter is None else [row.counter]
+            torch._foreach_sub_(counts, [self.found_inf] * len(counts))
+
+    def corrections(self, row: KernelRow) -> Tensor:
+        """Return the factor of the update of each parameter, (n,) float32, for a cycled beta1; the step must be counted."""
+        beta1 = row.group["betas"][0]
+        if row.counter is not None and row.weights is not None:
+            update_weights(row.weights, beta1, self.found_inf)
+            return correction(row.counter, row.weights, beta1)
+        views = row.state[self.state_names(row.group).index(WEIGHT)]
+        weights = torch.stack(views)
+        update_weights(weights, beta1, self.found_inf)
+        torch._foreach_copy_(views, list(weights.unbind()))
+        return correction(torch.stack(self.step_counters(row)), weights, beta1)

@@ -1,0 +1,51 @@
+"""Errors of a disk that takes no more, in words."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from accel.errors import AccelWarning
+
+__all__ = ["DISK_FULL_REASONS", "disk_reason", "is_disk_full", "remedy", "warn_on_disk_error"]
+
+DISK_FULL_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file may not grow that large",
+}
+"""The reason in words, by the number of the error."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether an error says that there is no room: on the disk, in a quota or in a file."""
+    return error.errno in DISK_FULL_REASONS
+
+
+def disk_reason(error: OSError) -> str:
+    """Return in a few words why the disk refused."""
+    return DISK_FULL_REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def remedy(error: OSError) -> str:
+    """Return the verb of the advice, to be followed by the place: `make room on`, or `look after`."""
+    return "make room on" if is_disk_full(error) else "look after"
+
+
+@contextmanager
+def warn_on_disk_error(path: Path) -> Iterator[None]:
+    """Turn an OSError inside the block into a warning, and remove the file.
+
+    It is for files that no run resumes from: training goes on without them.
+
+    Args:
+        path: the file that is written in the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        warnings.warn(f"{path} could not be written: {disk_reason(error)}; training goes on without it", AccelWarning, stacklevel=4)

@@ -1,0 +1,52 @@
+"""Toy runs with a plugin under test, and the plugins that may stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from accel.engine.select_parts import make_plugin, part_name
+from accel.errors import ConfigError
+from accel.parts import Part, Watch
+from accel.schema import plugin_registry
+from accel.testing.toy_run import cheap, fit_toy
+
+__all__ = ["PluginFactory", "are_incompatible", "attempt", "companions", "plugin_name", "unmet_need"]
+
+PluginFactory = Callable[[], Part]
+"""The class of a plugin, or a function that makes an instance."""
+
+
+def unmet_need(plugin: Part) -> str:
+    """Return the sentence with which a plugin is refused on this machine's CPU for an unmet need; empty if it is not refused."""
+    reasons = ((need, need.unmet_reason(plugin.settings, "cpu")) for need in plugin.needs)
+    return next((need.sentence(plugin.name, reason) for need, reason in reasons if reason), "")
+
+
+def attempt(plugins: list[Part]) -> Any:
+    """Return the result of a run (`ToyResult`), or the sentence with which it refused."""
+    try:
+        return fit_toy(plugins)
+    except ConfigError as error:
+        return str(error)
+
+
+def are_incompatible(plugins: list[Part]) -> bool:
+    """Return whether these plugins of different parts are refused together. Raise AssertionError if the refusal names only one."""
+    outcome = attempt(plugins)
+    if isinstance(outcome, str):
+        assert all(plugin.name in outcome for plugin in plugins), f"the refusal does not name both: {outcome}"
+    return isinstance(outcome, str)
+
+
+def companions(plugin: Part, names: Sequence[str] | None = None) -> list[PluginFactory]:
+    """Return the built-in plugins that may stand beside `plugin`, all or those of `names`, with default or cheap settings."""
+    candidates = map(cheap, plugin_registry.names() if names is None else names)
+    if isinstance(plugin, Watch):
+        return [candidate for candidate in candidates if type(candidate()) is not type(plugin)]
+    return [candidate for candidate in candidates if part_name(make_plugin(candidate())) != part_name(plugin)]
+
+
+def plugin_name(plugin: PluginFactory) -> str:
+    """Return the name of a plugin for a sentence."""
+    return plugin().name

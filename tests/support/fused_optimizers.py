@@ -1,0 +1,23 @@
+"""Fused optimisers beside torch's, and the steps that both make."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+
+def train(model: nn.Module, optim: torch.optim.Optimizer, steps: int = 3) -> None:
+    for i in range(steps):
+        optim.zero_grad()
+        cross_entropy(model(torch.randn(8, 6, generator=torch.Generator().manual_seed(i))), torch.arange(8) % 3).backward()
+        optim.step()
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    return all(map(torch.equal, one.parameters(), other.parameters()))
