@@ -56,13 +56,13 @@ def content(data: Any, samples: int | None) -> dict[str, Any]:
     """Return what tells whether data is the same, wherever it lies: its number of samples, and its fingerprint or outline.
 
     A fingerprint is kept under the `kind` of its store, or else the name of its class: that of a store and that of the files it was
-    packed from are no rivals. A cache has the kind of the store whose records it keeps.
+    packed from cannot be compared. A cache has the kind of the store whose records it keeps.
     """
-    found: dict[str, Any] = {"samples": samples}
+    identity: dict[str, Any] = {"samples": samples}
     store = getattr(data, "store", data)
     tell = getattr(store, "outline", None) or getattr(store, "fingerprint", None)
     kind = getattr(store, "kind", type(store).__name__)
-    return found | {str(kind): str(tell())} if tell is not None else found
+    return identity | {str(kind): str(tell())} if tell is not None else identity
 
 
 def versions(device: torch.device) -> dict[str, str]:

@@ -43,22 +43,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    "FIELDS",
-    "FIELDS_OFFSET",
-    "MAGIC",
-    "MAX_OFFSETS",
-    "NARROW_PIXELS",
-    "RESTART_CODES",
-    "Spliced",
-    "TileIndex",
-    "add_index",
-    "decode",
-    "encode",
-    "from_jpeg",
-    "is_tiled",
-    "read_index",
-    "splice",
-]
+    "FIELDS", "FIELDS_OFFSET", "MAGIC", "MAX_OFFSETS", "NARROW_PIXELS", "RESTART_CODES", "Spliced", "TileIndex", "add_index",
+    "decode", "encode", "from_jpeg", "is_tiled", "read_index", "splice",
+]  # fmt: skip
 
 MAGIC = b"accel-tiles\0"
 FIELDS = struct.Struct("<7I")
