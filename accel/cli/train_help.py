@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from accel.cli.arguments import Usage, program_name
 from accel.cli.help_page import Row, help_page
-from accel.schema.settings import typed_name as typed_name
+from accel.schema.settings import typed_name
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session

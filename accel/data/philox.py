@@ -46,7 +46,7 @@ def signed(number: int) -> int:
 
 
 def upper(words: Tensor) -> Tensor:
-    """Return the upper 32 bits of each word, from 0 to 2^32 - 1. (torch shifts the sign in.)"""
+    """Return the upper 32 bits of each word, from 0 to 2^32 - 1; torch shifts the sign in."""
     return (words >> 32) & LOW
 
 

@@ -56,7 +56,7 @@ class Metrics(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.log: Any = None
+        self.log: AppendLog | None = None
         """The open `Log` of metrics.jsonl; None if nothing is written."""
         self.waiting = ""
         """Lines of a resumed run that the disk had not taken by the checkpoint."""
@@ -88,7 +88,7 @@ class Metrics(Watch):
             return {"waiting": self.waiting} if self.waiting else {}
         self.losses.flush()
         self.log.flush()
-        return {"waiting": self.log.waiting.decode()} if self.log.waiting else {}
+        return {"waiting": self.log.pending.decode()} if self.log.pending else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.waiting = str(state.get("waiting", ""))
@@ -103,8 +103,8 @@ class Metrics(Watch):
             return
         self.losses.flush()
         self.log.flush()
-        if self.log.missing:
-            result.unsaved[FILE] = self.log.missing
+        if self.log.incomplete_reason:
+            result.unsaved[FILE] = self.log.incomplete_reason
         if self.curves:
             draw(self.path, self.path.with_name(PICTURE))
 
@@ -116,6 +116,7 @@ class Metrics(Watch):
 
     def write_updates(self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None]) -> None:
         """Write a block of updates."""
+        assert self.log is not None
         self.log.write("".join(map(self.format_update, rows, losses, skipped)).encode())
         self.log.flush()
 

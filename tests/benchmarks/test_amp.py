@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked_script import run_script
+from tests.support.forked_process import run_script
 
 pytestmark = pytest.mark.slow
 

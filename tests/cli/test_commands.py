@@ -19,8 +19,7 @@ from accel.cli.exit_codes import exit_code
 from accel.cli.job import program
 from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.schema import plugin_registry
-from accel.schema.settings import Settings
-from accel.schema.settings import typed_name as typed_name
+from accel.schema.settings import Settings, typed_name
 from tests.support.console_scripts import ROOT, install_scripts
 
 

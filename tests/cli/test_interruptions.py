@@ -156,7 +156,8 @@ METHODS = [
     ("Optim", "step"), ("Optim", "state_dict"), ("Schedule", "apply"), ("Guard", "check"), ("Clip", "limit"),
     ("Objective", "__call__"), ("Augment", "windows"), ("Average", "update"), ("Average", "weights"), ("Update", "__call__"),
     ("Probe", "explore"), ("Watch", "setup"), ("Watch", "begin"), ("Watch", "after"), ("Watch", "evaluated"), ("Watch", "end"),
-    ("Watch", "close"), ("Watch", "state_dict"), ("Watch", "notes"), ("Watch", "idle"), ("Watch", "__post_init__"),
+    ("Watch", "close"), ("Watch", "state_dict"), ("Watch", "plan_notes"), ("Watch", "ineffective_settings"),
+    ("Watch", "__post_init__"),
 ]  # fmt: skip
 
 

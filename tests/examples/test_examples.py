@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from accel.cli.train_command import main
-from tests.support.forked_script import run_script
+from tests.support.forked_process import run_script
 from tests.support.rank_processes import ROOT
 
 EXAMPLES = ROOT / "examples"

@@ -25,7 +25,7 @@ from accel.testing import fit_toy
 
 def ready(schedule: Any, updates: int, optim: Optim | None = None) -> Any:
     optim = optim or SGD(lr=0.3)
-    run: Any = SimpleNamespace(bare=torch.nn.Linear(1, 1), device=torch.device("cpu"), updates=updates)
+    run: Any = SimpleNamespace(unwrapped_model=torch.nn.Linear(1, 1), device=torch.device("cpu"), updates=updates)
     run.parts = SimpleNamespace(
         optim=optim, rate=Rate(), precision=SimpleNamespace(parameters=lambda model: list(model.named_parameters()))
     )

@@ -96,7 +96,9 @@ KINDS: list[type] = [Filled, Bare, Drawn, Plain, Padded]
 
 def readers() -> list[threading.Thread]:
     """Return accel's reading threads that are alive. (torch's own loaders have some that end a little later.)"""
-    return [thread for thread in threading.enumerate() if thread.name == "accel-reader" or type(thread).__name__ == "Background"]
+    return [
+        thread for thread in threading.enumerate() if thread.name == "accel-reader" or type(thread).__name__ == "BackgroundReader"
+    ]
 
 
 def unfinished_readers() -> list[threading.Thread]:

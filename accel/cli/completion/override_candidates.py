@@ -14,8 +14,7 @@ from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.compose.config import typed_value
 from accel.cli.help_page import Row
 from accel.errors import ConfigError
-from accel.schema.settings import Settings
-from accel.schema.settings import typed_name as typed_name
+from accel.schema.settings import Settings, typed_name
 from accel.schema.signature import Setting
 from accel.schema.signature_reader import read_signature
 

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
-from accel.schema.settings import Settings
-from accel.schema.settings import typed_name as typed_name
+from accel.schema.settings import Settings, typed_name
 from accel.schema.signature_reader import load_class
 
 if TYPE_CHECKING:

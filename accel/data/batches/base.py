@@ -64,7 +64,7 @@ def skip_to(iterator: Iterator[Any], start: int) -> Iterator[Any]:
 
 
 def length_of(data: Any) -> int | None:
-    """Return `len(data)`, or None if it has none. (An IterableDataset raises TypeError, some loaders NotImplementedError.)"""
+    """Return `len(data)`, or None if it has none: an IterableDataset raises TypeError, some loaders NotImplementedError."""
     try:
         return len(data)
     except (TypeError, NotImplementedError):

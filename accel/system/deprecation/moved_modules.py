@@ -19,6 +19,8 @@ MOVED: dict[str, str] = {
     "accel.result": "accel.report.result",
     "accel.settings": "accel.schema.settings",
     "accel.signature": "accel.schema.signature",
+    "accel.cli.main": "accel.cli.train_command",
+    "accel.cli.node": "accel.cli.submit.node",
     "accel.data.ahead": "accel.data.loaders.read_ahead",
     "accel.data.bad": "accel.data.batches.bad_samples",
     "accel.data.crops": "accel.data.codecs.crops",

@@ -29,3 +29,15 @@ def test_the_fields_of_an_earlier_job_are_taken_over() -> None:
     assert (later.attempt, later.ranks, later.stay_until, later.torchrun_signalled) == (2, 2, 0.0, False)
     again = pickle.loads(pickle.dumps(later))
     assert vars(again) == vars(later)
+
+
+def test_a_job_that_waits_in_the_queue_is_read() -> None:
+    from accel.cli.submit.node import Node
+
+    node = Node.__new__(Node)
+    node.__dict__.update(EARLIER)
+    text = pickle.dumps(node, protocol=0).replace(b"accel.cli.submit.node", b"accel.cli.node")
+    with pytest.warns(DeprecationWarning, match="accel.cli.submit.node"):
+        job = pickle.loads(text)
+    assert isinstance(job, Node)
+    assert (job.run_directory, job.save_seconds) == ("runs/one", 20)

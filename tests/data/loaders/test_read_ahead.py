@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from accel.data import DataLoaderX
-from accel.data.batches.rng_guard import host_rng_state
+from accel.data.batches.rng_guard import global_rng_state
 from accel.data.loaders.device_copy import map_tensors, prefetch_one
 from accel.data.loaders.read_ahead import read_ahead
 from accel.errors import AccelWarning
@@ -90,10 +90,10 @@ def test_what_draws_global_random_numbers_is_read_in_its_turn() -> None:
 
 @pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: torch.rand(())])
 def test_a_number_drawn_is_noticed(draw: Any) -> None:
-    before = host_rng_state()
-    assert host_rng_state() == before
+    before = global_rng_state()
+    assert global_rng_state() == before
     draw()
-    assert host_rng_state() != before
+    assert global_rng_state() != before
 
 
 def test_the_seed_of_a_sampler_is_drawn_in_its_turn_and_the_rest_is_read_ahead() -> None:

@@ -22,6 +22,7 @@ from accel.testing import fit_toy
 from accel.testing.drill.attempt import Attempt, sessions
 from accel.testing.drill.compare_runs import compare_runs, first_difference
 from accel.testing.drill.damage import DAMAGES, damage
+from tests.support.forked_process import run_forked
 from tests.support.waiting import wait_until
 
 
@@ -58,30 +59,38 @@ def test_a_drill_that_is_stopped_takes_its_run_with_it(number: signal.Signals, t
         signal.pause()
         return 0
 
-    with pytest.raises((KeyboardInterrupt, SystemExit)) as stopped:
-        drill("kill", body, tmp_path, 0, 5.0, range(1))
-    assert number == signal.SIGINT or stopped.value.code == 143
-    (pid,) = tmp_path.rglob("pid")
-    assert int(pid.read_text()) not in dict(sessions())
+    def stopped_drill() -> None:  # in a process of one thread, as the command is: another thread would hear a blocked signal
+        with pytest.raises((KeyboardInterrupt, SystemExit)) as stopped:
+            drill("kill", body, tmp_path, 0, 5.0, range(1))
+        assert number == signal.SIGINT or stopped.value.code == 143
+        (pid,) = tmp_path.rglob("pid")
+        assert int(pid.read_text()) not in dict(sessions())
+
+    ended = run_forked(stopped_drill)
+    assert ended.code == 0, ended.stderr
 
 
 def test_a_signal_in_the_first_instant_of_an_attempt_finds_somebody_who_can_end_it() -> None:
-    kept: list[Attempt] = []
-
     def body() -> int:
         os.kill(os.getppid(), signal.SIGINT)
         signal.alarm(60)
         signal.pause()
         return 0
 
-    def keep(attempt: Attempt) -> None:
-        wait_until(lambda: signal.SIGINT in signal.sigpending(), "the signal, which is blocked")
-        kept.append(attempt)
+    def interrupted_attempt() -> None:
+        kept: list[Attempt] = []
 
-    with pytest.raises(KeyboardInterrupt):
-        Attempt(body, keep)
-    (attempt,) = kept
-    assert attempt.code == -signal.SIGKILL
+        def keep(attempt: Attempt) -> None:
+            wait_until(lambda: signal.SIGINT in signal.sigpending(), "the signal, which is blocked")
+            kept.append(attempt)
+
+        with pytest.raises(KeyboardInterrupt):
+            Attempt(body, keep)
+        (attempt,) = kept
+        assert attempt.code == -signal.SIGKILL
+
+    ended = run_forked(interrupted_attempt)
+    assert ended.code == 0, ended.stderr
 
 
 def test_two_runs_that_differ_are_told_apart(tmp_path: Path) -> None:

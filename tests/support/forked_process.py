@@ -1,4 +1,4 @@
-"""Python scripts that run in a fork of the tests, which has imported torch already: a process of its own, without its start."""
+"""Functions and scripts in a fork of the tests, which has imported torch already: a process of its own, without its start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import runpy
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,30 +38,39 @@ def run_script(script: Path, *words: object, cwd: Path, path: Sequence[Path] = (
         path: folders to look for modules in, before all others but the script's own.
         error_on_warning: whether a warning raises, as by `python -W error`.
     """
+
+    def run() -> None:
+        warnings.resetwarnings()
+        warnings.simplefilter("error" if error_on_warning else "default")
+        os.chdir(cwd)
+        sys.argv[:] = [str(script), *map(str, words)]
+        sys.path[:0] = [str(script.parent), *map(str, path)]
+        runpy.run_path(str(script), run_name="__main__")
+
+    return run_forked(run)
+
+
+def run_forked(work: Callable[[], object]) -> Ended:
+    """Return how a function ends that is called in a fork of this process, which has one thread."""
     with TemporaryDirectory() as folder:
         texts = [Path(folder, name) for name in ("stdout", "stderr")]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: none of them is used in it
             child = os.fork()
         if child == 0:
-            _run(script, [str(word) for word in words], cwd, [str(place) for place in path], error_on_warning, texts)
+            _end_with(work, texts)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         return Ended(code, *(text.read_text() for text in texts))
 
 
-def _run(script: Path, words: list[str], cwd: Path, path: list[str], error_on_warning: bool, texts: list[Path]) -> None:
-    """Run the script in the fork, and end the fork."""
+def _end_with(work: Callable[[], object], texts: list[Path]) -> None:
+    """Call the function in the fork, and end the fork."""
     code = 1
     try:
         for number, text in enumerate(texts, 1):
             os.dup2(os.open(text, os.O_WRONLY | os.O_CREAT), number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-        warnings.resetwarnings()
-        warnings.simplefilter("error" if error_on_warning else "default")
-        os.chdir(cwd)
-        sys.argv[:] = [str(script), *words]
-        sys.path[:0] = [str(script.parent), *path]
-        runpy.run_path(str(script), run_name="__main__")
+        work()
         code = 0
     except SystemExit as end:
         if isinstance(end.code, str):
