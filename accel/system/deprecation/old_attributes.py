@@ -27,26 +27,32 @@ class MovedAttribute:
         self.old = name
 
     def __get__(self, owner: Any, kind: type) -> Any:
-        if owner is None:
-            return self
+        if owner is None:  # `Base.old(self)` in an override, whose class has warned; or a tool that lists attributes
+            return getattr(kind, self.new, self)
         warnings.warn(deprecation(type(owner).__name__, self.old, self.new), MovedWarning, stacklevel=2)
-        return getattr(owner, self.new)
+        overriding = [cls for cls in type(owner).__mro__ if _overrides(cls, self.old)]
+        # an override hides this descriptor from all but its own `super().old()`, which asks for the next class's method
+        return getattr(super(overriding[-1], owner) if overriding else owner, self.new)
 
 
 def take_over_overrides(cls: type, renamed: dict[str, str]) -> None:
     """Let a subclass that overrides a method by its old name override it by the new one, with a MovedWarning.
 
-    Call it from `__init_subclass__`.
+    The override may be the subclass's own or come from a mixin. Call it from `__init_subclass__`.
 
     Args:
         cls: the subclass.
         renamed: old names of methods, each with its new name.
     """
     for old, new in renamed.items():
-        method = vars(cls).get(old)
-        if callable(method) and new not in vars(cls):
+        nearest = next((base for base in cls.__mro__ if new in vars(base) or _overrides(base, old)), cls)
+        if new not in vars(nearest) and _overrides(nearest, old):
             warnings.warn(deprecation(cls.__name__, old, new), MovedWarning, stacklevel=3)
-            setattr(cls, new, method)
+            setattr(cls, new, vars(nearest)[old])
+
+
+def _overrides(cls: type, old: str) -> bool:
+    return callable(vars(cls).get(old))
 
 
 def deprecation(owner: str, old: str, new: str) -> str:

@@ -15,6 +15,13 @@ from accel.testing import ToyResult
 from accel.testing.toy_run import Spy
 
 
+class Base(Clip):
+    """A plugin of today."""
+
+    def summary_notes(self) -> list[str]:
+        return ["of the base"]
+
+
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_a_plugin_that_overrides_an_old_name_overrides_the_new_one(old: str, new: str) -> None:
     def method(self: object, *_: object) -> str:
@@ -30,6 +37,39 @@ def test_an_old_method_hands_on(old: str, new: str) -> None:
     part = Clip()
     with pytest.warns(DeprecationWarning, match=f"Clip.{old} is now called {new}"):
         assert getattr(part, old) == getattr(part, new)
+
+
+def test_an_override_by_an_old_name_calls_that_of_its_base() -> None:
+    class Second(Base):
+        def plan_notes(self) -> dict[str, str]:
+            return {"second": "2"}
+
+    with pytest.warns(DeprecationWarning, match="is now called"):
+
+        class Third(Second):
+            def notes(self) -> dict[str, str]:
+                return {**super().notes(), **Second.notes(self), "third": "3"}  # type: ignore[operator]
+
+    class Fourth(Third):
+        def plan_notes(self) -> dict[str, str]:
+            return {**super().plan_notes(), "fourth": "4"}
+
+    with pytest.warns(DeprecationWarning, match="notes is now called plan_notes"):
+        assert dataclass(eq=False)(Fourth)().plan_notes() == {"second": "2", "third": "3", "fourth": "4"}
+
+
+def test_an_override_by_an_old_name_may_come_from_a_mixin() -> None:
+    class Mixin:
+        def remarks(self) -> list[str]:
+            return [*super().remarks(), "mixed in"]  # type: ignore[misc]
+
+    with pytest.warns(DeprecationWarning, match="Mixed.remarks is now called summary_notes"):
+
+        class Mixed(Mixin, Base):
+            pass
+
+    with pytest.warns(DeprecationWarning, match="summary_notes"):
+        assert dataclass(eq=False)(Mixed)().summary_notes() == ["of the base", "mixed in"]
 
 
 def test_a_plugin_with_the_new_names_warns_of_nothing() -> None:
