@@ -82,7 +82,7 @@ def consuming(make: Callable[[list[Parameter]], Any]) -> Callable[[list[Paramete
 
     def arm(params: list[Parameter]) -> Callable[[], Any]:
         optimizer = make(params)
-        optimizer.consumes = True
+        optimizer.frees_grads = True
         step: Callable[[], Any] = optimizer.step
         return step
 

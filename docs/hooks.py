@@ -177,7 +177,7 @@ def sentence(text: str) -> str:
 
 def plugin_page(name: str) -> str:
     """Return the page of a plugin, from its module docstring and its yaml."""
-    page, path = registry.page(name), ROOT / f"accel/plugins/{name}.py"
+    page, path = registry.plugin_signature(name), ROOT / f"accel/plugins/{name}.py"
     title, _, body = docstring(path).partition("\n\n")
     cls = page.target.rpartition(".")[2]
     title = re.sub(rf"^{cls}: ", "", " ".join(title.split()))

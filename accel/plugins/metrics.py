@@ -57,7 +57,7 @@ class Metrics(Watch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.log: AppendLog | None = None
-        """The open `Log` of metrics.jsonl; None if nothing is written."""
+        """Open file metrics.jsonl; None if nothing is written."""
         self.waiting = ""
         """Lines of a resumed run that the disk had not taken by the checkpoint."""
 

@@ -68,8 +68,8 @@ class TensorBoard(Watch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.log: Any = None
-        """The open `Log` of the events; None if nothing is written."""
+        self.log: AppendLog | None = None
+        """Open file of the events; None if nothing is written."""
         self.last: dict[str, float] = {}
         """The last update's numbers, with its `step` and `time`: a resumed run may have to write them again."""
 
@@ -115,6 +115,7 @@ class TensorBoard(Watch):
 
     def write_updates(self, rows: list[Row], losses: list[float], skipped: Iterable[float | None]) -> None:
         """Write a block of updates."""
+        assert self.log is not None
         for row, loss, skipped_count in zip(rows, losses, skipped, strict=False):
             values = {"train/loss": loss, "train/learning_rate": self.lr(row.step - 1)}
             if skipped_count is not None:
