@@ -102,7 +102,7 @@ def test_writing_the_trace_is_booked_under_other(monkeypatch: pytest.MonkeyPatch
         nonlocal now
         now += 1
 
-    monkeypatch.setattr(module, "export", export)
+    monkeypatch.setattr(module, "export_trace", export)
     for user in ("accel.system.clock", "accel.engine.training_run"):
         monkeypatch.setattr(f"{user}.perf_counter", lambda: now)
     spy = Spy()
