@@ -54,7 +54,7 @@ RUNS: dict[str, Callable[[], list[Part]]] = {
 @pytest.fixture
 def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """LAMB and LARS go the way that they go on a device: on a CPU they read numbers in the host's memory."""
-    monkeypatch.setattr(KernelRow, "hosted", False)
+    monkeypatch.setattr(KernelRow, "on_host", False)
     monkeypatch.setattr(FusedLAMB, "reads_on_host", False)
     monkeypatch.setattr(FusedLARS, "reads_on_host", False)
 
@@ -183,9 +183,9 @@ def test_resume_begins_without_graphs_and_ends_with_the_same_bits(stop: int, tmp
 def test_loading_a_state_drops_the_graphs() -> None:
     graph = taped_graph(warmup=1)
     fit_toy([graph], stop=4)
-    graph.captured["shape"] = object()
+    graph.graphs_by_shape["shape"] = object()
     graph.load_state_dict({})
-    assert not graph.captured
+    assert not graph.graphs_by_shape
     assert not graph.seen
 
 

@@ -142,9 +142,9 @@ def test_it_is_part_of_what_the_run_is(monkeypatch: pytest.MonkeyPatch, tmp_path
         return Extents(size=2, window=3)
 
     whole: Any = fit_toy([order()])
-    assert not whole.same(fit_toy([]))
+    assert not whole.equals(fit_toy([]))
     for loader in (Threads(count=2), Workers(count=2), Resident()):
-        assert whole.same(fit_toy([order(), loader]))
+        assert whole.equals(fit_toy([order(), loader]))
     fit_toy([order()], stop=3, out=tmp_path / "run", checkpoint_every=1)
     for other, said in (([], "plugins.extents was on and is now off"), ([Extents(size=3, window=3)], "size was 2 and is now 3")):
         with pytest.raises(ConfigError, match=said):

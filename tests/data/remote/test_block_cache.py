@@ -49,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
         found.append((start, end))
         return ranged(url, start, end, tries)
 
-    monkeypatch.setattr(fsspec_client, "ranged", count)
+    monkeypatch.setattr(fsspec_client, "read_range", count)
     return found
 
 
