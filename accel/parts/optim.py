@@ -20,6 +20,7 @@ from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.run import Run
+from accel.system.deprecation.old_attributes import MovedAttribute
 
 __all__ = ["Optim", "decayed", "has_fused", "sgd"]
 
@@ -31,6 +32,9 @@ class Optim(Part):
     lr = 0.01
     scale = 1.0
     """Factor on `lr` in this run (part Rate)."""
+    step_alone = MovedAttribute("step_one")
+    together = MovedAttribute("why_not_per_parameter")
+    pins = MovedAttribute("capture_refs")
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         """Return the torch optimiser over the trainable parameters, given by name. A subclass overrides this alone."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from accel.parts.part import Part
 from accel.parts.run import Run
+from accel.system.deprecation.old_attributes import MovedAttribute
 
 __all__ = ["BUCKET", "NOTHING", "Parallel", "buckets"]
 
@@ -23,6 +24,12 @@ BUCKET = 25 * 2**20
 @dataclass(eq=False)
 class Parallel(Part):
     """Processes (ranks) that train together; plainest: one. Methods that combine numbers must be called by every rank."""
+
+    typical = MovedAttribute("window_samples")
+    usual = MovedAttribute("reference")
+    adding = MovedAttribute("all_reduce_async")
+    about = MovedAttribute("reference_count")
+    agree = MovedAttribute("vote")
 
     def setup(self, run: Run) -> None:
         self.device = run.device

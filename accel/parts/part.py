@@ -7,21 +7,11 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, get_type_hints
 
 from accel.parts.run import Run
-from accel.system.deprecation.old_attributes import MovedAttribute, take_over_overrides
+from accel.system.deprecation.old_attributes import MovedAttribute, moved_names, take_over_overrides
 from accel.system.machine import Need
 from accel.values import check_value
 
-RENAMED = {
-    "hold": "to_device_scalars",
-    "beat": "before_replay",
-    "idle": "ineffective_settings",
-    "remarks": "summary_notes",
-    "notes": "plan_notes",
-    "uncapturable": "capture_blocker",
-}
-"""Methods that plugins may override, by the names that they had before 0.1.0."""
-
-__all__ = ["RENAMED", "Part"]
+__all__ = ["Part"]
 
 
 @dataclass(eq=False)
@@ -51,7 +41,7 @@ class Part:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        take_over_overrides(cls, RENAMED)
+        take_over_overrides(cls, moved_names(cls))
 
     @property
     def name(self) -> str:

@@ -96,6 +96,7 @@ class Run:
     writes = MovedAttribute("has_run_directory")
     dry = MovedAttribute("dry_run")
     bad = MovedAttribute("bad_samples")
+    proven = MovedAttribute("newest_finite")
 
     def __post_init__(self) -> None:
         self.model = self.unwrapped_model

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from accel.data.batches.counted import counted
 from accel.data.batches.structure import split_batch
 from accel.parts.part import Part
+from accel.system.deprecation.old_attributes import MovedAttribute
 
 __all__ = ["Group", "Micro", "Window"]
 
@@ -54,12 +55,20 @@ class Window(NamedTuple):
     """Number of samples, over all ranks."""
 
 
+# outside of the classes, whose bodies may hold fields and methods only
+Micro.items = Window.items = MovedAttribute("samples", "items")  # type: ignore[attr-defined]
+Micro.share = MovedAttribute("weight", "share")  # type: ignore[attr-defined]
+
+
 @dataclass(eq=False)
 class Group(Part):
     """Grouping of micro-batches to updates; plainest: one micro-batch per update."""
 
     resumed_size: ClassVar[int | None] = None
     """Micro-batches per window, if a run goes on with another number of ranks; else None."""
+
+    other = MovedAttribute("resumed_size")
+    asked = MovedAttribute("configured_size")
 
     @property
     def configured_size(self) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from accel.parts.grads import Grads
 from accel.parts.precision import Precision
 from accel.parts.run import Run
+from accel.system.deprecation.old_attributes import MovedAttribute
 from accel.system.machine import Need, lacks_bf16
 from accel.values import Count, Fraction, Positive
 
@@ -37,6 +38,7 @@ class Autocast(Precision):
 
     kept_in_float32: ClassVar[str] = "weights"
     """Name of the tensors that stay in float32, for the plan."""
+    keeps = MovedAttribute("kept_in_float32")
     needs: ClassVar[tuple[Need, ...]] = (
         Need("cuda", {"dtype": "float16", "force": False}, "float16 is 20 to 30 times slower than float32 there", "dtype=bfloat16"),
     )

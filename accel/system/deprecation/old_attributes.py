@@ -8,7 +8,7 @@ from typing import Any
 from accel.errors import MovedWarning
 from accel.system.deprecation.old_paths import GONE_IN
 
-__all__ = ["MovedAttribute", "deprecation", "take_over_overrides"]
+__all__ = ["MovedAttribute", "deprecation", "moved_names", "take_over_overrides"]
 
 
 class MovedAttribute:
@@ -18,10 +18,11 @@ class MovedAttribute:
 
     Args:
         new: the new name.
+        old: the old name, needed only where the class body is over and no longer tells it (`__set_name__`).
     """
 
-    def __init__(self, new: str) -> None:
-        self.new = new
+    def __init__(self, new: str, old: str = "") -> None:
+        self.new, self.old = new, old
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.old = name
@@ -35,14 +36,19 @@ class MovedAttribute:
         return getattr(super(overriding[-1], owner) if overriding else owner, self.new)
 
 
+def moved_names(cls: type) -> dict[str, str]:
+    """Return the old names that a class has or inherits, each with its new name."""
+    return {old: moved.new for base in cls.__mro__ for old, moved in vars(base).items() if isinstance(moved, MovedAttribute)}
+
+
 def take_over_overrides(cls: type, renamed: dict[str, str]) -> None:
-    """Let a subclass that overrides a method by its old name override it by the new one, with a MovedWarning.
+    """Let a subclass that overrides a method or property by its old name override it by the new one, with a MovedWarning.
 
     The override may be the subclass's own or come from a mixin. Call it from `__init_subclass__`.
 
     Args:
         cls: the subclass.
-        renamed: old names of methods, each with its new name.
+        renamed: old names of methods and properties, each with its new name.
     """
     for old, new in renamed.items():
         nearest = next((base for base in cls.__mro__ if new in vars(base) or _overrides(base, old)), cls)
@@ -52,7 +58,8 @@ def take_over_overrides(cls: type, renamed: dict[str, str]) -> None:
 
 
 def _overrides(cls: type, old: str) -> bool:
-    return callable(vars(cls).get(old))
+    attribute = vars(cls).get(old)
+    return callable(attribute) or isinstance(attribute, property)
 
 
 def deprecation(owner: str, old: str, new: str) -> str:
