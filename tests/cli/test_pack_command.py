@@ -115,12 +115,15 @@ def test_bad_pictures(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("DIR", "pack takes SRC and DST, and 1 were given"),
         ("DIR DIR --encodng jpeg", "pack has no flag '--encodng'; did you mean '--encoding'?"),
-        ("DIR DIR --encoding jpg", "--encoding: invalid choice: 'jpg'"),
+        (
+            "DIR DIR --encoding jpg",
+            "--encoding must be original or jpeg or raw or bmp or tiled or tiled-lossless, not 'jpg'; did you mean 'jpeg'",
+        ),
         ("DIR DIR --workers 0", "--workers must be a whole number from 1 to 1024, not 0"),
-        ("DIR DIR --workers two", "--workers: invalid int value: 'two'"),
+        ("DIR DIR --workers two", "--workers must be a whole number from 1 to 1024, not 'two'"),
         ("DIR DIR --quality 50", "--quality has no effect: --encoding original keeps every pixel"),
         ("DIR DIR --short-side 100", "--short-side needs pictures that are encoded anew, and --encoding is original"),
-        ("DIR DIR --format raw --encoding jpeg", "--format raw holds pixels as they are; for --encoding jpeg say --format lmdb"),
+        ("DIR DIR --format raw --encoding jpeg", "--format raw holds pixels as they are; for --encoding jpeg use --format lmdb"),
         ("DIR DIR --encoding jpeg --short-side 9 --max-side 9", "--short-side and --max-side both say how far to shrink"),
         ("nowhere DIR", "nowhere: there is no such folder or store"),
         ("DIR x.lmdb", r"DIR has 2 splits \(train, val\), each of which becomes a file; name a folder"),
