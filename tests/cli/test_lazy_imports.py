@@ -30,7 +30,7 @@ def probe(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     ("words", "code", "shows"),
     [
-        ("--help", 0, "Usage: python -m accel.train"), ("--cfg job +plugins=[amp]", 0, "dtype: bfloat16"),
+        ("--help", 0, "Usage: accel-train [FLAG ...]"), ("--cfg job +plugins=[amp]", 0, "dtype: bfloat16"),
         ("plugins=[ampp]", 2, "'amp'"), ("+plugins=[sgd,adamw]", 2, "both provide Optim"),
         ("epochs=0", 2, "epochs must be"), ("task.widht=3", 2, "'width'"),
         ("device=cpu +plugins=[amp] plugins.amp.dtype=float16", 2, "needs CUDA"), ("--hydra-help", 0, "hydra"),
