@@ -186,7 +186,7 @@ def test_loading_a_state_drops_the_graphs() -> None:
     graph.graphs_by_shape["shape"] = object()
     graph.load_state_dict({})
     assert not graph.graphs_by_shape
-    assert not graph.seen
+    assert not graph.shape_counts
 
 
 def test_graphs_are_freed_when_the_run_ends() -> None:
