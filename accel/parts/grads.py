@@ -9,6 +9,7 @@ from torch import Tensor
 
 from accel.device.dtensor import is_dtensor, local_shard, placement, total_norm
 from accel.optim.memory_layout import copy_aliased
+from accel.system.deprecation.old_attributes import MovedAttribute
 
 __all__ = ["Grads", "not_finite"]
 
@@ -28,6 +29,10 @@ class Grads:
     found_inf: Tensor | None = None
     """0-dim float32 on the device: 1 if the update must be skipped, else 0; None if nothing asked for it."""
     _norm: Tensor | None = field(default=None, repr=False)
+
+    grow = MovedAttribute("divide_by")
+    check = MovedAttribute("need_found_inf")
+    rewritten = MovedAttribute("writable")
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors in `p.grad`, scaled."""

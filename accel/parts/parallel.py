@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from accel.parts.part import Part
 from accel.parts.run import Run
+from accel.system.deprecation.old_attributes import MovedAttribute
 
 __all__ = ["BUCKET", "NOTHING", "Parallel", "buckets"]
 
@@ -23,6 +24,10 @@ BUCKET = 25 * 2**20
 @dataclass(eq=False)
 class Parallel(Part):
     """Processes (ranks) that train together; plainest: one. Methods that combine numbers must be called by every rank."""
+
+    adding = MovedAttribute("all_reduce_async")
+    agree = MovedAttribute("vote")
+    about = MovedAttribute("reference_count")
 
     def setup(self, run: Run) -> None:
         self.device = run.device

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from accel.parts import Clip, Parts, Run
+from accel.parts import Clip, Grads, Parallel, Parts, Run
 from accel.parts.part import RENAMED
 from accel.system.machine import Need
 from accel.testing import ToyResult
@@ -96,7 +96,12 @@ def test_an_attribute_of_a_plugins_own_may_have_an_old_name() -> None:
     assert part.notes == ["its own"]
 
 
-OBJECTS = [(Need("cuda"), "lacking", "unmet_reason"), (ToyResult([], [], Spy()), "same", "equals")]
+GRADS, PARALLEL = Grads([]), Parallel()
+OBJECTS = [
+    (Need("cuda"), "lacking", "unmet_reason"), (ToyResult([], [], Spy()), "same", "equals"),
+    (GRADS, "grow", "divide_by"), (GRADS, "check", "need_found_inf"), (GRADS, "rewritten", "writable"),
+    (PARALLEL, "agree", "vote"), (PARALLEL, "adding", "all_reduce_async"), (PARALLEL, "about", "reference_count"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("owner", "old", "new"), OBJECTS, ids=[old for _, old, _ in OBJECTS])
