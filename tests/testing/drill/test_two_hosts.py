@@ -30,8 +30,8 @@ MACHINES = 2
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> list[Tensor]:
     """What the run ends with where nothing is lost."""
-    found: list[Tensor] = shared_cases("tests.support.ddp_cases", tmp_path_factory)["never_killed"][0]
-    return found
+    actual: list[Tensor] = shared_cases("tests.support.ddp_cases", tmp_path_factory)["never_killed"][0]
+    return actual
 
 
 @pytest.fixture
@@ -65,10 +65,10 @@ class Nodes:
 
     def start(self, machine: Host) -> subprocess.Popen[bytes]:
         self.count += 1
-        with (self.folder / f"said-{self.count}").open("wb") as said:
-            return machine.start(self.words, self.folder, env=self.env, stdout=said, stderr=said)
+        with (self.folder / f"said-{self.count}").open("wb") as message:
+            return machine.start(self.words, self.folder, env=self.env, stdout=message, stderr=message)
 
-    def said(self) -> str:
+    def message(self) -> str:
         return "\n".join((self.folder / f"said-{number + 1}").read_text() for number in range(self.count))
 
     def until(self, done: Callable[[], bool]) -> None:
@@ -88,8 +88,8 @@ class Nodes:
 
     def end_with(self, weights: list[Tensor]) -> None:
         assert [agent.wait(300) for agent in self.agents] == [0, 0], self.said()
-        ours = final(self.folder)
-        assert all(map(torch.equal, ours, weights))
+        accel_value = final(self.folder)
+        assert all(map(torch.equal, accel_value, weights))
         assert "Traceback" not in self.said()
 
 
