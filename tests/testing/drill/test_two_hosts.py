@@ -75,10 +75,10 @@ class Nodes:
         """Waits for something that one of the agents will bring about."""
 
         def look() -> bool:
-            assert all(agent.poll() is None for agent in self.agents), self.said()
+            assert all(agent.poll() is None for agent in self.agents), self.message()
             return done()
 
-        wait_until(look, self.said, 300)
+        wait_until(look, self.message, 300)
 
     def halted(self) -> None:
         self.until(lambda: "halts" in noted(self.folder))
@@ -87,10 +87,10 @@ class Nodes:
         (self.folder / "go").touch()
 
     def end_with(self, weights: list[Tensor]) -> None:
-        assert [agent.wait(300) for agent in self.agents] == [0, 0], self.said()
+        assert [agent.wait(300) for agent in self.agents] == [0, 0], self.message()
         accel_value = final(self.folder)
         assert all(map(torch.equal, accel_value, weights))
-        assert "Traceback" not in self.said()
+        assert "Traceback" not in self.message()
 
 
 def anywhere(number: int) -> str:
@@ -136,7 +136,7 @@ def test_a_cable_is_pulled_out_and_put_in_again(
     nodes.halted()
     machines[1].ip("link", "set", "cable", "down")
     nodes.go()
-    nodes.until(lambda: nodes.said().count("has lost another rank") == MACHINES)
+    nodes.until(lambda: nodes.message().count("has lost another rank") == MACHINES)
     machines[1].ip("link", "set", "cable", "up")
     nodes.end_with(weights)
 
