@@ -14,7 +14,6 @@ from os import PathLike
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from accel.errors import ConfigError, nearest
-from accel.system.deprecation.old_attributes import MovedAttribute
 
 __all__ = [
     "NAMES",
@@ -50,8 +49,6 @@ class Bounds:
     high: float = inf
     open_low: bool = False
     open_high: bool = False
-
-    says = MovedAttribute("description")
 
     def holds(self, value: float) -> bool:
         """Return whether `value` is finite and lies inside."""

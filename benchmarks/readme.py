@@ -15,6 +15,8 @@ STRUCK = {
     "kill": "`kill -9`", "term": "SIGTERM, SIGINT", "corrupt": "damaged checkpoints", "disk": "full disks",
     "worker": "`kill -9` of a loader's worker",
 }  # fmt: skip
+HEADLINES = ("overhead", "input", "optimizers", "cifar10", "saving", "drills")
+"""Benchmarks of the README's table, row by row."""
 ORDER = ("hand again", "accel", "accel, watched", "ignite", "Fabric", "Accelerate", "Lightning")
 
 
@@ -241,6 +243,18 @@ def headlines() -> list[tuple[str, str, str]]:
     ]  # fmt: skip
 
 
+def conditions() -> str:
+    """Return the sentence below the README's table: on which machine, when and how often its rows were measured."""
+    results = [newest(name)[1] for name in HEADLINES]
+    machines = sorted({f"{result['cores']} cores of {result['cpu']}" for result in results})
+    dates = sorted({result["date"][:10] for result in results})
+    repetitions = [str(result["repetitions"]) for result in results if "repetitions" in result]
+    return (
+        f"Measured on {' and on '.join(machines)}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}: medians (for CIFAR-10 the "
+        f"mean) of n = {', '.join(repetitions[:-1])} and {repetitions[-1]} repetitions,\nrow by row; the last row counts runs."
+    )
+
+
 def everything_on() -> dict[str, Any]:
     """Return the case of the loop with everything on, by AdamW."""
     cases: list[dict[str, Any]] = newest("overhead")[1]["cases"]
@@ -264,7 +278,7 @@ def whole_page(page: str) -> str:
 def short_table(readme: str) -> str:
     """Return README.md with its table as it is now."""
     rows = [f"| {question} | {answer} | {beside} |" for question, answer, beside in headlines()]
-    return replaced(readme, "\n".join(["| | accel | beside |", "|---|---|---|", *rows, "", ""]))
+    return replaced(readme, "\n".join(["| | accel | beside |", "|---|---|---|", *rows, "", conditions(), "", ""]))
 
 
 PAGES = {"docs/figures.md": whole_page, "README.md": short_table}

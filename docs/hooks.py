@@ -7,11 +7,12 @@ import posixpath
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -34,6 +35,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
+    from mkdocs.structure.files import File  # the suite makes the pages without mkdocs
+
     pages = {f"plugins/{name}.md": plugin_page(name) for name in registry.names()}
     pages |= {f"plugins/{path.stem}.md": bundle_page(path) for path in bundle_files()}
     pages |= {page: (ROOT / file).read_text(encoding="utf-8") for page, file in COPIED.items()}

@@ -50,8 +50,8 @@ def plugin_page(name: str) -> str:
     if name in bundle_files:
         return bundle_page(name, bundle_files[name])
     if name not in (plugins := plugin_registry.targets()):
-        hint = nearest(name, [*plugins, *bundle_files])
-        raise ConfigError(f"no plugin is called {name!r}{hint}; python -m accel plugins lists them")
+        hint = nearest(name, [*plugins, *bundle_files]) or "; python -m accel plugins lists them"
+        raise ConfigError(f"no plugin is called {name!r}{hint}")
     page = plugin_registry.plugin_signature(name)
     reason = unmet_need(page)
     lines = [

@@ -1,3 +1,3 @@
-"""One run, from what was given to what it came to."""
+"""One run: built, planned, evaluated, stopped, finished, resumed. The loop itself is `accel.trainer`."""
 
 __all__ = []

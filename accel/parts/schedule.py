@@ -1,4 +1,4 @@
-"""Learning rate: a factor on every rate that the user wrote, and the course over the updates."""
+"""Learning rate: a factor on every rate that the user wrote, and the value set before each update."""
 
 from __future__ import annotations
 

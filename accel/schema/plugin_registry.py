@@ -71,7 +71,8 @@ def target(name: str) -> str:
         return builtin_target(name)  # one file is read, and not all of them
     classes = targets()
     if name not in classes:
-        raise ConfigError(f"no plugin is called {name!r}{nearest(name, classes)}; python -m accel plugins lists them")
+        hint = nearest(name, classes) or "; python -m accel plugins lists them"
+        raise ConfigError(f"no plugin is called {name!r}{hint}")
     return classes[name]
 
 

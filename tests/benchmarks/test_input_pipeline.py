@@ -36,16 +36,16 @@ def test_results(root: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command, "--crops", "4", "--out", out], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
-    plain, ours = result["arms"]["DataLoader + PIL, float"], result["arms"][arm]
+    plain, actual = result["arms"]["DataLoader + PIL, float"], result["arms"][arm]
     assert list(result["arms"]) == ["DataLoader + PIL, float", arm, f"{arm}, workers"], "those whose names have it in them"
     assert plain["shape"] == [64, 3, 224, 224]
     assert plain["dtype"] == "float32"
-    assert ours["shape"] == [64, 224, 224, 3]
-    assert ours["dtype"] == "uint8"
-    assert ours["ratio"]["median"] == pytest.approx(ours["rates"][0] / plain["rates"][0], rel=1e-3)
+    assert actual["shape"] == [64, 224, 224, 3]
+    assert actual["dtype"] == "uint8"
+    assert actual["ratio"]["median"] == pytest.approx(actual["rates"][0] / plain["rates"][0], rel=1e-3)
     assert plain["ratio"]["median"] == 1
-    assert ours["target"] == 7.5
-    assert 15 < ours["pixels"]["psnr"] < 60
+    assert actual["target"] == 7.5
+    assert 15 < actual["pixels"]["psnr"] < 60
     assert (tmp_path / "work" / "tiled256.lmdb").exists()
     assert f"| {arm} |" in out.with_suffix(".md").read_text()
 

@@ -43,5 +43,5 @@ def test_what_peers_do_wrong_counts_as_wrong(name: str, wrong: object) -> None:
 def test_a_peer_that_fails_keeps_nothing_and_one_that_lacks_it_is_not_judged() -> None:
     from peers import verdicts
 
-    found = verdicts({"order": {"failed": "RuntimeError"}, "reads": {"lacks": "has none"}})
-    assert [seen["kept"] for seen in found.values()] == [False, None]
+    actual = verdicts({"order": {"failed": "RuntimeError"}, "reads": {"lacks": "has none"}})
+    assert [seen["kept"] for seen in actual.values()] == [False, None]

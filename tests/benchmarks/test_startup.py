@@ -19,7 +19,7 @@ def test_results(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--reps", "2", "--only", "list of plugins", "misspelt plugin", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(out.read_text())["commands"]
-    assert list(found) == ["list of plugins", "misspelt plugin"]
-    assert all(len(command["times"]) == command["n"] == 2 for command in found.values())
+    actual = json.loads(out.read_text())["commands"]
+    assert list(actual) == ["list of plugins", "misspelt plugin"]
+    assert all(len(command["times"]) == command["n"] == 2 for command in actual.values())
     assert "| misspelt plugin | `python -m accel.train +plugins=[amq]` |" in out.with_suffix(".md").read_text()

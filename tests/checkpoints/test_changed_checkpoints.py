@@ -46,10 +46,10 @@ def alive() -> int:
 def test_a_checkpoint_takes_no_memory_until_its_state_is_asked_for_and_its_pieces_are_let_go_of(run: Path) -> None:
     done = fit_toy([AdamW()], epochs=3, resume=run)
     before = alive()
-    found = find("auto", run)
-    assert found is not None
+    actual = find("auto", run)
+    assert actual is not None
     assert alive() == before
-    state = found.state()
+    state = actual.state()
     assert alive() > before
     restore(cast(TrainingRun, done.spy.run), state)
     assert "model" not in state
@@ -90,16 +90,16 @@ def another_user() -> Iterator[None]:
 
 def test_what_is_named_wrongly_is_told_from_what_is_not_there(run: Path) -> None:
     new = two(run)[1]
-    for typed, said in (
+    for typed, message in (
         ("atuo", "atuo does not exist; did you mean 'auto'?"),
         ("", "nothing is named"),
         (str(new.with_suffix(".json")), f"name {new}"),
     ):
         with pytest.raises(ConfigError) as error:
             find(typed, None)
-        assert said in str(error.value)
+        assert message in str(error.value)
     with pytest.raises(ConfigError, match="is a file; name a directory"):
         find("auto", new)
-    found = find(str(run / FOLDER), None)
-    assert found is not None
-    assert found.file == new
+    actual = find(str(run / FOLDER), None)
+    assert actual is not None
+    assert actual.file == new

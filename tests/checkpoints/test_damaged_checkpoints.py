@@ -70,10 +70,10 @@ def test_no_damage_is_loaded_in_silence(made: Path, tmp_path: Path) -> None:
         old, new = two(run)
         path = rng.choice([new, new.with_suffix(".json")])
         rng.choice(DAMAGES)(path, rng)
-        found = find("auto", run)
-        assert found is not None, f"damage {number}"
-        assert found.file == old, f"damage {number}: {path.name} was taken"
-        assert list(found.skipped) == [new.stem], f"damage {number}"
+        actual = find("auto", run)
+        assert actual is not None, f"damage {number}"
+        assert actual.file == old, f"damage {number}: {path.name} was taken"
+        assert list(actual.skipped) == [new.stem], f"damage {number}"
         with pytest.raises((ConfigError, Damaged)):
             load(new)
         fallen_back += 1

@@ -59,13 +59,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[torch.Tensor],
 
 
 def test_the_places_are_those_in_the_source() -> None:
-    root, found = Path(faults.__file__).parents[1], set[str]()
+    root, actual = Path(faults.__file__).parents[1], set[str]()
     for path in [root / "engine/resume.py", root / "engine/finish.py", *root.glob("checkpoints/*.py")]:
         text = path.read_text()
-        found |= set(re.findall(r'point\("([\w.]+)"\)', text))
+        actual |= set(re.findall(r'point\("([\w.]+)"\)', text))
         files = re.findall(r'(?:replacing|write)\(.*"(saving\.\w+)"\)', text)
-        found |= {f"{name}.{step}" for name in files for step in ("begun", "written", "synced", "moved", "settled")}
-    assert found == {*PLACES, *SHARING}
+        actual |= {f"{name}.{step}" for name in files for step in ("begun", "written", "synced", "moved", "settled")}
+    assert actual == {*PLACES, *SHARING}
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -79,9 +79,9 @@ def test_killed_there_it_goes_on_to_the_same_bits(place: str, whole: tuple[list[
         count = 1 if place in (*RESUMING, *FINISHING) or place.startswith("saving.remove") else (3, 1, 2)[time % 3]
         assert os.WTERMSIG(killed(run, place, count)) == signal.SIGKILL, "it was killed, and not done"
         if place in SAVING and count == 3:
-            found = find("auto", run)
-            assert found is not None
-            assert found.manifest.progress["step"] >= THIRD - EVERY + 1, "at most one interval is lost"
+            actual = find("auto", run)
+            assert actual is not None
+            assert actual.manifest.progress["step"] >= THIRD - EVERY + 1, "at most one interval is lost"
         weights, metrics = whole
         assert all(map(torch.equal, train(run), weights))
         assert (run / "metrics.jsonl").read_bytes() == metrics

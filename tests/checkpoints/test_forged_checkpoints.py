@@ -70,9 +70,9 @@ def test_nothing_in_a_checkpoint_is_executed(where: str, function: str, run: Pat
     assert damage(new) is None, "the hashes are right: only loading shows it"
     with pytest.raises(ConfigError, match="holds something else than tensors and plain values, and nothing of it was loaded"):
         find(str(new), None)
-    found = find("auto", run)
-    assert isinstance(found, FoundCheckpoint)
-    assert list(found.skipped) == [new.stem]
+    actual = find("auto", run)
+    assert isinstance(actual, FoundCheckpoint)
+    assert list(actual.skipped) == [new.stem]
     assert not trap.exists()
 
 
@@ -133,9 +133,9 @@ def test_a_sealed_record_of_nonsense_is_damage(content: dict[str, Any], run: Pat
     about |= content
     new.with_suffix(".json").write_text(_dump({**about, "seal": _seal(about)}))
     assert damage(new) in ("has a .json that accel did not write", "has a damaged .json")
-    found = find("auto", run)
-    assert found is not None
-    assert list(found.skipped) == [NAME]
+    actual = find("auto", run)
+    assert actual is not None
+    assert list(actual.skipped) == [NAME]
 
 
 @pytest.mark.parametrize(

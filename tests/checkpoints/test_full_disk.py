@@ -88,10 +88,10 @@ def test_it_goes_on_and_tries_again_and_ends_as_if_nothing_had_been(size: int, t
     wanted = fit_toy(plugins(), out=whole, checkpoint_every=1)
 
     def work() -> None:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as notice:
             warnings.simplefilter("always")
             done = fit_toy([*plugins(), limit(size, 4, 9)], out=part, checkpoint_every=1)
-        sentences = [str(one.message) for one in told]
+        sentences = [str(one.message) for one in notice]
         saving = [text for text in sentences if text.startswith("the checkpoint ")]
         assert len(saving) == 1, sentences
         assert saving[0].startswith(
@@ -115,9 +115,9 @@ def test_while_it_is_full_the_last_checkpoint_is_whole(tmp_path: Path) -> None:
             fit_toy([*plugins(), limit(100, 4, 99)], out=tmp_path / "run", checkpoint_every=1, stop=8)
 
     in_a_child(work)
-    found = find("auto", tmp_path / "run")
-    assert found is not None
-    assert found.manifest.progress["step"] == 3
+    actual = find("auto", tmp_path / "run")
+    assert actual is not None
+    assert actual.manifest.progress["step"] == 3
     assert sorted(path.suffix for path in (tmp_path / "run" / FOLDER).iterdir()) == [".json", ".json", ".pt", ".pt"]
     whole = fit_toy(plugins(), out=tmp_path / "whole", checkpoint_every=1)
     with warnings.catch_warnings():
@@ -173,9 +173,9 @@ def test_at_the_end_it_says_what_could_not_be_saved(size: int, tmp_path: Path) -
         assert result.updates == 12
 
     in_a_child(work)
-    found = find("auto", tmp_path / "run")
-    assert found is not None
-    assert found.manifest.progress["step"] == 6
+    actual = find("auto", tmp_path / "run")
+    assert actual is not None
+    assert actual.manifest.progress["step"] == 6
 
 
 def test_a_run_on_a_disk_that_is_full_from_the_start_is_refused(tmp_path: Path) -> None:
@@ -219,9 +219,9 @@ def test_a_real_disk_of_two_megabytes(tmp_path: Path) -> None:
             if step == 9:
                 ballast.unlink()
 
-        with pytest.warns(AccelWarning) as told:
+        with pytest.warns(AccelWarning) as notice:
             part = fit_toy([*plugins(), At(act=act)], out=small / "run", checkpoint_every=1)
-        saving = [str(one.message) for one in told if str(one.message).startswith("the checkpoint ")]
+        saving = [str(one.message) for one in notice if str(one.message).startswith("the checkpoint ")]
         assert len(saving) == 1
         assert "could not be saved: the disk is full; update-00000003-epoch-0000 is kept, training goes on" in saving[0]
         whole = fit_toy(plugins(), out=tmp_path / "whole", checkpoint_every=1)
@@ -238,14 +238,14 @@ def test_what_waits_for_a_full_disk_is_bounded_and_what_is_lost_is_told(tmp_path
     def work() -> None:
         log = append_log.AppendLog(tmp_path / "log")
         lines = [f"line {number}\n".encode() for number in range(10, 40)]
-        with at_most(20), warnings.catch_warnings(record=True) as said:
+        with at_most(20), warnings.catch_warnings(record=True) as sentence:
             warnings.simplefilter("always")
             for line in lines[:20]:
                 log.write(line[:3])  # a block may come in pieces
                 log.write(line[3:])
                 log.flush()
                 assert len(log.pending) <= 40, "a block more is all that it ever holds"
-        assert [str(one.message).partition("/log")[2] for one in said] == [
+        assert [str(one.message).partition("/log")[2] for one in sentence] == [
             f" could not be written: {LARGE}; training goes on, and what is missing is written when there is room",
             f": {LARGE}, and 3.81e-05 MiB wait in memory for room; no more is kept, and what comes from now on is lost until then",
         ]

@@ -82,8 +82,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_75_and_the_command_that_goes_on(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asks = [*TASK, "+plugins.asks._target_=mine.Asks", "out=the run"]
     assert main(asks) == 75
-    said, command = capsys.readouterr().err.rstrip().splitlines()
-    assert said == "accel: stopped by SIGTERM after update 3; go on with"
+    message, command = capsys.readouterr().err.rstrip().splitlines()
+    assert message == "accel: stopped by SIGTERM after update 3; go on with"
     assert main(shlex.split(command)[3:]) == 0
     assert (mine / "the run/model.safetensors").exists()
 
@@ -92,8 +92,8 @@ def test_75_and_the_command_that_goes_on(mine: Path, capsys: pytest.CaptureFixtu
 def test_75_while_it_starts_and_the_command_that_begins_again(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asks = [*TASK, "+plugins.asks._target_=mine.Asks", "out=run"]
     assert main([*asks, "+plugins.asks.place=setup"]) == 75
-    said, command = capsys.readouterr().err.rstrip().splitlines()
-    assert said == "accel: stopped by SIGTERM while it was starting; begin again with"
+    message, command = capsys.readouterr().err.rstrip().splitlines()
+    assert message == "accel: stopped by SIGTERM while it was starting; begin again with"
     assert shlex.split(command)[-2:] == ["out=run", "+plugins.asks.place=setup"]
     assert main(asks) == 75
     capsys.readouterr()
@@ -121,17 +121,17 @@ def test_a_reader_that_leaves_does_not_end_the_run(both: bool, mine: Path) -> No
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
-        said = process.stderr.read() if process.stderr else ""
-    assert process.returncode == 0, said
-    assert said == ""
+        message = process.stderr.read() if process.stderr else ""
+    assert process.returncode == 0, message
+    assert message == ""
     assert (mine / "run/summary.json").exists()
 
 
 def test_a_full_disk_is_a_sentence(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TASK, "+plugins.full._target_=mine.Full", "out=run", "checkpoint.every=2"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("accel: error: No space left on device: metrics.jsonl; make room; go on with\n")
-    assert said.rstrip().endswith("resume=run")
+    message = capsys.readouterr().err
+    assert message.startswith("accel: error: No space left on device: metrics.jsonl; make room; go on with\n")
+    assert message.rstrip().endswith("resume=run")
 
 
 @pytest.mark.slow
@@ -140,9 +140,9 @@ def test_a_run_that_diverged_names_the_last_finite_checkpoint_in_its_command(
 ) -> None:
     task = ["task._target_=mine.Diverges", "epochs=2", "batch_size=4", "+plugins=[finite_guard]", "plugins.finite_guard.in_a_row=2"]
     assert main([*task, "out=the run"]) == 1
-    said, command = capsys.readouterr().err.rstrip().splitlines()
+    message, command = capsys.readouterr().err.rstrip().splitlines()
     last = "the run/checkpoints/update-00000004-epoch-0001.pt"
-    assert said.endswith(f"; the last checkpoint that is proven finite is {last}; go on with")
+    assert message.endswith(f"; the last checkpoint that is proven finite is {last}; go on with")
     assert shlex.split(command)[-1] == f'resume="{last}"'
     assert main(shlex.split(command)[3:]) == 0
     assert (mine / "the run/model.safetensors").exists()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from accel.schema import plugin_registry
+
 PROBE = """
 import sys
 from {module} import main
@@ -25,11 +27,10 @@ def probe(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
     return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, cwd=cwd, env=env)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "shows"),
     [
-        ("--help", 0, "Usage: accel-train"), ("--cfg job +plugins=[amp]", 0, "dtype: bfloat16"),
+        ("--help", 0, "Usage: accel-train [FLAG ...]"), ("--cfg job +plugins=[amp]", 0, "dtype: bfloat16"),
         ("plugins=[ampp]", 2, "'amp'"), ("+plugins=[sgd,adamw]", 2, "both provide Optim"),
         ("epochs=0", 2, "epochs must be"), ("task.widht=3", 2, "'width'"),
         ("device=cpu +plugins=[amp] plugins.amp.dtype=float16", 2, "needs CUDA"), ("--hydra-help", 0, "hydra"),
@@ -37,6 +38,7 @@ def probe(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
         ("--shell-completion install=bash", 0, "complete"), ("--shell-completion query=bash", 0, "task=digits"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_the_train_command_answers_without_torch(words: str, code: int, shows: str, tmp_path: Path) -> None:
     done = probe("accel.cli.train_command", *words.split(), cwd=tmp_path)
     assert done.stderr.splitlines()[-1] == f"code={code} torch=False numpy=False", done.stderr
@@ -64,6 +66,17 @@ def test_a_misspelt_page_suggests(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "accel", "pluggins"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "did you mean 'plugins'?" in done.stderr
+
+
+def test_every_plugin_is_on_the_list_and_the_help_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    from accel.cli.train_command import main
+
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    (listed,) = (paragraph for paragraph in text.split("\n\n") if "accumulate, adamw" in paragraph)
+    for name in plugin_registry.names():
+        assert f" {name}," in listed or listed.rstrip().endswith(f" {name}"), name
 
 
 @pytest.mark.slow

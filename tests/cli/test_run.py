@@ -159,10 +159,10 @@ def test_dry_run_writes_nothing(mine: Path) -> None:
 )  # fmt: skip
 def test_what_cannot_work_is_one_sentence_and_leaves_nothing(words: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, *words.split()] if "task" not in words else words.split()) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("accel: error: ")
-    assert said.err.count("\n") == 1
-    assert said.out == ""
+    message = capsys.readouterr()
+    assert message.err.startswith("accel: error: ")
+    assert message.err.count("\n") == 1
+    assert message.out == ""
     assert written(mine) == []
 
 
@@ -191,26 +191,26 @@ def test_a_multirun_ends_with_a_table(mine: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.slow
 def test_a_job_that_fails_leaves_the_others_their_results(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TASK, "--multirun", "task.bad=loss,''", "~plugins.progress"]) == 1
-    said = capsys.readouterr()
-    assert "RuntimeError" in said.out
-    assert "task.bad=''" in said.out
-    assert "cannot be multiplied" in said.err
+    message = capsys.readouterr()
+    assert "RuntimeError" in message.out
+    assert "task.bad=''" in message.out
+    assert "cannot be multiplied" in message.err
 
 
 def test_the_users_exception_shows_the_users_frames(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     assert main([TASK, "task.bad=loss", "~plugins.progress"]) == 1
-    said = capsys.readouterr().err
-    assert "mine.py" in said
-    assert "loss = F.cross_entropy(model(x), y)" in said
-    assert "trainer.py" not in said
-    assert "torch/nn" not in said
-    assert "RuntimeError: mat1 and mat2" in said
+    message = capsys.readouterr().err
+    assert "mine.py" in message
+    assert "loss = F.cross_entropy(model(x), y)" in message
+    assert "trainer.py" not in message
+    assert "torch/nn" not in message
+    assert "RuntimeError: mat1 and mat2" in message
     assert main([TASK, "task.bad=data", "~plugins.progress"]) == 1
-    said = capsys.readouterr().err
-    assert "KeyError: 'nothing'" in said, "the cause is kept"
-    assert "RuntimeError: the cupboard is bare" in said
-    assert "accel/" not in said.replace("accel: ", "")
+    message = capsys.readouterr().err
+    assert "KeyError: 'nothing'" in message, "the cause is kept"
+    assert "RuntimeError: the cupboard is bare" in message
+    assert "accel/" not in message.replace("accel: ", "")
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     assert main([TASK, "task.bad=data", "~plugins.progress"]) == 1
     assert "build.py" in capsys.readouterr().err
@@ -220,10 +220,10 @@ def test_the_users_exception_shows_the_users_frames(capsys: pytest.CaptureFixtur
 def test_a_run_that_cannot_go_on_says_so_in_a_sentence(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     guarded = [TASK, "task.bad=infinite", "batch_size=2", "epochs=2", "+plugins=[finite_guard]", "~plugins.progress"]
     assert main([*guarded, "plugins.finite_guard.in_a_row=1", "checkpoint.every=1", "out=run"]) == 1
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    assert said.startswith("accel: error: finite_guard: the loss or a gradient was not finite in update ")
-    assert re.search(r" resume=run/checkpoints/update-\d{8}-epoch-\d{4}\.pt$", said.rstrip()), "the last that is proven finite"
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert message.startswith("accel: error: finite_guard: the loss or a gradient was not finite in update ")
+    assert re.search(r" resume=run/checkpoints/update-\d{8}-epoch-\d{4}\.pt$", message.rstrip()), "the last that is proven finite"
     assert main(["--multirun", *guarded, "plugins.finite_guard.in_a_row=1,1000", "out=runs"]) == 1
     table = " ".join(capsys.readouterr().out.split())
     assert "failed: finite_guard: the loss" in table
@@ -307,12 +307,12 @@ def test_resume_and_what_it_allows_go_together(mine: Path, capsys: pytest.Captur
     assert main([TASK, "out=run", "epochs=1", "~plugins.progress"]) == 0
     other = [TASK, "out=run", "resume=auto", "epochs=2", "+plugins=[adamw]", "seed=3", "~plugins.progress"]
     assert main(other) == 2
-    said = capsys.readouterr().err
-    assert said == (
+    message = capsys.readouterr().err
+    assert message == (
         "accel: error: resume=auto: seed was 0 and is now 3; plugins.adamw was off and is now on; go on with what the run began "
         "with, or accept the change: 'resume.allow=[seed,plugins.adamw]'\n"
     )
-    allow = shlex.split(said.rpartition(": ")[2])
+    allow = shlex.split(message.rpartition(": ")[2])
     assert main([*allow, *other]) == 0, "in any order"
     config = accel.compose(["resume.allow=task", "resume=auto", "out=run"])
     assert (config.settings.resume, config.settings.allow) == ("auto", ["task"])
@@ -338,9 +338,10 @@ def test_a_run_that_could_not_be_saved_at_the_end_fails_and_says_so(mine: Path, 
         assert main([TASK, "out=run", "epochs=1", "~plugins.progress"]) == 1
     finally:
         del armed["saving.weights.written"]
-    said = capsys.readouterr().err
-    assert "accel: error: the run is done, and could not be saved (model.safetensors: the disk is full); make room; go on" in said
-    assert said.rstrip().endswith("resume=run")
+    message = capsys.readouterr().err
+    cause = "the run is done, and could not be saved (model.safetensors: the disk is full); make room; go on"
+    assert f"accel: error: {cause}" in message
+    assert message.rstrip().endswith("resume=run")
     assert json.loads((mine / "run/summary.json").read_text())["unsaved"] == {"model.safetensors": "the disk is full"}
     assert main([TASK, "resume=run", "epochs=1", "~plugins.progress"]) == 0
     assert (mine / "run/model.safetensors").exists()

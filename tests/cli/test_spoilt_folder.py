@@ -31,23 +31,23 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_by_default_the_first_one_ends_the_run(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(pictures) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("accel: error: cannot read the picture set/train/")
-    assert "mend the file or take it away, or leave it out: bad_data=skip" in said
+    message = capsys.readouterr().err
+    assert message.startswith("accel: error: cannot read the picture set/train/")
+    assert "mend the file or take it away, or leave it out: bad_data=skip" in message
 
 
 def test_too_many_end_it_with_their_number(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*pictures, "bad_data=skip", "bad_limit=0.05"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("accel: error: 3 of 40 train samples cannot be read, which is above bad_limit=0.05: sample ")
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert message.startswith("accel: error: 3 of 40 train samples cannot be read, which is above bad_limit=0.05: sample ")
+    assert "Traceback" not in message
 
 
 @pytest.mark.slow
 def test_it_goes_on_without_them_where_it_came_upon_the_first(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*pictures, "checkpoint.every=1", "out=run"]) == 2
-    said = capsys.readouterr().err
-    assert said.rstrip().endswith("resume=run"), "it had done some updates, which are not lost"
+    message = capsys.readouterr().err
+    assert message.rstrip().endswith("resume=run"), "it had done some updates, which are not lost"
     assert main([*pictures, "bad_data=skip", "bad_limit=0.1", "resume=run", "out=rest"]) == 0
     assert main([*pictures, "bad_data=skip", "bad_limit=0.1", "out=whole"]) == 0
     rest, whole = (json.loads(Path(name, "summary.json").read_text()) for name in ("rest", "whole"))
@@ -67,9 +67,9 @@ def test_a_link_to_nothing_is_a_bad_picture_too(cached: list[str], pictures: lis
     Path("set/train/a/00.jpg").unlink()
     Path("set/train/a/00.jpg").symlink_to("nowhere")
     assert main([*pictures, *cached]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("accel: error: cannot read the picture set/train/a/00.jpg: No such file or directory; ")
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert message.startswith("accel: error: cannot read the picture set/train/a/00.jpg: No such file or directory; ")
+    assert "Traceback" not in message
     assert main([*pictures, *cached, "bad_data=skip", "bad_limit=0.1", "out=run"]) == 0
     assert json.loads(Path("run/summary.json").read_text())["bad"] == {"train": 1, "val": 0}
     capsys.readouterr()

@@ -58,18 +58,18 @@ def test_processes_that_start_apart_agree_on_one_directory(tmp_path: Path) -> No
     (tmp_path / "said").mkdir()
     done = torchrun("agree.py", "said", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    said = [(tmp_path / "said" / rank).read_text() for rank in "01"]
-    assert said[0] == said[1]
-    assert said[0].startswith("outputs/of-rank-")
+    message = [(tmp_path / "said" / rank).read_text() for rank in "01"]
+    assert message[0] == message[1]
+    assert message[0].startswith("outputs/of-rank-")
 
 
 @pytest.mark.parametrize(
-    "said", ["Application timeout caused pair closure", "[gloo/transport] Timed out waiting", "Connection reset by peer"]
+    "message", ["Application timeout caused pair closure", "[gloo/transport] Timed out waiting", "Connection reset by peer"]
 )
-def test_what_another_rank_or_the_network_has_caused_is_a_sentence(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lost_peer_message(RuntimeError(said)) == "", "a process that trains alone has lost nobody"
+def test_what_another_rank_or_the_network_has_caused_is_a_sentence(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lost_peer_message(RuntimeError(message)) == "", "a process that trains alone has lost nobody"
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert lost_peer_message(RuntimeError(said)).startswith("accel: error: rank 0 has lost another rank, which says why (")
+    assert lost_peer_message(RuntimeError(message)).startswith("accel: error: rank 0 has lost another rank, which says why (")
     assert lost_peer_message(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
 
 

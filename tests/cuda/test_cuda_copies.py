@@ -52,7 +52,7 @@ WAYS: list[list[Part]] = [
 @pytest.mark.parametrize("data", [Filled, Drawn])
 def test_what_reaches_the_device_is_what_was_read(way: int, data: type) -> None:
     def seen(plugins: list[Part]) -> list[str]:
-        found: list[Tensor] = []
+        actual: list[Tensor] = []
 
         def loss(model: nn.Module, batch: Any) -> Tensor:
             x, y = batch
@@ -60,14 +60,14 @@ def test_what_reaches_the_device_is_what_was_read(way: int, data: type) -> None:
             big = torch.randn(1500, 1500, device="cuda")
             for _ in range(10):  # the device is behind: a batch that is written over too soon shows
                 big = big @ big / 1500
-            found.append(x.clone())
+            actual.append(x.clone())
             return model(x.float()).mean()
 
         Trainer(
             nn.Sequential(nn.Flatten(), nn.Linear(6, 1)), data(), loss=loss, plugins=plugins, watch=(), epochs=3, batch_size=4,
             device="cuda",
         ).fit()  # fmt: skip
-        return md5(x.cpu() for x in found)
+        return md5(x.cpu() for x in actual)
 
     assert seen(WAYS[way]()) == seen([part for part in WAYS[way]() if isinstance(part, Accumulate)])
 
@@ -112,9 +112,9 @@ def test_a_slot_of_the_ring_is_pinned_and_not_written_over_while_it_is_read() ->
 
 def test_dataloaderx_brings_batches_to_the_device() -> None:
     data = torch.utils.data.TensorDataset(torch.arange(40.0).reshape(20, 2))
-    found = [batch[0] for batch in DataLoaderX(data, batch_size=4, device="cuda")]
-    assert all(part.device.type == "cuda" for part in found)
-    assert torch.cat(found).cpu().flatten().tolist() == list(range(40))
+    actual = [batch[0] for batch in DataLoaderX(data, batch_size=4, device="cuda")]
+    assert all(part.device.type == "cuda" for part in actual)
+    assert torch.cat(actual).cpu().flatten().tolist() == list(range(40))
 
 
 def test_the_copy_runs_beside_the_computation() -> None:
@@ -188,10 +188,10 @@ def test_dali_decodes_on_the_gpu(tmp_path: Path) -> None:
     root = test_dali.pictures(tmp_path)
     data = AugmentedFolder(root / "train", test_dali.CLASSES, 32, "resized", flip=True)
     plain = test_dali.batches(data, epoch=1)
-    found = test_dali.batches(data, epoch=1, device="mixed")
-    assert all(batch[0].is_cuda and batch[0].dtype == torch.uint8 for batch in found)
-    assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in plain]
-    near = [value for ours, theirs in zip(found, plain, strict=True) for value in test_dali.psnr(ours[0].cpu(), theirs[0])]
+    actual = test_dali.batches(data, epoch=1, device="mixed")
+    assert all(batch[0].is_cuda and batch[0].dtype == torch.uint8 for batch in actual)
+    assert [batch[1].tolist() for batch in actual] == [batch[1].tolist() for batch in plain]
+    near = [value for batch_a, theirs in zip(actual, plain, strict=True) for value in test_dali.psnr(batch_a[0].cpu(), theirs[0])]
     assert min(near) > 25, "those that are mirrored, or another picture's, are at 15 at most"
     plugin = DALI()
     result = Images(

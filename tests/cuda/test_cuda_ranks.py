@@ -24,7 +24,7 @@ Found = dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module", params=["gloo", "nccl"])
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def actual(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
     nccl = request.param == "nccl"
     if nccl and (DEVICE == "cpu" or torch.cuda.device_count() < 2):
         pytest.skip("nccl needs a GPU for each of two ranks")
@@ -34,29 +34,29 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("case", ["ddp_is_one_process_on_the_big_batch", "fsdp_is_one_process_on_the_big_batch"])
-def test_ranks_are_one_process_on_the_big_batch(found: Found, case: str) -> None:
+def test_ranks_are_one_process_on_the_big_batch(actual: Found, case: str) -> None:
     """In float32, whose sums have another order: 2e-5 of numbers of about 1, and more where AdamW divides a gradient by itself."""
-    for rank in found[case]:
+    for rank in actual[case]:
         assert len(rank) == 6
         assert all(apart <= (2e-5 if "sgd" in name else 5e-4) for name, apart in rank.items()), rank
 
 
-def test_an_overflow_of_float16_on_one_rank_moves_no_rank(found: Found) -> None:
-    ours, theirs = found["an_overflow_of_float16_on_one_rank"]
-    assert ours["skipped"] == theirs["skipped"] == 1
-    assert all(torch.equal(a, b) for a, b in zip(ours["weights"], theirs["weights"], strict=True))
-    assert all(torch.isfinite(weight).all() for weight in ours["weights"])
+def test_an_overflow_of_float16_on_one_rank_moves_no_rank(actual: Found) -> None:
+    accel_value, theirs = actual["an_overflow_of_float16_on_one_rank"]
+    assert accel_value["skipped"] == theirs["skipped"] == 1
+    assert all(torch.equal(a, b) for a, b in zip(accel_value["weights"], theirs["weights"], strict=True))
+    assert all(torch.isfinite(weight).all() for weight in accel_value["weights"])
 
 
-def test_nothing_waits_for_the_device(found: Found) -> None:
-    for why in found["nothing_waits_for_the_device"]:
+def test_nothing_waits_for_the_device(actual: Found) -> None:
+    for why in actual["nothing_waits_for_the_device"]:
         if why.startswith("gloo reads"):
             pytest.skip(why)
         assert not why
 
 
-def test_a_checkpoint_under_fsdp_goes_on_to_the_same_bits(found: Found) -> None:
-    first, second = found["fsdp_goes_on_to_the_same_bits"]
+def test_a_checkpoint_under_fsdp_goes_on_to_the_same_bits(actual: Found) -> None:
+    first, second = actual["fsdp_goes_on_to_the_same_bits"]
     assert first["same"]
     for rank in (first, second):
         assert rank["again"] == rank["two"]
@@ -64,7 +64,7 @@ def test_a_checkpoint_under_fsdp_goes_on_to_the_same_bits(found: Found) -> None:
         assert len(rank["pieces"]) == 2 * 2, "of two checkpoints, one file of each rank"
 
 
-def test_a_snapshot_of_pieces_waits_for_nothing(found: Found) -> None:
-    for rank in found["a_snapshot_of_what_is_spread"]:
+def test_a_snapshot_of_pieces_waits_for_nothing(actual: Found) -> None:
+    for rank in actual["a_snapshot_of_what_is_spread"]:
         assert rank.pop("saved") == SAVED
         assert all(rank.values()), rank

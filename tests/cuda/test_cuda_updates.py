@@ -54,11 +54,11 @@ def test_adaptive_clipping_and_cycled_momentum_do_not_wait(dtype: Any, make: Any
 
 
 def test_adaptive_clipping_and_cycled_momentum_are_those_of_the_cpu() -> None:
-    found = [
+    actual = [
         fit_toy([Clip(mode="adaptive"), AdamW(), OneCycle(max_lr=0.05, cycle_momentum=True)], device=device, dropout=0.0)
         for device in ("cpu", "cuda")
     ]
-    pairs = zip(*(outcome.weights for outcome in found), strict=True)
+    pairs = zip(*(outcome.weights for outcome in actual), strict=True)
     assert max(float((a - b.cpu()).abs().max()) for a, b in pairs) < 1e-4
 
 
@@ -102,8 +102,8 @@ def test_augmenting_does_not_wait_and_is_that_of_the_cpu() -> None:
         Trainer(net, data, loss=loss, plugins=[Augment(**settings), AdamW()], watch=watch, device=device).fit()
         return seen
 
-    for ours, theirs in zip(train("cuda"), train("cpu"), strict=True):
-        assert torch.allclose(ours.cpu(), theirs, atol=1e-2)  # of 255
+    for accel_value, theirs in zip(train("cuda"), train("cpu"), strict=True):
+        assert torch.allclose(accel_value.cpu(), theirs, atol=1e-2)  # of 255
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -141,7 +141,7 @@ def test_lamb_and_lars_wait_for_nobody_and_equal_the_cpu(kind: Any, consumes: bo
     shapes = [(64, 32), (33, 5), (8, 4, 3, 3), (128,), ()]
     weights = [torch.randn(shape, generator=rng) for shape in shapes]
     steps = [[torch.randn(shape, generator=rng) for shape in shapes] for _ in range(6)]
-    found = []
+    actual = []
     for device in ("cpu", "cuda"):
         params = [nn.Parameter(weight.to(device, copy=True)) for weight in weights]
         optim = kind(params)
@@ -156,8 +156,8 @@ def test_lamb_and_lars_wait_for_nobody_and_equal_the_cpu(kind: Any, consumes: bo
             with syncs_raise() if device == "cuda" and number else nullcontext():
                 optim.found_inf.fill_(float(number == 3))
                 optim.step()
-        found.append(params)
-    for mine, theirs in zip(*found, strict=True):
+        actual.append(params)
+    for mine, theirs in zip(*actual, strict=True):
         torch.testing.assert_close(mine, theirs.cpu(), rtol=1e-5, atol=1e-6)
 
 

@@ -50,7 +50,7 @@ def test_what_failed_is_free_before_it_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.",
         "[enforce fail at CPUAllocator.cpp:64] . DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes.",
@@ -59,9 +59,9 @@ def test_what_failed_is_free_before_it_is_tried_again() -> None:
         "CUDA error: out of memory",
     ],
 )
-def test_errors_of_short_memory_are_known(said: str) -> None:
-    assert is_out_of_memory(RuntimeError(said))
-    assert not is_out_of_memory(ValueError(said))
+def test_errors_of_short_memory_are_known(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(ValueError(message))
 
 
 def test_any_other_error_goes_its_way() -> None:

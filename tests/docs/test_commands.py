@@ -22,7 +22,11 @@ pytestmark = pytest.mark.slow
 
 LISTS = [line for line in commands("python -m accel ") if line not in PACKS]
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
-OTHERS = [*commands("make"), *commands("pip"), *commands("cd examples"), *commands("python docs"), *commands("python benchmarks")]
+OTHERS = [
+    line
+    for start in ("make", "pip", "cd examples", "python docs", "python benchmarks", "pre-commit", "git config")
+    for line in commands(start)
+]
 QUIET = ("--help", "--cfg")
 """Flags with which nothing is trained."""
 
@@ -81,7 +85,11 @@ def test_a_command_of_torchrun_has_settings_that_compose(line: str) -> None:
 @pytest.mark.parametrize("line", OTHERS, ids=short)
 def test_any_other_command_names_what_is_there(line: str) -> None:
     words = shlex.split(line, comments=True)
-    if words[0] == "make":
+    if words[0] == "pre-commit":
+        assert (ROOT / ".pre-commit-config.yaml").is_file()
+    elif words[0] == "git":
+        assert (ROOT / words[-1]).is_file()
+    elif words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif words[0] == "pip":
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,14 @@ def test_no_page_loads_anything_from_elsewhere() -> None:
         assert not re.search(r"!\[[^\]]*\]\(\w+:|<(script|img|link|iframe)", read(page)), page
     for path in (ROOT / "docs/assets").iterdir():
         assert not re.search(r"url\(\W*https?:|@import|href=\W*https?:", path.read_text(encoding="utf-8")), path
+
+
+def test_every_generated_page_can_be_made() -> None:
+    hooks = runpy.run_path(str(ROOT / "docs/hooks.py"))
+    for name in plugin_registry.names():
+        page = hooks["plugin_page"](name)
+        assert f"# {name}" in page
+        assert "## Settings" in page
+    for path in hooks["bundle_files"]():
+        assert f"'+plugins=[{path.stem}]'" in hooks["bundle_page"](path)
+    assert "## accel/parts/" in hooks["modules_page"]()

@@ -24,16 +24,16 @@ def content(folder: Path) -> dict[Path, bytes]:
 @contextmanager
 def elsewhere(out: Path) -> Iterator[int]:
     """Another process that has taken `out`, and ends only by kill -9."""
-    heard, told = os.pipe()
+    heard, notice = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             RunLock().acquire(out)
-            os.write(told, b"!")
+            os.write(notice, b"!")
             signal.pause()
         finally:
             os._exit(1)
-    os.close(told)
+    os.close(notice)
     try:
         assert os.read(heard, 1) == b"!"
         yield pid
@@ -81,16 +81,16 @@ def test_who_is_begun_anew_waits_for_the_lock_of_a_machine_that_was_lost(tmp_pat
 def test_a_fork_of_a_run_holds_nothing_when_the_run_is_gone(tmp_path: Path) -> None:
     claim = RunLock()
     claim.acquire(tmp_path)
-    heard, told = os.pipe()
+    heard, notice = os.pipe()
     pid = os.fork()  # as a loader's worker: it outlives this claim
     if pid == 0:
-        os.close(told)
+        os.close(notice)
         os.read(heard, 1)
         os._exit(0)
     os.close(heard)
     claim.release()
     RunLock().acquire(tmp_path)
-    os.close(told)
+    os.close(notice)
     assert os.waitpid(pid, 0)[1] == 0
 
 

@@ -37,9 +37,9 @@ def test_it_runs_and_learns(example: Path, tmp_path: Path) -> None:
 
 
 COMMANDS = {
-    path.stem: found[1]
+    path.stem: actual[1]
     for path in sorted(EXAMPLES.glob("*.py"))
-    if (found := re.search(r"python -m (accel.train [^\n\"]*)", path.read_text()))
+    if (actual := re.search(r"python -m (accel.train [^\n\"]*)", path.read_text()))
 }
 
 

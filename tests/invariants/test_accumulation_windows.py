@@ -49,8 +49,8 @@ def test_a_short_last_window_weighs_right() -> None:
 @pytest.mark.parametrize("steps", [2, 3, 4, 5, 7])
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 11])
 def test_every_length_and_window(count: int, steps: int) -> None:
-    found = gradients([torch.ones(2, 1)] * count, steps, lambda model, x: model(x).mean())
-    assert found == pytest.approx([1.0] * -(-count // steps))
+    actual = gradients([torch.ones(2, 1)] * count, steps, lambda model, x: model(x).mean())
+    assert actual == pytest.approx([1.0] * -(-count // steps))
 
 
 def test_uneven_micro_batches_are_the_big_batch() -> None:
@@ -80,8 +80,8 @@ def test_token_weighted_micro_batches_are_the_big_batch(kind: Any) -> None:
 
 def test_a_micro_batch_without_tokens_weighs_nothing() -> None:
     parts = [(torch.ones(2, 1), 0), (torch.full((2, 1), 3.0), 4)]
-    found = gradients(parts, 2, lambda model, batch: (model(batch[0]).mean(), batch[1]))
-    assert found == pytest.approx([3.0])
+    actual = gradients(parts, 2, lambda model, batch: (model(batch[0]).mean(), batch[1]))
+    assert actual == pytest.approx([3.0])
 
 
 def test_the_mean_loss_of_a_micro_batch_without_tokens_is_nan_and_does_not_count() -> None:

@@ -77,10 +77,10 @@ def test_too_many_end_the_run_with_their_number_and_the_first_few(kind: type) ->
     says = r"3 of 23 train samples cannot be read, which is above bad_limit=0.1: sample \d+: .* \| sample .*; mend them, take"
 
     def read(batches: Iterator[Any]) -> int:
-        found: list[Any] = []
+        actual: list[Any] = []
         with pytest.raises(TrainingError, match=says):
-            found.extend(batches)
-        return len(found)
+            actual.extend(batches)
+        return len(actual)
 
     plain = read(over(kind, "skip", limit=0.1).epoch(0))
     workers = Processes([over(kind, "skip", limit=0.1)], 2, prefetch=2, timeout=60)

@@ -109,9 +109,9 @@ def test_global_random_numbers_in_workers_are_those_of_the_batch() -> None:
         batches = make_batches(Global(), 4, seed=3)
         assert isinstance(batches, MapBatches)
         workers = Processes([batches], count, prefetch=1, timeout=60)
-        found = md5(workers.batches(0, 1, 0)) + md5(workers.batches(0, 2, 3))
+        actual = md5(workers.batches(0, 1, 0)) + md5(workers.batches(0, 2, 3))
         workers.close()
-        return found
+        return actual
 
     state = torch.get_rng_state()
     assert read(1) == read(2) == read(3)

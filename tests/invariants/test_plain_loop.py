@@ -18,33 +18,33 @@ from tests.support.handwritten_loop import hand_loop
 
 
 def test_no_plugins_is_the_hand_written_loop() -> None:
-    ours = fit_toy([])
+    actual = fit_toy([])
     weights, losses = hand_loop(lambda model: torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True))
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(ours.losses, losses, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.losses, losses, strict=True))
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_adamw(fused: bool) -> None:
-    ours = fit_toy([AdamW(lr=0.01, fused=fused)])
+    actual = fit_toy([AdamW(lr=0.01, fused=fused)])
     weights, losses = hand_loop(lambda model: torch.optim.AdamW(model.parameters(), lr=0.01, fused=fused))
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(ours.losses, losses, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.losses, losses, strict=True))
 
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd(fused: bool, momentum: float) -> None:
-    ours = fit_toy([SGD(lr=0.1, momentum=momentum, weight_decay=1e-3, fused=fused)])
+    actual = fit_toy([SGD(lr=0.1, momentum=momentum, weight_decay=1e-3, fused=fused)])
     weights, losses = hand_loop(
         lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum, weight_decay=1e-3, fused=fused)
     )
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(ours.losses, losses, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.losses, losses, strict=True))
 
 
 def test_a_schedule_moves_the_same_updates_as_in_a_hand_written_loop() -> None:
-    ours = fit_toy([OneCycle(max_lr=0.2)])
+    actual = fit_toy([OneCycle(max_lr=0.2)])
     schedulers: list[OneCycleLR] = []
 
     def make(model: nn.Module) -> torch.optim.Optimizer:
@@ -57,7 +57,7 @@ def test_a_schedule_moves_the_same_updates_as_in_a_hand_written_loop() -> None:
             schedulers[0].step()
 
     weights, _ = hand_loop(make, after_step=after)
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
 
 
 @pytest.mark.slow

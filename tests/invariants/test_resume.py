@@ -114,10 +114,10 @@ def test_a_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     new.write_bytes(data)
     assert damage(new) == "is damaged (its sha256 differs)"
-    found = find(str(run), None)
-    assert found is not None
-    assert found.file == old, "the newest whole one is taken"
-    assert found.skipped == {new.stem: "is damaged (its sha256 differs)"}
+    actual = find(str(run), None)
+    assert actual is not None
+    assert actual.file == old, "the newest whole one is taken"
+    assert actual.skipped == {new.stem: "is damaged (its sha256 differs)"}
     with pytest.raises(ConfigError, match="is damaged"):
         find(str(new), None)
     old.with_suffix(".json").unlink()

@@ -100,14 +100,14 @@ def test_a_process_begun_anew_goes_on_from_what_it_was_told_until_it_has_saved(t
     settings = Settings(out=str(new), resume=str(old))
     (new / FOLDER).mkdir(parents=True)
     (new / FOLDER / "update-00000099-epoch-0009.pt").write_bytes(b"killed in its first save")
-    found = locate(settings, BegunAnew())[1]
-    assert found is not None
-    assert found.file.parent == old / FOLDER
+    actual = locate(settings, BegunAnew())[1]
+    assert actual is not None
+    assert actual.file.parent == old / FOLDER
     (new / FOLDER / "update-00000099-epoch-0009.pt").unlink()
     fit_toy([AdamW()], epochs=4, out=new, resume=old)
-    found = locate(settings, BegunAnew())[1]
-    assert found is not None
-    assert found.file.parent == new / FOLDER
+    actual = locate(settings, BegunAnew())[1]
+    assert actual is not None
+    assert actual.file.parent == new / FOLDER
 
 
 def test_the_newest_two_are_kept_and_nothing_half_written(tmp_path: Path) -> None:

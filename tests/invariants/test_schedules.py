@@ -55,8 +55,8 @@ shapes = st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(1, 6))  # 
 def test_onecycle_is_torchs(shape: tuple[int, int, int], pct: float, anneal: Any, div: float, final: float) -> None:
     batches, window, epochs = shape
     total = -(-batches // window) * epochs
-    ours = ready(OneCycle(max_lr=0.5, pct_start=pct, anneal=anneal, div_factor=div, final_div_factor=final), total)
-    rates = [ours.lr(step) for step in range(total)]
+    actual = ready(OneCycle(max_lr=0.5, pct_start=pct, anneal=anneal, div_factor=div, final_div_factor=final), total)
+    rates = [actual.lr(step) for step in range(total)]
     assert rates[-1] == 0.5 / div / final, "it ends at its floor exactly"
     assume(total > 1 and abs(pct * total - 1) > 1e-9)  # torch divides by zero there
     strategy = {"cos": "cos", "linear": "linear"}[anneal]
@@ -75,8 +75,8 @@ def test_cosine_is_torchs(shape: tuple[int, int, int], warmup: int, floor: float
     batches, window, epochs = shape
     total = -(-batches // window) * epochs
     assume(warmup < total - 1)
-    ours = ready(Cosine(warmup=float(warmup) if warmup else 0.0, floor=floor), total)
-    rates = [ours.lr(step) for step in range(total)]
+    actual = ready(Cosine(warmup=float(warmup) if warmup else 0.0, floor=floor), total)
+    rates = [actual.lr(step) for step in range(total)]
     assert rates[-1] == 0.3 * floor, "it ends at its floor exactly"
     climb = torchs(lambda optimizer: LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup), warmup) if warmup else []
     fall = torchs(lambda optimizer: CosineAnnealingLR(optimizer, total - 1 - warmup, eta_min=0.3 * floor), total - warmup)
@@ -92,13 +92,13 @@ def test_cosine_is_torchs(shape: tuple[int, int, int], warmup: int, floor: float
 def test_cyclic_is_torchs(up: int, down: int | None, mode: Any, div: float, gamma: float, adam: bool) -> None:
     settings: dict[str, Any] = {"cycle_momentum": True, "base_momentum": 0.75, "max_momentum": 0.95}
     optim = AdamW(lr=0.3) if adam else SGD(lr=0.3)
-    ours = ready(Cyclic(mode=mode, div_factor=div, step_size=up, step_size_down=down, gamma=gamma, **settings), 200, optim)
+    actual = ready(Cyclic(mode=mode, div_factor=div, step_size=up, step_size_down=down, gamma=gamma, **settings), 200, optim)
     param = [torch.nn.Parameter(torch.zeros(1))]
     optimizer = torch.optim.AdamW(param) if adam else torch.optim.SGD(param, momentum=0.9)
     scheduler = CyclicLR(optimizer, 0.3 / div, 0.3, up, down, mode, gamma, **settings)
     for step in range(200):
-        ours.apply(step)
-        for mine, theirs in zip(ours.optim.optimizer.param_groups, optimizer.param_groups, strict=True):
+        actual.apply(step)
+        for mine, theirs in zip(actual.optim.optimizer.param_groups, optimizer.param_groups, strict=True):
             assert mine["lr"] == pytest.approx(theirs["lr"], rel=1e-12, abs=1e-12)
             names = ("betas",) if adam else ("momentum",)
             assert [mine[name] for name in names] == [pytest.approx(theirs[name], abs=1e-12) for name in names]
@@ -109,24 +109,24 @@ def test_cyclic_is_torchs(up: int, down: int | None, mode: Any, div: float, gamm
 @given(st.integers(1, 3000), st.floats(0.0, 0.99))
 @settings(max_examples=200)
 def test_every_rate_is_finite_and_positive(total: int, pct: float) -> None:
-    ours = ready(OneCycle(pct_start=pct), total)
+    actual = ready(OneCycle(pct_start=pct), total)
     for step in {0, 1, total // 3, total // 2, total - 2, total - 1} & set(range(total)):
-        assert 0 < ours.lr(step) <= 0.3
+        assert 0 < actual.lr(step) <= 0.3
 
 
 def test_a_climb_of_one_update_peaks_at_once() -> None:
-    ours = ready(OneCycle(max_lr=0.5, pct_start=0.1), 10)  # torch divides by zero here
-    assert [ours.lr(0), ours.lr(9)] == [0.5, 0.5 / 25 / 1e4]
-    assert ours.lr(0) > ours.lr(1) > ours.lr(8) > ours.lr(9)
+    actual = ready(OneCycle(max_lr=0.5, pct_start=0.1), 10)  # torch divides by zero here
+    assert [actual.lr(0), actual.lr(9)] == [0.5, 0.5 / 25 / 1e4]
+    assert actual.lr(0) > actual.lr(1) > actual.lr(8) > actual.lr(9)
 
 
 def test_onecycle_cycles_momentum_as_torch_does_only_when_asked() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
     scheduler = OneCycleLR(optimizer, 0.5, total_steps=20, base_momentum=0.8, max_momentum=0.95)
-    ours = ready(OneCycle(max_lr=0.5, cycle_momentum=True, base_momentum=0.8), 20)
+    actual = ready(OneCycle(max_lr=0.5, cycle_momentum=True, base_momentum=0.8), 20)
     for step in range(20):
-        ours.apply(step)
-        group = ours.optim.optimizer.param_groups[0]
+        actual.apply(step)
+        group = actual.optim.optimizer.param_groups[0]
         assert group["momentum"] == pytest.approx(optimizer.param_groups[0]["momentum"], abs=1e-12)
         optimizer.step()
         if step < 19:
@@ -153,9 +153,9 @@ def test_groups_keep_their_ratio() -> None:
             (_, weight), (_, bias) = params
             return torch.optim.SGD([{"params": [weight]}, {"params": [bias], "lr": 2 * self.lr}], lr=self.lr)
 
-    ours = ready(OneCycle(max_lr=0.5), 10, Two(lr=0.3))
-    ours.apply(2)
-    low, high = (group["lr"] for group in ours.optim.optimizer.param_groups)
+    actual = ready(OneCycle(max_lr=0.5), 10, Two(lr=0.3))
+    actual.apply(2)
+    low, high = (group["lr"] for group in actual.optim.optimizer.param_groups)
     assert high == pytest.approx(2 * low)
 
 

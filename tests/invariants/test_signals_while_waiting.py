@@ -116,7 +116,7 @@ WAYS: dict[str, tuple[int, dict[str, Any], Callable[[], list[Any]]]] = {
 def ends_the_same(ways: dict[str, Any], plugins: list[Any], whole: Any, out: Path) -> None:
     rest = Waits(**ways, plugins=plugins, resume=out).fit()
     pairs = zip(rest.model.parameters(), whole.model.parameters(), strict=True)
-    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    assert all(torch.equal(actual, theirs) for actual, theirs in pairs)
     assert rest.history == whole.history
     assert (out / "metrics.jsonl").read_bytes() == (out.parent / "whole/metrics.jsonl").read_bytes()
 

@@ -81,10 +81,10 @@ def test_the_scale_follows_torchs_grad_scaler() -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=3, growth_factor=4.0, backoff_factor=0.25)
     param = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([param], lr=0.0)
-    assert [bool(found) for found, _ in seen[:3]] == [False, True, True]
-    for found, scale in seen:
+    assert [bool(actual) for actual, _ in seen[:3]] == [False, True, True]
+    for actual, scale in seen:
         scaler.scale(torch.ones(()))
-        param.grad = torch.full((1,), torch.inf if found else 1.0)
+        param.grad = torch.full((1,), torch.inf if actual else 1.0)
         scaler.step(optimizer)
         scaler.update()
         assert scale == scaler.get_scale()

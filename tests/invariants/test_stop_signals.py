@@ -71,9 +71,9 @@ class Signals(Watch):
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
     """What comes to a handler that was there before."""
-    found: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: found.append(number)) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield found
+    actual: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: actual.append(number)) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield actual
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -114,9 +114,9 @@ def test_it_finishes_the_update_and_saves(
         assert not (tmp_path / "run").exists(), "it did nothing, and leaves nothing"
     else:
         assert stopped.value.resume == f"resume={str(tmp_path / 'run')!r}"
-        found = find(str(tmp_path / "run"), None)
-        assert found is not None
-        assert found.manifest.progress["step"] == STOPS[place]
+        actual = find(str(tmp_path / "run"), None)
+        assert actual is not None
+        assert actual.manifest.progress["step"] == STOPS[place]
     assert heard == [], "it was heeded"
     assert "end" not in spy.passed
     resumed(tmp_path / "run", whole)

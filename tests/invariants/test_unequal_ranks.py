@@ -24,8 +24,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     words = [[sys.executable, worker, str(folder / "store"), str(rank), str(folder)] for rank in RANKS]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = [subprocess.Popen(each, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for each in words]
-    said = [process.communicate()[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], "\n".join(said)
+    message = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], "\n".join(message)
     return [torch.load(folder / f"{name}.pt") for name in ("0", "1", "one")]
 
 
@@ -41,6 +41,6 @@ def test_one_that_is_short_of_memory_makes_all_of_them_smaller(ran: list[Any]) -
 def test_a_number_of_one_that_is_not_finite_moves_none_of_them(ran: list[Any]) -> None:
     assert len(ran[0]["spoilt"]) >= 3
     for case in ran[0]["spoilt"]:
-        ours, others = (ran[rank]["spoilt"][case] for rank in RANKS)
-        assert all(torch.equal(a, b) for a, b in zip(ours, others, strict=True)), case
-        assert max(float((a - b).abs().max()) for a, b in zip(ours, ran[2]["without"], strict=True)) < 1e-6, case
+        actual, others = (ran[rank]["spoilt"][case] for rank in RANKS)
+        assert all(torch.equal(a, b) for a, b in zip(actual, others, strict=True)), case
+        assert max(float((a - b).abs().max()) for a, b in zip(actual, ran[2]["without"], strict=True)) < 1e-6, case

@@ -42,9 +42,9 @@ def reference(
     skip: Sequence[int] = (),
 ) -> list[Tensor]:  # fmt: skip
     """The weights after all steps in float64: each mean is divided by the sum of the weights in it."""
-    found = [param.detach().double() for param in params]
-    first, second = ([torch.zeros_like(p) for p in found] for _ in range(2))
-    products, counts = [1.0] * len(found), [0] * len(found)
+    actual = [param.detach().double() for param in params]
+    first, second = ([torch.zeros_like(p) for p in actual] for _ in range(2))
+    products, counts = [1.0] * len(actual), [0] * len(actual)
     for number, grads in enumerate(steps):
         if number in skip:
             continue
@@ -59,13 +59,13 @@ def reference(
             second[i] = b2 * second[i] + (1 - b2) * g * g
             direction = (first[i] / (1 - products[i])) / ((second[i] / (1 - b2 ** counts[i])).sqrt() + 1e-6)
             if kind is FusedAdamW:
-                found[i] = found[i] * (1 - lr * decay) - lr * direction
+                actual[i] = actual[i] * (1 - lr * decay) - lr * direction
             else:
-                apart = found[i].dim() <= 1
-                direction = direction + (0.0 if apart else decay) * found[i]
+                apart = actual[i].dim() <= 1
+                direction = direction + (0.0 if apart else decay) * actual[i]
                 adapts = not apart and decay
-                found[i] = found[i] - lr * direction * (found[i].norm() / direction.norm() if adapts else 1.0)
-    return found
+                actual[i] = actual[i] - lr * direction * (actual[i].norm() / direction.norm() if adapts else 1.0)
+    return actual
 
 
 def start() -> list[nn.Parameter]:
@@ -75,14 +75,14 @@ def start() -> list[nn.Parameter]:
 
 def gradients(count: int = 60, holes: bool = False) -> list[list[Tensor | None]]:
     rng = torch.Generator().manual_seed(1)
-    found: list[list[Tensor | None]] = [[torch.randn(shape, generator=rng) * 0.1 for shape in SHAPES] for _ in range(count)]
+    actual: list[list[Tensor | None]] = [[torch.randn(shape, generator=rng) * 0.1 for shape in SHAPES] for _ in range(count)]
     if holes:
-        for number, grads in enumerate(found):
+        for number, grads in enumerate(actual):
             if number % 3 == 0:
                 grads[1] = None
             if number % 4 == 1:
                 grads[3] = None
-    return found
+    return actual
 
 
 def make(kind: type[Fused], params: list[nn.Parameter], decay: float) -> Any:
@@ -139,9 +139,9 @@ def test_how_far_off_the_division_by_one_power_is() -> None:
     for step, beta1 in enumerate(momenta, start=1):
         product *= beta1
         update_weights(weights, beta1, None)
-        found = float(correction(torch.tensor([float(step)]), weights, beta1))
+        actual = float(correction(torch.tensor([float(step)]), weights, beta1))
         wrong.append(abs((1 - product) / (1 - beta1**step) - 1))
-        right.append(abs((1 - beta1**step) / found / (1 - product) - 1))
+        right.append(abs((1 - beta1**step) / actual / (1 - product) - 1))
     assert 0.1 < max(wrong) < 0.2
     assert max(right) < 1e-6
 
@@ -207,7 +207,7 @@ def test_nothing_is_kept_or_read_unless_it_is_asked_for() -> None:
 @pytest.mark.parametrize("clip", [[], [Clip(max_norm=0.1)]], ids=["", "clip"])
 def test_a_run_with_onecycle_is_a_loop_by_hand(clip: list[Part]) -> None:
     schedule = OneCycle(max_lr=0.05, cycle_momentum=True)
-    ours = fit_toy([AdamW(weight_decay=0.1), schedule, *clip])
+    accel_value = fit_toy([AdamW(weight_decay=0.1), schedule, *clip])
     products: list[float] = [1.0]
 
     class ByHand(torch.optim.Optimizer):
@@ -231,7 +231,7 @@ def test_a_run_with_onecycle_is_a_loop_by_hand(clip: list[Part]) -> None:
     weights, _ = hand_loop(
         ByHand, before_step=(lambda model: nn.utils.clip_grad_norm_(model.parameters(), 0.1)) if clip else lambda model: None
     )
-    assert max(float((a - b).abs().max()) for a, b in zip(ours.weights, weights, strict=True)) < 2e-5
+    assert max(float((a - b).abs().max()) for a, b in zip(accel_value.weights, weights, strict=True)) < 2e-5
 
 
 @pytest.mark.parametrize("optim", [AdamW, LAMBPlugin, Muon])

@@ -29,11 +29,11 @@ KINDS: list[tuple[type[Fused], type[torch.optim.Optimizer], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "torchs", "settings"), KINDS)
-def test_equals_torch(ours: type[Fused], torchs: type[torch.optim.Optimizer], settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("actual", "torchs", "settings"), KINDS)
+def test_equals_torch(actual: type[Fused], torchs: type[torch.optim.Optimizer], settings: dict[str, Any]) -> None:
     nets = [net(), net()]
     groups = [[{"params": model[0].parameters()}, {"params": model[2].parameters(), "lr": 0.01}] for model in nets]
-    optims: list[Any] = [ours(groups[0], **settings), torchs(groups[1], fused=True, **settings)]  # type: ignore[call-arg]
+    optims: list[Any] = [actual(groups[0], **settings), torchs(groups[1], fused=True, **settings)]  # type: ignore[call-arg]
     for i in range(20):
         x, y = torch.randn(8, 6, generator=torch.Generator().manual_seed(i)), torch.arange(8) % 3
         for model, optim in zip(nets, optims, strict=True):
@@ -54,11 +54,11 @@ def test_equals_torch(ours: type[Fused], torchs: type[torch.optim.Optimizer], se
             assert value is None or torch.equal(optims[0].state[mine][name], value), name
 
 
-@pytest.mark.parametrize(("ours", "torchs", "settings"), KINDS)
-def test_a_first_step_that_is_skipped_moves_nothing(ours: type[Fused], torchs: Any, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("actual", "torchs", "settings"), KINDS)
+def test_a_first_step_that_is_skipped_moves_nothing(actual: type[Fused], torchs: Any, settings: dict[str, Any]) -> None:
     model = net()
     before = [param.detach().clone() for param in model.parameters()]
-    optim = ours(model.parameters(), **settings)  # type: ignore[call-arg]
+    optim = actual(model.parameters(), **settings)  # type: ignore[call-arg]
     model(torch.randn(2, 6)).sum().backward()
     optim.found_inf = torch.ones(())
     optim.step()
@@ -66,11 +66,11 @@ def test_a_first_step_that_is_skipped_moves_nothing(ours: type[Fused], torchs: A
     assert not any(value.any() for state in optim.state.values() for value in state.values())
 
 
-@pytest.mark.parametrize(("ours", "torchs", "settings"), KINDS)
+@pytest.mark.parametrize(("actual", "torchs", "settings"), KINDS)
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["deepcopy", "pickle"])
-def test_a_copy_goes_on_as_the_original(ours: Any, torchs: Any, settings: dict[str, Any], copied: Any) -> None:
+def test_a_copy_goes_on_as_the_original(actual: Any, torchs: Any, settings: dict[str, Any], copied: Any) -> None:
     mine, theirs = net(), net()
-    optim, other = ours(mine.parameters(), **settings), torchs(theirs.parameters(), fused=True, **settings)
+    optim, other = actual(mine.parameters(), **settings), torchs(theirs.parameters(), fused=True, **settings)
     train(mine, optim)
     train(theirs, other)
     twin, twins = copied((mine, optim))
@@ -80,14 +80,14 @@ def test_a_copy_goes_on_as_the_original(ours: Any, torchs: Any, settings: dict[s
     assert equal(twin, theirs)
 
 
-@pytest.mark.parametrize(("ours", "torchs", "settings"), KINDS)
-def test_torchs_own_drivers_drive_it(ours: Any, torchs: Any, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("actual", "torchs", "settings"), KINDS)
+def test_torchs_own_drivers_drive_it(actual: Any, torchs: Any, settings: dict[str, Any]) -> None:
     """A closure, GradScaler, a learning rate schedule, and a group of its own settings that comes later."""
     models = []
-    for kind, fused in ((ours, {}), (torchs, {"fused": True})):
+    for kind, fused in ((actual, {}), (torchs, {"fused": True})):
         models.append(model := net())
         optim = kind(model[0].parameters(), **settings, **fused)
-        own = {"lr": 0.05, "momentum": 0.5} if ours is FusedSGD else {"lr": 0.05}
+        own = {"lr": 0.05, "momentum": 0.5} if actual is FusedSGD else {"lr": 0.05}
         optim.add_param_group({"params": list(model[2].parameters()), **own})
         scaler, schedule = torch.amp.GradScaler("cpu", init_scale=64.0), torch.optim.lr_scheduler.ExponentialLR(optim, 0.9)
         x, y = torch.randn(8, 6, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3

@@ -79,10 +79,10 @@ def test_a_loaded_state_lies_in_memory_as_its_parameter(change: Any) -> None:
 def test_gradients_apart() -> None:
     memory = torch.arange(12.0)
     grads = [memory[8:], memory[:4].view(2, 2), memory[2:6], memory[6:8], torch.ones(3), torch.ones(0), memory[:0]]
-    found = copy_aliased(grads)
-    assert [mine is grad for mine, grad in zip(found, grads, strict=True)] == [True, True, False, True, True, True, True]
-    assert torch.equal(found[2], grads[2])
-    assert copy_aliased(found) is found
+    actual = copy_aliased(grads)
+    assert [mine is grad for mine, grad in zip(actual, grads, strict=True)] == [True, True, False, True, True, True, True]
+    assert torch.equal(actual[2], grads[2])
+    assert copy_aliased(actual) is actual
 
 
 def test_the_step_counters_are_float32_whatever_the_default() -> None:

@@ -31,9 +31,9 @@ class Odd(nn.Module):
 @pytest.mark.parametrize("tied", [True, False])
 def test_odd_models(tied: bool) -> None:
     # where the output is the embedding, nothing else is the output: but the last of what is left counts as it
-    found = hidden_matrices(Odd(tied))
-    assert found[:2] == ["attention.in_proj_weight", "attention.out_proj.weight"]
-    assert found[2:] == (["lstm.weight_ih_l0"] if tied else ["lstm.weight_ih_l0", "lstm.weight_hh_l0"])
+    actual = hidden_matrices(Odd(tied))
+    assert actual[:2] == ["attention.in_proj_weight", "attention.out_proj.weight"]
+    assert actual[2:] == (["lstm.weight_ih_l0"] if tied else ["lstm.weight_ih_l0", "lstm.weight_hh_l0"])
 
 
 def test_the_models_that_come_with_accel() -> None:

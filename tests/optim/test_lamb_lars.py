@@ -53,12 +53,12 @@ def start() -> list[Tensor]:
 
 def gradients(weights: list[Tensor], steps: int = 10) -> list[list[Tensor]]:
     rng = torch.Generator().manual_seed(1)
-    found = [[0.3 * torch.randn(weight.shape, generator=rng) for weight in weights] for _ in range(steps)]
-    for grads in found:
+    actual = [[0.3 * torch.randn(weight.shape, generator=rng) for weight in weights] for _ in range(steps)]
+    for grads in actual:
         grads[7].zero_()  # never moved but by decay
-    found[1][0].zero_()
-    found[2] = [grad * 1e-5 for grad in found[2]]
-    return found
+    actual[1][0].zero_()
+    actual[2] = [grad * 1e-5 for grad in actual[2]]
+    return actual
 
 
 def train(optim: Any, params: list[Any], steps: list[list[Tensor]], scale: float = 1.0) -> None:
@@ -98,14 +98,14 @@ def test_gradients_stay_as_they_were_found(kind: type[Fused]) -> None:
 @pytest.mark.parametrize("settings", [{}, {"exclude": "none"}])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_consumed_gradients_make_the_same_bits(kind: type[Fused], settings: dict[str, Any], dtype: torch.dtype) -> None:
-    found, steps = [], [[grad.to(dtype) for grad in grads] for grads in gradients(start())]
+    actual, steps = [], [[grad.to(dtype) for grad in grads] for grads in gradients(start())]
     for consumes in (False, True):
         params = fresh(dtype)
         optim = kind(params, **settings)
         optim.frees_grads, optim.grad_scale = consumes, torch.tensor(3.0)
         train(optim, params, steps)
-        found.append(params)
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        actual.append(params)
+    assert all(torch.equal(a, b) for a, b in zip(*actual, strict=True))
 
 
 def test_gradients_are_consumed_only_where_asked_to_be() -> None:
@@ -155,16 +155,16 @@ def test_a_weight_that_is_a_slice_leaves_its_neighbours_alone(kind: type[Fused])
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_grad_scale_divides(kind: type[Fused]) -> None:
-    steps, found = gradients(start()), []
+    steps, actual = gradients(start()), []
     for scale in (1.0, 1024.0):
         params = fresh()
         optim = kind(params)
         optim.grad_scale = torch.tensor(scale)
         train(optim, params, steps, scale)
-        found.append(params)
+        actual.append(params)
     wanted = getattr(reference_optimizers, kind.__name__.lower())(start(), steps, lr=optim.defaults["lr"])
-    assert max(reference_optimizers.distances(found[1], wanted)) < LIMIT[kind]
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True)), "a power of two changes no bit"
+    assert max(reference_optimizers.distances(actual[1], wanted)) < LIMIT[kind]
+    assert all(torch.equal(a, b) for a, b in zip(*actual, strict=True)), "a power of two changes no bit"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -269,9 +269,9 @@ def test_a_schedule_and_a_closure_as_with_any_optimiser_of_torch(kind: type[Fuse
 
     def loss() -> Tensor:
         optim.zero_grad()
-        found = (param**2).sum()
-        found.backward()  # type: ignore[no-untyped-call]
-        return found.detach()
+        actual = (param**2).sum()
+        actual.backward()  # type: ignore[no-untyped-call]
+        return actual.detach()
 
     assert optim.step(loss) == 16
     schedule.step()

@@ -115,7 +115,7 @@ def test_the_average_is_given_and_taken_back_bit_for_bit(base: Any) -> None:
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_skipped_step_moves_nothing_and_reads_nothing(base: Any, after: int) -> None:
-    found = []
+    actual = []
     for skips in (False, True):
         params, steps = start(), gradients()
         optim = ScheduleFree(params, base=base, warmup=6, weight_decay=0.1, r=1.0)
@@ -134,21 +134,21 @@ def test_a_skipped_step_moves_nothing_and_reads_nothing(base: Any, after: int) -
             assert all(map(torch.equal, moved, states)) if after else all(not state["step"].any() for state in optim.state.values())
             optim.found_inf, optim.grad_scale = torch.zeros(()), None
         train(optim, params, steps[after:])
-        found.append(params)
-    assert all(map(torch.equal, *found))
+        actual.append(params)
+    assert all(map(torch.equal, *actual))
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_what_scales_changes_no_bit_and_gradients_stay(base: Any) -> None:
-    found = []
+    actual = []
     for scale in (1.0, 1024.0):
         params, steps = start(), [[grad * scale for grad in grads] for grads in gradients()]
         optim = ScheduleFree(params, base=base)
         optim.grad_scale = torch.tensor(scale)
         train(optim, params, steps)
         assert all(torch.equal(param.grad, grad) for param, grad in zip(params, steps[-1], strict=True))
-        found.append(params)
-    assert all(map(torch.equal, *found))
+        actual.append(params)
+    assert all(map(torch.equal, *actual))
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -163,7 +163,7 @@ def test_goes_on_from_its_saved_state_with_the_same_bits(base: Any) -> None:
     others = [nn.Parameter(param.detach().clone()) for param in saved["params"]]
     other = ScheduleFree(others, base=base, warmup=8)
     other.load_state_dict(saved["optim"])
-    found = []
+    actual = []
     for each, mine in (
         (optim, params),
         (other, others),
@@ -173,8 +173,8 @@ def test_goes_on_from_its_saved_state_with_the_same_bits(base: Any) -> None:
         train(each, mine, steps[5:])
         with each.averaged():
             averages = [param.detach().clone() for param in mine]
-        found.append([*mine, *averages])
-    assert all(all(map(torch.equal, found[0], other)) for other in found[1:])
+        actual.append([*mine, *averages])
+    assert all(all(map(torch.equal, actual[0], other)) for other in actual[1:])
 
 
 def test_what_has_no_gradient_stays() -> None:

@@ -24,11 +24,11 @@ def test_a_window_of_one_weighs_exactly_one() -> None:
 
 
 def test_it_is_the_hand_written_window() -> None:
-    ours = fit_toy([Accumulate(steps=4)])
+    actual = fit_toy([Accumulate(steps=4)])
     make = lambda model: torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)  # noqa: E731
     weights, losses = hand_loop(make, window=4)
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(ours.losses, losses, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.losses, losses, strict=True))
 
 
 def test_nothing_to_accumulate_warns() -> None:

@@ -10,8 +10,8 @@ def test_settings_reach_torch() -> None:
     optimizer = fit_toy([AdamW(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.3)]).spy.run.parts.optim.optimizer
     assert isinstance(optimizer, torch.optim.AdamW)
     group = optimizer.param_groups[0]
-    found = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay", "fused")}
-    assert found == {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.3, "fused": True}
+    actual = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay", "fused")}
+    assert actual == {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.3, "fused": True}
 
 
 def test_fused_and_unfused_agree() -> None:
@@ -22,8 +22,8 @@ def test_fused_and_unfused_agree() -> None:
 def test_biases_and_norms_stay_out_of_the_decay_where_asked(fused: bool) -> None:
     settings = {"lr": 0.02, "weight_decay": 0.3, "fused": fused}
     optimizer = fit_toy([AdamW(exclude="norm_and_bias", **settings)]).spy.run.parts.optim.optimizer  # type: ignore[arg-type]
-    found = [(group["weight_decay"], [param.dim() for param in group["params"]]) for group in optimizer.param_groups]
-    assert found == [(0.3, [2, 2]), (0.0, [1, 1, 1, 1])]
+    actual = [(group["weight_decay"], [param.dim() for param in group["params"]]) for group in optimizer.param_groups]
+    assert actual == [(0.3, [2, 2]), (0.0, [1, 1, 1, 1])]
     assert {group["lr"] for group in optimizer.param_groups} == {0.02}
     assert len(fit_toy([AdamW(**settings)]).spy.run.parts.optim.optimizer.param_groups) == 1  # type: ignore[arg-type]
 

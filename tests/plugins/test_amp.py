@@ -14,12 +14,12 @@ from tests.support.handwritten_loop import hand_loop
 
 
 def test_bfloat16_is_torchs_autocast() -> None:
-    ours = fit_toy([AMP(), AdamW()])
+    actual = fit_toy([AMP(), AdamW()])
     weights, losses = hand_loop(
         lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True), cast=torch.autocast("cpu", torch.bfloat16)
     )
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(ours.losses, losses, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.losses, losses, strict=True))
 
 
 def test_weights_and_gradients_stay_float32() -> None:
@@ -49,9 +49,9 @@ def test_the_scale_is_saved(tmp_path) -> None:  # type: ignore[no-untyped-def]
     whole = fit_toy([amp], overflow=[2], epochs=2)
     fit_toy([AMP(**amp.settings)], overflow=[2], epochs=2, out=tmp_path / "run", stop=7)
     rest = fit_toy([AMP(**amp.settings)], epochs=2, resume=tmp_path / "run")
-    ours, theirs = whole.spy.run.parts.precision.state_dict(), rest.spy.run.parts.precision.state_dict()
-    assert ours == theirs
-    assert float(ours["skipped"]) == 1
+    actual, theirs = whole.spy.run.parts.precision.state_dict(), rest.spy.run.parts.precision.state_dict()
+    assert actual == theirs
+    assert float(actual["skipped"]) == 1
 
 
 def test_float16_on_a_cpu_is_refused_with_the_way_out() -> None:

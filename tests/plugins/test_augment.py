@@ -44,11 +44,11 @@ def test_by_itself_it_smooths_the_labels() -> None:
         def loss(self, model: nn.Module, batch: Any) -> Tensor:
             return F.cross_entropy(model(batch[0]), batch[1], label_smoothing=0.1)
 
-    ours, theirs = fit_toy([Augment()]), Spy()
+    accel_value, theirs = fit_toy([Augment()]), Spy()
     Smoothed(plugins=[theirs], watch=(), epochs=2, batch_size=4, seed=3, device="cpu").fit()
-    for a, b in zip(ours.losses, theirs.losses, strict=True):
+    for a, b in zip(accel_value.losses, theirs.losses, strict=True):
         assert torch.allclose(a, b, rtol=1e-5)
-    assert not torch.allclose(ours.losses[0], fit_toy([]).losses[0])
+    assert not torch.allclose(accel_value.losses[0], fit_toy([]).losses[0])
 
 
 def test_evaluation_sees_the_data_as_it_is() -> None:
@@ -163,10 +163,10 @@ class Pair(NamedTuple):
 
 def test_the_structure_is_kept_and_the_users_tensors_are_not_written_to() -> None:
     plugin, before = ready(**ALL), PICTURES.clone()
-    found = apply(plugin, Pair(PICTURES, LABELS, ["a"]), 0.5)
-    assert type(found) is Pair
-    assert found.names == ["a"]
-    assert found.labels.shape == (5, 3)
+    actual = apply(plugin, Pair(PICTURES, LABELS, ["a"]), 0.5)
+    assert type(actual) is Pair
+    assert actual.names == ["a"]
+    assert actual.labels.shape == (5, 3)
     assert type(apply(plugin, [PICTURES, LABELS])) is list
     assert type(apply(plugin, (PICTURES, LABELS))) is tuple
     assert torch.equal(PICTURES, before)

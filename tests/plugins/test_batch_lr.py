@@ -45,8 +45,8 @@ def test_accumulation_and_ranks_are_counted_in() -> None:
 
 
 def test_the_run_is_the_one_with_that_rate() -> None:
-    ours = fit_toy([BatchLR(reference=2), SGD(lr=0.125), Cosine()])
-    assert ours.equals(fit_toy([SGD(lr=0.25), Cosine()]))
+    actual = fit_toy([BatchLR(reference=2), SGD(lr=0.125), Cosine()])
+    assert actual.equals(fit_toy([SGD(lr=0.25), Cosine()]))
 
 
 @pytest.mark.parametrize("schedule", [Cosine, OneCycle, Cyclic, lambda: OneCycle(max_lr=0.5), lambda: Cyclic(max_lr=0.5)])

@@ -160,9 +160,9 @@ def test_where_there_is_room_for_some_of_it(root: Path, tmp_path: Path) -> None:
     some = 60e3 / 1e9
     for settings in ({"memory": some, "disk": 0}, {"memory": 0, "disk": some, "path": str(tmp_path)}):
         data = opened(root, **settings)
-        with pytest.warns(AccelWarning, match="cache: nothing more is kept in .* 6e-05 GB that it may use are full") as said:
+        with pytest.warns(AccelWarning, match="cache: nothing more is kept in .* 6e-05 GB that it may use are full") as message:
             assert [md5(mapped(data).epoch(epoch)) for epoch in range(2)] == expected
-        assert len(said) == 1
+        assert len(message) == 1
         assert 0 < sum(kept(data)) < len(data)
     both = opened(root, memory=some, disk=some, path=str(tmp_path / "both"))
     with warnings.catch_warnings(record=True):
@@ -176,12 +176,12 @@ def test_a_bad_picture_is_named_as_without_it(root: Path) -> None:
     file = root / "train" / "cat" / "0.jpg"
     file.write_bytes(file.read_bytes()[:900])
     for crop in ("pad", "resized"):
-        said = []
+        message = []
         for data in (Images(root=str(root), size=16, crop=crop).data("train"), opened(root, crop=crop)):  # type: ignore[arg-type]
             with pytest.raises(ConfigError, match=r"cannot read the picture .*0.jpg") as error:
                 md5(mapped(data).epoch(0))
-            said.append(str(error.value))
-        assert said[0] == said[1]
+            message.append(str(error.value))
+        assert message[0] == message[1]
 
 
 def test_what_it_says_and_refuses(root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

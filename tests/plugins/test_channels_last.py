@@ -60,22 +60,22 @@ def is_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last)
 
 
-def distance(ours: Result, plain: Result) -> float:
-    pairs = zip(ours.model.parameters(), plain.model.parameters(), strict=True)
+def distance(actual: Result, plain: Result) -> float:
+    pairs = zip(actual.model.parameters(), plain.model.parameters(), strict=True)
     return max(float((a - b).detach().abs().max()) for a, b in pairs)
 
 
 @pytest.mark.parametrize("optim", [SGD, AdamW, lambda: SGD(fused=False)])
 def test_the_sums_are_those_of_contiguous(optim: Any) -> None:
     # in float64, as BatchNorm over four samples makes a float32 rounding grow 10,000 times in six updates
-    ours, plain = fit(optim(), ChannelsLast(), kind=Double), fit(optim(), kind=Double)
-    assert distance(ours, plain) <= 1e-9
-    assert ours.metrics["loss"] == pytest.approx(plain.metrics["loss"], rel=1e-9)
+    actual, plain = fit(optim(), ChannelsLast(), kind=Double), fit(optim(), kind=Double)
+    assert distance(actual, plain) <= 1e-9
+    assert actual.metrics["loss"] == pytest.approx(plain.metrics["loss"], rel=1e-9)
 
 
 def test_float32_agrees_to_rounding() -> None:
-    ours, plain = (fit(*plugins, epochs=1, batch_size=12) for plugins in ([ChannelsLast()], []))
-    assert distance(ours, plain) <= 1e-5, "after one update at lr=0.01"
+    actual, plain = (fit(*plugins, epochs=1, batch_size=12) for plugins in ([ChannelsLast()], []))
+    assert distance(actual, plain) <= 1e-5, "after one update at lr=0.01"
 
 
 @pytest.mark.parametrize("plugins", [[], [AMP()], [Accumulate(steps=2)], [AMP(dtype="float16", force=True)]], ids=str)

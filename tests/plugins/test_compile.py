@@ -138,10 +138,10 @@ def test_regional_compiles_blocks_of_one_kind_once(backend: Any) -> None:
 
         return Trainer(net, list(data), loss=loss, plugins=plugins, watch=()).fit().model
 
-    ours = fit(Compile(backend=backend(spy), regional=True))
+    actual = fit(Compile(backend=backend(spy), regional=True))
     assert len(seen) == 1, "three blocks share a graph"
-    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), fit().parameters(), strict=True))
-    assert not any("forward" in vars(one) for one in ours.modules())
+    assert all(torch.equal(a, b) for a, b in zip(actual.parameters(), fit().parameters(), strict=True))
+    assert not any("forward" in vars(one) for one in actual.modules())
 
 
 def test_settings_without_effect_warn() -> None:

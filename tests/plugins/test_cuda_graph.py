@@ -160,12 +160,12 @@ def test_losses_do_not_overwrite_each_other() -> None:
 
 
 def test_the_state_has_the_format_of_a_run_without_it() -> None:
-    ours = fit_toy([taped_graph(warmup=1), AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
+    accel_value = fit_toy([taped_graph(warmup=1), AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
     plain = fit_toy([AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
-    assert isinstance(ours.optimizer.param_groups[0]["lr"], Tensor)
-    assert ours.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
-    ours.load_state_dict(plain.state_dict())
-    assert isinstance(ours.optimizer.param_groups[0]["lr"], Tensor), "held again"
+    assert isinstance(accel_value.optimizer.param_groups[0]["lr"], Tensor)
+    assert accel_value.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
+    accel_value.load_state_dict(plain.state_dict())
+    assert isinstance(accel_value.optimizer.param_groups[0]["lr"], Tensor), "held again"
 
 
 @pytest.mark.parametrize("stop", [7, 11, 14])
@@ -186,7 +186,7 @@ def test_loading_a_state_drops_the_graphs() -> None:
     graph.graphs_by_shape["shape"] = object()
     graph.load_state_dict({})
     assert not graph.graphs_by_shape
-    assert not graph.seen
+    assert not graph.shape_counts
 
 
 def test_graphs_are_freed_when_the_run_ends() -> None:
@@ -195,9 +195,9 @@ def test_graphs_are_freed_when_the_run_ends() -> None:
 
     class Kept(type(graph)):  # type: ignore[misc]
         def capture(self, *args: Any) -> Any:
-            found = super().capture(*args)
-            inputs.append(weakref.ref(found.inputs[0]))
-            return found
+            actual = super().capture(*args)
+            inputs.append(weakref.ref(actual.inputs[0]))
+            return actual
 
     fit_toy([Kept(warmup=1)])
     assert inputs

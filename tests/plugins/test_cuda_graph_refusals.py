@@ -125,8 +125,8 @@ def test_a_loss_that_reads_on_the_host_is_named_with_its_line() -> None:
     with pytest.raises(ConfigError) as error:
         Trainer(nn.Linear(4, 1), [torch.ones(2, 4)] * 5, loss=loss, plugins=[taped_graph(warmup=1)], watch=()).fit()
     line = 1 + next(i for i, text in enumerate(Path(__file__).read_text().split("\n")) if text.endswith("# read"))
-    said = f"cuda_graph cannot capture the update (operation not permitted when stream is capturing in {__file__}:{line}):"
-    assert str(error.value).startswith(said)
+    message = f"cuda_graph cannot capture the update (operation not permitted when stream is capturing in {__file__}:{line}):"
+    assert str(error.value).startswith(message)
 
 
 def test_the_cause_is_the_first_error() -> None:

@@ -26,11 +26,11 @@ def test_a_step_size_is_a_share_below_one_and_a_count_from_one() -> None:
 
 
 def test_valleys_and_peaks_are_exact() -> None:
-    ours = schedule(Cyclic(step_size=3, div_factor=3, mode="triangular2"))
+    actual = schedule(Cyclic(step_size=3, div_factor=3, mode="triangular2"))
     base, peak = 0.3 / 3, 0.3
-    assert [ours.lr(step) for step in (0, 6, 12, 600)] == [base] * 4
-    assert ours.lr(3) == peak
-    assert ours.lr(9) == base + (peak - base) / 2
+    assert [actual.lr(step) for step in (0, 6, 12, 600)] == [base] * 4
+    assert actual.lr(3) == peak
+    assert actual.lr(9) == base + (peak - base) / 2
     assert schedule(Cyclic(mode="exp_range", gamma=0.5, step_size=2, div_factor=3)).lr(2) == base + (peak - base) / 4
 
 

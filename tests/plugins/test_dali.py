@@ -69,13 +69,13 @@ def psnr(one: torch.Tensor, other: torch.Tensor) -> list[float]:
 def test_order_windows_mirroring_and_labels_are_ours_and_pixels_close(root: Path, crop: Any) -> None:
     data = AugmentedFolder(root / "train", CLASSES, 32, crop, flip=True)
     plain = list(MapBatches(data, 5, 3, shuffle=True).epoch(1))
-    found = batches(data, epoch=1)
-    assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in plain]
-    apart = [value for one, other in zip(found, plain, strict=True) for value in psnr(one[0], other[0])]
+    actual = batches(data, epoch=1)
+    assert [batch[1].tolist() for batch in actual] == [batch[1].tolist() for batch in plain]
+    apart = [value for one, other in zip(actual, plain, strict=True) for value in psnr(one[0], other[0])]
     assert min(apart) > 45, apart
     assert np.median(apart) > 50
-    assert found[0][0].dtype == torch.uint8
-    assert found[-1][0].shape == (2, 32, 32, 3), "the last batch is short"
+    assert actual[0][0].dtype == torch.uint8
+    assert actual[-1][0].shape == (2, 32, 32, 3), "the last batch is short"
 
 
 @there
@@ -124,13 +124,13 @@ def test_order_share_and_bad_files_are_those_of_the_plain_loader(root: Path, pol
     for name, content in (("one/0.jpg", b""), ("two/1.jpg", b"none"), ("one/4.jpg", (root / "train/one/4.jpg").read_bytes()[:900])):
         (root / "train" / name).write_bytes(content)
     data = AugmentedFolder(root / "train", CLASSES, 32, "resized", flip=True)
-    plain, ours = (MapBatches(data, 2, 3, True, share, BadSampleRule(policy, 1.0), order) for _ in range(2))
-    pipeline = Pipeline(ours, "cpu", 2, 2)
+    plain, piped = (MapBatches(data, 2, 3, True, share, BadSampleRule(policy, 1.0), order) for _ in range(2))
+    pipeline = Pipeline(piped, "cpu", 2, 2)
     for epoch in (0, 1):
-        expected, found = list(plain.epoch(epoch)), list(pipeline.epoch(epoch))
-        assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in expected]
-        assert min(value for one, other in zip(found, expected, strict=True) for value in psnr(one[0], other[0])) > 45
-    assert ours.bad_sample_log.reasons == plain.bad_sample_log.reasons
+        expected, actual = list(plain.epoch(epoch)), list(pipeline.epoch(epoch))
+        assert [batch[1].tolist() for batch in actual] == [batch[1].tolist() for batch in expected]
+        assert min(value for one, other in zip(actual, expected, strict=True) for value in psnr(one[0], other[0])) > 45
+    assert piped.bad_sample_log.reasons == plain.bad_sample_log.reasons
     assert plain.bad_sample_log.reasons
     with pytest.raises(TrainingError, match=r"which is above bad_limit=0"):
         list(Pipeline(MapBatches(data, 2, 3, True, share, BadSampleRule(policy, 0.0), order), "cpu", 1, 2).epoch(0))
@@ -141,13 +141,13 @@ def test_a_batch_of_which_nothing_is_left(root: Path) -> None:
     for file in list((root / "train" / "one").iterdir()):
         file.write_bytes(b"")
     data = Folder(root / "train", CLASSES, 32)
-    plain, ours = (MapBatches(data, 2, 3, False, bad=BadSampleRule("skip", 1.0).for_dataset("val", train=False)) for _ in range(2))
+    plain, piped = (MapBatches(data, 2, 3, False, bad=BadSampleRule("skip", 1.0).for_dataset("val", train=False)) for _ in range(2))
     from accel.data.loaders.dali_pipeline import Pipeline
 
-    expected, found = list(plain.epoch(0)), list(Pipeline(ours, "cpu", 2, 2).epoch(0))
-    assert [batch[1].tolist() for batch in found] == [batch[1].tolist() for batch in expected] == [[1, 1]] * 3
-    assert ours.bad_sample_log.reasons == plain.bad_sample_log.reasons
-    assert len(ours.bad_sample_log.reasons) == 6
+    expected, actual = list(plain.epoch(0)), list(Pipeline(piped, "cpu", 2, 2).epoch(0))
+    assert [batch[1].tolist() for batch in actual] == [batch[1].tolist() for batch in expected] == [[1, 1]] * 3
+    assert piped.bad_sample_log.reasons == plain.bad_sample_log.reasons
+    assert len(piped.bad_sample_log.reasons) == 6
 
 
 @there
@@ -156,8 +156,8 @@ def test_pixels_that_a_cache_has_kept(root: Path) -> None:
     kept = data.over(CachingStore(data.store, "pixels", data.reader, [RecordCache(12, 10**7)]))
     once, again = batches(kept), batches(kept)
     plain = list(MapBatches(data, 5, 3, shuffle=True).epoch(0))
-    for found in (once, again):
-        assert min(value for one, other in zip(found, plain, strict=True) for value in psnr(one[0], other[0])) > 45
+    for actual in (once, again):
+        assert min(value for one, other in zip(actual, plain, strict=True) for value in psnr(one[0], other[0])) > 45
 
 
 @there

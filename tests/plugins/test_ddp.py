@@ -26,7 +26,7 @@ Found = dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+def actual(tmp_path_factory: pytest.TempPathFactory) -> Found:
     return shared_cases("tests.support.ddp_cases", tmp_path_factory)
 
 
@@ -34,43 +34,43 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_ranks_equal_one_process_on_the_big_batch(found: Found) -> None:
-    for rank in found["one_process_on_the_big_batch"]:
+def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
+    for rank in actual["one_process_on_the_big_batch"]:
         assert len(rank) == 32
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
 
 
-def test_every_loader_gives_each_rank_its_part(found: Found) -> None:
-    for rank in found["loaders"]:
+def test_every_loader_gives_each_rank_its_part(actual: Found) -> None:
+    for rank in actual["loaders"]:
         assert max(rank.values()) <= 1e-6, rank
 
 
-def test_ready_batches_are_dealt_in_turn_whatever_their_order(found: Found) -> None:
+def test_ready_batches_are_dealt_in_turn_whatever_their_order(actual: Found) -> None:
     # 8 batches of 3, the last of 1: four for each rank in each epoch
-    ours, theirs = found["an_order_of_the_users"]
-    first, second = [*ours[:12], *theirs[:10]], [*ours[12:], *theirs[10:]]
+    accel_value, theirs = actual["an_order_of_the_users"]
+    first, second = [*accel_value[:12], *theirs[:10]], [*accel_value[12:], *theirs[10:]]
     assert sorted(first) == sorted(second) == list(range(22))
     assert first != second, "shuffled anew"
 
 
 @pytest.mark.parametrize("name", ["clip", "clip adaptive", "ema", "lamb", "lars", "muon", "float16", "bfloat16", "all"])
-def test_beside_other_plugins(found: Found, name: str) -> None:
-    ours, theirs = (rank[name] for rank in found["beside_other_plugins"])
-    assert same(ours[1], theirs[1]), "the ranks have the same weights, bit for bit"
+def test_beside_other_plugins(actual: Found, name: str) -> None:
+    accel_value, theirs = (rank[name] for rank in actual["beside_other_plugins"])
+    assert same(accel_value[1], theirs[1]), "the ranks have the same weights, bit for bit"
     # 16-bit products of two half batches are rounded otherwise than those of the whole one; muon multiplies in bfloat16
     tolerance = {"float16": 2e-3, "bfloat16": 2e-2, "all": 2e-3, "muon": 2e-3}.get(name, 1e-6)
-    assert ours[0] <= tolerance
+    assert accel_value[0] <= tolerance
 
 
-def test_settings(found: Found) -> None:
-    for rank in found["settings"]:
+def test_settings(actual: Found) -> None:
+    for rank in actual["settings"]:
         exact = {name: apart for name, apart in rank.items() if not name.startswith("fp16")}
         assert max(exact.values()) <= 1e-6, exact
         assert 1e-6 < rank["fp16"] < 1e-3 > rank["fp16 3"] > 1e-6, "11 bits of each gradient"
 
 
-def test_what_cannot_work_is_refused_on_every_rank(found: Found) -> None:
-    for rank in found["refusals"]:
+def test_what_cannot_work_is_refused_on_every_rank(actual: Found) -> None:
+    for rank in actual["refusals"]:
         assert "ddp: the loss does not use spare" in rank["unused"]
         assert "set plugins.ddp.find_unused=true" in rank["unused"]
         assert rank["nccl"].endswith("set backend=gloo")
@@ -81,18 +81,18 @@ def test_what_cannot_work_is_refused_on_every_rank(found: Found) -> None:
 
 
 @pytest.mark.parametrize("name", ["guard", "guard accumulate", "float16"])
-def test_an_update_that_is_not_finite_on_one_rank_moves_nothing_on_any(found: Found, name: str) -> None:
-    ours, theirs = (rank[name] for rank in found["one_rank_is_not_finite"])
-    assert ours["skipped"] == theirs["skipped"] == 1
-    assert same(ours["weights"], theirs["weights"])
-    assert all(torch.isfinite(weight).all() for weight in ours["weights"])
+def test_an_update_that_is_not_finite_on_one_rank_moves_nothing_on_any(actual: Found, name: str) -> None:
+    accel_value, theirs = (rank[name] for rank in actual["one_rank_is_not_finite"])
+    assert accel_value["skipped"] == theirs["skipped"] == 1
+    assert same(accel_value["weights"], theirs["weights"])
+    assert all(torch.isfinite(weight).all() for weight in accel_value["weights"])
 
 
-def test_ranks_begin_with_the_same_weights_and_draw_other_numbers(found: Found) -> None:
-    ours, theirs = found["random_numbers"]
-    assert same(ours["first"], theirs["first"])
-    assert not torch.equal(ours["drawn"], theirs["drawn"])
-    assert torch.equal(ours["drawn"], fit_drawn()), "the first rank draws what one process draws"
+def test_ranks_begin_with_the_same_weights_and_draw_other_numbers(actual: Found) -> None:
+    accel_value, theirs = actual["random_numbers"]
+    assert same(accel_value["first"], theirs["first"])
+    assert not torch.equal(accel_value["drawn"], theirs["drawn"])
+    assert torch.equal(accel_value["drawn"], fit_drawn()), "the first rank draws what one process draws"
 
 
 def fit_drawn() -> Tensor:
@@ -102,36 +102,36 @@ def fit_drawn() -> Tensor:
     return drawn
 
 
-def test_the_first_bucket_is_torchs_small_one_unless_another_size_is_asked_for(found: Found) -> None:
-    assert found["the_first_bucket"] == [[True, False], [True, False]]
+def test_the_first_bucket_is_torchs_small_one_unless_another_size_is_asked_for(actual: Found) -> None:
+    assert actual["the_first_bucket"] == [[True, False], [True, False]]
 
 
-def test_fewer_held_out_samples_than_ranks(found: Found) -> None:
-    for ours, big in found["few_held_out"]:
-        assert ours == pytest.approx(big, abs=1e-6)
+def test_fewer_held_out_samples_than_ranks(actual: Found) -> None:
+    for accel_value, big in actual["few_held_out"]:
+        assert accel_value == pytest.approx(big, abs=1e-6)
 
 
-def test_a_resumed_run_ends_with_the_same_bits(found: Found) -> None:
-    for run in (run for rank in found["resumed"] for run in rank.values()):
+def test_a_resumed_run_ends_with_the_same_bits(actual: Found) -> None:
+    for run in (run for rank in actual["resumed"] for run in rank.values()):
         whole, rest = run["whole"], run["rest"]
         assert same(whole["weights"], rest["weights"])
         assert whole["losses"][2:] == rest["losses"]
         assert whole["metrics"] == rest["metrics"]
 
 
-def test_no_update_but_the_first_waits_for_the_numbers_of_others(found: Found) -> None:
-    for updates, waits in chain(*found["numbers_that_are_waited_for"]):
+def test_no_update_but_the_first_waits_for_the_numbers_of_others(actual: Found) -> None:
+    for updates, waits in chain(*actual["numbers_that_are_waited_for"]):
         assert updates == 8
         assert waits <= 3, "two evaluations, and once how many items a micro-batch has; sums travel beside the backward pass"
 
 
-def test_one_process_goes_on_and_two_again(found: Found) -> None:
-    for ours, theirs in zip(*found["two_one_two"], strict=True):
-        check(ours, theirs)
+def test_one_process_goes_on_and_two_again(actual: Found) -> None:
+    for accel_value, theirs in zip(*actual["two_one_two"], strict=True):
+        check(accel_value, theirs)
 
 
-def test_ranks_decide_together(found: Found) -> None:
-    for rank in found["decisions"]:
+def test_ranks_decide_together(actual: Found) -> None:
+    for rank in actual["decisions"]:
         assert rank["any"] == [True, False]
         assert rank["agree"] == [False, True, False, False], "to what was asked before; what is answered is not asked again"
         assert rank["apart"] == [False, False, True]
@@ -159,27 +159,27 @@ def deaths(number: int) -> str:
     if number == 0:
         return "1:begin 0:save@3 1:update@9"
     rng = random.Random(number)
-    found = []
+    actual = []
     for _ in range(3):
         places = (f"{rng.randrange(2)}:begin", f"0:save@{rng.randrange(1, 6)}", f"{rng.randrange(2)}:update@{rng.randrange(1, 8)}")
-        found.append(rng.choice(places))
-    return " ".join(found)
+        actual.append(rng.choice(places))
+    return " ".join(actual)
 
 
 @pytest.mark.parametrize("number", range(RUNS))
-def test_a_killed_rank_begins_anew_and_the_run_ends_with_the_same_bits(found: Found, number: int, tmp_path: Path) -> None:
+def test_a_killed_rank_begins_anew_and_the_run_ends_with_the_same_bits(actual: Found, number: int, tmp_path: Path) -> None:
     words = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "--max-restarts=3", *RUN]
     done = subprocess.run(words, **inside(tmp_path, deaths(number)))
     assert done.returncode == 0
     assert noted(tmp_path).count("dies") == 3
-    assert same(final(tmp_path), found["never_killed"][0])
+    assert same(final(tmp_path), actual["never_killed"][0])
 
 
-def test_what_one_rank_says_all_hear_at_the_next_update_and_once(found: Found) -> None:
-    for heard in found["what_one_says_all_hear_once"]:
+def test_what_one_rank_says_all_hear_at_the_next_update_and_once(actual: Found) -> None:
+    for heard in actual["what_one_says_all_hear_once"]:
         assert [step for step, (save, _) in enumerate(heard) if save] == [3]
         assert [step for step, (_, stop) in enumerate(heard) if stop] == [5]
 
 
-def test_nothing_of_torchs_holds_the_group_when_it_ends(found: Found) -> None:
-    assert found["what_holds_the_group_is_let_go"] == [[], []], "as the last to hold it, its reducer can wait forever"
+def test_nothing_of_torchs_holds_the_group_when_it_ends(actual: Found) -> None:
+    assert actual["what_holds_the_group_is_let_go"] == [[], []], "as the last to hold it, its reducer can wait forever"

@@ -14,7 +14,7 @@ from tests.support.handwritten_loop import hand_loop
 
 @pytest.mark.parametrize("decay", [0.5, 0.99])
 def test_it_is_torchs_averaged_model(decay: float) -> None:
-    ours = fit_toy([EMA(decay=decay, warmup=False)])
+    actual = fit_toy([EMA(decay=decay, warmup=False)])
     theirs: list[AveragedModel] = []
 
     def make(model: nn.Module) -> torch.optim.Optimizer:
@@ -23,7 +23,7 @@ def test_it_is_torchs_averaged_model(decay: float) -> None:
         return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
 
     hand_loop(make, after_step=lambda model: theirs[0].update_parameters(model))
-    average = ours.spy.run.parts.average.average  # type: ignore[attr-defined]
+    average = actual.spy.run.parts.average.average  # type: ignore[attr-defined]
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(average, theirs[0].module.parameters(), strict=True))
 
 

@@ -55,28 +55,28 @@ def test_a_window_reads_from_few_places() -> None:
 
 def companions(order: Tensor, batch: int, near: int) -> float:
     """How many other samples of its batch a sample lies less than `near` from, on average."""
-    found = [((part[:, None] - part).abs() < near).sum() - len(part) for part in order.split(batch)]
-    return float(sum(found)) / len(order)
+    actual = [((part[:, None] - part).abs() < near).sum() - len(part) for part in order.split(batch)]
+    return float(sum(actual)) / len(order)
 
 
 def test_how_random_it_is() -> None:
     n, size, window, batch = 20_000, 10, 100, 50
     plain = [permutation(n, 3, epoch) for epoch in range(4)]
-    ours = [extent_permutation(n, 3, epoch, size, window) for epoch in range(4)]
+    accel_value = [extent_permutation(n, 3, epoch, size, window) for epoch in range(4)]
     # by chance a batch holds 49 of 20,000; in a window of 1,000 each has 9 samples of its own extent among 999
     chance = sum(companions(order, batch, size) for order in plain) / 4
     expected = 49 * 9 / 999
-    found = sum(companions(order, batch, size) for order in ours) / 4
+    actual = sum(companions(order, batch, size) for order in accel_value) / 4
     assert 0.02 < chance < 0.08
     # of the neighbours nearer than `size` about as many lie in one's own extent as beside it
-    assert 0.85 * expected < found - chance < 1.25 * expected
+    assert 0.85 * expected < actual - chance < 1.25 * expected
     # how far a sample is from where it lies in the data: as far as by chance, a third of all on average
-    far = [float((order - torch.arange(n)).abs().float().mean()) / n for order in ours]
+    far = [float((order - torch.arange(n)).abs().float().mean()) / n for order in accel_value]
     assert all(abs(distance - 1 / 3) < 0.05 for distance in far)
     # and those that were companions in one epoch are not in the next: the extents begin elsewhere, and meet others
     rank = torch.empty(n, dtype=torch.int64)
-    rank[ours[0]] = torch.arange(n)
-    again = companions(rank[ours[1]] // batch, batch, 1)
+    rank[accel_value[0]] = torch.arange(n)
+    again = companions(rank[accel_value[1]] // batch, batch, 1)
     assert again < 3 * expected
 
 
@@ -109,8 +109,8 @@ def test_ranks_share_its_order() -> None:
         assert md5(workers.batches(0, 1, 1)) == expected[1:]
         workers.close()
         example, form = load_all.first_sample(Shown())
-        found, _, _ = load_all.load_samples(Shown(), example)
-        shelf = DeviceBatches(found, form, None, 4, 3, True, torch.device("cpu"), RankShare(rank, 2), order=part.permutation)
+        actual, _, _ = load_all.load_samples(Shown(), example)
+        shelf = DeviceBatches(actual, form, None, 4, 3, True, torch.device("cpu"), RankShare(rank, 2), order=part.permutation)
         shown = make_batches(Shown(), 4, 3, True, share=RankShare(rank, 2), order=part.permutation)
         assert md5(shelf.epoch(1)) == md5(shown.epoch(1))
 
@@ -146,8 +146,8 @@ def test_it_is_part_of_what_the_run_is(monkeypatch: pytest.MonkeyPatch, tmp_path
     for loader in (Threads(count=2), Workers(count=2), Resident()):
         assert whole.equals(fit_toy([order(), loader]))
     fit_toy([order()], stop=3, out=tmp_path / "run", checkpoint_every=1)
-    for other, said in (([], "plugins.extents was on and is now off"), ([Extents(size=3, window=3)], "size was 2 and is now 3")):
-        with pytest.raises(ConfigError, match=said):
+    for other, message in (([], "plugins.extents was on and is now off"), ([Extents(size=3, window=3)], "size was 2 and is now 3")):
+        with pytest.raises(ConfigError, match=message):
             fit_toy(other, resume=tmp_path / "run")
     rest = fit_toy([order()], resume=tmp_path / "run")
     assert all(map(torch.equal, whole.weights, rest.weights))

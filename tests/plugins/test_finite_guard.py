@@ -120,11 +120,11 @@ class Norms(Trainer):
 
 
 def test_batch_norms_statistics_stay_too() -> None:
-    ours = Norms(True, plugins=[FiniteGuard()]).fit().model.state_dict()
+    actual = Norms(True, plugins=[FiniteGuard()]).fit().model.state_dict()
     without = Norms(False).fit().model.state_dict()
-    assert "1.running_mean" in ours
-    assert all(torch.equal(ours[name], without[name]) for name in without)
-    assert int(ours["1.num_batches_tracked"]) == 5
+    assert "1.running_mean" in actual
+    assert all(torch.equal(actual[name], without[name]) for name in without)
+    assert int(actual["1.num_batches_tracked"]) == 5
     spoilt = Norms(True).fit().model.state_dict()
     assert not torch.isfinite(spoilt["1.running_mean"]).any(), "which nothing else would have kept"
 

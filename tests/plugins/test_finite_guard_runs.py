@@ -32,12 +32,12 @@ def test_too_many_in_a_row_end_the_run(optim: str, tmp_path: Path) -> None:
     guard = FiniteGuard(in_a_row=3)
     with pytest.raises(TrainingError) as caught:
         fit_toy([guard, OPTIMISERS[optim]()], overflow=[2, 3, 5, 7, 8, 9], out=tmp_path / "run", checkpoint_every=8)
-    said = str(caught.value)
-    assert said.startswith("finite_guard: the loss or a gradient was not finite in updates 7 to 9, 3 in a row (")
-    assert "loss inf, gradients of 0.weight and 5 more" in said
+    message = str(caught.value)
+    assert message.startswith("finite_guard: the loss or a gradient was not finite in updates 7 to 9, 3 in a row (")
+    assert "loss inf, gradients of 0.weight and 5 more" in message
     # the end of epoch 1 is its sixth update; what was saved after update 8 had a loss that was not finite
     last = tmp_path / "run/checkpoints/update-00000006-epoch-0001.pt"
-    assert said.endswith(f"; the last checkpoint that is proven finite is {last}; go on from it with resume={str(last)!r}")
+    assert message.endswith(f"; the last checkpoint that is proven finite is {last}; go on from it with resume={str(last)!r}")
     assert caught.value.resume == str(last)
     rest = fit_toy([FiniteGuard(in_a_row=3), OPTIMISERS[optim]()], resume=last)
     assert rest.spy.run.progress.step > 9, "which that does"
@@ -103,11 +103,11 @@ def test_nothing_is_read_on_the_host_with_a_fused_optimiser() -> None:
 
 def test_a_range_test_that_explodes_ends_neither_the_run_nor_its_count() -> None:
     probe = LRRange(end=1e30, stop=1e30)
-    found = fit_toy([FiniteGuard(in_a_row=1), probe])
+    actual = fit_toy([FiniteGuard(in_a_row=1), probe])
     assert "tried, from 1e-06" in probe.outcome
     assert "100 tried" not in probe.outcome, "it exploded"
-    assert found.equals(fit_toy([]))
-    assert int(found.spy.run.parts.guard.skipped) == 0  # type: ignore[arg-type]
+    assert actual.equals(fit_toy([]))
+    assert int(actual.spy.run.parts.guard.skipped) == 0  # type: ignore[arg-type]
 
 
 def test_updates_that_are_replayed_are_guarded_too() -> None:

@@ -30,57 +30,57 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+def actual(tmp_path_factory: pytest.TempPathFactory) -> Found:
     return shared_cases(CASES, tmp_path_factory)
 
 
-def test_ranks_equal_one_process_on_the_big_batch(found: Found) -> None:
-    for rank in found["one_process_on_the_big_batch"]:
+def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
+    for rank in actual["one_process_on_the_big_batch"]:
         assert len(rank) == 30
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
 
 
-def test_both_ranks_skip_what_is_not_finite_on_one(found: Found) -> None:
-    first, second = found["a_skipped_update_is_skipped_by_all"]
+def test_both_ranks_skip_what_is_not_finite_on_one(actual: Found) -> None:
+    first, second = actual["a_skipped_update_is_skipped_by_all"]
     assert first["skipped"] == second["skipped"] == 2
     assert [loss == loss for loss in first["losses"]] == [loss == loss for loss in second["losses"]]
     assert first["losses"][-1] == second["losses"][-1]
 
 
-def test_both_ranks_skip_overflows_of_float16_as_one_process_does(found: Found) -> None:
-    for rank in found["overflows_of_float16"]:
-        ours, big = rank["skipped"]
-        assert 0 < ours == big < 8
+def test_both_ranks_skip_overflows_of_float16_as_one_process_does(actual: Found) -> None:
+    for rank in actual["overflows_of_float16"]:
+        accel_value, big = rank["skipped"]
+        assert 0 < accel_value == big < 8
         assert rank["apart"] < 1e-3  # float16 rounds at 2^-11
 
 
-def test_bfloat16_by_amp_and_by_fsdp_is_near_that_of_one_process(found: Found) -> None:
-    for rank in found["bfloat16"]:
+def test_bfloat16_by_amp_and_by_fsdp_is_near_that_of_one_process(actual: Found) -> None:
+    for rank in actual["bfloat16"]:
         assert max(rank.values()) < 1e-2  # bfloat16 rounds at 2^-8
 
 
-def test_the_first_ranks_buffers_are_evaluated(found: Found) -> None:
-    first, second = found["buffers_are_those_of_the_first_rank"]
+def test_the_first_ranks_buffers_are_evaluated(actual: Found) -> None:
+    first, second = actual["buffers_are_those_of_the_first_rank"]
     assert first == second
 
 
-def test_the_first_rank_hands_out_the_users_model_whole(found: Found) -> None:
-    (whole, tied, apart), (other, *_) = found["tied_weights_stay_tied"]
+def test_the_first_rank_hands_out_the_users_model_whole(actual: Found) -> None:
+    (whole, tied, apart), (other, *_) = actual["tied_weights_stay_tied"]
     assert whole
     assert tied
     assert apart <= 1e-6
     assert not other
 
 
-def test_what_cannot_be_spread_is_refused(found: Found) -> None:
-    assert found["refused"][0] == [
+def test_what_cannot_be_spread_is_refused(actual: Found) -> None:
+    assert actual["refused"][0] == [
         "muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb",
         "fsdp needs weights of one dtype, and the model's are float32, float64; convert the model, or use ddp",
     ]
 
 
-def test_a_run_that_goes_on_ends_with_the_same_bits(found: Found) -> None:
-    first, second = found["goes_on_to_the_same_bits"]
+def test_a_run_that_goes_on_ends_with_the_same_bits(actual: Found) -> None:
+    first, second = actual["goes_on_to_the_same_bits"]
     assert first["same"]
     for rank in (first, second):
         assert rank["again"] == rank["two"]
@@ -88,31 +88,31 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(found: Found) -> None:
         assert len(rank["pieces"]) == 2 * 2, "of two checkpoints, one file of each rank"
 
 
-def test_a_snapshot_of_pieces_is_a_copy_in_memory_that_is_used_again(found: Found) -> None:
-    for rank in found["a_snapshot_of_what_is_spread"]:
+def test_a_snapshot_of_pieces_is_a_copy_in_memory_that_is_used_again(actual: Found) -> None:
+    for rank in actual["a_snapshot_of_what_is_spread"]:
         assert rank.pop("saved") == SAVED
         assert all(rank.values()), rank
 
 
-def test_one_process_goes_on_with_what_two_have_saved(found: Found, place: Path, tmp_path: Path) -> None:
+def test_one_process_goes_on_with_what_two_have_saved(actual: Found, place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(place / "case_goes_on_to_the_same_bits" / "run", run)
     plugins = [AdamW(lr=0.01), EMA(), Accumulate(steps=2)]
     alone = fit(plugins, Blocks, epochs=2, resume=run)
-    two = found["goes_on_to_the_same_bits"][0]
+    two = actual["goes_on_to_the_same_bits"][0]
     assert alone["losses"] == pytest.approx(two["two"], abs=1e-6)
     assert all(
         torch.allclose(mine, theirs, atol=1e-6, rtol=0) for mine, theirs in zip(alone["weights"], two["weights"], strict=True)
     )
 
 
-def test_one_process_goes_on_and_two_again(found: Found) -> None:
-    for ours, theirs in zip(*found["two_one_two"], strict=True):
-        check(ours, theirs)
+def test_one_process_goes_on_and_two_again(actual: Found) -> None:
+    for accel_value, theirs in zip(*actual["two_one_two"], strict=True):
+        check(accel_value, theirs)
 
 
 @pytest.mark.parametrize("spoil", ["flip", "cut", "swap", "missing"])
-def test_a_damaged_piece_is_never_loaded(found: Found, place: Path, tmp_path: Path, spoil: str) -> None:
+def test_a_damaged_piece_is_never_loaded(actual: Found, place: Path, tmp_path: Path, spoil: str) -> None:
     run = tmp_path / "run"
     shutil.copytree(place / "case_goes_on_to_the_same_bits" / "run", run)
     last, one = sorted((run / FOLDER).glob("*.pt"))[-1], sorted((run / FOLDER).glob("*.shards"))[-1]

@@ -14,9 +14,9 @@ from tests.support.handwritten_loop import hand_loop
 
 def test_is_the_plain_optimiser_in_a_loop_of_ones_own() -> None:
     settings = {"lr": 0.02, "eps": 1e-5, "weight_decay": 0.3, "max_grad_norm": 0.1, "exclude": "none", "trust_clip": True}
-    ours = fit_toy([LAMB(beta1=0.8, beta2=0.95, **settings)])  # type: ignore[arg-type]
+    actual = fit_toy([LAMB(beta1=0.8, beta2=0.95, **settings)])  # type: ignore[arg-type]
     weights, _ = hand_loop(lambda model: Plain(model.parameters(), betas=(0.8, 0.95), **settings))  # type: ignore[arg-type]
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
 
 
 def test_the_norm_is_that_of_the_clipped_unscaled_gradient() -> None:

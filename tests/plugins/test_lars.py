@@ -15,9 +15,9 @@ def test_is_the_plain_optimiser_in_a_loop_of_ones_own() -> None:
         "lr": 2.0, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01, "trust_coefficient": 0.01, "eps": 1e-6,
         "exclude": "none", "trust_clip": True,
     }  # fmt: skip
-    ours = fit_toy([LARS(**settings)])  # type: ignore[arg-type]
+    actual = fit_toy([LARS(**settings)])  # type: ignore[arg-type]
     weights, _ = hand_loop(lambda model: Plain(model.parameters(), **settings))  # type: ignore[arg-type]
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
 
 
 def test_nesterov_needs_momentum() -> None:

@@ -70,10 +70,10 @@ def test_the_plan_says_what_is_read(root: Path, tmp_path: Path) -> None:
     pack(root, tmp_path / "small", encoding="jpeg", short_side=16, quality=80)
     plugin = LMDB(path=str(tmp_path / "small"))
     fit(root, plugin)
-    said = plugin.plan_notes()["train store"]
-    assert said.startswith("18 records, jpeg, 0.0 MB in ")
+    text = plugin.plan_notes()["train store"]
+    assert text.startswith("18 records, jpeg, 0.0 MB in ")
     assert (
-        "other pictures than the files: shrunk to a shorter side of at most 16 pixels, encoded anew as JPEG of quality 80" in said
+        "other pictures than the files: shrunk to a shorter side of at most 16 pixels, encoded anew as JPEG of quality 80" in text
     )
     assert "test store" in plugin.plan_notes()
 

@@ -60,13 +60,13 @@ def test_it_stops_where_the_loss_explodes_and_finds_the_rate_below(tmp_path: Pat
 
 
 def test_it_is_named_for_what_sets_the_rate_and_in_the_unit_in_which_that_is_written() -> None:
-    found = []
+    actual = []
     for times, plugins in ((1, []), (1, [AdamW()]), (4, [AdamW(), BatchLR(reference=1)])):  # batches of 4
         probe = LRRange(start=1e-4 / times, end=1.0 / times, updates=40)
         fit_toy([probe, *plugins])
-        found.append(probe.suggested)
-    assert [list(each) for each in found] == [["sgd.lr"], ["adamw.lr"], ["adamw.lr"]]
-    assert found[1]["adamw.lr"] == pytest.approx(4 * found[2]["adamw.lr"])
+        actual.append(probe.suggested)
+    assert [list(each) for each in actual] == [["sgd.lr"], ["adamw.lr"], ["adamw.lr"]]
+    assert actual[1]["adamw.lr"] == pytest.approx(4 * actual[2]["adamw.lr"])
 
 
 def test_a_loss_that_falls_nowhere_suggests_nothing() -> None:

@@ -51,24 +51,24 @@ def peaks(*args: Any, every: int = 50, epochs: int = 2, **settings: Any) -> dict
 
 @resets
 def test_the_peak_is_that_of_its_phase() -> None:
-    found = peaks({1})
-    assert list(found) == ["data", "forward", "backward", "update", "evaluation", "checkpoint", "the whole run"]
-    assert found["forward"] - max(found[name] for name in ("backward", "update", "evaluation")) > 150
-    assert found["the whole run"] == max(found.values())
+    actual = peaks({1})
+    assert list(actual) == ["data", "forward", "backward", "update", "evaluation", "checkpoint", "the whole run"]
+    assert actual["forward"] - max(actual[name] for name in ("backward", "update", "evaluation")) > 150
+    assert actual["the whole run"] == max(actual.values())
 
 
 @resets
 @pytest.mark.slow
 def test_an_evaluation_is_always_looked_at() -> None:
-    found = peaks(set(), evaluation=True)
-    assert found["evaluation"] - found["forward"] > 150
+    actual = peaks(set(), evaluation=True)
+    assert actual["evaluation"] - actual["forward"] > 150
 
 
 @resets
 def test_the_whole_run_misses_nothing() -> None:
-    found = peaks({7})  # an update that is not looked at
-    assert found.pop("the whole run") - max(found.values()) > 150, "and no phase is charged with what it did not do"
-    assert peaks({7}, every=6)["forward"] - max(found.values()) > 150, "update 7 is the one after the sixth"
+    actual = peaks({7})  # an update that is not looked at
+    assert actual.pop("the whole run") - max(actual.values()) > 150, "and no phase is charged with what it did not do"
+    assert peaks({7}, every=6)["forward"] - max(actual.values()) > 150, "update 7 is the one after the sixth"
 
 
 def test_sizes() -> None:

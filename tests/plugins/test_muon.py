@@ -20,7 +20,7 @@ from tests.support.handwritten_loop import hand_loop
 
 def test_is_the_plain_optimiser_in_a_loop_of_ones_own() -> None:
     settings = {"lr": 0.03, "momentum": 0.8, "nesterov": False, "weight_decay": 0.3, "ns_steps": 3, "ns_dtype": "float32"}
-    ours = fit_toy([Muon(adjust_lr="match_rms_adamw", adamw_lr=0.01, beta1=0.8, beta2=0.95, eps=1e-6, **settings)])  # type: ignore[arg-type]
+    actual = fit_toy([Muon(adjust_lr="match_rms_adamw", adamw_lr=0.01, beta1=0.8, beta2=0.95, eps=1e-6, **settings)])  # type: ignore[arg-type]
 
     def make(model: nn.Module) -> torch.optim.Optimizer:
         matrix, bias, norm, shift, head, last = model.parameters()
@@ -33,7 +33,7 @@ def test_is_the_plain_optimiser_in_a_loop_of_ones_own() -> None:
         return Plain(groups, adjust_lr_fn="match_rms_adamw", **adamw, **settings)  # type: ignore[arg-type]
 
     weights, _ = hand_loop(make)
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
 
 
 def test_the_plan_says_what_goes_where() -> None:

@@ -139,8 +139,8 @@ def test_a_run_that_ended_without_it_goes_on_with_it(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_it_says_so_when_it_happens_and_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = "^oom: memory was short in update 3; from here on training takes at most 2 samples at a time$"
-    with pytest.warns(AccelWarning, match=said) as warned:
+    message = "^oom: memory was short in update 3; from here on training takes at most 2 samples at a time$"
+    with pytest.warns(AccelWarning, match=message) as warned:
         fit_toy([Hungry(since=2), OOM(), "progress"], out=tmp_path / "run")
     assert len(warned) == 1
     out = capsys.readouterr().out

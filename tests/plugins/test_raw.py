@@ -31,9 +31,9 @@ def root(tmp_path: Path) -> Path:
 def test_shrunk_pictures_are_read_and_the_plan_says_so(root: Path) -> None:
     plugin = Raw()
     Images(root=str(root), size=8, plugins=[plugin], watch=(), batch_size=4, device="cpu").fit()
-    said = plugin.plan_notes()["train store"]
-    assert said.startswith("8 records, raw, ")
-    assert "other pictures than the files: shrunk to a shorter side of at most 10 pixels" in said
+    message = plugin.plan_notes()["train store"]
+    assert message.startswith("8 records, raw, ")
+    assert "other pictures than the files: shrunk to a shorter side of at most 10 pixels" in message
 
 
 def test_no_picture_is_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

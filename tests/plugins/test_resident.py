@@ -72,8 +72,8 @@ def flat(batches: Iterator[Any]) -> list[Tensor]:
     return [part for batch in batches for part in (batch if isinstance(batch, list | tuple) else [batch])]
 
 
-def same(ours: Iterator[Any], theirs: Iterator[Any]) -> bool:
-    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(flat(ours), flat(theirs), strict=True))
+def same(accel_value: Iterator[Any], theirs: Iterator[Any]) -> bool:
+    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(flat(accel_value), flat(theirs), strict=True))
 
 
 @pytest.mark.parametrize("crop", ["pad", "none"])
@@ -83,19 +83,19 @@ def test_batches_are_those_of_the_plain_loader(pictures: Path, size: int, crop: 
     task = Images(root=str(pictures), size=size, crop=crop, flip=flip)
     for split, train in (("train", True), ("test", False)):
         data = task.data(split)
-        ours, plain = opened(data, train), make_batches(data, 4, 5, shuffle=train)
-        assert (ours.count, ours.samples) == (plain.count, plain.samples)
+        accel_value, plain = opened(data, train), make_batches(data, 4, 5, shuffle=train)
+        assert (accel_value.count, accel_value.samples) == (plain.count, plain.samples)
         for epoch, start in ((0, 0), (1, 0), (7, 3)):
-            assert same(ours.epoch(epoch, start), plain.epoch(epoch, start)), (split, epoch, start)
+            assert same(accel_value.epoch(epoch, start), plain.epoch(epoch, start)), (split, epoch, start)
 
 
 def test_a_run_ends_with_the_same_bits(pictures: Path) -> None:
     def fit(*plugins: Any) -> Any:
         return Images(root=str(pictures), size=16, plugins=plugins, watch=(), epochs=2, batch_size=4, device="cpu").fit()
 
-    plain, ours = fit(), fit(Resident())
-    assert plain.metrics == ours.metrics
-    assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), ours.model.parameters(), strict=True))
+    plain, accel_value = fit(), fit(Resident())
+    assert plain.metrics == accel_value.metrics
+    assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), accel_value.model.parameters(), strict=True))
 
 
 @pytest.mark.slow
@@ -142,8 +142,8 @@ def test_what_a_sample_looks_like_depends_on_no_batch_and_no_start(pictures: Pat
 def test_words_are_those_of_each_samples_own_generator() -> None:
     indices = torch.tensor([0, 1, 49_999, 2**40])
     for seed, epoch in ((0, 0), (3, 9), (2**62, 1000)):
-        ours = torch.stack(sample_words(seed, epoch, indices), 1).numpy().view(np.uint64)
-        for index, words in zip(indices.tolist(), ours, strict=True):
+        accel_value = torch.stack(sample_words(seed, epoch, indices), 1).numpy().view(np.uint64)
+        for index, words in zip(indices.tolist(), accel_value, strict=True):
             assert (sample_rng(seed, epoch, index).bit_generator.random_raw(4) == words).all()  # type: ignore[attr-defined]
 
 
@@ -186,9 +186,9 @@ def test_reflected_is_as_torch_pads() -> None:
 
 def test_tensors_are_kept_as_they_are() -> None:
     data = TensorDataset(torch.randn(10, 3), torch.arange(10))
-    ours, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
-    assert isinstance(next(ours.epoch(0)), tuple)
-    assert same(ours.epoch(1, 1), plain.epoch(1, 1))
+    accel_value, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
+    assert isinstance(next(accel_value.epoch(0)), tuple)
+    assert same(accel_value.epoch(1, 1), plain.epoch(1, 1))
 
 
 Pair = namedtuple("Pair", "x y")
@@ -204,18 +204,18 @@ def test_batches_have_the_form_of_collated_samples(form: Any) -> None:
             return form(super().__getitem__(index))
 
     data = Formed()
-    ours, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
-    assert type(next(ours.epoch(0))) is type(next(plain.epoch(0)))
-    assert same(ours.epoch(2), plain.epoch(2))
+    accel_value, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
+    assert type(next(accel_value.epoch(0))) is type(next(plain.epoch(0)))
+    assert same(accel_value.epoch(2), plain.epoch(2))
 
 
 def test_every_sample_is_read_once() -> None:
     data = Points(1000)
-    ours = opened(data)
+    accel_value = opened(data)
     asked = data.asked
     assert asked == 1001, "and the first once more, to know its shape"
     for epoch in range(3):
-        assert sum(len(x) for x, _ in ours.epoch(epoch)) == 1000
+        assert sum(len(x) for x, _ in accel_value.epoch(epoch)) == 1000
     assert data.asked == asked
 
 
@@ -325,9 +325,9 @@ def test_the_plan_says_what_was_kept_and_what_has_no_effect() -> None:
     facts = fit(pictures, pad=1, flip="alternate", edge="reflect")
     assert facts["pictures"] == "moved by up to 1 pixel, reflected at the edge; mirrored: alternate"
     assert facts["resident"] == "1 kB on this machine"
-    with pytest.warns(AccelWarning) as found:
+    with pytest.warns(AccelWarning) as actual:
         fit(pictures, edge="reflect", cache="auto")
-    assert [str(warning.message).partition(":")[0] for warning in found] == [
+    assert [str(warning.message).partition(":")[0] for warning in actual] == [
         "resident.edge has no effect", "resident.cache has no effect"
     ]  # fmt: skip
 
@@ -351,10 +351,10 @@ class Many(Points):
 def test_all_cores_read_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0)
     monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 3)
-    (twos, ones, who), bad, said = load_all.load_samples(Many(), load_all.first_sample(Many())[0])
+    (twos, ones, who), bad, sentence = load_all.load_samples(Many(), load_all.first_sample(Many())[0])
     assert torch.equal(twos, torch.arange(1000)[:, None].expand(-1, 2))
     assert torch.equal(ones, torch.arange(1000))
-    assert (bad, said) == ([], "3 processes")
+    assert (bad, sentence) == ([], "3 processes")
     assert len(who.unique()) == 4, "the first samples are read here, and tell how long it takes"
     assert mp.active_children() == []
     with pytest.raises(ConfigError, match="cannot read the picture seven"):
@@ -371,18 +371,18 @@ def test_what_draws_from_the_global_numbers_is_read_in_order(monkeypatch: pytest
 
     monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0)
     torch.manual_seed(1)
-    (found,), _, who = load_all.load_samples(Noisy(1000), [torch.empty(1, 2)])
+    (actual,), _, who = load_all.load_samples(Noisy(1000), [torch.empty(1, 2)])
     torch.manual_seed(1)
-    assert torch.equal(found, torch.stack([torch.rand(2) for _ in range(1000)]))
+    assert torch.equal(actual, torch.stack([torch.rand(2) for _ in range(1000)]))
     assert who == "this process"
 
 
 def test_a_cache_of_something_else_is_not_taken(tmp_path: Path) -> None:
     file, tensors = tmp_path / "a", [torch.arange(6).view(3, 2), torch.ones(3)]
     tensor_cache.save(file, "x", tensors)
-    found = tensor_cache.load(file, "x", tensors)
-    assert found is not None
-    assert all(map(torch.equal, found, tensors))
+    actual = tensor_cache.load(file, "x", tensors)
+    assert actual is not None
+    assert all(map(torch.equal, actual, tensors))
     assert tensor_cache.load(file, "y", tensors) is None, "it says what it is of, whatever it is called"
     assert tensor_cache.load(file, "x", tensors[:1]) is None
     assert tensor_cache.load(file, "x", [tensors[0], torch.ones(4)]) is None

@@ -26,7 +26,7 @@ from tests.support.handwritten_loop import hand_loop
 def test_trains_on_y_and_hands_out_x(base: str, tmp_path: Path) -> None:
     settings = {"lr": 0.02, "weight_decay": 0.3, "exclude": "norm_and_bias", "base": base, "warmup": 3}
     second = {"beta2": 0.95, "eps": 1e-6} if base == "adamw" else {}
-    ours = fit_toy([ScheduleFree(beta1=0.8, **second, **settings)], out=tmp_path / "run")  # type: ignore[arg-type]
+    actual = fit_toy([ScheduleFree(beta1=0.8, **second, **settings)], out=tmp_path / "run")  # type: ignore[arg-type]
     made: list[Plain] = []
 
     def make(model: nn.Module) -> torch.optim.Optimizer:
@@ -34,13 +34,13 @@ def test_trains_on_y_and_hands_out_x(base: str, tmp_path: Path) -> None:
         return made[0]
 
     y, losses = hand_loop(make)
-    assert all(map(torch.equal, ours.losses, losses))
-    assert all(map(torch.equal, ours.spy.states[-1], y)), "in between stood an evaluation"
+    assert all(map(torch.equal, actual.losses, losses))
+    assert all(map(torch.equal, actual.spy.states[-1], y)), "in between stood an evaluation"
     with made[0].averaged():
         x = [param.detach().clone() for group in made[0].param_groups for param in group["params"]]
-    assert all(map(torch.equal, ours.weights, x))
+    assert all(map(torch.equal, actual.weights, x))
     saved = load_file(tmp_path / "run" / "model.safetensors")
-    assert all(torch.equal(saved[name], param) for name, param in ours.spy.run.unwrapped_model.named_parameters())
+    assert all(torch.equal(saved[name], param) for name, param in actual.spy.run.unwrapped_model.named_parameters())
     state = torch.load(sorted((tmp_path / "run" / "checkpoints").glob("*.pt"))[-1], weights_only=True)
     assert all(torch.equal(a, b) for a, b in zip(state["model"].values(), y, strict=True)), "a checkpoint holds what is trained"
 

@@ -9,10 +9,10 @@ from tests.support.handwritten_loop import hand_loop
 
 
 def test_nesterov_and_weight_decay_reach_torch() -> None:
-    ours = fit_toy([SGD(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01)])
+    accel_value = fit_toy([SGD(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01)])
     settings = {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01, "fused": True}
     weights, _ = hand_loop(lambda model: torch.optim.SGD(model.parameters(), **settings))  # type: ignore[arg-type]
-    assert all(torch.equal(a, b) for a, b in zip(ours.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(accel_value.weights, weights, strict=True))
 
 
 def test_nesterov_needs_momentum() -> None:
@@ -33,5 +33,5 @@ def test_a_skipped_first_step_leaves_a_clean_momentum() -> None:
 @pytest.mark.parametrize("fused", [True, False])
 def test_biases_and_norms_stay_out_of_the_decay_where_asked(fused: bool) -> None:
     optimizer = fit_toy([SGD(weight_decay=0.3, exclude="norm_and_bias", fused=fused)]).spy.run.parts.optim.optimizer
-    found = [(group["weight_decay"], [param.dim() for param in group["params"]]) for group in optimizer.param_groups]
-    assert found == [(0.3, [2, 2]), (0.0, [1, 1, 1, 1])]
+    actual = [(group["weight_decay"], [param.dim() for param in group["params"]]) for group in optimizer.param_groups]
+    assert actual == [(0.3, [2, 2]), (0.0, [1, 1, 1, 1])]

@@ -54,10 +54,10 @@ def equal_states(one: ToyResult, other: ToyResult) -> bool:
 
 @pytest.mark.parametrize("optim", OPTIMISERS)
 def test_the_same_bits_and_the_same_state(optim: Callable[[], Part]) -> None:
-    ours = fit_toy([optim(), StepInBackward(), EMA()], epochs=3)
+    actual = fit_toy([optim(), StepInBackward(), EMA()], epochs=3)
     plain = fit_toy([optim(), EMA()], epochs=3)
-    assert ours.equals(plain)
-    assert equal_states(ours, plain)
+    assert actual.equals(plain)
+    assert equal_states(actual, plain)
 
 
 def test_schedules_momentum_and_rules_reach_it() -> None:
@@ -129,10 +129,10 @@ def test_resume_with_the_same_bits(tmp_path: Any) -> None:
 
 def test_the_state_of_a_run_without_it_fits() -> None:
     """What the optimiser saved without it can be loaded with it, and the other way round."""
-    plain, ours = fit_toy([AdamW()]), fit_toy([AdamW(), StepInBackward()])
-    for one, other in ((plain, ours), (ours, plain)):
+    plain, actual = fit_toy([AdamW()]), fit_toy([AdamW(), StepInBackward()])
+    for one, other in ((plain, actual), (actual, plain)):
         one.spy.run.parts.optim.load_state_dict(other.spy.run.parts.optim.state_dict())
-    assert equal_states(plain, ours)
+    assert equal_states(plain, actual)
 
 
 class Shared(Optim):

@@ -158,10 +158,11 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert main(words) == 0
     assert "reads_much.py:5 self.last = loss.detach().item()" in " ".join(capsys.readouterr().out.split())
     assert main([*words, "plugins.sync_guard.action=raise"]) == 1
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
     assert (
-        "sync_guard: update 4 makes the host wait for the device in reads_much.py:5 self.last = loss.detach().item(); keep" in said
+        "sync_guard: update 4 makes the host wait for the device in reads_much.py:5 self.last = loss.detach().item(); keep"
+        in message
     )
     assert main([*words, "plugins.sync_guard.action=rais"]) == 2
     assert "did you mean 'raise'?" in capsys.readouterr().err

@@ -30,18 +30,18 @@ def scalars(out: Path) -> dict[str, list[tuple[int, float]]]:
 @pytest.mark.parametrize("every", [1, 5, 64])
 def test_tensorboard_reads_every_update_and_every_evaluation(every: int, tmp_path: Path) -> None:
     run = fit_toy([TensorBoard(every=every), OneCycle(max_lr=0.1)], out=tmp_path)
-    found = scalars(tmp_path)
-    assert found["train/loss"] == [(step, float(loss)) for step, loss in enumerate(run.losses, start=1)]
+    actual = scalars(tmp_path)
+    assert actual["train/loss"] == [(step, float(loss)) for step, loss in enumerate(run.losses, start=1)]
     schedule = run.spy.run.parts.schedule
-    assert [step for step, _ in found["train/learning_rate"]] == list(range(1, 13))
-    assert [value for _, value in found["train/learning_rate"]] == pytest.approx([schedule.lr(step) for step in range(12)])
-    assert [step for step, _ in found["val/loss"]] == [6, 12]
-    assert found["val/loss"][-1][1] == pytest.approx(run.metrics["loss"])
-    assert "train/skipped" not in found
+    assert [step for step, _ in actual["train/learning_rate"]] == list(range(1, 13))
+    assert [value for _, value in actual["train/learning_rate"]] == pytest.approx([schedule.lr(step) for step in range(12)])
+    assert [step for step, _ in actual["val/loss"]] == [6, 12]
+    assert actual["val/loss"][-1][1] == pytest.approx(run.metrics["loss"])
+    assert "train/skipped" not in actual
     blocks = {1: list(range(1, 13)), 5: [5, 6, 11, 12], 64: [6, 12]}[every]
     for name in ("train/samples_per_second", "train/data_wait_percent"):
-        assert [step for step, _ in found[name]] == blocks
-        assert all(value >= 0 for _, value in found[name])
+        assert [step for step, _ in actual[name]] == blocks
+        assert all(value >= 0 for _, value in actual[name])
 
 
 @pytest.mark.parametrize("every", [1, 4, 64])
@@ -110,9 +110,9 @@ fit_toy([TensorBoard(every=2), Kills()], out=Path({str(tmp_path)!r}), epochs=2)
 
 def test_skips_are_a_curve_where_there_can_be_any(tmp_path: Path) -> None:
     fit_toy([TensorBoard(), AMP(**FP16)], out=tmp_path, overflow=[3, 8])  # type: ignore[arg-type]
-    found = scalars(tmp_path)
-    assert [value for _, value in found["train/skipped"]] == [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2]
-    assert not torch.tensor(found["train/loss"][2][1]).isfinite()
+    actual = scalars(tmp_path)
+    assert [value for _, value in actual["train/skipped"]] == [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert not torch.tensor(actual["train/loss"][2][1]).isfinite()
 
 
 def test_without_a_directory_it_says_so() -> None:

@@ -85,12 +85,12 @@ def test_files_that_another_program_wrote(root: Path) -> None:
     file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="t", syntax="proto3")
 
     def message(name: str, *fields: tuple[str, int, int, str]) -> Any:
-        found = file.message_type.add(name=name)
+        actual = file.message_type.add(name=name)
         for field, number, kind, other in fields:
             repeated = kind in (3, 12, 2) or other == "t.Features.Entry"
             named = {"type_name": f".{other}"} if other else {}
-            found.field.add(name=field, number=number, type=kind, label=3 if repeated else 1, **named)  # type: ignore[arg-type]
-        return found
+            actual.field.add(name=field, number=number, type=kind, label=3 if repeated else 1, **named)  # type: ignore[arg-type]
+        return actual
 
     message("BytesList", ("value", 1, 12, ""))
     message("FloatList", ("value", 1, 2, ""))

@@ -89,8 +89,8 @@ def test_headers_alone_are_read_and_the_second_time_nothing(root: Path, monkeypa
     def count(self: LocalFile, offset: int, size: int, read_piece: Any = LocalFile.read) -> bytes:
         nonlocal read
         read += size
-        found: bytes = read_piece(self, offset, size)
-        return found
+        actual: bytes = read_piece(self, offset, size)
+        return actual
 
     monkeypatch.setattr(LocalFile, "read", count)
     Tars([str(path)])
@@ -258,10 +258,10 @@ def test_an_index_that_cannot_be_kept_is_told_once(root: Path, tmp_path: Path) -
     expected = digests(Images(root=str(root), size=16, crop="resized").data("train"), True)
     write_tars(root / "train", root / "train", shards=2)
     (tmp_path / "cache").write_text("no folder")
-    with pytest.warns(AccelWarning) as said:
+    with pytest.warns(AccelWarning) as sentence:
         assert digests(opened(root, "train"), True) == expected
-    assert len(said) == 1
-    assert str(said[0].message).startswith(
+    assert len(sentence) == 1
+    assert str(sentence[0].message).startswith(
         f"{tmp_path / 'cache/accel/shards'} cannot be written (Not a directory), so each run goes "
     )
 

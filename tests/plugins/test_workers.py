@@ -61,11 +61,11 @@ def processes(data: Any, count: int = 2, timeout: float = 60.0, start: str | Non
 def descriptors() -> set[str]:
     gc.collect()
     links = Path("/proc/self/fd").iterdir()
-    found = set()
+    actual = set()
     for link in links:
         with suppress(FileNotFoundError):  # the one that lists them
-            found.add(f"{link.name} {os.readlink(link)}")
-    return found
+            actual.add(f"{link.name} {os.readlink(link)}")
+    return actual
 
 
 @pytest.fixture(autouse=True)
@@ -125,18 +125,18 @@ def test_killed_from_outside_at_any_time_the_batches_stay() -> None:
     plain = md5(make_batches(Drawn(), 4, seed=3, shuffle=True).epoch(0))
     for at in range(len(plain)):
         workers = processes(Drawn())
-        batches, found = workers.batches(0, 0, 0), []
-        with warnings.catch_warnings(record=True) as told:
+        batches, actual = workers.batches(0, 0, 0), []
+        with warnings.catch_warnings(record=True) as notice:
             warnings.simplefilter("always")
             for number, batch in enumerate(batches):
-                found += md5([batch])
+                actual += md5([batch])
                 if number == at:
                     victim = workers.workers[(at + 1) % 2].process
                     assert victim.pid is not None
                     os.kill(victim.pid, signal.SIGKILL)
                     victim.join()
-        assert found == plain
-        assert all("was killed by SIGKILL" in str(warning.message) for warning in told)
+        assert actual == plain
+        assert all("was killed by SIGKILL" in str(warning.message) for warning in notice)
         workers.close()
 
 

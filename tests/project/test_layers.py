@@ -52,15 +52,15 @@ def imports(path: Path) -> list[tuple[str, bool]]:
         id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }  # fmt: skip
-    found = []
+    actual = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(alias.name, id(node) in typing_only) for alias in node.names]
+            actual += [(alias.name, id(node) in typing_only) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "accel" else [node.module or ""]
-            found += [(name, id(node) in typing_only) for name in names]
-    return found
+            actual += [(name, id(node) in typing_only) for name in names]
+    return actual
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

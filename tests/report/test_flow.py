@@ -149,8 +149,8 @@ def test_what_to_try_with_pictures(pictures: Path, tmp_path: Path) -> None:
     tiled = f"python -m accel pack {pictures} {pictures} --encoding tiled, then '+plugins=[lmdb]': a crop decodes"
     small = f"python -m accel pack {pictures} {pictures} --encoding jpeg --short-side 16, then '+plugins=[lmdb]'"
 
-    def same(found: list[str], *wanted: str) -> bool:
-        return len(found) == len(wanted) and all(map(str.startswith, found, wanted))
+    def same(actual: list[str], *wanted: str) -> bool:
+        return len(actual) == len(wanted) and all(map(str.startswith, actual, wanted))
 
     assert same(tries(pictures, []), resident, threads, simple, small)
     assert same(tries(pictures, [], crop="resized"), threads, simple, tiled), "resident cannot cut boxes out of whole pictures"

@@ -88,11 +88,11 @@ def test_what_watches_add() -> None:
     sections = {"profiler": Section("operators", rows), "memory": Section("memory", sizes), "nothing": Section("none", [])}
     result = Result(nn.Linear(1, 1), loss=0.5, sections=sections)
     lines = drawn(summary.draw(result))
-    found = [line.split() for line in lines]
-    assert ["operator", "calls", "self", "ms", "peak", "share"] in found
-    assert ["aten::[red]mm", "1,200", "12.3", "1.2", "MB", "61.5", "%"] in found
-    assert ["aten::add", "2.500", "0.500", "999", "B", "3.0", "%"] in found
-    assert ["weights", "100", "GB"] in found
+    actual = [line.split() for line in lines]
+    assert ["operator", "calls", "self", "ms", "peak", "share"] in actual
+    assert ["aten::[red]mm", "1,200", "12.3", "1.2", "MB", "61.5", "%"] in actual
+    assert ["aten::add", "2.500", "0.500", "999", "B", "3.0", "%"] in actual
+    assert ["weights", "100", "GB"] in actual
     assert max(map(len, lines)) <= 80
     assert json.loads(json.dumps(result.summary()))["sections"]["memory"] == {"title": "memory", "rows": sizes}
 

@@ -36,13 +36,13 @@ OPTIMS: dict[str, Callable[[], list[Part]]] = {
 
 
 def case_ddp_is_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
-    found = {}
+    actual = {}
     for name, make in OPTIMS.items():
         for steps, kind in ((1, Points), (3, Words)):
-            ours = ddp_cases.fit([DDP(backend=BACKEND), *make(), *windows(steps)], kind, device=DEVICE)
+            accel_value = ddp_cases.fit([DDP(backend=BACKEND), *make(), *windows(steps)], kind, device=DEVICE)
             big = ddp_cases.fit([*make(), *windows(steps)], kind, batch_size=6, device=DEVICE)
-            found[f"{name} accumulate={steps}"] = distance(ours, big)
-    return found
+            actual[f"{name} accumulate={steps}"] = distance(accel_value, big)
+    return actual
 
 
 def case_an_overflow_of_float16_on_one_rank(folder: Path) -> dict[str, Any]:
@@ -61,13 +61,13 @@ def case_nothing_waits_for_the_device(folder: Path) -> str:
 
 
 def case_fsdp_is_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
-    found = {}
+    actual = {}
     for name, make in OPTIMS.items():
         for steps in (1, 3):
-            ours = fsdp_cases.fit([FSDP(backend=BACKEND), *make(), *windows(steps)], Blocks, device=DEVICE)
+            accel_value = fsdp_cases.fit([FSDP(backend=BACKEND), *make(), *windows(steps)], Blocks, device=DEVICE)
             big = fsdp_cases.fit([*make(), *windows(steps)], Blocks, batch_size=6, device=DEVICE)
-            found[f"{name} accumulate={steps}"] = fsdp_cases.whole(ours, big)
-    return found
+            actual[f"{name} accumulate={steps}"] = fsdp_cases.whole(accel_value, big)
+    return actual
 
 
 def case_fsdp_goes_on_to_the_same_bits(folder: Path) -> dict[str, Any]:

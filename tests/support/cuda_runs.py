@@ -34,11 +34,11 @@ def everything(dtype: Any, precision: type[Autocast] = AMP) -> list[Part]:
 
 def peaks(x: Tensor) -> tuple[int, int]:
     """Bytes that a forward pass of `Wide` takes at most, and a backward pass, the batch included."""
-    before, found = torch.cuda.memory_allocated(), []
+    before, actual = torch.cuda.memory_allocated(), []
     model, x = Wide().cuda(), x.cuda()
     loss = model(x).sum(1).mean()
-    found.append(torch.cuda.max_memory_allocated() - before)
+    actual.append(torch.cuda.max_memory_allocated() - before)
     torch.cuda.reset_peak_memory_stats()
     loss.backward()
-    found.append(torch.cuda.max_memory_allocated() - before)
-    return found[0], found[1]
+    actual.append(torch.cuda.max_memory_allocated() - before)
+    return actual[0], actual[1]

@@ -109,13 +109,13 @@ def fit(
     """What a run came to, on the CPU."""
     keeps = Keeps(stop=stop)
     trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device=device, **settings)
-    found: dict[str, Any] = {"metrics": {}, "losses": keeps.losses}
+    actual: dict[str, Any] = {"metrics": {}, "losses": keeps.losses}
     try:
-        found |= {"metrics": (result := trainer.fit()).metrics, "skipped": result.skipped, "samples": result.samples}
+        actual |= {"metrics": (result := trainer.fit()).metrics, "skipped": result.skipped, "samples": result.samples}
     except Stop:
         assert stop
-    found["weights"] = [param.detach().clone().cpu() for param in keeps.run.unwrapped_model.parameters()]
-    return found | {"first": keeps.first, "drawn": keeps.drawn, "seen": getattr(trainer, "seen", [])}
+    actual["weights"] = [param.detach().clone().cpu() for param in keeps.run.unwrapped_model.parameters()]
+    return actual | {"first": keeps.first, "drawn": keeps.drawn, "seen": getattr(trainer, "seen", [])}
 
 
 def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -141,21 +141,21 @@ def refused(*args: Any, **settings: Any) -> str:
 
 
 def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
-    found = {}
+    actual = {}
     for optim in (lambda: SGD(lr=0.1, momentum=0.0), lambda: AdamW(lr=0.01)):
         for dtype in (torch.float32, torch.float64):
             for steps, samples in product((1, 3), (19, 21, 23, 24)):
                 kind = Words if samples in (21, 23) else Points
-                ours = fit([DDP(), optim(), *windows(steps)], kind, samples=samples, dtype=dtype)
+                accel_value = fit([DDP(), optim(), *windows(steps)], kind, samples=samples, dtype=dtype)
                 big = fit([optim(), *windows(steps)], kind, batch_size=6, samples=samples, dtype=dtype)
                 name = f"{type(optim()).__name__} {dtype} accumulate={steps} samples={samples} {kind.__name__}"
-                found[name] = distance(ours, big)
-    return found
+                actual[name] = distance(accel_value, big)
+    return actual
 
 
 def case_loaders(folder: Path) -> dict[str, float]:
     big = fit([], batch_size=6)
-    found = {
+    actual = {
         "workers": distance(fit([DDP(), Workers(count=2)], Sampled), big),
         "threads": distance(fit([DDP(), Threads(count=2)], Sampled), big),
         "prefetch": distance(fit([DDP(), Prefetch()], Sampled), big),
@@ -164,8 +164,8 @@ def case_loaders(folder: Path) -> dict[str, float]:
     }
     for samples in (21, 22, 24):
         one = fit([Accumulate(steps=2)], InBatches, batch_size=None, samples=samples)
-        found[f"ready {samples}"] = distance(fit([DDP()], InBatches, batch_size=None, samples=samples), one)
-    return found
+        actual[f"ready {samples}"] = distance(fit([DDP()], InBatches, batch_size=None, samples=samples), one)
+    return actual
 
 
 def case_an_order_of_the_users(folder: Path) -> list[int]:
@@ -186,11 +186,11 @@ def case_beside_other_plugins(folder: Path) -> dict[str, Any]:
             Clip(), EMA(decay=0.9), AdamW(), Accumulate(steps=3), Cosine(), FiniteGuard(), AMP(dtype="float16", force=True),
         ],
     }  # fmt: skip
-    found = {}
+    actual = {}
     for name, plugins in sets.items():
-        ours = fit([DDP(), *plugins()])
-        found[name] = (distance(ours, fit(plugins(), batch_size=6)), ours["weights"])
-    return found
+        accel_value = fit([DDP(), *plugins()])
+        actual[name] = (distance(accel_value, fit(plugins(), batch_size=6)), accel_value["weights"])
+    return actual
 
 
 def case_settings(folder: Path) -> dict[str, Any]:
@@ -199,10 +199,10 @@ def case_settings(folder: Path) -> dict[str, Any]:
         "fp16": DDP(compress="fp16"), "gloo": DDP(backend="gloo"),
     }  # fmt: skip
     big, big3 = fit([], batch_size=6), fit([Accumulate(steps=3)], batch_size=6)
-    found = {name: distance(fit([ddp]), big) for name, ddp in sets.items()}
-    found |= {f"{name} 3": distance(fit([sets[name], Accumulate(steps=3)]), big3) for name in ("small buckets", "fp16")}
-    found["unused"] = distance(fit([DDP(find_unused=True)], Unused), fit([], Unused, batch_size=6))
-    return found
+    actual = {name: distance(fit([ddp]), big) for name, ddp in sets.items()}
+    actual |= {f"{name} 3": distance(fit([sets[name], Accumulate(steps=3)]), big3) for name in ("small buckets", "fp16")}
+    actual["unused"] = distance(fit([DDP(find_unused=True)], Unused), fit([], Unused, batch_size=6))
+    return actual
 
 
 def case_refusals(folder: Path) -> dict[str, str]:
@@ -230,12 +230,12 @@ def case_random_numbers(folder: Path) -> dict[str, Any]:
 
 
 def case_the_first_bucket(folder: Path) -> list[bool]:
-    found = []
+    actual = []
     for ddp in (DDP(), DDP(bucket_mb=5)):
         fit([ddp], epochs=1)
         assert ddp.ddp_model is not None
-        found.append(ddp.ddp_model.bucket_bytes_cap_default)
-    return found
+        actual.append(ddp.ddp_model.bucket_bytes_cap_default)
+    return actual
 
 
 def case_few_held_out(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
@@ -244,13 +244,13 @@ def case_few_held_out(folder: Path) -> tuple[dict[str, float], dict[str, float]]
 
 def case_resumed(folder: Path) -> dict[str, Any]:
     plugins = lambda: [DDP(), AdamW(), EMA(decay=0.9), Accumulate(steps=2)]  # noqa: E731
-    found = {}
+    actual = {}
     for kind in (Points, Words):
         out = folder / kind.__name__
         whole = fit(plugins(), kind, dropout=0.3, epochs=3)
         fit(plugins(), kind, dropout=0.3, epochs=3, out=out, checkpoint_every=1, stop=3)
-        found[kind.__name__] = {"whole": whole, "rest": fit(plugins(), kind, dropout=0.3, epochs=3, resume=out)}
-    return found
+        actual[kind.__name__] = {"whole": whole, "rest": fit(plugins(), kind, dropout=0.3, epochs=3, resume=out)}
+    return actual
 
 
 class Asks(DDP):
@@ -264,12 +264,12 @@ class Asks(DDP):
 
 
 def case_numbers_that_are_waited_for(folder: Path) -> list[tuple[int, int]]:
-    found = []
+    actual = []
     for kind, size in ((Points, 3), (Words, 3), (InBatches, None)):
         ddp = Asks()
         losses = fit([ddp], kind, size)["losses"]
-        found.append((len(losses), ddp.times))
-    return found
+        actual.append((len(losses), ddp.times))
+    return actual
 
 
 def case_two_one_two(folder: Path) -> list[Any]:
@@ -279,7 +279,7 @@ def case_two_one_two(folder: Path) -> list[Any]:
 def case_decisions(folder: Path) -> dict[str, Any]:
     ddp = DDP()
     ddp.join(torch.device("cpu"))
-    found = {
+    actual = {
         "any": [ddp.any(RANK == 1), ddp.any(False)],
         "agree": [ddp.vote(turn == RANK) for turn in range(4)],
         "apart": [ddp.vote(True, topic="save"), ddp.vote(False), ddp.vote(False, topic="save")],
@@ -287,7 +287,7 @@ def case_decisions(folder: Path) -> dict[str, Any]:
         "sum": float(ddp.sum(torch.tensor(RANK + 1.0))),
     }
     ddp.close()
-    return found
+    return actual
 
 
 class Mortal(Points):

@@ -48,16 +48,16 @@ def main(store: str, rank: int) -> None:
                 param.grad = distribute_tensor(grad * 4, mesh, [place])
             # half of it on each process, as autograd leaves what each found by itself
             mine[-1].grad = DTensor.from_local(grads[-1] * 2, mesh, [Partial()])
-            ours, theirs = Grads(mine).norm(), Grads(whole).norm()
-            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+            accel_value, theirs = Grads(mine).norm(), Grads(whole).norm()
+            torch.testing.assert_close(accel_value, theirs, rtol=1e-6, atol=0)
             for each in (optim, other):
                 each.grad_scale, each.found_inf = torch.tensor(4.0), torch.tensor(float(step == 2))
             with mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as calls:
                 optim.step()
             other.step()
         for param, twin, place in zip(mine, whole, PLACES, strict=True):
-            found = param.detach().full_tensor()  # type: ignore[attr-defined]
-            distance = float((found - twin.detach()).norm() / twin.detach().norm())
+            actual = param.detach().full_tensor()  # type: ignore[attr-defined]
+            distance = float((actual - twin.detach()).norm() / twin.detach().norm())
             assert distance <= 1e-6, (kind, settings, place, distance)
         saved = optim.state_dict()["state"][0]
         name = next(name for name in saved if name != "step")

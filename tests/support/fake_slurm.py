@@ -47,8 +47,8 @@ def sbatch(script: str) -> None:
 def job(number: str, index: str) -> None:
     """One job, from its start to its last end."""
     text = (state() / f"{number}.sh").read_text()
-    found = re.search(r"^#SBATCH --nodes=(\d+)", text, re.MULTILINE)
-    nodes = found[1] if found else "1"
+    actual = re.search(r"^#SBATCH --nodes=(\d+)", text, re.MULTILINE)
+    nodes = actual[1] if actual else "1"
     own = str(int(number) + (int(index) if index else 0))  # the others of an array have numbers of their own
     env = {"SLURM_JOB_ID": own, "SLURM_JOB_NUM_NODES": nodes, "SLURM_NNODES": nodes, "SLURM_NTASKS": nodes}
     env["SLURM_JOB_NODELIST"] = ",".join(["localhost"] * int(nodes))
@@ -129,10 +129,10 @@ def family(name: str) -> list[int]:
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
-    found = [int(pid) for pid in (state() / f"{name}.tasks").read_text().split() if int(pid) in parents]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
+    actual = [int(pid) for pid in (state() / f"{name}.tasks").read_text().split() if int(pid) in parents]
+    for pid in actual:
+        actual += [child for child, parent in parents.items() if parent == pid]
+    return actual
 
 
 def state() -> Path:

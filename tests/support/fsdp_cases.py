@@ -78,15 +78,15 @@ SETS: dict[str, Callable[[], list[Part]]] = {
 
 
 def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
-    found = {}
+    actual = {}
     for name, make in SETS.items():
         for steps in (1, 3):
             for kind in (Blocks,) if "recompute" in name else (Blocks, Words):
                 more = [Accumulate(steps=steps) for _ in range(2)] if steps > 1 else []
-                ours = fit([FSDP(), *make(), *more[:1]], kind, samples=22)
+                accel_value = fit([FSDP(), *make(), *more[:1]], kind, samples=22)
                 big = fit([*make(), *more[1:]], kind, batch_size=6, samples=22)
-                found[f"{name} accumulate={steps} {kind.__name__}"] = whole(ours, big)
-    return found
+                actual[f"{name} accumulate={steps} {kind.__name__}"] = whole(accel_value, big)
+    return actual
 
 
 def case_goes_on_to_the_same_bits(folder: Path) -> dict[str, Any]:
@@ -103,11 +103,11 @@ def goes_on(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
     two = run(2, out=folder / "two")
     again = run(2, resume=folder / "run", out=folder / "again")
     pieces = sorted(file.name for file in (folder / "run").rglob("shard-*"))
-    ours = {"pieces": pieces, "again": again["losses"], "two": two["losses"][-len(again["losses"]) :]}
+    accel_value = {"pieces": pieces, "again": again["losses"], "two": two["losses"][-len(again["losses"]) :]}
     if not any(hasattr(weight, "full_tensor") for weight in two["weights"]):
-        ours["same"] = all(map(torch.equal, two["weights"], again["weights"]))
-        ours["weights"] = two["weights"]
-    return ours
+        accel_value["same"] = all(map(torch.equal, two["weights"], again["weights"]))
+        accel_value["weights"] = two["weights"]
+    return accel_value
 
 
 def case_a_snapshot_of_what_is_spread(folder: Path) -> dict[str, Any]:
@@ -146,22 +146,22 @@ def snapshots(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
     layouts = [(one.shape, one.stride(), one.placements, one.device_mesh) for one in live.values()]  # type: ignore[attr-defined]
     before = {name: local_shard(tensor).clone().cpu() for name, tensor in live.items()}
     first, _ = take()  # allocates
-    found: dict[str, Any] = {
+    actual: dict[str, Any] = {
         "as it was": all(torch.equal(local_shard(first[name]), before[name]) for name in live),
         "layout": layouts == [(one.shape, one.stride(), one.placements, one.device_mesh) for one in first.values()],
     }
     places = [local_shard(tensor).data_ptr() for tensor in first.values()]
-    again, found["ahead"] = take()
-    found["memory"] = places == [local_shard(tensor).data_ptr() for tensor in again.values()]
-    found["on the host"] = all(local_shard(tensor).device.type == "cpu" for tensor in again.values())
-    found["written apart"] = places[0] != places[3]
-    found["apart"] = not (set(places) - {0}) & {local_shard(tensor).data_ptr() for tensor in live.values()}
+    again, actual["ahead"] = take()
+    actual["memory"] = places == [local_shard(tensor).data_ptr() for tensor in again.values()]
+    actual["on the host"] = all(local_shard(tensor).device.type == "cpu" for tensor in again.values())
+    actual["written apart"] = places[0] != places[3]
+    actual["apart"] = not (set(places) - {0}) & {local_shard(tensor).data_ptr() for tensor in live.values()}
     rest, pieces = split_sharded(again)
     save_sharded(pieces, folder / "pieces", ranks.host)
     ranks.any(False)
-    found["saved"] = {name: tensor.tolist() for name, tensor in load_sharded(rest, folder / "pieces").items()}
+    actual["saved"] = {name: tensor.tolist() for name, tensor in load_sharded(rest, folder / "pieces").items()}
     ranks.close()
-    return found
+    return actual
 
 
 def spread_over(mesh: DeviceMesh, whole: torch.Tensor, kind: Any) -> torch.Tensor:
@@ -170,8 +170,8 @@ def spread_over(mesh: DeviceMesh, whole: torch.Tensor, kind: Any) -> torch.Tenso
     if kind.is_shard():
         most = -(-len(whole) // mesh.size())
         piece = whole[mesh.get_rank() * most :][:most].clone()
-    found: torch.Tensor = DTensor.from_local(piece, mesh, [kind], run_check=False, shape=whole.shape, stride=whole.stride())
-    return found
+    actual: torch.Tensor = DTensor.from_local(piece, mesh, [kind], run_check=False, shape=whole.shape, stride=whole.stride())
+    return actual
 
 
 def case_two_one_two(folder: Path) -> list[Any]:
@@ -179,11 +179,11 @@ def case_two_one_two(folder: Path) -> list[Any]:
     return turns(folder, lambda: [FSDP(), AdamW(lr=0.01), EMA()], alone, Blocks)
 
 
-def whole(ours: dict[str, Any], big: dict[str, Any]) -> float:
+def whole(accel_value: dict[str, Any], big: dict[str, Any]) -> float:
     """How far they are apart; the weights are whole on the first rank alone."""
-    if any(hasattr(weight, "full_tensor") for weight in ours["weights"]):
-        ours = {**ours, "weights": big["weights"]}
-    return distance(ours, big)
+    if any(hasattr(weight, "full_tensor") for weight in accel_value["weights"]):
+        accel_value = {**accel_value, "weights": big["weights"]}
+    return distance(accel_value, big)
 
 
 class Poisoned(Blocks):
@@ -221,30 +221,30 @@ class Mixed(Points):
 
 
 def case_a_skipped_update_is_skipped_by_all(folder: Path) -> dict[str, Any]:
-    found = fit([FSDP(), SGD(lr=0.1), FiniteGuard(), EMA()], Poisoned)
-    return {"losses": found["losses"], "skipped": found["skipped"]}
+    actual = fit([FSDP(), SGD(lr=0.1), FiniteGuard(), EMA()], Poisoned)
+    return {"losses": actual["losses"], "skipped": actual["skipped"]}
 
 
 def case_overflows_of_float16(folder: Path) -> dict[str, Any]:
     def scaled() -> list[Part]:
         return [SGD(lr=0.1), AMP(dtype="float16", force=True, init_scale=2.0**20, growth_interval=3), EMA()]
 
-    ours, big = fit([FSDP(), *scaled()], Blocks), fit(scaled(), Blocks, batch_size=6)
-    return {"skipped": [one["skipped"] for one in (ours, big)], "apart": whole(ours, big)}
+    accel_value, big = fit([FSDP(), *scaled()], Blocks), fit(scaled(), Blocks, batch_size=6)
+    return {"skipped": [one["skipped"] for one in (accel_value, big)], "apart": whole(accel_value, big)}
 
 
 def case_bfloat16(folder: Path) -> dict[str, Any]:
     big = fit([SGD(lr=0.1), AMP()], Blocks, batch_size=6)
-    found = {
+    actual = {
         "amp": [FSDP(), SGD(lr=0.1), AMP()],
         "param_dtype": [FSDP(param_dtype="bfloat16", reduce_dtype="float32"), SGD(lr=0.1)],
     }
-    return {name: whole(fit(plugins, Blocks), big) for name, plugins in found.items()}
+    return {name: whole(fit(plugins, Blocks), big) for name, plugins in actual.items()}
 
 
 def case_buffers_are_those_of_the_first_rank(folder: Path) -> Any:
-    found = fit([FSDP(), SGD(lr=0.1)], Buffered)
-    return found["metrics"]
+    actual = fit([FSDP(), SGD(lr=0.1)], Buffered)
+    return actual["metrics"]
 
 
 def case_tied_weights_stay_tied(folder: Path) -> Any:
@@ -257,10 +257,10 @@ def case_tied_weights_stay_tied(folder: Path) -> Any:
 
 
 def case_refused(folder: Path) -> list[str]:
-    said = []
+    message = []
     for plugins, kind in (([Muon()], Blocks), ([], Mixed)):
         try:
             fit([FSDP(), *plugins], kind)
         except ConfigError as error:
-            said.append(str(error))
-    return said
+            message.append(str(error))
+    return message

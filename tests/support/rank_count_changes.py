@@ -35,7 +35,7 @@ def turns(folder: Path, both: Plugins, alone: dict[str, Plugins], kind: type[Poi
         alone: those of one, by how it is called.
         kind: of the trainer.
     """
-    found = []
+    actual = []
     counted = type("Counted", (Counted, kind), {})
     for name, plugins in alone.items():
         for number in range(TURNS):
@@ -45,9 +45,9 @@ def turns(folder: Path, both: Plugins, alone: dict[str, Plugins], kind: type[Poi
             starts = [start(counted, both(), every, stop=first, **out)]
             starts.append(start(counted, plugins(), every, stop=second, ranks=1, **go_on) if RANK == 0 else {"seen": {}})
             starts.append(start(counted, both(), every, **go_on))
-            found.append({"name": f"{name} {number}", "starts": starts})
+            actual.append({"name": f"{name} {number}", "starts": starts})
     whole = start(counted, both(), 1)
-    return [{**one, "whole": whole} for one in found]
+    return [{**one, "whole": whole} for one in actual]
 
 
 def stops(number: int) -> tuple[int, int, int]:
@@ -114,6 +114,6 @@ def check(*ranks: dict[str, Any]) -> None:
     assert counted == {
         update: sorted(number for rank in ranks for number in rank["whole"]["seen"][update]) for update in counted
     }, "the same samples in each update"
-    apart = [abs(ours - theirs) for ours, theirs in zip(losses, whole["losses"], strict=True)]
+    apart = [abs(accel_value - theirs) for accel_value, theirs in zip(losses, whole["losses"], strict=True)]
     pairs = zip(ranks[0]["starts"][-1]["weights"], whole["weights"], strict=True)
-    assert max(apart + [float((ours - theirs).abs().max()) for ours, theirs in pairs]) <= TOLERANCE
+    assert max(apart + [float((accel_value - theirs).abs().max()) for accel_value, theirs in pairs]) <= TOLERANCE

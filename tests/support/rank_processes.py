@@ -70,25 +70,25 @@ def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[st
 
 def read_cases(folder: Path) -> dict[str, list[Any]]:
     """What is there of an earlier call."""
-    found = [torch.load(file, weights_only=False) for file in sorted(folder.glob("rank-*.pt"))]
-    return {name: [one[name] for one in found] for name in found[0]}
+    actual = [torch.load(file, weights_only=False) for file in sorted(folder.glob("rank-*.pt"))]
+    return {name: [one[name] for one in actual] for name in actual[0]}
 
 
 def main(module: str, folder: str) -> None:
     """Calls every case; an exception is its result, as text."""
     warnings.simplefilter("error")
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
     for name, case in list(vars(import_module(module)).items()):
         if name.startswith("case_"):
             place = Path(folder, name)
             place.mkdir(exist_ok=True)
             try:
-                found[name.removeprefix("case_")] = case(place)
+                actual[name.removeprefix("case_")] = case(place)
             except Exception as error:
-                found[name.removeprefix("case_")] = f"{type(error).__name__}: {error}"
+                actual[name.removeprefix("case_")] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
-    torch.save(found, Path(folder, f"rank-{os.environ['RANK']}.pt"))
+    torch.save(actual, Path(folder, f"rank-{os.environ['RANK']}.pt"))
 
 
 if __name__ == "__main__":

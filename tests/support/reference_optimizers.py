@@ -15,12 +15,12 @@ def lamb(
     trust_clip: bool = False,
 ) -> list[Tensor]:  # fmt: skip
     """The weights after a step with each list of gradients."""
-    found = [param.detach().double() for param in params]
-    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in found]
+    actual = [param.detach().double() for param in params]
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in actual]
     for t, grads in enumerate(steps, start=1):
         norm = sum(float(g.double().square().sum()) for g in grads) ** 0.5
         c = 1.0 if max_grad_norm is None else max(1.0, norm / max_grad_norm)
-        for i, (p, grad) in enumerate(zip(found, grads, strict=True)):
+        for i, (p, grad) in enumerate(zip(actual, grads, strict=True)):
             apart = exclude == "norm_and_bias" and p.dim() <= 1
             decay = 0.0 if apart else weight_decay
             g, (m, v) = grad.double() / c, moments[i]
@@ -35,8 +35,8 @@ def lamb(
                 w = w if max_weight_norm is None else min(w, max_weight_norm)
                 r = w / n if w > 0 and n > 0 else 1.0
                 r = min(r, 1.0) if trust_clip else r
-            found[i] = p - lr * r * u
-    return found
+            actual[i] = p - lr * r * u
+    return actual
 
 
 def lars(
@@ -45,10 +45,10 @@ def lars(
     trust_clip: bool = False,
 ) -> list[Tensor]:  # fmt: skip
     """The weights after a step with each list of gradients."""
-    found = [param.detach().double() for param in params]
-    buffers = [torch.zeros_like(p) for p in found]
+    actual = [param.detach().double() for param in params]
+    buffers = [torch.zeros_like(p) for p in actual]
     for grads in steps:
-        for i, (p, grad) in enumerate(zip(found, grads, strict=True)):
+        for i, (p, grad) in enumerate(zip(actual, grads, strict=True)):
             apart = exclude == "norm_and_bias" and p.dim() <= 1
             decay, r, g = 0.0 if apart else weight_decay, 1.0, grad.double()
             w, n = float(p.norm()), float(g.norm())
@@ -59,12 +59,12 @@ def lars(
                 r = min(1.0 / lr, 1.0)
             g = r * (g + decay * p)
             buffers[i] = momentum * buffers[i] + g
-            found[i] = p - lr * (g + momentum * buffers[i] if nesterov else buffers[i])
-    return found
+            actual[i] = p - lr * (g + momentum * buffers[i] if nesterov else buffers[i])
+    return actual
 
 
-def distances(found: list[Any], wanted: list[Tensor], start: list[Tensor] | None = None) -> list[float]:
+def distances(actual: list[Any], wanted: list[Tensor], start: list[Tensor] | None = None) -> list[float]:
     """How far each parameter is from where it should be, as a share of its norm, or of its way from `start`."""
     lengths = [float((want if start is None else want - start[i].double()).norm()) for i, want in enumerate(wanted)]
-    gaps = [float((p.detach().double() - want).norm()) for p, want in zip(found, wanted, strict=True)]
+    gaps = [float((p.detach().double() - want).norm()) for p, want in zip(actual, wanted, strict=True)]
     return [gap / max(length, 1e-30) for gap, length in zip(gaps, lengths, strict=True)]

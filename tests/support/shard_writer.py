@@ -43,11 +43,11 @@ def write_tars(folder: Path, target: Path, shards: int = 3, named: bool = True, 
 
 def varint(value: int) -> bytes:
     value &= (1 << 64) - 1
-    found = b""
+    actual = b""
     while value >= 0x80:
-        found += bytes([value & 0x7F | 0x80])
+        actual += bytes([value & 0x7F | 0x80])
         value >>= 7
-    return found + bytes([value])
+    return actual + bytes([value])
 
 
 def field(number: int, content: bytes) -> bytes:

@@ -65,13 +65,13 @@ def over(
 
 def read(batches: Iterator[Any]) -> list[str]:
     """Of each batch, and of the error that comes after them."""
-    found: list[str] = []
+    actual: list[str] = []
     try:
         for batch in batches:
-            found += md5([batch])
+            actual += md5([batch])
     except (BadSample, TrainingError, OSError, KeyError) as error:
-        found.append(f"{type(error).__name__}: {error}")
-    return found
+        actual.append(f"{type(error).__name__}: {error}")
+    return actual
 
 
 class Bytes(Dataset[tuple[Tensor, int]]):

@@ -65,9 +65,9 @@ class Gloo(Parallel):
         return bool(self.sum(torch.tensor(int(flag))))
 
     def gather(self, value: Any) -> list[Any]:
-        found: list[Any] = [None] * RANKS
-        dist.all_gather_object(found, value)
-        return found
+        actual: list[Any] = [None] * RANKS
+        dist.all_gather_object(actual, value)
+        return actual
 
 
 class Net(nn.Module):
@@ -92,14 +92,14 @@ def loss(model: nn.Module, batch: Any) -> Tensor:
 def batches(rank: int | None) -> list[Any]:
     """What a rank reads, in windows of two micro-batches: uneven ones. None is all of it, as one process would read it."""
     rng = torch.Generator().manual_seed(0)
-    found = []
+    actual = []
     for sizes in [((4, 3), (2, 4))] * 4:
         parts = [[(torch.randn(n, 6, generator=rng), torch.randint(3, (n,), generator=rng)) for n in each] for each in sizes]
         parts[1][0][0][0, 0] = 2.0  # the branch is used by rank 1 alone
         for x, _ in (*parts[0], parts[1][1]):
             x[:, 0].clamp_(max=0.5)
-        found += parts[rank] if rank is not None else [part for each in parts for part in each]
-    return found
+        actual += parts[rank] if rank is not None else [part for each in parts for part in each]
+    return actual
 
 
 def fit(plugins: list[Part], rank: int | None = None, lacking: bool = False, data: Any = None) -> list[Tensor]:
@@ -107,10 +107,10 @@ def fit(plugins: list[Part], rank: int | None = None, lacking: bool = False, dat
     steps = 2 if rank is not None else 2 * RANKS
     joined: list[Part] = [Gloo()] if rank is not None else []
     plugins = [AdamW(lr=0.01), Accumulate(steps=steps), *joined, *plugins]
-    found = batches(rank) if data is None else data
+    actual = batches(rank) if data is None else data
     if rank is not None:  # of the ready batches a rank takes every second one
-        found = [batch for batch in found for _ in range(RANKS)]
-    trainer = Trainer(Net(lacking), found, loss=loss, plugins=plugins, watch=())
+        actual = [batch for batch in actual for _ in range(RANKS)]
+    trainer = Trainer(Net(lacking), actual, loss=loss, plugins=plugins, watch=())
     return [param.detach().clone() for param in trainer.fit().model.parameters()]
 
 

@@ -37,10 +37,10 @@ def trained(data: list[Tensor], *plugins: Part, device: str = "cpu", seen: list[
     """The weight after one epoch. In `seen` is the size of each batch whose forward pass went well."""
 
     def loss(model: nn.Module, x: Tensor) -> Any:
-        found = model(x).sum(1).mean()
+        actual = model(x).sum(1).mean()
         if seen is not None:
             seen.append(len(x))
-        return found
+        return actual
 
     model: Any = Trainer(Wide(), data, loss=loss, plugins=plugins, watch=(), device=device).fit().model
     weight: Tensor = model.weight

@@ -46,15 +46,15 @@ def test_it_is_frozen_once_it_is_set_and_only_then() -> None:
 
 def test_a_shift_moves_64_times_as_fast_under_sgd() -> None:
     torch.manual_seed(0)
-    ours, plain = ShiftNorm(3), nn.BatchNorm2d(3, momentum=0.4)
+    actual, plain = ShiftNorm(3), nn.BatchNorm2d(3, momentum=0.4)
     x, weight = torch.randn(5, 3, 4, 4), torch.randn(5, 3, 4, 4)
-    for norm in (ours, plain):
+    for norm in (actual, plain):
         (norm(x) * weight).sum().backward()
-    moved = SHIFT_SCALE * (0.1 * ours.bias.grad)  # type: ignore[operator]
+    moved = SHIFT_SCALE * (0.1 * actual.bias.grad)  # type: ignore[operator]
     assert torch.allclose(moved, 64 * 0.1 * plain.bias.grad)  # type: ignore[operator]
-    assert torch.equal(ours.running_var, plain.running_var)  # type: ignore[arg-type]
-    ours.eval(), plain.eval()
-    assert torch.allclose(ours(x), plain(x))
+    assert torch.equal(actual.running_var, plain.running_var)  # type: ignore[arg-type]
+    actual.eval(), plain.eval()
+    assert torch.allclose(actual(x), plain(x))
 
 
 @pytest.mark.parametrize("side", [9, 16, 32])

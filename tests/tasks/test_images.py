@@ -98,11 +98,11 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(pictures: Path, crop
 
 def as_dict(data: Any, batch_size: int, seed: int, epoch: int, shuffle: bool = True) -> dict[int, bytes]:
     batches = make_batches(data, batch_size, seed, shuffle)
-    found = {}
+    actual = {}
     for keys in batches.batches_of_indices(epoch):  # type: ignore[attr-defined]
         images, _ = batches.fetch(epoch, keys)  # type: ignore[attr-defined]
-        found |= {key: image.numpy().tobytes() for key, image in zip(keys.tolist(), images, strict=True)}
-    return found
+        actual |= {key: image.numpy().tobytes() for key, image in zip(keys.tolist(), images, strict=True)}
+    return actual
 
 
 def test_nothing_random_when_switched_off(pictures: Path) -> None:
@@ -138,9 +138,9 @@ def test_pictures_of_every_mode_keep_their_brightness(mode: str) -> None:
         more["transparency"] = bytes(range(256))
     stream = BytesIO()
     picture.save(stream, "PNG", **more)
-    found = decode(stream.getvalue(), "x.png")
-    assert found.mode == "RGB"
-    assert found.getpixel((1, 1)) == ((255,) * 3 if mode == "1" else (128,) * 3)
+    actual = decode(stream.getvalue(), "x.png")
+    assert actual.mode == "RGB"
+    assert actual.getpixel((1, 1)) == ((255,) * 3 if mode == "1" else (128,) * 3)
 
 
 def test_evaluation_shows_things_as_large_as_training_did(tmp_path: Path) -> None:

@@ -63,12 +63,12 @@ def test_same_weights_and_losses(task: Task, plugins: tuple[Part, ...], optimize
     model, expected = by_hand(task(), optimizer, epochs=2, batch_size=7, seed=5)
 
     assert len(losses.seen) == len(expected) > 2
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(losses.seen, expected, strict=True))
-    ours, theirs = result.model.state_dict(), model.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert all(torch.equal(actual, theirs) for actual, theirs in zip(losses.seen, expected, strict=True))
+    actual, theirs = result.model.state_dict(), model.state_dict()
+    assert all(torch.equal(actual[name], theirs[name]) for name in theirs)
     torch.manual_seed(5)
     fresh = task().model().state_dict()
-    assert any(not torch.equal(ours[name], fresh[name]) for name in fresh), "nothing was trained"
+    assert any(not torch.equal(actual[name], fresh[name]) for name in fresh), "nothing was trained"
 
 
 def by_hand(task: Trainer, optimizer: Callable[[nn.Module], Optimizer], epochs: int, batch_size: int, seed: int) -> Any:

@@ -158,13 +158,13 @@ def test_tokens_of_a_file(tmp_path: Path, name: str, dtype: str) -> None:
 def test_the_same_numbers_are_the_same_run_in_any_file(tmp_path: Path) -> None:
     """Bytes too, but for the size of the vocabulary, which is given here."""
     tokens = np.random.default_rng(0).integers(200, size=900)
-    found = []
+    actual = []
     for name, dtype, kind in (("a", "uint8", "bytes"), ("b.bin", "uint16", "uint16"), ("c.npy", "int64", "auto")):
         path = write(tokens.astype(dtype), tmp_path / name)
         result = Text(path=str(path), **TINY, tokens=kind, vocabulary=256, watch=(), batch_size=8, device="cpu").fit()
-        found.append((result.metrics["loss"], [param.tolist() for param in result.model.parameters()]))
+        actual.append((result.metrics["loss"], [param.tolist() for param in result.model.parameters()]))
         assert (f"bits_per_{'byte' if dtype == 'uint8' else 'token'}") in result.metrics
-    assert found[0] == found[1] == found[2]
+    assert actual[0] == actual[1] == actual[2]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

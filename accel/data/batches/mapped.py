@@ -74,7 +74,8 @@ class MapBatches(Batches):
         self.collate = getattr(data, "collate", default_collate)
         self.has_sample = hasattr(data, "sample")
         self.has_fill = hasattr(data, "fill")
-        self.has_fill_all = bool(getattr(data, "can_fill_all", False))
+        # `at_once` is the name that data sets gave it before 0.1.0
+        self.has_fill_all = bool(getattr(data, "can_fill_all", getattr(data, "at_once", False)))
         self.has_getitem = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:

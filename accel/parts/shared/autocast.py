@@ -1,4 +1,4 @@
-"""Base of the precisions with 16-bit products."""
+"""Base of the precisions with 16-bit products, with the loss scale that float16 needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Base of the ways to train in several processes: joining, voting, leaving."""
+"""Base of the ways to train in several processes: joining, agreeing to save or stop, leaving."""
 
 from __future__ import annotations
 

@@ -134,9 +134,9 @@ def test_fifty_lines(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(50):
         words = line(rng)
-        said = complaint(words)
-        assert not said or named(said, words), (words, said)
-        assert "\n" not in said, words
+        sentence = complaint(words)
+        assert not sentence or named(sentence, words), (words, sentence)
+        assert "\n" not in sentence, words
 
 
 def mangle(text: str, rng: random.Random) -> str:
@@ -171,6 +171,6 @@ def test_a_mangled_file(seed: int, tmp_path: Path) -> None:
     (tmp_path / path).parent.mkdir()
     shutil.copy(CONF / path, tmp_path / path)
     (tmp_path / path).write_text(mangle((CONF / path).read_text(), rng), encoding="utf-8")
-    said = complaint(["+plugins=[amp,onecycle]", "+experiment=quick"], str(tmp_path))
-    assert "\n" not in said
-    assert not said or path.removesuffix(".yaml").partition("/")[2] in said
+    sentence = complaint(["+plugins=[amp,onecycle]", "+experiment=quick"], str(tmp_path))
+    assert "\n" not in sentence
+    assert not sentence or path.removesuffix(".yaml").partition("/")[2] in sentence

@@ -20,8 +20,8 @@ there = pytest.mark.skipif(not launcher.importable(launcher.PACKAGE), reason="ne
 
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Session]:
-    with session() as found:
-        yield found
+    with session() as actual:
+        yield actual
 
 
 def read(opened: Session, *words: str) -> launcher.Launcher:
@@ -86,8 +86,8 @@ def test_settings_that_cannot_be(words: str, says: str, opened: Session) -> None
     ],
 )  # fmt: skip
 def test_ranks_of_a_node(words: str, nodes: int, ranks: int, gpus: int, opened: Session) -> None:
-    found = read(opened, SLURM, *(f"hydra.launcher.{word}" for word in words.split()))
-    assert (found.nodes, found.ranks, found.gpus) == (nodes, ranks, gpus)
+    actual = read(opened, SLURM, *(f"hydra.launcher.{word}" for word in words.split()))
+    assert (actual.nodes, actual.ranks, actual.gpus) == (nodes, ranks, gpus)
 
 
 @there
@@ -95,9 +95,9 @@ def test_a_file_of_the_users_may_stand_for_it(tmp_path: Path) -> None:
     (tmp_path / "hydra/launcher").mkdir(parents=True)
     (tmp_path / "hydra/launcher/ours.yaml").write_text("defaults:\n  - submitit_slurm\npartition: long\nnodes: 3\n")
     with session(str(tmp_path)) as opened:
-        found = read(opened, "hydra/launcher=ours", "hydra.launcher.nodes=2")
-    settings = found.settings(Path("a base"))
-    assert (found.kind, found.nodes) == ("slurm", 2)
+        actual = read(opened, "hydra/launcher=ours", "hydra.launcher.nodes=2")
+    settings = actual.settings(Path("a base"))
+    assert (actual.kind, actual.nodes) == ("slurm", 2)
     assert (settings["partition"], settings["submitit_folder"]) == ("long", "a base/.submitit/%j")
 
 
@@ -122,9 +122,9 @@ def test_all_is_checked_before_anything_is_submitted(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(words.split()) == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert says in message
+    assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -86,10 +86,10 @@ def submit(*words: str) -> str:
 def wait(pattern: str, count: int) -> list[Path]:
     """The files that there are at last."""
     limit = time.monotonic() + 180
-    while len(found := sorted(Path().glob(pattern))) < count:
+    while len(actual := sorted(Path().glob(pattern))) < count:
         assert time.monotonic() < limit, "\n".join(path.read_text() for path in Path().glob("*/.submitit/*/*_log.*"))
         time.sleep(0.1)
-    return found
+    return actual
 
 
 def result(file: Path) -> Any:
@@ -100,10 +100,10 @@ def result(file: Path) -> Any:
 def test_a_job_of_this_machine_runs_out_of_time_and_goes_on(here: Path) -> None:
     # in the long drills beside one that is left alone, which comes to the same bits
     updates = ["2", "99"][: times(1, 2)]
-    said = submit("-m", LOCAL, "hydra.launcher.tasks_per_node=2", *TASK, f"plugins.time.update={','.join(updates)}", "out=runs")
-    jobs = re.findall(r"^  job (\d+)  run (runs/[01])  logs (runs/\.submitit/\d+)  ", said, re.MULTILINE)
+    message = submit("-m", LOCAL, "hydra.launcher.tasks_per_node=2", *TASK, f"plugins.time.update={','.join(updates)}", "out=runs")
+    jobs = re.findall(r"^  job (\d+)  run (runs/[01])  logs (runs/\.submitit/\d+)  ", message, re.MULTILINE)
     assert [run for _, run, _ in jobs] == ["runs/0", "runs/1"][: len(updates)]
-    assert ", 1 node x 2 ranks; nothing here waits for " in said
+    assert ", 1 node x 2 ranks; nothing here waits for " in message
     done = wait("runs/.submitit/*/*_result.pkl", len(updates))
     assert {file.parent for file in done} == {Path(log) for _, _, log in jobs}
     logs = [Path(log, f"{number}_0_log.out").read_text() for number, _, log in jobs]
@@ -158,8 +158,8 @@ def test_a_sweep_of_this_machine(here: Path) -> None:
         log = results[name].with_name(results[name].name.replace("result.pkl", "log.out")).read_text()
         words = f"--nproc-per-node=1 --max-restarts=3 -m accel.train seed={seed} epochs=3 resume=auto out=runs/{seed}"
         assert f"\n--standalone {words}\n" in log
-    told = "torchrun ended with exit code 1; submit the same with out=runs/1 and it goes on from its last checkpoint"
-    assert result(results["error"])[1] == f"accel.errors.TrainingError: {told}\n"
+    notice = "torchrun ended with exit code 1; submit the same with out=runs/1 and it goes on from its last checkpoint"
+    assert result(results["error"])[1] == f"accel.errors.TrainingError: {notice}\n"
 
 
 @pytest.mark.parametrize("signals", ["USR2", "TERM USR2"])  # before the time limit; before a preemption, on some clusters
@@ -201,31 +201,31 @@ def test_what_slurm_is_told(here: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     settings = ["nodes=2", "gpus_per_node=8", "timeout_min=600", "cpus_per_task=64", "partition=long", "max_num_timeout=5"]
     words = [*(f"hydra.launcher.{word}" for word in settings), "+hydra.launcher.additional_parameters.mail-user=me"]
     assert main(["-m", SLURM, *words, *TASK, "seed=0,1,2", "device=auto", "out=runs", "--config-dir", "."]) == 0
-    told = (here / "slurm/7001.sh").read_text()
-    flags = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", told, re.MULTILINE))
+    notice = (here / "slurm/7001.sh").read_text()
+    flags = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", notice, re.MULTILINE))
     wanted = {
         "nodes": "2", "gpus-per-node": "8", "ntasks-per-node": "1", "time": "600", "cpus-per-task": "64", "partition": "long",
         "array": "0-2%3", "signal": "USR2@120", "requeue": "", "open-mode": "append", "job-name": "accel", "mail-user": "me",
     }  # fmt: skip
     assert wanted.items() <= flags.items()
-    assert re.search(r"^srun .* --cpus-per-task=64 ", told, re.MULTILINE)
-    said = capsys.readouterr().out
-    assert "submitted 3 jobs to Slurm, 2 nodes x 8 ranks; nothing here waits for them" in said
-    assert said.rstrip().endswith("squeue --job 7001")
+    assert re.search(r"^srun .* --cpus-per-task=64 ", notice, re.MULTILINE)
+    message = capsys.readouterr().out
+    assert "submitted 3 jobs to Slurm, 2 nodes x 8 ranks; nothing here waits for them" in message
+    assert message.rstrip().endswith("squeue --job 7001")
     for number in range(3):
         node = result(here / f"runs/.submitit/7001_{number}/7001_{number}_submitted.pkl").function
         assert node.arguments == ["--config-dir", ".", *TASK, f"seed={number}", "device=auto", "resume=auto", f"out=runs/{number}"]
         assert (node.ranks, node.save_seconds, node.cwd, node.run_directory) == (8, 110, str(here), f"runs/{number}")
-        assert f"  job 7001_{number}  run runs/{number}  logs runs/.submitit/7001_{number}  " in said
+        assert f"  job 7001_{number}  run runs/{number}  logs runs/.submitit/7001_{number}  " in message
 
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(here)
     monkeypatch.setenv("FAKE_SLURM_HOLD", "1")
-    said = "".join(submit(*shlex.split(line, comments=True)[3:]) for line in SUBMITS)
-    assert "submitted 3 jobs to Slurm, 2 nodes x 8 ranks; nothing" in said
-    assert "submitted 1 job to this machine, 1 node x 2 ranks; nothing" in said
+    message = "".join(submit(*shlex.split(line, comments=True)[3:]) for line in SUBMITS)
+    assert "submitted 3 jobs to Slurm, 2 nodes x 8 ranks; nothing" in message
+    assert "submitted 1 job to this machine, 1 node x 2 ranks; nothing" in message
     (done,) = wait("outputs/*/*/.submitit/*/*_result.pkl", 1)
     assert result(done) == ("success", None)
 
@@ -233,25 +233,25 @@ def test_the_commands_of_the_readme(here: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_resuming_another_run_is_asked_for_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLURM_HOLD", "1")
-    told = []
+    notice = []
     file = "resume=old/run/checkpoints/one.pt"
     for words in (["resume=old/run"], [file, "resume.allow=[epochs]"], ["resume=old/run", "out=new"], ["dry_run=true"]):
-        number = 7001 + len(told)
+        number = 7001 + len(notice)
         assert main([SLURM, *words, "epochs=3", "hydra.launcher.submitit_folder=logs/%j"]) == 0
-        told.append(result(here / f"logs/{number}/{number}_submitted.pkl").function)
-    assert [node.arguments for node in told] == [
+        notice.append(result(here / f"logs/{number}/{number}_submitted.pkl").function)
+    assert [node.arguments for node in notice] == [
         ["epochs=3", "resume=old/run"], ["resume.allow=[epochs]", "epochs=3", file],
         ["epochs=3", "resume=old/run", "out=new"], ["dry_run=true", "epochs=3"],
     ]  # fmt: skip
     later = [["resume=auto", f"out={home}"] for home in ("old/run", "old/run", "new")]
-    assert [node.resume_arguments[-2:] for node in told] == [*later, []]
+    assert [node.resume_arguments[-2:] for node in notice] == [*later, []]
 
 
 def test_what_slurm_refuses_is_one_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "slurm/bin/sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: lnog' >&2\nexit 1\n")
     assert main([SLURM, "hydra.launcher.partition=lnog", "out=runs/one"]) == 2
-    said = capsys.readouterr().err
-    assert said == f"accel: error: {SLURM}: sbatch: error: invalid partition specified: lnog\n"
+    message = capsys.readouterr().err
+    assert message == f"accel: error: {SLURM}: sbatch: error: invalid partition specified: lnog\n"
     assert not (here / "runs").exists()
     shutil.rmtree(here / "slurm/bin")
     assert main([SLURM]) == 2

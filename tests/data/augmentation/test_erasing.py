@@ -44,14 +44,14 @@ def test_the_inside_has_the_mean_colour_and_the_outside_is_as_it_was(dtype: torc
     pictures = torch.randint(0, 255, (3, 3, 8, 6)).to(dtype)
     before = pictures.clone()
     boxes = torch.tensor([[1, 0, 0], [4, 0, 8], [2, 0, 0], [5, 0, 6]])  # one inside, an empty one, the whole picture
-    found = erase(pictures, boxes)
+    actual = erase(pictures, boxes)
     colour = pictures.double().mean((0, 2, 3))
     for i, (top, bottom, left, right) in enumerate(boxes.T.tolist()):
         for y in range(8):
             for x in range(6):
                 if top <= y < bottom and left <= x < right:
-                    assert torch.allclose(found[i, :, y, x].double(), colour, atol=0.51 if dtype == torch.uint8 else 1e-3)
+                    assert torch.allclose(actual[i, :, y, x].double(), colour, atol=0.51 if dtype == torch.uint8 else 1e-3)
                 else:
-                    assert torch.equal(found[i, :, y, x], pictures[i, :, y, x])
-    assert found.dtype == dtype
+                    assert torch.equal(actual[i, :, y, x], pictures[i, :, y, x])
+    assert actual.dtype == dtype
     assert torch.equal(pictures, before)

@@ -17,8 +17,8 @@ def test_smoothing_is_that_of_cross_entropy(smoothing: float) -> None:
     probabilities = soft_labels(labels, 5, smoothing)
     assert probabilities.dtype == torch.float32
     assert torch.allclose(probabilities.sum(1), torch.ones(7))
-    ours, theirs = F.cross_entropy(logits, probabilities), F.cross_entropy(logits, labels, label_smoothing=smoothing)
-    assert torch.allclose(ours, theirs, rtol=1e-6, atol=0)
+    actual, theirs = F.cross_entropy(logits, probabilities), F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    assert torch.allclose(actual, theirs, rtol=1e-6, atol=0)
 
 
 def test_without_smoothing_the_probabilities_are_exact() -> None:

@@ -59,11 +59,11 @@ def test_resident_reads_it_at_once_too(tmp_path: Path, monkeypatch: pytest.Monke
     store = packed(tmp_path, [(16, 16)] * 22)
     data = AugmentedFolder(tmp_path / "pictures", CLASSES, 16, "pad", True).over(store)
     example, _ = load_all.first_sample(data)
-    found, _, _ = load_all.load_samples(data, example)
-    assert torch.equal(found[0], torch.stack([data[index][0] for index in range(22)]))
-    assert found[1].tolist() == data.labels
+    actual, _, _ = load_all.load_samples(data, example)
+    assert torch.equal(actual[0], torch.stack([data[index][0] for index in range(22)]))
+    assert actual[1].tolist() == data.labels
     monkeypatch.setattr(Folder, "__getitem__", lambda self, index: pytest.fail("one by one"))
-    assert all(map(torch.equal, load_all.load_samples(data, example)[0], found))
+    assert all(map(torch.equal, load_all.load_samples(data, example)[0], actual))
 
 
 def test_evaluation(tmp_path: Path) -> None:
@@ -151,6 +151,6 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         list(workers.batches(0, 0, 0))
     assert "sample 3 " in raised.value.__notes__[0]
     workers.close()
-    with Ring(data, 2, threads=2) as ring, pytest.raises(ConfigError, match="damaged: its crc32 differs") as found:
+    with Ring(data, 2, threads=2) as ring, pytest.raises(ConfigError, match="damaged: its crc32 differs") as actual:
         list(ring.epoch(0))
-    assert "sample 3 " in found.value.__notes__[0]
+    assert "sample 3 " in actual.value.__notes__[0]

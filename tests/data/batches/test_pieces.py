@@ -14,9 +14,9 @@ X = torch.arange(10.0).view(5, 2)
 
 
 def test_tensors_are_views_and_the_last_piece_may_be_short() -> None:
-    found = split_batch(X, 5, 2)
-    assert [piece.tolist() for piece in found] == [X[:2].tolist(), X[2:4].tolist(), X[4:].tolist()]
-    assert all(piece.untyped_storage().data_ptr() == X.untyped_storage().data_ptr() for piece in found)
+    actual = split_batch(X, 5, 2)
+    assert [piece.tolist() for piece in actual] == [X[:2].tolist(), X[2:4].tolist(), X[4:].tolist()]
+    assert all(piece.untyped_storage().data_ptr() == X.untyped_storage().data_ptr() for piece in actual)
     assert split_batch(X, 5, 5)[0] is X
 
 
@@ -41,7 +41,7 @@ def test_the_structure_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "said"),
+    ("batch", "message"),
     [
         ((X, torch.zeros(4, 2)), r"a tensor of shape \(4, 2\) in a batch of 5 samples"),
         ((X, object()), "a object in a batch of 5"),
@@ -50,8 +50,8 @@ def test_the_structure_is_kept() -> None:
         ((X, [torch.zeros(3, n) for n in range(5)]), r"a tensor of shape \(3, 0\)"),
     ],
 )
-def test_what_cannot_be_cut_is_said(batch: Any, said: str) -> None:
-    with pytest.raises(TypeError, match=said):
+def test_what_cannot_be_cut_is_said(batch: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         split_batch(batch, 5, 2)
 
 

@@ -36,9 +36,9 @@ def test_the_position_does_not_depend_on_the_ranks(ranks: int) -> None:
     data = list(range(23))
     plain = MapBatches(torch.utils.data.TensorDataset(torch.tensor(data)), 2 * ranks, 7, True)
     consumed = torch.cat([batch[0] for batch in list(plain.epoch(1))[:2]]).tolist()
-    found: list[int] = []
+    actual: list[int] = []
     for number in range(2):
         for rank in range(ranks):
-            ours = make_batches(plain.data, 2, 7, True, RankShare(rank, ranks))
-            found += list(ours.epoch(1))[number][0].tolist()
-    assert found == consumed
+            accel_value = make_batches(plain.data, 2, 7, True, RankShare(rank, ranks))
+            actual += list(accel_value.epoch(1))[number][0].tolist()
+    assert actual == consumed

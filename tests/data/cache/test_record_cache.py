@@ -28,8 +28,8 @@ def fill(kept: RecordCache, numbers: range) -> None:
 
 
 def right(kept: RecordCache, index: int) -> bool:
-    found = kept.get(index)
-    return found is not None and (bytes(found[0]), *found[1:]) == (record(index), index, 7)
+    actual = kept.get(index)
+    return actual is not None and (bytes(actual[0]), *actual[1:]) == (record(index), index, 7)
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -42,11 +42,11 @@ def test_what_is_put_is_found(kept: RecordCache) -> None:
     fill(kept, range(60))
     assert all(right(kept, index) for index in range(60))
     assert kept.put(0, np.arange(6, dtype=np.uint8).reshape(2, 3))
-    found = kept.get(0)
-    assert found is not None
-    assert found[0].tolist() == [0, 1, 2, 3, 4, 5]
+    actual = kept.get(0)
+    assert actual is not None
+    assert actual[0].tolist() == [0, 1, 2, 3, 4, 5]
     with pytest.raises(TypeError, match="read-only"):
-        found[0][0] = 1
+        actual[0][0] = 1
 
 
 def test_threads_and_processes_fill_it_together(kept: RecordCache) -> None:
@@ -97,8 +97,8 @@ def test_killed_while_it_writes_each_record_is_whole_or_absent(tmp_path: Path) -
     again = RecordCache(60, 10**9, path, "x")
     assert again.restored >= 1
     for index in range(60):
-        found = again.get(index)
-        assert found is None or bytes(found[0]) == bytes([index]) * size
+        actual = again.get(index)
+        assert actual is None or bytes(actual[0]) == bytes([index]) * size
     fill(again, range(60))
     assert all(right(again, index) for index in range(60))
 
@@ -132,14 +132,14 @@ def test_where_the_room_is_used_up_it_says_so_once(tmp_path: Path) -> None:
     kept = RecordCache(60, 4000, tmp_path / "a.kept", "x")
 
     def more() -> None:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as message:
             warnings.simplefilter("always")
             kept.put(9, record(9) * 100)
-        os._exit(len(said))
+        os._exit(len(message))
 
-    with pytest.warns(AccelWarning, match=r"nothing more is kept in .*a.kept \(the 4e-06 GB that it may use are full\)") as said:
+    with pytest.warns(AccelWarning, match=r"nothing more is kept in .*a.kept \(the 4e-06 GB that it may use are full\)") as message:
         done = [kept.put(index, record(index)) for index in range(60)]
-    assert len(said) == 1
+    assert len(message) == 1
     assert 0 < sum(done) < 60
     assert done == sorted(done, reverse=True)
     process = mp.get_context("fork").Process(target=more)

@@ -17,12 +17,12 @@ from tests.support.drawn_images import SAMPLINGS, drawing, drawn, jpeg
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("progressive", [False, True])
 def test_the_header_says_what_pillow_says(sampling: str, progressive: bool) -> None:
-    found = parse_header(drawn(37, 21, sampling, progressive=progressive), "x")
-    assert (found.width, found.height, found.precision) == (37, 21, 8)
-    assert len(found.components) == (1 if sampling == "grey" else 3)
-    assert found.mcu == {"4:2:0": (16, 16), "4:2:2": (16, 8)}.get(sampling, (8, 8))
-    assert found.grid == (-(-37 // found.mcu[0]), -(-21 // found.mcu[1]))
-    assert found.sequential is not progressive
+    actual = parse_header(drawn(37, 21, sampling, progressive=progressive), "x")
+    assert (actual.width, actual.height, actual.precision) == (37, 21, 8)
+    assert len(actual.components) == (1 if sampling == "grey" else 3)
+    assert actual.mcu == {"4:2:0": (16, 16), "4:2:2": (16, 8)}.get(sampling, (8, 8))
+    assert actual.grid == (-(-37 // actual.mcu[0]), -(-21 // actual.mcu[1]))
+    assert actual.sequential is not progressive
 
 
 def test_everything_before_the_scan_may_be_there() -> None:
@@ -31,10 +31,10 @@ def test_everything_before_the_scan_may_be_there() -> None:
     coded = drawn(20, 20, exif=exif, comment=b"\xff\xd9 no end", restart_marker_blocks=1)
     filled = coded[:2] + b"\xff\xff\xff" + coded[2:]  # any marker may have more of 0xFF before it
     for data in (coded, filled, memoryview(coded), bytearray(coded)):
-        found = parse_header(data, "x")
-        assert (found.width, found.height, found.restart_interval) == (20, 20, 1)
-        assert struct.unpack_from(">2H", data, found.height_offset) == (20, 20)
-        assert len(restart_intervals(data, found.scan_offset, "x")) == 5
+        actual = parse_header(data, "x")
+        assert (actual.width, actual.height, actual.restart_interval) == (20, 20, 1)
+        assert struct.unpack_from(">2H", data, actual.height_offset) == (20, 20)
+        assert len(restart_intervals(data, actual.scan_offset, "x")) == 5
 
 
 def test_intervals_lie_between_restart_markers() -> None:
@@ -96,11 +96,11 @@ def test_hostile_bytes_end_in_a_sentence_or_a_header(seed: int, count: int, size
         coded[place] = rng.choice([0, 0xFF, 0xD9, 0xDA, 0xC0, rng.integers(256)])
     coded = coded[: len(coded) - size] if size < len(coded) else coded
     try:
-        found = parse_header(coded, "x")
-        starts = restart_intervals(coded, found.scan_offset, "x")
+        actual = parse_header(coded, "x")
+        starts = restart_intervals(coded, actual.scan_offset, "x")
     except ConfigError:
         return
-    assert 0 < found.scan_offset <= starts[-1] <= len(coded)
+    assert 0 < actual.scan_offset <= starts[-1] <= len(coded)
 
 
 def test_what_is_none() -> None:

@@ -201,7 +201,7 @@ def test_a_damaged_record_is_a_sentence() -> None:
         spoilt = bytearray(stored)
         spoilt[rng.integers(tiled_jpeg.FIELDS_OFFSET, size)] = rng.integers(256)
         try:
-            found = tiled_jpeg.read_index(spoilt, "x")
+            actual = tiled_jpeg.read_index(spoilt, "x")
         except ConfigError:
             continue
-        tiled_jpeg.splice(spoilt, found, (0, 0, min(found.width, 64), min(found.height, 64)))
+        tiled_jpeg.splice(spoilt, actual, (0, 0, min(actual.width, 64), min(actual.height, 64)))

@@ -88,10 +88,10 @@ def test_the_run_is_the_same_and_the_plan_tells(loader: type[Loader], monkeypatc
     monkeypatch.setattr("accel.testing.toy_run.TensorDataset", Slow)
     plain = fit_toy([])
     plugin: Any = loader()
-    ours = fit_toy([plugin])
-    assert plain.equals(ours)
-    said = ours.spy.run.plan.facts[plugin.name]
-    assert said.startswith(f"{plugin.reader_count}, measured: {COUNTS[0]} read ")
+    actual = fit_toy([plugin])
+    assert plain.equals(actual)
+    message = actual.spy.run.plan.facts[plugin.name]
+    assert message.startswith(f"{plugin.reader_count}, measured: {COUNTS[0]} read ")
     assert plugin.reader_count in COUNTS
     dry: Any = loader()
     fit_toy([dry], out=tmp_path / "dry", dry_run=True)

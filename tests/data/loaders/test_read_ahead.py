@@ -65,10 +65,10 @@ def test_whatever_is_raised_passes_through(error: BaseException) -> None:
         yield from (1, 2, 3)
         raise error
 
-    found = read_ahead(items(), 2, "x")
-    assert [next(found), next(found), next(found)] == [1, 2, 3]
+    actual = read_ahead(items(), 2, "x")
+    assert [next(actual), next(actual), next(actual)] == [1, 2, 3]
     with pytest.raises(type(error)) as raised:
-        next(found)
+        next(actual)
     assert raised.value is error
 
 
@@ -149,7 +149,7 @@ def test_nothing_departs_early_that_draws_global_random_numbers() -> None:
 
 def test_a_batch_keeps_its_structure() -> None:
     batch = {"a": [torch.zeros(2), "text"], "b": (torch.ones(1), 3)}
-    found = map_tensors(batch, lambda tensor: tensor + 1)
-    assert found["a"][0].tolist() == [1, 1]
-    assert found["b"][0].tolist() == [2]
-    assert (found["a"][1], found["b"][1]) == ("text", 3)
+    actual = map_tensors(batch, lambda tensor: tensor + 1)
+    assert actual["a"][0].tolist() == [1, 1]
+    assert actual["b"][0].tolist() == [2]
+    assert (actual["a"][1], actual["b"][1]) == ("text", 3)

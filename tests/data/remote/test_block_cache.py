@@ -42,15 +42,15 @@ def url() -> str:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
     """Every range that is fetched."""
-    found: list[tuple[int, int | None]] = []
+    actual: list[tuple[int, int | None]] = []
     ranged = fsspec_client.read_range
 
     def count(url: str, start: int, end: int | None, tries: int) -> bytes:
-        found.append((start, end))
+        actual.append((start, end))
         return ranged(url, start, end, tries)
 
     monkeypatch.setattr(fsspec_client, "read_range", count)
-    return found
+    return actual
 
 
 @pytest.mark.parametrize("block", [100, 256, 2560, 5000])

@@ -103,15 +103,15 @@ def test_every_page_of_the_tree_is_watched(pack: Pack, tmp_path: Path) -> None:
     store = pack("lmdb")
     data = store.path.read_bytes()
     with open(store.path, "rb") as file:
-        found = lmdb_pages.newest_meta(file.fileno(), store.path)
-        runs = lmdb_pages.tree_pages(file.fileno(), found).tolist()
+        actual = lmdb_pages.newest_meta(file.fileno(), store.path)
+        runs = lmdb_pages.tree_pages(file.fileno(), actual).tolist()
     numbers = [number for first, count in runs for number in range(first, first + count)]
     assert len(numbers) >= 4, "two metas, a root and leaves that hold the small records themselves"
     rng = np.random.default_rng(2)
     for number in numbers:
-        for place in [*range(24), *rng.integers(found.page_size, size=10).tolist()]:
+        for place in [*range(24), *rng.integers(actual.page_size, size=10).tolist()]:
             damaged = bytearray(data)
-            damaged[number * found.page_size + place] ^= 1 << int(rng.integers(8))
+            damaged[number * actual.page_size + place] ^= 1 << int(rng.integers(8))
             path = tmp_path / "damaged.lmdb"
             path.write_bytes(damaged)
             with pytest.raises(ConfigError, match="damaged"):

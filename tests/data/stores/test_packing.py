@@ -40,7 +40,7 @@ from accel.data.store import Files
 if __name__ == "__main__":
     folder, path, encoding, workers = sys.argv[1:]
     tell = lambda what, pictures: print(what, pictures, flush=True)
-    Packing(Files(Path(folder), ["cat", "dog"]), Path(path), Recipe(encoding), int(workers), tell=tell).run()
+    Packing(Files(Path(folder), ["cat", "dog"]), Path(path), Recipe(encoding), int(workers), on_progress=tell).run()
 """
 
 

@@ -19,10 +19,10 @@ BOTH = pytest.mark.parametrize("format", ["lmdb", "raw"])
 
 
 def contents(store: PackedStore, queue: multiprocessing.Queue[list[bytes]] | None = None) -> list[bytes]:
-    found = [bytes(record) for record in store.get_many(range(len(store)))]
+    actual = [bytes(record) for record in store.get_many(range(len(store)))]
     if queue is not None:
-        queue.put(found)
-    return found
+        queue.put(actual)
+    return actual
 
 
 def pixels(record: Record, encoding: str) -> np.ndarray:

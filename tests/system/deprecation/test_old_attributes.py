@@ -13,7 +13,6 @@ from accel.system.deprecation.old_attributes import moved_names
 from accel.system.machine import Need
 from accel.testing import ToyResult
 from accel.testing.toy_run import Spy
-from accel.values import Bounds
 
 RENAMED = moved_names(Part)
 KINDS = (Part, Parallel, Optim)
@@ -145,7 +144,7 @@ OBJECTS = [
     (Window((), 1, 3), "items", "samples"), (Group(), "asked", "configured_size"), (Group(), "other", "resumed_size"),
     (Optim(), "step_alone", "step_one"), (Optim(), "together", "why_not_per_parameter"), (Optim(), "pins", "capture_refs"),
     (Parallel(), "adding", "all_reduce_async"), (Parallel(), "about", "reference_count"), (Parallel(), "agree", "vote"),
-    (Autocast(), "keeps", "kept_in_float32"), (Bounds("a number"), "says", "description"),
+    (Autocast(), "keeps", "kept_in_float32"),
     (Need("cuda"), "lacking", "unmet_reason"), (ToyResult([], [], Spy()), "same", "equals"),
 ]  # fmt: skip
 

@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["kil"], "no drill is called 'kil'; did you mean 'kill'?"),
         (["kill", "--m", "3"], "drill has no flag '--m'"),
@@ -39,10 +39,10 @@ from tests.support.waiting import wait_until
         (["--n", "3"], "drill takes a kind first"),
     ],
 )
-def test_what_cannot_work_is_a_sentence(words: list[str], said: str) -> None:
+def test_what_cannot_work_is_a_sentence(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         __main__.main(["drill", *words])
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,9 +115,9 @@ def test_states_are_compared_by_their_bits() -> None:
 @pytest.mark.parametrize("how", DAMAGES)
 def test_every_damage_is_one(how: str, tmp_path: Path) -> None:
     fit_toy([AdamW()], out=tmp_path / "run")
-    found = find(str(tmp_path / "run"), None)
-    assert found is not None
-    file = found.file
+    actual = find(str(tmp_path / "run"), None)
+    assert actual is not None
+    file = actual.file
     for seed in range(5):
         before = file.read_bytes()
         DAMAGES[how](file, Random(seed))
@@ -158,10 +158,10 @@ def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_differenc
     last = fit_toy([Metrics(curves=False)], out=tmp_path / "one").spy.run.progress.step
     evaluated, end = Metrics.evaluated, Metrics.end
 
-    def full(metrics: Metrics, epoch: int, found: dict[str, float]) -> None:
+    def full(metrics: Metrics, epoch: int, actual: dict[str, float]) -> None:
         if metrics.progress.step == last:
             metrics.log.file = Full(metrics.log.file)
-        evaluated(metrics, epoch, found)
+        evaluated(metrics, epoch, actual)
 
     def room(metrics: Metrics, result: Any) -> None:
         metrics.log.file = metrics.log.file.file
@@ -171,7 +171,7 @@ def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_differenc
     monkeypatch.setattr(Metrics, "end", room)
     with pytest.warns(AccelWarning, match=r"metrics\.jsonl could not be written: the disk is full"):
         fit_toy([Metrics(curves=False)], out=tmp_path / "other")
-    found = find(str(tmp_path / "other"), None)
-    assert found is not None
-    assert found.state()["parts"]["metrics"]["waiting"]
+    actual = find(str(tmp_path / "other"), None)
+    assert actual is not None
+    assert actual.state()["parts"]["metrics"]["waiting"]
     assert compare_runs(tmp_path / "one", tmp_path / "other") == ""

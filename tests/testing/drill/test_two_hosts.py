@@ -30,8 +30,8 @@ MACHINES = 2
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> list[Tensor]:
     """What the run ends with where nothing is lost."""
-    found: list[Tensor] = shared_cases("tests.support.ddp_cases", tmp_path_factory)["never_killed"][0]
-    return found
+    actual: list[Tensor] = shared_cases("tests.support.ddp_cases", tmp_path_factory)["never_killed"][0]
+    return actual
 
 
 @pytest.fixture
@@ -65,20 +65,20 @@ class Nodes:
 
     def start(self, machine: Host) -> subprocess.Popen[bytes]:
         self.count += 1
-        with (self.folder / f"said-{self.count}").open("wb") as said:
-            return machine.start(self.words, self.folder, env=self.env, stdout=said, stderr=said)
+        with (self.folder / f"said-{self.count}").open("wb") as message:
+            return machine.start(self.words, self.folder, env=self.env, stdout=message, stderr=message)
 
-    def said(self) -> str:
+    def message(self) -> str:
         return "\n".join((self.folder / f"said-{number + 1}").read_text() for number in range(self.count))
 
     def until(self, done: Callable[[], bool]) -> None:
         """Waits for something that one of the agents will bring about."""
 
         def look() -> bool:
-            assert all(agent.poll() is None for agent in self.agents), self.said()
+            assert all(agent.poll() is None for agent in self.agents), self.message()
             return done()
 
-        wait_until(look, self.said, 300)
+        wait_until(look, self.message, 300)
 
     def halted(self) -> None:
         self.until(lambda: "halts" in noted(self.folder))
@@ -87,10 +87,10 @@ class Nodes:
         (self.folder / "go").touch()
 
     def end_with(self, weights: list[Tensor]) -> None:
-        assert [agent.wait(300) for agent in self.agents] == [0, 0], self.said()
-        ours = final(self.folder)
-        assert all(map(torch.equal, ours, weights))
-        assert "Traceback" not in self.said()
+        assert [agent.wait(300) for agent in self.agents] == [0, 0], self.message()
+        accel_value = final(self.folder)
+        assert all(map(torch.equal, accel_value, weights))
+        assert "Traceback" not in self.message()
 
 
 def anywhere(number: int) -> str:
@@ -136,7 +136,7 @@ def test_a_cable_is_pulled_out_and_put_in_again(
     nodes.halted()
     machines[1].ip("link", "set", "cable", "down")
     nodes.go()
-    nodes.until(lambda: nodes.said().count("has lost another rank") == MACHINES)
+    nodes.until(lambda: nodes.message().count("has lost another rank") == MACHINES)
     machines[1].ip("link", "set", "cable", "up")
     nodes.end_with(weights)
 
