@@ -88,10 +88,10 @@ def test_it_goes_on_and_tries_again_and_ends_as_if_nothing_had_been(size: int, t
     wanted = fit_toy(plugins(), out=whole, checkpoint_every=1)
 
     def work() -> None:
-        with warnings.catch_warnings(record=True) as notice:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             done = fit_toy([*plugins(), limit(size, 4, 9)], out=part, checkpoint_every=1)
-        sentences = [str(one.message) for one in notice]
+        sentences = [str(one.message) for one in caught]
         saving = [text for text in sentences if text.startswith("the checkpoint ")]
         assert len(saving) == 1, sentences
         assert saving[0].startswith(
@@ -219,9 +219,9 @@ def test_a_real_disk_of_two_megabytes(tmp_path: Path) -> None:
             if step == 9:
                 ballast.unlink()
 
-        with pytest.warns(AccelWarning) as notice:
+        with pytest.warns(AccelWarning) as caught:
             part = fit_toy([*plugins(), At(act=act)], out=small / "run", checkpoint_every=1)
-        saving = [str(one.message) for one in notice if str(one.message).startswith("the checkpoint ")]
+        saving = [str(one.message) for one in caught if str(one.message).startswith("the checkpoint ")]
         assert len(saving) == 1
         assert "could not be saved: the disk is full; update-00000003-epoch-0000 is kept, training goes on" in saving[0]
         whole = fit_toy(plugins(), out=tmp_path / "whole", checkpoint_every=1)

@@ -57,8 +57,8 @@ def test_recomputation_changes_no_bit_and_takes_less_memory() -> None:
         model = Trainer(net, data, loss=loss, plugins=plugins, watch=(), device="cuda").fit().model
         return list(model.parameters()), torch.cuda.max_memory_allocated() - before
 
-    (plain, much), (accel_value, little) = fit(), fit(Recompute())
-    assert all(torch.equal(a, b) for a, b in zip(plain, accel_value, strict=True))
+    (plain, much), (recomputed, little) = fit(), fit(Recompute())
+    assert all(torch.equal(a, b) for a, b in zip(plain, recomputed, strict=True))
     assert little < 0.6 * much
 
 
@@ -72,8 +72,8 @@ def test_resident_pictures_are_those_of_the_cpu_and_nothing_waits(flip: Any, edg
         next(there.epoch(epoch))  # what is made once is made here
         with syncs_raise():
             batches = list(there.epoch(epoch, 1))
-        for accel_value, theirs in zip(batches, here.epoch(epoch, 1), strict=True):
-            assert all(a.is_cuda and torch.equal(a.cpu(), b) for a, b in zip(accel_value, theirs, strict=True))
+        for batch, theirs in zip(batches, here.epoch(epoch, 1), strict=True):
+            assert all(a.is_cuda and torch.equal(a.cpu(), b) for a, b in zip(batch, theirs, strict=True))
 
 
 def test_float16_is_available_and_auto_is_cuda() -> None:
@@ -97,8 +97,8 @@ def test_sync_guard_names_what_waits_on_cuda() -> None:
 
     batches = [torch.randn(8, 4, device="cuda") for _ in range(8)]
     before = torch.cuda.get_sync_debug_mode()
-    for accel_value, places in ((loss, ["tests/cuda/test_cuda_memory.py"]), (lambda model, x: model(x).square().mean(), [])):
-        result = Trainer(nn.Linear(4, 1), batches, loss=accel_value, plugins=[SyncGuard(), AdamW()], watch=(), device="cuda").fit()
+    for loss_fn, places in ((loss, ["tests/cuda/test_cuda_memory.py"]), (lambda model, x: model(x).square().mean(), [])):
+        result = Trainer(nn.Linear(4, 1), batches, loss=loss_fn, plugins=[SyncGuard(), AdamW()], watch=(), device="cuda").fit()
         actual = [str(row["where"]).partition(":")[0] for row in result.sections["sync_guard"].rows]
         assert actual == places
     with pytest.raises(TrainingError, match=r"sync_guard: update 4 .*value.item\(\)"):

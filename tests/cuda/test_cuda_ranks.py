@@ -42,10 +42,10 @@ def test_ranks_are_one_process_on_the_big_batch(actual: Found, case: str) -> Non
 
 
 def test_an_overflow_of_float16_on_one_rank_moves_no_rank(actual: Found) -> None:
-    accel_value, theirs = actual["an_overflow_of_float16_on_one_rank"]
-    assert accel_value["skipped"] == theirs["skipped"] == 1
-    assert all(torch.equal(a, b) for a, b in zip(accel_value["weights"], theirs["weights"], strict=True))
-    assert all(torch.isfinite(weight).all() for weight in accel_value["weights"])
+    first, second = actual["an_overflow_of_float16_on_one_rank"]
+    assert first["skipped"] == second["skipped"] == 1
+    assert all(torch.equal(a, b) for a, b in zip(first["weights"], second["weights"], strict=True))
+    assert all(torch.isfinite(weight).all() for weight in first["weights"])
 
 
 def test_nothing_waits_for_the_device(actual: Found) -> None:

@@ -102,8 +102,8 @@ def test_augmenting_does_not_wait_and_is_that_of_the_cpu() -> None:
         Trainer(net, data, loss=loss, plugins=[Augment(**settings), AdamW()], watch=watch, device=device).fit()
         return seen
 
-    for accel_value, theirs in zip(train("cuda"), train("cpu"), strict=True):
-        assert torch.allclose(accel_value.cpu(), theirs, atol=1e-2)  # of 255
+    for on_gpu, on_cpu in zip(train("cuda"), train("cpu"), strict=True):
+        assert torch.allclose(on_gpu.cpu(), on_cpu, atol=1e-2)  # of 255
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -123,8 +123,8 @@ def test_muon_and_schedule_free_wait_for_nothing_and_follow_the_cpu(optim: Any) 
     skipped = fit_toy([AMP(dtype="float16"), optim()], device="cuda", overflow=[3])
     assert int(skipped.spy.run.parts.precision.skipped) == 1  # type: ignore[arg-type]
     here, there = (fit_toy([optim()], device=device, dropout=0.0) for device in ("cpu", "cuda"))
-    for mine, theirs in zip(here.weights, there.weights, strict=True):
-        torch.testing.assert_close(mine, theirs.cpu(), rtol=0.0, atol=2e-2 if optim is Muon else 1e-4)
+    for mine, on_cpu in zip(here.weights, there.weights, strict=True):
+        torch.testing.assert_close(mine, on_cpu.cpu(), rtol=0.0, atol=2e-2 if optim is Muon else 1e-4)
 
 
 def test_cuda_random_numbers_are_resumed(tmp_path: Any) -> None:
@@ -157,8 +157,8 @@ def test_lamb_and_lars_wait_for_nobody_and_equal_the_cpu(kind: Any, consumes: bo
                 optim.found_inf.fill_(float(number == 3))
                 optim.step()
         actual.append(params)
-    for mine, theirs in zip(*actual, strict=True):
-        torch.testing.assert_close(mine, theirs.cpu(), rtol=1e-5, atol=1e-6)
+    for mine, on_cpu in zip(*actual, strict=True):
+        torch.testing.assert_close(mine, on_cpu.cpu(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_counter_sees_what_waits() -> None:

@@ -24,21 +24,21 @@ def content(folder: Path) -> dict[Path, bytes]:
 @contextmanager
 def elsewhere(out: Path) -> Iterator[int]:
     """Another process that has taken `out`, and ends only by kill -9."""
-    heard, notice = os.pipe()
+    read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             RunLock().acquire(out)
-            os.write(notice, b"!")
+            os.write(write_end, b"!")
             signal.pause()
         finally:
             os._exit(1)
-    os.close(notice)
+    os.close(write_end)
     try:
-        assert os.read(heard, 1) == b"!"
+        assert os.read(read_end, 1) == b"!"
         yield pid
     finally:
-        os.close(heard)
+        os.close(read_end)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
@@ -81,16 +81,16 @@ def test_who_is_begun_anew_waits_for_the_lock_of_a_machine_that_was_lost(tmp_pat
 def test_a_fork_of_a_run_holds_nothing_when_the_run_is_gone(tmp_path: Path) -> None:
     claim = RunLock()
     claim.acquire(tmp_path)
-    heard, notice = os.pipe()
+    read_end, write_end = os.pipe()
     pid = os.fork()  # as a loader's worker: it outlives this claim
     if pid == 0:
-        os.close(notice)
-        os.read(heard, 1)
+        os.close(write_end)
+        os.read(read_end, 1)
         os._exit(0)
-    os.close(heard)
+    os.close(read_end)
     claim.release()
     RunLock().acquire(tmp_path)
-    os.close(notice)
+    os.close(write_end)
     assert os.waitpid(pid, 0)[1] == 0
 
 

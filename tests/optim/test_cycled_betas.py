@@ -207,7 +207,7 @@ def test_nothing_is_kept_or_read_unless_it_is_asked_for() -> None:
 @pytest.mark.parametrize("clip", [[], [Clip(max_norm=0.1)]], ids=["", "clip"])
 def test_a_run_with_onecycle_is_a_loop_by_hand(clip: list[Part]) -> None:
     schedule = OneCycle(max_lr=0.05, cycle_momentum=True)
-    accel_value = fit_toy([AdamW(weight_decay=0.1), schedule, *clip])
+    result = fit_toy([AdamW(weight_decay=0.1), schedule, *clip])
     products: list[float] = [1.0]
 
     class ByHand(torch.optim.Optimizer):
@@ -231,7 +231,7 @@ def test_a_run_with_onecycle_is_a_loop_by_hand(clip: list[Part]) -> None:
     weights, _ = hand_loop(
         ByHand, before_step=(lambda model: nn.utils.clip_grad_norm_(model.parameters(), 0.1)) if clip else lambda model: None
     )
-    assert max(float((a - b).abs().max()) for a, b in zip(accel_value.weights, weights, strict=True)) < 2e-5
+    assert max(float((a - b).abs().max()) for a, b in zip(result.weights, weights, strict=True)) < 2e-5
 
 
 @pytest.mark.parametrize("optim", [AdamW, LAMBPlugin, Muon])

@@ -61,21 +61,21 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 def test_equals_torch(settings: dict[str, Any], dtype: torch.dtype) -> None:
     settings = {"lr": 0.02, **settings}
     mine, theirs = start(dtype=dtype), start(dtype=dtype)
-    accel_value, torchs = Muon(mine, **settings), TorchMuon(theirs, **settings)
+    optimizer, torchs = Muon(mine, **settings), TorchMuon(theirs, **settings)
     for number, grads in enumerate(gradients(mine)):
         for params in (mine, theirs):
             for param, grad in zip(params, grads, strict=True):
                 param.grad = grad.clone()
             if number % 5 == 3:  # one of a batch, and a whole batch, have none
                 params[1].grad = params[4].grad = None
-        accel_value.step()
+        optimizer.step()
         torchs.step()
         if number == 10:  # each goes on from the other's state
-            states = accel_value.state_dict(), torchs.state_dict()
-            accel_value.load_state_dict(states[1])
+            states = optimizer.state_dict(), torchs.state_dict()
+            optimizer.load_state_dict(states[1])
             torchs.load_state_dict(states[0])
     for a, b in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(accel_value.state[a]["momentum_buffer"], torchs.state[b]["momentum_buffer"])
+        torch.testing.assert_close(optimizer.state[a]["momentum_buffer"], torchs.state[b]["momentum_buffer"])
     assert distance(mine, theirs) < (LIMIT if dtype == torch.float32 else 0.1)
     assert distance(mine, start(dtype=dtype)) > 0.03, "they have moved"
 
@@ -115,9 +115,9 @@ def test_the_rest_is_torchs_adamw() -> None:
     shapes = [(16, 8), (5, 6), (7,)]
     mine, theirs = start(shapes), start(shapes)
     own = {"lr": 0.01, "weight_decay": 0.3}
-    accel_value = Muon([{"params": mine[:1]}, {"params": mine[1:], "adamw": True, **own}], betas=(0.8, 0.9), adamw_eps=1e-6)
+    optimizer = Muon([{"params": mine[:1]}, {"params": mine[1:], "adamw": True, **own}], betas=(0.8, 0.9), adamw_eps=1e-6)
     steps = gradients(mine)
-    train(accel_value, mine, steps)
+    train(optimizer, mine, steps)
     train(TorchMuon(theirs[:1]), theirs[:1], [grads[:1] for grads in steps])
     train(AdamW(theirs[1:], betas=(0.8, 0.9), eps=1e-6, fused=True, **own), theirs[1:], [grads[1:] for grads in steps])
     assert torch.equal(mine[1], theirs[1])
@@ -190,10 +190,10 @@ def test_what_scales_changes_no_bit_and_gradients_stay() -> None:
 def test_a_learning_rate_on_the_device_is_not_read() -> None:
     mine, theirs = start(), start()
     steps = gradients(mine, 5)
-    accel_value = Muon(mine, lr=torch.tensor(0.02))
-    train(accel_value, mine, steps[:1])
+    optimizer = Muon(mine, lr=torch.tensor(0.02))
+    train(optimizer, mine, steps[:1])
     with HostReads() as reads:  # type: ignore[no-untyped-call]
-        train(accel_value, mine, steps[1:])
+        train(optimizer, mine, steps[1:])
     assert reads.count == 0
     train(Muon(theirs, lr=0.02), theirs, steps)
     assert distance(mine, theirs) < 1e-5

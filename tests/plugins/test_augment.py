@@ -44,11 +44,11 @@ def test_by_itself_it_smooths_the_labels() -> None:
         def loss(self, model: nn.Module, batch: Any) -> Tensor:
             return F.cross_entropy(model(batch[0]), batch[1], label_smoothing=0.1)
 
-    accel_value, theirs = fit_toy([Augment()]), Spy()
+    trained, theirs = fit_toy([Augment()]), Spy()
     Smoothed(plugins=[theirs], watch=(), epochs=2, batch_size=4, seed=3, device="cpu").fit()
-    for a, b in zip(accel_value.losses, theirs.losses, strict=True):
+    for a, b in zip(trained.losses, theirs.losses, strict=True):
         assert torch.allclose(a, b, rtol=1e-5)
-    assert not torch.allclose(accel_value.losses[0], fit_toy([]).losses[0])
+    assert not torch.allclose(trained.losses[0], fit_toy([]).losses[0])
 
 
 def test_evaluation_sees_the_data_as_it_is() -> None:

@@ -41,21 +41,21 @@ def test_it_sees_the_unscaled_gradient() -> None:
 
 @pytest.mark.parametrize("max_norm", [0.05, 0.5, 100.0])
 def test_norm_is_torchs(max_norm: float) -> None:
-    accel_value = fit_toy([SGD(lr=0.1, fused=False), Clip(max_norm=max_norm)])
+    result = fit_toy([SGD(lr=0.1, fused=False), Clip(max_norm=max_norm)])
     weights, _ = hand_loop(
         lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
         before_step=lambda model: nn.utils.clip_grad_norm_(model.parameters(), max_norm),
     )
-    assert max(float((a - b).abs().max()) for a, b in zip(accel_value.weights, weights, strict=True)) < 1e-6
+    assert max(float((a - b).abs().max()) for a, b in zip(result.weights, weights, strict=True)) < 1e-6
 
 
 def test_value_is_torchs() -> None:
-    accel_value = fit_toy([SGD(lr=0.1, fused=False), Clip(mode="value", max_value=0.01)])
+    result = fit_toy([SGD(lr=0.1, fused=False), Clip(mode="value", max_value=0.01)])
     weights, _ = hand_loop(
         lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
         before_step=lambda model: nn.utils.clip_grad_value_(model.parameters(), 0.01),
     )
-    assert all(torch.equal(a, b) for a, b in zip(accel_value.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(result.weights, weights, strict=True))
 
 
 @pytest.mark.parametrize("optim", [SGD, AdamW])
@@ -100,16 +100,16 @@ def weights(scale: float) -> list[Tensor]:
 @pytest.mark.parametrize("scale", [1e-4, 0.03, 10.0])
 @pytest.mark.parametrize("factor", [None, 1024.0])
 def test_adaptive_is_timms(scale: float, factor: float | None) -> None:
-    accel_value, theirs = weights(scale), weights(scale)
+    params, theirs = weights(scale), weights(scale)
     timms(theirs)
-    grads = Grads(accel_value)
+    grads = Grads(params)
     if factor:
-        for param in accel_value:
+        for param in params:
             param.grad *= factor
         grads.scale = torch.tensor(factor)
     limited = Clip(mode="adaptive").limit(grads)
     assert limited.scale is None
-    for mine, his in zip(accel_value, theirs, strict=True):
+    for mine, his in zip(params, theirs, strict=True):
         torch.testing.assert_close(mine.grad, his.grad, rtol=1e-6, atol=0)
 
 
@@ -138,14 +138,14 @@ def test_short_units_keep_their_bits_and_weights_at_zero_can_move() -> None:
 
 @pytest.mark.parametrize("skip", ["auto", "4", "4.weight, 4.bias"])
 def test_adaptive_is_timms_in_training_and_leaves_the_last_layer_out(skip: str) -> None:
-    accel_value = fit_toy([SGD(lr=0.1, fused=False), Clip(mode="adaptive", skip=skip)])
+    result = fit_toy([SGD(lr=0.1, fused=False), Clip(mode="adaptive", skip=skip)])
     his, _ = hand_loop(
         lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
         before_step=lambda model: timms(list(model.parameters())[:-2]),
     )
-    assert max(float((a - b).abs().max()) for a, b in zip(accel_value.weights, his, strict=True)) < 1e-6
-    assert accel_value.spy.run.parts.clip.plan_notes() == {"adaptive clipping": "all but 4.weight, 4.bias"}
-    assert accel_value.distance(fit_toy([SGD(lr=0.1, fused=False), Clip(mode="adaptive", skip="none")])) > 1e-4
+    assert max(float((a - b).abs().max()) for a, b in zip(result.weights, his, strict=True)) < 1e-6
+    assert result.spy.run.parts.clip.plan_notes() == {"adaptive clipping": "all but 4.weight, 4.bias"}
+    assert result.distance(fit_toy([SGD(lr=0.1, fused=False), Clip(mode="adaptive", skip="none")])) > 1e-4
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -160,12 +160,12 @@ def test_losses_do_not_overwrite_each_other() -> None:
 
 
 def test_the_state_has_the_format_of_a_run_without_it() -> None:
-    accel_value = fit_toy([taped_graph(warmup=1), AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
+    replayed = fit_toy([taped_graph(warmup=1), AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
     plain = fit_toy([AdamW(), OneCycle(max_lr=0.1)]).spy.run.parts.optim
-    assert isinstance(accel_value.optimizer.param_groups[0]["lr"], Tensor)
-    assert accel_value.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
-    accel_value.load_state_dict(plain.state_dict())
-    assert isinstance(accel_value.optimizer.param_groups[0]["lr"], Tensor), "held again"
+    assert isinstance(replayed.optimizer.param_groups[0]["lr"], Tensor)
+    assert replayed.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
+    replayed.load_state_dict(plain.state_dict())
+    assert isinstance(replayed.optimizer.param_groups[0]["lr"], Tensor), "held again"
 
 
 @pytest.mark.parametrize("stop", [7, 11, 14])

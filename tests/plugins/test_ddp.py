@@ -47,19 +47,19 @@ def test_every_loader_gives_each_rank_its_part(actual: Found) -> None:
 
 def test_ready_batches_are_dealt_in_turn_whatever_their_order(actual: Found) -> None:
     # 8 batches of 3, the last of 1: four for each rank in each epoch
-    accel_value, theirs = actual["an_order_of_the_users"]
-    first, second = [*accel_value[:12], *theirs[:10]], [*accel_value[12:], *theirs[10:]]
+    first_rank, second_rank = actual["an_order_of_the_users"]
+    first, second = [*first_rank[:12], *second_rank[:10]], [*first_rank[12:], *second_rank[10:]]
     assert sorted(first) == sorted(second) == list(range(22))
     assert first != second, "shuffled anew"
 
 
 @pytest.mark.parametrize("name", ["clip", "clip adaptive", "ema", "lamb", "lars", "muon", "float16", "bfloat16", "all"])
 def test_beside_other_plugins(actual: Found, name: str) -> None:
-    accel_value, theirs = (rank[name] for rank in actual["beside_other_plugins"])
-    assert same(accel_value[1], theirs[1]), "the ranks have the same weights, bit for bit"
+    first_rank, second_rank = (rank[name] for rank in actual["beside_other_plugins"])
+    assert same(first_rank[1], second_rank[1]), "the ranks have the same weights, bit for bit"
     # 16-bit products of two half batches are rounded otherwise than those of the whole one; muon multiplies in bfloat16
     tolerance = {"float16": 2e-3, "bfloat16": 2e-2, "all": 2e-3, "muon": 2e-3}.get(name, 1e-6)
-    assert accel_value[0] <= tolerance
+    assert first_rank[0] <= tolerance
 
 
 def test_settings(actual: Found) -> None:
@@ -82,17 +82,17 @@ def test_what_cannot_work_is_refused_on_every_rank(actual: Found) -> None:
 
 @pytest.mark.parametrize("name", ["guard", "guard accumulate", "float16"])
 def test_an_update_that_is_not_finite_on_one_rank_moves_nothing_on_any(actual: Found, name: str) -> None:
-    accel_value, theirs = (rank[name] for rank in actual["one_rank_is_not_finite"])
-    assert accel_value["skipped"] == theirs["skipped"] == 1
-    assert same(accel_value["weights"], theirs["weights"])
-    assert all(torch.isfinite(weight).all() for weight in accel_value["weights"])
+    first_rank, second_rank = (rank[name] for rank in actual["one_rank_is_not_finite"])
+    assert first_rank["skipped"] == second_rank["skipped"] == 1
+    assert same(first_rank["weights"], second_rank["weights"])
+    assert all(torch.isfinite(weight).all() for weight in first_rank["weights"])
 
 
 def test_ranks_begin_with_the_same_weights_and_draw_other_numbers(actual: Found) -> None:
-    accel_value, theirs = actual["random_numbers"]
-    assert same(accel_value["first"], theirs["first"])
-    assert not torch.equal(accel_value["drawn"], theirs["drawn"])
-    assert torch.equal(accel_value["drawn"], fit_drawn()), "the first rank draws what one process draws"
+    first_rank, second_rank = actual["random_numbers"]
+    assert same(first_rank["first"], second_rank["first"])
+    assert not torch.equal(first_rank["drawn"], second_rank["drawn"])
+    assert torch.equal(first_rank["drawn"], fit_drawn()), "the first rank draws what one process draws"
 
 
 def fit_drawn() -> Tensor:
@@ -107,8 +107,8 @@ def test_the_first_bucket_is_torchs_small_one_unless_another_size_is_asked_for(a
 
 
 def test_fewer_held_out_samples_than_ranks(actual: Found) -> None:
-    for accel_value, big in actual["few_held_out"]:
-        assert accel_value == pytest.approx(big, abs=1e-6)
+    for ranks, big in actual["few_held_out"]:
+        assert ranks == pytest.approx(big, abs=1e-6)
 
 
 def test_a_resumed_run_ends_with_the_same_bits(actual: Found) -> None:
@@ -126,8 +126,8 @@ def test_no_update_but_the_first_waits_for_the_numbers_of_others(actual: Found) 
 
 
 def test_one_process_goes_on_and_two_again(actual: Found) -> None:
-    for accel_value, theirs in zip(*actual["two_one_two"], strict=True):
-        check(accel_value, theirs)
+    for resumed, uninterrupted in zip(*actual["two_one_two"], strict=True):
+        check(resumed, uninterrupted)
 
 
 def test_ranks_decide_together(actual: Found) -> None:

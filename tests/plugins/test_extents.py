@@ -62,21 +62,21 @@ def companions(order: Tensor, batch: int, near: int) -> float:
 def test_how_random_it_is() -> None:
     n, size, window, batch = 20_000, 10, 100, 50
     plain = [permutation(n, 3, epoch) for epoch in range(4)]
-    accel_value = [extent_permutation(n, 3, epoch, size, window) for epoch in range(4)]
+    orders = [extent_permutation(n, 3, epoch, size, window) for epoch in range(4)]
     # by chance a batch holds 49 of 20,000; in a window of 1,000 each has 9 samples of its own extent among 999
     chance = sum(companions(order, batch, size) for order in plain) / 4
     expected = 49 * 9 / 999
-    actual = sum(companions(order, batch, size) for order in accel_value) / 4
+    actual = sum(companions(order, batch, size) for order in orders) / 4
     assert 0.02 < chance < 0.08
     # of the neighbours nearer than `size` about as many lie in one's own extent as beside it
     assert 0.85 * expected < actual - chance < 1.25 * expected
     # how far a sample is from where it lies in the data: as far as by chance, a third of all on average
-    far = [float((order - torch.arange(n)).abs().float().mean()) / n for order in accel_value]
+    far = [float((order - torch.arange(n)).abs().float().mean()) / n for order in orders]
     assert all(abs(distance - 1 / 3) < 0.05 for distance in far)
     # and those that were companions in one epoch are not in the next: the extents begin elsewhere, and meet others
     rank = torch.empty(n, dtype=torch.int64)
-    rank[accel_value[0]] = torch.arange(n)
-    again = companions(rank[accel_value[1]] // batch, batch, 1)
+    rank[orders[0]] = torch.arange(n)
+    again = companions(rank[orders[1]] // batch, batch, 1)
     assert again < 3 * expected
 
 

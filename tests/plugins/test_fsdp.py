@@ -49,8 +49,8 @@ def test_both_ranks_skip_what_is_not_finite_on_one(actual: Found) -> None:
 
 def test_both_ranks_skip_overflows_of_float16_as_one_process_does(actual: Found) -> None:
     for rank in actual["overflows_of_float16"]:
-        accel_value, big = rank["skipped"]
-        assert 0 < accel_value == big < 8
+        sharded, big = rank["skipped"]
+        assert 0 < sharded == big < 8
         assert rank["apart"] < 1e-3  # float16 rounds at 2^-11
 
 
@@ -107,8 +107,8 @@ def test_one_process_goes_on_with_what_two_have_saved(actual: Found, place: Path
 
 
 def test_one_process_goes_on_and_two_again(actual: Found) -> None:
-    for accel_value, theirs in zip(*actual["two_one_two"], strict=True):
-        check(accel_value, theirs)
+    for resumed, uninterrupted in zip(*actual["two_one_two"], strict=True):
+        check(resumed, uninterrupted)
 
 
 @pytest.mark.parametrize("spoil", ["flip", "cut", "swap", "missing"])

@@ -72,8 +72,8 @@ def flat(batches: Iterator[Any]) -> list[Tensor]:
     return [part for batch in batches for part in (batch if isinstance(batch, list | tuple) else [batch])]
 
 
-def same(accel_value: Iterator[Any], theirs: Iterator[Any]) -> bool:
-    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(flat(accel_value), flat(theirs), strict=True))
+def same(batches: Iterator[Any], others: Iterator[Any]) -> bool:
+    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(flat(batches), flat(others), strict=True))
 
 
 @pytest.mark.parametrize("crop", ["pad", "none"])
@@ -83,19 +83,19 @@ def test_batches_are_those_of_the_plain_loader(pictures: Path, size: int, crop: 
     task = Images(root=str(pictures), size=size, crop=crop, flip=flip)
     for split, train in (("train", True), ("test", False)):
         data = task.data(split)
-        accel_value, plain = opened(data, train), make_batches(data, 4, 5, shuffle=train)
-        assert (accel_value.count, accel_value.samples) == (plain.count, plain.samples)
+        resident, plain = opened(data, train), make_batches(data, 4, 5, shuffle=train)
+        assert (resident.count, resident.samples) == (plain.count, plain.samples)
         for epoch, start in ((0, 0), (1, 0), (7, 3)):
-            assert same(accel_value.epoch(epoch, start), plain.epoch(epoch, start)), (split, epoch, start)
+            assert same(resident.epoch(epoch, start), plain.epoch(epoch, start)), (split, epoch, start)
 
 
 def test_a_run_ends_with_the_same_bits(pictures: Path) -> None:
     def fit(*plugins: Any) -> Any:
         return Images(root=str(pictures), size=16, plugins=plugins, watch=(), epochs=2, batch_size=4, device="cpu").fit()
 
-    plain, accel_value = fit(), fit(Resident())
-    assert plain.metrics == accel_value.metrics
-    assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), accel_value.model.parameters(), strict=True))
+    plain, resident = fit(), fit(Resident())
+    assert plain.metrics == resident.metrics
+    assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), resident.model.parameters(), strict=True))
 
 
 @pytest.mark.slow
@@ -142,8 +142,8 @@ def test_what_a_sample_looks_like_depends_on_no_batch_and_no_start(pictures: Pat
 def test_words_are_those_of_each_samples_own_generator() -> None:
     indices = torch.tensor([0, 1, 49_999, 2**40])
     for seed, epoch in ((0, 0), (3, 9), (2**62, 1000)):
-        accel_value = torch.stack(sample_words(seed, epoch, indices), 1).numpy().view(np.uint64)
-        for index, words in zip(indices.tolist(), accel_value, strict=True):
+        all_words = torch.stack(sample_words(seed, epoch, indices), 1).numpy().view(np.uint64)
+        for index, words in zip(indices.tolist(), all_words, strict=True):
             assert (sample_rng(seed, epoch, index).bit_generator.random_raw(4) == words).all()  # type: ignore[attr-defined]
 
 
@@ -186,9 +186,9 @@ def test_reflected_is_as_torch_pads() -> None:
 
 def test_tensors_are_kept_as_they_are() -> None:
     data = TensorDataset(torch.randn(10, 3), torch.arange(10))
-    accel_value, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
-    assert isinstance(next(accel_value.epoch(0)), tuple)
-    assert same(accel_value.epoch(1, 1), plain.epoch(1, 1))
+    resident, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
+    assert isinstance(next(resident.epoch(0)), tuple)
+    assert same(resident.epoch(1, 1), plain.epoch(1, 1))
 
 
 Pair = namedtuple("Pair", "x y")
@@ -204,18 +204,18 @@ def test_batches_have_the_form_of_collated_samples(form: Any) -> None:
             return form(super().__getitem__(index))
 
     data = Formed()
-    accel_value, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
-    assert type(next(accel_value.epoch(0))) is type(next(plain.epoch(0)))
-    assert same(accel_value.epoch(2), plain.epoch(2))
+    resident, plain = opened(data), make_batches(data, 4, 5, shuffle=True)
+    assert type(next(resident.epoch(0))) is type(next(plain.epoch(0)))
+    assert same(resident.epoch(2), plain.epoch(2))
 
 
 def test_every_sample_is_read_once() -> None:
     data = Points(1000)
-    accel_value = opened(data)
+    resident = opened(data)
     asked = data.asked
     assert asked == 1001, "and the first once more, to know its shape"
     for epoch in range(3):
-        assert sum(len(x) for x, _ in accel_value.epoch(epoch)) == 1000
+        assert sum(len(x) for x, _ in resident.epoch(epoch)) == 1000
     assert data.asked == asked
 
 

@@ -9,10 +9,10 @@ from tests.support.handwritten_loop import hand_loop
 
 
 def test_nesterov_and_weight_decay_reach_torch() -> None:
-    accel_value = fit_toy([SGD(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01)])
+    result = fit_toy([SGD(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01)])
     settings = {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01, "fused": True}
     weights, _ = hand_loop(lambda model: torch.optim.SGD(model.parameters(), **settings))  # type: ignore[arg-type]
-    assert all(torch.equal(a, b) for a, b in zip(accel_value.weights, weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(result.weights, weights, strict=True))
 
 
 def test_nesterov_needs_momentum() -> None:

@@ -126,7 +126,7 @@ def test_killed_from_outside_at_any_time_the_batches_stay() -> None:
     for at in range(len(plain)):
         workers = processes(Drawn())
         batches, actual = workers.batches(0, 0, 0), []
-        with warnings.catch_warnings(record=True) as notice:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for number, batch in enumerate(batches):
                 actual += md5([batch])
@@ -136,7 +136,7 @@ def test_killed_from_outside_at_any_time_the_batches_stay() -> None:
                     os.kill(victim.pid, signal.SIGKILL)
                     victim.join()
         assert actual == plain
-        assert all("was killed by SIGKILL" in str(warning.message) for warning in notice)
+        assert all("was killed by SIGKILL" in str(warning.message) for warning in caught)
         workers.close()
 
 

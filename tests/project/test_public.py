@@ -92,9 +92,9 @@ def test_what_the_documentation_imports_is_public() -> None:
         *(ROOT / "docs/guides").rglob("*.md"),
     ]
     imports = [
-        actual
+        statement
         for file in files
-        for actual in re.findall(r"^ *from (accel(?:\.\w+)*) import ([\w, ]+)", file.read_text(), re.MULTILINE)
+        for statement in re.findall(r"^ *from (accel(?:\.\w+)*) import ([\w, ]+)", file.read_text(), re.MULTILINE)
     ]
     assert len(imports) > 10
     for module, names in imports:

@@ -39,9 +39,9 @@ def case_ddp_is_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
     actual = {}
     for name, make in OPTIMS.items():
         for steps, kind in ((1, Points), (3, Words)):
-            accel_value = ddp_cases.fit([DDP(backend=BACKEND), *make(), *windows(steps)], kind, device=DEVICE)
+            outcome = ddp_cases.fit([DDP(backend=BACKEND), *make(), *windows(steps)], kind, device=DEVICE)
             big = ddp_cases.fit([*make(), *windows(steps)], kind, batch_size=6, device=DEVICE)
-            actual[f"{name} accumulate={steps}"] = distance(accel_value, big)
+            actual[f"{name} accumulate={steps}"] = distance(outcome, big)
     return actual
 
 
@@ -64,9 +64,9 @@ def case_fsdp_is_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
     actual = {}
     for name, make in OPTIMS.items():
         for steps in (1, 3):
-            accel_value = fsdp_cases.fit([FSDP(backend=BACKEND), *make(), *windows(steps)], Blocks, device=DEVICE)
+            outcome = fsdp_cases.fit([FSDP(backend=BACKEND), *make(), *windows(steps)], Blocks, device=DEVICE)
             big = fsdp_cases.fit([*make(), *windows(steps)], Blocks, batch_size=6, device=DEVICE)
-            actual[f"{name} accumulate={steps}"] = fsdp_cases.whole(accel_value, big)
+            actual[f"{name} accumulate={steps}"] = fsdp_cases.whole(outcome, big)
     return actual
 
 

@@ -146,10 +146,10 @@ def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
         for dtype in (torch.float32, torch.float64):
             for steps, samples in product((1, 3), (19, 21, 23, 24)):
                 kind = Words if samples in (21, 23) else Points
-                accel_value = fit([DDP(), optim(), *windows(steps)], kind, samples=samples, dtype=dtype)
+                outcome = fit([DDP(), optim(), *windows(steps)], kind, samples=samples, dtype=dtype)
                 big = fit([optim(), *windows(steps)], kind, batch_size=6, samples=samples, dtype=dtype)
                 name = f"{type(optim()).__name__} {dtype} accumulate={steps} samples={samples} {kind.__name__}"
-                actual[name] = distance(accel_value, big)
+                actual[name] = distance(outcome, big)
     return actual
 
 
@@ -188,8 +188,8 @@ def case_beside_other_plugins(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
     actual = {}
     for name, plugins in sets.items():
-        accel_value = fit([DDP(), *plugins()])
-        actual[name] = (distance(accel_value, fit(plugins(), batch_size=6)), accel_value["weights"])
+        outcome = fit([DDP(), *plugins()])
+        actual[name] = (distance(outcome, fit(plugins(), batch_size=6)), outcome["weights"])
     return actual
 
 

@@ -48,8 +48,8 @@ def main(store: str, rank: int) -> None:
                 param.grad = distribute_tensor(grad * 4, mesh, [place])
             # half of it on each process, as autograd leaves what each found by itself
             mine[-1].grad = DTensor.from_local(grads[-1] * 2, mesh, [Partial()])
-            accel_value, theirs = Grads(mine).norm(), Grads(whole).norm()
-            torch.testing.assert_close(accel_value, theirs, rtol=1e-6, atol=0)
+            sharded_norm, whole_norm = Grads(mine).norm(), Grads(whole).norm()
+            torch.testing.assert_close(sharded_norm, whole_norm, rtol=1e-6, atol=0)
             for each in (optim, other):
                 each.grad_scale, each.found_inf = torch.tensor(4.0), torch.tensor(float(step == 2))
             with mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as calls:

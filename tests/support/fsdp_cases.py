@@ -83,9 +83,9 @@ def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
         for steps in (1, 3):
             for kind in (Blocks,) if "recompute" in name else (Blocks, Words):
                 more = [Accumulate(steps=steps) for _ in range(2)] if steps > 1 else []
-                accel_value = fit([FSDP(), *make(), *more[:1]], kind, samples=22)
+                outcome = fit([FSDP(), *make(), *more[:1]], kind, samples=22)
                 big = fit([*make(), *more[1:]], kind, batch_size=6, samples=22)
-                actual[f"{name} accumulate={steps} {kind.__name__}"] = whole(accel_value, big)
+                actual[f"{name} accumulate={steps} {kind.__name__}"] = whole(outcome, big)
     return actual
 
 
@@ -103,11 +103,11 @@ def goes_on(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
     two = run(2, out=folder / "two")
     again = run(2, resume=folder / "run", out=folder / "again")
     pieces = sorted(file.name for file in (folder / "run").rglob("shard-*"))
-    accel_value = {"pieces": pieces, "again": again["losses"], "two": two["losses"][-len(again["losses"]) :]}
+    outcome = {"pieces": pieces, "again": again["losses"], "two": two["losses"][-len(again["losses"]) :]}
     if not any(hasattr(weight, "full_tensor") for weight in two["weights"]):
-        accel_value["same"] = all(map(torch.equal, two["weights"], again["weights"]))
-        accel_value["weights"] = two["weights"]
-    return accel_value
+        outcome["same"] = all(map(torch.equal, two["weights"], again["weights"]))
+        outcome["weights"] = two["weights"]
+    return outcome
 
 
 def case_a_snapshot_of_what_is_spread(folder: Path) -> dict[str, Any]:
@@ -179,11 +179,11 @@ def case_two_one_two(folder: Path) -> list[Any]:
     return turns(folder, lambda: [FSDP(), AdamW(lr=0.01), EMA()], alone, Blocks)
 
 
-def whole(accel_value: dict[str, Any], big: dict[str, Any]) -> float:
+def whole(outcome: dict[str, Any], big: dict[str, Any]) -> float:
     """How far they are apart; the weights are whole on the first rank alone."""
-    if any(hasattr(weight, "full_tensor") for weight in accel_value["weights"]):
-        accel_value = {**accel_value, "weights": big["weights"]}
-    return distance(accel_value, big)
+    if any(hasattr(weight, "full_tensor") for weight in outcome["weights"]):
+        outcome = {**outcome, "weights": big["weights"]}
+    return distance(outcome, big)
 
 
 class Poisoned(Blocks):
@@ -229,8 +229,8 @@ def case_overflows_of_float16(folder: Path) -> dict[str, Any]:
     def scaled() -> list[Part]:
         return [SGD(lr=0.1), AMP(dtype="float16", force=True, init_scale=2.0**20, growth_interval=3), EMA()]
 
-    accel_value, big = fit([FSDP(), *scaled()], Blocks), fit(scaled(), Blocks, batch_size=6)
-    return {"skipped": [one["skipped"] for one in (accel_value, big)], "apart": whole(accel_value, big)}
+    outcome, big = fit([FSDP(), *scaled()], Blocks), fit(scaled(), Blocks, batch_size=6)
+    return {"skipped": [one["skipped"] for one in (outcome, big)], "apart": whole(outcome, big)}
 
 
 def case_bfloat16(folder: Path) -> dict[str, Any]:

@@ -114,6 +114,6 @@ def check(*ranks: dict[str, Any]) -> None:
     assert counted == {
         update: sorted(number for rank in ranks for number in rank["whole"]["seen"][update]) for update in counted
     }, "the same samples in each update"
-    apart = [abs(accel_value - theirs) for accel_value, theirs in zip(losses, whole["losses"], strict=True)]
+    apart = [abs(resumed - uninterrupted) for resumed, uninterrupted in zip(losses, whole["losses"], strict=True)]
     pairs = zip(ranks[0]["starts"][-1]["weights"], whole["weights"], strict=True)
-    assert max(apart + [float((accel_value - theirs).abs().max()) for accel_value, theirs in pairs]) <= TOLERANCE
+    assert max(apart + [float((resumed - uninterrupted).abs().max()) for resumed, uninterrupted in pairs]) <= TOLERANCE

@@ -21,8 +21,8 @@ RUN = [
 
 def inside(folder: Path, kills: str) -> dict[str, Any]:
     """Where torchrun is started, and in what environment: it trains in `folder`, and ranks die as `kills` says."""
-    notice = {"KILLS": kills, "NOTES": str(folder / "notes"), "GO": str(folder / "go")}
-    return {"cwd": folder, "env": {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **notice}}
+    variables = {"KILLS": kills, "NOTES": str(folder / "notes"), "GO": str(folder / "go")}
+    return {"cwd": folder, "env": {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}}
 
 
 def noted(folder: Path) -> str:

@@ -14,8 +14,8 @@ from accel.system.rendezvous import interface, is_loopback, local_address_toward
 def test_the_first_process_keeps_the_table_where_torchrun_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    notice = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False", "RANK": "0"}
-    for name, value in notice.items():
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False", "RANK": "0"}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     first = open_store(20)
     first.set("name", "value")

@@ -20,8 +20,8 @@ there = pytest.mark.skipif(not launcher.importable(launcher.PACKAGE), reason="ne
 
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Session]:
-    with session() as actual:
-        yield actual
+    with session() as hydra_session:
+        yield hydra_session
 
 
 def read(opened: Session, *words: str) -> launcher.Launcher:

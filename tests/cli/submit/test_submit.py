@@ -158,8 +158,8 @@ def test_a_sweep_of_this_machine(here: Path) -> None:
         log = results[name].with_name(results[name].name.replace("result.pkl", "log.out")).read_text()
         words = f"--nproc-per-node=1 --max-restarts=3 -m accel.train seed={seed} epochs=3 resume=auto out=runs/{seed}"
         assert f"\n--standalone {words}\n" in log
-    notice = "torchrun ended with exit code 1; submit the same with out=runs/1 and it goes on from its last checkpoint"
-    assert result(results["error"])[1] == f"accel.errors.TrainingError: {notice}\n"
+    sentence = "torchrun ended with exit code 1; submit the same with out=runs/1 and it goes on from its last checkpoint"
+    assert result(results["error"])[1] == f"accel.errors.TrainingError: {sentence}\n"
 
 
 @pytest.mark.parametrize("signals", ["USR2", "TERM USR2"])  # before the time limit; before a preemption, on some clusters
@@ -201,14 +201,14 @@ def test_what_slurm_is_told(here: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     settings = ["nodes=2", "gpus_per_node=8", "timeout_min=600", "cpus_per_task=64", "partition=long", "max_num_timeout=5"]
     words = [*(f"hydra.launcher.{word}" for word in settings), "+hydra.launcher.additional_parameters.mail-user=me"]
     assert main(["-m", SLURM, *words, *TASK, "seed=0,1,2", "device=auto", "out=runs", "--config-dir", "."]) == 0
-    notice = (here / "slurm/7001.sh").read_text()
-    flags = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", notice, re.MULTILINE))
+    script = (here / "slurm/7001.sh").read_text()
+    flags = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", script, re.MULTILINE))
     wanted = {
         "nodes": "2", "gpus-per-node": "8", "ntasks-per-node": "1", "time": "600", "cpus-per-task": "64", "partition": "long",
         "array": "0-2%3", "signal": "USR2@120", "requeue": "", "open-mode": "append", "job-name": "accel", "mail-user": "me",
     }  # fmt: skip
     assert wanted.items() <= flags.items()
-    assert re.search(r"^srun .* --cpus-per-task=64 ", notice, re.MULTILINE)
+    assert re.search(r"^srun .* --cpus-per-task=64 ", script, re.MULTILINE)
     message = capsys.readouterr().out
     assert "submitted 3 jobs to Slurm, 2 nodes x 8 ranks; nothing here waits for them" in message
     assert message.rstrip().endswith("squeue --job 7001")
@@ -233,18 +233,18 @@ def test_the_commands_of_the_readme(here: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_resuming_another_run_is_asked_for_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLURM_HOLD", "1")
-    notice = []
+    nodes = []
     file = "resume=old/run/checkpoints/one.pt"
     for words in (["resume=old/run"], [file, "resume.allow=[epochs]"], ["resume=old/run", "out=new"], ["dry_run=true"]):
-        number = 7001 + len(notice)
+        number = 7001 + len(nodes)
         assert main([SLURM, *words, "epochs=3", "hydra.launcher.submitit_folder=logs/%j"]) == 0
-        notice.append(result(here / f"logs/{number}/{number}_submitted.pkl").function)
-    assert [node.arguments for node in notice] == [
+        nodes.append(result(here / f"logs/{number}/{number}_submitted.pkl").function)
+    assert [node.arguments for node in nodes] == [
         ["epochs=3", "resume=old/run"], ["resume.allow=[epochs]", "epochs=3", file],
         ["epochs=3", "resume=old/run", "out=new"], ["dry_run=true", "epochs=3"],
     ]  # fmt: skip
     later = [["resume=auto", f"out={home}"] for home in ("old/run", "old/run", "new")]
-    assert [node.resume_arguments[-2:] for node in notice] == [*later, []]
+    assert [node.resume_arguments[-2:] for node in nodes] == [*later, []]
 
 
 def test_what_slurm_refuses_is_one_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,6 +151,6 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         list(workers.batches(0, 0, 0))
     assert "sample 3 " in raised.value.__notes__[0]
     workers.close()
-    with Ring(data, 2, threads=2) as ring, pytest.raises(ConfigError, match="damaged: its crc32 differs") as actual:
+    with Ring(data, 2, threads=2) as ring, pytest.raises(ConfigError, match="damaged: its crc32 differs") as raised:
         list(ring.epoch(0))
-    assert "sample 3 " in actual.value.__notes__[0]
+    assert "sample 3 " in raised.value.__notes__[0]

@@ -39,6 +39,6 @@ def test_the_position_does_not_depend_on_the_ranks(ranks: int) -> None:
     actual: list[int] = []
     for number in range(2):
         for rank in range(ranks):
-            accel_value = make_batches(plain.data, 2, 7, True, RankShare(rank, ranks))
-            actual += list(accel_value.epoch(1))[number][0].tolist()
+            rank_batches = make_batches(plain.data, 2, 7, True, RankShare(rank, ranks))
+            actual += list(rank_batches.epoch(1))[number][0].tolist()
     assert actual == consumed

@@ -65,20 +65,20 @@ class Nodes:
 
     def start(self, machine: Host) -> subprocess.Popen[bytes]:
         self.count += 1
-        with (self.folder / f"said-{self.count}").open("wb") as message:
-            return machine.start(self.words, self.folder, env=self.env, stdout=message, stderr=message)
+        with (self.folder / f"said-{self.count}").open("wb") as log:
+            return machine.start(self.words, self.folder, env=self.env, stdout=log, stderr=log)
 
-    def message(self) -> str:
+    def output(self) -> str:
         return "\n".join((self.folder / f"said-{number + 1}").read_text() for number in range(self.count))
 
     def until(self, done: Callable[[], bool]) -> None:
         """Waits for something that one of the agents will bring about."""
 
         def look() -> bool:
-            assert all(agent.poll() is None for agent in self.agents), self.message()
+            assert all(agent.poll() is None for agent in self.agents), self.output()
             return done()
 
-        wait_until(look, self.message, 300)
+        wait_until(look, self.output, 300)
 
     def halted(self) -> None:
         self.until(lambda: "halts" in noted(self.folder))
@@ -87,10 +87,10 @@ class Nodes:
         (self.folder / "go").touch()
 
     def end_with(self, weights: list[Tensor]) -> None:
-        assert [agent.wait(300) for agent in self.agents] == [0, 0], self.message()
-        accel_value = final(self.folder)
-        assert all(map(torch.equal, accel_value, weights))
-        assert "Traceback" not in self.message()
+        assert [agent.wait(300) for agent in self.agents] == [0, 0], self.output()
+        final_weights = final(self.folder)
+        assert all(map(torch.equal, final_weights, weights))
+        assert "Traceback" not in self.output()
 
 
 def anywhere(number: int) -> str:
@@ -136,7 +136,7 @@ def test_a_cable_is_pulled_out_and_put_in_again(
     nodes.halted()
     machines[1].ip("link", "set", "cable", "down")
     nodes.go()
-    nodes.until(lambda: nodes.message().count("has lost another rank") == MACHINES)
+    nodes.until(lambda: nodes.output().count("has lost another rank") == MACHINES)
     machines[1].ip("link", "set", "cable", "up")
     nodes.end_with(weights)
 
