@@ -15,7 +15,7 @@ from accel.cli.help_page import Row, help_page
 from accel.errors import ConfigError, nearest
 from accel.values import check_value
 
-__all__ = ["HELP", "VERSION", "Choices", "Flag", "Usage", "parse", "program_name", "version"]
+__all__ = ["HELP", "VERSION", "Choices", "Flag", "Usage", "parse", "program", "program_name", "version"]
 
 Choices = Callable[[Sequence[str], str], Sequence[Row]]
 """Completion of positional words: takes the words before the cursor's and the cursor's own; returns (word, description)."""
@@ -157,17 +157,20 @@ def version() -> str:
     return f"accel {accel.__version__}"
 
 
+def program() -> str:
+    """Return the words that start `accel` in the way this process was started."""
+    return "accel" if Path(sys.argv[0] if sys.argv else "").name == "accel" else "python -m accel"
+
+
 def program_name(command: str) -> str:
     """Return the words that start subcommand `command` in the way this process was started.
 
     `accel pack`, `python -m accel pack`, `accel-train`; `python -m accel.train` if it was started in some other way.
     """
-    program = Path(sys.argv[0] if sys.argv else "")
-    if program.name == "accel":
-        return f"accel {command}"
-    if command != "train" or (program.name == "__main__.py" and program.parent.name == "accel"):
-        return f"python -m accel {command}"
-    return "accel-train" if program.name == "accel-train" else "python -m accel.train"
+    started = Path(sys.argv[0] if sys.argv else "")
+    if command != "train" or started.name == "accel" or (started.name == "__main__.py" and started.parent.name == "accel"):
+        return f"{program()} {command}"
+    return "accel-train" if started.name == "accel-train" else "python -m accel.train"
 
 
 def _number(text: str) -> int | float | str:

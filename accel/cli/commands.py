@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from sys import argv
 from typing import Protocol
 
-from accel.cli.arguments import HELP, VERSION, Usage, version
+from accel.cli.arguments import HELP, VERSION, Usage, program, version
 from accel.cli.help_page import help_page
 from accel.errors import ConfigError, nearest
 from accel.schema import plugin_registry
 
-__all__ = ["COMMANDS", "EXAMPLES", "Command", "CommandModule", "find_command", "overview", "program", "run_command"]
+__all__ = ["COMMANDS", "EXAMPLES", "Command", "CommandModule", "find_command", "overview", "run_command"]
 
 
 class CommandModule(Protocol):
@@ -101,8 +99,3 @@ def overview() -> str:
         [("Commands", rows), ("Flags", [HELP.row, VERSION.row])],
         f"{program()} COMMAND --help has the page of one command.",
     )
-
-
-def program() -> str:
-    """Return the words that start `accel` in the way this process was started."""
-    return "accel" if Path(argv[0]).name == "accel" else "python -m accel"

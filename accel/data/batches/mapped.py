@@ -23,7 +23,7 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BatchAssembly", "InPlaceAssembly", "MapBatches"]
+__all__ = ["BatchAssembly", "InPlaceAssembly", "MapBatches", "can_fill_all"]
 
 
 class MapBatches(Batches):
@@ -74,8 +74,7 @@ class MapBatches(Batches):
         self.collate = getattr(data, "collate", default_collate)
         self.has_sample = hasattr(data, "sample")
         self.has_fill = hasattr(data, "fill")
-        # `at_once` is the name that data sets gave it before 0.1.0
-        self.has_fill_all = bool(getattr(data, "can_fill_all", getattr(data, "at_once", False)))
+        self.has_fill_all = can_fill_all(data)
         self.has_getitem = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -131,6 +130,11 @@ class MapBatches(Batches):
             label = self.data.fill(key, sample_rng(self.seed, epoch, key), out)
             return torch.from_numpy(out) if label is None else (torch.from_numpy(out), label)
         return self.data[key]
+
+
+def can_fill_all(data: Any) -> bool:
+    """Return whether a data set says that it writes several samples at once."""
+    return bool(getattr(data, "can_fill_all", getattr(data, "at_once", False)))  # `at_once` was the name before 0.1.0
 
 
 class BatchAssembly:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
+from accel.data.batches.mapped import can_fill_all
 from accel.data.batches.rng_guard import global_rng_state
 from accel.data.loaders.fork_map import can_fork, fork_map, shared_zeros
 from accel.errors import ConfigError, TrainingError
@@ -112,7 +113,7 @@ class _Loading:
         self.data, self.handler = data, BadSampleHandler(bad, 0, len(data))
         self.tensors = [torch.empty(len(data), *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
         self.chunks = list(index_chunks(len(data)))
-        self.can_read_all = getattr(data, "can_fill_all", False) and hasattr(data, "read_all") and len(self.tensors) == 2
+        self.can_read_all = can_fill_all(data) and hasattr(data, "read_all") and len(self.tensors) == 2
 
     def fill(self, number: int) -> list[UnreadableSample]:
         """Read chunk `number` into the tensors; return its samples that could not be read, which are zero there.

@@ -22,7 +22,7 @@ class ResNet(nn.Sequential):
     which is for long runs with large batches: three epochs of `small` on 5,000 CIFAR-10 pictures come to 29 % so, and to 42 %.
 
     Args:
-        block: `Basic` or `Bottleneck`.
+        block: `BasicBlock` or `Bottleneck`.
         depths: Blocks per stage.
         num_classes: Number of outputs.
         side: Side of the pictures in pixels, which chooses the stem.
