@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from accel import __main__
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
+from tests.support.drawn_images import write_noise
 
 pytest.importorskip("lmdb", reason="needs the extra lmdb")
 
@@ -23,13 +23,7 @@ pytest.importorskip("lmdb", reason="needs the extra lmdb")
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`DIR`, with two splits, in the working directory."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 12), ("val", 3)):
-        for name in ("cat", "dog"):
-            (tmp_path / "DIR" / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(256, size=(30, 40, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "DIR" / split / name / f"{number}.jpg")
+    write_noise(tmp_path / "DIR", {"train": 12, "val": 3}, 30, 40)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     return tmp_path

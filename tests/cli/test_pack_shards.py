@@ -7,13 +7,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from accel import __main__
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
+from tests.support.drawn_images import write_noise
 from tests.support.shard_writer import add, write_records, write_tars
 
 pytest.importorskip("lmdb", reason="needs the extra lmdb")
@@ -22,14 +21,7 @@ pytest.importorskip("lmdb", reason="needs the extra lmdb")
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`DIR`, with two splits, in the working directory."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 5), ("val", 2)):
-        for name in ("cat", "dog"):
-            (tmp_path / "DIR" / split / name / "more").mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(256, size=(20, 30, 3), dtype=np.uint8)
-                place = tmp_path / "DIR" / split / name / ("more" if number == 1 else "")
-                Image.fromarray(pixels).save(place / f"{number}.jpg")
+    write_noise(tmp_path / "DIR", {"train": 5, "val": 2}, 20, 30, nested=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

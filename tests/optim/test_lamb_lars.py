@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from typing import Any
 
@@ -14,6 +13,7 @@ from accel.errors import ConfigError
 from accel.optim import LAMB, LARS, tiles
 from accel.optim.fused import Fused
 from tests.support import reference_optimizers
+from tests.support.fused_optimizers import saved_and_loaded
 
 KINDS: list[type[Fused]] = [LAMB, LARS]
 FIRST = {LAMB: {"lr": 0.01}, LARS: {"lr": 0.1}}
@@ -208,13 +208,7 @@ def test_goes_on_from_its_saved_state_with_the_same_bits(kind: type[Fused]) -> N
     params, steps = fresh(), gradients(start())
     optim = kind(params)
     train(optim, params, steps[:5])
-    file = io.BytesIO()
-    torch.save({"optim": optim.state_dict(), "params": params}, file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    others = [nn.Parameter(param.detach().clone()) for param in saved["params"]]
-    other = kind(others)
-    other.load_state_dict(saved["optim"])
+    other, others = saved_and_loaded(optim, params, kind)
     copied, theirs = pickle.loads(pickle.dumps((optim, params)))
     for each, mine in ((optim, params), (other, others), (copied, theirs)):
         train(each, mine, steps[5:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.optim import Muon as TorchMuon  # type: ignore[attr-defined]
 
 from accel.optim import Muon, matrix_batch
 from accel.testing import HostReads
+from tests.support.fused_optimizers import saved_and_loaded
 
 SHAPES = [(16, 8), (16, 8), (8, 16), (16, 8), (30, 30), (64, 64)]
 SETTINGS: list[dict[str, Any]] = [
@@ -203,13 +203,7 @@ def test_goes_on_from_its_saved_state_with_the_same_bits() -> None:
     params = start(MIXED)
     optim, steps = mixed(params), gradients(params)
     train(optim, params, steps[:5])
-    file = io.BytesIO()
-    torch.save({"optim": optim.state_dict(), "params": params}, file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    others = [nn.Parameter(param.detach().clone()) for param in saved["params"]]
-    other = mixed(others)
-    other.load_state_dict(saved["optim"])
+    other, others = saved_and_loaded(optim, params, mixed)
     copied, its = pickle.loads(pickle.dumps((optim, params)))
     twin, twins = copy.deepcopy((optim, params))
     for each, mine in ((optim, params), (other, others), (copied, its), (twin, twins)):

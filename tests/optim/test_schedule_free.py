@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from accel.optim import ScheduleFree, tiles
 from accel.optim.schedule_free import StepScalars, move_points
 from accel.testing import HostReads
+from tests.support.fused_optimizers import saved_and_loaded
 
 SETTINGS: list[dict[str, Any]] = [
     {}, {"weight_decay": 0.3}, {"warmup": 5}, {"warmup": 5, "weight_decay": 0.3, "exclude": "norm_and_bias"}, {"r": 2.0},
@@ -156,13 +157,7 @@ def test_goes_on_from_its_saved_state_with_the_same_bits(base: Any) -> None:
     params, steps = start(), gradients()
     optim = ScheduleFree(params, base=base, warmup=8)
     train(optim, params, steps[:5])
-    file = io.BytesIO()
-    torch.save({"optim": optim.state_dict(), "params": params}, file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    others = [nn.Parameter(param.detach().clone()) for param in saved["params"]]
-    other = ScheduleFree(others, base=base, warmup=8)
-    other.load_state_dict(saved["optim"])
+    other, others = saved_and_loaded(optim, params, partial(ScheduleFree, base=base, warmup=8))
     actual = []
     for each, mine in (
         (optim, params),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,3 +39,23 @@ def pixels(encoded: bytes | bytearray) -> NDArray[np.uint8]:
     """By Pillow, as RGB."""
     with Image.open(BytesIO(encoded)) as picture:
         return np.array(picture.convert("RGB"))
+
+
+def write_noise(folder: Path, counts: dict[str, int], height: int, width: int, nested: bool = False) -> None:
+    """Write `folder/SPLIT/{cat,dog}/N.jpg`, pictures of noise, so many of each class of each split.
+
+    Args:
+        folder: holds the splits.
+        counts: pictures of each class, by split.
+        height: pixels.
+        width: pixels.
+        nested: whether picture 1 of each class lies in a folder of its own, `more`.
+    """
+    rng = np.random.default_rng(0)
+    for split, count in counts.items():
+        for name in ("cat", "dog"):
+            place = folder / split / name
+            (place / "more" if nested else place).mkdir(parents=True)
+            for number in range(count):
+                noise = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
+                Image.fromarray(noise).save((place / "more" if nested and number == 1 else place) / f"{number}.jpg")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -21,3 +25,17 @@ def train(model: nn.Module, optim: torch.optim.Optimizer, steps: int = 3) -> Non
 
 def equal(one: nn.Module, other: nn.Module) -> bool:
     return all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+def saved_and_loaded(
+    optim: torch.optim.Optimizer, params: list[nn.Parameter], make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+) -> tuple[Any, list[nn.Parameter]]:
+    """Return an optimiser made anew over copies of `params`, both as they come back from a file."""
+    file = BytesIO()
+    torch.save({"optim": optim.state_dict(), "params": params}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    copies = [nn.Parameter(param.detach().clone()) for param in saved["params"]]
+    loaded = make(copies)
+    loaded.load_state_dict(saved["optim"])
+    return loaded, copies
