@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from accel.checkpoints.code import task_code
 from accel.checkpoints.identity import arguments
 from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
@@ -207,6 +208,7 @@ class Trainer:
             data=self.data,
             loss=self.loss,
             task_identity=self.identity,
+            code=task_code(self, Trainer, self.given),
             num_classes=lambda: count_classes(self),
             plugins=self.plugins,
             watches=self.watch,
