@@ -48,6 +48,7 @@ USAGE = Usage(
     (("Kinds", tuple(KINDS.items())),),
     complete_words,
     "The settings are those of python -m accel.train. A config that ends in seconds makes a good drill.",
+    settings=True,
 )
 
 

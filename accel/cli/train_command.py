@@ -91,7 +91,7 @@ def parse_flags(typed: Sequence[str]) -> Namespace:
     """Return flags and overrides, as Hydra's own parser reads them. Raise ConfigError if a flag does not exist or has no effect."""
     from accel.cli.compose.hydra_session import hydra_parser
 
-    args = parse(hydra_parser(), typed, "train")
+    args = parse(hydra_parser(), typed, "train", settings=True)
     if not args.cfg and (args.package or args.resolve):
         flag = "--package" if args.package else "--resolve"
         raise ConfigError(f"{flag} has no effect without --cfg job; add that, or leave {flag} out")
@@ -112,14 +112,7 @@ def _compose_jobs(opened: Session, args: Namespace, cuda: bool | None) -> list[C
 
     if not args.multirun:
         return [compose.compose_job(opened, args.overrides, cuda)]
-    jobs = overrides.jobs(opened, args.overrides)
-    configs = []
-    for number, job in enumerate(jobs, start=1):
-        try:
-            configs.append(compose.compose_job(opened, job, cuda))
-        except ConfigError as error:
-            raise ConfigError(f"job {number} of {len(jobs)} ({' '.join(job)}): {error}") from None
-    return configs
+    return compose.compose_jobs(opened, overrides.jobs(opened, args.overrides), cuda)
 
 
 def _config_flags(args: Namespace) -> list[str]:
