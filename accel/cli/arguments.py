@@ -31,6 +31,7 @@ class Flag:
         metavar: placeholder of the value, such as `DIR`; empty for a switch, which takes no value.
         kind: annotation that the value must fit, in terms of `accel.values`.
         default: value without the flag; the value of a switch is always False.
+        seldom: whether the help page leaves it out.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class Flag:
     metavar: str = ""
     kind: Any = str
     default: Any = None
+    seldom: bool = False
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -118,6 +120,10 @@ class Usage:
             flag.add_to(parser)
         return parse(parser, arguments, self.command, self.settings)
 
+    def flag_rows(self) -> list[Row]:
+        """Return the rows of the help page's flags."""
+        return [flag.row for flag in self.all_flags if not flag.seldom]
+
     def page(self) -> str:
         """Return the help page, as wide as the terminal."""
         program = self.program
@@ -125,7 +131,7 @@ class Usage:
             self.about,
             [f"{program} {words}" for words in self.words],
             [(f"{program} {words}".rstrip(), explanation) for words, explanation in self.examples],
-            [*self.sections, ("Flags", [flag.row for flag in self.all_flags])],
+            [*self.sections, ("Flags", self.flag_rows())],
             self.notes,
         )
 
