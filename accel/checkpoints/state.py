@@ -7,7 +7,7 @@ from typing import Any
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
 
-__all__ = ["KINDS", "capture", "restore"]
+__all__ = ["KINDS", "capture", "last_metrics", "restore"]
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
@@ -29,6 +29,12 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
         "history": run.history,
         "bad": bad,
     }
+
+
+def last_metrics(run: Run, progress: Progress) -> dict[str, float]:
+    """Return the metrics of the evaluation just made; empty if there was none."""
+    last = run.history[-1] if run.history and progress.batch == 0 else {}
+    return {name: value for name, value in last.items() if name != "epoch"} if last.get("epoch") == progress.epoch else {}
 
 
 def restore(run: Run, state: dict[str, Any]) -> None:

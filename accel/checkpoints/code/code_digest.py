@@ -90,12 +90,11 @@ class CodeText:
         """Add a value that a function keeps: code as `add` does, a plain value by itself, anything else not at all."""
         if isinstance(value, _PLAIN):
             self.lines.append(plain_text(value))
-        elif isinstance(value, list | tuple | set | frozenset | dict):
-            if len(value) <= LONGEST:
-                items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-                self.lines.append(plain_text(value))
-                for item in items:
-                    self._value(item)
+        elif isinstance(value, tuple | frozenset):
+            self.lines.append(plain_text(value))
+            self._held([value] if isinstance(value, tuple) else [])
+        elif isinstance(value, list | dict):  # what may be filled in a run is no code, apart from functions in it
+            self._held([value])
         elif _is_code(value):
             self.add(value)
 
