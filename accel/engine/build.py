@@ -10,6 +10,7 @@ from accel.checkpoints import FoundCheckpoint
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
 from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
 from accel.checkpoints.identity import identity
+from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.device.rng import Randomness
 from accel.engine.make_plan import make_plan
@@ -61,6 +62,10 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     for watch in watches:
         watch.setup(run)
 
+    functions = {
+        f"{name}{number or ''}": one for name in ("loss", "metrics") for number, one in enumerate(request.code.get(name, []))
+    }
+    run.user_state = UserState(run.unwrapped_model, {"task": request.task, **functions}, request.task_settings)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
     for warning in run.plan.warnings:
         warn_user(warning)
