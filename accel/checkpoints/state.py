@@ -9,7 +9,6 @@ from torch import nn
 
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
-from accel.system.call_stack import warn_user
 
 __all__ = ["KINDS", "capture", "last_metrics", "resize_buffers", "restore"]
 
@@ -47,8 +46,11 @@ def last_metrics(run: Run, progress: Progress) -> dict[str, float]:
     return {name: value for name, value in last.items() if name != "epoch"} if last.get("epoch") == progress.epoch else {}
 
 
-def restore(run: Run, state: dict[str, Any]) -> None:
+def restore(run: Run, state: dict[str, Any]) -> list[str]:
     """Put a captured state into a run that was built the same way, and free each piece of it once it is there.
+
+    Returns:
+        A sentence for whatever the state has and the run has no place for.
 
     Raises:
         Exception: whatever the parts raise for a state that is not theirs.
@@ -62,10 +64,11 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             part.load_state_dict(state["parts"].pop(part.name))
+    sentences = []
     if left := [name for name, kept in state["parts"].items() if not _says_nothing(kept)]:
-        warn_user(f"the checkpoint has a state of {', '.join(left)}, of which this run has no part; it is left out")
+        sentences.append(f"the checkpoint has a state of {', '.join(left)}, of which this run has no part; it is left out")
     if run.user_state is not None and (lost := run.user_state.load_state_dict(state.get("user", {}), run.device)):
-        warn_user(f"the checkpoint has values of {', '.join(lost)}, which this run's objects have no place for; they are left out")
+        sentences.append(f"the checkpoint has values of {', '.join(lost)}, for which the run has no place; they are left out")
     if run.user_state is not None and state.get("extra") is not None:
         run.user_state.holders["task"].set_extra_state(state["extra"])
     vars(run.progress).update(vars(progress))
@@ -80,6 +83,7 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     else:  # there are more ranks now than there were
         run.random.fork_for_rank(run.seed, rank, run.progress.step)
         run.epoch_rng_state = run.random.state()
+    return sentences
 
 
 def resize_buffers(model: nn.Module, state: dict[str, Any], names: list[str]) -> None:

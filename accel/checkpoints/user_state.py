@@ -44,7 +44,7 @@ class UserState:
 
     def __init__(self, model: nn.Module, holders: Mapping[str, Any], own_names: frozenset[str] = frozenset()) -> None:
         self.model, self.holders, self.own_names = model, holders, own_names
-        self.owners: dict[str, dict[str, Any]] = {}  # the attributes of each object, by its name
+        self.owners: dict[str, Any] = {}  # each object whose attributes are looked at, by its name
         self.first = {name: _mark(owner[key]) for name, owner, key in self.places()}
         self.shapes = {name: buffer.shape for name, buffer in model.named_buffers()}
         self.before: dict[str, tuple[Any, Any]] = {}
@@ -84,9 +84,9 @@ class UserState:
 
     def _attributes(self, name: str, owner: Any) -> Iterator[Place]:
         attributes = getattr(owner, "__dict__", {})
-        self.owners[name] = attributes
+        self.owners[name] = owner
         for key, value in attributes.items():
-            if key not in _OWN and key not in self.own_names and not key.startswith("__") and _can_be_kept(value):
+            if self._is_own(key) and _can_be_kept(value):
                 yield f"{name}.{key}", attributes, key
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,12 +112,20 @@ class UserState:
         lost = []
         for name, value in state.items():
             prefix, _, key = name.rpartition(".")
-            owner, key = places.get(name, (self.owners.get(prefix), key))
+            owner, key = places.get(name, (None if self._is_no_state(prefix, key) else vars(self.owners[prefix]), key))
             if owner is None:
                 lost.append(name)
                 continue
             _set(owner, key, value, device)
         return lost
+
+    def _is_no_state(self, name: str, key: str) -> bool:
+        """Return whether an attribute that is not there is none that a run can have made: of no object here, or over a method."""
+        owner = self.owners.get(name)
+        return not hasattr(owner, "__dict__") or not self._is_own(key) or callable(getattr(type(owner), key, None))
+
+    def _is_own(self, key: str) -> bool:
+        return key not in _OWN and key not in self.own_names and not key.startswith("__")
 
     def remember(self) -> None:
         """Keep copies of all values, apart from large tensors, for `undo`."""

@@ -268,6 +268,14 @@ def test_a_value_without_a_place_is_told(tmp_path: Path) -> None:
     assert any("the checkpoint has values of loss.calls" in str(warning.message) for warning in caught)
 
 
+def test_a_forged_name_reaches_nothing_but_attributes() -> None:
+    model, loss = Plain(), Called()
+    state, before = UserState(model, {"loss": loss, "task": None}), dict(vars(model))
+    forged = ["model.forward", "model._parameters", "model.training", "loss.__class__", "loss.__call__", "os.system", "task.x", ""]
+    assert state.load_state_dict(dict.fromkeys(forged, "trap"), torch.device("cpu")) == forged
+    assert vars(model) == before
+
+
 def test_a_trial_is_undone() -> None:
     loss, model = Called(), Listing()
     state = UserState(model, {"loss": loss})
