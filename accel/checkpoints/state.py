@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from accel.checkpoints.weight_names import plain_state, with_names_of
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
 
@@ -28,14 +29,14 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
     if run.user_state is not None:
         user, resized, extra = run.user_state.state_dict(), run.user_state.resized_buffers(), run.user_state.extra_state()
     return {
-        "model": run.unwrapped_model.state_dict(),
-        "parts": parts,
+        "model": plain_state(run.unwrapped_model, run.unwrapped_model.state_dict()),
+        "parts": plain_state(run.unwrapped_model, parts),
         "rng": rng,
         "progress": vars(progress),
         "history": run.history,
         "bad": bad,
         **({"user": user} if user else {}),
-        **({"resized": resized} if resized else {}),
+        **({"resized": list(plain_state(run.unwrapped_model, dict.fromkeys(resized)))} if resized else {}),
         **({"extra": extra} if extra is not None else {}),
     }
 
@@ -58,7 +59,9 @@ def restore(run: Run, state: dict[str, Any]) -> list[str]:
     if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
     progress = Progress(**state["progress"])  # an unknown name is an error
-    resize_buffers(run.unwrapped_model, state["model"], state.get("resized", []))
+    state |= {key: with_names_of(run.unwrapped_model, state.pop(key)) for key in ("model", "parts")}
+    resized = with_names_of(run.unwrapped_model, dict.fromkeys(state.get("resized", [])))
+    resize_buffers(run.unwrapped_model, state["model"], list(resized))
     current = run.unwrapped_model.state_dict()
     run.unwrapped_model.load_state_dict({name: shard_like(value, current.get(name)) for name, value in state.pop("model").items()})
     for part in [*run.parts.all(), *run.watches]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from accel.checkpoints.code.source_syntax import names_of
 from accel.checkpoints.snapshot import PLAIN
+from accel.checkpoints.weight_names import plain_path, wrapped_attribute
 from accel.system.call_stack import is_user_class, is_user_function
 
 __all__ = ["LARGEST_COPY", "UserState"]
@@ -53,9 +54,11 @@ class UserState:
         """Yield each place whose value may move and can be kept."""
         seen = {id(module) for module in self.model.modules()}
         for path, module in self.model.named_modules():
-            yield from self._attributes(f"model.{path}".rstrip("."), module)
-            for key in sorted(module._non_persistent_buffers_set & module._buffers.keys()):
-                yield f"model.{path}".rstrip(".") + f".{key}", module._buffers, key
+            if not wrapped_attribute(module):
+                name = f"model.{plain_path(self.model, path)}".rstrip(".")
+                yield from self._attributes(name, module)
+                for key in sorted(module._non_persistent_buffers_set & module._buffers.keys()):
+                    yield f"{name}.{key}", module._buffers, key
         for name, holder in self.holders.items():
             yield from self._held(name, holder, seen)
 

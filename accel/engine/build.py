@@ -15,7 +15,7 @@ from accel.data.batches.bad_samples import BadSampleRule
 from accel.device.rng import Randomness
 from accel.engine.make_plan import make_plan
 from accel.engine.open_data import open_data
-from accel.engine.preflight import check_model, check_needs, check_torch_mode
+from accel.engine.preflight import check_model, check_needs, check_torch_mode, without_ranks
 from accel.engine.request import RunRequest
 from accel.engine.resume import locate
 from accel.engine.run_directory import RunLock
@@ -111,7 +111,7 @@ def make_run(
     settings = request.settings
     run = TrainingRun(
         parts,
-        check_model(request.model()).to(device),
+        without_ranks(check_model(request.model()), parts.parallel.world_size).to(device),
         request.loss,
         device,
         settings.seed,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from accel.checkpoints.code.source_syntax import assignments, function_text, names_of, plain_text
+from accel.checkpoints.weight_names import plain_path, wrapped_attribute
 from accel.system.call_stack import is_user_class, is_user_file, is_user_function
 
 __all__ = ["CodeText", "code_digests", "digest_of"]
@@ -166,6 +167,9 @@ class CodeText:
     def _module(self, module: nn.Module) -> None:
         for name, inner in module.named_modules():
             kind = type(inner)
+            if wrapped_attribute(inner):  # compiled or not, it is the same model
+                continue
+            name = plain_path(module, name)
             self._named(kind, f"{name}: ")
             if is_user_class(kind):
                 self.add(kind)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from accel.checkpoints.weight_names import plain_state
 from accel.parts import Run
 
 __all__ = ["evaluated_weights"]
@@ -23,4 +24,4 @@ def evaluated_weights(run: Run) -> Iterator[dict[str, Any]]:
         state = run.unwrapped_model.state_dict(keep_vars=True)
         unrounded = run.parts.precision.unrounded
         state = {name: unrounded(value).detach() if isinstance(value, Tensor) else value for name, value in state.items()}
-        yield run.parts.parallel.whole_state(state)
+        yield plain_state(run.unwrapped_model, run.parts.parallel.whole_state(state))
