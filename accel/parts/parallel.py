@@ -75,6 +75,10 @@ class Parallel(Part):
         """Return the model to hand out at the end, with whole weights, on the first rank at least. Every rank must call it."""
         return model
 
+    def whole_state(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a state with whole tensors, on the first rank at least. Every rank must call it."""
+        return state
+
     def sync(self, last: bool) -> AbstractContextManager[None]:
         """Return a context for forward and backward of a micro-batch. Gradients are reduced only in the `last` of its window."""
         return NOTHING

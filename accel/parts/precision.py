@@ -49,6 +49,10 @@ class Precision(Part):
     def publish(self) -> None:
         """Copy the optimiser's weights to the model's own, if they differ (masters)."""
 
+    def unrounded(self, value: Tensor) -> Tensor:
+        """Return a tensor of the model as it is handed out: its master, where it has one, in the dtype that it came in."""
+        return value
+
     def adapt(self, grads: Grads) -> None:
         """Update the loss scale, if there is one, and publish. Called after the step."""
 

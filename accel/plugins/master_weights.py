@@ -113,6 +113,9 @@ class MasterWeights(Autocast):
         if self.pairs[0]:
             torch._foreach_copy_(*self.pairs)
 
+    def unrounded(self, value: Tensor) -> Tensor:
+        return next((weight.master.to(weight.dtype) for weight in self.weights if weight.param is value), value)
+
     def release(self) -> None:
         for weight in self.weights:
             if weight.hook is not None:

@@ -7,10 +7,20 @@ import sys
 import sysconfig
 import warnings
 from pathlib import Path
+from types import FunctionType
 
 from accel.errors import AccelWarning
 
-__all__ = ["ACCEL_ROOT", "LIBRARY_ROOTS", "caller", "is_user_code", "warn_user"]
+__all__ = [
+    "ACCEL_ROOT",
+    "LIBRARY_ROOTS",
+    "caller",
+    "is_user_class",
+    "is_user_code",
+    "is_user_file",
+    "is_user_function",
+    "warn_user",
+]
 
 ACCEL_ROOT = str(Path(__file__).resolve().parents[1])
 """The folder of accel's own code."""
@@ -23,6 +33,23 @@ def is_user_code(filename: str) -> bool:
     return not filename.startswith("<frozen") and not any(
         filename.startswith(f"{folder}{os.sep}") for folder in LIBRARY_ROOTS if folder
     )
+
+
+def is_user_file(filename: str | None) -> bool:
+    """Return whether code is the user's. What has no file was typed."""
+    return filename is None or is_user_code(filename)
+
+
+def is_user_class(kind: type) -> bool:
+    """Return whether a class is the user's."""
+    module = sys.modules.get(kind.__module__)
+    return kind.__module__.partition(".")[0] not in sys.stdlib_module_names and is_user_file(getattr(module, "__file__", None))
+
+
+def is_user_function(function: FunctionType) -> bool:
+    """Return whether a function is the user's. One that `exec` made, as for a dataclass, is where its module is."""
+    filename = function.__code__.co_filename
+    return is_user_file(function.__globals__.get("__file__") if filename.startswith("<") else filename)
 
 
 def caller(depth: int = 1) -> tuple[str, int]:
