@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import isfinite
@@ -22,9 +21,10 @@ from accel.checkpoints.manifest import SHARDS, Manifest, name_of
 from accel.checkpoints.retention import FOLDER, BestMetric, CheckpointFolder
 from accel.checkpoints.snapshot import Snapshot
 from accel.checkpoints.state import capture
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import ConfigError
 from accel.parts import Progress, Run
 from accel.system import atomic_files, disk_errors
+from accel.system.call_stack import warn_user
 from accel.system.faults import point
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ class Saver:
             first, self.disk_error = not self.disk_error, disk_errors.disk_reason(error)
             if first:
                 kept = f"{self.last_saved} is kept" if self.last_saved else "there is none before it"
-                warnings.warn(
+                warn_user(
                     f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the "
                     f"next is tried when it is due; {disk_errors.remedy(error)} the disk of {self.folder.path}",
-                    AccelWarning, stacklevel=3,
+                    again=True, local=True,
                 )  # fmt: skip
         elif error is not None:
             raise error
@@ -147,7 +147,7 @@ class Saver:
         try:
             self.wait()
         except Exception as error:  # if the run itself ended with an error, that is the one to report
-            warnings.warn(f"the checkpoint {self.last_tried} could not be saved: {error}", AccelWarning, stacklevel=2)
+            warn_user(f"the checkpoint {self.last_tried} could not be saved: {error}", local=True)
 
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint that is known to be finite, once nothing is being written; None if there is none."""
