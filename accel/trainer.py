@@ -26,6 +26,7 @@ from accel.parts import Part
 from accel.parts.loss_output import loss_metrics
 from accel.report.result import Result
 from accel.schema.settings import Settings
+from accel.system.call_stack import warnings_of_run
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.system.stop_signals import StopSignals
 
@@ -164,7 +165,7 @@ class Trainer:
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
-        with StopSignals(at_once=True) as signals, ExitStack() as cleanup:
+        with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
             run = build(self._request(), cleanup, signals)
             try:
                 run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples

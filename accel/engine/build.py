@@ -26,6 +26,7 @@ from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
 from accel.system.call_stack import warn_user
 from accel.system.machine import resolve_device
+from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["DEFAULT_BATCH_SIZE", "build", "choose_device", "close_at_end", "keep_update_size", "make_run", "set_up", "set_up_parts"]
@@ -44,6 +45,7 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     Raises:
         ConfigError: if anything cannot work.
     """
+    open_missing()  # before any file of the run is opened
     parts, watches = select_parts(request.plugins, request.watches)
     plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
     device = choose_device(request.settings.device)
