@@ -42,7 +42,7 @@ def start(
     finite_check = FiniteCheck(run.unwrapped_model)
     resume(run, settings, checkpoint, identity, finite_check)
     if settings.dry_run:
-        run.max_windows, run.epochs, run.held_out = 1, 1, None
+        run.max_windows, run.epochs = 1, 1
         return
     out = directory_of(settings, checkpoint)
     check_checkpoint_settings(run, settings, out)
