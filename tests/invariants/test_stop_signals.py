@@ -17,6 +17,7 @@ import torch
 
 from accel import Interrupted, Trainer
 from accel.checkpoints import FOLDER, find
+from accel.engine.evaluation.evaluation_trial import BATCHES
 from accel.parts import Watch
 from accel.plugins import AMP, EMA, Accumulate, AdamW, Cosine, LRRange, Metrics
 from accel.testing.toy_run import Toy, ToyResult, fit_toy
