@@ -86,7 +86,10 @@ class Job:
         """Return a clause with the command that goes on from `resume`, or from the last checkpoint; empty if there is none."""
         out = self.out or self.config.settings.resume
         if resume is None and out is not None and Path(out, "checkpoints").exists():
-            resume = str(out)
+            saved = any(Path(out, "checkpoints").glob("update-*.json"))
+            # where nothing was ever saved, as on a full disk, only resume=auto begins anew
+            words = override("resume", out) if saved else f"resume=auto {override('out', out)}"
+            return f"; go on with\n  {self.command} {words}"
         return f"; go on with\n  {self.command} {override('resume', resume)}" if resume else ""
 
     def restart_hint(self) -> str:

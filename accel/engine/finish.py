@@ -37,6 +37,7 @@ __all__ = [
     "list_files",
     "make_result",
     "record_disk_error",
+    "resume_words",
     "warn_of_left_out",
     "write_summary",
 ]
@@ -111,7 +112,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         suggestions=run.parts.probe.suggestions(),
         remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
         out=run.out,
-        resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
+        resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,
     )
@@ -146,6 +147,11 @@ def best_of(run: TrainingRun) -> Best | None:
     if facts.get("metric") != run.saver.best.metric:
         return None
     return Best(facts["metric"], float(facts["value"]), int(facts["epoch"]), run.out / BEST, facts["checkpoint"])
+
+
+def resume_words(run: TrainingRun) -> str:
+    """Return the overrides that go on from here; where the disk took no checkpoint, those that begin anew."""
+    return override("resume", run.out) if run.saver.last_saved else f"resume=auto {override('out', run.out)}"
 
 
 def write_summary(out: Path, result: Result) -> None:
