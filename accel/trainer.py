@@ -17,6 +17,7 @@ from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
 from accel.engine.build import build
 from accel.engine.evaluate import evaluate
+from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
 from accel.engine.request import RunRequest
 from accel.engine.sandbox import sandbox
@@ -169,6 +170,7 @@ class Trainer:
             run = build(self._request(), cleanup, signals)
             try:
                 run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
+                try_evaluation(run, self.metrics, self.settings.checkpoint_best)
                 if run.max_windows is None:
                     run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
                     run.plan.facts |= run.parts.probe.plan_notes()
@@ -204,7 +206,7 @@ class Trainer:
             consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
             lap(DATA)
-            if run.held_out is not None:
+            if run.held_out is not None and run.max_windows is None:
                 metrics = evaluate(run, run.held_out, self.metrics)
                 run.stop_if_requested(consumed)  # resumed, it evaluates again
                 run.history.append({"epoch": epoch + 1, **metrics})

@@ -17,7 +17,7 @@ class NoSaver(Saver):
 
     def __init__(self) -> None:
         self.unsaved: dict[str, str] = {}
-        self.best = None
+        self.best, self.last_saved = None, ""
 
     def due(self, progress: Progress) -> bool:
         return False

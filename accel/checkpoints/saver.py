@@ -65,8 +65,7 @@ class Saver:
         self.error: BaseException | None = None  # of the writing thread, until the loop has raised it
         self.since, self.last_tried, self.last_saved = monotonic(), "", ""
         """Names of the checkpoint tried last, and of the last that is on the disk."""
-        self.disk_error = ""
-        """Reason of the disk, since it began to refuse; empty if all is well."""
+        self.disk_error = ""  # reason of the disk, since it began to refuse
 
     def drop_newer(self) -> None:
         """Remove the checkpoints after the one that this run goes on from, before anything else is written.
@@ -99,7 +98,8 @@ class Saver:
         self.wait()
         name, parallel = name_of(progress.step, progress.epoch), self.run.parts.parallel
         if parallel.rank == 0:
-            self.folder.remove_temporaries()  # before any rank begins to write
+            with suppress(OSError):  # they are in nobody's way
+                self.folder.remove_temporaries()  # before any rank begins to write
         if not parallel.any(name != self.last_saved):
             return
         point("saving.begun")

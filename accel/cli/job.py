@@ -48,6 +48,9 @@ class Job:
                 reasons = "; ".join(f"{name}: {reason}" for name, reason in self.summary["unsaved"].items())
                 hint = f"make room{self.resume_hint()}"
                 self._fail(FAILED, f"accel: error: the run is done, and could not be saved ({reasons}); {hint}")
+            elif not self.summary["finite"] and "nonfinite" not in self.config.settings.allow:
+                divergence = f"accel: error: {self.summary['divergence']}; or accept it: 'resume.allow=[nonfinite]'"
+                self._fail(FAILED, divergence if torchrun.rank() == 0 else "")
         except ConfigError as error:
             # a sample can turn out bad late in a run, which then can go on without it
             self._fail(MISTYPED, f"accel: error: {error}{self.resume_hint() if isinstance(error, BadSample) else ''}")
@@ -83,7 +86,10 @@ class Job:
         """Return a clause with the command that goes on from `resume`, or from the last checkpoint; empty if there is none."""
         out = self.out or self.config.settings.resume
         if resume is None and out is not None and Path(out, "checkpoints").exists():
-            resume = str(out)
+            saved = any(Path(out, "checkpoints").glob("update-*.json"))
+            # where nothing was ever saved, as on a full disk, only resume=auto begins anew
+            words = override("resume", out) if saved else f"resume=auto {override('out', out)}"
+            return f"; go on with\n  {self.command} {words}"
         return f"; go on with\n  {self.command} {override('resume', resume)}" if resume else ""
 
     def restart_hint(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
@@ -25,11 +26,22 @@ from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
 from accel.system.call_stack import warn_user
+from accel.system.disk_errors import disk_reason
 from accel.system.machine import resolve_device
 from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
-__all__ = ["DEFAULT_BATCH_SIZE", "build", "choose_device", "close_at_end", "keep_update_size", "make_run", "set_up", "set_up_parts"]
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "build",
+    "choose_device",
+    "close_at_end",
+    "close_calmly",
+    "keep_update_size",
+    "make_run",
+    "set_up",
+    "set_up_parts",
+]
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -93,17 +105,30 @@ def choose_device(name: str) -> torch.device:
 def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[Watch]) -> None:
     """Register what must be closed at the end of the run. The last one registered is closed first."""
     cleanup.callback(lock.release)
-    cleanup.callback(parts.backend.restore)
-    cleanup.callback(parts.parallel.close)  # after everything that may still travel between the ranks
-    cleanup.callback(parts.loader.close)
-    cleanup.callback(parts.prefetch.close)  # before the loader that it reads from
-    cleanup.callback(parts.transfer.close)
-    cleanup.callback(parts.compile.close)
-    cleanup.callback(parts.activations.close)
-    cleanup.callback(parts.update.close)
-    cleanup.callback(parts.precision.release)
-    for watch in watches:
-        cleanup.callback(watch.close)
+    for owner, close in (
+        ("backend", parts.backend.restore),
+        ("parallel", parts.parallel.close),  # after everything that may still travel between the ranks
+        ("loader", parts.loader.close),
+        ("prefetch", parts.prefetch.close),  # before the loader that it reads from
+        ("transfer", parts.transfer.close),
+        ("compile", parts.compile.close),
+        ("activations", parts.activations.close),
+        ("update", parts.update.close),
+        ("precision", parts.precision.release),
+        *((watch.name, watch.close) for watch in watches),
+    ):
+        cleanup.callback(close_calmly, owner, close)
+
+
+def close_calmly(owner: str, close: Callable[[], object]) -> None:
+    """Close a part. What the disk refuses then is a warning: it must not take the result of a run that is done."""
+    try:
+        close()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError | ConnectionError | TimeoutError):  # no disk has a part in it
+            raise
+        place = f" of {error.filename}" if error.filename else ""
+        warn_user(f"what {owner} writes could not be closed: {disk_reason(error)}{place}; look after its disk")
 
 
 def make_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -21,12 +22,18 @@ Metrics = Callable[[nn.Module, Any], Any]
 """`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""
 
 
-def evaluate(run: Run, batches: Batches, metrics: Metrics) -> dict[str, float]:
+def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = None) -> dict[str, float]:
     """Return the metrics over all of `batches`, each a mean over its items, with the averaged weights if an average is kept.
 
     The run stays as it was: weights, mode and random numbers. Sums are kept on the device in float64, added up over the ranks
     and read once. If a signal asks the run to stop, a run of one process looks at no further batch, and the result has no
     meaning; several ranks, which must look at as many batches each, look at all of them.
+
+    Args:
+        run: the run.
+        batches: the batches.
+        metrics: the user's function.
+        limit: batches of each rank that are looked at; None for all.
 
     Raises:
         ConfigError: for metrics that are no dict of numbers.
@@ -43,6 +50,7 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics) -> dict[str, float]:
     parts = run.parts
     with run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
         run.model.eval()
+        batches_ahead = islice(batches_ahead, limit)
         for next_batch in run.signals.interruptible(batches_ahead) if parts.parallel.world_size == 1 else batches_ahead:
             batch, samples, _ = counted(next_batch)
             for values, items in parts.update.measured(measure, parts.transfer.batch(batch)):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from accel.checkpoints.finite_check import BITS
 from accel.checkpoints.weight_names import plain_state, unwrap
 from accel.checkpoints.weights import BEST, read_best, write_weights
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
+from accel.device.dtensor import local_shard
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
@@ -27,11 +31,13 @@ __all__ = [
     "WEIGHTS",
     "bad_sample_section",
     "best_of",
+    "divergence",
     "final_model",
     "finish",
     "list_files",
     "make_result",
     "record_disk_error",
+    "resume_words",
     "warn_of_left_out",
     "write_summary",
 ]
@@ -57,6 +63,11 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
             write_weights(run.out / WEIGHTS, plain_state(model, model.state_dict()), "saving.weights", warn_of_left_out)
     run.clock.lap(CHECKPOINT)
     result = make_result(run, model, loss, unsaved)
+    result.divergence = "" if result.dry else divergence(run, result)
+    if result.divergence:
+        result.finite = False
+        if not run.command and not run.accepts_nonfinite:  # the command line ends with it
+            warn_user(result.divergence)
     for watch in run.watches:
         with record_disk_error(unsaved, f"what {watch.name} writes"):
             watch.end(result)
@@ -101,10 +112,31 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         suggestions=run.parts.probe.suggestions(),
         remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
         out=run.out,
-        resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
+        resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,
     )
+
+
+def divergence(run: TrainingRun, result: Result) -> str:
+    """Return a sentence if the run ended with weights or a loss that are not finite; an empty text otherwise. All ranks call it.
+
+    A loss that is not finite is none if updates were skipped: such an update has moved nothing.
+    """
+    state = {(name,): value for name, value in run.unwrapped_model.state_dict().items() if isinstance(value, Tensor)}
+    tensors = [local_shard(value) for name, value in state.items() if name not in run.infinite_at_start]
+    floating = [value for value in tensors if value.layout == torch.strided and value.dtype in BITS and value.numel()]
+    what = ""
+    if floating and not bool(torch.stack([value.isfinite().all() for value in floating]).all()):
+        what = "weights that are"
+    elif result.updates > run.first_step and not isfinite(result.loss) and not result.skipped:
+        what = "a last loss that is"
+    others = run.parts.parallel.gather(what)
+    if not (what := what or next(filter(None, others), "")):
+        return ""
+    newest = run.saver.newest_finite() if run.out is not None else None
+    fix = f"; the last checkpoint that is finite: {override('resume', newest)}" if newest is not None else ""
+    return f"the run ended with {what} not finite: lower the learning rate, or clip{fix}"
 
 
 def best_of(run: TrainingRun) -> Best | None:
@@ -117,14 +149,19 @@ def best_of(run: TrainingRun) -> Best | None:
     return Best(facts["metric"], float(facts["value"]), int(facts["epoch"]), run.out / BEST, facts["checkpoint"])
 
 
+def resume_words(run: TrainingRun) -> str:
+    """Return the overrides that go on from here; where the disk took no checkpoint, those that begin anew."""
+    return override("resume", run.out) if run.saver.last_saved else f"resume=auto {override('out', run.out)}"
+
+
 def write_summary(out: Path, result: Result) -> None:
     """Write summary.json, which lists every file of the run directory, itself included."""
-    result.files = sorted({*list_files(out), SUMMARY})
     with record_disk_error(result.unsaved, SUMMARY):
+        result.files = sorted({*list_files(out), SUMMARY})
         text = json.dumps(result.summary(), indent=1, allow_nan=False)
         atomic_files.write(out / SUMMARY, text.encode(), "saving.summary")
     if SUMMARY in result.unsaved:
-        result.files.remove(SUMMARY)
+        result.files = [name for name in result.files if name != SUMMARY]
 
 
 @contextmanager

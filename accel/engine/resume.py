@@ -24,6 +24,7 @@ from accel.system.faults import point
 from accel.system.shell_quoting import override
 
 __all__ = [
+    "NONFINITE",
     "check_identity",
     "find_on_every_rank",
     "finite_before",
@@ -34,6 +35,10 @@ __all__ = [
     "resume",
     "warn_in_plan",
 ]
+
+
+NONFINITE = "nonfinite"
+"""Name in `resume.allow` that accepts a run which ends with weights that are not finite."""
 
 
 def locate(settings: Settings, parallel: Parallel) -> tuple[Settings, FoundCheckpoint | None]:
@@ -93,7 +98,7 @@ def resume(
         ConfigError: if the checkpoint is of another run.
     """
     if settings.resume is None:
-        if settings.allow:
+        if set(settings.allow) - {NONFINITE}:
             warn_in_plan(run, "resume.allow has no effect: nothing is resumed without resume=auto, or resume=DIR")
         return
     label = f"resume={settings.resume}"
@@ -145,7 +150,7 @@ def gather_shards(checkpoint: FoundCheckpoint, state: dict[str, Any], parallel: 
 def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: dict[str, Any]) -> None:
     """Raise ConfigError if the checkpoint is of a run that computes something else, and the user has not accepted that."""
     saved = checkpoint.manifest.identity
-    if misnamed := unknown(settings.allow, saved, identity):
+    if misnamed := unknown([name for name in settings.allow if name != NONFINITE], saved, identity):
         raise ConfigError(f"resume.allow: {misnamed}")
     changes = refused(differences(saved, identity), settings.allow)
     if changes:

@@ -112,6 +112,10 @@ class Result:
     """The training loss of the last update."""
     best: Best | None = None
     """The best evaluation by `checkpoint.best`, with its weights; None without that setting, or on ranks above 0."""
+    finite: bool = True
+    """Whether the final weights are finite, and the loss of the last update is, unless updates were skipped."""
+    divergence: str = ""
+    """A sentence on what is not finite; empty if all is."""
     epochs: int = 0
     updates: int = 0
     skipped: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from accel.system.call_stack import warn_user
@@ -56,7 +57,8 @@ class AppendLog:
                 while written < len(view):
                     written += self.file.write(view[written:])
         except OSError as error:
-            self.file.truncate(self.size)
+            with suppress(OSError):  # a disk that is failing; the next try writes over it
+                self.file.truncate(self.size)
             self.file.seek(self.size)
             if not self.disk_error:
                 go_on = "training goes on, and what is missing is written when there is room"

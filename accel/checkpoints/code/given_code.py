@@ -35,8 +35,5 @@ def model_code(model: nn.Module, methods: list[Any]) -> list[Any]:
 
     What such a method sets, it sets by its own text, or by the task's arguments, which are compared anyway.
     """
-    return (
-        [*methods, *dict.fromkeys(type(module) for module in model.modules() if not wrapped_attribute(module))]
-        if methods
-        else [model]
-    )
+    kinds = dict.fromkeys(type(module) for module in model.modules() if not wrapped_attribute(module))
+    return [*methods, *kinds] if methods else [model]

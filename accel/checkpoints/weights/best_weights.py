@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ class BestWeights:
         self.write(state, manifest.name, manifest.progress["epoch"], metric, value)
 
     def remove(self) -> None:
-        """Remove the file, if there is one."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file, if there is one and the disk lets it go."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
 
 
 def read_best(path: Path) -> dict[str, str]:
