@@ -24,8 +24,11 @@ def exit_code(command: Callable[[], int]) -> int:
         code = command()
         sys.stdout.flush()
     except ConfigError as error:
-        torchrun.defer_to_rank_zero()
-        print(f"accel: error: {error}", file=sys.stderr)
+        if torchrun.rank() == 0:
+            print(f"accel: error: {error}", file=sys.stderr, flush=True)
+        torchrun.announce_failure(error)
+        if torchrun.rank() > 0 and not torchrun.defer_to_rank_zero():
+            print(f"accel: error: {error}", file=sys.stderr)
         return MISTYPED
     except TrainingError as error:
         print(f"accel: error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accel.checkpoints.rank_identity import compare_first_batch
 from accel.data.batches.base import Batches
 from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
@@ -34,7 +35,7 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics) -> dict[str, float]:
     def measure(batch: Any) -> tuple[Mapping[str, Any], Any]:
         """Return the metrics of one batch, and the number of items that they are means over."""
         with run.parts.precision.cast():
-            out = metrics(run.model, batch)
+            out = run.parts.parallel.call(metrics, run.model, batch)
         values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
         if not isinstance(values, Mapping):
             raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
@@ -74,7 +75,9 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
 @contextmanager
 def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
     """Give the batches as training reads them, ahead of their turn too; end the reading on leaving, however that happens."""
-    batches_ahead = run.parts.prefetch.ahead(batches.counted(run.parts.loader.epoch(batches, 0, 0), 0))
+    epoch = run.parts.loader.epoch(batches, 0, 0)
+    compare_first_batch(run, batches)
+    batches_ahead = run.parts.prefetch.ahead(batches.counted(epoch, 0))
     try:
         yield batches_ahead
     finally:

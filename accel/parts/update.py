@@ -105,7 +105,7 @@ class Update(Part):
         for micro in micros:
             with self.parallel.sync(last=micro.last):
                 with self.precision.cast():
-                    loss, items = self.objective(self.model, micro.batch)
+                    loss, items = self.parallel.call(self.objective, self.model, micro.batch)
                 self.lap(FORWARD)
                 self.precision.backward(loss, mean.add(loss, items, micro))
                 self.lap(BACKWARD)

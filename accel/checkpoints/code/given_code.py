@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from accel.checkpoints.weight_names import plain_modules
+
 __all__ = ["model_code", "task_code"]
 
 
@@ -33,4 +35,4 @@ def model_code(model: nn.Module, methods: list[Any]) -> list[Any]:
 
     What such a method sets, it sets by its own text, or by the task's arguments, which are compared anyway.
     """
-    return [*methods, *dict.fromkeys(type(module) for module in model.modules())] if methods else [model]
+    return [*methods, *dict.fromkeys(type(module) for _, module in plain_modules(model))] if methods else [model]
