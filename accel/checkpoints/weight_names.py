@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["WRAPPED", "plain_modules", "plain_names", "plain_state", "unwrap", "with_names_of", "wrapped_attribute"]
+__all__ = ["WRAPPED", "plain_names", "plain_path", "plain_state", "unwrap", "with_names_of", "wrapped_attribute"]
 
 WRAPPED = ("_orig_mod", "module")
 """Attributes under which wrappers keep the module inside: that of torch.compile, and that of DataParallel and DDP."""
@@ -29,22 +28,6 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
-def plain_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules of a model by name, as `named_modules` does, without wrappers and without their names."""
-    wrappers: dict[str, str] = {}
-    for name, module in model.named_modules():
-        parent, _, word = name.rpartition(".")
-        plain_parent, is_inside = wrappers.get(parent, parent), bool(name) and word == _attribute_at(model, parent)
-        plain = plain_parent if is_inside else f"{plain_parent}.{word}" if plain_parent else word
-        wrappers[name] = plain
-        if not wrapped_attribute(module):
-            yield plain, module
-
-
-def _attribute_at(model: nn.Module, name: str) -> str:
-    return wrapped_attribute(model.get_submodule(name))
-
-
 def plain_names(model: nn.Module) -> dict[str, str]:
     """Return the names in a model's state that contain those of wrappers, each with the name without them."""
     if not any(map(wrapped_attribute, model.modules())):
@@ -55,14 +38,19 @@ def plain_names(model: nn.Module) -> dict[str, str]:
         *(name for name, _ in model.named_parameters()),
         *(name for name, _ in model.named_buffers()),
     }:
-        module: nn.Module | None = model
-        kept = []
-        for word in name.split("."):
-            if word != wrapped_attribute(module):
-                kept.append(word)
-            module = None if module is None else module._modules.get(word)
-        names[name] = ".".join(kept)
+        names[name] = plain_path(model, name)
     return {name: plain for name, plain in names.items() if name != plain}
+
+
+def plain_path(model: nn.Module, name: str) -> str:
+    """Return a dotted name in a model without the words of wrappers."""
+    module: nn.Module | None = model
+    kept = []
+    for word in name.split("."):
+        if word != wrapped_attribute(module):
+            kept.append(word)
+        module = None if module is None else module._modules.get(word)
+    return ".".join(kept)
 
 
 def plain_state(model: nn.Module, state: Any) -> Any:

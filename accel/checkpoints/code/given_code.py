@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from accel.checkpoints.weight_names import plain_modules
+from accel.checkpoints.weight_names import wrapped_attribute
 
 __all__ = ["model_code", "task_code"]
 
@@ -35,4 +35,8 @@ def model_code(model: nn.Module, methods: list[Any]) -> list[Any]:
 
     What such a method sets, it sets by its own text, or by the task's arguments, which are compared anyway.
     """
-    return [*methods, *dict.fromkeys(type(module) for _, module in plain_modules(model))] if methods else [model]
+    return (
+        [*methods, *dict.fromkeys(type(module) for module in model.modules() if not wrapped_attribute(module))]
+        if methods
+        else [model]
+    )
