@@ -12,7 +12,9 @@ Costs   a copy of the model, its gradients and its optimiser in each process.
         The gradients travel once per update (accumulate: less often).
 Source  Li et al., PyTorch Distributed, arXiv 2006.15704;
         torch.nn.parallel.DistributedDataParallel.
-Exact   Each sample comes once per epoch, in the order of one process. Each rank
+Exact   Each sample comes once per epoch, in the order of one process. Every
+        rank is given all of the data, and takes its part. A DataLoader with a
+        DistributedSampler has given it its part already. Each rank
         draws random numbers of its own (dropout). BatchNorm has the statistics
         of its own rank's batch, and its running ones are the first rank's.
         sync_batchnorm takes those of all ranks. compress rounds the gradients.
