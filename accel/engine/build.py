@@ -11,7 +11,6 @@ from accel.checkpoints import FoundCheckpoint
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
 from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
 from accel.checkpoints.identity import identity
-from accel.checkpoints.rank_identity import compare_content, settings_of_all_ranks
 from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.device.rng import Randomness
@@ -27,6 +26,7 @@ from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
 from accel.parts.shared.rank_failures import announcing
+from accel.parts.shared.rank_identity import compare_content, settings_of_all_ranks
 from accel.system.call_stack import warn_user
 from accel.system.machine import resolve_device
 from accel.system.pipes import open_missing

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accel.checkpoints.rank_identity import compare_first_batch
 from accel.data.batches.base import Batches
 from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
+from accel.parts.shared.rank_identity import compare_first_batch
 
 __all__ = ["Metrics", "add", "evaluate", "means", "reading", "scalar"]
 

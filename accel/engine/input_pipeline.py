@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from accel.checkpoints.rank_identity import compare_first_batch
 from accel.parts import Run, Window
+from accel.parts.shared.rank_identity import compare_first_batch
 
 __all__ = ["input_pipeline"]
 

@@ -12,19 +12,23 @@ from typing import Any
 
 import torch
 
-from accel.checkpoints.identity import OFF
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.content_digest import content_digest
 from accel.device.rng import seeded
 from accel.errors import ConfigError
-from accel.parts import Loader, Parallel, Part, Prefetch, Run, Source, Transfer, Watch
+from accel.parts.input import Loader, Prefetch, Source, Transfer
+from accel.parts.parallel import Parallel
+from accel.parts.part import Part
+from accel.parts.run import Run
+from accel.parts.watch import Watch
 from accel.schema.settings import Settings
 from accel.system.call_stack import warn_user
 from accel.values import to_plain
 
 __all__ = ["READERS", "SAMPLES", "compare", "compare_content", "compare_first_batch", "settings_of_all_ranks"]
 
+OFF = object()
 SAMPLES = 2
 """Samples of a map-style data set that are read for the comparison, each twice: what is drawn at random cannot be compared."""
 CONTENT = "content of the first samples"
