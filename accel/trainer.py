@@ -169,13 +169,14 @@ class Trainer:
         with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
             run = build(self._request(), cleanup, signals)
             try:
-                run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
-                try_evaluation(run, self.metrics, self.settings.checkpoint_best)
-                if run.max_windows is None:
-                    run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
-                    run.plan.facts |= run.parts.probe.plan_notes()
-                run.begin()
-                return self._loop(run)
+                with run.parts.parallel.share_errors(lambda: signals.requested is not None):
+                    run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
+                    try_evaluation(run, self.metrics, self.settings.checkpoint_best)
+                    if run.max_windows is None:
+                        run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
+                        run.plan.facts |= run.parts.probe.plan_notes()
+                    run.begin()
+                    return self._loop(run)
             except (ConfigError, Interrupted):  # found by the first update: a loss that is no scalar, a picture that is none
                 run.discard()
                 raise

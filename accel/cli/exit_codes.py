@@ -49,8 +49,11 @@ def _code_of(command: Callable[[], int]) -> int:
     try:
         return command()
     except ConfigError as error:
-        torchrun.defer_to_rank_zero()
-        print(f"accel: error: {error}", file=sys.stderr)
+        if torchrun.rank() == 0:
+            print(f"accel: error: {error}", file=sys.stderr, flush=True)
+        torchrun.announce_failure(error)
+        if torchrun.rank() > 0 and not torchrun.defer_to_rank_zero():
+            print(f"accel: error: {error}", file=sys.stderr)
         return MISTYPED
     except TrainingError as error:
         print(f"accel: error: {error}", file=sys.stderr)

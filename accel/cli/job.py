@@ -18,7 +18,7 @@ from accel.errors import BadSample, ConfigError, Interrupted, RunDirectoryTaken,
 from accel.system.disk_errors import is_disk_full
 from accel.system.shell_quoting import override
 
-__all__ = ["Job", "program"]
+__all__ = ["Job", "is_known_to_all", "program"]
 
 
 class Job:
@@ -52,11 +52,12 @@ class Job:
                 divergence = f"accel: error: {self.summary['divergence']}; or accept it: 'resume.allow=[nonfinite]'"
                 self._fail(FAILED, divergence if torchrun.rank() == 0 else "")
         except ConfigError as error:
+            torchrun.announce_failure(error)
             # a sample can turn out bad late in a run, which then can go on without it
             self._fail(MISTYPED, f"accel: error: {error}{self.resume_hint() if isinstance(error, BadSample) else ''}")
             self.error = f"accel: error: {error}"
         except TrainingError as error:
-            self._fail(FAILED, f"accel: error: {error}{self.resume_hint(error.resume)}")
+            self._fail(FAILED, f"accel: error: {error}{self.resume_hint(error.resume)}", is_known_to_all(error))
             self.error = str(error).partition(";")[0]
         except Interrupted as stop:
             self._fail(stop.code, f"accel: {stop}{self.resume_hint() or self.restart_hint()}" if torchrun.rank() == 0 else "")
@@ -66,6 +67,7 @@ class Job:
             self.error = "interrupted"  # the hint is too long for the table
         except Exception as error:
             self._fail(FAILED, self._describe(error))
+            torchrun.announce_failure(error)
         return self.code
 
     def fit(self, resume: str | None) -> dict[str, Any]:
@@ -104,13 +106,18 @@ class Job:
 
         return torchrun.lost_peer_message(error) or f"{plugin_at_fault(error)}{user_traceback(error)}"
 
-    def _fail(self, code: int, text: str) -> None:
-        """Set the exit code and the error, and print the error."""
+    def _fail(self, code: int, text: str, of_all_ranks: bool = False) -> None:
+        """Set the exit code and the error, and print the error; if all ranks have it, the first prints it for all."""
         self.code, self.error = code, text.strip().rpartition("\n")[2]
-        if code == MISTYPED:
-            torchrun.defer_to_rank_zero()
+        if (code == MISTYPED or of_all_ranks) and torchrun.defer_to_rank_zero():
+            return
         if text:
-            print(text, file=sys.stderr)
+            print(text, file=sys.stderr, flush=True)
+
+
+def is_known_to_all(error: Exception) -> bool:
+    """Return whether every rank has this error."""
+    return bool(getattr(error, "known_to_all_ranks", False))
 
 
 def program() -> list[str]:

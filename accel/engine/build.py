@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 
 import torch
 
@@ -16,7 +17,7 @@ from accel.data.batches.bad_samples import BadSampleRule
 from accel.device.rng import Randomness
 from accel.engine.make_plan import make_plan
 from accel.engine.open_data import open_data
-from accel.engine.preflight import check_model, check_needs, check_torch_mode, without_ranks
+from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.request import RunRequest
 from accel.engine.resume import locate
 from accel.engine.run_directory import RunLock
@@ -25,6 +26,8 @@ from accel.engine.start import directory_of, start
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
+from accel.parts.shared.rank_failures import announcing
+from accel.parts.shared.rank_identity import compare_content, settings_of_all_ranks
 from accel.system.call_stack import warn_user
 from accel.system.disk_errors import disk_reason
 from accel.system.machine import resolve_device
@@ -33,6 +36,7 @@ from accel.system.stop_signals import StopSignals
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
+    "PARALLEL",
     "build",
     "choose_device",
     "close_at_end",
@@ -44,6 +48,8 @@ __all__ = [
 ]
 
 DEFAULT_BATCH_SIZE = 32
+PARALLEL = ("ddp", "fsdp")
+"""Names of plugins that make several processes train together."""
 
 
 def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> TrainingRun:
@@ -58,15 +64,35 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
         ConfigError: if anything cannot work.
     """
     open_missing()  # before any file of the run is opened
-    parts, watches = select_parts(request.plugins, request.watches)
-    plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
-    device = choose_device(request.settings.device)
-    check_torch_mode(device.type)
-    check_needs(plugins, device.type)
+    with _announcing(request):
+        parts, watches = select_parts(request.plugins, request.watches)
+        plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
+        device = choose_device(request.settings.device)
+        check_torch_mode(device.type)
+        check_needs(plugins, device.type)
+        warn_of_lonely_ranks(parts.parallel)
+        lock = RunLock()
+        close_at_end(cleanup, lock, parts, watches)
+        device = parts.parallel.join(device)
+    with parts.parallel.share_errors(lambda: signals.requested is not None):
+        run = _build_joined(request, cleanup, signals, parts, watches, plugins, device, lock)
+        parts.parallel.gather(None)  # none begins where another has failed
+    return run
 
-    lock = RunLock()
-    close_at_end(cleanup, lock, parts, watches)
-    device = parts.parallel.join(device)
+
+def _announcing(request: RunRequest) -> AbstractContextManager[None]:
+    """Return a context that tells an error to the ranks which wait for this one, if any may."""
+    waited_for = any(isinstance(plugin, Parallel) or plugin in PARALLEL for plugin in request.plugins)
+    return announcing() if waited_for else nullcontext()
+
+
+def _build_joined(
+    request: RunRequest, cleanup: ExitStack, signals: StopSignals, parts: Parts, watches: list[Watch], plugins: list[Part],
+    device: torch.device, lock: RunLock,
+) -> TrainingRun:  # fmt: skip
+    """Make everything that comes after the ranks have met."""
+    settings = settings_of_all_ranks(request.settings, parts.parallel, plugins, device)
+    request = replace(request, settings=settings)
     parts.backend.apply(device)
     Randomness(device).seed(request.settings.seed)
     run = make_run(request, parts, watches, device, signals)
@@ -153,7 +179,8 @@ def make_run(
         dry_run=settings.dry_run,
     )
     code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
-    run.code = code_digests({**code, "model": model_code(run.unwrapped_model, code.get("model", []))})
+    code["model"] = model_code(run.unwrapped_model, code.get("model", []))
+    run.code, run.rank_code = code_digests(code), code_digests(code, of_ranks=True)
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
 
@@ -181,6 +208,8 @@ def set_up_parts(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> 
     for name, part in vars(parts).items():
         if part is parts.group:  # every part from here on may ask how much data there is
             open_data(run, request)
+        if part is parts.parallel:  # it may fail, or wait forever, where ranks differ
+            compare_content(run, request.task_identity(), run.rank_code)
         try:
             set_up(run, part)
         except ConfigError as error:

@@ -15,6 +15,7 @@ from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
+from accel.parts.shared.rank_identity import compare_first_batch
 
 __all__ = ["Metrics", "add", "evaluate", "means", "reading", "scalar"]
 
@@ -42,7 +43,7 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
     def measure(batch: Any) -> tuple[Mapping[str, Any], Any]:
         """Return the metrics of one batch, and the number of items that they are means over."""
         with run.parts.precision.cast():
-            out = metrics(run.model, batch)
+            out = run.parts.parallel.call(metrics, run.model, batch)
         values, items = split_metrics(out)
         return values, count_samples(batch) if items is None else items
 
@@ -81,7 +82,9 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
 @contextmanager
 def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
     """Give the batches as training reads them, ahead of their turn too; end the reading on leaving, however that happens."""
-    batches_ahead = run.parts.prefetch.ahead(batches.counted(run.parts.loader.epoch(batches, 0, 0), 0))
+    epoch = run.parts.loader.epoch(batches, 0, 0)
+    compare_first_batch(run, batches)
+    batches_ahead = run.parts.prefetch.ahead(batches.counted(epoch, 0))
     try:
         yield batches_ahead
     finally:

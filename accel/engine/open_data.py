@@ -22,7 +22,9 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
     source, loader = run.parts.source, run.parts.loader
     data, held_out = request.data("train"), request.data(request.evaluation_split)
     run.random.register_loaders(data, held_out)
-    run.code |= code_digests({"data": [*request.code.get("data", []), data], "held_out": [held_out]})
+    code = {"data": [*request.code.get("data", []), data], "held_out": [held_out]}
+    run.code |= code_digests(code)
+    run.rank_code |= code_digests(code, of_ranks=True)
     opened = source.open(data, "train")
     run.num_classes = request.num_classes() or count_classes(opened)
     run.train = loader.open(opened, train=True)

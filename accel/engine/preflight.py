@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -12,9 +13,11 @@ from torch.nn.parameter import is_lazy
 from accel.checkpoints.weight_names import unwrap, wrapped_attribute
 from accel.device.buffers import writable
 from accel.errors import ConfigError, describe
-from accel.parts import Part
+from accel.parts import Parallel, Part
+from accel.system.call_stack import warn_user
+from accel.system.stop_signals import TORCHRUN_VARIABLE
 
-__all__ = ["check_model", "check_needs", "check_torch_mode", "without_ranks"]
+__all__ = ["check_model", "check_needs", "check_torch_mode", "warn_of_lonely_ranks", "without_ranks"]
 
 
 def check_torch_mode(device: str) -> None:
@@ -27,6 +30,19 @@ def check_torch_mode(device: str) -> None:
         raise ConfigError(
             "fit() is called inside torch.autocast, which keeps the first update's 16-bit weights for all others; "
             "call it outside, with the plugin amp"
+        )
+
+
+def warn_of_lonely_ranks(parallel: Parallel) -> None:
+    """Warn, on the first rank, that each of several processes trains the whole run by itself, because no plugin joins them."""
+    started = int(os.environ.get("WORLD_SIZE", "1")) if TORCHRUN_VARIABLE in os.environ else 1
+    rank = int(os.environ.get("RANK", "0"))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        started, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    if type(parallel) is Parallel and started > 1 and rank == 0:
+        warn_user(
+            f"{started} processes were started, and no plugin makes them train together: each trains the whole run by itself; add "
+            "DDP() to plugins, or start one process"
         )
 
 

@@ -44,6 +44,8 @@ class TrainingRun(Run):
     """Fingerprint of the data, by split (`accel.checkpoints.identity.content`)."""
     code: dict[str, str] = field(default_factory=dict)
     """Digests of the code that the user gave, by what it is for (`accel.checkpoints.code.code_digests`)."""
+    rank_code: dict[str, str] = field(default_factory=dict)
+    """The same of what every rank must have in common."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

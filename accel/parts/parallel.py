@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,10 @@ from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["BUCKET", "NOTHING", "Parallel", "buckets"]
+__all__ = ["BUCKET", "NOTHING", "Outcome", "Parallel", "buckets"]
 
 NOTHING = nullcontext()
+Outcome = TypeVar("Outcome")
 BUCKET = 25 * 2**20
 """Bytes; as in DistributedDataParallel."""
 
@@ -24,6 +25,9 @@ BUCKET = 25 * 2**20
 @dataclass(eq=False)
 class Parallel(Part):
     """Processes (ranks) that train together; plainest: one. Methods that combine numbers must be called by every rank."""
+
+    one_run: ClassVar[bool] = False
+    """Whether the ranks must be one run, with the same task, settings and data, which is checked at the start."""
 
     typical = MovedAttribute("window_samples")
     usual = MovedAttribute("reference")
@@ -70,6 +74,10 @@ class Parallel(Part):
     def model(self, model: nn.Module) -> nn.Module:
         """Return the model, wrapped so that its gradients are averaged over the ranks."""
         return model
+
+    def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
+        """Return `function(model, batch)`, a loss or metrics. The function is given the user's own model, with its attributes."""
+        return function(model, batch)
 
     def whole(self, model: nn.Module) -> nn.Module:
         """Return the model to hand out at the end, with whole weights, on the first rank at least. Every rank must call it."""
@@ -141,6 +149,14 @@ class Parallel(Part):
     def gather(self, value: Any) -> list[Any]:
         """Return the plain values of all ranks, by rank. Every rank must call it."""
         return [value]
+
+    def share_errors(self, stop_requested: Callable[[], bool] = lambda: False) -> AbstractContextManager[None]:
+        """Return a context in which an error of one rank ends all ranks, with the same sentence.
+
+        Args:
+            stop_requested: whether a signal has asked this process to stop, so that it waits for no other.
+        """
+        return NOTHING
 
     def state_dict(self) -> dict[str, Any]:
         return {"usual": self.reference}

@@ -114,7 +114,7 @@ class Update(Part):
         for micro in micros:
             with self.parallel.sync(last=micro.last):
                 with self.precision.cast():
-                    loss, items = self.objective(self.model, micro.batch)
+                    loss, items = self.parallel.call(self.objective, self.model, micro.batch)
                 self.lap(FORWARD)
                 weight = mean.add(loss, items, micro)
                 logged.add(self.objective.logged, weight, micro.weight == 1.0)

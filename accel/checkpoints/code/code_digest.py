@@ -16,7 +16,7 @@ from accel.checkpoints.code.source_syntax import assignments, function_text, nam
 from accel.checkpoints.weight_names import plain_path, wrapped_attribute
 from accel.system.call_stack import is_user_class, is_user_file, is_user_function
 
-__all__ = ["CodeText", "code_digests", "digest_of"]
+__all__ = ["CodeText", "RankCode", "code_digests", "digest_of"]
 
 LONGEST = 64
 """Items of a list that are looked at: a longer one is data."""
@@ -24,14 +24,19 @@ _FUNCTIONS = (FunctionType, MethodType, partial)
 _PLAIN = bool | int | float | complex | str | bytes | None
 
 
-def code_digests(code: Mapping[str, Iterable[Any]]) -> dict[str, str]:
-    """Return a digest of each entry's objects, 16 hexadecimal digits; entries with nothing but accel's own are left out."""
-    return {name: digest for name, objects in code.items() if (digest := digest_of(objects))}
+def code_digests(code: Mapping[str, Iterable[Any]], of_ranks: bool = False) -> dict[str, str]:
+    """Return a digest of each entry's objects, 16 hexadecimal digits; entries with nothing but accel's own are left out.
+
+    Args:
+        code: objects by what they are for.
+        of_ranks: leave out what code may keep of its own rank, as `RankCode` does.
+    """
+    return {name: digest for name, objects in code.items() if (digest := digest_of(objects, of_ranks))}
 
 
-def digest_of(objects: Iterable[Any]) -> str:
+def digest_of(objects: Iterable[Any], of_ranks: bool = False) -> str:
     """Return one digest of several objects, the same in every process of one Python; an empty text if all of it is accel's own."""
-    text = CodeText()
+    text = RankCode() if of_ranks else CodeText()
     try:
         for value in objects:
             text.add(value)
@@ -195,6 +200,17 @@ class CodeText:
             for item in items if len(items) <= LONGEST else ():
                 if _is_code(item):
                     self.add(item)
+
+
+class RankCode(CodeText):
+    """Text of code that is to be the same on every rank: without whole numbers and texts that functions keep.
+
+    They may be the number of the rank, its device or its log file.
+    """
+
+    def _value(self, value: Any) -> None:
+        if not isinstance(value, int | str | bytes | None):
+            super()._value(value)
 
 
 def _is_code(value: Any) -> bool:
