@@ -12,6 +12,7 @@ from torch import Tensor
 from accel.data.batches.bad_samples import BadSampleLog
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
+from accel.device.generators import GeneratorHandle
 
 __all__ = ["Batches", "Order", "length_of", "skip_to"]
 
@@ -44,6 +45,10 @@ class Batches(ABC):
     def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
         """Yield the batches of an epoch, as `CountedBatch` if there are several ranks. The first is number `start`."""
         return batches
+
+    def generators(self) -> list[GeneratorHandle]:
+        """Return the random generators that the data holds and that nobody seeds: a checkpoint keeps them."""
+        return []
 
     def describe(self) -> str:
         """Return the size of the data in words."""

@@ -6,9 +6,14 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.counted import CountedBatch, count_samples
+from accel.data.batches.find_generators import find_generators
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
+from accel.data.batches.tripwire import watched
+from accel.device.generators import GeneratorHandle
 from accel.device.rng import seeded
 
 __all__ = ["ReadyBatches"]
@@ -19,6 +24,9 @@ class ReadyBatches(Batches):
 
     Each of `n` ranks goes through all of them and keeps every n-th: they must come in the same order for all. The numbers that
     the first batch of an epoch draws from the global generators (a DataLoader's order) are equal on all ranks.
+
+    A DataLoader's workers begin anew in each epoch, whatever its persistent_workers says. torch seeds them only when they begin,
+    and workers of a resumed run could not go on with the numbers of those before.
 
     Args:
         data: the batches.
@@ -39,12 +47,25 @@ class ReadyBatches(Batches):
             set_epoch = getattr(owner, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
+        if self.persistent_workers:
+            self.data._iterator = None  # type: ignore[attr-defined]  # its workers end, and others begin
         if self.share.ranks == 1:
-            return skip_to(iter(self.data), start)
+            return watched(skip_to(iter(self.data), start))
         with seeded(self.seed, epoch):
             iterator = iter(self.data)
             head = list(islice(iterator, 1))
-        return self._rank_batches(skip_to(chain(head, iterator), start * self.share.ranks))
+        return watched(self._rank_batches(skip_to(chain(head, iterator), start * self.share.ranks)))
+
+    @property
+    def persistent_workers(self) -> bool:
+        """Whether the data is a DataLoader whose workers outlast an epoch, and with them the random numbers that they draw."""
+        return isinstance(self.data, DataLoader) and self.data.num_workers > 0 and self.data.persistent_workers
+
+    def generators(self) -> list[GeneratorHandle]:
+        return find_generators(self.data)
+
+    def plan_notes(self) -> dict[str, str]:
+        return {"persistent workers": "begin anew in each epoch, so that a resumed run goes on"} if self.persistent_workers else {}
 
     def _rank_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Yield this rank's batch of each group of `ranks` batches, with the samples it counts for."""
