@@ -11,9 +11,12 @@ from accel.checkpoints.weight_names import plain_state, with_names_of
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
 
-__all__ = ["KINDS", "capture", "last_metrics", "resize_buffers", "restore"]
+__all__ = ["DRAWS", "KINDS", "capture", "last_metrics", "resize_buffers", "restore"]
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
+
+DRAWS = "by sample"
+"""How data draws random numbers. In older checkpoints it did as it was read."""
 
 
 def capture(run: Run, progress: Progress) -> dict[str, Any]:
@@ -22,7 +25,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
     Every rank must call it: each has random numbers of its own.
     """
     rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.epoch_rng_state})
-    rng["others"] = others
+    rng["others"], rng["draws"] = others, DRAWS
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
     bad = {log.rule.dataset: dict(log.reasons) for log in run.bad_sample_logs()}
     user, resized, extra = dict[str, Any](), list[str](), None

@@ -30,6 +30,8 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
     run.train = loader.open(opened, train=True)
     if held_out is not None:
         run.held_out = loader.open(source.open(held_out, request.evaluation_split), train=False)
+    opened_batches = [batches for batches in (run.train, run.held_out) if batches is not None]
+    run.random.hold(handle for batches in opened_batches for handle in batches.generators())
     run.data_identity = {"train": content(opened, run.train.samples)}
     check_size(run)
     warn_of_idle_settings(run, request)

@@ -15,6 +15,7 @@ from accel.checkpoints.finite_check import FiniteCheck, tracked_state
 from accel.checkpoints.identity import differences, refused, unknown, versions
 from accel.checkpoints.manifest import SHARDS, Damaged
 from accel.checkpoints.retention import CheckpointFolder, finished
+from accel.checkpoints.state import DRAWS
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Parallel
@@ -31,6 +32,7 @@ __all__ = [
     "gather_shards",
     "load_state",
     "locate",
+    "refuse_other_draws",
     "report_resumption",
     "resume",
     "warn_in_plan",
@@ -112,6 +114,7 @@ def resume(
     try:
         # a loss that was not finite, of an update that moved nothing, is no reason to go back
         doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
+        refuse_other_draws(run, settings, state)
         state = gather_shards(checkpoint, state, run.parts.parallel)
         sentences = restore(run, state)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
@@ -158,6 +161,21 @@ def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: di
         allow = shlex.quote(f"resume.allow=[{','.join([*settings.allow, *changes])}]")
         fix = f"go on with what the run began with, or accept the change: {allow}"
         raise ConfigError(f"resume={settings.resume}: {sentence}; {fix}")
+
+
+def refuse_other_draws(run: TrainingRun, settings: Settings, state: dict[str, Any]) -> None:
+    """Let data that draws random numbers be refused, as soon as it does, if the checkpoint's run drew others.
+
+    In older checkpoints such data drew from the generators as it was read. Which data draws is known when it is read.
+    """
+    randomness = getattr(run.train, "randomness", None)
+    if randomness is None or state["rng"].get("draws") == DRAWS or not refused({"data.random": ""}, settings.allow):
+        return
+    allow = shlex.quote(f"resume.allow=[{','.join([*settings.allow, 'data'])}]")
+    randomness.refusal = (
+        f"resume={settings.resume}: the data draws random numbers, which came as it was read when the checkpoint was written, and "
+        f"are those of each sample now; begin the run anew, or accept the change: {allow}"
+    )
 
 
 def report_resumption(run: TrainingRun, label: str, checkpoint: FoundCheckpoint, doubtful: bool) -> None:

@@ -13,6 +13,7 @@ from accel.data.batches.bad_samples import BadSampleLog
 from accel.data.batches.own_split import OwnSplit
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
+from accel.device.generators import GeneratorHandle
 
 __all__ = ["Batches", "Order", "length_of", "skip_to"]
 
@@ -56,6 +57,10 @@ class Batches(ABC):
     def digest_again(self) -> str:
         """Return the digest of what comes first if the data is read anew; empty if its order is chosen here."""
         return ""
+
+    def generators(self) -> list[GeneratorHandle]:
+        """Return the random generators that the data holds and that nobody seeds: a checkpoint keeps them."""
+        return []
 
     def describe(self) -> str:
         """Return the size of the data in words."""

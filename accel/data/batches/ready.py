@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.counted import CountedBatch, count_samples
+from accel.data.batches.find_generators import find_generators
 from accel.data.batches.own_split import own_split, samplers_of
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.shared_order import SharedOrder
+from accel.data.batches.tripwire import watched
 from accel.data.content_digest import content_digest
+from accel.device.generators import GeneratorHandle
 from accel.device.rng import seeded
 
 __all__ = ["ReadyBatches"]
@@ -25,6 +28,9 @@ class ReadyBatches(Batches):
     Each of `n` ranks goes through all of them and keeps every n-th: they must come in the same order for all. The numbers that
     the order of an epoch is drawn with, from the global generators, are equal on all ranks. Of a loader that divides the data
     itself, by a DistributedSampler, each rank takes every batch.
+
+    A DataLoader's workers begin anew in each epoch, whatever its persistent_workers says. torch seeds them only when they begin,
+    and workers of a resumed run could not go on with the numbers of those before.
 
     Args:
         data: the batches.
@@ -56,16 +62,18 @@ class ReadyBatches(Batches):
             set_epoch = getattr(owner, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
+        if self.persistent_workers:
+            self.data._iterator = None  # type: ignore[attr-defined]  # its workers end, and others begin
         if self.share.ranks == 1:
-            return skip_to(iter(self.data), start)
+            return watched(skip_to(iter(self.data), start))
         if self.is_split:
-            return self._own_batches(skip_to(self._begun(epoch), start))
+            return watched(self._own_batches(skip_to(self._begun(epoch), start)))
         if self.is_ordered_first:
             batches = skip_to(self._begun(epoch), start * self.share.ranks)
-            return self._rank_batches(iter(lambda: list(islice(batches, self.share.ranks)), []))
+            return watched(self._rank_batches(iter(lambda: list(islice(batches, self.share.ranks)), [])))
         reading = SharedOrder(lambda: iter(self.data), self.share.ranks, self.seed, epoch)
         self.first_digest = self.first_digest or content_digest(reading.first)
-        return self._rank_batches(skip_to(iter(reading), start))
+        return watched(self._rank_batches(skip_to(iter(reading), start)))
 
     def _begun(self, epoch: int) -> Iterator[Any]:
         """Return the batches of an epoch, whose first was read with the same random numbers on every rank."""
@@ -74,6 +82,17 @@ class ReadyBatches(Batches):
             head = list(islice(iterator, 1))
         self.first_digest = self.first_digest or content_digest(head)
         return chain(head, iterator)
+
+    @property
+    def persistent_workers(self) -> bool:
+        """Whether the data is a DataLoader whose workers outlast an epoch, and with them the random numbers that they draw."""
+        return isinstance(self.data, DataLoader) and self.data.num_workers > 0 and self.data.persistent_workers
+
+    def generators(self) -> list[GeneratorHandle]:
+        return find_generators(self.data)
+
+    def plan_notes(self) -> dict[str, str]:
+        return {"persistent workers": "begin anew in each epoch, so that a resumed run goes on"} if self.persistent_workers else {}
 
     def digest_again(self) -> str:
         if self.is_ordered_first:
