@@ -6,6 +6,7 @@ from typing import Any
 
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
+from accel.parts.trained_parameters import capture_trained, restore_trained
 
 __all__ = ["KINDS", "capture", "restore"]
 
@@ -28,6 +29,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
         "progress": vars(progress),
         "history": run.history,
         "bad": bad,
+        "trained": capture_trained(run),
     }
 
 
@@ -42,6 +44,7 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     progress = Progress(**state["progress"])  # an unknown name is an error
     current = run.unwrapped_model.state_dict()
     run.unwrapped_model.load_state_dict({name: shard_like(value, current.get(name)) for name, value in state.pop("model").items()})
+    restore_trained(run, state.get("trained"))
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             part.load_state_dict(state["parts"].pop(part.name))
