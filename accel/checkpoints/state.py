@@ -10,6 +10,7 @@ from torch import nn
 from accel.checkpoints.weight_names import plain_state, with_names_of
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
+from accel.parts.trained_parameters import capture_trained, restore_trained
 
 __all__ = ["DRAWS", "KINDS", "capture", "last_metrics", "resize_buffers", "restore"]
 
@@ -41,6 +42,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
         **({"user": user} if user else {}),
         **({"resized": list(plain_state(run.unwrapped_model, dict.fromkeys(resized)))} if resized else {}),
         **({"extra": extra} if extra is not None else {}),
+        "trained": capture_trained(run),
     }
 
 
@@ -67,6 +69,7 @@ def restore(run: Run, state: dict[str, Any]) -> list[str]:
     resize_buffers(run.unwrapped_model, state["model"], list(resized))
     current = run.unwrapped_model.state_dict()
     run.unwrapped_model.load_state_dict({name: shard_like(value, current.get(name)) for name, value in state.pop("model").items()})
+    restore_trained(run, state.get("trained"))
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             part.load_state_dict(state["parts"].pop(part.name))

@@ -17,6 +17,7 @@ from accel.engine.input_pipeline import input_pipeline
 from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
+from accel.parts.trained_parameters import follow_parameters
 from accel.system import atomic_files, disk_errors
 
 __all__ = ["TrainingRun"]
@@ -71,7 +72,23 @@ class TrainingRun(Run):
         self.clock.since = perf_counter()
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
-        """Yield the windows of `epoch`, from micro-batch `start` on. A signal that comes during a wait stops the run there.
+        """Yield the windows of `epoch`, from micro-batch `start` on. Trained parameters are compared before, and after the first.
+
+        Raises:
+            ConfigError: for parameters that came and cannot be trained.
+        """
+        follow_parameters(self)
+        windows = self._interruptible_windows(epoch, start)
+        if not self.updated:
+            for window in windows:
+                yield window
+                follow_parameters(self, first_update=True)
+                self.updated = True
+                break
+        yield from windows
+
+    def _interruptible_windows(self, epoch: int, start: int) -> Iterator[Window]:
+        """Yield the windows of an epoch. A signal that comes during a wait stops the run there.
 
         Several ranks make the update first: the others are in it already, and wait for what this one has not read.
         """

@@ -112,12 +112,12 @@ class Fused(StepCounters):
         if any(row.stale for row in rows):
             self.rows = None
             rows = self.current_rows()
-        present = self.rows_with_grads(rows)
         try:
-            self.update_rows(self.unaliased(present))
-        except NotImplementedError as error:
-            if any(grad.is_sparse for _, grads in present for grad in grads):
-                raise ConfigError("some gradients are sparse, which no fused optimiser takes; add SGD(fused=False)") from error
+            self.update_rows(self.unaliased(self.rows_with_grads(rows)))
+        except (NotImplementedError, RuntimeError) as error:
+            if any(param.grad is not None and param.grad.is_sparse for row in rows for param in row.params):
+                fix = "make them dense (nn.Embedding(sparse=False)), or take torch.optim.SGD"
+                raise ConfigError(f"some gradients are sparse, which no fused optimiser takes; {fix}") from error
             raise
         return value
 

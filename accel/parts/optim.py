@@ -44,8 +44,16 @@ class Optim(Part):
 
     def setup(self, run: Run) -> None:
         avoid_dynamo_import()
-        params = run.parts.precision.parameters(run.unwrapped_model)
-        self.optimizer = self.build(params, run.device)
+        self.later: list[str] = []
+        """What became known of parameters and gradients after the start, in words for the summary."""
+        self.assemble(run.parts.precision.parameters(run.unwrapped_model), run.device)
+        self.scale = run.parts.rate.factor
+        if self.scale != 1:
+            self.set_lr(self.lr * self.scale)
+
+    def assemble(self, params: list[tuple[str, Tensor]], device: torch.device) -> None:
+        """Build the torch optimiser over `params`, and keep what an update asks of it."""
+        self.optimizer = self.build(params, device)
         self.step_fn = unwrapped_step(self.optimizer)
         if isinstance(self.optimizer, Fused):
             self.optimizer.frees_grads = True  # the update frees the gradients after the step
@@ -54,9 +62,21 @@ class Optim(Part):
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.ratios = [rate / self.lr for rate in self.rates]
         self.lr_on_device = False
-        self.scale = run.parts.rate.factor
-        if self.scale != 1:
-            self.set_lr(self.lr * self.scale)
+
+    def follow_parameters(self, run: Run) -> None:
+        before, rate, on_device = self.optimizer, self.rates[0] / self.ratios[0], self.lr_on_device
+        self.assemble(run.parts.precision.params, run.device)
+        for group in self.optimizer.param_groups:
+            for param in group["params"]:
+                if param in before.state:
+                    self.optimizer.state[param] = before.state[param]
+        if any(group.get("cycled") for group in before.param_groups):
+            self.cycle_momentum()
+            for group in self.optimizer.param_groups:
+                group["uneven"] = True  # its parameters have made different steps
+        if on_device:
+            self.to_device_scalars()
+        self.set_lr(rate)
 
     def set_lr(self, lr: float) -> None:
         """Set the learning rate. Groups keep their ratio to it."""
@@ -147,6 +167,9 @@ class Optim(Part):
         """Return which weights a fused optimiser moves by plain operations, in words for the plan; empty for none."""
         dtypes = " and ".join(self.plain_dtypes)
         return f"; {dtypes} weights by plain operations, for which torch's kernel is wrong or missing here" if dtypes else ""
+
+    def summary_notes(self) -> list[str]:
+        return self.later
 
     def state_dict(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()

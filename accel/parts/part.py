@@ -65,6 +65,13 @@ class Part:
     def setup(self, run: Run) -> None:
         """Prepare for the run. Called once, before the first update, in the order of `Parts`: every part before is set up."""
 
+    def follow_parameters(self, run: Run) -> None:
+        """Follow the parameters that are trained from here on (`run.parts.precision.params`): others than in `setup`.
+
+        Called between two updates, in the order of `Parts`, when parameters were unfrozen or replaced. What a part keeps of the
+        parameters that stay, it keeps.
+        """
+
     def plan_notes(self) -> Mapping[str, str]:
         """Return facts for the plan, by name: values computed for the user, and how they came about."""
         return {}

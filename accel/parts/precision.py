@@ -26,8 +26,22 @@ class Precision(Part):
 
     def parameters(self, model: nn.Module) -> list[tuple[str, Tensor]]:
         """Return the tensors for the optimiser, by name in the user's own model: the trainable parameters, or their masters."""
-        self.params: list[tuple[str, Tensor]] = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
+        self.trained_at_start = [name for name, _ in self.find_trained(model)]
+        self.params: list[tuple[str, Tensor]] = list(self.trained)
         return self.params
+
+    def find_trained(self, model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+        """Find the model's parameters that are trained now, or were before, by name, and keep them in `trained`.
+
+        `known` are all parameters that the model has now, frozen ones included.
+        """
+        before = {id(param) for _, param in getattr(self, "trained", [])}
+        self.known: list[tuple[str, nn.Parameter]] = list(model.named_parameters())
+        self.trained = [(name, param) for name, param in self.known if param.requires_grad or id(param) in before]
+        return self.trained
+
+    def follow_parameters(self, run: Run) -> None:
+        self.params = list(self.find_trained(run.unwrapped_model))
 
     @property
     def is_narrow(self) -> bool:

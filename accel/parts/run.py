@@ -67,6 +67,8 @@ class Run:
     """Rule for samples that cannot be read."""
     has_run_directory: bool = True
     """Whether the user named a run directory. A dry run, which writes nothing, behaves as if there were one."""
+    updated: bool = False
+    """Whether this process has made an update."""
     dry_run: bool = False
     """Whether nothing is written, whatever the plugins are told."""
     clock: Clock = field(default_factory=Clock)

@@ -98,6 +98,15 @@ class Update(Part):
         self.counts_first = self.precision.is_narrow
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
         self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
+        self.sparse: list[Tensor] | None = None
+        """Trained tensors whose gradients are sparse, and are made dense; None until a backward pass has shown it."""
+        plain = type(self.guard) is Guard and type(self.clip) is Clip and self.precision.skipped is None
+        self.keeps_sparse = plain and type(self.optim.optimizer) is torch.optim.SGD and self.parallel.world_size == 1
+
+    def follow_parameters(self, run: Run) -> None:
+        self.sparse = None
+        if self.counts_first:
+            self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device)
 
     def __call__(self, window: Window) -> Tensor:
         """Move the weights by one window, and return its mean loss, a 0-dim tensor on the device."""
@@ -121,6 +130,24 @@ class Update(Part):
                 self.precision.backward(loss, weight)
                 self.lap(BACKWARD)
         self.logged = logged.means(mean.total)  # type: ignore[misc]
+        if self.sparse != []:
+            self.make_dense()
+
+    def make_dense(self) -> None:
+        """Make sparse gradients dense, unless torch's own SGD is all that reads them: no norm, scale or kernel takes them sparse.
+
+        The first update finds the tensors, and those alone are looked at again.
+        """
+        params = [param for _, param in self.precision.params] if self.sparse is None else self.sparse
+        sparse = [param for param in params if param.grad is not None and param.grad.is_sparse]
+        if self.sparse is None:
+            self.sparse = [] if self.keeps_sparse else sparse
+            if self.sparse:
+                names = [name for name, param in self.precision.params if any(param is each for each in sparse)]
+                self.optim.later.append(f"sparse gradients ({', '.join(names)}) were made dense")
+        for param in self.sparse:
+            if param.grad is not None and param.grad.is_sparse:
+                param.grad = param.grad.to_dense()
 
     def agree_on_reference(self, micros: tuple[Micro, ...]) -> None:
         """Count the items of a window, if the loss tells them, and keep their number as the reference of all windows.

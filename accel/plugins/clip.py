@@ -84,6 +84,9 @@ class Clip(ClipPart):
             self.skipped_ids = frozenset(id(param) for name, param in params if name in self.skipped_names)
             self.skips_all = len(self.skipped_ids) == len(params)
 
+    def follow_parameters(self, run: Run) -> None:
+        self.setup(run)
+
     def limit(self, grads: Grads) -> Grads:
         if self.mode == "norm":
             grads.divide_by(grads.norm().add(1e-6).div_(self.max_norm).clamp_(min=1.0))

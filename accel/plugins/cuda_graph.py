@@ -96,6 +96,10 @@ class CudaGraph(Update):
         self.shape_counts: dict[Hashable, int] = {}
         self.recorder = self.make_recorder(run.device)
 
+    def follow_parameters(self, run: Run) -> None:
+        super().follow_parameters(run)
+        self.load_state_dict({})
+
     def make_recorder(self, device: torch.device) -> Recorder:
         """Return the recorder that captures on `device`."""
         return CudaRecorder(device)

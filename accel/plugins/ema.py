@@ -47,15 +47,29 @@ class EMA(Average):
     warmup: bool = True
 
     def setup(self, run: Run) -> None:
-        self.names = [name for name, _ in run.parts.precision.params]
+        self.averages: list[Tensor] = []
+        self.params: list[Tensor] = []
+        self.track(run)
+        self.step = 0
+        self.weight: Tensor | None = None
+
+    def follow_parameters(self, run: Run) -> None:
+        self.track(run)
+
+    def track(self, run: Run) -> None:
+        """Average the parameters that are trained; the average of one that is new begins at its weights."""
+        averages = {id(param): average for param, average in zip(self.params, self.averages, strict=True)}
+        self.names, self.params = (
+            [name for name, _ in run.parts.precision.params],
+            [param for _, param in run.parts.precision.params],
+        )
         weights = [param.detach() for _, param in run.parts.precision.params]
         # in 16 bits an average would stand still: what an update adds to it is less than half of its last bit
-        self.averages = [param.to(torch.promote_types(param.dtype, torch.float32), copy=True) for param in weights]
+        begun = [param.to(torch.promote_types(param.dtype, torch.float32), copy=True) for param in weights]
+        self.averages = [averages.get(id(param), new) for param, new in zip(self.params, begun, strict=True)]
         # of sharded weights, the shards of this process, each of which moves by itself
         self.local_weights, self.average = list(map(real_shard, weights)), list(map(real_shard, self.averages))
         self.rounded = any(average.dtype != weight.dtype for average, weight in zip(self.averages, weights, strict=True))
-        self.step = 0
-        self.weight: Tensor | None = None
 
     def decay_at(self, step: int) -> float:
         """Return the decay of update `step`, from 0."""

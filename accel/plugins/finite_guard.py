@@ -73,6 +73,9 @@ class FiniteGuard(Guard):
         self.replayed = False
         """Whether updates are replayed from a CUDA graph."""
 
+    def follow_parameters(self, run: Run) -> None:
+        self.buffers = Buffers(run.unwrapped_model)  # a module that was replaced has others
+
     def check(self, grads: Grads, loss: Tensor) -> Grads:
         self.loss = loss.detach()
         grads.need_found_inf(self.loss)

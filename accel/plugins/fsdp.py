@@ -89,6 +89,11 @@ class FSDP(ProcessGroup):
         if len(dtypes) > 1:
             names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
             raise ConfigError(f"fsdp needs weights of one dtype, and the model's are {names}; convert the model, or use ddp")
+        sparse = [name for name, module in self.user_model.named_modules() if getattr(module, "sparse", False) is True]
+        if sparse:  # torch's own reduction has no kernel for them
+            raise ConfigError(
+                f"fsdp cannot sum sparse gradients over the ranks, and {sparse[0]} gives them; set sparse=False there"
+            )
         # over the existing group: a mesh that makes its own would take nccl even with backend=gloo
         world: Any = dist.group.WORLD
         mesh = self.device_mesh = DeviceMesh.from_group(world, self.device.type)

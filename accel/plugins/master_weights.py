@@ -89,9 +89,15 @@ class MasterWeights(Autocast):
                 f"plugins master_weights and {parallel} cannot work together: {parallel} has to find each gradient in the model; "
                 "use amp instead"
             )
+        self.convert(run.unwrapped_model)
+
+    def convert(self, model: nn.Module) -> None:
+        """Give each weight that is to have a master its master, unless it has one."""
         dtype = getattr(torch, self.dtype)
-        product_params = find_product_params(run.unwrapped_model)
-        for name, param in run.unwrapped_model.named_parameters():
+        product_params, done = find_product_params(model), {weight.param for weight in self.weights}
+        for name, param in model.named_parameters():
+            if param in done:
+                continue
             if param in product_params and param.is_floating_point() and param.dtype != torch.float64:
                 self.weights.append(make_weight(name, param, dtype))
             elif param.requires_grad and param.is_floating_point() and param.element_size() < 4:
@@ -105,9 +111,28 @@ class MasterWeights(Autocast):
         self.pairs = [weight.param.detach() for weight in separate], [weight.master.detach() for weight in separate]
 
     def parameters(self, model: nn.Module) -> list[tuple[str, Tensor]]:
+        super().parameters(model)
+        return self.take_masters()
+
+    def take_masters(self) -> list[tuple[str, Tensor]]:
+        """Set `params` to the trained parameters, each in the form of its master if it has one, and return them."""
         masters = {weight.param: weight.master for weight in self.weights}
-        self.params = [(name, masters.get(param, param)) for name, param in model.named_parameters() if param.requires_grad]
+        self.params = [(name, masters.get(param, param)) for name, param in self.trained]
         return self.params
+
+    def follow_parameters(self, run: Run) -> None:
+        super().follow_parameters(run)
+        present = set(run.unwrapped_model.parameters())
+        for place, weight in enumerate(self.weights):
+            if weight.param.requires_grad and weight.hook is None:
+                weight.master.requires_grad_(True)
+                register: Any = weight.param.register_post_accumulate_grad_hook
+                self.weights[place] = weight._replace(hook=register(make_gradient_hook(weight.master)))
+            elif weight.param not in present and weight.hook is not None:
+                weight.hook.remove()
+        self.weights = [weight for weight in self.weights if weight.param in present]
+        self.convert(run.unwrapped_model)
+        self.take_masters()
 
     def publish(self) -> None:
         if self.pairs[0]:

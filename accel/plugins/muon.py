@@ -84,10 +84,16 @@ class Muon(Optim):
     matrices: list[str] | None = None
 
     def setup(self, run: Run) -> None:
-        self.matrix_names = frozenset(
-            hidden_matrices(run.unwrapped_model) if self.matrices is None else self.match_names(run.unwrapped_model, self.matrices)
-        )
+        self.find_matrices(run.unwrapped_model)
         super().setup(run)
+
+    def follow_parameters(self, run: Run) -> None:
+        self.find_matrices(run.unwrapped_model)
+        super().follow_parameters(run)
+
+    def find_matrices(self, model: nn.Module) -> None:
+        """Find the names of the matrices that Muon moves."""
+        self.matrix_names = frozenset(hidden_matrices(model) if self.matrices is None else self.match_names(model, self.matrices))
 
     def match_names(self, model: nn.Module, patterns: list[str]) -> list[str]:
         """Return the names of the matrices that the patterns match.

@@ -19,10 +19,9 @@ Costs   a few microseconds per update for the state that may have to be
 Source  Composer's `device_train_microbatch_size="auto"` had the idea.
 Exact   One process: the same bits as a run with the smaller batch_size and more
         micro-batches from the start, if that size divides the batch. The plugin
-        augment has drawn for the whole micro-batch before it is cut. Counters
-        in objects of your own are not restored. Neither are Python's and
-        numpy's generators, if the model drew from them in none of its first 8
-        updates.
+        augment has drawn before it is cut. Not restored: counters in objects of
+        your own; Python's and numpy's generators, if no update of the first 8
+        drew from them.
 """
 
 from __future__ import annotations
@@ -77,6 +76,10 @@ class OOM(Update):
         self.well = self.times = 0
         """Updates since the size last changed, and updates that did not fit."""
 
+    def follow_parameters(self, run: Run) -> None:
+        super().follow_parameters(run)
+        self.snapshot = StepSnapshot(run.unwrapped_model, run.device)
+
     def __call__(self, window: Window) -> Tensor:
         if self.grow_after and self.size and self.well >= self.grow_after:
             self.size, self.well = 2 * self.size, 0
@@ -94,8 +97,7 @@ class OOM(Update):
         self.snapshot.discard()
         if self.size < size or (self.size and not size):
             self.warn("training", f"update {self.progress.step + 1}", self.size)
-            self.times += 1
-            self.well = 0
+            self.times, self.well = self.times + 1, 0
         self.well += 1
         return self.apply_step(mean)
 
@@ -147,8 +149,8 @@ class OOM(Update):
     def gather_reports(self, error: str, read: list[Micro]) -> list[dict[str, Any]]:
         """Return the report of each rank, in the order of ranks; this rank's alone if the update fits on all."""
         largest = max((micro.samples for micro in read), default=1)
-        report = {"error": error, "blocker": self.blocker, "largest": min(largest, self.size or largest)}
-        return self.ranks.exchange(report, failed=bool(error))
+        largest = min(largest, self.size or largest)
+        return self.ranks.exchange({"error": error, "blocker": self.blocker, "largest": largest}, failed=bool(error))
 
     def halve_size(self, reports: list[dict[str, Any]]) -> None:
         """Halve the micro-batches, on all ranks alike. Raise TrainingError if smaller ones cannot help."""
@@ -230,8 +232,8 @@ class OOM(Update):
     def summary_notes(self) -> list[str]:
         notes = []
         if self.times:
-            times = f"{self.times} update{'s' * (self.times != 1)}"
-            notes.append(f"memory was short in {times}: from then on at most {count_text(self.size)} at a time")
+            times, size = f"{self.times} update{'s' * (self.times != 1)}", count_text(self.size)
+            notes.append(f"memory was short in {times}: from then on at most {size} at a time")
         if self.evaluating:
             notes.append(f"memory was short in evaluation: batches of at most {count_text(self.evaluating)}")
         return notes

@@ -48,8 +48,22 @@ class StepInBackward(Update):
         reason = self.find_conflict(run)
         if reason:
             raise ConfigError(f"step_in_backward has each gradient for itself, and {reason}")
+        self.register_hooks()
+
+    def follow_parameters(self, run: Run) -> None:
+        super().follow_parameters(run)
+        self.close()
+        self.register_hooks()
+
+    def register_hooks(self) -> None:
+        """Let every parameter step when its gradient is complete."""
         params = [param for _, param in self.precision.params]
+        frozen = [param for param in params if not param.requires_grad]
+        for param in frozen:  # it may be unfrozen again, and torch lets no hook be registered on it now
+            param.requires_grad_(True)
         self.hooks = [param.register_post_accumulate_grad_hook(self.step_parameter) for param in params]  # type: ignore[no-untyped-call]
+        for param in frozen:
+            param.requires_grad_(False)
 
     def find_conflict(self, run: Run) -> str:
         """Return the part that needs more than one gradient at a time, and the cure, in words; empty if no part does."""
@@ -104,6 +118,8 @@ class StepInBackward(Update):
 
     def step_parameter(self, param: Tensor) -> None:
         """Step one parameter: called by the backward pass when its gradient is complete, a shared weight's too."""
+        if param.grad is not None and param.grad.is_sparse and not self.keeps_sparse:
+            param.grad = param.grad.to_dense()
         self.optim.step_one(param)
         increment_version(param)  # fused kernels do not count the write, which a later backward pass would miss
         param.grad = None

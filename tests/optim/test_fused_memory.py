@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,13 +12,26 @@ from torch import nn
 
 from accel import Trainer
 from accel.errors import ConfigError
-from accel.optim import LAMB, LARS, ScheduleFree
+from accel.optim import LAMB, LARS, Muon, ScheduleFree
 from accel.optim.adamw import FusedAdamW
 from accel.optim.fused import Fused
 from accel.optim.memory_layout import copy_aliased
 from accel.optim.sgd import FusedSGD
-from accel.parts import Optim
+from accel.parts import Part
+from accel.plugins.accumulate import Accumulate
+from accel.plugins.adamw import AdamW
+from accel.plugins.amp import AMP
+from accel.plugins.clip import Clip
+from accel.plugins.ema import EMA
+from accel.plugins.finite_guard import FiniteGuard
+from accel.plugins.lamb import LAMB as LAMBPlugin
+from accel.plugins.lars import LARS as LARSPlugin
+from accel.plugins.master_weights import MasterWeights
+from accel.plugins.muon import Muon as MuonPlugin
+from accel.plugins.oom import OOM
+from accel.plugins.schedule_free import ScheduleFree as ScheduleFreePlugin
 from accel.plugins.sgd import SGD
+from accel.plugins.step_in_backward import StepInBackward
 from tests.support.fused_optimizers import equal, net, train
 
 
@@ -114,14 +128,40 @@ def test_complex_weights_are_trained_without_the_fused_kernel() -> None:
     assert not torch.equal(before, model.weight)
 
 
-def test_sparse_gradients_get_a_sentence_and_the_remedy_helps() -> None:
-    def fit(*plugins: Optim) -> None:
-        model = nn.Embedding(5, 2, sparse=True)
-        Trainer(model, [torch.tensor([1, 2])], loss=lambda m, x: m(x).square().mean(), plugins=plugins, watch=()).fit()
+@pytest.mark.parametrize("kind", [FusedSGD, FusedAdamW, LAMB, LARS, ScheduleFree, Muon])
+def test_sparse_gradients_get_a_sentence_in_a_loop_of_ones_own(kind: Any) -> None:
+    model = nn.Embedding(5, 2, sparse=True)
+    optim = kind(model.parameters(), lr=0.1)
+    for scale in (None, torch.tensor(2.0)):
+        model(torch.tensor([1, 2])).square().mean().backward()
+        optim.grad_scale = scale
+        with pytest.raises(ConfigError, match=r"some gradients are sparse, which no fused optimiser takes; make them dense"):
+            optim.step()
 
-    with pytest.raises(ConfigError, match=r"some gradients are sparse, which no fused optimiser takes; add SGD\(fused=False\)"):
-        fit()
-    fit(SGD(fused=False))
+
+SPARSE: dict[str, Callable[[], list[Part]]] = {
+    "default": list, "adamw": lambda: [AdamW()], "not fused": lambda: [AdamW(fused=False)], "lamb": lambda: [LAMBPlugin()],
+    "lars": lambda: [LARSPlugin()], "muon": lambda: [MuonPlugin()], "schedule_free": lambda: [ScheduleFreePlugin()],
+    "clip": lambda: [Clip(max_norm=0.1)], "value": lambda: [Clip(mode="value", max_value=0.01), SGD(fused=False)],
+    "adaptive": lambda: [Clip(mode="adaptive", skip="none")], "guard": lambda: [FiniteGuard(), SGD(fused=False)],
+    "accumulate, ema": lambda: [Accumulate(steps=2), EMA()], "amp": lambda: [AMP(dtype="float16", force=True)],
+    "master_weights": lambda: [MasterWeights(), AdamW()], "oom": lambda: [OOM()], "step_in_backward": lambda: [StepInBackward()],
+    "step_in_backward, adamw": lambda: [StepInBackward(), AdamW()], "torch": lambda: [SGD(fused=False)],
+    "step_in_backward, torch": lambda: [StepInBackward(), SGD(fused=False)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_gradients_train_as_dense_ones_with_every_plugin(name: str) -> None:
+    models = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(50, 4, sparse=sparse), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Linear(4, 3))
+        data = [torch.arange(start, start + 8) % 5 for start in range(4)]
+        trainer = Trainer(model, data, loss=lambda m, x: m(x).square().mean(), plugins=SPARSE[name](), watch=())
+        models.append(trainer.fit().model)
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_without_anything_to_train() -> None:

@@ -211,6 +211,13 @@ class Tied(Points):
         return nn.Sequential(first, nn.Tanh(), last)
 
 
+class Sparse(Points):
+    """An embedding whose gradients are sparse."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Embedding(5, 6, sparse=True), nn.Linear(6, 3))
+
+
 class Mixed(Points):
     """Weights of two dtypes."""
 
@@ -258,7 +265,7 @@ def case_tied_weights_stay_tied(folder: Path) -> Any:
 
 def case_refused(folder: Path) -> list[str]:
     message = []
-    for plugins, kind in (([Muon()], Blocks), ([], Mixed)):
+    for plugins, kind in (([Muon()], Blocks), ([], Mixed), ([], Sparse)):
         try:
             fit([FSDP(), *plugins], kind)
         except ConfigError as error:
