@@ -8,6 +8,7 @@ Source: tensorflow/core/lib/io/record_writer.h.
 
 from __future__ import annotations
 
+import json
 import mmap
 from collections.abc import Iterator, Sequence
 from struct import Struct
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from accel.data.file_access import MAX_FILE_BYTES, too_large
 from accel.data.shards import tf_example
 from accel.data.shards.crc32c import crc32c, masked
 from accel.data.shards.index_cache import pack_strings
 from accel.data.shards.range_reader import BufferedReader, RandomAccessFile
-from accel.data.shards.shard_store import ShardStore, names_from_folders
+from accel.data.shards.shard_store import MAX_CLASSES, TOO_MANY_CLASSES, ShardStore, names_from_folders
 from accel.data.shards.tar_headers import refuse_compressed
 from accel.data.shards.tf_example import BYTES, INTEGERS, KINDS, Feature
 from accel.errors import ConfigError, nearest
@@ -98,45 +100,66 @@ class TFRecords(ShardStore):
     ) -> None:
         crc32c()  # names the package at the start, if it is missing
         self.features, self.first = features, first
+        self.texts: dict[int, tuple[str, str]] = {}
+        """Name of the class of each label, as the files have it, and the record that it was first read from."""
         super().__init__(names, cache)
         self._share_checked()
 
     @property
     def index_kind(self) -> str:
-        return f"tfrecord 1 {' '.join(self.features)}"
+        return f"tfrecord 2 {' '.join(self.features)}"
 
     def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
         """Return the index of one file, which is read once, from its beginning to its end."""
         entries = list(scan_records(file, self.features))
-        classes = sorted({(entry.label, entry.text) for entry in entries if entry.text})
+        classes: dict[tuple[int, str], int] = {}
+        for entry in entries:
+            if entry.text:
+                classes.setdefault((entry.label, entry.text), entry.start - HEAD.size)
         return {
             **{
                 name + "s": np.array([getattr(entry, name) for entry in entries], np.int64)
                 for name in ("start", "length", "offset", "size", "label")
             },
-            "class_texts": np.array([f"{label} {text}" for label, text in classes], dtype=np.str_),
+            "class_texts": np.frombuffer(json.dumps([[*key, start] for key, start in classes.items()]).encode(), np.uint8),
             **pack_strings([entry.file for entry in entries]),
         }
 
     def finish_index(self) -> None:
         if len(set(self.keys)) < len(self.keys):
             self.keys = [f"{key}{'#' * bool(key)}{number:08}" for number, key in enumerate(self.keys)]
-        labels = self.columns["labels"] - self.first
-        if (labels < 0).any():
-            odd = int(np.argmax(labels < 0))
+        lowest, highest = int(np.argmin(self.labels)), int(np.argmax(self.labels))
+        if self.label(lowest) < self.first:
             raise ConfigError(
-                f"{self.name(odd)} has the label {self.label(odd)}, below that of the first class, {self.first} (tfrecord.first)"
+                f"{self.name(lowest)} has the label {self.label(lowest)}, below that of the first class, {self.first} "
+                "(tfrecord.first)"
             )
-        self.columns["labels"] = labels
-        texts = dict(text.split(" ", 1) for text in self.columns.pop("class_texts").tolist())
-        count = max(int(labels.max()), *(int(number) - self.first for number in texts), 0) + 1
+        if self.label(highest) - self.first >= MAX_CLASSES:
+            raise ConfigError(f"{self.name(highest)} has the label {self.label(highest)}; {TOO_MANY_CLASSES}")
+        labels = self.columns["labels"] = self.labels - self.first
         names = names_from_folders(self.keys, labels)
         self.named = names is not None
-        self.classes = names or [texts.get(str(number + self.first), str(number)) for number in range(count)]
+        texts = {label - self.first: text for label, (text, _) in self.texts.items()}
+        self.classes = names or [texts.get(number, str(number)) for number in range(int(labels.max()) + 1)]
+
+    def _index(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
+        """Return the index of one file, without its class texts, which are compared with those of the files before."""
+        arrays = super()._index(file)
+        for label, text, start in json.loads(arrays.pop("class_texts").tobytes()):
+            where = f"record at byte {start:,} of {file.name}"
+            before, place = self.texts.setdefault(label, (text, where))
+            if text != before:
+                raise ConfigError(
+                    f"the label {label} is {before!r} in the {place}, and {text!r} in the {where} (tfrecord.text); "
+                    "make the files again, or name another feature as text or label"
+                )
+        return arrays
 
     def get(self, index: int) -> bytes:
         file = self.file_of(index)
         offset, size = int(self.columns["offsets"][index]), int(self.columns["sizes"][index])
+        if size > MAX_FILE_BYTES:
+            raise too_large(size, self.name(index))
         if self.checked[index]:
             return file.read(offset, size)
         start, length = int(self.columns["starts"][index]), int(self.columns["lengths"][index])
@@ -227,4 +250,5 @@ def _text(content: bytes, feature: Feature | None) -> str:
     """Return the first value of a list of bytes as text; empty if there is none."""
     if feature is None or feature.kind != BYTES:
         return ""
-    return "".join(content[first:last].decode(errors="replace") for first, last in tf_example.byte_ranges(content, feature)[:1])
+    texts = tf_example.byte_ranges(content, feature)
+    return content[slice(*texts[0])].decode(errors="surrogateescape") if texts else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from accel.data.file_access import file_kind
 from accel.data.stores.lmdb_store import LMDBStore
 from accel.data.stores.packed_store import PackedStore
 from accel.data.stores.raw_store import RawStore
@@ -27,7 +28,10 @@ def store_at(path: Path, copy: Path | None = None) -> PackedStore:
     kind = FORMATS.get(path.suffix.removeprefix("."))
     if kind is None:
         raise ConfigError(f"{path} is no store: its name ends in neither .lmdb nor .raw")
-    return kind(path if copy is None else copy)
+    file = path if copy is None else copy
+    if file.exists() and not file.is_file():  # to open a pipe would wait for its other end
+        raise ConfigError(f"{path} is no store: it is {file_kind(file.stat().st_mode)} and no file; name another")
+    return kind(file)
 
 
 def stores_in(folder: Path) -> list[Path]:
