@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from accel.data.class_folders import FolderWalk, scan_folder
 from accel.data.file_access import file_status, read_file
 from accel.data.file_names import FileNames
-from accel.data.picture_names import SUFFIXES, is_hidden
+from accel.data.picture_names import SUFFIXES, PassedOver, is_hidden
 from accel.errors import ConfigError
 
 __all__ = [
@@ -162,10 +162,12 @@ class Files:
 
 def _pictures(walk: FolderWalk, name: str, counts: list[int]) -> list[str]:
     """Return the paths of a class's pictures, and add their number to `counts`. Raise ConfigError if there are none."""
-    pictures = walk.pictures(name)
+    before, walk.passed_over = walk.passed_over, PassedOver()
+    pictures, here = walk.pictures(name), walk.passed_over.describe()
+    before.update(walk.passed_over)
+    walk.passed_over = before
     if not pictures:
-        kinds, others = ", ".join(sorted(SUFFIXES)), walk.passed_over.describe()
-        there = f" (passed over so far: {others})" if others else ""
+        kinds, there = ", ".join(sorted(SUFFIXES)), f" (passed over: {here})" * bool(here)
         raise ConfigError(f"{walk.root}/{name} has no pictures ({kinds}); fill the folder or take it away{there}")
     counts.append(len(pictures))
     return pictures

@@ -6,6 +6,10 @@ that name (`.json`, `.txt`) are ignored. Tars of class folders,
 and the position of each picture is kept in the user's cache directory. Order,
 augmentation, resuming and ranks are therefore those of a folder.
 
+Hard and symbolic links are the members that they lead to, and a file may be
+several tars, one behind the other. What is hidden, or is no picture, is passed
+over, by the rule for folders.
+
 Samples come in the order of their keys, or of the shards if a key comes twice.
 Their labels are compared with the folder's, and names and classes if keys are
 `class/name`. Braces are quoted twice on the command line:
@@ -28,6 +32,7 @@ from typing import Any
 
 from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, find_shards
+from accel.data.splits.shard_settings import ShardSettings
 from accel.parts.shared.store_source import StoreSource
 
 __all__ = ["WebDataset"]
@@ -49,4 +54,11 @@ class WebDataset(StoreSource):
     label: str = "cls"
 
     def store_of(self, data: Any, split: str) -> Tars:
-        return Tars(find_shards(data, split, self.path, TARS, self.name), self.image, self.label)
+        names, settings = find_shards(data, split, self.path, TARS, self.name), self.shard_settings()
+        store = getattr(data, "store", None)
+        if isinstance(store, Tars) and store.made_of == (names, settings.image, settings.label):
+            return store  # which the task opened
+        return Tars(names, settings.image, settings.label)
+
+    def shard_settings(self) -> ShardSettings:
+        return ShardSettings(image=self.image, label=self.label)

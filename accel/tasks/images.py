@@ -89,7 +89,7 @@ class Images(Trainer):
         self.reader = ImageReader(decoder, filter, max_pixels)
         self.reader.check()
         self.size, self.kind, self.crop, self.flip = size, model, crop, flip
-        self.evaluates, self.classes, self.splits = find_splits(root)
+        self.evaluates, self.classes, self.splits = find_splits(root, self.plugins)
         self.views = views
         self.listed: dict[str, Files] = {}
         """Folders that were listed for the model, and wait for the run."""

@@ -92,7 +92,8 @@ def went_on(name: str, out: Path, whole: bool = True) -> None:
     facts = json.loads((out / "plan.json").read_text())["facts"]
     assert facts["resume"].startswith(f"{began.stem} of "), "and not from the beginning"
     assert json.loads((out / "summary.json").read_text())["updates"] == RUNS[name]["updates"] > beside(began)["progress"]["step"]
-    assert beside(ended)["identity"] == named_now(beside(began)["identity"]), "every name by which the run is told"
+    told_now = {key: value for key, value in beside(ended)["identity"].items() if key not in ("code", "git")}  # kept since
+    assert told_now == named_now(beside(began)["identity"]), "every name by which the run is told"
     if whole:
         was, now = (torch.load(file, weights_only=True) for file in (began, ended))
         assert now.keys() == was.keys()
@@ -134,7 +135,11 @@ def test_a_run_goes_on(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUNS[name]["words"], *QUICK, f"out={out}", "resume=auto"]) == 0, capsys.readouterr().err
     silent([line for line in capsys.readouterr().err.splitlines() if line.startswith("accel: warning")])
     went_on(name, out, whole=name != "ranks")
-    assert state(cache) == before, "what was kept is used, and nothing is made anew"
+    after = state(cache)
+    if name == "tars":  # of which other members count: links, the archives behind the first, nothing hidden
+        assert len(after) == len(before) + 4, "an index of each shard is made anew, once"
+        after = {path: facts for path, facts in after.items() if path in before}
+    assert after == before, "what was kept is used, and nothing is made anew"
     assert bool(before) == (name in CACHES)
     assert USED.get(name, "") in (out / "plan.json").read_text()
 

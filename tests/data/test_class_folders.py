@@ -110,7 +110,7 @@ def test_a_folder_that_is_gone_is_named(root: Path) -> None:
 def test_a_class_of_nothing_but_others_names_them(root: Path) -> None:
     (root / "train" / "cow" / ".ipynb_checkpoints").mkdir(parents=True)
     (root / "train" / "cow" / "1.heic").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"cow has no pictures .* \(passed over so far: 1 .heic \(cow/1.heic\), 1 hidden"):
+    with pytest.raises(ConfigError, match=r"cow has no pictures .* \(passed over: 1 .heic \(cow/1.heic\), 1 hidden"):
         files(root)
 
 

@@ -1,91 +1,39 @@
-"""TFRecord files of tf.train.Example, read without TensorFlow.
-
-A file is a row of records. Each, little endian: uint64 bytes of the content; uint32 masked crc32c of these 8 bytes; the content;
-uint32 masked crc32c of the content.
-
-Source: tensorflow/core/lib/io/record_writer.h.
-"""
+"""TFRecord files of tf.train.Example, read without TensorFlow."""
 
 from __future__ import annotations
 
-import json
 import mmap
-from collections.abc import Iterator, Sequence
-from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accel.data.file_access import MAX_FILE_BYTES, too_large
-from accel.data.shards import tf_example
 from accel.data.shards.crc32c import crc32c, masked
+from accel.data.shards.feature_names import NAMES, FeatureNames, class_names_beside
 from accel.data.shards.index_cache import pack_strings
-from accel.data.shards.range_reader import BufferedReader, RandomAccessFile
-from accel.data.shards.shard_store import MAX_CLASSES, TOO_MANY_CLASSES, ShardStore, names_from_folders
-from accel.data.shards.tar_headers import refuse_compressed
-from accel.data.shards.tf_example import BYTES, INTEGERS, KINDS, Feature
-from accel.errors import ConfigError, nearest
+from accel.data.shards.range_reader import RandomAccessFile
+from accel.data.shards.shard_store import MAX_CLASSES, TOO_MANY_CLASSES, ShardStore, names_from_folders, open_files
+from accel.data.shards.tfrecord_scan import CRC, HEAD, names_in, scan_records
+from accel.errors import ConfigError
 
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
-__all__ = ["CRC", "HEAD", "NAMES", "READ_SIZE", "FeatureNames", "RecordEntry", "TFRecords", "scan_records"]
-
-HEAD, CRC = Struct("<QI"), Struct("<I")
-READ_SIZE = 1 << 22
-"""Bytes that a scan reads at once."""
-
-
-class FeatureNames(NamedTuple):
-    """Names of the features.
-
-    Args:
-        image: Feature that holds the encoded picture.
-        label: Feature that holds the number of its class.
-        text: Feature that holds the name of its class, if there is one.
-        file: Feature that holds the name of its file, if there is one.
-    """
-
-    image: str = "image/encoded"
-    label: str = "image/class/label"
-    text: str = "image/class/text"
-    file: str = "image/filename"
-
-
-NAMES = FeatureNames()
-
-
-class RecordEntry(NamedTuple):
-    """Index entry of one record.
-
-    Args:
-        start: Offset of its content in the file, in bytes.
-        length: Bytes of its content.
-        offset: Offset of the picture in the file, in bytes.
-        size: Bytes of the picture.
-        label: Number of its class.
-        file: Name of its file; empty if unknown.
-        text: Name of its class; empty if unknown.
-    """
-
-    start: int
-    length: int
-    offset: int
-    size: int
-    label: int
-    file: str
-    text: str
+__all__ = ["TFRecords"]
 
 
 class TFRecords(ShardStore):
     """Store of the pictures of TFRecord files, in the order of the files.
 
-    The checksum of a record is compared when it is first read.
+    The checksum of a record is compared when it is first read. Names of classes stand in the records, or in `LABEL.labels.txt`
+    beside the files, as TensorFlow Datasets writes them.
 
     Args:
         names: Paths or URLs of the files, in order.
-        features: Names of the features.
+        features: Names of the features. The default ones, if the files have none of them, give way to those that leave no doubt.
         first: Number that the first class has in the files.
         cache: Cache of files at URLs; None for the default one.
 
@@ -99,7 +47,11 @@ class TFRecords(ShardStore):
         self, names: Sequence[str], features: FeatureNames = NAMES, first: int = 0, cache: BlockCache | None = None
     ) -> None:
         crc32c()  # names the package at the start, if it is missing
-        self.features, self.first = features, first
+        self.made_of = list(names), features, first
+        folder = names[0].rpartition("/")[0] or "."
+        self.features = features if features != NAMES else names_in(open_files(names[:1], cache)[0], folder, cache)
+        self.first = first
+        self.class_texts = class_names_beside(folder, self.features.label, cache) if self.features != NAMES else []
         self.texts: dict[int, tuple[str, str]] = {}
         """Name of the class of each label, as the files have it, and the record that it was first read from."""
         super().__init__(names, cache)
@@ -107,21 +59,22 @@ class TFRecords(ShardStore):
 
     @property
     def index_kind(self) -> str:
-        return f"tfrecord 2 {' '.join(self.features)}"
+        return f"tfrecord 1 {' '.join(self.features)}"
 
     def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
         """Return the index of one file, which is read once, from its beginning to its end."""
         entries = list(scan_records(file, self.features))
-        classes: dict[tuple[int, str], int] = {}
+        classes: dict[str, int] = {}
         for entry in entries:
             if entry.text:
-                classes.setdefault((entry.label, entry.text), entry.start - HEAD.size)
+                classes.setdefault(f"{entry.label} {entry.text}", entry.start - HEAD.size)
         return {
             **{
                 name + "s": np.array([getattr(entry, name) for entry in entries], np.int64)
                 for name in ("start", "length", "offset", "size", "label")
             },
-            "class_texts": np.frombuffer(json.dumps([[*key, start] for key, start in classes.items()]).encode(), np.uint8),
+            "class_texts": np.array(list(classes), dtype=np.str_),
+            "class_offsets": np.array(list(classes.values()), np.int64),
             **pack_strings([entry.file for entry in entries]),
         }
 
@@ -139,18 +92,20 @@ class TFRecords(ShardStore):
         labels = self.columns["labels"] = self.labels - self.first
         names = names_from_folders(self.keys, labels)
         self.named = names is not None
-        texts = {label - self.first: text for label, (text, _) in self.texts.items()}
-        self.classes = names or [texts.get(number, str(number)) for number in range(int(labels.max()) + 1)]
+        texts = {label - self.first: text for label, (text, _) in self.texts.items()} or dict(enumerate(self.class_texts))
+        self.classes = names or [texts.get(number, str(number)) for number in range(max([int(labels.max()), *texts]) + 1)]
 
     def _index(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
         """Return the index of one file, without its class texts, which are compared with those of the files before."""
         arrays = super()._index(file)
-        for label, text, start in json.loads(arrays.pop("class_texts").tobytes()):
-            where = f"record at byte {start:,} of {file.name}"
-            before, place = self.texts.setdefault(label, (text, where))
+        entries, offsets = arrays.pop("class_texts").tolist(), arrays.pop("class_offsets", np.zeros(0)).tolist()
+        for entry, start in zip_longest(entries, offsets):  # an index of earlier versions has no offsets
+            label, _, text = entry.partition(" ")
+            where = file.name if start is None else f"the record at byte {start:,} of {file.name}"
+            before, place = self.texts.setdefault(int(label), (text, where))
             if text != before:
                 raise ConfigError(
-                    f"the label {label} is {before!r} in the {place}, and {text!r} in the {where} (tfrecord.text); "
+                    f"the label {label} is {before!r} in {place}, and {text!r} in {where} (tfrecord.text); "
                     "make the files again, or name another feature as text or label"
                 )
         return arrays
@@ -184,71 +139,3 @@ class TFRecords(ShardStore):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._share_checked()
-
-
-def scan_records(file: RandomAccessFile, names: FeatureNames) -> Iterator[RecordEntry]:
-    """Yield the index entry of every record of a file.
-
-    Raises:
-        ConfigError: If the file is compressed, damaged or cut short, or a record is no Example with these features.
-    """
-    refuse_compressed(file)
-    if not file.size:
-        raise ConfigError(f"{file.name} is empty; make or copy it again")
-    reader, at, number = BufferedReader(file, READ_SIZE), 0, 0
-    while at < file.size:
-        where = f"{file.name}: record {number}, at byte {at:,},"
-        head = reader.read(at, HEAD.size)
-        if len(head) < HEAD.size:
-            raise ConfigError(f"{where} is cut short; make or copy the file again")
-        length, crc = HEAD.unpack(head)
-        if crc != masked(crc32c()(head[:8])):
-            raise ConfigError(f"{where} is damaged: the crc32c of its length differs; or this is no TFRecord file")
-        start = at + HEAD.size
-        at = start + length + CRC.size
-        if at > file.size:
-            raise ConfigError(f"{where} is cut short: it ends at byte {at:,} of {file.size:,}; make or copy the file again")
-        content = reader.read(start, length)
-        try:
-            yield _parse_record(content, start, names)
-        except ValueError as error:
-            tail = reader.read(start + length, CRC.size)
-            if CRC.unpack(tail)[0] != masked(crc32c()(content)):
-                raise ConfigError(f"{where} is damaged: its crc32c differs; make or copy the file again") from None
-            raise ConfigError(f"{where} {error}") from None
-        number += 1
-
-
-def _parse_record(content: bytes, start: int, names: FeatureNames) -> RecordEntry:
-    """Return the index entry of a record whose content begins at `start`. Raise ValueError if a feature is missing."""
-    try:
-        features = tf_example.features(content)
-    except ValueError as error:
-        raise ValueError(f"is no tf.train.Example: {error}") from None
-    image, label = _feature(features, names.image, BYTES, "image"), _feature(features, names.label, INTEGERS, "label")
-    pictures, labels = tf_example.byte_ranges(content, image), tf_example.int_values(content, label)
-    for noun, values, name in (("picture", pictures, names.image), ("label", labels, names.label)):
-        if len(values) != 1:
-            raise ValueError(f"has {len(values) or 'no'} values in {name}, and one {noun} is wanted")
-    file, text = (_text(content, features.get(name)) for name in (names.file, names.text))
-    first, last = pictures[0]
-    return RecordEntry(start, len(content), start + first, last - first, labels[0], file, text)
-
-
-def _feature(features: dict[str, Feature], name: str, kind: int, setting: str) -> Feature:
-    """Return a feature of a record. Raise ValueError if it is missing or of another kind, naming the `setting`."""
-    if name not in features:
-        names = ", ".join(sorted(features)) or "none"
-        raise ValueError(f"has no feature {name} (tfrecord.{setting}); there are {names}{nearest(name, features)}")
-    if features[name].kind != kind:
-        kind_name = KINDS.get(features[name].kind, "nothing")
-        raise ValueError(f"has {kind_name} in the feature {name} (tfrecord.{setting}), and {KINDS[kind]} are wanted")
-    return features[name]
-
-
-def _text(content: bytes, feature: Feature | None) -> str:
-    """Return the first value of a list of bytes as text; empty if there is none."""
-    if feature is None or feature.kind != BYTES:
-        return ""
-    texts = tf_example.byte_ranges(content, feature)
-    return content[slice(*texts[0])].decode(errors="surrogateescape") if texts else ""

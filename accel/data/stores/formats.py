@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from accel.data.file_access import file_kind
@@ -15,7 +16,7 @@ __all__ = ["FORMATS", "store_at", "stores_in"]
 FORMATS: dict[str, type[PackedStore]] = {"lmdb": LMDBStore, "raw": RawStore}
 
 
-def store_at(path: Path, copy: Path | None = None) -> PackedStore:
+def store_at(path: str | PathLike[str], copy: str | PathLike[str] | None = None) -> PackedStore:
     """Return the store of a file, of the format that its suffix names.
 
     Args:
@@ -25,15 +26,16 @@ def store_at(path: Path, copy: Path | None = None) -> PackedStore:
     Raises:
         ConfigError: If the suffix is neither .lmdb nor .raw.
     """
+    path = Path(path).expanduser()
     kind = FORMATS.get(path.suffix.removeprefix("."))
     if kind is None:
         raise ConfigError(f"{path} is no store: its name ends in neither .lmdb nor .raw")
-    file = path if copy is None else copy
+    file = path if copy is None else Path(copy)
     if file.exists() and not file.is_file():  # to open a pipe would wait for its other end
         raise ConfigError(f"{path} is no store: it is {file_kind(file.stat().st_mode)} and no file; name another")
     return kind(file)
 
 
-def stores_in(folder: Path) -> list[Path]:
+def stores_in(folder: str | PathLike[str]) -> list[Path]:
     """Return the files of the stores in a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if path.suffix.removeprefix(".") in FORMATS and path.is_file())
+    return sorted(path for path in Path(folder).iterdir() if path.suffix.removeprefix(".") in FORMATS and path.is_file())
