@@ -26,6 +26,7 @@ from accel.parts import Part
 from accel.parts.loss_output import loss_metrics
 from accel.report.result import Result
 from accel.schema.settings import Settings
+from accel.system.call_stack import warnings_of_run
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.system.stop_signals import StopSignals
 
@@ -143,6 +144,16 @@ class Trainer:
         """Return what a resumed run must have in common with this one beside its plugins: the subclass's arguments, by name."""
         return {name: value for name, value in self.made_with.items() if name not in self.aside}
 
+    def get_extra_state(self) -> Any:
+        """Return what a resumed run needs of this task and no checkpoint finds: tensors, numbers, texts, lists and dicts. Or None.
+
+        Attributes of such kinds that move are kept anyway, as are those of modules and objects in the loss and the metrics.
+        """
+        return None
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take what `get_extra_state` returned; tensors are on the CPU. Not called if that was None."""
+
     def fit(self) -> Result:
         """Train, and return the result.
 
@@ -154,7 +165,7 @@ class Trainer:
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
-        with StopSignals(at_once=True) as signals, ExitStack() as cleanup:
+        with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
             run = build(self._request(), cleanup, signals)
             try:
                 run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
@@ -212,6 +223,8 @@ class Trainer:
             loss=self.loss,
             task_identity=self.identity,
             code=task_code(self, Trainer, self.given),
+            task=self,
+            task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self),
             plugins=self.plugins,
             watches=self.watch,

@@ -10,6 +10,7 @@ from accel.checkpoints import FoundCheckpoint
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
 from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
 from accel.checkpoints.identity import identity
+from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.device.rng import Randomness
 from accel.engine.make_plan import make_plan
@@ -25,6 +26,7 @@ from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
 from accel.system.call_stack import warn_user
 from accel.system.machine import resolve_device
+from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["DEFAULT_BATCH_SIZE", "build", "choose_device", "close_at_end", "keep_update_size", "make_run", "set_up", "set_up_parts"]
@@ -43,6 +45,7 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     Raises:
         ConfigError: if anything cannot work.
     """
+    open_missing()  # before any file of the run is opened
     parts, watches = select_parts(request.plugins, request.watches)
     plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
     device = choose_device(request.settings.device)
@@ -61,12 +64,17 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     for watch in watches:
         watch.setup(run)
 
+    functions = {
+        f"{name}{number or ''}": one for name in ("loss", "metrics") for number, one in enumerate(request.code.get(name, []))
+    }
+    run.user_state = UserState(run.unwrapped_model, {"task": request.task, **functions}, request.task_settings)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
     for warning in run.plan.warnings:
         warn_user(warning)
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
     run_identity = identity(run, plugins, request.task_identity(), run.data_identity)
     run_identity["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
+    run.code |= code_digests({"plugins": [type(plugin) for plugin in plugins if plugin.identity() is not None]})
     kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
     run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
     start(run, settings, checkpoint, run_identity, request.config, lock)
@@ -120,8 +128,7 @@ def make_run(
         dry_run=settings.dry_run,
     )
     code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
-    plugins = [type(part) for part in [*parts.all(), *watches] if part.identity() is not None]
-    run.code = code_digests({**code, "model": model_code(run.unwrapped_model, code.get("model", [])), "plugins": plugins})
+    run.code = code_digests({**code, "model": model_code(run.unwrapped_model, code.get("model", []))})
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
 

@@ -6,18 +6,16 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from accel.checkpoints.weight_names import plain_state, unwrap
+from accel.checkpoints.weights import BEST, read_best, write_weights
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
-from accel.report.result import Result, Section
+from accel.report.result import Best, Result, Section
 from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
 from accel.system.clock import CHECKPOINT, OTHER
@@ -28,12 +26,13 @@ __all__ = [
     "SUMMARY",
     "WEIGHTS",
     "bad_sample_section",
+    "best_of",
     "final_model",
     "finish",
     "list_files",
     "make_result",
     "record_disk_error",
-    "storable_tensors",
+    "warn_of_left_out",
     "write_summary",
 ]
 
@@ -50,12 +49,12 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         loss: the mean loss of the last update, 0-dim; None if this process made no update.
     """
     model = final_model(run)
-    unsaved: dict[str, str] = {}
+    unsaved = run.saver.unsaved
     if (reason := run.saver.wait()) != "":
         unsaved[run.saver.last_tried] = reason
     if run.out is not None:
         with record_disk_error(unsaved, WEIGHTS):
-            atomic_files.write(run.out / WEIGHTS, save(storable_tensors(plain_state(model, model.state_dict()))), "saving.weights")
+            write_weights(run.out / WEIGHTS, plain_state(model, model.state_dict()), "saving.weights", warn_of_left_out)
     run.clock.lap(CHECKPOINT)
     result = make_result(run, model, loss, unsaved)
     for watch in run.watches:
@@ -92,6 +91,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         split=run.evaluation_split,
         history=run.history,
         loss=float("nan") if loss is None else float(loss),
+        best=best_of(run),
         epochs=run.progress.epoch,
         updates=run.progress.step,
         skipped=0 if skipped is None else int(skipped),
@@ -105,6 +105,16 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         dry=run.max_windows is not None,
         unsaved=unsaved,
     )
+
+
+def best_of(run: TrainingRun) -> Best | None:
+    """Return the best evaluation by `checkpoint.best` whose weights are on the disk; None if there is none."""
+    if run.out is None or run.saver.best is None:
+        return None
+    facts = read_best(run.out / BEST)
+    if facts.get("metric") != run.saver.best.metric:
+        return None
+    return Best(facts["metric"], float(facts["value"]), int(facts["epoch"]), run.out / BEST, facts["checkpoint"])
 
 
 def write_summary(out: Path, result: Result) -> None:
@@ -144,20 +154,9 @@ def bad_sample_section(logs: Sequence[BadSampleLog]) -> dict[str, Section]:
     return {"bad_data": Section(f"bad data: {'; '.join(counts)}", rows)}
 
 
-def storable_tensors(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of a state that safetensors can hold: dense, in memory of their own, tied ones once.
-
-    Warns of every value that is left out. A run that has been trained must not fail here, as
-    `safetensors.torch.save_model` does over anything else.
-    """
-    dense: dict[Any, tuple[str, Tensor]] = {}
-    for name, value in state.items():
-        if isinstance(value, Tensor) and value.layout == torch.strided:
-            memory = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
-            dense.setdefault(memory, (name, value))
-        else:
-            warn_user(f"{WEIGHTS} is without {name}, which is no dense tensor; the checkpoints have it")
-    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in dense.values()}
+def warn_of_left_out(name: str) -> None:
+    """Warn that a value of the model is in no file of weights."""
+    warn_user(f"{WEIGHTS} is without {name}, which is no dense tensor; the checkpoints have it")
 
 
 def list_files(out: Path) -> list[str]:

@@ -108,7 +108,7 @@ def resume(
         # a loss that was not finite, of an update that moved nothing, is no reason to go back
         doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
         state = gather_shards(checkpoint, state, run.parts.parallel)
-        restore(run, state)
+        sentences = restore(run, state)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error
@@ -116,6 +116,8 @@ def resume(
     # of an epoch, the same samples are consumed, however many ranks there were
     run.progress.batch = run.progress.batch * BatchSizes(**checkpoint.manifest.sizes).step // sizes_of(run).step
     report_resumption(run, label, checkpoint, doubtful)
+    for sentence in sentences:
+        warn_in_plan(run, f"{label}: {sentence}")
     if code := changed_code(checkpoint.manifest.identity, identity, settings.allow):
         warn_in_plan(run, f"{label}: {code}")
 

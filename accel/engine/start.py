@@ -8,6 +8,7 @@ from typing import Any
 from accel.checkpoints import FOLDER, FoundCheckpoint, Saver
 from accel.checkpoints.finite_check import FiniteCheck
 from accel.engine import run_directory
+from accel.engine.evaluation.restore_best import restore_best
 from accel.engine.resume import resume
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
@@ -56,6 +57,7 @@ def start(
     run.saver = Saver(run, out, settings, identity, finite_check)
     if checkpoint is not None and goes_on:
         run.saver.last_saved = run.saver.last_tried = checkpoint.file.stem
+        restore_best(run, checkpoint)
 
 
 def directory_of(settings: Settings, checkpoint: FoundCheckpoint | None) -> Path | None:

@@ -133,12 +133,19 @@ class FSDP(ProcessGroup):
         """Return the user's model with all weights, on the CPU, on the first rank; on the others `model` itself."""
         if self.root is None:
             return model
-        state: dict[str, Any] = {}
-        for name, value in model.state_dict().items():
+        state = self.whole_state(model.state_dict())
+        return fill_copy(self.empty_copy, state) if self.rank == 0 else model
+
+    def whole_state(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a state with whole tensors, on the CPU, on the first rank; an empty one on the others."""
+        if self.root is None:
+            return state
+        whole: dict[str, Any] = {}
+        for name, value in state.items():
             value = gather_tensor(value) if is_dtensor(value) else value  # every rank takes part, one weight after the other
             if self.rank == 0:
-                state[name] = value.cpu() if isinstance(value, Tensor) else value
-        return fill_copy(self.empty_copy, state) if self.rank == 0 else model
+                whole[name] = value.cpu() if isinstance(value, Tensor) else value
+        return whole
 
     def identity(self) -> dict[str, Any] | None:  # type: ignore[override]
         """Return the dtypes, if one is set. The number of ranks may change from one start to the next."""

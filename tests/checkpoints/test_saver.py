@@ -14,7 +14,8 @@ from torch import nn
 
 from accel.checkpoints import FOLDER, damage
 from accel.checkpoints.manifest import Manifest
-from accel.checkpoints.retention import BestMetric, CheckpointFolder
+from accel.checkpoints.retention import CheckpointFolder
+from accel.checkpoints.weights.best_metric import BestMetric
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Objective, Watch
 from accel.plugins.adamw import AdamW
@@ -172,9 +173,22 @@ class NoVal(Toy):
 
 
 def test_which_end_of_a_metric_is_better() -> None:
-    lower = ["loss", "val_loss", "top1_error", "perplexity", "bits_per_byte", "mae", "min:accuracy"]
+    lower = [
+        "loss",
+        "val_loss",
+        "top1_error",
+        "perplexity",
+        "bits_per_byte",
+        "mae",
+        "min:accuracy",
+        "val/loss",
+        "valLoss",
+        "nll",
+        "loss:mean",
+        "mean-err",
+    ]
     assert all(BestMetric.read(text).lower for text in lower)
-    assert not any(BestMetric.read(text).lower for text in ["accuracy", "f1", "answered", "max:loss"])
+    assert not any(BestMetric.read(text).lower for text in ["accuracy", "f1", "answered", "max:loss", "certainty", "maestro"])
 
 
 @dataclass(eq=False)
