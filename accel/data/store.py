@@ -8,9 +8,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from accel.data.batches.bad_samples import MACHINE_ERRNOS
-from accel.data.codecs.pillow_decoder import SUFFIXES
-from accel.errors import BadSample, ConfigError, TrainingError
+import numpy as np
+from numpy.typing import NDArray
+
+from accel.data.class_folders import FolderWalk, scan_folder
+from accel.data.file_access import file_status, read_file
+from accel.data.file_names import FileNames
+from accel.data.picture_names import SUFFIXES, PassedOver, is_hidden
+from accel.errors import ConfigError
 
 __all__ = [
     "OUTLINE_SIZES",
@@ -19,10 +24,7 @@ __all__ = [
     "Record",
     "Store",
     "class_names",
-    "file_status",
-    "is_picture",
     "picture_files",
-    "read_error",
 ]
 
 Record = bytes | memoryview
@@ -90,12 +92,14 @@ class KeyedStore(Store, Protocol):
 class Files:
     """Pictures of class folders, `<folder>/<class>/**/*.jpg`, as torchvision's ImageFolder has them.
 
+    The folders are listed once. Which of their files are samples is the rule of `picture_names` and `class_folders`.
+
     Args:
         folder: holds one folder per class.
         classes: their names in order; a label is a position in this list.
 
     Raises:
-        ConfigError: if a class has no pictures.
+        ConfigError: if a class has no pictures, or a folder cannot be read.
         BadSample: if a file cannot be read, when it is read.
         TrainingError: if that is the machine's fault, such as too many open files.
     """
@@ -106,53 +110,49 @@ class Files:
 
     def __init__(self, folder: Path, classes: list[str]) -> None:
         self.folder, self.path, self.classes = folder, folder, classes
-        self.root = len(str(folder / "x")) - 1  # characters of a file's name before its key
-        self.files: list[str] = []
-        self.labels: list[int] = []
-        for label, name in enumerate(classes):
-            files = picture_files(folder / name)
-            if not files:
-                kinds = ", ".join(sorted(SUFFIXES))
-                raise ConfigError(f"{folder / name} has no pictures ({kinds}); fill the folder or take it away")
-            self.files += files
-            self.labels += [label] * len(files)
+        walk = FolderWalk(str(folder))
+        walk.count_loose()
+        counts: list[int] = []
+        self.files = FileNames(str(folder), (_pictures(walk, name, counts) for name in classes))
+        self.passed_over = walk.passed_over
+        self.same_folders = [group for group in walk.classes.values() if len(group) > 1]
+        self.labels: NDArray[np.int32] = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def get(self, index: int) -> bytes:
-        try:
-            with open(self.files[index], "rb", buffering=0) as file:  # a buffer for what is read at once costs two more calls
-                return file.read()
-        except OSError as error:
-            raise read_error(error, self.files[index]) from None
+        return read_file(self.files[index])
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]
 
     def label(self, index: int) -> int:
-        return self.labels[index]
+        return int(self.labels[index])
 
     def name(self, index: int) -> str:
         return self.files[index]
 
     def key(self, index: int) -> str:
-        return self.files[index][self.root :].replace(os.sep, "/")
+        return self.files.key(index)
 
     def fingerprint(self) -> str:
         """Return a digest of the classes, and of the path and size of every file: 64 hexadecimal digits."""
-        digest = sha256("\n".join(self.classes).encode())
-        for index, file in enumerate(self.files):
-            digest.update(f"\0{self.key(index)}\0{file_status(file, 'st_size')}".encode(errors="surrogateescape"))
+        digest = sha256("\n".join(self.classes).encode(errors="surrogateescape"))
+        for key, file in zip(self.files.keys(), self.files, strict=True):
+            digest.update(f"\0{key}\0{file_status(file, 'st_size')}".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def outline(self) -> str:
         """Return a digest of the classes, every path, and the sizes of at most `OUTLINE_SIZES` files: quick on a slow disk."""
-        digest = sha256("\n".join(self.classes).encode())
-        sized = range(0, len(self.files), -(-len(self.files) // OUTLINE_SIZES))
-        for index in range(len(self.files)):
-            size = file_status(self.files[index], "st_size") if index in sized else ""
-            digest.update(f"\0{self.key(index)}\0{size}".encode(errors="surrogateescape"))
+        digest = sha256("\n".join(self.classes).encode(errors="surrogateescape"))
+        count = len(self.files)
+        step = max(1, -(-count // OUTLINE_SIZES))
+        for index in range(0, count, step):
+            digest.update(f"\0{self.key(index)}\0{file_status(self.files[index], 'st_size')}".encode(errors="surrogateescape"))
+            rest = self.files.terminated(index + 1, min(index + step, count))
+            if rest:  # each of them as above, with an empty size
+                digest.update(b"\0" + rest.replace(b"\0", b"\0\0")[:-1])
         return digest.hexdigest()
 
     def describe(self) -> str:
@@ -160,40 +160,24 @@ class Files:
         return f"{len(self):,} pictures in {self.folder}"
 
 
+def _pictures(walk: FolderWalk, name: str, counts: list[int]) -> list[str]:
+    """Return the paths of a class's pictures, and add their number to `counts`. Raise ConfigError if there are none."""
+    before, walk.passed_over = walk.passed_over, PassedOver()
+    pictures, here = walk.pictures(name), walk.passed_over.describe()
+    before.update(walk.passed_over)
+    walk.passed_over = before
+    if not pictures:
+        kinds, there = ", ".join(sorted(SUFFIXES)), f" (passed over: {here})" * bool(here)
+        raise ConfigError(f"{walk.root}/{name} has no pictures ({kinds}); fill the folder or take it away{there}")
+    counts.append(len(pictures))
+    return pictures
+
+
 def class_names(folder: Path) -> list[str]:
-    """Return the names of the folders in `folder`, sorted, without hidden ones."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    """Return the names of the folders in `folder`, sorted, without hidden ones. Raise ConfigError if it cannot be read."""
+    return [entry.name for entry in scan_folder(str(folder)) if not is_hidden(entry.name) and os.path.isdir(entry.path)]
 
 
 def picture_files(folder: Path) -> list[str]:
     """Return the paths of all pictures under `folder`, sorted, so that an index means the same on every machine."""
-    tree = os.walk(folder, followlinks=True)
-    return sorted(os.path.join(place, name) for place, _, names in tree for name in names if is_picture(name))
-
-
-def is_picture(name: str) -> bool:
-    """Return whether a file of this name counts as a picture."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-
-
-def read_error(error: OSError, file: str) -> Exception:
-    """Return the error of reading a picture as a sentence: a BadSample, or a TrainingError where the machine is at fault."""
-    sentence = f"cannot read the picture {file}: {error.strerror}"
-    return TrainingError(sentence) if error.errno in MACHINE_ERRNOS else BadSample(f"{sentence}; mend the file or take it away")
-
-
-def file_status(file: str, *fields: str) -> str:
-    """Return fields of `os.stat` of a picture's file (`st_size`, ...) as text, for a fingerprint.
-
-    Of a missing file, such as a link that leads nowhere, it is the reason: whoever reads that file decides.
-
-    Raises:
-        TrainingError: if the machine is at fault, such as too many open files.
-    """
-    try:
-        status = os.stat(file)
-    except OSError as error:
-        if isinstance(reason := read_error(error, file), TrainingError):
-            raise reason from None
-        return str(error.strerror)
-    return "\0".join(str(getattr(status, field)) for field in fields)
+    return [os.path.join(folder, key) for key in FolderWalk(str(folder)).pictures("")]

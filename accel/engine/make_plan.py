@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from accel.data.datasets.store_notes import CLASSES, PASSED_OVER
 from accel.device.dtensor import SHORT
 from accel.engine.select_parts import part_name
 from accel.parts import Part, Run
 from accel.values import to_plain
 
-__all__ = ["Plan", "PlanRow", "effective_batch", "facts_of", "make_plan", "short_weights"]
+__all__ = ["HELD_OUT_NOTES", "Plan", "PlanRow", "effective_batch", "facts_of", "make_plan", "short_weights"]
+
+HELD_OUT_NOTES = (PASSED_OVER, CLASSES)
+"""Notes of the data that the plan has of the held-out data too."""
 
 
 @dataclass
@@ -49,6 +53,8 @@ def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundle
     rows = [PlanRow(plugin.name, part_name(plugin), to_plain(plugin.settings), "on") for plugin in plugins]
     rows += [PlanRow(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
     facts, warnings = facts_of(run) | run.train.plan_notes(), []
+    held_out = {} if run.held_out is None else run.held_out.plan_notes()
+    facts |= {f"{name}, {run.evaluation_split}": held_out[name] for name in HELD_OUT_NOTES if name in held_out}
     for part in [*run.parts.all(), *run.watches]:
         facts |= part.plan_notes()
         ineffective = part.ineffective_settings(run)

@@ -6,6 +6,10 @@ that name (`.json`, `.txt`) are ignored. Tars of class folders,
 and the position of each picture is kept in the user's cache directory. Order,
 augmentation, resuming and ranks are therefore those of a folder.
 
+Hard and symbolic links are the members that they lead to, and a file may be
+several tars, one behind the other. What is hidden, or is no picture, is passed
+over, by the rule for folders.
+
 Samples come in the order of their keys, or of the shards if a key comes twice.
 Their labels are compared with the folder's, and names and classes if keys are
 `class/name`. Braces are quoted twice on the command line:

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from accel.data.codecs.image_reader import ImageReader
 from accel.data.datasets.image_folder import AugmentedFolder, Folder
+from accel.data.store import Files
 from accel.errors import BadSample, ConfigError, MovedWarning, TrainingError, nearest
 from accel.system.deprecation.old_attributes import deprecation
 from accel.tasks.evaluation import average_views, scores
-from accel.tasks.image_splits import find_splits
+from accel.tasks.image_splits import Split, find_splits
 from accel.tasks.models.airnet import AirNet
 from accel.tasks.models.by_name import model_by_name
 from accel.tasks.models.resnet import resnet18, resnet50, small
@@ -90,6 +91,8 @@ class Images(Trainer):
         self.size, self.kind, self.crop, self.flip = size, model, crop, flip
         self.evaluates, self.classes, self.splits = find_splits(root, self.plugins)
         self.views = views
+        self.listed: dict[str, Files] = {}
+        """Folders that were listed for the model, and wait for the run."""
 
     def model(self) -> nn.Module:
         classes = len(self.classes)
@@ -114,7 +117,10 @@ class Images(Trainer):
         Raises:
             TrainingError: If no picture can be read.
         """
-        data = Folder(self.splits["train"], self.classes, self.size, reader=self.reader)
+        split = self.splits["train"]
+        if isinstance(split, Path):
+            split = self.listed["train"] = Files(split, self.classes)
+        data = Folder(split, self.classes, self.size, reader=self.reader)
         pictures = []
         for index in range(0, len(data), -(-len(data) // INITIAL_PICTURES)):
             try:
@@ -127,7 +133,7 @@ class Images(Trainer):
         return torch.stack(pictures)
 
     def data(self, split: str) -> Folder:
-        folder = self.splits[split]
+        folder: Split = self.listed.pop(split, None) or self.splits[split]
         if split == "train":
             return AugmentedFolder(folder, self.classes, self.size, self.crop, self.flip, self.reader)
         # a random box magnifies: training saw things larger than they are, and evaluation shows them so

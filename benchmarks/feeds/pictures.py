@@ -18,7 +18,7 @@ TIMES = 64
 def found(folder: Path) -> tuple[list[str], list[int]]:
     """The files of class folders, and their labels."""
     files = Files(folder, class_names(folder))
-    return files.files, files.labels
+    return list(files.files), files.labels.tolist()
 
 
 def window(width: int, height: int) -> tuple[int, int, int, int]:

@@ -135,7 +135,11 @@ def test_a_run_goes_on(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUNS[name]["words"], *QUICK, f"out={out}", "resume=auto"]) == 0, capsys.readouterr().err
     silent([line for line in capsys.readouterr().err.splitlines() if line.startswith("accel: warning")])
     went_on(name, out, whole=name != "ranks")
-    assert state(cache) == before, "what was kept is used, and nothing is made anew"
+    after = state(cache)
+    if name == "tars":  # of which other members count: links, the archives behind the first, nothing hidden
+        assert len(after) == len(before) + 4, "an index of each shard is made anew, once"
+        after = {path: facts for path, facts in after.items() if path in before}
+    assert after == before, "what was kept is used, and nothing is made anew"
     assert bool(before) == (name in CACHES)
     assert USED.get(name, "") in (out / "plan.json").read_text()
 

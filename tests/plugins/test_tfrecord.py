@@ -122,7 +122,7 @@ def test_files_that_another_program_wrote(root: Path) -> None:
         writer.flush()
     read = TFRecords([str(root / "train.tfrecord")])
     assert [read.get(number) for number in range(12)] == [store.get(number) for number in range(12)]
-    assert [read.label(number) for number in range(12)] == store.labels
+    assert [read.label(number) for number in range(12)] == store.labels.tolist()
     assert read.keys == [store.key(number) for number in range(12)]
     assert read.classes == ["cat", "dog"]
 
@@ -296,3 +296,54 @@ def test_shards_of_two_data_sets_in_one_folder_are_asked_for(root: Path, tmp_pat
         write_records(root / "train", tmp_path / f"{name}-train")
     with pytest.raises(ConfigError, match=r"shards of 2 data sets for train: a, b; say which: plugins.tfrecord.path="):
         Images(root=str(tmp_path), size=16)
+
+
+def records(path: Path, *features: dict[str, Any]) -> str:
+    path.write_bytes(b"".join(frame(example(image__encoded=b"picture", **one)) for one in features))
+    return str(path)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_label_of_two_texts_is_refused_with_both_records(tmp_path: Path, shards: int, root: Path) -> None:
+    label = {"image__class__label": 3}
+    texts = [label, label | {"image__class__text": "cat"}, label | {"image__class__text": "dog"}]
+    parts = [texts] if shards == 1 else [texts[:2], texts[2:]]
+    names = [records(tmp_path / f"{number}.tfrecord", *part) for number, part in enumerate(parts)]
+    for _ in range(2):  # also by the index that is kept
+        with pytest.raises(
+            ConfigError, match=r"the label 3 is 'cat' in the record at byte \d+ of .*0.tfrecord, and 'dog' in the rec"
+        ):
+            TFRecords(names)
+    assert TFRecords(names[:1] if shards == 2 else [records(tmp_path / "x.tfrecord", *texts[:2])]).classes == ["0", "1", "2", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("label", "first", "message"),
+    [
+        (10**9, 0, r"has the label 1000000000; a label is the number of a class, from 0 to 4,194,303"),
+        (2**63 - 1, 0, r"has the label 9223372036854775807; a label is"),
+        (2**63 - 1, 1, r"has the label 9223372036854775807; a label is"),
+        (-(2**63), 1, r"has the label -9223372036854775808, below that of the first class, 1"),
+        (-1, 0, r"has the label -1, below that of the first class, 0"),
+        (5, 10**30, r"below that of the first class"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_at_once(root: Path, label: int, first: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TFRecords(
+            [records(root / "x.tfrecord", {"image__class__label": max(first, 1) % 2**63}, {"image__class__label": label})],
+            first=first,
+        )
+
+
+def test_texts_that_are_no_utf8_stay_apart(root: Path) -> None:
+    path = root / "x.tfrecord"
+    path.write_bytes(
+        b"".join(
+            frame(example(image__encoded=b"", image__class__label=n, image__class__text=b"caf" + bytes([0xE8 + n])))
+            for n in range(2)
+        )
+    )
+    store = TFRecords([str(path)])
+    assert store.classes == ["caf\udce8", "caf\udce9"]
+    assert store.fingerprint()

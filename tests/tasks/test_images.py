@@ -219,7 +219,7 @@ def no_picture(root: Path) -> None:
         (lambda root: shutil.rmtree(root / "test" / "dog"), "the class dog is in train alone"),
         (lambda root: [shutil.rmtree(root / "train" / name) for name in ("cat", "dog")], "has no class folders"),
         (lambda root: shutil.rmtree(root / "train" / "cat"), "has 1 class folder; it takes two or more"),
-        (lambda root: [(root / split / "cow").mkdir() for split in ("train", "test")], r"cow has no pictures \(.bmp, .jpeg"),
+        (lambda root: [(root / split / "cow").mkdir() for split in ("train", "test")], r"cow has no pictures \(.apng, .avif"),
         (truncate, "cannot read the picture .*train/cat/0.png: .*truncated"),
         (no_picture, "cannot read the picture .*train/cat/0.png: its format is not known"),
     ],

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from accel.data.picture_names import PassedOver
 from accel.data.stores.encode_pool import UnreadablePicture, encode_one
 from accel.data.stores.formats import FORMATS, store_at, stores_in
 from accel.data.stores.packing import Packing, check_records
@@ -18,7 +19,7 @@ from accel.data.stores.store_info import StoreInfo
 from accel.errors import ConfigError, nearest
 from accel.report.formatting import elapsed, short_count
 
-__all__ = ["REDRAW", "RIGHT", "SAMPLE", "PackingBar", "check", "dry_run", "pack"]
+__all__ = ["REDRAW", "RIGHT", "SAMPLE", "PackingBar", "check", "dry_run", "pack", "show_passed_over"]
 
 SAMPLE = 48
 """Pictures that a dry run encodes."""
@@ -38,6 +39,9 @@ def pack(console: Console, jobs: Sequence[Packing]) -> int:
             continue
         about = PackingBar(console, job).run()
         rows.append((job, about, perf_counter() - start))
+        show_passed_over(console, job)
+        if job.kept_as_is.counts:
+            console.print(f"kept as they are in {job.path.name}: {job.kept_as_is.describe()}", soft_wrap=True)
         for reason in job.skip_reasons:
             console.print(f"left out: {reason}", soft_wrap=True)
     if rows:
@@ -45,6 +49,13 @@ def pack(console: Console, jobs: Sequence[Packing]) -> int:
     if jobs[0].recipe.changed:
         console.print(f"these are other pictures than those of the source: {jobs[0].recipe.changed}", soft_wrap=True)
     return 0
+
+
+def show_passed_over(console: Console, job: Packing) -> None:
+    """Print which files of the source are no samples, if there are any."""
+    passed_over: PassedOver = getattr(job.source, "passed_over", PassedOver())
+    if passed_over.counts:
+        console.print(f"passed over for {job.path.name}: {passed_over.describe()}", soft_wrap=True)
 
 
 def _results(rows: Sequence[tuple[Packing, StoreInfo, float]]) -> Table:
@@ -105,6 +116,7 @@ def dry_run(console: Console, jobs: Sequence[Packing]) -> int:
     """Encode some pictures of each job, print an estimate for all of them, and return exit code 0."""
     table = _table("store", "pictures", "bytes now", "bytes then", "time")
     for job in jobs:
+        show_passed_over(console, job)
         count = len(job.source)
         numbers = sorted({number * count // SAMPLE for number in range(SAMPLE)})
         start = perf_counter()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
-    "SUFFIXES",
+    "OPTIONAL_FORMATS",
     "check_pixel_limit",
     "decode",
+    "formats",
     "from_pixels",
     "read_size",
     "require_pillow",
@@ -29,12 +31,21 @@ __all__ = [
     "shrink",
 ]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-"""Suffixes of picture files, in small letters."""
 MAX_PIXELS = 178_956_970
 """Pixels of the largest picture that any decoder decodes: half a gigabyte of RGB, which is Pillow's own limit."""
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
 """Formats known by content, whatever the file is called. Pillow would hand others to a program (EPS), or read for seconds."""
+OPTIONAL_FORMATS = {"JPEG2000": "jpg_2000", "AVIF": "avif"}
+"""Formats that a Pillow may be built without, and its names of what they need."""
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return `FORMATS`, and those of `OPTIONAL_FORMATS` that this Pillow decodes."""
+    from PIL import features
+
+    known = features.modules | features.codecs | features.features
+    return FORMATS + tuple(name for name, need in OPTIONAL_FORMATS.items() if need in known and features.check(need))
 
 
 def require_pillow() -> None:
@@ -67,10 +78,12 @@ def decode(encoded: bytes | bytearray | memoryview, name: str, limit: int = MAX_
     if not is_complete(encoded):
         raise BadSample(f"cannot read the picture {name}: it is truncated; mend the file or take it away")
     try:
-        with Image.open(BytesIO(encoded), formats=FORMATS) as picture:
+        with Image.open(BytesIO(encoded), formats=formats()) as picture:
             check_pixel_limit(*picture.size, name, limit)
             if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white at 255
-                return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+                return Image.fromarray(_upper_bytes(np.asarray(picture))).convert("RGB")
+            if picture.mode == "F":
+                raise ValueError("its pixels are floats, of which nothing says how bright they are")
             picture.info.pop("transparency", None)  # of a palette; convert() warns that it is lost
             return picture.convert("RGB")
     except Image.DecompressionBombError:
@@ -84,6 +97,13 @@ def decode(encoded: bytes | bytearray | memoryview, name: str, limit: int = MAX_
         raise BadSample(f"cannot read the picture {name}: {reason}; mend the file or take it away") from None
 
 
+def _upper_bytes(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the upper byte of each number of 16 bits. Raise ValueError if one has more."""
+    if grey.size and (grey.min() < 0 or grey.max() > 0xFFFF):
+        raise ValueError("its pixels have more than 16 bits, of which nothing says how bright they are")
+    return (grey >> 8).astype(np.uint8)
+
+
 def read_size(encoded: bytes | memoryview, name: str) -> tuple[int, int]:
     """Return width and height in pixels of the picture in a file, from its header alone.
 
@@ -93,7 +113,7 @@ def read_size(encoded: bytes | memoryview, name: str) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(BytesIO(encoded), formats=FORMATS) as picture:
+        with Image.open(BytesIO(encoded), formats=formats()) as picture:
             return picture.size
     except MemoryError:
         raise

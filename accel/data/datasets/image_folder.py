@@ -20,7 +20,9 @@ from accel.data.codecs.picture import Picture
 from accel.data.datasets import batch_crops
 from accel.data.datasets.folder_advice import advice
 from accel.data.datasets.shift_flip import ShiftFlip
-from accel.data.store import Files, Store, file_status
+from accel.data.datasets.store_notes import store_notes
+from accel.data.file_access import file_status
+from accel.data.store import Files, Store
 from accel.errors import ConfigError
 
 __all__ = ["AugmentedFolder", "Crop", "Folder"]
@@ -48,7 +50,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.classes, self.side, self.share, self.reader = classes, side, share, reader
         self.shape, self.dtype = (side, side, 3), np.uint8
-        self.given_store = None if isinstance(folder, Path) else folder
+        self.given_store = None if isinstance(folder, Path | Files) else folder
         self.store: Store = Files(folder, classes) if isinstance(folder, Path) else folder
 
     @property
@@ -85,7 +87,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
         notes = {"pictures": self.reader.describe()}
         if self.given_store is not None and self.store is self.given_store:  # which no plugin says
             notes["store"] = getattr(self.given_store, "describe", lambda: type(self.given_store).__name__)()
-        return notes
+        return notes | store_notes(self.store, self.classes)
 
     def advice(self) -> list[str]:
         """Return suggestions that might make the pictures come faster, for a run that waits for them."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+from accel.data.class_folders import LOOSE
+from accel.data.file_access import MAX_FILE_BYTES, too_large
+from accel.data.picture_names import PassedOver, reason_to_pass
 from accel.data.remote import fsspec_client
 from accel.data.remote.block_cache import BlockCache
-from accel.data.store import Record, is_picture
+from accel.data.store import Record
 from accel.errors import ConfigError
 
 __all__ = ["RemoteFile", "RemoteFolder"]
@@ -54,7 +57,12 @@ class RemoteFolder:
 
     def __init__(self, url: str, cache: BlockCache) -> None:
         self.path, self.cache = url, cache
-        infos = {key: info for key, info in fsspec_client.walk(url, cache.tries).items() if _is_sample(key)}
+        self.passed_over, infos = PassedOver(), {}
+        for key, info in fsspec_client.walk(url, cache.tries).items():
+            if reason := reason_to_pass(key) or LOOSE * ("/" not in key):
+                self.passed_over.add(reason, key)
+            else:
+                infos[key] = info
         if not infos:
             raise ConfigError(f"{url} has no class folders with pictures; they belong in {url.rpartition('/')[2]}/<class>/")
         self.keys = sorted(infos, key=lambda key: (key.partition("/")[0], key))
@@ -67,6 +75,8 @@ class RemoteFolder:
         return len(self.keys)
 
     def get(self, index: int) -> bytes:
+        if self.infos[index].size > MAX_FILE_BYTES:
+            raise too_large(self.infos[index].size, self.infos[index].url)
         return self.cache.read_all(self.infos[index])
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
@@ -83,7 +93,7 @@ class RemoteFolder:
 
     def fingerprint(self) -> str:
         """Return the fingerprint that the same files in a folder of this machine have."""
-        digest = sha256("\n".join(self.classes).encode())
+        digest = sha256("\n".join(self.classes).encode(errors="surrogateescape"))
         for key, info in zip(self.keys, self.infos, strict=True):
             digest.update(f"\0{key}\0{info.size}".encode(errors="surrogateescape"))
         return digest.hexdigest()
@@ -97,9 +107,3 @@ class RemoteFolder:
         """Return a line for the plan: number and size of the pictures."""
         size = sum(info.size for info in self.infos)
         return f"{len(self):,} pictures{f', {size / 1e6:,.1f} MB' if size > 0 else ''} at {self.path}"
-
-
-def _is_sample(key: str) -> bool:
-    """Return whether a file is a picture in a class folder."""
-    parts = key.split("/")
-    return len(parts) > 1 and not parts[0].startswith(".") and is_picture(parts[-1])

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from accel.data.codecs.pillow_decoder import SUFFIXES
+from accel.data.picture_names import SUFFIXES, reason_to_pass
 from accel.errors import ConfigError, nearest
 
 __all__ = [
@@ -80,7 +80,7 @@ def numbered(pattern: str, entries: Mapping[str, int]) -> list[tuple[int, str]]:
 def choose_keys(keys: str, entries: Mapping[str, int]) -> list[Picture]:
     """Return the entries that are pictures, by the setting `keys`: of auto those with a suffix of pictures, or all without one."""
     if keys == "auto":
-        suffixed = [key for key in entries if has_suffix(key)]
+        suffixed = [key for key in entries if not reason_to_pass(key)]
         chosen = suffixed or [key for key in entries if not key.startswith("__") and key not in ("num-samples", "length", "keys")]
     elif "%" in keys:
         chosen = [key for _, key in numbered(keys, entries)]

@@ -23,18 +23,16 @@ from accel.data.shards.key_labels import (
 )  # fmt: skip
 from accel.data.shards.lmdb_tree import lmdb_entries
 from accel.data.shards.range_reader import RandomAccessFile
-from accel.data.shards.shard_store import ShardStore, names_from_folders
+from accel.data.shards.shard_store import MAX_CLASSES, ShardStore, names_from_folders
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
-__all__ = ["MAX_CLASSES", "META_INFO", "PICKLES", "LMDBPictures"]
+__all__ = ["META_INFO", "PICKLES", "LMDBPictures"]
 
 META_INFO = "meta_info.txt"
 """File of mmcv's layout beside `data.mdb`: the names of the pictures, whose keys have no suffix."""
-MAX_CLASSES = 1 << 20
-"""Classes that numbers may stand for, at most."""
 PICKLES = (*(bytes([0x80, protocol]) for protocol in range(2, 6)), b"(lp", b"(dp", b"(S'", b"(V")
 """First bytes of Python objects that pickle wrote."""
 

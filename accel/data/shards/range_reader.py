@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from typing import Protocol
 
+from accel.data.file_access import file_kind
 from accel.errors import ConfigError
 
 __all__ = ["BufferedReader", "LocalFile", "RandomAccessFile"]
@@ -47,6 +49,8 @@ class LocalFile:
             status = os.stat(name)
         except OSError as error:
             raise ConfigError(f"cannot read {name}: {error.strerror}") from None
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its other end
+            raise ConfigError(f"cannot read {name}: it is {file_kind(status.st_mode)} and no file; name another, or take it away")
         self.size, self.stamp = status.st_size, _stamp(status)
         self.lock, self.file = threading.Lock(), -1
 

@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accel.data.file_access import MAX_FILE_BYTES, too_large
+from accel.data.picture_names import PassedOver
 from accel.data.remote.fsspec_client import is_url
 from accel.data.shards.index_cache import IndexCache, unpack_strings
 from accel.data.shards.range_reader import LocalFile, RandomAccessFile
+from accel.data.shards.tar_links import PROBLEMS
 from accel.data.store import Record
-from accel.errors import ConfigError
+from accel.errors import BadSample, ConfigError
 
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
-__all__ = ["MAX_OPEN_FILES", "ShardStore", "names_from_folders", "open_files"]
+__all__ = ["MAX_CLASSES", "MAX_OPEN_FILES", "TOO_MANY_CLASSES", "ShardStore", "names_from_folders", "open_files"]
 
 MAX_OPEN_FILES = 256
 """Files that are held open; a process may often hold 1,024."""
+MAX_CLASSES = 1 << 22
+"""Classes that numbers may tell, at most: twice those of the largest public data set of faces."""
+TOO_MANY_CLASSES = f"a label is the number of a class, from 0 to {MAX_CLASSES - 1:,}; number the classes from 0 on"
+"""The end of the sentence on a label above all others."""
 
 
 class ShardStore(ABC):
@@ -51,11 +58,17 @@ class ShardStore(ABC):
         counts = [len(part["offsets"]) for part in parts]
         self.shards: NDArray[np.int32] = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
         self.columns: dict[str, NDArray[Any]] = {
-            name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in ("text", "ends")
+            name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in ("text", "ends", "passed_over")
         }
+        self.passed_over = PassedOver()
+        for part in parts:
+            self.passed_over.update(
+                PassedOver.load(part["passed_over"].tobytes().decode()) if "passed_over" in part else PassedOver()
+            )
         self.keys = [key for part in parts for key in unpack_strings(part)]
         if not self.keys:
-            raise ConfigError(f"{self.path} holds no pictures; name other files")
+            others = self.passed_over.describe()
+            raise ConfigError(f"{self.path} holds no pictures{f' (passed over: {others})' * bool(others)}; name other files")
         self.finish_index()
 
     @property
@@ -94,8 +107,18 @@ class ShardStore(ABC):
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Numbers of the pictures' classes, in order: (records,)."""
+        return self.columns["labels"]
+
     def get(self, index: int) -> bytes:
-        return self.file_of(index).read(int(self.columns["offsets"][index]), int(self.columns["sizes"][index]))
+        file, offset, size = self.file_of(index), int(self.columns["offsets"][index]), int(self.columns["sizes"][index])
+        if offset < 0:
+            raise BadSample(f"cannot read the picture {self.name(index)}: {PROBLEMS[offset]}")
+        if size > MAX_FILE_BYTES:
+            raise too_large(size, self.name(index))
+        return file.read(offset, size)
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]

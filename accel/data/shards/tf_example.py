@@ -78,6 +78,7 @@ def int_values(record: bytes, feature: Feature) -> list[int]:
             raise ValueError(f"the tag {tag} stands where a number should")
         while at < last:
             value, at = _varint(record, at, feature.end)
+            value &= (1 << 64) - 1
             values.append(value - (1 << 64) if value >> 63 else value)
     return values
 

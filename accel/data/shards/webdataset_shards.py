@@ -5,17 +5,19 @@ Source: Aizman, Maltzahn and Breuel, High Performance I/O For Large Scale Deep L
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.data.codecs.pillow_decoder import SUFFIXES
+from accel.data.picture_names import SUFFIXES, USUAL, PassedOver, reason_to_pass, suffix_of
 from accel.data.shards.index_cache import pack_strings
 from accel.data.shards.range_reader import BufferedReader, RandomAccessFile
-from accel.data.shards.shard_store import ShardStore, names_from_folders
-from accel.data.shards.tar_headers import Member, members
+from accel.data.shards.shard_store import MAX_CLASSES, TOO_MANY_CLASSES, ShardStore, names_from_folders
+from accel.data.shards.tar_headers import entries
+from accel.data.shards.tar_links import PROBLEMS, Member, resolve
 from accel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class TarSample(NamedTuple):
 
     Args:
         key: Path in the tar, with its extension.
-        offset: Offset in the tar, in bytes.
+        offset: Offset in the tar, in bytes; one of `PROBLEMS` if it cannot be read.
         size: Bytes of the picture.
         label: Number of its class; -1 for none.
     """
@@ -72,36 +74,56 @@ class Tars(ShardStore):
 
     @property
     def index_kind(self) -> str:
-        return f"tar 1 {self.image_extension} {self.label_extension} {self.member_folder}"
+        return f"tar 2 {self.image_extension} {self.label_extension} {self.member_folder}"
 
     def scan(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
         """Return the index of one file, of which headers and labels are read."""
-        inside = (member for member in members(file) if member.name.startswith(self.member_folder))
-        shown = [member for member in inside if _is_sample_member(member.name)]
-        labelled = any(_extension(member.name) == self.label_extension for member in shown)
-        samples = list(self._samples(file, shown) if labelled else _pictures(shown))
+        passed_over = PassedOver()
+        inside = [entry for entry in entries(file, passed_over) if entry.name.startswith(self.member_folder)]
+        labelled = any(_extension(entry.name) == self.label_extension and not _reason(entry.name) for entry in inside)
+        members = resolve(inside, passed_over, keep_all=labelled)
+        samples = list(self._samples(file, members, passed_over) if labelled else _pictures(members, passed_over))
         return {
+            "passed_over": np.frombuffer(passed_over.dump().encode(), np.uint8),
             "offsets": np.array([sample.offset for sample in samples], np.int64),
             "sizes": np.array([sample.size for sample in samples], np.int64),
             "labels": np.array([sample.label for sample in samples], np.int64),
             **pack_strings([sample.key.removeprefix(self.member_folder) for sample in samples]),
         }
 
-    def _samples(self, file: RandomAccessFile, shown: list[Member]) -> Iterator[TarSample]:
+    def _samples(self, file: RandomAccessFile, members: list[Member], passed_over: PassedOver) -> Iterator[TarSample]:
         """Yield the samples of a tar that has labels."""
         reader = BufferedReader(file, 512)
-        for key, group in _groups(file, shown).items():
-            picture = self._picture(file, key, group)
+        for (key, _), group in _groups(file, _shown(members, passed_over)).items():
             text = group.get(self.label_extension)
+            if text is None and not self._pictures_in(group):  # such as a README
+                for member in group.values():
+                    passed_over.add(suffix_of(member.name) or "without a suffix", member.name)
+                continue
+            picture = self._picture(file, key, group)
+            for member in group.values():
+                if member not in (picture, text):
+                    passed_over.add(f".{_extension(member.name)} beside pictures", member.name)
             if text is None:
                 raise ConfigError(
                     f"{file.name}: the sample {key} has no label: there is no member {key}.{self.label_extension}; "
                     "make the shard again"
                 )
+            if text.offset < 0:
+                raise ConfigError(f"{file.name}: the label {text.name} cannot be read: {PROBLEMS[text.offset]}")
             label = reader.read(text.offset, min(text.size, MAX_LABEL_BYTES)).decode(errors="replace").strip()
-            if text.size > MAX_LABEL_BYTES or not label.isdecimal() or int(label) >= 1 << 31:
+            if text.size > MAX_LABEL_BYTES or not re.fullmatch(r"[0-9]{1,100}", label):
                 raise ConfigError(f"{file.name}: the member {text.name} is no label: it says {label[:20]!r}, and no whole number")
+            if int(label) >= MAX_CLASSES:
+                raise ConfigError(f"{file.name}: the member {text.name} has the label {label}; {TOO_MANY_CLASSES}")
             yield TarSample(picture.name, picture.offset, picture.size, int(label))
+
+    def _pictures_in(self, group: dict[str, Member]) -> list[str]:
+        """Return the extensions of a sample's members that are pictures."""
+        if self.image_extension != "auto":
+            return [self.image_extension] * (self.image_extension in group)
+        usual, all_kinds = ([name for name in group if f".{name.rpartition('.')[2]}" in kinds] for kinds in (USUAL, SUFFIXES))
+        return usual or all_kinds
 
     def _picture(self, file: RandomAccessFile, key: str, group: dict[str, Member]) -> Member:
         """Return the member of a sample that is its picture; `group` is the sample's members by extension."""
@@ -110,7 +132,7 @@ class Tars(ShardStore):
                 return group[self.image_extension]
             extensions, missing = ", ".join(f".{name}" for name in sorted(group)), f"{key}.{self.image_extension}"
             raise ConfigError(f"{file.name}: the sample {key} has no member {missing} (webdataset.image); it has {extensions}")
-        pictures = [name for name in group if f".{name.rpartition('.')[2]}" in SUFFIXES]
+        pictures = self._pictures_in(group)
         if len(pictures) == 1:
             return group[pictures[0]]
         if pictures:
@@ -154,22 +176,44 @@ class Tars(ShardStore):
         self.columns["labels"] = np.array([numbers[key.partition("/")[0]] for key in self.keys], np.int64)
 
 
-def _groups(file: RandomAccessFile, shown: list[Member]) -> dict[str, dict[str, Member]]:
-    """Return the members of each sample by extension, by the sample's key."""
-    groups: dict[str, dict[str, Member]] = {}
+def _shown(members: list[Member], passed_over: PassedOver) -> list[Member]:
+    """Return the members that are not hidden, nor WebDataset's own (`__index__`)."""
+    shown = []
+    for member in members:
+        if reason := _reason(member.name):
+            passed_over.add(reason, member.name)
+        else:
+            shown.append(member)
+    return shown
+
+
+def _reason(name: str) -> str:
+    """Return why a member is no part of a sample; empty if it may be one."""
+    reason = reason_to_pass(name)
+    if "hidden" in reason:
+        return reason
+    return "of WebDataset itself" if re.fullmatch(r"__.*__", name.rpartition("/")[2].partition(".")[0]) else ""
+
+
+def _groups(file: RandomAccessFile, shown: list[Member]) -> dict[tuple[str, int], dict[str, Member]]:
+    """Return the members of each sample by extension, by the sample's key and the number of the archive in the file."""
+    groups: dict[tuple[str, int], dict[str, Member]] = {}
     for member in shown:
         extension = _extension(member.name)
-        group = groups.setdefault(member.name[: len(member.name) - len(extension) - 1] if extension else member.name, {})
+        key = member.name[: len(member.name) - len(extension) - 1] if extension else member.name
+        group = groups.setdefault((key, member.archive), {})
         if extension in group:
             raise ConfigError(f"{file.name} has the member {member.name} twice; make it again")
         group[extension] = member
     return groups
 
 
-def _pictures(shown: list[Member]) -> Iterator[TarSample]:
-    """Yield each picture as a sample without a label; other files are left out, as in a folder."""
-    for member in shown:
-        if f".{member.name.rpartition('.')[2].lower()}" in SUFFIXES:
+def _pictures(members: list[Member], passed_over: PassedOver) -> Iterator[TarSample]:
+    """Yield each picture as a sample without a label; other files are passed over, as in a folder."""
+    for member in members:
+        if reason := reason_to_pass(member.name):
+            passed_over.add(reason, member.name)
+        else:
             yield TarSample(member.name, member.offset, member.size, -1)
 
 
@@ -181,8 +225,3 @@ def _sort_key(key: str) -> tuple[str, str]:
 def _extension(name: str) -> str:
     """Return all behind the first dot of a file's name, in small letters."""
     return name.rpartition("/")[2].partition(".")[2].lower()
-
-
-def _is_sample_member(name: str) -> bool:
-    """Return whether a member belongs to a sample: not if it is hidden, or WebDataset's own (`__index__`)."""
-    return not name.rpartition("/")[2].startswith((".", "__"))

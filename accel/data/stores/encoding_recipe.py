@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from accel.data.codecs import tiled_jpeg
-from accel.data.codecs.image_reader import decode_record
+from accel.data.codecs.image_reader import decode_record, sniff
 from accel.data.codecs.pillow_decoder import shrink
 from accel.data.store import Record
 from accel.data.stores.record_format import EncodedPicture
@@ -17,7 +17,7 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ENCODERS", "Encoder", "EncoderInput", "Recipe", "encode_bmp", "encode_jpeg"]
+__all__ = ["ENCODERS", "Encoder", "EncoderInput", "Recipe", "encode_bmp", "encode_jpeg", "tile_or_keep"]
 
 
 class EncoderInput(NamedTuple):
@@ -63,13 +63,27 @@ def encode_bmp(item: EncoderInput) -> bytes:
     return stream.getvalue()
 
 
+def tile_or_keep(item: EncoderInput) -> bytes:
+    """Return a JPEG in tiles, without changing a pixel; a picture that cannot be tiled so as it is: PNGs, progressive JPEGs.
+
+    Raises:
+        ConfigError: If the source holds pixels, of which no file is kept.
+    """
+    if sniff(item.record) == "raw":
+        raise ConfigError(f"{item.name} is stored as pixels, and no JPEG; pack its source, or use --encoding tiled")
+    try:
+        return tiled_jpeg.from_jpeg(item.record, item.name)
+    except ConfigError:  # it is sound, for it was decoded, and its pixels stay what they are
+        return bytes(item.record)
+
+
 ENCODERS: dict[str, Encoder] = {
     "original": Encoder(lambda item: bytes(item.record), shrinks=False),
     "jpeg": Encoder(encode_jpeg, exact=False),
     "raw": Encoder(lambda item: item.picture.tobytes()),
     "bmp": Encoder(encode_bmp),
     "tiled": Encoder(lambda item: tiled_jpeg.encode(item.picture, item.quality), exact=False),
-    "tiled-lossless": Encoder(lambda item: tiled_jpeg.from_jpeg(item.record, item.name), shrinks=False, stored="tiled"),
+    "tiled-lossless": Encoder(tile_or_keep, shrinks=False, stored="tiled"),
 }
 """Encoders by the name of the encoding."""
 

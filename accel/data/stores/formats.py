@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from accel.data.file_access import file_kind
 from accel.data.stores.lmdb_store import LMDBStore
 from accel.data.stores.packed_store import PackedStore
 from accel.data.stores.raw_store import RawStore
@@ -29,7 +30,10 @@ def store_at(path: str | PathLike[str], copy: str | PathLike[str] | None = None)
     kind = FORMATS.get(path.suffix.removeprefix("."))
     if kind is None:
         raise ConfigError(f"{path} is no store: its name ends in neither .lmdb nor .raw")
-    return kind(path if copy is None else Path(copy))
+    file = path if copy is None else Path(copy)
+    if file.exists() and not file.is_file():  # to open a pipe would wait for its other end
+        raise ConfigError(f"{path} is no store: it is {file_kind(file.stat().st_mode)} and no file; name another")
+    return kind(file)
 
 
 def stores_in(folder: str | PathLike[str]) -> list[Path]:

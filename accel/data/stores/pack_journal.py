@@ -15,7 +15,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from accel.data.store import KeyedStore, file_status
+from accel.data.file_access import file_status
+from accel.data.store import KeyedStore
 from accel.errors import ConfigError
 
 __all__ = ["Journal", "picture_stamps"]

@@ -9,6 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from accel.data.store import Record
 from accel.data.stores.index import RecordIndex
 from accel.data.stores.record_format import HEAD, is_intact, picture_size
@@ -119,6 +122,11 @@ class PackedStore(ABC):
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]
+
+    @property
+    def labels(self) -> NDArray[np.uint32]:
+        """Numbers of the records' classes, in order: (records,)."""
+        return self.index.labels
 
     def label(self, index: int) -> int:
         return int(self.index.labels[index])

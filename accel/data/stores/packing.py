@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from accel.data.codecs.image_reader import sniff
+from accel.data.codecs.jpeg_header import is_jpeg
+from accel.data.picture_names import PassedOver
 from accel.data.store import KeyedStore
 from accel.data.stores.encode_pool import UnreadablePicture, encode_all
 from accel.data.stores.encoding_recipe import Recipe
@@ -41,6 +44,7 @@ class Packing:
         on_progress: Called with the phase (packing, verifying) and the number of pictures done since the last call.
         resumed: Records that an earlier attempt had written.
         skip_reasons: Why each picture that was left out could not be read.
+        kept_as_is: Pictures of a tiled store that could not be tiled without loss, and are stored as their files were.
     """
 
     source: KeyedStore
@@ -51,6 +55,7 @@ class Packing:
     on_progress: Callable[[str, int], None] = lambda phase, pictures: None
     resumed: int = 0
     skip_reasons: list[str] = field(default_factory=list)
+    kept_as_is: PassedOver = field(default_factory=PassedOver)
 
     def existing(self) -> StoreInfo | None:
         """Return the metadata of the store if it is finished already; None if it is still to be made.
@@ -145,6 +150,9 @@ class Packing:
             for number, sound in check_records(store):
                 if not sound:
                     raise ConfigError(f"{store.name(number)} came back from the disk with other bytes than were written")
+                if store.encoding == "tiled" and sniff(record := store.get(number)) != "tiled":
+                    reason = "JPEGs that are not of one sequential scan" if is_jpeg(memoryview(record)) else "no JPEGs"
+                    self.kept_as_is.add(reason, store.key(number))
                 self.on_progress("verifying", 1)
         finally:
             store.close()

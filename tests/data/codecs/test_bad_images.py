@@ -135,7 +135,7 @@ def test_a_file_that_is_gone_is_bad_and_a_lack_of_descriptors_is_not(tmp_path: P
     def too_many(*_: Any, **__: Any) -> Any:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("accel.data.store.open", too_many, raising=False)
+    monkeypatch.setattr("accel.data.file_access.os.open", too_many)
     with pytest.raises(TrainingError, match=r"cannot read the picture .*cat/0.jpg: Too many open files"):
         folder[0]
     assert not issubclass(TrainingError, ConfigError)

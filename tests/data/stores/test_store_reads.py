@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from accel.data.codecs.image_reader import decode_record
+from accel.data.file_names import FileNames
 from accel.data.store import Files, Record
 from accel.data.stores.packed_store import PackedStore
 from tests.data.stores.conftest import Pack
@@ -32,7 +33,7 @@ def pixels(record: Record, encoding: str) -> np.ndarray:
 def test_originals_are_the_files_bytes(files: Files, pack: Pack) -> None:
     store = pack("lmdb")
     assert [bytes(record) for record in store.get_many(range(40))] == [Path(file).read_bytes() for file in files.files]
-    assert [store.label(index) for index in range(40)] == files.labels
+    assert [store.label(index) for index in range(40)] == files.labels.tolist()
     assert [store.key(index) for index in range(40)] == [files.key(index) for index in range(40)]
     assert (store.classes, store.encoding, len(store)) == (["cat", "dog"], "original", 40)
     assert store.name(0) == f"cat/0.jpg (record 0 of {store.path})"
@@ -118,8 +119,8 @@ def test_a_file_packed_anew_is_read_anew(files: Files, pack: Pack, format: str) 
     store = pack(format)
     first = contents(store)
     store.path.unlink()
-    files.files.reverse()
-    files.labels.reverse()
+    keys = list(files.files.keys())
+    files.files, files.labels = FileNames(str(files.folder), [keys[::-1]]), files.labels[::-1]
     assert contents(pack(format)) == first[::-1]
     assert contents(store) == first, "what was open stays what it was"
 
