@@ -27,6 +27,7 @@ from accel.parts import Part
 from accel.parts.loss_output import loss_metrics
 from accel.report.result import Result
 from accel.schema.settings import Settings
+from accel.system.call_stack import warnings_of_run
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.system.stop_signals import StopSignals
 
@@ -145,10 +146,7 @@ class Trainer:
         return {name: value for name, value in self.made_with.items() if name not in self.aside}
 
     def get_extra_state(self) -> Any:
-        """Return what a resumed run needs of this task and no checkpoint finds: tensors, numbers, texts, lists and dicts. Or None.
-
-        Attributes of such kinds that move are kept anyway, as are those of modules and objects in the loss and the metrics.
-        """
+        """Return what a resumed run needs of this task beside attributes and modules that are kept anyway: plain values. Or None."""
         return None
 
     def set_extra_state(self, state: Any) -> None:
@@ -165,7 +163,7 @@ class Trainer:
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
-        with StopSignals(at_once=True) as signals, ExitStack() as cleanup:
+        with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
             run = build(self._request(), cleanup, signals)
             try:
                 run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
@@ -22,9 +21,10 @@ from accel.checkpoints.snapshot import Snapshot
 from accel.checkpoints.state import capture, last_metrics
 from accel.checkpoints.state_file import write_state
 from accel.checkpoints.weights import BEST, BestMetric, BestWeights, evaluated_weights
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import ConfigError
 from accel.parts import Progress, Run
 from accel.system import atomic_files, disk_errors
+from accel.system.call_stack import warn_user
 from accel.system.faults import point
 
 if TYPE_CHECKING:
@@ -133,10 +133,10 @@ class Saver:
             first, self.disk_error = not self.disk_error, disk_errors.disk_reason(error)
             if first:
                 kept = f"{self.last_saved} is kept" if self.last_saved else "there is none before it"
-                warnings.warn(
+                warn_user(
                     f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the "
                     f"next is tried when it is due; {disk_errors.remedy(error)} the disk of {self.folder.path}",
-                    AccelWarning, stacklevel=3,
+                    again=True, local=True,
                 )  # fmt: skip
         elif error is not None:
             raise error
@@ -149,7 +149,7 @@ class Saver:
         try:
             self.wait()
         except Exception as error:  # if the run itself ended with an error, that is the one to report
-            warnings.warn(f"the checkpoint {self.last_tried} could not be saved: {error}", AccelWarning, stacklevel=2)
+            warn_user(f"the checkpoint {self.last_tried} could not be saved: {error}", local=True)
 
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint that is known to be finite, once nothing is being written; None if there is none."""

@@ -28,6 +28,7 @@ from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Wat
 from accel.system.call_stack import warn_user
 from accel.system.disk_errors import disk_reason
 from accel.system.machine import resolve_device
+from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
 __all__ = [
@@ -56,6 +57,7 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     Raises:
         ConfigError: if anything cannot work.
     """
+    open_missing()  # before any file of the run is opened
     parts, watches = select_parts(request.plugins, request.watches)
     plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
     device = choose_device(request.settings.device)

@@ -10,6 +10,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from accel.checkpoints.weight_names import unwrap, wrapped_attribute
+from accel.device.buffers import writable
 from accel.errors import ConfigError, describe
 from accel.parts import Part
 
@@ -44,6 +45,9 @@ def check_model(model: object) -> nn.Module:
         raise ConfigError(f"model() returned {describe(model)}; return an instance of a torch.nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"the model, a {type(model).__name__}, has no parameter to train: all are frozen, or there are none")
+    for name, param in model.named_parameters():
+        if param.requires_grad and not is_lazy(param) and not writable(param):
+            raise ConfigError(f"the model's {name} has several numbers in one place of memory (expand); make it of a clone()")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise ConfigError(f"the model's {name} has no shape yet; call the model once on a batch, as lazy modules need it")

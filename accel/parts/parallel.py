@@ -36,7 +36,7 @@ class Parallel(Part):
         self.window_samples = run.batch_size * run.parts.group.size if run.uses_batch_size else None
         """Samples in the full window of a rank, the same on each; None if the data comes in ready batches."""
         self.reference: Tensor | None = None
-        """Typical number of items in a micro-batch, a power of two, 0-dim, on the device; None until it is agreed on."""
+        """Nominal number of items of a rank, a power of two, 0-dim, on the device; None until it is agreed on."""
 
     @property
     def rank(self) -> int:
@@ -93,17 +93,23 @@ class Parallel(Part):
         return lambda: total
 
     def reference_count(self, items: Tensor) -> Tensor:
-        """Return a typical number of items in a micro-batch, the same on every rank, 0-dim, on the device.
+        """Return a typical number of items, the same on every rank, 0-dim, on the device.
 
-        Several ranks communicate at the first micro-batch of a run alone. They keep a power of two, by which counts are divided
-        exactly: from then on no rank waits for it.
+        Several ranks communicate at the first micro-batch of a run alone, and keep the number. A process alone takes the items
+        that it is given, unless a number was kept before (`keep_reference`).
         """
         if self.reference is not None:
             return self.reference
         mean = self.sum(items).clamp(min=1.0) / self.world_size
-        if self.world_size > 1:
-            mean = self.reference = mean / torch.frexp(mean).mantissa
-        return mean
+        return self.keep_reference(mean) if self.world_size > 1 else mean
+
+    def keep_reference(self, items: Tensor) -> Tensor:
+        """Keep the power of two above a number of items, 0-dim, as the reference of all windows, and return it.
+
+        Counts are divided by it exactly, and no rank waits for it.
+        """
+        self.reference = items / torch.frexp(items).mantissa
+        return self.reference
 
     def average(self, grads: list[Tensor]) -> None:
         """Average gradients over all ranks, in place, that were not reduced in a backward pass (`sync(last=False)`).
@@ -141,7 +147,7 @@ class Parallel(Part):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         reference: Tensor | None = state.get("usual")
-        self.reference = None if reference is None or self.world_size == 1 else reference.to(self.device, copy=True)
+        self.reference = None if reference is None else reference.to(self.device, copy=True)
 
     def close(self) -> None:
         """Leave the process group, when the run ends, however it ends."""

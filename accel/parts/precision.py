@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from accel.parts.grads import Grads
@@ -27,6 +28,11 @@ class Precision(Part):
         """Return the tensors for the optimiser, by name in the user's own model: the trainable parameters, or their masters."""
         self.params: list[tuple[str, Tensor]] = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
         return self.params
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether gradients pass through float16, which overflows above 65,504."""
+        return any(param.dtype == torch.float16 for _, param in self.params)
 
     def cast(self) -> AbstractContextManager[None]:
         """Return a context for the forward pass and the loss, in training and in evaluation."""

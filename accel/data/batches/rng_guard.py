@@ -7,7 +7,6 @@ training's own thread, each batch in its turn.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from accel.device.rng import host_rng_state
-from accel.errors import AccelWarning
+from accel.system.call_stack import warn_user
 
 __all__ = ["Item", "global_rng_state", "read_ahead_if_rng_free", "warn_no_read_ahead"]
 
@@ -56,9 +55,7 @@ def read_ahead_if_rng_free(
 
 def warn_no_read_ahead(reader: str) -> None:
     """Warn that `reader` reads each batch in its turn."""
-    warnings.warn(
+    warn_user(
         f"{reader} has no effect: the data draws from the global random numbers, as the training does, and is read when its turn "
-        "comes; give the data set sample(index, rng), with random numbers of its own for each sample",
-        AccelWarning,
-        stacklevel=3,
+        "comes; give the data set sample(index, rng), with random numbers of its own for each sample"
     )
