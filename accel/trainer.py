@@ -146,10 +146,7 @@ class Trainer:
         return {name: value for name, value in self.made_with.items() if name not in self.aside}
 
     def get_extra_state(self) -> Any:
-        """Return what a resumed run needs of this task and no checkpoint finds: tensors, numbers, texts, lists and dicts. Or None.
-
-        Attributes of such kinds that move are kept anyway, as are those of modules and objects in the loss and the metrics.
-        """
+        """Return what a resumed run needs of this task beside attributes and modules that are kept anyway, as plain values."""
         return None
 
     def set_extra_state(self, state: Any) -> None:

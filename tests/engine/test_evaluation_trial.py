@@ -87,7 +87,8 @@ def test_a_few_batches_are_looked_at_before_any_update(plugins: list[Part]) -> N
 
     with pytest.raises(KeyError, match="a bug"):
         fit(Rows(), plugins, metrics)
-    assert calls == [0]
+    assert calls[0] == 0
+    assert len(calls) == 2, "before any update, and after one on trial"
     calls.clear()
     with pytest.raises(ZeroDivisionError):
         fit(Rows(), plugins, lambda model, batch: calls.append(1) or ({"loss": 1.0} if len(calls) <= BATCHES else 1 / 0))
@@ -140,3 +141,28 @@ def test_a_metric_that_only_some_evaluations_give(tmp_path: Path) -> None:
         ["accuracy", "epoch", "loss"],
     ]
     assert result.best.epoch == 1
+
+
+class Bank(Net):
+    """A model that cannot be evaluated before it has been trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Any:
+        if self.training:
+            self.keys.append(x.mean(0))
+        return super().forward(x - torch.stack(self.keys).mean(0))
+
+
+def test_a_model_that_needs_an_update_first_is_tried_after_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train() -> Any:
+        torch.manual_seed(1)
+        return Trainer(Bank(), DATA, DATA, loss=loss, plugins=[EMA()], epochs=2, batch_size=8, watch=(), device="cpu").fit()
+
+    tried = train()
+    monkeypatch.setattr("accel.trainer.try_evaluation", lambda *_: None)
+    plain = train()
+    assert tried.history == plain.history
+    assert all(map(torch.equal, tried.model.state_dict().values(), plain.model.state_dict().values()))

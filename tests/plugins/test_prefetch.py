@@ -105,7 +105,7 @@ def test_evaluation_is_read_ahead_and_comes_to_the_same() -> None:
     (plain, here), (ahead, there) = fit([]), fit([Prefetch(depth=3)])
     assert plain.history == ahead.history
     assert all(here.by)
-    assert sum(there.by) == 2 * 2, "the first batch of each evaluation"
+    assert sum(there.by) == 2 * 3, "the first batch of each evaluation, and of its trial"
 
 
 def test_metrics_that_fail_end_the_thread_at_once() -> None:

@@ -57,7 +57,7 @@ def test_evaluation_sees_the_average() -> None:
     result = Mine(
         nn.Linear(2, 1), data, data, loss=lambda m, x: m(x).square().mean(), plugins=[ScheduleFree(lr=0.1)], watch=(), epochs=3
     ).fit()
-    assert len(seen) == 3
+    assert len(seen) == 3 + 1, "and once in the trial before the first update"
     assert all(map(torch.equal, seen[-1], result.model.parameters()))
 
 

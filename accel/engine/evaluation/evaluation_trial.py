@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from accel.checkpoints.weights import BestMetric
+from accel.data.batches.base import Batches
 from accel.engine.evaluate import Metrics, evaluate
-from accel.engine.sandbox import ModelBackup, detached_workers
+from accel.engine.sandbox import ModelBackup, detached_workers, sandbox
 from accel.engine.training_run import TrainingRun
-from accel.errors import ConfigError
+from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.system.clock import OTHER
 
-__all__ = ["BATCHES", "try_evaluation"]
+__all__ = ["BATCHES", "evaluate_after_an_update", "try_evaluation"]
 
 BATCHES = 2
 """Batches that are evaluated, of each rank."""
@@ -39,9 +40,27 @@ def try_evaluation(run: TrainingRun, metrics: Metrics, best: str | None) -> None
     try:
         with run.clock.attribute_to(OTHER), detached_workers(held_out):
             values = evaluate(run, held_out, metrics, BATCHES)
+    except (AccelWarning, ConfigError, TrainingError):
+        raise
+    except Exception:
+        if run.parts.parallel.world_size > 1:  # the other ranks have gone on
+            raise
+        values = evaluate_after_an_update(run, held_out, metrics)
     finally:
         backup.restore()
         if run.user_state is not None:
             run.user_state.undo()
     if best is not None and (problem := BestMetric.read(best).missing(values)):
         raise ConfigError(problem)
+
+
+def evaluate_after_an_update(run: TrainingRun, held_out: Batches, metrics: Metrics) -> dict[str, float]:
+    """Return what `evaluate` does after one update on trial: a model may need to be trained before it can be evaluated.
+
+    Raises:
+        Exception: whatever the metrics raise then too.
+    """
+    with sandbox(run) as windows:
+        run.parts.schedule.apply(0)
+        run.parts.update(next(windows))
+        return evaluate(run, held_out, metrics, BATCHES)
