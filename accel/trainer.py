@@ -11,19 +11,23 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from accel.checkpoints.code import task_code
 from accel.checkpoints.identity import arguments
 from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
 from accel.engine.build import build
 from accel.engine.evaluate import evaluate
+from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
 from accel.engine.request import RunRequest
 from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Part
+from accel.parts.loss_output import loss_metrics
 from accel.report.result import Result
 from accel.schema.settings import Settings
+from accel.system.call_stack import warnings_of_run
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.system.stop_signals import StopSignals
 
@@ -38,7 +42,7 @@ class Trainer:
         data: training data: a map-style or iterable data set, a DataLoader, or any re-iterable of ready batches.
         val: data to evaluate on at the end of each epoch; None for no evaluation.
         loss: `loss(model, batch)`, a scalar tensor that is a mean over the batch; or `(scalar, n_items)`, a mean over
-            `n_items` items (tokens, say), which gives it their weight.
+            `n_items` items (tokens, say), which gives it their weight. A dict after them, `{name: number}`, is logged.
         metrics: `metrics(model, batch)`, a dict of scalar means over the batch, or `(dict, n_items)`. Default: the loss.
         plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`), in any order.
         watch: watches that are on without being asked for; `()` for a silent run.
@@ -125,19 +129,31 @@ class Trainer:
         return self._given("data") if split == "train" else self.given["val"]
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        """Return the loss of one batch: a scalar, a mean over the batch; or `(scalar, n_items)`, a mean over `n_items`."""
+        """Return the loss of one batch: a scalar, a mean over the batch; or `(scalar, n_items)`, a mean over `n_items`.
+
+        A dict after them, `{name: number}`, is logged: means over the same items.
+        """
         return self._given("loss")(model, batch)
 
     def metrics(self, model: nn.Module, batch: Any) -> Any:
         """Return the metrics of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
         if self.given["metrics"] is not None:
             return self.given["metrics"](model, batch)
-        out = self.loss(model, batch)
-        return ({"loss": out[0]}, out[1]) if isinstance(out, tuple) else {"loss": out}
+        return loss_metrics(self.loss(model, batch))
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with this one beside its plugins: the subclass's arguments, by name."""
         return {name: value for name, value in self.made_with.items() if name not in self.aside}
+
+    def get_extra_state(self) -> Any:
+        """Return what a resumed run needs of this task and no checkpoint finds: tensors, numbers, texts, lists and dicts. Or None.
+
+        Attributes of such kinds that move are kept anyway, as are those of modules and objects in the loss and the metrics.
+        """
+        return None
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take what `get_extra_state` returned; tensors are on the CPU. Not called if that was None."""
 
     def fit(self) -> Result:
         """Train, and return the result.
@@ -150,15 +166,17 @@ class Trainer:
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
-        with StopSignals(at_once=True) as signals, ExitStack() as cleanup:
+        with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
             run = build(self._request(), cleanup, signals)
             try:
-                run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
-                if run.max_windows is None:
-                    run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
-                    run.plan.facts |= run.parts.probe.plan_notes()
-                run.begin()
-                return self._loop(run)
+                with run.parts.parallel.share_errors(lambda: signals.requested is not None):
+                    run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
+                    try_evaluation(run, self.metrics, self.settings.checkpoint_best)
+                    if run.max_windows is None:
+                        run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
+                        run.plan.facts |= run.parts.probe.plan_notes()
+                    run.begin()
+                    return self._loop(run)
             except (ConfigError, Interrupted):  # found by the first update: a loss that is no scalar, a picture that is none
                 run.discard()
                 raise
@@ -189,7 +207,7 @@ class Trainer:
             consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
             lap(DATA)
-            if run.held_out is not None:
+            if run.held_out is not None and run.max_windows is None:
                 metrics = evaluate(run, run.held_out, self.metrics)
                 run.stop_if_requested(consumed)  # resumed, it evaluates again
                 run.history.append({"epoch": epoch + 1, **metrics})
@@ -207,6 +225,9 @@ class Trainer:
             data=self.data,
             loss=self.loss,
             task_identity=self.identity,
+            code=task_code(self, Trainer, self.given),
+            task=self,
+            task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self),
             plugins=self.plugins,
             watches=self.watch,

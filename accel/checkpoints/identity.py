@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from inspect import Parameter, getattr_static, signature
 from typing import Any
 
+import numpy as np
 import torch
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
+from accel.checkpoints.code.code_record import CODE, GIT
 from accel.errors import nearest
 from accel.parts import Part, Run, Schedule
 from accel.values import to_plain
@@ -57,12 +61,27 @@ def content(data: Any, samples: int | None) -> dict[str, Any]:
 
     A fingerprint is kept under the `kind` of its store, or else the name of its class: that of a store and that of the files it was
     packed from cannot be compared. A cache has the kind of the store whose records it keeps.
+
+    A Subset, a ConcatDataset and a DataLoader are looked through, and the indices of a Subset count.
     """
-    identity: dict[str, Any] = {"samples": samples}
+    return {"samples": samples, **_fingerprints(data)}
+
+
+def _fingerprints(data: Any) -> dict[str, str]:
+    """Return the fingerprints of data by kind, looking through what torch wraps around a data set; empty if it has none."""
     store = getattr(data, "store", data)
     tell = getattr(store, "outline", None) or getattr(store, "fingerprint", None)
-    kind = getattr(store, "kind", type(store).__name__)
-    return identity | {str(kind): str(tell())} if tell is not None else identity
+    if tell is not None:
+        return {str(getattr(store, "kind", type(store).__name__)): str(tell())}
+    if isinstance(data, ConcatDataset):
+        parts = [_fingerprints(part) for part in data.datasets]
+        kinds = sorted({kind for part in parts for kind in part})
+        texts = {kind: "\n".join(part.get(kind, "") for part in parts) for kind in kinds}
+        return {kind: hashlib.sha256(text.encode()).hexdigest() for kind, text in texts.items()} if all(parts) else {}
+    inner = _fingerprints(data.dataset) if isinstance(data, Subset | DataLoader) and data.dataset is not None else {}
+    if inner and isinstance(data, Subset):
+        inner["indices"] = hashlib.sha256(np.asarray(data.indices, np.int64).tobytes()).hexdigest()
+    return inner
 
 
 def versions(device: torch.device) -> dict[str, str]:
@@ -77,9 +96,10 @@ def versions(device: torch.device) -> dict[str, str]:
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return the differences of two identities, in words, by dotted name."""
+    """Return the differences of two identities, in words, by dotted name. Code is not looked at: `changed_code` compares it."""
     changes: dict[str, str] = {}
-    for name in [*now, *(name for name in was if name not in now)]:
+    names = [*now, *(name for name in was if name not in now)]
+    for name in names if prefix else (name for name in names if name not in (CODE, GIT)):
         key, before, after = f"{prefix}{name}", was.get(name, OFF), now.get(name, OFF)
         if isinstance(before, dict) and isinstance(after, dict):
             before = _look_through_cache(before, after) if prefix == "data." else before

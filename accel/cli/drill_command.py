@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from accel.cli.arguments import Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
+from accel.cli.exit_codes import MISTYPED, beside_the_work
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
 from accel.values import Count, NonNegative, Whole
@@ -48,6 +50,7 @@ USAGE = Usage(
     (("Kinds", tuple(KINDS.items())),),
     complete_words,
     "The settings are those of python -m accel.train. A config that ends in seconds makes a good drill.",
+    settings=True,
 )
 
 
@@ -55,14 +58,15 @@ def main(arguments: Sequence[str]) -> int:
     """Run a drill; return 0 if every trial passed, 1 if one did not. Raise ConfigError if the drill cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not arguments:
-        print(USAGE.page())
-        return 0
+        print(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
+        return 0 if args.help else MISTYPED
     if not hasattr(os, "fork"):
         raise ConfigError("drills fork processes, which this system does not do")
     kind = _kind(args.words)
     if args.fresh and kind == "disk":
         raise ConfigError("the writes of a process of its own cannot be made to fail; leave --fresh out")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy begins threads when it is imported, and a fork must find none
+    beside_the_work()
     from accel.cli.drill_console import run_drill
 
     return run_drill(kind, args, args.words[1:])

@@ -6,25 +6,23 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
-from accel.cli.exit_codes import INTERRUPTED
+from accel.cli.exit_codes import INTERRUPTED, beside_the_work
 from accel.cli.job import Job, program
-from accel.errors import AccelWarning, ConfigError, Interrupted
+from accel.errors import ConfigError, Interrupted
 from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
 from accel.system.clock import TRAINING
-from accel.system.pipes import survive_broken_pipe
 from accel.system.stop_signals import StopSignals
 
-__all__ = ["launch", "print_comparison", "require_launchable", "show_warning", "warm_up"]
+__all__ = ["launch", "print_comparison", "require_launchable", "warm_up"]
 
 
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
@@ -38,10 +36,8 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     Raises:
         ConfigError: if the jobs cannot work in these processes.
     """
-    out, err = survive_broken_pipe(sys.stdout), survive_broken_pipe(sys.stderr)
-    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), StopSignals() as signals:
-        warnings.showwarning = show_warning
-        warnings.simplefilter("always", AccelWarning)
+    beside_the_work()
+    with StopSignals() as signals:
         require_launchable(configs, many)
         if many:
             warm_up(configs[0])
@@ -49,7 +45,6 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
         if many and torchrun.rank() == 0:
             print_comparison(jobs)
         signals.requested = None  # a signal that came too late to stop a job must not end the process now
-        out.flush()
     return max(job.code for job in jobs)
 
 
@@ -67,8 +62,6 @@ def _run_jobs(configs: Sequence[Config], flags: Sequence[str], many: bool, signa
     base = Path(torchrun.agree_on_directory(str(run_directories.dated_directory(datetime.now()))))
     jobs: list[Job] = []
     for number, config in enumerate(configs):
-        for sentence in config.warnings if torchrun.rank() == 0 else ():
-            print(f"accel: warning: {sentence}", file=sys.stderr)
         if many and torchrun.rank() == 0:
             print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
         out = run_directories.job_directory(config.settings, base, number if many else None)
@@ -96,18 +89,3 @@ def print_comparison(jobs: Sequence[Job]) -> None:
         seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
         results.append(JobResult(overrides, metrics, seconds, job.error))
     Console(markup=False, highlight=False).print("\n", comparison(results), sep="")
-
-
-def show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
-) -> None:
-    """Print one of accel's warnings as one line, and any other as Python does; on rank 0 alone.
-
-    The arguments are those of `warnings.showwarning`.
-    """
-    if torchrun.rank() > 0:
-        return
-    if issubclass(category, AccelWarning):
-        print(f"accel: warning: {message}", file=sys.stderr)
-    else:
-        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)

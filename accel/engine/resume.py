@@ -9,6 +9,7 @@ from typing import Any
 
 from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore, sharded
 from accel.checkpoints.batch_sizes import BatchSizes, sizes_of
+from accel.checkpoints.code import changed_code
 from accel.checkpoints.discovery import AUTO
 from accel.checkpoints.finite_check import FiniteCheck, tracked_state
 from accel.checkpoints.identity import differences, refused, unknown, versions
@@ -24,6 +25,7 @@ from accel.system.faults import point
 from accel.system.shell_quoting import override
 
 __all__ = [
+    "NONFINITE",
     "check_identity",
     "find_on_every_rank",
     "finite_before",
@@ -35,6 +37,10 @@ __all__ = [
     "resume",
     "warn_in_plan",
 ]
+
+
+NONFINITE = "nonfinite"
+"""Name in `resume.allow` that accepts a run which ends with weights that are not finite."""
 
 
 def locate(settings: Settings, parallel: Parallel) -> tuple[Settings, FoundCheckpoint | None]:
@@ -94,7 +100,7 @@ def resume(
         ConfigError: if the checkpoint is of another run.
     """
     if settings.resume is None:
-        if settings.allow:
+        if set(settings.allow) - {NONFINITE}:
             warn_in_plan(run, "resume.allow has no effect: nothing is resumed without resume=auto, or resume=DIR")
         return
     label = f"resume={settings.resume}"
@@ -110,7 +116,7 @@ def resume(
         doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
         refuse_other_draws(run, settings, state)
         state = gather_shards(checkpoint, state, run.parts.parallel)
-        restore(run, state)
+        sentences = restore(run, state)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error
@@ -118,6 +124,10 @@ def resume(
     # of an epoch, the same samples are consumed, however many ranks there were
     run.progress.batch = run.progress.batch * BatchSizes(**checkpoint.manifest.sizes).step // sizes_of(run).step
     report_resumption(run, label, checkpoint, doubtful)
+    for sentence in sentences:
+        warn_in_plan(run, f"{label}: {sentence}")
+    if code := changed_code(checkpoint.manifest.identity, identity, settings.allow):
+        warn_in_plan(run, f"{label}: {code}")
 
 
 def load_state(label: str, checkpoint: FoundCheckpoint, parallel: Parallel) -> dict[str, Any]:
@@ -143,7 +153,7 @@ def gather_shards(checkpoint: FoundCheckpoint, state: dict[str, Any], parallel: 
 def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: dict[str, Any]) -> None:
     """Raise ConfigError if the checkpoint is of a run that computes something else, and the user has not accepted that."""
     saved = checkpoint.manifest.identity
-    if misnamed := unknown(settings.allow, saved, identity):
+    if misnamed := unknown([name for name in settings.allow if name != NONFINITE], saved, identity):
         raise ConfigError(f"resume.allow: {misnamed}")
     changes = refused(differences(saved, identity), settings.allow)
     if changes:

@@ -5,7 +5,10 @@ each picture is kept in the user's cache directory. Order, augmentation,
 resuming and ranks are therefore those of a folder. Samples come in the order of
 the files. Their labels are compared with the folder's, and names and classes if
 the feature `file` holds `class/name`. The checksum of each record is compared
-when the record is first read.
+when the record is first read. Files of other features are read by settings:
+`image`, `label` and the others. Where the default names are not there, those of
+TensorFlow Datasets are taken (features.json, label.labels.txt), or those of the
+one picture and the one whole number of a record.
 
 Helps   data that comes in TFRecord files; a few large files are opened, not a
         million.
@@ -24,8 +27,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from accel.data.shards.tfrecord_shards import FeatureNames, TFRecords
+from accel.data.shards.feature_names import FeatureNames
+from accel.data.shards.tfrecord_shards import TFRecords
 from accel.data.splits.find_shards import TFRECORDS, find_shards
+from accel.data.splits.shard_settings import ShardSettings
 from accel.parts.shared.store_source import StoreSource
 from accel.system.machine import Need
 from accel.values import Whole
@@ -57,5 +62,11 @@ class TFRecord(StoreSource):
     first: Whole = 0
 
     def store_of(self, data: Any, split: str) -> TFRecords:
-        names = find_shards(data, split, self.path, TFRECORDS, self.name)
-        return TFRecords(names, FeatureNames(self.image, self.label, self.text, self.file), self.first)
+        names, settings = find_shards(data, split, self.path, TFRECORDS, self.name), self.shard_settings()
+        store = getattr(data, "store", None)
+        if isinstance(store, TFRecords) and store.made_of == (names, settings.features, settings.first):
+            return store  # which the task opened
+        return TFRecords(names, settings.features, settings.first)
+
+    def shard_settings(self) -> ShardSettings:
+        return ShardSettings(FeatureNames(self.image, self.label, self.text, self.file), self.first)

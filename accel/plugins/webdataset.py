@@ -28,6 +28,7 @@ from typing import Any
 
 from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, find_shards
+from accel.data.splits.shard_settings import ShardSettings
 from accel.parts.shared.store_source import StoreSource
 
 __all__ = ["WebDataset"]
@@ -49,4 +50,11 @@ class WebDataset(StoreSource):
     label: str = "cls"
 
     def store_of(self, data: Any, split: str) -> Tars:
-        return Tars(find_shards(data, split, self.path, TARS, self.name), self.image, self.label)
+        names, settings = find_shards(data, split, self.path, TARS, self.name), self.shard_settings()
+        store = getattr(data, "store", None)
+        if isinstance(store, Tars) and store.made_of == (names, settings.image, settings.label):
+            return store  # which the task opened
+        return Tars(names, settings.image, settings.label)
+
+    def shard_settings(self) -> ShardSettings:
+        return ShardSettings(image=self.image, label=self.label)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from accel.data.remote.fsspec_client import is_url
 from accel.data.splits.open_split import SPLITS, open_split
 from accel.data.splits.store_match import SplitStore
 from accel.data.store import class_names
 from accel.errors import ConfigError, nearest
+from accel.parts.shared.store_source import StoreSource
 
 __all__ = ["Split", "find_splits"]
 
@@ -16,11 +19,13 @@ Split = Path | SplitStore
 """Folder of class folders, or store."""
 
 
-def find_splits(root: str) -> tuple[str, list[str], dict[str, Split]]:
+def find_splits(root: str, plugins: Sequence[Any] = ()) -> tuple[str, list[str], dict[str, Split]]:
     """Return the splits of a folder of pictures, of stores or shards, or of a URL.
 
     Args:
         root: Folder or URL that holds the splits.
+        plugins: Plugins of the run. A source among them says how files of other tools are read, and by its `path` where a split is
+            that the root does not have.
 
     Returns:
         Name of the split to evaluate on (val, or test if there is no val), names of the classes, and the splits by name.
@@ -34,7 +39,10 @@ def find_splits(root: str) -> tuple[str, list[str], dict[str, Split]]:
     if not remote and not Path(root).is_dir():
         raise ConfigError(f"task.root={root}: there is no such folder")
     folders = [] if remote else class_names(Path(root))
-    splits = {name: split for name in SPLITS if (split := _open(root, name, name in folders)) is not None}
+    source = next((plugin for plugin in plugins if isinstance(plugin, StoreSource)), StoreSource())
+    splits = {name: split for name in SPLITS if (split := _open(root, name, name in folders, source)) is not None}
+    if "train" not in splits:
+        splits |= {name: split for name in SPLITS if (split := source.named_store(name)) is not None}
     held_out = "val" if "val" in splits else "test"
     for name in ("train", held_out):
         if name not in splits:
@@ -60,12 +68,12 @@ def _common_classes(root: str, train: Split, evaluation: Split, held_out: str) -
     return classes
 
 
-def _open(root: str, name: str, is_folder: bool) -> Split | None:
+def _open(root: str, name: str, is_folder: bool, source: StoreSource) -> Split | None:
     """Return a split by name, or None if there is none; `is_folder` says whether the root has a folder of that name."""
     folder = Path(root) / name
     if is_folder and class_names(folder):
         return folder
-    return open_split(root, name) or (folder if is_folder else None)
+    return open_split(root, name, settings=source.shard_settings()) or (folder if is_folder else None)
 
 
 def _classes(split: Split) -> list[str]:

@@ -88,7 +88,7 @@ class Images(Trainer):
         self.reader = ImageReader(decoder, filter, max_pixels)
         self.reader.check()
         self.size, self.kind, self.crop, self.flip = size, model, crop, flip
-        self.evaluates, self.classes, self.splits = find_splits(root)
+        self.evaluates, self.classes, self.splits = find_splits(root, self.plugins)
         self.views = views
 
     def model(self) -> nn.Module:

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from accel import __main__
+from accel.cli.pack.pack_targets import targets
+from accel.data.shards.feature_names import FeatureNames
+from accel.data.splits.shard_settings import ShardSettings
 from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 from tests.support.drawn_images import write_noise
-from tests.support.shard_writer import add, write_records, write_tars
+from tests.support.shard_writer import add, example, files, frame, write_records, write_tars
 
 pytest.importorskip("lmdb", reason="needs the extra lmdb")
 
@@ -132,3 +135,19 @@ def test_what_cannot_be_packed(root: Path, words: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         pack(*words.split())
     assert not list(root.glob("out*"))
+
+
+def test_features_of_other_names_are_packed_by_flags(root: Path, expected: dict[str, str]) -> None:
+    pytest.importorskip("google_crc32c", reason="needs the extra tfrecord")
+    Path("shards").mkdir()
+    for split in ("train", "val"):
+        store = files(root / "DIR" / split)
+        records = [
+            example(left=store.get(number), right=store.get(number), animal=store.label(number) + 1, name=store.key(number))
+            for number in range(len(store))
+        ]
+        Path(f"shards/{split}.tfrecord").write_bytes(b"".join(map(frame, records)))
+    with pytest.raises(ConfigError, match=r"has no feature middle \(tfrecord.image\)"):
+        targets("shards", Path("out"), "lmdb", ShardSettings(FeatureNames(image="middle")))
+    assert pack("shards", "out", "--image", "left", "--label", "animal", "--file", "name", "--first", "1") == 0
+    assert prints("out") == expected

@@ -10,6 +10,8 @@ import pytest
 
 from accel import __main__ as accel_main
 from tests.docs.pages import PACKS
+from tests.support.lmdb_layouts import listed
+from tests.support.shard_writer import files as class_folders
 
 MINE = """
 import torch
@@ -23,7 +25,9 @@ class MyTrainer(Trainer):
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the commands name: pictures in DIR, packed as the pages say, bytes in FILE, tokens, and mine.py."""
+    """A folder with what the commands name: pictures in DIR, packed as the pages say, an LMDB file of another tool in OTHER, bytes
+    in FILE, tokens, and mine.py.
+    """
     image = pytest.importorskip("PIL.Image", reason="the pictures need the extra images")
     pytest.importorskip("lmdb", reason="packing needs the extra lmdb")
     folder, rng = tmp_path_factory.mktemp("material"), np.random.default_rng(0)
@@ -31,6 +35,10 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = folder / "DIR" / split / kind
         place.mkdir(parents=True)
         image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(place / "0.png")
+    (folder / "OTHER").mkdir()
+    for split in ("train", "test"):
+        listed(class_folders(folder / "DIR" / split), folder / "OTHER" / split)
+        (folder / "OTHER" / f"{split}-list.txt").rename(folder / "OTHER" / f"{split}.txt")
     (folder / "FILE").write_bytes(rng.integers(0, 255, 20_000, dtype=np.uint8).tobytes())
     np.save(folder / "TOKENS.npy", rng.integers(0, 300, 2000, dtype=np.uint16))
     (folder / "mine.py").write_text(MINE)

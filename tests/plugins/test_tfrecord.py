@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import multiprocessing
 import pickle
 import sys
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from accel.data.shards import crc32c
-from accel.data.shards.tfrecord_shards import FeatureNames, TFRecords
+from accel.data.shards.feature_names import FeatureNames
+from accel.data.shards.tfrecord_shards import TFRecords
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.tfrecord import TFRecord
 from accel.tasks.images import Images
@@ -233,3 +235,64 @@ def test_files_of_another_data_set_are_refused(root: Path) -> None:
 def test_data_that_reads_from_no_store() -> None:
     with pytest.warns(AccelWarning, match="tfrecord has no effect: the data is a TensorDataset"):
         fit_toy([TFRecord()])
+
+
+def write_tfds(root: Path, target: Path, described: bool, names: tuple[str, str] = ("image", "label")) -> None:
+    """As TensorFlow Datasets writes: NAME-SPLIT.tfrecord-00000-of-00002, with its metadata beside."""
+    target.mkdir()
+    for split, called in (("train", "train"), ("val", "validation")):
+        store = files(root / split)
+        for shard in range(2):
+            records = [
+                frame(example(**{names[1]: store.label(number), "file_name": store.key(number), names[0]: store.get(number)}))
+                for number in range(shard * len(store) // 2, (shard + 1) * len(store) // 2)
+            ]
+            (target / f"pets-{called}.tfrecord-{shard:05}-of-00002").write_bytes(b"".join(records))
+    (target / f"{names[1]}.labels.txt").write_text("cat\ndog\n")
+    package = "tensorflow_datasets.core.features"
+    kinds = {names[0]: "image_feature.Image", names[1]: "class_label_feature.ClassLabel", "file_name": "text_feature.Text"}
+    content = {name: {"pythonClassName": f"{package}.{kind}"} for name, kind in kinds.items()}
+    if described:
+        (target / "features.json").write_text(json.dumps({"featuresDict": {"features": content}}))
+        (target / "dataset_info.json").write_text("{}")
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("plugins", [(), (TFRecord(image="image", label="label", file="file_name"),)])
+def test_the_layout_of_tensorflow_datasets_by_itself_and_by_settings(
+    root: Path, tmp_path: Path, described: bool, plugins: tuple[TFRecord, ...]
+) -> None:
+    write_tfds(root, tmp_path / "tfds", described)
+    expected, read = Images(root=str(root), size=16), Images(root=str(tmp_path / "tfds"), size=16, plugins=plugins)
+    assert read.classes == ["cat", "dog"]
+    for split in ("train", "val"):
+        assert digests(read.data(split), split == "train") == digests(expected.data(split), split == "train")
+
+
+def test_settings_reach_a_root_of_shards_alone(root: Path, tmp_path: Path) -> None:
+    write_tfds(root, tmp_path / "tfds", False, ("left", "animal"))
+    (tmp_path / "tfds" / "animal.labels.txt").unlink()
+    read = Images(root=str(tmp_path / "tfds"), size=16, plugins=[TFRecord(image="left", label="animal")])
+    expected = Images(root=str(root), size=16)
+    assert digests(read.data("train"), True) == digests(expected.data("train"), True)
+    with pytest.raises(ConfigError, match=r"has no feature right \(tfrecord.image\); there are animal, file_name, left"):
+        Images(root=str(tmp_path / "tfds"), size=16, plugins=[TFRecord(image="right")])
+    (tmp_path / "empty").mkdir()
+    path = str(tmp_path / "tfds" / "pets-{SPLIT,SPLITidation}.tfrecord*").replace("{SPLIT,SPLITidation}", "SPLIT*")
+    named = Images(root=str(tmp_path / "empty"), size=16, plugins=[TFRecord(path=path, image="left", label="animal")])
+    assert digests(named.data("val"), False) == digests(expected.data("val"), False)
+
+
+def test_names_that_leave_a_doubt_are_asked_for(root: Path, tmp_path: Path) -> None:
+    picture = files(root / "train").get(0)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.tfrecord").write_bytes(frame(example(left=picture, right=picture, label=0)))
+    with pytest.raises(ConfigError, match=r"has no feature image/encoded \(tfrecord.image\); there are label, left, right"):
+        Images(root=str(tmp_path), size=16)
+
+
+def test_shards_of_two_data_sets_in_one_folder_are_asked_for(root: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_records(root / "train", tmp_path / f"{name}-train")
+    with pytest.raises(ConfigError, match=r"shards of 2 data sets for train: a, b; say which: plugins.tfrecord.path="):
+        Images(root=str(tmp_path), size=16)

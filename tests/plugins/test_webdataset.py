@@ -272,3 +272,20 @@ def test_tars_are_not_taken_for_a_folder_of_files(root: Path) -> None:
     store = Tars([str(path) for path in paths])
     assert not hasattr(store, "files")
     assert not hasattr(store, "folder")
+
+
+def test_settings_reach_a_root_of_shards_alone(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    for split in ("train", "test"):
+        store = files(root / split)
+        with tarfile.open(tmp_path / "tars" / f"pets-{split}-000.tar", "w") as tar:
+            for number in range(len(store)):
+                for extension in ("left.jpg", "right.jpg"):
+                    add(tar, f"{number:04}.{extension}", store.get(number))
+                add(tar, f"{number:04}.animal", str(store.label(number)).encode())
+    read = Images(root=str(tmp_path / "tars"), size=16, plugins=[WebDataset(image="left.jpg", label="animal")])
+    expected = Images(root=str(root), size=16)
+    for split in ("train", "test"):
+        assert digests(read.data(split), split == "train") == digests(expected.data(split), split == "train")
+    with pytest.raises(ConfigError, match=r"has no member 0000.middle.jpg \(webdataset.image\)"):
+        Images(root=str(tmp_path / "tars"), size=16, plugins=[WebDataset(image="middle.jpg", label="animal")])

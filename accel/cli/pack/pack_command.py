@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from accel.cli.arguments import Flag, Usage
-from accel.cli.exit_codes import INTERRUPTED
+from accel.cli.exit_codes import INTERRUPTED, MISTYPED, beside_the_work
 from accel.errors import ConfigError
 from accel.system.machine import cores
-from accel.values import Bounds
+from accel.values import Bounds, Whole
 
 if TYPE_CHECKING:
+    from accel.data.splits.shard_settings import ShardSettings
     from accel.data.stores.encoding_recipe import Recipe
     from accel.data.stores.packing import Packing
 
@@ -41,6 +42,17 @@ FLAGS = (
     Flag(("--quality",), "of JPEG, 1 to 95 (90)", "N", Quality),
     Flag(("--workers",), f"processes that encode (one per core: {cores()})", "N", Processes, cores()),
     Flag(("--on-error",), "what becomes of an unreadable picture (raise)", "DO", OnError, "raise"),
+    Flag(("--image",), "what holds the picture: a feature of TFRecord files, or an extension in tars (as in the plugins)", "NAME"),
+    Flag(("--label",), "what holds the number of its class: a feature, or an extension", "NAME"),
+    Flag(("--text",), "feature that holds the name of its class", "NAME"),
+    Flag(("--file",), "feature that holds the name of its file", "NAME"),
+    Flag(("--first",), "number of the first class in TFRecord files (0)", "N", Whole, 0),
+    Flag(("--keys",), "keys of the pictures in an LMDB file of another tool, as image-%09d or '*.JPEG' (auto)", "KEYS"),
+    Flag(
+        ("--labels",),
+        "its labels: folder, FILE of lines 'key label' (SPLIT for the split), or a key as label-%09d (auto)",
+        "LABELS",
+    ),
     Flag(("--dry-run",), "estimate size and time, and write nothing"),
     Flag(("--check",), "read every record of finished stores (code 1: damage)"),
 )
@@ -49,7 +61,8 @@ WORDS = (
     (
         "SRC",
         "a folder of class folders; or one with train/, val/, test/ folders of them, or with stores or shards of these names; a "
-        "tar or TFRecord file, or several, as 'DIR/train-*.tar'; a store to be packed otherwise; or a URL of any of these",
+        "tar or TFRecord file, or several, as 'DIR/train-*.tar'; an LMDB file of another tool, or its folder; a store to be packed "
+        "otherwise; or a URL of any of these",
     ),
     ("DST", "the folder of the stores; or for one split a file, NAME.lmdb or NAME.raw"),
 )
@@ -64,6 +77,8 @@ USAGE = Usage(
         ("DIR DIR", "beside the folders, where the plugins look first"),
         ("DIR STORES --encoding tiled --short-side 256", "smaller pictures, of which crops are read alone"),
         ("'DIR/train-*.tar' train.lmdb", "shards of WebDataset into one store"),
+        ("TFRECORDS STORES --image jpeg --label class", "features of other names"),
+        ("LMDB STORES --labels train.txt", "an LMDB file of another tool, and a list"),
         ("--check STORES", "look for damage"),
     ),
     (("Words", WORDS),),
@@ -74,10 +89,11 @@ def main(arguments: Sequence[str]) -> int:
     """Pack, estimate or check; return the exit code. Raise ConfigError if the arguments, a source or a target cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not arguments:
-        print(USAGE.page())
-        return 0
+        print(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
+        return 0 if args.help else MISTYPED
     if not args.check and len(args.words) != 2:
         raise ConfigError(f"pack takes SRC and DST, and {len(args.words)} were given; {USAGE.program} --help says more")
+    beside_the_work()
     from rich.console import Console
 
     from accel.cli.pack import pack_console
@@ -103,11 +119,22 @@ def _jobs(args: Namespace) -> list[Packing]:
     require_pillow()
     recipe = _recipe(args)
     source, target = args.words
-    stores = targets(source, Path(target).expanduser(), args.format)
+    stores = targets(source, Path(target).expanduser(), args.format, _settings(args))
     jobs = [Packing(store, path, recipe, args.workers, args.on_error == "skip") for store, path in stores]
     if args.format == "lmdb":
         require_lmdb()
     return jobs
+
+
+def _settings(args: Namespace) -> ShardSettings:
+    """Return how files of other tools are read."""
+    from accel.data.shards.feature_names import NAMES
+    from accel.data.shards.key_labels import LMDBLayout
+    from accel.data.splits.shard_settings import ShardSettings
+
+    features = {name: getattr(args, name) for name in NAMES._fields if getattr(args, name) is not None}
+    layout = LMDBLayout(args.keys or "auto", args.labels or "auto")
+    return ShardSettings(NAMES._replace(**features), args.first, args.image or "auto", args.label or "cls", layout)
 
 
 def _recipe(args: Namespace) -> Recipe:

@@ -9,8 +9,10 @@ from pathlib import Path
 from accel.data.remote import fsspec_client
 from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, TFRECORDS, compressed, is_shard
+from accel.data.splits.lmdb_files import lmdb_file, open_lmdb
 from accel.data.splits.open_split import SPLITS, open_packed, open_shards, open_split
 from accel.data.splits.path_patterns import expand
+from accel.data.splits.shard_settings import DEFAULTS, ShardSettings
 from accel.data.store import Files, KeyedStore, class_names
 from accel.data.stores.formats import FORMATS, store_at
 from accel.errors import ConfigError
@@ -21,13 +23,14 @@ Jobs = list[tuple[KeyedStore, Path]]
 """Source store and target file of each split."""
 
 
-def targets(source: str, target: Path, format: str) -> Jobs:
+def targets(source: str, target: Path, format: str, settings: ShardSettings = DEFAULTS) -> Jobs:
     """Return (source store, target file) of each split.
 
     Args:
         source: a folder, store, shard, pattern of shards, or URL of any of these.
         target: a folder, or a file if there is one split.
         format: `lmdb` or `raw`.
+        settings: how files of other tools are read.
 
     Raises:
         ConfigError: if `source` cannot be packed, or not into `target`.
@@ -37,15 +40,14 @@ def targets(source: str, target: Path, format: str) -> Jobs:
     source = source.rstrip("/") if remote else str(Path(source).expanduser())
     names = _shards(source)
     if names:
-        return _of_shards(names, target, format)
+        return _of_shards(names, target, format, settings)
     name = source.rpartition("/")[2] if remote else Path(source).resolve().name
-    if re.search(r"\.(lmdb|raw)$", source) if remote else Path(source).is_file():
-        store = open_packed(source) if remote else store_at(Path(source))
-        len(store)  # a store that cannot be read raises before anything begins
-        return [(store, _file(target, name.rpartition(".")[0], format))]
+    packed = re.search(r"\.(lmdb|raw)$", source) is not None if remote else lmdb_file(Path(source)) is not None
+    if packed:
+        return [(_one_file(source, remote, settings), _file(target, _stem(name), format))]
     if not remote and not Path(source).is_dir():
         raise ConfigError(f"{source}: there is no such folder or store")
-    splits = {split: part for split in SPLITS if (part := _split(source, split)) is not None}
+    splits = {split: part for split in SPLITS if (part := _split(source, split, settings)) is not None}
     if splits:
         return _several(source, splits, target, format)
     if remote:
@@ -69,11 +71,32 @@ def _shards(source: str) -> list[str]:
     return [source] if exists and is_shard(source, kinds + compressed(kinds)) else []
 
 
-def _of_shards(names: list[str], target: Path, format: str) -> Jobs:
+def _one_file(source: str, remote: bool, settings: ShardSettings) -> KeyedStore:
+    """Return the store in one file, or in the folder of an LMDB file."""
+    path = Path(source)
+    if remote or path.suffix[1:] == "raw":
+        store: KeyedStore = open_packed(source, settings=settings)
+    else:
+        file = lmdb_file(path)
+        if file == path and path.suffix not in (".lmdb", ".mdb"):
+            return store_at(path)  # which refuses it by its name
+        store = open_lmdb(file or path, settings.lmdb, _stem(path.name))
+    len(store)  # a store that cannot be read raises before anything begins
+    return store
+
+
+def _stem(name: str) -> str:
+    """Return the name of a split by that of its file or folder: `train` of train.lmdb and of train_lmdb."""
+    return re.sub(r"[._]lmdb$|\.(raw|mdb)$", "", name)
+
+
+def _of_shards(names: list[str], target: Path, format: str, settings: ShardSettings) -> Jobs:
     """Return the jobs for shards, of which each folder inside may be a split."""
-    store = open_shards(names)
+    store = open_shards(names, settings=settings)
     if isinstance(store, Tars) and store.named and set(store.classes) <= set(SPLITS):  # the folders are those of the splits
-        splits: dict[str, KeyedStore] = {split: Tars(names, inside=f"{store.class_root}{split}/") for split in store.classes}
+        splits: dict[str, KeyedStore] = {
+            split: Tars(names, settings.image, settings.label, f"{store.class_root}{split}/") for split in store.classes
+        }
         return _several(names[0], splits, target, format)
     name = re.split(r"\.|[-_]?\d", names[0].rpartition("/")[2])[0]
     return [(store, _file(target, name or "train", format))]
@@ -86,11 +109,11 @@ def _several(source: str, splits: Mapping[str, KeyedStore], target: Path, format
     return [(store, target / f"{split}.{format}") for split, store in splits.items()]
 
 
-def _split(source: str, split: str) -> KeyedStore | None:
+def _split(source: str, split: str, settings: ShardSettings) -> KeyedStore | None:
     """Return the store of one split of a folder or URL; None if it has no such split."""
     if not fsspec_client.is_url(source) and (Path(source) / split).is_dir():
-        return open_split(source, split) or _files(Path(source) / split)
-    return open_split(source, split)
+        return open_split(source, split, settings=settings) or _files(Path(source) / split)
+    return open_split(source, split, settings=settings)
 
 
 def _file(target: Path, name: str, format: str) -> Path:

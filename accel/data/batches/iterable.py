@@ -11,10 +11,12 @@ from typing import Any
 from torch.utils.data import IterableDataset, default_collate
 
 from accel.data.batches.base import Batches, length_of, skip_to
+from accel.data.batches.own_split import own_split
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.batches.sample_randomness import STREAM, SampleRandomness
 from accel.data.batches.tripwire import reads_ahead
+from accel.data.content_digest import content_digest
 from accel.data.sampling import generator_seed
 
 __all__ = ["EpochStream", "IterableBatches"]
@@ -32,12 +34,18 @@ class IterableBatches(Batches):
         batch_size: samples per batch and rank.
         share: the part of this process.
         seed: of the run.
+
+    Raises:
+        ConfigError: if the data is known to split itself.
     """
 
     meter: ReadRateMeter
 
     def __init__(self, data: IterableDataset[Any], batch_size: int, share: RankShare = SINGLE_RANK, seed: int = 0) -> None:
         self.data, self.share, self.randomness = data, share, SampleRandomness(data, seed)
+        self.own_split = own_split(data)
+        if self.own_split is not None:
+            self.own_split.check(share)
         self.step = batch_size * share.ranks
         self.collate = getattr(data, "collate", default_collate)
         self.meter = ReadRateMeter()
@@ -45,7 +53,16 @@ class IterableBatches(Batches):
         self.count = None if self.samples is None else share.batches(self.samples, batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        return self._batches(EpochStream(self, epoch, start))
+        stream = EpochStream(self, epoch, start)
+        if self.share.ranks > 1:  # read at once, so that the ranks can compare it
+            stream.head = [stream.read_in_turn()]
+            self.first_digest = self.first_digest or content_digest(stream.first)
+        return self._batches(stream)
+
+    def digest_again(self) -> str:
+        stream = EpochStream(self, 0, 0)
+        stream.read_in_turn()
+        return content_digest(stream.first)
 
     def plan_notes(self) -> dict[str, str]:
         return {"random numbers": "of the stream, by seed and epoch"}
@@ -70,6 +87,10 @@ class EpochStream:
 
     def __init__(self, batches: IterableBatches, epoch: int, number: int) -> None:
         self.batches, self.randomness, self.epoch, self.number = batches, batches.randomness, epoch, number
+        self.head: list[list[tuple[Any, int]]] = []
+        """The next batch, if it was read already."""
+        self.first: Any = None
+        """The first sample of the batch that was read last."""
         self.open()
 
     def open(self) -> None:
@@ -85,15 +106,22 @@ class EpochStream:
         Raises:
             ReadInTurn: in a thread that reads ahead, if reading it draws random numbers.
         """
-        if reads_ahead():
+        if self.head:
+            batch = self.head.pop()
+        elif reads_ahead():
             batch = self.randomness.read_ahead(self._read, partial(self.batches.epoch, self.epoch, self.number))
         else:
-            results, new = self.randomness.attempt(partial(self._drawing, self._read))
-            while new:  # what was read cannot be read again but from the beginning
-                self.open()
-                results, new = self.randomness.attempt(partial(self._drawing, self._read))
-            batch = results.pop()
+            batch = self.read_in_turn()
         self.number += 1
+        return batch
+
+    def read_in_turn(self) -> list[tuple[Any, int]]:
+        """Return the next batch, read in the training's own thread."""
+        results, new = self.randomness.attempt(partial(self._drawing, self._read))
+        while new:  # what was read cannot be read again but from the beginning
+            self.open()
+            results, new = self.randomness.attempt(partial(self._drawing, self._read))
+        batch: list[tuple[Any, int]] = results.pop()
         return batch
 
     def _begin(self) -> None:
@@ -106,7 +134,7 @@ class EpochStream:
         samples = list(islice(self.samples, self.batches.step))
         if not samples:
             return []
-        local = share.local(samples)
+        self.first, local = samples[0], share.local(samples)
         return [(share.count(self.batches.collate(local), len(samples)), len(local))]
 
     def _drawing(self, action: Callable[[], Any]) -> Any:

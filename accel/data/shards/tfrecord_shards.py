@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from accel.data.shards import tf_example
 from accel.data.shards.crc32c import crc32c, masked
+from accel.data.shards.feature_names import NAMES, FeatureNames, class_names_beside, described_names, sole_names
 from accel.data.shards.index_cache import pack_strings
 from accel.data.shards.range_reader import BufferedReader, RandomAccessFile
-from accel.data.shards.shard_store import ShardStore, names_from_folders
+from accel.data.shards.shard_store import ShardStore, names_from_folders, open_files
 from accel.data.shards.tar_headers import refuse_compressed
 from accel.data.shards.tf_example import BYTES, INTEGERS, KINDS, Feature
 from accel.errors import ConfigError, nearest
@@ -28,30 +29,11 @@ from accel.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
-__all__ = ["CRC", "HEAD", "NAMES", "READ_SIZE", "FeatureNames", "RecordEntry", "TFRecords", "scan_records"]
+__all__ = ["CRC", "HEAD", "READ_SIZE", "RecordEntry", "TFRecords", "scan_records"]
 
 HEAD, CRC = Struct("<QI"), Struct("<I")
 READ_SIZE = 1 << 22
 """Bytes that a scan reads at once."""
-
-
-class FeatureNames(NamedTuple):
-    """Names of the features.
-
-    Args:
-        image: Feature that holds the encoded picture.
-        label: Feature that holds the number of its class.
-        text: Feature that holds the name of its class, if there is one.
-        file: Feature that holds the name of its file, if there is one.
-    """
-
-    image: str = "image/encoded"
-    label: str = "image/class/label"
-    text: str = "image/class/text"
-    file: str = "image/filename"
-
-
-NAMES = FeatureNames()
 
 
 class RecordEntry(NamedTuple):
@@ -79,11 +61,12 @@ class RecordEntry(NamedTuple):
 class TFRecords(ShardStore):
     """Store of the pictures of TFRecord files, in the order of the files.
 
-    The checksum of a record is compared when it is first read.
+    The checksum of a record is compared when it is first read. Names of classes stand in the records, or in `LABEL.labels.txt`
+    beside the files, as TensorFlow Datasets writes them.
 
     Args:
         names: Paths or URLs of the files, in order.
-        features: Names of the features.
+        features: Names of the features. The default ones, if the files have none of them, give way to those that leave no doubt.
         first: Number that the first class has in the files.
         cache: Cache of files at URLs; None for the default one.
 
@@ -97,7 +80,11 @@ class TFRecords(ShardStore):
         self, names: Sequence[str], features: FeatureNames = NAMES, first: int = 0, cache: BlockCache | None = None
     ) -> None:
         crc32c()  # names the package at the start, if it is missing
-        self.features, self.first = features, first
+        self.made_of = list(names), features, first
+        folder = names[0].rpartition("/")[0] or "."
+        self.features = features if features != NAMES else _names_in(open_files(names[:1], cache)[0], folder, cache)
+        self.first = first
+        self.class_texts = class_names_beside(folder, self.features.label, cache) if self.features != NAMES else []
         super().__init__(names, cache)
         self._share_checked()
 
@@ -129,6 +116,7 @@ class TFRecords(ShardStore):
             )
         self.columns["labels"] = labels
         texts = dict(text.split(" ", 1) for text in self.columns.pop("class_texts").tolist())
+        texts = texts or {str(number + self.first): text for number, text in enumerate(self.class_texts)}
         count = max(int(labels.max()), *(int(number) - self.first for number in texts), 0) + 1
         names = names_from_folders(self.keys, labels)
         self.named = names is not None
@@ -194,6 +182,25 @@ def scan_records(file: RandomAccessFile, names: FeatureNames) -> Iterator[Record
                 raise ConfigError(f"{where} is damaged: its crc32c differs; make or copy the file again") from None
             raise ConfigError(f"{where} {error}") from None
         number += 1
+
+
+def _names_in(file: RandomAccessFile, folder: str, cache: BlockCache | None) -> FeatureNames:
+    """Return the default names if the first record of a file has them, or else those that leave no doubt.
+
+    Whatever is wrong with the record is reported by the scan.
+    """
+    head = file.read(0, HEAD.size)
+    length = HEAD.unpack(head)[0] if len(head) == HEAD.size else 0
+    if length + HEAD.size + CRC.size > file.size:
+        return NAMES
+    record = file.read(HEAD.size, length)
+    try:
+        features = tf_example.features(record)
+        if NAMES.image in features and NAMES.label in features:
+            return NAMES
+        return described_names(folder, cache) or sole_names(record, features) or NAMES
+    except ValueError:
+        return NAMES
 
 
 def _parse_record(content: bytes, start: int, names: FeatureNames) -> RecordEntry:

@@ -65,6 +65,7 @@ class Tars(ShardStore):
     def __init__(
         self, names: Sequence[str], image: str = "auto", label: str = "cls", inside: str = "", cache: BlockCache | None = None
     ) -> None:
+        self.made_of = list(names), image, label
         self.image_extension, self.label_extension = image.lower().removeprefix("."), label.lower().removeprefix(".")
         self.member_folder = inside
         super().__init__(names, cache)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
 from accel.data.remote import fsspec_client
-from accel.data.splits.path_patterns import expand
+from accel.data.splits.path_patterns import SplitNotFound, expand
 from accel.errors import ConfigError
 
 __all__ = ["TARS", "TFRECORDS", "compressed", "find_shards", "is_shard", "shards_in", "sibling_folder"]
@@ -47,25 +48,46 @@ def find_shards(data: Any, split: str, path: str, suffixes: tuple[str, ...], plu
     if names := shards_in(place, split, suffixes):
         return names
     if not fsspec_client.is_url(place) and not Path(place).is_dir():
-        raise ConfigError(f"{plugin}.path={path}: there is no such folder")
+        raise SplitNotFound(f"{plugin}.path={path}: there is no such folder")
     elsewhere = f"; say where they are with {plugin}.path=DIR/SPLIT-*{suffix}" if path == "auto" else ""
-    raise ConfigError(f"{plugin}: there is no {place}/{split}*{suffix}, nor any {place}/{split}/*{suffix}{elsewhere}")
+    raise SplitNotFound(f"{plugin}: there is no {place}/{split}*{suffix}, nor any {place}/{split}/*{suffix}{elsewhere}")
 
 
 def shards_in(place: str, split: str, suffixes: tuple[str, ...]) -> list[str]:
-    """Return the files of a split in a folder or at a URL, sorted: SPLIT*.tar, or, if there is none, SPLIT/*.tar."""
+    """Return the files of a split in a folder or at a URL, sorted: SPLIT*.tar; or else SPLIT/*.tar; or else NAME-SPLIT*.tar.
+
+    Raises:
+        ConfigError: If there are files of several names NAME.
+    """
     if fsspec_client.is_url(place):
-        groups = [
-            [f"{place}/{name}" for name in fsspec_client.list_names(place) if name.startswith(split)],
-            [f"{place}/{split}/{name}" for name in fsspec_client.list_names(f"{place}/{split}")],
-        ]
+        listed = fsspec_client.list_names(place)
+        inside = [f"{place}/{split}/{name}" for name in fsspec_client.list_names(f"{place}/{split}")]
     else:
-        groups = [sorted(glob(pattern)) for pattern in (f"{escape(place)}/{split}*", f"{escape(place)}/{split}/*")]
+        listed = sorted(os.listdir(place)) if os.path.isdir(place) else []
+        inside = sorted(glob(f"{escape(place)}/{split}/*"))
+    begun = [f"{place}/{name}" for name in listed if name.startswith(split)]
     for ends in (suffixes, compressed(suffixes)):  # compressed files are listed too, and refused by name
-        for group in groups:
+        for group in (begun, inside):
             if names := [name for name in group if is_shard(name, ends)]:
                 return names
+        if names := _named_shards([name for name in listed if is_shard(name, ends)], split, place):
+            return names
     return []
+
+
+def _named_shards(names: list[str], split: str, place: str) -> list[str]:
+    """Return the files NAME-SPLIT..., as TensorFlow Datasets calls them. Raise ConfigError if there are several NAMEs."""
+    word = f"(?:{split}|validation|valid)" if split == "val" else split
+    matches = {name: match for name in names if (match := re.match(rf"(.+)[-_.]{word}(?=[-_.])", name))}
+    sets = sorted({match[1] for match in matches.values()})
+    if len(sets) > 1:
+        pattern = f"{place}/{sets[0]}-SPLIT*{'.tar' if names[0].endswith('.tar') else '.tfrecord*'}"
+        plugin = "webdataset" if names[0].endswith(".tar") else "tfrecord"
+        raise ConfigError(
+            f"{place} holds shards of {len(sets)} data sets for {split}: {', '.join(sets[:3])}; "
+            f"say which: plugins.{plugin}.path={pattern}"
+        )
+    return [f"{place}/{name}" for name in matches]
 
 
 def compressed(suffixes: tuple[str, ...]) -> tuple[str, ...]:

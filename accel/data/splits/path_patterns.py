@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from glob import glob
 from itertools import product
@@ -10,10 +11,14 @@ from pathlib import Path
 from accel.data.remote import fsspec_client
 from accel.errors import ConfigError
 
-__all__ = ["MAX_FILES", "expand", "expand_braces"]
+__all__ = ["MAX_FILES", "SplitNotFound", "expand", "expand_braces"]
 
 MAX_FILES = 1_000_000
 """Files that a pattern may name."""
+
+
+class SplitNotFound(ConfigError):
+    """Files of a split that are not where a setting says."""
 
 
 def expand(pattern: str) -> list[str]:
@@ -32,7 +37,9 @@ def expand(pattern: str) -> list[str]:
         else:
             names.append(name if fsspec_client.is_url(name) else str(Path(name).expanduser()))
     if not names:
-        raise ConfigError(f"{pattern}: there is no such file")
+        raise SplitNotFound(f"{pattern}: there is no such file")
+    if not any(fsspec_client.is_url(name) or os.path.exists(name) for name in names):
+        raise SplitNotFound(f"cannot read {names[0]}: No such file or directory")
     return list(dict.fromkeys(names))
 
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from accel.data.remote.block_cache import local_copy
 from accel.data.remote.fsspec_client import is_url
 from accel.data.splits.find_shards import sibling_folder
+from accel.data.splits.lmdb_files import DATA_FILE, find_lmdb, lmdb_file
+from accel.data.splits.path_patterns import SplitNotFound
 from accel.data.store import KeyedStore, Store
 from accel.errors import ConfigError
 
@@ -42,15 +44,20 @@ def locate_store(data: Any, split: str, path: str, format: str) -> Path:
     Args:
         data: Data set beside whose folder the store is searched if `path` is auto.
         split: Name of the split.
-        path: auto, a folder, or a URL, from which the file is fetched.
+        path: auto, a folder, a URL, from which the file is fetched, or (of lmdb) a file or its folder, with SPLIT for the split.
         format: lmdb or raw.
 
     Raises:
         ConfigError: If there is no such file, with the command that makes it.
     """
-    folder: Path | None = getattr(data.store, "folder", None)
+    folder: Path | None = getattr(getattr(data, "store", None), "folder", None)
     if is_url(path):
         return local_copy(f"{path.rstrip('/')}/{split}.{format}")
+    if "SPLIT" in path and format == "lmdb":
+        place = Path(path.replace("SPLIT", split)).expanduser()
+        if (named := lmdb_file(place)) is None:
+            raise SplitNotFound(f"lmdb.path={path}: there is no {place}, nor {place / DATA_FILE}")
+        return named
     if path != "auto":
         place = Path(path).expanduser()
     elif sibling_folder(data) and not is_url(sibling_folder(data)):
@@ -58,10 +65,12 @@ def locate_store(data: Any, split: str, path: str, format: str) -> Path:
     else:
         raise ConfigError(f"{format}.path=auto: the {split} data is in no folder, beside which a store would be; say where it is")
     file = place / f"{split}.{format}"
+    if format == "lmdb" and (lmdb_path := find_lmdb(place, split)) is not None:
+        return lmdb_path
     if not file.is_file():
         make = "" if folder is None else f"; make it with: python -m accel pack {folder.parent} {place} --format {format}"
         elsewhere = f", or say where it is with {format}.path=DIR" if path == "auto" else ""
-        raise ConfigError(f"{format}: there is no {file}{make}{elsewhere}")
+        raise SplitNotFound(f"{format}: there is no {file}{make}{elsewhere}")
     return file
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from accel.data.stores.lmdb_store import LMDBStore
@@ -14,7 +15,7 @@ __all__ = ["FORMATS", "store_at", "stores_in"]
 FORMATS: dict[str, type[PackedStore]] = {"lmdb": LMDBStore, "raw": RawStore}
 
 
-def store_at(path: Path, copy: Path | None = None) -> PackedStore:
+def store_at(path: str | PathLike[str], copy: str | PathLike[str] | None = None) -> PackedStore:
     """Return the store of a file, of the format that its suffix names.
 
     Args:
@@ -24,12 +25,13 @@ def store_at(path: Path, copy: Path | None = None) -> PackedStore:
     Raises:
         ConfigError: If the suffix is neither .lmdb nor .raw.
     """
+    path = Path(path).expanduser()
     kind = FORMATS.get(path.suffix.removeprefix("."))
     if kind is None:
         raise ConfigError(f"{path} is no store: its name ends in neither .lmdb nor .raw")
-    return kind(path if copy is None else copy)
+    return kind(path if copy is None else Path(copy))
 
 
-def stores_in(folder: Path) -> list[Path]:
+def stores_in(folder: str | PathLike[str]) -> list[Path]:
     """Return the files of the stores in a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if path.suffix.removeprefix(".") in FORMATS and path.is_file())
+    return sorted(path for path in Path(folder).iterdir() if path.suffix.removeprefix(".") in FORMATS and path.is_file())

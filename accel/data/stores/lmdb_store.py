@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from os import PathLike
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -118,7 +119,7 @@ class LMDBStore(PackedStore):
     kind: ClassVar[str] = "LMDBStore"
     format: ClassVar[str] = "lmdb"
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         super().__init__(path)
         self.process = 0
 

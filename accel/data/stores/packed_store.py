@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,7 +38,7 @@ class PackedStore(ABC):
     format: ClassVar[str]
     """Name of the format, and suffix of its files."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self._opened: tuple[StoreInfo, RecordIndex] | None = None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from accel.data.splits.path_patterns import SplitNotFound
+from accel.data.splits.shard_settings import DEFAULTS, ShardSettings
 from accel.data.splits.store_match import SplitStore, locate_store, read_from
 from accel.data.stores.packed_store import PackedStore
 from accel.parts.input import Source
@@ -16,7 +18,7 @@ __all__ = ["StoreSource"]
 class StoreSource(Source):
     """Source that reads the records of a store in place of the files of SPLIT/. `path` is a field of each subclass."""
 
-    path: str
+    path: str = "auto"
     store: ClassVar[type[PackedStore]]
     """Class of the stores that it opens, as `python -m accel pack` makes them."""
 
@@ -34,8 +36,21 @@ class StoreSource(Source):
         return dataset
 
     def store_of(self, data: Any, split: str) -> SplitStore:
-        """Return the store of a split. Raise ConfigError if there is none."""
+        """Return the store of a split. Raise ConfigError if there is none. `data` is None if only `path` says where it is."""
         return type(self).store(locate_store(data, split, self.path, self.name))
+
+    def shard_settings(self) -> ShardSettings:
+        """Return how files of other tools are read, also by a task that opens its data itself."""
+        return DEFAULTS
+
+    def named_store(self, split: str) -> SplitStore | None:
+        """Return the store of a split that `path` names, for a task whose own folder has none; None if there is none."""
+        if self.path == "auto":
+            return None
+        try:
+            return self.store_of(None, split)
+        except SplitNotFound:
+            return None
 
     def plan_notes(self) -> Mapping[str, str]:
         return self.descriptions
