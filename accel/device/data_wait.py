@@ -46,7 +46,7 @@ class DataWait(WaitPoint):
     def can_restore(self) -> bool:
         """Return whether the generators can be put back to where they were when the wait began.
 
-        Whoever draws sample by sample puts them back itself (`accel.data.batches.sample_randomness`).
+        Whoever draws sample by sample puts them back itself (`accel.data.randomness.sample_randomness`).
         """
         return self.draws or is_drawing() or host_rng_state() == self.host
 

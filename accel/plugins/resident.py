@@ -35,11 +35,11 @@ from torch.utils.data import IterableDataset, TensorDataset
 from accel.data.batches.bad_samples import BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.sample_randomness import SampleRandomness
 from accel.data.cache import tensor_cache
 from accel.data.datasets.shift_flip import ShiftFlip, frame_shape
 from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
+from accel.data.randomness.sample_randomness import SampleRandomness
 from accel.errors import ConfigError
 from accel.parts import Loader
 from accel.values import Whole

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from accel.data.batches.find_generators import find_generators
-from accel.data.batches.tripwire import RANDOM_FUNCTIONS, Tripwire
+from accel.data.randomness.find_generators import find_generators
+from accel.data.randomness.tripwire import RANDOM_FUNCTIONS, Tripwire
 from accel.device.generators import global_generators, handle_of
 from tests.support.drawing_datasets import DRAWING, OF_MODULE
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from accel.data.batches.bad_samples import BadSampleHandler
     from accel.data.batches.rank_share import RankShare
-    from accel.data.batches.sample_randomness import SampleRandomness
+    from accel.data.randomness.sample_randomness import SampleRandomness
 
 __all__ = ["BatchAssembly", "InPlaceAssembly", "SampleReader"]
 

@@ -14,9 +14,9 @@ from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.own_split import own_split
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
-from accel.data.batches.sample_randomness import STREAM, SampleRandomness
-from accel.data.batches.tripwire import reads_ahead
 from accel.data.content_digest import content_digest
+from accel.data.randomness.sample_randomness import STREAM, SampleRandomness
+from accel.data.randomness.tripwire import reads_ahead
 from accel.data.sampling import generator_seed
 
 __all__ = ["EpochStream", "IterableBatches"]

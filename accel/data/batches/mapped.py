@@ -18,7 +18,7 @@ from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, Bad
 from accel.data.batches.base import Batches, Order, length_of
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
-from accel.data.batches.sample_randomness import SampleRandomness
+from accel.data.randomness.sample_randomness import SampleRandomness
 from accel.data.sampling import permutation, sample_rng
 from accel.errors import ConfigError
 
@@ -32,7 +32,7 @@ class MapBatches(Batches):
     """Batches of a map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).
 
     So are numbers that it draws from Python's, numpy's or torch's global generators, or from some that it holds
-    (`accel.data.batches.sample_randomness`), in `collate` too.
+    (`accel.data.randomness.sample_randomness`), in `collate` too.
 
     The data set may define, beside `__len__`:
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from accel.data.batches.counted import CountedBatch, count_samples
-from accel.data.batches.tripwire import ReadInTurn
+from accel.data.randomness.tripwire import ReadInTurn
 
 __all__ = ["SINGLE_RANK", "Item", "RankShare"]
 

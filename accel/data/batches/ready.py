@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.counted import CountedBatch, count_samples
-from accel.data.batches.find_generators import find_generators
 from accel.data.batches.own_split import own_split, samplers_of
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.shared_order import SharedOrder
-from accel.data.batches.tripwire import watched
 from accel.data.content_digest import content_digest
+from accel.data.randomness.find_generators import find_generators
+from accel.data.randomness.tripwire import watched
 from accel.device.generators import GeneratorHandle
 from accel.device.rng import seeded
 

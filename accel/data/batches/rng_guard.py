@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from accel.data.batches.tripwire import ReadInTurn
+from accel.data.randomness.tripwire import ReadInTurn
 from accel.device.rng import host_rng_state
 from accel.system.call_stack import warn_user
 

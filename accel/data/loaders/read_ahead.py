@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from accel.data.batches.rng_guard import read_ahead_if_rng_free
-from accel.data.batches.tripwire import reading_ahead, watched
 from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 from accel.data.loaders.thread_pool import GRACE
+from accel.data.randomness.tripwire import reading_ahead, watched
 from accel.errors import ConfigError
 
 __all__ = ["BackgroundReader", "DataLoaderX", "Item", "read_ahead"]

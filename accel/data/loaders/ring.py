@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from time import monotonic
+from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -17,9 +17,9 @@ from accel.data.batches.bad_samples import MISSING, BadSamplePolicy, BadSampleRu
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rng_guard import MAX_ALARMS, warn_no_read_ahead
-from accel.data.batches.tripwire import Drew, ReadInTurn, reads_ahead
 from accel.data.loaders.buffer_pool import BufferPool, batch_of, buffer_pool_of
 from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
+from accel.data.randomness.tripwire import Drew, ReadInTurn, reads_ahead
 from accel.errors import ConfigError
 from accel.system.machine import cores
 from accel.values import Count, Fraction, Whole, check_value
@@ -105,7 +105,9 @@ class Ring:
             try:
                 if self.first_in_turn:
                     keys = next(self.batches.batches_of_indices(epoch, number))
+                    started = perf_counter()
                     batch = [self.batches.fetch(epoch, keys, number, self._assembly)]
+                    self.batches.meter.add(len(keys), perf_counter() - started)
                     number, self.first_in_turn = number + 1, False
                     if batch[0] is not MISSING:
                         yield batch.pop()

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any, Protocol
 
-from accel.data.batches.tripwire import reading_ahead
+from accel.data.randomness.tripwire import reading_ahead
 
 __all__ = ["GRACE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
 

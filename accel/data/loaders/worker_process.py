@@ -19,8 +19,8 @@ from torch import Tensor
 from accel.data.batches.assembly import BatchAssembly, InPlaceAssembly
 from accel.data.batches.bad_samples import UnreadableSample
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.tripwire import reading_ahead
 from accel.data.loaders.shared_buffers import Region
+from accel.data.randomness.tripwire import reading_ahead
 
 __all__ = [
     "IDLE",

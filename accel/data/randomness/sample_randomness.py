@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from torch.utils.data import TensorDataset
 
-from accel.data.batches.find_generators import find_generators
-from accel.data.batches.tripwire import Drew, ReadInTurn, Tripwire, reads_ahead
+from accel.data.randomness.find_generators import find_generators
+from accel.data.randomness.tripwire import Drew, ReadInTurn, Tripwire, reads_ahead
 from accel.data.sampling import generator_seed
 from accel.device.generators import GeneratorHandle, drawing, global_generators
 from accel.errors import ConfigError
