@@ -22,6 +22,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
     rng["others"] = others
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
     bad = {log.rule.dataset: dict(log.reasons) for log in run.bad_sample_logs()}
+    trained = capture_trained(run)
     return {
         "model": run.unwrapped_model.state_dict(),
         "parts": parts,
@@ -29,7 +30,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
         "progress": vars(progress),
         "history": run.history,
         "bad": bad,
-        "trained": capture_trained(run),
+        **({} if trained is None else {"trained": trained}),
     }
 
 
