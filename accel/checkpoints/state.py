@@ -32,6 +32,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
     user, resized, extra = dict[str, Any](), list[str](), None
     if run.user_state is not None:
         user, resized, extra = run.user_state.state_dict(), run.user_state.resized_buffers(), run.user_state.extra_state()
+    trained = capture_trained(run)
     return {
         "model": plain_state(run.unwrapped_model, run.unwrapped_model.state_dict()),
         "parts": plain_state(run.unwrapped_model, parts),
@@ -42,7 +43,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
         **({"user": user} if user else {}),
         **({"resized": list(plain_state(run.unwrapped_model, dict.fromkeys(resized)))} if resized else {}),
         **({"extra": extra} if extra is not None else {}),
-        "trained": capture_trained(run),
+        **({} if trained is None else {"trained": trained}),
     }
 
 
