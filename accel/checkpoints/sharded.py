@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from accel.device.dtensor import is_dtensor, local_shard
+from accel.system.own_files import remove_link
 
 __all__ = ["MARK", "all_agree", "load_sharded", "local_pieces", "save_sharded", "split_sharded"]
 
@@ -47,6 +48,7 @@ def save_sharded(pieces: dict[str, Tensor], folder: Path, group: Any = None) -> 
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save as write
 
+    remove_link(folder)
     try:
         write(pieces, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True), process_group=group)
     except CheckpointException as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from accel.cli import torchrun
 from accel.errors import ConfigError, Interrupted, TrainingError
+from accel.report.terminal import say
 
 __all__ = ["FAILED", "INTERRUPTED", "MISTYPED", "exit_code"]
 
@@ -25,13 +26,13 @@ def exit_code(command: Callable[[], int]) -> int:
         sys.stdout.flush()
     except ConfigError as error:
         torchrun.defer_to_rank_zero()
-        print(f"accel: error: {error}", file=sys.stderr)
+        say(f"accel: error: {error}", file=sys.stderr)
         return MISTYPED
     except TrainingError as error:
-        print(f"accel: error: {error}", file=sys.stderr)
+        say(f"accel: error: {error}", file=sys.stderr)
         return FAILED
     except Interrupted as stop:  # in the warm-up of a multirun, before a job could report it
-        print(f"accel: {stop}", file=sys.stderr)
+        say(f"accel: {stop}", file=sys.stderr)
         return stop.code
     except KeyboardInterrupt:
         return INTERRUPTED

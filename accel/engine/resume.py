@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from accel.parts import Parallel
 from accel.schema.settings import Settings
 from accel.system.call_stack import warn_user
 from accel.system.faults import point
-from accel.system.shell_quoting import override
+from accel.system.shell_quoting import override, quote
 
 __all__ = [
     "check_identity",
@@ -145,7 +144,7 @@ def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: di
     changes = refused(differences(saved, identity), settings.allow)
     if changes:
         sentence = "; ".join(f"{key} {change}" for key, change in changes.items())
-        allow = shlex.quote(f"resume.allow=[{','.join([*settings.allow, *changes])}]")
+        allow = quote(f"resume.allow=[{','.join([*settings.allow, *changes])}]")
         fix = f"go on with what the run began with, or accept the change: {allow}"
         raise ConfigError(f"resume={settings.resume}: {sentence}; {fix}")
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accel.errors import ConfigError
+from accel.system.own_files import open_own
 
 __all__ = [
     "BODY",
@@ -129,7 +130,7 @@ def seal(path: Path) -> None:
     Raises:
         OSError: If the disk is full, or cannot be written to.
     """
-    file = os.open(path, os.O_RDWR)
+    file = open_own(path, os.O_RDWR)
     try:
         meta = newest_meta(file, path)
         os.ftruncate(file, meta.size)  # of a seal that was never finished

@@ -17,6 +17,7 @@ from typing import Any
 
 from accel.data.store import KeyedStore, file_status
 from accel.errors import ConfigError
+from accel.system.own_files import open_own
 
 __all__ = ["Journal", "picture_stamps"]
 
@@ -31,12 +32,15 @@ class Journal:
         path: The file, created if it does not exist.
 
     Raises:
-        ConfigError: If another process is packing into the same file.
+        ConfigError: If another process is packing into the same file, or the journal cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self.file = open_own(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}") from None
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
