@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +23,7 @@ from accel.errors import AccelWarning
 from accel.system import atomic_files, disk_errors
 from accel.system.cache_directory import cache_directory
 
-__all__ = ["Arrays", "IndexCache", "pack_strings", "unpack_strings"]
+__all__ = ["Arrays", "IndexCache", "is_sound", "pack_strings", "unpack_strings"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -50,7 +50,7 @@ class IndexCache:
             data = self.path.read_bytes()
             if crc32(data[4:]).to_bytes(4, "little") == data[:4]:
                 return dict(np.load(BytesIO(data[4:]), allow_pickle=False))
-        except (OSError, ValueError, BadZipFile):  # whatever it is, what is found anew takes its place, or `save` says why not
+        except (OSError, ValueError, TypeError, KeyError, EOFError, OverflowError, MemoryError, RecursionError, BadZipFile):  # whatever it is, what is found anew takes its place, or `save` says why not
             return None
         return None
 
@@ -78,6 +78,26 @@ def pack_strings(items: list[str]) -> dict[str, NDArray[Any]]:
     encoded = [item.encode(errors="surrogateescape") for item in items]
     ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
     return {"text": np.frombuffer(b"".join(encoded), np.uint8), "ends": ends}
+
+
+def is_sound(arrays: Arrays, columns: Sequence[str], file_size: int) -> bool:
+    """Return whether arrays of the cache can be the index of a file: a checksum proves only that they are as someone wrote them.
+
+    Args:
+        arrays: Arrays by name.
+        columns: Names of those with a whole number for each record; `offsets` and `sizes` among them.
+        file_size: Bytes of the file.
+    """
+    numbers = [arrays[name] for name in (*columns, "ends") if name in arrays]
+    text = arrays.get("text")
+    if len(numbers) <= len(columns) or text is None or text.dtype != np.uint8 or text.ndim != 1:
+        return False
+    if any(column.dtype != np.int64 or column.shape != numbers[-1].shape or column.ndim != 1 for column in numbers):
+        return False
+    ends, offsets, sizes = numbers[-1], arrays["offsets"], arrays["sizes"]
+    inside = (offsets >= 0).all() and (sizes >= 0).all() and (offsets <= file_size - sizes).all()
+    extents = np.concatenate([[0], ends, [len(text)]])
+    return bool(inside and (np.diff(extents) >= 0).all() and (not len(ends) or ends[-1] == len(text)))
 
 
 def unpack_strings(arrays: Arrays) -> list[str]:

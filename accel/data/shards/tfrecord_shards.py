@@ -75,6 +75,7 @@ class TFRecords(ShardStore):
     """
 
     kind = "TFRecords"
+    index_columns = ("starts", "lengths", "offsets", "sizes", "labels")
 
     def __init__(
         self, names: Sequence[str], features: FeatureNames = NAMES, first: int = 0, cache: BlockCache | None = None
