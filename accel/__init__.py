@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+    from accel import data as data
+    from accel import errors as errors
+    from accel import optim as optim
+    from accel import parts as parts
+    from accel import plugins as plugins
+    from accel import system as system
+    from accel import tasks as tasks
+    from accel import testing as testing
+    from accel import trainer as trainer
+    from accel import values as values
     from accel.cli.compose.compose import compose
     from accel.errors import ConfigError, Interrupted
     from accel.trainer import Trainer
@@ -25,6 +35,8 @@ LAZY_MODULES = {
     "compose": "accel.cli.compose.compose",
 }
 """Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""
+PUBLIC_MODULES = ("data", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")
+"""Public modules and packages, imported when one is first asked for: `import accel; accel.optim.LAMB`."""
 
 
 class OldPaths:
@@ -45,12 +57,14 @@ if not any(getattr(finder, "__name__", "") == OldPaths.__name__ for finder in sy
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name from its module. Raise AttributeError if there is none of that name."""
+    """Return a public name from its module, or a public module. Raise AttributeError if there is none of that name."""
+    if name in PUBLIC_MODULES:
+        return import_module(f"accel.{name}")
     if name in LAZY_MODULES:
         return getattr(import_module(LAZY_MODULES[name]), name)
     raise AttributeError(f"module 'accel' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the public names."""
-    return __all__
+    """Return the public names and modules."""
+    return [*__all__, *PUBLIC_MODULES]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 __all__ = [
+    "MOST",
     "UNSEEN",
     "AccelWarning",
     "BadSample",
@@ -24,6 +25,8 @@ __all__ = [
 
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that a terminal obeys or hides: C0, DEL, C1, marks of direction, separators of lines, lone surrogates."""
+MOST = 3
+"""The most words that are suggested for one that was mistyped."""
 
 
 def visible(text: str, keep: str = "") -> str:
@@ -113,11 +116,53 @@ class Interrupted(SystemExit):
         return "" if self.saved is None else f"resume={self.saved!r}"
 
 
-def nearest(name: str, options: Iterable[str]) -> str:
-    """Return `"; did you mean 'amp'?"` if one of `options` is close to `name`, else the empty string."""
+def nearest(name: str, options: Iterable[str], on: Iterable[str] = ()) -> str:
+    """Return `"; did you mean 'amp'?"` if one of `options` is close to `name`, all that are equally close; else the empty string.
+
+    Args:
+        name: the word as it was typed.
+        options: the words that there are.
+        on: those of them that are in use already, and cannot have been meant.
+    """
     originals = {option.lower(): option for option in options}
-    close = get_close_matches(name.lower(), originals, n=1, cutoff=0.5)
-    return f"; did you mean {originals[close[0]]!r}?" if close else ""
+    typed, used = name.lower(), {option.lower() for option in on}
+    alike = get_close_matches(typed, originals, n=len(originals) or 1, cutoff=0.5)  # the most alike first
+    distances = {option: _distance(typed, option) for option in alike}
+    near = [option for option in alike if 2 * distances[option] <= sum(map(str.isalnum, typed))]
+    free = [option for option in near if option not in used]
+    if not near:
+        return ""
+    nearest_of_all = min(near, key=distances.__getitem__)
+    best = min(free, key=distances.__getitem__, default="")
+    if not best or distances[best] > distances[nearest_of_all] + 1:
+        return f"; {originals[nearest_of_all]} is on already"
+    ties = [option for option in free if (distances[option], _ratio(typed, option)) == (distances[best], _ratio(typed, best))]
+    return f"; did you mean {' or '.join(repr(originals[option]) for option in sorted(ties)[:MOST])}?"
+
+
+def _ratio(typed: str, option: str) -> float:
+    """Return the share of letters that two words have in common, in order."""
+    return SequenceMatcher(None, option, typed).ratio()
+
+
+def _distance(typed: str, option: str) -> int:
+    """Return how many letters were left out, added, replaced or swapped with their neighbours; 1 for a word broken off.
+
+    Source: the optimal string alignment distance; Damerau, A technique for computer detection and correction of spelling errors,
+    1964.
+    """
+    if len(typed) > 2 and option.startswith(typed):
+        return min(1, len(option) - len(typed))
+    rows = [list(range(len(option) + 1))]
+    for i, letter in enumerate(typed, start=1):
+        row = [i]
+        for j, other in enumerate(option, start=1):
+            cost = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == option[j - 2] and typed[i - 2] == other:
+                cost = min(cost, rows[-2][j - 2] + 1)
+            row.append(cost)
+        rows.append(row)
+    return rows[-1][-1]
 
 
 def describe(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from accel.checkpoints.code import task_code
 from accel.checkpoints.identity import arguments
 from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
@@ -22,6 +23,7 @@ from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Part
+from accel.parts.loss_output import loss_metrics
 from accel.report.result import Result
 from accel.schema.settings import Settings
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
@@ -38,7 +40,7 @@ class Trainer:
         data: training data: a map-style or iterable data set, a DataLoader, or any re-iterable of ready batches.
         val: data to evaluate on at the end of each epoch; None for no evaluation.
         loss: `loss(model, batch)`, a scalar tensor that is a mean over the batch; or `(scalar, n_items)`, a mean over
-            `n_items` items (tokens, say), which gives it their weight.
+            `n_items` items (tokens, say), which gives it their weight. A dict after them, `{name: number}`, is logged.
         metrics: `metrics(model, batch)`, a dict of scalar means over the batch, or `(dict, n_items)`. Default: the loss.
         plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`), in any order.
         watch: watches that are on without being asked for; `()` for a silent run.
@@ -125,15 +127,17 @@ class Trainer:
         return self._given("data") if split == "train" else self.given["val"]
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        """Return the loss of one batch: a scalar, a mean over the batch; or `(scalar, n_items)`, a mean over `n_items`."""
+        """Return the loss of one batch: a scalar, a mean over the batch; or `(scalar, n_items)`, a mean over `n_items`.
+
+        A dict after them, `{name: number}`, is logged: means over the same items.
+        """
         return self._given("loss")(model, batch)
 
     def metrics(self, model: nn.Module, batch: Any) -> Any:
         """Return the metrics of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
         if self.given["metrics"] is not None:
             return self.given["metrics"](model, batch)
-        out = self.loss(model, batch)
-        return ({"loss": out[0]}, out[1]) if isinstance(out, tuple) else {"loss": out}
+        return loss_metrics(self.loss(model, batch))
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with this one beside its plugins: the subclass's arguments, by name."""
@@ -207,6 +211,7 @@ class Trainer:
             data=self.data,
             loss=self.loss,
             task_identity=self.identity,
+            code=task_code(self, Trainer, self.given),
             num_classes=lambda: count_classes(self),
             plugins=self.plugins,
             watches=self.watch,

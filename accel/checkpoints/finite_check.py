@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.checkpoints.snapshot import tensors
+from accel.checkpoints.weight_names import plain_names
 
 __all__ = ["BITS", "BLOCK", "MOVED", "FiniteCheck", "finite", "tracked_state"]
 
@@ -31,7 +32,8 @@ class FiniteCheck:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.exempt = {(name,) for name, buffer in model.named_buffers() if not finite(buffer.detach().cpu())}
+        plain = plain_names(model)
+        self.exempt = {(plain.get(name, name),) for name, buffer in model.named_buffers() if not finite(buffer.detach().cpu())}
 
     def __call__(self, state: dict[str, Any], roles: dict[str, str]) -> bool:
         """Return whether a state, as `capture` makes it, is finite.

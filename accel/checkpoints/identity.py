@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from accel.checkpoints.code.code_record import CODE, GIT
 from accel.errors import nearest
 from accel.parts import Part, Run, Schedule
 from accel.values import to_plain
@@ -77,9 +78,10 @@ def versions(device: torch.device) -> dict[str, str]:
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return the differences of two identities, in words, by dotted name."""
+    """Return the differences of two identities, in words, by dotted name. Code is not looked at: `changed_code` compares it."""
     changes: dict[str, str] = {}
-    for name in [*now, *(name for name in was if name not in now)]:
+    names = [*now, *(name for name in was if name not in now)]
+    for name in names if prefix else (name for name in names if name not in (CODE, GIT)):
         key, before, after = f"{prefix}{name}", was.get(name, OFF), now.get(name, OFF)
         if isinstance(before, dict) and isinstance(after, dict):
             before = _look_through_cache(before, after) if prefix == "data." else before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from accel.checkpoints.weight_names import plain_state, with_names_of
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
 
@@ -22,8 +23,8 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
     bad = {log.rule.dataset: dict(log.reasons) for log in run.bad_sample_logs()}
     return {
-        "model": run.unwrapped_model.state_dict(),
-        "parts": parts,
+        "model": plain_state(run.unwrapped_model, run.unwrapped_model.state_dict()),
+        "parts": plain_state(run.unwrapped_model, parts),
         "rng": rng,
         "progress": vars(progress),
         "history": run.history,
@@ -40,6 +41,7 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
     progress = Progress(**state["progress"])  # an unknown name is an error
+    state |= {key: with_names_of(run.unwrapped_model, state.pop(key)) for key in ("model", "parts")}
     current = run.unwrapped_model.state_dict()
     run.unwrapped_model.load_state_dict({name: shard_like(value, current.get(name)) for name, value in state.pop("model").items()})
     for part in [*run.parts.all(), *run.watches]:

@@ -32,6 +32,7 @@ class Flag:
         metavar: placeholder of the value, such as `DIR`; empty for a switch, which takes no value.
         kind: annotation that the value must fit, in terms of `accel.values`.
         default: value without the flag; the value of a switch is always False.
+        seldom: whether the help page leaves it out.
     """
 
     names: tuple[str, ...]
@@ -39,6 +40,7 @@ class Flag:
     metavar: str = ""
     kind: Any = str
     default: Any = None
+    seldom: bool = False
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -83,6 +85,7 @@ class Usage:
         sections: (title, rows) of further tables, between examples and flags.
         complete: returns the positional words that can stand at the cursor; None for file names.
         notes: sentences for the foot of the help page.
+        settings: whether it takes settings, `NAME=VALUE`.
     """
 
     command: str
@@ -93,6 +96,7 @@ class Usage:
     sections: tuple[tuple[str, Sequence[Row]], ...] = ()
     complete: Choices | None = None
     notes: str = ""
+    settings: bool = False
 
     @property
     def all_flags(self) -> tuple[Flag, ...]:
@@ -115,7 +119,11 @@ class Usage:
         parser.add_argument("words", nargs="*")
         for flag in self.all_flags:
             flag.add_to(parser)
-        return parse(parser, arguments, self.command)
+        return parse(parser, arguments, self.command, self.settings)
+
+    def flag_rows(self) -> list[Row]:
+        """Return the rows of the help page's flags."""
+        return [flag.row for flag in self.all_flags if not flag.seldom]
 
     def page(self) -> str:
         """Return the help page, as wide as the terminal."""
@@ -124,13 +132,19 @@ class Usage:
             self.about,
             [f"{program} {words}" for words in self.words],
             [(f"{program} {words}".rstrip(), explanation) for words, explanation in self.examples],
-            [*self.sections, ("Flags", [flag.row for flag in self.all_flags])],
+            [*self.sections, ("Flags", self.flag_rows())],
             self.notes,
         )
 
 
-def parse(parser: ArgumentParser, arguments: Sequence[str], command: str) -> Namespace:
+def parse(parser: ArgumentParser, arguments: Sequence[str], command: str, settings: bool = False) -> Namespace:
     """Return the parsed arguments of subcommand `command`.
+
+    Args:
+        parser: knows the flags.
+        arguments: the words of the command line.
+        command: the name of the subcommand.
+        settings: whether it takes settings, `NAME=VALUE`, which are typed as flags by mistake.
 
     Raises:
         ConfigError: instead of argparse's own exit: one sentence, with the nearest flag or choice that exists.
@@ -149,6 +163,11 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], command: str) -> Nam
     if "--version" in arguments:
         say(version())
         raise SystemExit(0)
+    if settings and any(word.startswith("-") and word.partition("=")[0] not in known for word in arguments):
+        from accel.cli.compose.setting_owners import flag_hint
+
+        if (sentence := flag_hint(command, arguments, known)) != "":
+            raise ConfigError(sentence)
     parser.error = fail  # type: ignore[method-assign]
     return parser.parse_intermixed_args(arguments)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from accel.cli.arguments import Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
+from accel.cli.exit_codes import MISTYPED
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
 from accel.report.terminal import say
@@ -49,6 +51,7 @@ USAGE = Usage(
     (("Kinds", tuple(KINDS.items())),),
     complete_words,
     "The settings are those of python -m accel.train. A config that ends in seconds makes a good drill.",
+    settings=True,
 )
 
 
@@ -56,8 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run a drill; return 0 if every trial passed, 1 if one did not. Raise ConfigError if the drill cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not arguments:
-        say(USAGE.page())
-        return 0
+        say(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
+        return 0 if args.help else MISTYPED
     if not hasattr(os, "fork"):
         raise ConfigError("drills fork processes, which this system does not do")
     kind = _kind(args.words)

@@ -67,8 +67,6 @@ def _run_jobs(configs: Sequence[Config], flags: Sequence[str], many: bool, signa
     base = Path(torchrun.agree_on_directory(str(run_directories.dated_directory(datetime.now()))))
     jobs: list[Job] = []
     for number, config in enumerate(configs):
-        for sentence in config.warnings if torchrun.rank() == 0 else ():
-            say(f"accel: warning: {sentence}", file=sys.stderr)
         if many and torchrun.rank() == 0:
             say(f"\njob {number + 1} of {len(configs)}: {command_line(config.overrides)}", file=sys.stderr)
         out = run_directories.job_directory(config.settings, base, number if many else None)

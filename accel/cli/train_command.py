@@ -28,23 +28,21 @@ USAGE = Usage(
     (
         Flag(("--multirun", "-m"), "run all combinations of the values, and compare"),
         Flag(("--cfg", "-c"), "print the composed config and stop", "KIND", Literal["job", "hydra", "all"]),
-        Flag(("--package", "-p"), "with --cfg job: only this part, such as task", "KEY"),
-        Flag(("--resolve",), "with --cfg: fill in every ${...}"),
+        Flag(("--package", "-p"), "with --cfg job: only this part, such as task", "KEY", seldom=True),
+        Flag(("--resolve",), "with --cfg: fill in every ${...}", seldom=True),
         Flag(("--config-dir", "-cd"), "your own plugins/, task/, experiment/", "DIR"),
         Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),
         Flag(("--config-name", "-cn"), "begin with another file than config.yaml", "NAME"),
-        Flag(("--info", "-i"), "how Hydra found a config: all, searchpath ...", "KIND", INFO),
-        Flag(("--hydra-help",), "Hydra's own flags"),
-        Flag(("--shell-completion", "-sc"), "with install=SHELL: as accel completion SHELL"),
+        Flag(("--info", "-i"), "how Hydra found a config: all, searchpath ...", "KIND", INFO, seldom=True),
+        Flag(("--hydra-help",), "Hydra's own flags: --package, --resolve, --info ..."),
+        Flag(("--shell-completion", "-sc"), "with install=SHELL: as accel completion SHELL", seldom=True),
     ),
     (
-        ("", "the digits that come with scikit-learn"),
-        ("'+plugins=[amp,onecycle]' plugins.onecycle.max_lr=0.1", "two plugins, in any order, and a setting of one"),
-        ("+experiment=quick '~plugins.sgd' epochs=6", "a recipe from conf/experiment, less one of its plugins"),
-        ("--multirun 'plugins=[],[amp],[amp,onecycle]'", "three runs, and a table that compares them"),
+        ("'+plugins=[amp,clip]' epochs=3", "two plugins"),
+        ("--multirun 'plugins=[],[amp]'", "two runs, and a table"),
         ("task=images task.root=DIR", "other data"),
-        ("task._target_=mine.MyTrainer --config-dir conf", "your own Trainer, and config files of your own"),
-        ("resume=auto", "go on with the newest run"),
+        ("task._target_=mine.MyTrainer", "your own Trainer"),
+        ("resume=auto", "go on with the newest"),
     ),
     complete=override_candidates,
 )
@@ -92,7 +90,7 @@ def parse_flags(typed: Sequence[str]) -> Namespace:
     """Return flags and overrides, as Hydra's own parser reads them. Raise ConfigError if a flag does not exist or has no effect."""
     from accel.cli.compose.hydra_session import hydra_parser
 
-    args = parse(hydra_parser(), typed, "train")
+    args = parse(hydra_parser(), typed, "train", settings=True)
     if not args.cfg and (args.package or args.resolve):
         flag = "--package" if args.package else "--resolve"
         raise ConfigError(f"{flag} has no effect without --cfg job; add that, or leave {flag} out")
@@ -113,14 +111,7 @@ def _compose_jobs(opened: Session, args: Namespace, cuda: bool | None) -> list[C
 
     if not args.multirun:
         return [compose.compose_job(opened, args.overrides, cuda)]
-    jobs = overrides.jobs(opened, args.overrides)
-    configs = []
-    for number, job in enumerate(jobs, start=1):
-        try:
-            configs.append(compose.compose_job(opened, job, cuda))
-        except ConfigError as error:
-            raise ConfigError(f"job {number} of {len(jobs)} ({' '.join(job)}): {error}") from None
-    return configs
+    return compose.compose_jobs(opened, overrides.jobs(opened, args.overrides), cuda)
 
 
 def _config_flags(args: Namespace) -> list[str]:

@@ -20,31 +20,38 @@ def train_help(opened: Session, usage: Usage) -> str:
     """Return the page behind `--help`, with the config files that `opened` finds."""
     program = usage.program
     groups = [(f"{group}=NAME", ", ".join(opened.options(group))) for group in opened.groups() if group != "plugins"]
+    settings = setting_rows(Path(opened.file_path(opened.name)).read_text(encoding="utf-8"))
     return help_page(
         usage.about,
         [f"{program} {words}" for words in usage.words],
         [(f"{program} {words}".rstrip(), explanation) for words, explanation in usage.examples],
         [
-            ("Settings, with their defaults", setting_rows(Path(opened.file_path(opened.name)).read_text(encoding="utf-8"))),
+            ("Settings, with their defaults", [*settings, *groups]),
             ("Plugins", [("", ", ".join(opened.options("plugins")))]),
-            ("Other config files", groups),
-            ("Flags", [flag.row for flag in usage.all_flags]),
+            ("Flags", usage.flag_rows()),
         ],
         f"{program_name('plugins')} has a line for each plugin; add a NAME for its page.",
     )
 
 
 def setting_rows(config: str) -> list[Row]:
-    """Return (`NAME=DEFAULT`, comment up to its first semicolon) of each root key of `config`, the text of config.yaml."""
-    rows, prefix = [], ""
+    """Return (`NAME=DEFAULT`, comment up to its first semicolon) of each root key of `config`, the text of config.yaml.
+
+    The keys of a mapping share a row: `checkpoint.NAME=VALUE`, and their names and defaults.
+    """
+    rows: list[Row] = []
+    prefix = ""
     for line in config.partition("_self_\n")[2].splitlines():
         match = re.match(r"( *)(\w+): *([^#]*?) *(?:# (.*))?$", line)
         if match is None:
             continue
         indent, name, value, comment = match.groups()
         prefix = prefix if indent else ""
-        if value:
-            rows.append((f"{typed_name(prefix + name)}={value}", (comment or "").partition("; ")[0]))
+        if prefix:
+            rows[-1] = (rows[-1][0], f"{rows[-1][1]}, {name}={value}".removeprefix(", "))
+        elif value:
+            rows.append((f"{typed_name(name)}={value}", (comment or "").partition("; ")[0]))
         else:
             prefix = f"{name}."
+            rows.append((f"{prefix}NAME=VALUE", ""))
     return rows

@@ -22,10 +22,14 @@ __all__ = ["DataLoaderX", "Records", "Ring"]
 
 HOMES = {"DataLoaderX": "loaders.read_ahead", "Records": "datasets.records", "Ring": "loaders.ring"}
 """The module of each public name. It is imported when the name is first asked for, as some need packages of their own."""
+PUBLIC_MODULES = ("store", "stores")
+"""Public modules and packages in here, imported when one is first asked for."""
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name of `HOMES`, importing its module."""
+    """Return a public name of `HOMES`, importing its module, or a public module."""
+    if name in PUBLIC_MODULES:
+        return import_module(f"accel.data.{name}")
     if name in HOMES:
         return getattr(import_module(f"accel.data.{HOMES[name]}"), name)
     raise AttributeError(f"module 'accel.data' has no {name!r}")

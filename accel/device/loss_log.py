@@ -1,10 +1,10 @@
-"""The losses of all updates, brought to the host in blocks."""
+"""The losses of all updates, and the numbers logged with them, brought to the host in blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class LossLog(Generic[T]):
         every: the number of updates in a block.
         device: the device of the losses.
         skipped: a counter on the device (0-dim) whose value is recorded with each loss, or None.
-        write: takes a block: the row noted for each update, the losses and, for each, the counter or None.
+        write: takes a block: the row noted for each update, the losses and, for each, the counter or None and the numbers logged.
     """
 
     def __init__(
@@ -33,18 +33,31 @@ class LossLog(Generic[T]):
         every: int,
         device: torch.device,
         skipped: Tensor | None,
-        write: Callable[[list[T], list[float], Iterable[float | None]], None],
+        write: Callable[[list[T], list[float], Iterable[float | None], list[dict[str, float]]], None],
     ) -> None:
-        self.every, self.skipped, self.write = every, skipped, write
+        self.every, self.skipped, self.write, self.device = every, skipped, write, device
         self.readback = AsyncReadback(every * (1 if skipped is None else 2), device)
         self.slots = self.readback.slots
         self.rows: list[T] = []
         self.sent: list[T] = []
         """The rows of the updates whose losses are under way."""
+        self.names: list[str] = []
+        """The names of all numbers that were logged so far; `named` has `every` slots for each."""
+        self.named = AsyncReadback(0, device)
+        self.logged: list[tuple[str, ...]] = []
+        """The names that each update logged; `sent_logged` those of the updates under way."""
+        self.sent_logged: list[tuple[str, ...]] = []
 
-    def add(self, row: T, loss: Tensor) -> None:
-        """Note `row` for an update, and its loss (0-dim, on the device)."""
+    def add(self, row: T, loss: Tensor, logged: Mapping[str, Any] | None = None) -> None:
+        """Note `row` for an update, its loss (0-dim, on the device), and floats or such tensors logged with it, by name."""
+        logged = logged or {}
+        if not all(name in self.names for name in logged):
+            self.make_room(logged)
         index = len(self.rows)
+        for name, number in logged.items():
+            slot = self.named.slots[self.names.index(name) * self.every + index]
+            slot.copy_(number) if isinstance(number, Tensor) else slot.fill_(number)
+        self.logged.append(tuple(logged))
         self.slots[index].copy_(loss)
         if self.skipped is not None:
             self.slots[self.every + index].copy_(self.skipped)
@@ -52,6 +65,12 @@ class LossLog(Generic[T]):
         if index + 1 == self.every:
             self.receive()  # the losses of the last block, which landed long ago
             self.send()
+
+    def make_room(self, logged: Iterable[str]) -> None:
+        """Make slots for names that come for the first time, after handing on what there is."""
+        self.flush()
+        self.names += [name for name in logged if name not in self.names]
+        self.named = AsyncReadback(self.every * len(self.names), self.device)
 
     def flush(self) -> None:
         """Hand on all losses so far, and wait for losses under way. It may be called only outside of updates."""
@@ -63,11 +82,17 @@ class LossLog(Generic[T]):
         """Start the copy of the losses of the block."""
         if self.rows:
             self.readback.start()
+            if self.names:
+                self.named.start()
             self.sent, self.rows = self.rows, []
+            self.sent_logged, self.logged = self.logged, []
 
     def receive(self) -> None:
         """Hand on the block that was under way, if there is one."""
         numbers = self.readback.poll(wait=True)
         if numbers is not None:
             skipped: Iterable[float | None] = repeat(None) if self.skipped is None else numbers[self.every :]
-            self.write(self.sent, numbers, skipped)
+            named = self.named.poll(wait=True) or []
+            places = {name: self.every * place for place, name in enumerate(self.names)}
+            logged = [{name: named[places[name] + i] for name in names} for i, names in enumerate(self.sent_logged)]
+            self.write(self.sent, numbers, skipped, logged)

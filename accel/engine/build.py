@@ -8,17 +8,18 @@ import torch
 
 from accel.checkpoints import FoundCheckpoint
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
+from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
 from accel.checkpoints.identity import identity
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.device.rng import Randomness
 from accel.engine.make_plan import make_plan
 from accel.engine.open_data import open_data
-from accel.engine.preflight import check_model, check_needs, check_torch_mode
+from accel.engine.preflight import check_model, check_needs, check_torch_mode, without_ranks
 from accel.engine.request import RunRequest
 from accel.engine.resume import locate
 from accel.engine.run_directory import RunLock
 from accel.engine.select_parts import PART_TYPES, select_parts
-from accel.engine.start import start
+from accel.engine.start import directory_of, start
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
@@ -66,6 +67,8 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
     run_identity = identity(run, plugins, request.task_identity(), run.data_identity)
     run_identity["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
+    kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
+    run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
     start(run, settings, checkpoint, run_identity, request.config, lock)
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
     return run
@@ -102,7 +105,7 @@ def make_run(
     settings = request.settings
     run = TrainingRun(
         parts,
-        check_model(request.model()).to(device),
+        without_ranks(check_model(request.model()), parts.parallel.world_size).to(device),
         request.loss,
         device,
         settings.seed,
@@ -116,6 +119,9 @@ def make_run(
         has_run_directory=settings.dry_run or settings.out is not None or settings.resume is not None,
         dry_run=settings.dry_run,
     )
+    code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
+    plugins = [type(part) for part in [*parts.all(), *watches] if part.identity() is not None]
+    run.code = code_digests({**code, "model": model_code(run.unwrapped_model, code.get("model", [])), "plugins": plugins})
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
 

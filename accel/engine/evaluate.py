@@ -13,6 +13,7 @@ from accel.data.batches.base import Batches
 from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
+from accel.parts.loss_output import split_metrics
 
 __all__ = ["Metrics", "add", "evaluate", "means", "reading", "scalar"]
 
@@ -35,9 +36,7 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics) -> dict[str, float]:
         """Return the metrics of one batch, and the number of items that they are means over."""
         with run.parts.precision.cast():
             out = metrics(run.model, batch)
-        values, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
+        values, items = split_metrics(out)
         return values, count_samples(batch) if items is None else items
 
     sums: dict[str, tuple[Tensor, Any]] = {}

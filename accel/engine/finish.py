@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from accel.checkpoints.weight_names import plain_state, unwrap
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
@@ -54,7 +55,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         unsaved[run.saver.last_tried] = reason
     if run.out is not None:
         with record_disk_error(unsaved, WEIGHTS):
-            atomic_files.write(run.out / WEIGHTS, save(storable_tensors(model.state_dict())), "saving.weights")
+            atomic_files.write(run.out / WEIGHTS, save(storable_tensors(plain_state(model, model.state_dict()))), "saving.weights")
     run.clock.lap(CHECKPOINT)
     result = make_result(run, model, loss, unsaved)
     for watch in run.watches:
@@ -69,13 +70,16 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
 
 
 def final_model(run: TrainingRun) -> nn.Module:
-    """Load the weights to hand out (the average, if one is kept) into the user's model, and return it, whole on every rank."""
+    """Load the weights to hand out (the average, if one is kept) into the user's model, and return it, whole on every rank.
+
+    A model that the user has compiled or wrapped is handed out as the module inside.
+    """
     run.parts.precision.release()  # the weights as they were trained, not as they were rounded for the products
     with run.weights():
         state = run.unwrapped_model.state_dict()
         final = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
     run.unwrapped_model.load_state_dict(final)
-    return run.parts.parallel.whole(run.unwrapped_model)
+    return unwrap(run.parts.parallel.whole(run.unwrapped_model))
 
 
 def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved: dict[str, str]) -> Result:

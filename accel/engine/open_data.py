@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accel.checkpoints.code import code_digests
 from accel.checkpoints.identity import content
 from accel.data.batches.structure import count_classes
 from accel.engine.request import RunRequest
@@ -21,6 +22,7 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
     source, loader = run.parts.source, run.parts.loader
     data, held_out = request.data("train"), request.data(request.evaluation_split)
     run.random.register_loaders(data, held_out)
+    run.code |= code_digests({"data": [*request.code.get("data", []), data], "held_out": [held_out]})
     opened = source.open(data, "train")
     run.num_classes = request.num_classes() or count_classes(opened)
     run.train = loader.open(opened, train=True)

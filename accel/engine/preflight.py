@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
+from accel.checkpoints.weight_names import unwrap, wrapped_attribute
 from accel.errors import ConfigError, describe
 from accel.parts import Part
 
-__all__ = ["check_model", "check_needs", "check_torch_mode"]
+__all__ = ["check_model", "check_needs", "check_torch_mode", "without_ranks"]
 
 
 def check_torch_mode(device: str) -> None:
@@ -48,5 +50,32 @@ def check_model(model: object) -> nn.Module:
         if tensor.is_meta:
             raise ConfigError(
                 f"the model's {name} is on the meta device, without numbers; make it with to_empty() and initialise it"
+            )
+    return model
+
+
+def without_ranks(model: nn.Module, world_size: int) -> nn.Module:
+    """Return the model without DataParallel and DistributedDataParallel around it, if a plugin has several ranks of its own.
+
+    Args:
+        model: the model, as the user made it.
+        world_size: number of ranks that a plugin makes train together.
+
+    Raises:
+        ConfigError: for a part of the model that communicates by itself, or a model that does so without a plugin.
+    """
+    kinds, inside = (DataParallel, DistributedDataParallel), set(unwrap(model).modules())
+    while world_size > 1 and any(isinstance(module, kinds) for module in model.modules() if module not in inside):
+        model = getattr(model, wrapped_attribute(model))  # what is compiled inside stays so
+    for name, module in model.named_modules():
+        ranks = module.process_group.size() if isinstance(module, DistributedDataParallel) else 1
+        if isinstance(module, kinds) and world_size > 1:
+            raise ConfigError(
+                f"the model's {name} is wrapped in {type(module).__name__}, and the ranks share the whole; pass it bare"
+            )
+        if ranks > world_size:
+            raise ConfigError(
+                f"the model is wrapped in {type(module).__name__} of {ranks} ranks, and each of them would read all of the data; "
+                "pass the bare model, and the plugin ddp"
             )
     return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ class RunRequest:
     plugins: Sequence[Part | str] = ()
     watches: Sequence[Part | str] = ()
     """Default watches; one that is among `plugins` too is taken from there."""
+    code: Mapping[str, list[Any]] = field(default_factory=dict)
+    """The task's code by what it is for (`accel.checkpoints.code.task_code`)."""
     evaluation_split: str = "val"
     skipped: dict[str, str] = field(default_factory=dict)
     """Plugins left out of a bundle, each with the reason."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore, sharded
 from accel.checkpoints.batch_sizes import BatchSizes, sizes_of
+from accel.checkpoints.code import changed_code
 from accel.checkpoints.discovery import AUTO
 from accel.checkpoints.finite_check import FiniteCheck, tracked_state
 from accel.checkpoints.identity import differences, refused, unknown, versions
@@ -114,6 +115,8 @@ def resume(
     # of an epoch, the same samples are consumed, however many ranks there were
     run.progress.batch = run.progress.batch * BatchSizes(**checkpoint.manifest.sizes).step // sizes_of(run).step
     report_resumption(run, label, checkpoint, doubtful)
+    if code := changed_code(checkpoint.manifest.identity, identity, settings.allow):
+        warn_in_plan(run, f"{label}: {code}")
 
 
 def load_state(label: str, checkpoint: FoundCheckpoint, parallel: Parallel) -> dict[str, Any]:

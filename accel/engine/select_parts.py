@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
-from accel.errors import ConfigError, conflict
+from torch import nn
+
+from accel.engine.no_plugin import refusal_of
+from accel.errors import ConfigError, conflict, describe
 from accel.parts import Part, Parts, Watch
 from accel.schema import plugin_registry
 
-__all__ = ["PART_TYPES", "make_plugin", "part_name", "select_parts"]
+__all__ = ["PART_TYPES", "as_list", "make_plugin", "part_name", "select_parts"]
 
 PART_TYPES = get_type_hints(Parts)
 
@@ -25,20 +28,23 @@ def select_parts(plugins: Sequence[Part | str], default: Sequence[Part | str] = 
     Raises:
         ConfigError: for two plugins of one part, a plugin given twice, or something that is no plugin.
     """
-    instances = [make_plugin(plugin) for plugin in plugins]
+    given = as_list("plugins", plugins)
+    instances = [make_plugin(plugin, [name for name in given if isinstance(name, str)]) for plugin in given]
     watches: dict[str, Watch] = {}
     for plugin in instances:
         if isinstance(plugin, Watch):
             if plugin.name in watches:
                 raise ConfigError(f"the watch {plugin.name} is given twice; keep one")
             watches[plugin.name] = plugin
-    for plugin in map(make_plugin, default):
+    for plugin in map(make_plugin, as_list("watch", default)):
         if isinstance(plugin, Watch):
             watches.setdefault(plugin.name, plugin)
     chosen: dict[str, Part] = {}
     for field in fields(Parts):
         kind = PART_TYPES[field.name]
         rivals = sorted((plugin for plugin in instances if isinstance(plugin, kind)), key=lambda plugin: plugin.name)
+        if len({plugin.name for plugin in rivals}) < len(rivals):
+            raise ConfigError(f"the plugin {rivals[0].name} is given twice; keep one")
         if len(rivals) > 1:
             raise ConfigError(conflict([plugin.name for plugin in rivals], kind.__name__))
         if rivals:
@@ -46,14 +52,27 @@ def select_parts(plugins: Sequence[Part | str], default: Sequence[Part | str] = 
     return Parts(**chosen), [watches[name] for name in sorted(watches)]  # type: ignore[arg-type]
 
 
-def make_plugin(plugin: Part | str) -> Part:
-    """Return the plugin itself, or the plugin of that name with its default settings. Raise ConfigError for anything else."""
+def as_list(argument: str, plugins: Any) -> list[Any]:
+    """Return the plugins given in an argument of the Trainer, as a list. Raise ConfigError for one plugin alone, or none."""
+    if isinstance(plugins, Iterable) and not isinstance(plugins, str | bytes | Mapping | nn.Module):
+        return list(plugins)
+    shown = repr(plugins) if isinstance(plugins, str) else describe(plugins)
+    word = repr(plugins) if isinstance(plugins, str) else f"{getattr(plugins, '__name__', type(plugins).__name__)}()"
+    example = f"[{word}]" if isinstance(plugins, str | Part | type) else "[AMP(), 'ema']"
+    raise ConfigError(f"{argument} must be a list of plugins, such as {example}, not {shown}")
+
+
+def make_plugin(plugin: Part | str, on: Sequence[str] = ()) -> Part:
+    """Return the plugin itself, or the plugin of that name with its default settings. Raise ConfigError for anything else.
+
+    Args:
+        plugin: an instance, or a name.
+        on: names that are given already, which no wrong name can stand for.
+    """
     if isinstance(plugin, str):
-        plugin = plugin_registry.load(plugin)()
+        plugin = plugin_registry.load(plugin, [name for name in on if name != plugin])()
     if not isinstance(plugin, Part) or type(plugin) in (*PART_TYPES.values(), Watch, Part):
-        name = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
-        hint = f"; write {name}()" if isinstance(plugin, type) and issubclass(plugin, Part) else ""
-        raise ConfigError(f"{name} is not a plugin: an instance of a subclass of one part{hint}")
+        raise ConfigError(refusal_of(plugin))
     return plugin
 
 

@@ -36,6 +36,8 @@ class TrainingRun(Run):
     """Folders made for this run, the innermost first."""
     data_identity: dict[str, Any] = field(default_factory=dict)
     """Fingerprint of the data, by split (`accel.checkpoints.identity.content`)."""
+    code: dict[str, str] = field(default_factory=dict)
+    """Digests of the code that the user gave, by what it is for (`accel.checkpoints.code.code_digests`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from accel.errors import ConfigError, describe
 from accel.parts.grads import Grads
+from accel.parts.loss_output import LoggedMeans, split_loss
 from accel.parts.mean import WindowMean
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
@@ -50,21 +50,18 @@ class Objective(Part):
     def setup(self, run: Run) -> None:
         self.loss = run.loss
 
+    logged: ClassVar[dict[str, Any]] = {}
+    """Numbers that the last loss logs, by name, each a float or a 0-dim tensor without a gradient."""
+
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
         """Return the scalar loss, a mean over its items, and their number (int or 0-dim tensor; None for one per sample).
 
         Raises:
-            ConfigError: for a loss that is no scalar, or that no trained weight has a part in.
+            ConfigError: for a loss that is no scalar, or that no trained weight has a part in, and for what is no number of items.
         """
-        out = self.loss(model, batch)
-        loss, items = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
-        if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
-            raise ConfigError(f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch")
-        if not loss.requires_grad:
-            raise ConfigError("loss(model, batch) returned a tensor without a gradient: no trained weight has a part in it")
-        if isinstance(items, Tensor) and items.dim():
-            raise ConfigError(f"loss(model, batch) returned {describe(items)} for n_items; return a number or a 0-dim tensor")
-        return loss, items
+        output = split_loss(self.loss(model, batch))
+        self.logged = output.logged  # type: ignore[misc]
+        return output.loss, output.items
 
 
 @dataclass(eq=False)
@@ -88,6 +85,9 @@ Measured = TypeVar("Measured")
 class Update(Part):
     """One whole update: forward and backward of a window, then everything that moves by its gradients."""
 
+    logged: ClassVar[dict[str, Any]] = {}
+    """Numbers that the loss logs, by name: means over this rank's part of the last window, floats or 0-dim tensors."""
+
     def setup(self, run: Run) -> None:
         parts = run.parts
         self.model, self.lap = run.model, run.clock.lap
@@ -102,13 +102,17 @@ class Update(Part):
 
     def collect(self, micros: Iterable[Micro], mean: WindowMean) -> None:
         """Compute gradients and mean loss, the first half of an update. Neither weights nor state nor averages move."""
+        logged = LoggedMeans()
         for micro in micros:
             with self.parallel.sync(last=micro.last):
                 with self.precision.cast():
                     loss, items = self.objective(self.model, micro.batch)
                 self.lap(FORWARD)
-                self.precision.backward(loss, mean.add(loss, items, micro))
+                weight = mean.add(loss, items, micro)
+                logged.add(self.objective.logged, weight, micro.weight == 1.0)
+                self.precision.backward(loss, weight)
                 self.lap(BACKWARD)
+        self.logged = logged.means(mean.total)  # type: ignore[misc]
 
     def move(self, mean: WindowMean) -> Tensor:
         """Move everything that moves by these gradients, the second half of an update. Return the mean loss."""

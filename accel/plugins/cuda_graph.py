@@ -63,6 +63,8 @@ class Graph(NamedTuple):
     """The tensor in which the graph leaves the mean loss."""
     references: Any
     """Everything else that the graph reads and writes: if freed, another tensor would take its place in memory."""
+    logged: dict[str, Tensor]
+    """The tensors in which the graph leaves the numbers that the loss logs."""
 
 
 @dataclass(eq=False)
@@ -121,6 +123,7 @@ class CudaGraph(Update):
             torch._foreach_copy_(graph.inputs, tensors, non_blocking=True)
         graph.replay()
         loss = graph.loss.clone()  # the next replay writes over it
+        self.logged = {name: number.clone() for name, number in graph.logged.items()}  # type: ignore[misc]
         self.lap(UPDATE)
         return loss
 
@@ -144,8 +147,13 @@ class CudaGraph(Update):
         finally:
             self.lap = lap
             lap(OTHER)
+        if fixed := [name for name, value in self.objective.logged.items() if not isinstance(value, Tensor)]:
+            raise ConfigError(
+                f"cuda_graph: the loss logs {fixed[0]!r} as a number of the host, which a replay would not renew; log a tensor, or "
+                "leave cuda_graph out with '~plugins.cuda_graph'"
+            )
         weights = [constant(micro.weight, loss.dtype, loss.device) for micro in static.micros]
-        return Graph(replay, inputs, loss, (static, weights, self.optim.capture_refs()))
+        return Graph(replay, inputs, loss, (static, weights, self.optim.capture_refs()), dict(self.logged))
 
     def plan_notes(self) -> Mapping[str, str]:
         return {"CUDA graphs": f"an update is captured when its shape has come {self.warmup} times, up to {self.graphs} shapes"}

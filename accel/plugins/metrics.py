@@ -3,6 +3,7 @@
 `metrics.jsonl` has a line for each update, `{"update", "epoch", "loss", "lr",
 "samples"}`, with `"skipped"`, the number so far, if updates can be skipped. It
 has one for each evaluation, `{"update", "epoch", "test_accuracy", ...}`.
+Numbers that the loss logs stand in the line under their names.
 `update` and `epoch` count from 1, and `samples` is the number consumed in all.
 `loss` is the mean over the update's window, in the nine digits that tell every
 float32 apart. JSON has no NaN and no infinity: such a number is `null`.
@@ -38,7 +39,7 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["FILE", "PICTURE", "Metrics", "valid_length"]
+__all__ = ["FILE", "PICTURE", "Metrics", "json_number", "valid_length"]
 
 FILE, PICTURE = "metrics.jsonl", "curves.svg"
 
@@ -78,7 +79,8 @@ class Metrics(Watch):
 
     def after(self, step: int, loss: Tensor) -> None:
         if self.log is not None:
-            self.losses.add((step, self.progress.epoch + 1, self.progress.samples), loss)
+            row = step, self.progress.epoch + 1, self.progress.samples
+            self.losses.add(row, loss, self.run.parts.update.logged)
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
         if self.log is not None:
@@ -119,19 +121,27 @@ class Metrics(Watch):
             self.log.close()
             self.log = None
 
-    def write_updates(self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None]) -> None:
+    def write_updates(
+        self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None], logged: list[dict[str, float]]
+    ) -> None:
         """Write a block of updates."""
         assert self.log is not None
-        self.log.write("".join(map(self.format_update, rows, losses, skipped)).encode())
+        self.log.write("".join(map(self.format_update, rows, losses, skipped, logged)).encode())
         self.log.flush()
 
-    def format_update(self, row: tuple[int, int, int], loss: float, skipped: float | None) -> str:
+    def format_update(self, row: tuple[int, int, int], loss: float, skipped: float | None, logged: dict[str, float]) -> str:
         """Return the line of one update in JSON. `json.dumps` and seventeen digits would take three times as long."""
         step, epoch, samples = row
-        loss_text = f"{loss:.9g}" if isfinite(loss) else "null"
+        loss_text = json_number(loss)
         tail = "" if skipped is None else f', "skipped": {skipped:.0f}'
+        tail += "".join(f", {json.dumps(name)}: {json_number(number)}" for name, number in logged.items())
         lr = f"{self.lr(step - 1):.9g}"
         return f'{{"update": {step}, "epoch": {epoch}, "loss": {loss_text}, "lr": {lr}, "samples": {samples}{tail}}}\n'
+
+
+def json_number(number: float) -> str:
+    """Return a number in nine digits as JSON has it; `null` for one that is not finite."""
+    return f"{number:.9g}" if isfinite(number) else "null"
 
 
 def valid_length(data: bytes, step: int, evaluated: bool) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from time import perf_counter
@@ -77,6 +78,8 @@ class Progress(Watch):
             self.console.print(draw_plan(run.plan))
         self.skipped = run.parts.guard.skipped
         self.readback = AsyncReadback(1 if self.skipped is None else 2, run.device)
+        self.logged: dict[str, float] = {}
+        self.logged_readback = AsyncReadback(0, run.device)
         self.last_loss: Tensor | None = None
         self.loss: float | None = None
         self.skipped_count: int | None = None if self.skipped is None else 0
@@ -113,6 +116,18 @@ class Progress(Watch):
         if self.skipped is not None:
             self.readback.slots[1].copy_(self.skipped)
         self.readback.start()
+        logged = self.run.parts.update.logged
+        if logged and (len(logged) != len(self.logged_readback.slots) or not self.logged_readback.pending):
+            self.send_logged(logged)
+
+    def send_logged(self, logged: Mapping[str, Any]) -> None:
+        """Send the numbers that the last loss logs to the host."""
+        if len(logged) != len(self.logged_readback.slots):
+            self.logged_readback = AsyncReadback(len(logged), self.run.device)
+        for slot, value in zip(self.logged_readback.slots, logged.values(), strict=True):
+            slot.copy_(value) if isinstance(value, Tensor) else slot.fill_(value)
+        self.logged_readback.start()
+        self.logged_names = list(logged)
 
     def receive_loss(self, wait: bool = False) -> None:
         """Take the loss that has arrived, if one has."""
@@ -120,6 +135,9 @@ class Progress(Watch):
         if numbers is not None:
             self.loss = numbers[0]
             self.skipped_count = int(numbers[1]) if self.skipped is not None else None
+        logged = self.logged_readback.poll(wait)
+        if logged is not None:
+            self.logged = dict(zip(self.logged_names, logged, strict=True))
 
     def throughput_mark(self) -> ThroughputMark:
         """Return the samples and times of the run at this moment."""
@@ -135,7 +153,7 @@ class Progress(Watch):
         return ProgressLine(
             epoch=min(progress.epoch + 1, run.epochs), epochs=run.epochs, update=progress.step, updates=run.updates, loss=self.loss,
             lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.skipped_count,
-            left=left,
+            left=left, logged=self.logged,
         )  # fmt: skip
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:

@@ -76,6 +76,7 @@ class StepInBackward(Update):
         with self.parallel.sync(last=True):
             with self.precision.cast():
                 loss, items = self.objective(self.model, micro.batch)
+            self.logged = self.objective.logged  # type: ignore[misc]
             self.lap(FORWARD)
             self.backward(loss, mean.add(loss, items, micro))  # in which every parameter steps
             self.lap(BACKWARD)

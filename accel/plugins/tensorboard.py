@@ -1,7 +1,8 @@
 """TensorBoard: a watch that writes the curves of a run for tensorboard.
 
 The files go to `tensorboard/` in the run directory. For each update: the loss,
-the learning rate and, if updates can be skipped, how many were. For each block
+the numbers that it logs, the learning rate and, if updates can be skipped, how
+many were. For each block
 of updates: the samples per second and the share of the time spent waiting for
 data. For each evaluation: its metrics. The step is the update.
 
@@ -103,7 +104,8 @@ class TensorBoard(Watch):
 
     def after(self, step: int, loss: Tensor) -> None:
         if self.log is not None:
-            self.losses.add(Row(step, time(), ThroughputMark.now(self.run.clock, self.progress.samples)), loss)
+            row = Row(step, time(), ThroughputMark.now(self.run.clock, self.progress.samples))
+            self.losses.add(row, loss, self.run.parts.update.logged)
 
     def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
         if self.log is not None:
@@ -113,11 +115,14 @@ class TensorBoard(Watch):
             )
             self.log.flush()
 
-    def write_updates(self, rows: list[Row], losses: list[float], skipped: Iterable[float | None]) -> None:
+    def write_updates(
+        self, rows: list[Row], losses: list[float], skipped: Iterable[float | None], logged: list[dict[str, float]]
+    ) -> None:
         """Write a block of updates."""
         assert self.log is not None
-        for row, loss, skipped_count in zip(rows, losses, skipped, strict=False):
-            values = {"train/loss": loss, "train/learning_rate": self.lr(row.step - 1)}
+        for row, loss, skipped_count, numbers in zip(rows, losses, skipped, logged, strict=False):
+            values = {f"train/{name}": number for name, number in numbers.items()}
+            values |= {"train/loss": loss, "train/learning_rate": self.lr(row.step - 1)}
             if skipped_count is not None:
                 values["train/skipped"] = skipped_count
             if row is rows[-1]:

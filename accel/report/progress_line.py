@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress_bar import ProgressBar
@@ -36,6 +36,8 @@ class ProgressLine:
     """Skipped updates; None if no update can be skipped."""
     left: float | None
     """Seconds until the end."""
+    logged: dict[str, float] = field(default_factory=dict)
+    """Numbers that the loss logs, by name."""
 
     def cells(self) -> list[tuple[str, str]]:
         """Return each cell in full and in short."""
@@ -44,6 +46,7 @@ class ProgressLine:
             (f"epoch {self.epoch}/{self.epochs}", f"ep {self.epoch}/{self.epochs}"),
             (f"update {self.update:,}{total}", f"{self.update}{total.replace(',', '')}"),
             ("", "") if self.loss is None else (f"loss {number(self.loss)}",) * 2,
+            *((f"{name} {number(value)}",) * 2 for name, value in self.logged.items()),
             (f"lr {self.lr:.2e}",) * 2,
             ("", "") if self.rate is None else (f"{self.rate:,.0f} samples/s", f"{short_count(self.rate)}/s"),
             ("", "") if self.wait is None else (f"data wait {self.wait:.0f}%", f"data {self.wait:.0f}%"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -65,13 +66,21 @@ def builtin_target(name: str) -> str:
     return f"accel.plugins.{name}.{class_name(name)}"
 
 
-def target(name: str) -> str:
-    """Return the dotted class name of the plugin called `name`. Raise ConfigError for a name that no plugin has."""
+def target(name: str, on: Sequence[str] = ()) -> str:
+    """Return the dotted class name of the plugin called `name`.
+
+    Args:
+        name: the name.
+        on: names of plugins that are in use, which a wrong name cannot stand for.
+
+    Raises:
+        ConfigError: for a name that no plugin has.
+    """
     if name.isidentifier() and not name.startswith("_") and (FOLDER / f"{name}.py").exists():
         return builtin_target(name)  # one file is read, and not all of them
     classes = targets()
     if name not in classes:
-        hint = nearest(name, classes) or "; python -m accel plugins lists them"
+        hint = nearest(name, classes, on) or "; python -m accel plugins lists them"
         raise ConfigError(f"no plugin is called {name!r}{hint}")
     return classes[name]
 
@@ -94,6 +103,6 @@ def plugin_signature(name: str) -> Signature:
     return read_signature(target(name))
 
 
-def load(name: str) -> type[Any]:
-    """Import and return the class of the plugin called `name`. Raise ConfigError for a name that no plugin has."""
-    return load_class(target(name))
+def load(name: str, on: Sequence[str] = ()) -> type[Any]:
+    """Import and return the class of the plugin called `name`. The arguments, and what is raised, are those of `target`."""
+    return load_class(target(name, on))

@@ -64,7 +64,7 @@ def test_every_page_fits_and_every_version_is_told(command: list[str], capsys: p
     assert exit_code(lambda: __main__.main([*command, "--help"])) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert len(lines) <= {"train": 70, "pack": 44}.get(command[0] if command else "", 40)
+    assert len(lines) <= {"train": 47, "pack": 44}.get(command[0] if command else "", 40)
     assert any(line.startswith("Usage: ") for line in lines)
     assert lines.index("Examples") < lines.index("Flags")
     if command:
@@ -78,6 +78,16 @@ def test_every_page_fits_and_every_version_is_told(command: list[str], capsys: p
     with suppress(SystemExit):
         __main__.main([*command, "--version"])
     assert capsys.readouterr().out == f"accel {accel.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["pack", "drill"])
+def test_a_command_without_the_words_that_it_needs_shows_its_page_as_an_error(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(lambda: __main__.main([command])) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Usage: " in printed.err
 
 
 def test_a_page_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,16 @@ Trainer(torch.nn.Linear(4, 1), data, loss=loss, plugins=[Clip()], watch=()).fit(
 assert not {"hydra", "omegaconf", "rich", "matplotlib"} & set(sys.modules), sorted(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_every_public_module_is_an_attribute(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/internals/public.md").read_text()
+    modules = re.findall(r"^\| `(accel[\w.]*)` \|", page, re.MULTILINE)
+    assert len(modules) > 15
+    text = (
+        "import sys, accel\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        f"for path in {modules!r}:\n    assert eval(path).__name__ == path, path\n"
+        "assert set(dir(accel)) > {'Trainer', 'optim', 'data'}\nprint(accel.optim.LAMB.__name__, hasattr(accel, 'optims'))"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "LAMB False\n"), done.stderr

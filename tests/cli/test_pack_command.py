@@ -125,6 +125,9 @@ def test_bad_pictures(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("DIR/train/cat x.lmdb", "DIR/train/cat has no class folders; its pictures belong in cat/<class>/"),
         ("DIR/train/cat/0.jpg x.lmdb", "0.jpg is no store: its name ends in neither"),
         ("--check DIR", "--check found no store"),
+        ("--check nothing.lmdb", "--check nothing.lmdb: there is no such file or folder"),
+        ("--check DIR nowhere/x.raw", "--check nowhere/x.raw: there is no such file or folder"),
+        ("--check DIR/train/cat/0.jpg", "--check DIR/train/cat/0.jpg: it is no store; the name of one ends in .lmdb or .raw"),
     ],
 )
 def test_what_cannot_work_is_said_in_a_sentence(root: Path, words: str, message: str) -> None:

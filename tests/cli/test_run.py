@@ -152,7 +152,8 @@ def test_dry_run_writes_nothing(mine: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["epoch=3", "plugins=[ampp]", "+plugins=[adamw,sgd]", "--hlep", "foo", "task=imagse", "--config-dir nowhere", "device=cuda:x",
+    ["epoch=3", "lr=0.1", "--epochs 5", "plugins.amp.dtype=float16", "~plugins.amp",
+     "plugins=[ampp]", "+plugins=[adamw,sgd]", "--hlep", "foo", "task=imagse", "--config-dir nowhere", "device=cuda:x",
      "--multirun plugins=[],[ampp]", "--multirun seed=interval(0,1)", "--cfg jb", "--cfg job epochs=x", "--cfg job --package nope",
      "--config-path nowhere", "--package task", "--resolve", "task.root=~/x", "out=é", "plugins=[],[amp]", "~experiment",
      "--shell-completion install=csh", "--experimental-rerun x.pickle", "--config-name nope", "hydra.run.dir=x"],
@@ -248,11 +249,6 @@ def test_resuming_what_is_done_warns(capsys: pytest.CaptureFixture[str]) -> None
     assert main([TASK, "epochs=2", "out=run", "~plugins.progress"]) == 0
     assert main([TASK, "epochs=1", "resume=run", "~plugins.progress"]) == 0
     assert "resume=run: 2 epochs are done already, so epochs=1 trains no more" in capsys.readouterr().err
-
-
-def test_a_setting_without_effect_warns(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([TASK, "plugins.amp.dtype=float16", "dry_run=true", "~plugins.progress"]) == 0
-    assert "accel: warning: plugins.amp.dtype=float16 has no effect" in capsys.readouterr().err
 
 
 def test_compose_in_a_notebook_shows_itself_and_leaves_no_state() -> None:

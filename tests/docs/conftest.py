@@ -25,7 +25,9 @@ class MyTrainer(Trainer):
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the commands name: pictures in DIR, packed as the pages say, an LMDB file in OTHER, and files."""
+    """A folder with what the commands name: pictures in DIR, packed as the pages say, an LMDB file of another tool in OTHER, bytes
+    in FILE, tokens, and mine.py.
+    """
     image = pytest.importorskip("PIL.Image", reason="the pictures need the extra images")
     pytest.importorskip("lmdb", reason="packing needs the extra lmdb")
     folder, rng = tmp_path_factory.mktemp("material"), np.random.default_rng(0)

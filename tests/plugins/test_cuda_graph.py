@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
+from accel.errors import ConfigError
 from accel.optim.kernel_row import KernelRow
 from accel.optim.lamb import LAMB as FusedLAMB
 from accel.optim.lars import LARS as FusedLARS
-from accel.parts import Part
+from accel.parts import Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
@@ -213,3 +214,37 @@ def test_capturing_is_booked_apart() -> None:
     window = next(iter(run.parts.group.windows(iter([(tensor, torch.zeros(4, dtype=torch.int64))]))))
     graph.capture(window, [tensor, window.micros[0].batch[1]])  # type: ignore[index]
     assert [phase for phase, spent in enumerate(run.clock.spent) if spent] == [OTHER]
+
+
+@pytest.mark.parametrize("plugins", [[], [Accumulate(steps=2)]], ids=["plain", "window"])
+def test_a_replay_renews_the_numbers_that_the_loss_logs(plugins: list[Part]) -> None:
+    logged = []
+
+    class Spy(Watch):
+        def begin(self, run: Run) -> None:
+            self.update = run.parts.update
+
+        def after(self, step: int, loss: Tensor) -> None:
+            logged.append(self.update.logged["twice"])
+
+    def loss(model: nn.Module, batch: Tensor) -> Any:
+        mean = model(batch).square().mean()
+        return mean, {"twice": 2 * mean.detach()}
+
+    data, losses = [torch.randn(4, 2) for _ in range(8)], []
+    for graph in ([], [taped_graph(warmup=1)]):
+        torch.manual_seed(0)
+        Trainer(nn.Linear(2, 1), data, loss=loss, plugins=[*plugins, *graph, Spy()], watch=(), epochs=2).fit()
+        losses.append([number.item() for number in logged])
+        logged.clear()
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == len(losses[0])
+
+
+def test_a_number_of_the_host_would_not_be_renewed() -> None:
+    data = [torch.randn(4, 2) for _ in range(3)]
+    trainer = Trainer(
+        nn.Linear(2, 1), data, loss=lambda m, b: (m(b).square().mean(), {"one": 1.0}), plugins=[taped_graph(warmup=1)], watch=()
+    )
+    with pytest.raises(ConfigError, match="cuda_graph: the loss logs 'one' as a number of the host"):
+        trainer.fit()

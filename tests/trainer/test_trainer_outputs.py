@@ -72,11 +72,11 @@ def test_the_final_weights_are_written_as_safetensors(tmp_path: Path) -> None:
         (lambda x: x.square().mean(1), r"a tensor of shape \(10,\)"),
         (lambda x: 1.0, "a float"),
         (lambda x: (x.mean(),), "a tuple of 1"),
-        (lambda x: (x.mean(), 1, 2), "a tuple of 3"),
+        (lambda x: (x.mean(), 1, {}, 2), "a tuple of 4"),
         (lambda x: None, "None"),
         (lambda x: x.mean() * 1j, "a tensor of torch.complex64"),
     ],
-    ids=["vector", "float", "one", "three", "nothing", "complex"],
+    ids=["vector", "float", "one", "four", "nothing", "complex"],
 )
 def test_a_loss_that_is_no_scalar_tensor(value: Any, what: str) -> None:
     with pytest.raises(ConfigError, match=rf"loss\(model, batch\) returned {what}; return a scalar tensor"):

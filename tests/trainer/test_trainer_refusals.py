@@ -36,7 +36,7 @@ class Once:
         ({"plugins": ["adamv"]}, r"no plugin is called 'adamv'; did you mean 'adamw'\?"),
         ({"plugins": [AdamW(), SGD()]}, r"plugins adamw and sgd both provide Optim; keep one: '~plugins.adamw'"),
         ({"plugins": [AdamW]}, r"AdamW is not a plugin: .*; write AdamW\(\)"),
-        ({"plugins": [nn.Linear(1, 1)]}, r"Linear is not a plugin"),
+        ({"plugins": [nn.Linear(1, 1)]}, r"Linear is a model, and no plugin; pass it by its own argument"),
         ({"epochs": 0}, r"epochs must be a whole number from 1, not 0"),
         ({"epochs": 1.5}, r"epochs must be a whole number from 1, not 1.5"),
         ({"batch_size": -1}, r"batch_size must be a whole number from 1, or null, not -1"),

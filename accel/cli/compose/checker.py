@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accel.cli.compose.class_settings import MISSING, coerce_settings, complete_settings
 from accel.cli.compose.config import NESTED, Config, TargetConfig
 from accel.cli.compose.origin import Origins
+from accel.cli.compose.setting_owners import owner_hint
 from accel.errors import ConfigError, conflict, nearest
 from accel.schema import plugin_registry
 from accel.schema.settings import Settings
@@ -48,7 +49,7 @@ class Checker:
         self.session, self.files, self.overrides, self.cuda = session, files, overrides, cuda
         self.composed = {str(key): value for key, value in composed.items()}
         self.origins = Origins(session, files, overrides.typed)
-        self.warnings: list[str] = []
+        self.idle: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
 
     def config(self) -> Config:
@@ -57,7 +58,7 @@ class Checker:
         task = self.task_config()
         plugins = self.plugin_configs(self.device(settings.device))
         bundled = [name for name in plugins if not self.requested_by_name(name)]
-        return Config(settings, task, plugins, self.skipped, bundled, self.warnings, overrides=self.overrides.typed)
+        return Config(settings, task, plugins, self.skipped, bundled, self.idle, overrides=self.overrides.typed)
 
     def run_settings(self) -> Settings:
         """Return the settings of the run itself."""
@@ -69,6 +70,7 @@ class Checker:
             if key not in keys.values():
                 self.require_global_package(key)
                 hint = nearest(key, [*keys.values(), "vars", *self.session.groups()])
+                hint = owner_hint(key, values[key], self.composed) or hint
                 raise ConfigError(f"{self.origins.label(key)}: {key} is no setting of a run{hint}")
         for key, value in values.items():
             if value == MISSING:
@@ -172,20 +174,21 @@ class Checker:
                 raise ConfigError(f"{path} names no class: add the line `_target_: mine.MyPlugin`")
 
     def check_unused_key(self, name: str, value: Any) -> None:
-        """Raise ConfigError if a key of `plugins` without a class names no plugin; warn if it names one that is not on."""
+        """Raise ConfigError if a key of `plugins` without a class names no plugin; note one that is not on as idle."""
         label = self.origins.label(f"plugins.{name}")
         keys, options = [str(key) for key in self.composed["plugins"]], self.session.options("plugins")
         if value == {} and name in options:  # a bundle
             return
         if name not in options:
             hint = nearest(name, [key for key in keys if key != name]) or nearest(name, options)
+            hint = owner_hint(name, value, self.composed) or hint
             raise ConfigError(f"{label}: no plugin is called {name!r}{hint}")
         if not isinstance(value, dict):
             raise ConfigError(f"{label}: to switch {name} on write '+plugins=[{name}]', off '~plugins.{name}'")
         if name in plugin_registry.targets():
             settings = {str(key): setting for key, setting in value.items()}
             coerce_settings(self.origins, f"plugins.{name}", name, settings, plugin_registry.plugin_signature(name))
-        self.warnings.append(f"{label} has no effect: {name} is not on; add '+plugins=[{name}]'")
+        self.idle[name] = f"{label} has no effect: {name} is not on; add '+plugins=[{name}]'"
 
     def read_signature(self, label: str, target: str) -> Signature:
         """Return what the class called `target` takes; `label` begins the message if there is none."""

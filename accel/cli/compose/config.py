@@ -68,7 +68,7 @@ class Config:
         plugins: the plugins that are on, by name.
         skipped: plugins that only a bundle asked for and that cannot work here, with the reason.
         bundled: names of `plugins` that only a bundle asked for.
-        warnings: a sentence for each override without effect.
+        idle: plugins that are off and were named all the same, by a setting or to switch them off, each with a sentence.
         text: the resolved config as YAML; `--config-path` takes a directory with it.
         overrides: the overrides as they were typed.
     """
@@ -78,7 +78,7 @@ class Config:
     plugins: dict[str, TargetConfig] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     bundled: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    idle: dict[str, str] = field(default_factory=dict)
     text: str = ""
     overrides: list[str] = field(default_factory=list)
 

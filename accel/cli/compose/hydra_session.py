@@ -98,6 +98,11 @@ class Session:
         """Return the names of a group's files, sorted and without `.yaml`."""
         return sorted(set(self.loader.get_group_options(group, ObjectType.CONFIG)))
 
+    def default_plugins(self) -> list[str]:
+        """Return the plugins that the first file of the composition lists, which are on without being asked for."""
+        listed = self.read_file(self.name).get("defaults") or []
+        return [line.removeprefix("plugins/") for line in listed if isinstance(line, str) and line.startswith("plugins/")]
+
     def parse(self, override: str) -> Override:
         """Return an override, parsed. Raise Hydra's OverrideParseException if it cannot be."""
         return self.parser.parse_overrides([override])[0]  # unlike parse_override it knows the files of a glob

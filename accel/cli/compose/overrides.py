@@ -82,11 +82,11 @@ def normalise(session: Session, typed: Sequence[str]) -> JobOverrides:
     """
     chosen: dict[str, list[str]] = {key: [] for key in LISTS}
     groups, settings, disabled = [], [], []
-    all_groups = session.groups()
+    all_groups, on = session.groups(), session.default_plugins()
     for text, override in zip(typed, parse(session, typed), strict=True):
         key, plain = override.key_or_group, override.package is None and not override.is_delete()
         if key in LISTS and plain:
-            chosen[key] += named_files(session, text, override)
+            chosen[key] += named_files(session, text, override, [*on, *chosen["plugins"]])
         elif override.is_sweep_override():
             raise ConfigError(f"{text} names several values; add --multirun to run one after the other")
         elif key == "hydra" or (override.is_hydra_override() and not key.startswith("hydra.searchpath")):
@@ -149,8 +149,14 @@ def _parse(session: Session, text: str) -> Override:
         ) from None
 
 
-def named_files(session: Session, text: str, override: Override) -> list[str]:
+def named_files(session: Session, text: str, override: Override, on: Sequence[str] = ()) -> list[str]:
     """Return the files of a group that an override names: one, a list, or several with commas.
+
+    Args:
+        session: finds config files.
+        text: the override as it was typed.
+        override: the override, parsed.
+        on: names that are in use already, which no wrong name can stand for.
 
     Raises:
         ConfigError: if a name is no text, or there is no such file.
@@ -168,7 +174,8 @@ def named_files(session: Session, text: str, override: Override) -> list[str]:
             options = session.options(group)
             known = f" (there {'is' if len(options) == 1 else 'are'} {', '.join(options)})" if options else ""
             noun = group.removesuffix("s") if group in (*LISTS, "task") else f"{group} option"
-            raise ConfigError(f"no {noun} is called {name!r}{nearest(name, options) or known}")
+            used = [*on, *(other for other in names if isinstance(other, str) and other != name)]
+            raise ConfigError(f"no {noun} is called {name!r}{nearest(name, options, used) or known}")
     return list(dict.fromkeys(names))
 
 

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from accel.data.stores.encode_pool import UnreadablePicture, encode_one
-from accel.data.stores.formats import store_at, stores_in
+from accel.data.stores.formats import FORMATS, store_at, stores_in
 from accel.data.stores.packing import Packing, check_records
 from accel.data.stores.store_info import StoreInfo
-from accel.errors import ConfigError
+from accel.errors import ConfigError, nearest
 from accel.report.formatting import elapsed, short_count
 
 __all__ = ["REDRAW", "RIGHT", "SAMPLE", "PackingBar", "check", "dry_run", "pack"]
@@ -127,8 +127,14 @@ def check(console: Console, paths: Sequence[Path]) -> int:
     """Read every record of the stores in `paths` and print their state; return 1 if one is damaged, else 0.
 
     Raises:
-        ConfigError: if there is no store in `paths`.
+        ConfigError: if a path does not exist, or there is no store in `paths`.
     """
+    for path in paths:
+        if not path.exists():
+            hint = nearest(path.name, [store.name for store in stores_in(path.parent)] if path.parent.is_dir() else [])
+            raise ConfigError(f"--check {path}: there is no such file or folder{hint}")
+        if path.is_file() and path.suffix[1:] not in FORMATS:
+            raise ConfigError(f"--check {path}: it is no store; the name of one ends in .{' or .'.join(FORMATS)}")
     files = [file for path in paths for file in (stores_in(path) if path.is_dir() else [path])]
     if not files:
         raise ConfigError("--check found no store (a file that ends in .lmdb or .raw); name one, or a folder that holds some")

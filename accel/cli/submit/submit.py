@@ -52,8 +52,6 @@ def submit(launcher: Launcher, configs: Sequence[Config], flags: Sequence[str], 
         out = run_directories.job_directory(config.settings, base, number if many else None)
         nodes.append(_node(config, out, flags, launcher.ranks, save_seconds))
     jobs = _submit_jobs(launcher, settings, nodes, base)
-    for sentence in dict.fromkeys(sentence for config in configs for sentence in config.warnings):
-        say(f"accel: warning: {sentence}", file=sys.stderr)
     _print_jobs(launcher, configs, nodes, jobs)
     return 0
 

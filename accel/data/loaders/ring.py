@@ -9,6 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from accel.data.batches.bad_samples import MISSING, BadSamplePolicy, BadSampleRule, UnreadableSample
@@ -19,6 +20,7 @@ from accel.data.loaders.buffer_pool import BufferPool, batch_of, buffer_pool_of
 from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
 from accel.errors import ConfigError
 from accel.system.machine import cores
+from accel.values import Count, Fraction, Whole, check_value
 
 __all__ = ["Ring", "RingAssembly"]
 
@@ -29,6 +31,9 @@ class Ring:
     A data set that defines `fill(index, rng, out) -> label`, `shape` and `dtype` (`accel.data.batches.mapped.MapBatches`) writes
     its samples straight into the memory of a batch. That memory is used again when the last tensor over it is gone. Copy a batch to
     keep it, or the ring grows. Other data sets are read by `sample(index, rng)` or `__getitem__`, and collated.
+
+    `ring.epoch(n)` gives the batches of epoch `n`. `for batch in ring` gives those of epoch 0, the next such loop those of epoch 1,
+    and so on.
 
     Args:
         data: the data set. Its methods are called by several threads at once.
@@ -43,7 +48,7 @@ class Ring:
         bad_limit: the largest share of the samples that may be bad. `ring.bad` has their numbers with the reasons.
 
     Raises:
-        ConfigError: for data that is not map-style.
+        ConfigError: for data that is not map-style, and for a value that does not fit its setting.
         TrainingError: if more samples are bad than `bad_limit` allows, when they are read.
     """
 
@@ -51,6 +56,11 @@ class Ring:
         self, data: Any, batch_size: int, *, seed: int = 0, shuffle: bool = False, threads: int | None = None, depth: int = 3,
         pin: bool = False, bad: BadSamplePolicy = "raise", bad_limit: float = 0.01,
     ) -> None:  # fmt: skip
+        for name, value, kind in (
+            ("batch_size", batch_size, Count), ("threads", threads, Count | None), ("depth", depth, Whole),
+            ("bad", bad, BadSamplePolicy), ("bad_limit", bad_limit, Fraction),
+        ):  # fmt: skip
+            check_value(f"Ring's {name}", value.item() if isinstance(value, np.generic) else value, kind)
         batches = make_batches(data, batch_size, seed, shuffle, bad=BadSampleRule(bad, bad_limit))
         if not isinstance(batches, MapBatches):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
@@ -67,7 +77,7 @@ class Ring:
 
     def _configure(self, batches: MapBatches, depth: int, pin: bool) -> None:
         """Set all but the threads."""
-        self.batches, self.depth = batches, depth
+        self.batches, self.depth, self.next_epoch = batches, depth, 0
         self.pool = buffer_pool_of(batches, pin, BufferPool)
         self.name = "Ring"
         self.rng_free = batches.has_sample or batches.has_fill
@@ -130,6 +140,19 @@ class Ring:
     def __enter__(self) -> Ring:
         """Return the ring itself."""
         return self
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the batches of the next epoch: of number 0 at first, and one more each time."""
+        self.next_epoch += 1
+        return self.epoch(self.next_epoch - 1)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.batches.count or 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the number of the epoch that the next `for batch in ring` gives, from 0."""
+        self.next_epoch = epoch
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End the threads."""

@@ -23,8 +23,12 @@ from accel.errors import AccelWarning
 from accel.system import atomic_files, disk_errors
 from accel.system.cache_directory import cache_directory
 
-__all__ = ["Arrays", "IndexCache", "is_sound", "pack_strings", "unpack_strings"]
+__all__ = ["MALFORMED", "MAX_LABEL", "Arrays", "IndexCache", "is_sound", "pack_strings", "unpack_strings"]
 
+MALFORMED = (ValueError, TypeError, KeyError, OverflowError, MemoryError, RecursionError)
+"""Errors of numpy where an archive is none that it writes."""
+MAX_LABEL = 1 << 22
+"""Number above all labels of an index that is taken from the cache."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -50,7 +54,17 @@ class IndexCache:
             data = self.path.read_bytes()
             if crc32(data[4:]).to_bytes(4, "little") == data[:4]:
                 return dict(np.load(BytesIO(data[4:]), allow_pickle=False))
-        except (OSError, ValueError, TypeError, KeyError, EOFError, OverflowError, MemoryError, RecursionError, BadZipFile):  # whatever it is, what is found anew takes its place, or `save` says why not
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            EOFError,
+            OverflowError,
+            MemoryError,
+            RecursionError,
+            BadZipFile,
+        ):  # whatever it is, what is found anew takes its place, or `save` says why not
             return None
         return None
 
@@ -85,7 +99,7 @@ def is_sound(arrays: Arrays, columns: Sequence[str], file_size: int) -> bool:
 
     Args:
         arrays: Arrays by name.
-        columns: Names of those with a whole number for each record; `offsets` and `sizes` among them.
+        columns: Names of those with a whole number for each record; `offsets`, `sizes` and `labels` among them.
         file_size: Bytes of the file.
     """
     numbers = [arrays[name] for name in (*columns, "ends") if name in arrays]
@@ -95,7 +109,8 @@ def is_sound(arrays: Arrays, columns: Sequence[str], file_size: int) -> bool:
     if any(column.dtype != np.int64 or column.shape != numbers[-1].shape or column.ndim != 1 for column in numbers):
         return False
     ends, offsets, sizes = numbers[-1], arrays["offsets"], arrays["sizes"]
-    inside = (offsets >= 0).all() and (sizes >= 0).all() and (offsets <= file_size - sizes).all()
+    inside = (offsets > -256).all() and (sizes >= 0).all() and (offsets <= file_size - sizes).all()
+    inside = inside and (arrays["labels"] < MAX_LABEL).all()  # a list of as many names would fill the memory
     extents = np.concatenate([[0], ends, [len(text)]])
     return bool(inside and (np.diff(extents) >= 0).all() and (not len(ends) or ends[-1] == len(text)))
 

@@ -116,7 +116,8 @@ class TFRecords(ShardStore):
                 f"{self.name(odd)} has the label {self.label(odd)}, below that of the first class, {self.first} (tfrecord.first)"
             )
         self.columns["labels"] = labels
-        texts = dict(text.split(" ", 1) for text in self.columns.pop("class_texts").tolist())
+        pairs = (str(text).partition(" ") for text in self.columns.pop("class_texts", np.array([])).tolist())
+        texts = {number: text for number, _, text in pairs if number.removeprefix("-").isdecimal()}
         texts = texts or {str(number + self.first): text for number, text in enumerate(self.class_texts)}
         count = max(int(labels.max()), *(int(number) - self.first for number in texts), 0) + 1
         names = names_from_folders(self.keys, labels)
@@ -131,7 +132,7 @@ class TFRecords(ShardStore):
         start, length = int(self.columns["starts"][index]), int(self.columns["lengths"][index])
         content = file.read(start, length + CRC.size)
         body = content[:length]
-        if CRC.unpack_from(content, length)[0] != masked(crc32c()(body)):
+        if len(content) < length + CRC.size or CRC.unpack_from(content, length)[0] != masked(crc32c()(body)):
             raise ConfigError(f"{self.name(index)} is damaged: its crc32c differs; make or copy the file again")
         self.checked[index] = 1
         return body[offset - start : offset - start + size]

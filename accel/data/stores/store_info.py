@@ -46,7 +46,7 @@ class StoreInfo:
         counts = [self.count, self.size]
         good = isinstance(self.classes, list) and isinstance(self.skipped, list) and all(type(one) is int for one in counts)
         good = good and all(type(text) is str for text in [*texts, *self.classes, *self.skipped])
-        if not good or min(counts) < 0 or self.encoding not in ENCODINGS:
+        if not good or not 0 <= min(counts) <= max(counts) < 1 << 63 or self.encoding not in ENCODINGS:
             raise ValueError("another type")
         "".join([*texts, *self.classes, *self.skipped]).encode(errors="surrogateescape")  # no other text is a name of a file
         return self

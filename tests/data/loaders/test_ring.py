@@ -188,3 +188,41 @@ def test_parts_of_a_batch() -> None:
         for parts in (1, 4, 8):
             assert [place for span in chunk_ranges(size, parts) for place in span] == list(range(size))
             assert len(list(chunk_ranges(size, parts))) == min(size, parts)
+
+
+def test_a_loop_over_the_ring_goes_on_with_the_next_epoch() -> None:
+    with Ring(Drawn(), 4, seed=3, shuffle=True, threads=2) as ring:
+        expected = [list(ring.epoch(number)) for number in (0, 1, 5)]
+        first, second = list(ring), list(ring)
+        ring.set_epoch(5)
+        assert len(ring) == len(first) == 6
+        for batches, same in zip((first, second, list(ring)), expected, strict=True):
+            assert all(torch.equal(x, y) for pair in zip(batches, same, strict=True) for x, y in zip(*pair, strict=True))
+        assert not torch.equal(first[0][0], second[0][0])
+
+
+def test_a_loop_that_is_left_early_ends_the_reading() -> None:
+    with Ring(Filled(), 4, threads=2) as ring:
+        for _ in ring:
+            break
+        assert len(list(ring)) == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"bad": "skips"}, "Ring's bad must be raise or skip or substitute, not 'skips'; did you mean 'skip'"),
+        ({"bad_limit": 2}, "Ring's bad_limit must be a number from 0 to 1"),
+        ({"batch_size": 0}, "Ring's batch_size must be a whole number from 1, not 0"),
+        ({"threads": 0}, "Ring's threads must be a whole number from 1, or null, not 0"),
+        ({"depth": -1}, "Ring's depth must be a whole number from 0, not -1"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Ring(Filled(), **{"batch_size": 4} | settings)
+
+
+def test_a_batch_size_of_numpy_is_one() -> None:
+    with Ring(Filled(), np.int64(4), threads=1) as ring:  # type: ignore[arg-type]
+        assert len(ring) == 6

@@ -31,6 +31,7 @@ ROUNDS = 4000 if LONG else 150
 
 def look(path: Path) -> bool:
     """Read all of a store that can be read; return whether it was refused in a sentence."""
+    sentence = ""
     try:
         store = store_at(str(path))
         try:
@@ -45,10 +46,10 @@ def look(path: Path) -> bool:
         finally:
             store.close()
     except (ConfigError, TrainingError) as error:
-        assert len(str(error)) < 1000
-        assert "\n" not in str(error)
-        return True
-    return False
+        sentence = str(error)
+    assert "\n" not in sentence
+    assert len(sentence) < 1000
+    return bool(sentence)
 
 
 def index_bytes(store: PackedStore, random: Random, info: bytes) -> bytes:
