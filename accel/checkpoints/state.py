@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from accel.checkpoints.state_kinds import check_kinds, check_tensors
 from accel.checkpoints.weight_names import plain_state, with_names_of
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
@@ -32,16 +33,27 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
     }
 
 
-def restore(run: Run, state: dict[str, Any]) -> None:
+def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = None) -> None:
     """Put a captured state into a run that was built the same way, and free each piece of it once it is there.
+
+    Args:
+        run: the run.
+        state: the state.
+        recorded: the progress that the checkpoint's manifest gives; None for any.
 
     Raises:
         Exception: whatever the parts raise for a state that is not theirs.
     """
     if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
+    if state["progress"] != (recorded or state["progress"]) or any(type(count) is not int for count in state["progress"].values()):
+        raise ValueError("it is of another update than its .json")
     progress = Progress(**state["progress"])  # an unknown name is an error
     state |= {key: with_names_of(run.unwrapped_model, state.pop(key)) for key in ("model", "parts")}
+    check_tensors(state)
+    for part in [*run.parts.all(), *run.watches]:
+        if part.name in state["parts"]:
+            check_kinds(state["parts"][part.name], part.state_dict(), part.name)
     current = run.unwrapped_model.state_dict()
     run.unwrapped_model.load_state_dict({name: shard_like(value, current.get(name)) for name, value in state.pop("model").items()})
     for part in [*run.parts.all(), *run.watches]:

@@ -107,7 +107,7 @@ def resume(
         # a loss that was not finite, of an update that moved nothing, is no reason to go back
         doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
         state = gather_shards(checkpoint, state, run.parts.parallel)
-        restore(run, state)
+        restore(run, state, checkpoint.manifest.progress)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error

@@ -29,7 +29,7 @@ from tests.support.drill_length import LONG
 from tests.support.lmdb_layouts import write_lmdb
 from tests.support.shard_writer import draw_folder, example, files, frame, write_records, write_tars
 
-ROUNDS = 3000 if LONG else 80
+ROUNDS = 1000 if LONG else 80
 Opened = Callable[[Path], ShardStore]
 
 
