@@ -17,6 +17,7 @@ from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
 from accel.engine.build import build
 from accel.engine.evaluate import evaluate
+from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
 from accel.engine.request import RunRequest
 from accel.engine.sandbox import sandbox
@@ -26,6 +27,7 @@ from accel.parts import Part
 from accel.parts.loss_output import loss_metrics
 from accel.report.result import Result
 from accel.schema.settings import Settings
+from accel.system.call_stack import warnings_of_run
 from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
 from accel.system.stop_signals import StopSignals
 
@@ -143,6 +145,16 @@ class Trainer:
         """Return what a resumed run must have in common with this one beside its plugins: the subclass's arguments, by name."""
         return {name: value for name, value in self.made_with.items() if name not in self.aside}
 
+    def get_extra_state(self) -> Any:
+        """Return what a resumed run needs of this task and no checkpoint finds: tensors, numbers, texts, lists and dicts. Or None.
+
+        Attributes of such kinds that move are kept anyway, as are those of modules and objects in the loss and the metrics.
+        """
+        return None
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take what `get_extra_state` returned; tensors are on the CPU. Not called if that was None."""
+
     def fit(self) -> Result:
         """Train, and return the result.
 
@@ -154,15 +166,17 @@ class Trainer:
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
-        with StopSignals(at_once=True) as signals, ExitStack() as cleanup:
+        with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
             run = build(self._request(), cleanup, signals)
             try:
-                run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
-                if run.max_windows is None:
-                    run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
-                    run.plan.facts |= run.parts.probe.plan_notes()
-                run.begin()
-                return self._loop(run)
+                with run.parts.parallel.share_errors(lambda: signals.requested is not None):
+                    run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
+                    try_evaluation(run, self.metrics, self.settings.checkpoint_best)
+                    if run.max_windows is None:
+                        run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
+                        run.plan.facts |= run.parts.probe.plan_notes()
+                    run.begin()
+                    return self._loop(run)
             except (ConfigError, Interrupted):  # found by the first update: a loss that is no scalar, a picture that is none
                 run.discard()
                 raise
@@ -193,7 +207,7 @@ class Trainer:
             consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
             lap(DATA)
-            if run.held_out is not None:
+            if run.held_out is not None and run.max_windows is None:
                 metrics = evaluate(run, run.held_out, self.metrics)
                 run.stop_if_requested(consumed)  # resumed, it evaluates again
                 run.history.append({"epoch": epoch + 1, **metrics})
@@ -212,6 +226,8 @@ class Trainer:
             loss=self.loss,
             task_identity=self.identity,
             code=task_code(self, Trainer, self.given),
+            task=self,
+            task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self),
             plugins=self.plugins,
             watches=self.watch,

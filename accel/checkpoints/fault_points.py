@@ -1,6 +1,6 @@
 """Fault points in saving and resuming, where a drill may strike (`accel.system.faults`), in the order of passing."""
 
-__all__ = ["FINISHING", "PLACES", "RESUMING", "SAVING", "SHARING"]
+__all__ = ["BEST_WEIGHTS", "FINISHING", "PLACES", "RESUMING", "SAVING", "SHARING"]
 
 _FILE = ("begun", "written", "synced", "moved", "settled")
 
@@ -17,6 +17,9 @@ SAVING = (
 
 SHARING = ("saving.shards.written", "saving.shards.moved")
 """Points of each checkpoint of a run with sharded weights, before its .pt."""
+
+BEST_WEIGHTS = tuple(f"saving.best.{step}" for step in _FILE)
+"""Points of a checkpoint that is the best by `checkpoint.best`, after its .json."""
 
 FINISHING = (*(f"saving.weights.{step}" for step in _FILE), *(f"saving.summary.{step}" for step in _FILE))
 """Points at the end of a run: model.safetensors and summary.json."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from inspect import Parameter, getattr_static, signature
 from typing import Any
 
+import numpy as np
 import torch
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from accel.checkpoints.code.code_record import CODE, GIT
 from accel.errors import nearest
@@ -58,12 +61,27 @@ def content(data: Any, samples: int | None) -> dict[str, Any]:
 
     A fingerprint is kept under the `kind` of its store, or else the name of its class: that of a store and that of the files it was
     packed from cannot be compared. A cache has the kind of the store whose records it keeps.
+
+    A Subset, a ConcatDataset and a DataLoader are looked through, and the indices of a Subset count.
     """
-    identity: dict[str, Any] = {"samples": samples}
+    return {"samples": samples, **_fingerprints(data)}
+
+
+def _fingerprints(data: Any) -> dict[str, str]:
+    """Return the fingerprints of data by kind, looking through what torch wraps around a data set; empty if it has none."""
     store = getattr(data, "store", data)
     tell = getattr(store, "outline", None) or getattr(store, "fingerprint", None)
-    kind = getattr(store, "kind", type(store).__name__)
-    return identity | {str(kind): str(tell())} if tell is not None else identity
+    if tell is not None:
+        return {str(getattr(store, "kind", type(store).__name__)): str(tell())}
+    if isinstance(data, ConcatDataset):
+        parts = [_fingerprints(part) for part in data.datasets]
+        kinds = sorted({kind for part in parts for kind in part})
+        texts = {kind: "\n".join(part.get(kind, "") for part in parts) for kind in kinds}
+        return {kind: hashlib.sha256(text.encode()).hexdigest() for kind, text in texts.items()} if all(parts) else {}
+    inner = _fingerprints(data.dataset) if isinstance(data, Subset | DataLoader) and data.dataset is not None else {}
+    if inner and isinstance(data, Subset):
+        inner["indices"] = hashlib.sha256(np.asarray(data.indices, np.int64).tobytes()).hexdigest()
+    return inner
 
 
 def versions(device: torch.device) -> dict[str, str]:
@@ -86,6 +104,8 @@ def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> d
         if isinstance(before, dict) and isinstance(after, dict):
             before = _look_through_cache(before, after) if prefix == "data." else before
             changes |= differences(before, after, f"{key}.")
+        elif key == "plugins.workers" and OFF in (before, after):
+            continue  # in checkpoints written when workers had random numbers of their own
         elif prefix == "plugins." and OFF in (before, after):
             changes[key] = "was off and is now on" if before is OFF else "was on and is now off"
         elif prefix.startswith("data.") and OFF in (before, after):

@@ -5,49 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from accel.checkpoints.manifest import Damaged, Manifest
-from accel.errors import nearest
+from accel.checkpoints.weights.best_metric import BestMetric
 from accel.system import atomic_files
 from accel.system.faults import point
 
-__all__ = ["FOLDER", "LOWER", "BestMetric", "CheckpointFolder", "files", "finished", "names", "remove_path"]
+__all__ = ["FOLDER", "CheckpointFolder", "files", "finished", "names", "remove_path"]
 
 FOLDER = "checkpoints"
-LOWER = ("loss", "error", "perplexity", "bits_per", "wer", "cer", "mae", "mse", "rmse")
-"""Words in a metric's name that say that less is better."""
-
-
-@dataclass(frozen=True)
-class BestMetric:
-    """Metric by which a checkpoint is the best, and whether less of it is better."""
-
-    metric: str
-    lower: bool
-
-    @staticmethod
-    def read(text: str) -> BestMetric:
-        """Return the metric of a setting: `accuracy`, whose name says which end is better, or `min:NAME` and `max:NAME`."""
-        end, colon, name = text.rpartition(":")
-        if colon and end in ("min", "max"):
-            return BestMetric(name, end == "min")
-        words = text.lower().split("_")
-        return BestMetric(text, any(word in words for word in LOWER) or text.lower().startswith(LOWER))
-
-    def of(self, manifests: dict[str, Manifest]) -> str | None:
-        """Return the name of the best checkpoint, the first of equals; None if no evaluation gave the metric."""
-        values = ((name, manifests[name].metrics.get(self.metric)) for name in sorted(manifests))
-        costs = [(value if self.lower else -value, name) for name, value in values if value is not None]
-        return min(costs)[1] if costs else None
-
-    def missing(self, metrics: dict[str, float]) -> str:
-        """Return a sentence if the evaluation gives no such metric; an empty text if it does."""
-        if not metrics or self.metric in metrics:
-            return ""
-        names = ", ".join(metrics)
-        return f"checkpoint.best={self.metric}: the evaluation gives {names}{nearest(self.metric, metrics)}"
 
 
 class CheckpointFolder:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from accel.checkpoints import sharded
@@ -19,18 +16,21 @@ from accel.checkpoints.batch_sizes import sizes_of
 from accel.checkpoints.finite_check import FiniteCheck, finite, tracked_state
 from accel.checkpoints.identity import versions
 from accel.checkpoints.manifest import SHARDS, Manifest, name_of
-from accel.checkpoints.retention import FOLDER, BestMetric, CheckpointFolder
+from accel.checkpoints.retention import FOLDER, CheckpointFolder
 from accel.checkpoints.snapshot import Snapshot
-from accel.checkpoints.state import capture
-from accel.errors import AccelWarning, ConfigError
+from accel.checkpoints.state import capture, last_metrics
+from accel.checkpoints.state_file import write_state
+from accel.checkpoints.weights import BEST, BestMetric, BestWeights, evaluated_weights
+from accel.errors import ConfigError
 from accel.parts import Progress, Run
 from accel.system import atomic_files, disk_errors
+from accel.system.call_stack import warn_user
 from accel.system.faults import point
 
 if TYPE_CHECKING:
     from accel.schema.settings import Settings
 
-__all__ = ["NoSaver", "Saver", "without_crc"]
+__all__ = ["Saver"]
 
 
 class Saver:
@@ -58,14 +58,14 @@ class Saver:
         self.seconds = None if minutes is None else 60 * minutes
         self.best = None if settings.checkpoint_best is None else BestMetric.read(settings.checkpoint_best)
         self.folder = CheckpointFolder(out / FOLDER, settings.checkpoint_keep, self.best)
+        self.best_weights = BestWeights(out)
+        self.unsaved: dict[str, str] = {}  # files beside the checkpoints that the disk did not take, with the reason
         self.snapshot = Snapshot(run.device)
         self.thread: Thread | None = None
-        self.error: BaseException | None = None
-        """Error of the writing thread, until the loop has raised it."""
+        self.error: BaseException | None = None  # of the writing thread, until the loop has raised it
         self.since, self.last_tried, self.last_saved = monotonic(), "", ""
         """Names of the checkpoint tried last, and of the last that is on the disk."""
-        self.disk_error = ""
-        """Reason of the disk, since it began to refuse; empty if all is well."""
+        self.disk_error = ""  # reason of the disk, since it began to refuse
 
     def drop_newer(self) -> None:
         """Remove the checkpoints after the one that this run goes on from, before anything else is written.
@@ -93,28 +93,30 @@ class Saver:
             loss: the loss of the last update, 0-dim on the device.
 
         Raises:
-            ConfigError: if `checkpoint.best` names no metric; the checkpoint is written all the same.
+            ConfigError: if `checkpoint.best` names no metric that any evaluation gave; the checkpoint is written all the same.
         """
         self.wait()
         name, parallel = name_of(progress.step, progress.epoch), self.run.parts.parallel
         if parallel.rank == 0:
-            self.folder.remove_temporaries()  # before any rank begins to write
+            with suppress(OSError):  # they are in nobody's way
+                self.folder.remove_temporaries()  # before any rank begins to write
         if not parallel.any(name != self.last_saved):
             return
         point("saving.begun")
         state, pieces = sharded.split_sharded(capture(self.run, progress))
         taken = self.snapshot.take({**(state if parallel.rank == 0 else {}), "pieces": pieces, "loss": loss})
+        metrics = last_metrics(self.run, progress)
+        best = self._take_best(metrics)
         point("saving.copied")
-        metrics = self.metrics(progress)
         self.since, self.last_tried = monotonic(), name
         if parallel.rank == 0:
             self.thread = Thread(
-                target=self._write, args=(taken.pop("pieces"), taken.pop("loss"), taken, metrics), name="accel-saver"
+                target=self._write, args=(taken.pop("pieces"), taken.pop("loss"), taken, metrics, best), name="accel-saver"
             )
         else:
             self.thread = Thread(target=self._hand_over, args=(taken["pieces"],), name="accel-saver")
         self.thread.start()
-        if self.best is not None and (problem := self.best.missing(metrics)):
+        if self.best is not None and (problem := self.best.missing(metrics, self.run.history)):
             raise ConfigError(problem)
 
     def wait(self) -> str:
@@ -131,10 +133,10 @@ class Saver:
             first, self.disk_error = not self.disk_error, disk_errors.disk_reason(error)
             if first:
                 kept = f"{self.last_saved} is kept" if self.last_saved else "there is none before it"
-                warnings.warn(
+                warn_user(
                     f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the "
                     f"next is tried when it is due; {disk_errors.remedy(error)} the disk of {self.folder.path}",
-                    AccelWarning, stacklevel=3,
+                    again=True, local=True,
                 )  # fmt: skip
         elif error is not None:
             raise error
@@ -147,7 +149,7 @@ class Saver:
         try:
             self.wait()
         except Exception as error:  # if the run itself ended with an error, that is the one to report
-            warnings.warn(f"the checkpoint {self.last_tried} could not be saved: {error}", AccelWarning, stacklevel=2)
+            warn_user(f"the checkpoint {self.last_tried} could not be saved: {error}", local=True)
 
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint that is known to be finite, once nothing is being written; None if there is none."""
@@ -155,10 +157,26 @@ class Saver:
         finite = CheckpointFolder(self.folder.path, 1, None).finite()  # read from the disk: only the first rank keeps a list
         return self.folder.path / f"{finite[-1]}.pt" if finite else None
 
-    def metrics(self, progress: Progress) -> dict[str, float]:
-        """Return the metrics of the evaluation just made; empty if there was none."""
-        last = self.run.history[-1] if self.run.history and progress.batch == 0 else {}
-        return {name: value for name, value in last.items() if name != "epoch"} if last.get("epoch") == progress.epoch else {}
+    def write_best(self, state: dict[str, Any], manifest: Manifest) -> None:
+        """Write best.safetensors. What the disk does not take is noted in `unsaved`: a run that goes on writes it."""
+        assert self.best is not None
+        self.unsaved.pop(BEST, None)
+        try:
+            self.best_weights.write_of(state, manifest, self.best.metric)
+        except OSError as error:
+            self.unsaved[BEST] = disk_errors.disk_reason(error)
+
+    def outdated_best(self, newest: str) -> str:
+        """Return the best checkpoint up to `newest` if best.safetensors is not of it, else an empty text.
+
+        If there is no best, the file is of a course that the run has left, and is removed.
+        """
+        if self.best is None:
+            return ""
+        name = self.best.of({name: manifest for name, manifest in self.folder.manifests.items() if name <= newest})
+        if name is None and self.run.parts.parallel.rank == 0:
+            self.best_weights.remove()
+        return name if name is not None and name != self.best_weights.checkpoint() else ""
 
     def _hand_over(self, pieces: dict[str, Tensor]) -> None:
         """Write what this rank alone has. Runs in the thread of a rank above 0."""
@@ -190,7 +208,19 @@ class Saver:
         point("saving.shards.moved")
         return facts, all_finite
 
-    def _write(self, pieces: dict[str, Tensor], loss: Tensor | None, state: dict[str, Any], metrics: dict[str, float]) -> None:
+    def _take_best(self, metrics: dict[str, float]) -> dict[str, Any] | None:
+        """Return a copy of the evaluated weights if no checkpoint has better ones; None otherwise. Every rank calls it."""
+        parallel = self.run.parts.parallel
+        better = self.best is not None and parallel.rank == 0 and self.best.improves(metrics, self.folder.manifests)
+        if self.best is None or not metrics or not parallel.any(better):
+            return None
+        with evaluated_weights(self.run) as weights:
+            return dict(self.snapshot.add(weights if parallel.rank == 0 else {}))
+
+    def _write(
+        self, pieces: dict[str, Tensor], loss: Tensor | None, state: dict[str, Any], metrics: dict[str, float],
+        best: dict[str, Any] | None,
+    ) -> None:  # fmt: skip
         """Wait for the copies, write them, and remove what need not stay. Runs in the thread of the first rank."""
         try:
             self.snapshot.wait()
@@ -200,16 +230,17 @@ class Saver:
             folder.mkdir(parents=True, exist_ok=True)
             name = self.last_tried
             files, shards_finite = self._write_shards(pieces) if pieces else ({}, True)
-            with atomic_files.replacing(folder / f"{name}.pt", "saving.state") as stream, without_crc():
-                torch.save(state, cast(Any, stream))
+            files = {f"{name}.pt": write_state(folder / f"{name}.pt", state), **files}
             manifest = Manifest(
-                files={f"{name}.pt": stream.checksum(), **files}, progress=state["progress"], identity=self.identity,
+                files=files, progress=state["progress"], identity=self.identity,
                 sizes=vars(sizes_of(self.run)), versions=self.versions,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
                 finite=shards_finite and self.finite_check({**state, "loss": loss}, tracked_state(self.run.parts)),
             )  # fmt: skip
             atomic_files.write(folder / f"{name}.json", manifest.text().encode(), "saving.record")
             self.last_saved = name
+            if best is not None:
+                self.write_best(best, manifest)
             self.folder.add(manifest)
             point("saving.done")
         except BaseException as error:
@@ -217,33 +248,3 @@ class Saver:
             if self.last_saved != self.last_tried:
                 with suppress(OSError):  # half of it is no checkpoint, and takes room
                     self.folder.remove(self.last_tried)
-
-
-@contextmanager
-def without_crc() -> Iterator[None]:
-    """Switch off torch.save's own checksums, which keep all other threads from running Python. The sha256 stands in for them."""
-    before = torch.serialization.get_crc32_options()
-    torch.serialization.set_crc32_options(False)
-    try:
-        yield
-    finally:
-        torch.serialization.set_crc32_options(before)
-
-
-class NoSaver(Saver):
-    """Saver of a run that writes nothing."""
-
-    def __init__(self) -> None: ...
-
-    def due(self, progress: Progress) -> bool:
-        return False
-
-    def save(self, progress: Progress, loss: Tensor | None = None) -> None: ...
-
-    def drop_newer(self) -> None: ...
-
-    def wait(self) -> str:
-        return ""
-
-    def newest_finite(self) -> Path | None:
-        return None

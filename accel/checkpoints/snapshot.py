@@ -40,7 +40,12 @@ class Snapshot:
         Raises:
             TrainingError: for a value that no checkpoint can hold, with its place.
         """
-        self.used, self.copied = 0, dict[Any, Tensor]()
+        self.used = 0
+        return self.add(state)
+
+    def add(self, state: Any) -> Any:
+        """Return a copy of a further state, which is valid as long as that of the last `take`. Raise TrainingError as that does."""
+        self.copied = dict[Any, Tensor]()
         taken = self._copy(state, ())
         if self.event is not None:
             self.event.record(torch.cuda.current_stream(self.device))

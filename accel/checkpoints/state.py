@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import nn
+
 from accel.checkpoints.state_kinds import check_kinds, check_tensors
 from accel.checkpoints.weight_names import plain_state, with_names_of
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
 
-__all__ = ["KINDS", "capture", "restore"]
+__all__ = ["DRAWS", "KINDS", "capture", "last_metrics", "resize_buffers", "restore"]
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
+
+DRAWS = "by sample"
+"""How data draws random numbers. In older checkpoints it did as it was read."""
 
 
 def capture(run: Run, progress: Progress) -> dict[str, Any]:
@@ -20,9 +26,12 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
     Every rank must call it: each has random numbers of its own.
     """
     rng, *others = run.parts.parallel.gather({"now": run.random.state(), "began": run.epoch_rng_state})
-    rng["others"] = others
+    rng["others"], rng["draws"] = others, DRAWS
     parts = {part.name: part.state_dict() for part in [*run.parts.all(), *run.watches]}
     bad = {log.rule.dataset: dict(log.reasons) for log in run.bad_sample_logs()}
+    user, resized, extra = dict[str, Any](), list[str](), None
+    if run.user_state is not None:
+        user, resized, extra = run.user_state.state_dict(), run.user_state.resized_buffers(), run.user_state.extra_state()
     return {
         "model": plain_state(run.unwrapped_model, run.unwrapped_model.state_dict()),
         "parts": plain_state(run.unwrapped_model, parts),
@@ -30,16 +39,28 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
         "progress": vars(progress),
         "history": run.history,
         "bad": bad,
+        **({"user": user} if user else {}),
+        **({"resized": list(plain_state(run.unwrapped_model, dict.fromkeys(resized)))} if resized else {}),
+        **({"extra": extra} if extra is not None else {}),
     }
 
 
-def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = None) -> None:
+def last_metrics(run: Run, progress: Progress) -> dict[str, float]:
+    """Return the metrics of the evaluation just made; empty if there was none."""
+    last = run.history[-1] if run.history and progress.batch == 0 else {}
+    return {name: value for name, value in last.items() if name != "epoch"} if last.get("epoch") == progress.epoch else {}
+
+
+def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = None) -> list[str]:
     """Put a captured state into a run that was built the same way, and free each piece of it once it is there.
 
     Args:
         run: the run.
         state: the state.
         recorded: the progress that the checkpoint's manifest gives; None for any.
+
+    Returns:
+        A sentence for whatever the state has and the run has no place for.
 
     Raises:
         Exception: whatever the parts raise for a state that is not theirs.
@@ -54,11 +75,20 @@ def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = N
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             check_kinds(state["parts"][part.name], part.state_dict(), part.name)
+    resized = with_names_of(run.unwrapped_model, dict.fromkeys(state.get("resized", [])))
+    resize_buffers(run.unwrapped_model, state["model"], list(resized))
     current = run.unwrapped_model.state_dict()
     run.unwrapped_model.load_state_dict({name: shard_like(value, current.get(name)) for name, value in state.pop("model").items()})
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             part.load_state_dict(state["parts"].pop(part.name))
+    sentences = []
+    if left := [name for name, kept in state["parts"].items() if not _says_nothing(kept)]:
+        sentences.append(f"the checkpoint has a state of {', '.join(left)}, of which this run has no part; it is left out")
+    if run.user_state is not None and (lost := run.user_state.load_state_dict(state.get("user", {}), run.device)):
+        sentences.append(f"the checkpoint has values of {', '.join(lost)}, for which the run has no place; they are left out")
+    if run.user_state is not None and state.get("extra") is not None:
+        run.user_state.holders["task"].set_extra_state(state["extra"])
     vars(run.progress).update(vars(progress))
     run.history[:] = state["history"]
     for log in run.bad_sample_logs():
@@ -71,6 +101,25 @@ def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = N
     else:  # there are more ranks now than there were
         run.random.fork_for_rank(run.seed, rank, run.progress.step)
         run.epoch_rng_state = run.random.state()
+    return sentences
+
+
+def resize_buffers(model: nn.Module, state: dict[str, Any], names: list[str]) -> None:
+    """Give buffers that grew, such as a memory bank, the shape and dtype that they have in a state."""
+    for name in names:
+        path, _, key = name.rpartition(".")
+        buffers = model.get_submodule(path)._buffers
+        if key not in buffers:
+            raise ValueError(f"the model has no buffer {name}")
+        if name in state:
+            now = buffers[key]
+            device = next(model.parameters()).device if now is None else now.device
+            buffers[key] = torch.empty_like(state[name], device=device)
+
+
+def _says_nothing(state: Any) -> bool:
+    """Return whether nothing is lost with the state of a part: it is empty, or of the ranks, who agree on it anew."""
+    return not isinstance(state, dict) or state.keys() == {"usual"} or all(value is None for value in state.values())
 
 
 def _is_metrics(row: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["WRAPPED", "plain_names", "plain_state", "unwrap", "with_names_of", "wrapped_attribute"]
+__all__ = ["WRAPPED", "plain_names", "plain_path", "plain_state", "unwrap", "with_names_of", "wrapped_attribute"]
 
 WRAPPED = ("_orig_mod", "module")
 """Attributes under which wrappers keep the module inside: that of torch.compile, and that of DataParallel and DDP."""
@@ -38,14 +38,19 @@ def plain_names(model: nn.Module) -> dict[str, str]:
         *(name for name, _ in model.named_parameters()),
         *(name for name, _ in model.named_buffers()),
     }:
-        module: nn.Module | None = model
-        kept = []
-        for word in name.split("."):
-            if word != wrapped_attribute(module):
-                kept.append(word)
-            module = None if module is None else module._modules.get(word)
-        names[name] = ".".join(kept)
+        names[name] = plain_path(model, name)
     return {name: plain for name, plain in names.items() if name != plain}
+
+
+def plain_path(model: nn.Module, name: str) -> str:
+    """Return a dotted name in a model without the words of wrappers."""
+    module: nn.Module | None = model
+    kept = []
+    for word in name.split("."):
+        if word != wrapped_attribute(module):
+            kept.append(word)
+        module = None if module is None else module._modules.get(word)
+    return ".".join(kept)
 
 
 def plain_state(model: nn.Module, state: Any) -> Any:

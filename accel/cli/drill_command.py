@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from accel.cli.arguments import Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
-from accel.cli.exit_codes import MISTYPED
+from accel.cli.exit_codes import MISTYPED, beside_the_work
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
 from accel.report.terminal import say
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.fresh and kind == "disk":
         raise ConfigError("the writes of a process of its own cannot be made to fail; leave --fresh out")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy begins threads when it is imported, and a fork must find none
+    beside_the_work()
     from accel.cli.drill_console import run_drill
 
     return run_drill(kind, args, args.words[1:])

@@ -18,7 +18,7 @@ from accel.report.terminal import say
 from accel.system.disk_errors import is_disk_full
 from accel.system.shell_quoting import command_line, override
 
-__all__ = ["Job", "program"]
+__all__ = ["Job", "is_known_to_all", "program"]
 
 
 class Job:
@@ -48,12 +48,16 @@ class Job:
                 reasons = "; ".join(f"{name}: {reason}" for name, reason in self.summary["unsaved"].items())
                 hint = f"make room{self.resume_hint()}"
                 self._fail(FAILED, f"accel: error: the run is done, and could not be saved ({reasons}); {hint}")
+            elif not self.summary["finite"] and "nonfinite" not in self.config.settings.allow:
+                divergence = f"accel: error: {self.summary['divergence']}; or accept it: 'resume.allow=[nonfinite]'"
+                self._fail(FAILED, divergence if torchrun.rank() == 0 else "")
         except ConfigError as error:
+            torchrun.announce_failure(error)
             # a sample can turn out bad late in a run, which then can go on without it
             self._fail(MISTYPED, f"accel: error: {error}{self.resume_hint() if isinstance(error, BadSample) else ''}")
             self.error = f"accel: error: {error}"
         except TrainingError as error:
-            self._fail(FAILED, f"accel: error: {error}{self.resume_hint(error.resume)}")
+            self._fail(FAILED, f"accel: error: {error}{self.resume_hint(error.resume)}", is_known_to_all(error))
             self.error = str(error).partition(";")[0]
         except Interrupted as stop:
             self._fail(stop.code, f"accel: {stop}{self.resume_hint() or self.restart_hint()}" if torchrun.rank() == 0 else "")
@@ -63,6 +67,7 @@ class Job:
             self.error = "interrupted"  # the hint is too long for the table
         except Exception as error:
             self._fail(FAILED, self._describe(error))
+            torchrun.announce_failure(error)
         return self.code
 
     def fit(self, resume: str | None) -> dict[str, Any]:
@@ -83,7 +88,10 @@ class Job:
         """Return a clause with the command that goes on from `resume`, or from the last checkpoint; empty if there is none."""
         out = self.out or self.config.settings.resume
         if resume is None and out is not None and Path(out, "checkpoints").exists():
-            resume = str(out)
+            saved = any(Path(out, "checkpoints").glob("update-*.json"))
+            # where nothing was ever saved, as on a full disk, only resume=auto begins anew
+            words = override("resume", out) if saved else f"resume=auto {override('out', out)}"
+            return f"; go on with\n  {self.command} {words}"
         return f"; go on with\n  {self.command} {override('resume', resume)}" if resume else ""
 
     def restart_hint(self) -> str:
@@ -98,13 +106,18 @@ class Job:
 
         return torchrun.lost_peer_message(error) or f"{plugin_at_fault(error)}{user_traceback(error)}"
 
-    def _fail(self, code: int, text: str) -> None:
-        """Set the exit code and the error, and print the error."""
+    def _fail(self, code: int, text: str, of_all_ranks: bool = False) -> None:
+        """Set the exit code and the error, and print the error; if all ranks have it, the first prints it for all."""
         self.code, self.error = code, text.strip().rpartition("\n")[2]
-        if code == MISTYPED:
-            torchrun.defer_to_rank_zero()
+        if (code == MISTYPED or of_all_ranks) and torchrun.defer_to_rank_zero():
+            return
         if text:
-            say(text, file=sys.stderr)
+            say(text, file=sys.stderr, flush=True)
+
+
+def is_known_to_all(error: Exception) -> bool:
+    """Return whether every rank has this error."""
+    return bool(getattr(error, "known_to_all_ranks", False))
 
 
 def program() -> list[str]:

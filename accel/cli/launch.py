@@ -5,26 +5,24 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
 
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
-from accel.cli.exit_codes import INTERRUPTED
+from accel.cli.exit_codes import INTERRUPTED, beside_the_work
 from accel.cli.job import Job, program
-from accel.errors import AccelWarning, ConfigError, Interrupted
+from accel.errors import ConfigError, Interrupted
 from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 from accel.system.clock import TRAINING
-from accel.system.pipes import survive_broken_pipe
 from accel.system.shell_quoting import command_line
 from accel.system.stop_signals import StopSignals
 
-__all__ = ["launch", "print_comparison", "require_launchable", "show_warning", "warm_up"]
+__all__ = ["launch", "print_comparison", "require_launchable", "warm_up"]
 
 
 def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
@@ -38,10 +36,8 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
     Raises:
         ConfigError: if the jobs cannot work in these processes.
     """
-    out, err = survive_broken_pipe(sys.stdout), survive_broken_pipe(sys.stderr)
-    with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err), StopSignals() as signals:
-        warnings.showwarning = show_warning
-        warnings.simplefilter("always", AccelWarning)
+    beside_the_work()
+    with StopSignals() as signals:
         require_launchable(configs, many)
         if many:
             warm_up(configs[0])
@@ -49,7 +45,6 @@ def launch(configs: Sequence[Config], flags: Sequence[str], many: bool) -> int:
         if many and torchrun.rank() == 0:
             print_comparison(jobs)
         signals.requested = None  # a signal that came too late to stop a job must not end the process now
-        out.flush()
     return max(job.code for job in jobs)
 
 
@@ -94,18 +89,3 @@ def print_comparison(jobs: Sequence[Job]) -> None:
         seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
         results.append(JobResult(overrides, metrics, seconds, job.error))
     VisibleConsole(markup=False, highlight=False).print("\n", comparison(results), sep="")
-
-
-def show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
-) -> None:
-    """Print one of accel's warnings as one line, and any other as Python does; on rank 0 alone.
-
-    The arguments are those of `warnings.showwarning`.
-    """
-    if torchrun.rank() > 0:
-        return
-    if issubclass(category, AccelWarning):
-        say(f"accel: warning: {message}", file=sys.stderr)
-    else:
-        say(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)

@@ -31,8 +31,8 @@ def job_directory(settings: Settings, base: Path, number: int | None) -> Path | 
         base: directory of a job whose settings name none.
         number: of the job, from 0, which becomes a folder; None if there is one job.
     """
-    if settings.dry_run or (settings.resume and not settings.out):
-        return None
+    if (settings.dry_run and settings.resume != "auto") or (settings.resume and not settings.out):
+        return None  # a dry run writes nothing, but looks in its directory for what it would go on with
     out = Path(settings.out or base)
     return out if number is None else out / str(number)
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import sys
+import threading
+from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
 from accel.errors import ConfigError
+from accel.system.stop_signals import TORCHRUN_VARIABLE
 
 if TYPE_CHECKING:
     from accel.cli.compose.config import Config
 
 __all__ = [
     "DEFER_SECONDS",
+    "LAUNCHER",
     "LOST_PEER",
     "agree_on_directory",
+    "announce_failure",
     "defer_to_rank_zero",
     "lost_peer_message",
     "program",
@@ -28,6 +35,8 @@ __all__ = [
 DEFER_SECONDS = 10.0
 """Seconds that ranks > 0 wait before they print an error; the processes of a run start within a few of each other."""
 
+LAUNCHER = "torch.distributed.run"
+"""The module that torchrun is."""
 LOST_PEER = r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe|pair closure"
 """Words of errors that another process, or the network, is the cause of."""
 
@@ -45,12 +54,36 @@ def world_size() -> int:
 def program() -> list[str]:
     """Return the command that starts torchrun as it was started, without the arguments of `accel.train`.
 
-    HOST:PORT stands for the endpoint of several nodes, which torchrun does not pass on.
+    Where the system does not tell the command of the parent process, it is put together from what torchrun passes on. HOST:PORT
+    stands for the endpoint of several nodes then, which is not passed on.
     """
+    return [*(["TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"] if _own_store() else []), *(_parent_command() or _rebuilt_command())]
+
+
+def _parent_command() -> list[str]:
+    """Return the words that torchrun was started with, up to those of this program; none if the parent is no torchrun."""
+    try:
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
+    except OSError:
+        return []
+    arguments = sys.argv[1:]
+    cut = len(words) - len(arguments)
+    if words[cut:] != arguments:
+        return []
+    own = words[:cut]
+    start = next((place for place, word in enumerate(own) if Path(word).name == "torchrun" or word == LAUNCHER), None)
+    if start is None:
+        return []
+    return ["torchrun", *own[start + 1 :]]
+
+
+def _rebuilt_command() -> list[str]:
     nodes, local = int(os.environ.get("GROUP_WORLD_SIZE", "1")), os.environ.get("LOCAL_WORLD_SIZE", str(world_size()))
     rendezvous = [f"--nnodes={nodes}", "--rdzv-backend=c10d", "--rdzv-endpoint=HOST:PORT"] if nodes > 1 else []
-    return [*(["TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"] if _own_store() else []), "torchrun", *rendezvous,
-            f"--nproc-per-node={local}", "-m", "accel.train"]  # fmt: skip
+    standalone = ["--standalone"] if nodes == 1 and os.environ.get(TORCHRUN_VARIABLE, "none") != "none" else []
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
+    again = [f"--max-restarts={restarts}"] if restarts != "0" else []
+    return ["torchrun", *standalone, *rendezvous, f"--nproc-per-node={local}", *again, "-m", "accel.train"]
 
 
 def _own_store() -> bool:
@@ -58,14 +91,36 @@ def _own_store() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False"
 
 
-def defer_to_rank_zero() -> None:
-    """Sleep on ranks > 0, so that rank 0 prints the error that all ranks have.
+def defer_to_rank_zero() -> bool:
+    """Wait on ranks > 0 under torchrun, so that rank 0 prints the error that all ranks have. Return whether it has.
 
-    torchrun ends all processes as soon as one fails. So rank 0 fails first, and this rank is ended in its sleep. If only this
-    rank has the error, it prints it afterwards.
+    torchrun ends all processes as soon as one fails. So rank 0 fails first, and this rank is asked to end while it waits. If only
+    this rank has the error, it prints it afterwards. Other launchers end nobody, and each rank prints.
     """
-    if rank() > 0:
+    if rank() == 0 or TORCHRUN_VARIABLE not in os.environ or threading.current_thread() is not threading.main_thread():
+        return False
+    ended: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        ended.append(number)
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
         sleep(DEFER_SECONDS)
+    except InterruptedError:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return bool(ended)
+
+
+def announce_failure(error: Exception) -> None:
+    """Tell ranks that wait to meet this one why it will not come; nothing for a process that is alone."""
+    if world_size() > 1 and not getattr(error, "known_to_all_ranks", False):
+        from accel.parts.shared.rank_failures import announce
+
+        announce(error)
 
 
 def lost_peer_message(error: Exception) -> str:

@@ -12,6 +12,7 @@ from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.exit_codes import exit_code
 from accel.errors import ConfigError
 from accel.report.terminal import say
+from accel.system.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from accel.cli.compose.config import Config
@@ -62,7 +63,7 @@ def run_train(typed: Sequence[str]) -> int:
     from accel.cli.train_help import train_help
 
     args = parse_flags(typed)
-    with session(args.config_dir, args.config_path, args.config_name) as opened:
+    with StopSignals(at_once=True), session(args.config_dir, args.config_path, args.config_name) as opened:
         if args.help:
             say(train_help(opened, USAGE))
         elif args.shell_completion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from accel.device.generators import is_drawing
 from accel.device.rng import Randomness, host_rng_state, set_host_rng_state
 from accel.device.step_snapshot import PROBED_UPDATES
 from accel.system.stop_signals import WaitPoint
@@ -32,6 +33,7 @@ class DataWait(WaitPoint):
     def save(self) -> None:
         """Save the state of the generators."""
         self.states = [generator.get_state() for generator in (torch.default_generator, *self.randomness.loader_generators)]
+        self.held = [handle.state() for handle in self.randomness.held]
         if self.draws:
             self.host = host_rng_state()
 
@@ -42,12 +44,17 @@ class DataWait(WaitPoint):
             self.draws = host_rng_state() != self.host
 
     def can_restore(self) -> bool:
-        """Return whether the state of all generators at the beginning of the wait is known."""
-        return self.draws or host_rng_state() == self.host
+        """Return whether the generators can be put back to where they were when the wait began.
+
+        Whoever draws sample by sample puts them back itself (`accel.data.batches.sample_randomness`).
+        """
+        return self.draws or is_drawing() or host_rng_state() == self.host
 
     def restore(self) -> None:
         """Put the generators back to where they were when the last wait began."""
         for generator, state in zip((torch.default_generator, *self.randomness.loader_generators), self.states, strict=True):
             generator.set_state(state)
+        for handle, state in zip(self.randomness.held, self.held, strict=True):
+            handle.restore(state)
         if self.draws:
             set_host_rng_state(self.host)

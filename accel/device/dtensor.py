@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Placement", "is_dtensor", "local_shard", "norms", "placement", "shard_like", "total_norm", "with_shard"]
+__all__ = [
+    "SHORT", "Placement", "is_dtensor", "local_shard", "norms", "placement", "real_shard", "shard_like", "total_norm", "with_shard",
+]  # fmt: skip
+
+SHORT = (torch.float16, torch.bfloat16)
+"""Dtypes in which a sum of squares overflows, or does not move."""
 
 
 class Placement(NamedTuple):
@@ -63,6 +68,17 @@ def local_shard(tensor: Tensor, like: Tensor | None = None) -> Tensor:
     return shard
 
 
+def real_shard(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+    """Return the local shard, which shares the tensor's memory; a complex one as real numbers, (..., 2).
+
+    Args:
+        tensor: a parameter, its state, or its gradient.
+        like: the parameter of the gradient, as for `local_shard`.
+    """
+    shard = local_shard(tensor, like)
+    return torch.view_as_real(shard.resolve_conj()) if shard.is_complex() else shard
+
+
 def with_shard(tensor: Tensor, shard: Tensor) -> Tensor:
     """Return a DTensor with the placements of `tensor` and another local shard, on any device. Nothing can be computed with it.
 
@@ -101,6 +117,13 @@ def total_norm(rows: Iterable[tuple[Placement, list[Tensor]]]) -> Tensor:
 
 
 def norms(tensors: list[Tensor]) -> list[Tensor]:
-    """Return the 2-norm of each tensor, 0-dim, in float32 at least."""
-    dtype = tensors[0].dtype if tensors[0].element_size() >= 4 else torch.float32
-    return list(torch._foreach_norm(tensors, 2, dtype))
+    """Return the 2-norm of each tensor, 0-dim, in float32 at least; of a complex one a real number."""
+    short = [tensor.dtype in SHORT for tensor in tensors]
+    if not any(short):
+        return list(torch._foreach_norm(tensors))
+    if all(short):
+        return list(torch._foreach_norm(tensors, 2, torch.float32))
+    return [
+        torch.linalg.vector_norm(tensor, dtype=torch.float32 if is_short else None)
+        for tensor, is_short in zip(tensors, short, strict=True)
+    ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
+
+from accel.device.generators import GeneratorHandle
 
 __all__ = ["Randomness", "host_rng_state", "mix_seed", "seeded", "set_host_rng_state"]
 
@@ -25,6 +27,8 @@ class Randomness:
         self.device = device
         self.loader_generators: list[torch.Generator] = []
         """Those that the user's loaders and their samplers draw from."""
+        self.held: list[GeneratorHandle] = []
+        """Others that the user's loaders, their data sets and transforms hold."""
 
     def seed(self, seed: int) -> None:
         """Seed the global generators. numpy's takes the lower 32 bits."""
@@ -45,6 +49,12 @@ class Randomness:
         )
         self.loader_generators = list(dict.fromkeys(generator for generator in values if isinstance(generator, torch.Generator)))
 
+    def hold(self, handles: Iterable[GeneratorHandle]) -> None:
+        """Register more generators that the user's loaders hold."""
+        known = {id(generator) for generator in self.loader_generators}
+        by_id = {id(handle.generator): handle for handle in handles}
+        self.held = [handle for key, handle in by_id.items() if key not in known]
+
     def state(self) -> dict[str, Any]:
         """Return tensors and plain values of all generators, for a checkpoint."""
         name, key, *rest = np.random.get_state()
@@ -52,6 +62,8 @@ class Randomness:
             "cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": [str(name), np.asarray(key).tolist(), *rest],
             "own": [generator.get_state() for generator in self.loader_generators],
         }  # fmt: skip
+        if self.held:
+            state["held"] = [handle.state() for handle in self.held]
         if self.device.type == "cuda":
             state["cuda"] = torch.cuda.get_rng_state(self.device)
         return state
@@ -64,6 +76,8 @@ class Randomness:
         # not strict: a resumed run may have other loaders
         for generator, generator_state in zip(self.loader_generators, state["own"], strict=False):
             generator.set_state(generator_state)
+        for handle, held in zip(self.held, state.get("held", []), strict=False):
+            handle.restore(held)
         if "cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"], self.device)
 
@@ -76,7 +90,7 @@ class Randomness:
         """
         state = self.state()
         if not loaders:
-            state["own"] = []
+            state["own"] = state["held"] = []
         try:
             yield
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 
 import torch
 
@@ -10,11 +12,12 @@ from accel.checkpoints import FoundCheckpoint
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
 from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
 from accel.checkpoints.identity import identity
+from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.device.rng import Randomness
 from accel.engine.make_plan import make_plan
 from accel.engine.open_data import open_data
-from accel.engine.preflight import check_model, check_needs, check_torch_mode, without_ranks
+from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.request import RunRequest
 from accel.engine.resume import locate
 from accel.engine.run_directory import RunLock
@@ -23,13 +26,30 @@ from accel.engine.start import directory_of, start
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
+from accel.parts.shared.rank_failures import announcing
+from accel.parts.shared.rank_identity import compare_content, settings_of_all_ranks
 from accel.system.call_stack import warn_user
+from accel.system.disk_errors import disk_reason
 from accel.system.machine import resolve_device
+from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
-__all__ = ["DEFAULT_BATCH_SIZE", "build", "choose_device", "close_at_end", "keep_update_size", "make_run", "set_up", "set_up_parts"]
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "PARALLEL",
+    "build",
+    "choose_device",
+    "close_at_end",
+    "close_calmly",
+    "keep_update_size",
+    "make_run",
+    "set_up",
+    "set_up_parts",
+]
 
 DEFAULT_BATCH_SIZE = 32
+PARALLEL = ("ddp", "fsdp")
+"""Names of plugins that make several processes train together."""
 
 
 def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> TrainingRun:
@@ -43,15 +63,36 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     Raises:
         ConfigError: if anything cannot work.
     """
-    parts, watches = select_parts(request.plugins, request.watches)
-    plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
-    device = choose_device(request.settings.device)
-    check_torch_mode(device.type)
-    check_needs(plugins, device.type)
+    open_missing()  # before any file of the run is opened
+    with _announcing(request):
+        parts, watches = select_parts(request.plugins, request.watches)
+        plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
+        device = choose_device(request.settings.device)
+        check_torch_mode(device.type)
+        check_needs(plugins, device.type)
+        warn_of_lonely_ranks(parts.parallel)
+        lock = RunLock()
+        close_at_end(cleanup, lock, parts, watches)
+        device = parts.parallel.join(device)
+    with parts.parallel.share_errors(lambda: signals.requested is not None):
+        run = _build_joined(request, cleanup, signals, parts, watches, plugins, device, lock)
+        parts.parallel.gather(None)  # none begins where another has failed
+    return run
 
-    lock = RunLock()
-    close_at_end(cleanup, lock, parts, watches)
-    device = parts.parallel.join(device)
+
+def _announcing(request: RunRequest) -> AbstractContextManager[None]:
+    """Return a context that tells an error to the ranks which wait for this one, if any may."""
+    waited_for = any(isinstance(plugin, Parallel) or plugin in PARALLEL for plugin in request.plugins)
+    return announcing() if waited_for else nullcontext()
+
+
+def _build_joined(
+    request: RunRequest, cleanup: ExitStack, signals: StopSignals, parts: Parts, watches: list[Watch], plugins: list[Part],
+    device: torch.device, lock: RunLock,
+) -> TrainingRun:  # fmt: skip
+    """Make everything that comes after the ranks have met."""
+    settings = settings_of_all_ranks(request.settings, parts.parallel, plugins, device)
+    request = replace(request, settings=settings)
     parts.backend.apply(device)
     Randomness(device).seed(request.settings.seed)
     run = make_run(request, parts, watches, device, signals)
@@ -61,12 +102,17 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     for watch in watches:
         watch.setup(run)
 
+    functions = {
+        f"{name}{number or ''}": one for name in ("loss", "metrics") for number, one in enumerate(request.code.get(name, []))
+    }
+    run.user_state = UserState(run.unwrapped_model, {"task": request.task, **functions}, request.task_settings)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
     for warning in run.plan.warnings:
         warn_user(warning)
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
     run_identity = identity(run, plugins, request.task_identity(), run.data_identity)
     run_identity["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
+    run.code |= code_digests({"plugins": [type(plugin) for plugin in plugins if plugin.identity() is not None]})
     kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
     run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
     start(run, settings, checkpoint, run_identity, request.config, lock)
@@ -85,17 +131,30 @@ def choose_device(name: str) -> torch.device:
 def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[Watch]) -> None:
     """Register what must be closed at the end of the run. The last one registered is closed first."""
     cleanup.callback(lock.release)
-    cleanup.callback(parts.backend.restore)
-    cleanup.callback(parts.parallel.close)  # after everything that may still travel between the ranks
-    cleanup.callback(parts.loader.close)
-    cleanup.callback(parts.prefetch.close)  # before the loader that it reads from
-    cleanup.callback(parts.transfer.close)
-    cleanup.callback(parts.compile.close)
-    cleanup.callback(parts.activations.close)
-    cleanup.callback(parts.update.close)
-    cleanup.callback(parts.precision.release)
-    for watch in watches:
-        cleanup.callback(watch.close)
+    for owner, close in (
+        ("backend", parts.backend.restore),
+        ("parallel", parts.parallel.close),  # after everything that may still travel between the ranks
+        ("loader", parts.loader.close),
+        ("prefetch", parts.prefetch.close),  # before the loader that it reads from
+        ("transfer", parts.transfer.close),
+        ("compile", parts.compile.close),
+        ("activations", parts.activations.close),
+        ("update", parts.update.close),
+        ("precision", parts.precision.release),
+        *((watch.name, watch.close) for watch in watches),
+    ):
+        cleanup.callback(close_calmly, owner, close)
+
+
+def close_calmly(owner: str, close: Callable[[], object]) -> None:
+    """Close a part. What the disk refuses then is a warning: it must not take the result of a run that is done."""
+    try:
+        close()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError | ConnectionError | TimeoutError):  # no disk has a part in it
+            raise
+        place = f" of {error.filename}" if error.filename else ""
+        warn_user(f"what {owner} writes could not be closed: {disk_reason(error)}{place}; look after its disk")
 
 
 def make_run(
@@ -120,8 +179,8 @@ def make_run(
         dry_run=settings.dry_run,
     )
     code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
-    plugins = [type(part) for part in [*parts.all(), *watches] if part.identity() is not None]
-    run.code = code_digests({**code, "model": model_code(run.unwrapped_model, code.get("model", [])), "plugins": plugins})
+    code["model"] = model_code(run.unwrapped_model, code.get("model", []))
+    run.code, run.rank_code = code_digests(code), code_digests(code, of_ranks=True)
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
 
@@ -149,6 +208,8 @@ def set_up_parts(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> 
     for name, part in vars(parts).items():
         if part is parts.group:  # every part from here on may ask how much data there is
             open_data(run, request)
+        if part is parts.parallel:  # it may fail, or wait forever, where ranks differ
+            compare_content(run, request.task_identity(), run.rank_code)
         try:
             set_up(run, part)
         except ConfigError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from accel.data.batches.counted import count_samples, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
+from accel.parts.shared.rank_identity import compare_first_batch
 
 __all__ = ["Metrics", "add", "evaluate", "means", "reading", "scalar"]
 
@@ -21,12 +23,18 @@ Metrics = Callable[[nn.Module, Any], Any]
 """`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""
 
 
-def evaluate(run: Run, batches: Batches, metrics: Metrics) -> dict[str, float]:
+def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = None) -> dict[str, float]:
     """Return the metrics over all of `batches`, each a mean over its items, with the averaged weights if an average is kept.
 
     The run stays as it was: weights, mode and random numbers. Sums are kept on the device in float64, added up over the ranks
     and read once. If a signal asks the run to stop, a run of one process looks at no further batch, and the result has no
     meaning; several ranks, which must look at as many batches each, look at all of them.
+
+    Args:
+        run: the run.
+        batches: the batches.
+        metrics: the user's function.
+        limit: batches of each rank that are looked at; None for all.
 
     Raises:
         ConfigError: for metrics that are no dict of numbers.
@@ -35,7 +43,7 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics) -> dict[str, float]:
     def measure(batch: Any) -> tuple[Mapping[str, Any], Any]:
         """Return the metrics of one batch, and the number of items that they are means over."""
         with run.parts.precision.cast():
-            out = metrics(run.model, batch)
+            out = run.parts.parallel.call(metrics, run.model, batch)
         values, items = split_metrics(out)
         return values, count_samples(batch) if items is None else items
 
@@ -43,6 +51,7 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics) -> dict[str, float]:
     parts = run.parts
     with run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
         run.model.eval()
+        batches_ahead = islice(batches_ahead, limit)
         for next_batch in run.signals.interruptible(batches_ahead) if parts.parallel.world_size == 1 else batches_ahead:
             batch, samples, _ = counted(next_batch)
             for values, items in parts.update.measured(measure, parts.transfer.batch(batch)):
@@ -73,7 +82,9 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
 @contextmanager
 def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
     """Give the batches as training reads them, ahead of their turn too; end the reading on leaving, however that happens."""
-    batches_ahead = run.parts.prefetch.ahead(batches.counted(run.parts.loader.epoch(batches, 0, 0), 0))
+    epoch = run.parts.loader.epoch(batches, 0, 0)
+    compare_first_batch(run, batches)
+    batches_ahead = run.parts.prefetch.ahead(batches.counted(epoch, 0))
     try:
         yield batches_ahead
     finally:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
+from accel.checkpoints.finite_check import BITS
 from accel.checkpoints.weight_names import plain_state, unwrap
+from accel.checkpoints.weights import BEST, read_best, write_weights
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
+from accel.device.dtensor import local_shard
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
-from accel.report.result import Result, Section
+from accel.report.result import Best, Result, Section
 from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
 from accel.system.clock import CHECKPOINT, OTHER
@@ -28,12 +30,15 @@ __all__ = [
     "SUMMARY",
     "WEIGHTS",
     "bad_sample_section",
+    "best_of",
+    "divergence",
     "final_model",
     "finish",
     "list_files",
     "make_result",
     "record_disk_error",
-    "storable_tensors",
+    "resume_words",
+    "warn_of_left_out",
     "write_summary",
 ]
 
@@ -50,14 +55,19 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         loss: the mean loss of the last update, 0-dim; None if this process made no update.
     """
     model = final_model(run)
-    unsaved: dict[str, str] = {}
+    unsaved = run.saver.unsaved
     if (reason := run.saver.wait()) != "":
         unsaved[run.saver.last_tried] = reason
     if run.out is not None:
         with record_disk_error(unsaved, WEIGHTS):
-            atomic_files.write(run.out / WEIGHTS, save(storable_tensors(plain_state(model, model.state_dict()))), "saving.weights")
+            write_weights(run.out / WEIGHTS, plain_state(model, model.state_dict()), "saving.weights", warn_of_left_out)
     run.clock.lap(CHECKPOINT)
     result = make_result(run, model, loss, unsaved)
+    result.divergence = "" if result.dry else divergence(run, result)
+    if result.divergence:
+        result.finite = False
+        if not run.command and not run.accepts_nonfinite:  # the command line ends with it
+            warn_user(result.divergence)
     for watch in run.watches:
         with record_disk_error(unsaved, f"what {watch.name} writes"):
             watch.end(result)
@@ -92,6 +102,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         split=run.evaluation_split,
         history=run.history,
         loss=float("nan") if loss is None else float(loss),
+        best=best_of(run),
         epochs=run.progress.epoch,
         updates=run.progress.step,
         skipped=0 if skipped is None else int(skipped),
@@ -101,20 +112,56 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         suggestions=run.parts.probe.suggestions(),
         remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
         out=run.out,
-        resume=f"{run.command} {override('resume', run.out)}" if run.out and run.command else "",
+        resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,
     )
 
 
+def divergence(run: TrainingRun, result: Result) -> str:
+    """Return a sentence if the run ended with weights or a loss that are not finite; an empty text otherwise. All ranks call it.
+
+    A loss that is not finite is none if updates were skipped: such an update has moved nothing.
+    """
+    state = {(name,): value for name, value in run.unwrapped_model.state_dict().items() if isinstance(value, Tensor)}
+    tensors = [local_shard(value) for name, value in state.items() if name not in run.infinite_at_start]
+    floating = [value for value in tensors if value.layout == torch.strided and value.dtype in BITS and value.numel()]
+    what = ""
+    if floating and not bool(torch.stack([value.isfinite().all() for value in floating]).all()):
+        what = "weights that are"
+    elif result.updates > run.first_step and not isfinite(result.loss) and not result.skipped:
+        what = "a last loss that is"
+    others = run.parts.parallel.gather(what)
+    if not (what := what or next(filter(None, others), "")):
+        return ""
+    newest = run.saver.newest_finite() if run.out is not None else None
+    fix = f"; the last checkpoint that is finite: {override('resume', newest)}" if newest is not None else ""
+    return f"the run ended with {what} not finite: lower the learning rate, or clip{fix}"
+
+
+def best_of(run: TrainingRun) -> Best | None:
+    """Return the best evaluation by `checkpoint.best` whose weights are on the disk; None if there is none."""
+    if run.out is None or run.saver.best is None:
+        return None
+    facts = read_best(run.out / BEST)
+    if facts.get("metric") != run.saver.best.metric:
+        return None
+    return Best(facts["metric"], float(facts["value"]), int(facts["epoch"]), run.out / BEST, facts["checkpoint"])
+
+
+def resume_words(run: TrainingRun) -> str:
+    """Return the overrides that go on from here; where the disk took no checkpoint, those that begin anew."""
+    return override("resume", run.out) if run.saver.last_saved else f"resume=auto {override('out', run.out)}"
+
+
 def write_summary(out: Path, result: Result) -> None:
     """Write summary.json, which lists every file of the run directory, itself included."""
-    result.files = sorted({*list_files(out), SUMMARY})
     with record_disk_error(result.unsaved, SUMMARY):
+        result.files = sorted({*list_files(out), SUMMARY})
         text = json.dumps(result.summary(), indent=1, allow_nan=False)
         atomic_files.write(out / SUMMARY, text.encode(), "saving.summary")
     if SUMMARY in result.unsaved:
-        result.files.remove(SUMMARY)
+        result.files = [name for name in result.files if name != SUMMARY]
 
 
 @contextmanager
@@ -144,20 +191,9 @@ def bad_sample_section(logs: Sequence[BadSampleLog]) -> dict[str, Section]:
     return {"bad_data": Section(f"bad data: {'; '.join(counts)}", rows)}
 
 
-def storable_tensors(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of a state that safetensors can hold: dense, in memory of their own, tied ones once.
-
-    Warns of every value that is left out. A run that has been trained must not fail here, as
-    `safetensors.torch.save_model` does over anything else.
-    """
-    dense: dict[Any, tuple[str, Tensor]] = {}
-    for name, value in state.items():
-        if isinstance(value, Tensor) and value.layout == torch.strided:
-            memory = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
-            dense.setdefault(memory, (name, value))
-        else:
-            warn_user(f"{WEIGHTS} is without {name}, which is no dense tensor; the checkpoints have it")
-    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in dense.values()}
+def warn_of_left_out(name: str) -> None:
+    """Warn that a value of the model is in no file of weights."""
+    warn_user(f"{WEIGHTS} is without {name}, which is no dense tensor; the checkpoints have it")
 
 
 def list_files(out: Path) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accel.parts import Run, Window
+from accel.parts.shared.rank_identity import compare_first_batch
 
 __all__ = ["input_pipeline"]
 
 
 def input_pipeline(run: Run, epoch: int, start: int) -> Iterator[Window]:
-    """Yield the windows of an epoch. Read the two statements from the inside out: each part takes what the one before gives.
+    """Yield the windows of an epoch. Read the last two statements from the inside out: each part takes what the one before gives.
 
     Args:
         run: the run; `run.epoch_rng_state` is where its generators stood when the epoch began.
@@ -26,5 +27,6 @@ def input_pipeline(run: Run, epoch: int, start: int) -> Iterator[Window]:
     else:
         run.epoch_rng_state = run.random.state()
         batches = parts.loader.epoch(run.train, epoch, start)
+    compare_first_batch(run, run.train)
     windows = parts.transfer.windows(parts.group.windows(parts.prefetch.ahead(run.train.counted(batches, start))))
     yield from parts.augment.windows(windows, epoch, start)

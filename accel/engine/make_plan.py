@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from accel.device.dtensor import SHORT
 from accel.engine.select_parts import part_name
 from accel.parts import Part, Run
 from accel.values import to_plain
 
-__all__ = ["Plan", "PlanRow", "effective_batch", "facts_of", "make_plan"]
+__all__ = ["Plan", "PlanRow", "effective_batch", "facts_of", "make_plan", "short_weights"]
 
 
 @dataclass
@@ -55,7 +56,20 @@ def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundle
             next(row for row in rows if row.plugin == part.name).status = "on; " + "; ".join(ineffective)
         else:
             warnings += ineffective
-    return Plan(sorted(rows, key=lambda row: row.plugin), facts, warnings)
+    return Plan(sorted(rows, key=lambda row: row.plugin), facts, warnings + short_weights(run))
+
+
+def short_weights(run: Run) -> list[str]:
+    """Return a warning if the optimiser moves 16-bit weights, in which small updates vanish; an empty list if it moves none."""
+    short = [(name, str(param.dtype).removeprefix("torch.")) for name, param in run.parts.precision.params if param.dtype in SHORT]
+    if not short:
+        return []
+    more = f" and {len(short) - 1} more" if len(short) > 1 else ""
+    fix = "train it in float32 with the plugin amp"
+    if run.parts.parallel.world_size == 1:
+        fix = f"add the plugin master_weights, which keeps them in float32 for the optimiser, or {fix}"
+    weights = f"the model trains weights of 16 bits ({short[0][0]}{more}, {short[0][1]})"
+    return [f"{weights}, where small updates are lost in rounding; {fix}"]
 
 
 def facts_of(run: Run) -> dict[str, str]:

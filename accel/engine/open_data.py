@@ -22,12 +22,16 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
     source, loader = run.parts.source, run.parts.loader
     data, held_out = request.data("train"), request.data(request.evaluation_split)
     run.random.register_loaders(data, held_out)
-    run.code |= code_digests({"data": [*request.code.get("data", []), data], "held_out": [held_out]})
+    code = {"data": [*request.code.get("data", []), data], "held_out": [held_out]}
+    run.code |= code_digests(code)
+    run.rank_code |= code_digests(code, of_ranks=True)
     opened = source.open(data, "train")
     run.num_classes = request.num_classes() or count_classes(opened)
     run.train = loader.open(opened, train=True)
     if held_out is not None:
         run.held_out = loader.open(source.open(held_out, request.evaluation_split), train=False)
+    opened_batches = [batches for batches in (run.train, run.held_out) if batches is not None]
+    run.random.hold(handle for batches in opened_batches for handle in batches.generators())
     run.data_identity = {"train": content(opened, run.train.samples)}
     check_size(run)
     warn_of_idle_settings(run, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -10,10 +11,13 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from accel.checkpoints.weight_names import unwrap, wrapped_attribute
+from accel.device.buffers import writable
 from accel.errors import ConfigError, describe
-from accel.parts import Part
+from accel.parts import Parallel, Part
+from accel.system.call_stack import warn_user
+from accel.system.stop_signals import TORCHRUN_VARIABLE
 
-__all__ = ["check_model", "check_needs", "check_torch_mode", "without_ranks"]
+__all__ = ["check_model", "check_needs", "check_torch_mode", "warn_of_lonely_ranks", "without_ranks"]
 
 
 def check_torch_mode(device: str) -> None:
@@ -26,6 +30,19 @@ def check_torch_mode(device: str) -> None:
         raise ConfigError(
             "fit() is called inside torch.autocast, which keeps the first update's 16-bit weights for all others; "
             "call it outside, with the plugin amp"
+        )
+
+
+def warn_of_lonely_ranks(parallel: Parallel) -> None:
+    """Warn, on the first rank, that each of several processes trains the whole run by itself, because no plugin joins them."""
+    started = int(os.environ.get("WORLD_SIZE", "1")) if TORCHRUN_VARIABLE in os.environ else 1
+    rank = int(os.environ.get("RANK", "0"))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        started, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    if type(parallel) is Parallel and started > 1 and rank == 0:
+        warn_user(
+            f"{started} processes were started, and no plugin makes them train together: each trains the whole run by itself; add "
+            "DDP() to plugins, or start one process"
         )
 
 
@@ -44,6 +61,9 @@ def check_model(model: object) -> nn.Module:
         raise ConfigError(f"model() returned {describe(model)}; return an instance of a torch.nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"the model, a {type(model).__name__}, has no parameter to train: all are frozen, or there are none")
+    for name, param in model.named_parameters():
+        if param.requires_grad and not is_lazy(param) and not writable(param):
+            raise ConfigError(f"the model's {name} has several numbers in one place of memory (expand); make it of a clone()")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise ConfigError(f"the model's {name} has no shape yet; call the model once on a batch, as lazy modules need it")

@@ -34,6 +34,10 @@ class RunRequest:
     """Default watches; one that is among `plugins` too is taken from there."""
     code: Mapping[str, list[Any]] = field(default_factory=dict)
     """The task's code by what it is for (`accel.checkpoints.code.task_code`)."""
+    task: Any = None
+    """The object whose attributes are kept in checkpoints as far as they move, beside those of its loss and its metrics."""
+    task_settings: frozenset[str] = frozenset()
+    """Attributes of it that are no state."""
     evaluation_split: str = "val"
     skipped: dict[str, str] = field(default_factory=dict)
     """Plugins left out of a bundle, each with the reason."""
@@ -43,3 +47,8 @@ class RunRequest:
     """The command that started the run; empty in a script."""
     config: str = ""
     """The resolved configuration as YAML."""
+
+    def state_holders(self) -> dict[str, Any]:
+        """Return the objects that may have a state beside the model: the task, and the functions of its loss and metrics."""
+        functions = [(name, number, one) for name in ("loss", "metrics") for number, one in enumerate(self.code.get(name, []))]
+        return {"task": self.task, **{f"{name}{number or ''}": one for name, number, one in functions}}

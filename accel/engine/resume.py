@@ -14,6 +14,7 @@ from accel.checkpoints.finite_check import FiniteCheck, tracked_state
 from accel.checkpoints.identity import differences, refused, unknown, versions
 from accel.checkpoints.manifest import SHARDS, Damaged
 from accel.checkpoints.retention import CheckpointFolder, finished
+from accel.checkpoints.state import DRAWS
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Parallel
@@ -23,16 +24,22 @@ from accel.system.faults import point
 from accel.system.shell_quoting import override, quote
 
 __all__ = [
+    "NONFINITE",
     "check_identity",
     "find_on_every_rank",
     "finite_before",
     "gather_shards",
     "load_state",
     "locate",
+    "refuse_other_draws",
     "report_resumption",
     "resume",
     "warn_in_plan",
 ]
+
+
+NONFINITE = "nonfinite"
+"""Name in `resume.allow` that accepts a run which ends with weights that are not finite."""
 
 
 def locate(settings: Settings, parallel: Parallel) -> tuple[Settings, FoundCheckpoint | None]:
@@ -92,7 +99,7 @@ def resume(
         ConfigError: if the checkpoint is of another run.
     """
     if settings.resume is None:
-        if settings.allow:
+        if set(settings.allow) - {NONFINITE}:
             warn_in_plan(run, "resume.allow has no effect: nothing is resumed without resume=auto, or resume=DIR")
         return
     label = f"resume={settings.resume}"
@@ -106,8 +113,9 @@ def resume(
     try:
         # a loss that was not finite, of an update that moved nothing, is no reason to go back
         doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
+        refuse_other_draws(run, settings, state)
         state = gather_shards(checkpoint, state, run.parts.parallel)
-        restore(run, state, checkpoint.manifest.progress)
+        sentences = restore(run, state, checkpoint.manifest.progress)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error
@@ -115,6 +123,8 @@ def resume(
     # of an epoch, the same samples are consumed, however many ranks there were
     run.progress.batch = run.progress.batch * BatchSizes(**checkpoint.manifest.sizes).step // sizes_of(run).step
     report_resumption(run, label, checkpoint, doubtful)
+    for sentence in sentences:
+        warn_in_plan(run, f"{label}: {sentence}")
     if code := changed_code(checkpoint.manifest.identity, identity, settings.allow):
         warn_in_plan(run, f"{label}: {code}")
 
@@ -142,7 +152,7 @@ def gather_shards(checkpoint: FoundCheckpoint, state: dict[str, Any], parallel: 
 def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: dict[str, Any]) -> None:
     """Raise ConfigError if the checkpoint is of a run that computes something else, and the user has not accepted that."""
     saved = checkpoint.manifest.identity
-    if misnamed := unknown(settings.allow, saved, identity):
+    if misnamed := unknown([name for name in settings.allow if name != NONFINITE], saved, identity):
         raise ConfigError(f"resume.allow: {misnamed}")
     changes = refused(differences(saved, identity), settings.allow)
     if changes:
@@ -150,6 +160,21 @@ def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: di
         allow = quote(f"resume.allow=[{','.join([*settings.allow, *changes])}]")
         fix = f"go on with what the run began with, or accept the change: {allow}"
         raise ConfigError(f"resume={settings.resume}: {sentence}; {fix}")
+
+
+def refuse_other_draws(run: TrainingRun, settings: Settings, state: dict[str, Any]) -> None:
+    """Let data that draws random numbers be refused, as soon as it does, if the checkpoint's run drew others.
+
+    In older checkpoints such data drew from the generators as it was read. Which data draws is known when it is read.
+    """
+    randomness = getattr(run.train, "randomness", None)
+    if randomness is None or state["rng"].get("draws") == DRAWS or not refused({"data.random": ""}, settings.allow):
+        return
+    allow = quote(f"resume.allow=[{','.join([*settings.allow, 'data'])}]")
+    randomness.refusal = (
+        f"resume={settings.resume}: the data draws random numbers, which came as it was read when the checkpoint was written, and "
+        f"are those of each sample now; begin the run anew, or accept the change: {allow}"
+    )
 
 
 def report_resumption(run: TrainingRun, label: str, checkpoint: FoundCheckpoint, doubtful: bool) -> None:

@@ -13,6 +13,7 @@ from time import monotonic, sleep
 from accel.checkpoints.retention import FOLDER, finished
 from accel.errors import ConfigError, RunDirectoryTaken
 from accel.system import atomic_files, disk_errors
+from accel.system.call_stack import warn_user
 from accel.system.shell_quoting import override
 
 __all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "remove_created", "was_restarted"]
@@ -79,10 +80,15 @@ class RunLock:
     def release(self) -> None:
         """Release the lock, if it was acquired, and remove its file."""
         if self.file is not None:
-            self.path.unlink(missing_ok=True)
+            file, self.file = self.file, None
             claimed.discard(self.path)
-            os.close(self.file)
-            self.file = None
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError as error:  # it is held by nobody then, and the next run takes it
+                warn_user(f"{self.path} could not be removed: {disk_errors.disk_reason(error)}; nothing holds it any more")
+            finally:
+                with suppress(OSError):  # the system has released the lock by then
+                    os.close(file)
 
 
 def create(out: Path, config: str, lock: RunLock, goes_on: bool) -> list[Path]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from accel.data.batches.base import Batches
 from accel.engine.input_pipeline import input_pipeline
 from accel.parts import Run, Window
 from accel.system.clock import OTHER
@@ -34,7 +35,7 @@ def sandbox(run: Run) -> Iterator[Iterator[Window]]:
     rng_state, epoch_rng_state = run.random.state(), run.epoch_rng_state
     windows = endless_windows(run)
     try:
-        with run.clock.attribute_to(OTHER), detached_workers(run):
+        with run.clock.attribute_to(OTHER), detached_workers(run.train):
             run.model.train()
             yield windows
     finally:
@@ -61,12 +62,12 @@ def endless_windows(run: Run) -> Generator[Window]:
 
 
 @contextmanager
-def detached_workers(run: Run) -> Iterator[None]:
+def detached_workers(batches: Batches) -> Iterator[None]:
     """Give a DataLoader with persistent workers other workers inside.
 
     If its own workers began here, they would draw other random numbers in the run.
     """
-    loader = getattr(run.train, "data", None)
+    loader = getattr(batches, "data", None)
     if not isinstance(loader, DataLoader):
         yield
         return
@@ -78,11 +79,17 @@ def detached_workers(run: Run) -> Iterator[None]:
 
 
 class ModelBackup:
-    """Copies of the weights and buffers of a model. A buffer that is assigned anew comes back as the tensor it was."""
+    """Copies of the weights and buffers of a model. A buffer that is assigned anew comes back as the tensor it was.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: the model.
+        buffers_only: keep no copies of the weights, which are left as they are.
+    """
+
+    def __init__(self, model: nn.Module, buffers_only: bool = False) -> None:
         self.model = model
-        self.copies = {tensor: tensor.detach().clone() for tensor in [*model.parameters(), *model.buffers()]}
+        weights = [] if buffers_only else list(model.parameters())
+        self.copies = {tensor: tensor.detach().clone() for tensor in [*weights, *model.buffers()]}
         self.buffers = [(module, dict(module._buffers)) for module in model.modules()]
 
     def restore(self) -> None:

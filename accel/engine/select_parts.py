@@ -8,10 +8,10 @@ from typing import Any, get_type_hints
 
 from torch import nn
 
-from accel.engine.no_plugin import refusal_of
 from accel.errors import ConfigError, conflict, describe
 from accel.parts import Part, Parts, Watch
 from accel.schema import plugin_registry
+from accel.schema.no_plugin import refusal_of
 
 __all__ = ["PART_TYPES", "as_list", "make_plugin", "part_name", "select_parts"]
 

@@ -8,7 +8,8 @@ from typing import Any
 from accel.checkpoints import FOLDER, FoundCheckpoint, Saver
 from accel.checkpoints.finite_check import FiniteCheck
 from accel.engine import run_directory
-from accel.engine.resume import resume
+from accel.engine.evaluation.restore_best import restore_best
+from accel.engine.resume import NONFINITE, resume
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.schema.settings import Settings
@@ -39,9 +40,11 @@ def start(
         ConfigError: if the checkpoint is of another run, or the directory cannot be written to.
     """
     finite_check = FiniteCheck(run.unwrapped_model)
+    run.infinite_at_start, run.accepts_nonfinite = finite_check.exempt, NONFINITE in settings.allow
     resume(run, settings, checkpoint, identity, finite_check)
+    run.first_step = run.progress.step
     if settings.dry_run:
-        run.max_windows, run.epochs, run.held_out = 1, 1, None
+        run.max_windows, run.epochs = 1, 1
         return
     out = directory_of(settings, checkpoint)
     check_checkpoint_settings(run, settings, out)
@@ -56,6 +59,7 @@ def start(
     run.saver = Saver(run, out, settings, identity, finite_check)
     if checkpoint is not None and goes_on:
         run.saver.last_saved = run.saver.last_tried = checkpoint.file.stem
+        restore_best(run, checkpoint)
 
 
 def directory_of(settings: Settings, checkpoint: FoundCheckpoint | None) -> Path | None:

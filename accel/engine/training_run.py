@@ -29,6 +29,12 @@ class TrainingRun(Run):
     saver: Saver = field(default_factory=NoSaver)
     samples_at_start: int = 0
     """Samples consumed before this run went on."""
+    first_step: int = 0
+    """Updates done before this run went on."""
+    infinite_at_start: set[tuple[str]] = field(default_factory=set)
+    """Buffers that are infinite before the first update, such as a mask, and may be so."""
+    accepts_nonfinite: bool = False
+    """Whether a run that ends with numbers that are not finite is done all the same (`resume.allow=[nonfinite]`)."""
     max_windows: int | None = None
     """Windows per epoch, at most: 1 in a dry run; None for all."""
     plan: Plan = field(default_factory=Plan)
@@ -38,6 +44,8 @@ class TrainingRun(Run):
     """Fingerprint of the data, by split (`accel.checkpoints.identity.content`)."""
     code: dict[str, str] = field(default_factory=dict)
     """Digests of the code that the user gave, by what it is for (`accel.checkpoints.code.code_digests`)."""
+    rank_code: dict[str, str] = field(default_factory=dict)
+    """The same of what every rank must have in common."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,6 +28,8 @@ class FusedAdamW(Fused, AdamW):
     """
 
     per_parameter = True
+    takes_bare_grads = True
+    algorithms = ("adamw",)
     unsupported = ("amsgrad",)
 
     def __init__(self, params: Any, **settings: Any) -> None:
@@ -49,7 +51,7 @@ def adamw(optimizer: Fused, row: KernelRow, grads: list[Any]) -> None:
     if group.get("cycled"):
         cycled_adamw(optimizer, row, grads)
     else:
-        adamw_kernel(optimizer, group, row.tensors, grads, row.state, group["lr"], group["weight_decay"])
+        adamw_kernel(optimizer, row, row.tensors, grads, row.state, group["lr"], group["weight_decay"])
     optimizer.uncount(row)
 
 
@@ -62,18 +64,19 @@ def cycled_adamw(optimizer: Fused, row: KernelRow, grads: list[Any]) -> None:
         remaining = 1 - lr * weight_decay
         torch._foreach_mul_(row.tensors, remaining if skip is None else torch.where(skip > 0, 1.0, remaining))
     if not group.get("uneven"):  # all parameters have made equal steps
-        adamw_kernel(optimizer, group, row.tensors, grads, row.state, rates[0], 0.0)
+        adamw_kernel(optimizer, row, row.tensors, grads, row.state, rates[0], 0.0)
         return
     for tensor, grad, rate, *state in zip(row.tensors, grads, rates.unbind(), *row.state, strict=True):
-        adamw_kernel(optimizer, group, [tensor], [grad], [[value] for value in state], rate, 0.0)
+        adamw_kernel(optimizer, row, [tensor], [grad], [[value] for value in state], rate, 0.0)
 
 
 def adamw_kernel(
-    optimizer: Fused, group: dict[str, Any], tensors: list[Tensor], grads: list[Any], state: list[list[Tensor]],
+    optimizer: Fused, row: KernelRow, tensors: list[Tensor], grads: list[Any], state: list[list[Tensor]],
     lr: float | Tensor, decay: float,
 ) -> None:  # fmt: skip
-    """Call torch's kernel for a row or for some of its parameters."""
-    torch._fused_adamw_(
+    """Call torch's kernel, where it is right, for a row or for some of its parameters."""
+    group = row.group
+    row.kernel("adamw")(
         tensors, grads, state[0], state[1], [], state[2], lr=lr, beta1=group["betas"][0], beta2=group["betas"][1],
         weight_decay=decay, eps=group["eps"], amsgrad=False, maximize=group.get("maximize", False),
         grad_scale=optimizer.scale, found_inf=optimizer.found_inf,

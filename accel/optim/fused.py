@@ -9,17 +9,19 @@ its value, as with torch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import Placement, local_shard, placement
+from accel.device.buffers import writable
+from accel.device.dtensor import local_shard, placement, real_shard
 from accel.errors import ConfigError, describe
 from accel.optim.cycled_betas import WEIGHT
 from accel.optim.kernel_row import KernelRow
-from accel.optim.memory_layout import copy_aliased, offset_in_page
+from accel.optim.kernels.kernel_check import is_dense
+from accel.optim.memory_layout import copy_aliased, match_strides, offset_in_page
 from accel.optim.step_counters import StepCounters
 
 __all__ = ["Fused", "Memory"]
@@ -40,6 +42,10 @@ class Fused(StepCounters):
     """Whether parameters may step one by one (`step_one`) with equal bits: they share no state."""
     reads_on_host = False
     """Whether a step on the CPU reads numbers: then a replay of its kernels is not a step."""
+    takes_bare_grads = False
+    """Whether the kernel reads `p.grad` itself, which must lie in memory as the parameter does."""
+    algorithms: tuple[str, ...] = ()
+    """The kernels that it calls, by the name of their algorithm."""
     unsupported: tuple[str, ...] = ()
     """Settings of torch's optimiser that the kernel is not called with."""
     grad_scale: Tensor | None  # without a default: torch.amp.GradScaler multiplies an existing one, and deletes its own
@@ -76,16 +82,13 @@ class Fused(StepCounters):
         """
         super().load_state_dict(state_dict)
         self.rows = None
-        for index, param in enumerate(param for group in self.param_groups for param in group["params"]):
-            weight = state_dict["state"].get(index, {}).get(WEIGHT)
-            if weight is not None:  # torch gives it the dtype of its parameter, which may be a short one
-                self.state[param][WEIGHT] = weight.to(param.device, torch.float32)
+        places = count()
         for group in self.param_groups:
             for param in group["params"]:
-                if param in self.state:
-                    state = self.state[param]
-                    names = [name for name in self.state_names(group) if name in state]
-                    state |= {name: self.match_layout(name, state[name], param) for name in names}
+                saved = state_dict["state"].get(next(places), {})
+                for name in self.state_names(group):
+                    if name in saved:
+                        self.state[param][name] = self.match_layout(name, saved[name], self.state[param][name], param)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -125,11 +128,11 @@ class Fused(StepCounters):
         if not row or row.stale:
             self.rows, memory = None, dict[Any, Tensor]()
             for single in (row.subset([place]) for row in self.current_rows() for place in range(len(row.params))):
-                begins = (single.tensors[0].data_ptr(),)
-                self.single_rows[single.params[0]] = single._replace(plan=self.plan(single, memory), addresses=begins)
+                begins, plan = single.present_addresses(), self.plan(single, memory)
+                self.single_rows[single.params[0]] = single._replace(plan=plan, addresses=begins)
             row = self.single_rows[param]
         assert param.grad is not None
-        self.update_rows([(row, [local_shard(param.grad, param)])])
+        self.update_rows([(row, [real_shard(param.grad, param)])])
 
     def current_rows(self) -> list[KernelRow]:
         """Return the rows, which are built if there are none."""
@@ -154,8 +157,10 @@ class Fused(StepCounters):
                     row.group["uneven"] = True  # from here on the parameters have made different steps
                 row = self.partial_rows[index][1]
             shards = [grad for grad in grads if grad is not None]
-            if row.placement.mesh is not None:
-                shards = [local_shard(grad, param) for grad, param in zip(shards, row.params, strict=True)]
+            if row.placement.mesh is not None or row.is_complex:
+                shards = [real_shard(grad, param) for grad, param in zip(shards, row.params, strict=True)]
+            if self.takes_bare_grads and not self.frees_grads:  # in a loop of one's own they may lie in memory in any order
+                shards = [match_strides(grad, tensor) for grad, tensor in zip(shards, row.tensors, strict=True)]
             present.append((row, shards))
         return present
 
@@ -173,7 +178,7 @@ class Fused(StepCounters):
 
     def build_rows(self) -> list[KernelRow]:
         """Return the rows; state that is missing is created."""
-        rows: dict[tuple[int, torch.device, torch.dtype, bool, Placement], KernelRow] = {}
+        rows: dict[Any, KernelRow] = {}
         for group_index, group in enumerate(self.param_groups):
             for setting in self.unsupported:
                 if group.get(setting):
@@ -181,24 +186,23 @@ class Fused(StepCounters):
             names = self.state_names(group)
             for param in group["params"]:
                 excluded = group.get("exclude") == "norm_and_bias" and param.dim() <= 1
-                sharding = placement(param)
-                new_row = KernelRow(group, [], [], [[] for _ in names], excluded=excluded, placement=sharding)
-                row = rows.setdefault((group_index, param.device, param.dtype, excluded, sharding), new_row)
+                sharding, shard = placement(param), real_shard(param)
+                if not writable(shard):
+                    raise ConfigError(f"numbers of a parameter of shape {tuple(param.shape)} share their memory; clone() it")
+                new_row = KernelRow(group, [], [], [[] for _ in names], None, None, excluded, sharding, dense=is_dense(shard))
+                row = rows.setdefault((group_index, param.device, param.dtype, excluded, sharding, new_row.dense), new_row)
                 row.params.append(param)
-                row.tensors.append(local_shard(param))
+                row.tensors.append(shard)
                 for position, (name, values) in enumerate(zip(names, row.state, strict=True), start=1):
                     value = self.state[param].get(name)
                     value = self.initial_state(name, param) if value is None else value
                     self.state[param][name] = value = (
                         value if row.placement.mesh else offset_in_page(value, param, position, len(names))
                     )
-                    values.append(local_shard(value))
+                    values.append(real_shard(value))
         counted_rows = [self.stack_counters(row) for row in rows.values()]
         memory: Memory = {}
-        return [
-            row._replace(plan=self.plan(row, memory), addresses=tuple([tensor.data_ptr() for tensor in row.tensors]))
-            for row in counted_rows
-        ]
+        return [row._replace(plan=self.plan(row, memory), addresses=row.present_addresses()) for row in counted_rows]
 
     def plan(self, row: KernelRow, memory: Memory) -> Any:
         """Return data that the kernel needs besides the row, made once and kept in `KernelRow.plan`.
@@ -208,8 +212,14 @@ class Fused(StepCounters):
             memory: scratch memory, shared by rows because they move in turn.
         """
 
-    def match_layout(self, name: str, value: Any, param: Tensor) -> Tensor:
+    def match_layout(self, name: str, saved: Tensor, value: Tensor, param: Tensor) -> Tensor:
         """Return a loaded state in the memory layout of its parameter, copied if its layout differs.
+
+        Args:
+            name: its name.
+            saved: the state as it was saved.
+            value: the same as torch loaded it, in the dtype of its parameter, which may be a shorter one.
+            param: its parameter.
 
         Raises:
             ValueError: for a state of another shape.
@@ -218,7 +228,9 @@ class Fused(StepCounters):
         shard = local_shard(value)
         if not isinstance(value, Tensor) or shard.shape != expected.shape or shard.layout != expected.layout:
             raise ValueError(f"{name} is {describe(value)}, of a parameter of shape {tuple(param.shape)}")
-        if shard.stride() == expected.stride():
+        if value.dtype != expected.dtype:
+            value = saved.to(param.device, expected.dtype)
+        if local_shard(value).stride() == expected.stride():
             return value
         return torch.empty_like(expected, dtype=value.dtype, device=value.device).copy_(value)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from accel.device.dtensor import Placement
+from accel.device.dtensor import Placement, local_shard
+from accel.optim.kernels.kernel_check import select_kernel
+from accel.optim.kernels.plain_kernels import PLAIN, Kernel
 
-__all__ = ["KernelRow", "host_value"]
+__all__ = ["KernelRow", "follow_weights", "host_value"]
 
 
 class KernelRow(NamedTuple):
@@ -18,9 +21,9 @@ class KernelRow(NamedTuple):
     params: list[Tensor]
     """The user's parameters, which have the gradients."""
     tensors: list[Tensor]
-    """The tensors that the kernel moves: the parameters, or their local shards, which share their memory."""
+    """The tensors that the kernel moves: `real_shard` of each parameter, which shares its memory; or what it is rounded from."""
     state: list[list[Tensor]]
-    """One list for each name in `Fused.state_names`, as long as `params`; local shards if the parameters are sharded."""
+    """One list for each name in `Fused.state_names`, as long as `params`, each as `real_shard` gives it."""
     counter: Tensor | None = None
     """The step counters in one tensor, (n,) float32, of which the counters in `state` are views."""
     weights: Tensor | None = None
@@ -32,12 +35,29 @@ class KernelRow(NamedTuple):
     plan: Any = None
     """The plan that `Fused.plan` made of the row."""
     addresses: tuple[int, ...] = ()
-    """The addresses of `tensors` when the plan was made."""
+    """The addresses of the parameters when the plan was made."""
+    dense: bool = True
+    """Whether the parameters lie in memory without gaps, so that a fused kernel can move them."""
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the parameters are complex, and `tensors` are views of them."""
+        return self.params[0].is_complex()
 
     @property
     def stale(self) -> bool:
         """Whether parameters were given other memory (`param.data = ...`) since the plan was made."""
-        return self.plan is not None and self.addresses != tuple([tensor.data_ptr() for tensor in self.tensors])
+        return (self.plan is not None or self.is_complex) and self.addresses != self.present_addresses()
+
+    def present_addresses(self) -> tuple[int, ...]:
+        """Return where the parameters lie now; of sharded ones, where `tensors` do."""
+        tensors = self.tensors if self.placement.mesh is not None else self.params
+        return tuple([tensor.data_ptr() for tensor in tensors])
+
+    def kernel(self, name: str, *, scratch: bool = False) -> Kernel:
+        """Return the kernel that moves its tensors, or scratch memory of their dtype: `sgd`, `adam` or `adamw`."""
+        first = self.tensors[0]
+        return select_kernel(name, first.dtype, first.device) if self.dense or scratch else PLAIN[name]
 
     @property
     def on_host(self) -> bool:
@@ -49,6 +69,14 @@ class KernelRow(NamedTuple):
         params, tensors = [self.params[i] for i in indices], [self.tensors[i] for i in indices]
         state = [[values[i] for i in indices] for values in self.state]
         return self._replace(params=params, tensors=tensors, state=state, counter=None, weights=None, plan=None)
+
+
+def follow_weights(row: KernelRow) -> None:
+    """Take over what somebody else has written to the parameters of a row, if its tensors are what these are rounded from."""
+    for tensor, param in zip(row.tensors, row.params, strict=True):
+        if tensor.dtype.itemsize > param.dtype.itemsize and not param.is_complex():
+            shard = local_shard(param.detach())
+            torch.where(tensor.to(shard.dtype) == shard, tensor, shard.to(tensor.dtype), out=tensor)
 
 
 def host_value(tensor: Tensor | None, otherwise: float) -> float:

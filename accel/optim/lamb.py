@@ -78,6 +78,7 @@ class LAMB(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
+    algorithms = ("adam",)
     per_parameter = reads_on_host = True
 
     @property
@@ -132,7 +133,7 @@ class LAMB(Fused):
             updates: list[Tensor] = []
             for tile, parts in section.pieces(grads):
                 if is_direct:
-                    self.move_by_adam(tile, tile.params, parts, group, group["lr"], divisor)
+                    self.move_by_adam(tile, tile.params, parts, row, group["lr"], divisor)
                     continue
                 if adapts:  # before the decay: no other pass reads memory faster
                     weights += squared_norms(tile.flat[0])
@@ -140,7 +141,7 @@ class LAMB(Fused):
                     scale_into(tile.params, decay, tile.updates)
                 else:
                     torch._foreach_zero_(tile.updates)
-                self.move_by_adam(tile, tile.updates, parts, group, -1.0, divisor)
+                self.move_by_adam(tile, tile.updates, parts, row, -1.0, divisor)
                 if corrections is not None:  # the kernel's update must be corrected before the decay is added
                     torch._foreach_mul_(tile.updates, [corrections[index] for index in section.places])
                     if decay:
@@ -177,9 +178,10 @@ class LAMB(Fused):
         torch._foreach_addcmul_(section.params, section.updates, list(rates.unbind()))
 
     def move_by_adam(
-        self, tile: Tile, targets: list[Tensor], grads: list[Tensor], group: dict[str, Any], rate: Any, divisor: Tensor | None
+        self, tile: Tile, targets: list[Tensor], grads: list[Tensor], row: KernelRow, rate: Any, divisor: Tensor | None
     ) -> None:
-        """Subtract `rate` times Adam's direction from `moved`, and update the moments."""
+        """Subtract `rate` times Adam's direction from `targets`, which are dense, and update the moments."""
+        group = row.group
         averages, squares_, steps = tile.state[:3]
         beta1, beta2 = group["betas"]
         if not group["bias_correction"]:
@@ -187,7 +189,7 @@ class LAMB(Fused):
         if not group["grad_averaging"]:  # the kernel averages: the moment is shorter by a factor, which the rate brings back
             rate = rate / (1.0 - beta1)
         grads, scale = tile.divide_grads(grads, divisor, self.frees_grads)
-        torch._fused_adam_(
+        row.kernel("adam", scratch=True)(
             targets, grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"],
             amsgrad=False, maximize=False, grad_scale=scale, found_inf=self.found_inf,
         )  # fmt: skip

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from accel.errors import ConfigError
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, host_value
 from accel.optim.tiles import Section, flattened, scale_into, sections, squared_norms
@@ -46,7 +45,6 @@ class LARS(Fused):
 
     Raises:
         ValueError: for nesterov without momentum.
-        ConfigError: at the first step, for a parameter that is a slice of a larger tensor.
 
     Source: You et al., Large Batch Training of Convolutional Networks, arXiv 1708.03888.
     """
@@ -72,6 +70,7 @@ class LARS(Fused):
         }  # fmt: skip
         super().__init__(params, settings)
 
+    algorithms = ("sgd",)
     per_parameter = reads_on_host = True
 
     @property
@@ -84,15 +83,8 @@ class LARS(Fused):
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
-        """Return the row cut into sections of tiles.
-
-        Raises:
-            ConfigError: for a parameter that is a slice of a larger tensor.
-        """
-        cut = sections(row, memory)
-        if not all(section.dense for section in cut):
-            raise ConfigError("LARS: a parameter is a slice of a larger tensor, and the kernel would move its neighbours; clone it")
-        return cut
+        """Return the row cut into sections of tiles."""
+        return sections(row, memory)
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         """Move the parameters of a row: in one pass on a CPU, else by scaled gradients in scratch memory."""
@@ -121,7 +113,7 @@ class LARS(Fused):
                 dense_grads, _ = tile.divide_grads(parts, None, False)
                 buffers = tile.state[0] if tile.state else []
                 for indices, factor in factors_by_index:
-                    torch._fused_sgd_(
+                    row.kernel("sgd")(
                         tile.params[indices], dense_grads[indices], buffers[indices], weight_decay=decay,
                         momentum=group["momentum"], lr=group["lr"] if buffers else group["lr"] * factor,
                         dampening=1.0 - factor, nesterov=False,
@@ -144,7 +136,7 @@ class LARS(Fused):
                 scale_into(parts, factors, tile.grads)
                 if decays:
                     torch._foreach_addcmul_(tile.grads, tile.params, decays)
-                torch._fused_sgd_(
+                row.kernel("sgd")(
                     tile.params, tile.grads, tile.state[0] if tile.state else [], weight_decay=0.0, momentum=group["momentum"],
                     lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False, is_first_step=False,
                     found_inf=self.found_inf,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["LARGE", "LINE", "PAGE", "copy_aliased", "offset_in_page"]
+__all__ = ["LARGE", "LINE", "PAGE", "copy_aliased", "match_strides", "offset_in_page"]
 
 PAGE, LINE = 4096, 64
 LARGE = 1 << 16
@@ -35,6 +35,11 @@ def offset_in_page(tensor: Tensor, beside: Tensor, number: int, of: int) -> Tens
     memory = torch.empty(tensor.numel() + PAGE // size, dtype=tensor.dtype)
     start = (address - memory.data_ptr()) % PAGE // size
     return memory.as_strided(tensor.size(), tensor.stride(), start).copy_(tensor)
+
+
+def match_strides(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor in the memory order of `like`, which has its shape: itself, or a copy."""
+    return tensor if tensor.stride() == like.stride() else torch.empty_like(like).copy_(tensor)
 
 
 def copy_aliased(grads: list[Tensor]) -> list[Tensor]:

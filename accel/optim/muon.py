@@ -10,15 +10,16 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from accel.optim.adamw import adamw
 from accel.optim.cycled_betas import adam_state_names
 from accel.optim.fused import Fused, Memory
+from accel.optim.hidden_matrices import hidden_matrices
 from accel.optim.kernel_row import KernelRow
 from accel.optim.matrix_batch import MatrixBatch, apply_updates, batch_positions, common_base, lr_ratio, orthogonalise
 
-__all__ = ["DEFAULTS", "ONLY_ADAMW", "ONLY_MUON", "Muon"]
+__all__ = ["DEFAULTS", "ONLY_ADAMW", "ONLY_MUON", "Muon", "split_by_shape", "split_model"]
 
 ONLY_MUON = ("momentum", "nesterov", "ns_coefficients", "ns_steps", "ns_dtype", "adjust_lr_fn")
 ONLY_ADAMW = ("betas",)
@@ -40,15 +41,13 @@ class Muon(Fused):
     Results equal, to rounding, those of `torch.optim.Muon`, which takes two dimensions alone. `p.grad`, `grad_scale`, `found_inf`
     and host reads are as with `LAMB`.
 
-        names = hidden_matrices(model)                                              # accel.optim.hidden_matrices
-        params = dict(model.named_parameters())
-        Muon([
-            {"params": [params.pop(name) for name in names]},
-            {"params": params.values(), "adamw": True, "lr": 1e-3},
-        ])
+        Muon(model, adamw_lr=1e-3)                          # split as `accel.optim.hidden_matrices` does, by the kind of module
+        Muon(model.parameters(), rest="adamw")              # split by shape
+        Muon([{"params": matrices}, {"params": others, "adamw": True, "lr": 1e-3}])
 
     Args:
-        params: tensors, or groups of them; the state has the dtype of its parameter.
+        params: tensors, or groups of them, or a model; the state has the dtype of its parameter. Of a model the hidden matrices are
+            Muon's, and all else that is trained is AdamW's, without weight decay where it has at most one dimension.
         lr: the learning rate of the matrices.
         weight_decay: the share of each weight taken off per update, times lr.
         momentum: the decay of the mean of the gradients.
@@ -61,13 +60,19 @@ class Muon(Fused):
         betas: of AdamW.
         adamw_eps: of AdamW, if a group has no eps of its own.
         ns_dtype: of the iteration. float32 is for CPUs without instructions for bfloat16.
+        rest: `adamw` moves those tensors of a group to AdamW that are no real matrix of two rows and two columns at least; those
+            of at most one dimension have no weight decay there. None refuses tensors that are no matrix.
 
     Raises:
-        ValueError: for a tensor of fewer than two dimensions in a group without `adamw`, or for another `adjust_lr_fn`.
+        ValueError: for a tensor that is no real matrix in a group without `adamw`, unless `rest` moves it; or for another
+            `adjust_lr_fn` or `rest`.
 
     Source: Jordan et al., Muon: An optimizer for hidden layers in neural networks, kellerjordan.github.io/posts/muon; the ratio
     match_rms_adamw: Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982.
     """
+
+    takes_bare_grads = True
+    algorithms = ("adamw",)
 
     def __init__(
         self,
@@ -85,35 +90,48 @@ class Muon(Fused):
         betas: tuple[float, float] = (0.9, 0.999),
         adamw_eps: float = 1e-8,
         ns_dtype: Literal["bfloat16", "float32"] = "bfloat16",
+        rest: Literal["adamw"] | None = None,
     ) -> None:
+        if rest not in (None, "adamw"):
+            raise ValueError(f"rest must be adamw or None, not {rest!r}")
         if adjust_lr_fn not in (None, "original", "match_rms_adamw"):
             raise ValueError(f"adjust_lr_fn must be original or match_rms_adamw, not {adjust_lr_fn!r}")
         settings = {
             "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov, "ns_coefficients": ns_coefficients,
             "eps": eps, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn, "betas": betas, "ns_dtype": ns_dtype,
-            "adamw_lr": adamw_lr, "adamw_eps": adamw_eps, "fused": True,
+            "adamw_lr": adamw_lr, "adamw_eps": adamw_eps, "fused": True, "rest": rest,
         }  # fmt: skip
-        super().__init__(params, settings)
+        super().__init__(split_model(params) if isinstance(params, nn.Module) else params, settings)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group with the settings of its own algorithm alone, so that nobody changes one that has no effect.
 
+        With `rest`, a group of matrices and others becomes several.
+
         Raises:
-            ValueError: for a tensor of fewer than two dimensions, unless the group has `adamw`.
+            ValueError: for a tensor that is no real matrix, unless the group has `adamw`.
         """
         param_group.setdefault("adamw", False)
+        if self.defaults["rest"] == "adamw" and not param_group["adamw"]:
+            for part in split_by_shape(param_group):
+                self._add_group(part)
+        else:
+            self._add_group(param_group)
+
+    def _add_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group whose parameters are all for one algorithm."""
         if param_group["adamw"]:
             for name, group_name in DEFAULTS.items():
                 param_group.setdefault(group_name, self.defaults[name])
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        for name in (*DEFAULTS, *(ONLY_MUON if group["adamw"] else ONLY_ADAMW)):
-            group.pop(name)
+        for name in ("rest", *DEFAULTS, *(ONLY_MUON if group["adamw"] else ONLY_ADAMW)):
+            group.pop(name, None)
         for param in () if group["adamw"] else group["params"]:
-            if param.dim() < 2:
-                raise ValueError(
-                    f"Muon moves matrices, and a parameter has the shape {tuple(param.shape)}: its group needs adamw=True"
-                )
+            if param.dim() < 2 or param.is_complex():
+                kind = f"has the shape {tuple(param.shape)}" if param.dim() < 2 else "is complex"
+                fix = 'its group needs adamw=True, or set rest="adamw"'
+                raise ValueError(f"Muon moves real matrices, and a parameter {kind}: {fix}")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -180,3 +198,29 @@ class Muon(Fused):
         return orthogonalise(ahead.flatten(2), group["ns_coefficients"], group["ns_steps"], group["eps"], dtype).reshape(
             ahead.shape
         )
+
+
+def split_by_shape(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a group in three: its matrices, which may be none; all else, for AdamW; and of that what has no weight decay."""
+    params = group["params"]
+    entries = [params] if isinstance(params, Tensor) else list(params)  # tensors, or pairs of a name and a tensor
+    parts: dict[str, list[Any]] = {"matrices": [], "others": [], "vectors": []}
+    for entry in entries:
+        param = entry[1] if isinstance(entry, tuple) else entry
+        is_matrix = param.dim() > 1 and min(param.shape[0], param.shape[1:].numel()) > 1 and not param.is_complex()
+        parts["matrices" if is_matrix else "others" if param.dim() > 1 else "vectors"].append(entry)
+    shared = {name: value for name, value in group.items() if name not in (*ONLY_MUON, "lr", "eps")}
+    adamw = [{**shared, "params": parts["others"], "adamw": True}]
+    adamw.append({**shared, "params": parts["vectors"], "adamw": True, "weight_decay": 0.0})
+    return [part for part in ({**group, "params": parts["matrices"]}, *adamw) if part["params"]]
+
+
+def split_model(model: nn.Module) -> list[dict[str, Any]]:
+    """Return the parameters of a model that are trained in groups, as the plugin `muon` splits them."""
+    names = hidden_matrices(model)
+    trained = {name: param for name, param in model.named_parameters() if param.requires_grad}
+    matrices = [param for name, param in trained.items() if name in names and not param.is_complex()]
+    others = [param for name, param in trained.items() if name not in names or param.is_complex()]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": [param for param in others if param.dim() > 1], "adamw": True}]
+    groups.append({"params": [param for param in others if param.dim() <= 1], "adamw": True, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]

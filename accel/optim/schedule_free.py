@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from accel.device.dtensor import local_shard, real_shard
 from accel.optim.fused import Fused, Memory
-from accel.optim.kernel_row import KernelRow
+from accel.optim.kernel_row import KernelRow, follow_weights
 from accel.optim.tiles import Section, scale_into, sections
 
 __all__ = ["ScheduleFree", "StepScalars", "move_points"]
@@ -38,7 +39,8 @@ class ScheduleFree(Fused):
     """Schedule-Free AdamW or SGD: no schedule, and the average of its own steps to evaluate.
 
     There are three points: z takes the steps, x is the average of the z, and y, between them, is where gradients are taken. The
-    parameters hold y; inside `averaged()` they hold x. With u the gradient (SGD), or the gradient over the root of its second
+    parameters hold y; inside `averaged()` they hold x. An average in 16 bits would not move, so y and z of such parameters are kept
+    in float32, and the parameters hold y, or x, rounded. With u the gradient (SGD), or the gradient over the root of its second
     moment (AdamW)
 
         u = u + weight_decay y                              w = lr'^weight_lr_power t^r, with lr' the largest lr so far
@@ -49,7 +51,7 @@ class ScheduleFree(Fused):
     `LAMB`: a skipped step moves no counter and no average either.
 
     Args:
-        params: tensors, or groups of them, of any floating dtype; the state has the dtype of its parameter.
+        params: tensors, or groups of them, of any floating dtype; the state has the dtype of its parameter, float32 at least.
         lr: the learning rate; for sgd about 10 times that of SGD with momentum.
         betas: the position of y between z (0) and x (1), above 0; and the decay of the second moment of adamw.
         eps: added to the root of the second moment.
@@ -65,6 +67,8 @@ class ScheduleFree(Fused):
 
     Source: Defazio et al., The Road Less Scheduled, arXiv 2405.15682; the arithmetic is that of `schedulefree` 1.4, to rounding.
     """
+
+    algorithms = ("adam", "sgd")
 
     def __init__(
         self,
@@ -92,16 +96,33 @@ class ScheduleFree(Fused):
     def averaged(self) -> Iterator[None]:
         """Hold x in the parameters inside the block, to evaluate or save it; afterwards y, bit for bit."""
         rows = self.current_rows()
-        copies = [[piece.detach().clone() for piece in row.tensors] for row in rows]
+        pieces = [[real_shard(param.detach()) for param in row.params] for row in rows]
+        copies = [[piece.clone() for piece in row_pieces] for row_pieces in pieces]
         with torch.no_grad():
-            for row in rows:
-                torch._foreach_lerp_(row.tensors, row.state[0], 1 - 1 / row.group["betas"][0])
+            for row, row_pieces in zip(rows, pieces, strict=True):
+                share = 1 - 1 / row.group["betas"][0]
+                if row.tensors[0].dtype == row_pieces[0].dtype:
+                    torch._foreach_lerp_(row_pieces, row.state[0], share)
+                else:
+                    follow_weights(row)
+                    torch._foreach_copy_(row_pieces, list(torch._foreach_lerp(row.tensors, row.state[0], share)))
         try:
             yield
         finally:
             with torch.no_grad():
-                for row, shards in zip(rows, copies, strict=True):
-                    torch._foreach_copy_(row.tensors, shards)
+                for row_pieces, row_copies in zip(pieces, copies, strict=True):
+                    torch._foreach_copy_(row_pieces, row_copies)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state as `Fused` does, and y in float32."""
+        super().load_state_dict(state_dict)
+        for place, param in enumerate(param for group in self.param_groups for param in group["params"]):
+            if "y" in self.state.get(param, {}):
+                self.state[param]["y"] = self.match_layout("z", state_dict["state"][place]["y"], self.state[param]["y"], param)
+
+    def kernel_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the dtype of the points."""
+        return torch.promote_types(dtype.to_real(), torch.float32)
 
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Return the names of z, of the second moment of adamw, and of the step counter."""
@@ -114,16 +135,25 @@ class ScheduleFree(Fused):
         multiple of the last. As a multiple it stays exact, which a sum of small squares would not.
         """
         if name == "z":
-            return param.detach().clone()
-        return torch.zeros(3, dtype=torch.float32, device=param.device) if name == "step" else super().initial_state(name, param)
+            return param.detach().to(torch.promote_types(param.dtype, torch.float32), copy=True)
+        if name == "step":
+            return torch.zeros(3, dtype=torch.float32, device=param.device)
+        return torch.zeros_like(param, dtype=torch.promote_types(param.dtype, torch.float32))
 
     def stack_counters(self, row: KernelRow) -> KernelRow:
-        """Return the row with one `step` for all its parameters, because one average holds for all of them."""
+        """Return the row with one `step` for all its parameters, because one average holds for all of them; and with its y.
+
+        Parameters that came later join the average of the others.
+        """
         steps = self.step_counters(row)
-        steps[:] = [steps[0]] * len(steps)
+        steps[:] = [torch.stack(steps).amax(0)] * len(steps)
         for param in row.params:
             self.state[param]["step"] = steps[0]
-        return row
+            if param.dtype.itemsize < 4:
+                self.state[param].setdefault("y", self.initial_state("z", param))
+        if row.params[0].dtype.itemsize >= 4:
+            return row
+        return row._replace(tensors=[local_shard(self.state[param]["y"]) for param in row.params], dense=True)
 
     def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
         """Return the row cut into sections of tiles."""
@@ -159,6 +189,7 @@ class ScheduleFree(Fused):
         """Move the parameters of a row, tile by tile."""
         group, clock = row.group, self.step_counters(row)[0]
         scalars = self.step_scalars(group, clock)
+        follow_weights(row)
         decay = 0.0 if row.excluded else group["weight_decay"]
         unscale: Any = 1.0 if self.scale is None else self.scale.reciprocal()
         for section in row.plan:
@@ -166,19 +197,22 @@ class ScheduleFree(Fused):
                 scale_into(parts, unscale if isinstance(unscale, float) else [unscale] * len(parts), tile.grads)
                 torch._foreach_zero_(tile.updates)
                 if group["base"] == "adamw":
-                    torch._fused_adam_(  # with a beta of 0 the first moment is the gradient, and may be written over it
+                    # with a beta of 0 the first moment is the gradient, and may be written over it
+                    row.kernel("adam", scratch=True)(
                         tile.updates, tile.grads, tile.grads, tile.state[1], [], [scalars.step] * len(parts), lr=-1.0, beta1=0.0,
                         beta2=group["betas"][1], weight_decay=0.0, eps=group["eps"], amsgrad=False, maximize=False,
                         found_inf=self.found_inf,
                     )  # fmt: skip
                 else:
-                    torch._fused_sgd_(
+                    row.kernel("sgd", scratch=True)(
                         tile.updates, tile.grads, [], weight_decay=0.0, momentum=0.0, lr=-1.0, dampening=0.0, nesterov=False,
                         maximize=False, is_first_step=False, found_inf=self.found_inf,
                     )  # fmt: skip
                 if decay:
                     torch._foreach_add_(tile.updates, tile.params, alpha=decay)
                 move_points(tile.params, tile.state[0], tile.updates, tile.grads, scalars, together=clock.device.type != "cpu")
+        if "y" in self.state[row.params[0]]:
+            torch._foreach_copy_([local_shard(param) for param in row.params], row.tensors)
 
 
 def move_points(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch.optim import SGD
 
 from accel.optim.fused import Fused
@@ -28,6 +27,8 @@ class FusedSGD(Fused, SGD):
     """
 
     per_parameter = True
+    takes_bare_grads = True
+    algorithms = ("sgd",)
     unsupported = ("dampening",)
 
     def __init__(self, params: Any, **settings: Any) -> None:
@@ -38,9 +39,9 @@ class FusedSGD(Fused, SGD):
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
-        """Move the parameters of a row by torch's fused SGD kernel."""
+        """Move the parameters of a row by torch's fused SGD kernel, where it is right."""
         group = row.group
-        torch._fused_sgd_(
+        row.kernel("sgd")(
             row.tensors, grads, row.state[0] if row.state else [], lr=group["lr"], momentum=group["momentum"],
             weight_decay=group["weight_decay"], dampening=0.0, nesterov=group["nesterov"], maximize=group["maximize"],
             is_first_step=False, grad_scale=self.scale, found_inf=self.found_inf,

@@ -20,6 +20,10 @@ class StepCounters(Optimizer):
     found_inf: Tensor | None = None
     """0-dim float32 on the device: the step is skipped if it is not 0. None stands for 0."""
 
+    def kernel_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the dtype of the numbers that the kernel moves for parameters of a dtype."""
+        return dtype.to_real()
+
     def state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Return the names of the state of a group, in the order in which the kernel takes it."""
         raise NotImplementedError

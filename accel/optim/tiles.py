@@ -131,7 +131,7 @@ def scale_into(tensors: list[Tensor], by: list[Tensor] | float, out: list[Tensor
         by: one factor, or a 0-dim tensor for each.
         out: tensors of equal shapes, on one device.
     """
-    if out[0].device.type == "cpu":
+    if out[0].device.type == "cpu" and tensors[0].dtype == out[0].dtype:
         factors: Sequence[Tensor | float] = [by] * len(out) if isinstance(by, float) else by
         for tensor, factor, target in zip(tensors, factors, out, strict=True):
             torch.mul(tensor, factor, out=target)
@@ -171,7 +171,8 @@ def _section(row: KernelRow, places: list[int], size: int, scratch: _Scratch) ->
     """Return the section of the parameters at `places`, cut into tiles if it is one large parameter."""
     params = [row.tensors[i].detach() for i in places]
     state = [[values[i] for i in places] for values in row.state]
-    layouts = state[0] if state else params
+    # scratch has no holes, though a parameter that is a slice of a larger tensor has
+    layouts = state[0] if state else params if row.dense else [torch.empty_like(param) for param in params]
     updates = scratch.like("updates", layouts)
     dense = all(updates[i].stride() == param.stride() for i, param in enumerate(params))
     length = _rows_per_tile(layouts[0], size)

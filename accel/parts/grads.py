@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import is_dtensor, local_shard, placement, total_norm
+from accel.device.dtensor import is_dtensor, local_shard, norms, placement, total_norm
 from accel.optim.memory_layout import copy_aliased
 from accel.system.deprecation.old_attributes import MovedAttribute
 
@@ -23,7 +23,7 @@ class Grads:
     """
 
     params: list[Tensor]
-    """Parameters that have a gradient; float32."""
+    """Parameters that have a gradient."""
     scale: Tensor | None = None
     """0-dim float32 on the device; None stands for exactly 1."""
     found_inf: Tensor | None = None
@@ -39,7 +39,10 @@ class Grads:
         return [param.grad for param in self.params if param.grad is not None]
 
     def norm(self) -> Tensor:
-        """Return the 2-norm of the true gradient over all parameters, 0-dim float32. It takes one pass over memory, once."""
+        """Return the 2-norm of the true gradient over all parameters, 0-dim, in float32 at least, also of 16-bit gradients.
+
+        It takes one pass over memory, once.
+        """
         if self._norm is None:
             tensors = self.tensors()
             if any(map(is_dtensor, tensors)):
@@ -47,7 +50,7 @@ class Grads:
                     (placement(param), [local_shard(param.grad, param)]) for param in self.params if param.grad is not None
                 )
             else:
-                self._norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))) if tensors else torch.zeros(())
+                self._norm = torch.linalg.vector_norm(torch.stack(norms(tensors))) if tensors else torch.zeros(())
         return self._norm if self.scale is None else self._norm / self.scale
 
     def divide_by(self, factor: Tensor) -> None:

@@ -30,18 +30,22 @@ class WindowMean:
     each backward pass is then weighted by items over a reference, and the sum of the weights divides the gradient through
     `Grads.scale`. With several ranks the sum runs over all of them, during the last backward pass.
 
+    In float16 the reference decides what overflows. There it is a nominal number of items of a window, the same for all windows
+    (`Update.agree_on_reference`), so that nothing depends on the order of micro-batches.
+
     Args:
         parallel: the ranks.
         defer: begin no sum over the ranks before `normalise`, so that no rank waits for another until then.
     """
 
-    __slots__ = ("defer", "loss", "parallel", "pending", "reference", "total")
+    __slots__ = ("defer", "finds_reference", "loss", "parallel", "pending", "reference", "total")
 
     def __init__(self, parallel: Parallel, defer: bool = False) -> None:
         self.parallel, self.defer = parallel, defer
         self.loss: Tensor
         self.total: Tensor | None = None
         self.reference: Tensor | int | None = None
+        self.finds_reference = False
         self.pending: Callable[[], Tensor] | None = None
 
     def add(self, loss: Tensor, items: Any, micro: Micro) -> Tensor:
@@ -80,6 +84,8 @@ class WindowMean:
             if ranks > 1:
                 self.loss, total = (self.pending or self._start_reduce())().unbind()
             divisor = torch.where(total == 0, 1.0, total)
+            if self.finds_reference:  # the weights are the items: from the next window on they are divided
+                self.parallel.keep_reference((divisor / ranks).clamp(min=1.0))
             self.loss = self.loss / divisor
             # ranks average their gradients, so the sum over ranks is world_size times too small
             factor = divisor / ranks if ranks > 1 else divisor
@@ -97,9 +103,10 @@ class WindowMean:
         else:  # a kernel that fills, not a copy that the host would wait for
             items = torch.full((), items, dtype=torch.float32, device=device)
         if self.reference is None:
-            # one number for all ranks, about as large as the item counts or the full window: fp16 has little room above 1
-            known = samples or (1 if self.defer else None)
-            self.reference = known or self.parallel.reference_count(items)
+            # one number for all ranks, about as large as the item counts or the full window: float16 has little room above 1
+            waits = self.defer and self.parallel.reference is None
+            self.reference = samples or (1 if waits else self.parallel.reference_count(items))
+            self.finds_reference = waits and not samples
         weight: Tensor = items / self.reference
         self.total = weight if self.total is None else self.total + weight
         return weight

@@ -15,6 +15,8 @@ from accel.device.dtensor import local_shard, shard_like
 from accel.device.torch_startup import avoid_dynamo_import, unwrapped_step
 from accel.errors import ConfigError, describe
 from accel.optim.fused import Fused
+from accel.optim.kernels.kernel_check import is_dense, select_kernel
+from accel.optim.kernels.plain_kernels import PLAIN
 from accel.optim.sgd import FusedSGD
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
@@ -22,7 +24,7 @@ from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["PER_ELEMENT", "Optim", "decayed", "has_fused", "sgd"]
+__all__ = ["PER_ELEMENT", "Optim", "decayed", "has_fused", "plain_dtypes", "sgd"]
 
 PER_ELEMENT = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "z")
 """State of optimisers that has a number for each number of the parameter."""
@@ -51,6 +53,7 @@ class Optim(Part):
         if isinstance(self.optimizer, Fused):
             self.optimizer.frees_grads = True  # the update frees the gradients after the step
         self.fused = bool(self.optimizer.defaults.get("fused"))
+        self.plain_dtypes = plain_dtypes(self.optimizer)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.ratios = [rate / self.lr for rate in self.rates]
         self.lr_on_device = False
@@ -141,7 +144,12 @@ class Optim(Part):
 
     def plan_notes(self) -> Mapping[str, str]:
         name = type(self.optimizer).__name__.removeprefix("Fused")
-        return {"optimizer": f"{name}, {'fused' if self.fused else 'not fused'}"}
+        return {"optimizer": f"{name}, {'fused' if self.fused else 'not fused'}{self.plain_note()}"}
+
+    def plain_note(self) -> str:
+        """Return which weights a fused optimiser moves by plain operations, in words for the plan; empty for none."""
+        dtypes = " and ".join(self.plain_dtypes)
+        return f"; {dtypes} weights by plain operations, for which torch's kernel is wrong or missing here" if dtypes else ""
 
     def state_dict(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
@@ -169,6 +177,8 @@ class Optim(Part):
         }
         fresh = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict({**state, "state": state_by_index})
+        for group in self.optimizer.param_groups:  # the kernels are chosen for this device and these weights
+            group.update({name: self.optimizer.defaults[name] for name in ("fused", "foreach") if name in self.optimizer.defaults})
         for group, settings in zip(self.optimizer.param_groups, fresh, strict=True):
             group.update({key: value for key, value in settings.items() if key not in group})
         self._check_loaded()
@@ -178,15 +188,28 @@ class Optim(Part):
 
 
 def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
-    """Return whether torch's fused kernels can move `params`: on `device`, real, each without gaps or overlaps in memory.
-
-    The kernels walk through memory from the first number on: in a weight that is a slice of a larger tensor they would move its
-    neighbours instead, without a word (torch 2.13).
-    """
+    """Return whether torch's fused kernels can move `params`: on `device`, real, each without gaps or overlaps in memory."""
     if device.type not in ("cpu", "cuda", "mps", "xpu"):
         return False
     pieces = [local_shard(param) for _, param in params]
-    return all(piece.is_floating_point() and torch.empty_like(piece, device="meta").stride() == piece.stride() for piece in pieces)
+    return all(piece.is_floating_point() and is_dense(piece) for piece in pieces)
+
+
+def plain_dtypes(optimizer: Optimizer) -> list[str]:
+    """Return the dtypes of weights for which a fused optimiser has to do without a fused kernel, as texts.
+
+    It makes the test of the kernels (`accel.optim.kernels.kernel_check`), if this process has not made it yet.
+    """
+    if not isinstance(optimizer, Fused):
+        return []
+    params = {(param.dtype, param.device) for group in optimizer.param_groups for param in group["params"]}
+    plain = {
+        str(dtype).removeprefix("torch.")
+        for dtype, device in params
+        for name in optimizer.algorithms
+        if select_kernel(name, optimizer.kernel_dtype(dtype), device) is PLAIN[name]
+    }
+    return sorted(plain)
 
 
 def sgd(params: list[tuple[str, Tensor]], fused: bool, exclude: str = "none", **settings: Any) -> Optimizer:

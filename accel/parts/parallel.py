@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,10 @@ from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["BUCKET", "NOTHING", "Parallel", "buckets"]
+__all__ = ["BUCKET", "NOTHING", "Outcome", "Parallel", "buckets"]
 
 NOTHING = nullcontext()
+Outcome = TypeVar("Outcome")
 BUCKET = 25 * 2**20
 """Bytes; as in DistributedDataParallel."""
 
@@ -24,6 +25,9 @@ BUCKET = 25 * 2**20
 @dataclass(eq=False)
 class Parallel(Part):
     """Processes (ranks) that train together; plainest: one. Methods that combine numbers must be called by every rank."""
+
+    one_run: ClassVar[bool] = False
+    """Whether the ranks must be one run, with the same task, settings and data, which is checked at the start."""
 
     typical = MovedAttribute("window_samples")
     usual = MovedAttribute("reference")
@@ -36,7 +40,7 @@ class Parallel(Part):
         self.window_samples = run.batch_size * run.parts.group.size if run.uses_batch_size else None
         """Samples in the full window of a rank, the same on each; None if the data comes in ready batches."""
         self.reference: Tensor | None = None
-        """Typical number of items in a micro-batch, a power of two, 0-dim, on the device; None until it is agreed on."""
+        """Nominal number of items of a rank, a power of two, 0-dim, on the device; None until it is agreed on."""
 
     @property
     def rank(self) -> int:
@@ -71,9 +75,17 @@ class Parallel(Part):
         """Return the model, wrapped so that its gradients are averaged over the ranks."""
         return model
 
+    def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
+        """Return `function(model, batch)`, a loss or metrics. The function is given the user's own model, with its attributes."""
+        return function(model, batch)
+
     def whole(self, model: nn.Module) -> nn.Module:
         """Return the model to hand out at the end, with whole weights, on the first rank at least. Every rank must call it."""
         return model
+
+    def whole_state(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a state with whole tensors, on the first rank at least. Every rank must call it."""
+        return state
 
     def sync(self, last: bool) -> AbstractContextManager[None]:
         """Return a context for forward and backward of a micro-batch. Gradients are reduced only in the `last` of its window."""
@@ -89,17 +101,23 @@ class Parallel(Part):
         return lambda: total
 
     def reference_count(self, items: Tensor) -> Tensor:
-        """Return a typical number of items in a micro-batch, the same on every rank, 0-dim, on the device.
+        """Return a typical number of items, the same on every rank, 0-dim, on the device.
 
-        Several ranks communicate at the first micro-batch of a run alone. They keep a power of two, by which counts are divided
-        exactly: from then on no rank waits for it.
+        Several ranks communicate at the first micro-batch of a run alone, and keep the number. A process alone takes the items
+        that it is given, unless a number was kept before (`keep_reference`).
         """
         if self.reference is not None:
             return self.reference
         mean = self.sum(items).clamp(min=1.0) / self.world_size
-        if self.world_size > 1:
-            mean = self.reference = mean / torch.frexp(mean).mantissa
-        return mean
+        return self.keep_reference(mean) if self.world_size > 1 else mean
+
+    def keep_reference(self, items: Tensor) -> Tensor:
+        """Keep the power of two above a number of items, 0-dim, as the reference of all windows, and return it.
+
+        Counts are divided by it exactly, and no rank waits for it.
+        """
+        self.reference = items / torch.frexp(items).mantissa
+        return self.reference
 
     def average(self, grads: list[Tensor]) -> None:
         """Average gradients over all ranks, in place, that were not reduced in a backward pass (`sync(last=False)`).
@@ -132,12 +150,20 @@ class Parallel(Part):
         """Return the plain values of all ranks, by rank. Every rank must call it."""
         return [value]
 
+    def share_errors(self, stop_requested: Callable[[], bool] = lambda: False) -> AbstractContextManager[None]:
+        """Return a context in which an error of one rank ends all ranks, with the same sentence.
+
+        Args:
+            stop_requested: whether a signal has asked this process to stop, so that it waits for no other.
+        """
+        return NOTHING
+
     def state_dict(self) -> dict[str, Any]:
         return {"usual": self.reference}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         reference: Tensor | None = state.get("usual")
-        self.reference = None if reference is None or self.world_size == 1 else reference.to(self.device, copy=True)
+        self.reference = None if reference is None else reference.to(self.device, copy=True)
 
     def close(self) -> None:
         """Leave the process group, when the run ends, however it ends."""

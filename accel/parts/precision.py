@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from accel.parts.grads import Grads
@@ -28,6 +29,11 @@ class Precision(Part):
         self.params: list[tuple[str, Tensor]] = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
         return self.params
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether gradients pass through float16, which overflows above 65,504."""
+        return any(param.dtype == torch.float16 for _, param in self.params)
+
     def cast(self) -> AbstractContextManager[None]:
         """Return a context for the forward pass and the loss, in training and in evaluation."""
         return NOTHING
@@ -42,6 +48,10 @@ class Precision(Part):
 
     def publish(self) -> None:
         """Copy the optimiser's weights to the model's own, if they differ (masters)."""
+
+    def unrounded(self, value: Tensor) -> Tensor:
+        """Return a tensor of the model as it is handed out: its master, where it has one, in the dtype that it came in."""
+        return value
 
     def adapt(self, grads: Grads) -> None:
         """Update the loss scale, if there is one, and publish. Called after the step."""

@@ -82,6 +82,8 @@ class Run:
     """Signals that may ask the run to stop."""
     plan: Any = None
     """The plan (`accel.engine.make_plan.Plan`), made when everything is set up."""
+    user_state: Any = None
+    """State of the user's own objects (`accel.checkpoints.user_state.UserState`), once the run is set up."""
     train: Batches = field(init=False)
     """The training data; set before any part from Group on is set up."""
     held_out: Batches | None = None

@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from accel.device.step_snapshot import StepSnapshot
 from accel.parts.grads import Grads
 from accel.parts.loss_output import LoggedMeans, split_loss
 from accel.parts.mean import WindowMean
@@ -93,6 +95,9 @@ class Update(Part):
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
         self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
+        self.counts_first = self.precision.is_narrow
+        """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
+        self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
 
     def __call__(self, window: Window) -> Tensor:
         """Move the weights by one window, and return its mean loss, a 0-dim tensor on the device."""
@@ -103,16 +108,42 @@ class Update(Part):
     def collect(self, micros: Iterable[Micro], mean: WindowMean) -> None:
         """Compute gradients and mean loss, the first half of an update. Neither weights nor state nor averages move."""
         logged = LoggedMeans()
+        if self.counts_first and self.parallel.reference is None and not mean.defer:
+            micros = tuple(micros)
+            self.agree_on_reference(micros)
         for micro in micros:
             with self.parallel.sync(last=micro.last):
                 with self.precision.cast():
-                    loss, items = self.objective(self.model, micro.batch)
+                    loss, items = self.parallel.call(self.objective, self.model, micro.batch)
                 self.lap(FORWARD)
                 weight = mean.add(loss, items, micro)
                 logged.add(self.objective.logged, weight, micro.weight == 1.0)
                 self.precision.backward(loss, weight)
                 self.lap(BACKWARD)
         self.logged = logged.means(mean.total)  # type: ignore[misc]
+
+    def agree_on_reference(self, micros: tuple[Micro, ...]) -> None:
+        """Count the items of a window, if the loss tells them, and keep their number as the reference of all windows.
+
+        The forward passes run once more for it, in the first window of a run, and leave no trace but in the user's own objects.
+        """
+        if len(micros) < 2:
+            return
+        assert self.window_snapshot is not None
+        self.window_snapshot.take()
+        total: Any = 0.0
+        for micro in micros:
+            with self.parallel.sync(last=False), self.precision.cast():
+                _, items = self.objective(self.model, micro.batch)
+            if items is None:
+                break
+            total = total + (items if micro.samples else 0)
+        self.window_snapshot.restore()
+        if items is None:
+            self.counts_first = False  # samples are counted, and known
+            return
+        count = torch.as_tensor(total, dtype=torch.float32, device=self.parallel.device)
+        self.parallel.keep_reference((self.parallel.sum(count) / self.parallel.world_size).clamp(min=1.0))
 
     def move(self, mean: WindowMean) -> Tensor:
         """Move everything that moves by these gradients, the second half of an update. Return the mean loss."""

@@ -11,7 +11,9 @@ Costs   nothing per micro-batch. The micro-batches of one window are held in
         host memory.
 Exact   The gradient is that of the big batch: each micro-batch weighs its items
         over the items of its window. The last window of an epoch may be short;
-        its micro-batches are weighted in the same way.
+        its micro-batches are weighted in the same way. In float16, with a loss
+        that returns its number of items, the forward passes of the first window
+        run once more, to count them.
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ Exact   The same bits in every epoch, also after a kill -9. A record is written
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -36,7 +35,7 @@ from accel.data.cache import tensor_cache
 from accel.data.cache.caching_store import CachingStore, Keep
 from accel.data.codecs.image_reader import PILLOW_READER
 from accel.data.codecs.pillow_decoder import read_size
-from accel.errors import AccelWarning, ConfigError
+from accel.errors import ConfigError
 from accel.parts import Source
 from accel.system import free_space
 from accel.values import NonNegative
@@ -44,6 +43,7 @@ from accel.values import NonNegative
 if TYPE_CHECKING:
     from accel.data.cache.record_cache import RecordCache
     from accel.parts import Run
+from accel.system.call_stack import warn_user
 
 __all__ = ["KIND_TEXTS", "MARGIN", "MEASURED_RECORDS", "Cache", "format_bytes"]
 
@@ -136,7 +136,7 @@ class Cache(Source):
                 if budget > least:
                     caches.append(RecordCache(count, budget, file, key))
             except OSError as error:
-                warnings.warn(f"cache: nothing is kept on disk ({error})", AccelWarning, stacklevel=2)
+                warn_user(f"cache: nothing is kept on disk ({error})")
         if memory > least and (not caches or caches[0].max_bytes < needed):
             caches.append(RecordCache(count, memory))
             self.memory_budget = max(0, memory - needed)

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import Placement, local_shard, placement
+from accel.device.dtensor import Placement, local_shard, placement, real_shard
 from accel.errors import ConfigError, nearest
 from accel.parts import Clip as ClipPart
 from accel.parts import Grads
@@ -59,7 +59,7 @@ class Clip(ClipPart):
     Args:
         mode: norm shortens the whole gradient to max_norm; value limits each number to +-max_value; adaptive each unit's gradient.
         max_norm: longest 2-norm of the gradient over all parameters (mode=norm).
-        max_value: largest absolute value of a number of the gradient (mode=value).
+        max_value: largest absolute value of a number of the gradient; of a complex one, of each part (mode=value).
         clipping: longest 2-norm of a unit's gradient, as a share of the norm of its weights (mode=adaptive).
         eps: least norm that the weights of a unit count with, so that units that start at zero can move (mode=adaptive).
         skip: layers that mode=adaptive leaves out: auto for the last one, none, or names of modules and parameters, with commas.
@@ -88,7 +88,7 @@ class Clip(ClipPart):
         if self.mode == "norm":
             grads.divide_by(grads.norm().add(1e-6).div_(self.max_norm).clamp_(min=1.0))
         elif self.mode == "value":
-            tensors = grads.writable()
+            tensors = list(map(real_shard, grads.writable()))
             torch._foreach_clamp_min_(tensors, -self.max_value)
             torch._foreach_clamp_max_(tensors, self.max_value)
         else:

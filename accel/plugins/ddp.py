@@ -12,7 +12,9 @@ Costs   a copy of the model, its gradients and its optimiser in each process.
         The gradients travel once per update (accumulate: less often).
 Source  Li et al., PyTorch Distributed, arXiv 2006.15704;
         torch.nn.parallel.DistributedDataParallel.
-Exact   Each sample comes once per epoch, in the order of one process. Each rank
+Exact   Each sample comes once per epoch, in the order of one process. Every
+        rank is given all of the data, and takes its part. A DataLoader with a
+        DistributedSampler has given it its part already. Each rank
         draws random numbers of its own (dropout). BatchNorm has the statistics
         of its own rank's batch, and its running ones are the first rank's.
         sync_batchnorm takes those of all ranks. compress rounds the gradients.
@@ -20,17 +22,18 @@ Exact   Each sample comes once per epoch, in the order of one process. Each rank
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from accel.errors import ConfigError
-from accel.parts.parallel import NOTHING
+from accel.parts.parallel import NOTHING, Outcome
+from accel.parts.shared.entry_module import EntryModule, compute_inside
 from accel.parts.shared.process_group import ProcessGroup
 from accel.system.machine import Need
 from accel.values import Positive
@@ -89,7 +92,7 @@ class DDP(ProcessGroup):
         # torch begins with a bucket of 1 MB, which travels when the backward pass has hardly begun, only if no size is given
         size = self.bucket_mb if self.changed("bucket_mb") else None
         self.ddp_model = DistributedDataParallel(
-            model, bucket_cap_mb=size, gradient_as_bucket_view=True, static_graph=self.static_graph,
+            EntryModule(model), bucket_cap_mb=size, gradient_as_bucket_view=True, static_graph=self.static_graph,
             find_unused_parameters=self.find_unused,
         )  # fmt: skip
         if self.compress != "none":
@@ -98,6 +101,9 @@ class DDP(ProcessGroup):
             hook = default_hooks.bf16_compress_hook if self.compress == "bf16" else default_hooks.fp16_compress_hook
             self.ddp_model.register_comm_hook(None, hook)
         return self.ddp_model
+
+    def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
+        return compute_inside(model, function, batch) if model is self.ddp_model else function(model, batch)
 
     def sync(self, last: bool) -> AbstractContextManager[None]:
         if self.ddp_model is None:
@@ -127,7 +133,7 @@ def release_process_group(ddp_model: DistributedDataParallel) -> None:
     The last reference to go waits, with Python's lock, for the threads of gloo. One of them may be waiting for that lock (torch
     2.13), so that the process would never end.
     """
-    for name in ("logger", "reducer"):
+    for name in ("logger", "reducer", "process_group"):
         vars(ddp_model).pop(name, None)
 
 

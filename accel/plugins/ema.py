@@ -10,7 +10,8 @@ Source  Polyak and Juditsky, 1992; Tarvainen and Valpola, Mean teachers, arXiv
         Buffers (BatchNorm's statistics) are the model's own, as in
         `torch.optim.swa_utils.AveragedModel`.
 Exact   The average moves once per update, not per micro-batch. A skipped update
-        does not move it.
+        does not move it. Of 16-bit weights it is kept in float32, and rounded
+        when the model evaluates with it or hands it out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from accel.device.dtensor import local_shard, shard_like
+from accel.device.dtensor import real_shard, shard_like
 from accel.parts import Average, Grads
 from accel.values import Decay
 
@@ -48,12 +49,11 @@ class EMA(Average):
     def setup(self, run: Run) -> None:
         self.names = [name for name, _ in run.parts.precision.params]
         weights = [param.detach() for _, param in run.parts.precision.params]
-        self.averages = [param.clone() for param in weights]
+        # in 16 bits an average would stand still: what an update adds to it is less than half of its last bit
+        self.averages = [param.to(torch.promote_types(param.dtype, torch.float32), copy=True) for param in weights]
         # of sharded weights, the shards of this process, each of which moves by itself
-        self.local_weights, self.average = (
-            [local_shard(param) for param in weights],
-            [local_shard(param) for param in self.averages],
-        )
+        self.local_weights, self.average = list(map(real_shard, weights)), list(map(real_shard, self.averages))
+        self.rounded = any(average.dtype != weight.dtype for average, weight in zip(self.averages, weights, strict=True))
         self.step = 0
         self.weight: Tensor | None = None
 
@@ -65,10 +65,13 @@ class EMA(Average):
         weight = self.next_weight() if self.weight is None else self.weight
         if grads.found_inf is not None:  # weight 0 for a skipped update, without reading on the host whether it was skipped
             weight = weight * (1 - grads.found_inf)
+        weights = self.local_weights
+        if self.rounded:
+            weights = [param.to(average.dtype) for param, average in zip(weights, self.average, strict=True)]
         if isinstance(weight, Tensor):
-            torch._foreach_lerp_(self.average, self.local_weights, [weight] * len(self.local_weights))
+            torch._foreach_lerp_(self.average, weights, [weight] * len(weights))
         else:
-            torch._foreach_lerp_(self.average, self.local_weights, weight)
+            torch._foreach_lerp_(self.average, weights, weight)
 
     def next_weight(self) -> float:
         """Count an update, and return the share of the weights in its average."""
@@ -101,7 +104,7 @@ class EMA(Average):
         self.step = int(state["step"])
         device = self.average[0].device
         loaded = [shard_like(state["average"][name], average) for name, average in zip(self.names, self.averages, strict=True)]
-        loaded = [local_shard(average).to(device) for average in loaded]
+        loaded = [real_shard(average).to(device) for average in loaded]
         if [average.shape for average in loaded] != [average.shape for average in self.average]:
             raise ValueError("its averaged weights are those of another model")  # one number would be copied to all of a weight
         torch._foreach_copy_(self.average, loaded)

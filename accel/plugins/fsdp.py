@@ -21,27 +21,30 @@ Exact   N processes equal one process on the big batch, to rounding, as with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from accel.device.dtensor import is_dtensor, local_shard
 from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
-from accel.parts.parallel import NOTHING
+from accel.parts.parallel import NOTHING, Outcome
+from accel.parts.shared.entry_module import EntryModule, compute_inside
 from accel.parts.shared.process_group import ProcessGroup
 
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["DTYPE_SETTINGS", "FSDP", "copy_without_memory", "dtype_of", "fill_copy", "gather_tensor"]
+__all__ = ["DTYPE_SETTINGS", "FSDP", "cast_inputs", "copy_without_memory", "dtype_of", "fill_copy", "gather_tensor"]
 
 DTYPE_SETTINGS = ("param_dtype", "reduce_dtype")
 
@@ -81,6 +84,7 @@ class FSDP(ProcessGroup):
         from torch.distributed.device_mesh import DeviceMesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+        self.broadcast_weights()
         dtypes = {param.dtype for param in self.user_model.parameters()}
         if len(dtypes) > 1:
             names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
@@ -95,11 +99,26 @@ class FSDP(ProcessGroup):
         for block in self.blocks:
             fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=self.reshard)
         # weights outside the blocks are needed from the first forward pass to the last backward pass: they stay
-        self.root = fully_shard(self.user_model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
+        self.root = fully_shard(EntryModule(model), mesh=mesh, mp_policy=policy, reshard_after_forward=False)
         if any(True for _ in self.user_model.buffers()):
-            self.user_model.register_forward_pre_hook(self.broadcast_buffers)
-        self.user_model.register_forward_hook(self.reshard_after_evaluation)
-        return model
+            self.root.register_forward_pre_hook(self.broadcast_buffers)
+        if policy.param_dtype is not None:  # as torch casts what goes into its own modules
+            self.user_model.register_forward_pre_hook(partial(cast_inputs, policy.param_dtype), with_kwargs=True)
+        self.root.register_forward_hook(self.reshard_after_evaluation)
+        root: nn.Module = self.root
+        return root
+
+    def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
+        return compute_inside(model, function, batch) if model is self.root else function(model, batch)
+
+    def broadcast_weights(self) -> None:
+        """Send the first rank's weights and buffers to all ranks, before they are sharded, as ddp does."""
+        with torch.no_grad():
+            for tensor in (*self.user_model.parameters(), *self.user_model.buffers()):
+                dense = tensor.detach().contiguous()
+                dist.broadcast(dense, 0)
+                if dense.data_ptr() != tensor.data_ptr():
+                    tensor.copy_(dense)
 
     def broadcast_buffers(self, *_: Any) -> None:
         """Send the first rank's buffers to all ranks, before a forward pass, as ddp does."""
@@ -123,6 +142,11 @@ class FSDP(ProcessGroup):
     def saving(self) -> Any:
         return self.saving_group
 
+    def close(self) -> None:
+        if self.is_distributed:
+            self.device_mesh = self.saving_group = None
+        super().close()
+
     def sync(self, last: bool) -> AbstractContextManager[None]:
         if self.root is not None:
             self.root.set_requires_gradient_sync(last)
@@ -133,12 +157,19 @@ class FSDP(ProcessGroup):
         """Return the user's model with all weights, on the CPU, on the first rank; on the others `model` itself."""
         if self.root is None:
             return model
-        state: dict[str, Any] = {}
-        for name, value in model.state_dict().items():
+        state = self.whole_state(model.state_dict())
+        return fill_copy(self.empty_copy, state) if self.rank == 0 else model
+
+    def whole_state(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a state with whole tensors, on the CPU, on the first rank; an empty one on the others."""
+        if self.root is None:
+            return state
+        whole: dict[str, Any] = {}
+        for name, value in state.items():
             value = gather_tensor(value) if is_dtensor(value) else value  # every rank takes part, one weight after the other
             if self.rank == 0:
-                state[name] = value.cpu() if isinstance(value, Tensor) else value
-        return fill_copy(self.empty_copy, state) if self.rank == 0 else model
+                whole[name] = value.cpu() if isinstance(value, Tensor) else value
+        return whole
 
     def identity(self) -> dict[str, Any] | None:  # type: ignore[override]
         """Return the dtypes, if one is set. The number of ranks may change from one start to the next."""
@@ -154,6 +185,15 @@ class FSDP(ProcessGroup):
         total = sum(param.numel() for param in self.user_model.parameters())
         units = f"in {len(self.blocks)} blocks and a rest" if self.blocks else "at once: the model repeats no block"
         return {"ranks": f"{self.world_size}; {local:,} of {total:,} weights are kept here, and gathered {units}"}
+
+
+def cast_inputs(dtype: torch.dtype, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return a model's inputs with their floating-point tensors in `dtype`: a forward pre-hook."""
+
+    def cast(value: Any) -> Any:
+        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return tree_map(cast, (args, kwargs))
 
 
 def gather_tensor(value: Any) -> Tensor:

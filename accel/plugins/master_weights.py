@@ -26,7 +26,8 @@ Source  Micikevicius et al., Mixed Precision Training, arXiv 1710.03740, section
         3.1; DeepSpeed's BF16_Optimizer.
 Exact   amp's numbers to the last bit where those weights are used in products
         alone. A penalty on the weights, written into the loss, sees them
-        rounded. float64 weights stay as they are.
+        rounded. float64 and complex weights stay as they
+        are.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class MasterWeights(Autocast):
         dtype = getattr(torch, self.dtype)
         product_params = find_product_params(run.unwrapped_model)
         for name, param in run.unwrapped_model.named_parameters():
-            if param in product_params and param.dtype != torch.float64:
+            if param in product_params and param.is_floating_point() and param.dtype != torch.float64:
                 self.weights.append(make_weight(name, param, dtype))
             elif param.requires_grad and param.is_floating_point() and param.element_size() < 4:
                 self.weights.append(make_weight(name, param, param.dtype))
@@ -111,6 +112,9 @@ class MasterWeights(Autocast):
     def publish(self) -> None:
         if self.pairs[0]:
             torch._foreach_copy_(*self.pairs)
+
+    def unrounded(self, value: Tensor) -> Tensor:
+        return next((weight.master.to(weight.dtype) for weight in self.weights if weight.param is value), value)
 
     def release(self) -> None:
         for weight in self.weights:

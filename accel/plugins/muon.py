@@ -39,7 +39,7 @@ from accel.errors import ConfigError, nearest
 from accel.optim.hidden_matrices import hidden_matrices
 from accel.optim.muon import Muon as FusedMuon
 from accel.parts import Optim
-from accel.parts.optim import decayed, has_fused
+from accel.parts.optim import decayed
 from accel.system.machine import lacks_bf16
 from accel.values import Count, Decay, NonNegative, Positive
 
@@ -102,14 +102,11 @@ class Muon(Optim):
         return [name for name in names if any(fnmatchcase(name, str(pattern)) for pattern in patterns)]
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
-        self.matrix_params = [param for name, param in params if name in self.matrix_names]
-        self.adamw_params = [(name, param) for name, param in params if name not in self.matrix_names]
+        matrices = {name for name, param in params if name in self.matrix_names and not param.is_complex()}
+        self.matrix_params = [param for name, param in params if name in matrices]
+        self.adamw_params = [(name, param) for name, param in params if name not in matrices]
         if any(map(is_dtensor, self.matrix_params)):
             raise ConfigError("muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb")
-        for name, param in self.adamw_params:
-            if not has_fused([(name, param)], device):
-                why = "complex, or lies in memory with gaps, or on another kind of device"
-                raise ConfigError(f"muon: AdamW's fused kernel cannot move {name}, which is {why}; take adamw with fused=false")
         groups: list[dict[str, Any]] = [{"params": self.matrix_params}] if self.matrix_params else []
         if self.adamw_params:
             groups += [{**group, "adamw": True} for group in decayed(self.adamw_params, self.exclude)]
@@ -122,7 +119,7 @@ class Muon(Optim):
     def plan_notes(self) -> Mapping[str, str]:
         matrices, adamw_params = self.matrix_params, [param for _, param in self.adamw_params]
         return {
-            "optimizer": f"Muon for {describe_size(matrices)}; AdamW for {describe_size(adamw_params)}",
+            "optimizer": f"Muon for {describe_size(matrices)}; AdamW for {describe_size(adamw_params)}{self.plain_note()}",
             "of which AdamW": f"at {self.adamw_lr * self.scale:g}, {self.adamw_lr / self.lr:g} times the learning rate",
         }
 

@@ -27,7 +27,6 @@ Exact   One process: the same bits as a run with the smaller batch_size and more
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -39,7 +38,7 @@ from accel.data.batches.counted import count_samples
 from accel.data.batches.structure import split_batch
 from accel.device.out_of_memory import free_cached_memory, is_out_of_memory, release_frames
 from accel.device.step_snapshot import StepSnapshot
-from accel.errors import AccelWarning, TrainingError
+from accel.errors import TrainingError
 from accel.parts import Micro, Update, Window
 from accel.parts.mean import WindowMean
 from accel.parts.shared.independent_ranks import IndependentRanks
@@ -47,6 +46,7 @@ from accel.values import Whole
 
 if TYPE_CHECKING:
     from accel.parts import Run
+from accel.system.call_stack import warn_user
 
 __all__ = ["ADVICE", "OOM", "T", "count_text"]
 
@@ -218,7 +218,7 @@ class OOM(Update):
         """Warn, on the first rank, that a phase of the run goes on in smaller batches."""
         if self.parallel.rank == 0:
             message = f"oom: memory was short in {where}; from here on {phase} takes at most {count_text(size)} at a time"
-            warnings.warn(message, AccelWarning, stacklevel=4)
+            warn_user(message)
 
     def capture_blocker(self) -> str:
         return "oom has to see on the host whether an update fits"

@@ -13,9 +13,8 @@ Hurts   data that computes in Python: thread and update take turns. With the
 Costs   `depth` batches of host memory; a few tens of microseconds a batch.
 Source  https://pypi.org/project/prefetch-generator
 Exact   The same batches in the same order; a resumed run goes on after the
-        batch that was consumed. Data that draws from the global random numbers
-        is read when its turn comes, with a warning: the training draws from
-        them too.
+        batch that was consumed. Data that draws from random generators which
+        the training shares is read when its turn comes, with a warning.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ and random numbers are those of the plain loader, so the model sees the same
 pictures, bit for bit.
 
 Helps   data that fits: CIFAR-10 trains without waiting for a single picture.
-Hurts   data that does not fit, which is refused, and data with random changes
-        of its own. A `__getitem__` that draws random numbers is called only
-        once.
+Hurts   data that does not fit, which is refused. Data whose `__getitem__` draws
+        random numbers is read by the plain loader, with a warning: kept, each
+        sample would be the same in every epoch.
 Costs   memory: the pictures with a border for shifts, twice if they are
         mirrored. The time to read all of it at the start, by all cores, which
         the plan tells; with resident.cache only the first time.
@@ -35,6 +35,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 from accel.data.batches.bad_samples import BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
+from accel.data.batches.sample_randomness import SampleRandomness
 from accel.data.cache import tensor_cache
 from accel.data.datasets.shift_flip import ShiftFlip, frame_shape
 from accel.data.loaders import load_all
@@ -71,9 +72,11 @@ class Resident(Loader):
         self.device_batches: list[DeviceBatches] = []
         self.cache_notes: list[str] = []
         self.read_notes: list[str] = []
+        self.drawing: list[str] = []
+        """The splits whose samples draw random numbers."""
 
     def open(self, data: Any, train: bool) -> Batches:
-        """Return the batches of a map-style data set, after reading the whole of it.
+        """Return the batches of a map-style data set, after reading the whole of it; those of the plain loader if it draws.
 
         Raises:
             ConfigError: for ready batches, a stream, samples of several shapes, unknown random changes, or too much data.
@@ -88,15 +91,29 @@ class Resident(Loader):
             kind = type(data).__name__
             raise ConfigError(f"resident makes batches by itself, and {kind} has a collate of its own; leave resident out")
         rule = self.rule(train)
-        parts, form = load_all.first_sample(data, rule)
+        first, draws = plain.randomness.attempt(lambda: load_all.first_sample(data, rule))
+        if draws:
+            return self._step_back(plain, train)
+        parts, form = first.pop()
         moves = self._resolve_moves(data, parts[0], train)
         self._check_memory(data, parts, moves)
-        samples, bad = self._read(data, parts, rule)
+        try:
+            read, draws = plain.randomness.attempt(lambda: self._read(data, parts, rule, plain.randomness))
+        except load_all.RandomSamples:
+            draws = True
+        if draws:
+            return self._step_back(plain, train)
+        samples, bad = read.pop()
         batches = DeviceBatches(
             samples, form, moves, self.batch_size, self.seed, train, self.device, self.share, rule, bad, self.order
         )
         self.device_batches.append(batches)
         return batches
+
+    def _step_back(self, plain: MapBatches, train: bool) -> MapBatches:
+        """Return the plain loader's batches of a data set whose samples are others whenever they are read."""
+        self.drawing.append("training" if train else self.split)
+        return plain
 
     def _resolve_moves(self, data: Any, example: Tensor, train: bool) -> ShiftFlip | None:
         """Return shift and flip of the pictures: as the data set declares, and in training as the settings change them."""
@@ -137,11 +154,13 @@ class Resident(Loader):
             memory = f"{self.device} has {free / 1e9:.1f} GB free"
             raise ConfigError(f"resident: the data takes {needed / 1e9:.1f} GB, and {memory}; leave resident out")
 
-    def _read(self, data: Any, example: list[Tensor], rule: BadSampleRule) -> tuple[list[Tensor], list[UnreadableSample]]:
+    def _read(
+        self, data: Any, example: list[Tensor], rule: BadSampleRule, randomness: SampleRandomness
+    ) -> tuple[list[Tensor], list[UnreadableSample]]:
         """Return all samples, a tensor for each member, and the samples that could not be read; from the cache if it has them."""
-        start = perf_counter()
+        start, handles = perf_counter(), [] if randomness.trusted else randomness.handles
         if self.cache is None or not hasattr(data, "fingerprint"):
-            samples, bad, readers = load_all.load_samples(data, example, rule)
+            samples, bad, readers = load_all.load_samples(data, example, rule, handles)
         else:
             key = data.fingerprint()
             file = tensor_cache.cache_directory(self.cache) / f"{key}.safetensors"
@@ -150,7 +169,7 @@ class Resident(Loader):
             if cached is not None:
                 self.cache_notes.append(f"from {file.parent}")
                 return cached, []
-            samples, bad, readers = load_all.load_samples(data, example, rule)
+            samples, bad, readers = load_all.load_samples(data, example, rule, handles)
             if bad:  # a later run that must not go on without these samples has to meet them
                 self.cache_notes.append("not kept, as some of it could not be read")
             else:
@@ -177,7 +196,11 @@ class Resident(Loader):
         return notes
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        messages = []
+        messages = [
+            f"resident has no effect on the {split} data, whose samples draw random numbers: kept, each would be the same in every "
+            "epoch; leave resident out, or define sample(index, rng) and moves()"
+            for split in self.drawing
+        ]
         moves = self.device_batches[0].shift_flip if self.device_batches else None
         if self.changed("edge") and (moves is None or not moves.pad):
             messages.append("resident.edge has no effect: the pictures are not moved; set resident.pad")

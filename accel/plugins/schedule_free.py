@@ -98,7 +98,8 @@ class ScheduleFree(Optim):
 
     def plan_notes(self) -> Mapping[str, str]:
         warm = f", after {self.warmup_updates} updates of warm-up" if self.warmup_updates else ""
-        return {"optimizer": f"Schedule-Free {'AdamW' if self.base == 'adamw' else 'SGD'}, fused{warm}; evaluated at the average"}
+        name = "AdamW" if self.base == "adamw" else "SGD"
+        return {"optimizer": f"Schedule-Free {name}, fused{warm}; evaluated at the average{self.plain_note()}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         messages = []

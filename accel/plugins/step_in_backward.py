@@ -75,7 +75,7 @@ class StepInBackward(Update):
         mean = WindowMean(self.parallel)
         with self.parallel.sync(last=True):
             with self.precision.cast():
-                loss, items = self.objective(self.model, micro.batch)
+                loss, items = self.parallel.call(self.objective, self.model, micro.batch)
             self.logged = self.objective.logged  # type: ignore[misc]
             self.lap(FORWARD)
             self.backward(loss, mean.add(loss, items, micro))  # in which every parameter steps

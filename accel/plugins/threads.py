@@ -16,8 +16,10 @@ Costs   the memory of depth + 2 batches, and of each that is held longer, such
 Source  the ring of batches is FFCV's, arXiv 2306.12517.
 Exact   The same batches in the same order for any number of threads, measured
         or not. A resumed run reads from the batch after the one consumed. Data
-        that draws from the global random numbers is read by the main thread,
-        one sample after the other, with a warning.
+        that draws from random generators which the process shares is read by
+        the main thread, one sample after the other, with a warning: no thread
+        has such a generator to itself. The workers plugin reads it side by
+        side.
 """
 
 from __future__ import annotations

@@ -22,11 +22,8 @@ Source  torch.utils.data.DataLoader, whose workers these replace: they outlast
         an epoch (persistent_workers), serve evaluation too, and fail by name.
 Exact   The same batches in the same order for any number of workers. A resumed
         run asks for the batch after the one consumed, and reads none before it.
-        For a data set that draws from the global random numbers, workers seed
-        them by (seed, epoch, batch). The numbers differ from those without
-        workers, and are the same for any number of workers. A data set that
-        defines sample(index, rng) draws its own, and a resumed run may read it
-        with workers or without.
+        Random numbers that a data set draws are those of the sample, whoever
+        reads it, so a resumed run may read with workers or without.
 """
 
 from __future__ import annotations
@@ -96,9 +93,8 @@ class Workers(Loader):
             self.workers = WorkerPool(self.datasets, self.reader_count, self.prefetch_factor, self.timeout, self.start, self.pin)
         return self.workers.batches(self.datasets.index(batches), epoch, start)
 
-    def identity(self) -> dict[str, Any] | None:
-        """Return {} if a data set may draw global random numbers, which differ with workers and without; else None."""
-        return None if all(batches.stateless for batches in self.datasets) else {}
+    def identity(self) -> None:
+        """Return None: a resumed run may have another number of workers, or none."""
 
     def plan_notes(self) -> Mapping[str, str]:
         if not self.datasets or self.count != "auto":

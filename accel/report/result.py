@@ -7,11 +7,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from accel.report.formatting import short_count
 
-__all__ = ["BOUND", "LONG", "SCHEMA", "DataFlow", "Result", "Section", "finite"]
+__all__ = ["BOUND", "LONG", "SCHEMA", "Best", "DataFlow", "Result", "Section", "finite"]
 
 BOUND, LONG = 10.0, 1.0
 """A run is data-bound if at least so many percent of its training, and so many seconds, were spent waiting."""
@@ -49,6 +49,38 @@ class DataFlow:
 
 
 @dataclass
+class Best:
+    """The best evaluation of a run by `checkpoint.best`, and its weights."""
+
+    metric: str
+    value: float
+    epoch: int
+    """The epoch that it ended, from 1."""
+    file: Path
+    """best.safetensors: the weights that were evaluated then, the averaged ones if an average is kept."""
+    checkpoint: str
+    """The name of the checkpoint of the same moment, from which training can go on."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights on the CPU, by their names in the user's module; tied ones once. Raise OSError if they are gone."""
+        from safetensors.torch import load_file
+
+        return load_file(self.file)
+
+    def load(self, model: nn.Module) -> nn.Module:
+        """Load the weights into a module of the same make, and return it. Raise RuntimeError if they do not fit."""
+        state, own = self.state_dict(), model.state_dict()
+        stored = {_memory(own[name]) for name in state if name in own}
+        tied = {name: value for name, value in own.items() if name not in state and _memory(value) in stored}
+        model.load_state_dict({**tied, **state})
+        return model
+
+
+def _memory(value: Any) -> Any:
+    return (value.device, value.data_ptr(), value.dtype, value.shape, value.stride()) if isinstance(value, Tensor) else id(value)
+
+
+@dataclass
 class Section:
     """Rows of plain values under a title; all rows have one set of columns.
 
@@ -78,6 +110,12 @@ class Result:
     """The metrics of each evaluation, with its `epoch`, from 1."""
     loss: float = float("nan")
     """The training loss of the last update."""
+    best: Best | None = None
+    """The best evaluation by `checkpoint.best`, with its weights; None without that setting, or on ranks above 0."""
+    finite: bool = True
+    """Whether the final weights are finite, and the loss of the last update is, unless updates were skipped."""
+    divergence: str = ""
+    """A sentence on what is not finite; empty if all is."""
     epochs: int = 0
     updates: int = 0
     skipped: int = 0
@@ -109,6 +147,7 @@ class Result:
         """Return the content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""
         plain = {name: value for name, value in vars(self).items() if name != "model"}
         plain["sections"] = {name: vars(section) for name, section in self.sections.items()}
+        plain["best"] = None if self.best is None else {**vars(self.best), "file": self.best.file.name}
         plain["flow"] = None if self.flow is None else {**vars(self.flow), "bound": self.flow.bound}
         summary: dict[str, Any] = finite({"schema": SCHEMA, **plain, "out": None if self.out is None else str(self.out)})
         return summary

@@ -28,6 +28,8 @@ def draw(result: Result) -> RenderableType:
     if result.dry:
         return Text("dry run: everything was built and one update made; nothing was written")
     blocks: list[RenderableType] = ["", headline(result), Text(amount(result), style="dim")]
+    if result.divergence:
+        blocks.append(Text(result.divergence, style="bold red"))
     blocks += [Text(remark) for remark in result.remarks]
     if result.suggestions:
         settings = ", ".join(f"{name}={value:.2g}" for name, value in result.suggestions.items())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import warnings
+from contextlib import suppress
 from pathlib import Path
 
-from accel.errors import AccelWarning
+from accel.system.call_stack import warn_user
 from accel.system.disk_errors import disk_reason
 from accel.system.own_files import create_own
 
@@ -57,11 +57,12 @@ class AppendLog:
                 while written < len(view):
                     written += self.file.write(view[written:])
         except OSError as error:
-            self.file.truncate(self.size)
+            with suppress(OSError):  # a disk that is failing; the next try writes over it
+                self.file.truncate(self.size)
             self.file.seek(self.size)
             if not self.disk_error:
                 go_on = "training goes on, and what is missing is written when there is room"
-                warnings.warn(f"{self.path} could not be written: {disk_reason(error)}; {go_on}", AccelWarning, stacklevel=2)
+                warn_user(f"{self.path} could not be written: {disk_reason(error)}; {go_on}", again=True)
             self.disk_error = disk_reason(error)
             self.drop_excess()
         else:
@@ -76,7 +77,7 @@ class AppendLog:
             return
         if not self.lost_bytes:
             state = f"{self.path}: {self.disk_error}, and {self.bounded / 2**20:.3g} MiB wait in memory for room"
-            warnings.warn(f"{state}; no more is kept, and what comes from now on is lost until then", AccelWarning, stacklevel=3)
+            warn_user(f"{state}; no more is kept, and what comes from now on is lost until then", again=True)
         self.lost_bytes += len(self.pending) - self.bounded
         del self.pending[self.bounded :]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from accel.errors import AccelWarning
+from accel.system.call_stack import warn_user
 
 __all__ = ["DISK_FULL_REASONS", "disk_reason", "is_disk_full", "remedy", "warn_on_disk_error"]
 
@@ -48,4 +47,4 @@ def warn_on_disk_error(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         path.unlink(missing_ok=True)
-        warnings.warn(f"{path} could not be written: {disk_reason(error)}; training goes on without it", AccelWarning, stacklevel=4)
+        warn_user(f"{path} could not be written: {disk_reason(error)}; training goes on without it")

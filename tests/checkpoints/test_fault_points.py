@@ -6,13 +6,14 @@ import os
 import re
 import signal
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from accel.checkpoints import FOLDER, find
-from accel.checkpoints.fault_points import FINISHING, PLACES, RESUMING, SAVING, SHARING
+from accel.checkpoints.fault_points import BEST_WEIGHTS, FINISHING, PLACES, RESUMING, SAVING, SHARING
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
@@ -38,14 +39,23 @@ def train(out: Path, resume: str | None = "auto") -> list[torch.Tensor]:
 
 def killed(out: Path, place: str, count: int) -> int:
     """Trains in a process of its own, which is killed when it passes `place` for the time number `count`; its exit status."""
+
+    def armed() -> None:
+        faults.arm(f"{place}:{count}")
+        train(out)
+
+    return forked(armed)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Works in a process of its own; its exit status."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads that a fork leaves behind: there are none to be missed
         child = os.fork()
     if not child:
         code = 1
         try:
-            faults.arm(f"{place}:{count}")
-            train(out)
+            work()
             code = 0
         finally:
             os._exit(code)
@@ -60,12 +70,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[torch.Tensor],
 
 def test_the_places_are_those_in_the_source() -> None:
     root, actual = Path(faults.__file__).parents[1], set[str]()
-    for path in [root / "engine/resume.py", root / "engine/finish.py", *root.glob("checkpoints/*.py")]:
+    for path in [root / "engine/resume.py", root / "engine/finish.py", *root.glob("checkpoints/**/*.py")]:
         text = path.read_text()
         actual |= set(re.findall(r'point\("([\w.]+)"\)', text))
-        files = re.findall(r'(?:replacing|write)\(.*"(saving\.\w+)"\)', text)
+        files = re.findall(r'(?:replacing|write|write_weights)\(\s*.*"(saving\.\w+)"', text)
         actual |= {f"{name}.{step}" for name in files for step in ("begun", "written", "synced", "moved", "settled")}
-    assert actual == {*PLACES, *SHARING}
+    assert actual == {*PLACES, *SHARING, *BEST_WEIGHTS}
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -18,7 +18,7 @@ import torch
 from accel.checkpoints import FoundCheckpoint, damage, find
 from accel.checkpoints.discovery import load
 from accel.checkpoints.manifest import Damaged, Manifest, _dump, _seal
-from accel.errors import ConfigError
+from accel.errors import AccelWarning, ConfigError
 from accel.plugins.adamw import AdamW
 from accel.testing import fit_toy
 from tests.support.checkpoint_damage import two
@@ -96,7 +96,8 @@ def test_a_target_in_it_is_a_text(run: Path, tmp_path: Path) -> None:
     trap = {"_target_": "os.system", "_args_": [f"touch {tmp_path / 'trap'}"]}
     good = torch.load(new, weights_only=True)
     forge(new, good | {"parts": good["parts"] | {"mine": trap}}, identity=Manifest.read(new.with_suffix(".json")).identity)
-    fit_toy([AdamW()], epochs=3, resume=new)
+    with pytest.warns(AccelWarning, match="has a state of mine, of which this run has no part"):
+        fit_toy([AdamW()], epochs=3, resume=new)
     forge(two(run)[0], identity={"seed": trap, "plugins": {"adamw": trap}})
     with pytest.raises(ConfigError, match=r"seed was .* and is now 3"):
         fit_toy([AdamW()], epochs=3, resume=two(run)[0])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from accel.checkpoints.identity import content, differences
 from accel.data.cache.caching_store import CachingStore
@@ -61,3 +63,44 @@ def test_a_store_of_the_users_own(data: Folder, store: Callable[[], Mine], kind:
 def test_a_checkpoint_of_a_cached_run_before_that(fingerprint: str, changed: list[str]) -> None:
     was, now = ({"data": {"train": {"samples": 1, kind: value}}} for kind, value in (("Keeping", "f"), ("Files", fingerprint)))
     assert list(differences(was, now)) == changed
+
+
+WRAPPERS: dict[str, Callable[[Any], Any]] = {
+    "bare": lambda data: data, "subset": lambda data: Subset(data, [0]), "twice": lambda data: Subset(Subset(data, [0]), [0]),
+    "concatenated": lambda data: ConcatDataset([data, data]), "loader": lambda data: DataLoader(data),
+    "loader of a subset": lambda data: DataLoader(Subset(data, [0])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_other_data_is_noticed_whatever_lies_around_it(wrap: str, data: Folder, tmp_path: Path) -> None:
+    def cached(inner: Any) -> Folder:
+        return inner.over(CachingStore(inner.store, "files", PILLOW_READER, []))  # type: ignore[no-any-return]
+
+    def changes(before: Any, after: Any) -> list[str]:
+        was, now = ({"data": {"train": content(WRAPPERS[wrap](one), 1)}} for one in (before, after))
+        return list(differences(was, now))
+
+    (tmp_path / "other" / "cat").mkdir(parents=True)
+    (tmp_path / "other" / "cat" / "1.jpg").write_bytes(b"01")
+    other = Folder(tmp_path / "other", ["cat"], 8)
+    assert changes(data, cached(data)) == changes(cached(data), data) == changes(data, data) == []
+    for before in (data, cached(data)):
+        for after in (other, cached(other)):
+            assert changes(before, after) == ["data.train.Files"], "a cache that is switched on or off hides nothing"
+    unknown = {"data": {"train": {"samples": 1}}}
+    assert differences(unknown, {"data": {"train": content(WRAPPERS[wrap](data), 1)}}) == {}, "an older checkpoint kept none"
+
+
+def test_of_many_files_a_cache_keeps_the_same_outline(data: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in range(1, 5):
+        Path(data.store.files[0]).with_name(f"{name}.jpg").write_bytes(b"1" * name)
+    monkeypatch.setattr("accel.data.store.OUTLINE_SIZES", 2)
+    many = Folder(Path(data.store.files[0]).parents[1], ["cat"], 8)
+    assert many.store.outline() != many.store.fingerprint()
+    assert content(many.over(CachingStore(many.store, "files", PILLOW_READER, [])), 5) == content(many, 5)
+
+
+def test_other_indices_are_other_data(data: Folder) -> None:
+    one, two = (content(Subset(data, indices), 1) for indices in ([0], [1]))
+    assert list(differences({"data": {"train": one}}, {"data": {"train": two}})) == ["data.train.indices"]

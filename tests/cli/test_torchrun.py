@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from accel.cli.compose.compose import compose
 from accel.cli.torchrun import lost_peer_message, program, require_named_directory
-from accel.errors import ConfigError
+from accel.data.batches.make_batches import make_batches
+from accel.errors import AccelWarning, ConfigError
+from accel.testing import fit_toy
 from tests.support.rank_processes import ROOT
 
 AGREE = """
@@ -103,3 +107,31 @@ def test_several_processes_without_a_plugin_that_joins_them_are_refused_once(whe
     assert done.returncode != 0
     assert done.stderr.count("torchrun started 2 processes, and no plugin makes them train together") == 1
     assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_the_command_that_goes_on_is_that_of_torchrun_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["torchrun", "--standalone", "--nproc-per-node", "2", "--max-restarts=3", "-m", "accel.train"]
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen([*waits, *words, "epochs=3", "out=a b"], stdin=subprocess.PIPE) as parent:
+        monkeypatch.setattr(os, "getppid", lambda: parent.pid)
+        monkeypatch.setattr(sys, "argv", ["accel.train", "epochs=3", "out=a b"])
+        assert program() == words
+        monkeypatch.setattr(sys, "argv", ["accel.train", "epochs=4"])
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "2f6c")
+        assert program()[:2] == ["torchrun", "--standalone"], "another parent: what torchrun passes on"
+        parent.communicate()
+
+
+def test_a_script_that_torchrun_starts_several_times_is_told_that_each_trains_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.warns(AccelWarning, match="2 processes were started, and no plugin makes them train together"):
+        fit_toy([])
+    monkeypatch.setenv("RANK", "1")
+    fit_toy([])
+
+
+def test_a_sampler_of_several_ranks_in_one_process_is_told() -> None:
+    data = TensorDataset(torch.arange(8.0))
+    with pytest.warns(AccelWarning, match="DistributedSampler gives this process part 2 of 2 of the data, and it trains alone"):
+        make_batches(DataLoader(data, 2, sampler=DistributedSampler(data, 2, 1)), 2)

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset, WeightedRandomSampler
 
 from accel import Trainer
 from accel.checkpoints import FOLDER, damage, find
@@ -73,12 +74,51 @@ def own(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def seed_numpy(_: int) -> None:
+    np.random.seed(torch.initial_seed() % 2**32)
+
+
+class HeldDrawing(Drawing):
+    """Draws from generators of its own, and of its transform."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(1)
+        self.transform = partial(self.add, rng=random.Random(2))
+        self.legacy = np.random.RandomState(3)
+
+    def add(self, x: Tensor, rng: random.Random) -> Tensor:
+        return x + rng.random()
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(POINTS[index]) + self.rng.random() + self.legacy.randn()
+
+
+class OwnSampler(Sampler[int]):
+    """An order from a generator of numpy's."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.Generator(np.random.Philox(4))
+
+    def __len__(self) -> int:
+        return len(POINTS)
+
+    def __iter__(self) -> Any:
+        return iter(self.rng.permutation(len(POINTS)).tolist())
+
+
 LOADERS: dict[str, Callable[[], Any]] = {
     "draws": Drawing,
     "stream": Shuffled,
     "shuffled": lambda: DataLoader(Drawing(), batch_size=4, shuffle=True),
     "a generator of its own": lambda: DataLoader(TensorDataset(POINTS), batch_size=4, shuffle=True, generator=own(1)),
     "workers": lambda: DataLoader(Drawing(), batch_size=4, shuffle=True, num_workers=1),
+    "persistent workers": lambda: DataLoader(
+        Drawing(), batch_size=4, shuffle=True, num_workers=2, persistent_workers=True, generator=own(2), worker_init_fn=seed_numpy
+    ),
+    "generators that it holds": lambda: DataLoader(HeldDrawing(), batch_size=4, sampler=OwnSampler()),
+    "a weighted sampler": lambda: DataLoader(
+        HeldDrawing(), batch_size=4, sampler=WeightedRandomSampler(torch.arange(12.0), 12, generator=own(3))
+    ),
 }
 
 

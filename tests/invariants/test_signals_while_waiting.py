@@ -164,14 +164,14 @@ def test_before_the_first_update_and_where_a_run_goes_on(tmp_path: Path) -> None
 def test_what_draws_only_now_and_then_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Python's generator stood before the wait is not known then: the update is made, as its numbers were drawn for it."""
     monkeypatch.setattr("accel.device.data_wait.PROBED_UPDATES", 0)
-    whole = Waits(draws=True, out=tmp_path / "whole").fit()
-    trainer = Waits(ORDER[DONE * BATCH + 1], draws=True, out=tmp_path / "run")
+    whole = Waits(draws=True, own=True, out=tmp_path / "whole").fit()
+    trainer = Waits(-DONE * BATCH - 1, draws=True, own=True, out=tmp_path / "run")
     trainer.rows.free.set()
     with pytest.raises(Interrupted) as stopped:
         trainer.fit()
     assert stopped.value.update == DONE + 1
     assert trainer.rows.waited.is_set()
-    ends_the_same({"draws": True}, [], whole, tmp_path / "run")
+    ends_the_same({"draws": True, "own": True}, [], whole, tmp_path / "run")
 
 
 SCRIPT = """

@@ -17,6 +17,7 @@ import torch
 
 from accel import Interrupted, Trainer
 from accel.checkpoints import FOLDER, find
+from accel.engine.evaluation.evaluation_trial import BATCHES
 from accel.parts import Watch
 from accel.plugins import AMP, EMA, Accumulate, AdamW, Cosine, LRRange, Metrics
 from accel.testing.toy_run import Toy, ToyResult, fit_toy
@@ -129,14 +130,14 @@ def test_an_evaluation_stops_between_batches_and_is_made_again(
 
     def metrics(self: Toy, model: Any, batch: Any) -> Any:
         seen.append(len(batch[0]))
-        if len(seen) == 2:
+        if len(seen) == BATCHES + 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return {"loss": self.loss(model, batch)}
 
     monkeypatch.setattr(Toy, "metrics", metrics)
     with pytest.raises(Interrupted, match=f"after update {UPDATES}$"):
         fit(tmp_path / "run", checkpoint_every=4)
-    assert len(seen) == 2, "of six batches"
+    assert len(seen) == BATCHES + 2, "of six batches, after those of the trial"
     assert '"val_loss"' not in (tmp_path / "run/metrics.jsonl").read_text()
     resumed(tmp_path / "run", whole)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 from itertools import chain
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,13 @@ def test_what_one_rank_says_all_hear_at_the_next_update_and_once(actual: Found) 
 
 def test_nothing_of_torchs_holds_the_group_when_it_ends(actual: Found) -> None:
     assert actual["what_holds_the_group_is_let_go"] == [[], []], "as the last to hold it, its reducer can wait forever"
+
+
+@pytest.mark.parametrize("name", ["attribute", "method", "parts", "parameter", "parameter first", "twice"])
+def test_a_loss_may_use_the_model_as_without_ranks(actual: Found, name: str) -> None:
+    for rank in actual["what_a_loss_may_use"]:
+        for outcome, called in zip(rank[name], rank["call"], strict=True):
+            assert name not in ("attribute", "method", "parts") or outcome == called, "the same arithmetic, and the same bits"
+            assert all(map(isfinite, outcome[0]))
+    first, second = actual["what_a_loss_may_use"]
+    assert first[name] == second[name], "the mean over the ranks is the same on each"

@@ -1,5 +1,5 @@
 import copy
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +243,8 @@ def test_16_bit_weights_alone_stall_and_with_masters_follow_float32() -> None:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(FEATURES, 32), nn.ReLU(), nn.Linear(32, CLASSES)).to(dtype)
         before = loss(model, data.tensors).item()
-        fit(model, data, loss, SGD(lr=2e-4, momentum=0.0), *plugins, batch_size=16, epochs=60)
+        with pytest.warns(AccelWarning, match="16 bits") if dtype == torch.bfloat16 and not plugins else nullcontext():
+            fit(model, data, loss, SGD(lr=2e-4, momentum=0.0), *plugins, batch_size=16, epochs=60)
         return before - loss(model, data.tensors).item()
 
     full, alone = learnt(torch.float32), learnt(torch.bfloat16)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from typing import Any, cast
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
@@ -81,11 +84,85 @@ def test_settings_of_adamw_without_a_parameter_have_no_effect() -> None:
         fit(nn.Linear(4, 2, bias=False), Muon(matrices=["weight"], adamw_lr=1.0))
 
 
-def test_a_parameter_with_gaps_in_memory_is_refused_by_name() -> None:
-    model = nn.Linear(4, 4)
-    model.bias = nn.Parameter(torch.zeros(4, 2)[:, 0])
-    with pytest.raises(ConfigError, match="muon: AdamW's fused kernel cannot move bias"):
+def test_a_parameter_with_gaps_in_memory_is_moved_and_its_neighbours_are_not() -> None:
+    models = [nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    memory = torch.zeros(4, 2)
+    models[0][0].bias = nn.Parameter(memory[:, 0].copy_(models[0][0].bias.detach()))
+    for model in models:
+        torch.manual_seed(0)
         fit(model, Muon())
+    torch.testing.assert_close(models[0][0].bias, models[1][0].bias, rtol=1e-6, atol=1e-7)
+    assert not memory[:, 1].any()
+    assert models[0][0].bias.detach().any()
+
+
+def test_complex_matrices_are_adamws() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, dtype=torch.complex64), nn.Linear(4, 4, dtype=torch.complex64), nn.Linear(4, 4))
+    before = [param.detach().clone() for param in model.parameters()]
+
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        return cast(Tensor, model[2](model[1](model[0](x.to(torch.complex64))).abs()).square().mean())  # type: ignore[index]
+
+    Trainer(model, [torch.randn(3, 4)], loss=loss, plugins=[Muon(matrices=["*"])], watch=()).fit()
+    assert not any(map(torch.equal, before, model.parameters()))
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(7, 4)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 4)) for _ in range(2))
+        self.head = nn.Linear(4, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.embed(x)
+        for block in self.blocks:
+            out = block(out)
+        return cast(Tensor, self.head(out))
+
+
+def test_the_optimiser_alone_splits_a_model_as_the_plugin_does() -> None:
+    torch.manual_seed(0)
+    model = Tied()
+    twin = deepcopy(model)
+    batch = torch.arange(6) % 7
+    result = Trainer(
+        model,
+        [batch] * 3,
+        loss=lambda m, x: m(x).square().mean(),
+        plugins=[Muon(lr=0.01, weight_decay=0.1, adamw_lr=0.02)],
+        watch=(),
+    ).fit()
+    optim = Plain(twin, lr=0.01, weight_decay=0.1, adamw_lr=0.02)
+    for _ in range(3):
+        optim.zero_grad()
+        twin(batch).square().mean().backward()
+        optim.step()
+    assert all(map(torch.equal, result.model.parameters(), twin.parameters()))
+
+
+@pytest.mark.parametrize("form", ["tensors", "named", "groups"])
+def test_rest_moves_to_adamw_what_is_no_matrix(form: str) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 1))
+    params: Any = {
+        "tensors": lambda: model.parameters(), "named": lambda: model.named_parameters(),
+        "groups": lambda: [{"params": model[0].parameters(), "lr": 0.5}, {"params": [*model[1:].parameters()]}],
+    }[form]()  # fmt: skip
+    optim = Plain(params, rest="adamw")
+    moved_by = {id(param): group for group in optim.param_groups for param in group["params"]}
+    assert {name: moved_by[id(param)]["adamw"] for name, param in model.named_parameters()} == {
+        "0.weight": False, "0.bias": True, "1.weight": True, "1.bias": True, "3.weight": True, "3.bias": True
+    }  # fmt: skip
+    assert moved_by[id(model[3].weight)]["weight_decay"] == 0.1
+    assert moved_by[id(model[3].bias)]["weight_decay"] == 0
+    assert moved_by[id(model[0].weight)]["lr"] == (0.5 if form == "groups" else 1e-3)
+    model(torch.randn(2, 2, 3, 3)).square().sum().backward()
+    before = [param.detach().clone() for param in model.parameters()]
+    optim.step()
+    assert sum(map(torch.equal, before, model.parameters())) <= 1, "the bias in front of BatchNorm has no gradient"
+    with pytest.raises(ValueError, match='set rest="adamw"'):
+        Plain(list(model.parameters()))
 
 
 @pytest.mark.slow

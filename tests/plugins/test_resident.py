@@ -364,17 +364,39 @@ def test_all_cores_read_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> 
     assert mp.active_children() == []
 
 
-def test_what_draws_from_the_global_numbers_is_read_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Noisy(Points):
-        def __getitem__(self, index: int) -> Any:
-            return torch.rand(2)
+class Noisy(Points):
+    """One of its samples draws, or each is another whenever it is read."""
 
-    monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0)
-    torch.manual_seed(1)
-    (actual,), _, who = load_all.load_samples(Noisy(1000), [torch.empty(1, 2)])
-    torch.manual_seed(1)
-    assert torch.equal(actual, torch.stack([torch.rand(2) for _ in range(1000)]))
-    assert who == "this process"
+    def __init__(self, drawing: int | None) -> None:
+        super().__init__(1000)
+        self.drawing, self.rng = drawing, np.random.default_rng()
+
+    def __getitem__(self, index: int) -> Any:
+        if self.drawing is None:
+            return torch.full((2,), float(np.random.default_rng().random()))
+        return torch.full((2,), float(self.rng.random()) if index == self.drawing else float(index))
+
+
+@pytest.mark.parametrize("drawing", [0, 1, 255, 256, 999, None])
+@pytest.mark.parametrize("processes", [True, False])
+def test_what_draws_is_read_by_the_plain_loader_with_a_warning(
+    drawing: int | None, processes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accel.data.loaders.load_all.PROCESSES_PAY", 0 if processes else 1e9)
+    monkeypatch.setattr("accel.data.loaders.load_all.cores", lambda: 2)
+    data, seen = Noisy(drawing), list[Any]()
+
+    def loss(model: torch.nn.Module, batch: Any) -> Any:
+        seen.append(batch)
+        return model(batch).mean()
+
+    with pytest.warns(AccelWarning, match="resident has no effect on the training data, whose samples draw random numbers"):
+        Trainer(
+            torch.nn.Linear(2, 1), data, loss=loss, plugins=["resident"], watch=(), device="cpu", batch_size=100, epochs=2
+        ).fit()  # fmt: skip
+    if drawing is not None:
+        plain = make_batches(Noisy(drawing), 100, seed=0, shuffle=True)
+        assert all(map(torch.equal, seen, [*plain.epoch(0), *plain.epoch(1)]))
 
 
 def test_a_cache_of_something_else_is_not_taken(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from accel.plugins.cosine import Cosine
 from accel.plugins.ddp import DDP
 from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
+from accel.plugins.fsdp import FSDP
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
 from accel.plugins.muon import Muon
@@ -360,3 +361,58 @@ def case_what_holds_the_group_is_let_go(folder: Path) -> list[str]:
     plugin = DDP()
     fit([plugin, SGD(lr=0.1)])
     return sorted({"logger", "reducer"} & vars(plugin.ddp_model).keys())
+
+
+class Inner(nn.Module):
+    """A model that a loss can use in many ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.norm, self.head, self.scale = (
+            nn.Linear(6, 16),
+            nn.BatchNorm1d(16),
+            nn.Linear(16, 3),
+            nn.Parameter(torch.ones(3)),
+        )
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.body(x)).tanh()) * self.scale
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.norm(self.body(x)).tanh()
+
+
+USES: dict[str, Any] = {
+    "call": lambda model, x: model(x),
+    "attribute": lambda model, x: model(x) + 0 * model.calls,
+    "method": lambda model, x: model.head(model.features(x)) * model.scale,
+    "parts": lambda model, x: model.head(model.norm(model.body(x)).tanh()) * model.scale,
+    "parameter": lambda model, x: model(x) / model.scale.detach() * model.scale,
+    "parameter first": lambda model, x: (model.scale + 0).exp() / torch.e * model(x),
+    "twice": lambda model, x: (model(x) + model(x.clone())) / 2,
+}  # fmt: skip
+
+
+class Using(Points):
+    """A loss and metrics that use the model in a way of their own, and write on it."""
+
+    def __init__(self, use: str = "", **run: Any) -> None:
+        super().__init__(**run)
+        self.use = use
+
+    def model(self) -> nn.Module:
+        return Inner()
+
+    def loss(self, model: Any, batch: Any) -> Any:
+        model.calls += 1
+        return nn.functional.cross_entropy(USES[self.use](model, batch[0]), batch[1]), len(batch[1])
+
+
+def case_what_a_loss_may_use(folder: Path) -> dict[str, list[Any]]:
+    actual: dict[str, list[Any]] = {}
+    for make in (DDP, lambda: DDP(find_unused=True), FSDP):
+        for name in USES:
+            outcome = fit([make(), SGD(lr=0.1)], Using, use=name, samples=24)
+            actual.setdefault(name, []).append((outcome["losses"], outcome["metrics"]))
+    return actual

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -14,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from accel.checkpoints.code.source_syntax import assignments, function_text, names_of, plain_text
-from accel.system.call_stack import is_user_code
+from accel.checkpoints.weight_names import plain_path, wrapped_attribute
+from accel.system.call_stack import is_user_class, is_user_file, is_user_function
 
-__all__ = ["CodeText", "code_digests", "digest_of"]
+__all__ = ["CodeText", "RankCode", "code_digests", "digest_of"]
 
 LONGEST = 64
 """Items of a list that are looked at: a longer one is data."""
@@ -24,14 +24,19 @@ _FUNCTIONS = (FunctionType, MethodType, partial)
 _PLAIN = bool | int | float | complex | str | bytes | None
 
 
-def code_digests(code: Mapping[str, Iterable[Any]]) -> dict[str, str]:
-    """Return a digest of each entry's objects, 16 hexadecimal digits; entries with nothing but accel's own are left out."""
-    return {name: digest for name, objects in code.items() if (digest := digest_of(objects))}
+def code_digests(code: Mapping[str, Iterable[Any]], of_ranks: bool = False) -> dict[str, str]:
+    """Return a digest of each entry's objects, 16 hexadecimal digits; entries with nothing but accel's own are left out.
+
+    Args:
+        code: objects by what they are for.
+        of_ranks: leave out what code may keep of its own rank, as `RankCode` does.
+    """
+    return {name: digest for name, objects in code.items() if (digest := digest_of(objects, of_ranks))}
 
 
-def digest_of(objects: Iterable[Any]) -> str:
+def digest_of(objects: Iterable[Any], of_ranks: bool = False) -> str:
     """Return one digest of several objects, the same in every process of one Python; an empty text if all of it is accel's own."""
-    text = CodeText()
+    text = RankCode() if of_ranks else CodeText()
     try:
         for value in objects:
             text.add(value)
@@ -62,7 +67,7 @@ class CodeText:
         self.seen[id(value)] = value
         if isinstance(value, MethodType):
             self._function(cast(FunctionType, value.__func__), type(value.__self__))
-            self._object(value.__self__) if _is_user_class(type(value.__self__)) and not _is_task(value) else None
+            self._object(value.__self__) if is_user_class(type(value.__self__)) and not _is_task(value) else None
         elif isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, partial):
@@ -82,7 +87,7 @@ class CodeText:
         module, name = getattr(value, "__module__", None) or "builtins", getattr(value, "__qualname__", type(value).__qualname__)
         if isinstance(value, FunctionType):  # a wrapper has the name of what it wraps
             module, name = value.__globals__.get("__name__", module), value.__code__.co_qualname
-        of_user = isinstance(value, type) and _is_user_class(value)
+        of_user = isinstance(value, type) and is_user_class(value)
         self.is_users = self.is_users or module.partition(".")[0] not in ("accel", "builtins")
         self.lines.append(f"{prefix}{name}" if of_user else f"{prefix}{module}.{name}")
 
@@ -90,18 +95,17 @@ class CodeText:
         """Add a value that a function keeps: code as `add` does, a plain value by itself, anything else not at all."""
         if isinstance(value, _PLAIN):
             self.lines.append(plain_text(value))
-        elif isinstance(value, list | tuple | set | frozenset | dict):
-            if len(value) <= LONGEST:
-                items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-                self.lines.append(plain_text(value))
-                for item in items:
-                    self._value(item)
+        elif isinstance(value, tuple | frozenset):
+            self.lines.append(plain_text(value))
+            self._held([value] if isinstance(value, tuple) else [])
+        elif isinstance(value, list | dict):  # what may be filled in a run is no code, apart from functions in it
+            self._held([value])
         elif _is_code(value):
             self.add(value)
 
     def _function(self, function: FunctionType, owner: type | None = None) -> None:
         code = function.__code__
-        if not _is_user_function(function):
+        if not is_user_function(function):
             self._named(function)
             if (inner := getattr(function, "__wrapped__", None)) is not None:  # a decorator of a library
                 self.add(inner)
@@ -119,7 +123,7 @@ class CodeText:
         for name in sorted(names):
             self._global(name, function.__globals__, code.co_filename, names)
             for kind in () if owner is None else owner.__mro__:
-                if name in vars(kind) and _is_user_class(kind):
+                if name in vars(kind) and is_user_class(kind):
                     self._member(vars(kind)[name], owner)
 
     def _global(self, name: str, values: dict[str, Any], filename: str, names: set[str]) -> None:
@@ -132,7 +136,7 @@ class CodeText:
             return
         self.places.add(place)
         if is_module:
-            if (file := getattr(value, "__file__", None)) and _is_user_file(file):
+            if (file := getattr(value, "__file__", None)) and is_user_file(file):
                 for inner in sorted(names & vars(value).keys() - {name}):
                     self._global(inner, vars(value), file, names)
             return
@@ -145,7 +149,7 @@ class CodeText:
 
     def _class(self, kind: type) -> None:
         for one in kind.__mro__:
-            if not _is_user_class(one):
+            if not is_user_class(one):
                 self._named(one)
                 continue
             self.is_users = True
@@ -168,8 +172,11 @@ class CodeText:
     def _module(self, module: nn.Module) -> None:
         for name, inner in module.named_modules():
             kind = type(inner)
+            if wrapped_attribute(inner):  # compiled or not, it is the same model
+                continue
+            name = plain_path(module, name)
             self._named(kind, f"{name}: ")
-            if _is_user_class(kind):
+            if is_user_class(kind):
                 self.add(kind)
             else:
                 self.lines += [f"{key}={plain_text(value)}" for key, value in sorted(vars(inner).items()) if _is_number(key, value)]
@@ -178,7 +185,7 @@ class CodeText:
                 )
 
     def _object(self, value: Any) -> None:
-        kind, of_user = type(value), _is_user_class(type(value))
+        kind, of_user = type(value), is_user_class(type(value))
         self._named(kind)
         if of_user:
             self.add(kind)
@@ -195,9 +202,20 @@ class CodeText:
                     self.add(item)
 
 
+class RankCode(CodeText):
+    """Text of code that is to be the same on every rank: without whole numbers and texts that functions keep.
+
+    They may be the number of the rank, its device or its log file.
+    """
+
+    def _value(self, value: Any) -> None:
+        if not isinstance(value, int | str | bytes | None):
+            super()._value(value)
+
+
 def _is_code(value: Any) -> bool:
     """Return whether a value holds code: it can be called, or reads data, or is of a class of the user."""
-    return callable(value) or isinstance(value, Dataset | DataLoader | Sampler) or _is_user_class(type(value))
+    return callable(value) or isinstance(value, Dataset | DataLoader | Sampler) or is_user_class(type(value))
 
 
 def _is_task(method: MethodType) -> bool:
@@ -207,20 +225,3 @@ def _is_task(method: MethodType) -> bool:
 def _is_number(name: str, value: Any) -> bool:
     numbers = value if isinstance(value, list | tuple) and len(value) <= LONGEST else (value,)
     return name[:1] != "_" and name != "training" and all(isinstance(one, bool | int | float | str | None) for one in numbers)
-
-
-def _is_user_class(kind: type) -> bool:
-    module = sys.modules.get(kind.__module__)
-    return kind.__module__.partition(".")[0] not in sys.stdlib_module_names and _is_user_file(getattr(module, "__file__", None))
-
-
-def _is_user_function(function: FunctionType) -> bool:
-    filename = function.__code__.co_filename
-    if filename.startswith("<"):  # made by exec, as dataclasses do, or typed: where its module is
-        return _is_user_file(function.__globals__.get("__file__"))
-    return _is_user_file(filename)
-
-
-def _is_user_file(filename: str | None) -> bool:
-    """Return whether code is the user's. What has no file was typed."""
-    return filename is None or is_user_code(filename)

@@ -49,7 +49,7 @@ def changed_code(was: Mapping[str, Any], now: Mapping[str, Any], allow: Sequence
     if not changed:
         return ""
     revisions = [_shown(_entry(identity, GIT)) for identity in (was, now)]
-    git = f" (git was {revisions[0]} and is {revisions[1]})" if all(revisions) else ""
+    git = f" (git was {revisions[0]} and is {revisions[1]})" if all(revisions) and revisions[0] != revisions[1] else ""
     accepted = ",".join([*allow, *(f"{CODE}.{key}" for key in changed)])
     return (
         f"the code of {' and '.join(changed)} is not what it was{git}, and the run goes on with the code of now; "

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from accel.checkpoints.weight_names import wrapped_attribute
+
 __all__ = ["model_code", "task_code"]
 
 
@@ -33,4 +35,5 @@ def model_code(model: nn.Module, methods: list[Any]) -> list[Any]:
 
     What such a method sets, it sets by its own text, or by the task's arguments, which are compared anyway.
     """
-    return [*methods, *dict.fromkeys(type(module) for module in model.modules())] if methods else [model]
+    kinds = dict.fromkeys(type(module) for module in model.modules() if not wrapped_attribute(module))
+    return [*methods, *kinds] if methods else [model]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from accel.cli.arguments import Flag, Usage
-from accel.cli.exit_codes import INTERRUPTED, MISTYPED
+from accel.cli.exit_codes import INTERRUPTED, MISTYPED, beside_the_work
 from accel.errors import ConfigError
 from accel.report.terminal import say
 from accel.system.machine import cores
@@ -87,6 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if args.help else MISTYPED
     if not args.check and len(args.words) != 2:
         raise ConfigError(f"pack takes SRC and DST, and {len(args.words)} were given; {USAGE.program} --help says more")
+    beside_the_work()
     from accel.cli.pack import pack_console
     from accel.report.visible_console import VisibleConsole
 

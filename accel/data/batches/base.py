@@ -10,8 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from accel.data.batches.bad_samples import BadSampleLog
+from accel.data.batches.own_split import OwnSplit
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
+from accel.device.generators import GeneratorHandle
 
 __all__ = ["Batches", "Order", "length_of", "skip_to"]
 
@@ -37,6 +39,13 @@ class Batches(ABC):
     orderable: bool = False
     """Whether the run chooses the order, and not the data."""
 
+    own_split: OwnSplit | None = None
+    """The ranks among which the data divides itself; None where it does not."""
+    first_digest: str = ""
+    """Digest of what came first, of data in its own order that several ranks read; empty before."""
+    is_compared: bool = False
+    """Whether the ranks have compared it."""
+
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """Yield the batches of `epoch`, from number `start` on."""
@@ -44,6 +53,14 @@ class Batches(ABC):
     def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
         """Yield the batches of an epoch, as `CountedBatch` if there are several ranks. The first is number `start`."""
         return batches
+
+    def digest_again(self) -> str:
+        """Return the digest of what comes first if the data is read anew; empty if its order is chosen here."""
+        return ""
+
+    def generators(self) -> list[GeneratorHandle]:
+        """Return the random generators that the data holds and that nobody seeds: a checkpoint keeps them."""
+        return []
 
     def describe(self) -> str:
         """Return the size of the data in words."""

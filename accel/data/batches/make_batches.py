@@ -43,7 +43,7 @@ def make_batches(
         ConfigError: if `data` is neither, or can be read only once.
     """
     if isinstance(data, IterableDataset):
-        return IterableBatches(data, batch_size, share)
+        return IterableBatches(data, batch_size, share, seed)
     methods = [hasattr(data, name) for name in ("__getitem__", "__len__", "__iter__")]
     # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
     if isinstance(data, Dataset) or methods == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):

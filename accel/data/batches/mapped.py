@@ -1,37 +1,42 @@
-"""Batches of a map-style data set, and the assembly of one batch from its samples."""
+"""Batches of a map-style data set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
+from accel.data.batches.assembly import BatchAssembly
 from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order, length_of
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
-from accel.data.sampling import permutation, reused_rng, sample_rng
+from accel.data.batches.sample_randomness import SampleRandomness
+from accel.data.sampling import permutation, sample_rng
 from accel.errors import ConfigError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+__all__ = ["MakeAssembly", "MapBatches", "can_fill_all"]
 
-__all__ = ["BatchAssembly", "InPlaceAssembly", "MapBatches", "can_fill_all"]
+MakeAssembly = Callable[[int, list[int]], BatchAssembly]
+"""Function from an epoch and the numbers of samples to the assembly of their batch."""
 
 
 class MapBatches(Batches):
     """Batches of a map-style data set: the order is a function of (seed, epoch), a sample's randomness of (seed, epoch, index).
 
+    So are numbers that it draws from Python's, numpy's or torch's global generators, or from some that it holds
+    (`accel.data.batches.sample_randomness`), in `collate` too.
+
     The data set may define, beside `__len__`:
 
-    - `__getitem__(index)`: for samples without randomness.
+    - `__getitem__(index)`.
     - `sample(index, rng)`: called instead of `__getitem__`, with a numpy Generator of the sample's own.
     - `collate(samples)`: makes a batch; else torch's `default_collate` does.
     - `fill(index, rng, out)`, `shape`, `dtype`: for samples that are numpy records of one shape. It writes into the array `out` and
@@ -74,13 +79,14 @@ class MapBatches(Batches):
         self.collate = getattr(data, "collate", default_collate)
         self.has_sample = hasattr(data, "sample")
         self.has_fill = hasattr(data, "fill")
+        self.randomness = SampleRandomness(data, seed, given=self.has_sample or self.has_fill)
         self.has_fill_all = can_fill_all(data)
         self.has_getitem = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        for keys in self.batches_of_indices(epoch, start):
+        for number, keys in enumerate(self.batches_of_indices(epoch, start), start):
             started = perf_counter()
-            batch = [self.fetch(epoch, keys)]
+            batch = [self.fetch(epoch, keys, number)]
             self.meter.add(len(keys), perf_counter() - started)
             if batch[0] is not MISSING:
                 yield batch.pop()  # nothing here holds it meanwhile
@@ -89,26 +95,28 @@ class MapBatches(Batches):
         return self.share.counted(batches, start, self.samples, self.batch_size)
 
     def plan_notes(self) -> dict[str, str]:
-        notes = getattr(self.data, "plan_notes", None)
-        return notes() if notes else {}
+        own: dict[str, str] = getattr(self.data, "plan_notes", dict)()
+        return own if self.stateless or self.in_memory else {"random numbers": "of a sample, by seed, epoch and index"} | own
 
     def batches_of_indices(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """Yield the indices of each batch of this rank, (size,) int64; the last batch may be short."""
         order = self.order(self.samples, self.seed, epoch) if self.shuffle else torch.arange(self.samples, device="cpu")
         yield from islice(torch.split(self.share.indices(order, self.batch_size), self.batch_size), start, None)
 
-    def fetch(self, epoch: int, keys: Tensor) -> Any:
+    def fetch(
+        self, epoch: int, keys: Tensor, number: int, assembly: Callable[[int, list[int]], BatchAssembly] | None = None
+    ) -> Any:
         """Return the batch of samples `keys`, (size,) int64, or MISSING.
 
-        Tensors in memory are indexed at once, which gives the batch that collating their samples would.
+        Tensors in memory are indexed at once, which gives the batch that collating their samples would. In a thread that reads
+        ahead, a batch that draws random numbers raises ReadInTurn: all from `number` on are read by the training's own thread then.
+        `assembly(epoch, keys)` makes another assembly than the plain one.
         """
         if self.in_memory:
             return tuple(tensor[keys] for tensor in self.data.tensors)
-        assembly = BatchAssembly(self, epoch, keys.tolist())
-        for place in range(len(assembly.keys)):
-            assembly.fill_slot(place)
-        batch = assembly.finish()
-        self.bad_sample_log.add(assembly.bad)
+        make = partial(assembly or partial(BatchAssembly, self), epoch, keys.tolist())
+        batch, bad = self.randomness.read(partial(_assemble, make), partial(self.epoch, epoch, number))
+        self.bad_sample_log.add(bad)
         return batch
 
     @property
@@ -118,11 +126,12 @@ class MapBatches(Batches):
 
     @property
     def stateless(self) -> bool:
-        """Whether a sample's randomness is its own; else the data set may draw from the global random numbers."""
+        """Whether a sample is given its random numbers; else the data set may draw them from elsewhere."""
         return self.has_sample or (self.has_fill and not self.has_getitem)
 
     def sample(self, epoch: int, key: int) -> Any:
         """Return sample number `key`, as it is in `epoch`."""
+        self.randomness.seed_sample(epoch, key)
         if self.has_sample:
             return self.data.sample(key, sample_rng(self.seed, epoch, key))
         if self.has_fill and not self.has_getitem:
@@ -132,107 +141,14 @@ class MapBatches(Batches):
         return self.data[key]
 
 
+def _assemble(make: Callable[[], BatchAssembly]) -> tuple[Any, list[UnreadableSample]]:
+    """Return a batch that is read here, and the samples of it that could not be read."""
+    assembly = make()
+    for place in range(len(assembly.keys)):
+        assembly.fill_slot(place)
+    return assembly.finish(), assembly.bad
+
+
 def can_fill_all(data: Any) -> bool:
     """Return whether a data set says that it writes several samples at once."""
     return bool(getattr(data, "can_fill_all", getattr(data, "at_once", False)))  # `at_once` was the name before 0.1.0
-
-
-class BatchAssembly:
-    """Assembly of one batch from samples that are read one by one, by any threads in any order, and collated.
-
-    Args:
-        batches: of the data set.
-        epoch: from 0.
-        keys: the numbers of its samples.
-    """
-
-    def __init__(self, batches: MapBatches, epoch: int, keys: list[int]) -> None:
-        self.batches, self.epoch, self.keys = batches, epoch, keys
-        self.samples: list[Any] = [None] * len(keys)
-        """The sample of each place; MISSING where it is left out."""
-        self.bad: list[UnreadableSample] = []
-        """Samples that could not be read."""
-
-    def read_sample(self, place: int, key: int) -> Any:
-        """Return sample number `key`, read for `place`."""
-        return self.batches.sample(self.epoch, key)
-
-    def fill_slot(self, place: int) -> None:
-        """Read the sample of `place`, from 0, or its substitute."""
-        key = self.keys[place]
-        try:
-            self.samples[place] = self.read_sample(place, key)
-        except Exception as error:
-            handler = self.batches.bad_sample_handler
-            self.samples[place] = handler.handle(error, self.epoch, key, partial(self.read_sample, place), self.bad)
-
-    def read_all(self) -> bool:
-        """Read all samples together and return True; or return False where the caller must read them one by one."""
-        return False
-
-    def finish(self) -> Any:
-        """Return the batch, once all samples are read; MISSING if nothing is left of it.
-
-        Raises:
-            TrainingError: if nothing is left of it and there are several ranks, or if no substitute can be read.
-        """
-        if not self.bad:
-            return self.collate()
-        if self.batches.bad_sample_handler.rule.refill and all(sample is MISSING for sample in self.samples):
-            for place, key in enumerate(self.keys):
-                self.samples[place] = self.batches.bad_sample_handler.substitute(
-                    self.epoch, key, partial(self.read_sample, place), self.bad
-                )
-        self.bad.sort()  # whichever thread came first
-        kept = [place for place, sample in enumerate(self.samples) if sample is not MISSING]
-        if not kept and self.batches.share.ranks > 1:
-            raise self.batches.bad_sample_handler.empty_batch_error(self.keys)
-        if not kept:
-            return MISSING
-        self.compact(kept)
-        return self.collate()
-
-    def compact(self, kept: list[int]) -> None:
-        """Drop the places that are not in `kept`."""
-        self.samples = [self.samples[place] for place in kept]
-
-    def collate(self) -> Any:
-        """Return the batch of all samples that are left."""
-        return self.batches.collate(self.samples)
-
-
-class InPlaceAssembly(BatchAssembly):
-    """Assembly of a batch in memory that is given. A sample is its label then, and the batch is the list of labels, row by row.
-
-    Args:
-        batches: of a data set that has `fill`.
-        epoch: from 0.
-        keys: the numbers of its samples.
-        rows: (len(keys) or more, *shape): the memory that they are written into.
-    """
-
-    def __init__(self, batches: MapBatches, epoch: int, keys: list[int], rows: NDArray[Any]) -> None:
-        super().__init__(batches, epoch, keys)
-        self.rows = rows
-
-    def read_sample(self, place: int, key: int) -> Any:
-        return self.batches.data.fill(key, reused_rng(self.batches.seed, self.epoch, key), self.rows[place])
-
-    def read_all(self) -> bool:
-        data = self.batches.data
-        if not self.batches.has_fill_all:
-            return False
-        try:
-            self.samples = data.fill_all(self.keys, self.batches.seed, self.epoch, self.rows[: len(self.keys)])
-        except Exception:  # whatever it is, reading one by one names the sample, or gets over it
-            return False
-        return True
-
-    def compact(self, kept: list[int]) -> None:
-        super().compact(kept)
-        for row, place in enumerate(kept):
-            if row != place:
-                self.rows[row] = self.rows[place]
-
-    def collate(self) -> Any:
-        return self.samples

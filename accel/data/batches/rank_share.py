@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from accel.data.batches.counted import CountedBatch, count_samples
+from accel.data.batches.tripwire import ReadInTurn
 
 __all__ = ["SINGLE_RANK", "Item", "RankShare"]
 
@@ -68,8 +69,17 @@ class RankShare:
         """Yield the batches of an epoch of `samples` samples, from number `start` on, each as `count` returns it."""
         if self.ranks == 1:
             return batches
-        step = size * self.ranks
-        return (self.count(batch, min(step, samples - number * step)) for number, batch in enumerate(batches, start))
+        return self._counted(batches, start, samples, size)
+
+    def _counted(self, batches: Iterator[Any], start: int, samples: int, size: int) -> Iterator[Any]:
+        """Yield what `counted` does, for several ranks."""
+        step, number = size * self.ranks, start
+        try:
+            for batch in batches:
+                yield self.count(batch, min(step, samples - number * step))
+                number += 1
+        except ReadInTurn as signal:
+            raise signal.through(lambda rest: self._counted(rest, number, samples, size)) from None
 
     def pick(self, batches: Sequence[Item]) -> tuple[Item, bool]:
         """Return this rank's one of at most `ranks` batches, and False; or the first batch, and True, if there is none for it."""

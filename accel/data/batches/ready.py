@@ -6,49 +6,117 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
+from torch.utils.data import DataLoader, IterableDataset
+
 from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.counted import CountedBatch, count_samples
+from accel.data.batches.find_generators import find_generators
+from accel.data.batches.own_split import own_split, samplers_of
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
+from accel.data.batches.shared_order import SharedOrder
+from accel.data.batches.tripwire import watched
+from accel.data.content_digest import content_digest
+from accel.device.generators import GeneratorHandle
 from accel.device.rng import seeded
 
 __all__ = ["ReadyBatches"]
 
 
 class ReadyBatches(Batches):
-    """Ready batches, passed through untouched. `set_epoch(epoch)` is called on the data and on its sampler, where they have it.
+    """Ready batches, passed through untouched. `set_epoch(epoch)` is called on the data and its samplers, where they have it.
 
     Each of `n` ranks goes through all of them and keeps every n-th: they must come in the same order for all. The numbers that
-    the first batch of an epoch draws from the global generators (a DataLoader's order) are equal on all ranks.
+    the order of an epoch is drawn with, from the global generators, are equal on all ranks. Of a loader that divides the data
+    itself, by a DistributedSampler, each rank takes every batch.
+
+    A DataLoader's workers begin anew in each epoch, whatever its persistent_workers says. torch seeds them only when they begin,
+    and workers of a resumed run could not go on with the numbers of those before.
 
     Args:
         data: the batches.
         seed: of the run.
         share: the part of this process.
+
+    Raises:
+        ConfigError: if the data divides itself, and not among these ranks.
     """
 
     uses_batch_size = False
 
     def __init__(self, data: Iterable[Any], seed: int = 0, share: RankShare = SINGLE_RANK) -> None:
         self.data, self.seed, self.share = data, seed, share
+        self.own_split = own_split(data)
+        if self.own_split is not None:
+            self.own_split.check(share)
+        self.is_split = self.own_split is not None and share.ranks > 1
         count = length_of(data)
-        self.count = None if count is None else share.batches(count, 1)
-        self.samples = length_of(getattr(data, "dataset", None))
+        self.count = count if count is None or self.is_split else share.batches(count, 1)
+        dataset = getattr(data, "dataset", None)
+        self.samples = length_of(dataset)
+        # a loader of a map-style data set draws the order of an epoch as that begins; what its samples draw is each rank's own
+        self.is_ordered_first = dataset is not None and not isinstance(dataset, IterableDataset)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        for owner in (self.data, getattr(self.data, "sampler", None)):
+        owners = (self.data, getattr(self.data, "sampler", None), *samplers_of(self.data))
+        for owner in {id(owner): owner for owner in owners}.values():
             set_epoch = getattr(owner, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
+        if self.persistent_workers:
+            self.data._iterator = None  # type: ignore[attr-defined]  # its workers end, and others begin
         if self.share.ranks == 1:
-            return skip_to(iter(self.data), start)
+            return watched(skip_to(iter(self.data), start))
+        if self.is_split:
+            return watched(self._own_batches(skip_to(self._begun(epoch), start)))
+        if self.is_ordered_first:
+            batches = skip_to(self._begun(epoch), start * self.share.ranks)
+            return watched(self._rank_batches(iter(lambda: list(islice(batches, self.share.ranks)), [])))
+        reading = SharedOrder(lambda: iter(self.data), self.share.ranks, self.seed, epoch)
+        self.first_digest = self.first_digest or content_digest(reading.first)
+        return watched(self._rank_batches(skip_to(iter(reading), start)))
+
+    def _begun(self, epoch: int) -> Iterator[Any]:
+        """Return the batches of an epoch, whose first was read with the same random numbers on every rank."""
         with seeded(self.seed, epoch):
             iterator = iter(self.data)
             head = list(islice(iterator, 1))
-        return self._rank_batches(skip_to(chain(head, iterator), start * self.share.ranks))
+        self.first_digest = self.first_digest or content_digest(head)
+        return chain(head, iterator)
 
-    def _rank_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
+    @property
+    def persistent_workers(self) -> bool:
+        """Whether the data is a DataLoader whose workers outlast an epoch, and with them the random numbers that they draw."""
+        return isinstance(self.data, DataLoader) and self.data.num_workers > 0 and self.data.persistent_workers
+
+    def generators(self) -> list[GeneratorHandle]:
+        return find_generators(self.data)
+
+    def plan_notes(self) -> dict[str, str]:
+        return {"persistent workers": "begin anew in each epoch, so that a resumed run goes on"} if self.persistent_workers else {}
+
+    def digest_again(self) -> str:
+        if self.is_ordered_first:
+            with seeded(self.seed, 0):
+                return content_digest(list(islice(iter(self.data), 1)))
+        return content_digest(SharedOrder(lambda: iter(self.data), 1, self.seed, 0).first)
+
+    def describe(self) -> str:
+        if not self.is_split or self.own_split is None:
+            return super().describe()
+        own = self.own_split
+        padded = own.samples is not None and self.samples is not None and own.samples * own.ranks != self.samples
+        amount = f", as {own.samples * own.ranks:,}" if padded and own.samples is not None else ""
+        return f"{super().describe()}, divided by its own {own.owner}{amount}"
+
+    def _own_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield every batch, with the samples that it and those of the other ranks count for: each is given as many."""
+        for batch in batches:
+            samples = count_samples(batch)
+            yield CountedBatch(batch, samples, samples * self.share.ranks)
+
+    def _rank_batches(self, groups: Iterator[list[Any]]) -> Iterator[Any]:
         """Yield this rank's batch of each group of `ranks` batches, with the samples it counts for."""
-        while group := list(islice(batches, self.share.ranks)):
+        for group in groups:
             counts = [count_samples(batch) for batch in group]
             batch, borrowed = self.share.pick(group)
             yield CountedBatch(batch, 0 if borrowed else counts[self.share.rank], sum(counts))

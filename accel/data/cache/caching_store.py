@@ -94,6 +94,11 @@ class CachingStore:
     def fingerprint(self) -> str:
         return self.inner.fingerprint()
 
+    def outline(self) -> str:
+        """Return the inner store's outline, or its fingerprint if it has none: what a checkpoint keeps of it without a cache."""
+        tell = getattr(self.inner, "outline", self.inner.fingerprint)
+        return str(tell())
+
     def _lookup(self, index: int) -> tuple[memoryview, int, int] | None:
         """Return the content of a cached record, with height and width; None if it is not cached."""
         for tier in self.tiers:

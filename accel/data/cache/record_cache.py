@@ -6,7 +6,6 @@ import fcntl
 import mmap
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.reduction import DupFd
@@ -18,6 +17,7 @@ from zlib import crc32
 
 from accel.errors import AccelWarning
 from accel.system.anonymous_file import anonymous_file
+from accel.system.call_stack import warn_user
 from accel.system.own_files import open_own
 
 __all__ = ["CHUNK", "CONTENT_HEAD", "DISABLED", "ENTRY", "HEAD", "MAGIC", "VERIFIED", "RecordCache", "write_all"]
@@ -164,7 +164,7 @@ class RecordCache:
             where = "memory" if self.path is None else str(self.path)
             message = f"cache: nothing more is kept in {where} ({reason}); the rest is read as before"
             with suppress(AccelWarning):  # where warnings are errors, this is none for who reads a sample
-                warnings.warn(message, AccelWarning, stacklevel=2)
+                warn_user(message)
         return False
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import reduce
 from pathlib import Path
 from zlib import crc32
@@ -12,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from accel.errors import AccelWarning
 from accel.system import atomic_files
 from accel.system.cache_directory import cache_directory as cache_directory
+from accel.system.call_stack import warn_user
 
 __all__ = ["load", "save", "tensor_crc"]
 
@@ -54,7 +53,7 @@ def save(file: Path, key: str, tensors: list[Tensor]) -> None:
         with atomic_files.swapped_in(file) as temporary:
             save_file(named, temporary, {"of": key, "crc32": tensor_crc(tensors)})
     except (OSError, SafetensorError) as error:
-        warnings.warn(f"resident.cache: {file.parent} cannot be written ({error}); nothing is kept", AccelWarning, stacklevel=2)
+        warn_user(f"resident.cache: {file.parent} cannot be written ({error}); nothing is kept")
 
 
 def tensor_crc(tensors: list[Tensor]) -> str:

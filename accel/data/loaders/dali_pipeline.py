@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
+from accel.data.batches.assembly import BatchAssembly
 from accel.data.batches.bad_samples import MISSING, UnreadableSample
-from accel.data.batches.mapped import BatchAssembly, MapBatches
+from accel.data.batches.mapped import MapBatches
 from accel.data.codecs import pillow_decoder, tiled_jpeg
 from accel.data.codecs.crops import Box
 from accel.data.codecs.image_reader import decode_record

@@ -106,13 +106,12 @@ def prefetch_one(items: Iterator[Item], start: Callable[[Item], Sent], finish: C
         start: starts the copy of one.
         finish: finishes it.
     """
-    started = map(start, items)
 
-    def one_behind(head: list[Sent], _: int) -> Iterator[Sent]:
+    def one_behind(rest: Iterator[Sent], head: list[Sent]) -> Iterator[Sent]:
         waiting = deque(head)
-        for later in started:
+        for later in rest:
             waiting.append(later)
             yield waiting.popleft()
         yield from waiting
 
-    return map(finish, read_ahead_if_rng_free(started, one_behind))
+    return map(finish, read_ahead_if_rng_free(map(start, items), one_behind))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import perf_counter
@@ -14,13 +14,22 @@ from torch.utils.data import TensorDataset, default_collate
 
 from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.mapped import can_fill_all
-from accel.data.batches.rng_guard import global_rng_state
 from accel.data.loaders.fork_map import can_fork, fork_map, shared_zeros
+from accel.device.generators import GeneratorHandle
 from accel.errors import ConfigError, TrainingError
 from accel.system import free_space
 from accel.system.machine import cores
 
-__all__ = ["CHUNK_SIZE", "PROCESSES_PAY", "CollateParts", "first_sample", "free_memory", "index_chunks", "load_samples"]
+__all__ = [
+    "CHUNK_SIZE",
+    "PROCESSES_PAY",
+    "CollateParts",
+    "RandomSamples",
+    "first_sample",
+    "free_memory",
+    "index_chunks",
+    "load_samples",
+]
 
 CollateParts = Callable[[list[Tensor]], Any]
 """Function that makes a batch of its parts."""
@@ -55,33 +64,42 @@ def first_sample(data: Any, bad: BadSampleRule = RAISE) -> tuple[list[Tensor], C
     return _tensors_of(batch), (lambda parts: type(batch)(*parts)) if named else list
 
 
-def load_samples(data: Any, example: list[Tensor], bad: BadSampleRule = RAISE) -> tuple[list[Tensor], list[UnreadableSample], str]:
+class RandomSamples(Exception):
+    """Error for samples that differ whenever they are read."""
+
+
+def load_samples(
+    data: Any, example: list[Tensor], bad: BadSampleRule = RAISE, handles: Sequence[GeneratorHandle] = ()
+) -> tuple[list[Tensor], list[UnreadableSample], str]:
     """Return all samples in memory, as collating all of them would give.
 
     The first chunk is read here, and tells how long the rest would take. If that is a second or more, forked processes read it, one
     for each core: Pillow holds Python's lock for most of the tenth of a millisecond that a small picture takes. Else threads do.
-    Data that draws from the global random numbers is read here, one sample after the other.
 
     Args:
         data: a map-style data set whose samples have tensors, arrays or numbers, each of one shape.
         example: the parts of its first sample (`first_sample`).
         bad: the rule for samples that cannot be read.
+        handles: the random generators that the samples may draw from.
 
     Returns:
         The parts, each (samples, ...); the samples that could not be read, in order, which are zero there; the readers in words.
 
     Raises:
+        RandomSamples: if a sample draws from one of `handles`, or the first one is another than `example`.
         ConfigError: if two samples differ in shape.
         TrainingError: if a process that reads dies.
     """
     if type(data) is TensorDataset:
         return list(data.tensors), [], ""
-    loading = _Loading(data, example, bad)
-    state, started = global_rng_state(), perf_counter()
+    loading = _Loading(data, example, bad, handles)
+    started = perf_counter()
     unreadable = loading.fill(0)
+    if handles and not unreadable and not all(map(_same_bytes, example, loading.tensors)):
+        raise RandomSamples
     seconds, readers = perf_counter() - started, min(cores(), len(loading.chunks) - 1)
     rest = range(1, len(loading.chunks))
-    if global_rng_state() != state or readers < 2:
+    if readers < 2:
         for number in rest:
             unreadable += loading.fill(number)
         return loading.tensors, unreadable, "this process"
@@ -107,9 +125,11 @@ class _Loading:
         data: the data set.
         example: the parts of its first sample.
         bad: the rule for samples that cannot be read.
+        handles: the random generators that must not move.
     """
 
-    def __init__(self, data: Any, example: list[Tensor], bad: BadSampleRule) -> None:
+    def __init__(self, data: Any, example: list[Tensor], bad: BadSampleRule, handles: Sequence[GeneratorHandle]) -> None:
+        self.handles = handles
         self.data, self.handler = data, BadSampleHandler(bad, 0, len(data))
         self.tensors = [torch.empty(len(data), *part.shape[1:], dtype=part.dtype, device="cpu") for part in example]
         self.chunks = list(index_chunks(len(data)))
@@ -119,9 +139,18 @@ class _Loading:
         """Read chunk `number` into the tensors; return its samples that could not be read, which are zero there.
 
         Raises:
+            RandomSamples: if one draws random numbers.
             ConfigError: if two samples differ in shape.
         """
-        chunk, unreadable = self.chunks[number], list[UnreadableSample]()
+        marks = [handle.mark() for handle in self.handles]
+        unreadable = self._fill(self.chunks[number])
+        if [handle.mark() for handle in self.handles] != marks:
+            raise RandomSamples
+        return unreadable
+
+    def _fill(self, chunk: range) -> list[UnreadableSample]:
+        """Read some samples into the tensors."""
+        unreadable = list[UnreadableSample]()
         if self.can_read_all:
             pictures, labels = (tensor[chunk.start : chunk.stop] for tensor in self.tensors)
             with suppress(Exception):  # one by one they are another size made this one, and a bad one is named
@@ -141,6 +170,11 @@ class _Loading:
             else:
                 tensor[chunk.start : chunk.stop] = part
         return unreadable
+
+
+def _same_bytes(row: Tensor, rows: Tensor) -> bool:
+    """Return whether the first of `rows` has the bytes of `row`, whatever they stand for."""
+    return row.contiguous().numpy().tobytes() == rows[:1].numpy().tobytes()
 
 
 def index_chunks(count: int) -> Iterator[range]:

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from accel.data.batches.rng_guard import read_ahead_if_rng_free
+from accel.data.batches.tripwire import reading_ahead, watched
 from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 from accel.data.loaders.thread_pool import GRACE
 from accel.errors import ConfigError
@@ -43,8 +44,9 @@ class BackgroundReader(BackgroundGenerator):  # type: ignore[misc]
     def run(self) -> None:
         """Read items in the thread. The last entry of the queue is an exception: StopIteration where all is well."""
         try:
-            while self.permits.acquire() and not self.stopped:
-                self.queue.put((True, next(self.generator)))
+            with reading_ahead():
+                while self.permits.acquire() and not self.stopped:
+                    self.queue.put((True, next(self.generator)))
         except BaseException as error:
             self.queue.put((False, error))
 
@@ -73,8 +75,8 @@ def read_ahead(items: Iterator[Item], depth: int, reader: str) -> Iterator[Item]
         reader: its name in that case's warning.
     """
 
-    def in_background(head: list[Item], _: int) -> Iterator[Item]:
-        background = BackgroundReader(items, depth)
+    def in_background(rest: Iterator[Item], head: list[Item]) -> Iterator[Item]:
+        background = BackgroundReader(rest, depth)
         try:
             yield from chain(head, background)
         finally:
@@ -115,5 +117,5 @@ class DataLoaderX(DataLoader[Any]):
         self.copier = DeviceCopier(self.device, beside=True) if self.device is not None and self.device.type == "cuda" else None
 
     def __iter__(self) -> Any:
-        batches = read_ahead(super().__iter__(), self.depth, "DataLoaderX")
+        batches = read_ahead(watched(super().__iter__()), self.depth, "DataLoaderX")
         return batches if self.copier is None else prefetch_one(batches, self.copier.start, self.copier.finish)

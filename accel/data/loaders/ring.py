@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from accel.data.batches.assembly import BatchAssembly, InPlaceAssembly
 from accel.data.batches.bad_samples import MISSING, BadSamplePolicy, BadSampleRule, UnreadableSample
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.mapped import BatchAssembly, InPlaceAssembly, MapBatches
-from accel.data.batches.rng_guard import read_ahead_if_rng_free
+from accel.data.batches.mapped import MapBatches
+from accel.data.batches.rng_guard import MAX_ALARMS, warn_no_read_ahead
+from accel.data.batches.tripwire import Drew, ReadInTurn, reads_ahead
 from accel.data.loaders.buffer_pool import BufferPool, batch_of, buffer_pool_of
 from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
 from accel.errors import ConfigError
@@ -80,7 +82,9 @@ class Ring:
         self.batches, self.depth, self.next_epoch = batches, depth, 0
         self.pool = buffer_pool_of(batches, pin, BufferPool)
         self.name = "Ring"
-        self.rng_free = batches.has_sample or batches.has_fill
+        self.first_in_turn = not batches.randomness.trusted
+        """Whether the next batch is read by the caller's thread, which tells whether reading it draws random numbers."""
+        self.warned, self.count = False, batches.count or 0
 
     @property
     def bad(self) -> dict[int, str]:
@@ -89,26 +93,50 @@ class Ring:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """Yield the batches of `epoch` from number `start` on, in order. A caller that stops early ends the reading."""
-        if self.rng_free:
-            return self._read(epoch, start)
-        batches = self.batches.epoch(epoch, start)
+        alarms, number = 0, start
+        while number < self.count:
+            randomness = self.batches.randomness
+            if reads_ahead() and (self.first_in_turn or randomness.draws):
+                raise ReadInTurn(partial(self.epoch, epoch, number), certain=randomness.draws, late=alarms > 0)
+            if randomness.draws or alarms == MAX_ALARMS:
+                self._warn(late=alarms > 0)
+                yield from self.batches.epoch(epoch, number)
+                return
+            try:
+                if self.first_in_turn:
+                    keys = next(self.batches.batches_of_indices(epoch, number))
+                    batch = [self.batches.fetch(epoch, keys, number, self._assembly)]
+                    number, self.first_in_turn = number + 1, False
+                    if batch[0] is not MISSING:
+                        yield batch.pop()
+                else:
+                    for after, batch in self._read(epoch, number):
+                        number = after
+                        yield batch.pop()
+                    return
+            except ReadInTurn:
+                alarms, self.first_in_turn = alarms + 1, True
 
-        def read_rest(head: list[Any], passed: int) -> Iterator[Any]:
-            self.rng_free = True
-            return chain(head, self._read(epoch, start + passed + len(head)))
+    def _warn(self, late: bool) -> None:
+        """Warn, once, that the threads have nothing to do."""
+        if not self.warned:
+            self.warned = True
+            warn_no_read_ahead(self.name, late)
 
-        return read_ahead_if_rng_free(batches, read_rest, self.name)
+    def _read(self, epoch: int, start: int) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the batches, each read by all threads, `depth` of them ahead; each in a list, with the number of the next one.
 
-    def _read(self, epoch: int, start: int) -> Iterator[Any]:
-        """Yield the batches, each read by all threads, `depth` of them ahead."""
-        pending: deque[tuple[BatchRead, list[UnreadableSample]]] = deque()
+        Raises:
+            ReadInTurn: if something has drawn random numbers while a batch was read.
+        """
+        pending: deque[tuple[int, BatchRead, list[UnreadableSample], list[bool]]] = deque()
         # what is read at once is read by one thread, and several batches side by side
         parts = 1 if self.batches.has_fill_all and self.pool is not None else 4 * len(self.threads.threads)
         try:
             for number, keys in enumerate(self.batches.batches_of_indices(epoch, start), start + 1):
                 position = f"batch {number} of epoch {epoch + 1}"
                 assembly = self._assembly(epoch, keys.tolist())
-                pending.append((BatchRead(self.threads, assembly, position, parts), assembly.bad))
+                pending.append((number, BatchRead(self.threads, assembly, position, parts), assembly.bad, assembly.alarms))
                 del assembly  # it holds the batch
                 if len(pending) > self.depth:
                     yield from self._finished(*pending.popleft())
@@ -116,16 +144,28 @@ class Ring:
                 yield from self._finished(*pending.popleft())
         finally:
             deadline = monotonic() + GRACE
-            for reading, _ in pending:
+            for _, reading, *_ in pending:
                 reading.cancel(deadline)
 
-    def _finished(self, reading: BatchRead, bad: list[UnreadableSample]) -> Iterator[Any]:
-        """Yield the batch, unless nothing is left of it. Nothing here holds it while others have it."""
-        batch = [reading.take()]
+    def _finished(
+        self, number: int, reading: BatchRead, bad: list[UnreadableSample], alarms: list[bool]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the batch and the number of the next, unless nothing is left of it. Nothing here holds it while others have it.
+
+        Raises:
+            ReadInTurn: if something has drawn random numbers while it was read.
+        """
+        try:
+            batch = [reading.take()]
+        except (Exception, Drew):
+            if not alarms:
+                raise
+        if alarms:
+            raise ReadInTurn(lambda: iter(()), certain=False)
         self.batches.meter.add(len(reading.keys), reading.busy_seconds / len(self.threads.threads))
         self.batches.bad_sample_log.add(bad)
         if batch[0] is not MISSING:
-            yield batch.pop()
+            yield number, batch
 
     def _assembly(self, epoch: int, keys: list[int]) -> BatchAssembly:
         """Return the assembly of a batch: in memory of the pool, if the data set writes into given memory."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any, Protocol
+
+from accel.data.batches.tripwire import reading_ahead
 
 __all__ = ["GRACE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
 
@@ -31,9 +34,10 @@ class ThreadPool:
 
     def _serve(self) -> None:
         """Do the work of the queue until it is None; the work of a thread."""
-        while (work := self.work.get()) is not None:
-            work()
-            del work  # it holds a batch
+        with reading_ahead():
+            while (work := self.work.get()) is not None:
+                work()
+                del work  # it holds a batch
 
     def close(self) -> None:
         """End the threads, each after the sample that it is reading; wait for that no longer than `GRACE`."""
@@ -50,6 +54,9 @@ class BatchWork(Protocol):
 
     keys: list[int]
     """The numbers of its samples."""
+
+    def reading(self) -> AbstractContextManager[Any]:
+        """Return a context in which a thread reads some of the samples, or makes the batch."""
 
     def fill_slot(self, place: int) -> None:
         """Read sample `place` of the batch, from 0. Called by several threads at once."""
@@ -86,7 +93,10 @@ class BatchRead:
     def _read_part(self, places: range) -> None:
         """Read the samples of one part; the last thread to end finishes the batch."""
         started = perf_counter()
-        self._fill_slots(places)
+        try:
+            self._fill_slots(places)
+        except BaseException as error:  # of the context: whatever it is, the batch's taker must not wait for ever
+            self._fail(places.start, error)
         with self.lock:
             self.parts_left -= 1
             self.busy_seconds += perf_counter() - started
@@ -101,21 +111,23 @@ class BatchRead:
         """Read the samples of one part. Nothing of the work outlives this call in the thread."""
         assert self.work is not None
         work = self.work
-        for place in places:
-            # the first sample that fails is the one to be named, whoever comes to it first
-            if not self._wanted() or place > self.failed_place:
-                break
-            try:
-                work.fill_slot(place)
-            except BaseException as error:
-                self._fail(place, error)
+        with work.reading():
+            for place in places:
+                # the first sample that fails is the one to be named, whoever comes to it first
+                if not self._wanted() or place > self.failed_place:
+                    break
+                try:
+                    work.fill_slot(place)
+                except BaseException as error:
+                    self._fail(place, error)
 
     def _finish(self) -> None:
         """Make the batch, and let go of the work: before `done` is set, so that only the batch's taker holds its memory."""
         assert self.work is not None
         try:
             if self.error is None and self._wanted():
-                self.batch = self.work.finish()
+                with self.work.reading():
+                    self.batch = self.work.finish()
         except BaseException as error:
             self._fail(-1, error)
         self.work = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,7 +20,8 @@ from accel.data.loaders.buffer_pool import batch_of, buffer_pool_of
 from accel.data.loaders.shared_buffers import SharedBufferPool
 from accel.data.loaders.worker import GRACE, Worker, WorkerDied, WorkerTimeout, exit_cause
 from accel.data.loaders.worker_process import IDLE, Answer, Failure, Task, serve
-from accel.errors import AccelWarning, ConfigError, TrainingError
+from accel.errors import ConfigError, TrainingError
+from accel.system.call_stack import warn_user
 
 __all__ = ["WorkerPool", "describe_position"]
 
@@ -153,7 +153,7 @@ class WorkerPool:
         try:
             return self.wait_for(task, worker)
         except WorkerDied as death:
-            warnings.warn(f"workers: {death}; begun anew, the order stays", AccelWarning, stacklevel=4)
+            warn_user(f"workers: {death}; begun anew, the order stays", again=True, local=True)
         buffers = worker.buffers
         worker.end(0)
         worker = self.workers[index] = self.start_worker(worker.index)

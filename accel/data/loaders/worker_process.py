@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-import random
 import signal
 import sys
 import traceback
@@ -17,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accel.data.batches.assembly import BatchAssembly, InPlaceAssembly
 from accel.data.batches.bad_samples import UnreadableSample
-from accel.data.batches.mapped import BatchAssembly, InPlaceAssembly, MapBatches
+from accel.data.batches.mapped import MapBatches
+from accel.data.batches.tripwire import reading_ahead
 from accel.data.loaders.shared_buffers import Region
-from accel.data.sampling import batch_rng
 
 __all__ = [
     "IDLE",
@@ -113,17 +113,18 @@ def serve(
     assert parent is not None
     progress_array = progress.numpy()
     orders: dict[tuple[int, int], list[Tensor]] = {}
-    while pipe in wait([pipe, parent.sentinel]):
-        try:
-            task: Task | None = pipe.recv()
-            if task is None:
+    with reading_ahead(False):  # nothing trains here, even if a thread that reads ahead has forked it
+        while pipe in wait([pipe, parent.sentinel]):
+            try:
+                task: Task | None = pipe.recv()
+                if task is None:
+                    return
+                answer = Answer(task, None, [], 0, 0.0)
+                if task.generation == progress_array[0]:
+                    answer = read_batch(data, regions, task, progress_array[index:], orders)
+                pipe.send(answer)
+            except (EOFError, ConnectionError):  # nobody is there to read it
                 return
-            answer = Answer(task, None, [], 0, 0.0)
-            if task.generation == progress_array[0]:
-                answer = read_batch(data, regions, task, progress_array[index:], orders)
-            pipe.send(answer)
-        except (EOFError, ConnectionError):  # nobody is there to read it
-            return
 
 
 def read_batch(
@@ -134,8 +135,6 @@ def read_batch(
     orders: dict[tuple[int, int], list[Tensor]],
 ) -> Answer:
     """Return the answer to a task; while it is read, `current[0]` is the number of the sample.
-
-    Global random numbers are a function of (seed, epoch, batch over all ranks) here.
 
     Args:
         data: the data sets.
@@ -148,21 +147,23 @@ def read_batch(
     if dataset_epoch not in orders:
         orders.clear()
         orders[dataset_epoch] = list(batches.batches_of_indices(task.epoch))
-    share = batches.share
-    seed = int(batch_rng(batches.seed, task.epoch, task.number * share.ranks + share.rank).integers(2**32))
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
     started = perf_counter()
     keys, bad = orders[dataset_epoch][task.number].tolist(), list[UnreadableSample]()
-    try:
+
+    def read() -> Any:
         assembly = make_assembly(batches, region, task, keys)
-        bad = assembly.bad
-        places = () if assembly.read_all() else range(len(keys))
-        for place in places:
-            current[0] = keys[place]
-            assembly.fill_slot(place)
-        batch = assembly.finish()
+        bad[:] = ()
+        try:
+            places = () if assembly.read_all() else range(len(keys))
+            for place in places:
+                current[0] = keys[place]
+                assembly.fill_slot(place)
+            return assembly.finish()
+        finally:
+            bad.extend(assembly.bad)
+
+    try:
+        batch = batches.randomness.read(read, lambda: iter(()))
     except Exception as error:
         batch = Failure(picklable(error), traceback.format_exc(), int(current[0]))
     finally:

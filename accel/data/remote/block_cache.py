@@ -10,7 +10,6 @@ import fcntl
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -18,9 +17,10 @@ from pathlib import Path
 
 from accel.data.remote import fsspec_client
 from accel.data.remote.fsspec_client import FileInfo
-from accel.errors import AccelWarning, ConfigError, TrainingError
+from accel.errors import ConfigError, TrainingError
 from accel.system import atomic_files
 from accel.system.cache_directory import cache_directory
+from accel.system.call_stack import warn_user
 from accel.system.own_files import open_own
 
 __all__ = ["ABANDONED", "BLOCK", "TOUCH_INTERVAL", "BlockCache", "local_copy"]
@@ -167,9 +167,7 @@ class BlockCache:
                 write(temporary)
             return True
         except OSError as error:
-            warnings.warn(
-                f"the cache {self.folder} cannot be written ({error.strerror}); nothing is kept", AccelWarning, stacklevel=2
-            )
+            warn_user(f"the cache {self.folder} cannot be written ({error.strerror}); nothing is kept")
             return False
 
     def _make_room(self, size: int) -> None:

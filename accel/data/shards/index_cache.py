@@ -6,7 +6,6 @@ A file of the cache: uint32 crc32 of the rest, little endian; then an uncompress
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
@@ -19,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accel.data.shards.range_reader import RandomAccessFile
-from accel.errors import AccelWarning
 from accel.system import atomic_files, disk_errors
 from accel.system.cache_directory import cache_directory
+from accel.system.call_stack import warn_user
 
 __all__ = ["MALFORMED", "MAX_LABEL", "Arrays", "IndexCache", "is_sound", "pack_strings", "unpack_strings"]
 
@@ -84,7 +83,7 @@ class IndexCache:
                 fix = "make room, or name another place by XDG_CACHE_HOME"
                 reason = disk_errors.disk_reason(error)
                 message = f"{folder} cannot be written ({reason}), so each run goes through the shards anew; {fix}"
-                warnings.warn(message, AccelWarning, stacklevel=2)
+                warn_user(message)
 
 
 def pack_strings(items: list[str]) -> dict[str, NDArray[Any]]:

@@ -60,6 +60,11 @@ class Autocast(Precision):
             self.good = torch.zeros((), dtype=torch.int32, device=run.device)
             self.skipped = torch.zeros((), dtype=torch.float32, device=run.device)
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether gradients pass through float16, which overflows above 65,504."""
+        return self.dtype == "float16" or super().is_narrow
+
     def cast(self) -> AbstractContextManager[None]:
         return self.autocast
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
-from time import monotonic, sleep
-from typing import Any, Literal
+from importlib import import_module
+from typing import Any, ClassVar, Literal
 from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore, Store
+from torch._C._distributed_c10d import PrefixStore
 
 from accel.errors import ConfigError, TrainingError
-from accel.parts.parallel import Parallel
+from accel.parts.parallel import NOTHING, Parallel
 from accel.parts.run import Run
+from accel.parts.shared.end_group import end_group
+from accel.parts.shared.rank_failures import FAREWELL, RankFailures, is_known, rendezvous
 from accel.system.rendezvous import name_interface, open_store
 from accel.values import Positive
 
-__all__ = ["TOPICS", "PendingVote", "ProcessGroup", "rendezvous"]
+__all__ = ["TOPICS", "PendingVote", "ProcessGroup"]
 
 PendingVote = tuple[Any, Tensor]
 """Collective that is under way, and the numbers that it fills."""
@@ -39,22 +41,30 @@ class ProcessGroup(Parallel):
         timeout: seconds to wait for the others before one of them counts as lost.
     """
 
+    one_run: ClassVar[bool] = True
+
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     timeout: Positive = 600.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.joined, self.restarts = False, 0
+        self.is_own_group = True
+        """Whether the group of all ranks was made here, and not by the user."""
+        self.failures: RankFailures | None = None
+        self.stop_requested: Callable[[], bool] = lambda: False
         self.pending_vote: PendingVote | None = None
         self.flags, self.answers = [0] * len(TOPICS), [0] * len(TOPICS)
 
     @property
     def rank(self) -> int:
+        if dist.is_initialized():
+            return dist.get_rank()
         return _number("RANK", 0) if self.is_distributed else 0
 
     @property
     def world_size(self) -> int:
-        return _number("WORLD_SIZE", 1)
+        return dist.get_world_size() if dist.is_initialized() else _number("WORLD_SIZE", 1)
 
     @property
     def is_distributed(self) -> bool:
@@ -75,9 +85,24 @@ class ProcessGroup(Parallel):
         kind, self.restarts = self._kind(device), _number("TORCHELASTIC_RESTART_COUNT", 0)
         if not self.is_distributed:
             return device
-        lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-        if lacking:
-            raise ConfigError(f"{self.name}: WORLD_SIZE is {self.world_size} and {lacking[0]} is not set; start it by torchrun")
+        if not dist.is_initialized():
+            lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+            if lacking:
+                raise ConfigError(f"{self.name}: WORLD_SIZE is {self.world_size} and {lacking[0]} is not set; start it by torchrun")
+        device = self._own_device(device)
+        try:
+            self._make_groups(kind)
+        except (dist.DistError, TimeoutError, RuntimeError) as error:
+            if is_known(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(f"{self.name}: the {self.world_size} processes did not meet ({reason})") from error
+        self.joined = True
+        self.restarts = max(self.gather(self.restarts))  # each node counts its own
+        return device
+
+    def _own_device(self, device: torch.device) -> torch.device:
+        """Return the GPU of this process, where the run is on GPUs; else `device`."""
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", _number("LOCAL_RANK", 0))
             if device.index >= torch.cuda.device_count():
@@ -87,26 +112,47 @@ class ProcessGroup(Parallel):
                 )
         if device.type == "cuda":
             torch.cuda.set_device(device)
+        return device
+
+    def _make_groups(self, kind: str) -> None:
+        """Make the group of all ranks, if the user has not, one for decisions on the host, and the table of failures."""
         limit = timedelta(seconds=self.timeout)
-        try:
+        self.is_own_group = not dist.is_initialized()
+        if self.is_own_group:
+            # imported while a group exists, as DistributedDataParallel does, its default arguments hold the group for good, and
+            # with it the threads of gloo, which may not outlive Python (torch 2.13)
+            import_module("torch.distributed.nn.functional")
             store = rendezvous(open_store(self.timeout), self.rank, self.world_size, self.timeout)
             name_interface(store, self.rank, self.world_size)
             dist.init_process_group(kind, store=store, rank=self.rank, world_size=self.world_size, timeout=limit)
-            # decisions travel between the hosts, whatever carries the tensors, and in an order of their own
-            self.host = dist.new_group(backend="gloo", timeout=limit)
-        except (dist.DistError, TimeoutError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise TrainingError(f"{self.name}: the {self.world_size} processes did not meet ({reason})") from error
-        self.joined = True
-        self.restarts = max(self.gather(self.restarts))  # each node counts its own
-        return device
+        # decisions travel between the hosts, whatever carries the tensors, and in an order of their own
+        self.host = dist.new_group(backend="gloo", timeout=limit)
+        names: list[Any] = [uuid4().hex]
+        dist.broadcast_object_list(names, 0, group=self.host)
+        corner = PrefixStore(f"accel/{names[0]}", dist.distributed_c10d._get_default_store())
+        self.failures = RankFailures(corner, self.rank, self.world_size)
 
     def _kind(self, device: torch.device) -> str:
-        """Return the name of the backend for tensors of `device`."""
+        """Return the name of the backend for tensors of `device`. Raise ConfigError if it cannot carry them."""
         kind = {"cuda": "nccl"}.get(device.type, "gloo") if self.backend == "auto" else self.backend
         if kind == "nccl" and device.type != "cuda":
             raise ConfigError(f"{self.name}.backend=nccl carries tensors of GPUs, and this run is on the CPU; set backend=gloo")
-        return kind
+        if not dist.is_initialized():
+            return kind
+        started, ranks = _number("WORLD_SIZE", dist.get_world_size()), dist.get_world_size()
+        if started != ranks:
+            raise ConfigError(
+                f"{self.name}: the process group that exists has {ranks} ranks, and WORLD_SIZE is {started}; make one of all"
+            )
+        backends = dict(pair.split(":") for pair in dist.get_backend_config().split(","))
+        existing = backends.get(device.type, "none")
+        if existing == "none" or (self.backend != "auto" and existing != kind):
+            wish = f"{self.name}.backend={self.backend}" if existing != "none" else f"device={device.type}"
+            raise ConfigError(
+                f"{self.name}: the process group that exists carries tensors of {device.type} by {existing}, which does not "
+                f"go with {wish}; make it by init_process_group({kind!r}), or leave that to {self.name}"
+            )
+        return existing
 
     def setup(self, run: Run) -> None:
         super().setup(run)
@@ -158,11 +204,20 @@ class ProcessGroup(Parallel):
         dist.all_gather_object(values, value, group=self.host)
         return values
 
+    def share_errors(self, stop_requested: Callable[[], bool] = lambda: False) -> AbstractContextManager[None]:
+        self.stop_requested = stop_requested
+        return NOTHING if self.failures is None else self.failures.shared(stop_requested)
+
     def close(self) -> None:
-        if self.joined:
-            self.joined = False
-            self.pending_vote = None
-            dist.destroy_process_group()
+        if not self.joined or self.failures is None:
+            return
+        self.joined = False
+        failures, held = self.failures, vars(self)
+        # no name here for what holds the connections: they end as this call does
+        end_group(held.pop("host"), self.is_own_group, failures, held.pop("pending_vote"), self.stop_requested)
+        self.pending_vote = None
+        if failures.published:  # the others wait for this rank until its connections end, and then look why
+            failures.wait_until_all_leave(FAREWELL, self.stop_requested)
 
     def ineffective_settings(self, run: Run) -> list[str]:
         if self.is_distributed:
@@ -172,37 +227,6 @@ class ProcessGroup(Parallel):
 
     def identity(self) -> None:
         """Return None: the number of ranks may change from one start to the next."""
-
-
-def rendezvous(store: Store, rank: int, world_size: int, timeout: float) -> Store:
-    """Return a part of the store for these very processes, whichever processes died in it before them.
-
-    Processes that torchrun restarts find in its store the addresses of the dead ones, and would wait for them forever. Its count
-    of restarts does not tell them apart: each node has its own. So every process leaves a new name. The first puts the names
-    together, and the others confirm that theirs is among them. The names that all have confirmed name the part of the store.
-
-    Raises:
-        TimeoutError: if not all of them come within `timeout` seconds.
-    """
-    me, since = uuid4().hex, monotonic()
-    store.set(f"accel/here/{rank}", me)
-    wanted = [f"accel/here/{other}" for other in range(world_size)] if rank == 0 else ["accel/names"]
-    while True:
-        names: list[str] = []
-        if store.check(wanted):  # to get what is not there yet is to wait where no signal is heard
-            names = " ".join(store.get(key).decode() for key in wanted).split()
-        if names and rank == 0:
-            store.set("accel/names", " ".join(names))
-        corner = "accel/" + sha256(" ".join(names).encode()).hexdigest()[:16]
-        if names[rank:][:1] == [me]:
-            store.set(f"{corner}/{rank}", "")
-            done = [f"{corner}/{other}" for other in range(world_size)] if rank == 0 else [f"{corner}/done"]
-            if store.check(done):
-                store.set(f"{corner}/done", "")
-                return PrefixStore(corner, store)
-        if monotonic() - since > timeout:
-            raise TimeoutError(f"not within {timeout:g} seconds")
-        sleep(0.01)
 
 
 def _number(variable: str, otherwise: int) -> int:

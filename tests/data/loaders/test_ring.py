@@ -4,6 +4,7 @@ import threading
 import tracemalloc
 import weakref
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,9 @@ class Gated:
 
     def __init__(self, gate: threading.Event) -> None:
         self.gate = gate
+
+    def reading(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def fill_slot(self, place: int) -> None:
         assert self.gate.wait(60)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
-
 from accel.errors import describe
-from accel.parts import Part
 
 __all__ = ["KINDS", "OPTIMISERS", "SCHEDULES", "refusal_of"]
 
@@ -26,19 +22,19 @@ KINDS: tuple[tuple[str, str, dict[str, str], Callable[[Any, set[str]], bool]], .
      or ("Scheduler" in names and hasattr(kind, "step_update"))),
     ("an optimiser", "Optim", OPTIMISERS, lambda kind, names: "Optimizer" in names or {"step", "zero_grad"} <= set(dir(kind))),
     ("a scaler of gradients", "Precision", {"": 'AMP(dtype="float16")'}, lambda _, names: "GradScaler" in names),
-    ("a model", "", {}, lambda kind, _: issubclass(kind, nn.Module)),
-    ("data", "", {}, lambda kind, _: issubclass(kind, Dataset | DataLoader)),
+    ("a model", "", {}, lambda _, names: "Module" in names),
+    ("data", "", {}, lambda _, names: bool({"Dataset", "DataLoader"} & names)),
     ("a callback", "Watch", {}, lambda kind, names: any(name.endswith("Callback") for name in names)
      or any(name.startswith(("on_train_", "on_epoch_", "on_fit_")) for name in dir(kind))),
 )  # fmt: skip
-"""What is mistaken for a plugin: its name, the part that does its work, plugins for it, and how it is known."""
+"""What is mistaken for a plugin: its name, the part that does its work, plugins for it, and how it is known by its bases."""
 
 
 def refusal_of(value: Any) -> str:
     """Return the sentence about something that is no plugin: a class or an object of any kind."""
     kind = value if isinstance(value, type) else type(value)
     name, bases = kind.__name__, {base.__name__ for base in kind.__mro__}
-    if issubclass(kind, Part):
+    if "Part" in bases:
         hint = f"; write {name}()" if isinstance(value, type) else ""
         return f"{name} is not a plugin: an instance of a subclass of one part{hint}"
     for words, part, plugins, fits in KINDS:

@@ -1,0 +1,148 @@
+"""Assembly of one batch from its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from accel.data.batches.bad_samples import MISSING, UnreadableSample
+from accel.data.sampling import reused_rng
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from accel.data.batches.bad_samples import BadSampleHandler
+    from accel.data.batches.rank_share import RankShare
+    from accel.data.batches.sample_randomness import SampleRandomness
+
+__all__ = ["BatchAssembly", "InPlaceAssembly", "SampleReader"]
+
+
+class SampleReader(Protocol):
+    """Reader of single samples (`accel.data.batches.mapped.MapBatches`)."""
+
+    data: Any
+    seed: int
+    share: RankShare
+    collate: Callable[[list[Any]], Any]
+    has_fill_all: bool
+    randomness: SampleRandomness
+    bad_sample_handler: BadSampleHandler
+
+    def sample(self, epoch: int, key: int) -> Any:
+        """Return sample number `key`, as it is in `epoch`."""
+
+
+class BatchAssembly:
+    """Assembly of one batch from samples that are read one by one, by any threads in any order, and collated.
+
+    Args:
+        batches: of the data set.
+        epoch: from 0.
+        keys: the numbers of its samples.
+    """
+
+    def __init__(self, batches: SampleReader, epoch: int, keys: list[int]) -> None:
+        self.batches, self.epoch, self.keys = batches, epoch, keys
+        self.samples: list[Any] = [None] * len(keys)
+        """The sample of each place; MISSING where it is left out."""
+        self.bad: list[UnreadableSample] = []
+        """Samples that could not be read."""
+        self.alarms: list[bool] = []
+        """Not empty if something has drawn random numbers while a thread read some of it."""
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Return the context in which a thread that reads ahead reads some of the samples, or makes the batch."""
+        return self.batches.randomness.watch(self.alarms)
+
+    def read_sample(self, place: int, key: int) -> Any:
+        """Return sample number `key`, read for `place`."""
+        return self.batches.sample(self.epoch, key)
+
+    def fill_slot(self, place: int) -> None:
+        """Read the sample of `place`, from 0, or its substitute."""
+        key = self.keys[place]
+        try:
+            self.samples[place] = self.read_sample(place, key)
+        except Exception as error:
+            handler = self.batches.bad_sample_handler
+            self.samples[place] = handler.handle(error, self.epoch, key, partial(self.read_sample, place), self.bad)
+
+    def read_all(self) -> bool:
+        """Read all samples together and return True; or return False where the caller must read them one by one."""
+        return False
+
+    def finish(self) -> Any:
+        """Return the batch, once all samples are read; MISSING if nothing is left of it.
+
+        Raises:
+            TrainingError: if nothing is left of it and there are several ranks, or if no substitute can be read.
+        """
+        if not self.bad:
+            return self.make_batch()
+        if self.batches.bad_sample_handler.rule.refill and all(sample is MISSING for sample in self.samples):
+            for place, key in enumerate(self.keys):
+                self.samples[place] = self.batches.bad_sample_handler.substitute(
+                    self.epoch, key, partial(self.read_sample, place), self.bad
+                )
+        self.bad.sort()  # whichever thread came first
+        kept = [place for place, sample in enumerate(self.samples) if sample is not MISSING]
+        if not kept and self.batches.share.ranks > 1:
+            raise self.batches.bad_sample_handler.empty_batch_error(self.keys)
+        if not kept:
+            return MISSING
+        self.compact(kept)
+        return self.make_batch()
+
+    def make_batch(self) -> Any:
+        """Return the batch of all samples that are left, with random numbers of the batch's own."""
+        self.batches.randomness.seed_collate(self.epoch, self.keys[0])
+        return self.collate()
+
+    def compact(self, kept: list[int]) -> None:
+        """Drop the places that are not in `kept`."""
+        self.samples = [self.samples[place] for place in kept]
+
+    def collate(self) -> Any:
+        """Return the batch of all samples that are left."""
+        return self.batches.collate(self.samples)
+
+
+class InPlaceAssembly(BatchAssembly):
+    """Assembly of a batch in memory that is given. A sample is its label then, and the batch is the list of labels, row by row.
+
+    Args:
+        batches: of a data set that has `fill`.
+        epoch: from 0.
+        keys: the numbers of its samples.
+        rows: (len(keys) or more, *shape): the memory that they are written into.
+    """
+
+    def __init__(self, batches: SampleReader, epoch: int, keys: list[int], rows: NDArray[Any]) -> None:
+        super().__init__(batches, epoch, keys)
+        self.rows = rows
+
+    def read_sample(self, place: int, key: int) -> Any:
+        self.batches.randomness.seed_sample(self.epoch, key)
+        return self.batches.data.fill(key, reused_rng(self.batches.seed, self.epoch, key), self.rows[place])
+
+    def read_all(self) -> bool:
+        data = self.batches.data
+        if not self.batches.has_fill_all or self.batches.randomness.draws:
+            return False
+        try:
+            self.samples = data.fill_all(self.keys, self.batches.seed, self.epoch, self.rows[: len(self.keys)])
+        except Exception:  # whatever it is, reading one by one names the sample, or gets over it
+            return False
+        return True
+
+    def compact(self, kept: list[int]) -> None:
+        super().compact(kept)
+        for row, place in enumerate(kept):
+            if row != place:
+                self.rows[row] = self.rows[place]
+
+    def collate(self) -> Any:
+        return self.samples

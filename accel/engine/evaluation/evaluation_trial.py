@@ -1,0 +1,47 @@
+"""Trial of the evaluation before the first update: a metric that there is not, or a bug in `metrics`, costs no epoch."""
+
+from __future__ import annotations
+
+from accel.checkpoints.weights import BestMetric
+from accel.engine.evaluate import Metrics, evaluate
+from accel.engine.sandbox import ModelBackup, detached_workers
+from accel.engine.training_run import TrainingRun
+from accel.errors import ConfigError
+from accel.system.clock import OTHER
+
+__all__ = ["BATCHES", "try_evaluation"]
+
+BATCHES = 2
+"""Batches that are evaluated, of each rank."""
+
+
+def try_evaluation(run: TrainingRun, metrics: Metrics, best: str | None) -> None:
+    """Evaluate the first batches of a run that begins, and put everything back. Every rank must call it.
+
+    Back are buffers, random numbers, workers of a DataLoader, and what the task, its loss and its metrics remember as far as a
+    checkpoint would keep it. What else they remember (an iterator, a file) cannot be put back. In a dry run it is the only
+    evaluation.
+
+    Args:
+        run: the run.
+        metrics: the user's function.
+        best: the setting `checkpoint.best`.
+
+    Raises:
+        ConfigError: for metrics that are no dict of numbers, or without the one that `checkpoint.best` names.
+    """
+    held_out = run.held_out
+    if held_out is None or run.progress.step > 0:
+        return
+    backup = ModelBackup(run.unwrapped_model, buffers_only=True)
+    if run.user_state is not None:
+        run.user_state.remember()
+    try:
+        with run.clock.attribute_to(OTHER), detached_workers(held_out):
+            values = evaluate(run, held_out, metrics, BATCHES)
+    finally:
+        backup.restore()
+        if run.user_state is not None:
+            run.user_state.undo()
+    if best is not None and (problem := BestMetric.read(best).missing(values)):
+        raise ConfigError(problem)

@@ -1,0 +1,105 @@
+"""Generators in one form, and the search for them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from accel.data.batches.find_generators import find_generators
+from accel.data.batches.tripwire import RANDOM_FUNCTIONS, Tripwire
+from accel.device.generators import global_generators, handle_of
+from tests.support.drawing_datasets import DRAWING, OF_MODULE
+
+BITS: list[Any] = [np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64, np.random.MT19937]
+KINDS: dict[str, tuple[Any, Any]] = {
+    **{bits.__name__: (lambda bits=bits: np.random.Generator(bits(1)), lambda rng: rng.normal(size=3).tolist()) for bits in BITS},
+    "RandomState": (lambda: np.random.RandomState(1), lambda rng: rng.randn(3).tolist()),
+    "Random": (lambda: random.Random(1), lambda rng: [rng.gauss(0, 1) for _ in range(3)]),
+    "torch": (lambda: torch.Generator().manual_seed(1), lambda rng: torch.randn(3, generator=rng).tolist()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_is_restored_and_a_draw_is_noticed(kind: str) -> None:
+    make, draw = KINDS[kind]
+    generator = make()
+    handle = handle_of(generator)
+    assert handle is not None
+    for _ in range(2):
+        mark, state = handle.snapshot()
+        drawn = draw(generator)
+        assert handle.mark() != mark
+        handle.restore(state)
+        assert handle.mark() == mark
+        assert draw(generator) == drawn
+    handle.seed(2**64 - 1)
+    drawn = draw(generator)
+    handle.seed(2**64 - 1)
+    assert draw(generator) == drawn
+
+
+def test_the_second_normal_number_of_numpys_global_generator_is_part_of_its_state() -> None:
+    _, handle, _ = global_generators()
+    np.random.seed(0)
+    np.random.randn()
+    mark, state = handle.snapshot()
+    second = np.random.randn()
+    assert handle.mark() != mark
+    handle.restore(state)
+    handle.snapshot()
+    assert np.random.randn() == second
+    handle.restore(state)
+    assert handle.state() == state
+
+
+def test_generators_are_found_wherever_they_are_held() -> None:
+    held = {id(handle.generator) for handle in find_generators(DRAWING["held"]())}
+    assert len(held) == 5
+    assert [handle.generator for handle in find_generators(DRAWING["of the module"]())] == [OF_MODULE]
+    own = torch.Generator()
+    loader = DataLoader(Subset(DRAWING["held"](), range(3)), shuffle=True, generator=own)
+    assert len(handles := find_generators(loader)) == 6
+    assert any(handle.generator is own for handle in handles)
+    kinds = [[type(handle.generator) for handle in find_generators(DRAWING["held"]())] for _ in range(3)]
+    assert kinds[0] == kinds[1] == kinds[2], "in one order"
+    assert handle_of(random.SystemRandom()) is None
+    around: list[Any] = [random.Random()]
+    around.append(around)
+    assert len(find_generators(around)) == 1, "round and round"
+
+
+def test_the_table_of_torchs_random_functions_is_whole() -> None:
+    networks = {"gru", "lstm", "rnn_relu", "rnn_tanh", "miopen_rnn"}  # which draw only to drop units while they are trained
+    names = {schema.name.removeprefix("aten::") for schema in torch._C._jit_get_all_schemas()}
+    drawing = set()
+    for name in names:
+        packet = getattr(torch.ops.aten, name, None)
+        tags = {tag for one in (packet.overloads() if packet else ()) for tag in getattr(packet, one).tags}
+        if torch.Tag.nondeterministic_seeded in tags and (callable(getattr(torch, name, None)) or hasattr(torch.Tensor, name)):
+            drawing.add(name)
+    assert "randperm" in drawing
+    assert not {name for name in drawing - RANDOM_FUNCTIONS - networks if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("call", "trips"),
+    [
+        (lambda: torch.empty(1).uniform_(0, 1), True),
+        (lambda: torch.nn.functional.dropout(torch.ones(3)), True),
+        (lambda: torch.rand(2, generator=torch.Generator()), False),
+        (lambda: torch.manual_seed(12345), True),
+        (lambda: torch.ones(2) + 1, False),
+        (random.random, True),
+        (lambda: np.random.rand(), True),
+    ],
+)
+def test_the_tripwire_tells_what_draws(call: Any, trips: bool) -> None:
+    torch.manual_seed(0)
+    with Tripwire(global_generators()) as wire:
+        call()
+    assert wire.tripped is trips

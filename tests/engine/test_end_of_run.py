@@ -1,0 +1,118 @@
+"""A run that is done hands out its result, whatever the disk does then; one that diverged says so."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from accel.engine import finish
+from accel.engine.run_directory import LOCK
+from accel.errors import AccelWarning
+from accel.parts import Loader, Watch
+from accel.plugins.metrics import Metrics
+from accel.report.result import Result
+from accel.trainer import Trainer
+
+DATA = [(torch.ones(2, 3), torch.zeros(2, 3))] * 2
+
+
+def mean(model: nn.Module, batch: Any) -> Any:
+    return (model(batch[0]) - batch[1]).square().mean()
+
+
+def fit(out: Path, loss: Any = mean, **settings: Any) -> Result:
+    return Trainer(nn.Linear(3, 3), DATA, loss=loss, out=out, device="cpu", **{"watch": (), **settings}).fit()
+
+
+class Failing(Watch):
+    """A watch that fails in one of its methods."""
+
+    def __init__(self, method: str, number: int) -> None:
+        super().__init__()
+        setattr(self, method, lambda *_: refuse(number))
+
+
+def refuse(number: int, *_: Any, **__: Any) -> Any:
+    raise OSError(number, "the disk", "a file")
+
+
+def lock(patch: pytest.MonkeyPatch, number: int) -> None:
+    unlink = Path.unlink
+    patch.setattr(Path, "unlink", lambda path, **options: refuse(number) if path.name == LOCK else unlink(path, **options))
+
+
+ENDS: dict[str, Callable[[pytest.MonkeyPatch, int], Any]] = {
+    "lock": lock,
+    "loader": lambda patch, number: patch.setattr(Loader, "close", lambda loader: refuse(number)),
+    "files": lambda patch, number: patch.setattr(finish, "list_files", lambda out: refuse(number)),
+    "weights": lambda patch, number: patch.setattr(finish, "write_weights", lambda *_: refuse(number)),
+    "curves": lambda patch, number: patch.setattr("accel.plugins.metrics.draw", lambda *_: refuse(number)),
+    "watch end": lambda patch, number: Failing("end", number),
+    "watch close": lambda patch, number: Failing("close", number),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("end", ENDS)
+def test_the_result_is_there_whatever_the_disk_refuses(
+    end: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = ENDS[end](monkeypatch, number) or Metrics()
+    with pytest.warns(AccelWarning, match=r"could not be (removed|closed|written)"):
+        result = fit(tmp_path / "run", watch=[watch])
+    assert result.updates == 2
+    monkeypatch.undo()
+    assert fit(tmp_path / "run", resume="auto").updates == 2, "nothing holds the directory"
+
+
+def diverging(model: nn.Module, batch: Any) -> Any:
+    return mean(model, batch) * math.inf
+
+
+def test_a_run_that_ends_with_nan_says_so(tmp_path: Path) -> None:
+    with pytest.warns(AccelWarning, match="ended with weights that are not finite"):
+        result = fit(tmp_path / "run", diverging)
+    assert not result.finite
+    assert "weights" in result.divergence
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["finite"] is False
+    accepted = fit(tmp_path / "other", diverging, allow=["nonfinite"])
+    assert not accepted.finite
+
+
+def test_it_names_the_last_checkpoint_that_is_finite(tmp_path: Path) -> None:
+    calls = list[int]()
+
+    def late(model: nn.Module, batch: Any) -> Any:
+        calls.append(1)
+        return mean(model, batch) * (math.nan if len(calls) == 4 else 1)
+
+    with pytest.warns(AccelWarning, match=r"the last checkpoint that is finite: resume=.*update-00000002-epoch-0001.pt"):
+        fit(tmp_path / "run", late, epochs=2)
+
+
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.register_buffer("mask", torch.tensor([0.0, 0.0, -math.inf]))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(x)
+
+
+def test_what_is_finite_is_not_accused(tmp_path: Path) -> None:
+    result = Trainer(Masked(), DATA, loss=mean, device="cpu", watch=()).fit()
+    assert result.finite
+    assert result.divergence == ""
+    fit(tmp_path / "run")
+    assert fit(tmp_path / "run", resume="auto").finite, "a run that is done has no last loss"
+    skipped = fit(tmp_path / "guarded", diverging, plugins=["finite_guard"])
+    assert (skipped.finite, skipped.skipped) == (True, 2)

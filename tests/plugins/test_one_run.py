@@ -1,0 +1,75 @@
+"""Ranks are one run: what differs is refused on each in the same words, and what fails on one ends all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.rank_processes import shared_cases
+
+pytestmark = pytest.mark.slow
+
+Found = dict[str, list[Any]]
+
+
+@pytest.fixture(scope="module")
+def actual(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return shared_cases("tests.support.rank_difference_cases", tmp_path_factory)
+
+
+def test_a_difference_is_refused_on_every_rank_in_the_same_sentence(actual: Found) -> None:
+    first, second = actual["differences"]
+    for name, sentence in first.items():
+        assert isinstance(sentence, str), name
+        assert sentence.startswith("ConfigError: "), (name, sentence)
+        assert name in sentence, (name, sentence)
+    assert first == second
+
+
+def test_what_may_differ_is_no_hindrance(actual: Found) -> None:
+    first, second = actual["what_may_differ"]
+    for name, outcome in first.items():
+        assert isinstance(outcome, dict), (name, outcome)
+        assert outcome["loss"] == second[name]["loss"]
+    for name in ("stream", "shuffled", "drawn", "drawn ready", "sampler", "batch sampler", "own sampler"):
+        epochs, samples = (1 if name == "stream" else 2), 24 if name.endswith("sampler") else 23
+        both = sorted(first[name]["seen"] + second[name]["seen"])
+        assert set(both) == set(range(24 if name == "own sampler" else 23)), name
+        assert first[name]["samples"] == samples * epochs, "a sampler fills up the last turn"
+        assert len(both) == samples * epochs or name in ("stream", "shuffled", "drawn", "drawn ready")
+    assert first["shuffled"]["seen"][:12] != first["stream"]["seen"][:12], "shuffled, on both alike"
+    assert first["sampler"]["seen"] == first["batch sampler"]["seen"]
+    assert first["sampler"]["seen"][:12] != first["sampler"]["seen"][12:], "set_epoch"
+    assert first["sampler"]["updates"] == 8
+
+
+def test_the_error_of_one_rank_is_that_of_all(actual: Found) -> None:
+    first, second = actual["failures"]
+    assert first.pop("afterwards")["loss"] == second.pop("afterwards")["loss"]
+    for place, sentence in first.items():
+        if "config" in place or place == "nccl":
+            assert sentence == second[place]
+            assert sentence.startswith("ConfigError: ")
+        else:
+            assert sentence == 'TrainingError: rank 1 failed: KeyError: "the second rank\'s own"; that rank says more'
+            assert second[place] == 'KeyError: "the second rank\'s own"'
+
+
+def test_a_loader_with_a_sampler_goes_on_where_it_was(actual: Found) -> None:
+    for whole, rest in actual["resumed_with_a_sampler"]:
+        assert whole["loss"] == rest["loss"]
+        assert whole["seen"][18:] == rest["seen"]
+        assert whole["samples"] == rest["samples"]
+
+
+def test_a_group_of_the_users_is_used_and_left(actual: Found) -> None:
+    for rank in actual["a_group_of_the_users"]:
+        assert rank["lives"] == 2.0
+        assert rank["ddp"]["loss"] == pytest.approx(rank["fsdp"]["loss"], abs=1e-6)
+        assert "backend=nccl" in rank["wrong"]
+        assert "has 2 ranks, and WORLD_SIZE is 3" in rank["size"]
+
+
+def test_the_group_ends_with_the_run_and_its_threads_too(actual: Found) -> None:
+    assert actual["threads"] == [0, 0], "one that outlives Python ends the process with code 1"

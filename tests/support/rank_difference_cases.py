@@ -1,0 +1,248 @@
+"""What two ranks do for test_one_run.py: each case is a run in which the second rank differs, or fails alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, IterableDataset, Sampler, TensorDataset
+
+from accel import Trainer
+from accel.errors import ConfigError, TrainingError
+from accel.parts import Part
+from accel.plugins.accumulate import Accumulate
+from accel.plugins.clip import Clip
+from accel.plugins.ddp import DDP
+from accel.plugins.ema import EMA
+from accel.plugins.fsdp import FSDP
+from accel.plugins.prefetch import Prefetch
+from accel.plugins.sgd import SGD
+from accel.plugins.workers import Workers
+from accel.system.rendezvous import open_store
+from tests.support.end_threads import gloo_threads
+
+RANK = int(os.environ.get("RANK", "0"))
+SECOND = RANK == 1
+
+
+def points(samples: int = 24, seed: int = 0) -> TensorDataset:
+    x = torch.randn(samples, 6, generator=torch.Generator().manual_seed(seed))
+    return TensorDataset(x, x.argmax(1) % 3, torch.arange(samples))
+
+
+class Rows(Dataset[Any]):
+    """The same, sample by sample; with noise, another each time."""
+
+    def __init__(self, data: TensorDataset, noise: bool = False) -> None:
+        self.data, self.noise = data, noise
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        x, *rest = self.data[index]
+        return x + self.noise * torch.randn(
+            6, generator=torch.Generator().manual_seed(random.SystemRandom().randrange(2**40))
+        ), *rest
+
+
+class Stream(IterableDataset[Any]):
+    """The points in an order of its own."""
+
+    def __init__(self, order: str = "", samples: int = 24) -> None:
+        self.order, self.samples = order, samples
+
+    def __iter__(self) -> Iterator[Any]:
+        rows = [row for number, row in enumerate(points(self.samples)) if self.order != "split" or number % 2 == RANK]
+        if self.order == "shuffled":
+            random.shuffle(rows)
+        if self.order == "unseeded":
+            random.SystemRandom().shuffle(rows)
+        while rows:
+            yield rows.pop(int(torch.randint(len(rows), ())) if self.order == "drawn" else 0)
+
+
+class OwnSampler(Sampler[int]):
+    """As libraries write theirs: it deals out a permutation drawn from the global generators."""
+
+    def __init__(self, samples: int, short: bool = False) -> None:
+        self.num_replicas, self.rank, self.samples, self.short = 2, RANK, samples, short
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(self.samples).tolist()[RANK::2][: len(self)])
+
+    def __len__(self) -> int:
+        return self.samples // 2 - (self.short and SECOND)
+
+
+class Failing(Trainer):
+    """The second rank fails at a place."""
+
+    def __init__(self, place: str = "", **run: Any) -> None:
+        super().__init__(**run)
+        self.place, self.calls, self.seen = place, 0, list[int]()
+
+    def fail_at(self, place: str) -> None:
+        if SECOND and place == self.place:
+            raise ConfigError("the second rank's own") if "config" in place else KeyError("the second rank's own")
+
+    def model(self) -> nn.Module:
+        self.fail_at("model")
+        return nn.Linear(6, 3)
+
+    def data(self, split: str) -> Any:
+        self.fail_at("data config")
+        return points() if split == "train" else None
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        self.calls += 1
+        self.fail_at(f"loss {self.calls}")
+        self.fail_at(f"loss config {self.calls}")
+        return loss(model, batch)
+
+
+def loss(model: nn.Module, batch: Any) -> Tensor:
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def other_loss(model: nn.Module, batch: Any) -> Tensor:
+    return nn.functional.cross_entropy(model(batch[0]), batch[1], label_smoothing=0.1)
+
+
+def fit(*plugins: Part, data: Any = None, kind: type[Trainer] = Trainer, **run: Any) -> Any:
+    """What a run came to: its sentence, or its numbers and the samples that this rank saw."""
+    seen: list[int] = []
+    measure = run.pop("loss", loss)
+    where = RANK
+
+    def noted(model: nn.Module, batch: Any) -> Tensor:
+        assert where == RANK
+        seen.extend(batch[2].tolist())
+        result: Tensor = measure(model, batch)
+        return result
+
+    if kind is Trainer:
+        run = {"model": nn.Linear(6, 3), "data": points() if data is None else data, "loss": noted, "batch_size": 3} | run
+    if not isinstance(data, None | Dataset):
+        run.pop("batch_size", None)
+    try:
+        result = kind(plugins=plugins or [DDP()], watch=(), device="cpu", **run).fit()
+    except (ConfigError, TrainingError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
+    return {"samples": result.samples, "updates": result.updates, "loss": result.loss, "seen": seen}
+
+
+def case_threads(folder: Path) -> int:
+    fit()
+    return gloo_threads()
+
+
+def case_differences(folder: Path) -> dict[str, Any]:
+    cases: dict[str, Callable[[], Any]] = {
+        "plugins.sgd.lr": lambda: fit(DDP(), SGD(lr=0.2 if SECOND else 0.1)),
+        "plugins.clip": lambda: fit(DDP(), *[Clip()] * SECOND),
+        "plugins.ema.decay": lambda: fit(FSDP(), EMA(decay=0.8 + 0.1 * RANK)),
+        "plugins.ddp.find_unused": lambda: fit(DDP(find_unused=SECOND)),
+        "plugins.accumulate.steps": lambda: fit(DDP(), Accumulate(steps=2 + RANK)),
+        "seed": lambda: fit(seed=RANK),
+        "epochs": lambda: fit(FSDP(), epochs=1 + RANK),
+        "batch_size": lambda: fit(batch_size=3 + RANK),
+        "checkpoint.every": lambda: fit(checkpoint_every=1 + RANK, out=folder / "every"),
+        "dry_run": lambda: fit(dry_run=SECOND),
+        "data.train.samples": lambda: fit(data=points(24 + RANK)),
+        "data.train holds": lambda: fit(data=points(24, RANK)),
+        "data.train holds other samples": lambda: fit(data=Rows(points(24, RANK))),
+        "the code of loss": lambda: fit(loss=other_loss if SECOND else loss),
+        "model.weight": lambda: fit(model=nn.Linear(6, 3 + RANK)),
+        "model.bias": lambda: fit(FSDP(), model=nn.Linear(6, 3, bias=not SECOND)),
+        "val.samples": lambda: fit(val=points(7 + RANK)),
+        "reads another first batch": lambda: fit(data=Stream("split")),
+        "reads another first batch than": lambda: fit(data=DataLoader(Stream("split"), 3)),
+        "rank 1 reads another": lambda: fit(data=list(DataLoader(points(), 3))[RANK::2]),
+        "rank 1 reads another first batch than rank 0": lambda: fit(val=DataLoader(Stream("split"), 3)),
+        "and this is rank 1 of 2": lambda: fit(data=DataLoader(points(), 3, sampler=DistributedSampler(points(), 2, 0))),
+        "samples of a rank": lambda: fit(data=DataLoader(points(24), 8, sampler=OwnSampler(24, short=True))),
+    }
+    return {name: case() for name, case in cases.items()}
+
+
+def case_what_may_differ(folder: Path) -> dict[str, Any]:
+    def split(sampler: Any, **more: Any) -> DataLoader[Any]:
+        return DataLoader(points(23), 3, sampler=sampler, **more)
+
+    torch_sampler = lambda: DistributedSampler(points(23), 2, RANK)  # noqa: E731
+    cases: dict[str, Callable[[], Any]] = {
+        "out": lambda: fit(out=None if SECOND else folder / "out", checkpoint_every=1, epochs=2),
+        "readers": lambda: fit(DDP(), *[Prefetch()] * SECOND, *[Workers(count=1)] * (not SECOND), data=Rows(points())),
+        "weights": lambda: fit(FSDP(), model=nn.Linear(6, 3).requires_grad_(True)),
+        "noise": lambda: fit(data=Rows(points(), noise=True)),
+        "stream": lambda: fit(data=Stream(samples=23)),
+        "shuffled": lambda: fit(data=Stream("shuffled", 23), epochs=2),
+        "drawn": lambda: fit(DDP(), Prefetch(), data=Stream("drawn", 23), epochs=2),
+        "drawn ready": lambda: fit(DDP(), Prefetch(), data=DataLoader(Stream("drawn", 23), 3), epochs=2),
+        "sampler": lambda: fit(data=split(torch_sampler()), epochs=2),
+        "batch sampler": lambda: fit(data=DataLoader(points(23), batch_sampler=BatchSampler(torch_sampler(), 3, False)), epochs=2),
+        "own sampler": lambda: fit(data=DataLoader(points(24), 3, sampler=OwnSampler(24)), epochs=2),
+    }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*prefetch has no effect.*")
+        actual = {name: case() for name, case in cases.items()}
+    torch.manual_seed(RANK)  # other weights on each rank: the first rank's count
+    actual["own weights"] = fit(FSDP(), model=nn.Linear(6, 3))
+    return actual
+
+
+def case_failures(folder: Path) -> dict[str, Any]:
+    places = ("model", "data config", "loss 1", "loss config 2", "loss 3")
+    actual: dict[str, Any] = {place: fit(kind=Failing, place=place, epochs=2, batch_size=3) for place in places}
+    actual["nccl"] = fit(DDP(backend="nccl" if SECOND else "gloo"))
+    actual["afterwards"] = fit()
+    return actual
+
+
+def case_resumed_with_a_sampler(folder: Path) -> Any:
+    def run(**more: Any) -> Any:
+        return fit(data=DataLoader(points(23), 3, sampler=DistributedSampler(points(23), 2, RANK)), epochs=2, **more)
+
+    class Stopped(KeyError):
+        pass
+
+    calls = 0
+
+    def stop(model: nn.Module, batch: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise Stopped
+        return loss(model, batch)
+
+    whole = run()
+    with suppress(Stopped):
+        run(out=folder / "run", checkpoint_every=1, loss=stop)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*the code of loss.*")
+        return whole, run(resume=folder / "run", out=folder / "run")
+
+
+def case_a_group_of_the_users(folder: Path) -> dict[str, Any]:
+    limit = timedelta(seconds=60)
+    dist.init_process_group("gloo", store=dist.PrefixStore("user", open_store(60)), rank=RANK, world_size=2, timeout=limit)
+    actual = {"ddp": fit(), "fsdp": fit(FSDP()), "wrong": fit(DDP(backend="nccl"))}
+    number = torch.ones(())
+    dist.all_reduce(number)
+    actual["lives"] = float(number)
+    with suppress(RuntimeError):
+        os.environ["WORLD_SIZE"] = "3"
+        actual["size"] = fit()
+    os.environ["WORLD_SIZE"] = "2"
+    dist.destroy_process_group()
+    return actual
