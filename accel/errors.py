@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
 __all__ = [
     "MOST",
+    "UNSEEN",
     "AccelWarning",
     "BadSample",
     "ConfigError",
     "Interrupted",
     "MovedWarning",
     "RunDirectoryTaken",
+    "Sentence",
     "TrainingError",
     "conflict",
     "describe",
     "nearest",
+    "visible",
 ]
 
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal obeys or hides: C0, DEL, C1, marks of direction, separators of lines, lone surrogates."""
 MOST = 3
 """The most words that are suggested for one that was mistyped."""
 
 
-class ConfigError(ValueError):
+def visible(text: str, keep: str = "") -> str:
+    r"""Return a text in which each character that a terminal would obey or hide is shown by its number, but those in `keep`.
+
+    Names of files and classes come from anywhere. Shown so, they can neither clear the screen nor look like other names.
+
+    >>> print(visible("\x1b[2Jcat\u202e"))
+    \x1b[2Jcat\u202e
+    """
+
+    def number(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return match[0] if match[0] in keep else f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+    return UNSEEN.sub(number, text)
+
+
+class Sentence(Exception):
+    """An error or a warning whose text can be shown as it is, whatever names stand in it: see `visible`."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(visible(text) if isinstance(text, str) else text for text in args))
+
+
+class ConfigError(Sentence, ValueError):
     """Input that cannot work, typed or passed by the user. Its text is the whole message: the cause, then the fix.
 
     The command line prints it without a traceback and exits with code 2.
@@ -41,7 +70,7 @@ class BadSample(ConfigError):
     """
 
 
-class TrainingError(RuntimeError):
+class TrainingError(Sentence, RuntimeError):
     """A run that cannot go on, though nothing was mistyped. Its text is the whole message: what happened, then a remedy.
 
     The command line prints it without a traceback, with the command that goes on from the last checkpoint, and exits with code 1.
@@ -148,7 +177,7 @@ def describe(value: object) -> str:
     return f"a {kind.lower()} of shape {tuple(shape)}" if len(shape) else f"a {kind.lower()} of {getattr(value, 'dtype', kind)}"
 
 
-class AccelWarning(UserWarning):
+class AccelWarning(Sentence, UserWarning):
     """Input that works, but is probably a mistake: a setting without effect, say."""
 
 

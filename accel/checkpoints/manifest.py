@@ -102,7 +102,7 @@ class Manifest:
             good = good and all(type(one) is int and 0 < one < 2**31 for one in factors)
             good = good and all(one is None or (type(one) in (int, float) and isfinite(one)) for one in self.metrics.values())
             good = good and type(self.finite) is bool and all(isinstance(one, str) for one in self.versions.values())
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             good = False
         if not good:
             raise Damaged("has a .json that accel did not write")

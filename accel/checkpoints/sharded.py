@@ -8,6 +8,7 @@ alone reads all of it, without any group.
 from __future__ import annotations
 
 import warnings
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from accel.device.dtensor import is_dtensor, local_shard
+from accel.system.own_files import remove_link
 
 __all__ = ["MARK", "all_agree", "load_sharded", "local_pieces", "save_sharded", "split_sharded"]
 
@@ -47,6 +49,7 @@ def save_sharded(pieces: dict[str, Tensor], folder: Path, group: Any = None) -> 
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save as write
 
+    remove_link(folder)
     try:
         write(pieces, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True), process_group=group)
     except CheckpointException as error:
@@ -82,6 +85,7 @@ def load_sharded(rest: Any, folder: Path, mesh: Any = None, group: Any = None) -
     Raises:
         KeyError: if a shard is not in the files.
     """
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load as read
 
@@ -96,13 +100,19 @@ def load_sharded(rest: Any, folder: Path, mesh: Any = None, group: Any = None) -
             if "Missing key" in str(error):
                 raise KeyError(str(error)) from None
             raise
+        except CheckpointException as error:  # which is no Exception
+            reason = next((str(failure) for failure, _ in error.failures.values()), "the shards cannot be read")
+            raise (KeyError if "Missing key" in reason else ValueError)(reason) from None
     return state
 
 
 def _places(rest: Any, pieces: dict[str, Tensor], mesh: Any) -> Any:
     """Return `rest` with an empty tensor in each place of a sharded one, and add these to `pieces`, by name."""
     if isinstance(rest, dict) and MARK in rest:
-        dtype = getattr(torch, rest["dtype"])
+        dtype, shape = getattr(torch, str(rest.get("dtype")), None), rest.get("shape")
+        sizes = shape if isinstance(shape, list) and all(type(size) is int and 0 <= size < 1 << 40 for size in shape) else None
+        if not isinstance(dtype, torch.dtype) or sizes is None or not isinstance(rest[MARK], str) or prod(sizes) >= 1 << 46:
+            raise ValueError(f"the place of a sharded tensor says {str(rest)[:80]}, and accel never writes that")
         if mesh is None:
             tensor = torch.empty(rest["shape"], dtype=dtype)
         else:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from accel.checkpoints.state_kinds import check_kinds, check_tensors
 from accel.checkpoints.weight_names import plain_state, with_names_of
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
@@ -53,8 +54,13 @@ def last_metrics(run: Run, progress: Progress) -> dict[str, float]:
     return {name: value for name, value in last.items() if name != "epoch"} if last.get("epoch") == progress.epoch else {}
 
 
-def restore(run: Run, state: dict[str, Any]) -> list[str]:
+def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = None) -> list[str]:
     """Put a captured state into a run that was built the same way, and free each piece of it once it is there.
+
+    Args:
+        run: the run.
+        state: the state.
+        recorded: the progress that the checkpoint's manifest gives; None for any.
 
     Returns:
         A sentence for whatever the state has and the run has no place for.
@@ -64,8 +70,14 @@ def restore(run: Run, state: dict[str, Any]) -> list[str]:
     """
     if not all(isinstance(state.get(key), kind) for key, kind in KINDS.items()) or not all(map(_is_metrics, state["history"])):
         raise ValueError("it has other contents")
+    if state["progress"] != (recorded or state["progress"]) or any(type(count) is not int for count in state["progress"].values()):
+        raise ValueError("it is of another update than its .json")
     progress = Progress(**state["progress"])  # an unknown name is an error
     state |= {key: with_names_of(run.unwrapped_model, state.pop(key)) for key in ("model", "parts")}
+    check_tensors(state)
+    for part in [*run.parts.all(), *run.watches]:
+        if part.name in state["parts"]:
+            check_kinds(state["parts"][part.name], part.state_dict(), part.name)
     resized = with_names_of(run.unwrapped_model, dict.fromkeys(state.get("resized", [])))
     resize_buffers(run.unwrapped_model, state["model"], list(resized))
     current = run.unwrapped_model.state_dict()

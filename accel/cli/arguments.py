@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 import accel
 from accel.cli.help_page import Row, help_page
 from accel.errors import ConfigError, nearest
+from accel.report.terminal import say
 from accel.values import check_value
 
 __all__ = ["HELP", "VERSION", "Choices", "Flag", "Usage", "parse", "program", "program_name", "version"]
@@ -160,7 +161,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], command: str, settin
         raise ConfigError(_sentence(message, known))
 
     if "--version" in arguments:
-        print(version())
+        say(version())
         raise SystemExit(0)
     if settings and any(word.startswith("-") and word.partition("=")[0] not in known for word in arguments):
         from accel.cli.compose.setting_owners import flag_hint

@@ -10,6 +10,7 @@ from typing import Protocol
 from accel.cli.arguments import HELP, VERSION, Usage, program, version
 from accel.cli.help_page import help_page
 from accel.errors import ConfigError, nearest
+from accel.report.terminal import say
 from accel.schema import plugin_registry
 
 __all__ = ["COMMANDS", "EXAMPLES", "Command", "CommandModule", "find_command", "overview", "run_command"]
@@ -62,10 +63,10 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     name, *rest = arguments or ["--help"]
     if name in ("version", *VERSION.names):
-        print(version())
+        say(version())
         return 0
     if name in ("help", *HELP.names) and not rest:
-        print(overview())
+        say(overview())
         return 0
     if name == "help":
         name, rest = rest[0], ["--help"]

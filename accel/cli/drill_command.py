@@ -11,6 +11,7 @@ from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.exit_codes import MISTYPED, beside_the_work
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
+from accel.report.terminal import say
 from accel.values import Count, NonNegative, Whole
 
 __all__ = ["KINDS", "USAGE", "complete_words", "main"]
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a drill; return 0 if every trial passed, 1 if one did not. Raise ConfigError if the drill cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not arguments:
-        print(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
+        say(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
         return 0 if args.help else MISTYPED
     if not hasattr(os, "fork"):
         raise ConfigError("drills fork processes, which this system does not do")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import signal
 import sys
@@ -21,6 +20,8 @@ from accel.cli.compose.compose import compose
 from accel.cli.compose.config import Config, TargetConfig
 from accel.cli.drill_command import KINDS
 from accel.errors import ConfigError
+from accel.report.terminal import say
+from accel.system.shell_quoting import command_line
 
 if TYPE_CHECKING:
     from accel.testing.drill.drill import Report
@@ -61,8 +62,8 @@ def run_drill(kind: str, args: Namespace, overrides: Sequence[str]) -> int:
     command = ["python", "-m", "accel", "drill", kind, "--seed", str(seed), *(["--fresh"] if args.fresh else [])]
     for report in reports:
         if report.failure:
-            print(f"trial {report.number}: {report.failure}\n  {report.folder}; repeated by")
-            print(f"  {shlex.join([*command, '--trial', str(report.number), *overrides])}")
+            say(f"trial {report.number}: {report.failure}\n  {report.folder}; repeated by")
+            say(f"  {command_line([*command, '--trial', str(report.number), *overrides])}")
     return int(failed)
 
 
@@ -105,11 +106,11 @@ def drill(kind: str, body: Body, folder: Path, seed: int, within: float, numbers
     from accel.testing.drill.results_table import summary
 
     trials = Drill(kind, body, folder.resolve(), seed, within)
-    print(f"{KINDS[kind]}; seed {seed}", flush=True)
+    say(f"{KINDS[kind]}; seed {seed}", flush=True)
     trials.reference()
-    print(f"left alone it takes {trials.seconds:.1f} s", flush=True)
+    say(f"left alone it takes {trials.seconds:.1f} s", flush=True)
     if trials.reference_difference:
-        print(
+        say(
             f"accel: warning: two runs that nobody strikes differ already: {trials.reference_difference}; so will the trials",
             file=sys.stderr,
         )
@@ -119,11 +120,11 @@ def drill(kind: str, body: Body, folder: Path, seed: int, within: float, numbers
         reports.append(report)
         line = _progress(reports, len(numbers))
         if terminal:
-            print(f"\r{line} ", end="", flush=True)
+            say(f"{line} ", start="\r", end="", flush=True)
         elif monotonic() - last_line > LINE_SECONDS:
-            print(line, flush=True)
+            say(line, flush=True)
             last_line = monotonic()
-    print(f"\r{summary(kind, reports)}" if terminal else summary(kind, reports), flush=True)
+    say(summary(kind, reports), start="\r" * terminal, flush=True)
     return reports
 
 
@@ -151,10 +152,10 @@ def forked_body(config: Config) -> Body:
 
 def process_body(overrides: Sequence[str]) -> Body:
     """Return a body that trains in a process of its own."""
-    from accel.system.shell_quoting import override
+    from accel.system.shell_quoting import setting
 
     def word(name: str, text: object) -> str:
-        return shlex.split(override(name, text))[0]
+        return setting(name, text)
 
     def body(out: Path, resume: bool, pulse: Path) -> int:
         kept = [text for text in overrides if not text.lstrip("+").startswith(("out=", "resume="))]

@@ -10,6 +10,7 @@ from typing import TextIO, cast
 
 from accel.cli import torchrun
 from accel.errors import AccelWarning, ConfigError, Interrupted, MovedWarning, TrainingError
+from accel.report.terminal import say
 from accel.system.pipes import FailSafeStream, open_missing, survive_broken_pipe
 
 __all__ = ["FAILED", "INTERRUPTED", "MISTYPED", "beside_the_work", "exit_code", "show_warning"]
@@ -32,7 +33,7 @@ def exit_code(command: Callable[[], int]) -> int:
         code = _code_of(command)
         out.flush()
         if out.failure and out.required and code == 0:
-            print(f"accel: error: the output cannot be written: {out.failure}", file=sys.stderr)
+            say(f"accel: error: the output cannot be written: {out.failure}", file=sys.stderr)
             code = FAILED
         err.flush()
     return code
@@ -50,16 +51,16 @@ def _code_of(command: Callable[[], int]) -> int:
         return command()
     except ConfigError as error:
         if torchrun.rank() == 0:
-            print(f"accel: error: {error}", file=sys.stderr, flush=True)
+            say(f"accel: error: {error}", file=sys.stderr, flush=True)
         torchrun.announce_failure(error)
         if torchrun.rank() > 0 and not torchrun.defer_to_rank_zero():
-            print(f"accel: error: {error}", file=sys.stderr)
+            say(f"accel: error: {error}", file=sys.stderr)
         return MISTYPED
     except TrainingError as error:
-        print(f"accel: error: {error}", file=sys.stderr)
+        say(f"accel: error: {error}", file=sys.stderr)
         return FAILED
     except Interrupted as stop:  # in the warm-up of a multirun, before a job could report it
-        print(f"accel: {stop}", file=sys.stderr)
+        say(f"accel: {stop}", file=sys.stderr)
         return stop.code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -73,6 +74,6 @@ def show_warning(
     The arguments are those of `warnings.showwarning`.
     """
     if issubclass(category, AccelWarning) and (torchrun.rank() == 0 or not issubclass(category, MovedWarning)):
-        print(f"accel: warning: {message}", file=sys.stderr)
+        say(f"accel: warning: {message}", file=sys.stderr)
     elif torchrun.rank() == 0:
-        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)
+        say(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)

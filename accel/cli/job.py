@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,8 +14,9 @@ from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
 from accel.cli.exit_codes import FAILED, INTERRUPTED, MISTYPED
 from accel.errors import BadSample, ConfigError, Interrupted, RunDirectoryTaken, TrainingError
+from accel.report.terminal import say
 from accel.system.disk_errors import is_disk_full
-from accel.system.shell_quoting import override
+from accel.system.shell_quoting import command_line, override
 
 __all__ = ["Job", "is_known_to_all", "program"]
 
@@ -33,7 +33,7 @@ class Job:
     def __init__(self, config: Config, out: Path | None, program: Sequence[str]) -> None:
         self.config, self.out, self.program = config, out, program
         kept = [word for word in config.overrides if not re.match(r"\+*(resume|out)=", word)]
-        self.command = shlex.join([*program, *kept])
+        self.command = command_line([*program, *kept])
         self.summary: dict[str, Any] = {}
         self.code, self.error = 0, ""
 
@@ -96,7 +96,7 @@ class Job:
 
     def restart_hint(self) -> str:
         """Return a clause with the command that begins the run anew."""
-        return f"; begin again with\n  {shlex.join([*self.program, *self.config.overrides])}"
+        return f"; begin again with\n  {command_line([*self.program, *self.config.overrides])}"
 
     def _describe(self, error: Exception) -> str:
         """Return a sentence for a full disk or a lost rank, and the user's part of the traceback for any other error."""
@@ -112,7 +112,7 @@ class Job:
         if (code == MISTYPED or of_all_ranks) and torchrun.defer_to_rank_zero():
             return
         if text:
-            print(text, file=sys.stderr, flush=True)
+            say(text, file=sys.stderr, flush=True)
 
 
 def is_known_to_all(error: Exception) -> bool:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-
-from rich.console import Console
 
 from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
@@ -19,7 +16,10 @@ from accel.cli.job import Job, program
 from accel.errors import ConfigError, Interrupted
 from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
+from accel.report.terminal import say
+from accel.report.visible_console import VisibleConsole
 from accel.system.clock import TRAINING
+from accel.system.shell_quoting import command_line
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["launch", "print_comparison", "require_launchable", "warm_up"]
@@ -63,7 +63,7 @@ def _run_jobs(configs: Sequence[Config], flags: Sequence[str], many: bool, signa
     jobs: list[Job] = []
     for number, config in enumerate(configs):
         if many and torchrun.rank() == 0:
-            print(f"\njob {number + 1} of {len(configs)}: {shlex.join(config.overrides)}", file=sys.stderr)
+            say(f"\njob {number + 1} of {len(configs)}: {command_line(config.overrides)}", file=sys.stderr)
         out = run_directories.job_directory(config.settings, base, number if many else None)
         jobs.append(Job(config, out, [*program(), *flags]))
         if jobs[-1].run() in (INTERRUPTED, Interrupted.STOPPED) or signals.requested:
@@ -88,4 +88,4 @@ def print_comparison(jobs: Sequence[Job]) -> None:
         metrics = {metric(summary["split"], name): value for name, value in summary["metrics"].items()} if summary else {}
         seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
         results.append(JobResult(overrides, metrics, seconds, job.error))
-    Console(markup=False, highlight=False).print("\n", comparison(results), sep="")
+    VisibleConsole(markup=False, highlight=False).print("\n", comparison(results), sep="")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from accel.cli.arguments import Usage
 from accel.cli.completion.config_files import ConfigFiles
 from accel.cli.help_page import Row
+from accel.report.terminal import say
 
 __all__ = ["USAGE", "complete_names", "main"]
 
@@ -29,12 +30,12 @@ def main(arguments: Sequence[str]) -> int:
     """Print the list, or the pages of the plugins named; return the exit code. Raise ConfigError for an unknown name."""
     args = USAGE.parse(arguments)
     if args.help:
-        print(USAGE.page())
+        say(USAGE.page())
         return 0
     from accel.cli import plugin_pages
 
     if args.words:
-        print("\n\n".join(map(plugin_pages.plugin_page, args.words)))
+        say("\n\n".join(map(plugin_pages.plugin_page, args.words)))
     else:
-        print("\n".join(plugin_pages.plugin_list(plugin_pages.terminal_width())))
+        say("\n".join(plugin_pages.plugin_list(plugin_pages.terminal_width())))
     return 0

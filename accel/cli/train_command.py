@@ -11,6 +11,7 @@ from accel.cli.arguments import Flag, Usage, parse
 from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.exit_codes import exit_code
 from accel.errors import ConfigError
+from accel.report.terminal import say
 from accel.system.stop_signals import StopSignals
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def run_train(typed: Sequence[str]) -> int:
     args = parse_flags(typed)
     with StopSignals(at_once=True), session(args.config_dir, args.config_path, args.config_name) as opened:
         if args.help:
-            print(train_help(opened, USAGE))
+            say(train_help(opened, USAGE))
         elif args.shell_completion:
             hydra_pages.show_completion(opened, args.overrides)
         elif args.hydra_help or args.info:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from accel.parts import Parallel
 from accel.schema.settings import Settings
 from accel.system.call_stack import warn_user
 from accel.system.faults import point
-from accel.system.shell_quoting import override
+from accel.system.shell_quoting import override, quote
 
 __all__ = [
     "NONFINITE",
@@ -116,7 +115,7 @@ def resume(
         doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
         refuse_other_draws(run, settings, state)
         state = gather_shards(checkpoint, state, run.parts.parallel)
-        sentences = restore(run, state)
+        sentences = restore(run, state, checkpoint.manifest.progress)
     except Exception as error:  # another model, or another optimiser: whatever the parts trip over
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error
@@ -158,7 +157,7 @@ def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: di
     changes = refused(differences(saved, identity), settings.allow)
     if changes:
         sentence = "; ".join(f"{key} {change}" for key, change in changes.items())
-        allow = shlex.quote(f"resume.allow=[{','.join([*settings.allow, *changes])}]")
+        allow = quote(f"resume.allow=[{','.join([*settings.allow, *changes])}]")
         fix = f"go on with what the run began with, or accept the change: {allow}"
         raise ConfigError(f"resume={settings.resume}: {sentence}; {fix}")
 
@@ -171,7 +170,7 @@ def refuse_other_draws(run: TrainingRun, settings: Settings, state: dict[str, An
     randomness = getattr(run.train, "randomness", None)
     if randomness is None or state["rng"].get("draws") == DRAWS or not refused({"data.random": ""}, settings.allow):
         return
-    allow = shlex.quote(f"resume.allow=[{','.join([*settings.allow, 'data'])}]")
+    allow = quote(f"resume.allow=[{','.join([*settings.allow, 'data'])}]")
     randomness.refusal = (
         f"resume={settings.resume}: the data draws random numbers, which came as it was read when the checkpoint was written, and "
         f"are those of each sample now; begin the run anew, or accept the change: {allow}"

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from accel.device.dtensor import local_shard, shard_like
 from accel.device.torch_startup import avoid_dynamo_import, unwrapped_step
-from accel.errors import ConfigError
+from accel.errors import ConfigError, describe
 from accel.optim.fused import Fused
 from accel.optim.kernels.kernel_check import is_dense, select_kernel
 from accel.optim.kernels.plain_kernels import PLAIN
@@ -24,7 +24,10 @@ from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["Optim", "decayed", "has_fused", "plain_dtypes", "sgd"]
+__all__ = ["PER_ELEMENT", "Optim", "decayed", "has_fused", "plain_dtypes", "sgd"]
+
+PER_ELEMENT = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "z")
+"""State of optimisers that has a number for each number of the parameter."""
 
 
 @dataclass(eq=False)
@@ -178,15 +181,30 @@ class Optim(Part):
                 group["lr"] = rate
         return state
 
+    def _check_loaded(self) -> None:
+        """Raise ValueError if a fused kernel could not read what was loaded: it would read beyond a tensor."""
+        for group in self.optimizer.param_groups:
+            for param in group["params"]:
+                for name, value in self.optimizer.state[param].items() if param in self.optimizer.state else ():
+                    right = value.shape == param.shape and not value.is_complex() if isinstance(value, Tensor) else False
+                    if name in PER_ELEMENT and value is not None and not (right or param.is_complex()):
+                        raise ValueError(f"{name} is {describe(value)}, of a parameter of shape {tuple(param.shape)}")
+                    if name == "step" and (value.numel() if isinstance(value, Tensor) else 1) != 1:
+                        raise ValueError(f"step is {describe(value)}, and one number is wanted")
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         params = [param for group in self.optimizer.param_groups for param in group["params"]]
         state_by_index = {
             place: {name: shard_like(value, params[place]) for name, value in values.items()}
             for place, values in state["state"].items()
         }
+        fresh = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict({**state, "state": state_by_index})
         for group in self.optimizer.param_groups:  # the kernels are chosen for this device and these weights
             group.update({name: self.optimizer.defaults[name] for name in ("fused", "foreach") if name in self.optimizer.defaults})
+        for group, settings in zip(self.optimizer.param_groups, fresh, strict=True):
+            group.update({key: value for key, value in settings.items() if key not in group})
+        self._check_loaded()
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         if self.lr_on_device:
             self.to_device_scalars()

@@ -39,6 +39,7 @@ from torch import Tensor
 from accel.device.memory_peak import DeviceMemoryPeak, ProcessMemoryPeak
 from accel.parts import Part, Watch
 from accel.report.result import Section
+from accel.system import atomic_files
 from accel.system.clock import BACKWARD, OTHER, PHASES
 from accel.values import Count
 
@@ -129,7 +130,8 @@ class Memory(Watch):
         """Write the snapshot, if one is recorded, and end the recording."""
         if self.snapshot_file is not None:
             file, self.snapshot_file = self.snapshot_file, None
-            torch.cuda.memory._dump_snapshot(str(file))  # type: ignore[no-untyped-call]
+            with atomic_files.swapped_in(file) as temporary:  # torch would follow a link of this name
+                torch.cuda.memory._dump_snapshot(str(temporary))  # type: ignore[no-untyped-call]
             torch.cuda.memory._record_memory_history(enabled=None)
 
     def ineffective_settings(self, run: Run) -> list[str]:

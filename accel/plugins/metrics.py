@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from accel.device.loss_log import LossLog
+from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.curves import draw
 from accel.system.append_log import AppendLog
@@ -68,7 +69,11 @@ class Metrics(Watch):
         self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
         self.path = run.out / FILE
         self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write_updates)
-        data = self.path.read_bytes() if self.path.exists() else b""
+        try:
+            AppendLog(self.path).close()  # which refuses a link or a pipe before it is read
+        except OSError as error:
+            raise ConfigError(f"cannot write {self.path}: {error.strerror}") from None
+        data = self.path.read_bytes()
         self.log = AppendLog(self.path, valid_length(data, run.progress.step, evaluated=run.progress.batch == 0))
         self.log.write(self.waiting.encode())
 

@@ -34,6 +34,7 @@ from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
 from accel.report.progress_line import GAP, ProgressLine
 from accel.report.summary import draw as draw_summary
+from accel.report.visible_console import VisibleConsole
 from accel.system.clock import ThroughputMark
 from accel.system.pipes import survive_broken_pipe
 from accel.values import Positive
@@ -70,7 +71,7 @@ class Progress(Watch):
 
     def begin(self, run: Run) -> None:
         self.run = run
-        self.console = Console(
+        self.console = VisibleConsole(
             file=survive_broken_pipe(sys.stdout), highlight=False, markup=False, quiet=run.parts.parallel.rank > 0
         )
         if self.plan and run.plan is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accel.system.call_stack import warn_user
 from accel.system.disk_errors import disk_reason
+from accel.system.own_files import create_own
 
 __all__ = ["MAX_PENDING", "AppendLog"]
 
@@ -36,8 +37,7 @@ class AppendLog:
         """Why the disk refuses the pending blocks; empty if it does not."""
         self.bounded, self.lost_bytes = 0, 0
         """How many pending bytes are of blocks that were refused before; and how many bytes are lost."""
-        path.touch()
-        self.file = path.open("r+b", buffering=0)
+        self.file = open(path, "r+b", buffering=0, opener=create_own)  # noqa: SIM115
         if size is not None:
             self.file.truncate(size)
         self.size = self.file.seek(0, os.SEEK_END)

@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from threading import get_ident
 from typing import IO, Any
 
 from accel.system.faults import point
+from accel.system.own_files import open_own
 
 __all__ = ["HashingStream", "checksum", "flush_folder", "replacing", "swapped_in", "write"]
 
@@ -65,7 +67,8 @@ def replacing(path: Path, place: str = "") -> Iterator[HashingStream]:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb", buffering=1 << 20) as file:
+        temporary.unlink(missing_ok=True)  # of a process that was killed; or a link, which must not be followed
+        with open(temporary, "xb", buffering=1 << 20, opener=open_own) as file:
             point(f"{place}.begun")
             stream = HashingStream(file)
             try:
@@ -121,10 +124,10 @@ def flush_folder(folder: Path) -> None:
 def swapped_in(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file to, which becomes `path` when the block ends.
 
-    The path is this thread's alone, and hidden; many processes may write one file at once. Nothing is flushed: it is for files
-    that can be made again, such as those of a cache. If the block raises, the new file is removed.
+    The path is this thread's alone, hidden, and cannot be guessed; many processes may write one file at once. Nothing is flushed:
+    it is for files that can be made again, such as those of a cache. If the block raises, the new file is removed.
     """
-    temporary = path.with_name(f".{os.getpid()}-{get_ident()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{get_ident()}-{token_hex(8)}.{path.name}")
     try:
         yield temporary
         temporary.replace(path)

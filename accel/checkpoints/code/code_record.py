@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accel.checkpoints.code.git_revision import git_revision
+from accel.system.shell_quoting import quote
 
 __all__ = ["CODE", "GIT", "changed_code", "code_record"]
 
@@ -53,7 +53,7 @@ def changed_code(was: Mapping[str, Any], now: Mapping[str, Any], allow: Sequence
     accepted = ",".join([*allow, *(f"{CODE}.{key}" for key in changed)])
     return (
         f"the code of {' and '.join(changed)} is not what it was{git}, and the run goes on with the code of now; "
-        f"if that is meant, {shlex.quote(f'resume.allow=[{accepted}]')} says so"
+        f"if that is meant, {quote(f'resume.allow=[{accepted}]')} says so"
     )
 
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from accel.cli.arguments import Usage
 from accel.cli.completion.shell_scripts import SHELLS, shell_script
 from accel.cli.help_page import Row
-from accel.errors import ConfigError
+from accel.errors import ConfigError, visible
+from accel.report.terminal import say
 
 __all__ = ["USAGE", "complete_shells", "main", "query"]
 
@@ -36,15 +37,15 @@ def main(arguments: Sequence[str]) -> int:
     """Print a script, or candidates; return the exit code. Raise ConfigError if the shell is none that is known."""
     if arguments[:1] == ["query"]:
         with suppress(Exception):  # at a tab, no candidates are better than an error across the line
-            print("".join(f"{answer}\n" for answer in query(*arguments[1:])), end="")
+            say("".join(f"{answer}\n" for answer in query(*arguments[1:]) if visible(answer, "\t") == answer), end="")
         return 0
     args = USAGE.parse(arguments)
     if args.help:
-        print(USAGE.page())
+        say(USAGE.page())
         return 0
     if len(args.words) != 1:
         raise ConfigError(f"completion takes one shell: {', '.join(SHELLS)}")
-    print(shell_script(args.words[0]), end="")
+    say(shell_script(args.words[0]), end="")
     return 0
 
 

@@ -153,9 +153,9 @@ class Config:
         return f"<p>{escape(self.settings_line())}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
-        from rich.console import Console
+        from accel.report.visible_console import VisibleConsole
 
-        console = Console(width=100, color_system=None)
+        console = VisibleConsole(width=100, color_system=None)
         with console.capture() as capture:
             console.print(self)
         return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())

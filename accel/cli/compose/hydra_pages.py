@@ -13,6 +13,7 @@ from accel.cli.compose import compose, overrides
 from accel.cli.compose.hydra_session import Session, hydra_parser
 from accel.cli.submit import launcher
 from accel.errors import ConfigError, nearest
+from accel.report.terminal import say
 
 __all__ = ["show_completion", "show_config", "show_hydra_page"]
 
@@ -32,7 +33,7 @@ def show_config(opened: Session, args: Namespace) -> None:
         if key not in keys:
             raise ConfigError(f"--package {args.package}: the config has no {key!r}{nearest(key, keys)}")
         node = node[key]
-    print(OmegaConf.to_yaml(OmegaConf.create(node)) if isinstance(node, dict) else node)
+    say(OmegaConf.to_yaml(OmegaConf.create(node)) if isinstance(node, dict) else node)
 
 
 def show_hydra_page(opened: Session, args: Namespace) -> None:
@@ -51,7 +52,7 @@ def show_completion(opened: Session, words: Sequence[str]) -> None:
     """
     action, _, shell = words[0].partition("=") if len(words) == 1 else ("", "", "")
     if action == "install":
-        print(shell_script(shell), end="")
+        say(shell_script(shell), end="")
         return
     try:
         opened.hydra.shell_completion(opened.name, list(words))

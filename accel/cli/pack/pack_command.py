@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from accel.cli.arguments import Flag, Usage
 from accel.cli.exit_codes import INTERRUPTED, MISTYPED, beside_the_work
 from accel.errors import ConfigError
+from accel.report.terminal import say
 from accel.system.machine import cores
 from accel.values import Bounds, Whole
 
@@ -42,17 +43,13 @@ FLAGS = (
     Flag(("--quality",), "of JPEG, 1 to 95 (90)", "N", Quality),
     Flag(("--workers",), f"processes that encode (one per core: {cores()})", "N", Processes, cores()),
     Flag(("--on-error",), "what becomes of an unreadable picture (raise)", "DO", OnError, "raise"),
-    Flag(("--image",), "what holds the picture: a feature of TFRecord files, or an extension in tars (as in the plugins)", "NAME"),
-    Flag(("--label",), "what holds the number of its class: a feature, or an extension", "NAME"),
-    Flag(("--text",), "feature that holds the name of its class", "NAME"),
-    Flag(("--file",), "feature that holds the name of its file", "NAME"),
+    Flag(("--image",), "TFRecord feature, or extension in tars, of the picture", "NAME"),
+    Flag(("--label",), "the same of the number of its class", "NAME"),
+    Flag(("--text",), "TFRecord feature with the name of its class", "NAME"),
+    Flag(("--file",), "TFRecord feature with the name of its file", "NAME"),
     Flag(("--first",), "number of the first class in TFRecord files (0)", "N", Whole, 0),
-    Flag(("--keys",), "keys of the pictures in an LMDB file of another tool, as image-%09d or '*.JPEG' (auto)", "KEYS"),
-    Flag(
-        ("--labels",),
-        "its labels: folder, FILE of lines 'key label' (SPLIT for the split), or a key as label-%09d (auto)",
-        "LABELS",
-    ),
+    Flag(("--keys",), "keys of the pictures in another tool's LMDB file", "KEYS"),
+    Flag(("--labels",), "its labels: folder, a list, or keys (plugins lmdb)", "LABELS"),
     Flag(("--dry-run",), "estimate size and time, and write nothing"),
     Flag(("--check",), "read every record of finished stores (code 1: damage)"),
 )
@@ -61,8 +58,7 @@ WORDS = (
     (
         "SRC",
         "a folder of class folders; or one with train/, val/, test/ folders of them, or with stores or shards of these names; a "
-        "tar or TFRecord file, or several, as 'DIR/train-*.tar'; an LMDB file of another tool, or its folder; a store to be packed "
-        "otherwise; or a URL of any of these",
+        "tar or TFRecord file, or several, as 'DIR/train-*.tar'; an LMDB file, or its folder; a store; or a URL of any of these",
     ),
     ("DST", "the folder of the stores; or for one split a file, NAME.lmdb or NAME.raw"),
 )
@@ -77,8 +73,6 @@ USAGE = Usage(
         ("DIR DIR", "beside the folders, where the plugins look first"),
         ("DIR STORES --encoding tiled --short-side 256", "smaller pictures, of which crops are read alone"),
         ("'DIR/train-*.tar' train.lmdb", "shards of WebDataset into one store"),
-        ("TFRECORDS STORES --image jpeg --label class", "features of other names"),
-        ("LMDB STORES --labels train.txt", "an LMDB file of another tool, and a list"),
         ("--check STORES", "look for damage"),
     ),
     (("Words", WORDS),),
@@ -89,23 +83,22 @@ def main(arguments: Sequence[str]) -> int:
     """Pack, estimate or check; return the exit code. Raise ConfigError if the arguments, a source or a target cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not arguments:
-        print(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
+        say(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
         return 0 if args.help else MISTYPED
     if not args.check and len(args.words) != 2:
         raise ConfigError(f"pack takes SRC and DST, and {len(args.words)} were given; {USAGE.program} --help says more")
     beside_the_work()
-    from rich.console import Console
-
     from accel.cli.pack import pack_console
+    from accel.report.visible_console import VisibleConsole
 
-    console = Console(highlight=False, markup=False)
+    console = VisibleConsole(highlight=False, markup=False)
     if args.check:
         return pack_console.check(console, [Path(path).expanduser() for path in args.words])
     jobs = _jobs(args)
     try:
         return pack_console.dry_run(console, jobs) if args.dry_run else pack_console.pack(console, jobs)
     except KeyboardInterrupt:
-        print("accel: interrupted; give the same command again, and it goes on from there", file=sys.stderr)
+        say("accel: interrupted; give the same command again, and it goes on from there", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -9,7 +9,6 @@ job goes on from the saved state. This module imports neither torch nor Hydra.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from submitit import JobEnvironment
 from submitit.helpers import DelayedSubmission
 
 from accel.errors import TrainingError
+from accel.report.terminal import say
+from accel.system.shell_quoting import command_line
 
 __all__ = ["MAX_RESTARTS", "RENAMED", "REQUEUE_SECONDS", "Node"]
 
@@ -82,7 +83,7 @@ class Node:
         if environment.global_rank > 0:  # submitit listens on the first node alone
             signal.signal(preempt, self.on_signal)
         command = self.command(environment)
-        print(f"accel: on {environment.hostname}: {shlex.join(command)}", flush=True)
+        say(f"accel: on {environment.hostname}: {command_line(command)}", flush=True)
         self.start_torchrun(command, preempt)
         try:
             if self.stay_until:  # the signal came before torchrun was there

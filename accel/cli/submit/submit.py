@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,8 @@ from accel.cli import run_directories, torchrun
 from accel.cli.compose.config import Config
 from accel.cli.submit.launcher import Launcher
 from accel.errors import ConfigError
-from accel.system.shell_quoting import override
+from accel.report.terminal import say
+from accel.system.shell_quoting import command_line, quote, setting
 from accel.system.stop_signals import TORCHRUN_VARIABLE
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _node(config: Config, out: Path | None, flags: Sequence[str], ranks: int, sa
 
 def _override_word(name: str, value: object) -> str:
     """Return an override as one argument, quoted for Hydra and not for a shell: no shell is between here and the ranks."""
-    return shlex.split(override(name, value))[0]
+    return setting(name, value)
 
 
 def _submit_jobs(launcher: Launcher, settings: dict[str, Any], nodes: Sequence[Node], base: Path) -> list[Any]:
@@ -163,14 +163,14 @@ def _print_jobs(launcher: Launcher, configs: Sequence[Config], nodes: Sequence[N
     slurm, several = launcher.kind == "slurm", len(jobs) > 1
     cluster = "Slurm" if slurm else "this machine"
     size = f"{launcher.nodes} node{'s' * (launcher.nodes > 1)} x {launcher.ranks} rank{'s' * (launcher.ranks > 1)}"
-    print(f"submitted {len(jobs)} job{'s' * several} to {cluster}, {size}; nothing here waits for {'them' if several else 'it'}")
+    say(f"submitted {len(jobs)} job{'s' * several} to {cluster}, {size}; nothing here waits for {'them' if several else 'it'}")
     logs = [_short_path(job.paths.folder) for job in jobs]
     for job, node, config, log in zip(jobs, nodes, configs, logs, strict=True):
         run = node.run_directory or "(writes nothing)"
-        print(f"  job {job.job_id}  run {run}  logs {log}  {shlex.join(config.overrides)}".rstrip())
+        say(f"  job {job.job_id}  run {run}  logs {log}  {command_line(config.overrides)}".rstrip())
     numbers = sorted({str(job.job_id).partition("_")[0] for job in jobs})
-    print(f"look at {'one' if several else 'it'} with\n  tail -F {shlex.quote(logs[0])}/*_log.*")
-    print("and at the queue with\n  squeue --job " + ",".join(numbers) if slurm else "end one with\n  kill " + numbers[0])
+    say(f"look at {'one' if several else 'it'} with\n  tail -F {quote(logs[0])}/*_log.*")
+    say("and at the queue with\n  squeue --job " + ",".join(numbers) if slurm else "end one with\n  kill " + numbers[0])
 
 
 def _short_path(path: Path) -> str:

@@ -18,6 +18,7 @@ from zlib import crc32
 from accel.errors import AccelWarning
 from accel.system.anonymous_file import anonymous_file
 from accel.system.call_stack import warn_user
+from accel.system.own_files import open_own
 
 __all__ = ["CHUNK", "CONTENT_HEAD", "DISABLED", "ENTRY", "HEAD", "MAGIC", "VERIFIED", "RecordCache", "write_all"]
 
@@ -57,7 +58,7 @@ class RecordCache:
             fd = anonymous_file("cache")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            fd = open_own(path, os.O_RDWR | os.O_CREAT, 0o644)
         self._open(fd)
         head = HEAD.pack(MAGIC, count, key.encode())
         with self._file_lock():

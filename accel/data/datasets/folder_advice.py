@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-
 from accel.data.cache.caching_store import CachingStore
 from accel.data.codecs.image_reader import ImageReader
 from accel.data.store import Files, Store
 from accel.errors import ConfigError
+from accel.system.shell_quoting import quote
 
 __all__ = ["MAX_NAMES", "advice", "base_store", "pack_paths", "shorter_side"]
 
@@ -49,7 +48,7 @@ def base_store(store: Store) -> Store:
 def pack_paths(store: Store) -> tuple[str, str]:
     """Return the source and the target of packing: beside the folders, unless there is a store already."""
     if isinstance(store, Files):
-        root = shlex.quote(str(store.folder.parent))
+        root = quote(str(store.folder.parent))
         return root, root
     return "DIR", "ELSEWHERE"
 

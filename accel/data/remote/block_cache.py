@@ -21,6 +21,7 @@ from accel.errors import ConfigError, TrainingError
 from accel.system import atomic_files
 from accel.system.cache_directory import cache_directory
 from accel.system.call_stack import warn_user
+from accel.system.own_files import open_own
 
 __all__ = ["ABANDONED", "BLOCK", "TOUCH_INTERVAL", "BlockCache", "local_copy"]
 
@@ -147,7 +148,7 @@ class BlockCache:
         """Hold the lock of a place, against all threads and processes of this machine."""
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(place.with_name(f"{place.name[:1]}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+            lock = open_own(place.with_name(f"{place.name[:1]}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise ConfigError(
                 f"the cache of remote files cannot be kept in {self.folder}: {error.strerror}; name another"

@@ -6,7 +6,7 @@ A file of the cache: uint32 crc32 of the rest, little endian; then an uncompress
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -22,8 +22,12 @@ from accel.system import atomic_files, disk_errors
 from accel.system.cache_directory import cache_directory
 from accel.system.call_stack import warn_user
 
-__all__ = ["Arrays", "IndexCache", "pack_strings", "unpack_strings"]
+__all__ = ["MALFORMED", "MAX_LABEL", "Arrays", "IndexCache", "is_sound", "pack_strings", "unpack_strings"]
 
+MALFORMED = (ValueError, TypeError, KeyError, OverflowError, MemoryError, RecursionError)
+"""Errors of numpy where an archive is none that it writes."""
+MAX_LABEL = 1 << 22
+"""Number above all labels of an index that is taken from the cache."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -49,7 +53,17 @@ class IndexCache:
             data = self.path.read_bytes()
             if crc32(data[4:]).to_bytes(4, "little") == data[:4]:
                 return dict(np.load(BytesIO(data[4:]), allow_pickle=False))
-        except (OSError, ValueError, BadZipFile):  # whatever it is, what is found anew takes its place, or `save` says why not
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            EOFError,
+            OverflowError,
+            MemoryError,
+            RecursionError,
+            BadZipFile,
+        ):  # whatever it is, what is found anew takes its place, or `save` says why not
             return None
         return None
 
@@ -77,6 +91,27 @@ def pack_strings(items: list[str]) -> dict[str, NDArray[Any]]:
     encoded = [item.encode(errors="surrogateescape") for item in items]
     ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
     return {"text": np.frombuffer(b"".join(encoded), np.uint8), "ends": ends}
+
+
+def is_sound(arrays: Arrays, columns: Sequence[str], file_size: int) -> bool:
+    """Return whether arrays of the cache can be the index of a file: a checksum proves only that they are as someone wrote them.
+
+    Args:
+        arrays: Arrays by name.
+        columns: Names of those with a whole number for each record; `offsets`, `sizes` and `labels` among them.
+        file_size: Bytes of the file.
+    """
+    numbers = [arrays[name] for name in (*columns, "ends") if name in arrays]
+    text = arrays.get("text")
+    if len(numbers) <= len(columns) or text is None or text.dtype != np.uint8 or text.ndim != 1:
+        return False
+    if any(column.dtype != np.int64 or column.shape != numbers[-1].shape or column.ndim != 1 for column in numbers):
+        return False
+    ends, offsets, sizes = numbers[-1], arrays["offsets"], arrays["sizes"]
+    inside = (offsets > -256).all() and (sizes >= 0).all() and (offsets <= file_size - sizes).all()
+    inside = inside and (arrays["labels"] < MAX_LABEL).all()  # a list of as many names would fill the memory
+    extents = np.concatenate([[0], ends, [len(text)]])
+    return bool(inside and (np.diff(extents) >= 0).all() and (not len(ends) or ends[-1] == len(text)))
 
 
 def unpack_strings(arrays: Arrays) -> list[str]:

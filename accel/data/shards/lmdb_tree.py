@@ -14,16 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from accel.data.shards.range_reader import RandomAccessFile
-from accel.data.stores.lmdb_pages import BRANCH, MAGIC, META, NODE, PAGE
+from accel.data.stores.lmdb_pages import BRANCH, LEAF, MAGIC, META, NO_PAGE, NODE, PAGE
 from accel.errors import ConfigError
 
-__all__ = ["DUPLICATES", "EMPTY", "LEAF", "OVERFLOW", "SUBDATABASE", "Entry", "lmdb_entries"]
+__all__ = ["DUPLICATES", "OVERFLOW", "SUBDATABASE", "Entry", "lmdb_entries"]
 
-LEAF = 2
 OVERFLOW, SUBDATABASE, DUPLICATES = 1, 2, 4
 """Flags of a node: its value lies in pages of its own; it is a database inside the database; its key has several values."""
-EMPTY = (1 << 64) - 1
-"""Root page of a database without entries."""
 
 
 class Entry(NamedTuple):
@@ -54,7 +51,7 @@ def lmdb_entries(file: RandomAccessFile) -> Iterator[Entry]:
         ConfigError: If it is no LMDB file, is cut short or damaged, or holds databases inside the main one.
     """
     tree = _newest_tree(file)
-    ahead, visited = [] if tree.root == EMPTY else [tree.root], 0
+    ahead, visited = [] if tree.root == NO_PAGE else [tree.root], 0
     while ahead:
         number = ahead.pop()
         page = file.read(number * tree.page_size, tree.page_size) if number <= tree.last else b""

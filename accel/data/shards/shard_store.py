@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from accel.data.file_access import MAX_FILE_BYTES, too_large
 from accel.data.picture_names import PassedOver
 from accel.data.remote.fsspec_client import is_url
-from accel.data.shards.index_cache import IndexCache, unpack_strings
+from accel.data.shards.index_cache import IndexCache, is_sound, unpack_strings
 from accel.data.shards.range_reader import LocalFile, RandomAccessFile
 from accel.data.shards.tar_links import PROBLEMS
 from accel.data.store import Record
@@ -44,6 +44,8 @@ class ShardStore(ABC):
     """
 
     encoding = "original"
+    index_columns: ClassVar[tuple[str, ...]] = ("offsets", "sizes", "labels")
+    """Arrays of the index with a whole number for each record."""
     skipped: Sequence[str] = ()
     """No key is ever left out."""
     classes: list[str]
@@ -93,7 +95,7 @@ class ShardStore(ABC):
         """Return the index of one file, from the cache or from a scan."""
         cache = IndexCache(file, self.index_kind)
         arrays = cache.load()
-        if arrays is None:
+        if arrays is None or not is_sound(arrays, self.index_columns, file.size):
             arrays = self.scan(file)
             cache.save(arrays)
         return arrays

@@ -42,6 +42,7 @@ class TFRecords(ShardStore):
     """
 
     kind = "TFRecords"
+    index_columns = ("starts", "lengths", "offsets", "sizes", "labels")
 
     def __init__(
         self, names: Sequence[str], features: FeatureNames = NAMES, first: int = 0, cache: BlockCache | None = None
@@ -92,7 +93,8 @@ class TFRecords(ShardStore):
         labels = self.columns["labels"] = self.labels - self.first
         names = names_from_folders(self.keys, labels)
         self.named = names is not None
-        texts = {label - self.first: text for label, (text, _) in self.texts.items()} or dict(enumerate(self.class_texts))
+        texts = {label - self.first: text for label, (text, _) in self.texts.items() if label - self.first < MAX_CLASSES}
+        texts = texts or dict(enumerate(self.class_texts))
         self.classes = names or [texts.get(number, str(number)) for number in range(max([int(labels.max()), *texts]) + 1)]
 
     def _index(self, file: RandomAccessFile) -> dict[str, NDArray[Any]]:
@@ -100,7 +102,9 @@ class TFRecords(ShardStore):
         arrays = super()._index(file)
         entries, offsets = arrays.pop("class_texts").tolist(), arrays.pop("class_offsets", np.zeros(0)).tolist()
         for entry, start in zip_longest(entries, offsets):  # an index of earlier versions has no offsets
-            label, _, text = entry.partition(" ")
+            label, _, text = str(entry).partition(" ")
+            if not label.removeprefix("-").isdecimal():  # no index of ours
+                continue
             where = file.name if start is None else f"the record at byte {start:,} of {file.name}"
             before, place = self.texts.setdefault(int(label), (text, where))
             if text != before:
@@ -120,7 +124,7 @@ class TFRecords(ShardStore):
         start, length = int(self.columns["starts"][index]), int(self.columns["lengths"][index])
         content = file.read(start, length + CRC.size)
         body = content[:length]
-        if CRC.unpack_from(content, length)[0] != masked(crc32c()(body)):
+        if len(content) < length + CRC.size or CRC.unpack_from(content, length)[0] != masked(crc32c()(body)):
             raise ConfigError(f"{self.name(index)} is damaged: its crc32c differs; make or copy the file again")
         self.checked[index] = 1
         return body[offset - start : offset - start + size]

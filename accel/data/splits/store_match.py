@@ -13,6 +13,7 @@ from accel.data.splits.lmdb_files import DATA_FILE, find_lmdb, lmdb_file
 from accel.data.splits.path_patterns import SplitNotFound
 from accel.data.store import KeyedStore, Store
 from accel.errors import ConfigError
+from accel.system.shell_quoting import command_line
 
 __all__ = ["SplitStore", "difference", "locate_store", "read_from"]
 
@@ -68,7 +69,8 @@ def locate_store(data: Any, split: str, path: str, format: str) -> Path:
     if format == "lmdb" and (lmdb_path := find_lmdb(place, split)) is not None:
         return lmdb_path
     if not file.is_file():
-        make = "" if folder is None else f"; make it with: python -m accel pack {folder.parent} {place} --format {format}"
+        paths = "" if folder is None else command_line([str(folder.parent), str(place)])
+        make = "" if folder is None else f"; make it with: python -m accel pack {paths} --format {format}"
         elsewhere = f", or say where it is with {format}.path=DIR" if path == "auto" else ""
         raise SplitNotFound(f"{format}: there is no {file}{make}{elsewhere}")
     return file

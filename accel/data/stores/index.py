@@ -69,16 +69,21 @@ class RecordIndex:
         """Return the index of a file's bytes; `info` is the store's JSON, and `path` is named in messages.
 
         Raises:
-            ConfigError: If index or JSON differ from the written ones in any bit.
+            ConfigError: If index or JSON differ from the written ones in any bit, or were never written by accel.
         """
         body, crc = data[:-4], bytes(data[-4:])
         if len(body) < 24 or crc32(body).to_bytes(4, "little") != crc or int.from_bytes(body[16:24], "little") != crc32(info):
             raise ConfigError(f"the index of the store {path} is damaged: its crc32 differs; copy or pack it again")
         count, offsets, _ = np.frombuffer(body[:24], "<u8").tolist()
         at = [24, 24 + 4 * count, 24 + 12 * count, 24 + 12 * count + 8 * offsets]
-        return RecordIndex(
+        if offsets not in (0, count) or at[3] > len(body):
+            raise ConfigError(f"the store {path} has an index that accel never writes; pack it again")
+        index = RecordIndex(
             np.frombuffer(body[at[0] : at[1]], "<u4").copy(),
             np.frombuffer(body[at[1] : at[2]], "<u8").copy(),
             np.frombuffer(body[at[2] : at[3]], "<u8").copy(),
             bytes(body[at[3] :]),
         )
+        if (index.ends[1:] < index.ends[:-1]).any() or (int(index.ends[-1]) if count else 0) != len(index.keys):
+            raise ConfigError(f"the store {path} has an index that accel never writes; pack it again")
+        return index

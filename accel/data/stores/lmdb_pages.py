@@ -23,14 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accel.errors import ConfigError
+from accel.system.own_files import open_own
 
 __all__ = [
     "BODY",
     "BRANCH",
     "CHUNK",
+    "DIRTY",
+    "LEAF",
     "MAGIC",
     "META",
     "NODE",
+    "NO_PAGE",
     "PAGE",
     "SIGNATURE",
     "TAIL",
@@ -47,7 +51,10 @@ entries, root; last page, transaction. The first pad is the size of a page."""
 MAGIC = 0xBEEFC0DE
 PAGE, NODE = Struct("=QHHHH"), Struct("=HHHH")
 """Number, pad, flags, lower, upper; the two halves of a size or of a page's number, flags, size of the key."""
-BRANCH = 1
+BRANCH, LEAF, DIRTY = 1, 2, 16
+"""Flags of a page."""
+NO_PAGE = (1 << 64) - 1
+"""Root of a tree without entries."""
 BODY, TAIL = Struct("<IIQ"), Struct("<II8s")
 SIGNATURE = b"accel\x00\x01\n"
 CHUNK = 1 << 24
@@ -97,30 +104,63 @@ def _read_meta(file: int, offset: int) -> MetaPage | None:
     data = os.pread(file, META.size, offset)
     if len(data) < META.size:
         return None
-    magic, version, _, _, page_size, *_, root, last, transaction = META.unpack(data)
-    sound = magic == MAGIC and version == 1 and 512 <= page_size <= 65536 and page_size & (page_size - 1) == 0
+    magic, version, _, _, page_size, *_, kind, _, _, _, _, _, root, last, transaction = META.unpack(data)
+    sound = magic == MAGIC and version == 1 and not kind and 512 <= page_size <= 65536 and page_size & (page_size - 1) == 0
     return MetaPage(page_size, root, last, transaction) if sound else None
 
 
-def tree_pages(file: int, meta: MetaPage) -> NDArray[np.uint64]:
+def tree_pages(file: int, meta: MetaPage, path: object = "") -> NDArray[np.uint64]:
     """Return the pages that LMDB follows to a record, and the meta pages, as ascending runs.
+
+    Every number in them is compared with the file, so that LMDB can follow them.
 
     Returns:
         (runs, 2) uint64: number of the first page, number of pages.
+
+    Raises:
+        ConfigError: If a page is none that LMDB writes; `path` is named then.
     """
-    pages, ahead = {0, 1}, [meta.root_page]
+    pages, ahead = {0, 1}, [] if meta.root_page == NO_PAGE else [meta.root_page]
     while ahead:
         number = ahead.pop()
+        data = os.pread(file, meta.page_size, number * meta.page_size) if 1 < number <= meta.last_page else b""
+        if len(data) < meta.page_size or number in pages:
+            raise ConfigError(f"the tree of the store {path} leads out of its file; pack it again")
         pages.add(number)
-        data = os.pread(file, meta.page_size, number * meta.page_size)
-        _, _, flags, lower, _ = PAGE.unpack_from(data)
-        if flags & BRANCH:
-            for place in np.frombuffer(data, "=u2", (lower - PAGE.size) // 2, PAGE.size).tolist():
-                low, high, top, _ = NODE.unpack_from(data, place)
-                ahead.append(low | high << 16 | top << 32)
+        try:
+            ahead += _next_pages(data, meta)
+        except ValueError:
+            raise ConfigError(f"page {number} of the store {path} is none that LMDB writes; pack it again") from None
     ordered = np.array(sorted(pages), np.uint64)
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] + np.uint64(2)) != 1)
     return np.stack([ordered[starts], np.diff(np.append(starts, len(ordered))).astype(np.uint64)], axis=1)
+
+
+def _next_pages(data: bytes, meta: MetaPage) -> list[int]:
+    """Return the pages that a page of the tree leads to. Raise ValueError if LMDB would be led out of the page or the file."""
+    _, _, flags, lower, _ = PAGE.unpack_from(data)
+    places = np.frombuffer(data, "=u2", max(0, lower - PAGE.size) // 2, PAGE.size).astype(np.int64)
+    if flags & ~DIRTY not in (BRANCH, LEAF) or not PAGE.size <= lower <= len(data) or (flags & BRANCH and len(places) < 2):
+        raise ValueError("no page of a tree")
+    if not len(places):
+        return []
+    if (places & 1).any() or places.min() < lower or places.max() > len(data) - NODE.size:
+        raise ValueError("a node outside the page")
+    low, high, kinds, keys = (np.frombuffer(data, "=u2").astype(np.int64)[places // 2 + field] for field in range(4))
+    ends = places + NODE.size + keys
+    if flags & BRANCH:
+        if ends.max() > len(data):
+            raise ValueError("a key outside the page")
+        children: list[int] = (low | high << 16 | kinds << 32).tolist()
+        return children
+    sizes, apart = low | high << 16, kinds == 1
+    if (kinds > 1).any() or (ends + np.where(apart, 8, sizes)).max() > len(data):
+        raise ValueError("a value outside the page")
+    first = np.frombuffer(data, np.uint8)[ends[apart][:, None] + np.arange(8)].copy().view("<u8").reshape(-1)
+    last = first + (np.uint64(PAGE.size) + sizes[apart].astype(np.uint64) + np.uint64(len(data) - 1)) // np.uint64(len(data))
+    if (first > meta.last_page).any() or (last > meta.last_page + 1).any():
+        raise ValueError("a value outside the file")
+    return []
 
 
 def seal(path: Path) -> None:
@@ -129,11 +169,11 @@ def seal(path: Path) -> None:
     Raises:
         OSError: If the disk is full, or cannot be written to.
     """
-    file = os.open(path, os.O_RDWR)
+    file = open_own(path, os.O_RDWR)
     try:
         meta = newest_meta(file, path)
         os.ftruncate(file, meta.size)  # of a seal that was never finished
-        runs = tree_pages(file, meta)
+        runs = tree_pages(file, meta, path)
         body = BODY.pack(meta.page_size, _crc(file, runs, meta.page_size), meta.last_page) + runs.astype("<u8").tobytes()
         tail = body + TAIL.pack(crc32(body), len(body), SIGNATURE)
         if os.pwrite(file, tail, meta.size) < len(tail):
@@ -163,8 +203,10 @@ def check(path: Path) -> None:
                 f"the store {path} is cut short, damaged, or was not made by accel: what must stand at its end is missing; "
                 "copy or pack it again"
             )
+        runs = tree_pages(file, meta, path)
+        if len(body) != BODY.size + runs.nbytes or body[BODY.size :] != runs.astype("<u8").tobytes():
+            raise ConfigError(f"the seal of the store {path} is of another tree; copy or pack it again")
         page_size, crc, last = BODY.unpack_from(body)
-        runs = np.frombuffer(body, "<u8", offset=BODY.size).reshape(-1, 2)
         if (page_size, last) != (meta.page_size, meta.last_page) or _crc(file, runs, page_size) != crc:
             raise ConfigError(f"the tree of the store {path} is damaged: its crc32 differs; copy or pack it again")
     finally:

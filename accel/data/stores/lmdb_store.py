@@ -42,9 +42,14 @@ class Environment:
     """LMDB file opened in this process, with one read transaction per thread, which lasts as long as the thread."""
 
     def __init__(self, path: Path) -> None:
-        self.env: lmdb.Environment = require_lmdb().open(
-            str(path), subdir=False, readonly=True, lock=False, readahead=False, create=False
-        )
+        package = require_lmdb()
+        self.error: type[Exception] = package.Error
+        try:
+            self.env: lmdb.Environment = package.open(
+                str(path), subdir=False, readonly=True, lock=False, readahead=False, create=False
+            )
+        except (self.error, MemoryError) as error:
+            raise ConfigError(f"LMDB cannot open the store {path}: {str(error).rpartition(': ')[2]}; pack it again") from None
         self.local = threading.local()
         with open(path, "rb") as file:  # LMDB does not hand out its own: one page keeps the file at hand
             self.file = mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
@@ -59,7 +64,10 @@ class Environment:
             transaction = self.local.transaction
         except AttributeError:
             transaction = self.local.transaction = self.env.begin(buffers=True)
-        value: memoryview | None = transaction.get(key)
+        try:
+            value: memoryview | None = transaction.get(key)
+        except self.error:  # a tree that leads nowhere has no such record
+            return None
         return value
 
 

@@ -15,6 +15,7 @@ from accel.data.stores.lmdb_store import HEADER, INDEX, KEY, require_lmdb
 from accel.data.stores.record_format import HEAD, EncodedPicture, is_intact
 from accel.data.stores.store_writer import StoreWriter
 from accel.errors import ConfigError
+from accel.system.own_files import remove_link
 
 __all__ = ["INITIAL_MAP_SIZE", "LMDBWriter"]
 
@@ -33,6 +34,7 @@ class LMDBWriter(StoreWriter):
     def __init__(self, part: Path, map_size: int = INITIAL_MAP_SIZE) -> None:
         super().__init__(part)
         self.lmdb = require_lmdb()
+        remove_link(part)
         if part.exists():
             with suppress(ConfigError), open(part, "rb") as file:
                 map_size = max(map_size, 2 * lmdb_pages.newest_meta(file.fileno(), part).size)

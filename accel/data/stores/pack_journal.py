@@ -9,7 +9,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 from accel.data.file_access import file_status
 from accel.data.store import KeyedStore
 from accel.errors import ConfigError
+from accel.system.own_files import open_own
 
 __all__ = ["Journal", "picture_stamps"]
 
@@ -32,12 +35,15 @@ class Journal:
         path: The file, created if it does not exist.
 
     Raises:
-        ConfigError: If another process is packing into the same file.
+        ConfigError: If another process is packing into the same file, or the journal cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self.file = open_own(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}") from None
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -48,8 +54,15 @@ class Journal:
         self.skipped: list[int] = []
         lines = os.pread(self.file, os.fstat(self.file).st_size, 0).decode(errors="replace").splitlines()
         if len(lines) > 1 and lines[1] == "":  # whole
-            self.recipe, self.stamps = json.loads(lines[0])
-            self.skipped = [int(line) for line in lines[2:] if line.isdigit()]
+            self._read(lines)
+
+    def _read(self, lines: list[str]) -> None:
+        """Take what an earlier attempt wrote; nothing, if accel never writes so."""
+        with suppress(ValueError, TypeError, RecursionError):
+            recipe, stamps = json.loads(lines[0])
+            if isinstance(stamps, list) and all(type(stamp) is str for stamp in stamps):
+                self.recipe, self.stamps = recipe, stamps
+                self.skipped = [int(line) for line in lines[2:] if re.fullmatch(r"[0-9]{1,18}", line)]
 
     def resumable(self, recipe: Any, stamps: Sequence[str], skips: bool) -> tuple[int, list[int]]:
         """Return the number of records that can stay, at most, and the pictures left out among them.

@@ -16,7 +16,7 @@ from accel.data.store import Record
 from accel.data.stores.index import RecordIndex
 from accel.data.stores.record_format import HEAD, is_intact, picture_size
 from accel.data.stores.store_info import StoreInfo
-from accel.errors import BadSample, TrainingError
+from accel.errors import BadSample, ConfigError, TrainingError
 
 __all__ = ["PackedStore"]
 
@@ -83,6 +83,10 @@ class PackedStore(ABC):
         """Metadata and index, for which the file is opened if need be."""
         if self._opened is None:
             opened = self.open()
+            info, index = opened
+            labels = index.labels
+            if len(labels) != info.count or (info.count and int(labels.max()) >= len(info.classes)):
+                raise ConfigError(f"the store {self.path} has records of classes that it does not name; pack it again")
             self._checked = mmap.mmap(-1, max(1, opened[0].count))  # shared with the processes forked from here on
             self._opened = opened
         return self._opened
@@ -118,7 +122,12 @@ class PackedStore(ABC):
                 raise BadSample(f"{self.name(index)} is damaged: its crc32 differs; pack the store again")
             self._checked[index] = 1
         content = framed[HEAD.size :]
-        return content.cast("B", (*picture_size(framed), 3)) if self.info.encoding == "raw" else content
+        if self.info.encoding != "raw":
+            return content
+        height, width = picture_size(framed)
+        if not 0 < height * width * 3 == len(content):
+            raise BadSample(f"{self.name(index)} has {len(content):,} bytes, and {height} x {width} pixels; pack the store again")
+        return content.cast("B", (height, width, 3))
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
         return [self.get(index) for index in indices]

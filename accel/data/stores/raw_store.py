@@ -48,7 +48,7 @@ def record_table(data: memoryview, starts: NDArray[np.uint64]) -> NDArray[np.voi
     if not len(starts) or len(starts) * HEAD.size > len(data):
         return None
     length, last = (HEAD.unpack_from(data, int(start))[5] for start in (starts[0], starts[-1]))
-    if length != last or (np.diff(starts) != HEAD.size + length).any():
+    if length != last or (np.diff(starts) != HEAD.size + length).any() or int(starts[-1]) + HEAD.size + length > len(data):
         return None
     row = np.dtype([("head", "u1", 8), ("height", "<u4"), ("width", "<u4"), ("rest", "u1", 16), ("pixels", "u1", length)])
     return np.ndarray(len(starts), row, data, int(starts[0]))
@@ -71,9 +71,12 @@ class RawStore(PackedStore):
             raise ConfigError(f"cannot open the store {self.path}: {error.strerror}") from None
         info = self.map[at + index_size : at + index_size + info_size]
         index = RecordIndex.load(self.map[at : at + index_size], info, self.path)
+        metadata, starts = StoreInfo.load(info, self.path), index.offsets
+        if metadata.encoding != "raw" or len(starts) != len(index.labels) or (len(starts) and int(starts.max()) > at - HEAD.size):
+            raise ConfigError(f"the store {self.path} has an index that accel never writes; pack it again")
         self.starts = index.offsets
         self.table = record_table(self.map, self.starts)
-        return StoreInfo.load(info, self.path), index
+        return metadata, index
 
     def _parse_header(self, header: bytes, size: int) -> tuple[int, int, int]:
         """Return the offset of the index, its bytes and the bytes of the JSON, for a file of `size` bytes.
@@ -100,7 +103,8 @@ class RawStore(PackedStore):
         if not len(self) or self.table is None:
             return None
         first = self.table[0]
-        return int(first["height"]), int(first["width"])
+        height, width = int(first["height"]), int(first["width"])
+        return (height, width) if 0 < height * width * 3 == first["pixels"].size else None
 
     def gather(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Return a copy of several pictures, (n, height, width, 3) uint8; `size` must not be None.

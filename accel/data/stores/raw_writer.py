@@ -11,6 +11,7 @@ from accel.data.stores.index import RecordIndex
 from accel.data.stores.raw_store import RECORDS_OFFSET, pack_header
 from accel.data.stores.record_format import HEAD, EncodedPicture, is_intact
 from accel.data.stores.store_writer import StoreWriter
+from accel.system.own_files import open_own
 
 __all__ = ["RawWriter"]
 
@@ -20,7 +21,7 @@ class RawWriter(StoreWriter):
 
     def __init__(self, part: Path) -> None:
         super().__init__(part)
-        self.file = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
+        self.file = open_own(part, os.O_RDWR | os.O_CREAT, 0o644)
         self.starts: list[int] = []
         self.end = RECORDS_OFFSET
         if os.fstat(self.file).st_size > RECORDS_OFFSET:

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 
 from accel.errors import ConfigError
 
-__all__ = ["VERSION", "StoreInfo"]
+__all__ = ["ENCODINGS", "VERSION", "StoreInfo"]
 
 VERSION = 1
+ENCODINGS = ("original", "jpeg", "tiled", "bmp", "raw")
+"""Encodings of records."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,17 @@ class StoreInfo:
     skipped: list[str] = field(default_factory=list)
     version: int = VERSION
 
+    def _checked(self) -> StoreInfo:
+        """Return the metadata. Raise ValueError if a value is none that accel writes."""
+        texts = [self.encoding, self.fingerprint, self.source, self.changed]
+        counts = [self.count, self.size]
+        good = isinstance(self.classes, list) and isinstance(self.skipped, list) and all(type(one) is int for one in counts)
+        good = good and all(type(text) is str for text in [*texts, *self.classes, *self.skipped])
+        if not good or not 0 <= min(counts) <= max(counts) < 1 << 63 or self.encoding not in ENCODINGS:
+            raise ValueError("another type")
+        "".join([*texts, *self.classes, *self.skipped]).encode(errors="surrogateescape")  # no other text is a name of a file
+        return self
+
     def dump(self) -> bytes:
         """Return the metadata as JSON."""
         return json.dumps(asdict(self), indent=1).encode()
@@ -52,8 +65,8 @@ class StoreInfo:
         try:
             values = json.loads(bytes(data))
             version = values["version"]
-            if version == VERSION:
-                return StoreInfo(**{item.name: values[item.name] for item in fields(StoreInfo)})
-        except (ValueError, KeyError, TypeError):
+            if version == VERSION and type(version) is int:
+                return StoreInfo(**{item.name: values[item.name] for item in fields(StoreInfo)})._checked()
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError(f"the store {path} does not say what it holds; pack it again") from None
-        raise ConfigError(f"the store {path} has format version {version}, and this accel reads {VERSION}; pack it again")
+        raise ConfigError(f"the store {path} has format version {str(version)[:20]}, and this accel reads {VERSION}; pack it again")

@@ -7,8 +7,9 @@ from statistics import quantiles
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from accel.report.visible_console import VisibleConsole
 
 if TYPE_CHECKING:
     from accel.testing.drill.drill import Report
@@ -25,7 +26,7 @@ def summary(kind: str, reports: Sequence[Report]) -> str:
     for name in cells:
         table.add_column(name, justify="right")
     table.add_row(*cells.values())
-    console = Console(width=100, color_system=None)
+    console = VisibleConsole(width=100, color_system=None)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -1,0 +1,28 @@
+"""The one place where lines leave for the terminal: no name in them can obey it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from accel.errors import visible
+
+__all__ = ["say", "say_error"]
+
+
+def say(text: object = "", *, start: str = "", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
+    """Print a text as `print` does, with every character shown that a terminal would obey or hide, but ends of lines and tabs.
+
+    Args:
+        text: what is printed.
+        start: printed before it as it is, such as a carriage return.
+        end: printed behind it as it is.
+        file: stream; standard output if it is None.
+        flush: whether the stream is flushed.
+    """
+    print(start + visible(str(text), keep="\n\t"), end=end, file=file, flush=flush)
+
+
+def say_error(text: object, end: str = "\n") -> None:
+    """Print a text to the standard error, as `say` does."""
+    say(text, end=end, file=sys.stderr)
