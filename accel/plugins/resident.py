@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset, default_collate
 
 from accel.data.batches.bad_samples import BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches
@@ -84,17 +84,19 @@ class Resident(Loader):
             raise ConfigError(f"resident needs a map-style data set, and the data is {kind}; pass the data set itself")
         if plain.count == 0:
             return plain
-        if hasattr(data, "collate"):
-            kind = type(data).__name__
+        if plain.collate is not default_collate:
+            kind = type(data).__name__ if self.batch_options.collate is None else "the run"
             raise ConfigError(f"resident makes batches by itself, and {kind} has a collate of its own; leave resident out")
         rule = self.rule(train)
+        data = plain.data  # a list is one of samples
         parts, form = load_all.first_sample(data, rule)
         moves = self._resolve_moves(data, parts[0], train)
         self._check_memory(data, parts, moves)
         samples, bad = self._read(data, parts, rule)
         batches = DeviceBatches(
-            samples, form, moves, self.batch_size, self.seed, train, self.device, self.share, rule, bad, self.order
+            samples, form, moves, self.batch_size, self.seed, train, self.device, plain.share, rule, bad, self.order
         )
+        batches.counter = self.counter
         self.device_batches.append(batches)
         return batches
 

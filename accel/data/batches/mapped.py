@@ -15,6 +15,8 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order, length_of
+from accel.data.batches.collation import Collate, check_sample, collate_samples
+from accel.data.batches.counted import CountedBatch, Trust
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.sampling import permutation, reused_rng, sample_rng
@@ -49,6 +51,7 @@ class MapBatches(Batches):
         share: the part of this process.
         bad: the rule for samples that cannot be read.
         order: of an epoch, where it is shuffled.
+        collate: the user's function that makes a batch of a list of samples; None for the data set's own, or torch's.
 
     Raises:
         ConfigError: if `data` has no `__len__`.
@@ -61,7 +64,7 @@ class MapBatches(Batches):
 
     def __init__(
         self, data: Any, batch_size: int, seed: int, shuffle: bool, share: RankShare = SINGLE_RANK, bad: BadSampleRule = RAISE,
-        order: Order = permutation,
+        order: Order = permutation, collate: Collate | None = None,
     ) -> None:  # fmt: skip
         self.data, self.batch_size, self.seed, self.shuffle, self.share, self.order = data, batch_size, seed, shuffle, share, order
         samples = length_of(data)
@@ -71,7 +74,7 @@ class MapBatches(Batches):
         self.count = share.batches(samples, batch_size)
         self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(bad, seed, samples), BadSampleLog(bad, samples)
         self.meter = ReadRateMeter()
-        self.collate = getattr(data, "collate", default_collate)
+        self.collate: Collate = getattr(data, "collate", default_collate) if collate is None else collate
         self.has_sample = hasattr(data, "sample")
         self.has_fill = hasattr(data, "fill")
         self.has_fill_all = can_fill_all(data)
@@ -85,8 +88,10 @@ class MapBatches(Batches):
             if batch[0] is not MISSING:
                 yield batch.pop()  # nothing here holds it meanwhile
 
-    def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
-        return self.share.counted(batches, start, self.samples, self.batch_size)
+    def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
+        trust: Trust = "size" if self.collate is default_collate else "neither"
+        trust = "batch" if self.bad_sample_handler.rule.policy == "skip" else trust
+        return self.share.counted(batches, start, self.samples, self.batch_size, self.counter, trust)
 
     def plan_notes(self) -> dict[str, str]:
         notes = getattr(self.data, "plan_notes", None)
@@ -114,7 +119,7 @@ class MapBatches(Batches):
     @property
     def in_memory(self) -> bool:
         """Whether a batch is made by indexing tensors, which no reader beside this one could do sooner."""
-        return type(self.data) is TensorDataset
+        return type(self.data) is TensorDataset and self.collate is default_collate
 
     @property
     def stateless(self) -> bool:
@@ -148,6 +153,8 @@ class BatchAssembly:
 
     def __init__(self, batches: MapBatches, epoch: int, keys: list[int]) -> None:
         self.batches, self.epoch, self.keys = batches, epoch, keys
+        self.kept_keys = keys
+        """The numbers of the samples that are left, in order."""
         self.samples: list[Any] = [None] * len(keys)
         """The sample of each place; MISSING where it is left out."""
         self.bad: list[UnreadableSample] = []
@@ -155,7 +162,10 @@ class BatchAssembly:
 
     def read_sample(self, place: int, key: int) -> Any:
         """Return sample number `key`, read for `place`."""
-        return self.batches.sample(self.epoch, key)
+        sample = self.batches.sample(self.epoch, key)
+        if self.batches.collate is default_collate:
+            check_sample(sample, key, self.batches.bad_sample_handler.rule.dataset)
+        return sample
 
     def fill_slot(self, place: int) -> None:
         """Read the sample of `place`, from 0, or its substitute."""
@@ -194,11 +204,12 @@ class BatchAssembly:
 
     def compact(self, kept: list[int]) -> None:
         """Drop the places that are not in `kept`."""
+        self.kept_keys = [self.keys[place] for place in kept]
         self.samples = [self.samples[place] for place in kept]
 
     def collate(self) -> Any:
         """Return the batch of all samples that are left."""
-        return self.batches.collate(self.samples)
+        return collate_samples(self.batches.collate, self.samples, self.kept_keys, self.batches.bad_sample_handler.rule.dataset)
 
 
 class InPlaceAssembly(BatchAssembly):

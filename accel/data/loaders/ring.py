@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from accel.data.batches.bad_samples import MISSING, BadSamplePolicy, BadSampleRule, UnreadableSample
+from accel.data.batches.base import BatchOptions
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import BatchAssembly, InPlaceAssembly, MapBatches
 from accel.data.batches.rng_guard import read_ahead_if_rng_free
@@ -61,7 +62,7 @@ class Ring:
             ("bad", bad, BadSamplePolicy), ("bad_limit", bad_limit, Fraction),
         ):  # fmt: skip
             check_value(f"Ring's {name}", value.item() if isinstance(value, np.generic) else value, kind)
-        batches = make_batches(data, batch_size, seed, shuffle, bad=BadSampleRule(bad, bad_limit))
+        batches = make_batches(data, batch_size, seed, shuffle, bad=BadSampleRule(bad, bad_limit), options=BatchOptions(sized=True))
         if not isinstance(batches, MapBatches):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
         self._configure(batches, depth, pin)
@@ -180,4 +181,4 @@ class RingAssembly(InPlaceAssembly):
             super().fill_slot(place)
 
     def collate(self) -> Any:
-        return batch_of(self.out, self.samples)
+        return batch_of(self.out, self.samples, self.kept_keys)
