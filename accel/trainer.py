@@ -44,10 +44,13 @@ class Trainer:
         loss: `loss(model, batch)`, a scalar tensor that is a mean over the batch; or `(scalar, n_items)`, a mean over
             `n_items` items (tokens, say), which gives it their weight. A dict after them, `{name: number}`, is logged.
         metrics: `metrics(model, batch)`, a dict of scalar means over the batch, or `(dict, n_items)`. Default: the loss.
+        collate: `collate(samples)` makes a batch of a list of samples. Default: the data set's own `collate`, or torch's.
+        count_samples: `count_samples(batch)`, the number of samples in a batch. Default: `accel.data.batches.sample_count`.
         plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`), in any order.
         watch: watches that are on without being asked for; `()` for a silent run.
         epochs: passes over the training data.
         batch_size: samples per micro-batch, if batches are made from a data set. Default 32.
+        drop_last: leave out the last micro-batch of an epoch of training, if it is short over all ranks.
         seed: seed of the model's initialisation, of the order of the data and of everything random.
         device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:1"`.
         out: run directory; None writes nothing.
@@ -74,6 +77,8 @@ class Trainer:
 
     aside: ClassVar[tuple[str, ...]] = ("root", "path")
     """Arguments of a subclass that do not change what is computed, such as where data lies: a resumed run may have others."""
+    collate: Callable[[list[Any]], Any] | None = None
+    """Function or method that makes a batch of a list of samples."""
     made_with: dict[str, Any]
     """Arguments of a subclass, by name."""
 
@@ -90,10 +95,13 @@ class Trainer:
         loss: Callable[[nn.Module, Any], Any] | None = None,
         metrics: Callable[[nn.Module, Any], Any] | None = None,
         *,
+        collate: Callable[[list[Any]], Any] | None = None,
+        count_samples: Callable[[Any], int | None] | None = None,
         plugins: Sequence[Part | str] = (),
         watch: Sequence[Part | str] = ("progress", "metrics"),
         epochs: int = 1,
         batch_size: int | None = None,
+        drop_last: bool = False,
         seed: int = 0,
         device: str = "auto",
         out: str | PathLike[str] | None = None,
@@ -112,10 +120,11 @@ class Trainer:
         config: str = "",
     ) -> None:
         self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
+        self.given |= {"collate": collate, "count_samples": count_samples}
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_keep, checkpoint_best,
-            _text(resume), _list(allow), bad_data, bad_limit, dry_run,
+            _text(resume), _list(allow), bad_data, bad_limit, dry_run, drop_last,
         )  # fmt: skip
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
@@ -129,10 +138,7 @@ class Trainer:
         return self._given("data") if split == "train" else self.given["val"]
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        """Return the loss of one batch: a scalar, a mean over the batch; or `(scalar, n_items)`, a mean over `n_items`.
-
-        A dict after them, `{name: number}`, is logged: means over the same items.
-        """
+        """Return the loss of one batch: a mean over it, or `(mean, n_items)`; a dict after them, `{name: number}`, is logged."""
         return self._given("loss")(model, batch)
 
     def metrics(self, model: nn.Module, batch: Any) -> Any:
@@ -140,6 +146,10 @@ class Trainer:
         if self.given["metrics"] is not None:
             return self.given["metrics"](model, batch)
         return loss_metrics(self.loss(model, batch))
+
+    def count_samples(self, batch: Any) -> Any:
+        """Return the number of samples in a batch, by which windows, ranks and evaluation weigh it; None lets accel count."""
+        return self.given["count_samples"] and self.given["count_samples"](batch)
 
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with this one beside its plugins: the subclass's arguments, by name."""
@@ -217,23 +227,12 @@ class Trainer:
 
     def _request(self) -> RunRequest:
         return RunRequest(
-            self.settings,
-            model=self.model,
-            data=self.data,
-            loss=self.loss,
-            task_identity=self.identity,
-            code=task_code(self, Trainer, self.given),
-            task=self,
-            task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
-            num_classes=lambda: count_classes(self),
-            plugins=self.plugins,
-            watches=self.watch,
-            evaluation_split=self.evaluates,
-            skipped=self.skipped,
-            bundled=self.bundled,
-            command=self.command,
-            config=self.config,
-        )
+            self.settings, model=self.model, data=self.data, loss=self.loss, task_identity=self.identity,
+            code=task_code(self, Trainer, self.given), task=self, task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
+            num_classes=lambda: count_classes(self), count_samples=self.count_samples,
+            collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch,
+            evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
+        )  # fmt: skip
 
     def _given(self, name: str) -> Any:
         if self.given[name] is None:

@@ -14,7 +14,10 @@ from accel.checkpoints.code import code_digests, code_folder, code_record, model
 from accel.checkpoints.identity import identity
 from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
+from accel.data.batches.base import BatchOptions
+from accel.data.batches.counted import SampleCounter
 from accel.device.rng import Randomness
+from accel.engine.checks.single_samples import watch_batch_norms
 from accel.engine.make_plan import make_plan
 from accel.engine.open_data import open_data
 from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
@@ -115,7 +118,10 @@ def _build_joined(
     run.code |= code_digests({"plugins": [type(plugin) for plugin in plugins if plugin.identity() is not None]})
     kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
     run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
+    if settings.drop_last:  # not kept else: checkpoints of before there was one go on
+        run_identity["drop_last"] = True
     start(run, settings, checkpoint, run_identity, request.config, lock)
+    watch_batch_norms(run)
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
     return run
 
@@ -177,6 +183,8 @@ def make_run(
         bad_samples=BadSampleRule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
         has_run_directory=settings.dry_run or settings.out is not None or settings.resume is not None,
         dry_run=settings.dry_run,
+        counter=SampleCounter(request.count_samples),
+        batch_options=BatchOptions(request.collate, settings.drop_last, settings.batch_size is not None),
     )
     code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
     code["model"] = model_code(run.unwrapped_model, code.get("model", []))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from accel.data.batches.base import Batches
-from accel.data.batches.counted import count_samples, counted
+from accel.data.batches.counted import CountedBatch, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
 from accel.parts.shared.rank_identity import compare_first_batch
 
-__all__ = ["Metrics", "add", "evaluate", "means", "reading", "scalar"]
+__all__ = ["Metrics", "Outlines", "add", "evaluate", "means", "reading", "scalar"]
 
 Metrics = Callable[[nn.Module, Any], Any]
 """`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""
@@ -39,25 +39,52 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
     Raises:
         ConfigError: for metrics that are no dict of numbers.
     """
+    current: list[tuple[Any, int]] = []
 
     def measure(batch: Any) -> tuple[Mapping[str, Any], Any]:
         """Return the metrics of one batch, and the number of items that they are means over."""
         with run.parts.precision.cast():
             out = run.parts.parallel.call(metrics, run.model, batch)
         values, items = split_metrics(out)
-        return values, count_samples(batch) if items is None else items
+        if items is not None:
+            return values, items
+        whole, samples = current[0]
+        if outlines.are_unequal:
+            parts.update.warn_of_count(outlines.doubt, samples)
+        return values, samples if batch is whole else batches.counter.count_batch(batch).samples
 
     sums: dict[str, tuple[Tensor, Any]] = {}
-    parts = run.parts
+    parts, outlines = run.parts, Outlines()
     with run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
         run.model.eval()
         batches_ahead = islice(batches_ahead, limit)
         for next_batch in run.signals.interruptible(batches_ahead) if parts.parallel.world_size == 1 else batches_ahead:
-            batch, samples, _ = counted(next_batch)
-            for values, items in parts.update.measured(measure, parts.transfer.batch(batch)):
-                add(sums, values, items if samples else 0, run.device)  # a batch that only lets a rank take part weighs nothing
+            one = counted(next_batch)
+            outlines.add(one)
+            current[:] = [(batch := parts.transfer.batch(one.batch), one.samples)]
+            for values, items in parts.update.measured(measure, batch):
+                add(sums, values, items if one.samples else 0, run.device)  # a batch that only lets a rank take part weighs nothing
         run.model.train()
         return means(sums, run)
+
+
+class Outlines:
+    """Outlines of the batches of one evaluation, which tell whether numbers of samples that are guessed may be unequal."""
+
+    def __init__(self) -> None:
+        self.seen: set[Hashable] = set()
+        self.doubt, self.batches = "", 0
+
+    def add(self, batch: CountedBatch) -> None:
+        """Add a batch."""
+        self.doubt = self.doubt or batch.doubt
+        self.seen.add(None if batch.unequal else batch.outline)
+        self.batches += 1
+
+    @property
+    def are_unequal(self) -> bool:
+        """Whether the weights of the batches are a guess."""
+        return bool(self.doubt) and self.batches > 1 and (len(self.seen) > 1 or None in self.seen)
 
 
 def add(sums: dict[str, tuple[Tensor, Any]], values: Mapping[str, Any], items: Any, device: torch.device) -> None:

@@ -44,6 +44,11 @@ def check_size(run: TrainingRun) -> None:
     """Raise ConfigError for a data set that is empty, or that has fewer samples than there are ranks."""
     for batches, name in ((run.train, "training"), (run.held_out, run.evaluation_split)):
         if batches is not None and batches.count == 0:
+            if batches.samples and batches.share.drop_last:
+                size = batches.batch_size * batches.share.ranks
+                raise ConfigError(
+                    f"drop_last leaves no batch of {size} of the {batches.samples:,} {name} samples; set drop_last=false"
+                )
             raise ConfigError(f"the {name} data is empty")
     parallel, samples = run.parts.parallel, run.train.samples
     if samples is not None and samples < parallel.world_size:
@@ -55,8 +60,17 @@ def check_size(run: TrainingRun) -> None:
 def warn_of_idle_settings(run: TrainingRun, request: RunRequest) -> None:
     """Warn of settings that have no effect on this kind of data."""
     settings = request.settings
-    if settings.batch_size is not None and not run.train.uses_batch_size:
-        warn_user("batch_size has no effect: the data comes in ready batches")
+    if not run.train.uses_batch_size:
+        size = getattr(getattr(run.train, "data", None), "batch_size", None)
+        ready = "the data comes in ready batches" + (f", of {size} samples by its own batch_size" if size else "")
+        if settings.batch_size is not None:
+            warn_user(f"batch_size has no effect: {ready}{f', not {settings.batch_size}' if size else ''}")
+        if settings.drop_last:
+            warn_user(f"drop_last has no effect: {ready}; set it in the DataLoader")
+        if request.collate is not None:
+            raise ConfigError(
+                f"collate makes batches of samples, and {ready}; give the DataLoader collate_fn=..., or pass its data set"
+            )
     if settings.bad_data != "raise" and (run.train.bad_sample_log is None or getattr(run.train, "in_memory", False)):
         reason = "the data is in memory, or comes in ready batches or as a stream, and not sample by sample"
         warn_user(f"bad_data has no effect: {reason}")

@@ -29,6 +29,10 @@ class RunRequest:
     """Returns the arguments of the task that a resumed run must have in common with this one, by name."""
     num_classes: Callable[[], int | None]
     """Returns how many classes the task says that there are; None if it does not say. Called after `data`."""
+    count_samples: Callable[[Any], Any] | None = None
+    """Returns the number of samples in a batch; a result of None leaves it to the structure of the batch."""
+    collate: Callable[[list[Any]], Any] | None = None
+    """Makes a batch of samples; None leaves it to the data set."""
     plugins: Sequence[Part | str] = ()
     watches: Sequence[Part | str] = ()
     """Default watches; one that is among `plugins` too is taken from there."""

@@ -26,6 +26,7 @@ from accel.system.shell_quoting import override, quote
 __all__ = [
     "NONFINITE",
     "check_identity",
+    "check_left_out",
     "find_on_every_rank",
     "finite_before",
     "gather_shards",
@@ -120,6 +121,7 @@ def resume(
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error
     point("resuming.restored")
+    check_left_out(run, BatchSizes(**checkpoint.manifest.sizes).step)
     # of an epoch, the same samples are consumed, however many ranks there were
     run.progress.batch = run.progress.batch * BatchSizes(**checkpoint.manifest.sizes).step // sizes_of(run).step
     report_resumption(run, label, checkpoint, doubtful)
@@ -127,6 +129,15 @@ def resume(
         warn_in_plan(run, f"{label}: {sentence}")
     if code := changed_code(checkpoint.manifest.identity, identity, settings.allow):
         warn_in_plan(run, f"{label}: {code}")
+
+
+def check_left_out(run: TrainingRun, step: int) -> None:
+    """Raise ConfigError if `drop_last` leaves out other samples than before, where `step` were in a micro-batch over all ranks."""
+    samples, now = run.train.samples, sizes_of(run).step
+    if run.train.share.drop_last and step != now and (samples is None or samples // step * step != samples // now * now):
+        raise ConfigError(
+            f"drop_last left out what was short of {step} samples before, and now that is {now}; start as many ranks as before"
+        )
 
 
 def load_state(label: str, checkpoint: FoundCheckpoint, parallel: Parallel) -> dict[str, Any]:

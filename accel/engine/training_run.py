@@ -13,6 +13,7 @@ from typing import Any
 from accel.checkpoints import NoSaver, Saver
 from accel.device.data_wait import DataWait
 from accel.engine import run_directory
+from accel.engine.checks.data_length import warn_of_length
 from accel.engine.input_pipeline import input_pipeline
 from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted
@@ -41,6 +42,8 @@ class TrainingRun(Run):
     plan: Plan = field(default_factory=Plan)
     created_folders: list[Path] = field(default_factory=list)
     """Folders made for this run, the innermost first."""
+    length_warned: bool = False
+    """Whether the user knows that an epoch was not as long as the data says."""
     data_identity: dict[str, Any] = field(default_factory=dict)
     """Fingerprint of the data, by split (`accel.checkpoints.identity.content`)."""
     code: dict[str, str] = field(default_factory=dict)
@@ -97,6 +100,7 @@ class TrainingRun(Run):
             pipeline = islice(pipeline, self.max_windows)
         if self.parts.parallel.world_size > 1:
             yield from pipeline
+            self.check_length(epoch)
             return
         self.data_wait.begin()
         yield from self.signals.interruptible(pipeline, self.data_wait)
@@ -105,6 +109,12 @@ class TrainingRun(Run):
             if self.progress.step == 0:
                 raise Interrupted(self.signals.name)
             self.stop_if_requested(self.progress)
+        self.check_length(epoch)
+
+    def check_length(self, epoch: int) -> None:
+        """Warn, once a run, if the epoch that ends was not as long as the data says."""
+        if self.max_windows is None and self.progress.batch and not self.length_warned:
+            self.length_warned = warn_of_length(self, epoch)
 
     def stop_if_requested(self, progress: Progress) -> None:
         """If a signal asked any rank to stop: save the run as far as `progress`, tell the watches, and raise Interrupted."""

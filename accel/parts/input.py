@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -47,13 +47,16 @@ class Loader(Part):
     def setup(self, run: Run) -> None:
         self.share = RankShare(run.parts.parallel.rank, run.parts.parallel.world_size)
         self.seed, self.batch_size, self.split, self.bad = run.seed, run.batch_size, run.evaluation_split, run.bad_samples
-        self.order = run.parts.order.permutation
+        self.order, self.counter, self.batch_options = run.parts.order.permutation, run.counter, run.batch_options
 
     def open(self, data: Any, train: bool) -> Batches:
         """Return the batches of a data set, shuffled if `train`, or of an iterable of ready batches, passed through untouched."""
-        return make_batches(
-            data, self.batch_size, self.seed, shuffle=train, share=self.share, bad=self.rule(train), order=self.order
-        )
+        batches = make_batches(
+            data, self.batch_size, self.seed, shuffle=train, share=self.share, bad=self.rule(train), order=self.order,
+            options=self.batch_options if train else replace(self.batch_options, drop_last=False),
+        )  # fmt: skip
+        batches.counter = self.counter
+        return batches
 
     def rule(self, train: bool) -> BadSampleRule:
         """Return the rule for unreadable samples of the training or the held-out data."""

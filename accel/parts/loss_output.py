@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from accel.errors import ConfigError, describe
+from accel.system.call_stack import warn_user
 
 __all__ = [
     "FORMS",
@@ -169,6 +170,10 @@ def check_logged(values: Mapping[Any, Any]) -> dict[str, Any]:
 def _checked_number(number: float, items: Any, owner: str, fix: str) -> Any:
     if not 0 <= number < float("inf"):
         raise ConfigError(f"{owner}(model, batch) returned n_items={number:g}, which must be a number from 0 on; {fix}")
+    if 0 < number < 1:
+        warn_user(
+            f"{owner}(model, batch) returns n_items below 1; an auxiliary loss is added to the loss, or logged as {{name: number}}"
+        )
     return items
 
 

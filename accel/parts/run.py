@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from accel.data.batches.bad_samples import RAISE, BadSampleLog, BadSampleRule
-from accel.data.batches.base import Batches
+from accel.data.batches.base import PLAIN_BATCHES, Batches, BatchOptions
+from accel.data.batches.counted import BY_STRUCTURE, SampleCounter
 from accel.device.rng import Randomness
 from accel.system.clock import Clock
 from accel.system.deprecation.old_attributes import MovedAttribute
@@ -65,6 +66,10 @@ class Run:
     """The run directory; None for a run that writes nothing, on ranks above 0, and until everything is set up."""
     bad_samples: BadSampleRule = RAISE
     """Rule for samples that cannot be read."""
+    counter: SampleCounter = BY_STRUCTURE
+    """Counter of the samples in a batch."""
+    batch_options: BatchOptions = PLAIN_BATCHES
+    """What the user says on how batches are made."""
     has_run_directory: bool = True
     """Whether the user named a run directory. A dry run, which writes nothing, behaves as if there were one."""
     updated: bool = False

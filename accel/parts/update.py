@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.device.step_snapshot import StepSnapshot
+from accel.errors import ConfigError
 from accel.parts.grads import Grads
 from accel.parts.loss_output import LoggedMeans, split_loss
 from accel.parts.mean import WindowMean
@@ -18,6 +19,7 @@ from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.window import Micro, Window
+from accel.system.call_stack import warn_user
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
 __all__ = ["Average", "Clip", "Guard", "Measured", "Objective", "Update"]
@@ -61,7 +63,15 @@ class Objective(Part):
         Raises:
             ConfigError: for a loss that is no scalar, or that no trained weight has a part in, and for what is no number of items.
         """
-        output = split_loss(self.loss(model, batch))
+        try:
+            output = split_loss(self.loss(model, batch))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ConfigError(
+                f"BatchNorm needs more than one value per channel ({error}), and a batch has one sample; leave it out with "
+                "drop_last=true, or set another batch_size; where a DataLoader makes the batches, set it there"
+            ) from error
         self.logged = output.logged  # type: ignore[misc]
         return output.loss, output.items
 
@@ -89,6 +99,9 @@ class Update(Part):
 
     logged: ClassVar[dict[str, Any]] = {}
     """Numbers that the loss logs, by name: means over this rank's part of the last window, floats or 0-dim tensors."""
+
+    count_warned: ClassVar[bool] = False
+    """Whether the user knows that samples are counted by a guess."""
 
     def setup(self, run: Run) -> None:
         parts = run.parts
@@ -125,6 +138,8 @@ class Update(Part):
                 with self.precision.cast():
                     loss, items = self.parallel.call(self.objective, self.model, micro.batch)
                 self.lap(FORWARD)
+                if micro.doubt and items is None:
+                    self.warn_of_count(micro.doubt, micro.samples)
                 weight = mean.add(loss, items, micro)
                 logged.add(self.objective.logged, weight, micro.weight == 1.0)
                 self.precision.backward(loss, weight)
@@ -148,6 +163,20 @@ class Update(Part):
         for param in self.sparse:
             if param.grad is not None and param.grad.is_sparse:
                 param.grad = param.grad.to_dense()
+
+    def warn_of_count(self, doubt: str, samples: int) -> None:
+        """Warn, once a run and on the first rank, that batches are weighed by a guess.
+
+        Args:
+            doubt: why it is one, in words.
+            samples: the number taken for the batch at hand.
+        """
+        if not self.count_warned and self.parallel.rank == 0:
+            self.count_warned = True  # type: ignore[misc]
+            warn_user(
+                f"batches are weighed by their samples, and {doubt}; {samples} are counted, which may be wrong: define "
+                "count_samples(batch), let batches have a batch_size, or return (loss, n_items)"
+            )
 
     def agree_on_reference(self, micros: tuple[Micro, ...]) -> None:
         """Count the items of a window, if the loss tells them, and keep their number as the reference of all windows.

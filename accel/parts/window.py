@@ -25,6 +25,8 @@ class Micro(NamedTuple):
     """Share of the window: its samples / all samples. Exactly 1.0 if it is the whole window."""
     last: bool
     """Whether it is the last real micro-batch of its window, in which ranks synchronise."""
+    doubt: str = ""
+    """Why the number of samples is a guess, in words; empty if it is known, or if nothing depends on it."""
 
     def pieces(self, size: int, total: int) -> list[Micro]:
         """Return the same as micro-batches of at most `size` samples.
@@ -90,11 +92,18 @@ class Group(Part):
             yield from self._windows(batches)
             return
         for batch in batches:
-            plain, items, whole = counted(batch)
-            yield Window((Micro(plain, items, 1.0, True),), 1, whole)
+            one = counted(batch)
+            yield Window((Micro(one.batch, one.samples, 1.0, True, one.doubt if one.unequal else ""),), 1, one.global_samples)
 
     def _windows(self, batches: Iterator[Any]) -> Iterator[Window]:
         while window := [counted(batch) for batch in islice(batches, self.size)]:
-            items, last = sum(batch.samples for batch in window), len(window) - 1
-            micros = (Micro(batch, count, count / items if last else 1.0, i == last) for i, (batch, count, _) in enumerate(window))
+            samples, last = sum(batch.samples for batch in window), len(window) - 1
+            doubt = next((batch.doubt for batch in window if batch.doubt), "")
+            outlines = {batch.outline for batch in window}
+            if len(outlines) == 1 and None not in outlines and not any(batch.unequal for batch in window):
+                doubt = ""  # as many samples each, however many that are
+            micros = (
+                Micro(batch.batch, batch.samples, batch.samples / samples if last else 1.0, place == last, doubt)
+                for place, batch in enumerate(window)
+            )
             yield Window(tuple(micros), len(window), sum(batch.global_samples for batch in window))

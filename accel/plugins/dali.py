@@ -72,6 +72,8 @@ class DALI(Loader):
         batches = super().open(data, train)
         if not isinstance(batches, MapBatches) or not hasattr(data, "draw_box"):
             return batches
+        if self.batch_options.collate is not None:
+            raise ConfigError("dali makes batches by itself, and the run has a collate of its own; use threads in its place")
         if data.store.encoding == "raw":
             raise ConfigError("dali decodes pictures, and a raw store has nothing to decode; use threads in its place")
         if getattr(data, "crop", "") == "pad":

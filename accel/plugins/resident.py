@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset, default_collate
 
 from accel.data.batches.bad_samples import BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches
@@ -87,10 +87,11 @@ class Resident(Loader):
             raise ConfigError(f"resident needs a map-style data set, and the data is {kind}; pass the data set itself")
         if plain.count == 0:
             return plain
-        if hasattr(data, "collate"):
-            kind = type(data).__name__
+        if plain.collate is not default_collate:
+            kind = type(data).__name__ if self.batch_options.collate is None else "the run"
             raise ConfigError(f"resident makes batches by itself, and {kind} has a collate of its own; leave resident out")
         rule = self.rule(train)
+        data = plain.data  # a list is one of samples
         first, draws = plain.randomness.attempt(lambda: load_all.first_sample(data, rule))
         if draws:
             return self._step_back(plain, train)
@@ -105,8 +106,9 @@ class Resident(Loader):
             return self._step_back(plain, train)
         samples, bad = read.pop()
         batches = DeviceBatches(
-            samples, form, moves, self.batch_size, self.seed, train, self.device, self.share, rule, bad, self.order
+            samples, form, moves, self.batch_size, self.seed, train, self.device, plain.share, rule, bad, self.order
         )
+        batches.counter = self.counter
         self.device_batches.append(batches)
         return batches
 

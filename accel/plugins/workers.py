@@ -68,11 +68,12 @@ class Workers(Loader):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.workers: WorkerPool | None = None
+        self.datasets: list[MapBatches] = []
 
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.pin = run.device.type == "cuda"
-        self.datasets: list[MapBatches] = []
+        self.datasets = []
         self.rates: Rates = {}
         self.epochs = 0 if run.dry_run or self.start not in (None, "fork") else run.epochs
         self.reader_count = min(cores(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count

@@ -50,6 +50,8 @@ class Settings:
     """The largest share of the samples that may be bad; above it the run ends."""
     dry_run: bool = False
     """Build everything, make one update, write nothing."""
+    drop_last: bool = False
+    """Leave out the last micro-batch of an epoch of training, if it is short; another part of the data each time."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from accel import Trainer
 from accel.parts import Grads, Optim, Run, Watch
@@ -36,7 +37,8 @@ def line() -> nn.Linear:
 def gradients(batches: list[Any], steps: int, loss: Any, model: nn.Module | None = None) -> list[float]:
     still = Still()
     plugins = [still, Accumulate(steps=steps)] if steps > 1 else [still]
-    Trainer(model or line(), batches, loss=loss, plugins=plugins, watch=()).fit()
+    ready = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    Trainer(model or line(), ready, loss=loss, plugins=plugins, watch=()).fit()
     return [float(seen[0].sum()) for seen in still.seen]
 
 
@@ -94,7 +96,8 @@ def test_the_mean_loss_of_a_micro_batch_without_tokens_is_nan_and_does_not_count
     plugins = [Accumulate(steps=3), losses]
     model = nn.Linear(4, 2)
     expected = [float(loss(model, y)[0].detach()) for y in batches]
-    Trainer(model, batches, loss=loss, plugins=plugins, watch=()).fit()
+    ready = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    Trainer(model, ready, loss=loss, plugins=plugins, watch=()).fit()
     assert losses.seen == pytest.approx([(expected[0] + expected[2]) / 2])
 
 

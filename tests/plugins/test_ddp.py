@@ -46,6 +46,13 @@ def test_every_loader_gives_each_rank_its_part(actual: Found) -> None:
         assert max(rank.values()) <= 1e-6, rank
 
 
+def test_a_number_of_samples_that_is_guessed_is_said_once(actual: Found) -> None:
+    first, second = actual["a_guess"]
+    assert len(first) == 1
+    assert first[0].startswith("batches are weighed by their samples, and the tensors of a batch")
+    assert second == []
+
+
 def test_ready_batches_are_dealt_in_turn_whatever_their_order(actual: Found) -> None:
     # 8 batches of 3, the last of 1: four for each rank in each epoch
     first_rank, second_rank = actual["an_order_of_the_users"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -81,6 +82,23 @@ class InBatches(Points):
     def data(self, split: str) -> Any:
         points, labels = super().data(split).tensors
         return list(zip(points.split(3), labels.split(3), strict=True))
+
+
+class Guessed(InBatches):
+    """Its batches have the time first, and the samples behind."""
+
+    def data(self, split: str) -> Any:
+        return [(points.expand(2, *points.shape), labels) for points, labels in super().data(split)]
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        return super().loss(model, (batch[0][0], batch[1]))
+
+
+class Counted(Guessed):
+    """The same, with the number of samples."""
+
+    def count_samples(self, batch: Any) -> int:
+        return len(batch[1])
 
 
 class Shuffled(Points):
@@ -163,10 +181,22 @@ def case_loaders(folder: Path) -> dict[str, float]:
         "resident": distance(fit([DDP(), Resident()]), big),
         "stream": distance(fit([DDP()], Streaming), fit([], Streaming, batch_size=6)),
     }
+    for kind in (Points, Sampled, Streaming):
+        whole = fit([], kind, batch_size=6, drop_last=True)
+        actual[f"drop_last {kind.__name__}"] = distance(fit([DDP()], kind, drop_last=True), whole) + abs(whole["samples"] - 36)
+    one = fit([Accumulate(steps=2)], InBatches, batch_size=None)
+    actual["counted"] = distance(fit([DDP()], Counted, batch_size=None), one)
     for samples in (21, 22, 24):
         one = fit([Accumulate(steps=2)], InBatches, batch_size=None, samples=samples)
         actual[f"ready {samples}"] = distance(fit([DDP()], InBatches, batch_size=None, samples=samples), one)
     return actual
+
+
+def case_a_guess(folder: Path) -> list[str]:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        fit([DDP()], Guessed, batch_size=None)
+    return [str(warning.message) for warning in seen]
 
 
 def case_an_order_of_the_users(folder: Path) -> list[int]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel import Trainer
-from accel.errors import ConfigError
+from accel.errors import AccelWarning, ConfigError
 from accel.plugins import OOM, SGD, Accumulate, StepInBackward
 from accel.testing import HostReads
 from tests.support.short_memory import Hungry
@@ -88,6 +88,13 @@ def test_numbers_of_every_kind_are_items(items: Any) -> None:
     assert one.loss == two.loss
     if float(items) > 0:
         assert one.loss == train(lambda loss, out: loss).loss, "a window of one micro-batch needs no weights"
+
+
+def test_less_than_one_item_is_rather_an_auxiliary_loss() -> None:
+    for items in (0.2, torch.tensor(0.2)):
+        with pytest.warns(AccelWarning, match="returns n_items below 1; an auxiliary loss is added to the loss, or logged") as seen:
+            train(lambda loss, out, items=items: (loss, items), [Accumulate(2)])  # type: ignore[misc]
+        assert len(seen) == 1
 
 
 def test_the_mean_of_nothing_weighs_nothing() -> None:

@@ -103,8 +103,9 @@ def test_a_subclass_does_the_same() -> None:
 
 def test_metrics_are_weighed_by_items() -> None:
     val = [(torch.ones(1, 2), 1), (torch.full((1, 2), 3.0), 3)]
+    ready = DataLoader(val, batch_size=None)  # type: ignore[arg-type]
     result = Trainer(
-        nn.Linear(2, 1), [POINTS], val, loss, metrics=lambda model, batch: ({"value": batch[0].mean()}, batch[1]), watch=()
+        nn.Linear(2, 1), [POINTS], ready, loss, metrics=lambda model, batch: ({"value": batch[0].mean()}, batch[1]), watch=()
     ).fit()
     assert result.metrics == {"value": 2.5}
 

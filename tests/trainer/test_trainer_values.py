@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
@@ -102,7 +102,7 @@ def test_a_metric_of_some_batches_is_a_mean_over_those() -> None:
 
 @pytest.mark.parametrize("kind", [int, torch.tensor])
 def test_a_batch_without_items_has_no_part_in_the_metrics(kind: Any) -> None:
-    val = [(torch.nan, kind(0)), (2.0, kind(3))]
+    val = DataLoader([(torch.nan, kind(0)), (2.0, kind(3))], batch_size=None)  # type: ignore[arg-type]
     assert fit([POINTS], val=val, metrics=lambda model, batch: ({"value": batch[0]}, batch[1])).metrics == {"value": 2.0}
 
 

@@ -7,7 +7,10 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from torch.utils.data import default_collate
+
 from accel.data.batches.bad_samples import MISSING, UnreadableSample
+from accel.data.batches.collation import check_sample, collate_samples
 from accel.data.sampling import reused_rng
 
 if TYPE_CHECKING:
@@ -46,6 +49,8 @@ class BatchAssembly:
 
     def __init__(self, batches: SampleReader, epoch: int, keys: list[int]) -> None:
         self.batches, self.epoch, self.keys = batches, epoch, keys
+        self.kept_keys = keys
+        """The numbers of the samples that are left, in order."""
         self.samples: list[Any] = [None] * len(keys)
         """The sample of each place; MISSING where it is left out."""
         self.bad: list[UnreadableSample] = []
@@ -59,7 +64,10 @@ class BatchAssembly:
 
     def read_sample(self, place: int, key: int) -> Any:
         """Return sample number `key`, read for `place`."""
-        return self.batches.sample(self.epoch, key)
+        sample = self.batches.sample(self.epoch, key)
+        if self.batches.collate is default_collate:
+            check_sample(sample, key, self.batches.bad_sample_handler.rule.dataset)
+        return sample
 
     def fill_slot(self, place: int) -> None:
         """Read the sample of `place`, from 0, or its substitute."""
@@ -103,11 +111,12 @@ class BatchAssembly:
 
     def compact(self, kept: list[int]) -> None:
         """Drop the places that are not in `kept`."""
+        self.kept_keys = [self.keys[place] for place in kept]
         self.samples = [self.samples[place] for place in kept]
 
     def collate(self) -> Any:
         """Return the batch of all samples that are left."""
-        return self.batches.collate(self.samples)
+        return collate_samples(self.batches.collate, self.samples, self.kept_keys, self.batches.bad_sample_handler.rule.dataset)
 
 
 class InPlaceAssembly(BatchAssembly):

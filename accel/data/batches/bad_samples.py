@@ -148,6 +148,8 @@ class BadSampleHandler:
         """
         if self.rule.policy == "raise" and isinstance(error, BadSample):
             raise BadSample(f"{error}{self.rule.hint}") from error
+        if isinstance(error, IndexError):
+            error.add_note(f"raised over sample {key} of the {self.rule.dataset} data, whose len() is {self.samples:,}")
         if self.rule.policy == "raise" or not is_sample_fault(error):
             raise error
         bad.append(UnreadableSample(key, failure_reason(error)))

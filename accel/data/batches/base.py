@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
 from accel.data.batches.bad_samples import BadSampleLog
+from accel.data.batches.collation import Collate
+from accel.data.batches.counted import BY_STRUCTURE, CountedBatch, SampleCounter
 from accel.data.batches.own_split import OwnSplit
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.device.generators import GeneratorHandle
 
-__all__ = ["Batches", "Order", "length_of", "skip_to"]
+__all__ = ["PLAIN_BATCHES", "BatchOptions", "Batches", "Order", "length_of", "skip_to"]
 
 Order = Callable[[int, int, int], Tensor]
 """Function from the number of samples, the seed and the epoch to the order of an epoch, (samples,) int64."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a user says on how batches are made of samples.
+
+    Args:
+        collate: makes a batch of a list of samples; None leaves it to the data set's own `collate`, or to torch's.
+        drop_last: leave out the last micro-batch of an epoch of training, if it is short.
+        sized: whether the batch size was said, and not left to the default.
+    """
+
+    collate: Collate | None = None
+    drop_last: bool = False
+    sized: bool = False
+
+
+PLAIN_BATCHES = BatchOptions()
+"""The options of a user who says nothing."""
 
 
 class Batches(ABC):
@@ -30,6 +52,8 @@ class Batches(ABC):
     """Samples per epoch, of all ranks; None where the data does not tell."""
     uses_batch_size: bool = True
     """Whether the run chooses the batch size, and not the data."""
+    batch_size: int = 0
+    """Samples per batch and rank; 0 where the data decides."""
     share: RankShare = SINGLE_RANK
     """The part of the data that this process reads."""
     meter: ReadRateMeter | None = None
@@ -45,14 +69,16 @@ class Batches(ABC):
     """Digest of what came first, of data in its own order that several ranks read; empty before."""
     is_compared: bool = False
     """Whether the ranks have compared it."""
+    counter: SampleCounter = BY_STRUCTURE
+    """Counter of the samples in a batch."""
 
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """Yield the batches of `epoch`, from number `start` on."""
 
-    def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
-        """Yield the batches of an epoch, as `CountedBatch` if there are several ranks. The first is number `start`."""
-        return batches
+    def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
+        """Yield the batches of an epoch, each as `CountedBatch`. The first is number `start`."""
+        return self.counter.counted(batches)
 
     def digest_again(self) -> str:
         """Return the digest of what comes first if the data is read anew; empty if its order is chosen here."""
@@ -66,7 +92,8 @@ class Batches(ABC):
         """Return the size of the data in words."""
         if self.samples is None:
             return "unknown size" if self.count is None else f"{self.count:,} batches"
-        return f"{self.samples:,} samples"
+        left_out = self.share.left_out(self.samples, self.batch_size) if self.batch_size else 0
+        return f"{self.samples:,} samples" + (f", of which each epoch leaves out {left_out:,} (drop_last)" if left_out else "")
 
     def plan_notes(self) -> dict[str, str]:
         """Return facts about the data for the plan, by name."""

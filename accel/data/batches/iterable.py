@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from time import perf_counter
@@ -11,6 +11,8 @@ from typing import Any
 from torch.utils.data import IterableDataset, default_collate
 
 from accel.data.batches.base import Batches, length_of, skip_to
+from accel.data.batches.collation import Collate, check_sample, collate_samples
+from accel.data.batches.counted import Trust
 from accel.data.batches.own_split import own_split
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
@@ -34,6 +36,7 @@ class IterableBatches(Batches):
         batch_size: samples per batch and rank.
         share: the part of this process.
         seed: of the run.
+        collate: the user's function that makes a batch of a list of samples; None for the data set's own, or torch's.
 
     Raises:
         ConfigError: if the data is known to split itself.
@@ -41,13 +44,20 @@ class IterableBatches(Batches):
 
     meter: ReadRateMeter
 
-    def __init__(self, data: IterableDataset[Any], batch_size: int, share: RankShare = SINGLE_RANK, seed: int = 0) -> None:
-        self.data, self.share, self.randomness = data, share, SampleRandomness(data, seed)
+    def __init__(
+        self,
+        data: IterableDataset[Any],
+        batch_size: int,
+        share: RankShare = SINGLE_RANK,
+        seed: int = 0,
+        collate: Collate | None = None,
+    ) -> None:
+        self.data, self.share, self.batch_size, self.randomness = data, share, batch_size, SampleRandomness(data, seed)
         self.own_split = own_split(data)
         if self.own_split is not None:
             self.own_split.check(share)
         self.step = batch_size * share.ranks
-        self.collate = getattr(data, "collate", default_collate)
+        self.collate: Collate = getattr(data, "collate", default_collate) if collate is None else collate
         self.meter = ReadRateMeter()
         self.samples = length_of(data)
         self.count = None if self.samples is None else share.batches(self.samples, batch_size)
@@ -74,6 +84,13 @@ class IterableBatches(Batches):
             self.meter.add(batch[0][1], perf_counter() - started)
             yield batch.pop()[0]
             started = perf_counter()
+
+    def collated(self, samples: list[Any], keys: Sequence[int]) -> Any:
+        """Return the batch of some samples. `keys` are their numbers in the stream, from 0."""
+        if self.collate is default_collate:
+            for sample, key in zip(samples, keys, strict=True):
+                check_sample(sample, key, "streamed")
+        return collate_samples(self.collate, samples, keys, "streamed")
 
 
 class EpochStream:
@@ -130,12 +147,14 @@ class EpochStream:
         self.samples = skip_to(iter(self.batches.data), self.number * self.batches.step)
 
     def _read(self) -> list[tuple[Any, int]]:
-        share = self.batches.share
-        samples = list(islice(self.samples, self.batches.step))
-        if not samples:
+        batches, share = self.batches, self.batches.share
+        samples = list(islice(self.samples, batches.step))
+        if not samples or (share.drop_last and len(samples) < batches.step):
             return []
-        self.first, local = samples[0], share.local(samples)
-        return [(share.count(self.batches.collate(local), len(samples)), len(local))]
+        start = self.number * batches.step
+        self.first, local, keys = samples[0], share.local(samples), share.local(range(start, start + len(samples)))
+        trust: Trust = "size" if batches.collate is default_collate else "neither"
+        return [(share.count(batches.collated(local, keys), len(samples), batches.counter, trust), len(local))]
 
     def _drawing(self, action: Callable[[], Any]) -> Any:
         """Return the result of an action, during which the generators that move are those of the stream."""

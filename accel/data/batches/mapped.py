@@ -16,6 +16,8 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 from accel.data.batches.assembly import BatchAssembly
 from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order, length_of
+from accel.data.batches.collation import Collate
+from accel.data.batches.counted import CountedBatch, Trust
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.randomness.sample_randomness import SampleRandomness
@@ -54,6 +56,7 @@ class MapBatches(Batches):
         share: the part of this process.
         bad: the rule for samples that cannot be read.
         order: of an epoch, where it is shuffled.
+        collate: the user's function that makes a batch of a list of samples; None for the data set's own, or torch's.
 
     Raises:
         ConfigError: if `data` has no `__len__`.
@@ -66,7 +69,7 @@ class MapBatches(Batches):
 
     def __init__(
         self, data: Any, batch_size: int, seed: int, shuffle: bool, share: RankShare = SINGLE_RANK, bad: BadSampleRule = RAISE,
-        order: Order = permutation,
+        order: Order = permutation, collate: Collate | None = None,
     ) -> None:  # fmt: skip
         self.data, self.batch_size, self.seed, self.shuffle, self.share, self.order = data, batch_size, seed, shuffle, share, order
         samples = length_of(data)
@@ -76,7 +79,7 @@ class MapBatches(Batches):
         self.count = share.batches(samples, batch_size)
         self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(bad, seed, samples), BadSampleLog(bad, samples)
         self.meter = ReadRateMeter()
-        self.collate = getattr(data, "collate", default_collate)
+        self.collate: Collate = getattr(data, "collate", default_collate) if collate is None else collate
         self.has_sample = hasattr(data, "sample")
         self.has_fill = hasattr(data, "fill")
         self.randomness = SampleRandomness(data, seed, given=self.has_sample or self.has_fill)
@@ -91,8 +94,10 @@ class MapBatches(Batches):
             if batch[0] is not MISSING:
                 yield batch.pop()  # nothing here holds it meanwhile
 
-    def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
-        return self.share.counted(batches, start, self.samples, self.batch_size)
+    def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
+        trust: Trust = "size" if self.collate is default_collate else "neither"
+        trust = "batch" if self.bad_sample_handler.rule.policy == "skip" else trust
+        return self.share.counted(batches, start, self.samples, self.batch_size, self.counter, trust)
 
     def plan_notes(self) -> dict[str, str]:
         own: dict[str, str] = getattr(self.data, "plan_notes", dict)()
@@ -122,7 +127,7 @@ class MapBatches(Batches):
     @property
     def in_memory(self) -> bool:
         """Whether a batch is made by indexing tensors, which no reader beside this one could do sooner."""
-        return type(self.data) is TensorDataset
+        return type(self.data) is TensorDataset and self.collate is default_collate
 
     @property
     def stateless(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from accel.data.batches.counted import CountedBatch, count_samples
+from accel.data.batches.counted import BY_STRUCTURE, CountedBatch, SampleCounter, Trust
 from accel.data.randomness.tripwire import ReadInTurn
 
 __all__ = ["SINGLE_RANK", "Item", "RankShare"]
@@ -30,10 +30,12 @@ class RankShare:
     Args:
         rank: this process's number, from 0.
         ranks: how many there are.
+        drop_last: leave out the last micro-batch of an epoch, if it is short over all ranks.
     """
 
     rank: int = 0
     ranks: int = 1
+    drop_last: bool = False
 
     def bounds(self, count: int) -> slice:
         """Return the slice of `count` samples that is this rank's. The first ranks have one more where all cannot have as many."""
@@ -41,13 +43,19 @@ class RankShare:
 
     def batches(self, samples: int, size: int) -> int:
         """Return the number of micro-batches of an epoch, with `size` samples for each rank: the same for all ranks."""
-        return -(-samples // (size * self.ranks))
+        return samples // (size * self.ranks) if self.drop_last else -(-samples // (size * self.ranks))
+
+    def left_out(self, samples: int, size: int) -> int:
+        """Return the number of samples that an epoch leaves out, with `size` samples for each rank."""
+        return samples % (size * self.ranks) if self.drop_last else 0
 
     def indices(self, order: Tensor, size: int) -> Tensor:
         """Return this rank's samples of an epoch, int64: split at every `size`, they are its batches."""
+        full = len(order) // (size * self.ranks) * size * self.ranks
+        if self.drop_last:
+            order = order[:full]
         if self.ranks == 1:
             return order
-        full = len(order) // (size * self.ranks) * size * self.ranks
         indices, last = order[:full].view(-1, self.ranks, size)[:, self.rank].reshape(-1), order[full:]
         return torch.cat([indices, self.local(last)]) if len(last) else indices
 
@@ -56,30 +64,41 @@ class RankShare:
         bounds = self.bounds(len(samples))
         return samples[bounds] if bounds.start < bounds.stop else samples[:1]
 
-    def count(self, batch: Any, count: int) -> Any:
-        """Return this rank's batch of a micro-batch with `count` samples over all ranks, as CountedBatch if there are several."""
-        if self.ranks == 1:
-            return batch
-        bounds = self.bounds(count)
-        return CountedBatch(
-            batch, min(bounds.stop - bounds.start, count_samples(batch)), count
-        )  # fewer, where some could not be read
+    def count(self, batch: Any, samples: int, counter: SampleCounter, trust: Trust) -> CountedBatch:
+        """Return this rank's batch of a micro-batch as CountedBatch.
 
-    def counted(self, batches: Iterator[Any], start: int, samples: int, size: int) -> Iterator[Any]:
+        Args:
+            batch: this rank's batch.
+            samples: number of samples of the micro-batch over all ranks.
+            counter: counts those of the batch.
+            trust: whether all of this rank's samples are in its batch, as for `count_batch`.
+        """
+        if self.ranks == 1:
+            return counter.counted_batch(batch, samples, trust)
+        bounds = self.bounds(samples)
+        size = bounds.stop - bounds.start
+        count = counter.count_batch(batch, max(size, 1), trust)
+        return CountedBatch(batch, count.samples if size else 0, samples, count.doubt, count.outline, bool(count.doubt))
+
+    def counted(
+        self,
+        batches: Iterator[Any],
+        start: int,
+        samples: int,
+        size: int,
+        counter: SampleCounter = BY_STRUCTURE,
+        trust: Trust = "neither",
+    ) -> Iterator[CountedBatch]:
         """Yield the batches of an epoch of `samples` samples, from number `start` on, each as `count` returns it."""
-        if self.ranks == 1:
-            return batches
-        return self._counted(batches, start, samples, size)
-
-    def _counted(self, batches: Iterator[Any], start: int, samples: int, size: int) -> Iterator[Any]:
-        """Yield what `counted` does, for several ranks."""
         step, number = size * self.ranks, start
         try:
             for batch in batches:
-                yield self.count(batch, min(step, samples - number * step))
+                item = [self.count(batch, min(step, samples - number * step), counter, trust)]
+                del batch  # nothing here holds it meanwhile
+                yield item.pop()
                 number += 1
         except ReadInTurn as signal:
-            raise signal.through(lambda rest: self._counted(rest, number, samples, size)) from None
+            raise signal.through(lambda rest: self.counted(rest, number, samples, size, counter, trust)) from None
 
     def pick(self, batches: Sequence[Item]) -> tuple[Item, bool]:
         """Return this rank's one of at most `ranks` batches, and False; or the first batch, and True, if there is none for it."""

@@ -6,18 +6,20 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, default_collate
 
 from accel.data.batches.base import Batches, length_of, skip_to
-from accel.data.batches.counted import CountedBatch, count_samples
+from accel.data.batches.counted import CountedBatch, Trust
 from accel.data.batches.own_split import own_split, samplers_of
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
+from accel.data.batches.sample_lists import read_as
 from accel.data.batches.shared_order import SharedOrder
 from accel.data.content_digest import content_digest
 from accel.data.randomness.find_generators import find_generators
 from accel.data.randomness.tripwire import watched
 from accel.device.generators import GeneratorHandle
 from accel.device.rng import seeded
+from accel.system.call_stack import warn_user
 
 __all__ = ["ReadyBatches"]
 
@@ -55,6 +57,8 @@ class ReadyBatches(Batches):
         self.samples = length_of(dataset)
         # a loader of a map-style data set draws the order of an epoch as that begins; what its samples draw is each rank's own
         self.is_ordered_first = dataset is not None and not isinstance(dataset, IterableDataset)
+        self.checked = isinstance(data, list | tuple | DataLoader)
+        self.trust: Trust = "batch" if getattr(data, "collate_fn", None) is default_collate else "neither"
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         owners = (self.data, getattr(self.data, "sampler", None), *samplers_of(self.data))
@@ -65,15 +69,16 @@ class ReadyBatches(Batches):
         if self.persistent_workers:
             self.data._iterator = None  # type: ignore[attr-defined]  # its workers end, and others begin
         if self.share.ranks == 1:
-            return watched(skip_to(iter(self.data), start))
+            return watched(self._checked(skip_to(iter(self.data), start)))
         if self.is_split:
             return watched(self._own_batches(skip_to(self._begun(epoch), start)))
+        first, ranks = start * self.share.ranks, self.share.ranks
         if self.is_ordered_first:
-            batches = skip_to(self._begun(epoch), start * self.share.ranks)
-            return watched(self._rank_batches(iter(lambda: list(islice(batches, self.share.ranks)), [])))
-        reading = SharedOrder(lambda: iter(self.data), self.share.ranks, self.seed, epoch)
+            batches = skip_to(self._begun(epoch), first)
+            return watched(self._rank_batches(iter(lambda: list(islice(batches, ranks)), []), first))
+        reading = SharedOrder(lambda: iter(self.data), ranks, self.seed, epoch)
         self.first_digest = self.first_digest or content_digest(reading.first)
-        return watched(self._rank_batches(skip_to(iter(reading), start)))
+        return watched(self._rank_batches(skip_to(iter(reading), start), first))
 
     def _begun(self, epoch: int) -> Iterator[Any]:
         """Return the batches of an epoch, whose first was read with the same random numbers on every rank."""
@@ -91,9 +96,6 @@ class ReadyBatches(Batches):
     def generators(self) -> list[GeneratorHandle]:
         return find_generators(self.data)
 
-    def plan_notes(self) -> dict[str, str]:
-        return {"persistent workers": "begin anew in each epoch, so that a resumed run goes on"} if self.persistent_workers else {}
-
     def digest_again(self) -> str:
         if self.is_ordered_first:
             with seeded(self.seed, 0):
@@ -108,15 +110,59 @@ class ReadyBatches(Batches):
         amount = f", as {own.samples * own.ranks:,}" if padded and own.samples is not None else ""
         return f"{super().describe()}, divided by its own {own.owner}{amount}"
 
-    def _own_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def _own_batches(self, batches: Iterator[Any]) -> Iterator[CountedBatch]:
         """Yield every batch, with the samples that it and those of the other ranks count for: each is given as many."""
         for batch in batches:
-            samples = count_samples(batch)
-            yield CountedBatch(batch, samples, samples * self.share.ranks)
+            count = self.counter.count_batch(batch, None, self.trust)
+            total = count.samples * self.share.ranks
+            yield CountedBatch(batch, count.samples, total, count.doubt, count.outline, bool(count.doubt))
 
-    def _rank_batches(self, groups: Iterator[list[Any]]) -> Iterator[Any]:
+    def _rank_batches(self, groups: Iterator[list[Any]], start: int) -> Iterator[CountedBatch]:
         """Yield this rank's batch of each group of `ranks` batches, with the samples it counts for."""
+        number = start
         for group in groups:
-            counts = [count_samples(batch) for batch in group]
+            counts = [self.counter.count_batch(batch, self._size(number + place), self.trust) for place, batch in enumerate(group)]
+            number += len(group)
             batch, borrowed = self.share.pick(group)
-            yield CountedBatch(batch, 0 if borrowed else counts[self.share.rank], sum(counts))
+            own = counts[0 if borrowed else self.share.rank]
+            doubt = next((count.doubt for count in counts if count.doubt), "")
+            unequal = bool(doubt) and (None in (outlines := {count.outline for count in counts}) or len(outlines) > 1)
+            total = sum(count.samples for count in counts)
+            yield CountedBatch(batch, 0 if borrowed else own.samples, total, doubt, own.outline, unequal)
+
+    def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
+        if self.share.ranks > 1:
+            yield from batches
+            return
+        for number, batch in enumerate(batches, start):
+            item = [self.counter.counted_batch(batch, self._size(number), self.trust)]
+            del batch
+            yield item.pop()
+
+    def plan_notes(self) -> dict[str, str]:
+        if self.persistent_workers:
+            return {"persistent workers": "begin anew in each epoch, so that a resumed run goes on"}
+        kind = type(self.data).__name__
+        return {"elements": f"of the {kind}, each a ready batch"} if isinstance(self.data, list | tuple) else {}
+
+    def _checked(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield the batches. Warn, once, of data that is no list and whose first element is no batch but a sample."""
+        for batch in batches:
+            if not self.checked and read_as(batch) == "sample":
+                warn_user(
+                    f"data is a {type(self.data).__name__} that gives samples, and each is taken for a ready batch; make it an "
+                    "IterableDataset, or pass a DataLoader"
+                )
+            self.checked = True
+            item = [batch]
+            del batch
+            yield item.pop()
+
+    def _size(self, number: int) -> int | None:
+        """Return the number of samples that a DataLoader makes batch `number` of; None if only its sampler knows."""
+        data, size = self.data, getattr(self.data, "batch_size", None)
+        if not isinstance(data, DataLoader) or size is None or type(data.batch_sampler) is not BatchSampler:
+            return None
+        samples = length_of(data.sampler)
+        left = 0 if samples is None else samples - number * size
+        return min(size, left) if left > 0 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from math import prod
 from typing import Any, TypeVar
 from weakref import finalize
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from accel.data.batches.collation import collate_samples
 from accel.data.batches.mapped import MapBatches
 from accel.errors import ConfigError
 
@@ -75,7 +77,7 @@ def buffer_pool_of(batches: MapBatches, pin: bool, kind: type[Pool]) -> Pool | N
     return kind((min(batches.batch_size, batches.samples), *batches.data.shape), batches.data.dtype, pin)
 
 
-def batch_of(out: Tensor, labels: list[Any]) -> Any:
+def batch_of(out: Tensor, labels: list[Any], keys: Sequence[int]) -> Any:
     """Return the batch of samples that are written into the first rows of `out`, with their labels where they have any.
 
     It is `out` or a view of it: the slot is free when it is gone.
@@ -83,6 +85,10 @@ def batch_of(out: Tensor, labels: list[Any]) -> Any:
     Args:
         out: (batch or more, *shape).
         labels: one for each sample; None each, if there are none.
+        keys: the number of each sample.
+
+    Raises:
+        ConfigError: for labels that make no batch.
     """
     out = out[: len(labels)]
-    return out if labels[0] is None else [out, default_collate(labels)]
+    return out if labels[0] is None else [out, collate_samples(default_collate, labels, keys, "labels of the")]

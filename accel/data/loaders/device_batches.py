@@ -10,6 +10,7 @@ from torch import Tensor
 
 from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order
+from accel.data.batches.counted import CountedBatch, Trust
 from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip
 from accel.data.loaders.load_all import CollateParts
@@ -74,8 +75,9 @@ class DeviceBatches(Batches):
             if len(block):
                 yield from self._batches(epoch, self._to_device(block), sizes)
 
-    def counted(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
-        return self.share.counted(batches, start, self.samples, self.batch_size)
+    def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
+        trust: Trust = "batch" if self.bad_sample_handler.rule.policy == "skip" else "size"
+        return self.share.counted(batches, start, self.samples, self.batch_size, self.counter, trust)
 
     def _readable(self, epoch: int, keys: Tensor) -> Tensor:
         """Return the samples of a batch of `keys`: without those that could not be read, or with others in their place."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
+from accel.data.batches.collation import check_sample, collate_samples
 from accel.data.batches.mapped import can_fill_all
 from accel.data.loaders.fork_map import can_fork, fork_map, shared_zeros
 from accel.device.generators import GeneratorHandle
@@ -57,7 +58,7 @@ def first_sample(data: Any, bad: BadSampleRule = RAISE) -> tuple[list[Tensor], C
         log.add(unreadable)
     else:
         raise TrainingError(f"of {len(data):,} {bad.dataset} samples none can be read; mend them")
-    batch = default_collate(samples)
+    batch = collate_samples(default_collate, samples, [index], bad.dataset)
     if isinstance(batch, Tensor):
         return [batch], lambda parts: parts[0]
     named = isinstance(batch, tuple) and hasattr(batch, "_fields")
@@ -161,7 +162,7 @@ class _Loading:
             good = len(samples)
             _read_sample(self.data, index, self.handler, samples, unreadable)
             (kept if len(samples) > good else missing).append(index)
-        parts = _collate_parts(samples) if samples else [tensor[:0] for tensor in self.tensors]
+        parts = _collate_parts(samples, kept, self.handler.rule.dataset) if samples else [tensor[:0] for tensor in self.tensors]
         for tensor, part in zip(self.tensors, parts, strict=True):
             if part.shape[1:] != tensor.shape[1:] or part.dtype != tensor.dtype:
                 raise _shape_error(f"{tuple(tensor.shape[1:])} and {tuple(part.shape[1:])}")
@@ -192,17 +193,21 @@ def free_memory(device: torch.device) -> int | None:
 def _read_sample(data: Any, index: int, handler: BadSampleHandler, samples: list[Any], unreadable: list[UnreadableSample]) -> None:
     """Add a sample to `samples`; or to `unreadable`, if it cannot be read and the rule allows that."""
     try:
-        samples.append(data[index])
+        sample = data[index]
+        check_sample(sample, index, handler.rule.dataset)
+        samples.append(sample)
     except Exception as error:
         handler.handle(error, 0, index, lambda _: None, unreadable)
 
 
-def _collate_parts(samples: list[Any]) -> list[Tensor]:
+def _collate_parts(samples: list[Any], keys: list[int], dataset: str) -> list[Tensor]:
     """Return the parts of samples, each (samples, ...)."""
     try:
-        return _tensors_of(default_collate(samples))
-    except RuntimeError as error:  # tensors of several shapes
-        raise _shape_error(" ".join(str(error).split())[:150]) from None
+        return _tensors_of(collate_samples(default_collate, samples, keys, dataset))
+    except ConfigError as error:
+        if error.__cause__ is None:
+            raise
+        raise _shape_error(str(error).partition("make no batch: ")[2].partition("; ")[0]) from None
 
 
 def _tensors_of(batch: Any) -> list[Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from accel.data.batches.assembly import BatchAssembly, InPlaceAssembly
 from accel.data.batches.bad_samples import MISSING, BadSamplePolicy, BadSampleRule, UnreadableSample
+from accel.data.batches.base import BatchOptions
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.batches.rng_guard import MAX_ALARMS, warn_no_read_ahead
@@ -63,7 +64,7 @@ class Ring:
             ("bad", bad, BadSamplePolicy), ("bad_limit", bad_limit, Fraction),
         ):  # fmt: skip
             check_value(f"Ring's {name}", value.item() if isinstance(value, np.generic) else value, kind)
-        batches = make_batches(data, batch_size, seed, shuffle, bad=BadSampleRule(bad, bad_limit))
+        batches = make_batches(data, batch_size, seed, shuffle, bad=BadSampleRule(bad, bad_limit), options=BatchOptions(sized=True))
         if not isinstance(batches, MapBatches):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
         self._configure(batches, depth, pin)
@@ -222,4 +223,4 @@ class RingAssembly(InPlaceAssembly):
             super().fill_slot(place)
 
     def collate(self) -> Any:
-        return batch_of(self.out, self.samples)
+        return batch_of(self.out, self.samples, self.kept_keys)

@@ -19,7 +19,7 @@ from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.buffer_pool import batch_of, buffer_pool_of
 from accel.data.loaders.shared_buffers import SharedBufferPool
 from accel.data.loaders.worker import GRACE, Worker, WorkerDied, WorkerTimeout, exit_cause
-from accel.data.loaders.worker_process import IDLE, Answer, Failure, Task, serve
+from accel.data.loaders.worker_process import IDLE, Answer, Failure, LazyKeys, Task, serve
 from accel.errors import ConfigError, TrainingError
 from accel.system.call_stack import warn_user
 
@@ -209,7 +209,7 @@ class WorkerPool:
                 raised = batch.error or RuntimeError(batch.text.strip().rpartition("\n")[2])
                 raised.add_note(f"workers: raised over {describe_position(task, batch.sample)}, in a worker process:\n{batch.text}")
                 raise raised
-            return batch if out is None or batch is MISSING else batch_of(out, batch)
+            return batch if out is None or batch is MISSING else batch_of(out, batch, LazyKeys(self.data[task.dataset], task))
 
     def describe_work(self, task: Task, worker: Worker) -> str:
         """Return in words the sample or batch that a worker was reading."""

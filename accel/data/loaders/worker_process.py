@@ -27,6 +27,7 @@ __all__ = [
     "NO_SLOT",
     "Answer",
     "Failure",
+    "LazyKeys",
     "Task",
     "make_assembly",
     "picklable",
@@ -54,6 +55,24 @@ class Task(NamedTuple):
     """Of the batch, from 0."""
     slot: int = NO_SLOT
     """The memory that its samples are written into."""
+
+
+class LazyKeys(Sequence[int]):
+    """Numbers of the samples of a task, which only an error asks for.
+
+    Args:
+        batches: of the data set.
+        task: the task.
+    """
+
+    def __init__(self, batches: MapBatches, task: Task) -> None:
+        self.batches, self.task = batches, task
+
+    def __getitem__(self, place: Any) -> Any:
+        return next(self.batches.batches_of_indices(self.task.epoch, self.task.number)).tolist()[place]
+
+    def __len__(self) -> int:
+        return self.batches.batch_size
 
 
 class Answer(NamedTuple):

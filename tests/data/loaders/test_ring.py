@@ -177,7 +177,7 @@ def test_what_it_refuses() -> None:
     with pytest.raises(ConfigError, match="dtype is object, which no tensor has"):
         Ring(Odd(), 4)
     with pytest.raises(ConfigError, match="data is a list; a Ring reads a data set"):
-        Ring([torch.zeros(2)], 4)
+        Ring([torch.zeros(4, 2)], 4)
 
 
 def test_data_without_fill_is_collated() -> None:
