@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.checkpoints.snapshot import tensors
-from accel.checkpoints.weight_names import plain_names
+from accel.checkpoints.weights.weight_names import plain_names
 
 __all__ = ["BITS", "BLOCK", "MOVED", "FiniteCheck", "finite", "tracked_state"]
 

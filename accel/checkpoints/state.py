@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from accel.checkpoints.state_kinds import check_kinds, check_tensors
-from accel.checkpoints.weight_names import plain_state, with_names_of
+from accel.checkpoints.weights.weight_names import plain_state, with_names_of
 from accel.device.dtensor import shard_like
 from accel.parts import Progress, Run
-from accel.parts.trained_parameters import capture_trained, restore_trained
+from accel.parts.shared.trained_parameters import capture_trained, restore_trained
 
 __all__ = ["DRAWS", "KINDS", "capture", "last_metrics", "resize_buffers", "restore"]
 

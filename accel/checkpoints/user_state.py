@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from accel.checkpoints.code.source_syntax import names_of
 from accel.checkpoints.snapshot import PLAIN
-from accel.checkpoints.weight_names import plain_path, wrapped_attribute
+from accel.checkpoints.weights.weight_names import plain_path, wrapped_attribute
 from accel.system.call_stack import is_user_class, is_user_function
 
 __all__ = ["LARGEST_COPY", "UserState"]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from accel.checkpoints.finite_check import BITS
-from accel.checkpoints.weight_names import plain_state, unwrap
 from accel.checkpoints.weights import BEST, read_best, write_weights
+from accel.checkpoints.weights.weight_names import plain_state, unwrap
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.dtensor import local_shard
 from accel.engine.data_advice import data_flow

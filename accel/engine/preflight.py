@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from accel.checkpoints.weight_names import unwrap, wrapped_attribute
+from accel.checkpoints.weights.weight_names import unwrap, wrapped_attribute
 from accel.device.buffers import writable
 from accel.errors import ConfigError, describe
 from accel.parts import Parallel, Part

@@ -18,7 +18,7 @@ from accel.engine.input_pipeline import input_pipeline
 from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
-from accel.parts.trained_parameters import follow_parameters
+from accel.parts.shared.trained_parameters import follow_parameters
 from accel.system import atomic_files, disk_errors
 
 __all__ = ["TrainingRun"]

@@ -11,8 +11,8 @@ from torch import Tensor
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import Batches
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.rank_share import RankShare
 from accel.data.loaders.device_copy import map_tensors
+from accel.data.ranks.rank_share import RankShare
 from accel.data.sampling import permutation
 from accel.parts.part import Part
 from accel.parts.run import Run

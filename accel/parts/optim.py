@@ -246,6 +246,5 @@ def decayed(params: list[tuple[str, Tensor]], exclude: str) -> list[dict[str, An
     tensors = [param for _, param in params]
     if exclude == "none":
         return [{"params": tensors}]
-    groups = [{"params": [tensor for tensor in tensors if tensor.dim() > 1]}]
-    groups.append({"params": [tensor for tensor in tensors if tensor.dim() <= 1], "weight_decay": 0.0})  # type: ignore[dict-item]
-    return [group for group in groups if group["params"]]
+    small = {"params": [tensor for tensor in tensors if tensor.dim() <= 1], "weight_decay": 0.0}
+    return [group for group in ({"params": [tensor for tensor in tensors if tensor.dim() > 1]}, small) if group["params"]]

@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from accel import Trainer
 from accel.checkpoints import find
-from accel.checkpoints.weight_names import plain_names, unwrap, with_names_of
+from accel.checkpoints.weights.weight_names import plain_names, unwrap, with_names_of
 from accel.parts import Part
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA

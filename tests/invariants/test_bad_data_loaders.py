@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.rank_share import RankShare
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import ThreadPool as Pool
 from accel.data.loaders.worker_pool import WorkerPool as Processes
+from accel.data.ranks.rank_share import RankShare
 from accel.errors import AccelWarning
 from tests.support.hung_workers import hang, time_out_when_hung
 from tests.support.sample_datasets import Drawn, Filled, Padded, Plain, md5

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.datasets.image_folder import AugmentedFolder
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.errors import TrainingError
 from accel.parts import Parts, Run
 from accel.plugins.resident import Resident

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.rng_guard import global_rng_state
 from accel.data.loaders.read_ahead import read_ahead
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.worker_pool import WorkerPool
+from accel.data.randomness.rng_guard import global_rng_state
 from accel.errors import ConfigError
 from accel.plugins.workers import Workers
 from accel.testing.toy_run import Spy, Stop

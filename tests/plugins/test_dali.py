@@ -10,10 +10,10 @@ import torch
 from accel.cli.train_command import main
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.cache.caching_store import CachingStore
 from accel.data.cache.record_cache import RecordCache
 from accel.data.datasets.image_folder import AugmentedFolder, Folder
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.formats import store_at

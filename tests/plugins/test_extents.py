@@ -12,12 +12,12 @@ from torch.utils.data import Dataset
 from accel.cli.train_command import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.rank_share import RankShare
 from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import ThreadPool as Pool
 from accel.data.loaders.worker_pool import WorkerPool as Processes
+from accel.data.ranks.rank_share import RankShare
 from accel.data.sampling import extent_permutation, permutation
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.extents import Extents

@@ -15,7 +15,7 @@ from accel import Trainer
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.errors import BadSample, TrainingError
 from accel.parts import Part
 from accel.testing.toy_run import Spy

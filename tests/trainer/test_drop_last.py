@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from accel import Trainer
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.rank_share import RankShare
+from accel.data.ranks.rank_share import RankShare
 from accel.engine.resume import check_left_out
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins import Accumulate, Extents, Metrics, OneCycle, Threads, Workers

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from accel.checkpoints.code.source_syntax import assignments, function_text, names_of, plain_text
-from accel.checkpoints.weight_names import plain_path, wrapped_attribute
+from accel.checkpoints.weights.weight_names import plain_path, wrapped_attribute
 from accel.system.call_stack import is_user_class, is_user_file, is_user_function
 
 __all__ = ["CodeText", "RankCode", "code_digests", "digest_of"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from accel.checkpoints.weight_names import wrapped_attribute
+from accel.checkpoints.weights.weight_names import wrapped_attribute
 
 __all__ = ["model_code", "task_code"]
 

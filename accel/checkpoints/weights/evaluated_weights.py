@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from accel.checkpoints.weight_names import plain_state
+from accel.checkpoints.weights.weight_names import plain_state
 from accel.parts import Run
 
 __all__ = ["evaluated_weights"]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from accel.data.batches.bad_samples import BadSampleHandler
-    from accel.data.batches.rank_share import RankShare
     from accel.data.randomness.sample_randomness import SampleRandomness
+    from accel.data.ranks.rank_share import RankShare
 
 __all__ = ["BatchAssembly", "InPlaceAssembly", "SampleReader"]
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from accel.data.batches.bad_samples import BadSampleLog
 from accel.data.batches.collation import Collate
 from accel.data.batches.counted import BY_STRUCTURE, CountedBatch, SampleCounter
-from accel.data.batches.own_split import OwnSplit
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
+from accel.data.ranks.own_split import OwnSplit
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.device.generators import GeneratorHandle
 
 __all__ = ["PLAIN_BATCHES", "BatchOptions", "Batches", "Order", "length_of", "skip_to"]

@@ -13,12 +13,12 @@ from torch.utils.data import IterableDataset, default_collate
 from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.collation import Collate, check_sample, collate_samples
 from accel.data.batches.counted import Trust
-from accel.data.batches.own_split import own_split
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.content_digest import content_digest
 from accel.data.randomness.sample_randomness import STREAM, SampleRandomness
 from accel.data.randomness.tripwire import reads_ahead
+from accel.data.ranks.own_split import own_split
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import generator_seed
 
 __all__ = ["EpochStream", "IterableBatches"]

@@ -12,9 +12,9 @@ from accel.data.batches.bad_samples import RAISE, BadSampleRule
 from accel.data.batches.base import PLAIN_BATCHES, Batches, BatchOptions, Order
 from accel.data.batches.iterable import IterableBatches
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.ready import ReadyBatches
 from accel.data.batches.sample_lists import as_data_set
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation
 from accel.errors import ConfigError
 

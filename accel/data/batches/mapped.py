@@ -18,9 +18,9 @@ from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, Bad
 from accel.data.batches.base import Batches, Order, length_of
 from accel.data.batches.collation import Collate
 from accel.data.batches.counted import CountedBatch, Trust
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.randomness.sample_randomness import SampleRandomness
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation, sample_rng
 from accel.errors import ConfigError
 

@@ -10,13 +10,13 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, default_
 
 from accel.data.batches.base import Batches, length_of, skip_to
 from accel.data.batches.counted import CountedBatch, Trust
-from accel.data.batches.own_split import own_split, samplers_of
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.batches.sample_lists import read_as
-from accel.data.batches.shared_order import SharedOrder
 from accel.data.content_digest import content_digest
 from accel.data.randomness.find_generators import find_generators
 from accel.data.randomness.tripwire import watched
+from accel.data.ranks.own_split import own_split, samplers_of
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
+from accel.data.ranks.shared_order import SharedOrder
 from accel.device.generators import GeneratorHandle
 from accel.device.rng import seeded
 from accel.system.call_stack import warn_user

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.rng_guard import global_rng_state
 from accel.data.loaders.fork_map import can_fork, shared_zeros
 from accel.data.loaders.worker_process import reset_signal_handlers
+from accel.data.randomness.rng_guard import global_rng_state
 from accel.device.rng import Randomness
 from accel.system.machine import cores
 

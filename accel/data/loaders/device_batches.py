@@ -11,9 +11,9 @@ from torch import Tensor
 from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order
 from accel.data.batches.counted import CountedBatch, Trust
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip
 from accel.data.loaders.load_all import CollateParts
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation
 
 __all__ = ["DRAW_AHEAD", "DeviceBatches"]

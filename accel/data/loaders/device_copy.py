@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from accel.data.batches.rng_guard import read_ahead_if_rng_free
+from accel.data.randomness.rng_guard import read_ahead_if_rng_free
 
 __all__ = ["DeviceCopier", "Item", "PendingCopy", "Sent", "map_tensors", "prefetch_one"]
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader
 
-from accel.data.batches.rng_guard import read_ahead_if_rng_free
 from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 from accel.data.loaders.thread_pool import GRACE
+from accel.data.randomness.rng_guard import read_ahead_if_rng_free
 from accel.data.randomness.tripwire import reading_ahead, watched
 from accel.errors import ConfigError
 
@@ -67,7 +67,7 @@ class BackgroundReader(BackgroundGenerator):  # type: ignore[misc]
 def read_ahead(items: Iterator[Item], depth: int, reader: str) -> Iterator[Item]:
     """Yield the same items in the same order, read by a thread that is `depth` items ahead. It ends when this iterator does.
 
-    The first item is read here. If reading draws from the global random numbers, so are all (`accel.data.batches.rng_guard`).
+    The first item is read here. If reading draws from the global random numbers, so are all (`accel.data.randomness.rng_guard`).
 
     Args:
         items: to read.

@@ -17,9 +17,9 @@ from accel.data.batches.bad_samples import MISSING, BadSamplePolicy, BadSampleRu
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.rng_guard import MAX_ALARMS, warn_no_read_ahead
 from accel.data.loaders.buffer_pool import BufferPool, batch_of, buffer_pool_of
 from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
+from accel.data.randomness.rng_guard import MAX_ALARMS, warn_no_read_ahead
 from accel.data.randomness.tripwire import Drew, ReadInTurn, reads_ahead
 from accel.errors import ConfigError
 from accel.system.machine import cores

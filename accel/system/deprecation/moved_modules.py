@@ -43,7 +43,7 @@ MOVED: dict[str, str] = {
     "accel.data.shards.store": "accel.data.shards.shard_store",
     "accel.data.shards.tfrecord": "accel.data.shards.tfrecord_shards",
     "accel.data.shards.webdataset": "accel.data.shards.webdataset_shards",
-    "accel.data.share": "accel.data.batches.rank_share",
+    "accel.data.share": "accel.data.ranks.rank_share",
     "accel.data.shelf": "accel.data.loaders.device_batches",
     "accel.data.stores.keeping": "accel.data.cache.caching_store",
     "accel.data.stores.match": "accel.data.splits.store_match",

@@ -14,13 +14,13 @@ from accel.data import Ring
 from accel.data.batches.bad_samples import RAISE, BadSampleRule
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.rank_share import SINGLE_RANK, RankShare
 from accel.data.codecs.image_reader import ImageReader
 from accel.data.datasets.image_folder import AugmentedFolder, Folder
 from accel.data.loaders import load_all
 from accel.data.loaders.device_batches import DeviceBatches
 from accel.data.loaders.thread_pool import ThreadPool
 from accel.data.loaders.worker_pool import WorkerPool
+from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.store import Files
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.packing import Packing

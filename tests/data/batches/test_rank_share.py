@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from accel.data.batches.counted import counted
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.batches.rank_share import RankShare
+from accel.data.ranks.rank_share import RankShare
 
 
 @given(some.integers(1, 70), some.integers(1, 5), some.integers(1, 6))

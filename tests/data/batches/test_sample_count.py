@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from accel.data.batches.counted import SampleCounter
 from accel.data.batches.make_batches import make_batches
-from accel.data.batches.rank_share import RankShare
 from accel.data.batches.sample_count import sample_count
+from accel.data.ranks.rank_share import RankShare
 from accel.errors import ConfigError
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from accel.data import DataLoaderX
-from accel.data.batches.rng_guard import global_rng_state
 from accel.data.loaders.device_copy import map_tensors, prefetch_one
 from accel.data.loaders.read_ahead import read_ahead
+from accel.data.randomness.rng_guard import global_rng_state
 from accel.errors import AccelWarning
 from tests.support.sample_datasets import Global, Plain, md5, readers, unfinished_readers
 from tests.support.waiting import wait_until

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from accel.data.batches.rank_share import RankShare
+from accel.data.ranks.rank_share import RankShare
 from accel.errors import ConfigError
 from accel.system.call_stack import warn_user
 
