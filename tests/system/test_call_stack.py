@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from accel import Trainer
 from accel.cli.exit_codes import exit_code
 from accel.errors import AccelWarning
-from accel.system.call_stack import warn_user, warnings_of_run
+from accel.system.call_stack import is_user_code, warn_user, warnings_of_run
 
 
 def emitted(work: Callable[[], object]) -> list[warnings.WarningMessage]:
@@ -114,3 +114,20 @@ def test_a_command_has_one_line_for_it(capsys: pytest.CaptureFixture[str]) -> No
     assert exit_code(command) == 0
     assert capsys.readouterr().err == "accel: warning: slow; mend it\n"
     assert sys.stderr is not None
+
+
+@pytest.mark.parametrize(
+    ("file", "is_users"),
+    [
+        (torch.__file__, False),
+        (os.__file__, False),
+        ("/home/me/.local/lib/python3.12/site-packages/datasets/features.py", False),
+        ("/usr/lib/python3/dist-packages/torch/nn/modules/module.py", False),
+        ("/opt/modules/lib/python3.11/site-packages/timm/models/resnet.py", False),
+        ("/home/me/site-packages.py", True),
+        ("/home/me/project/train.py", True),
+        (__file__, True),
+    ],
+)
+def test_packages_are_nobodys_own_code_wherever_they_are_installed(file: str, is_users: bool) -> None:
+    assert is_user_code(file) == is_users
