@@ -43,6 +43,45 @@ def test_a_state_is_restored_and_a_draw_is_noticed(kind: str) -> None:
     assert draw(generator) == drawn
 
 
+class OwnState(random.Random):
+    """A generator that keeps a state of its own beside Python's."""
+
+    drawn = 0
+
+    def random(self) -> float:
+        self.drawn += 1
+        return self.drawn / 2**20
+
+    def getstate(self) -> Any:
+        return self.drawn
+
+    def setstate(self, state: Any) -> None:
+        self.drawn = state
+
+
+@pytest.mark.parametrize("draw", ["random", "gauss", "getrandbits", "randbytes", "shuffle", "seed"])
+def test_the_mark_of_a_python_generator_is_its_memory_and_not_a_tuple_of_numbers(draw: str) -> None:
+    generator = random.Random(3)
+    handle = handle_of(generator)
+    assert handle is not None
+    for _ in range(700):  # all 624 words are made anew on the way
+        mark, state = handle.snapshot()
+        assert len(mark[0]) == 2500 and isinstance(mark[0], bytes)
+        getattr(generator, draw)(*{"getrandbits": [32], "randbytes": [3], "shuffle": [[1, 2]]}.get(draw, []))
+        assert handle.mark() != mark
+    handle.restore(state)
+    assert handle.mark() == mark
+
+
+def test_a_python_generator_with_a_state_of_its_own_is_asked_for_it() -> None:
+    generator = OwnState()
+    handle = handle_of(generator)
+    assert handle is not None
+    mark = handle.mark()
+    generator.random()
+    assert handle.mark() != mark
+
+
 def test_the_second_normal_number_of_numpys_global_generator_is_part_of_its_state() -> None:
     _, handle, _ = global_generators()
     np.random.seed(0)
