@@ -51,7 +51,7 @@ class GeneratorHandle(ABC):
 class PythonRandom(GeneratorHandle):
     """A `random.Random`, such as the one behind the functions of the module.
 
-    Its state is a tuple of 625 numbers, which takes 10 microseconds to make and 20 to compare. So its words in memory are looked at.
+    Its state is a tuple of 625 numbers, which takes 10 microseconds to make and 20 to compare: its words in memory are looked at.
 
     Args:
         generator: the generator.
