@@ -91,6 +91,19 @@ class NumpyGenerator(GeneratorHandle):
         bits.state = type(bits)(seed).state
 
 
+class NumpyBits(GeneratorHandle):
+    """A `numpy.random.BitGenerator` that is drawn from itself, such as a `PCG64`."""
+
+    def state(self) -> Any:
+        return _plain(self.generator.state)
+
+    def restore(self, state: Any) -> None:
+        self.generator.state = state
+
+    def seed(self, seed: int) -> None:
+        self.generator.state = type(self.generator)(seed).state
+
+
 class NumpyRandomState(GeneratorHandle):
     """A `numpy.random.RandomState`, such as the one behind numpy's old functions.
 
@@ -187,6 +200,8 @@ def handle_of(value: Any) -> GeneratorHandle | None:
         return NumpyGenerator(value)
     if isinstance(value, np.random.RandomState):
         return NumpyRandomState(value)
+    if isinstance(value, np.random.BitGenerator):
+        return NumpyBits(value)
     if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
         return PythonRandom(value)
     return None

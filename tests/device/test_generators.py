@@ -19,6 +19,7 @@ BITS: list[Any] = [np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.ra
 KINDS: dict[str, tuple[Any, Any]] = {
     **{bits.__name__: (lambda bits=bits: np.random.Generator(bits(1)), lambda rng: rng.normal(size=3).tolist()) for bits in BITS},
     "RandomState": (lambda: np.random.RandomState(1), lambda rng: rng.randn(3).tolist()),
+    "bits": (lambda: np.random.SFC64(1), lambda bits: bits.random_raw(3).tolist()),
     "Random": (lambda: random.Random(1), lambda rng: [rng.gauss(0, 1) for _ in range(3)]),
     "torch": (lambda: torch.Generator().manual_seed(1), lambda rng: torch.randn(3, generator=rng).tolist()),
 }

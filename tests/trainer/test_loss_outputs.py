@@ -49,6 +49,7 @@ WRONG = {
     "negative": (lambda loss, out: (loss, -5), "n_items=-5, which must be a number from 0 on"),
     "nan": (lambda loss, out: (loss, float("nan")), "n_items=nan"),
     "infinite": (lambda loss, out: (loss, float("inf")), "n_items=inf"),
+    "too many": (lambda loss, out: (loss, 10**30), r"n_items=inf, .* below 2\*\*53"),
     "negative tensor": (lambda loss, out: (loss, torch.tensor(-1)), "n_items=-1"),
     "nan tensor": (lambda loss, out: (loss, torch.tensor(torch.nan)), "n_items=nan"),
     "flag tensor": (lambda loss, out: (loss, torch.tensor(True)), "for n_items"),
@@ -78,6 +79,13 @@ def test_anything_else_is_refused_before_the_first_update(extra: Any, sentence: 
     with pytest.raises(ConfigError, match=sentence):
         train(extra, plugins, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*n_items below 1")
+@pytest.mark.parametrize(("extra", "sentence"), WRONG.values(), ids=WRONG)
+def test_evaluation_without_metrics_blames_the_loss(extra: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^loss\(model, batch\) .*{sentence}"):
+        train(extra, val=ROWS)
 
 
 @pytest.mark.parametrize(
