@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _random
 import ctypes
 import random
 import sys
@@ -223,7 +224,7 @@ def _words_of_python(generator: Any) -> Any:
     """Return the memory of a `random.Random`, (625,) uint32: its position and its 624 words; None if they do not lie so."""
     kind, start = type(generator), object.__basicsize__
     own = kind.getstate is not random.Random.getstate or kind.random is not random.Random.random
-    if own or sys.implementation.name != "cpython" or random.Random.__base__.__basicsize__ < start + 4 * 625:
+    if own or sys.implementation.name != "cpython" or _random.Random.__basicsize__ < start + 4 * 625:
         return None
     words = np.ctypeslib.as_array((ctypes.c_uint32 * 625).from_address(id(generator) + start))
     state = generator.getstate()[1]

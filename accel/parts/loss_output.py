@@ -177,7 +177,7 @@ def check_items(items: Any, owner: str, fix: str) -> Any:
     elif isinstance(items, bool | np.bool_) or not isinstance(items, Real):
         problem = f"{describe(items)} for n_items"
     else:
-        return _checked_number(float("inf") if items >= MAX_ITEMS else float(items), items, owner, fix)
+        return _checked_number(float("inf") if isinstance(items, int) and items >= MAX_ITEMS else float(items), items, owner, fix)
     if problem:
         raise ConfigError(f"{owner}(model, batch) returned {problem}; {fix}")
     return items
