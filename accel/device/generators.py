@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _random
 import ctypes
 import random
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +50,23 @@ class GeneratorHandle(ABC):
 
 
 class PythonRandom(GeneratorHandle):
-    """A `random.Random`, such as the one behind the functions of the module."""
+    """A `random.Random`, such as the one behind the functions of the module.
+
+    Its state is a tuple of 625 numbers, which takes 10 microseconds to make and 20 to compare: its words in memory are looked at.
+
+    Args:
+        generator: the generator.
+    """
+
+    def __init__(self, generator: Any) -> None:
+        super().__init__(generator)
+        self.words: Any = _words_of_python(generator)
+
+    def mark(self) -> Any:
+        return self.state() if self.words is None else (self.words.tobytes(), self.generator.gauss_next)
+
+    def snapshot(self) -> tuple[Any, Any]:
+        return self.mark(), self.state()
 
     def state(self) -> Any:
         return self.generator.getstate()
@@ -72,6 +90,19 @@ class NumpyGenerator(GeneratorHandle):
     def seed(self, seed: int) -> None:
         bits = self.generator.bit_generator
         bits.state = type(bits)(seed).state
+
+
+class NumpyBits(GeneratorHandle):
+    """A `numpy.random.BitGenerator` that is drawn from itself, such as a `PCG64`."""
+
+    def state(self) -> Any:
+        return _plain(self.generator.state)
+
+    def restore(self, state: Any) -> None:
+        self.generator.state = state
+
+    def seed(self, seed: int) -> None:
+        self.generator.state = type(self.generator)(seed).state
 
 
 class NumpyRandomState(GeneratorHandle):
@@ -170,6 +201,8 @@ def handle_of(value: Any) -> GeneratorHandle | None:
         return NumpyGenerator(value)
     if isinstance(value, np.random.RandomState):
         return NumpyRandomState(value)
+    if isinstance(value, np.random.BitGenerator):
+        return NumpyBits(value)
     if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
         return PythonRandom(value)
     return None
@@ -185,6 +218,17 @@ def _plain(state: Any) -> Any:
     if isinstance(state, dict):
         return {key: _plain(value) for key, value in state.items()}
     return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
+
+
+def _words_of_python(generator: Any) -> Any:
+    """Return the memory of a `random.Random`, (625,) uint32: its position and its 624 words; None if they do not lie so."""
+    kind, start = type(generator), object.__basicsize__
+    own = kind.getstate is not random.Random.getstate or kind.random is not random.Random.random
+    if own or sys.implementation.name != "cpython" or _random.Random.__basicsize__ < start + 4 * 625:
+        return None
+    words = np.ctypeslib.as_array((ctypes.c_uint32 * 625).from_address(id(generator) + start))
+    state = generator.getstate()[1]
+    return words if words.tolist() == [state[624], *state[:624]] else None
 
 
 def _words_of(bits: Any, state: Any) -> Any:

@@ -15,8 +15,10 @@ from accel.system.call_stack import warn_user
 
 __all__ = [
     "FORMS",
+    "MAX_ITEMS",
     "RESERVED",
     "LoggedMeans",
+    "LossMetrics",
     "LossOutput",
     "check_items",
     "check_logged",
@@ -27,6 +29,8 @@ __all__ = [
 
 RESERVED = ("epoch", "loss", "lr", "samples", "skipped", "update")
 """Names of the numbers that every update has."""
+MAX_ITEMS = 2**53
+"""Number of items from which on float64 does not hold each whole number."""
 FORMS = "return the loss alone, (loss, n_items), (loss, {name: number}) or (loss, n_items, {name: number})"
 
 
@@ -67,12 +71,23 @@ def split_loss(out: Any) -> LossOutput:
     return LossOutput(loss, items, check_logged(rest[1]) if len(rest) == 2 else {})
 
 
+class LossMetrics(NamedTuple):
+    """What a loss with a number of items returned, as metrics that are checked already."""
+
+    values: dict[str, Any]
+    """The loss and the numbers that it logs, by name."""
+    items: Any
+    """Number of items, a number or a 0-dim tensor."""
+
+
 def split_metrics(out: Any) -> tuple[Mapping[str, Any], Any]:
     """Return the dict and the number of items (None for one per sample) that `metrics(model, batch)` returned.
 
     Raises:
         ConfigError: for anything but a dict, or a dict and the number of its items.
     """
+    if isinstance(out, LossMetrics):
+        return out
     pair = isinstance(out, tuple) and len(out) == 2
     values, items = out if pair else (out, None)
     if not isinstance(values, Mapping):
@@ -83,12 +98,22 @@ def split_metrics(out: Any) -> tuple[Mapping[str, Any], Any]:
 
 
 def loss_metrics(out: Any) -> Any:
-    """Return what `loss(model, batch)` returned as metrics: the loss and the numbers that it logs, with its number of items."""
-    if not isinstance(out, tuple) or len(out) not in (2, 3):
-        return {"loss": out}
-    if isinstance(out[1], Mapping):
-        return {"loss": out[0], **check_logged(out[1])}
-    return {"loss": out[0], **(check_logged(out[2]) if len(out) == 3 else {})}, out[1]
+    """Return what `loss(model, batch)` returned as metrics: the loss and the numbers that it logs, with its number of items.
+
+    Raises:
+        ConfigError: for a loss that is no number, and for anything else beside it.
+    """
+    loss, *rest = out if isinstance(out, tuple) and len(out) in (2, 3) else (out,)
+    if not isinstance(loss, Real) and (not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex()):
+        raise ConfigError(
+            f"loss(model, batch) returned {describe(loss)}; return a scalar tensor, the mean over the batch{_loss_hint(loss)}"
+        )
+    if not rest or isinstance(rest[0], Mapping):
+        return {"loss": loss, **check_logged(rest[0] if rest else {})}
+    items = check_items(rest[0], "loss", FORMS)
+    if len(rest) == 2 and not isinstance(rest[1], Mapping):
+        raise ConfigError(f"loss(model, batch) returned (loss, n_items, {describe(rest[1])}); {FORMS}")
+    return LossMetrics({"loss": loss, **check_logged(rest[1] if len(rest) == 2 else {})}, items)
 
 
 class LoggedMeans:
@@ -152,7 +177,7 @@ def check_items(items: Any, owner: str, fix: str) -> Any:
     elif isinstance(items, bool | np.bool_) or not isinstance(items, Real):
         problem = f"{describe(items)} for n_items"
     else:
-        return _checked_number(float(items), items, owner, fix)
+        return _checked_number(float("inf") if isinstance(items, int) and items >= MAX_ITEMS else float(items), items, owner, fix)
     if problem:
         raise ConfigError(f"{owner}(model, batch) returned {problem}; {fix}")
     return items
@@ -168,8 +193,10 @@ def check_logged(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _checked_number(number: float, items: Any, owner: str, fix: str) -> Any:
-    if not 0 <= number < float("inf"):
-        raise ConfigError(f"{owner}(model, batch) returned n_items={number:g}, which must be a number from 0 on; {fix}")
+    if not 0 <= number < MAX_ITEMS:
+        raise ConfigError(
+            f"{owner}(model, batch) returned n_items={number:g}, which must be a number from 0 on, below 2**53; {fix}"
+        )
     if 0 < number < 1:
         warn_user(
             f"{owner}(model, batch) returns n_items below 1; an auxiliary loss is added to the loss, or logged as {{name: number}}"

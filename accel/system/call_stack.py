@@ -19,7 +19,6 @@ from accel.errors import AccelWarning
 __all__ = [
     "ACCEL_ROOT",
     "LIBRARY_ROOTS",
-    "PACKAGES",
     "RunWarnings",
     "caller",
     "is_user_class",
@@ -36,17 +35,15 @@ ACCEL_ROOT = str(Path(__file__).resolve().parents[1])
 LIBRARY_ROOTS = (ACCEL_ROOT, *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 """The folders of accel, of installed packages (torch among them) and of Python's own modules."""
 
-PACKAGES = ("site-packages", "dist-packages")
-"""Names of folders of installed packages: of the user, of the system under a virtual environment, and whatever is on the path."""
+PACKAGE_FOLDERS = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+"""Folders of installed packages wherever they lie: a user's own, those below a virtual environment, those of a PYTHONPATH."""
 
 
 def is_user_code(filename: str) -> bool:
     """Return whether a file is the user's: neither accel's nor an installed package's nor Python's own."""
-    return (
-        not filename.startswith("<frozen")
-        and not any(filename.startswith(f"{folder}{os.sep}") for folder in LIBRARY_ROOTS if folder)
-        and not any(f"{os.sep}{name}{os.sep}" in filename for name in PACKAGES)
-    )
+    if filename.startswith("<frozen") or any(folder in filename for folder in PACKAGE_FOLDERS):
+        return False
+    return not any(filename.startswith(f"{folder}{os.sep}") for folder in LIBRARY_ROOTS if folder)
 
 
 def is_user_file(filename: str | None) -> bool:

@@ -105,6 +105,28 @@ class Lazy(Draws):
         return float(self.rng.random())
 
 
+class OnePerClass(Draws):
+    """Has a generator for each of many classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rngs = {number: np.random.default_rng(number) for number in range(100)}
+
+    def number(self, index: int) -> float:
+        return float(self.rngs[99 - index % 3].random())
+
+
+class Bits(Draws):
+    """Draws bits from numpy's bit generator itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bits = np.random.PCG64(3)
+
+    def number(self, index: int) -> float:
+        return float(self.bits.random_raw() % 2**20)
+
+
 class Enclosed(Draws):
     """Has its generator in a function alone."""
 
@@ -170,6 +192,8 @@ DRAWING: dict[str, Callable[[], Any]] = {
     "of the module": partial(Draws, of_module),
     "held": Held,
     "lazy": Lazy,
+    "one for each class": OnePerClass,
+    "bits": Bits,
     "enclosed": Enclosed,
     "collated": Collated,
     "collated and drawn": partial(Collated, of_all),

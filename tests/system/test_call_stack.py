@@ -7,6 +7,8 @@ import random
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -17,7 +19,7 @@ from torch.utils.data import Dataset
 from accel import Trainer
 from accel.cli.exit_codes import exit_code
 from accel.errors import AccelWarning
-from accel.system.call_stack import is_user_code, warn_user, warnings_of_run
+from accel.system.call_stack import is_user_class, is_user_code, is_user_function, warn_user, warnings_of_run
 
 
 def emitted(work: Callable[[], object]) -> list[warnings.WarningMessage]:
@@ -116,18 +118,12 @@ def test_a_command_has_one_line_for_it(capsys: pytest.CaptureFixture[str]) -> No
     assert sys.stderr is not None
 
 
-@pytest.mark.parametrize(
-    ("file", "is_users"),
-    [
-        (torch.__file__, False),
-        (os.__file__, False),
-        ("/home/me/.local/lib/python3.12/site-packages/datasets/features.py", False),
-        ("/usr/lib/python3/dist-packages/torch/nn/modules/module.py", False),
-        ("/opt/modules/lib/python3.11/site-packages/timm/models/resnet.py", False),
-        ("/home/me/site-packages.py", True),
-        ("/home/me/project/train.py", True),
-        (__file__, True),
-    ],
-)
-def test_packages_are_nobodys_own_code_wherever_they_are_installed(file: str, is_users: bool) -> None:
-    assert is_user_code(file) == is_users
+@pytest.mark.parametrize("folder", ["usr/lib/python3/dist-packages", "home/me/.local/lib/python3.11/site-packages", "elsewhere"])
+def test_an_installed_package_is_a_librarys_wherever_it_lies(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / folder / f"package_in_{folder.count('/')}"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("class Kind:\n    def method(self): ...\n")
+    monkeypatch.syspath_prepend(package.parent)
+    kind = import_module(package.name).Kind
+    is_users = folder == "elsewhere"
+    assert is_user_class(kind) == is_user_function(kind.method) == is_user_code(str(package / "__init__.py")) == is_users

@@ -49,6 +49,7 @@ WRONG = {
     "negative": (lambda loss, out: (loss, -5), "n_items=-5, which must be a number from 0 on"),
     "nan": (lambda loss, out: (loss, float("nan")), "n_items=nan"),
     "infinite": (lambda loss, out: (loss, float("inf")), "n_items=inf"),
+    "too many": (lambda loss, out: (loss, 10**30), r"n_items=inf, .* below 2\*\*53"),
     "negative tensor": (lambda loss, out: (loss, torch.tensor(-1)), "n_items=-1"),
     "nan tensor": (lambda loss, out: (loss, torch.tensor(torch.nan)), "n_items=nan"),
     "flag tensor": (lambda loss, out: (loss, torch.tensor(True)), "for n_items"),
@@ -80,6 +81,13 @@ def test_anything_else_is_refused_before_the_first_update(extra: Any, sentence: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*n_items below 1")
+@pytest.mark.parametrize(("extra", "sentence"), WRONG.values(), ids=WRONG)
+def test_evaluation_without_metrics_blames_the_loss(extra: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^loss\(model, batch\) .*{sentence}"):
+        train(extra, val=ROWS)
+
+
 @pytest.mark.parametrize(
     "items", [3, 2.5, np.int64(3), np.float32(2.5), torch.tensor(3), torch.tensor(2.5, dtype=torch.bfloat16), 0]
 )
@@ -99,12 +107,16 @@ def test_less_than_one_item_is_rather_an_auxiliary_loss() -> None:
 
 def test_the_mean_of_nothing_weighs_nothing() -> None:
     def nothing(loss: Tensor, out: Tensor) -> Any:
-        return (loss, len(out)) if len(out) == 4 else (loss * torch.nan, 0)
+        if len(out) == 4:
+            return loss, len(out)
+        return F.cross_entropy(out, torch.full((len(out),), -100)), 0  # NaN, with gradients of 0
 
     def halves(loss: Tensor, out: Tensor) -> Any:
         return loss, len(out) if len(out) == 4 else 0
 
-    assert train(nothing, [Accumulate(3)]).loss == train(halves, [Accumulate(3)]).loss
+    one, two = train(nothing, [Accumulate(3)]), train(halves, [Accumulate(3)])
+    assert one.loss == two.loss
+    assert torch.equal(one.model.weight, two.model.weight)
 
 
 def logged_by(result: Any) -> list[dict[str, Any]]:

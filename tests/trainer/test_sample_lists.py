@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import UserDict
+from collections import UserDict, UserList, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +24,8 @@ ROWS = [(X[i], Y[i]) for i in range(50)]
 
 def loss(model: nn.Module, batch: Any) -> Tensor:
     x, y = batch.values() if isinstance(batch, dict) else batch
-    return nn.functional.cross_entropy(model(x), y)
+    x = torch.stack(x, dim=1).float() if isinstance(x, list) else x
+    return nn.functional.cross_entropy(model(x), y.long())
 
 
 def run(data: Any, **settings: Any) -> Any:
@@ -37,9 +38,17 @@ EXPECTED = run(TensorDataset(X, Y), val=TensorDataset(X, Y), batch_size=16)
 SAMPLES: dict[str, Callable[[], Any]] = {
     "list": lambda: ROWS,
     "tuple": lambda: tuple(ROWS),
+    "flags as labels": lambda: [(x, bool(y)) for x, y in ROWS],
     "numbers as labels": lambda: [(x, int(y)) for x, y in ROWS],
     "numpy": lambda: [(x.numpy(), y.numpy()) for x, y in ROWS],
     "dicts": lambda: [{"x": x, "y": y} for x, y in ROWS],
+    "deque": lambda: deque(ROWS),
+    "UserList": lambda: UserList(ROWS),
+    "list of another class": lambda: type("Rows", (list,), {})(ROWS),
+    "array of objects": lambda: np.array([(x.tolist(), int(y)) for x, y in ROWS] + [None], dtype=object)[:-1],
+    "structured array": lambda: np.array([(x, y) for x, y in ROWS], dtype=[("x", "f4", 8), ("y", "i8")]),
+    "array beside a list": lambda: (X.numpy(), Y.tolist()),
+    "list of an array and a list": lambda: [X, Y.tolist()],
     "subset": lambda: Subset(ROWS, range(50)),  # type: ignore[arg-type]
     "columns": lambda: (X, Y),
     "list of columns": lambda: [X, Y],
@@ -124,6 +133,27 @@ def test_what_may_be_either_is_said(data: Any) -> None:
     assert run(data, loss=count, collate=default_collate).updates == -(-len(data) // 32)
 
 
+def test_columns_of_one_kind_whose_rows_are_unlike() -> None:
+    def square(model: nn.Module, batch: Any) -> Tensor:
+        return (model(batch[0]) - batch[1]).square().mean()
+
+    targets = torch.stack([Y, 1 - Y], dim=1).float()
+    expected = run(TensorDataset(X, targets), batch_size=16, loss=square)
+    assert torch.equal(run((X, targets), batch_size=16, loss=square).model.weight, expected.model.weight)
+    assert run((X.numpy(), targets.numpy()), batch_size=16, loss=square).samples == 50
+
+
+@pytest.mark.parametrize("data", [[X, X], (X, X), [X.numpy()] * 3], ids=["list", "tuple", "numpy"])
+def test_arrays_that_may_be_columns_or_batches_are_said(data: Any) -> None:
+    with pytest.warns(AccelWarning, match="arrays that may be columns or ready batches, and they are taken for batches"):
+        assert run(data, loss=lambda model, batch: model(torch.as_tensor(batch)).square().mean()).updates == len(data)
+
+
+def test_a_vector_and_a_float_are_a_sample() -> None:
+    assert run([(x, float(y)) for x, y in ROWS]).updates == 2
+    assert read_as({"x": X[0], "y": np.float32(1)}) == "sample"
+
+
 def test_elements_one_by_one() -> None:
     for sample in (3, "text", b"x", None, True, np.float32(1), torch.tensor(2), ("text", 3), {"text": "a", "label": 1}):
         assert read_as(sample) == "sample"
@@ -142,6 +172,15 @@ def test_what_is_no_data() -> None:
         run(Frame())
     with pytest.raises(ConfigError, match="data is a dict of 'x' of 50, 'y' of 49; pass a dict of columns of one length"):
         run({"x": X, "y": Y[1:]})
+    with pytest.raises(ConfigError, match="data is a tuple of columns of 50 and 49 samples; pass columns of one length"):
+        run((X, Y[1:]))
+    for wrong in ("train.csv", b"train", {1, 2}):
+        with pytest.raises(ConfigError, match=f"data is a {type(wrong).__name__}, which is no data; pass a torch Dataset"):
+            run(wrong)
+    with pytest.raises(ConfigError, match=r"torch cannot collate \(RuntimeError: Batches of sparse tensors are not"):
+        run([(x.to_sparse(), y) for x, y in ROWS])
+    with pytest.raises(ConfigError, match=r"torch cannot collate \(ValueError: Overflow"):
+        run([(2**70, y) for _, y in ROWS])
     with pytest.raises(ConfigError, match="data is a dict of nothing"):
         run({})
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from accel.device.out_of_memory import is_out_of_memory
 from accel.errors import BadSample, ConfigError, describe
 
 __all__ = ["FIX", "Collate", "check_sample", "collate_samples", "difference", "uncollatable"]
@@ -39,9 +40,12 @@ def collate_samples(collate: Collate, samples: list[Any], keys: Sequence[int], d
     try:
         return collate(samples)
     except Exception as error:
-        problem = "" if collate is not default_collate else _problem(samples, keys)
-        if not problem:
+        if collate is not default_collate or is_out_of_memory(error):
             raise
+        problem = _problem(samples, keys)
+        if not problem:
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0].strip().rstrip('.')}"
+            raise ConfigError(f"the {dataset} data gives samples that torch cannot collate ({reason}); {FIX}") from None
         raise ConfigError(f"the {dataset} data gives samples that make no batch: {problem}; {FIX}") from error
 
 

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
@@ -105,8 +106,10 @@ def _explicit(value: Any) -> int | None:
     for name in ("batch_size", "num_graphs"):
         number = getattr(value, name, None)
         number = number[0] if isinstance(number, tuple) and number else number
-        if type(number) is int and number >= 0:
-            return number
+        if isinstance(number, Tensor) and number.is_cpu and not number.dim() and not number.is_floating_point():
+            number = number.item()
+        if isinstance(number, int | np.integer) and not isinstance(number, bool) and number >= 0:
+            return int(number)
     return None
 
 

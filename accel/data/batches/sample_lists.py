@@ -2,8 +2,10 @@
 
 The rule is what `DataLoader(data, batch_size)` would make of them, except that a list may hold ready batches:
 
-- An array or tensor has a sample in each row; a dict, or a tuple, of arrays of one length has a column in each.
-- Elements of a list or tuple are samples if they have one array beside a number, or none at all.
+- An array or tensor has a sample in each row; a dict, or a tuple, of arrays of one length has a column in each. Two or three
+  arrays that are of one kind may be columns or ready batches: columns in a tuple whose rows are unlike, else ready batches, with
+  a warning.
+- Elements of a list, tuple or deque are samples if they have one array beside a number, or none at all.
 - They are ready batches if each has a `batch_size`, or two arrays or more that agree in their leading dimension, or is one matrix.
 - Else they may be either (one vector, one picture, arrays that disagree). They are samples if a `batch_size` or a `collate` is
   given, and else ready batches, with a warning unless the last of them alone is shorter.
@@ -11,7 +13,8 @@ The rule is what `DataLoader(data, batch_size)` would make of them, except that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import UserList, deque
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import is_dataclass
 from typing import Any, Literal
 
@@ -19,7 +22,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from accel.data.batches.sample_count import leading_length, sample_count
+from accel.data.batches.sample_count import MAX_FIELDS, leading_length, sample_count
 from accel.data.batches.structure import NUMBER_TYPES
 from accel.errors import ConfigError
 from accel.system.call_stack import warn_user
@@ -89,8 +92,16 @@ def as_data_set(data: Any, as_samples: bool) -> Any:
         raise ConfigError(
             f"data is a {type(data).__name__}; pass a dict of arrays: {{name: data[name].to_numpy() for name in data}}"
         )
+    if isinstance(data, str | bytes | Set):
+        raise ConfigError(f"data is a {type(data).__name__}, which is no data; pass a torch Dataset, a DataLoader or a list")
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        return Columns({name: data[name] for name in data.dtype.names})
+    if isinstance(data, np.ndarray) and data.dtype == object and data.ndim:
+        data = [tuple(row) for row in data] if data.ndim > 1 else list(data)
     if isinstance(data, Tensor | np.ndarray) and data.ndim:
         return Rows(data)
+    if isinstance(data, deque | range | UserList) or (isinstance(data, list) and type(data).__getitem__ is list.__getitem__):
+        data = list(data)  # other sequences may read an element when they are asked for it
     if (type(data) in (tuple, list) or (isinstance(data, Mapping) and not isinstance(data, Dataset))) and (
         columns := _as_columns(data)
     ) is not None:
@@ -121,11 +132,36 @@ def _as_columns(data: Any) -> Any:
                 f"data is a dict of {shown or 'nothing'}; pass a dict of columns of one length, one for each member of a sample"
             )
         return Columns(data)
-    kinds = {(str(getattr(column, "dtype", "")), len(getattr(column, "shape", ()))) for column in columns}
-    arrays = all(isinstance(column, Tensor | np.ndarray) for column in columns)
-    if not arrays or len(columns) < 2 or len(kinds) < len(columns) or None in lengths or len(set(lengths)) > 1:
+    arrays = [column for column in columns if isinstance(column, Tensor | np.ndarray) and column.ndim]
+    if not len(columns) > 1 or not arrays or any(not isinstance(column, list) for column in columns if not _is_array(column)):
         return None
+    if len(arrays) < len(columns):  # an array beside a list, such as one of labels
+        return Columns(tuple(columns)) if len(set(lengths)) == 1 and not any(map(_holds_arrays, columns)) else None
+    kinds = {(str(column.dtype), column.ndim) for column in columns}
+    if len(kinds) == 1 and len(columns) <= MAX_FIELDS and len(set(lengths)) == 1:
+        unlike = len({tuple(column.shape[1:]) for column in columns}) == len(columns)
+        if type(data) is not tuple or not unlike or columns[0].ndim < 2:
+            if columns[0].ndim > 1:
+                warn_user(
+                    f"data is a {type(data).__name__} of {len(columns)} arrays that may be columns or ready batches, and they are "
+                    "taken for batches; pass TensorDataset(*data) for columns, or DataLoader(data, batch_size=None) for batches"
+                )
+            return None
+    elif len(kinds) < len(columns):
+        return None
+    elif len(set(lengths)) > 1:
+        shown = " and ".join(str(length) for length in lengths)
+        raise ConfigError(f"data is a {type(data).__name__} of columns of {shown} samples; pass columns of one length")
     return TensorDataset(*columns) if all(isinstance(column, Tensor) for column in columns) else Columns(tuple(columns))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor | np.ndarray) and value.ndim > 0
+
+
+def _holds_arrays(column: Any) -> bool:
+    """Return whether a list has arrays, so that it may be a sample."""
+    return isinstance(column, list) and any(isinstance(part, Tensor | np.ndarray | list | tuple) for part in column[:LOOKED_AT])
 
 
 def _reading_of(data: Any) -> Reading:
@@ -150,6 +186,8 @@ def read_as(element: Any) -> Reading:
         return "object" if not known else "either" if lists and not alone else "sample"
     lengths = [array.shape[0] for array in arrays]
     if len(arrays) == 1 and known:
+        if arrays[0].ndim == 1 and any(isinstance(part, float | np.floating) for part in _parts_of(element)):
+            return "sample"  # a vector and what is to be computed of it
         counted = arrays[0].ndim == 2 and not any(hasattr(number, "dtype") for number in _numbers(element))
         return read_as(arrays[0]) if not alone else "either" if counted else "sample"
     if count.doubt:
@@ -173,17 +211,26 @@ def _arrays(value: Any) -> Iterator[Any]:
         if value.ndim and not getattr(value, "is_nested", False):
             yield value
         return
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    parts = vars(value).values() if is_dataclass(value) and not isinstance(value, type) else parts
-    for part in parts:
+    for part in _parts_of(value):
         yield from _arrays(part)
+
+
+def _parts_of(value: Any) -> Iterator[Any]:
+    """Yield the members of a dict, list, tuple or dataclass."""
+    if is_dataclass(value) and not isinstance(value, type):
+        yield from vars(value).values()
+    else:
+        yield from value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
 
 
 def _numbers(value: Any) -> Iterator[Any]:
     """Yield the members of an element that are one number, as a label is; floats beside arrays may be of a whole batch."""
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    for part in parts:
-        if type(part) is int or isinstance(part, np.integer) or (isinstance(part, Tensor | np.ndarray) and not part.ndim):
+    for part in _parts_of(value):
+        if (
+            type(part) is int
+            or isinstance(part, bool | np.integer | np.bool_)
+            or (isinstance(part, Tensor | np.ndarray) and not part.ndim)
+        ):
             yield part
 
 

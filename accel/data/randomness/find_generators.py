@@ -6,7 +6,7 @@ import functools
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ __all__ = ["MAX_MEMBERS", "MAX_OBJECTS", "find_generators"]
 MAX_OBJECTS = 20_000
 """Objects that are looked at, at most."""
 MAX_MEMBERS = 64
-"""Members of one list, tuple or dict that are looked at: transforms are few, and paths of files are many."""
+"""Members of one list, tuple or dict that are looked at, unless the first is a generator: transforms are few, paths are many."""
 LEAVES = (str, bytes, bytearray, int, float, complex, type(None), torch.Tensor, np.ndarray, ModuleType, BuiltinFunctionType, range)
 """Types of objects that hold no generator."""
 LIBRARIES = frozenset({"builtins", "torch", "torchvision", "numpy", "typing", "abc", "collections", "functools", "enum", "accel"})
@@ -30,6 +30,7 @@ def find_generators(*roots: Any) -> list[GeneratorHandle]:
     """Return the generators that can be reached from `roots`, without the global ones, in an order that every process finds.
 
     It goes through attributes, lists, tuples, dicts, functions with what they enclose, and the global names that functions use.
+    Of a Python generator it sees the local variables.
     A generator that is made anew for each sample, or that only compiled code knows, is not found.
     """
     seen = {id(handle.generator) for handle in global_generators()}
@@ -52,10 +53,12 @@ def find_generators(*roots: Any) -> list[GeneratorHandle]:
 
 def _members(value: Any) -> Iterator[Any]:
     """Yield what an object holds."""
-    if isinstance(value, dict):
-        yield from islice(value.values(), MAX_MEMBERS)
-    elif isinstance(value, list | tuple | deque):
-        yield from islice(value, MAX_MEMBERS)
+    if isinstance(value, dict | list | tuple | deque):
+        members = value.values() if isinstance(value, dict) else value
+        only = next((handle_of(member) is not None for member in members), False)  # one for each class, or for each sample
+        yield from islice(members, MAX_OBJECTS if only else MAX_MEMBERS)
+    elif isinstance(value, GeneratorType):
+        yield from list(value.gi_frame.f_locals.values()) if value.gi_frame else ()
     elif isinstance(value, functools.partial):
         yield from (value.func, *value.args, value.keywords)
     elif isinstance(value, MethodType):

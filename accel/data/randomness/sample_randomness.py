@@ -22,6 +22,7 @@ from accel.data.randomness.tripwire import Drew, ReadInTurn, Tripwire, reads_ahe
 from accel.data.sampling import generator_seed
 from accel.device.generators import GeneratorHandle, drawing, global_generators
 from accel.errors import ConfigError
+from accel.system.call_stack import warn_user
 
 __all__ = ["COLLATE", "MAX_GENERATORS", "STREAM", "WATCHED_PARTS", "Result", "SampleRandomness"]
 
@@ -67,7 +68,13 @@ class SampleRandomness:
 
     def search(self) -> None:
         """Find the generators, in the same order whenever and wherever it is done."""
-        self.handles = [*global_generators(), *find_generators(self.data)][:MAX_GENERATORS]
+        handles = [*global_generators(), *find_generators(self.data)]
+        if len(handles) > MAX_GENERATORS:
+            warn_user(
+                f"the data holds {len(handles) - 3:,} random generators, of which {MAX_GENERATORS - 3} are seeded for each sample: "
+                "samples that draw from others differ between loaders and after a resume; hold one generator for all samples"
+            )
+        self.handles = handles[:MAX_GENERATORS]
         self.moving = {number for number in self.moving if number < len(self.handles)}
 
     def seed_sample(self, epoch: int, index: int, offset: int = 0) -> None:

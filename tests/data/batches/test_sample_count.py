@@ -93,6 +93,8 @@ KNOWN = {
     "batch_size": (Sample(batch_size=7, x=reals(100, 3)), 7),
     "batch_size of TensorDict": (Sample(batch_size=torch.Size([7, 2]), x=reals(7, 2, 3)), 7),
     "num_graphs": (Sample(num_graphs=6, x=reals(100, 3)), 6),
+    "batch_size of numpy": (Sample(batch_size=np.int64(7), x=reals(100, 3)), 7),
+    "batch_size as a tensor": (Sample(batch_size=torch.tensor(7), x=reals(100, 3)), 7),
     "batch_size in a pair": ((Sample(batch_size=7, x=reals(100, 3)), whole(7)), 7),
     "packed": (pack_sequence([reals(5, 2), reals(3, 2)]), 2),
     "packed pair": ((pack_sequence([reals(5, 2), reals(3, 2)]), whole(2)), 2),
