@@ -74,7 +74,7 @@ def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = N
         raise ValueError("it is of another update than its .json")
     progress = Progress(**state["progress"])  # an unknown name is an error
     state |= {key: with_names_of(run.unwrapped_model, state.pop(key)) for key in ("model", "parts")}
-    check_tensors(state)
+    check_tensors(state, {"model": run.unwrapped_model.state_dict()})
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             check_kinds(state["parts"][part.name], part.state_dict(), part.name)

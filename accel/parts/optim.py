@@ -182,14 +182,14 @@ class Optim(Part):
         return state
 
     def _check_loaded(self) -> None:
-        """Raise ValueError if a fused kernel could not read what was loaded: it would read beyond a tensor."""
+        """Raise ValueError if a fused kernel could not read what was loaded: it would read beyond a tensor. accel's check more."""
         for group in self.optimizer.param_groups:
             for param in group["params"]:
                 for name, value in self.optimizer.state[param].items() if param in self.optimizer.state else ():
-                    right = value.shape == param.shape and not value.is_complex() if isinstance(value, Tensor) else False
+                    right = isinstance(value, Tensor) and value.shape == param.shape and not value.is_complex()
                     if name in PER_ELEMENT and value is not None and not (right or param.is_complex()):
                         raise ValueError(f"{name} is {describe(value)}, of a parameter of shape {tuple(param.shape)}")
-                    if name == "step" and (value.numel() if isinstance(value, Tensor) else 1) != 1:
+                    if name == "step" and not isinstance(self.optimizer, Fused) and torch.as_tensor(value).numel() != 1:
                         raise ValueError(f"step is {describe(value)}, and one number is wanted")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ class Update(Part):
     """Whether the user knows that samples are counted by a guess."""
 
     def setup(self, run: Run) -> None:
-        parts = run.parts
+        parts, self.run = run.parts, run
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
         self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
@@ -129,14 +129,17 @@ class Update(Part):
 
     def collect(self, micros: Iterable[Micro], mean: WindowMean) -> None:
         """Compute gradients and mean loss, the first half of an update. Neither weights nor state nor averages move."""
-        logged = LoggedMeans()
+        logged, begun = LoggedMeans(), None
         if self.counts_first and self.parallel.reference is None and not mean.defer:
             micros = tuple(micros)
-            self.agree_on_reference(micros)
+            begun = self.agree_on_reference(micros)
         for micro in micros:
             with self.parallel.sync(last=micro.last):
-                with self.precision.cast():
-                    loss, items = self.parallel.call(self.objective, self.model, micro.batch)
+                if begun is None:
+                    with self.precision.cast():
+                        loss, items = self.parallel.call(self.objective, self.model, micro.batch)
+                else:
+                    loss, items, begun = *begun, None
                 self.lap(FORWARD)
                 if micro.doubt and items is None:
                     self.warn_of_count(micro.doubt, micro.samples)
@@ -178,28 +181,35 @@ class Update(Part):
                 "count_samples(batch), let batches have a batch_size, or return (loss, n_items)"
             )
 
-    def agree_on_reference(self, micros: tuple[Micro, ...]) -> None:
+    def agree_on_reference(self, micros: tuple[Micro, ...]) -> tuple[Tensor, Any] | None:
         """Count the items of a window, if the loss tells them, and keep their number as the reference of all windows.
 
-        The forward passes run once more for it, in the first window of a run, and leave no trace but in the user's own objects.
+        The forward passes run once more for it, in the first window of a run. They leave no trace in buffers, random numbers, and
+        what a checkpoint would keep of the user's objects.
+
+        Returns:
+            Loss and items of the first micro-batch, to go on from, if the loss tells no items; else None.
         """
         if len(micros) < 2:
-            return
+            return None
         assert self.window_snapshot is not None
         self.window_snapshot.take()
+        if self.run.user_state is not None:
+            self.run.user_state.remember()
         total: Any = 0.0
         for micro in micros:
             with self.parallel.sync(last=False), self.precision.cast():
-                _, items = self.objective(self.model, micro.batch)
+                loss, items = self.parallel.call(self.objective, self.model, micro.batch)
             if items is None:
-                break
+                self.counts_first = False  # samples are counted, and known
+                return loss, items
             total = total + (items if micro.samples else 0)
         self.window_snapshot.restore()
-        if items is None:
-            self.counts_first = False  # samples are counted, and known
-            return
+        if self.run.user_state is not None:
+            self.run.user_state.undo()
         count = torch.as_tensor(total, dtype=torch.float32, device=self.parallel.device)
         self.parallel.keep_reference((self.parallel.sum(count) / self.parallel.world_size).clamp(min=1.0))
+        return None
 
     def move(self, mean: WindowMean) -> Tensor:
         """Move everything that moves by these gradients, the second half of an update. Return the mean loss."""

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import Placement, local_shard, placement, real_shard
+from accel.device.dtensor import Placement, local_shard, norms, placement, real_shard
 from accel.errors import ConfigError, nearest
 from accel.parts import Clip as ClipPart
 from accel.parts import Grads
@@ -139,7 +139,7 @@ def unit_norms(tensors: list[Tensor], sharding: Placement = UNSHARDED) -> list[T
     such tensors are spread over processes.
     """
     small = [tensor for tensor in tensors if tensor.dim() <= 1]
-    lengths = list(torch._foreach_norm(small, 2, norm_dtype(small[0]))) if small else []
+    lengths = norms(small) if small else []
     if small and sharding.mesh is not None:
         lengths = list(sharding.all_reduce(torch.stack(lengths).square_()).sqrt_().unbind())
     flat = iter(lengths)

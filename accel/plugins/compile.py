@@ -2,8 +2,8 @@
 
 The model's forward and backward passes are compiled when they are first needed.
 This happens once for every shape of batch (a short last one is a second shape),
-and again for evaluation. The time of compiling is booked under `other`, not as
-a forward pass.
+and again for evaluation. The time of compiling is a phase of its own in the
+summary, and counts neither in samples per second nor in the time left.
 
 Helps   long runs on CUDA: small operations are fused into one pass over memory.
 Hurts   short runs, since compiling takes seconds to minutes. Models with many
@@ -33,7 +33,7 @@ from torch import nn
 from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts import Compile as CompilePart
-from accel.system.clock import OTHER
+from accel.system.clock import COMPILE
 from accel.system.machine import Need
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class Compile(CompilePart):
         self.started_at = perf_counter()
 
     def compile_ended(self, _: Any) -> None:
-        """Book the time of compiling under `other`, whatever phase of the run it fell in."""
-        self.clock.book_within_lap(perf_counter() - self.started_at, OTHER)
+        """Book the time of compiling apart, whatever phase of the run it fell in."""
+        self.clock.book_within_lap(perf_counter() - self.started_at, COMPILE)
 
     def close(self) -> None:
         if not hasattr(self, "saved_recompile_limit"):

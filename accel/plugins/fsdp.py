@@ -27,7 +27,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -39,6 +39,7 @@ from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
+from accel.parts.shared.held_groups import release_mesh, release_sharded
 from accel.parts.shared.process_group import ProcessGroup
 
 if TYPE_CHECKING:
@@ -65,11 +66,15 @@ class FSDP(ProcessGroup):
     reduce_dtype: Literal["bfloat16", "float32"] | None = None
     reshard: bool = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.blocks: list[Any] = []
+        self.root: Any = None
+
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.user_model, self.device = run.unwrapped_model, run.device
-        self.blocks: list[Any] = []
-        self.root: Any = None
+        self.blocks, self.root = [], None
         self.device_mesh: Any = None
         self.saving_group: Any = None
         if self.is_distributed:
@@ -150,6 +155,8 @@ class FSDP(ProcessGroup):
     def close(self) -> None:
         if self.is_distributed:
             self.device_mesh = self.saving_group = None
+            if self.root is not None:
+                release_sharded(self.root)
         super().close()
 
     def sync(self, last: bool) -> AbstractContextManager[None]:
@@ -210,8 +217,10 @@ def gather_tensor(value: Any) -> Tensor:
         world: Any = dist.group.WORLD
         host, layout = DeviceMesh.from_group(world, "cpu"), {"shape": value.shape, "stride": value.stride()}
         value = DTensor.from_local(local_shard(value).cpu(), host, value.placements, run_check=False, **layout)
-    whole: Tensor = value.full_tensor()
-    return whole
+        whole: Tensor = value.full_tensor()
+        release_mesh(host)
+        return whole
+    return cast(Tensor, value.full_tensor())
 
 
 def dtype_of(name: str | None) -> torch.dtype | None:

@@ -35,7 +35,7 @@ from accel.report.plan import draw as draw_plan
 from accel.report.progress_line import GAP, ProgressLine
 from accel.report.summary import draw as draw_summary
 from accel.report.visible_console import VisibleConsole
-from accel.system.clock import ThroughputMark
+from accel.system.clock import COMPILE, ThroughputMark
 from accel.system.pipes import survive_broken_pipe
 from accel.values import Positive
 
@@ -83,7 +83,7 @@ class Progress(Watch):
         self.last_loss: Tensor | None = None
         self.loss: float | None = None
         self.skipped_count: int | None = None if self.skipped is None else 0
-        self.first_step, self.started_at = run.progress.step, perf_counter()
+        self.first_step, self.started_at = run.progress.step, perf_counter() - run.clock.spent[COMPILE]
         if can_redraw(self.console):
             # drawn by this thread: a drawing thread would hold locks while workers are forked
             self.live = Live(console=self.console, auto_refresh=False)
@@ -149,7 +149,8 @@ class Progress(Watch):
         self.marks.append(self.throughput_mark())
         rate, wait = self.marks[-1].since(self.marks[0])
         done = progress.step - self.first_step
-        left = None if run.updates is None else (run.updates - progress.step) * (perf_counter() - self.started_at) / max(done, 1)
+        seconds = perf_counter() - run.clock.spent[COMPILE] - self.started_at
+        left = None if run.updates is None else (run.updates - progress.step) * seconds / max(done, 1)
         return ProgressLine(
             epoch=min(progress.epoch + 1, run.epochs), epochs=run.epochs, update=progress.step, updates=run.updates, loss=self.loss,
             lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.skipped_count,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 __all__ = [
     "BACKWARD",
     "CHECKPOINT",
+    "COMPILE",
     "DATA",
     "EVALUATION",
     "FORWARD",
@@ -22,10 +23,10 @@ __all__ = [
     "ThroughputMark",
 ]
 
-PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
+PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other", "compile")
 TRAINING = PHASES[:5]
 """The phases of every update, by name; the others belong to the run and come now and then."""
-DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, EVALUATION, CHECKPOINT, OTHER = range(len(PHASES))
+DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, EVALUATION, CHECKPOINT, OTHER, COMPILE = range(len(PHASES))
 
 
 class Clock:
@@ -56,28 +57,42 @@ class Clock:
         self.since += seconds
 
     @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Book the time inside the block nowhere: for work that is no part of the run, such as drawing."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.since += perf_counter() - start
+
+    @contextmanager
     def attribute_to(self, phase: int) -> Iterator[None]:
-        """Book all time inside the block to `phase`, whichever phases its laps name."""
+        """Book all time inside the block to `phase`, whichever phases its laps name. Compiling stays compiling."""
         before = list(self.spent)
         try:
             yield
         finally:
             self.lap(phase)
-            booked = sum(self.spent) - sum(before)
+            compiling = self.spent[COMPILE] - before[COMPILE]
+            booked = sum(self.spent) - sum(before) - compiling
             self.spent[:] = before
             self.spent[phase] += booked
+            self.spent[COMPILE] += compiling
 
     def shares(self) -> dict[str, float]:
-        """Return the share of each phase in percent; they add up to 100."""
+        """Return the share of each phase in percent; they add up to 100. Compiling is left out where nothing was compiled."""
         total = sum(self.spent) or 1.0
-        return {phase: 100 * spent / total for phase, spent in zip(PHASES, self.spent, strict=True)}
+        shares = {phase: 100 * spent / total for phase, spent in zip(PHASES, self.spent, strict=True)}
+        if not self.spent[COMPILE]:
+            del shares[PHASES[COMPILE]]
+        return shares
 
 
 class ThroughputMark(NamedTuple):
     """Time, waiting and samples at one moment."""
 
     time: float
-    """Seconds of training: evaluation and checkpoints left out."""
+    """Seconds of training: evaluation, checkpoints and compiling left out."""
     waited: float
     """Seconds spent waiting for data."""
     samples: int
@@ -86,7 +101,7 @@ class ThroughputMark(NamedTuple):
     def now(cls, clock: Clock, samples: int) -> ThroughputMark:
         """Return the mark of this moment, after `samples` samples."""
         spent = clock.spent
-        return cls(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT], spent[DATA], samples)
+        return cls(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT] - spent[COMPILE], spent[DATA], samples)
 
     def since(self, old: ThroughputMark) -> tuple[float, float]:
         """Return samples per second, and the percentage of the time spent waiting for data, between `old` and this mark."""

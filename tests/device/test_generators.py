@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from accel.data.randomness.find_generators import find_generators
-from accel.data.randomness.tripwire import RANDOM_FUNCTIONS, Tripwire
+from accel.data.randomness.tripwire import RANDOM_FUNCTIONS, Tripwire, reading_ahead, watched
 from accel.device.generators import global_generators, handle_of
 from tests.support.drawing_datasets import DRAWING, OF_MODULE
 
@@ -143,3 +144,18 @@ def test_the_tripwire_tells_what_draws(call: Any, trips: bool) -> None:
     with Tripwire(global_generators()) as wire:
         call()
     assert wire.tripped is trips
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_only_what_is_read_ahead_is_watched(ahead: bool) -> None:
+    """A look at all generators takes 70 microseconds, a sixth of a small update."""
+    depths = list[int]()
+
+    def batches() -> Iterator[int]:
+        for number in range(3):
+            depths.append(torch._C._len_torch_function_stack())
+            yield number
+
+    with reading_ahead(ahead):
+        assert list(watched(batches())) == [0, 1, 2]
+    assert depths == [int(ahead)] * 3

@@ -111,6 +111,27 @@ def test_counting_leaves_no_trace() -> None:
     assert seen[:WINDOW] == seen[WINDOW : 2 * WINDOW]
 
 
+@pytest.mark.parametrize("tells_items", [False, True])
+def test_counting_leaves_no_trace_in_what_the_user_keeps(tells_items: bool) -> None:
+    """A loss without items has no forward pass too many; with items, what the extra ones wrote is undone."""
+
+    class Counts(nn.Linear):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            self.seen = [*getattr(self, "seen", []), self.calls]
+            return super().forward(x)
+
+    model = Counts(8, 5)
+    plugins = [SGD(), Accumulate(steps=WINDOW), AMP(dtype="float16", force=True)]
+    Trainer(
+        model, windows((3, 0, 1, 2)), loss=loss if tells_items else lambda *args: loss(*args)[0], plugins=plugins, watch=()
+    ).fit()
+    assert model.calls == 3 * WINDOW
+    assert model.seen == list(range(1, 3 * WINDOW + 1))
+
+
 def test_a_resumed_run_keeps_the_reference(tmp_path: Path) -> None:
     order = (3, 0, 1, 2)
     whole = run(order, "amp", out=tmp_path / "whole", epochs=2)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
+from accel.trainer import Trainer
 from tests.support.handwritten_loop import hand_loop
 
 
@@ -174,3 +177,21 @@ def test_adaptive_settings_without_effect_warn() -> None:
         fit_toy([Clip(clipping=0.1)])
     with pytest.warns(AccelWarning, match=r"clip has no effect: clip.skip=0,1,4 leaves out every parameter; set clip.skip=none"):
         fit_toy([Clip(mode="adaptive", skip="0,1,4")])
+
+
+@pytest.mark.parametrize("mode", ["norm", "value", "adaptive"])
+def test_weights_of_several_dtypes_are_clipped(mode: Any) -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.usual = nn.Linear(3, 4, dtype=torch.float64), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.usual(self.wide(x.double()).float())
+
+    torch.manual_seed(0)
+    model = Mixed()
+    before = [param.detach().clone() for param in model.parameters()]
+    plugins: list[Any] = [SGD(lr=1e-3), Clip(mode=mode, **({"skip": "none"} if mode == "adaptive" else {}))]
+    Trainer(model, [torch.ones(2, 3)], loss=lambda m, x: 1e3 * m(x).square().mean(), plugins=plugins, watch=()).fit()
+    assert not any(map(torch.equal, before, model.parameters()))

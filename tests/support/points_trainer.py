@@ -22,10 +22,11 @@ class Stop(Exception):
 
 @dataclass(eq=False)
 class Keeps(Watch):
-    """Remembers the losses and how it began; may stop the run."""
+    """Remembers the losses, the samples that it is told of, and how it began; may stop the run. No checkpoint keeps it."""
 
     stop: int = 0
     losses: list[float] = field(default_factory=list, init=False)
+    seen: dict[int, list[int]] = field(default_factory=dict, init=False)
 
     def begin(self, run: Run) -> None:
         self.run = run

@@ -76,22 +76,18 @@ def start(kind: type[Points], plugins: list[Part], every: int, stop: int = 0, ra
             weights = [param.detach().clone() for param in model.parameters()] if RANK == 0 else None
         except Stop:
             assert stop
-    return {"seen": trainer.seen, "losses": keeps.losses, "weights": weights}
+    return {"seen": keeps.seen, "losses": keeps.losses, "weights": weights}
 
 
 class Counted(Points):
-    """It writes down which samples it trains on, by the number of the update."""
-
-    def __init__(self, **run: Any) -> None:
-        super().__init__(**run)
-        self.seen: dict[int, list[int]] = {}
+    """It writes down which samples it trains on, by the number of the update, where no checkpoint keeps it."""
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
         if model.training:
             points = super().data("train").tensors[0]
             numbers = [int((points == point).all(1).nonzero()) for point in batch[0]]
             keeps = next(plugin for plugin in self.plugins if isinstance(plugin, Keeps))
-            self.seen.setdefault(keeps.run.progress.step, []).extend(numbers)
+            keeps.seen.setdefault(keeps.run.progress.step, []).extend(numbers)
         return super().loss(model, batch)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -101,13 +102,15 @@ class Failing(Trainer):
 
     def data(self, split: str) -> Any:
         self.fail_at("data config")
-        return points() if split == "train" else None
+        return points(24 if split == "train" else 7)
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        self.calls += 1
-        self.fail_at(f"loss {self.calls}")
+        self.calls += model.training
+        self.fail_at(f"loss {self.calls}" if model.training else "evaluation")
         self.fail_at(f"loss config {self.calls}")
-        return loss(model, batch)
+        result = loss(model, batch)
+        self.fail_at(f"backward {self.calls}")
+        return result
 
 
 def loss(model: nn.Module, batch: Any) -> Tensor:
@@ -141,9 +144,13 @@ def fit(*plugins: Part, data: Any = None, kind: type[Trainer] = Trainer, **run: 
     return {"samples": result.samples, "updates": result.updates, "loss": result.loss, "seen": seen}
 
 
-def case_threads(folder: Path) -> int:
-    fit()
-    return gloo_threads()
+def case_threads(folder: Path) -> list[int]:
+    counts = []
+    for make in (DDP, FSDP):
+        for plugins in ((), (EMA(), Clip(max_norm=0.1))):
+            fit(make(), *plugins, val=points(7), checkpoint_every=2, out=folder / f"{make.__name__}{len(plugins)}")
+            counts.append(gloo_threads())
+    return counts
 
 
 def case_differences(folder: Path) -> dict[str, Any]:
@@ -202,11 +209,15 @@ def case_what_may_differ(folder: Path) -> dict[str, Any]:
 
 
 def case_failures(folder: Path) -> dict[str, Any]:
-    places = ("model", "data config", "loss 1", "loss config 2", "loss 3")
-    actual: dict[str, Any] = {place: fit(kind=Failing, place=place, epochs=2, batch_size=3) for place in places}
-    actual["nccl"] = fit(DDP(backend="nccl" if SECOND else "gloo"))
-    actual["afterwards"] = fit()
-    return actual
+    places = ("model", "data config", "loss 1", "loss config 2", "loss 3", "backward 2", "evaluation")
+    actual: dict[str, Any] = {}
+    for make in (DDP, FSDP):
+        for place in places:
+            begin = monotonic()
+            sentence = fit(make(), kind=Failing, place=place, epochs=2, batch_size=3)
+            actual[f"{make.__name__} {place}"] = sentence, monotonic() - begin
+        actual[f"{make.__name__} nccl config"] = fit(make(backend="nccl" if SECOND else "gloo")), 0
+    return {"sentences": actual, "afterwards": fit()}
 
 
 def case_resumed_with_a_sampler(folder: Path) -> Any:

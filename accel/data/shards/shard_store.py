@@ -65,7 +65,7 @@ class ShardStore(ABC):
         self.passed_over = PassedOver()
         for part in parts:
             self.passed_over.update(
-                PassedOver.load(part["passed_over"].tobytes().decode()) if "passed_over" in part else PassedOver()
+                PassedOver.load(part["passed_over"].tobytes().decode(errors="replace")) if "passed_over" in part else PassedOver()
             )
         self.keys = [key for part in parts for key in unpack_strings(part)]
         if not self.keys:
