@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from accel.checkpoints.weights.weight_names import unwrap, wrapped_attribute
 from accel.device.buffers import writable
+from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError, describe
 from accel.parts import Parallel, Part
 from accel.system.call_stack import warn_user
@@ -88,14 +90,26 @@ def without_ranks(model: nn.Module, world_size: int) -> nn.Module:
     while world_size > 1 and any(isinstance(module, kinds) for module in model.modules() if module not in inside):
         model = getattr(model, wrapped_attribute(model))  # what is compiled inside stays so
     for name, module in model.named_modules():
-        ranks = module.process_group.size() if isinstance(module, DistributedDataParallel) else 1
-        if isinstance(module, kinds) and world_size > 1:
-            raise ConfigError(
-                f"the model's {name} is wrapped in {type(module).__name__}, and the ranks share the whole; pass it bare"
-            )
+        ranks, kind, where = _own_ranks(module), type(module).__name__, f"the model's {name}" if name else "the model"
+        if (ranks > 1 or isinstance(module, kinds)) and world_size > 1:
+            raise ConfigError(f"{where} is wrapped in {kind}, and the ranks share the whole; pass it bare")
         if ranks > world_size:
             raise ConfigError(
-                f"the model is wrapped in {type(module).__name__} of {ranks} ranks, and each of them would read all of the data; "
-                "pass the bare model, and the plugin ddp"
+                f"{where} is wrapped in {kind} of {ranks} ranks, and each of them would read all of the data; "
+                f"pass the bare model, and the plugin {'ddp' if isinstance(module, kinds) else 'fsdp'}"
             )
+    if world_size > 1:
+        for name, param in model.named_parameters():
+            if is_dtensor(param):
+                raise ConfigError(f"the model's {name} is spread over ranks already; pass the model as it is before that")
     return model
+
+
+def _own_ranks(module: nn.Module) -> int:
+    """Return the number of ranks among which a module communicates by itself: by torch's DDP, FSDP, or `fully_shard`."""
+    names = {kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("torch.distributed.fsdp")}
+    if isinstance(module, DistributedDataParallel) or "FullyShardedDataParallel" in names:
+        group: Any = module.process_group
+        return int(group.size())
+    params: list[Any] = [*module.parameters()] if "FSDPModule" in names else []
+    return max((param.device_mesh.size() for param in params if is_dtensor(param)), default=1)

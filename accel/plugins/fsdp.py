@@ -26,13 +26,11 @@ from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from accel.device.dtensor import is_dtensor, local_shard
 from accel.device.repeated_blocks import repeated_blocks
@@ -40,12 +38,13 @@ from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
 from accel.parts.shared.held_groups import release_mesh, release_sharded
+from accel.parts.shared.input_cast import InputCast
 from accel.parts.shared.process_group import ProcessGroup
 
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["DTYPE_SETTINGS", "FSDP", "cast_inputs", "copy_without_memory", "dtype_of", "fill_copy", "gather_tensor"]
+__all__ = ["DTYPE_SETTINGS", "FSDP", "copy_without_memory", "dtype_of", "fill_copy", "gather_tensor"]
 
 DTYPE_SETTINGS = ("param_dtype", "reduce_dtype")
 
@@ -113,7 +112,7 @@ class FSDP(ProcessGroup):
         if any(True for _ in self.user_model.buffers()):
             self.root.register_forward_pre_hook(self.broadcast_buffers)
         if policy.param_dtype is not None:  # as torch casts what goes into its own modules
-            self.user_model.register_forward_pre_hook(partial(cast_inputs, policy.param_dtype), with_kwargs=True)
+            InputCast(self.user_model, policy.param_dtype, self.device)
         self.root.register_forward_hook(self.reshard_after_evaluation)
         root: nn.Module = self.root
         return root
@@ -197,15 +196,6 @@ class FSDP(ProcessGroup):
         total = sum(param.numel() for param in self.user_model.parameters())
         units = f"in {len(self.blocks)} blocks and a rest" if self.blocks else "at once: the model repeats no block"
         return {"ranks": f"{self.world_size}; {local:,} of {total:,} weights are kept here, and gathered {units}"}
-
-
-def cast_inputs(dtype: torch.dtype, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return a model's inputs with their floating-point tensors in `dtype`: a forward pre-hook."""
-
-    def cast(value: Any) -> Any:
-        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-
-    return tree_map(cast, (args, kwargs))
 
 
 def gather_tensor(value: Any) -> Tensor:

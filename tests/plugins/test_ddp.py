@@ -201,3 +201,10 @@ def test_a_loss_may_use_the_model_as_without_ranks(actual: Found, name: str) -> 
             assert all(map(isfinite, outcome[0]))
     first, second = actual["what_a_loss_may_use"]
     assert first[name] == second[name], "the mean over the ranks is the same on each"
+
+
+def test_a_loss_may_use_parts_of_a_model_whose_weights_are_used_in_bfloat16(actual: Found) -> None:
+    for rank in actual["what_a_loss_may_use"]:
+        for losses, big in rank["narrow"]:
+            assert losses == pytest.approx(big, abs=2e-2)  # bfloat16 rounds at 2^-8
+        assert rank["refused"][0].startswith("fsdp.param_dtype: BatchNorm1d (norm) cannot be computed on a CPU")

@@ -78,5 +78,20 @@ def test_a_group_of_the_users_is_used_and_left(actual: Found) -> None:
         assert "has 2 ranks, and WORLD_SIZE is 3" in rank["size"]
 
 
+def test_a_model_that_the_user_wrapped_for_ranks_is_bared_or_refused(actual: Found) -> None:
+    first, second = (rank["wrapped"] for rank in actual["a_group_of_the_users"])
+    assert first.keys() == second.keys()
+    for rank in (first, second):
+        assert rank["ddp"]["loss"] == rank["bare"]["loss"] == pytest.approx(rank["ddp under fsdp"]["loss"], abs=1e-6)
+        for name in rank.keys() - {"bare", "ddp", "ddp under fsdp"}:
+            assert rank[name].startswith("ConfigError: the model"), (name, rank[name])
+            end = "pass the bare model, and the plugin" if "alone" in name else "pass "
+            assert end in rank[name], (name, rank[name])
+        assert "'s 0 is wrapped in DistributedDataParallel" in rank["ddp inside"]
+        assert "'s 1 is wrapped in FSDPLinear" in rank["sharded inside"]
+        assert "'s weight is spread over ranks already" in rank["by tensors"]
+        assert "FullyShardedDataParallel" in rank["by torch's first FSDP"]
+
+
 def test_the_group_ends_with_the_run_and_its_threads_too(actual: Found) -> None:
     assert actual["threads"] == [[0, 0, 0, 0]] * 2, "one that outlives Python ends the process with code 1"

@@ -439,10 +439,25 @@ class Using(Points):
         return nn.functional.cross_entropy(USES[self.use](model, batch[0]), batch[1]), len(batch[1])
 
 
+class UsingLayerNorm(Using):
+    """The same, with a norm that bfloat16 goes with on a CPU."""
+
+    def model(self) -> nn.Module:
+        model = Inner()
+        model.norm = nn.LayerNorm(16)  # type: ignore[assignment]
+        return model
+
+
 def case_what_a_loss_may_use(folder: Path) -> dict[str, list[Any]]:
     actual: dict[str, list[Any]] = {}
     for make in (DDP, lambda: DDP(find_unused=True), FSDP):
         for name in USES:
             outcome = fit([make(), SGD(lr=0.1)], Using, use=name, samples=24)
             actual.setdefault(name, []).append((outcome["losses"], outcome["metrics"]))
+    narrow: dict[str, Any] = {"param_dtype": "bfloat16", "reduce_dtype": "float32"}
+    for name in USES:
+        outcome = fit([FSDP(**narrow), SGD(lr=0.1)], UsingLayerNorm, use=name, samples=24)
+        big = fit([SGD(lr=0.1)], UsingLayerNorm, use=name, samples=24, batch_size=6)
+        actual.setdefault("narrow", []).append((outcome["losses"], big["losses"]))
+    actual["refused"] = [refused([FSDP(**narrow)], Using, use="call")]
     return actual

@@ -10,12 +10,26 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, IterableDataset, Sampler, TensorDataset
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.tensor import distribute_module
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    Sampler,
+    Subset,
+    TensorDataset,
+)
 
 from accel import Trainer
 from accel.errors import ConfigError, TrainingError
@@ -70,6 +84,14 @@ class Stream(IterableDataset[Any]):
             random.SystemRandom().shuffle(rows)
         while rows:
             yield rows.pop(int(torch.randint(len(rows), ())) if self.order == "drawn" else 0)
+
+
+class SplitByNode(Stream):
+    """As split_dataset_by_node of the package datasets leaves a stream."""
+
+    def __init__(self) -> None:
+        super().__init__("split")
+        self._distributed = SimpleNamespace(rank=RANK, world_size=2)
 
 
 class OwnSampler(Sampler[int]):
@@ -144,6 +166,11 @@ def fit(*plugins: Part, data: Any = None, kind: type[Trainer] = Trainer, **run: 
     return {"samples": result.samples, "updates": result.updates, "loss": result.loss, "seen": seen}
 
 
+def half() -> Dataset[Any]:
+    """As split_dataset_by_node leaves a map-style data set: another half of it on each rank."""
+    return Subset(points(), range(12 * RANK, 12 * RANK + 12))
+
+
 def case_threads(folder: Path) -> list[int]:
     counts = []
     for make in (DDP, FSDP):
@@ -176,6 +203,10 @@ def case_differences(folder: Path) -> dict[str, Any]:
         "reads another first batch than": lambda: fit(data=DataLoader(Stream("split"), 3)),
         "rank 1 reads another": lambda: fit(data=list(DataLoader(points(), 3))[RANK::2]),
         "rank 1 reads another first batch than rank 0": lambda: fit(val=DataLoader(Stream("split"), 3)),
+        "_by_node divides": lambda: fit(data=SplitByNode()),
+        "split_dataset_by_node divides": lambda: fit(FSDP(), data=DataLoader(SplitByNode(), 3)),
+        "train holds other samples": lambda: fit(data=half()),
+        "rank 1 reads another first batch than": lambda: fit(data=DataLoader(half(), 3, shuffle=True)),
         "and this is rank 1 of 2": lambda: fit(data=DataLoader(points(), 3, sampler=DistributedSampler(points(), 2, 0))),
         "samples of a rank": lambda: fit(data=DataLoader(points(24), 8, sampler=OwnSampler(24, short=True))),
     }
@@ -244,6 +275,38 @@ def case_resumed_with_a_sampler(folder: Path) -> Any:
         return whole, run(resume=folder / "run", out=folder / "run")
 
 
+def wrapped() -> dict[str, Any]:
+    """What became of models that the user wrapped for ranks, in a group that exists."""
+    mesh = DeviceMesh.from_group(cast(Any, dist.group.WORLD), "cpu")
+
+    def bare() -> nn.Module:
+        torch.manual_seed(3)
+        return nn.Linear(6, 3)
+
+    def sharded() -> nn.Module:
+        module: nn.Module = fully_shard(bare(), mesh=mesh)
+        return module
+
+    cases: dict[str, tuple[tuple[Part, ...], Callable[[], nn.Module]]] = {
+        "bare": ((DDP(),), bare),
+        "ddp": ((DDP(),), lambda: DistributedDataParallel(bare())),
+        "ddp under fsdp": ((FSDP(),), lambda: DistributedDataParallel(bare())),
+        "ddp inside": ((DDP(),), lambda: nn.Sequential(DistributedDataParallel(bare()))),
+        "ddp inside, under fsdp": ((FSDP(),), lambda: nn.Sequential(DistributedDataParallel(bare()))),
+        "ddp alone": ((SGD(),), lambda: DistributedDataParallel(bare())),
+        "sharded": ((DDP(),), sharded),
+        "sharded under fsdp": ((FSDP(),), sharded),
+        "sharded inside": ((FSDP(),), lambda: nn.Sequential(nn.Linear(6, 6), sharded())),
+        "sharded alone": ((SGD(),), sharded),
+        "sharded inside, alone": ((SGD(),), lambda: nn.Sequential(nn.Linear(6, 6), sharded())),
+        "by tensors": ((DDP(),), lambda: distribute_module(bare(), mesh)),
+        "by torch's first FSDP": ((DDP(),), lambda: FullyShardedDataParallel(bare(), device_id=torch.device("cpu"))),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {name: fit(*plugins, model=make()) for name, (plugins, make) in cases.items()}
+
+
 def case_a_group_of_the_users(folder: Path) -> dict[str, Any]:
     limit = timedelta(seconds=60)
     dist.init_process_group("gloo", store=dist.PrefixStore("user", open_store(60)), rank=RANK, world_size=2, timeout=limit)
@@ -251,6 +314,7 @@ def case_a_group_of_the_users(folder: Path) -> dict[str, Any]:
     number = torch.ones(())
     dist.all_reduce(number)
     actual["lives"] = float(number)
+    actual["wrapped"] = wrapped()
     with suppress(RuntimeError):
         os.environ["WORLD_SIZE"] = "3"
         actual["size"] = fit()
