@@ -32,7 +32,7 @@ class UserState:
 
     It is looked for in the objects themselves, in what functions close over, and in the globals that they name. What can be kept
     (`accel.checkpoints.user_values`) is, as far as it is not that of the start any more. The position of an iterator cannot be.
-    A container that a function closes over is a record of what happened, and is left alone.
+    A container or an iterator that a function closes over is left alone.
 
     Args:
         model: the user's module.
@@ -83,8 +83,6 @@ class UserState:
                     yield from self._held(f"{name}.{key}", value, seen)
                 elif isinstance(owner, _Cells) and can_be_kept(value) and not isinstance(value, Collection):
                     yield f"{name}.{key}", owner, key
-                elif _is_iterator(value):
-                    self.iterators.add(f"{name}.{key}")
             return
         yield from self._attributes(name, holder)
         yield from self._objects(name, holder, seen)

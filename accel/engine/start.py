@@ -57,11 +57,9 @@ def start(
     if parallel.rank == 0:  # the first rank writes for all; the others hand it what only they have
         run.created_folders = run_directory.create(out, config, lock, goes_on)
         run.out = out
-    if run.user_state is not None and run.user_state.iterators and parallel.rank == 0:
-        warn_user(
-            f"no checkpoint keeps the position of {', '.join(sorted(run.user_state.iterators))}, an iterator: a resumed run begins "
-            "it anew; keep a count, or define get_extra_state() and set_extra_state()"
-        )
+    if run.user_state is not None and run.user_state.iterators:
+        names = ", ".join(sorted(run.user_state.iterators))
+        run.plan.facts["not in checkpoints"] = f"the position of {names}, an iterator: a resumed run begins it anew"
     run.saver = Saver(run, out, settings, identity, finite_check)
     if checkpoint is not None and goes_on:
         run.saver.last_saved = run.saver.last_tried = checkpoint.file.stem
