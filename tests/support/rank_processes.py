@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -54,17 +56,14 @@ def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[st
         "PYTHONPATH": str(ROOT), **more,
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.support.rank_processes", module, str(folder)]
-    started = [
-        subprocess.Popen(command, env={**env, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(ranks)
-    ]
+    started = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        texts = [process.communicate(timeout=times(600, 2400))[1] for process in started]
+        _, text = started.communicate(timeout=times(600, 2400))
     finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert all(process.returncode == 0 for process in started), "\n".join(texts)
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)  # the ranks too
+        started.wait()
+    assert started.returncode == 0, text
     return read_cases(folder)
 
 
@@ -91,5 +90,21 @@ def main(module: str, folder: str) -> None:
     torch.save(actual, Path(folder, f"rank-{os.environ['RANK']}.pt"))
 
 
+def fork_ranks(ranks: int) -> None:
+    """Imports what takes long once, and returns in each of the ranks; ends this process when they have ended."""
+    for name in ("accel", "accel.testing", "torch.distributed.fsdp", "torch.distributed.tensor"):
+        import_module(name)
+    children = []
+    for rank in range(ranks):
+        child = os.fork()
+        if child == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            return
+        children.append(child)
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    sys.exit(any(statuses))
+
+
 if __name__ == "__main__":
+    fork_ranks(int(os.environ["WORLD_SIZE"]))
     main(*sys.argv[1:])
