@@ -25,6 +25,7 @@ from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Part
 from accel.parts.loss_output import loss_metrics
+from accel.parts.shared.trained_parameters import follow_parameters
 from accel.report.result import Result
 from accel.schema.settings import Settings
 from accel.system.call_stack import warnings_of_run
@@ -192,7 +193,6 @@ class Trainer:
         progress, lap = run.progress, run.clock.lap
         schedule, update = run.parts.schedule, run.parts.update
         loss: Tensor | None = None
-
         run.model.train()
         for epoch in range(progress.epoch, run.epochs):
             for window in run.windows(epoch, start=progress.batch):
@@ -221,6 +221,8 @@ class Trainer:
                 for watch in run.watches:
                     watch.evaluated(epoch + 1, metrics)
                 lap(EVALUATION)
+            if epoch + 1 < run.epochs:
+                follow_parameters(run)  # before the checkpoint is made, which has the state of what is trained from here on
             run.saver.save(progress, loss)
             lap(CHECKPOINT)
         return finish(run, loss)

@@ -74,7 +74,7 @@ def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = N
         raise ValueError("it is of another update than its .json")
     progress = Progress(**state["progress"])  # an unknown name is an error
     state |= {key: with_names_of(run.unwrapped_model, state.pop(key)) for key in ("model", "parts")}
-    check_tensors(state)
+    check_tensors(state, {"model": run.unwrapped_model.state_dict()})
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
             check_kinds(state["parts"][part.name], part.state_dict(), part.name)
@@ -109,12 +109,14 @@ def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = N
 
 
 def resize_buffers(model: nn.Module, state: dict[str, Any], names: list[str]) -> None:
-    """Give buffers that grew, such as a memory bank, the shape and dtype that they have in a state."""
+    """Give buffers that grew, such as a memory bank, or that a forward pass made, the shape and dtype that they have in a state."""
     for name in names:
         path, _, key = name.rpartition(".")
         buffers = model.get_submodule(path)._buffers
-        if key not in buffers:
-            raise ValueError(f"the model has no buffer {name}")
+        if key not in buffers:  # a forward pass makes it
+            if not key.isidentifier() or hasattr(model.get_submodule(path), key):
+                raise ValueError(f"the model has no buffer {name}")
+            model.get_submodule(path).register_buffer(key, None)
         if name in state:
             now = buffers[key]
             device = next(model.parameters()).device if now is None else now.device

@@ -34,12 +34,13 @@ def check_kinds(saved: Any, fresh: Any, path: str = "") -> None:
         raise ValueError(f"{path.removeprefix('.')} is a {type(saved).__name__}, and a {type(fresh).__name__} is wanted")
 
 
-def check_tensors(value: Any, path: str = "") -> None:
-    """Raise ValueError for a tensor that accel never saves: sparse, or without memory."""
-    if isinstance(value, Tensor) and (value.layout is not torch.strided or value.is_meta):
+def check_tensors(value: Any, fresh: Any = None, path: str = "") -> None:
+    """Raise ValueError for a tensor that accel never saves: one without memory, or sparse where the `fresh` value is not."""
+    layouts = (torch.strided, fresh.layout) if isinstance(fresh, Tensor) else (torch.strided,)
+    if isinstance(value, Tensor) and (value.layout not in layouts or value.is_meta):
         raise ValueError(f"{path.removeprefix('.')} is a tensor of a kind that is never saved")
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ():
-        check_tensors(inner, f"{path}.{key}")
+        check_tensors(inner, fresh.get(key) if isinstance(fresh, dict) else None, f"{path}.{key}")
 
 
 def _kind(value: Any) -> Any:

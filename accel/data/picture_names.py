@@ -95,5 +95,8 @@ class PassedOver:
 
     @staticmethod
     def load(text: str) -> PassedOver:
-        """Return the count of `dump`."""
-        return PassedOver({reason: (count, example) for reason, (count, example) in json.loads(text).items()})
+        """Return the count of `dump`; an empty one for any other text."""
+        try:
+            return PassedOver({str(reason): (int(count), str(example)) for reason, (count, example) in json.loads(text).items()})
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return PassedOver()

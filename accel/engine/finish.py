@@ -123,7 +123,8 @@ def divergence(run: TrainingRun, result: Result) -> str:
 
     A loss that is not finite is none if updates were skipped: such an update has moved nothing.
     """
-    state = {(name,): value for name, value in run.unwrapped_model.state_dict().items() if isinstance(value, Tensor)}
+    plain = plain_state(run.unwrapped_model, run.unwrapped_model.state_dict())
+    state = {(name,): value for name, value in plain.items() if isinstance(value, Tensor)}
     tensors = [local_shard(value) for name, value in state.items() if name not in run.infinite_at_start]
     floating = [value for value in tensors if value.layout == torch.strided and value.dtype in BITS and value.numel()]
     what = ""

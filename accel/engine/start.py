@@ -7,6 +7,7 @@ from typing import Any
 
 from accel.checkpoints import FOLDER, FoundCheckpoint, Saver
 from accel.checkpoints.finite_check import FiniteCheck
+from accel.checkpoints.weights import BestMetric
 from accel.engine import run_directory
 from accel.engine.evaluation.restore_best import restore_best
 from accel.engine.resume import NONFINITE, resume
@@ -56,6 +57,9 @@ def start(
     if parallel.rank == 0:  # the first rank writes for all; the others hand it what only they have
         run.created_folders = run_directory.create(out, config, lock, goes_on)
         run.out = out
+    if run.user_state is not None and run.user_state.iterators:
+        names = ", ".join(sorted(run.user_state.iterators))
+        run.plan.facts["not in checkpoints"] = f"the position of {names}, an iterator: a resumed run begins it anew"
     run.saver = Saver(run, out, settings, identity, finite_check)
     if checkpoint is not None and goes_on:
         run.saver.last_saved = run.saver.last_tried = checkpoint.file.stem
@@ -70,8 +74,21 @@ def directory_of(settings: Settings, checkpoint: FoundCheckpoint | None) -> Path
 
 
 def check_checkpoint_settings(run: TrainingRun, settings: Settings, out: Path | None) -> None:
-    """Warn of checkpoint settings without effect. Raise ConfigError if `checkpoint.best` has nothing to go by."""
+    """Warn of checkpoint settings without effect, and tell the plan which end of a metric is the best.
+
+    Raises:
+        ConfigError: if `checkpoint.best` has nothing to go by.
+    """
     if out is None and settings.checkpoint_every is not None:
         warn_user("checkpoint_every has no effect: nothing is written without out=DIR")
     if settings.checkpoint_best is not None and run.held_out is None:
         raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
+    if settings.checkpoint_best is None:
+        return
+    if out is None:
+        warn_user("checkpoint_best has no effect: nothing is written without out=DIR")
+        return
+    best = BestMetric.read(settings.checkpoint_best)
+    other = "max" if best.lower else "min"
+    guessed = f", by its name; {other}:NAME for the other end" if best.metric == settings.checkpoint_best else ""
+    run.plan.facts["best checkpoint"] = f"of {best.described}{guessed}"

@@ -85,6 +85,7 @@ class TrainingRun(Run):
         if not self.updated:
             for window in windows:
                 yield window
+                del window  # its batches are memory that the next ones are read into
                 follow_parameters(self, first_update=True)
                 self.updated = True
                 break

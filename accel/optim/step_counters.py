@@ -20,6 +20,18 @@ class StepCounters(Optimizer):
     found_inf: Tensor | None = None
     """0-dim float32 on the device: the step is skipped if it is not 0. None stands for 0."""
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters.
+
+        Raises:
+            ValueError: for a learning rate or a weight decay below 0, or NaN.
+        """
+        for name in ("lr", "weight_decay"):
+            value = param_group.get(name, self.defaults.get(name, 0.0))
+            if not isinstance(value, Tensor) and not value >= 0:
+                raise ValueError(f"{type(self).__name__}'s {name} must be a number from 0 on, not {value}")
+        super().add_param_group(param_group)
+
     def kernel_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """Return the dtype of the numbers that the kernel moves for parameters of a dtype."""
         return dtype.to_real()

@@ -70,5 +70,9 @@ class LMDB(StoreSource):
             return store  # which the task opened
         return open_lmdb(file, layout, split)
 
+    def identity(self) -> dict[str, Any] | None:
+        """Return the settings, without those of other tools' files that are as they were before there were any."""
+        return {name: value for name, value in self.settings.items() if name == "path" or value != "auto"}
+
     def shard_settings(self) -> ShardSettings:
         return ShardSettings(lmdb=LMDBLayout(self.keys, self.labels))

@@ -102,6 +102,30 @@ class Late(Plain):
         return self.layer(x - self.seen)
 
 
+class Made(Plain):
+    """A buffer that the first forward pass makes."""
+
+    def forward(self, x: Tensor) -> Any:
+        if self.training:
+            if not hasattr(self, "seen"):
+                self.register_buffer("seen", torch.zeros(3))
+            self.seen.add_(x.mean(0))
+        return self.layer(x - getattr(self, "seen", 0.0))
+
+
+class Widened(Plain):
+    """A buffer that changes its dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Any:
+        if self.training:
+            self.count = self.count.double() + 0.25
+        return self.layer(x) * (1 + self.count.float())
+
+
 class Extra(Plain):
     """torch's own way."""
 
@@ -190,7 +214,7 @@ class Counted(Trainer):
 
 
 class Queued(Trainer):
-    """A task with a kind of state that no checkpoint finds."""
+    """A task that keeps its state itself."""
 
     def __init__(self, **run: Any) -> None:
         super().__init__(**run)
@@ -228,8 +252,9 @@ def weights(case: Case, folder: Path, *watch: Watch, **settings: Any) -> Any:
     return task(model=model(), data=DATA, plugins=[EMA(decay=0.5)], **settings).fit().model.state_dict()
 
 
+MODELS = (Hidden, Counting, Growing, GrowingHidden, Listing, Late, Made, Widened, Extra)
 CASES: dict[str, Case] = {
-    **{kind.__name__: (kind, lambda: square, Trainer) for kind in (Hidden, Counting, Growing, GrowingHidden, Listing, Late, Extra)},
+    **{kind.__name__: (kind, lambda: square, Trainer) for kind in MODELS},
     "module": (Plain, Head, Trainer), "object": (Plain, Called, Trainer), "closure": (Plain, by_closure, Trainer),
     "partial": (Plain, by_argument, Trainer), "global": (Plain, by_global, Trainer), "task": (Plain, Head, Counted),
     "extra": (Plain, Head, Queued),

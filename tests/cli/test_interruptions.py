@@ -32,10 +32,10 @@ class Mine(Trainer):
     def loss(self, model, batch): return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 class Diverges(Mine):
-    # from its sixth update on, and no more where it goes on: it counts its own calls
+    # from its sixth update on, and no more once there is a file `mended`: what it counts comes back with the checkpoint
     def loss(self, model, batch):
         self.calls = getattr(self, "calls", 0) + 1
-        return super().loss(model, batch) * (float("inf") if self.calls > 5 else 1.0)
+        return super().loss(model, batch) * (float("inf") if self.calls > 5 and not os.path.exists("mended") else 1.0)
 
 @dataclass(eq=False)
 class Asks(Watch):
@@ -144,6 +144,7 @@ def test_a_run_that_diverged_names_the_last_finite_checkpoint_in_its_command(
     last = "the run/checkpoints/update-00000004-epoch-0001.pt"
     assert message.endswith(f"; the last checkpoint that is proven finite is {last}; go on with")
     assert shlex.split(command)[-1] == f'resume="{last}"'
+    (mine / "mended").touch()
     assert main(shlex.split(command)[3:]) == 0
     assert (mine / "the run/model.safetensors").exists()
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from accel.data.randomness.find_generators import find_generators
+from accel.data.randomness.sample_randomness import MAX_GENERATORS, SampleRandomness
 from accel.data.randomness.tripwire import RANDOM_FUNCTIONS, Tripwire, reading_ahead, watched
 from accel.device.generators import global_generators, handle_of
+from accel.errors import AccelWarning
 from tests.support.drawing_datasets import DRAWING, OF_MODULE
 
 BITS: list[Any] = [np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64, np.random.MT19937]
@@ -96,6 +98,29 @@ def test_the_second_normal_number_of_numpys_global_generator_is_part_of_its_stat
     assert np.random.randn() == second
     handle.restore(state)
     assert handle.state() == state
+
+
+def test_the_local_variables_of_a_python_generator_and_a_long_dict_are_looked_at() -> None:
+    own = random.Random()
+
+    def numbers() -> Iterator[float]:
+        inner = own
+        while True:
+            yield inner.random()
+
+    running = numbers()
+    next(running)
+    assert [handle.generator for handle in find_generators([running])] == [own]
+    many = {number: np.random.default_rng(number) for number in range(300)}
+    assert [handle.generator for handle in find_generators(many)] == list(many.values())
+
+
+def test_more_generators_than_are_looked_at_are_said() -> None:
+    data = TensorDataset(torch.zeros(3))
+    data.rngs = [random.Random(number) for number in range(MAX_GENERATORS)]  # type: ignore[attr-defined]
+    randomness = SampleRandomness(data, seed=0)
+    with pytest.warns(AccelWarning, match="500 random generators, of which 497 are seeded for each sample"):
+        randomness.search()
 
 
 def test_generators_are_found_wherever_they_are_held() -> None:

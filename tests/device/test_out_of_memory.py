@@ -89,6 +89,7 @@ def test_the_optimisers_step_is_not_cured_by_smaller_batches() -> None:
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), before, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:data is a list whose elements may be samples or ready batches")
 @pytest.mark.slow
 def test_a_batch_that_cannot_be_cut_is_said() -> None:
     batch = {"x": torch.ones(4, 2), "edges": torch.ones(7)}

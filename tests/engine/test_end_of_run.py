@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from accel.cli.train_command import main
 from accel.engine import finish
 from accel.engine.run_directory import LOCK
 from accel.errors import AccelWarning
@@ -116,3 +117,22 @@ def test_what_is_finite_is_not_accused(tmp_path: Path) -> None:
     assert fit(tmp_path / "run", resume="auto").finite, "a run that is done has no last loss"
     skipped = fit(tmp_path / "guarded", diverging, plugins=["finite_guard"])
     assert (skipped.finite, skipped.skipped) == (True, 2)
+
+
+def test_the_plan_tells_which_end_is_the_best_and_without_a_directory_that_it_is_idle(tmp_path: Path) -> None:
+    facts = []
+    for number, name in enumerate(("loss", "max:loss")):
+        fit(tmp_path / str(number), checkpoint_best=name, val=DATA)
+        facts.append(json.loads((tmp_path / str(number) / "plan.json").read_text())["facts"]["best checkpoint"])
+    assert facts == ["of the lowest loss, by its name; max:NAME for the other end", "of the highest loss"]
+    with pytest.warns(AccelWarning, match="checkpoint_best has no effect"):
+        Trainer(nn.Linear(3, 3), DATA, DATA, loss=mean, checkpoint_best="loss", watch=(), device="cpu").fit()
+
+
+@pytest.mark.parametrize(("accepted", "code"), [(False, 1), (True, 0)])
+def test_the_exit_code_of_a_run_that_ends_with_nan(
+    accepted: bool, code: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["+plugins=[sgd]", "plugins.sgd.lr=1e30", "epochs=1", "task.width=4", f"out={tmp_path / 'run'}", "device=cpu"]
+    assert main([*words, *["resume.allow=[nonfinite]"] * accepted]) == code
+    assert ("not finite" in capfd.readouterr().err) is not accepted

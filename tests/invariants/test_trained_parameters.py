@@ -32,7 +32,7 @@ from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
 
-EPOCHS = 4
+EPOCHS = 3
 SETS: dict[str, Callable[[], list[Part]]] = {
     "default": list,
     "sgd": lambda: [SGD(lr=0.1), Cosine()],
@@ -96,19 +96,17 @@ def fit(plugins: list[Part], watch: Watch, model: nn.Module | None = None, **set
 
 
 @pytest.mark.filterwarnings("ignore:muon. the model has no hidden matrices")
-@pytest.mark.parametrize("name", SETS)
-def test_unfrozen_layers_are_trained_and_a_run_is_resumed_in_between(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "place"), [(name, number % 2) for number, name in enumerate(SETS)])
+def test_unfrozen_layers_are_trained_and_a_run_is_resumed_in_between(name: str, place: int, tmp_path: Path) -> None:
     whole = fit(SETS[name](), Change())
     for before, after in zip(net().parameters(), whole.model.parameters(), strict=True):
         assert not torch.equal(before, after)
     assert any("trained from update" in remark for remark in whole.remarks)
-    per_epoch = whole.updates // EPOCHS
-    for stop in (2 * per_epoch, 2 * per_epoch + 1):
-        out = tmp_path / str(stop)
-        with pytest.raises(KeyError):
-            fit(SETS[name](), Change(stop=stop), out=out, checkpoint_every=1)
-        resumed = fit(SETS[name](), Change(), out=out, resume="auto")
-        assert all(map(torch.equal, whole.model.parameters(), resumed.model.parameters())), stop
+    stop = 2 * (whole.updates // EPOCHS) + place
+    with pytest.raises(KeyError):
+        fit(SETS[name](), Change(stop=stop), out=tmp_path, checkpoint_every=stop)
+    resumed = fit(SETS[name](), Change(), out=tmp_path, resume="auto")
+    assert all(map(torch.equal, whole.model.parameters(), resumed.model.parameters()))
 
 
 def test_equals_a_loop_by_hand() -> None:
@@ -153,7 +151,7 @@ def test_what_was_unfrozen_in_mid_epoch_is_trained_from_the_next_on_and_its_grad
 
 
 @pytest.mark.filterwarnings("ignore:muon. the model has no hidden matrices")
-@pytest.mark.parametrize("name", ["default", "muon", "master_weights", "adamw, cycled betas", "step_in_backward"])
+@pytest.mark.parametrize("name", ["muon", "master_weights", "adamw, cycled betas"])
 def test_a_layer_that_takes_the_place_of_another_is_trained(name: str, tmp_path: Path) -> None:
     class Replace(Change):
         def change(self, epoch: int) -> None:
@@ -166,7 +164,7 @@ def test_a_layer_that_takes_the_place_of_another_is_trained(name: str, tmp_path:
         result = fit(SETS[name](), watch)
     assert not torch.equal(result.model[5].weight, watch.fresh)
     with pytest.warns(AccelWarning), pytest.raises(KeyError):
-        fit(SETS[name](), Replace(stop=10), out=tmp_path, checkpoint_every=1)
+        fit(SETS[name](), Replace(stop=10), out=tmp_path, checkpoint_every=5)
     resumed = fit(SETS[name](), Replace(), out=tmp_path, resume="auto")
     assert all(map(torch.equal, result.model.parameters(), resumed.model.parameters()))
 

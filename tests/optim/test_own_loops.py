@@ -140,6 +140,17 @@ def test_an_empty_group_and_empty_parameters(kind: str) -> None:
 
 
 @both
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+@pytest.mark.parametrize("value", [-1.0, float("nan")])
+def test_rates_below_zero_are_refused_as_torch_refuses_them(kind: str, name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=r"-1|nan"):
+        KINDS[kind](net().parameters(), **{name: value})
+    optim = KINDS[kind](net().parameters())
+    with pytest.raises(ValueError, match=r"-1|nan"):
+        optim.add_param_group({"params": [nn.Parameter(torch.zeros(2, 2))], name: value})
+
+
+@both
 def test_named_parameters_are_taken(kind: str) -> None:
     models = [net(), net()]
     optims = [KINDS[kind](models[0].parameters()), KINDS[kind](models[1].named_parameters())]

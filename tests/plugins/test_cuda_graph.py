@@ -137,6 +137,7 @@ def test_the_window_is_a_part_of_the_shape() -> None:
     assert graph.recorder.captures == 2, "4 micro-batches, and 2, the last of which is short"
 
 
+@pytest.mark.filterwarnings("ignore:data is a list whose elements may be samples or ready batches")
 def test_numbers_beside_the_tensors_are_part_of_the_shape() -> None:
     def loss(model: nn.Module, batch: Any) -> Any:
         x, count = batch

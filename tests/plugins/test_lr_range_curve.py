@@ -32,6 +32,7 @@ class Bowl(nn.Module):
         self.weight = nn.Parameter(torch.ones(1))
 
 
+@pytest.mark.filterwarnings("ignore:data is a list whose elements may be samples or ready batches")
 @pytest.mark.slow
 def test_it_stops_where_the_loss_explodes_and_finds_the_rate_below(tmp_path: Path) -> None:
     curvature, out = 4.0, tmp_path / "run"
@@ -81,6 +82,7 @@ def test_a_loss_that_falls_nowhere_suggests_nothing() -> None:
     assert result.updates == 2
 
 
+@pytest.mark.filterwarnings("ignore:data is a list whose elements may be samples or ready batches")
 def test_an_infinite_loss_ends_the_trial() -> None:
     probe = LRRange(start=1e-3, end=1e3, updates=10)
     Trainer(

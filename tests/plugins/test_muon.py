@@ -122,6 +122,7 @@ class Tied(nn.Module):
         return cast(Tensor, self.head(out))
 
 
+@pytest.mark.filterwarnings("ignore:data is a list whose elements may be samples or ready batches")
 def test_the_optimiser_alone_splits_a_model_as_the_plugin_does() -> None:
     torch.manual_seed(0)
     model = Tied()

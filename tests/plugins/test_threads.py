@@ -38,6 +38,7 @@ def test_none_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unfinished_readers() == []
 
 
+@pytest.mark.filterwarnings("ignore:the run ended with weights that are not finite")
 def test_the_ring_grows_to_what_a_window_holds_and_no_further() -> None:
     threads = Threads(count=2, depth=2)
     made = []

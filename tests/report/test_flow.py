@@ -108,6 +108,7 @@ def test_what_to_try(data: Any, plugins: Any, wanted: list[str]) -> None:
     assert fit(data(), plugins(), bound=False).flow.tries == [], "nothing where it does not wait"
 
 
+@pytest.mark.filterwarnings("ignore:data is a list whose elements may be samples or ready batches")
 @pytest.mark.filterwarnings("ignore:batch_size has no effect")
 def test_what_to_try_with_a_loader_of_ones_own() -> None:
     data = TensorDataset(torch.ones(24, 2, 3))
@@ -188,7 +189,7 @@ class Clocked(Drawn):
         return super().sample(index, rng)
 
 
-MODULES = ("batches.mapped", "loaders.thread_pool", "loaders.worker_process")
+MODULES = ("batches.mapped", "loaders.ring", "loaders.thread_pool", "loaders.worker_process")
 
 
 @pytest.mark.parametrize("reader", ["plain", "threads", "workers"])

@@ -99,8 +99,8 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(pictures: Path, crop
 def as_dict(data: Any, batch_size: int, seed: int, epoch: int, shuffle: bool = True) -> dict[int, bytes]:
     batches = make_batches(data, batch_size, seed, shuffle)
     actual = {}
-    for keys in batches.batches_of_indices(epoch):  # type: ignore[attr-defined]
-        images, _ = batches.fetch(epoch, keys)  # type: ignore[attr-defined]
+    for number, keys in enumerate(batches.batches_of_indices(epoch)):  # type: ignore[attr-defined]
+        images, _ = batches.fetch(epoch, keys, number)  # type: ignore[attr-defined]
         actual |= {key: image.numpy().tobytes() for key, image in zip(keys.tolist(), images, strict=True)}
     return actual
 

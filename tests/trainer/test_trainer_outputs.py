@@ -113,6 +113,7 @@ def test_checkpoints_without_a_place_warn() -> None:
         fit([POINTS], checkpoint_every=5)
 
 
+@pytest.mark.filterwarnings("ignore:the run ended with weights that are not finite")
 def test_the_summary_is_json_whatever_the_numbers_are(tmp_path: Path) -> None:
     def broken(model: nn.Module, batch: Any) -> Tensor:
         return model(batch).mean() * torch.nan

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from accel.data.file_access import MAX_FILE_BYTES, too_large
 from accel.data.picture_names import PassedOver
 from accel.data.remote.fsspec_client import is_url
-from accel.data.shards.index_cache import IndexCache, is_sound, unpack_strings
+from accel.data.shards.index_cache import MAX_LABEL, Arrays, IndexCache, is_sound, unpack_strings
 from accel.data.shards.range_reader import LocalFile, RandomAccessFile
 from accel.data.shards.tar_links import PROBLEMS
 from accel.data.store import Record
@@ -26,7 +26,7 @@ __all__ = ["MAX_CLASSES", "MAX_OPEN_FILES", "TOO_MANY_CLASSES", "ShardStore", "n
 
 MAX_OPEN_FILES = 256
 """Files that are held open; a process may often hold 1,024."""
-MAX_CLASSES = 1 << 22
+MAX_CLASSES = MAX_LABEL
 """Classes that numbers may tell, at most: twice those of the largest public data set of faces."""
 TOO_MANY_CLASSES = f"a label is the number of a class, from 0 to {MAX_CLASSES - 1:,}; number the classes from 0 on"
 """The end of the sentence on a label above all others."""
@@ -65,7 +65,7 @@ class ShardStore(ABC):
         self.passed_over = PassedOver()
         for part in parts:
             self.passed_over.update(
-                PassedOver.load(part["passed_over"].tobytes().decode()) if "passed_over" in part else PassedOver()
+                PassedOver.load(part["passed_over"].tobytes().decode(errors="replace")) if "passed_over" in part else PassedOver()
             )
         self.keys = [key for part in parts for key in unpack_strings(part)]
         if not self.keys:
@@ -95,10 +95,19 @@ class ShardStore(ABC):
         """Return the index of one file, from the cache or from a scan."""
         cache = IndexCache(file, self.index_kind)
         arrays = cache.load()
-        if arrays is None or not is_sound(arrays, self.index_columns, file.size):
+        if arrays is None or not is_sound(arrays, self.index_columns, file.size) or not self.is_own_index(arrays):
             arrays = self.scan(file)
             cache.save(arrays)
         return arrays
+
+    def is_own_index(self, arrays: Arrays) -> bool:
+        """Return whether the further arrays of the format, in an index from the cache, can be those of a scan."""
+        try:
+            text = arrays["passed_over"].tobytes().decode() if "passed_over" in arrays else "{}"
+            counts = PassedOver.load(text).counts.values()
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return False
+        return all(type(count) is int and type(example) is str for count, example in counts)
 
     def reorder(self, order: NDArray[np.int64]) -> None:
         """Put the records in another order: record `i` becomes record `order[i]` of before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from accel.data.file_access import MAX_FILE_BYTES, too_large
 from accel.data.shards.crc32c import crc32c, masked
 from accel.data.shards.feature_names import NAMES, FeatureNames, class_names_beside
-from accel.data.shards.index_cache import pack_strings
+from accel.data.shards.index_cache import Arrays, pack_strings
 from accel.data.shards.range_reader import RandomAccessFile
 from accel.data.shards.shard_store import MAX_CLASSES, TOO_MANY_CLASSES, ShardStore, names_from_folders, open_files
 from accel.data.shards.tfrecord_scan import CRC, HEAD, names_in, scan_records
@@ -22,7 +23,10 @@ from accel.errors import ConfigError
 if TYPE_CHECKING:
     from accel.data.remote.block_cache import BlockCache
 
-__all__ = ["TFRecords"]
+__all__ = ["CLASS_TEXT", "TFRecords"]
+
+CLASS_TEXT = re.compile("-?[0-9]{1,19} ")
+"""Beginning of a class text in the index: its label."""
 
 
 class TFRecords(ShardStore):
@@ -103,8 +107,6 @@ class TFRecords(ShardStore):
         entries, offsets = arrays.pop("class_texts").tolist(), arrays.pop("class_offsets", np.zeros(0)).tolist()
         for entry, start in zip_longest(entries, offsets):  # an index of earlier versions has no offsets
             label, _, text = str(entry).partition(" ")
-            if not label.removeprefix("-").isdecimal():  # no index of ours
-                continue
             where = file.name if start is None else f"the record at byte {start:,} of {file.name}"
             before, place = self.texts.setdefault(int(label), (text, where))
             if text != before:
@@ -113,6 +115,15 @@ class TFRecords(ShardStore):
                     "make the files again, or name another feature as text or label"
                 )
         return arrays
+
+    def is_own_index(self, arrays: Arrays) -> bool:
+        """Return whether the class texts and the offsets of their records can be those of a scan."""
+        texts, offsets = arrays.get("class_texts"), arrays.get("class_offsets")
+        if texts is None or texts.dtype.kind != "U" or texts.ndim != 1:
+            return False
+        if offsets is not None and (offsets.dtype != np.int64 or offsets.shape != texts.shape):
+            return False
+        return all(CLASS_TEXT.match(text) for text in texts.tolist()) and super().is_own_index(arrays)
 
     def get(self, index: int) -> bytes:
         file = self.file_of(index)

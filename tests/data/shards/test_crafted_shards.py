@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -177,6 +178,20 @@ def test_an_index_in_the_cache_that_leads_nowhere_is_made_anew(data: Path, tmp_p
     np.savez(stream, offsets=np.array([{}], dtype=object))
     kept.path.write_bytes(crc32(stream.getvalue()).to_bytes(4, "little") + stream.getvalue())
     assert Tars([str(path)]).get(0) == good.get(0)
+
+
+def test_class_texts_in_the_cache_that_no_scan_gives_are_made_anew(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("google_crc32c", reason="needs the extra tfrecord")
+    (path,) = write_records(data / "train", tmp_path / "x", shards=1)
+    good = TFRecords([str(path)])
+    kept = IndexCache(LocalFile(str(path)), good.index_kind)
+    arrays = kept.load() or {}
+    texts: list[Any] = [None, np.array("0 a"), np.zeros(2), np.array([["0 a"]]), np.array(["9" * 5000 + " a"]), np.array(["a"])]
+    for crafted in ({"class_texts": text} for text in texts):
+        kept.save({name: value for name, value in (arrays | crafted).items() if value is not None})
+        assert TFRecords([str(path)]).classes == good.classes
+    kept.save(arrays | {"class_offsets": np.zeros(99)})
+    assert TFRecords([str(path)]).classes == good.classes
 
 
 def test_kept_records_and_tensors_that_lead_nowhere_count_as_absent(tmp_path: Path) -> None:

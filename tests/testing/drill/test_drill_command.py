@@ -46,7 +46,7 @@ def test_what_cannot_work_is_a_sentence(words: list[str], message: str) -> None:
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert __main__.main(["drill"]) == 0
+    assert __main__.main(["drill", "--help"]) == 0
     assert "--within S" in capsys.readouterr().out
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from accel import Interrupted, Trainer
-from accel.data.batches.mapped import MapBatches
 from accel.parts import Part, Watch
 from accel.plugins import EMA, AdamW, Metrics, Workers
 from tests.support.drill_length import LONG
@@ -115,11 +114,3 @@ def test_stopped_after_every_update(whole: Any, tmp_path: Path) -> None:
     for stop in range(1, UPDATES + 1):
         assert train(tmp_path / "run", stop % 3, seen, stop) == stop
     check(tmp_path / "run", train(tmp_path / "run", 1, seen), seen, whole)
-
-
-def test_data_that_may_draw_global_numbers_is_another_run_with_workers() -> None:
-    loader = Workers(count=1)
-    loader.datasets = [MapBatches(Drawn(), 4, 0, True)]
-    assert loader.identity() is None
-    loader.datasets.append(MapBatches([torch.zeros(1)], 4, 0, True))
-    assert loader.identity() == {}
