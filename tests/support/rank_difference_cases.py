@@ -271,7 +271,7 @@ def case_resumed_with_a_sampler(folder: Path) -> Any:
     with suppress(Stopped):
         run(out=folder / "run", checkpoint_every=1, loss=stop)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*the code of loss.*|.*has values of loss.measure.calls.*")  # the loss that stops is gone
+        warnings.filterwarnings("ignore", ".*the code of loss.*|.*has values of loss.measure.calls.*")  # it is gone
         return whole, run(resume=folder / "run", out=folder / "run")
 
 
