@@ -203,6 +203,7 @@ class Poison(Watch):
                 next(iter(self.run.unwrapped_model.parameters()))[0] = torch.nan
 
 
+@pytest.mark.filterwarnings("ignore:the run ended with weights that are not finite")
 def test_the_last_that_is_finite_is_never_taken_away(tmp_path: Path) -> None:
     run = tmp_path / "run"
     fit_toy([Poison(at=7)], epochs=4, out=run)
