@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf, isnan, nan
 from pathlib import Path
 
 from accel.checkpoints.manifest import Damaged, Manifest
@@ -41,6 +43,13 @@ class BestMetric:
         values = ((name, manifests[name].metrics.get(self.metric)) for name in sorted(manifests))
         costs = [(value if self.lower else -value, name) for name, value in values if value is not None]
         return min(costs)[1] if costs else None
+
+    def improved(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Return whether the last evaluation is better than all before it, or lacks the metric, which saving reports."""
+        values = [float(metrics.get(self.metric, nan)) for metrics in history]
+        costs = [value if self.lower else -value for value in values]
+        known = [cost for cost in costs[:-1] if not isnan(cost)]
+        return bool(history) and (self.metric not in history[-1] or costs[-1] < min(known, default=inf))
 
     def missing(self, metrics: dict[str, float]) -> str:
         """Return a sentence if the evaluation gives no such metric; an empty text if it does."""

@@ -10,6 +10,7 @@ from accel.checkpoints import FoundCheckpoint
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
 from accel.checkpoints.identity import identity
 from accel.data.batches.bad_samples import BadSampleRule
+from accel.device.compile_time import booked_compiling
 from accel.device.rng import Randomness
 from accel.engine.make_plan import make_plan
 from accel.engine.open_data import open_data
@@ -59,6 +60,7 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
     settings, checkpoint = locate(request.settings, parts.parallel)
     keep_update_size(run, checkpoint)
     skipped = set_up_parts(run, request, plugins)
+    cleanup.enter_context(booked_compiling(run.clock))
     for watch in watches:
         watch.setup(run)
 

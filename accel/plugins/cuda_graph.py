@@ -38,7 +38,7 @@ from accel.device.cuda_graphs import CudaRecorder, Recorder
 from accel.errors import ConfigError
 from accel.parts import Part, Update, Window
 from accel.parts.mean import constant
-from accel.system.clock import OTHER, UPDATE
+from accel.system.clock import COMPILE, UPDATE
 from accel.system.machine import Need
 from accel.values import Count
 
@@ -143,7 +143,7 @@ class CudaGraph(Update):
             ) from error
         finally:
             self.lap = lap
-            lap(OTHER)
+            lap(COMPILE)
         weights = [constant(micro.weight, loss.dtype, loss.device) for micro in static.micros]
         return Graph(replay, inputs, loss, (static, weights, self.optim.capture_refs()))
 

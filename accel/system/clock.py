@@ -10,11 +10,14 @@ from typing import NamedTuple
 __all__ = [
     "BACKWARD",
     "CHECKPOINT",
+    "COMPILE",
     "DATA",
     "EVALUATION",
     "FORWARD",
     "OTHER",
     "PHASES",
+    "REPORT",
+    "SET_APART",
     "TRAINING",
     "TRANSFER",
     "UPDATE",
@@ -22,10 +25,12 @@ __all__ = [
     "ThroughputMark",
 ]
 
-PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other")
+PHASES = ("data", "transfer", "forward", "backward", "update", "compile", "evaluation", "checkpoint", "report", "other")
 TRAINING = PHASES[:5]
 """The phases of every update, by name; the others belong to the run and come now and then."""
-DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, EVALUATION, CHECKPOINT, OTHER = range(len(PHASES))
+DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, COMPILE, EVALUATION, CHECKPOINT, REPORT, OTHER = range(len(PHASES))
+SET_APART = (COMPILE, EVALUATION, CHECKPOINT, REPORT)
+"""Phases that samples per second leave out."""
 
 
 class Clock:
@@ -34,11 +39,13 @@ class Clock:
     It reads the host's clock and never waits for the device: on CUDA, queued work is booked to the phase in which the host waits.
     """
 
-    __slots__ = ("listeners", "since", "spent")
+    __slots__ = ("aside", "listeners", "since", "spent")
 
     def __init__(self) -> None:
         self.spent = [0.0] * len(PHASES)
         self.since = perf_counter()
+        self.aside = 0.0
+        """Seconds that belong to no phase."""
         self.listeners: list[Callable[[int], None]] = []
         """Called at each lap with the phase that has ended. Their own time falls into the next one, unless they set it apart."""
 
@@ -54,6 +61,17 @@ class Clock:
         """Book the last `seconds` to `phase` and leave them out of the lap under way: for work in the middle of another phase."""
         self.spent[phase] += seconds
         self.since += seconds
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave the time inside the block out of every phase; `aside` has it."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            seconds = perf_counter() - start
+            self.since += seconds
+            self.aside += seconds
 
     @contextmanager
     def attribute_to(self, phase: int) -> Iterator[None]:
@@ -77,7 +95,7 @@ class ThroughputMark(NamedTuple):
     """Time, waiting and samples at one moment."""
 
     time: float
-    """Seconds of training: evaluation and checkpoints left out."""
+    """Seconds of training: compiling, evaluation, checkpoints and reports left out."""
     waited: float
     """Seconds spent waiting for data."""
     samples: int
@@ -86,7 +104,7 @@ class ThroughputMark(NamedTuple):
     def now(cls, clock: Clock, samples: int) -> ThroughputMark:
         """Return the mark of this moment, after `samples` samples."""
         spent = clock.spent
-        return cls(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT], spent[DATA], samples)
+        return cls(perf_counter() - clock.aside - sum(spent[phase] for phase in SET_APART), spent[DATA], samples)
 
     def since(self, old: ThroughputMark) -> tuple[float, float]:
         """Return samples per second, and the percentage of the time spent waiting for data, between `old` and this mark."""
