@@ -55,7 +55,9 @@ class Trainer:
         seed: seed of the model's initialisation, of the order of the data and of everything random.
         device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:1"`.
         out: run directory; None writes nothing.
-        checkpoint_every: updates between two checkpoints; one is saved at the end of each epoch anyway.
+        checkpoint_every: updates between two checkpoints, besides those at the end of epochs.
+        checkpoint_epochs: epochs between two checkpoints at the end of one. The last epoch is always saved, and with
+            `checkpoint_best` each that is the best so far.
         checkpoint_minutes: minutes between two checkpoints.
         checkpoint_keep: newest checkpoints that are kept, besides the newest that is known to be finite.
         checkpoint_best: metric whose best checkpoint is kept as well: `"accuracy"`, or `"min:NAME"` and `"max:NAME"`.
@@ -107,6 +109,7 @@ class Trainer:
         device: str = "auto",
         out: str | PathLike[str] | None = None,
         checkpoint_every: int | None = None,
+        checkpoint_epochs: int = 1,
         checkpoint_minutes: float | None = 10.0,
         checkpoint_keep: int = 2,
         checkpoint_best: str | None = None,
@@ -124,8 +127,8 @@ class Trainer:
         self.given |= {"collate": collate, "count_samples": count_samples}
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
-            epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_keep, checkpoint_best,
-            _text(resume), _list(allow), bad_data, bad_limit, dry_run, drop_last,
+            epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_epochs, checkpoint_keep,
+            checkpoint_best, _text(resume), _list(allow), bad_data, bad_limit, dry_run, drop_last,
         )  # fmt: skip
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
@@ -191,7 +194,7 @@ class Trainer:
 
     def _loop(self, run: TrainingRun) -> Result:
         progress, lap = run.progress, run.clock.lap
-        schedule, update = run.parts.schedule, run.parts.update
+        schedule, update, pace = run.parts.schedule, run.parts.update, run.pace_meter
         loss: Tensor | None = None
         run.model.train()
         for epoch in range(progress.epoch, run.epochs):
@@ -204,6 +207,8 @@ class Trainer:
                 progress.samples += window.samples
                 for watch in run.watches:
                     watch.after(progress.step, loss)  # a tensor: reading it is the watch's cost
+                if progress.step >= pace.next:
+                    pace.close_block(progress.step, progress.samples, epoch)
                 lap(OTHER)
                 if run.saver.due(progress):
                     run.saver.save(progress, loss)
@@ -223,8 +228,9 @@ class Trainer:
                 lap(EVALUATION)
             if epoch + 1 < run.epochs:
                 follow_parameters(run)  # before the checkpoint is made, which has the state of what is trained from here on
-            run.saver.save(progress, loss)
-            lap(CHECKPOINT)
+            if run.saver.epoch_due(progress):
+                run.saver.save(progress, loss)
+                lap(CHECKPOINT)
         return finish(run, loss)
 
     def _request(self) -> RunRequest:

@@ -22,6 +22,8 @@ class NoSaver(Saver):
     def due(self, progress: Progress) -> bool:
         return False
 
+    epoch_due = due
+
     def save(self, progress: Progress, loss: Tensor | None = None) -> None: ...
 
     def drop_newer(self) -> None: ...

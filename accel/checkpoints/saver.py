@@ -34,15 +34,14 @@ __all__ = ["Saver"]
 
 
 class Saver:
-    """Writer of checkpoints: at the end of each epoch and when one is due, beside the training.
+    """Writer of checkpoints: at the end of epochs and when one is due, beside the training.
 
     A checkpoint is two files: `NAME.pt`, the state (tensors and plain values, loaded with `weights_only`), and `NAME.json`, its
     `Manifest` with the sha256 of each file. Each is written under another name, flushed to the disk and moved into place, the
     json last. A checkpoint without its json, or whose bytes do not match it, is not whole and is never loaded.
 
     One is written at a time. A checkpoint that `checkpoint.every` or the end of an epoch asks for waits for the one before;
-    `checkpoint.minutes` asks again after the next update. If the disk refuses one, the one before is kept, and the next is
-    tried when it is due.
+    `checkpoint.minutes` asks again after the next update. If the disk refuses one, the one before is kept until the next is due.
 
     Args:
         run: the run.
@@ -54,7 +53,7 @@ class Saver:
 
     def __init__(self, run: Run, out: Path, settings: Settings, identity: dict[str, Any], finite_check: FiniteCheck) -> None:
         self.run, self.identity, self.versions, self.finite_check = run, identity, versions(run.device), finite_check
-        self.every, minutes = settings.checkpoint_every, settings.checkpoint_minutes
+        self.every, self.epochs, minutes = settings.checkpoint_every, settings.checkpoint_epochs, settings.checkpoint_minutes
         self.seconds = None if minutes is None else 60 * minutes
         self.best = None if settings.checkpoint_best is None else BestMetric.read(settings.checkpoint_best)
         self.folder = CheckpointFolder(out / FOLDER, settings.checkpoint_keep, self.best)
@@ -84,6 +83,11 @@ class Saver:
         if self.seconds is not None:  # the clocks of the ranks differ
             late = self.run.parts.parallel.vote(late, topic="save")
         return late or (self.every is not None and progress.step % self.every == 0)
+
+    def epoch_due(self, progress: Progress) -> bool:
+        """Return whether a checkpoint is due at the end of an epoch: in its turn, the last, or the best so far."""
+        last, in_turn = progress.epoch >= self.run.epochs, progress.epoch % self.epochs == 0
+        return last or in_turn or bool(self.best and self.best.improved(self.run.history))
 
     def save(self, progress: Progress, loss: Tensor | None = None) -> None:
         """Copy the state consumed so far and begin to write it. Do nothing if this very state is saved already.
@@ -133,11 +137,9 @@ class Saver:
             first, self.disk_error = not self.disk_error, disk_errors.disk_reason(error)
             if first:
                 kept = f"{self.last_saved} is kept" if self.last_saved else "there is none before it"
-                warn_user(
-                    f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the "
-                    f"next is tried when it is due; {disk_errors.remedy(error)} the disk of {self.folder.path}",
-                    again=True, local=True,
-                )  # fmt: skip
+                state = f"the checkpoint {self.last_tried} could not be saved: {self.disk_error}; {kept}, training goes on, and the"
+                state += f" next is tried when it is due; {disk_errors.remedy(error)} the disk of {self.folder.path}"
+                warn_user(state, again=True, local=True)
         elif error is not None:
             raise error
         elif self.last_tried == self.last_saved:

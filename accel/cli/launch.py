@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from accel.cli.job import Job, program
 from accel.errors import ConfigError, Interrupted
 from accel.report.comparison import JobResult, comparison
 from accel.report.formatting import metric
+from accel.report.pace import Pace
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 from accel.system.clock import TRAINING
@@ -79,13 +81,14 @@ def warm_up(config: Config) -> None:
 
 
 def print_comparison(jobs: Sequence[Job]) -> None:
-    """Print a table with a row for each job: the overrides that it does not share with all others, and its results."""
+    """Print a table of the jobs: the overrides that one does not share with all others, and its results, over its seeds."""
     common = set.intersection(*(set(job.config.overrides) for job in jobs)) if len(jobs) > 1 else set()
     results = []
     for job in jobs:
-        overrides = " ".join(word for word in job.config.overrides if word not in common)
+        overrides = " ".join(word for word in job.config.overrides if word not in common and not re.match(r"\+*seed=", word))
         summary = job.summary
         metrics = {metric(summary["split"], name): value for name, value in summary["metrics"].items()} if summary else {}
         seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
-        results.append(JobResult(overrides, metrics, seconds, job.error))
+        pace = Pace(**summary["pace"]) if summary and summary["pace"] else None
+        results.append(JobResult(overrides, metrics, seconds, job.error, pace))
     VisibleConsole(markup=False, highlight=False).print("\n", comparison(results), sep="")

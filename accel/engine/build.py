@@ -16,6 +16,7 @@ from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
+from accel.device.compile_time import booked_compiling
 from accel.device.rng import Randomness
 from accel.engine.checks.single_samples import watch_batch_norms
 from accel.engine.make_plan import make_plan
@@ -102,6 +103,7 @@ def _build_joined(
     settings, checkpoint = locate(request.settings, parts.parallel)
     keep_update_size(run, checkpoint)
     skipped = set_up_parts(run, request, plugins)
+    cleanup.enter_context(booked_compiling(run.clock))
     for watch in watches:
         watch.setup(run)
 

@@ -22,7 +22,7 @@ from accel.engine.training_run import TrainingRun
 from accel.report.result import Best, Result, Section
 from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
-from accel.system.clock import CHECKPOINT, OTHER
+from accel.system.clock import CHECKPOINT, REPORT
 from accel.system.shell_quoting import override
 
 __all__ = [
@@ -71,9 +71,10 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     for watch in run.watches:
         with record_disk_error(unsaved, f"what {watch.name} writes"):
             watch.end(result)
-    run.clock.lap(OTHER)
+    run.clock.lap(REPORT)
     result.flow = data_flow(run)
-    result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
+    result.seconds, result.shares, result.drawing = sum(run.clock.spent), run.clock.shares(), run.clock.aside
+    result.pace = run.pace_meter.pace()
     if run.out is not None:
         write_summary(run.out, result)
     return result

@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 from time import monotonic, sleep
@@ -16,7 +17,7 @@ from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
 from accel.system.shell_quoting import override
 
-__all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "remove_created", "was_restarted"]
+__all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "free_directory", "remove_created", "was_restarted"]
 
 LOCK = ".lock"
 """Name of the lock file. It is left behind by a process that was killed; the system knows whether the lock still holds."""
@@ -110,7 +111,8 @@ def create(out: Path, config: str, lock: RunLock, goes_on: bool) -> list[Path]:
         lock.acquire(out)
         if not goes_on and finished(out / FOLDER):
             raise RunDirectoryTaken(
-                f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory"
+                f"out={out} holds a run already; go on with it by {override('resume', out)}, or name another directory, such as "
+                f"{override('out', free_directory(out))}"
             )
         atomic_files.write(out / "plan.json", b"")
         if config:
@@ -119,6 +121,11 @@ def create(out: Path, config: str, lock: RunLock, goes_on: bool) -> list[Path]:
         remove_created(out, new)
         raise ConfigError(f"out={out}: cannot write there ({disk_errors.disk_reason(error)}); name another directory") from None
     return new
+
+
+def free_directory(out: Path) -> Path:
+    """Return the first of `OUT-2`, `OUT-3` ... that is not there."""
+    return next(path for number in count(2) if not (path := out.with_name(f"{out.name}-{number}")).exists())
 
 
 def remove_created(out: Path, new: list[Path]) -> None:

@@ -19,6 +19,7 @@ from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
 from accel.parts.shared.trained_parameters import follow_parameters
+from accel.report.pace import PaceMeter
 from accel.system import atomic_files, disk_errors
 
 __all__ = ["TrainingRun"]
@@ -54,6 +55,7 @@ class TrainingRun(Run):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.data_wait = DataWait(self.random)
+        self.pace_meter = PaceMeter(self.clock)
 
     def begin(self) -> None:
         """Write the plan, and tell the watches that the run begins.
@@ -71,6 +73,7 @@ class TrainingRun(Run):
                 raise ConfigError(f"out={self.out}: cannot write there ({reason}); {fix}") from None
         for watch in self.watches:
             watch.begin(self)
+        self.pace_meter.begin(self.progress.step, self.progress.samples)
         self.signals.immediate = False
         self.clock.since = perf_counter()
 

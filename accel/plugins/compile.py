@@ -2,8 +2,8 @@
 
 The model's forward and backward passes are compiled when they are first needed.
 This happens once for every shape of batch (a short last one is a second shape),
-and again for evaluation. The time of compiling is a phase of its own in the
-summary, and counts neither in samples per second nor in the time left.
+and again for evaluation. The time of compiling has a row of its own, `compile`,
+and no part in samples per second and the time left.
 
 Helps   long runs on CUDA: small operations are fused into one pass over memory.
 Hurts   short runs, since compiling takes seconds to minutes. Models with many
@@ -22,9 +22,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -33,7 +31,6 @@ from torch import nn
 from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts import Compile as CompilePart
-from accel.system.clock import COMPILE
 from accel.system.machine import Need
 
 if TYPE_CHECKING:
@@ -68,20 +65,14 @@ class Compile(CompilePart):
         super().__post_init__()
         self.regions: list[nn.Module] = []
 
-    def setup(self, run: Run) -> None:
-        self.clock = run.clock
-
     def model(self, model: nn.Module) -> nn.Module:
         # imported here: torch's compiler takes seconds to import
         import torch._dynamo
-        from torch._dynamo.callback import on_compile_end, on_compile_start
         from torch._dynamo.exc import InvalidBackend
 
         self.regions = repeated_blocks(model) if self.regional else [model]
         self.saved_recompile_limit = torch._dynamo.config.recompile_limit
         torch._dynamo.config.recompile_limit = max(MIN_RECOMPILE_LIMIT, self.saved_recompile_limit)
-        on_compile_start(self.compile_started)
-        on_compile_end(self.compile_ended)
         try:
             for region in self.regions:
                 # an attribute of the instance: its class, the names of its weights and its hooks stay the user's own
@@ -110,26 +101,13 @@ class Compile(CompilePart):
 
         return call
 
-    def compile_started(self, _: Any) -> None:
-        """Note the time at which torch begins to compile."""
-        self.started_at = perf_counter()
-
-    def compile_ended(self, _: Any) -> None:
-        """Book the time of compiling apart, whatever phase of the run it fell in."""
-        self.clock.book_within_lap(perf_counter() - self.started_at, COMPILE)
-
     def close(self) -> None:
         if not hasattr(self, "saved_recompile_limit"):
             return
-        from torch._dynamo.callback import callback_handler
-
         for region in self.regions:
             vars(region).pop("forward", None)
         self.regions = []
         torch._dynamo.config.recompile_limit = self.saved_recompile_limit
-        with suppress(ValueError):  # torch._dynamo.reset() forgets them
-            callback_handler.remove_start_callback(self.compile_started)
-            callback_handler.remove_end_callback(self.compile_ended)
 
     def capture_blocker(self) -> str:
         if self.backend != "inductor" or self.mode in ("default", "max-autotune-no-cudagraphs"):

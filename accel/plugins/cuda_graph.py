@@ -38,7 +38,7 @@ from accel.device.cuda_graphs import CudaRecorder, Recorder
 from accel.errors import ConfigError
 from accel.parts import Part, Update, Window
 from accel.parts.mean import constant
-from accel.system.clock import OTHER, UPDATE
+from accel.system.clock import COMPILE, UPDATE
 from accel.system.machine import Need
 from accel.values import Count
 
@@ -150,7 +150,7 @@ class CudaGraph(Update):
             ) from error
         finally:
             self.lap = lap
-            lap(OTHER)
+            lap(COMPILE)
         if fixed := [name for name, value in self.objective.logged.items() if not isinstance(value, Tensor)]:
             raise ConfigError(
                 f"cuda_graph: the loss logs {fixed[0]!r} as a number of the host, which a replay would not renew; log a tensor, or "

@@ -16,7 +16,7 @@ Helps   always: it is the record of the run.
 Hurts   nothing.
 Costs   two microseconds per update on a CPU, one small kernel on CUDA; it never
         waits for the device. The curves take half a second, once, at the end, which
-        no phase of the run is charged with.
+        is no part of the run's time.
 Source  JSON Lines, jsonlines.org.
 """
 
@@ -114,7 +114,7 @@ class Metrics(Watch):
         if self.log.incomplete_reason:
             result.unsaved[FILE] = self.log.incomplete_reason
         if self.curves:
-            with self.run.clock.stopped():
+            with self.run.clock.stopped():  # a picture says nothing of how fast the run is
                 draw(self.path, self.path.with_name(PICTURE))
 
     def close(self) -> None:

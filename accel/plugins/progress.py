@@ -3,7 +3,8 @@
 On a terminal the line is drawn anew in place. Elsewhere (a pipe, a log file, a
 notebook without ipywidgets) a plain line is printed every few seconds. Each
 evaluation leaves a line of its own. Samples per second and data wait are those
-of the last few seconds of training, without evaluation and checkpoints. The
+of the last few seconds of training, without the first update, compiling,
+evaluation and checkpoints; the time left does not count compiling. The
 loss is that of the last update that has reached the host. On by default;
 `watch=()` in Python, or `'~plugins.progress'`, makes a run silent.
 
@@ -83,13 +84,15 @@ class Progress(Watch):
         self.last_loss: Tensor | None = None
         self.loss: float | None = None
         self.skipped_count: int | None = None if self.skipped is None else 0
-        self.first_step, self.started_at = run.progress.step, perf_counter() - run.clock.spent[COMPILE]
+        self.first_step, self.started_at = run.progress.step, self.seconds()
+        self.warm = False
         if can_redraw(self.console):
             # drawn by this thread: a drawing thread would hold locks while workers are forked
             self.live = Live(console=self.console, auto_refresh=False)
             self.live.start()
         self.interval = self.refresh if self.live else self.every
-        self.next_draw = self.started_at + self.interval
+        self.next_draw = 0.0  # the first update is looked at, and measures no other: much warms up in it
+        self.first_draw = perf_counter() + self.interval
         self.marks = deque([self.throughput_mark()], maxlen=max(2, round(RECENT / self.refresh)) if self.live else 2)
 
     def after(self, step: int, loss: Tensor) -> None:
@@ -99,6 +102,8 @@ class Progress(Watch):
 
     def draw_line(self) -> None:
         """Draw the line. On CUDA the loss is the one sent at the last drawing, which has arrived by now."""
+        if not self.warm and self.begin_measuring():
+            return
         self.send_loss()
         self.receive_loss()
         line = self.make_line()
@@ -107,6 +112,19 @@ class Progress(Watch):
         else:
             self.console.print(line.text(), soft_wrap=True)
         self.next_draw = perf_counter() + self.interval
+
+    def begin_measuring(self) -> bool:
+        """Measure from here on, after the first update, and return whether the line is not due yet."""
+        self.warm, self.next_draw = True, self.first_draw
+        if early := perf_counter() < self.first_draw:
+            self.first_step, self.started_at = self.run.progress.step, self.seconds()
+            self.marks.clear()
+            self.marks.append(self.throughput_mark())
+        return early
+
+    def seconds(self) -> float:
+        """Return a time that stands still while torch compiles: the updates to come do not wait for that again."""
+        return perf_counter() - self.run.clock.spent[COMPILE]
 
     def send_loss(self) -> None:
         """Send the last loss to the host; a run resumed just before an evaluation has none yet."""
@@ -149,8 +167,7 @@ class Progress(Watch):
         self.marks.append(self.throughput_mark())
         rate, wait = self.marks[-1].since(self.marks[0])
         done = progress.step - self.first_step
-        seconds = perf_counter() - run.clock.spent[COMPILE] - self.started_at
-        left = None if run.updates is None else (run.updates - progress.step) * seconds / max(done, 1)
+        left = None if run.updates is None else (run.updates - progress.step) * (self.seconds() - self.started_at) / max(done, 1)
         return ProgressLine(
             epoch=min(progress.epoch + 1, run.epochs), epochs=run.epochs, update=progress.step, updates=run.updates, loss=self.loss,
             lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.skipped_count,

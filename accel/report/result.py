@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from accel.report.formatting import short_count
+from accel.report.pace import Pace
 
 __all__ = ["BOUND", "LONG", "SCHEMA", "Best", "DataFlow", "Result", "Section", "finite"]
 
@@ -124,7 +125,11 @@ class Result:
     bad: dict[str, int] = field(default_factory=dict)
     """How many samples of each data set could not be read, and were left out or replaced (`bad_data`)."""
     seconds: float = 0.0
-    """Wall time of this fit; `shares` are its parts in percent."""
+    """Wall time of this fit, without `drawing`; `shares` are its parts in percent."""
+    drawing: float = 0.0
+    """Seconds that drawing the curves took at the end."""
+    pace: Pace | None = None
+    """Samples per second without the warm-up, with their range; None if the run was too short to tell."""
     shares: dict[str, float] = field(default_factory=dict)
     flow: DataFlow | None = None
     """Whether the training waited for its data, and suggested remedies if it did."""
@@ -149,6 +154,7 @@ class Result:
         plain["sections"] = {name: vars(section) for name, section in self.sections.items()}
         plain["best"] = None if self.best is None else {**vars(self.best), "file": self.best.file.name}
         plain["flow"] = None if self.flow is None else {**vars(self.flow), "bound": self.flow.bound}
+        plain["pace"] = None if self.pace is None else vars(self.pace)
         summary: dict[str, Any] = finite({"schema": SCHEMA, **plain, "out": None if self.out is None else str(self.out)})
         return summary
 

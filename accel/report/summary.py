@@ -17,10 +17,12 @@ from accel.report.formatting import cell, elapsed, metric, number, rounded_perce
 if TYPE_CHECKING:
     from accel.report.result import Result
 
-__all__ = ["BAR", "amount", "draw", "group_by_folder", "headline", "phases", "table"]
+__all__ = ["BAR", "SHOWN", "amount", "draw", "group_by_folder", "headline", "phases", "table"]
 
 BAR = 40
 """The width of 100 % in characters."""
+SHOWN = 0.05
+"""Seconds of drawing that are worth a line."""
 
 
 def draw(result: Result) -> RenderableType:
@@ -36,6 +38,8 @@ def draw(result: Result) -> RenderableType:
         blocks.append(Text(f"suggested by the trial before the first update: {settings}"))
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
+    if result.drawing >= SHOWN:
+        blocks.append(Text(f"  and {elapsed(result.drawing)} for drawing the curves, which is no part of the run", style="dim"))
     if result.flow is not None:
         blocks += ["", Text(result.flow.text())]
     for section in result.sections.values():

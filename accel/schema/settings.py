@@ -33,9 +33,11 @@ class Settings:
     out: str | None = None
     """The run directory."""
     checkpoint_every: Count | None = None
-    """Save a checkpoint after every this many updates, besides the ones at the end of each epoch."""
+    """Save a checkpoint after every this many updates, besides the ones at the end of epochs."""
     checkpoint_minutes: Positive | None = 10.0
     """Save a checkpoint when this many minutes have passed since the last."""
+    checkpoint_epochs: Count = 1
+    """Save a checkpoint at the end of every this many epochs; the last one, and the best by `checkpoint_best`, always are."""
     checkpoint_keep: Count = 2
     """The number of newest checkpoints to keep, besides the newest that is proven finite."""
     checkpoint_best: str | None = None

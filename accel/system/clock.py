@@ -16,6 +16,8 @@ __all__ = [
     "FORWARD",
     "OTHER",
     "PHASES",
+    "REPORT",
+    "SET_APART",
     "TRAINING",
     "TRANSFER",
     "UPDATE",
@@ -23,10 +25,12 @@ __all__ = [
     "ThroughputMark",
 ]
 
-PHASES = ("data", "transfer", "forward", "backward", "update", "evaluation", "checkpoint", "other", "compile")
+PHASES = ("data", "transfer", "forward", "backward", "update", "compile", "evaluation", "checkpoint", "report", "other")
 TRAINING = PHASES[:5]
 """The phases of every update, by name; the others belong to the run and come now and then."""
-DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, EVALUATION, CHECKPOINT, OTHER, COMPILE = range(len(PHASES))
+DATA, TRANSFER, FORWARD, BACKWARD, UPDATE, COMPILE, EVALUATION, CHECKPOINT, REPORT, OTHER = range(len(PHASES))
+SET_APART = (COMPILE, EVALUATION, CHECKPOINT, REPORT)
+"""Phases that samples per second leave out."""
 
 
 class Clock:
@@ -35,11 +39,13 @@ class Clock:
     It reads the host's clock and never waits for the device: on CUDA, queued work is booked to the phase in which the host waits.
     """
 
-    __slots__ = ("listeners", "since", "spent")
+    __slots__ = ("aside", "listeners", "since", "spent")
 
     def __init__(self) -> None:
         self.spent = [0.0] * len(PHASES)
         self.since = perf_counter()
+        self.aside = 0.0
+        """Seconds that belong to no phase."""
         self.listeners: list[Callable[[int], None]] = []
         """Called at each lap with the phase that has ended. Their own time falls into the next one, unless they set it apart."""
 
@@ -58,12 +64,14 @@ class Clock:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Book the time inside the block nowhere: for work that is no part of the run, such as drawing."""
+        """Leave the time inside the block out of every phase; `aside` has it."""
         start = perf_counter()
         try:
             yield
         finally:
-            self.since += perf_counter() - start
+            seconds = perf_counter() - start
+            self.since += seconds
+            self.aside += seconds
 
     @contextmanager
     def attribute_to(self, phase: int) -> Iterator[None]:
@@ -92,7 +100,7 @@ class ThroughputMark(NamedTuple):
     """Time, waiting and samples at one moment."""
 
     time: float
-    """Seconds of training: evaluation, checkpoints and compiling left out."""
+    """Seconds of training: compiling, evaluation, checkpoints and reports left out."""
     waited: float
     """Seconds spent waiting for data."""
     samples: int
@@ -101,7 +109,7 @@ class ThroughputMark(NamedTuple):
     def now(cls, clock: Clock, samples: int) -> ThroughputMark:
         """Return the mark of this moment, after `samples` samples."""
         spent = clock.spent
-        return cls(perf_counter() - spent[EVALUATION] - spent[CHECKPOINT] - spent[COMPILE], spent[DATA], samples)
+        return cls(perf_counter() - clock.aside - sum(spent[phase] for phase in SET_APART), spent[DATA], samples)
 
     def since(self, old: ThroughputMark) -> tuple[float, float]:
         """Return samples per second, and the percentage of the time spent waiting for data, between `old` and this mark."""

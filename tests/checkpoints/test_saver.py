@@ -229,3 +229,26 @@ def test_the_record_names_every_file_with_its_hash(tmp_path: Path) -> None:
     assert about["finite"] is True
     assert about["metrics"].keys() == {"loss"}
     assert about["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    ("every", "best", "saved"), [(1, None, [1, 2, 3, 4, 5]), (2, None, [2, 4, 5]), (9, None, [5]), (3, "min:loss", [])]
+)
+def test_the_ends_of_some_epochs(every: int, best: str | None, saved: list[int], tmp_path: Path) -> None:
+    run = fit_toy([], epochs=5, out=tmp_path, checkpoint_epochs=every, checkpoint_keep=99, checkpoint_best=best)
+    if best is not None:
+        history = run.spy.run.history
+        lowest = [min(one["loss"] for one in history[: epoch + 1]) for epoch in range(5)]
+        saved = [epoch for epoch in range(1, 6) if epoch in (3, 5) or history[epoch - 1]["loss"] == lowest[epoch - 1]]
+    assert [int(name[-4:]) for name in kept(tmp_path)] == saved
+    assert fit_toy([], epochs=6, resume=tmp_path, checkpoint_epochs=4).losses, "another thinning is the same run"
+
+
+def test_what_is_better_than_all_before() -> None:
+    best = BestMetric.read("accuracy")
+    assert best.improved([{"accuracy": 0.5}])
+    assert best.improved([{"accuracy": 0.5}, {"accuracy": float("nan")}, {"accuracy": 0.6}])
+    assert not best.improved([{"accuracy": 0.5}, {"accuracy": 0.5}])
+    assert not best.improved([{"accuracy": 0.5}, {"accuracy": float("nan")}])
+    assert best.improved([{"loss": 0.5}]), "saving says that there is no such metric"
+    assert not best.improved([])

@@ -180,3 +180,10 @@ def test_the_reference_page_names_every_command_flag_and_setting() -> None:
     assert {typed_name(field.name) for field in fields(Settings)} <= named
     flags = {name for name in named if name.startswith("-")}
     assert flags == {name for usage in usages for flag in usage.flags for name in flag.names}, "none that is gone"
+
+
+def test_the_sentence_that_the_readme_and_the_guide_show_is_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: __main__.main(["train", "+plugins=[ampp]"])) == 2
+    sentence = capsys.readouterr().err.strip().removeprefix("accel: error: ")
+    for page in ("README.md", "docs/guides/command-line.md"):
+        assert f"exit code 2: `{sentence}`" in (Path(__file__).parents[2] / page).read_text(encoding="utf-8"), page

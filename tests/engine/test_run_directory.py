@@ -116,7 +116,10 @@ def test_a_run_that_goes_on_elsewhere_takes_no_directory_of_another(tmp_path: Pa
     fit_toy([], epochs=1, out=one)
     fit_toy([], epochs=3, out=other)
     before = content(other)
-    with pytest.raises(RunDirectoryTaken, match=r"holds a run already; go on with it by resume=.*other, or name another directory"):
+    with pytest.raises(
+        RunDirectoryTaken,
+        match=r"holds a run already; go on with it by resume=.*other, or name another directory, such as out=.*other-2$",
+    ):
         fit_toy([], epochs=2, resume=one, out=other)
     assert before == content(other)
 

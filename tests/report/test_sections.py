@@ -13,6 +13,7 @@ from torch import nn
 from accel.engine.make_plan import Plan, PlanRow
 from accel.report import plan, summary
 from accel.report.comparison import JobResult, comparison
+from accel.report.pace import Pace
 from accel.report.result import Result, Section
 
 
@@ -40,8 +41,8 @@ RESULT = Result(
     files=["checkpoints/a.json", "checkpoints/a.pt", "curves.svg", "summary.json"],
 )  # fmt: skip
 JOBS = [
-    JobResult("plugins=[]", {"test accuracy": 0.9861, "test loss": 0.05}, 12.5),
-    JobResult("plugins=[amp] " + "plugins.amp.init_scale=1024 " * 4, {"test accuracy": 0.9833}, 6.25),
+    JobResult("plugins=[]", {"test accuracy": 0.9861, "test loss": 0.05}, 12.5, pace=Pace(100, 98, 102)),
+    JobResult("plugins=[amp] " + "plugins.amp.init_scale=1024 " * 4, {"test accuracy": 0.9833}, 6.25, pace=Pace(200, 190, 210)),
     JobResult("plugins=[lamb]", error="no plugin is called 'lamb'; did you mean 'amp'?"),
 ]
 
@@ -103,9 +104,9 @@ def test_a_run_that_was_not_evaluated_and_wrote_nothing() -> None:
 
 
 def test_the_comparison() -> None:
-    lines = drawn(comparison(JOBS), 120)
-    assert lines[0].split() == ["job", "overrides", "test", "accuracy", "test", "loss", "training", "speed"]
-    assert lines[2].split() == ["0", "plugins=[]", "0.9861", "0.0500", "12.5", "s", "1.00x"]
-    assert lines[3].split()[-4:] == ["-", "6.2", "s", "2.00x"]
+    lines = drawn(comparison(JOBS), 160)
+    assert lines[0].split() == ["job", "overrides", "test", "accuracy", "test", "loss", "training", "samples/s", "speed"]
+    assert lines[2].split() == ["0", "plugins=[]", "0.9861", "0.0500", "12.5", "s", "100", "1.00x"]
+    assert lines[4].split()[-5:] == ["-", "6.2", "s", "200", "2.00x"]
     assert any("failed" in line and "plugins=[lamb]" in line for line in lines)
     assert any("did you mean 'amp'?" in line for line in lines)

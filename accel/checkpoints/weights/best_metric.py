@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite, isnan, nan
 
 from accel.checkpoints.manifest import Manifest
 from accel.errors import nearest
@@ -56,6 +56,13 @@ class BestMetric:
             return False
         before = None if best is None else manifests[best].metrics[self.metric]
         return before is None or (value < before if self.lower else value > before)
+
+    def improved(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Return whether the last evaluation is better than all before it, or lacks the metric, which saving reports."""
+        values = [float(metrics.get(self.metric, nan)) for metrics in history]
+        costs = [value if self.lower else -value for value in values]
+        known = [cost for cost in costs[:-1] if not isnan(cost)]
+        return bool(history) and (self.metric not in history[-1] or costs[-1] < min(known, default=inf))
 
     def missing(self, metrics: Mapping[str, float], evaluations: Iterable[Mapping[str, float]] = ()) -> str:
         """Return a sentence if neither this evaluation nor an earlier one gives such a metric; an empty text otherwise."""

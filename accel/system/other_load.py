@@ -1,0 +1,58 @@
+"""How busy other processes keep the cores that this one may use."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from accel.system.stop_signals import TORCHRUN_VARIABLE
+
+__all__ = ["OtherLoad"]
+
+
+class OtherLoad:
+    """Measurement of the time that other processes take on this process's cores, from its making on.
+
+    The time of this process, of its children and, under torchrun, of all ranks of this machine is its own; time that a
+    hypervisor steals is others'. Source: /proc/stat and /proc/PID/stat, proc(5).
+    """
+
+    def __init__(self) -> None:
+        self.cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        self.start = self.sample()
+
+    def percent(self) -> float | None:
+        """Return the share of the cores that others have taken since then, in percent; None if the system does not tell."""
+        now = self.sample()
+        if self.start is None or now is None or now[0] <= self.start[0]:
+            return None
+        whole, busy, own = (after - before for after, before in zip(now, self.start, strict=True))
+        return min(100.0, max(0.0, 100 * (busy - own) / whole))
+
+    def sample(self) -> tuple[int, int, int] | None:
+        """Return clock ticks so far: of the cores, of those that were busy, and of this process's own."""
+        try:
+            lines = re.findall(r"^cpu(\d+) (.+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+            ticks = [list(map(int, line.split()))[:8] for number, line in lines if int(number) in self.cores]
+            own = self.own_ticks()
+        except (OSError, ValueError):
+            return None
+        whole, idle = sum(map(sum, ticks)), sum(line[3] + line[4] for line in ticks)
+        return whole, whole - idle, own
+
+    def own_ticks(self) -> int:
+        """Return the ticks of this process and all below it, of children that are gone as well."""
+        parents: dict[int, int] = {}
+        spent: dict[int, int] = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except OSError:  # it has just ended
+                continue
+            number = int(path.parent.name)
+            parents[number], spent[number] = int(fields[1]), sum(map(int, fields[11:15]))
+        family = {os.getppid() if TORCHRUN_VARIABLE in os.environ else os.getpid()}
+        while more := {child for child, parent in parents.items() if parent in family} - family:
+            family |= more
+        return sum(spent.get(number, 0) for number in family)
