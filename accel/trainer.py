@@ -16,7 +16,7 @@ from accel.checkpoints.identity import arguments
 from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
 from accel.engine.build import build
-from accel.engine.evaluate import evaluate
+from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
 from accel.engine.request import RunRequest
@@ -56,20 +56,17 @@ class Trainer:
         device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:1"`.
         out: run directory; None writes nothing.
         checkpoint_every: updates between two checkpoints, besides those at the end of epochs.
-        checkpoint_epochs: epochs between two checkpoints at the end of one. The last epoch is always saved, and with
-            `checkpoint_best` each that is the best so far.
+        checkpoint_epochs: epochs between two checkpoints at the end of one; the last is always saved, and each best so far.
         checkpoint_minutes: minutes between two checkpoints.
         checkpoint_keep: newest checkpoints that are kept, besides the newest that is known to be finite.
         checkpoint_best: metric whose best checkpoint is kept as well: `"accuracy"`, or `"min:NAME"` and `"max:NAME"`.
-        resume: checkpoint, or run directory, whose newest whole checkpoint is taken. `"auto"` looks in `out`, and begins the
-            run if there is none.
+        resume: checkpoint, or run directory, whose newest whole one is taken; `"auto"`: that of `out`, or a new run.
         allow: differences from the resumed run that are accepted, by their names or how those begin: `("task",)`.
         bad_data: rule for samples of a map-style data set that cannot be read. `"raise"` ends the run; `"skip"` leaves the
-            sample out, so that its batch is smaller; `"substitute"` reads another in its place
-            (`accel.data.batches.bad_samples`). Evaluation leaves it out.
+            sample out of its batch; `"substitute"` reads another (`accel.data.batches.bad_samples`). Evaluation leaves it out.
         bad_limit: largest share of a data set that may be unreadable, from 0 to 1; above it the run ends with a TrainingError.
         dry_run: build everything, make one update, write nothing.
-        skipped: plugins that only a bundle asked for and that were left out, each with the reason, for the plan.
+        skipped: plugins that only a bundle asked for and that were left out, each with the reason.
         bundled: plugins that only a bundle asked for: one that cannot work in this run is left out, with the reason.
         command: command that started this run, for the line that says how to resume it.
         config: resolved configuration as YAML, kept in the run directory.
@@ -77,7 +74,6 @@ class Trainer:
 
     evaluates = "val"
     """Split that `data(split)` is asked for in evaluation. Results are named after it."""
-
     aside: ClassVar[tuple[str, ...]] = ("root", "path")
     """Arguments of a subclass that do not change what is computed, such as where data lies: a resumed run may have others."""
     collate: Callable[[list[Any]], Any] | None = None
@@ -147,9 +143,8 @@ class Trainer:
 
     def metrics(self, model: nn.Module, batch: Any) -> Any:
         """Return the metrics of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
-        if self.given["metrics"] is not None:
-            return self.given["metrics"](model, batch)
-        return loss_metrics(self.loss(model, batch))
+        given = self.given["metrics"]
+        return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
 
     def count_samples(self, batch: Any) -> Any:
         """Return the number of samples in a batch, by which windows, ranks and evaluation weigh it; None lets accel count."""
@@ -161,7 +156,6 @@ class Trainer:
 
     def get_extra_state(self) -> Any:
         """Return what a resumed run needs of this task beside attributes and modules that are kept anyway, as plain values."""
-        return None
 
     def set_extra_state(self, state: Any) -> None:
         """Take what `get_extra_state` returned; tensors are on the CPU. Not called if that was None."""
@@ -172,8 +166,8 @@ class Trainer:
         Raises:
             ConfigError: if something that the user asked for cannot work.
             TrainingError: if the run cannot go on.
-            Interrupted: if SIGTERM or SIGINT came: a SystemExit with code 75. The update is finished and the run saved. A
-                second SIGINT raises KeyboardInterrupt at once. Only the main thread receives signals.
+            Interrupted: if SIGTERM or SIGINT came, a SystemExit with code 75: the run is saved after its update. A second
+                SIGINT raises KeyboardInterrupt at once. Only the main thread receives signals.
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")

@@ -67,7 +67,7 @@ TESTS: dict[str, list[str]] = {
     "accel/data/codecs/tiled_jpeg.py": ["tests/data/codecs", "tests/data/stores"],
     "accel/data/codecs/restart_markers.py": ["tests/data/codecs", "tests/data/stores"],
     "accel/checkpoints/*.py": ["tests/checkpoints", RESUME, "tests/invariants/test_resume_refusals.py"],
-    "accel/engine/evaluate.py": ["tests/engine", "tests/trainer", *RUNS],
+    "accel/engine/evaluation/evaluate.py": ["tests/engine", "tests/trainer", *RUNS],
     "accel/device/rng.py": [RESUME, "tests/invariants/test_loaders.py", "tests/device"],
 }
 """The files that decide what is computed, and the tests that ought to notice, the likeliest first."""

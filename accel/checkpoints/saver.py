@@ -60,10 +60,8 @@ class Saver:
         self.best_weights = BestWeights(out)
         self.unsaved: dict[str, str] = {}  # files beside the checkpoints that the disk did not take, with the reason
         self.snapshot = Snapshot(run.device)
-        self.thread: Thread | None = None
-        self.error: BaseException | None = None  # of the writing thread, until the loop has raised it
-        self.since, self.last_tried, self.last_saved = monotonic(), "", ""
-        """Names of the checkpoint tried last, and of the last that is on the disk."""
+        self.thread, self.error = None, None  # type: Thread | None, BaseException | None  # that of the thread, until it is raised
+        self.since, self.last_tried, self.last_saved = monotonic(), "", ""  # names: tried last, and last on the disk
         self.disk_error = ""  # reason of the disk, since it began to refuse
 
     def drop_newer(self) -> None:
@@ -97,7 +95,7 @@ class Saver:
             loss: the loss of the last update, 0-dim on the device.
 
         Raises:
-            ConfigError: if `checkpoint.best` names no metric that any evaluation gave; the checkpoint is written all the same.
+            ConfigError: if `checkpoint.best` names no metric of any evaluation; the checkpoint is written all the same.
         """
         self.wait()
         name, parallel = name_of(progress.step, progress.epoch), self.run.parts.parallel

@@ -16,9 +16,9 @@ from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
-from accel.device.compile_time import booked_compiling
 from accel.device.rng import Randomness
 from accel.engine.checks.single_samples import watch_batch_norms
+from accel.engine.compile_time import booked_compiling
 from accel.engine.make_plan import make_plan
 from accel.engine.open_data import open_data
 from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks

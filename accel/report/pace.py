@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
+from accel.report.other_load import OtherLoad
 from accel.system.clock import TRAINING, Clock
-from accel.system.other_load import OtherLoad
 
 __all__ = ["LEAST", "MOST_BLOCKS", "PARTS", "WARM_UP", "Block", "Pace", "PaceMeter", "pace_of"]
 

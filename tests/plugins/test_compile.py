@@ -11,7 +11,7 @@ from torch._dynamo.backends import registry
 from torch._dynamo.callback import callback_handler
 
 from accel import Trainer
-from accel.device import compile_time
+from accel.engine import compile_time
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.compile import Compile
 from accel.system.clock import COMPILE
@@ -130,6 +130,7 @@ def test_an_unknown_backend_is_refused() -> None:
         fit_toy([Compile(backend="inductr")])
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's, in tracing
 def test_regional_compiles_blocks_of_one_kind_once(backend: Any) -> None:
     seen = []

@@ -242,6 +242,7 @@ def test_a_replay_renews_the_numbers_that_the_loss_logs(plugins: list[Part]) -> 
     assert len(set(losses[0])) == len(losses[0])
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 def test_a_number_of_the_host_would_not_be_renewed() -> None:
     data = [torch.randn(4, 2) for _ in range(3)]
     trainer = Trainer(

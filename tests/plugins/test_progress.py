@@ -56,7 +56,7 @@ def test_in_a_pipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert re.search(r"^epoch 2/2  loss \d\.\d+  val loss \d\.\d+$", text, re.MULTILINE)
     assert re.search(r"^val loss \d\.\d+ *$", text, re.MULTILINE)
     shares = [float(share) for share in re.findall(r"^  [a-z]+ +(\d+\.\d) %", text, re.MULTILINE)]
-    assert len(shares) == 10
+    assert len(shares) == 9, "compiling is left out where nothing was compiled"
     assert round(10 * sum(shares)) == 1000, "as printed, they add up"
     for name in ("metrics.jsonl", "curves.svg", "summary.json", "plan.json", "model.safetensors", "checkpoints/ (4 files)"):
         assert name in text.partition("written to")[2]

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from accel.report.comparison import JobResult, comparison
+from accel.report.other_load import OtherLoad
 from accel.report.pace import Block, Pace, PaceMeter, pace_of
 from accel.system.clock import BACKWARD, CHECKPOINT, COMPILE, Clock
-from accel.system.other_load import OtherLoad
 
 
 def table(*jobs: JobResult) -> list[str]:

@@ -47,6 +47,7 @@ class Table(Rows):
     ],
     ids=["TensorDataset", "map-style", "map-style that iterates", "iterable", "list of batches", "DataLoader"],
 )
+@pytest.mark.filterwarnings("ignore:data is a list")
 @pytest.mark.filterwarnings("ignore:batch_size has no effect")
 def test_data_of_every_kind(data: Any, updates: int) -> None:
     result = fit(data, batch_size=4, epochs=2)
@@ -110,6 +111,7 @@ def test_metrics_are_weighed_by_items() -> None:
     assert result.metrics == {"value": 2.5}
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 def test_evaluation_leaves_mode_and_random_numbers_alone() -> None:
     modes = []
 

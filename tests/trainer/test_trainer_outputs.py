@@ -52,6 +52,7 @@ def test_an_error_of_the_user_reaches_the_user_and_closes_everything() -> None:
     assert closed == [True]
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 def test_shares_of_time_add_up() -> None:
     result = fit([POINTS] * 3)
     assert sum(result.shares.values()) == pytest.approx(100.0)

@@ -88,6 +88,7 @@ def test_metrics_that_are_none(value: Any, sentence: str) -> None:
         fit([POINTS], val=[POINTS], metrics=lambda model, batch: value())
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 def test_metrics_of_every_kind_of_number() -> None:
     numbers = {"int": 2, "bool": True, "numpy": np.float32(0.5), "tensor": torch.tensor([3]), "double": torch.tensor(0.1).double()}
     result = fit([POINTS], val=[POINTS] * 2, metrics=lambda model, batch: numbers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accel.checkpoints.weights import BestMetric
 from accel.data.batches.base import Batches
-from accel.engine.evaluate import Metrics, evaluate
+from accel.engine.evaluation.evaluate import Metrics, evaluate
 from accel.engine.sandbox import ModelBackup, detached_workers, sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, ConfigError, TrainingError
