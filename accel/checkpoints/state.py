@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -77,7 +78,8 @@ def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = N
     check_tensors(state, {"model": run.unwrapped_model.state_dict()})
     for part in [*run.parts.all(), *run.watches]:
         if part.name in state["parts"]:
-            check_kinds(state["parts"][part.name], part.state_dict(), part.name)
+            with suppress(AttributeError):  # a watch may know its state only when the run has begun
+                check_kinds(state["parts"][part.name], part.state_dict(), part.name)
     resized = with_names_of(run.unwrapped_model, dict.fromkeys(state.get("resized", [])))
     resize_buffers(run.unwrapped_model, state["model"], list(resized))
     current = run.unwrapped_model.state_dict()

@@ -183,7 +183,7 @@ def test_a_multirun_ends_with_a_table(mine: Path, capsys: pytest.CaptureFixture[
     for job in ("plugins=[] epochs=1", "plugins=[] epochs=2", "plugins=[clip] epochs=1", "plugins=[clip] epochs=2"):
         assert job in table, table
     assert "val loss" in table
-    assert "1.00x" in table
+    assert "-: too few updates to tell" in table, "tests/report/test_comparison.py has longer runs"
     assert "~plugins.progress" not in table, "what all jobs share is left out"
     (base,) = (mine / "outputs").glob("*/*")
     assert sorted(path.name for path in base.iterdir()) == ["0", "1", "2", "3"]

@@ -18,6 +18,7 @@ from accel.data.batches.make_batches import make_batches
 from accel.errors import AccelWarning, ConfigError
 from accel.testing import fit_toy
 from tests.support.rank_processes import ROOT
+from tests.support.waiting import wait_until
 
 AGREE = """
 import os, sys, time
@@ -113,6 +114,9 @@ def test_the_command_that_goes_on_is_that_of_torchrun_itself(monkeypatch: pytest
     words = ["torchrun", "--standalone", "--nproc-per-node", "2", "--max-restarts=3", "-m", "accel.train"]
     waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen([*waits, *words, "epochs=3", "out=a b"], stdin=subprocess.PIPE) as parent:
+        wait_until(
+            lambda: bool(Path(f"/proc/{parent.pid}/cmdline").read_bytes()), "the command of the parent, which the system sets late"
+        )
         monkeypatch.setattr(os, "getppid", lambda: parent.pid)
         monkeypatch.setattr(sys, "argv", ["accel.train", "epochs=3", "out=a b"])
         assert program() == words

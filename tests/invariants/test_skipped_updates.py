@@ -90,6 +90,7 @@ def test_the_scale_follows_torchs_grad_scaler() -> None:
         assert scale == scaler.get_scale()
 
 
+@pytest.mark.filterwarnings("ignore:the run ended with weights that are not finite")
 def test_without_a_loss_scale_nothing_is_skipped() -> None:
     outcome = fit_toy([SGD()], overflow=[2], epochs=1)
     assert any(torch.isnan(weight).any() for weight in outcome.weights), "float32 keeps torch's behaviour: the user sees it"

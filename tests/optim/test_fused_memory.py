@@ -151,6 +151,7 @@ SPARSE: dict[str, Callable[[], list[Part]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 @pytest.mark.parametrize("name", SPARSE)
 def test_sparse_gradients_train_as_dense_ones_with_every_plugin(name: str) -> None:
     models = []

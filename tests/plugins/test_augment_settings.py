@@ -25,6 +25,7 @@ class Endless(IterableDataset[Any]):
         return iter(Recorder().data("train"))
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 @pytest.mark.parametrize(
     ("settings", "data", "message"),
     [

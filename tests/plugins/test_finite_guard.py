@@ -69,6 +69,7 @@ def test_one_number_in_one_gradient_is_enough(optim: str, number: float) -> None
     stays(fit_toy([FiniteGuard(), Spoils(number=number), OPTIMISERS[optim](), EMA(), Clip(mode="value")]), BAD)
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 def test_a_loss_that_is_missing_counts_although_its_gradients_are_finite() -> None:
     def loss(model: nn.Module, x: Tensor) -> Tensor:
         return model(x).mean() + torch.where(x[0, 0] == 7, nan, 0.0)

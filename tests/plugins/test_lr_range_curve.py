@@ -70,6 +70,7 @@ def test_it_is_named_for_what_sets_the_rate_and_in_the_unit_in_which_that_is_wri
     assert actual[1]["adamw.lr"] == pytest.approx(4 * actual[2]["adamw.lr"])
 
 
+@pytest.mark.filterwarnings("ignore:data is a list")
 def test_a_loss_that_falls_nowhere_suggests_nothing() -> None:
     probe = LRRange(start=1e-30, end=1e-20, updates=10)
     result = train([probe], [torch.ones(4, 2)])

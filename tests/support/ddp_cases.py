@@ -332,7 +332,7 @@ class Mortal(Points):
         super().__init__(samples=46, dropout=0.2, **run)
         words = os.environ.get("KILLS", "").split()[int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) :][:1]
         rank, _, self.place = words[0].partition(":") if words and RANK >= 0 else ("-1", "", "")
-        self.mine, self.begun = int(rank) == RANK, False
+        self.mine = int(rank) == RANK
 
     def model(self) -> nn.Module:
         if self.mine and self.place == "begin":
@@ -340,8 +340,8 @@ class Mortal(Points):
         return super().model()
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        if model.training and not self.begun:
-            self.begun = True
+        if model.training and os.environ.get("GOES_ON") != str(os.getpid()):  # an attribute would come back with a checkpoint
+            os.environ["GOES_ON"] = str(os.getpid())
             self.note("goes on")
         if self.mine and model.training:
             kind, _, number = self.place.partition("@")

@@ -28,7 +28,7 @@ def test_what_is_composed_is_what_is_shown() -> None:
     assert "checkpoint.every=5" in config.settings_line()
     assert "seed=0" in config.settings_line()
     assert yaml.safe_load(config.text) == config.to_dict()
-    assert config.to_dict()["checkpoint"] == {"every": 5, "minutes": 10.0, "keep": 2, "best": None}
+    assert config.to_dict()["checkpoint"] == {"every": 5, "minutes": 10.0, "epochs": 1, "keep": 2, "best": None}
 
 
 @pytest.mark.parametrize(
