@@ -107,10 +107,7 @@ def _build_joined(
     for watch in watches:
         watch.setup(run)
 
-    functions = {
-        f"{name}{number or ''}": one for name in ("loss", "metrics") for number, one in enumerate(request.code.get(name, []))
-    }
-    run.user_state = UserState(run.unwrapped_model, {"task": request.task, **functions}, request.task_settings)
+    run.user_state = UserState(run.unwrapped_model, request.state_holders(), request.task_settings)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
     for warning in run.plan.warnings:
         warn_user(warning)
@@ -190,7 +187,9 @@ def make_run(
     )
     code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
     code["model"] = model_code(run.unwrapped_model, code.get("model", []))
-    run.code, run.rank_code = code_digests(code), code_digests(code, of_ranks=True)
+    run.code = code_digests(code)
+    if parts.parallel.world_size > 1:  # nobody else compares them
+        run.rank_code = code_digests(code, of_ranks=True)
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
 

@@ -24,7 +24,8 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
     run.random.register_loaders(data, held_out)
     code = {"data": [*request.code.get("data", []), data], "held_out": [held_out]}
     run.code |= code_digests(code)
-    run.rank_code |= code_digests(code, of_ranks=True)
+    if run.parts.parallel.world_size > 1:
+        run.rank_code |= code_digests(code, of_ranks=True)
     opened = source.open(data, "train")
     run.num_classes = request.num_classes() or count_classes(opened)
     run.train = loader.open(opened, train=True)
