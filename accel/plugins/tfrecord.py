@@ -31,7 +31,7 @@ from accel.data.shards.feature_names import FeatureNames
 from accel.data.shards.tfrecord_shards import TFRecords
 from accel.data.splits.find_shards import TFRECORDS, find_shards
 from accel.data.splits.shard_settings import ShardSettings
-from accel.parts.shared.store_source import StoreSource
+from accel.parts.shared.store_source import StoreSource, opened_or_new
 from accel.system.machine import Need
 from accel.values import Whole
 
@@ -63,10 +63,7 @@ class TFRecord(StoreSource):
 
     def store_of(self, data: Any, split: str) -> TFRecords:
         names, settings = find_shards(data, split, self.path, TFRECORDS, self.name), self.shard_settings()
-        store = getattr(data, "store", None)
-        if isinstance(store, TFRecords) and store.made_of == (names, settings.features, settings.first):
-            return store  # which the task opened
-        return TFRecords(names, settings.features, settings.first)
+        return opened_or_new(TFRecords, data, names, settings.features, settings.first)
 
     def shard_settings(self) -> ShardSettings:
         return ShardSettings(FeatureNames(self.image, self.label, self.text, self.file), self.first)

@@ -33,7 +33,7 @@ from typing import Any
 from accel.data.shards.webdataset_shards import Tars
 from accel.data.splits.find_shards import TARS, find_shards
 from accel.data.splits.shard_settings import ShardSettings
-from accel.parts.shared.store_source import StoreSource
+from accel.parts.shared.store_source import StoreSource, opened_or_new
 
 __all__ = ["WebDataset"]
 
@@ -55,10 +55,7 @@ class WebDataset(StoreSource):
 
     def store_of(self, data: Any, split: str) -> Tars:
         names, settings = find_shards(data, split, self.path, TARS, self.name), self.shard_settings()
-        store = getattr(data, "store", None)
-        if isinstance(store, Tars) and store.made_of == (names, settings.image, settings.label):
-            return store  # which the task opened
-        return Tars(names, settings.image, settings.label)
+        return opened_or_new(Tars, data, names, settings.image, settings.label)
 
     def shard_settings(self) -> ShardSettings:
         return ShardSettings(image=self.image, label=self.label)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from accel.data.splits.path_patterns import SplitNotFound
 from accel.data.splits.shard_settings import DEFAULTS, ShardSettings
@@ -12,7 +12,15 @@ from accel.data.stores.packed_store import PackedStore
 from accel.parts.input import Source
 from accel.parts.run import Run
 
-__all__ = ["StoreSource"]
+__all__ = ["Opened", "StoreSource", "opened_or_new"]
+
+Opened = TypeVar("Opened")
+
+
+def opened_or_new(kind: Callable[..., Opened], data: Any, *given: Any) -> Opened:
+    """Return the store that the task has opened with the same arguments for `data`, or else a new one, `kind(*given)`."""
+    store: Any = getattr(data, "store", None)
+    return store if type(store) is kind and store.made_of == given else kind(*given)
 
 
 class StoreSource(Source):
