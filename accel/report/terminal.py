@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TextIO
 
 from accel.errors import visible
 
-__all__ = ["say", "say_error"]
+__all__ = ["say"]
 
 
 def say(text: object = "", *, start: str = "", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
@@ -21,8 +20,3 @@ def say(text: object = "", *, start: str = "", end: str = "\n", file: TextIO | N
         flush: whether the stream is flushed.
     """
     print(start + visible(str(text), keep="\n\t"), end=end, file=file, flush=flush)
-
-
-def say_error(text: object, end: str = "\n") -> None:
-    """Print a text to the standard error, as `say` does."""
-    say(text, end=end, file=sys.stderr)

@@ -28,10 +28,10 @@ def batch_of_one(batches: Batches) -> str:
             return "the last of the data's batches has one sample" if sample_count(data[-1]) == (1, "", None) else ""
         if not isinstance(data, DataLoader) or not data.batch_size or data.drop_last:
             return ""
-        samples, size, last = length_of(data.sampler), data.batch_size, 1
-        fix = "drop_last=True in the DataLoader"
-        left = (samples or 0) % size
-        return f"{samples:,} samples in batches of {size} leave a last one of {last}; set {fix}" if left == 1 else ""
+        samples, size = length_of(data.sampler), data.batch_size
+        if samples is None or samples % size != 1:
+            return ""
+        return f"{samples:,} samples in batches of {size} leave a last one of 1; set drop_last=True in the DataLoader"
     if not samples or not size:
         return ""
     if size == 1:
