@@ -162,7 +162,7 @@ class UserState:
 
 
 class _Cells:
-    """What a function closes over, by name, as a dict would have it."""
+    """Variables that a function closes over, by name, as a dict would have them."""
 
     def __init__(self, function: FunctionType) -> None:
         self.cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))

@@ -1,4 +1,4 @@
-"""What the user's loss and metrics return, checked: a mean, the number of its items, numbers to log."""
+"""Results of the user's loss and metrics, checked: a mean, the number of its items, numbers to log."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def split_loss(out: Any) -> LossOutput:
 
 
 class LossMetrics(NamedTuple):
-    """What a loss with a number of items returned, as metrics that are checked already."""
+    """Metrics made of the result of a loss with a number of items, which are checked already."""
 
     values: dict[str, Any]
     """The loss and the numbers that it logs, by name."""

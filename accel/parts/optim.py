@@ -48,7 +48,7 @@ class Optim(Part):
     def setup(self, run: Run) -> None:
         avoid_dynamo_import()
         self.later: list[str] = []
-        """What became known of parameters and gradients after the start, in words for the summary."""
+        """Sentences for the summary on parameters and gradients, known only after the start."""
         self.assemble(run.parts.precision.parameters(run.unwrapped_model), run.device)
         self.scale = run.parts.rate.factor
         if self.scale != 1:

@@ -69,7 +69,7 @@ class Run:
     counter: SampleCounter = BY_STRUCTURE
     """Counter of the samples in a batch."""
     batch_options: BatchOptions = PLAIN_BATCHES
-    """What the user says on how batches are made."""
+    """Settings of the user on how batches are made."""
     has_run_directory: bool = True
     """Whether the user named a run directory. A dry run, which writes nothing, behaves as if there were one."""
     updated: bool = False

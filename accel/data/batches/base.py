@@ -26,7 +26,7 @@ Order = Callable[[int, int, int], Tensor]
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What a user says on how batches are made of samples.
+    """Settings of the user on how batches are made of samples.
 
     Args:
         collate: makes a batch of a list of samples; None leaves it to the data set's own `collate`, or to torch's.
