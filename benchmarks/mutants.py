@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -29,8 +28,7 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a file that changes twice in a se
 sys.dont_write_bytecode = True
 
 import machine  # noqa: E402
-from forked_tests import import_libraries  # noqa: E402
-from mutant_judge import be_worker, judge  # noqa: E402
+from mutant_judge import rows as judge_all  # noqa: E402
 from mutant_rows import key, new_row, report, sentence  # noqa: E402
 from mutant_tests import Coverage, collect, keep, kept, lines_digest  # noqa: E402
 from mutation import Mutation, mutations  # noqa: E402
@@ -90,16 +88,11 @@ def judged(drawn: list[Mutation], earlier: dict[Any, dict[str, Any]], options: a
     if not waiting:
         return
     with TemporaryDirectory() as folder:
-        context = multiprocessing.get_context("fork")
-        trees = context.SimpleQueue()
-        for number in range(options.jobs):
-            (tree := Path(folder) / str(number)).mkdir()
-            trees.put(copy_checkout(tree))
-        coverage = noted(tree, options)
-        with context.Pool(options.jobs, be_worker, (trees, coverage, ROOT, options.budget)) as pool:
-            for row in pool.imap_unordered(judge, waiting):
-                before = earlier.get(key(row))
-                yield before if before and options.tests and row["fate"] == "survived" else row
+        trees = [copy_checkout(Path(folder, str(number))) for number in range(options.jobs)]
+        coverage = noted(trees[0], options)
+        for row in judge_all(waiting, trees, coverage, ROOT, options.budget):
+            before = earlier.get(key(row))
+            yield before if before and options.tests and row["fate"] == "survived" else row
 
 
 def noted(tree: Path, options: argparse.Namespace) -> Coverage:
@@ -128,7 +121,6 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, help="a file that keeps what the tests execute, while nothing mutable changes")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    import_libraries()
     everything = [mutation for path in mutable(ROOT) for mutation in mutations(path) if options.only in str(path.relative_to(ROOT))]
     earlier: dict[Any, dict[str, Any]] = {}
     if options.again:

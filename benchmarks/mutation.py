@@ -39,6 +39,8 @@ class Mutation(NamedTuple):
     """The lines whose execution makes a difference."""
     statement: int
     """The line on which the statement begins."""
+    in_body: bool
+    """Whether it stands in the body of a function, and is executed when that is called."""
     nth: int = 0
     """How many mutations of the same name come before this one in the file."""
 
@@ -89,12 +91,12 @@ def mutations(path: Path) -> list[Mutation]:
     return numbered
 
 
-def _reach(tree: ast.Module, node: ast.expr | ast.stmt, last: int) -> tuple[range, int]:
-    """Return the lines whose execution makes a difference if a node is changed, and the line on which its statement begins.
+def _reach(tree: ast.Module, node: ast.expr | ast.stmt, last: int) -> tuple[range, int, bool]:
+    """Return a mutation's `reach`, `statement` and `in_body`.
 
     What stands in the head of a function is executed when its file is imported, and matters in its body; likewise a class.
     """
-    line, reach, statement = node.lineno, range(1, last + 1), node.lineno
+    line, reach, statement, in_body = node.lineno, range(1, last + 1), node.lineno, False
     for around in ast.walk(tree):  # outer ones come first
         if not isinstance(around, ast.stmt) or not around.lineno <= line <= (around.end_lineno or 0):
             continue
@@ -102,9 +104,10 @@ def _reach(tree: ast.Module, node: ast.expr | ast.stmt, last: int) -> tuple[rang
         if isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef):
             body = range(around.body[0].lineno, (around.end_lineno or 0) + 1)
             reach = range(line, (node.end_lineno or line) + 1) if line in body else body
+            in_body = in_body or line in body
         elif isinstance(around, ast.ClassDef):
             reach = range(around.lineno, (around.end_lineno or 0) + 1)
-    return reach, statement
+    return reach, statement, in_body
 
 
 def _mutable(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:
