@@ -25,8 +25,8 @@ CHUNKS = (10, 50)
 class Coverage:
     """What the tests execute, and how long they take.
 
-    `lines` has the tests of each (file, line), the file relative to the checkout; `seconds` has each test's duration; `left_out`
-    are tests that fail or are skipped under the tracer: they judge no mutant.
+    `lines` has the tests of each (file, line), the file relative to the checkout; `seconds` has what each test takes of a processor;
+    `left_out` are tests that fail or are skipped under the tracer: they judge no mutant.
     """
 
     def __init__(self, lines: dict[tuple[str, int], set[str]], seconds: dict[str, float], left_out: list[str]) -> None:

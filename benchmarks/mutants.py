@@ -16,6 +16,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, help="a file that keeps what the tests execute, while nothing mutable changes")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no process and no folder is left
     everything = [mutation for path in mutable(ROOT) for mutation in mutations(path) if options.only in str(path.relative_to(ROOT))]
     earlier: dict[Any, dict[str, Any]] = {}
     if options.again:
