@@ -25,7 +25,7 @@ CHUNKS = (10, 50)
 class Coverage:
     """What the tests execute, and how long they take.
 
-    `lines` has the tests of each (file, line), the file relative to the checkout; `seconds` has what each test takes of a processor;
+    `lines` has the tests of each (file, line), the file relative to the checkout; `seconds` has each test's time of a processor;
     `left_out` are tests that fail or are skipped under the tracer: they judge no mutant.
     """
 
