@@ -106,7 +106,9 @@ class Server:
             tempfile.tempdir = None
             for function, code in changes:
                 function.__code__ = code
-            items = [self.items[test] for test in tests if test in self.items]
+            modules = list(dict.fromkeys(test.partition("::")[0] for test in tests))  # a module makes its fixtures once
+            names = sorted(tests, key=lambda test: modules.index(test.partition("::")[0]))
+            items = [self.items[test] for test in names if test in self.items]
             items[0].config.pluginmanager.register(failure := _FirstFailure(Path(folder, "failed")))
             for item, after in zip(items, [*items[1:], None], strict=True):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)

@@ -10,12 +10,12 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["FOLDER", "Lines", "read", "start", "tracer"]
+__all__ = ["FOLDER", "TEST", "Lines", "read", "start", "tracer"]
 
 FOLDER = "ACCEL_LINE_TRACE"
 TEST = "ACCEL_LINE_TRACE_TEST"
@@ -24,7 +24,7 @@ TEST = "ACCEL_LINE_TRACE_TEST"
 class Lines:
     """The lines of chosen files that this process has executed since the present test began.
 
-    A process that runs tests writes them at the end of each; any other writes each at once, since it may be killed.
+    A process that runs tests writes them when a test or a shared fixture ends; any other at once, since it may be killed.
     """
 
     def __init__(self, folder: str) -> None:
@@ -63,17 +63,23 @@ class Lines:
         return self.line
 
     def begin(self, test: str) -> None:
-        """Begin a test: earlier lines belong to no test."""
+        """Note what follows for a test, or for a fixture that several tests share."""
         self.runs_tests = True
-        self.lines = set()
+        self.write()
         os.environ[TEST] = test
         self._write(f"test\t{test}\n")
 
-    def end(self, outcome: str, seconds: float) -> None:
-        """Write the lines of the test that ends here."""
+    def write(self) -> None:
+        """Write the lines that were executed since the last call."""
         lines = sorted({(code.co_filename, number) for code, number in self.lines})
-        self._write("".join(f"{name}\t{number}\n" for name, number in lines) + f"{outcome}\t{seconds:.3f}\n")
-        os.environ.pop(TEST, None)
+        self.lines = set()
+        self._write("".join(f"{name}\t{number}\n" for name, number in lines))
+
+    def end(self, outcome: str, seconds: float, fixtures: Iterable[str] = ()) -> None:
+        """Write the lines of the test or fixture that ends here, how it ended, and which shared fixtures it uses."""
+        self.write()
+        self._write("".join(f"uses\t{fixture}\n" for fixture in fixtures) + f"{outcome}\t{seconds:.3f}\n")
+        self.begin("")
 
 
 _tracer: Lines | None = None
@@ -95,20 +101,32 @@ def start() -> None:
 
 
 def read(folder: Path) -> tuple[dict[tuple[str, int], set[str]], dict[str, float], set[str]]:
-    """Return what the processes wrote: the tests of each (file, line), the seconds of each test, and those that did not pass."""
+    """Return what the processes wrote: the tests of each (file, line), the seconds of each test, and those that did not pass.
+
+    A fixture that tests share counts for all of them, each with its part of the seconds.
+    """
     lines: dict[tuple[str, int], set[str]] = {}
     seconds: dict[str, float] = {}
     failed: set[str] = set()
+    users: dict[str, set[str]] = {}
     for path in sorted(folder.glob("*.lines")):
         test = ""
         for row in path.read_text(errors="replace").splitlines():
             first, _, second = row.rpartition("\t")
             if first == "test":
                 test = second
+            elif first == "uses":
+                users.setdefault(second, set()).add(test)
             elif first in ("passed", "failed", "skipped"):
                 seconds[test] = seconds.get(test, 0.0) + float(second)
                 if first != "passed":
                     failed.add(test)
             elif first and test and second.isdigit():
                 lines.setdefault((first, int(second)), set()).add(test)
+    for fixture in users.keys() & seconds.keys():
+        share = seconds.pop(fixture) / len(users[fixture])
+        for test in users[fixture]:
+            seconds[test] = seconds.get(test, 0.0) + share
+    for place, tests in lines.items():
+        lines[place] = {user for test in tests for user in users.get(test, {test})} & seconds.keys()
     return lines, seconds, failed

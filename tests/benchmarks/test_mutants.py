@@ -34,6 +34,7 @@ def unseen(value: float) -> float:
 TESTS = """
 import os
 
+import pytest
 from number import shorten
 
 
@@ -41,8 +42,17 @@ def test_it_is_short() -> None:
     assert shorten(2.0, 1.0) == 1.0
 
 
-def test_it_is_kept() -> None:
-    assert shorten(2.0, keep=True) == 2.0
+@pytest.fixture(scope="module")
+def kept() -> float:
+    return shorten(2.0, keep=True)
+
+
+def test_it_uses_what_others_use_too(kept: float) -> None:
+    pass
+
+
+def test_it_is_kept(kept: float) -> None:
+    assert kept == 2.0
 
 
 def test_it_fails_unless_it_is_traced() -> None:
@@ -130,7 +140,7 @@ def test_a_mutant_is_killed_by_a_test_that_executes_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     fates = [tuple(line.split("|")[2:]) for line in done.stdout.splitlines() if line.startswith("row")]
     assert fates == [
-        ("survived", "3 tests execute it"),
+        ("survived", "4 tests execute it"),
         ("killed", "test_number.py::test_it_is_kept"),
         ("survived", "no test executes it"),
     ]
