@@ -18,6 +18,10 @@ from mutation import Mutation
 __all__ = ["Judge", "rows"]
 
 
+def _chunks(coverage: Coverage, mutation: Mutation, root: Path, budget: float) -> list[list[str]]:
+    return coverage.chunks(coverage.tests(mutation, root), budget)
+
+
 class Judge:
     """Puts mutants to the tests of one server."""
 
@@ -39,8 +43,8 @@ class Judge:
         tests = self.coverage.tests(mutation, self.server.root)
         if not tests:
             return "survived", "no test executes it"
-        for chunk in self.coverage.chunks([test for test in tests if test not in self.unsound], self.budget):
-            if killer := self._killer(mutation, chunk):
+        for chunk in self.coverage.chunks(tests, self.budget):
+            if killer := self._killer(mutation, [test for test in chunk if test not in self.unsound]):
                 return "killed", killer
         return "survived", f"{len(tests)} tests execute it"
 
@@ -75,7 +79,9 @@ def rows(waiting: list[Mutation], trees: list[Path], coverage: Coverage, root: P
     context = multiprocessing.get_context("fork")
     following = context.Value("i", 0)
     results: Any = context.SimpleQueue()
-    rooms = sorted({test.partition("::")[0] for tests in coverage.lines.values() for test in tests})
+    modules = {
+        test.partition("::")[0] for mutation in waiting for chunk in _chunks(coverage, mutation, root, budget) for test in chunk
+    }
 
     def work(server: Server) -> None:
         judge = Judge(server, coverage, budget)
@@ -90,7 +96,7 @@ def rows(waiting: list[Mutation], trees: list[Path], coverage: Coverage, root: P
     def process(tree: Path) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that its session is killed with it
         try:
-            serve(tree, root, rooms, work)
+            serve(tree, root, sorted(modules), work)
         finally:
             results.put(None)
 
