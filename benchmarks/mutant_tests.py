@@ -18,6 +18,8 @@ from mutation import Mutation
 
 __all__ = ["Coverage", "collect", "keep", "kept", "lines_digest"]
 
+AT_IMPORT = ("tests/project/test_mirror.py::test_yaml_equals_the_constructor[{stem}]",)
+"""Tests that look at what was made when a file was imported, such as the defaults of a plugin, and execute none of its lines."""
 CHUNKS = (10, 50)
 """So many tests are in a mutant's first session and in the second; the third has the rest."""
 
@@ -39,6 +41,8 @@ class Coverage:
         """Return the tests that execute a mutation's lines, the likeliest to notice first."""
         name = mutation.path.relative_to(root).as_posix()
         tests = self._executing(name, mutation.reach) or self._executing(name, [mutation.statement])
+        if not mutation.in_body:
+            tests |= {test for test in (extra.format(stem=mutation.path.stem) for extra in AT_IMPORT) if test in self.seconds}
         cases = defaultdict(list)
         for test in sorted(tests, key=self._cost):
             cases[test.partition("[")[0]].append(test)
@@ -57,7 +61,7 @@ class Coverage:
         return [chunk for start, end in pairwise(ends) if (chunk := fitting[start:end])]
 
     def _executing(self, name: str, numbers: Iterable[int]) -> set[str]:
-        return set().union(*(self.lines.get((name, number), ()) for number in numbers))
+        return set[str]().union(*(self.lines.get((name, number), ()) for number in numbers))
 
     def _cost(self, test: str) -> float:
         return self.breadth[test] * (0.2 + self.seconds[test])

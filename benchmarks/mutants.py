@@ -53,7 +53,7 @@ FILES = (
 """The files that decide what is computed."""
 ROOMS = (
     "tests/checkpoints", "tests/compatibility", "tests/data", "tests/device", "tests/engine", "tests/invariants", "tests/optim",
-    "tests/plugins", "tests/tasks", "tests/trainer",
+    "tests/parts", "tests/plugins", "tests/project/test_mirror.py", "tests/tasks", "tests/trainer",
 )  # fmt: skip
 """The tests that ought to notice."""
 

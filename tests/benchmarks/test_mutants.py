@@ -99,7 +99,12 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ModuleType, Modul
 def test_the_files_and_the_tests_are_there(modules: tuple[ModuleType, ModuleType]) -> None:
     mutants, _ = modules
     assert [glob for glob in mutants.FILES if not list(ROOT.glob(glob))] == []
-    assert [room for room in mutants.ROOMS if not (ROOT / room).is_dir()] == []
+    assert [room for room in mutants.ROOMS if not (ROOT / room).exists()] == []
+    from mutant_tests import AT_IMPORT  # type: ignore[import-not-found]
+
+    for test in AT_IMPORT:
+        file, _, name = test.partition("[")[0].partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text()
 
 
 def test_every_named_mutant_is_one(modules: tuple[ModuleType, ModuleType]) -> None:

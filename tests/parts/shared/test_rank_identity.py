@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 @dataclass(eq=False)
 class Two(Parallel):
-    """Two ranks, of which the other one has the facts that `change` makes of those of this one; it is sent no digest that is right."""
+    """Two ranks, of which the other one has the facts that `change` makes of those of this one, and always another digest."""
 
     one_run: ClassVar[bool] = True
     name: ClassVar[str] = "two"
@@ -99,7 +99,7 @@ def test_the_content_is_compared_by_ranks_and_not_by_a_process_alone() -> None:
         facts["task"]["width"] = 5
 
     run.parts.parallel = Two(change)
-    with pytest.raises(ConfigError, match="task.width is 4 on rank 0 and 5 on rank 1"):
+    with pytest.raises(ConfigError, match=r"task.width is 4 on rank 0 and 5 on rank 1"):
         compare_content(run, {"width": 4})
     for parallel in (Two(change, ranks=1), Parallel()):
         run.parts.parallel = parallel

@@ -1,0 +1,49 @@
+"""Data that several ranks read: what divides itself is seen, and what a stream gave first can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from accel.data.batches.iterable import IterableBatches
+from accel.data.ranks.own_split import OwnSplit, own_split
+from accel.data.ranks.rank_share import RankShare
+from accel.errors import ConfigError
+
+
+class Stream(IterableDataset[Tensor]):
+    first = 0.0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for number in range(5):
+            yield torch.full((2,), self.first + number)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "rank", "divides"), [(2, 1, True), (1, 0, False), (None, None, False), (2, None, False), (None, 1, False)]
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_stream_that_was_split_by_node_is_seen(ranks: Any, rank: Any, divides: bool, inside: bool) -> None:
+    stream: Any = Stream()
+    stream._distributed = SimpleNamespace(world_size=ranks, rank=rank)
+    split = own_split(SimpleNamespace(dataset=stream) if inside else stream)
+    assert split == (OwnSplit(1, 2, "split_dataset_by_node", None, False) if divides else None)
+    if divides:
+        with pytest.raises(ConfigError, match="split_dataset_by_node divides the data among the ranks"):
+            IterableBatches(stream, 2, RankShare(1, 2))
+
+
+def test_what_a_stream_gives_first_is_read_again_to_be_compared() -> None:
+    data = Stream()
+    batches = IterableBatches(data, 1, RankShare(0, 2))
+    assert len(list(batches.epoch(0))) == 3
+    assert batches.first_digest
+    assert batches.digest_again() == batches.first_digest
+    data.first = 1.0
+    assert batches.digest_again() != batches.first_digest
