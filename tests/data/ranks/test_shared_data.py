@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
 
 from accel.data.batches.iterable import IterableBatches
+from accel.data.batches.ready import ReadyBatches
 from accel.data.ranks.own_split import OwnSplit, own_split
 from accel.data.ranks.rank_share import RankShare
-from accel.errors import ConfigError
+from accel.errors import AccelWarning, ConfigError
 
 
 class Stream(IterableDataset[Tensor]):
@@ -47,3 +48,18 @@ def test_what_a_stream_gives_first_is_read_again_to_be_compared() -> None:
     assert batches.digest_again() == batches.first_digest
     data.first = 1.0
     assert batches.digest_again() != batches.first_digest
+
+
+@pytest.mark.parametrize(("samples", "amount"), [(6, ""), (5, ", as 6")])
+def test_a_loader_that_divides_its_data_says_so(samples: int, amount: str) -> None:
+    data = TensorDataset(torch.zeros(samples, 2))
+    loader = DataLoader(data, batch_size=1, sampler=DistributedSampler(data, num_replicas=2, rank=0))
+    batches = ReadyBatches(loader, 0, RankShare(0, 2))
+    assert batches.describe() == f"{samples} samples, divided by its own DistributedSampler{amount}"
+    assert batches.count == 3
+    with pytest.raises(ConfigError, match="DistributedSampler divides the data for rank 0 of 2, and this is rank 1 of 2"):
+        ReadyBatches(loader, 0, RankShare(1, 2))
+    with pytest.warns(AccelWarning, match="gives this process part 1 of 2 of the data, and it trains alone"):
+        alone = ReadyBatches(loader)
+    assert alone.describe() == f"{samples} samples"
+    assert alone.seed == 0
