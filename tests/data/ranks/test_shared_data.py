@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -63,3 +65,16 @@ def test_a_loader_that_divides_its_data_says_so(samples: int, amount: str) -> No
         alone = ReadyBatches(loader)
     assert alone.describe() == f"{samples} samples"
     assert alone.seed == 0
+
+
+class Drawn(IterableDataset[Tensor]):
+    def __iter__(self) -> Iterator[Tensor]:
+        for _ in range(2):
+            yield torch.tensor([random.random(), float(np.random.rand()), float(torch.rand(()))])
+
+
+def test_a_stream_draws_the_same_numbers_from_version_to_version() -> None:
+    wanted = {0: [0.17003906, 0.95458094, 0.83012217], 1: [0.38627740, 0.72487731, 0.44309676]}
+    for epoch, numbers in wanted.items():
+        (batch,) = IterableBatches(Drawn(), 2, seed=3).epoch(epoch)
+        assert getattr(batch, "batch", batch)[0].tolist() == pytest.approx(numbers, abs=1e-7)
