@@ -184,3 +184,22 @@ def test_only_what_is_read_ahead_is_watched(ahead: bool) -> None:
     with reading_ahead(ahead):
         assert list(watched(batches())) == [0, 1, 2]
     assert depths == [int(ahead)] * 3
+
+
+def test_the_mark_of_numpys_global_generator_is_its_memory() -> None:
+    handle = global_generators()[1]
+    before = np.random.get_state()
+    try:
+        np.random.seed(3)
+        marks = []
+        for _ in range(3):
+            mark, state = handle.snapshot()
+            assert type(mark) is bytes
+            assert handle.mark() == mark
+            marks.append(mark)
+            np.random.rand()
+        assert len(set(marks)) == 3
+        handle.restore(state)
+        assert handle.mark() == marks[-1]
+    finally:
+        np.random.set_state(before)
