@@ -133,7 +133,10 @@ def main() -> None:
     else:
         drawn = random.Random(options.seed).sample(everything, min(options.count, len(everything)))
     facts = machine.facts(1, ["torch", "accel-train", "pytest", "hypothesis"])
-    rows = {key(row): row for row in [*earlier.values(), *(new_row(mutation, ROOT) for mutation in drawn)]}
+    rows = {key(row): row for row in (new_row(mutation, ROOT) for mutation in drawn)}
+    rows |= {
+        name: row if name in rows or row["fate"] == "killed" else {**row, "fate": "rewritten"} for name, row in earlier.items()
+    }
     for row in judged(drawn, earlier, options):
         rows[key(row)] = row
         print(sentence(row), flush=True)
