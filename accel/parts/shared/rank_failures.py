@@ -27,6 +27,8 @@ ANNOUNCEMENT = 5.0
 """Seconds for which a rank that fails before it has met the others waits for them, to tell them why."""
 FAREWELL = 10.0
 """Seconds for which a rank that fails later waits until the others have heard why."""
+FAILED = "!"
+"""End of the name of a process that cannot take part."""
 GRACE = 1.0
 """Seconds that an error may travel behind the end of the connection that it is the cause of."""
 
@@ -156,35 +158,52 @@ def rendezvous(store: Store, rank: int, world_size: int, timeout: float, failure
         TimeoutError: if not all of them come within `timeout` seconds.
         ConfigError: that of a process which cannot take part; likewise a TrainingError.
     """
-    me, since = uuid4().hex + ("!" if failure else ""), monotonic()
+    name, since = uuid4().hex + (FAILED if failure else ""), monotonic()
     if failure:
-        store.set(f"accel/failure/{me}", failure)
-    store.set(f"accel/here/{rank}", me)
-    wanted = [f"accel/here/{other}" for other in range(world_size)] if rank == 0 else ["accel/names"]
-    while True:
-        names: list[str] = []
-        if store.check(wanted):  # to get what is not there yet is to wait where no signal is heard
-            names = " ".join(store.get(key).decode() for key in wanted).split()
-        if names and rank == 0:
-            store.set("accel/names", " ".join(names))
-        corner = "accel/" + sha256(" ".join(names).encode()).hexdigest()[:16]
-        if names[rank:][:1] == [me]:
-            store.set(f"{corner}/{rank}", "")
-            done = [f"{corner}/{other}" for other in range(world_size)] if rank == 0 else [f"{corner}/done"]
-            if store.check(done):
-                store.set(f"{corner}/done", "")
-                break
+        store.set(f"accel/failure/{name}", failure)
+    store.set(f"accel/here/{rank}", name)
+    while not (names := _confirmed_names(store, rank, world_size, name)):
         if monotonic() - since > timeout:
             raise TimeoutError(f"not within {timeout:g} seconds")
         sleep(0.01)
-    failed = [name for name in names if name.endswith("!")]
-    if failed:
-        error = decode(store.get(f"accel/failure/{failed[0]}"))
-        failures = RankFailures(PrefixStore(corner, store), rank, world_size)
+    corner = PrefixStore(_corner(names), store)
+    failed = next((name for name in names if name.endswith(FAILED)), None)
+    if failed is not None:
+        error = decode(store.get(f"accel/failure/{failed}"))
+        failures = RankFailures(corner, rank, world_size)
         failures.leave()
         failures.wait_until_all_leave(GRACE)  # one of them may serve the store
         raise error
-    return PrefixStore(corner, store)
+    return corner
+
+
+def _confirmed_names(store: Store, rank: int, world_size: int, name: str) -> list[str]:
+    """Confirm the list of names if `name` is in its place there. Return it once all have confirmed it; until then an empty one."""
+    names = _collected_names(store, rank, world_size)
+    if names[rank : rank + 1] != [name]:
+        return []
+    corner = _corner(names)
+    store.set(f"{corner}/{rank}", "")
+    if not store.check([f"{corner}/{other}" for other in range(world_size)] if rank == 0 else [f"{corner}/done"]):
+        return []
+    store.set(f"{corner}/done", "")
+    return names
+
+
+def _collected_names(store: Store, rank: int, world_size: int) -> list[str]:
+    """Return the newest names of all processes, which the first rank puts together; an empty list until there are as many."""
+    keys = [f"accel/here/{other}" for other in range(world_size)] if rank == 0 else ["accel/names"]
+    if not store.check(keys):  # to get what is not there yet is to wait where no signal is heard
+        return []
+    names = " ".join(store.get(key).decode() for key in keys)
+    if rank == 0:
+        store.set("accel/names", names)
+    return names.split()
+
+
+def _corner(names: list[str]) -> str:
+    """Return the prefix of the part of the store that belongs to processes of these names."""
+    return "accel/" + sha256(" ".join(names).encode()).hexdigest()[:16]
 
 
 def announce(error: Exception) -> None:
