@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from accel.device.generators import GeneratorHandle
+from accel.device.generators import GeneratorHandle, global_generators
 
 __all__ = ["Randomness", "host_rng_state", "mix_seed", "seeded", "set_host_rng_state"]
 
@@ -100,10 +100,15 @@ class Randomness:
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
     """Make the global generators of the host a function of `numbers` inside the block; afterwards they are where they were."""
-    randomness = Randomness(torch.device("cpu"))
-    with randomness.preserved():
-        randomness.seed(mix_seed(*numbers))
+    handles = global_generators()
+    states, seed = [handle.state() for handle in handles], mix_seed(*numbers)
+    try:
+        for handle in handles:  # not by torch.manual_seed, which seeds the devices too, and nobody would put those back
+            handle.seed(seed)
         yield
+    finally:
+        for handle, state in zip(handles, states, strict=True):
+            handle.restore(state)
 
 
 def host_rng_state() -> Any:
