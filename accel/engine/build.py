@@ -17,6 +17,7 @@ from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
 from accel.device.rng import Randomness
+from accel.engine.checks.rank_values import warn_of_unequal_values
 from accel.engine.checks.single_samples import watch_batch_norms
 from accel.engine.compile_time import booked_compiling
 from accel.engine.make_plan import make_plan
@@ -108,6 +109,7 @@ def _build_joined(
         watch.setup(run)
 
     run.user_state = UserState(run.unwrapped_model, request.state_holders(), request.task_settings)
+    warn_of_unequal_values(parts.parallel, run.user_state)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
     for warning in run.plan.warnings:
         warn_user(warning)
@@ -189,7 +191,7 @@ def make_run(
     code["model"] = model_code(run.unwrapped_model, code.get("model", []))
     run.code = code_digests(code)
     if parts.parallel.world_size > 1:  # nobody else compares them
-        run.rank_code = code_digests(code, of_ranks=True)
+        run.rank_code = code_digests({**code, "collate": [request.collate]}, of_ranks=True)
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
 

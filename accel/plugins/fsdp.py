@@ -37,7 +37,7 @@ from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
-from accel.parts.shared.held_groups import release_mesh, release_sharded
+from accel.parts.shared.held_groups import forget_forward, release_mesh, release_sharded
 from accel.parts.shared.input_cast import InputCast
 from accel.parts.shared.process_group import ProcessGroup
 
@@ -114,11 +114,19 @@ class FSDP(ProcessGroup):
         if policy.param_dtype is not None:  # as torch casts what goes into its own modules
             InputCast(self.user_model, policy.param_dtype, self.device)
         self.root.register_forward_hook(self.reshard_after_evaluation)
+        for place, unit in enumerate((self.root, *self.blocks), 1):  # before its weights are gathered
+            unit.register_forward_pre_hook(lambda *_, place=place: self.confirm(place=place), prepend=True)
         root: nn.Module = self.root
         return root
 
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
-        return compute_inside(model, function, batch) if model is self.root else function(model, batch)
+        if model is not self.root:
+            return function(model, batch)
+        try:
+            return compute_inside(model, function, batch)
+        except Exception:
+            forget_forward(self.root)
+            raise
 
     def broadcast_weights(self) -> None:
         """Send the first rank's weights and buffers to all ranks, before they are sharded, as ddp does."""

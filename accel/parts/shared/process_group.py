@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -180,6 +180,13 @@ class ProcessGroup(Parallel):
         number = torch.tensor(int(flag))
         dist.all_reduce(number, dist.ReduceOp.MAX, group=self.host)
         return bool(number)
+
+    def highest(self, numbers: Sequence[int]) -> list[int]:
+        if not self.joined:
+            return [int(number) for number in numbers]
+        most = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(most, dist.ReduceOp.MAX, group=self.host)
+        return [int(number) for number in most.tolist()]
 
     def vote(self, flag: bool, topic: str = "stop") -> bool:
         if not self.joined:
