@@ -18,8 +18,18 @@ from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.system.rendezvous import open_store
 
 __all__ = [
-    "ANNOUNCEMENT", "FAREWELL", "GONE", "LOST_PEER", "RankFailures", "announce", "announcing", "decode", "encode", "is_known",
-    "TRANSPORT", "rendezvous",
+    "ANNOUNCEMENT",
+    "FAREWELL",
+    "GONE",
+    "LOST_PEER",
+    "TRANSPORT",
+    "RankFailures",
+    "announce",
+    "announcing",
+    "decode",
+    "encode",
+    "is_known",
+    "rendezvous",
 ]  # fmt: skip
 
 LOST_PEER = r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe|pair closure"
