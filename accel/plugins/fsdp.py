@@ -21,7 +21,7 @@ Exact   N processes equal one process on the big batch, to rounding, as with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
-from accel.parts.shared.held_groups import release_mesh, release_sharded
+from accel.parts.shared.held_groups import gathered_parameters, release_mesh, release_sharded
 from accel.parts.shared.input_cast import InputCast
 from accel.parts.shared.process_group import ProcessGroup
 
@@ -119,6 +119,9 @@ class FSDP(ProcessGroup):
 
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
         return compute_inside(model, function, batch) if model is self.root else function(model, batch)
+
+    def gradient_leaves(self, model: nn.Module) -> Iterable[Tensor]:
+        return model.parameters() if self.root is None else gathered_parameters(self.root)
 
     def broadcast_weights(self) -> None:
         """Send the first rank's weights and buffers to all ranks, before they are sharded, as ddp does."""

@@ -1,12 +1,16 @@
-"""References to a process group that torch's sharded modules and meshes hold. While one is left, connections and threads stay."""
+"""Insides of torch's sharded modules and meshes: gathered weights, and references to a process group.
+
+While a reference is left, connections and threads stay.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["release_mesh", "release_sharded"]
+__all__ = ["gathered_parameters", "parameter_groups", "release_mesh", "release_sharded"]
 
 
 def release_mesh(mesh: Any) -> None:
@@ -17,17 +21,28 @@ def release_mesh(mesh: Any) -> None:
     getattr(mesh, "_pg_registry", {}).clear()
 
 
+def parameter_groups(root: nn.Module) -> Iterator[Any]:
+    """Yield torch's groups of parameters of all modules that `fully_shard` was called on."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in root.modules():
+        state: Any = module._get_fsdp_state() if isinstance(module, FSDPModule) else None
+        yield from getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]  # torch before 2.13
+
+
+def gathered_parameters(root: nn.Module) -> Iterator[Tensor]:
+    """Yield the whole parameters, in which a backward pass leaves its gradients. They exist from the first forward pass on."""
+    for group in parameter_groups(root):
+        for sharded in getattr(group, "fsdp_params", ()):
+            yield sharded._unsharded_param
+
+
 def release_sharded(root: nn.Module) -> None:
     """Drop the references of all modules that `fully_shard` was called on. The model cannot be called on several ranks after it.
 
     A rank that has failed lets the others wait in a collective for as long as its own connections stay.
     """
-    from torch.distributed.fsdp import FSDPModule
-
-    for module in root.modules():
-        state: Any = module._get_fsdp_state() if isinstance(module, FSDPModule) else None
-        groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]  # torch before 2.13
-        infos = [getattr(group, name, None) for group in groups for name in ("mesh_info", "post_forward_mesh_info")]
-        for info in filter(None, infos):
+    for group in parameter_groups(root):
+        for info in filter(None, (getattr(group, name, None) for name in ("mesh_info", "post_forward_mesh_info"))):
             vars(info).pop("shard_process_group", None)
             release_mesh(info.mesh)
