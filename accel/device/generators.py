@@ -9,6 +9,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, cast
 
 import numpy as np
@@ -206,6 +207,21 @@ def handle_of(value: Any) -> GeneratorHandle | None:
     if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
         return PythonRandom(value)
     return None
+
+
+def _torch_generator(device: str, state: bytes) -> torch.Generator:
+    """Return a new generator of torch in a state, for a process that is not forked."""
+    generator = torch.Generator(device)
+    generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    return generator
+
+
+def _reduce_torch_generator(generator: torch.Generator) -> tuple[Any, ...]:
+    return _torch_generator, (str(generator.device), generator.get_state().numpy().tobytes())
+
+
+# torch hands the state over as a tensor in shared memory, which is gone before the new process opens it (torch 2.13)
+ForkingPickler.register(torch.Generator, _reduce_torch_generator)
 
 
 def _global_bits() -> Any:

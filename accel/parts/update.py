@@ -54,8 +54,8 @@ class Objective(Part):
 
     def setup(self, run: Run) -> None:
         self.loss = run.loss
-        self.item_counts = ItemCounts(run.device, run.progress)
 
+    item_counts: ClassVar[ItemCounts]
     logged: ClassVar[dict[str, Any]] = {}
     """Numbers that the last loss logs, by name, each a float or a 0-dim tensor without a gradient."""
 
@@ -119,6 +119,7 @@ class Update(Part):
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
         self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
+        self.objective.item_counts = ItemCounts(run.device, run.progress)  # type: ignore[misc]  # whatever its own `setup` is
         self.counts_first = self.precision.is_narrow
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
         self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
