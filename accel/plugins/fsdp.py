@@ -229,6 +229,9 @@ def copy_without_memory(model: nn.Module) -> nn.Module:
         empty = torch.empty_like(param, device="cpu")
         empty.untyped_storage().resize_(0)
         memo[id(param)] = nn.Parameter(empty, param.requires_grad)
+    for value in (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)):
+        if value.layout != torch.strided:
+            memo[id(value)] = value.clone()  # torch copies no sparse tensor of rows or columns (torch 2.13)
     return deepcopy(model, memo).cpu()
 
 

@@ -217,3 +217,9 @@ def test_a_loss_may_use_parts_of_a_model_whose_weights_are_used_in_bfloat16(actu
         for losses, big in rank["narrow"]:
             assert losses == pytest.approx(big, abs=2e-2)  # bfloat16 rounds at 2^-8
         assert rank["refused"][0].startswith("fsdp.param_dtype: BatchNorm1d (norm) cannot be computed on a CPU")
+
+
+def test_a_sparse_buffer_is_refused_by_name_and_an_attribute_works(actual: Found) -> None:
+    assert all(
+        "torch cannot send edges, which is sparse; keep it as a plain attribute" in rank for rank in actual["sparse_tensors"]
+    )

@@ -139,3 +139,9 @@ def test_a_damaged_piece_is_never_loaded(actual: Found, place: Path, tmp_path: P
     assert damage(last)
     with pytest.warns(AccelWarning, match="skipped update"):
         fit([AdamW(lr=0.01), EMA(), Accumulate(steps=2)], Blocks, epochs=1, resume=run)
+
+
+def test_a_sparse_buffer_is_refused_by_name_and_an_attribute_works(actual: Found) -> None:
+    assert all(
+        "torch cannot send edges, which is sparse; keep it as a plain attribute" in rank for rank in actual["sparse_tensors"]
+    )

@@ -489,3 +489,27 @@ def case_what_a_loss_may_use(folder: Path) -> dict[str, list[Any]]:
         actual.setdefault("narrow", []).append((outcome["losses"], big["losses"]))
     actual["refused"] = [refused([FSDP(**narrow)], Using, use="call")]
     return actual
+
+
+class SparseModel(Points):
+    """A model with a sparse matrix: a buffer, which no rank can be sent, or an attribute."""
+
+    is_buffer = True
+
+    def model(self) -> nn.Module:
+        model, matrix = super().model(), torch.eye(6).to_sparse_csr()
+        model.register_buffer("edges", matrix) if self.is_buffer else setattr(model, "edges", matrix)
+        return model
+
+
+class SparseAttribute(SparseModel):
+    is_buffer = False
+
+
+def case_sparse_tensors(folder: Path) -> str:
+    fit([DDP(), SGD()], SparseAttribute)
+    try:
+        fit([DDP(), SGD()], SparseModel)
+    except ConfigError as error:
+        return str(error)
+    return ""

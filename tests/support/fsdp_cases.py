@@ -292,3 +292,27 @@ def case_refused(folder: Path) -> list[str]:
         except ConfigError as error:
             message.append(str(error))
     return message
+
+
+class SparseModel(Points):
+    """A model with a sparse matrix: a buffer, which no rank can be sent, or an attribute."""
+
+    is_buffer = True
+
+    def model(self) -> nn.Module:
+        model, matrix = super().model(), torch.eye(6).to_sparse_csr()
+        model.register_buffer("edges", matrix) if self.is_buffer else setattr(model, "edges", matrix)
+        return model
+
+
+class SparseAttribute(SparseModel):
+    is_buffer = False
+
+
+def case_sparse_tensors(folder: Path) -> str:
+    fit([FSDP(), SGD()], SparseAttribute)
+    try:
+        fit([FSDP(), SGD()], SparseModel)
+    except ConfigError as error:
+        return str(error)
+    return ""
