@@ -168,6 +168,9 @@ class TorchGenerator(GeneratorHandle):
         return state.numpy().tobytes(), state
 
 
+_drawing = 0
+
+
 @contextmanager
 def drawing() -> Iterator[None]:
     """Mark, while the block runs, that the global generators may be anywhere, and that whoever runs it puts them back."""
@@ -182,9 +185,6 @@ def drawing() -> Iterator[None]:
 def is_drawing() -> bool:
     """Return whether a block of `drawing` runs."""
     return _drawing > 0
-
-
-_drawing = 0
 
 
 def global_generators() -> list[GeneratorHandle]:
@@ -210,18 +210,13 @@ def handle_of(value: Any) -> GeneratorHandle | None:
 
 
 def _torch_generator(device: str, state: bytes) -> torch.Generator:
-    """Return a new generator of torch in a state, for a process that is not forked."""
+    """Return a generator in a state, which torch sends in shared memory that is gone before a new process opens it."""
     generator = torch.Generator(device)
     generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
     return generator
 
 
-def _reduce_torch_generator(generator: torch.Generator) -> tuple[Any, ...]:
-    return _torch_generator, (str(generator.device), generator.get_state().numpy().tobytes())
-
-
-# torch hands the state over as a tensor in shared memory, which is gone before the new process opens it (torch 2.13)
-ForkingPickler.register(torch.Generator, _reduce_torch_generator)
+ForkingPickler.register(torch.Generator, lambda rng: (_torch_generator, (str(rng.device), rng.get_state().numpy().tobytes())))
 
 
 def _global_bits() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
@@ -52,6 +52,10 @@ class BestMetric:
     def improves(self, metrics: Mapping[str, float | None], others: Iterable[Mapping[str, float | None]]) -> bool:
         """Return whether an evaluation is better than all others. NaN and infinity never are, and nothing is worse than they."""
         return self.cost(metrics) < min(map(self.cost, others), default=inf)
+
+    def is_due(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Return whether the last evaluation is better than all before it, or lacks the metric, which saving reports."""
+        return bool(history) and (self.metric not in history[-1] or self.improves(history[-1], history[:-1]))
 
     def cost(self, metrics: Mapping[str, float | None]) -> float:
         """Return a number that is the lower, the better an evaluation is: infinite if it gives no finite value of the metric."""
