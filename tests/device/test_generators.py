@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -184,3 +185,15 @@ def test_only_what_is_read_ahead_is_watched(ahead: bool) -> None:
     with reading_ahead(ahead):
         assert list(watched(batches())) == [0, 1, 2]
     assert depths == [int(ahead)] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_generator_travels_to_a_process_that_is_not_forked_as_its_state(kind: str) -> None:
+    make, draw = KINDS[kind]
+    generator = make()
+    draw(generator)
+    sent = bytes(ForkingPickler.dumps({"transforms": [generator]}))
+    assert b"rebuild_storage" not in sent, "memory that may be gone before the other process opens it"
+    arrived = ForkingPickler.loads(sent)["transforms"][0]
+    assert arrived is not generator
+    assert draw(arrived) == draw(generator)

@@ -81,7 +81,7 @@ def test_anything_else_is_refused_before_the_first_update(extra: Any, sentence: 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*n_items below 1")
+@pytest.mark.filterwarnings("ignore:.*n_items below 1", "ignore:no update moved the weights")
 @pytest.mark.parametrize(("extra", "sentence"), WRONG.values(), ids=WRONG)
 def test_evaluation_without_metrics_blames_the_loss(extra: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=rf"^loss\(model, batch\) .*{sentence}"):
