@@ -14,7 +14,7 @@ from tests.support.drill_length import LONG
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks/drills.py"
-KILLS, OTHERS = 40, {"term": 10, "corrupt": 2, "disk": 2, "worker": 1}
+KILLS, OTHERS = 20, {"term": 6, "corrupt": 1, "disk": 1, "worker": 1}
 
 
 def drill(folder: Path, *kinds: str) -> list[dict[str, object]]:
@@ -32,7 +32,7 @@ def test_killed_at_random_instants(tmp_path: Path) -> None:
     pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
     cases = drill(tmp_path, "kill")
     assert sum(int(str(case["strikes"])) for case in cases) >= KILLS
-    assert len(cases) == 9
+    assert len(cases) == (9 if LONG else 4)
 
 
 def test_struck_otherwise(tmp_path: Path) -> None:
