@@ -14,10 +14,9 @@ from accel.cli.compose.hydra_session import session
 from accel.errors import ConfigError
 from accel.schema import plugin_registry
 from accel.schema.settings import Settings
-from tests.support.drill_length import times
 
 LETTERS = string.ascii_lowercase + "_"
-PER_NAME = times(4, 20)
+PER_NAME = 6
 
 
 def typos(name: str, rng: random.Random) -> Iterator[str]:
