@@ -1,4 +1,4 @@
-"""Insides of torch's sharded modules and meshes: gathered weights, the state of a forward pass, and references to a process group."""
+"""Insides of torch's sharded modules and meshes: gathered weights, a forward pass, references to a process group."""
 
 from __future__ import annotations
 
