@@ -8,7 +8,10 @@ from pathlib import Path
 
 from accel.system.stop_signals import TORCHRUN_VARIABLE
 
-__all__ = ["OtherLoad", "has_children"]
+__all__ = ["BUSY", "OtherLoad", "busy_remark", "has_children"]
+
+BUSY = 10.0
+"""Percent of the cores that other processes take, from which on reports say so."""
 
 
 class OtherLoad:
@@ -67,3 +70,20 @@ def has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def busy_remark(percent: float, cores: int, threads: int, short_spin: bool, setting: str) -> str:
+    """Return what to say at the end of a run beside others on a busy machine, and what to type.
+
+    Args:
+        percent: of its cores that others took.
+        cores: that the run might use.
+        threads: of torch that computed.
+        short_spin: whether threads that wait sleep soon.
+        setting: how the number of threads is set, with `{}` for the number.
+    """
+    left = max(1, round(cores * (1 - percent / 100)))
+    remedies = [] if short_spin or threads == 1 else ["GOMP_SPINCOUNT=1000 before the command, for threads that wait more briefly"]
+    remedies += [f"{setting.format(left)}, for as many threads as there are cores left"] if left < threads else []
+    remark = f"the machine was busy: other processes took {percent:.0f} % of its cores"
+    return f"{remark}; try {', or '.join(remedies)}" if remedies else remark
