@@ -95,9 +95,7 @@ class FSDP(ProcessGroup):
             raise ConfigError(f"fsdp needs weights of one dtype, and the model's are {names}; convert the model, or use ddp")
         sparse = [name for name, module in self.user_model.named_modules() if getattr(module, "sparse", False) is True]
         if sparse:  # torch's own reduction has no kernel for them
-            raise ConfigError(
-                f"fsdp cannot sum sparse gradients over the ranks, and {sparse[0]} gives them; set sparse=False there"
-            )
+            raise ConfigError(f"fsdp cannot sum sparse gradients over ranks, and {sparse[0]} gives them; set sparse=False there")
         # over the existing group: a mesh that makes its own would take nccl even with backend=gloo
         world: Any = dist.group.WORLD
         mesh = self.device_mesh = DeviceMesh.from_group(world, self.device.type)
