@@ -1,4 +1,5 @@
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ import hypothesis
 import pytest
 import torch
 
+collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
+"""Only a process that runs on stand-ins can rehearse (make rehearsal)."""
 torch.set_num_threads(1)
 # an example takes its time on a busy machine: neither it nor the drawing of it counts as a failure for that
 hypothesis.settings.register_profile("accel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
