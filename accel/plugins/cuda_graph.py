@@ -27,7 +27,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -38,6 +37,7 @@ from accel.device.cuda_graphs import CudaRecorder, Recorder
 from accel.errors import ConfigError
 from accel.parts import Part, Update, Window
 from accel.parts.mean import constant
+from accel.system.call_stack import is_user_code
 from accel.system.clock import COMPILE, UPDATE
 from accel.system.machine import Need
 from accel.values import Count
@@ -45,12 +45,10 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["LIBRARIES", "MAX_COUNTED_SHAPES", "CudaGraph", "Graph", "describe_cause"]
+__all__ = ["MAX_COUNTED_SHAPES", "CudaGraph", "Graph", "describe_cause"]
 
 MAX_COUNTED_SHAPES = 10_000
 """Shapes whose occurrences are counted, at most: data in which no two batches are alike has shapes without end."""
-LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
-"""Folders of code that is not the user's own."""
 
 
 class Graph(NamedTuple):
@@ -176,6 +174,6 @@ def describe_cause(error: BaseException) -> str:
     """Return the first of the errors that led to this one, in words, with the last line of the user's own code on its way."""
     while error.__context__ is not None:
         error = error.__context__
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(LIBRARIES)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_code(frame.filename)]
     where = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return str(error).strip().split("\n")[0][:200] + where

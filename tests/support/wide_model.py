@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from accel import Trainer
 from accel.parts import Part
@@ -42,7 +43,7 @@ def trained(data: list[Tensor], *plugins: Part, device: str = "cpu", seen: list[
             seen.append(len(x))
         return actual
 
-    model: Any = Trainer(Wide(), data, loss=loss, plugins=plugins, watch=(), device=device).fit().model
+    model: Any = Trainer(Wide(), DataLoader(data, batch_size=None), loss=loss, plugins=plugins, watch=(), device=device).fit().model
     weight: Tensor = model.weight
     return weight
 
