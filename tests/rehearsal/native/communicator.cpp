@@ -1,10 +1,11 @@
 #include "communicator.h"
+
 #include <cuda_runtime_api.h>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 
-extern "C" void nullcuda_enqueue_attempts(void* stream, bool (*attempt)(void*), void* data);
+#include "nullcuda.h"
+
 
 static std::mutex text_mutex;
 static std::string text;
