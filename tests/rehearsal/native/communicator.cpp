@@ -103,14 +103,12 @@ bool ncclComm::Collective::attempt() {
 static bool attempt(void* data) {
   auto* collective = (ncclComm::Collective*)data;
   if (!collective->attempt()) return false;
-  collective->comm->pending--;
   delete collective;
   return true;
 }
 
 ncclResult_t ncclComm::enqueue(Call call, Reduction reduction, const void* send, void* receive, cudaStream_t stream) {
   if (error != ncclSuccess) return ncclResult_t(error.load());
-  pending++;
   nullcuda_enqueue_attempts(stream, ::attempt, new Collective{this, ++calls_, call, reduction, (const char*)send, (char*)receive});
   return ncclSuccess;
 }

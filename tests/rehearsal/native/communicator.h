@@ -66,7 +66,6 @@ struct ncclComm {
   const std::string name;
   const int size, rank;
   std::vector<double> factors;      // of operators made by ncclRedOpCreatePreMulSum
-  std::atomic<int> pending{0};      // collectives that a stream still holds
   std::atomic<int> error{ncclSuccess};
   std::atomic<bool> aborted{false};
   long splits = 0;

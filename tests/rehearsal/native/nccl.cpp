@@ -43,11 +43,10 @@ API ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) { *count = com
 API ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) { *rank = comm->rank; return ncclSuccess; }
 API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) { *error = ncclResult_t(comm->error.load()); return ncclSuccess; }
 API ncclResult_t ncclCommFinalize(ncclComm_t) { return ncclSuccess; }
-API ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-  if (!comm->pending) delete comm;  // a stream that holds a collective reads the group still
-  return ncclSuccess;
-}
+// Groups are kept: a stream may hold a collective of theirs.
+API ncclResult_t ncclCommDestroy(ncclComm_t) { return ncclSuccess; }
 API ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  if (!comm) return ncclInvalidArgument;
   comm->aborted = true;
   return ncclSuccess;
 }
