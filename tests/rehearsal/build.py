@@ -60,7 +60,7 @@ def build() -> Path:
 
 def digest() -> str:
     """Return the digest of everything that the stand-ins are made of."""
-    packages = ["torch", "nvidia-cuda-runtime", "nvidia-cublas", "nvidia-cuda-cupti"]
+    packages = ["torch", "nvidia-cuda-runtime", "nvidia-cublas", "nvidia-cuda-cupti", "nvidia-nccl-cu13"]
     versions = [importlib.metadata.version(package) for package in packages]
     compiler = subprocess.run(["g++", "-dumpfullversion", "-dumpmachine"], capture_output=True, text=True, check=True).stdout
     whole = hashlib.sha256(json.dumps([versions, compiler, FLAGS]).encode())
@@ -96,6 +96,8 @@ def compile_source(source: Path, folder: Path, cuda: Path) -> Path:
         str(NATIVE / "include"),
         "-I",
         str(cuda / "include"),
+        "-I",
+        str(cuda.parent / "nccl" / "include"),
         "-I",
         str(folder),
         "-c",

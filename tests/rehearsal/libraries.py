@@ -54,6 +54,10 @@ LIBRARIES: list[Library] = [
         counted=r"cublasLtMatmul", links=True,
     ),
     Library("libcupti.so.13", ("cupti.cpp",), names="lib/libcupti.so.13", pattern=r"cupti\w+", result=15),
+    Library(
+        "libnccl.so.2", ("nccl.cpp", "communicator.cpp"),
+        names="../nccl/lib/libnccl.so.2", pattern=r"nccl[A-Z]\w+", result=5, links=True, version=False,
+    ),
     Library("libcuda.so.1", ("cuda_driver.cpp",), names="include/cuda.h", pattern=r"cu[A-Z]\w+", version=False, preloaded=False),
     Library("libnvidia-ml.so.1", ("nvml.cpp",), version=False, preloaded=False),
 ]  # fmt: skip

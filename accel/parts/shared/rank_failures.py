@@ -70,6 +70,13 @@ class RankFailures:
         vars(error)["known_to_all_ranks"] = True
         with suppress(RuntimeError):  # the process that serves the store may be gone
             self.store.set(f"failure/{self.rank}", encode(error, self.rank))
+            self.store.set("any failure", "")
+
+    def has_any(self) -> bool:
+        """Return whether a rank has published an error. One request, whatever the number of ranks."""
+        with suppress(RuntimeError):
+            return self.store.check(["any failure"])
+        return False
 
     def of_other(self, seconds: float = GRACE, give_up: Callable[[], bool] = lambda: False) -> BaseException | None:
         """Return the error of the first rank that has published one; None if none does within `seconds`."""

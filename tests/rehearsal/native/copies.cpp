@@ -14,7 +14,7 @@ static cudaError_t copy_pageable(Work work, Stream* stream, bool is_async, bool 
     count_wait("a copy to pageable memory");
   }
   enqueue(stream, std::move(work));
-  if (!is_async || !is_source) drain(stream, stream->queued);
+  if (!is_async || !is_source) wait_for(stream, stream->queued);
   return cudaSuccess;
 }
 
@@ -35,7 +35,7 @@ static cudaError_t copy(void* target, const void* source, size_t size, Stream* s
     if (to->kind != Kind::device && from->kind == Kind::device) memset(target, 0xFF, size);  // not a number, until it has arrived
   }
   enqueue(stream, std::move(work));
-  if (!is_async) drain(stream, stream->queued);
+  if (!is_async) wait_for(stream, stream->queued);
   return cudaSuccess;
 }
 

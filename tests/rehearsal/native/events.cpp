@@ -35,8 +35,7 @@ API cudaError_t cudaEventQuery(cudaEvent_t handle) {
   if (event->capture) return invalidate(event->stream, cudaErrorCapturedEvent, "cudaEventQuery of a captured event");
   if (event->has_passed()) return cudaSuccess;
   if (++event->queries <= settings().patience) return fail(cudaErrorNotReady);
-  drain(event->stream, event->at);
-  return cudaSuccess;
+  return drain(event->stream, event->at) ? cudaSuccess : fail(cudaErrorNotReady);
 }
 API cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
   Lock lock;
@@ -44,7 +43,7 @@ API cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
   if (event->capture) return invalidate(event->stream, cudaErrorCapturedEvent, "cudaEventSynchronize of a captured event");
   if (refuses("cudaEventSynchronize")) return cudaErrorStreamCaptureUnsupported;
   count_wait("cudaEventSynchronize");
-  if (event->stream) drain(event->stream, event->at);
+  if (event->stream) wait_for(event->stream, event->at);
   return cudaSuccess;
 }
 API cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {

@@ -1,6 +1,8 @@
 // The one lock. A callback into Python takes Python's lock while this one is held, so nobody may wait for this one with Python's in hand.
 #include <dlfcn.h>
 
+#include <unistd.h>
+
 #include <mutex>
 
 #include "state.h"
@@ -19,9 +21,20 @@ struct Python {
   void (*acquire)(void*) = (void (*)(void*))dlsym(RTLD_DEFAULT, "PyEval_RestoreThread");
 };
 
+static Python& python_library() {
+  static Python python;
+  return python;
+}
+
+void pause_lock() {
+  mutex().unlock();
+  usleep(200);
+  { Lock lock; mutex().lock(); }
+}
+
 Lock::Lock() {
   if (mutex().try_lock()) return;
-  static Python python;
+  Python& python = python_library();
   if (python.holds_lock && python.initialized && python.initialized() && python.holds_lock()) {
     void* thread = python.release();
     mutex().lock();

@@ -7,12 +7,16 @@ extern "C" {
 
 typedef void (*NullcudaListener)(const char* kind, const char* detail);
 typedef void (*NullcudaWork)(long number);
+typedef bool (*NullcudaAttempt)(void* data);
 
 // A listener is called in the midst of each wait, race and illegal call, in the thread that makes it.
 void nullcuda_listen(NullcudaListener listener);
 
 // Queue `work(number)` on a stream (a cudaStream_t; null is the default stream of the current device).
 void nullcuda_enqueue(void* stream, NullcudaWork work, long number);
+// Queue work that other processes take part in: `attempt(data)` is called until it returns true, and the stream goes no further before.
+// Such streams come on by themselves, as on a device; when lazy, no further than the last work of this kind.
+void nullcuda_enqueue_attempts(void* stream, NullcudaAttempt attempt, void* data);
 // Do what is queued on a stream, or on all.
 void nullcuda_drain(void* stream);
 void nullcuda_drain_all();

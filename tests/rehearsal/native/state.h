@@ -35,6 +35,7 @@ class Lock {
   Lock();
   ~Lock();
 };
+void pause_lock();  // let go of the lock, and of Python's, for a moment
 
 // ---- counters.cpp
 void count(const char* call);
@@ -59,7 +60,7 @@ Range* range_of(const void* address);  // null for pageable memory
 struct Stream;
 struct Work;
 typedef std::vector<Work> WorkList;
-enum class Task { copy, fill, wait, kernel, call, graph };
+enum class Task { copy, fill, wait, kernel, call, graph, attempts };
 struct Work {
   Task task;
   long number = 0;
@@ -73,6 +74,7 @@ struct Work {
   Stream* awaited = nullptr;
   long awaited_upto = 0;
   std::function<void()> function;
+  std::function<bool()> attempt;
   std::shared_ptr<WorkList> graph;
 };
 struct Capture;
@@ -82,6 +84,7 @@ struct Stream {
   int priority;
   std::deque<Work> queue;
   long queued = 0, done = 0;
+  long shared = 0;      // as far as the last work that other processes take part in
   bool draining = false;
   bool sleeps = false;  // after torch.cuda._sleep: work waits, as if all were lazy, until somebody waits for it
   Capture* capture = nullptr;
@@ -99,7 +102,8 @@ struct Event {
 std::vector<Stream*>& streams();
 Stream* stream_of(cudaStream_t handle);
 void enqueue(Stream* stream, Work work);
-void drain(Stream* stream, long upto);
+bool drain(Stream* stream, long upto);     // as far as it goes now; whether it went all the way
+void wait_for(Stream* stream, long upto);  // all the way
 void drain_all();
 unsigned long digest_of(const void* address, size_t size);
 

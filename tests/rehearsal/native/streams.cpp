@@ -1,5 +1,8 @@
 // Streams: queues of work. Eager, work is done as it is queued; lazy, when somebody waits for it.
+#include <unistd.h>
+
 #include <cstring>
+#include <thread>
 
 #include "state.h"
 
@@ -37,7 +40,7 @@ unsigned long digest_of(const void* address, size_t size) {
   return digest;
 }
 
-static void execute(const Work& work) {
+static bool execute(const Work& work) {
   switch (work.task) {
     case Task::copy:
       if (work.has_digest && digest_of(work.source, work.size) != work.digest)
@@ -45,32 +48,37 @@ static void execute(const Work& work) {
       memmove(work.target, work.staged ? work.staged->data() : work.source, work.size);
       break;
     case Task::fill: memset(work.target, work.value, work.size); break;
-    case Task::wait: drain(work.awaited, work.awaited_upto); break;
+    case Task::wait: return drain(work.awaited, work.awaited_upto);
     case Task::kernel: break;
     case Task::call: work.function(); break;
     case Task::graph: replay(*work.graph); break;
+    case Task::attempts: return work.attempt();
   }
+  return true;
 }
 
 void replay(const WorkList& all) {
   for (const Work& each : all) execute(each);
 }
 
-void drain(Stream* stream, long upto) {
-  if (stream->draining) return;
+bool drain(Stream* stream, long upto) {
+  if (stream->draining) return stream->done >= upto;
   stream->draining = true;
-  while (stream->done < upto && !stream->queue.empty()) {
-    Work work = std::move(stream->queue.front());
+  while (stream->done < upto && !stream->queue.empty() && execute(stream->queue.front())) {
     stream->queue.pop_front();
-    execute(work);
     stream->done++;
   }
   if (stream->queue.empty()) stream->sleeps = false;
   stream->draining = false;
+  return stream->done >= upto;
+}
+
+void wait_for(Stream* stream, long upto) {
+  while (!drain(stream, upto) && !stream->draining) pause_lock();
 }
 
 void drain_all() {
-  for (size_t i = 0; i < streams().size(); i++) drain(streams()[i], streams()[i]->queued);
+  for (size_t i = 0; i < streams().size(); i++) wait_for(streams()[i], streams()[i]->queued);
 }
 
 void enqueue(Stream* stream, Work work) {
@@ -90,6 +98,16 @@ static void enqueue_call(Stream* stream, std::function<void()> function) {
   Work work{Task::call};
   work.function = std::move(function);
   enqueue(stream, std::move(work));
+}
+
+// Streams that wait for other processes come on without this one's doing.
+static void come_on() {
+  while (true) {
+    usleep(settings().lazy ? 5000 : 300);
+    Lock lock;
+    for (size_t i = 0; i < streams().size(); i++)
+      if (streams()[i]->shared > streams()[i]->done) drain(streams()[i], settings().lazy ? streams()[i]->shared : streams()[i]->queued);
+  }
 }
 
 }  // namespace nullcuda
@@ -129,7 +147,7 @@ API cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   if (stream->capture) return invalidate(stream, cudaErrorStreamCaptureUnsupported, "cudaStreamSynchronize of a captured stream");
   if (refuses("cudaStreamSynchronize")) return cudaErrorStreamCaptureUnsupported;
   count_wait("cudaStreamSynchronize");
-  drain(stream, stream->queued);
+  wait_for(stream, stream->queued);
   return cudaSuccess;
 }
 API cudaError_t cudaStreamQuery(cudaStream_t handle) {
@@ -145,7 +163,7 @@ API cudaError_t cudaDeviceSynchronize() {
   if (refuses("cudaDeviceSynchronize")) return cudaErrorStreamCaptureUnsupported;
   count_wait("cudaDeviceSynchronize");
   for (size_t i = 0; i < streams().size(); i++)
-    if (streams()[i]->device == current_device) drain(streams()[i], streams()[i]->queued);
+    if (streams()[i]->device == current_device) wait_for(streams()[i], streams()[i]->queued);
   return cudaSuccess;
 }
 API cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void* data) {
@@ -163,10 +181,21 @@ API void nullcuda_enqueue(void* handle, NullcudaWork work, long number) {
   Lock lock;
   enqueue_call(stream_of((cudaStream_t)handle), [=] { work(number); });
 }
+API void nullcuda_enqueue_attempts(void* handle, NullcudaAttempt attempt, void* data) {
+  Lock lock;
+  static bool started = false;
+  if (!started) std::thread(come_on).detach();
+  started = true;
+  Stream* stream = stream_of((cudaStream_t)handle);
+  Work work{Task::attempts};
+  work.attempt = [=] { return attempt(data); };
+  stream->shared = stream->queued + 1;
+  enqueue(stream, std::move(work));
+}
 API void nullcuda_drain(void* handle) {
   Lock lock;
   Stream* stream = stream_of((cudaStream_t)handle);
-  drain(stream, stream->queued);
+  wait_for(stream, stream->queued);
 }
 API void nullcuda_drain_all() {
   Lock lock;
