@@ -1,0 +1,1 @@
+"""CUDA's runtime: the current device of each thread, registered memory, what a card can."""
