@@ -94,7 +94,7 @@ class StepInBackward(Update):
             self.lap(FORWARD)
             self.backward(loss, mean.add(loss, items, micro))  # in which every parameter steps
             self.lap(BACKWARD)
-        none = Grads([])
+        none = Grads([], device=loss.device)
         self.average.update(none)
         self.precision.adapt(none)
         self.lap(UPDATE)
