@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
+from weakref import proxy
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +105,7 @@ class Update(Part):
     """Whether the user knows that samples are counted by a guess."""
 
     def setup(self, run: Run) -> None:
-        parts, self.run = run.parts, run
+        parts, self.run = run.parts, proxy(run)  # the run holds this part: no circle, in which the model would outlive it
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
         self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
