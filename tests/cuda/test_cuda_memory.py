@@ -151,5 +151,6 @@ def test_the_finite_guard_and_the_curves_do_not_wait(tmp_path: Path) -> None:
     plugins = [*everything("bfloat16"), FiniteGuard(), TensorBoard(every=2)]
     watch = ("metrics", Strict())
     Trainer(
-        nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().mean(), plugins=plugins, watch=watch, device="cuda", out=tmp_path
+        nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().mean(), plugins=plugins, watch=watch, device="cuda",
+        out=tmp_path / "run",
     ).fit()  # fmt: skip

@@ -127,7 +127,10 @@ def part_of(run: Run, case: Case) -> Any:
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.xfail(reason=case.blocked, strict=True)] if case.blocked else []) for name, case in CASES.items()],
+    [
+        pytest.param(name, marks=[pytest.mark.xfail(reason=case.blocked, strict=True)] if case.blocked else [])
+        for name, case in CASES.items()
+    ],
 )
 def test_an_update_takes_few_launches(name: str) -> None:
     counts = {count: launches(CASES[name], count) for count in (FEW, MANY)}

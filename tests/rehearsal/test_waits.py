@@ -62,7 +62,12 @@ def test_the_plain_transfer_and_an_unfused_optimiser_under_float16_wait() -> Non
         watch = WaitWatch(Waits())
         data = torch.utils.data.DataLoader([torch.randn(8, 4) for _ in range(32)], batch_size=None)
         Trainer(
-            nn.Linear(4, 1), data, loss=lambda model, x: model(x).float().square().mean(), plugins=[*plugins, watch], watch=(), device="cuda"
+            nn.Linear(4, 1),
+            data,
+            loss=lambda model, x: model(x).float().square().mean(),
+            plugins=[*plugins, watch],
+            watch=(),
+            device="cuda",
         ).fit()
         assert watch.listener.places
     assert AccelWarning

@@ -112,8 +112,6 @@ class ProcessGroup(Parallel):
                     f"{self.name}: torchrun started more processes here than there are GPUs ({torch.cuda.device_count()}); "
                     f"start --nproc-per-node={torch.cuda.device_count()}"
                 )
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         return device
 
     def _make_groups(self, kind: str) -> None:
