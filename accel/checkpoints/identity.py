@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from inspect import Parameter, getattr_static, signature
 from typing import Any
@@ -43,6 +44,8 @@ def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict
 
 def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of `cls(*args, **kwargs)` by name, with defaults, without those of `base`; empty if the call fails."""
+    if getattr_static(cls, "__init__") is getattr_static(base, "__init__"):
+        return {}
     own, inherited = (signature(getattr_static(kind, "__init__")) for kind in (cls, base))
     try:
         bound = own.bind(None, *args, **kwargs)
@@ -106,13 +109,17 @@ def _fingerprints(data: Any, whole: bool) -> dict[str, str]:
 
 def versions(device: torch.device) -> dict[str, str]:
     """Return the versions that the last bits of a run depend on, beside its identity."""
-    try:
-        accel_version = version("accel-train")
-    except PackageNotFoundError:
-        accel_version = "unknown"
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
-    names = {"accel": accel_version, "torch": torch.__version__, "python": platform.python_version(), "device": kind}
+    names = {"accel": _accel_version(), "torch": torch.__version__, "python": platform.python_version(), "device": kind}
     return names if device.type == "cuda" else names | {"threads": str(torch.get_num_threads())}
+
+
+@cache  # it is read from a file
+def _accel_version() -> str:
+    try:
+        return version("accel-train")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:

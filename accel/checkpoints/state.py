@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from accel.checkpoints.snapshot import bytes_of, tensors
 from accel.checkpoints.state_kinds import check_kinds, check_tensors
 from accel.checkpoints.weights.weight_names import plain_state, with_names_of
-from accel.device.dtensor import shard_like
+from accel.device.dtensor import is_dtensor, shard_like
 from accel.parts import Progress, Run
 from accel.parts.shared.trained_parameters import capture_trained, restore_trained
 
-__all__ = ["DRAWS", "KINDS", "capture", "last_metrics", "resize_buffers", "restore"]
+__all__ = ["DRAWS", "KINDS", "capture", "last_metrics", "moved_bytes", "resize_buffers", "restore"]
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
@@ -47,6 +48,13 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
         **({"extra": extra} if extra is not None else {}),
         **({} if trained is None else {"trained": trained}),
     }
+
+
+def moved_bytes(run: Run) -> int:
+    """Return the bytes of what this rank saves of the weights, the optimiser's state and the average, which is nearly all."""
+    parts = run.parts
+    states = [run.unwrapped_model.state_dict(), *(part.state_dict() for part in (parts.precision, parts.optim, parts.average))]
+    return bytes_of([tensor for _, tensor in tensors(states) if parts.parallel.rank == 0 or is_dtensor(tensor)])
 
 
 def last_metrics(run: Run, progress: Progress) -> dict[str, float]:

@@ -16,6 +16,7 @@ from accel.checkpoints.weights import BEST, read_best, write_weights
 from accel.checkpoints.weights.weight_names import plain_state, unwrap
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.dtensor import local_shard
+from accel.engine.advice.busy_machine import remark_on_other_load
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
@@ -78,6 +79,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     result.flow = data_flow(run)
     result.seconds, result.shares, result.drawing = sum(run.clock.spent), run.clock.shares(), run.clock.aside
     result.pace = run.pace_meter.pace()
+    result.remarks += remark_on_other_load(run, result.seconds)
     if run.out is not None:
         write_summary(run.out, result)
     return result

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +116,7 @@ class Update(Part):
     """Whether the user knows that samples are counted by a guess."""
 
     def setup(self, run: Run) -> None:
-        parts, self.run = run.parts, run
+        parts, self.run = run.parts, ref(run)  # the run holds its parts: what it holds is freed as soon as it ends
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
         self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
@@ -209,8 +210,10 @@ class Update(Part):
             return None
         assert self.window_snapshot is not None
         self.window_snapshot.take()
-        if self.run.user_state is not None:
-            self.run.user_state.remember()
+        run = self.run()
+        user_state = None if run is None else run.user_state
+        if user_state is not None:
+            user_state.remember()
         total: Any = 0.0
         for micro in micros:
             with self.parallel.sync(last=False), self.precision.cast():
@@ -220,8 +223,8 @@ class Update(Part):
                 return loss, items
             total = total + (items if micro.samples else 0)
         self.window_snapshot.restore()
-        if self.run.user_state is not None:
-            self.run.user_state.undo()
+        if user_state is not None:
+            user_state.undo()
         count = torch.as_tensor(total, dtype=torch.float32, device=self.parallel.device)
         self.parallel.keep_reference((self.parallel.sum(count) / self.parallel.world_size).clamp(min=1.0))
         return None

@@ -32,6 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class FiniteGuard(Guard):
     in_a_row: Count = 20
 
     def setup(self, run: Run) -> None:
-        self.run, self.progress, self.precision = run, run.progress, run.parts.precision
+        self.run, self.progress, self.precision = proxy(run), run.progress, run.parts.precision
         self.host_waits = not run.parts.optim.fused
         self.readback = AsyncReadback(3, run.device)
         self.streak, self.longest_streak, self.skipped = self.readback.slots

@@ -97,7 +97,7 @@ class StepInBackward(Update):
             logged.add(self.objective.logged, weight, mean.empty is False)
             self.logged = logged.means(None)  # type: ignore[misc]
             self.lap(FORWARD)
-            none = mean.normalise(Grads([]))
+            none = mean.normalise(Grads([], device=loss.device))
             none.found_inf = self.found_inf = none.empty
             self.objective.item_counts.count_empty(none.empty)
             if mean.empty is not True and (none.empty is None or self.optim.fused or not bool(mean.empty)):

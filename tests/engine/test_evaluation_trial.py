@@ -17,6 +17,7 @@ from accel.parts import Part
 from accel.plugins import EMA, Accumulate, Threads, Workers
 from accel.trainer import Trainer
 from tests.support.kept_means import KeptMeans
+from tests.support.own_loaders import own_loader
 
 torch.manual_seed(5)
 DATA = TensorDataset(torch.randn(40, 3), torch.randint(0, 2, (40,)))
@@ -70,9 +71,11 @@ def fit(held_out: Any, plugins: list[Part], metrics: Any = None, **settings: Any
 
 @pytest.mark.parametrize("held_out", HELD_OUT)
 def test_a_run_is_the_same_with_it_and_without(held_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = fit(HELD_OUT[held_out](), [EMA(), Accumulate(steps=2)])
+    with own_loader(HELD_OUT[held_out]) as data:
+        tried = fit(data, [EMA(), Accumulate(steps=2)])
     monkeypatch.setattr("accel.trainer.try_evaluation", lambda *_: None)
-    plain = fit(HELD_OUT[held_out](), [EMA(), Accumulate(steps=2)])
+    with own_loader(HELD_OUT[held_out]) as data:
+        plain = fit(data, [EMA(), Accumulate(steps=2)])
     assert tried.history == plain.history
     assert all(map(torch.equal, tried.model.state_dict().values(), plain.model.state_dict().values()))
 

@@ -83,7 +83,7 @@ def test_what_cannot_be_spread_is_refused(actual: Found) -> None:
     assert actual["refused"][0] == [
         "muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb",
         "fsdp needs weights of one dtype, and the model's are float32, float64; convert the model, or use ddp",
-        "fsdp cannot sum sparse gradients over the ranks, and 0 gives them; set sparse=False there",
+        "fsdp cannot sum sparse gradients over ranks, and 0 gives them; set sparse=False there",
     ]
 
 

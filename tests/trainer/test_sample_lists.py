@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset,
 
 from accel import Trainer
 from accel.data import Ring
-from accel.data.batches.sample_lists import read_as
+from accel.data.batches.sample_lists import Rows, as_data_set, read_as
 from accel.errors import AccelWarning, ConfigError
 
 X = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
@@ -243,3 +243,23 @@ def test_the_plan_says_what_the_elements_are(capsys: pytest.CaptureFixture[str])
 def test_a_ring_reads_a_list_of_samples() -> None:
     with Ring(ROWS, 16, threads=1) as ring:
         assert [len(y) for _, y in ring] == [16, 16, 16, 2]
+
+
+@pytest.mark.parametrize(("channels", "are_samples"), [(1, True), (2, False), (3, True), (4, True), (5, False)])
+@pytest.mark.parametrize("last", [True, False])
+def test_two_pictures_of_one_size_may_be_a_sample(channels: int, are_samples: bool, last: bool) -> None:
+    shape = (8, 9, channels) if last else (channels, 8, 9)
+    data = [(torch.zeros(shape), torch.zeros(shape)) for _ in range(3)]
+    assert (type(as_data_set(data, True)) is Rows) == are_samples
+
+
+def test_rows_of_an_array_of_objects_are_what_it_holds() -> None:
+    pairs = np.empty(3, dtype=object)
+    pairs[:] = [(torch.zeros(2), 1)] * 3
+    assert isinstance(as_data_set(pairs, True)[0], tuple)
+    table = np.empty((3, 2), dtype=object)
+    table[:] = 1
+    assert as_data_set(table, True)[0] == (1, 1)
+    numbers = as_data_set(np.zeros((3, 2), dtype=np.float32), True)[0]
+    assert isinstance(numbers, np.ndarray)
+    assert numbers.shape == (2,)

@@ -65,7 +65,7 @@ class MapBatches(Batches):
     samples: int
     meter: ReadRateMeter
     bad_sample_log: BadSampleLog
-    orderable = True
+    orderable = is_counted = True
 
     def __init__(
         self, data: Any, batch_size: int, seed: int, shuffle: bool, share: RankShare = SINGLE_RANK, bad: BadSampleRule = RAISE,

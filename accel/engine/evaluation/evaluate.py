@@ -15,10 +15,11 @@ from accel.data.batches.counted import CountedBatch, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
+from accel.parts.shared.equal_epochs import equal_epochs
 from accel.parts.shared.item_counts import clean_count
 from accel.parts.shared.rank_identity import compare_first_batch
 
-__all__ = ["Metrics", "Outlines", "add", "evaluate", "means", "reading", "scalar"]
+__all__ = ["Metrics", "Outlines", "add", "evaluate", "means", "names_of_all_ranks", "reading", "scalar"]
 
 Metrics = Callable[[nn.Module, Any], Any]
 """`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""
@@ -59,6 +60,8 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
     parts, outlines = run.parts, Outlines()
     with run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
         run.model.eval()
+        split = run.evaluation_split
+        batches_ahead = equal_epochs(parts.parallel, batches, batches_ahead, lambda batch: counted(batch).global_samples, split)
         batches_ahead = islice(batches_ahead, limit)
         for next_batch in run.signals.interruptible(batches_ahead) if parts.parallel.world_size == 1 else batches_ahead:
             one = counted(next_batch)
@@ -69,7 +72,8 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
                     bad.append(clean_count(items)[1])
                 add(sums, values, items if one.samples else 0, run.device)  # a batch that only lets a rank take part weighs nothing
         run.model.train()
-        return means(sums, run, bad)
+        parts.parallel.confirm()
+        return means({name: sums[name] for name in names_of_all_ranks(run, list(sums))}, run, bad)
 
 
 class Outlines:
@@ -101,6 +105,23 @@ def add(sums: dict[str, tuple[Tensor, Any]], values: Mapping[str, Any], items: A
         sums[name] = total + weighted, count + items
 
 
+def names_of_all_ranks(run: Run, names: list[str]) -> list[str]:
+    """Return the names of the metrics in the first rank's order. Every rank must call it.
+
+    Raises:
+        ConfigError: on every rank, if they have measured other metrics.
+    """
+    parallel = run.parts.parallel
+    ranks = parallel.gather(names)
+    if all(set(each) == set(names) for each in ranks):
+        return list(ranks[0])
+    words = [f"{', '.join(each) or 'none'} on rank {rank}" for rank, each in enumerate(ranks)]
+    raise ConfigError(
+        f"{parallel.name}: metrics(model, batch) gave other metrics on each rank ({'; '.join(words)}); return all of them for "
+        "every batch"
+    )
+
+
 def means(sums: dict[str, tuple[Tensor, Any]], run: Run, bad: list[Tensor]) -> dict[str, float]:
     """Return each sum over its items, of all ranks together. Read the device once.
 
@@ -130,6 +151,7 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run, bad: list[Tensor]) -> d
 def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
     """Give the batches as training reads them, ahead of their turn too; end the reading on leaving, however that happens."""
     epoch = run.parts.loader.epoch(batches, 0, 0)
+    run.parts.parallel.confirm()
     compare_first_batch(run, batches)
     batches_ahead = run.parts.prefetch.ahead(batches.counted(epoch, 0))
     try:

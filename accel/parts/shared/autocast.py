@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from accel.device.cuda.bf16_support import describe_bf16_lack
 from accel.parts.grads import Grads
 from accel.parts.precision import Precision
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute
-from accel.system.machine import Need, lacks_bf16
+from accel.system.machine import Need
 from accel.values import Count, Fraction, Positive
 
 __all__ = ["Autocast"]
@@ -105,9 +106,9 @@ class Autocast(Precision):
             return []
         unused = self.changed("init_scale", "growth_factor", "backoff_factor", "growth_interval")
         sentences = [f"{self.name}.{name} has no effect with {self.name}.dtype=bfloat16" for name in unused]
-        if run.device.type == "cpu" and lacks_bf16():
-            reason = "this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); bfloat16 is slower than float32 here"
-            sentences.append(f"{self.name}: {reason}")
+        if lack := describe_bf16_lack(run.device):
+            fix = "bfloat16 is slower than float32 here" if run.device.type == "cpu" else f"set {self.name}.dtype=float16"
+            sentences.append(f"{self.name}: {lack}; {fix}")
         return sentences
 
     def state_dict(self) -> dict[str, Any]:
