@@ -85,7 +85,7 @@ class Saver:
     def epoch_due(self, progress: Progress) -> bool:
         """Return whether a checkpoint is due at the end of an epoch: in its turn, the last, or the best so far."""
         last, in_turn = progress.epoch >= self.run.epochs, progress.epoch % self.epochs == 0
-        return last or in_turn or bool(self.best and self.best.improved(self.run.history))
+        return last or in_turn or bool(self.best and self.best.is_due(self.run.history))
 
     def save(self, progress: Progress, loss: Tensor | None = None) -> None:
         """Copy the state consumed so far and begin to write it. Do nothing if this very state is saved already.
@@ -210,8 +210,8 @@ class Saver:
 
     def _take_best(self, metrics: dict[str, float]) -> dict[str, Any] | None:
         """Return a copy of the evaluated weights if no checkpoint has better ones; None otherwise. Every rank calls it."""
-        parallel = self.run.parts.parallel
-        better = self.best is not None and parallel.rank == 0 and self.best.improves(metrics, self.folder.manifests)
+        saved, parallel = [manifest.metrics for manifest in self.folder.manifests.values()], self.run.parts.parallel
+        better = self.best is not None and parallel.rank == 0 and self.best.improves(metrics, saved)
         if self.best is None or not metrics or not parallel.any(better):
             return None
         with evaluated_weights(self.run) as weights:

@@ -11,10 +11,11 @@ from torch import Tensor
 from accel.device.dtensor import is_dtensor, local_shard, with_shard
 from accel.errors import TrainingError
 
-__all__ = ["PLAIN", "Snapshot", "tensors"]
+__all__ = ["PLAIN", "Snapshot", "is_flat", "tensors"]
 
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
 """Types that a checkpoint may hold beside tensors, and lists, tuples and dicts of them: `weights_only` loads these again."""
+_PLAIN = frozenset(PLAIN)
 
 
 class Snapshot:
@@ -66,6 +67,8 @@ class Snapshot:
             return value
         if isinstance(value, list | tuple):
             kind = list if isinstance(value, list) else tuple
+            if is_flat(value):
+                return kind(value)
             return kind(self._copy(inner, (*place, str(number))) for number, inner in enumerate(value))
         raise TrainingError(
             f"the state of {'.'.join(place)} holds a {type(value).__name__}, which no checkpoint can; "
@@ -103,6 +106,11 @@ class Snapshot:
         new = torch.empty_like(tensor, device="cpu", memory_format=order, pin_memory=tensor.device.type == "cuda")
         self.buffers[place:] = [new]
         return new
+
+
+def is_flat(state: Any) -> bool:
+    """Return whether a state is a list or tuple of plain values alone, such as the 625 numbers of a random generator."""
+    return isinstance(state, list | tuple) and _PLAIN.issuperset(map(type, state))
 
 
 def _is_plain(tensor: Tensor) -> bool:

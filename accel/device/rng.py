@@ -34,7 +34,10 @@ class Randomness:
         """Seed the global generators. numpy's takes the lower 32 bits."""
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        if torch.accelerator.is_available():
+            torch.manual_seed(seed)
+        else:  # that would keep a call, with its traceback, for each kind of device that is not there
+            torch.default_generator.manual_seed(seed)
 
     def fork_for_rank(self, seed: int, rank: int, step: int = 0) -> None:
         """Give each rank random numbers of its own, so that no two drop equal units; rank 0 keeps its generators as they are."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from accel.checkpoints import FoundCheckpoint
+from accel.checkpoints import FoundCheckpoint, NoSaver
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
 from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
 from accel.checkpoints.identity import identity
@@ -123,6 +123,7 @@ def _build_joined(
         run_identity["drop_last"] = True
     start(run, settings, checkpoint, run_identity, request.config, lock)
     watch_batch_norms(run)
+    cleanup.callback(setattr, run, "saver", NoSaver())  # as with the watches
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
     return run
 
@@ -137,6 +138,7 @@ def choose_device(name: str) -> torch.device:
 
 def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[Watch]) -> None:
     """Register what must be closed at the end of the run. The last one registered is closed first."""
+    cleanup.callback(watches.clear)  # most keep the run, which keeps them: what it holds is freed as soon as it ends
     cleanup.callback(lock.release)
     for owner, close in (
         ("backend", parts.backend.restore),

@@ -28,6 +28,8 @@ class Grads:
     """0-dim float32 on the device; None stands for exactly 1."""
     found_inf: Tensor | None = None
     """0-dim float32 on the device: 1 if the update must be skipped, else 0; None if nothing asked for it."""
+    empty: Tensor | None = None
+    """0-dim float32 on the device: 1 if the window has no items, so that the update is skipped, else 0; None if it has some."""
     _norm: Tensor | None = field(default=None, repr=False)
 
     grow = MovedAttribute("divide_by")
@@ -69,6 +71,12 @@ class Grads:
             self.found_inf = not_finite(sum(scalars, self._norm))
         elif scalars:
             self.found_inf = not_finite(sum(scalars[1:], scalars[0])).maximum(self.found_inf)
+
+    def is_skipped(self) -> Tensor | None:
+        """Return whether the update must be skipped, for want of items too: `found_inf`, or 1 if the window is empty."""
+        if self.empty is None or self.found_inf is None:
+            return self.found_inf if self.empty is None else self.empty
+        return torch.maximum(self.found_inf, self.empty)
 
     def materialise(self) -> list[Tensor]:
         """Divide the gradients by `scale`, in place, and return them. The factor is 1 from then on."""

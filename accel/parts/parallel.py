@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -84,6 +84,10 @@ class Parallel(Part):
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
         """Return `function(model, batch)`, a loss or metrics. The function is given the user's own model, with its attributes."""
         return function(model, batch)
+
+    def gradient_leaves(self, model: nn.Module) -> Iterable[Tensor]:
+        """Return the tensors in which a backward pass leaves the gradients of the user's model, once a forward pass has run."""
+        return model.parameters()
 
     def whole(self, model: nn.Module) -> nn.Module:
         """Return the model to hand out at the end, with whole weights, on the first rank at least. Every rank must call it."""

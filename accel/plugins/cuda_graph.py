@@ -168,6 +168,7 @@ class CudaGraph(Update):
         self.shape_counts.clear()
 
     def close(self) -> None:
+        super().close()
         if hasattr(self, "graphs_by_shape"):
             self.graphs_by_shape.clear()
 

@@ -81,10 +81,13 @@ class FiniteGuard(Guard):
         grads.need_found_inf(self.loss)
         assert grads.found_inf is not None
         assert self.skipped is not None
-        self.streak.add_(1).mul_(grads.found_inf)
+        skipped = grads.is_skipped()
+        assert skipped is not None
+        # an update without items is skipped too, and neither lengthens a row nor ends it
+        self.streak.add_(1 if grads.empty is None else 1 - grads.empty).mul_(skipped)
         torch.maximum(self.longest_streak, self.streak, out=self.longest_streak)
-        self.skipped.add_(grads.found_inf)
-        self.buffers.restore_if_skipped(grads.found_inf)
+        self.skipped.add_(skipped)
+        self.buffers.restore_if_skipped(skipped)
         if not self.replayed:
             self.exchange_counts(self.progress.step + 1)
         return grads

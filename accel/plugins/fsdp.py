@@ -21,7 +21,7 @@ Exact   N processes equal one process on the big batch, to rounding, as with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
-from accel.parts.shared.held_groups import forget_forward, release_mesh, release_sharded
+from accel.parts.shared.held_groups import forget_forward, gathered_parameters, release_mesh, release_sharded
 from accel.parts.shared.input_cast import InputCast
 from accel.parts.shared.process_group import ProcessGroup
 
@@ -127,6 +127,9 @@ class FSDP(ProcessGroup):
         except Exception:
             forget_forward(self.root)
             raise
+
+    def gradient_leaves(self, model: nn.Module) -> Iterable[Tensor]:
+        return model.parameters() if self.root is None else gathered_parameters(self.root)
 
     def broadcast_weights(self) -> None:
         """Send the first rank's weights and buffers to all ranks, before they are sharded, as ddp does."""
@@ -234,6 +237,9 @@ def copy_without_memory(model: nn.Module) -> nn.Module:
         empty = torch.empty_like(param, device="cpu")
         empty.untyped_storage().resize_(0)
         memo[id(param)] = nn.Parameter(empty, param.requires_grad)
+    for value in (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)):
+        if value.layout != torch.strided:
+            memo[id(value)] = value.clone()  # torch copies no sparse tensor of rows or columns (torch 2.13)
     return deepcopy(model, memo).cpu()
 
 

@@ -37,7 +37,7 @@ from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.autotune import Rates, best_count, describe_rates, measure_rates, process_rate
 from accel.data.loaders.worker_pool import WorkerPool
 from accel.parts import Loader
-from accel.system.machine import cores
+from accel.system.cpu.local_ranks import RANK_CORES
 from accel.values import Count, Positive
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Workers(Loader):
     """Loader that reads in processes.
 
     Args:
-        count: processes; auto is one for each core and at most 8, or the fastest number, measured in a run that reads for long.
+        count: processes; auto is one for each core of the rank, at most 8, or the fastest number, measured in a long run.
         prefetch_factor: batches that each worker reads ahead.
         timeout: seconds to wait for one batch before its worker counts as hanging, and is killed; null waits forever.
         start: start method of a process (fork, spawn, forkserver); null forks where the platform can, and else spawns.
@@ -76,7 +76,7 @@ class Workers(Loader):
         self.datasets = []
         self.rates: Rates = {}
         self.epochs = 0 if run.dry_run or self.start not in (None, "fork") else run.epochs
-        self.reader_count = min(cores(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count
+        self.reader_count = min(RANK_CORES.count(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
@@ -102,7 +102,7 @@ class Workers(Loader):
             return {}
         if self.rates:
             return {"workers": describe_rates(self.rates)}
-        return {"workers": f"{self.reader_count} = one for each core, at most {MAX_AUTO_WORKERS}"}
+        return {"workers": f"{self.reader_count} = {RANK_CORES.describe()}, at most {MAX_AUTO_WORKERS}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         if self.datasets:

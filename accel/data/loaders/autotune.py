@@ -17,7 +17,7 @@ from accel.data.loaders.fork_map import can_fork, shared_zeros
 from accel.data.loaders.worker_process import reset_signal_handlers
 from accel.data.randomness.rng_guard import global_rng_state
 from accel.device.rng import Randomness
-from accel.system.machine import cores
+from accel.system.cpu.local_ranks import RANK_CORES
 
 __all__ = [
     "MIN_READ_SECONDS",
@@ -47,7 +47,7 @@ Rates = dict[int, float]
 
 
 def measure_rates(batches: MapBatches, epochs: int, rate_of: Callable[[MapBatches, int, int], float]) -> Rates:
-    """Return the rates of half as many readers as there are cores, as many and twice as many; empty where it does not matter.
+    """Return the rates of half as many readers as this rank has cores, as many and twice as many; empty where it does not matter.
 
     It leaves no trace: samples are dropped, and all random generators stay where they are. Data that draws from the global
     generators is not measured. Nor is data that raises: its error is raised in its turn.
@@ -68,7 +68,8 @@ def measure_rates(batches: MapBatches, epochs: int, rate_of: Callable[[MapBatche
         if global_rng_state() != state or seconds * batches.samples / batches.share.ranks * epochs <= MIN_READ_SECONDS:
             return {}
         rates: Rates = {}
-        for number, count in enumerate(sorted({max(1, cores() // 2), cores(), 2 * cores()})):
+        cores = RANK_CORES.count()
+        for number, count in enumerate(sorted({max(1, cores // 2), cores, 2 * cores})):
             rates[count] = rate_of(batches, count, probes + number * batches.samples // 4)
         return rates if all(rates.values()) else {}
 

@@ -16,6 +16,7 @@ from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
 from accel.parts.shared.equal_epochs import equal_epochs
+from accel.parts.shared.item_counts import clean_count
 from accel.parts.shared.rank_identity import compare_first_batch
 
 __all__ = ["Metrics", "Outlines", "add", "evaluate", "means", "names_of_all_ranks", "reading", "scalar"]
@@ -55,6 +56,7 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
         return values, samples if batch is whole else batches.counter.count_batch(batch).samples
 
     sums: dict[str, tuple[Tensor, Any]] = {}
+    bad: list[Tensor] = []
     parts, outlines = run.parts, Outlines()
     with run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
         run.model.eval()
@@ -66,10 +68,12 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
             outlines.add(one)
             current[:] = [(batch := parts.transfer.batch(one.batch), one.samples)]
             for values, items in parts.update.measured(measure, batch):
+                if isinstance(items, Tensor):
+                    bad.append(clean_count(items)[1])
                 add(sums, values, items if one.samples else 0, run.device)  # a batch that only lets a rank take part weighs nothing
         run.model.train()
         parts.parallel.confirm()
-        return means({name: sums[name] for name in names_of_all_ranks(run, list(sums))}, run)
+        return means({name: sums[name] for name in names_of_all_ranks(run, list(sums))}, run, bad)
 
 
 class Outlines:
@@ -118,12 +122,28 @@ def names_of_all_ranks(run: Run, names: list[str]) -> list[str]:
     )
 
 
-def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
-    """Return each sum over its items, of all ranks together. Read the device once."""
+def means(sums: dict[str, tuple[Tensor, Any]], run: Run, bad: list[Tensor]) -> dict[str, float]:
+    """Return each sum over its items, of all ranks together. Read the device once.
+
+    Args:
+        sums: sum and number of items by name.
+        run: the run.
+        bad: whether a number of items, which only the device knows, was none; 0-dim each.
+
+    Raises:
+        ConfigError: if one was none.
+    """
     if not sums:
         return {}
-    flat = [torch.as_tensor(number, dtype=torch.float64, device=run.device) for pair in sums.values() for number in pair]
-    numbers = iter(run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist())
+    flat = [sum(bad, torch.zeros((), dtype=torch.float64, device=run.device))]
+    flat += [torch.as_tensor(number, dtype=torch.float64, device=run.device) for pair in sums.values() for number in pair]
+    is_bad, *totals = run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist()
+    if is_bad:
+        raise ConfigError(
+            "metrics(model, batch), or the loss in its place, returned an n_items that is no number from 0 on, below 2**53 (one "
+            "below 0, infinite or NaN); return a dict, or (dict, n_items)"
+        )
+    numbers = iter(totals)
     return {name: total / count if count else float("nan") for name, total, count in zip(sums, numbers, numbers, strict=True)}
 
 

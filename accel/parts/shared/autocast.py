@@ -83,9 +83,14 @@ class Autocast(Precision):
             assert grads.found_inf is not None
             assert self.skipped is not None
             self.skipped.add_(grads.found_inf)
+            before = None if grads.empty is None else (self.scale.clone(), self.good.clone())
             torch._amp_update_scale_(
                 self.scale, self.good, grads.found_inf, self.growth_factor, self.backoff_factor, self.growth_interval
             )
+            if before is not None:  # a window without items tells nothing about the scale
+                assert grads.empty is not None
+                torch.where(grads.empty != 0, before[0], self.scale, out=self.scale)
+                torch.where(grads.empty != 0, before[1], self.good, out=self.good)
         self.publish()
 
     def capture_blocker(self) -> str:

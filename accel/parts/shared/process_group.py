@@ -158,6 +158,12 @@ class ProcessGroup(Parallel):
         super().setup(run)
         if self.is_distributed and not self.joined:
             raise ConfigError(f"{self.name} has not joined the other processes")
+        sparse = [name for name, buffer in run.unwrapped_model.named_buffers() if buffer.layout != torch.strided]
+        if self.is_distributed and sparse:
+            raise ConfigError(
+                f"{self.name} sends each rank the first one's buffers, and torch cannot send {sparse[0]}, which is sparse; keep it "
+                "as a plain attribute of its module, or dense"
+            )
 
     def sum(self, number: Tensor) -> Tensor:
         return self.all_reduce_async(number)()
