@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.parts import Grads, Part, Run, Watch
+from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
@@ -19,7 +20,6 @@ from accel.plugins.lars import LARS
 from accel.plugins.muon import Muon
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
-from accel.plugins.adamw import AdamW
 
 AT_MOST = 12
 FEW, MANY = 20, 200
@@ -127,7 +127,10 @@ def part_of(run: Run, case: Case) -> Any:
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.xfail(reason=case.blocked, strict=True)] if case.blocked else []) for name, case in CASES.items()],
+    [
+        pytest.param(name, marks=[pytest.mark.xfail(reason=case.blocked, strict=True)] if case.blocked else [])
+        for name, case in CASES.items()
+    ],
 )
 def test_an_update_takes_few_launches(name: str) -> None:
     counts = {count: launches(CASES[name], count) for count in (FEW, MANY)}
