@@ -17,10 +17,8 @@ from accel.testing.toy_run import fit_toy
 
 __all__ = ["EPOCHS", "SETTLED", "WaitListener", "WaitWatch", "WarnedWaits", "check_device_waits"]
 
-EPOCHS = 8
-"""Of 6 updates."""
-SETTLED = 18
-"""Updates after which all graphs are captured, and all that is measured once has been."""
+EPOCHS, SETTLED = 9, 5
+"""Epochs of the run, and those after which all graphs are captured, and all that is measured once has been."""
 
 
 class WaitListener(Protocol):
@@ -57,7 +55,7 @@ class WarnedWaits:
 
 @dataclass(eq=False)
 class WaitWatch(Watch):
-    """Watch that listens from the end of one update to the end of the next, in the midst of an epoch and after `SETTLED` updates.
+    """Watch that listens from the end of one update to the end of the next, in the midst of an epoch and after `SETTLED` epochs.
 
     What comes at the end of an epoch, an evaluation say, may wait.
 
@@ -70,10 +68,11 @@ class WaitWatch(Watch):
 
     def begin(self, run: Run) -> None:
         self.per_epoch = (run.updates or 0) // run.epochs
+        self.settled = SETTLED * self.per_epoch if run.epochs > SETTLED else self.per_epoch // 2
 
     def after(self, step: int, loss: Tensor) -> None:
         self.listener.stop()
-        if self.per_epoch and step > SETTLED and step % self.per_epoch:
+        if self.per_epoch and step > self.settled and step % self.per_epoch:
             self.listened += 1
             self.listener.start()
 

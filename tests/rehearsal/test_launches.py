@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.parts import Grads, Part, Run, Watch
+from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
@@ -19,7 +20,6 @@ from accel.plugins.lars import LARS
 from accel.plugins.muon import Muon
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
-from accel.plugins.adamw import AdamW
 
 AT_MOST = 12
 FEW, MANY = 20, 200

@@ -1,6 +1,8 @@
-"""No steady update waits for the device, with any plugin. The stand-ins tell of each wait, also of those of which torch does not warn."""
+"""No steady update waits for the device, with any plugin: the stand-ins tell of waits of which torch does not warn, too."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,7 +10,6 @@ from nullcuda.devices import Waits
 from torch import nn
 
 from accel import Trainer
-from accel.errors import AccelWarning
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
@@ -36,24 +37,23 @@ def test_no_steady_update_waits(name: str) -> None:
         pytest.skip(refusal)
 
 
-SETUPS: dict[str, list[Part]] = {
-    "float16": [AMP(dtype="float16"), Accumulate(steps=2), Clip(), AdamW(), OneCycle(), EMA(), FiniteGuard()],
-    "graph": [AMP(dtype="float16"), Clip(), AdamW(), EMA(), CudaGraph(warmup=2)],
-    "matrices": [AMP(), Muon(matrices=["*"]), EMA()],
+SETUPS: dict[str, Callable[[], list[Part]]] = {
+    "float16": lambda: [AMP(dtype="float16"), Accumulate(steps=2), Clip(), AdamW(), OneCycle(), EMA(), FiniteGuard()],
+    "graph": lambda: [AMP(dtype="float16"), Clip(), AdamW(), EMA(), CudaGraph(warmup=2)],
+    "matrices": lambda: [AMP(), Muon(matrices=["*"]), EMA()],
 }
 
 
 @pytest.mark.parametrize("name", SETUPS)
-@pytest.mark.parametrize("device", ["cuda:0"])
-def test_no_steady_update_of_many_plugins_waits(name: str, device: str) -> None:
+def test_no_steady_update_of_many_plugins_waits(name: str) -> None:
     watch = WaitWatch(Waits())
-    batches = [torch.randn(8, 4) for _ in range(48)]
+    net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.Linear(8, 1))
+    data = torch.utils.data.DataLoader([torch.randn(8, 4) for _ in range(48)], batch_size=None)
+    plugins = [Stream(), *SETUPS[name](), watch]
     Trainer(
-        nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.Linear(8, 1)), torch.utils.data.DataLoader(batches, batch_size=None),
-        loss=lambda model, x: model(x).float().square().mean(), plugins=[Stream(), *SETUPS[name], watch], watch=("metrics", "progress"),
-        device=device,
-    ).fit()  # fmt: skip
-    assert watch.listened > 20 // (2 if name == "float16" else 1) - 8
+        net, data, loss=lambda m, x: m(x).float().square().mean(), plugins=plugins, watch=("metrics", "progress"), device="cuda"
+    ).fit()
+    assert watch.listened > 5
     assert not watch.listener.places
 
 
@@ -70,4 +70,3 @@ def test_the_plain_transfer_and_an_unfused_optimiser_under_float16_wait() -> Non
             device="cuda",
         ).fit()
         assert watch.listener.places
-    assert AccelWarning
