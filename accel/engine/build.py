@@ -32,8 +32,8 @@ from accel.engine.start import directory_of, start
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
-from accel.parts.shared.rank_failures import announcing
-from accel.parts.shared.rank_identity import compare_content, settings_of_all_ranks
+from accel.parts.shared.ranks.rank_identity import compare_content, settings_of_all_ranks
+from accel.parts.shared.ranks.rank_meeting import announcing
 from accel.system.call_stack import warn_user
 from accel.system.disk_errors import disk_reason
 from accel.system.pipes import open_missing

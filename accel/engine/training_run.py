@@ -18,7 +18,7 @@ from accel.engine.input_pipeline import input_pipeline
 from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
-from accel.parts.shared.equal_epochs import equal_epochs
+from accel.parts.shared.ranks.equal_epochs import equal_epochs
 from accel.parts.shared.trained_parameters import follow_parameters
 from accel.report.pace import PaceMeter
 from accel.system import atomic_files, disk_errors

@@ -147,7 +147,7 @@ class Update(Part):
         logged, begun = LoggedMeans(), None
         if self.counts_first and self.parallel.reference is None and not mean.defer:
             micros = tuple(micros)
-            begun = self.agree_on_reference(micros)
+            begun = self.agree_on_reference(micros) if len(micros) > 1 else None
         for micro in micros:
             with self.parallel.sync(last=micro.last):
                 if begun is None:
@@ -206,12 +206,9 @@ class Update(Part):
         Returns:
             Loss and items of the first micro-batch, to go on from, if the loss tells no items; else None.
         """
-        if len(micros) < 2:
-            return None
         assert self.window_snapshot is not None
         self.window_snapshot.take()
-        run = self.run()
-        user_state = None if run is None else run.user_state
+        user_state = getattr(self.run(), "user_state", None)
         if user_state is not None:
             user_state.remember()
         total: Any = 0.0

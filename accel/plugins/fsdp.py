@@ -37,9 +37,9 @@ from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
-from accel.parts.shared.held_groups import forget_forward, gathered_parameters, release_mesh, release_sharded
 from accel.parts.shared.input_cast import InputCast
 from accel.parts.shared.process_group import ProcessGroup
+from accel.parts.shared.ranks.held_groups import forget_forward, gathered_parameters, release_mesh, release_sharded
 
 if TYPE_CHECKING:
     from accel.parts import Run

@@ -9,8 +9,8 @@ import pytest
 from torch._C._distributed_c10d import HashStore
 
 from accel.errors import ConfigError
-from accel.parts.shared.rank_failures import encode
-from accel.parts.shared.rank_failures import rendezvous as meet
+from accel.parts.shared.ranks.rank_failures import encode
+from accel.parts.shared.ranks.rank_meeting import rendezvous as meet
 from accel.system import rendezvous
 from accel.system.rendezvous import interface, is_loopback, local_address_towards, name_interface, open_store
 

@@ -15,9 +15,9 @@ from accel.data.batches.counted import CountedBatch, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
-from accel.parts.shared.equal_epochs import equal_epochs
 from accel.parts.shared.item_counts import clean_count
-from accel.parts.shared.rank_identity import compare_first_batch
+from accel.parts.shared.ranks.equal_epochs import equal_epochs
+from accel.parts.shared.ranks.rank_identity import compare_first_batch
 
 __all__ = ["Metrics", "Outlines", "add", "evaluate", "means", "names_of_all_ranks", "reading", "scalar"]
 

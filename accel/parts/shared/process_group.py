@@ -19,9 +19,10 @@ from torch._C._distributed_c10d import PrefixStore
 from accel.errors import ConfigError, TrainingError
 from accel.parts.parallel import NOTHING, Parallel
 from accel.parts.run import Run
-from accel.parts.shared.abort_watch import AbortWatch
-from accel.parts.shared.end_group import end_group
-from accel.parts.shared.rank_failures import FAREWELL, RankFailures, is_known, rendezvous
+from accel.parts.shared.ranks.abort_watch import AbortWatch
+from accel.parts.shared.ranks.end_group import end_group
+from accel.parts.shared.ranks.rank_failures import FAREWELL, RankFailures, is_known
+from accel.parts.shared.ranks.rank_meeting import rendezvous
 from accel.system.rendezvous import name_interface, open_store
 from accel.values import Positive
 
@@ -107,10 +108,9 @@ class ProcessGroup(Parallel):
         """Return the GPU of this process, where the run is on GPUs; else `device`."""
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", _number("LOCAL_RANK", 0))
-            if device.index >= torch.cuda.device_count():
+            if device.index >= (count := torch.cuda.device_count()):
                 raise ConfigError(
-                    f"{self.name}: torchrun started more processes here than there are GPUs ({torch.cuda.device_count()}); "
-                    f"start --nproc-per-node={torch.cuda.device_count()}"
+                    f"{self.name}: torchrun started more processes here than there are GPUs ({count}); start --nproc-per-node={count}"
                 )
         return device
 
@@ -131,8 +131,7 @@ class ProcessGroup(Parallel):
         dist.broadcast_object_list(names, 0, group=self.host)
         corner = PrefixStore(f"accel/{names[0]}", dist.distributed_c10d._get_default_store())
         self.failures = RankFailures(corner, self.rank, self.world_size)
-        if kind == "nccl":
-            self.abort_watch = AbortWatch(self.failures)
+        self.abort_watch = AbortWatch(self.failures) if kind == "nccl" else None
 
     def _kind(self, device: torch.device) -> str:
         """Return the name of the backend for tensors of `device`. Raise ConfigError if it cannot carry them."""

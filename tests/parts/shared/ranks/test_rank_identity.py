@@ -13,7 +13,7 @@ import torch
 
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Parallel
-from accel.parts.shared.rank_identity import CONTENT, compare, compare_content, compare_first_batch, settings_of_all_ranks
+from accel.parts.shared.ranks.rank_identity import CONTENT, compare, compare_content, compare_first_batch, settings_of_all_ranks
 from accel.schema.settings import Settings
 from accel.testing import fit_toy
 

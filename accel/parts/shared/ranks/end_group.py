@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from accel.parts.shared.rank_failures import FAREWELL, GRACE, RankFailures
+from accel.parts.shared.ranks.rank_failures import FAREWELL, GRACE, RankFailures
 
 __all__ = ["GLOO_THREAD", "busy_threads", "end_group", "wait_for_threads"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from accel.parts.shared.rank_failures import GRACE, RankFailures
+from accel.parts.shared.ranks.rank_failures import GRACE, RankFailures
 
 __all__ = ["AbortWatch", "abort_collectives"]
 
