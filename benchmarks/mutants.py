@@ -1,15 +1,17 @@
 """Whether the tests notice a slip: random mutations of the files that decide what is computed, each put to the tests.
 
     python benchmarks/mutants.py --count 300 --out benchmarks/results/DATE-mutants.json   # what `make mutants` does
+    python benchmarks/mutants.py --again FILE --tests tests/optim ... --out FILE          # survivors, after tests were written
 
-A mutant is killed if a test fails, or runs into the time limit. One that cannot change any result is named in
-`equivalent_mutants.json`, with the reason, and does not count. Each test session is forked from a process that has torch already,
-in a copy of the checkout of its own.
+First the tests run once under a tracer, which notes the lines that each executes. A mutant is put to the tests that execute its
+line, the most specific first, in copies of the checkout. It is killed if a test fails that passes without the change, or if the
+session runs into its time limit. `equivalent_mutants.json` names the mutants that change no result, and those that need a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -17,10 +19,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -29,111 +29,83 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a file that changes twice in a se
 sys.dont_write_bytecode = True
 
 import machine  # noqa: E402
+from mutant_judge import rows as judge_all  # noqa: E402
+from mutant_rows import key, new_row, report, sentence  # noqa: E402
+from mutant_tests import Coverage, collect, keep, kept, lines_digest  # noqa: E402
 from mutation import Mutation, mutations  # noqa: E402
 from results import save  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-EQUIVALENT = Path(__file__).with_name("equivalent_mutants.json")
-RUNS = [f"tests/invariants/test_{name}.py" for name in ("random_runs", "plain_loop", "accumulation_windows")]
-SHARED = "tests/plugins/test_common.py"
-RESUME = "tests/invariants/test_resume.py"
-TESTS: dict[str, list[str]] = {
-    "accel/optim/*.py": ["tests/optim", "tests/plugins/test_{stem}.py", *RUNS, SHARED],
-    "accel/parts/*.py": [*RUNS, "tests/invariants", SHARED, "tests/trainer", "tests/engine"],
-    "accel/plugins/ema.py": ["tests/plugins/test_ema.py", *RUNS, RESUME],
-    "accel/plugins/clip.py": ["tests/plugins/test_clip.py", *RUNS],
-    "accel/plugins/extents.py": ["tests/plugins/test_extents.py", RESUME],
-    "accel/plugins/accumulate.py": ["tests/plugins/test_accumulate.py", *RUNS],
-    "accel/plugins/finite_guard.py": ["tests/plugins/test_finite_guard.py", "tests/plugins/test_finite_guard_runs.py", *RUNS],
-    "accel/plugins/master_weights.py": ["tests/plugins/test_master_weights.py", SHARED],
-    "accel/plugins/step_in_backward.py": ["tests/plugins/test_step_in_backward.py", SHARED],
-    "accel/plugins/onecycle.py": ["tests/plugins/test_onecycle.py", *RUNS],
-    "accel/plugins/cyclic.py": ["tests/plugins/test_cyclic.py", *RUNS],
-    "accel/plugins/cosine.py": ["tests/plugins/test_cosine.py", *RUNS],
-    "accel/parts/shared/autocast.py": [
-        "tests/plugins/test_amp.py",
-        "tests/plugins/test_master_weights.py",
-        *RUNS,
-        "tests/invariants",
-    ],
-    "accel/data/sampling.py": [
-        "tests/data/test_sampling.py",
-        RESUME,
-        "tests/invariants/test_loaders.py",
-    ],
-    "accel/data/philox.py": ["tests/data/augmentation", "tests/data/test_sampling.py", "tests/plugins/test_augment.py"],
-    "accel/data/augmentation.py": ["tests/data/augmentation", "tests/plugins/test_augment.py"],
-    "accel/data/batches/*.py": ["tests/data/batches", *RUNS, "tests/invariants"],
-    "accel/data/codecs/tiled_jpeg.py": ["tests/data/codecs", "tests/data/stores"],
-    "accel/data/codecs/restart_markers.py": ["tests/data/codecs", "tests/data/stores"],
-    "accel/checkpoints/*.py": ["tests/checkpoints", RESUME, "tests/invariants/test_resume_refusals.py"],
-    "accel/engine/evaluation/evaluate.py": ["tests/engine", "tests/trainer", *RUNS],
-    "accel/device/rng.py": [RESUME, "tests/invariants/test_loaders.py", "tests/device"],
-}
-"""The files that decide what is computed, and the tests that ought to notice, the likeliest first."""
-LIMIT_S = 400
+NAMED = Path(__file__).with_name("equivalent_mutants.json")
+PLUGINS = (
+    "accumulate", "adamw", "amp", "augment", "batch_lr", "clip", "cosine", "cyclic", "ema", "extents", "finite_guard", "lamb",
+    "lars", "master_weights", "muon", "onecycle", "schedule_free", "sgd", "step_in_backward",
+)  # fmt: skip
+FILES = (
+    "accel/parts/*.py", "accel/parts/shared/*.py", "accel/optim/*.py", "accel/optim/kernels/*.py",
+    *(f"accel/plugins/{name}.py" for name in PLUGINS),
+    "accel/data/sampling.py", "accel/data/philox.py", "accel/data/augmentation.py",
+    "accel/data/batches/*.py", "accel/data/ranks/*.py", "accel/data/randomness/*.py",
+    "accel/data/codecs/tiled_jpeg.py", "accel/data/codecs/restart_markers.py",
+    "accel/checkpoints/*.py", "accel/checkpoints/code/*.py", "accel/checkpoints/user_values/*.py", "accel/checkpoints/weights/*.py",
+    "accel/engine/checks/*.py", "accel/engine/evaluation/*.py", "accel/device/rng.py", "accel/device/generators.py",
+)  # fmt: skip
+"""The files that decide what is computed."""
+ROOMS = (
+    "tests/checkpoints", "tests/compatibility", "tests/data", "tests/device", "tests/engine", "tests/invariants", "tests/optim",
+    "tests/parts", "tests/plugins", "tests/project/test_mirror.py", "tests/tasks", "tests/trainer",
+)  # fmt: skip
+"""The tests that ought to notice."""
 
 
-def population() -> list[tuple[Mutation, list[str]]]:
-    """Return every mutation of the files in `TESTS`, each with its tests."""
-    tests = {path: names for glob, names in TESTS.items() for path in sorted(ROOT.glob(glob)) if path.name != "__init__.py"}
-    listed = []
-    for path, names in tests.items():
-        existing = [name.format(stem=path.stem) for name in names]
-        existing = list(dict.fromkeys(name for name in existing if (ROOT / name).exists()))
-        listed += [(mutation, existing) for mutation in mutations(path)]
-    return listed
-
-
-def passes(tree: Path, tests: list[str], limit: float = LIMIT_S) -> bool:
-    """Return whether the tests pass in a tree. The session is a fork of this process; it is killed after `limit` seconds."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setsid()
-            os.chdir(tree)
-            null = os.open(os.devnull, os.O_RDWR)
-            for stream in (0, 1, 2):
-                os.dup2(null, stream)
-            os.environ["PYTHONPATH"] = str(tree)
-            sys.path[:0] = [str(tree)]
-            import pytest
-
-            status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
-        finally:
-            os._exit(status)
-    end = time.monotonic() + limit
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status == 0
-        if time.monotonic() > end:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return False
-        time.sleep(0.05)
-
-
-def survives(tree: Path, mutation: Mutation, tests: list[str]) -> bool:
-    """Return whether the tests pass with the mutation, in a tree that is put back afterwards."""
-    path = tree / mutation.path.relative_to(ROOT)
-    source = path.read_bytes()
-    path.write_bytes(mutation.apply(source))
-    try:
-        return passes(tree, tests)
-    finally:
-        path.write_bytes(source)
+def mutable(root: Path) -> list[Path]:
+    """Return the files of `FILES`, in the checkout or in a copy of it."""
+    return [path for glob in FILES for path in sorted(root.glob(glob)) if path.name != "__init__.py"]
 
 
 def copy_checkout(folder: Path) -> Path:
-    """Return a copy of the files that git knows."""
-    names = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=True).stdout
+    """Return a copy of the files that git knows or would take."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, capture_output=True, check=True).stdout
     for name in names.decode().split("\0")[:-1]:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return folder
+
+
+def judged(drawn: list[Mutation], earlier: dict[Any, dict[str, Any]], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the row of each drawn mutant, as they come: a named one, a kept one, or one that is put to the tests."""
+    named = {key(row): row for row in json.loads(NAMED.read_text())} if NAMED.exists() else {}
+    waiting = []
+    for mutation in drawn:
+        row = new_row(mutation, ROOT)
+        if name := named.get(key(row)):
+            yield {**row, "fate": name["fate"], "by": name["reason"]}
+        elif earlier.get(key(row), row)["fate"] == "killed":
+            yield {**earlier[key(row)], "line": mutation.line}
+        else:
+            waiting.append(mutation)
+    if not waiting:
+        return
+    with TemporaryDirectory() as folder:
+        trees = [copy_checkout(Path(folder, str(number))) for number in range(options.jobs)]
+        coverage = noted(trees[0], options)
+        for row in judge_all(waiting, trees, coverage, ROOT, options.budget):
+            before = earlier.get(key(row))
+            yield before if before and options.tests and row["fate"] == "survived" else row
+
+
+def noted(tree: Path, options: argparse.Namespace) -> Coverage:
+    """Return what the tests execute, kept or noted now."""
+    digest = lines_digest(mutable(tree))
+    coverage = kept(options.lines, digest) if options.lines else None
+    if coverage is None:
+        marks = ["-m", options.marks] if options.marks else []
+        coverage = collect(tree, mutable(tree), [*marks, *(options.tests or ROOMS)], options.jobs)
+        if options.lines:
+            keep(options.lines, digest, coverage)
+    return coverage
 
 
 def main() -> None:
@@ -142,59 +114,33 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--budget", type=float, default=120, help="seconds of tests for each mutant")
     parser.add_argument("--only", default="", help="mutants of files whose path contains this")
+    parser.add_argument("--again", type=Path, help="an earlier result: what was killed there is not judged again")
+    parser.add_argument("--tests", nargs="*", help="only these tests, in place of all rooms")
+    parser.add_argument("--marks", help="only tests with these marks, such as 'not slow'")
+    parser.add_argument("--lines", type=Path, help="a file that keeps what the tests execute, while nothing mutable changes")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-
-    import torch  # noqa: F401  # once, before the forks
-
-    drawn = [pair for pair in population() if options.only in str(pair[0].path.relative_to(ROOT))]
-    total = len(drawn)
-    drawn = random.Random(options.seed).sample(drawn, min(options.count, total))
-    equivalent: dict[str, dict[str, str]] = json.loads(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
-    with TemporaryDirectory() as folder:
-        trees: SimpleQueue[Path] = SimpleQueue()
-        for number in range(options.jobs):
-            (tree := Path(folder) / str(number)).mkdir()
-            trees.put(copy_checkout(tree))
-        tests = list(dict.fromkeys(test for _, names in drawn for test in names))
-        if not passes(Path(folder) / "0", tests, limit=20 * LIMIT_S):
-            sys.exit("the tests fail without a mutation, and would kill every mutant: " + " ".join(tests))
-        rows = []
-
-        def judge(pair: tuple[Mutation, list[str]]) -> None:
-            mutation, tests = pair
-            name = str(mutation.path.relative_to(ROOT))
-            reason = equivalent.get(name, {}).get(mutation.name)
-            tree = trees.get()
-            began = time.monotonic()
-            fate = "equivalent" if reason else "survived" if survives(tree, mutation, tests) else "killed"
-            trees.put(tree)
-            rows.append({"file": name, "line": mutation.line, "mutation": mutation.name, "fate": fate, "reason": reason})
-            print(f"{len(rows):4} {fate:10} {time.monotonic() - began:5.0f} s  {name}:{mutation.line}  {mutation.name}", flush=True)
-
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(judge, drawn))
-    save(*report(rows, total, options.seed), options.out)
-
-
-def report(rows: list[dict[str, Any]], total: int, seed: int) -> tuple[dict[str, Any], str]:
-    """Return the result and its table."""
-    counts = {fate: sum(row["fate"] == fate for row in rows) for fate in ("killed", "survived", "equivalent")}
-    judged = counts["killed"] + counts["survived"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no process and no folder is left
+    everything = [mutation for path in mutable(ROOT) for mutation in mutations(path) if options.only in str(path.relative_to(ROOT))]
+    earlier: dict[Any, dict[str, Any]] = {}
+    if options.again:
+        result = json.loads(options.again.read_text())
+        earlier = {key(row): row for row in result["mutants"]}
+        drawn = [mutation for mutation in everything if key(new_row(mutation, ROOT)) in earlier]
+    else:
+        drawn = random.Random(options.seed).sample(everything, min(options.count, len(everything)))
     facts = machine.facts(1, ["torch", "accel-train", "pytest", "hypothesis"])
-    lines = [
-        "# Mutants", "", machine.sentence(facts), "",
-        f"{len(rows)} of {total} mutants of the files that decide what is computed (seed {seed}): {counts['killed']} killed of "
-        f"{judged}, {100 * counts['killed'] / max(1, judged):.1f} %; {counts['equivalent']} more change no result.", "",
-        "| fate | where | mutation | reason |", "|---|---|---|---|",
-    ]  # fmt: skip
-    lines += [
-        f"| {row['fate']} | {row['file']}:{row['line']} | `{row['mutation']}` | {row['reason'] or ''} |".replace("\n", " ")
-        for row in sorted(rows, key=lambda row: (row["file"], row["line"]))
-        if row["fate"] != "killed"
-    ]
-    return {"machine": facts, "population": total, "seed": seed, **counts, "mutants": rows}, "\n".join(lines) + "\n"
+    rows = {key(row): row for row in [*earlier.values(), *(new_row(mutation, ROOT) for mutation in drawn)]}
+    for row in judged(drawn, earlier, options):
+        rows[key(row)] = row
+        print(sentence(row), flush=True)
+        result = report(list(rows.values()), facts, len(everything), options)
+        if options.out:
+            with contextlib.redirect_stdout(None):
+                save(*result, options.out)
+    save(*report(list(rows.values()), facts, len(everything), options), options.out)
 
 
 if __name__ == "__main__":

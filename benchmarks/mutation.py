@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -31,11 +32,17 @@ class Mutation(NamedTuple):
     line: int
     before: str
     after: str
-
-    @property
-    def name(self) -> str:
-        """The mutation in words that outlive a shift of the lines above."""
-        return f"{self.before} -> {self.after}"
+    old: str
+    """The whole line or lines as they are: with `new` the mutation's name, which outlives a shift of the lines above."""
+    new: str
+    reach: range
+    """The lines whose execution makes a difference."""
+    statement: int
+    """The line on which the statement begins."""
+    in_body: bool
+    """Whether it stands in the body of a function, and is executed when that is called."""
+    nth: int = 0
+    """How many mutations of the same name come before this one in the file."""
 
     def apply(self, source: bytes) -> bytes:
         """Return the file with the change."""
@@ -58,12 +65,49 @@ def mutations(path: Path) -> list[Mutation]:
         start, end = at(node)
         return source[start:end].decode()
 
+    def whole_lines(start: int, piece: str, end: int) -> str:
+        """Return the lines that hold a piece, with another in its place."""
+        stop = source.find(b"\n", end)
+        whole = (
+            source[source.rfind(b"\n", 0, start) + 1 : start].decode()
+            + piece
+            + source[end : len(source) if stop < 0 else stop].decode()
+        )
+        return " ".join(whole.split())
+
+    tree = ast.parse(source)
     changes = []
-    for node in _mutable(ast.parse(source)):
+    for node in _mutable(tree):
         for new in _replacements(node, text):
             start, end = at(node)
-            changes.append(Mutation(path, start, end, node.lineno, source[start:end].decode(), new))
-    return sorted(set(changes), key=lambda change: (change.start, change.after))
+            old = source[start:end].decode()
+            lines = whole_lines(start, old, end), whole_lines(start, new, end)
+            changes.append(Mutation(path, start, end, node.lineno, old, new, *lines, *_reach(tree, node, source.count(b"\n") + 1)))
+    names: Counter[tuple[str, str]] = Counter()
+    numbered = []
+    for change in sorted(set(changes), key=lambda change: (change.start, change.after)):
+        numbered.append(change._replace(nth=names[change.old, change.new]))
+        names[change.old, change.new] += 1
+    return numbered
+
+
+def _reach(tree: ast.Module, node: ast.expr | ast.stmt, last: int) -> tuple[range, int, bool]:
+    """Return a mutation's `reach`, `statement` and `in_body`.
+
+    What stands in the head of a function is executed when its file is imported, and matters in its body; likewise a class.
+    """
+    line, reach, statement, in_body = node.lineno, range(1, last + 1), node.lineno, False
+    for around in ast.walk(tree):  # outer ones come first
+        if not isinstance(around, ast.stmt) or not around.lineno <= line <= (around.end_lineno or 0):
+            continue
+        statement = around.lineno
+        if isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = range(around.body[0].lineno, (around.end_lineno or 0) + 1)
+            reach = range(line, (node.end_lineno or line) + 1) if line in body else body
+            in_body = in_body or line in body
+        elif isinstance(around, ast.ClassDef):
+            reach = range(around.lineno, (around.end_lineno or 0) + 1)
+    return reach, statement, in_body
 
 
 def _mutable(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:

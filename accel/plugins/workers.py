@@ -3,8 +3,9 @@
 Each worker reads whole batches, in turn. The pool reads the pictures of
 task=images, and samples of any data set that defines `fill(index, rng, out)`.
 They are written straight into the memory of a batch. All processes share it; it
-is pinned on CUDA, and used again as soon as no one holds the batch. Samples of
-other data sets are collated and handed over in shared memory, batch by batch.
+is pinned on CUDA (where CUDA refuses, a warning says so, and copies are waited
+for), and used again as soon as no one holds the batch. Samples of other data
+sets are collated and handed over in shared memory, batch by batch.
 
 A worker may die (out of memory, a crash in a decoder), or hang for longer than
 `timeout` and be killed. It is then named with the sample that it read, and

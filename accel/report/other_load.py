@@ -8,7 +8,7 @@ from pathlib import Path
 
 from accel.system.stop_signals import TORCHRUN_VARIABLE
 
-__all__ = ["BUSY", "OtherLoad", "busy_remark"]
+__all__ = ["BUSY", "OtherLoad", "busy_remark", "has_children"]
 
 BUSY = 10.0
 """Percent of the cores that other processes take, from which on reports say so."""
@@ -46,6 +46,8 @@ class OtherLoad:
 
     def own_ticks(self) -> int:
         """Return the ticks of this process and all below it, of children that are gone as well."""
+        if TORCHRUN_VARIABLE not in os.environ and not has_children():  # no other process need be looked at
+            return round(sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK"))
         parents: dict[int, int] = {}
         spent: dict[int, int] = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
@@ -59,6 +61,15 @@ class OtherLoad:
         while more := {child for child, parent in parents.items() if parent in family} - family:
             family |= more
         return sum(spent.get(number, 0) for number in family)
+
+
+def has_children() -> bool:
+    """Return whether this process has children, those that are done and not yet waited for among them. It waits for none."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def busy_remark(percent: float, cores: int, threads: int, short_spin: bool, setting: str) -> str:

@@ -6,12 +6,14 @@ from collections import UserDict
 from itertools import product
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
+from accel.data import sampling
 from accel.data.batches.counted import count_samples
 from accel.data.batches.make_batches import make_batches
-from accel.data.sampling import batch_rng, permutation, reused_rng, sample_rng
+from accel.data.sampling import batch_rng, generator_seed, permutation, reused_rng, sample_rng
 
 
 def test_a_permutation_holds_every_sample_once() -> None:
@@ -96,3 +98,13 @@ def test_a_borrowed_generator_is_the_samples_own() -> None:
         lent.integers(7)  # leaves half a word behind, which the next one must not find
         assert lent.random() == (own.integers(7), own.random())[1]
         assert reused_rng(seed, epoch, index).integers(100) == sample_rng(seed, epoch, index).integers(100)
+
+
+def test_seeds_of_generators_are_a_splitmix64_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the numbers that the reference implementation gives for the seed 1234567 (Vigna, prng.di.unimi.it/splitmix64.c)
+    wanted = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    monkeypatch.setattr(sampling, "_epoch_seed", lambda seed, epoch: 1234567)
+    assert [generator_seed(0, 0, 0, number) for number in range(5)] == wanted
+    assert generator_seed(0, 0, 1, 0) not in wanted
+    # sample 1 begins where the 1,024 generators of sample 0 end
+    assert len({generator_seed(0, 0, index, number) for index in range(3) for number in (0, 1, 1023)}) == 9

@@ -135,6 +135,39 @@ def test_equals_a_loop_by_hand() -> None:
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
 
 
+def test_each_parameter_is_corrected_by_its_own_steps_where_betas_cycle() -> None:
+    """In float64, by hand: each first moment is divided by the weight that it has given to the gradients of its parameter."""
+
+    class Unfreeze(Change):
+        def change(self, epoch: int) -> None:
+            if epoch == 1:
+                self.model[3].requires_grad_(True)
+
+    schedule = OneCycle(max_lr=0.05, cycle_momentum=True)
+    result = fit([AdamW(weight_decay=0.0), schedule], Unfreeze())
+    model = net().double()
+    states: dict[nn.Parameter, list[Any]] = {}
+    change = Unfreeze()
+    change.model = cast(Any, model)
+    for step in range(EPOCHS * len(data())):
+        if step and step % len(data()) == 0:
+            change.change(step // len(data()))
+        x, y = data()[step % len(data())]
+        model.zero_grad()
+        loss(model, (x.double(), y)).backward()
+        lr, beta = schedule.lr(step), schedule.momentum(step)
+        with torch.no_grad():
+            for param in model.parameters():
+                if param.grad is not None:
+                    m, v, product, count = states.get(param, [0.0, 0.0, 1.0, 0])
+                    m, v = beta * m + (1 - beta) * param.grad, 0.999 * v + 0.001 * param.grad**2
+                    product, count = product * beta, count + 1
+                    states[param] = [m, v, product, count]
+                    param -= lr * m / (1 - product) / ((v / (1 - 0.999**count)).sqrt() + 1e-8)
+    for one, other in zip(result.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5)
+
+
 def test_what_was_unfrozen_in_mid_epoch_is_trained_from_the_next_on_and_its_gradient_is_new() -> None:
     class MidEpoch(Change):
         def after(self, step: int, loss: Tensor) -> None:

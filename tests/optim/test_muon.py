@@ -211,3 +211,26 @@ def test_goes_on_from_its_saved_state_with_the_same_bits() -> None:
         assert all(map(torch.equal, params, mine)) or each is optim
     copied.add_param_group({"params": start([(3,)]), "adamw": True})
     assert copied.param_groups[-1]["lr"] == 1e-3
+
+
+def test_the_matrices_that_are_made_orthogonal_stay_as_they_are() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        for shape in ((2, 6, 4), (2, 4, 6)):
+            matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+            before = matrices.clone()
+            matrix_batch.orthogonalise(matrices, (3.4445, -4.7750, 2.0315), 5, 1e-7, dtype)
+            assert torch.equal(matrices, before)
+
+
+def test_it_goes_on_from_the_state_of_torchs() -> None:
+    theirs, mine = start(), start()
+    steps = gradients(mine, 6)
+    reference = TorchMuon(theirs, lr=0.01)
+    train(reference, theirs, steps[:3])
+    optim = Muon([nn.Parameter(param.detach().clone()) for param in mine], lr=0.01)
+    for param, value in zip(optim.param_groups[0]["params"], theirs, strict=True):
+        param.data.copy_(value.detach())
+    optim.load_state_dict(copy.deepcopy(reference.state_dict()))
+    train(reference, theirs, steps[3:])
+    train(optim, optim.param_groups[0]["params"], steps[3:])
+    assert distance(optim.param_groups[0]["params"], theirs) < LIMIT

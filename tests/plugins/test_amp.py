@@ -74,3 +74,9 @@ def test_a_scale_without_effect_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit_toy([AMP(dtype="float16", force=True, init_scale=8.0)])
+
+
+def test_the_plan_names_the_loss_scale_where_there_is_one() -> None:
+    float16 = fit_toy([AMP(dtype="float16", force=True, init_scale=4096.0)]).spy.run.parts.precision.plan_notes()
+    assert float16["arithmetic"].endswith(", loss scale from 4096")
+    assert "loss scale" not in fit_toy([AMP()]).spy.run.parts.precision.plan_notes()["arithmetic"]

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from accel import Trainer
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.ema import EMA
 from accel.testing import fit_toy
@@ -74,3 +75,14 @@ def test_the_average_of_another_model_is_refused() -> None:
     ema.load_state_dict(state)
     with pytest.raises(ValueError, match="those of another model"):
         ema.load_state_dict({**state, "average": {**state["average"], name: average.reshape(-1)[:1]}})
+
+
+def test_the_share_of_an_update_is_filled_in_before_a_replay() -> None:
+    """Also where the model has one parameter alone."""
+    ema, model = EMA(decay=0.9), nn.Linear(3, 1, bias=False)
+    Trainer(model, [torch.ones(2, 3)], loss=lambda model, x: model(x).mean(), plugins=[ema], watch=(), epochs=1).fit()
+    ema.to_device_scalars()
+    step = ema.step
+    ema.before_replay()
+    assert ema.step == step + 1
+    assert float(ema.weight) == pytest.approx(1 - ema.decay_at(step))  # type: ignore[arg-type]

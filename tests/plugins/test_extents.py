@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from accel import Trainer
 from accel.cli.train_command import main
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
@@ -159,3 +160,13 @@ def test_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.plan.facts["order"] == "16,384 records are mixed: 256 extents of 64"
     assert main(["+plugins=[extents]", "plugins.extents.size=0"]) == 2
     assert "extents.size must be a whole number from 1, not 0" in capsys.readouterr().err
+
+
+def test_it_has_nothing_to_order_where_the_data_comes_in_its_own_order() -> None:
+    data = [(torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)) for _ in range(2)]
+    trainer = Trainer(
+        nn.Linear(3, 2), data, loss=lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+        plugins=[Extents()], watch=(), epochs=1,
+    )  # fmt: skip
+    with pytest.warns(AccelWarning, match="extents has no effect: the data comes in its own order"):
+        trainer.fit()

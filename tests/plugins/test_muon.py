@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from typing import Any, cast
 
@@ -77,6 +78,15 @@ def fit(model: nn.Module, muon: Muon) -> Result:
 def test_a_model_without_hidden_matrices_gets_a_warning() -> None:
     with pytest.warns(AccelWarning, match="muon: the model has no hidden matrices, so AdamW moves all of it; add adamw instead"):
         fit(nn.Linear(4, 2), Muon())
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+def test_a_cpu_without_bfloat16_is_told_what_is_faster(lacks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accel.plugins.muon.lacks_bf16", lambda: lacks)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(nn.Linear(4, 2), Muon(matrices=["weight"]))
+    assert any("muon.ns_dtype=float32 is faster" in str(warning.message) for warning in caught) == lacks
 
 
 def test_settings_of_adamw_without_a_parameter_have_no_effect() -> None:

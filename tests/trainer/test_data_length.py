@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from accel import Trainer
+from accel.engine.checks.data_length import length_warning
 from accel.errors import AccelWarning
+from accel.parts import Schedule
 from accel.plugins import Accumulate, OneCycle
+from accel.plugins.cosine import Cosine
 
 X = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
 
@@ -130,3 +134,21 @@ def test_a_data_set_that_says_too_much() -> None:
     with pytest.raises(IndexError) as raised:
         fit(Short())
     assert any("of the train data, whose len() is 40" in note for note in raised.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("batches", "cosine", "end"),
+    [
+        (3, True, ": the learning rate ends before its curve does"),
+        (5, True, ": the learning rate goes on after its curve has ended"),
+        (3, False, ""),
+        (5, False, ""),
+    ],
+)
+def test_a_curve_that_does_not_fit_is_named_where_there_is_one(batches: int, cosine: bool, end: str) -> None:
+    run: Any = SimpleNamespace(
+        progress=SimpleNamespace(batch=batches, step=batches), batches=4, train=None, epochs=2, updates=8,
+        parts=SimpleNamespace(group=SimpleNamespace(size=1), schedule=Cosine() if cosine else Schedule()),
+    )  # fmt: skip
+    planned = f"; the run makes about {2 * batches} updates so, and 8 are planned"
+    assert length_warning(run, 0) == (f"epoch 1 had {batches} batches, and the data's len() gives 4{planned}{end}; mend __len__")

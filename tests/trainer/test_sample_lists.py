@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import UserDict, UserList, deque
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset,
 
 from accel import Trainer
 from accel.data import Ring
-from accel.data.batches.sample_lists import read_as
+from accel.data.batches.sample_lists import Rows, as_data_set, read_as
 from accel.errors import AccelWarning, ConfigError
 
 X = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
@@ -118,17 +119,40 @@ EITHER: dict[str, Any] = {
 }
 
 
+def remedies(warning: str, data: Any) -> list[dict[str, Any]]:
+    """The arguments that a warning tells to pass, as they are when pasted into the call of a Trainer."""
+    arguments = re.findall(r"(?:batch_size=\d+|data=\S+\([^;]*?\)+)(?=,? (?:for|or)|$)", warning)
+    return [eval(f"dict({argument})", {"torch": torch, "data": data}) for argument in arguments]
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.clone, torch.Tensor.numpy], ids=["tensors", "arrays"])
+def test_columns_of_one_kind_that_may_be_batches_are_said(kind: Any) -> None:
+    def count(model: nn.Module, batch: Any) -> Tensor:
+        return model(X).square().mean()
+
+    data = (kind(X), kind(X))
+    with pytest.warns(
+        AccelWarning, match="a tuple of 2 arrays that may be columns or ready batches, and they are taken for"
+    ) as seen:
+        assert run(data, loss=count).updates == 2
+    assert [warning.filename for warning in seen] == [__file__]
+    columns, batches = remedies(str(seen[0].message), data)
+    assert run(**{"loss": count} | columns).updates == -(-len(X) // 32)
+    assert run(**{"loss": count} | batches).updates == 2
+
+
 @pytest.mark.parametrize("data", EITHER.values(), ids=EITHER)
 def test_what_may_be_either_is_said(data: Any) -> None:
     def count(model: nn.Module, batch: Any) -> Tensor:
         return model(X).square().mean()
 
-    with pytest.warns(
-        AccelWarning, match="elements may be samples or ready batches, and are taken for batches; pass batch_size=N"
-    ) as seen:
+    with pytest.warns(AccelWarning, match="elements may be samples or ready batches, and are taken for batches") as seen:
         assert run(data, loss=count, val=data[:4]).updates == len(data)
-    assert {warning.filename for warning in seen} == {__file__}
-    assert run(DataLoader(data, batch_size=None), loss=count).updates == len(data)
+    assert [warning.filename for warning in seen] == [__file__], "once, and at a line of the user's"
+    samples, batches = remedies(str(seen[0].message), data)
+    assert samples == {"batch_size": 32}
+    assert run(**{"data": data, "loss": count} | samples).updates == -(-len(data) // 32)
+    assert run(**{"data": data, "loss": count} | batches).updates == len(data)
     assert run(data, loss=count, batch_size=4).updates == -(-len(data) // 4)
     assert run(data, loss=count, collate=default_collate).updates == -(-len(data) // 32)
 
@@ -219,3 +243,23 @@ def test_the_plan_says_what_the_elements_are(capsys: pytest.CaptureFixture[str])
 def test_a_ring_reads_a_list_of_samples() -> None:
     with Ring(ROWS, 16, threads=1) as ring:
         assert [len(y) for _, y in ring] == [16, 16, 16, 2]
+
+
+@pytest.mark.parametrize(("channels", "are_samples"), [(1, True), (2, False), (3, True), (4, True), (5, False)])
+@pytest.mark.parametrize("last", [True, False])
+def test_two_pictures_of_one_size_may_be_a_sample(channels: int, are_samples: bool, last: bool) -> None:
+    shape = (8, 9, channels) if last else (channels, 8, 9)
+    data = [(torch.zeros(shape), torch.zeros(shape)) for _ in range(3)]
+    assert (type(as_data_set(data, True)) is Rows) == are_samples
+
+
+def test_rows_of_an_array_of_objects_are_what_it_holds() -> None:
+    pairs = np.empty(3, dtype=object)
+    pairs[:] = [(torch.zeros(2), 1)] * 3
+    assert isinstance(as_data_set(pairs, True)[0], tuple)
+    table = np.empty((3, 2), dtype=object)
+    table[:] = 1
+    assert as_data_set(table, True)[0] == (1, 1)
+    numbers = as_data_set(np.zeros((3, 2), dtype=np.float32), True)[0]
+    assert isinstance(numbers, np.ndarray)
+    assert numbers.shape == (2,)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 from collections.abc import Callable
-from threading import Thread
 from time import perf_counter
 
 import numpy as np
@@ -16,6 +15,7 @@ from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.fork_map import can_fork, shared_zeros
 from accel.data.loaders.worker_process import reset_signal_handlers
 from accel.data.randomness.rng_guard import global_rng_state
+from accel.device.cuda.device_threads import DeviceThread
 from accel.device.rng import Randomness
 from accel.system.cpu.local_ranks import RANK_CORES
 
@@ -94,7 +94,7 @@ def thread_rate(batches: MapBatches, count: int, first: int) -> float:
     done = [0] * count
     started = perf_counter()
     threads = [
-        Thread(target=_read_until, args=(batches, keys, started + TRIAL_SECONDS, done, place))
+        DeviceThread(target=_read_until, args=(batches, keys, started + TRIAL_SECONDS, done, place))
         for place, keys in enumerate(strided_ranges(first, count))
     ]
     for thread in threads:

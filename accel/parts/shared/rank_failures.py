@@ -14,19 +14,36 @@ from uuid import uuid4
 from torch._C._distributed_c10d import PrefixStore, Store
 
 from accel import errors
-from accel.errors import ConfigError, TrainingError
+from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.system.rendezvous import open_store
 
 __all__ = [
-    "ANNOUNCEMENT", "FAREWELL", "LOST_PEER", "RankFailures", "announce", "announcing", "decode", "encode", "is_known", "rendezvous",
+    "ANNOUNCEMENT",
+    "FAREWELL",
+    "GONE",
+    "LOST_PEER",
+    "TRANSPORT",
+    "RankFailures",
+    "announce",
+    "announcing",
+    "decode",
+    "encode",
+    "is_known",
+    "rendezvous",
 ]  # fmt: skip
 
 LOST_PEER = r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe|pair closure"
 """Words of errors that another process, or the network, is the cause of."""
+TRANSPORT = r"gloo|NCCL|c10d|TCPStore"
+"""Words of errors of what carries tensors between ranks; without them a lost connection is one of the user's own."""
 ANNOUNCEMENT = 5.0
 """Seconds for which a rank that fails before it has met the others waits for them, to tell them why."""
 FAREWELL = 10.0
 """Seconds for which a rank that fails later waits until the others have heard why."""
+GONE = "the connection to another rank is lost, which was killed, or has not said why"
+"""Beginning of the error where no rank has said why."""
+FAILED = "!"
+"""End of the name of a process that cannot take part."""
 GRACE = 1.0
 """Seconds that an error may travel behind the end of the connection that it is the cause of."""
 
@@ -47,14 +64,21 @@ class RankFailures:
         self.lost_peer = False
         """Whether another rank is gone, and has not said why."""
 
-    def publish(self, error: Exception) -> None:
+    def publish(self, error: BaseException) -> None:
         """Tell the other ranks that this one fails, and why."""
         self.published = True
         vars(error)["known_to_all_ranks"] = True
         with suppress(RuntimeError):  # the process that serves the store may be gone
             self.store.set(f"failure/{self.rank}", encode(error, self.rank))
+            self.store.set("any failure", "")
 
-    def of_other(self, seconds: float = GRACE, give_up: Callable[[], bool] = lambda: False) -> Exception | None:
+    def has_any(self) -> bool:
+        """Return whether a rank has published an error. One request, whatever the number of ranks."""
+        with suppress(RuntimeError):
+            return self.store.check(["any failure"])
+        return False
+
+    def of_other(self, seconds: float = GRACE, give_up: Callable[[], bool] = lambda: False) -> BaseException | None:
         """Return the error of the first rank that has published one; None if none does within `seconds`."""
         since = monotonic()
         with suppress(RuntimeError):
@@ -91,10 +115,15 @@ class RankFailures:
             give_up: whether to wait for the others no longer, because a signal has come.
 
         Raises:
-            ConfigError: that of another rank, where its end is what went wrong here; likewise a TrainingError.
+            ConfigError: that of another rank, where its end is what went wrong here; likewise a TrainingError, which is also
+                raised where that rank has said nothing, and Interrupted, where a signal has stopped it alone.
         """
         try:
             yield
+        except (SystemExit, KeyboardInterrupt) as error:
+            if getattr(error, "update", None) is None:  # else all have agreed to stop
+                self.publish(error)
+            raise
         except Exception as error:
             if is_known(error):
                 raise
@@ -102,27 +131,30 @@ class RankFailures:
             cause = self.of_other(give_up=give_up) if lost else None
             if cause is not None:
                 raise cause from error
-            if lost:
+            if lost and re.search(TRANSPORT, str(error)):
                 self.lost_peer = True
-            else:
-                self.publish(error)
+                reason = re.sub(r"^\[[^]]*\]", "", " ".join(str(error).split())).partition(". This is")[0].strip()
+                raise TrainingError(f"{GONE} ({reason[:200]}); see what it printed, and torchrun") from error
+            self.publish(error)
             raise
 
 
-def encode(error: Exception, rank: int) -> str:
+def encode(error: BaseException, rank: int) -> str:
     """Return an error as text."""
-    kind = type(error).__name__ if isinstance(error, ConfigError | TrainingError) else ""
+    kind = type(error).__name__ if isinstance(error, ConfigError | TrainingError | Interrupted) else ""
     text = " ".join(str(error).split())
     return json.dumps({"kind": kind, "text": str(error) if kind else f"rank {rank} failed: {type(error).__name__}: {text[:200]}",
                        "resume": getattr(error, "resume", None)})  # fmt: skip
 
 
-def decode(text: bytes) -> Exception:
+def decode(text: bytes) -> BaseException:
     """Return the error that `encode` made a text of. One that is no error of accel's is a TrainingError with its rank and kind."""
     facts = json.loads(text)
     kind = getattr(errors, facts["kind"], None) if facts["kind"] else None
     if isinstance(kind, type) and issubclass(kind, ConfigError):
-        error: Exception = kind(facts["text"])
+        error: BaseException = kind(facts["text"])
+    elif kind is Interrupted:
+        error = Interrupted("a signal to another rank")
     elif kind is TrainingError:
         error = TrainingError(facts["text"], facts["resume"])
     else:
@@ -156,35 +188,52 @@ def rendezvous(store: Store, rank: int, world_size: int, timeout: float, failure
         TimeoutError: if not all of them come within `timeout` seconds.
         ConfigError: that of a process which cannot take part; likewise a TrainingError.
     """
-    me, since = uuid4().hex + ("!" if failure else ""), monotonic()
+    name, since = uuid4().hex + (FAILED if failure else ""), monotonic()
     if failure:
-        store.set(f"accel/failure/{me}", failure)
-    store.set(f"accel/here/{rank}", me)
-    wanted = [f"accel/here/{other}" for other in range(world_size)] if rank == 0 else ["accel/names"]
-    while True:
-        names: list[str] = []
-        if store.check(wanted):  # to get what is not there yet is to wait where no signal is heard
-            names = " ".join(store.get(key).decode() for key in wanted).split()
-        if names and rank == 0:
-            store.set("accel/names", " ".join(names))
-        corner = "accel/" + sha256(" ".join(names).encode()).hexdigest()[:16]
-        if names[rank:][:1] == [me]:
-            store.set(f"{corner}/{rank}", "")
-            done = [f"{corner}/{other}" for other in range(world_size)] if rank == 0 else [f"{corner}/done"]
-            if store.check(done):
-                store.set(f"{corner}/done", "")
-                break
+        store.set(f"accel/failure/{name}", failure)
+    store.set(f"accel/here/{rank}", name)
+    while not (names := _confirmed_names(store, rank, world_size, name)):
         if monotonic() - since > timeout:
             raise TimeoutError(f"not within {timeout:g} seconds")
         sleep(0.01)
-    failed = [name for name in names if name.endswith("!")]
-    if failed:
-        error = decode(store.get(f"accel/failure/{failed[0]}"))
-        failures = RankFailures(PrefixStore(corner, store), rank, world_size)
+    corner = PrefixStore(_corner(names), store)
+    failed = next((name for name in names if name.endswith(FAILED)), None)
+    if failed is not None:
+        error = decode(store.get(f"accel/failure/{failed}"))
+        failures = RankFailures(corner, rank, world_size)
         failures.leave()
         failures.wait_until_all_leave(GRACE)  # one of them may serve the store
         raise error
-    return PrefixStore(corner, store)
+    return corner
+
+
+def _confirmed_names(store: Store, rank: int, world_size: int, name: str) -> list[str]:
+    """Confirm the list of names if `name` is in its place there. Return it once all have confirmed it; until then an empty one."""
+    names = _collected_names(store, rank, world_size)
+    if names[rank : rank + 1] != [name]:
+        return []
+    corner = _corner(names)
+    store.set(f"{corner}/{rank}", "")
+    if not store.check([f"{corner}/{other}" for other in range(world_size)] if rank == 0 else [f"{corner}/done"]):
+        return []
+    store.set(f"{corner}/done", "")
+    return names
+
+
+def _collected_names(store: Store, rank: int, world_size: int) -> list[str]:
+    """Return the newest names of all processes, which the first rank puts together; an empty list until there are as many."""
+    keys = [f"accel/here/{other}" for other in range(world_size)] if rank == 0 else ["accel/names"]
+    if not store.check(keys):  # to get what is not there yet is to wait where no signal is heard
+        return []
+    names = " ".join(store.get(key).decode() for key in keys)
+    if rank == 0:
+        store.set("accel/names", names)
+    return names.split()
+
+
+def _corner(names: list[str]) -> str:
+    """Return the prefix of the part of the store that belongs to processes of these names."""
+    return "accel/" + sha256(" ".join(names).encode()).hexdigest()[:16]
 
 
 def announce(error: Exception) -> None:

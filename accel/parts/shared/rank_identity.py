@@ -31,6 +31,8 @@ __all__ = ["READERS", "SAMPLES", "compare", "compare_content", "compare_first_ba
 OFF = object()
 SAMPLES = 2
 """Samples of a map-style data set that are read for the comparison, each twice: what is drawn at random cannot be compared."""
+IN_MEMORY = 2**24
+"""Bytes of tensors in memory that are compared as a whole: it takes some milliseconds."""
 CONTENT = "content of the first samples"
 COMPARED = ("epochs", "batch_size", "seed", "checkpoint_every", "checkpoint_best", "bad_data", "bad_limit", "dry_run")
 """Settings that every rank must have. Where a rank writes, what it may resume by, and its device are its own."""
@@ -89,7 +91,9 @@ def _data_facts(run: Run, batches: Batches) -> dict[str, Any]:
     facts: dict[str, Any] = {"samples": batches.samples, "batches": batches.count}
     if batches.own_split is not None:
         facts["samples of a rank"] = batches.own_split.samples
-    if isinstance(batches, MapBatches):
+    if isinstance(batches, MapBatches) and batches.in_memory and sum(one.nbytes for one in batches.data.tensors) <= IN_MEMORY:
+        facts[CONTENT] = content_digest(batches.data.tensors)
+    elif isinstance(batches, MapBatches):
         order = batches.order(batches.samples, batches.seed, 0) if batches.shuffle else torch.arange(batches.samples)
         keys = order[:SAMPLES]
         facts["first samples"] = keys.tolist()

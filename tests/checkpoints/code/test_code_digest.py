@@ -244,3 +244,14 @@ def test_accels_own_code_has_no_digest() -> None:
 
     assert code_digests(task_code(Digits(), Trainer, Digits().given)) == {}
     assert digest_of([None]) == ""
+
+
+def test_a_class_with_another_base_of_a_library_is_other_code() -> None:
+    def derived(base: type) -> type:
+        class Mine(base):  # type: ignore[misc]
+            pass
+
+        return Mine
+
+    digests = {digest_of([derived(base)]) for base in (nn.Linear, nn.Bilinear, nn.Linear)}
+    assert len(digests) == 2

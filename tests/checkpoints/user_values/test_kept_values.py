@@ -16,7 +16,8 @@ from torch._tensor_str import printoptions
 
 from accel.checkpoints.snapshot import Snapshot
 from accel.checkpoints.user_state import UserState
-from accel.checkpoints.user_values.kept_values import to_plain
+from accel.checkpoints.user_values import kept_values
+from accel.checkpoints.user_values.kept_values import can_be_kept, copied, to_plain, undone
 
 KINDS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "deque": (lambda: deque([1, 2], maxlen=2), lambda value: value.append(3)),
@@ -146,3 +147,19 @@ def test_iterators_are_told_and_collections_are_not_walked() -> None:
     assert state.iterators == {"held.turns"}
     held.data.value = 2  # type: ignore[attr-defined]
     assert state.state_dict() == {}
+
+
+def test_what_is_kept_alone_and_not_in_a_container() -> None:
+    for value in (nn.Parameter(torch.ones(2)), torch.Generator()):
+        assert can_be_kept(value)
+        for container in ([value], (value,), {"a": value}, [[value]]):
+            assert not can_be_kept(container)
+
+
+def test_copies_are_made_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_values, "LARGEST_COPY", 16)
+    for numbers, is_copied in ((3, True), (4, True), (5, False)):
+        for value in (torch.ones(numbers), np.ones(numbers, dtype=np.float32)):
+            copy = copied(value)
+            value[:] = 2.0
+            assert float(undone(copy)[0]) == (1.0 if is_copied else 2.0)

@@ -1,9 +1,11 @@
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from accel.data.batches.structure import count_classes
+from accel.data.batches.structure import count_classes, unpack_pair
+from accel.errors import ConfigError
 from accel.tasks.digits import Digits
 
 
@@ -25,3 +27,11 @@ def test_what_tells_nothing() -> None:
     for owner in (None, [1, 2], loop, TensorDataset(torch.zeros(1)), SimpleNamespace(num_classes="many", classes="abc")):
         assert count_classes(owner) is None
     assert count_classes(SimpleNamespace(num_classes=None, classes=[])) is None
+
+
+def test_a_pair_begins_with_two_tensors() -> None:
+    first, second = torch.zeros(2), torch.ones(2)
+    assert unpack_pair([first, second, "name"]) == (first, second)
+    for batch in ((0.5, second), (first, 0.5), (first,), first, {"x": first}):
+        with pytest.raises(ConfigError):
+            unpack_pair(batch)

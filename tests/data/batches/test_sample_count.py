@@ -232,3 +232,41 @@ def test_a_sampler_that_lies_about_its_length() -> None:
 def test_views_of_a_sample_are_one_sample() -> None:
     batches = make_batches(DataLoader(Counting(), 4, collate_fn=lambda samples: reals(2 * len(samples), 3)), 99)
     assert [(batch.samples, batch.doubt) for batch in batches.counted(batches.epoch(0), 0)] == [(4, ""), (4, ""), (3, "")]
+
+
+@dataclasses.dataclass
+class Names:
+    names: list[str]
+
+
+def test_names_count_in_a_dataclass_and_say_nothing_in_any_other_object() -> None:
+    names = ["a", "b", "c"]
+    assert sample_count(Names(names)).samples == sample_count({"names": names}).samples == 3
+    assert not sample_count(Names(names)).doubt
+    assert sample_count(SimpleNamespace(names=names)).doubt.endswith("has no tensors to count by")
+
+
+def test_four_pairs_are_samples_or_columns_or_groups_and_named_pairs_are_no_groups() -> None:
+    pair = namedtuple("pair", "x y")
+    assert sample_count([(reals(5), reals(5))] * 4).doubt.endswith("can be read as 5 or 2 or 4 samples")
+    assert sample_count([pair(reals(5), reals(5))] * 4).doubt.endswith("can be read as 5 or 4 samples")
+
+
+def test_what_holds_itself_is_looked_into_so_far_only() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    assert sample_count(loop).samples == 1
+    around: list[Any] = [reals(3, 1), None]
+    around[1] = around
+    assert sample_count((reals(2), reals(3), around)).doubt.endswith("leading dimensions of 2, 3")
+    table: dict[str, Any] = {}
+    table["a"] = table
+    assert sample_count(table).doubt
+
+
+def test_guesses_of_one_outline_rest_on_the_same_lengths() -> None:
+    outlines = {sample_count(batch).outline for batch in ((reals(4, 2), reals(3)), (reals(4, 7), reals(3)), (reals(4), reals(3)))}
+    assert len(outlines) == 3
+    assert sample_count((reals(4, 2), reals(3))).outline == sample_count((whole(4, 2), whole(3))).outline
+    ragged = torch.nested.nested_tensor([reals(2), reals(3)])
+    assert sample_count((ragged, reals(3))).doubt.endswith("leading dimensions of 2, 3")

@@ -47,6 +47,13 @@ def test_intervals_lie_between_restart_markers() -> None:
     assert starts[-1] == len(coded)
 
 
+def test_what_follows_the_end_of_the_picture_has_no_intervals() -> None:
+    coded = drawn(64, 64, restart_marker_blocks=1)
+    start = parse_header(coded, "x").scan_offset
+    for more in (b"", b"no marker", b"\xff\xd9", coded):
+        assert restart_intervals(coded + more, start, "x").tolist() == restart_intervals(coded, start, "x").tolist()
+
+
 def test_every_truncation_is_a_sentence() -> None:
     coded = drawn(24, 24, restart_marker_blocks=1)
     start = parse_header(coded, "x").scan_offset

@@ -157,6 +157,21 @@ def test_a_large_picture_gets_wider_tiles_where_the_index_would_not_fit() -> Non
     assert tiled_jpeg.read_index(tiled_jpeg.from_jpeg(original, "x", 16), "x").tile == (32, 8)
 
 
+@pytest.mark.parametrize(("sampling", "high"), [("grey", 8), ("4:4:4", 8), ("4:2:2", 8), ("4:2:0", 16)])
+def test_tiles_get_wider_as_soon_as_their_number_is_the_largest(sampling: str, high: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = drawing(64, 9 * high, sampling == "grey")
+    for most, wide in ((37, 16), (36, 32), (18, 64)):  # 4 tiles of 16 pixels in each of 9 rows, and fewer than `most` fit
+        monkeypatch.setattr(tiled_jpeg, "MAX_OFFSETS", most)
+        stored = tiled_jpeg.encode(picture, 85, 16, "4:2:0" if sampling == "grey" else sampling)
+        assert tiled_jpeg.read_index(stored, "x").tile == (wide, high)
+
+
+def test_extended_sequential_jpegs_of_8_bits_are_tiled_too() -> None:
+    original = jpeg(drawing(40, 40), "4:2:0")
+    extended = original.replace(b"\xff\xc0", b"\xff\xc1", 1)
+    assert (pixels(tiled_jpeg.from_jpeg(extended, "x", 16)) == pixels(original)).all()
+
+
 @pytest.mark.parametrize("mode", ["P", "RGBA", "1", "CMYK"])
 def test_other_modes_are_encoded_as_rgb(mode: str) -> None:
     stored = tiled_jpeg.encode(drawing(40, 40).convert(mode), 85)
