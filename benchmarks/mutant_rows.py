@@ -50,10 +50,19 @@ def report(
     head += "".join(f" {counts[fate]} more {words}." for fate, words in others.items() if counts[fate])
     if options.again:
         head += " The survivors of an earlier judgement were judged again, after tests for them were written."
+    head += f" {options.note}" if options.note else ""
     lines = ["# Mutants", "", machine.sentence(facts), "", head, "", "| fate | where | mutation | reason |", "|---|---|---|---|"]
     for row in sorted(rows, key=lambda row: (row["file"], row["line"])):
         if row["fate"] != "killed":
             mutation = " ".join(row["mutation"].split()).replace("|", "\\|")
             lines.append(f"| {row['fate']} | {row['file']}:{row['line']} | `{mutation}` | {row['by']} |")
-    result = {"machine": facts, "population": total, "seed": options.seed, "again": bool(options.again), **counts, "mutants": rows}
+    result = {
+        "machine": facts,
+        "population": total,
+        "seed": options.seed,
+        "again": bool(options.again),
+        "note": options.note,
+        **counts,
+        "mutants": rows,
+    }
     return result, "\n".join(lines) + "\n"

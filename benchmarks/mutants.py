@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--tests", nargs="*", help="only these tests, in place of all rooms")
     parser.add_argument("--marks", help="only tests with these marks, such as 'not slow'")
     parser.add_argument("--lines", type=Path, help="a file that keeps what the tests execute, while nothing mutable changes")
+    parser.add_argument("--note", default="", help="a sentence for the result")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no process and no folder is left

@@ -8,17 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from accel.checkpoints import FOLDER
 from accel.checkpoints.fault_points import SAVING
 from accel.checkpoints.manifest import Damaged, Manifest
+from accel.checkpoints.sharded import load_sharded, save_sharded, split_sharded
 from accel.checkpoints.snapshot import Snapshot
-from accel.checkpoints.state_kinds import check_kinds
+from accel.checkpoints.state import capture, restore
+from accel.checkpoints.state_kinds import check_kinds, check_tensors
 from accel.checkpoints.weights.best_weights import BEST
 from accel.errors import AccelWarning
 from accel.plugins.cosine import Cosine
 from accel.system.faults import armed
 from accel.testing import fit_toy
+from tests.support.single_process_group import single_process_group
 
 
 def test_a_run_passes_every_named_place_of_saving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -99,3 +104,35 @@ def test_values_of_one_kind_take_each_others_place_and_no_others() -> None:
             else:
                 with pytest.raises(ValueError, match=r"a\[0\] is a \w+, and a \w+ is wanted"):
                     check_kinds({"a": [saved]}, {"a": [fresh]})
+
+
+def test_tensors_without_memory_are_found_wherever_they_lie() -> None:
+    bad = torch.empty(2, device="meta")
+    good = {"a": [torch.ones(2), (1, "x")], "b": {"c": torch.ones(1)}, "d": None}
+    check_tensors(good)
+    for state in ({"a": [1, bad]}, {"b": {"c": bad}}, {"b": {"c": (bad,)}}):
+        with pytest.raises(ValueError, match=r"^[ab][.\[\w\]]* is a tensor of a kind that is never saved"):
+            check_tensors(state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"history": [{"epoch": "one"}]}, {"history": [1]}, {"history": None}, {"parts": []}, {"model": None}],
+)
+def test_a_state_of_other_contents_is_refused(change: dict[str, Any]) -> None:
+    run = fit_toy([]).spy.run
+    state = capture(run, run.progress)
+    with pytest.raises(ValueError, match="it has other contents"):
+        restore(run, state | change)
+
+
+def test_shards_of_a_rank_are_read_back_from_a_folder_of_files(tmp_path: Path) -> None:
+    with single_process_group():
+        mesh = init_device_mesh("cpu", (1,))
+        whole = torch.arange(12.0).view(4, 3)
+        rest, pieces = split_sharded({"a": distribute_tensor(whole, mesh, [Shard(0)]), "b": 3})
+        assert rest["b"] == 3
+        save_sharded(pieces, tmp_path / "shards")
+        assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["shard-00001-model-00001-of-00001.safetensors"]
+        loaded = load_sharded(rest, tmp_path / "shards", mesh)
+        assert torch.equal(loaded["a"].full_tensor(), whole)

@@ -188,6 +188,7 @@ def test_only_what_is_read_ahead_is_watched(ahead: bool) -> None:
     assert depths == [int(ahead)] * 3
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_generator_travels_to_a_process_that_is_not_forked_as_its_state(kind: str) -> None:
     make, draw = KINDS[kind]
@@ -210,3 +211,22 @@ def test_seeding_is_torchs_and_keeps_nothing_for_devices_that_are_not_there(seed
         with seeded():
             Randomness(torch.device("cpu")).seed(seed)
             assert torch.equal(torch.get_rng_state(), expected)
+=======
+def test_the_mark_of_numpys_global_generator_is_its_memory() -> None:
+    handle = global_generators()[1]
+    before = np.random.get_state()
+    try:
+        np.random.seed(3)
+        marks = []
+        for _ in range(3):
+            mark, state = handle.snapshot()
+            assert type(mark) is bytes
+            assert handle.mark() == mark
+            marks.append(mark)
+            np.random.rand()
+        assert len(set(marks)) == 3
+        handle.restore(state)
+        assert handle.mark() == marks[-1]
+    finally:
+        np.random.set_state(before)
+>>>>>>> mend-mut

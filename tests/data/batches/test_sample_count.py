@@ -250,6 +250,8 @@ def test_four_pairs_are_samples_or_columns_or_groups_and_named_pairs_are_no_grou
     pair = namedtuple("pair", "x y")
     assert sample_count([(reals(5), reals(5))] * 4).doubt.endswith("can be read as 5 or 2 or 4 samples")
     assert sample_count([pair(reals(5), reals(5))] * 4).doubt.endswith("can be read as 5 or 4 samples")
+    assert sample_count({"a": [(reals(5), reals(5))] * 4}).doubt.endswith("can be read as 5 or 2 or 4 samples")
+    assert sample_count({"a": [pair(reals(5), reals(5))] * 4}) == (4, "", None)
 
 
 def test_what_holds_itself_is_looked_into_so_far_only() -> None:

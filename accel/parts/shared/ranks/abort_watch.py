@@ -6,12 +6,13 @@ inside CUDA, and neither hears of anything until the timeout of the group.
 
 from __future__ import annotations
 
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from accel.device.cuda.device_threads import DeviceThread
 from accel.parts.shared.ranks.rank_failures import GRACE, RankFailures
 
 __all__ = ["AbortWatch", "abort_collectives"]
@@ -29,7 +30,7 @@ class AbortWatch:
 
     def __init__(self, failures: RankFailures) -> None:
         self.failures, self.ended = failures, Event()
-        self.thread = Thread(target=self._watch, name="accel-abort-watch", daemon=True)
+        self.thread = DeviceThread(target=self._watch, name="accel-abort-watch", daemon=True)
         self.thread.start()
 
     def _watch(self) -> None:
