@@ -188,7 +188,6 @@ def test_only_what_is_read_ahead_is_watched(ahead: bool) -> None:
     assert depths == [int(ahead)] * 3
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_generator_travels_to_a_process_that_is_not_forked_as_its_state(kind: str) -> None:
     make, draw = KINDS[kind]
@@ -211,7 +210,8 @@ def test_seeding_is_torchs_and_keeps_nothing_for_devices_that_are_not_there(seed
         with seeded():
             Randomness(torch.device("cpu")).seed(seed)
             assert torch.equal(torch.get_rng_state(), expected)
-=======
+
+
 def test_the_mark_of_numpys_global_generator_is_its_memory() -> None:
     handle = global_generators()[1]
     before = np.random.get_state()
@@ -229,4 +229,3 @@ def test_the_mark_of_numpys_global_generator_is_its_memory() -> None:
         assert handle.mark() == marks[-1]
     finally:
         np.random.set_state(before)
->>>>>>> mend-mut

@@ -110,7 +110,7 @@ class ProcessGroup(Parallel):
             device = torch.device("cuda", _number("LOCAL_RANK", 0))
             if device.index >= (count := torch.cuda.device_count()):
                 raise ConfigError(
-                    f"{self.name}: torchrun started more processes here than there are GPUs ({count}); start --nproc-per-node={count}"
+                    f"{self.name}: torchrun started more processes than there are GPUs ({count}); start --nproc-per-node={count}"
                 )
         return device
 
