@@ -7,7 +7,11 @@ READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 ARGS ?=
 
-.PHONY: help setup train test quick lint types check drill mutants bench wheel docs docs-serve clean
+CUDA_VENV ?= .venv-cuda
+CUDA_TORCH := 2.14.1
+STAGES ?=
+
+.PHONY: help setup train test quick lint types check rehearsal gpu drill mutants bench wheel docs docs-serve clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,9 +33,16 @@ types: $(READY)  ## mypy --strict
 
 check: lint types test  ## lint, types and tests, as CI runs them
 
+rehearsal:  ## a quarter of an hour: CUDA's host side on stand-ins, without a GPU; CUDA_VENV=DIR for another environment, STAGES="late waits"
+	@PYTHON="$(PYTHON)" bash tests/rehearsal/venv.sh "$(CUDA_VENV)" "$(CUDA_TORCH)" $(CONSTRAINTS)
+	@test ! -x "$(CUDA_VENV)/bin/python" || "$(CUDA_VENV)/bin/python" -m tests.rehearsal.stages $(STAGES)
+
+gpu:  ## 25 minutes on a GPU, the most valuable first; results in benchmarks/results. CUDA_VENV=DIR has torch with CUDA
+	@if test -x "$(CUDA_VENV)/bin/python"; then "$(CUDA_VENV)/bin/python" -m benchmarks.gpu $(ARGS); else $(PYTHON) benchmarks/gpu/nothing.py; fi
+
 drill: $(READY)  ## hours: runs are killed a thousand times, and compared bit for bit; results in benchmarks/results
 	$(BIN)/python benchmarks/drills.py --out benchmarks/results/$$(date +%F)-drills.json
-	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/testing/drill tests/checkpoints tests/data/stores/test_crafted_stores.py tests/data/shards/test_crafted_shards.py tests/plugins/test_ddp.py tests/plugins/test_fsdp.py tests/plugins/test_finite_guard.py tests/invariants/test_unequal_ranks.py tests/invariants/test_random_runs.py $(ARGS) --deselect tests/testing/drill/test_drills.py
+	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/testing/drill tests/checkpoints tests/data/stores/test_crafted_stores.py tests/data/shards/test_crafted_shards.py tests/plugins/test_ddp.py tests/plugins/test_fsdp.py tests/plugins/test_finite_guard.py tests/invariants/test_unequal_ranks.py tests/invariants/test_random_runs.py tests/invariants/test_plugin_order.py tests/cli/compose/test_fuzz.py $(ARGS) --deselect tests/testing/drill/test_drills.py
 
 mutants: $(READY)  ## hours: slips are made in the files that decide what is computed, and the tests must notice
 	$(BIN)/python benchmarks/mutants.py --out benchmarks/results/$$(date +%F)-mutants.json $(ARGS)

@@ -20,7 +20,7 @@ from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
 from accel.engine.request import RunRequest
-from accel.engine.sandbox import sandbox
+from accel.engine.sandbox import make_trials
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Part
@@ -177,9 +177,7 @@ class Trainer:
                 with run.parts.parallel.share_errors(lambda: signals.requested is not None):
                     run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
                     try_evaluation(run, self.metrics, self.settings.checkpoint_best)
-                    if run.max_windows is None:
-                        run.parts.probe.explore(run, lambda: sandbox(run))  # undone to the last bit, and seen by no watch
-                        run.plan.facts |= run.parts.probe.plan_notes()
+                    make_trials(run)  # undone to the last bit, and seen by no watch
                     run.begin()
                     return self._loop(run)
             except (ConfigError, Interrupted):  # found by the first update: a loss that is no scalar, a picture that is none
@@ -203,6 +201,7 @@ class Trainer:
                     watch.after(progress.step, loss)  # a tensor: reading it is the watch's cost
                 if progress.step >= pace.next:
                     pace.close_block(progress.step, progress.samples, epoch)
+                    run.parts.backend.check_memory(progress.step)
                 lap(OTHER)
                 if run.saver.due(progress):
                     run.saver.save(progress, loss)

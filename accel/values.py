@@ -11,7 +11,8 @@ import types
 from dataclasses import dataclass
 from math import inf, isfinite
 from os import PathLike
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
 
 from accel.errors import ConfigError, nearest
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_value",
     "coerce",
     "describe_kind",
+    "kinds_of",
     "refusal",
     "to_plain",
 ]
@@ -69,6 +71,17 @@ NAMES: dict[str, Any] = {
     "Literal": Literal, "Any": Any, "int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict,
 }  # fmt: skip
 """The kinds that an annotation in source text may name. Any other name is taken as `Any`."""
+
+
+_KINDS: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
+
+
+def kinds_of(cls: type) -> dict[str, Any]:
+    """Return the annotations of a class and of its bases, by name. They are evaluated once per process, which costs the most."""
+    kinds = _KINDS.get(cls)
+    if kinds is None:
+        kinds = _KINDS[cls] = get_type_hints(cls, include_extras=True)
+    return kinds
 
 
 def describe_kind(kind: Any) -> str:

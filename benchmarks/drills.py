@@ -67,7 +67,9 @@ WHERE: dict[str, list[str]] = {
     "worker": ["workers"],
 }
 """The sets that each kind of drill is run on."""
-QUICK = {"kill": 40, "term": 10, "corrupt": 2, "disk": 2, "worker": 1}
+QUICK_SETS = ("plain", "float16, overflows", "prefetch", "workers", "all")
+"""The sets of `--quick`, of which each is run at least once."""
+QUICK = {"kill": 20, "term": 6, "corrupt": 1, "disk": 1, "worker": 1}
 LONG = {"kill": 1000, "term": 200, "corrupt": 200, "disk": 200, "worker": 50}
 """Strikes in all, at least, shared out evenly over the sets; of `disk` trials."""
 
@@ -75,8 +77,8 @@ LONG = {"kill": 1000, "term": 200, "corrupt": 200, "disk": 200, "worker": 50}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET", help=", ".join(SETS))
-    parser.add_argument("--quick", action="store_true", help="the counts of make test: " + str(QUICK))
+    parser.add_argument("--sets", nargs="+", choices=SETS, metavar="SET", help=", ".join(SETS))
+    parser.add_argument("--quick", action="store_true", help=f"what make test does: {QUICK} on {QUICK_SETS}")
     parser.add_argument("--seed", type=int, help="of what is drawn; a new one otherwise")
     parser.add_argument("--within", type=float, default=5.0, help="seconds that a run has to stop, besides its slowest update")
     parser.add_argument("--dir", type=Path, help="for what is left of trials that fail; a temporary folder otherwise")
@@ -91,7 +93,7 @@ def main() -> None:
         folder = args.dir or Path(temporary)
         pictures(Path(temporary) / "pictures")
         for kind in args.kinds:
-            chosen = [name for name in WHERE[kind] if name in args.sets]
+            chosen = [name for name in WHERE[kind] if name in (args.sets or (QUICK_SETS if args.quick else SETS))]
             for name in chosen:
                 place = folder / kind / name.replace(", ", "-").replace(" ", "-")
                 share = -(-counts[kind] // len(chosen))

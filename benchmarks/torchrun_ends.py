@@ -1,8 +1,8 @@
 """Count the exit codes of short runs under torchrun: `python benchmarks/torchrun_ends.py [RUNS] [RANKS] [--out FILE.json]`.
 
 A process that has trained may still end badly, where a thread of gloo outlives Python ("terminate called without an active
-exception", exit code 1). Each run here has new processes, trains for a few updates with the plugin ddp or fsdp, in turn, and ends.
-torchrun itself is forked, imported already, which spares a third of the time.
+exception", exit code 1). Each run here has new processes, trains for a few updates with the plugin ddp or fsdp, in turn,
+evaluates, saves, and ends. torchrun itself is forked, imported already, which spares a third of the time.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from torch.utils.data import TensorDataset
 from accel import Trainer
 
 points = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+data = TensorDataset(points, points.argmax(1) % 3)
 Trainer(
-    nn.Linear(8, 3), TensorDataset(points, points.argmax(1) % 3), watch=(), batch_size=8, epochs=2, device="cpu",
-    plugins=sys.argv[1:],
+    nn.Linear(8, 3), data, val=data, watch=(), batch_size=8, epochs=2, device="cpu", plugins=sys.argv[1:2], out=sys.argv[2],
     loss=lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
 ).fit()
 """
@@ -42,8 +42,8 @@ Trainer(
 
 def run_once(script: Path, ranks: int, plugin: str) -> tuple[int, str]:
     """Return the exit code of torchrun, which is not 0 if any rank's is not, and what was printed."""
-    words = ["--standalone", f"--nproc-per-node={ranks}", str(script), plugin]
-    with TemporaryFile("w+") as text:
+    with TemporaryFile("w+") as text, TemporaryDirectory() as out:
+        words = ["--standalone", f"--nproc-per-node={ranks}", str(script), plugin, str(Path(out, "run"))]
         process = get_context("fork").Process(target=start, args=(words, text.fileno()))
         process.start()
         process.join()

@@ -1,3 +1,5 @@
+import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -6,6 +8,8 @@ import hypothesis
 import pytest
 import torch
 
+collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
+"""Only a process that runs on stand-ins can rehearse (make rehearsal)."""
 torch.set_num_threads(1)
 # an example takes its time on a busy machine: neither it nor the drawing of it counts as a failure for that
 hypothesis.settings.register_profile("accel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -13,6 +17,12 @@ hypothesis.settings.load_profile("accel")
 # a shell's & without job control hands on an ignored Ctrl-C, and every process that the tests start would ignore theirs too
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

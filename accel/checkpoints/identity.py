@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from inspect import Parameter, getattr_static, signature
 from typing import Any
@@ -18,7 +19,7 @@ from accel.errors import nearest
 from accel.parts import Part, Run, Schedule
 from accel.values import to_plain
 
-__all__ = ["CACHED", "OFF", "arguments", "content", "differences", "identity", "refused", "unknown", "versions"]
+__all__ = ["CACHED", "OFF", "arguments", "as_recorded", "content", "differences", "identity", "refused", "unknown", "versions"]
 
 OFF = object()
 CACHED = "Keeping"
@@ -43,6 +44,8 @@ def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict
 
 def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of `cls(*args, **kwargs)` by name, with defaults, without those of `base`; empty if the call fails."""
+    if getattr_static(cls, "__init__") is getattr_static(base, "__init__"):
+        return {}
     own, inherited = (signature(getattr_static(kind, "__init__")) for kind in (cls, base))
     try:
         bound = own.bind(None, *args, **kwargs)
@@ -56,29 +59,49 @@ def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, An
     return {name: value for name, value in by_name.items() if name not in inherited.parameters}
 
 
-def content(data: Any, samples: int | None) -> dict[str, Any]:
+def content(data: Any, samples: int | None, whole: bool = False) -> dict[str, Any]:
     """Return what tells whether data is the same, wherever it lies: its number of samples, and its fingerprint or outline.
 
     A fingerprint is kept under the `kind` of its store, or else the name of its class: that of a store and that of the files it was
     packed from cannot be compared. A cache has the kind of the store whose records it keeps.
 
     A Subset, a ConcatDataset and a DataLoader are looked through, and the indices of a Subset count.
+
+    Args:
+        data: the data.
+        samples: its number of samples; None if that is not known.
+        whole: whether the size of every file counts, as it did in earlier versions if there was a cache.
     """
-    return {"samples": samples, **_fingerprints(data)}
+    return {"samples": samples, **_fingerprints(data, whole)}
 
 
-def _fingerprints(data: Any) -> dict[str, str]:
+def as_recorded(recorded: dict[str, Any], now: dict[str, Any], data: Any) -> dict[str, Any]:
+    """Return an identity in the form of a recorded one: with the whole fingerprint of its data, if a cache kept that.
+
+    Args:
+        recorded: the identity in a checkpoint.
+        now: the identity of this run.
+        data: its training data.
+    """
+    was, facts = recorded.get("data"), now.get("data")
+    train = was.get("train") if isinstance(was, dict) else None
+    if facts is None or not isinstance(train, dict) or CACHED not in train or not differences({"data": was}, {"data": facts}):
+        return now
+    return now | {"data": facts | {"train": content(data, facts["train"]["samples"], whole=True)}}
+
+
+def _fingerprints(data: Any, whole: bool) -> dict[str, str]:
     """Return the fingerprints of data by kind, looking through what torch wraps around a data set; empty if it has none."""
     store = getattr(data, "store", data)
-    tell = getattr(store, "outline", None) or getattr(store, "fingerprint", None)
+    tell = (None if whole else getattr(store, "outline", None)) or getattr(store, "fingerprint", None)
     if tell is not None:
         return {str(getattr(store, "kind", type(store).__name__)): str(tell())}
     if isinstance(data, ConcatDataset):
-        parts = [_fingerprints(part) for part in data.datasets]
+        parts = [_fingerprints(part, whole) for part in data.datasets]
         kinds = sorted({kind for part in parts for kind in part})
         texts = {kind: "\n".join(part.get(kind, "") for part in parts) for kind in kinds}
         return {kind: hashlib.sha256(text.encode()).hexdigest() for kind, text in texts.items()} if all(parts) else {}
-    inner = _fingerprints(data.dataset) if isinstance(data, Subset | DataLoader) and data.dataset is not None else {}
+    inner = _fingerprints(data.dataset, whole) if isinstance(data, Subset | DataLoader) and data.dataset is not None else {}
     if inner and isinstance(data, Subset):
         inner["indices"] = hashlib.sha256(np.asarray(data.indices, np.int64).tobytes()).hexdigest()
     return inner
@@ -86,13 +109,17 @@ def _fingerprints(data: Any) -> dict[str, str]:
 
 def versions(device: torch.device) -> dict[str, str]:
     """Return the versions that the last bits of a run depend on, beside its identity."""
-    try:
-        accel_version = version("accel-train")
-    except PackageNotFoundError:
-        accel_version = "unknown"
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
-    names = {"accel": accel_version, "torch": torch.__version__, "python": platform.python_version(), "device": kind}
+    names = {"accel": _accel_version(), "torch": torch.__version__, "python": platform.python_version(), "device": kind}
     return names if device.type == "cuda" else names | {"threads": str(torch.get_num_threads())}
+
+
+@cache  # it is read from a file
+def _accel_version() -> str:
+    try:
+        return version("accel-train")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from math import isfinite
 from pathlib import Path
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 from torch import Tensor
 
@@ -18,9 +19,10 @@ from accel.checkpoints.identity import versions
 from accel.checkpoints.manifest import SHARDS, Manifest, name_of
 from accel.checkpoints.retention import FOLDER, CheckpointFolder
 from accel.checkpoints.snapshot import Snapshot
-from accel.checkpoints.state import capture, last_metrics
+from accel.checkpoints.state import capture, last_metrics, moved_bytes
 from accel.checkpoints.state_file import write_state
 from accel.checkpoints.weights import BEST, BestMetric, BestWeights, evaluated_weights
+from accel.device.cuda.device_threads import DeviceThread
 from accel.errors import ConfigError
 from accel.parts import Progress, Run
 from accel.system import atomic_files, disk_errors
@@ -52,7 +54,8 @@ class Saver:
     """
 
     def __init__(self, run: Run, out: Path, settings: Settings, identity: dict[str, Any], finite_check: FiniteCheck) -> None:
-        self.run, self.identity, self.versions, self.finite_check = run, identity, versions(run.device), finite_check
+        self.run, self.finite_check = proxy(run), finite_check  # the run holds the saver
+        self.identity, self.versions = identity, versions(run.device)
         self.every, self.epochs, minutes = settings.checkpoint_every, settings.checkpoint_epochs, settings.checkpoint_minutes
         self.seconds = None if minutes is None else 60 * minutes
         self.best = None if settings.checkpoint_best is None else BestMetric.read(settings.checkpoint_best)
@@ -60,7 +63,7 @@ class Saver:
         self.best_weights = BestWeights(out)
         self.unsaved: dict[str, str] = {}  # files beside the checkpoints that the disk did not take, with the reason
         self.snapshot = Snapshot(run.device)
-        self.thread, self.error = None, None  # type: Thread | None, BaseException | None  # that of the thread, until it is raised
+        self.thread, self.error = None, None  # type: DeviceThread | None, BaseException | None  # that of the thread, until it is raised
         self.since, self.last_tried, self.last_saved = monotonic(), "", ""  # names: tried last, and last on the disk
         self.disk_error = ""  # reason of the disk, since it began to refuse
 
@@ -75,6 +78,7 @@ class Saver:
 
     def due(self, progress: Progress) -> bool:
         """Return whether a checkpoint is due after the last update. Raise what the thread failed with, as `wait` does."""
+        self.snapshot.prepare(partial(moved_bytes, self.run))
         if self.thread is not None and not self.thread.is_alive():
             self.wait()
         late = self.seconds is not None and self.thread is None and monotonic() - self.since > self.seconds
@@ -85,7 +89,7 @@ class Saver:
     def epoch_due(self, progress: Progress) -> bool:
         """Return whether a checkpoint is due at the end of an epoch: in its turn, the last, or the best so far."""
         last, in_turn = progress.epoch >= self.run.epochs, progress.epoch % self.epochs == 0
-        return last or in_turn or bool(self.best and self.best.improved(self.run.history))
+        return last or in_turn or bool(self.best and self.best.is_due(self.run.history))
 
     def save(self, progress: Progress, loss: Tensor | None = None) -> None:
         """Copy the state consumed so far and begin to write it. Do nothing if this very state is saved already.
@@ -111,12 +115,9 @@ class Saver:
         best = self._take_best(metrics)
         point("saving.copied")
         self.since, self.last_tried = monotonic(), name
-        if parallel.rank == 0:
-            self.thread = Thread(
-                target=self._write, args=(taken.pop("pieces"), taken.pop("loss"), taken, metrics, best), name="accel-saver"
-            )
-        else:
-            self.thread = Thread(target=self._hand_over, args=(taken["pieces"],), name="accel-saver")
+        pieces, loss = taken.pop("pieces"), taken.pop("loss")
+        work = partial(self._write, loss, taken, metrics, best) if parallel.rank == 0 else self._hand_over
+        self.thread = DeviceThread(target=work, args=(pieces,), name="accel-saver")
         self.thread.start()
         if self.best is not None and (problem := self.best.missing(metrics, self.run.history)):
             raise ConfigError(problem)
@@ -197,8 +198,7 @@ class Saver:
 
     def _write_shards(self, pieces: dict[str, Tensor]) -> tuple[dict[str, dict[str, Any]], bool]:
         """Write the sharded tensors and move them into place. Return size and sha256 of each file, and whether all are finite."""
-        name = f"{self.last_tried}{SHARDS}"
-        place = self.folder.path / name
+        place = self.folder.path / (name := f"{self.last_tried}{SHARDS}")
         temporary, all_finite = self._write_own_shards(pieces)
         facts = {f"{name}/{file.name}": atomic_files.checksum(file) for file in sorted(temporary.iterdir())}
         atomic_files.flush_folder(temporary)
@@ -210,25 +210,24 @@ class Saver:
 
     def _take_best(self, metrics: dict[str, float]) -> dict[str, Any] | None:
         """Return a copy of the evaluated weights if no checkpoint has better ones; None otherwise. Every rank calls it."""
-        parallel = self.run.parts.parallel
-        better = self.best is not None and parallel.rank == 0 and self.best.improves(metrics, self.folder.manifests)
+        saved, parallel = [manifest.metrics for manifest in self.folder.manifests.values()], self.run.parts.parallel
+        better = self.best is not None and parallel.rank == 0 and self.best.improves(metrics, saved)
         if self.best is None or not metrics or not parallel.any(better):
             return None
         with evaluated_weights(self.run) as weights:
             return dict(self.snapshot.add(weights if parallel.rank == 0 else {}))
 
     def _write(
-        self, pieces: dict[str, Tensor], loss: Tensor | None, state: dict[str, Any], metrics: dict[str, float],
-        best: dict[str, Any] | None,
+        self, loss: Tensor | None, state: dict[str, Any], metrics: dict[str, float], best: dict[str, Any] | None,
+        pieces: dict[str, Tensor],
     ) -> None:  # fmt: skip
         """Wait for the copies, write them, and remove what need not stay. Runs in the thread of the first rank."""
         try:
             self.snapshot.wait()
             for watch in self.run.watches:
                 watch.sync()
-            folder = self.folder.path
+            folder, name = self.folder.path, self.last_tried
             folder.mkdir(parents=True, exist_ok=True)
-            name = self.last_tried
             files, shards_finite = self._write_shards(pieces) if pieces else ({}, True)
             files = {f"{name}.pt": write_state(folder / f"{name}.pt", state), **files}
             manifest = Manifest(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.checkpoints.snapshot import is_flat
 from accel.device.dtensor import is_dtensor, local_shard
 from accel.system.own_files import remove_link
 
@@ -28,7 +29,7 @@ def split_sharded(state: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:
     """Return the state with each sharded tensor replaced by a plain value that describes it, and the sharded tensors by name."""
     if is_dtensor(state):
         return {MARK: path, "shape": list(state.shape), "dtype": str(state.dtype).removeprefix("torch.")}, {path: state}
-    if not isinstance(state, dict | list | tuple):
+    if not isinstance(state, dict | list | tuple) or is_flat(state):
         return state, {}
     pieces: dict[str, Tensor] = {}
     keyed = state.items() if isinstance(state, dict) else enumerate(state)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from accel.device.cuda.device_threads import DeviceThread
+from accel.device.cuda.pinned_memory import PinnedArena, space_for, warn_unpinned
 from accel.device.dtensor import is_dtensor, local_shard, with_shard
 from accel.errors import TrainingError
 
-__all__ = ["PLAIN", "Snapshot", "tensors"]
+__all__ = ["PLAIN", "SLACK", "Snapshot", "bytes_of", "is_flat", "tensors"]
+
+SLACK = 1 << 20
+"""Bytes by which memory that is made ahead is larger than it need be: small tensors are not counted for that."""
 
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
 """Types that a checkpoint may hold beside tensors, and lists, tuples and dicts of them: `weights_only` loads these again."""
+_PLAIN = frozenset(PLAIN)
 
 
 class Snapshot:
     """Copier of states into buffers that are allocated once and used again for the next state.
 
-    On a CUDA device the buffers are pinned and the host waits for no copy: the copies are queued on the stream that the
-    updates run on, so that the next update, which is queued behind them, moves nothing that is still to be copied. `wait`
-    waits for them, in the thread that writes.
+    On a CUDA device the buffers lie in pinned memory and the host waits for no copy: the copies are queued on the stream that
+    the updates run on, so that the next update, which is queued behind them, moves nothing that is still to be copied. `wait`
+    waits for them, in the thread that writes. The memory is as large as the state. `prepare` has it made by a thread.
 
     Args:
         device: the device of the run.
@@ -32,6 +39,10 @@ class Snapshot:
         self.device = device
         self.buffers: list[Tensor] = []
         self.used = 0
+        self.arenas: list[PinnedArena] = []
+        """The memory of what the last `take` copied, and of each `add` after it, on CUDA."""
+        self.arena_number = 0
+        self.preparation: DeviceThread | None = None
         self.event: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def take(self, state: Any) -> Any:
@@ -40,17 +51,47 @@ class Snapshot:
         Raises:
             TrainingError: for a value that no checkpoint can hold, with its place.
         """
-        self.used = 0
+        self.used = self.arena_number = 0
         return self.add(state)
 
     def add(self, state: Any) -> Any:
         """Return a copy of a further state, which is valid as long as that of the last `take`. Raise TrainingError as that does."""
         self.copied = dict[Any, Tensor]()
+        if self.event is not None:
+            self._make_room(bytes_of(state))
         taken = self._copy(state, ())
         if self.event is not None:
             self.event.record(torch.cuda.current_stream(self.device))
         self.copied.clear()
         return taken
+
+    def prepare(self, size: Callable[[], int]) -> None:
+        """Begin to make the memory for states in a thread, on the first call: pinning a gigabyte takes a good part of a second.
+
+        Args:
+            size: returns the bytes of a state, about (`bytes_of`).
+        """
+        if self.event is not None and self.preparation is None and not self.arenas:
+            self.preparation = DeviceThread(target=self._prepare, args=(size() + SLACK,), name="accel-snapshot", daemon=True)
+            self.preparation.start()
+
+    def _make_room(self, size: int) -> None:
+        """Make sure that the arena of this call has room for `size` bytes."""
+        if self.preparation is not None:
+            self.preparation.join()
+        number, self.arena_number = self.arena_number, self.arena_number + 1
+        if number < len(self.arenas) and size <= self.arenas[number].size <= 2 * size + SLACK:
+            self.arenas[number].reset()
+        else:
+            del self.arenas[number:]  # before there is another
+            self.arenas.append(PinnedArena(size))
+        if reason := self.arenas[number].refusal:
+            warn_unpinned("checkpoints", size, reason)
+
+    def _prepare(self, size: int) -> None:
+        """Make the first arena. Runs in a thread; where there is no memory, the one who needs it is told."""
+        with suppress(OSError, MemoryError):
+            self.arenas.append(PinnedArena(size))
 
     def wait(self) -> None:
         """Wait until the copies have reached the host."""
@@ -66,6 +107,8 @@ class Snapshot:
             return value
         if isinstance(value, list | tuple):
             kind = list if isinstance(value, list) else tuple
+            if is_flat(value):
+                return kind(value)
             return kind(self._copy(inner, (*place, str(number))) for number, inner in enumerate(value))
         raise TrainingError(
             f"the state of {'.'.join(place)} holds a {type(value).__name__}, which no checkpoint can; "
@@ -94,19 +137,36 @@ class Snapshot:
 
     def _buffer(self, tensor: Tensor) -> Tensor:
         """Return a buffer of the shape, dtype and memory order of `tensor`: the one of the last state, if it fits."""
+        if self.event is not None:
+            return self.arenas[self.arena_number - 1].place(tensor)
         place, self.used = self.used, self.used + 1
         if place < len(self.buffers):
             old = self.buffers[place]
-            if (old.dtype, old.shape) == (tensor.dtype, tensor.shape) and old.is_pinned() == (tensor.device.type == "cuda"):
+            if (old.dtype, old.shape) == (tensor.dtype, tensor.shape):
                 return old
-        order = torch.preserve_format
-        new = torch.empty_like(tensor, device="cpu", memory_format=order, pin_memory=tensor.device.type == "cuda")
+        new = torch.empty_like(tensor, device="cpu", memory_format=torch.preserve_format)
         self.buffers[place:] = [new]
         return new
 
 
+def is_flat(state: Any) -> bool:
+    """Return whether a state is a list or tuple of plain values alone, such as the 625 numbers of a random generator."""
+    return isinstance(state, list | tuple) and _PLAIN.issuperset(map(type, state))
+
+
 def _is_plain(tensor: Tensor) -> bool:
     return type(tensor) is Tensor and tensor.layout == torch.strided and not tensor.is_quantized
+
+
+def bytes_of(state: Any) -> int:
+    """Return the bytes that the copies of a state's tensors take in an arena; those of two names are counted once."""
+    spaces: dict[Any, int] = {}
+    for _, tensor in tensors(state):
+        local = local_shard(tensor) if is_dtensor(tensor) else tensor
+        if _is_plain(local.detach()) and local.numel():
+            same = local.device, local.data_ptr(), local.dtype, local.shape, local.stride()
+            spaces[(len(spaces), same) if is_dtensor(tensor) else same] = space_for(local)
+    return sum(spaces.values())
 
 
 def tensors(state: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Tensor]]:

@@ -49,8 +49,12 @@ class UserState:
         self.shapes = {name: (buffer.shape, buffer.dtype) for name, buffer in model.named_buffers()}
         self.before: dict[str, tuple[tuple[Any, Any], bool]] = {}
 
-    def places(self) -> Iterator[Place]:
-        """Yield each place whose value may move and can be kept."""
+    def places(self, constants: bool = False) -> Iterator[Place]:
+        """Yield each place whose value may move and can be kept.
+
+        Args:
+            constants: yield also what a run is not expected to move: global values, and containers that functions close over.
+        """
         seen = {id(module) for module in self.model.modules()}
         for path, module in self.model.named_modules():
             if not wrapped_attribute(module):
@@ -58,11 +62,11 @@ class UserState:
                 yield from self._attributes(name, module)
                 for key in sorted(module._non_persistent_buffers_set & module._buffers.keys()):
                     yield f"{name}.{key}", module._buffers, key
-                yield from self._objects(name, module, seen)
+                yield from self._objects(name, module, seen, constants)
         for name, holder in self.holders.items():
-            yield from self._held(name, holder, seen)
+            yield from self._held(name, holder, seen, constants)
 
-    def _held(self, name: str, holder: Any, seen: set[int]) -> Iterator[Place]:
+    def _held(self, name: str, holder: Any, seen: set[int], constants: bool) -> Iterator[Place]:
         if holder is None or id(holder) in seen:
             return
         seen.add(id(holder))
@@ -74,24 +78,24 @@ class UserState:
                 yield from self._attributes(prefix, module)
                 for tensors in (module._parameters, module._buffers):
                     yield from ((f"{prefix}.{key}", tensors, key) for key, tensor in tensors.items() if tensor is not None)
-                yield from self._objects(prefix, module, seen)
+                yield from self._objects(prefix, module, seen, constants)
             return
         if isinstance(holder, _FUNCTIONS):
             for owner, key in _reached(holder):
                 value = owner[key]
                 if _is_holder(value):
-                    yield from self._held(f"{name}.{key}", value, seen)
-                elif isinstance(owner, _Cells) and can_be_kept(value) and not isinstance(value, Collection):
+                    yield from self._held(f"{name}.{key}", value, seen, constants)
+                elif can_be_kept(value) and (constants or (isinstance(owner, _Cells) and not isinstance(value, Collection))):
                     yield f"{name}.{key}", owner, key
             return
         yield from self._attributes(name, holder)
-        yield from self._objects(name, holder, seen)
+        yield from self._objects(name, holder, seen, constants)
 
-    def _objects(self, name: str, owner: Any, seen: set[int]) -> Iterator[Place]:
+    def _objects(self, name: str, owner: Any, seen: set[int], constants: bool) -> Iterator[Place]:
         """Yield the places in what an object holds: modules, functions, and objects of the user's own classes."""
         for key, value in list(getattr(owner, "__dict__", {}).items()):
             if self._is_own(key) and _is_holder(value):
-                yield from self._held(f"{name}.{key}", value, seen)
+                yield from self._held(f"{name}.{key}", value, seen, constants)
 
     def _attributes(self, name: str, owner: Any) -> Iterator[Place]:
         attributes = getattr(owner, "__dict__", {})

@@ -118,7 +118,7 @@ def defer_to_rank_zero() -> bool:
 def announce_failure(error: Exception) -> None:
     """Tell ranks that wait to meet this one why it will not come; nothing for a process that is alone."""
     if world_size() > 1 and not getattr(error, "known_to_all_ranks", False):
-        from accel.parts.shared.rank_failures import announce
+        from accel.parts.shared.ranks.rank_meeting import announce
 
         announce(error)
 

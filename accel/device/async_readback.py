@@ -39,7 +39,7 @@ class AsyncReadback:
             return False
         self.host_row.copy_(self.row, non_blocking=True)
         if self.event is not None:
-            self.event.record()
+            self.event.record(torch.cuda.current_stream(self.row.device))  # that of the copy, whichever device is current
         self.pending = True
         return True
 

@@ -58,6 +58,8 @@ class CudaRecorder:
         graph = torch.cuda.CUDAGraph()
         # thread_local: other threads, such as a loader's that pins memory, may allocate meanwhile
         capture = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
-        with torch.cuda.stream(torch.cuda.current_stream(self.stream.device)), capture:  # which a capture that fails does not leave
+        device = self.stream.device
+        current = torch.cuda.stream(torch.cuda.current_stream(device))  # which a capture that fails does not leave
+        with torch.cuda.device(device), current, capture:
             result = work()
         return graph.replay, result

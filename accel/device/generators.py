@@ -9,6 +9,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, cast
 
 import numpy as np
@@ -167,6 +168,9 @@ class TorchGenerator(GeneratorHandle):
         return state.numpy().tobytes(), state
 
 
+_drawing = 0
+
+
 @contextmanager
 def drawing() -> Iterator[None]:
     """Mark, while the block runs, that the global generators may be anywhere, and that whoever runs it puts them back."""
@@ -181,9 +185,6 @@ def drawing() -> Iterator[None]:
 def is_drawing() -> bool:
     """Return whether a block of `drawing` runs."""
     return _drawing > 0
-
-
-_drawing = 0
 
 
 def global_generators() -> list[GeneratorHandle]:
@@ -206,6 +207,16 @@ def handle_of(value: Any) -> GeneratorHandle | None:
     if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
         return PythonRandom(value)
     return None
+
+
+def _torch_generator(device: str, state: bytes) -> torch.Generator:
+    """Return a generator in a state, which torch sends in shared memory that is gone before a new process opens it."""
+    generator = torch.Generator(device)
+    generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    return generator
+
+
+ForkingPickler.register(torch.Generator, lambda rng: (_torch_generator, (str(rng.device), rng.get_state().numpy().tobytes())))
 
 
 def _global_bits() -> Any:

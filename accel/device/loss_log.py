@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
 from typing import Any, Generic, TypeVar
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ class LossLog(Generic[T]):
         every: the number of updates in a block.
         device: the device of the losses.
         skipped: a counter on the device (0-dim) whose value is recorded with each loss, or None.
-        write: takes a block: the row noted for each update, the losses and, for each, the counter or None and the numbers logged.
+        write: method that takes a block: the row noted for each update, the losses and, for each, the counter or None and the
+            numbers logged. It does not keep its object alive, which holds this log.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class LossLog(Generic[T]):
         skipped: Tensor | None,
         write: Callable[[list[T], list[float], Iterable[float | None], list[dict[str, float]]], None],
     ) -> None:
-        self.every, self.skipped, self.write, self.device = every, skipped, write, device
+        self.every, self.skipped, self.write, self.device = every, skipped, WeakMethod(write), device
         self.readback = AsyncReadback(every * (1 if skipped is None else 2), device)
         self.slots = self.readback.slots
         self.rows: list[T] = []
@@ -95,4 +97,6 @@ class LossLog(Generic[T]):
             named = self.named.poll(wait=True) or []
             places = {name: self.every * place for place, name in enumerate(self.names)}
             logged = [{name: named[places[name] + i] for name in names} for i, names in enumerate(self.sent_logged)]
-            self.write(self.sent, numbers, skipped, logged)
+            write = self.write()
+            assert write is not None
+            write(self.sent, numbers, skipped, logged)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from accel.device.generators import GeneratorHandle
+from accel.device.generators import GeneratorHandle, global_generators
 
 __all__ = ["Randomness", "host_rng_state", "mix_seed", "seeded", "set_host_rng_state"]
 
@@ -34,7 +34,10 @@ class Randomness:
         """Seed the global generators. numpy's takes the lower 32 bits."""
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        if torch.accelerator.is_available():
+            torch.manual_seed(seed)
+        else:  # that would keep a call, with its traceback, for each kind of device that is not there
+            torch.default_generator.manual_seed(seed)
 
     def fork_for_rank(self, seed: int, rank: int, step: int = 0) -> None:
         """Give each rank random numbers of its own, so that no two drop equal units; rank 0 keeps its generators as they are."""
@@ -100,10 +103,15 @@ class Randomness:
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
     """Make the global generators of the host a function of `numbers` inside the block; afterwards they are where they were."""
-    randomness = Randomness(torch.device("cpu"))
-    with randomness.preserved():
-        randomness.seed(mix_seed(*numbers))
+    handles = global_generators()
+    states, seed = [handle.state() for handle in handles], mix_seed(*numbers)
+    try:
+        for handle in handles:  # not by torch.manual_seed, which seeds the devices too, and nobody would put those back
+            handle.seed(seed)
         yield
+    finally:
+        for handle, state in zip(handles, states, strict=True):
+            handle.restore(state)
 
 
 def host_rng_state() -> Any:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from accel.checkpoints import FoundCheckpoint
+from accel.checkpoints import FoundCheckpoint, NoSaver
 from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
 from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
 from accel.checkpoints.identity import identity
@@ -16,7 +16,9 @@ from accel.checkpoints.user_state import UserState
 from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
+from accel.device.cuda.run_device import choose_device, device_restored, make_current
 from accel.device.rng import Randomness
+from accel.engine.checks.rank_values import warn_of_unequal_values
 from accel.engine.checks.single_samples import watch_batch_norms
 from accel.engine.compile_time import booked_compiling
 from accel.engine.make_plan import make_plan
@@ -30,11 +32,10 @@ from accel.engine.start import directory_of, start
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
-from accel.parts.shared.rank_failures import announcing
-from accel.parts.shared.rank_identity import compare_content, settings_of_all_ranks
+from accel.parts.shared.ranks.rank_identity import compare_content, settings_of_all_ranks
+from accel.parts.shared.ranks.rank_meeting import announcing
 from accel.system.call_stack import warn_user
 from accel.system.disk_errors import disk_reason
-from accel.system.machine import resolve_device
 from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
@@ -42,7 +43,6 @@ __all__ = [
     "DEFAULT_BATCH_SIZE",
     "PARALLEL",
     "build",
-    "choose_device",
     "close_at_end",
     "close_calmly",
     "keep_update_size",
@@ -72,12 +72,13 @@ def build(request: RunRequest, cleanup: ExitStack, signals: StopSignals) -> Trai
         parts, watches = select_parts(request.plugins, request.watches)
         plugins = [part for part in [*parts.all(), *watches] if type(part) not in PART_TYPES.values()]
         device = choose_device(request.settings.device)
+        cleanup.enter_context(device_restored(device))  # left last of all
         check_torch_mode(device.type)
         check_needs(plugins, device.type)
         warn_of_lonely_ranks(parts.parallel)
         lock = RunLock()
         close_at_end(cleanup, lock, parts, watches)
-        device = parts.parallel.join(device)
+        device = make_current(parts.parallel.join(device))
     with parts.parallel.share_errors(lambda: signals.requested is not None):
         run = _build_joined(request, cleanup, signals, parts, watches, plugins, device, lock)
         parts.parallel.gather(None)  # none begins where another has failed
@@ -108,6 +109,7 @@ def _build_joined(
         watch.setup(run)
 
     run.user_state = UserState(run.unwrapped_model, request.state_holders(), request.task_settings)
+    warn_of_unequal_values(parts.parallel, run.user_state)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
     for warning in run.plan.warnings:
         warn_user(warning)
@@ -121,20 +123,14 @@ def _build_joined(
         run_identity["drop_last"] = True
     start(run, settings, checkpoint, run_identity, request.config, lock)
     watch_batch_norms(run)
+    cleanup.callback(setattr, run, "saver", NoSaver())  # as with the watches
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
     return run
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device that `name` stands for. Raise ConfigError if torch has no such device here."""
-    device = torch.device(resolve_device("auto") if name == "auto" else name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={name}: torch finds no CUDA device here; use device=cpu or device=auto")
-    return device
-
-
 def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[Watch]) -> None:
     """Register what must be closed at the end of the run. The last one registered is closed first."""
+    cleanup.callback(watches.clear)  # most keep the run, which keeps them: what it holds is freed as soon as it ends
     cleanup.callback(lock.release)
     for owner, close in (
         ("backend", parts.backend.restore),
@@ -170,7 +166,7 @@ def make_run(
     run = TrainingRun(
         parts,
         without_ranks(check_model(request.model()), parts.parallel.world_size).to(device),
-        request.loss,
+        request.task_method(request.loss),
         device,
         settings.seed,
         settings.epochs,
@@ -182,14 +178,14 @@ def make_run(
         bad_samples=BadSampleRule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
         has_run_directory=settings.dry_run or settings.out is not None or settings.resume is not None,
         dry_run=settings.dry_run,
-        counter=SampleCounter(request.count_samples),
-        batch_options=BatchOptions(request.collate, settings.drop_last, settings.batch_size is not None),
+        counter=SampleCounter(request.task_method(request.count_samples)),
+        batch_options=BatchOptions(request.task_method(request.collate), settings.drop_last, settings.batch_size is not None),
     )
     code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
     code["model"] = model_code(run.unwrapped_model, code.get("model", []))
     run.code = code_digests(code)
     if parts.parallel.world_size > 1:  # nobody else compares them
-        run.rank_code = code_digests(code, of_ranks=True)
+        run.rank_code = code_digests({**code, "collate": [request.collate]}, of_ranks=True)
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
 

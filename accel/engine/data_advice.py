@@ -17,7 +17,7 @@ from accel.errors import ConfigError
 from accel.parts import Loader, Prefetch
 from accel.report.result import DataFlow
 from accel.system.clock import DATA, TRAINING
-from accel.system.machine import cores
+from accel.system.cpu.local_ranks import RANK_CORES
 
 __all__ = [
     "MEMORY_FACTOR",
@@ -66,22 +66,23 @@ def ready_batch_suggestions(run: TrainingRun, data: Any, reads_late: bool) -> li
         return []
     if not isinstance(data, DataLoader):
         return [plugin_override(run, "prefetch")] if reads_late else []
+    cores = RANK_CORES.count()
     if data.num_workers:
-        return [f"more than num_workers={data.num_workers} in the DataLoader"] if data.num_workers < cores() else []
-    return [f"num_workers={cores()} in the DataLoader"] * (cores() > 1) + [plugin_override(run, "prefetch")] * reads_late
+        return [f"more than num_workers={data.num_workers} in the DataLoader"] if data.num_workers < cores else []
+    return [f"num_workers={cores} in the DataLoader"] * (cores > 1) + [plugin_override(run, "prefetch")] * reads_late
 
 
 def reader_suggestions(run: TrainingRun, batches: MapBatches) -> list[str]:
     """Return another loader, or more readers for this one."""
-    loader, overrides = run.parts.loader, []
+    loader, overrides, cores = run.parts.loader, [], RANK_CORES.count()
     if fits_in_memory(run, batches):
         overrides.append(f"{plugin_override(run, 'resident')}, as the data fits into memory")
     if type(loader) is Loader:
         name = "threads" if batches.has_fill else "workers"
-        overrides += [f"{plugin_override(run, name)}, which reads on {cores()} cores"] if cores() > 1 else []
-    elif loader.name in ("threads", "workers") and getattr(loader, "reader_count", cores()) < cores():
-        in_python = f"{type(loader).__name__}(count={cores()})"
-        overrides.append(f"plugins.{loader.name}.count={cores()}" if run.command else in_python)
+        overrides += [f"{plugin_override(run, name)}, which reads on {cores} cores"] if cores > 1 else []
+    elif loader.name in ("threads", "workers") and getattr(loader, "reader_count", cores) < cores:
+        in_python = f"{type(loader).__name__}(count={cores})"
+        overrides.append(f"plugins.{loader.name}.count={cores}" if run.command else in_python)
     return overrides
 
 

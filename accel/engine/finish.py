@@ -16,6 +16,7 @@ from accel.checkpoints.weights import BEST, read_best, write_weights
 from accel.checkpoints.weights.weight_names import plain_state, unwrap
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.dtensor import local_shard
+from accel.engine.advice.busy_machine import remark_on_other_load
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
@@ -54,6 +55,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         run: the run, all of its epochs done.
         loss: the mean loss of the last update, 0-dim; None if this process made no update.
     """
+    run.parts.objective.item_counts.exchange(wait=True)
     model = final_model(run)
     unsaved = run.saver.unsaved
     if (reason := run.saver.wait()) != "":
@@ -68,6 +70,8 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         result.finite = False
         if not run.command and not run.accepts_nonfinite:  # the command line ends with it
             warn_user(result.divergence)
+    if result.empty and result.empty == result.updates and not result.dry:
+        warn_user("no update moved the weights, for the loss returned n_items=0 in each; look at what it counts")
     for watch in run.watches:
         with record_disk_error(unsaved, f"what {watch.name} writes"):
             watch.end(result)
@@ -75,6 +79,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     result.flow = data_flow(run)
     result.seconds, result.shares, result.drawing = sum(run.clock.spent), run.clock.shares(), run.clock.aside
     result.pace = run.pace_meter.pace()
+    result.remarks += remark_on_other_load(run, result.seconds)
     if run.out is not None:
         write_summary(run.out, result)
     return result
@@ -96,6 +101,7 @@ def final_model(run: TrainingRun) -> nn.Module:
 def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved: dict[str, str]) -> Result:
     """Return the result of a run, still without times, data flow and files."""
     skipped, logs = run.parts.guard.skipped, run.bad_sample_logs()
+    empty = run.parts.objective.item_counts.empty_count
     last = run.history[-1] if run.history else {}
     return Result(
         model=model,
@@ -106,7 +112,8 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         best=best_of(run),
         epochs=run.progress.epoch,
         updates=run.progress.step,
-        skipped=0 if skipped is None else int(skipped),
+        skipped=empty if skipped is None else int(skipped),
+        empty=empty,
         samples=run.progress.samples,
         bad={log.rule.dataset: len(log.reasons) for log in logs if log.rule.policy != "raise"},
         sections=bad_sample_section(logs),
@@ -122,7 +129,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
 def divergence(run: TrainingRun, result: Result) -> str:
     """Return a sentence if the run ended with weights or a loss that are not finite; an empty text otherwise. All ranks call it.
 
-    A loss that is not finite is none if updates were skipped: such an update has moved nothing.
+    A loss that is not finite is none if updates were skipped for it: such an update has moved nothing.
     """
     plain = plain_state(run.unwrapped_model, run.unwrapped_model.state_dict())
     state = {(name,): value for name, value in plain.items() if isinstance(value, Tensor)}
@@ -131,7 +138,7 @@ def divergence(run: TrainingRun, result: Result) -> str:
     what = ""
     if floating and not bool(torch.stack([value.isfinite().all() for value in floating]).all()):
         what = "weights that are"
-    elif result.updates > run.first_step and not isfinite(result.loss) and not result.skipped:
+    elif result.updates > run.first_step and not isfinite(result.loss) and result.skipped == result.empty:
         what = "a last loss that is"
     others = run.parts.parallel.gather(what)
     if not (what := what or next(filter(None, others), "")):

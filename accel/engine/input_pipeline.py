@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accel.parts import Run, Window
-from accel.parts.shared.rank_identity import compare_first_batch
+from accel.parts.shared.ranks.rank_identity import compare_first_batch
 
 __all__ = ["input_pipeline"]
 

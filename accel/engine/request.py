@@ -4,14 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import Any
+from weakref import WeakMethod
 
 from torch import nn
 
 from accel.parts import Part
 from accel.schema.settings import Settings
 
-__all__ = ["RunRequest"]
+__all__ = ["RunRequest", "TaskMethod"]
+
+
+class TaskMethod:
+    """Method of a task that does not keep the task alive.
+
+    A task has its plugins, and these have its loss: in a circle, the model would outlive the run until Python's collector comes.
+
+    Args:
+        method: the bound method. A copy that is pickled is the method itself.
+    """
+
+    def __init__(self, method: MethodType) -> None:
+        self.method = WeakMethod(method)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method. Raise ReferenceError if the task is gone."""
+        return self.bound()(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        method = self.bound()
+        return getattr, (method.__self__, method.__name__)
+
+    def bound(self) -> Any:
+        """Return the method. Raise ReferenceError if the task is gone."""
+        method = self.method()
+        if method is None:
+            raise ReferenceError("the task of this run is gone; keep it for as long as its loss is called")
+        return method
 
 
 @dataclass(frozen=True)
@@ -56,3 +86,8 @@ class RunRequest:
         """Return the objects that may have a state beside the model: the task, and the functions of its loss and metrics."""
         functions = [(name, number, one) for name in ("loss", "metrics") for number, one in enumerate(self.code.get(name, []))]
         return {"task": self.task, **{f"{name}{number or ''}": one for name, number, one in functions}}
+
+    def task_method(self, function: Any) -> Any:
+        """Return a method of the task as a `TaskMethod`, and any other function as it is."""
+        is_own = isinstance(function, MethodType) and function.__self__ is self.task
+        return TaskMethod(function) if is_own else function

@@ -11,7 +11,7 @@ from accel.checkpoints.batch_sizes import BatchSizes, sizes_of
 from accel.checkpoints.code import changed_code
 from accel.checkpoints.discovery import AUTO
 from accel.checkpoints.finite_check import FiniteCheck, tracked_state
-from accel.checkpoints.identity import differences, refused, unknown, versions
+from accel.checkpoints.identity import as_recorded, differences, refused, unknown, versions
 from accel.checkpoints.manifest import SHARDS, Damaged
 from accel.checkpoints.retention import CheckpointFolder, finished
 from accel.checkpoints.state import DRAWS
@@ -108,7 +108,7 @@ def resume(
         run.plan.facts["resume"] = "no checkpoint yet: from the beginning"
         warn_in_plan(run, f"{label}: {settings.out} holds no checkpoint yet; the run begins")
         return
-    check_identity(settings, checkpoint, identity)
+    check_identity(settings, checkpoint, as_recorded(checkpoint.manifest.identity, identity, getattr(run.train, "data", None)))
     point("resuming.compared")
     state = load_state(label, checkpoint, run.parts.parallel)
     try:

@@ -11,12 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from accel.checkpoints.identity import versions
 from accel.data.batches.base import Batches
 from accel.engine.input_pipeline import input_pipeline
-from accel.parts import Run, Window
+from accel.engine.training_run import TrainingRun
+from accel.parts import Backend, Probe, Run, Window
 from accel.system.clock import OTHER
 
-__all__ = ["ModelBackup", "cloned", "detached_workers", "endless_windows", "sandbox"]
+__all__ = ["ModelBackup", "cloned", "detached_workers", "endless_windows", "make_trials", "sandbox"]
+
+
+def make_trials(run: TrainingRun) -> None:
+    """Let the parts that choose or suggest by a trial make it, and write the outcome into the plan. A dry run has none."""
+    if run.max_windows is None:
+        parts: tuple[Backend | Probe, ...] = (run.parts.backend, run.parts.probe)
+        for part in parts:
+            part.explore(run, lambda: sandbox(run))
+            run.plan.facts |= part.plan_notes()
+        run.saver.versions = versions(run.device)  # with the number of threads that was chosen
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from accel.engine.input_pipeline import input_pipeline
 from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
+from accel.parts.shared.ranks.equal_epochs import equal_epochs
 from accel.parts.shared.trained_parameters import follow_parameters
 from accel.report.pace import PaceMeter
 from accel.system import atomic_files, disk_errors
@@ -103,7 +104,7 @@ class TrainingRun(Run):
         if self.max_windows is not None:
             pipeline = islice(pipeline, self.max_windows)
         if self.parts.parallel.world_size > 1:
-            yield from pipeline
+            yield from equal_epochs(self.parts.parallel, self.train, pipeline, lambda window: window.samples, "training")
             self.check_length(epoch)
             return
         self.data_wait.begin()

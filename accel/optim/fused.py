@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from accel.device.buffers import writable
-from accel.device.dtensor import local_shard, placement, real_shard
+from accel.device.dtensor import local_shard, real_shard
 from accel.errors import ConfigError, describe
 from accel.optim.cycled_betas import WEIGHT
-from accel.optim.kernel_row import KernelRow
-from accel.optim.kernels.kernel_check import is_dense
+from accel.optim.kernel_row import KernelRow, empty_row
 from accel.optim.memory_layout import copy_aliased, match_strides, offset_in_page
 from accel.optim.step_counters import StepCounters
 
@@ -42,6 +41,8 @@ class Fused(StepCounters):
     """Whether parameters may step one by one (`step_one`) with equal bits: they share no state."""
     reads_on_host = False
     """Whether a step on the CPU reads numbers: then a replay of its kernels is not a step."""
+    joins_excluded = False
+    """Whether parameters that a group excludes (`exclude`) are in one row with its others, on a device."""
     takes_bare_grads = False
     """Whether the kernel reads `p.grad` itself, which must lie in memory as the parameter does."""
     algorithms: tuple[str, ...] = ()
@@ -185,12 +186,12 @@ class Fused(StepCounters):
                     raise ValueError(f"{type(self).__name__} has no {setting}; take torch.optim's own optimiser")
             names = self.state_names(group)
             for param in group["params"]:
-                excluded = group.get("exclude") == "norm_and_bias" and param.dim() <= 1
-                sharding, shard = placement(param), real_shard(param)
+                shard = real_shard(param)
                 if not writable(shard):
                     raise ConfigError(f"numbers of a parameter of shape {tuple(param.shape)} share their memory; clone() it")
-                new_row = KernelRow(group, [], [], [[] for _ in names], None, None, excluded, sharding, dense=is_dense(shard))
-                row = rows.setdefault((group_index, param.device, param.dtype, excluded, sharding, new_row.dense), new_row)
+                new_row = empty_row(group, names, param, shard, joins_excluded=self.joins_excluded)
+                alike = group_index, param.device, param.dtype, new_row.excluded, new_row.placement, new_row.dense
+                row = rows.setdefault(alike, new_row)
                 row.params.append(param)
                 row.tensors.append(shard)
                 for position, (name, values) in enumerate(zip(names, row.state, strict=True), start=1):

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import Placement, local_shard
-from accel.optim.kernels.kernel_check import select_kernel
+from accel.device.dtensor import Placement, local_shard, placement
+from accel.optim.kernels.kernel_check import is_dense, select_kernel
 from accel.optim.kernels.plain_kernels import PLAIN, Kernel
 
-__all__ = ["KernelRow", "follow_weights", "host_value"]
+__all__ = ["KernelRow", "empty_row", "follow_weights", "host_value", "moves_together"]
+
+WHOLE = Placement()
 
 
 class KernelRow(NamedTuple):
@@ -28,6 +30,8 @@ class KernelRow(NamedTuple):
     """The step counters in one tensor, (n,) float32, of which the counters in `state` are views."""
     weights: Tensor | None = None
     """The weights of the first moments likewise, if beta1 is cycled."""
+    ones: Tensor | None = None
+    """A 1 for each step counter on a device, to count by: (n,) float32."""
     excluded: bool = False
     """Whether the parameters are biases or of norms, in a group that excludes these (`exclude`)."""
     placement: Placement = Placement()
@@ -62,13 +66,39 @@ class KernelRow(NamedTuple):
     @property
     def on_host(self) -> bool:
         """Whether the row is whole, in the memory of the host, so that reading a number waits for nothing."""
-        return self.placement.mesh is None and self.tensors[0].device.type == "cpu"
+        return self.placement.mesh is None and not self.on_device
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the row is whole, and not in the memory of the host: its parameters then move by few launches."""
+        return moves_together(self.tensors[0], self.placement)
 
     def subset(self, indices: list[int]) -> KernelRow:
         """Return the row with the parameters at these indices alone."""
         params, tensors = [self.params[i] for i in indices], [self.tensors[i] for i in indices]
         state = [[values[i] for i in indices] for values in self.state]
-        return self._replace(params=params, tensors=tensors, state=state, counter=None, weights=None, plan=None)
+        return self._replace(params=params, tensors=tensors, state=state, counter=None, weights=None, ones=None, plan=None)
+
+
+def moves_together(tensor: Tensor, sharding: Placement = WHOLE) -> bool:
+    """Return whether a tensor is moved together with others by few launches, which devices are slow to begin."""
+    return sharding.mesh is None and tensor.device.type != "cpu"
+
+
+def empty_row(group: dict[str, Any], names: tuple[str, ...], param: Tensor, shard: Tensor, *, joins_excluded: bool) -> KernelRow:
+    """Return a row without parameters, for a parameter and those that are alike.
+
+    Args:
+        group: its settings.
+        names: of its state.
+        param: the parameter.
+        shard: the tensor that the kernel is to move.
+        joins_excluded: whether excluded parameters are in one row with others on a device.
+    """
+    sharding = placement(param)
+    apart = not (joins_excluded and moves_together(shard, sharding))
+    excluded = apart and group.get("exclude") == "norm_and_bias" and param.dim() <= 1
+    return KernelRow(group, [], [], [[] for _ in names], excluded=excluded, placement=sharding, dense=is_dense(shard))
 
 
 def follow_weights(row: KernelRow) -> None:

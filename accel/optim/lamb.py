@@ -16,6 +16,8 @@ from accel.device.dtensor import total_norm
 from accel.optim.cycled_betas import WEIGHT, adam_state_names
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, host_value
+from accel.optim.kernels.multi_tensor import add_products, subtract
+from accel.optim.kernels.trust_ratios import DeviceSection, device_sections, zero
 from accel.optim.tiles import Section, Tile, scale_into, sections, squared_norms
 
 __all__ = ["LAMB"]
@@ -79,7 +81,7 @@ class LAMB(Fused):
         super().__init__(params, settings)
 
     algorithms = ("adam",)
-    per_parameter = reads_on_host = True
+    per_parameter = reads_on_host = joins_excluded = True
 
     @property
     def divides(self) -> bool:
@@ -90,9 +92,10 @@ class LAMB(Fused):
         """Return the names of Adam's state, with the weight of the first moment if its beta1 is cycled."""
         return adam_state_names(group)
 
-    def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
+    def plan(self, row: KernelRow, memory: Memory) -> list[Section] | list[DeviceSection]:
         """Return the row cut into sections of tiles."""
-        return sections(row, memory)
+        parts = sections(row, memory)
+        return device_sections(row, parts) if row.on_device else parts
 
     def update_rows(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
         """Move the parameters of all rows, with one norm of all gradients."""
@@ -111,16 +114,18 @@ class LAMB(Fused):
         """
         if max_norm is None or self.norm is None:
             return self.scale
-        clip = self.norm.div(max_norm).clamp_(min=1.0)
+        clip = (self.norm if max_norm == 1 else self.norm.div(max_norm)).clamp(min=1.0)
         return clip if self.scale is None else clip.mul_(self.scale)
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         """Move the parameters of a row, tile by tile."""
-        group = row.group
+        if row.on_device:
+            self.move_together(row, grads)
+            return
+        group, on_host = row.group, row.on_host
         decay = 0.0 if row.excluded else group["weight_decay"]
         adapts = not row.excluded and (decay != 0 or group["always_adapt"])
         divisor = self.divisor(group["max_grad_norm"])
-        on_host = row.on_host
         if on_host:
             if host_value(self.found_inf, 0.0):
                 return
@@ -150,6 +155,42 @@ class LAMB(Fused):
                     updates += squared_norms(tile.flat[1])
             if not is_direct:
                 self.take_steps(section, weights, updates, row, adapts=adapts)
+        self.uncount(row)
+
+    def move_together(self, row: KernelRow, grads: list[Tensor]) -> None:
+        """Move the parameters of a row on a device, all of a section by the same calls.
+
+        Where a step is skipped, the updates stay 0. A ratio that is not defined is 1.
+        """
+        group, skip = row.group, self.found_inf
+        decay, divisor = group["weight_decay"], self.divisor(group["max_grad_norm"])
+        self.count(row)
+        corrections = self.corrections(row) if WEIGHT in self.state_names(group) else None
+        for part in row.plan:
+            section, tile = part.section, part.section.tiles[0]
+            count = part.adapted if decay or group["always_adapt"] else 0
+            parts = [grads[place] for place in section.places]
+            if not count and section.dense and corrections is None:  # the kernel moves the weights
+                self.move_by_adam(tile, tile.params, parts, row, group["lr"], divisor)
+                continue
+            ratios = part.factors[0]
+            zero(part.updates, ratios)
+            uneven = corrections is not None and group.get("uneven")
+            if decay and not uneven:
+                subtract(row.kernel("sgd"), part.updates[:count], part.params[:count], -decay, skip)
+            rate = -1.0 if uneven or corrections is None else -corrections[0]
+            self.move_by_adam(tile, tile.updates, parts, row, rate, divisor)
+            if corrections is not None and uneven:
+                part.correct(corrections, decay, count, row.kernel("sgd"), skip)
+            if count:
+                part.add_ratios(ratios, group["max_weight_norm"])
+            torch.threshold_(ratios.values, 0.0, 1.0)
+            if group["trust_clip"]:
+                ratios.values.clamp_(max=1.0)
+            lr = group["lr"]
+            if isinstance(lr, Tensor):
+                ratios.values.mul_(lr)
+            add_products(part.params, part.updates, ratios.views, -1.0 if isinstance(lr, Tensor) else -lr)
         self.uncount(row)
 
     def take_steps(self, section: Section, weights: list[Tensor], updates: list[Tensor], row: KernelRow, *, adapts: bool) -> None:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from accel.optim.kernel_row import moves_together
+
 __all__ = [
     "CPU_BATCH",
     "DEVICE_BATCH",
@@ -89,7 +91,7 @@ def apply_updates(batch: MatrixBatch, group: dict[str, Any], updates: Tensor, sk
         torch._foreach_mul_(batch.params, keep)
     if isinstance(lr, Tensor):
         updates, lr = updates.to(dtype) * lr, 1.0
-    elif updates.device.type != "cpu":  # there all tensors go at once where they have one format
+    elif moves_together(updates):  # there all tensors go at once where they have one format
         updates = updates.to(batch.params[0].dtype)
     torch._foreach_add_(batch.params, list(updates.unbind()), alpha=-lr)
 

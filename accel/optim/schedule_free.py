@@ -17,6 +17,7 @@ from torch import Tensor
 from accel.device.dtensor import local_shard, real_shard
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, follow_weights
+from accel.optim.kernels.averaged_points import PointsPlan, follow_together, move_points_together
 from accel.optim.tiles import Section, scale_into, sections
 
 __all__ = ["ScheduleFree", "StepScalars", "move_points"]
@@ -155,9 +156,11 @@ class ScheduleFree(Fused):
             return row
         return row._replace(tensors=[local_shard(self.state[param]["y"]) for param in row.params], dense=True)
 
-    def plan(self, row: KernelRow, memory: Memory) -> list[Section]:
+    def plan(self, row: KernelRow, memory: Memory) -> list[Section] | PointsPlan:
         """Return the row cut into sections of tiles."""
-        return sections(row._replace(state=row.state[:-1]), memory)
+        parts = sections(row._replace(state=row.state[:-1]), memory)
+        clock = row.state[-1][0]
+        return PointsPlan(parts, torch.zeros_like(clock), torch.ones_like(clock[0])) if row.on_device else parts
 
     def step_scalars(self, group: dict[str, Any], clock: Tensor) -> StepScalars:
         """Return the scalars of the next step, and count it in `clock`, unless it is skipped.
@@ -188,9 +191,17 @@ class ScheduleFree(Fused):
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         """Move the parameters of a row, tile by tile."""
         group, clock = row.group, self.step_counters(row)[0]
+        decay = 0.0 if row.excluded else group["weight_decay"]
+        rounded = "y" in self.state[row.params[0]]
+        if row.on_device:
+            if rounded:
+                follow_together(row)
+            move_points_together(row, grads, self.found_inf, self.scale, decay=decay, consumes=self.frees_grads)
+            if rounded:
+                torch._foreach_copy_([local_shard(param) for param in row.params], row.tensors)
+            return
         scalars = self.step_scalars(group, clock)
         follow_weights(row)
-        decay = 0.0 if row.excluded else group["weight_decay"]
         unscale: Any = 1.0 if self.scale is None else self.scale.reciprocal()
         for section in row.plan:
             for tile, parts in section.pieces(grads):
@@ -210,32 +221,22 @@ class ScheduleFree(Fused):
                     )  # fmt: skip
                 if decay:
                     torch._foreach_add_(tile.updates, tile.params, alpha=decay)
-                move_points(tile.params, tile.state[0], tile.updates, tile.grads, scalars, together=clock.device.type != "cpu")
-        if "y" in self.state[row.params[0]]:
+                move_points(tile.params, tile.state[0], tile.updates, scalars)
+        if rounded:
             torch._foreach_copy_([local_shard(param) for param in row.params], row.tensors)
 
 
-def move_points(
-    y: list[Tensor], z: list[Tensor], steps: list[Tensor], scratch: list[Tensor], scalars: StepScalars, *, together: bool = False
-) -> None:
+def move_points(y: list[Tensor], z: list[Tensor], steps: list[Tensor], scalars: StepScalars) -> None:
     """Move y and z by steps: y = y + weight (z - y) - y_scale lr steps, z = z - lr steps.
 
     Args:
         y: the parameters.
         z: the points that take the steps.
         steps: the directions, which are written over.
-        scratch: memory of their shapes, which is written over.
         scalars: the scalars of the update.
-        together: whether operations take all tensors at once, for devices that are slow to begin each.
     """
-    if not together:
-        for point, target in zip(y, z, strict=True):
-            point.lerp_(target, scalars.weight.to(point.dtype))
-    else:
-        torch._foreach_copy_(scratch, z)
-        torch._foreach_sub_(scratch, y)
-        torch._foreach_mul_(scratch, scalars.weight)
-        torch._foreach_add_(y, scratch)
+    for point, target in zip(y, z, strict=True):
+        point.lerp_(target, scalars.weight.to(point.dtype))
     torch._foreach_mul_(steps, scalars.lr)
     torch._foreach_sub_(z, steps)
     torch._foreach_mul_(steps, scalars.y_scale)

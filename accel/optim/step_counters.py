@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 
 from accel.optim.cycled_betas import WEIGHT, correction, update_weights
 from accel.optim.kernel_row import KernelRow
+from accel.optim.kernels.kernel_check import select_kernel
+from accel.optim.kernels.multi_tensor import subtract
 
 __all__ = ["StepCounters"]
 
@@ -42,7 +44,9 @@ class StepCounters(Optimizer):
 
     def stack_counters(self, row: KernelRow) -> KernelRow:
         """Return the row with its step counters as views of one tensor, so that one operation counts them; its weights likewise."""
-        return row._replace(counter=self.stack_state(row, "step"), weights=self.stack_state(row, WEIGHT))
+        counter = self.stack_state(row, "step")
+        ones = None if counter is None or not row.on_device else torch.ones_like(counter)
+        return row._replace(counter=counter, weights=self.stack_state(row, WEIGHT), ones=ones)
 
     def stack_state(self, row: KernelRow, name: str) -> Tensor | None:
         """Stack the state `name`, a number for each parameter, in one tensor, and make the state views of it.
@@ -64,12 +68,15 @@ class StepCounters(Optimizer):
         return row.state[self.state_names(row.group).index("step")]
 
     def count(self, row: KernelRow) -> None:
-        """Count a step before it is made, as the kernels expect."""
+        """Count a step before it is made, as the kernels expect; on a device at once only if it is not skipped."""
+        if row.counter is not None and row.ones is not None and self.found_inf is not None:
+            subtract(select_kernel("sgd", torch.float32, row.ones.device), [row.counter], [row.ones], -1.0, self.found_inf)
+            return
         torch._foreach_add_(self.step_counters(row) if row.counter is None else [row.counter], 1)
 
     def uncount(self, row: KernelRow) -> None:
         """Take the step back if `found_inf` says that it was skipped."""
-        if self.found_inf is not None:
+        if self.found_inf is not None and row.ones is None:
             counts = self.step_counters(row) if row.counter is None else [row.counter]
             torch._foreach_sub_(counts, [self.found_inf] * len(counts))
 

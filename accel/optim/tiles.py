@@ -15,13 +15,13 @@ from torch import Tensor
 
 from accel.device.dtensor import Placement, norms
 from accel.optim.fused import Memory
-from accel.optim.kernel_row import KernelRow
+from accel.optim.kernel_row import KernelRow, moves_together
 
 __all__ = ["ALIGN", "CPU_TILE", "DEVICE_TILE", "Section", "Tile", "flattened", "scale_into", "sections", "squared_norms"]
 
-CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 22
-"""The numbers in a tile: on a CPU, as many as its last cache holds of a few float32 arrays. On a device, enough to keep it busy,
-while scratch memory stays small.
+CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 25
+"""The numbers in a tile: on a CPU, as many as its last cache holds of a few float32 arrays. On a device, so many that the time to
+begin its kernels does not count, while scratch memory stays below 128 MB (float32) for each purpose.
 """
 ALIGN = 64
 """Scratch tensors begin at multiples of so many numbers, from where kernels read fastest."""
@@ -60,9 +60,12 @@ class Tile(NamedTuple):
         exact = by is not None and by.dtype == torch.float32 == self.grads[0].dtype
         if consumed and same_layout and exact:
             return grads, by
-        if by is None or (exact and self.grads[0].device.type != "cpu"):
+        if by is None or moves_together(self.grads[0]):
             torch._foreach_copy_(self.grads, grads)
-            return self.grads, by
+            if by is None or by.dtype == torch.float32:
+                return self.grads, by
+            torch._foreach_div_(self.grads, by)
+            return self.grads, None
         for grad, scratch in zip(grads, self.grads, strict=True):
             torch.div(grad, by, out=scratch)
         return self.grads, None

@@ -28,7 +28,11 @@ class Grads:
     """0-dim float32 on the device; None stands for exactly 1."""
     found_inf: Tensor | None = None
     """0-dim float32 on the device: 1 if the update must be skipped, else 0; None if nothing asked for it."""
+    empty: Tensor | None = None
+    """0-dim float32 on the device: 1 if the window has no items, so that the update is skipped, else 0; None if it has some."""
     _norm: Tensor | None = field(default=None, repr=False)
+    device: torch.device | None = None
+    """Device of the parameters, for an update in which none of them has a gradient."""
 
     grow = MovedAttribute("divide_by")
     check = MovedAttribute("need_found_inf")
@@ -50,8 +54,13 @@ class Grads:
                     (placement(param), [local_shard(param.grad, param)]) for param in self.params if param.grad is not None
                 )
             else:
-                self._norm = torch.linalg.vector_norm(torch.stack(norms(tensors))) if tensors else torch.zeros(())
+                self._norm = torch.linalg.vector_norm(torch.stack(norms(tensors))) if tensors else self._nothing()
         return self._norm if self.scale is None else self._norm / self.scale
+
+    def _nothing(self) -> Tensor:
+        """Return the norm of no gradient at all, on the device of those that there could be."""
+        known = next((tensor.device for tensor in (*self.params, self.scale, self.found_inf) if tensor is not None), self.device)
+        return torch.zeros((), device=known)
 
     def divide_by(self, factor: Tensor) -> None:
         """Divide the true gradient by `factor`, a 0-dim float32 on the device, without touching the gradients."""
@@ -69,6 +78,12 @@ class Grads:
             self.found_inf = not_finite(sum(scalars, self._norm))
         elif scalars:
             self.found_inf = not_finite(sum(scalars[1:], scalars[0])).maximum(self.found_inf)
+
+    def is_skipped(self) -> Tensor | None:
+        """Return whether the update must be skipped, for want of items too: `found_inf`, or 1 if the window is empty."""
+        if self.empty is None or self.found_inf is None:
+            return self.found_inf if self.empty is None else self.empty
+        return torch.maximum(self.found_inf, self.empty)
 
     def materialise(self) -> list[Tensor]:
         """Divide the gradients by `scale`, in place, and return them. The factor is 1 from then on."""

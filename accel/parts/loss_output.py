@@ -23,6 +23,7 @@ __all__ = [
     "check_items",
     "check_logged",
     "loss_metrics",
+    "refuse_single_sample",
     "split_loss",
     "split_metrics",
 ]
@@ -156,7 +157,9 @@ class LoggedMeans:
 
 
 def check_items(items: Any, owner: str, fix: str) -> Any:
-    """Return the number of items of a mean. One on the device is not read: that would wait for it.
+    """Return the number of items of a mean; of a tensor on the CPU, its number.
+
+    One on the device is not read, because that would wait for it: `accel.parts.shared.item_counts` checks it there.
 
     Args:
         items: the number, a number or a 0-dim tensor.
@@ -172,8 +175,10 @@ def check_items(items: Any, owner: str, fix: str) -> Any:
             problem = f"{describe(items)} for n_items"
         elif items.requires_grad:
             problem = "a tensor with a gradient for n_items; add an auxiliary loss to the loss, or log its detach()"
-        elif items.device.type == "cpu" and type(items) is Tensor and items.dtype != torch.bfloat16:
-            return _checked_number(float(items.numpy()), items, owner, fix)  # numpy's view: no operation of torch's
+        elif items.device.type == "cpu" and type(items) is Tensor:
+            narrow = items.element_size() < 4 and items.is_floating_point()  # numpy has no bfloat16
+            number = float((items.float() if narrow else items).numpy())  # numpy's view: reading it is no operation of torch's
+            return _checked_number(number, number, owner, fix)
     elif isinstance(items, bool | np.bool_) or not isinstance(items, Real):
         problem = f"{describe(items)} for n_items"
     else:
@@ -190,6 +195,15 @@ def check_logged(values: Mapping[Any, Any]) -> dict[str, Any]:
         ConfigError: for a value that is no number, or a name that is no text or that every update has.
     """
     return {_checked_name(name): _checked_value(name, value) for name, value in values.items()}
+
+
+def refuse_single_sample(error: ValueError) -> None:
+    """Raise ConfigError if an error of the user's loss is that of a BatchNorm with a single sample."""
+    if "more than 1 value per channel" in str(error):
+        raise ConfigError(
+            f"BatchNorm needs more than one value per channel ({error}), and a batch has one sample; leave it out with "
+            "drop_last=true, or set another batch_size; where a DataLoader makes the batches, set it there"
+        ) from error
 
 
 def _checked_number(number: float, items: Any, owner: str, fix: str) -> Any:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from accel.parts.part import Part
+
+if TYPE_CHECKING:
+    from accel.parts.run import Run
+    from accel.parts.watch import Trial
 
 __all__ = ["Activations", "Backend", "Compile", "Layout"]
 
@@ -18,6 +23,12 @@ class Backend(Part):
 
     def apply(self, device: torch.device) -> None:
         """Set every switch, before the model is made."""
+
+    def explore(self, run: Run, trial: Trial) -> None:
+        """Choose by a trial what a setting leaves to it. Called once, when the run is set up or resumed; not in a dry run."""
+
+    def check_memory(self, step: int) -> None:
+        """Look after the memory of the machine. Called after some updates, each later one after more."""
 
     def restore(self) -> None:
         """Put every switch back, when the run ends."""

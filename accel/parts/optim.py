@@ -104,15 +104,14 @@ class Optim(Part):
 
     def cycle_momentum(self) -> None:
         """Prepare for `set_momentum`: fused optimisers that correct their first moment by beta1 then keep the product of betas."""
-        for group in self.optimizer.param_groups:
-            if "betas" in group:
-                group["cycled"] = True
+        for group in (group for group in self.optimizer.param_groups if "betas" in group):
+            group["cycled"] = True
 
     def step(self, grads: Grads) -> None:
         """Make one step with the true gradients; none at all if `found_inf` is 1.
 
-        A fused optimiser divides by the factor and obeys `found_inf` inside its kernel, so nothing is read on the host. Any
-        other needs the gradients materialised, and one read on the host if a loss scale can skip updates.
+        A fused optimiser divides by the factor and obeys `found_inf` inside its kernel, so nothing is read on the host. Any other
+        needs the gradients materialised, and one read if a loss scale, or a number of items on the device, can skip updates.
         """
         if self.fused:
             if grads.scale is not None and grads.scale.dtype != torch.float32:
@@ -124,12 +123,13 @@ class Optim(Part):
             grads.materialise()
             self.step_fn()
 
-    def step_one(self, param: Tensor) -> None:
-        """Make one step of one parameter with its true gradient, while no other parameter has a gradient."""
+    def step_one(self, param: Tensor, found_inf: Tensor | None = None) -> None:
+        """Make one step of one parameter with its true gradient, while no other has one; none if `found_inf` is 1."""
         if isinstance(self.optimizer, Fused):
+            self.optimizer.found_inf = found_inf
             self.optimizer.step_one(param)
         else:
-            self.step(Grads([param]))
+            self.step(Grads([param], found_inf=found_inf))
 
     def why_not_per_parameter(self) -> str:
         """Return why its parameters cannot step one by one, and what to do; empty if they can."""

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from accel.errors import ConfigError, TrainingError
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["BUCKET", "NOTHING", "Outcome", "Parallel", "buckets"]
+__all__ = ["BUCKET", "NOTHING", "OtherRankFailed", "Outcome", "Parallel", "buckets"]
 
 NOTHING = nullcontext()
 Outcome = TypeVar("Outcome")
 BUCKET = 25 * 2**20
 """Bytes; as in DistributedDataParallel."""
+
+
+class OtherRankFailed(Exception):
+    """What is tried in lockstep has failed on another rank."""
 
 
 @dataclass(eq=False)
@@ -41,6 +46,7 @@ class Parallel(Part):
         """Samples in the full window of a rank, the same on each; None if the data comes in ready batches."""
         self.reference: Tensor | None = None
         """Nominal number of items of a rank, a power of two, 0-dim, on the device; None until it is agreed on."""
+        self.in_lockstep = False
 
     @property
     def rank(self) -> int:
@@ -78,6 +84,10 @@ class Parallel(Part):
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
         """Return `function(model, batch)`, a loss or metrics. The function is given the user's own model, with its attributes."""
         return function(model, batch)
+
+    def gradient_leaves(self, model: nn.Module) -> Iterable[Tensor]:
+        """Return the tensors in which a backward pass leaves the gradients of the user's model, once a forward pass has run."""
+        return model.parameters()
 
     def whole(self, model: nn.Module) -> nn.Module:
         """Return the model to hand out at the end, with whole weights, on the first rank at least. Every rank must call it."""
@@ -149,6 +159,62 @@ class Parallel(Part):
     def gather(self, value: Any) -> list[Any]:
         """Return the plain values of all ranks, by rank. Every rank must call it."""
         return [value]
+
+    def same(self, numbers: Sequence[int]) -> bool:
+        """Return whether all ranks have the same whole numbers, each as many. Every rank must call it, and waits for the others."""
+        most = self.highest([*numbers, *(-number for number in numbers)])
+        return most[len(numbers) :] == [-number for number in most[: len(numbers)]]
+
+    def highest(self, numbers: Sequence[int]) -> list[int]:
+        """Return the highest of each whole number over all ranks. Every rank must call it, and waits for the others."""
+        return [max(each) for each in zip(*self.gather(list(numbers)), strict=True)]
+
+    @contextmanager
+    def lockstep(self) -> Iterator[None]:
+        """Context in which the ranks confirm, before each time that they communicate, that none has failed.
+
+        So what fails on one of them ends at the same point on all, and they can go on together. Nothing is exchanged by a process
+        that trains alone.
+
+        Raises:
+            OtherRankFailed: where another rank has failed.
+        """
+        self.in_lockstep = self.world_size > 1
+        try:
+            yield
+            self.confirm()
+        except (ConfigError, TrainingError, OtherRankFailed):  # the first two end the run, and `share_errors` tells them
+            raise
+        except Exception:
+            with suppress(OtherRankFailed):
+                self.confirm(failed=True)
+            raise
+        finally:
+            self.in_lockstep = False
+
+    def confirm(self, failed: bool = False, place: int = 0) -> None:
+        """Confirm in lockstep that no rank has failed. Every rank must call it, and waits for the others.
+
+        A compiled model does not stop for it on its way.
+
+        Args:
+            failed: whether this rank has.
+            place: number of the module whose forward pass begins; 0 outside of all.
+
+        Raises:
+            OtherRankFailed: where another rank has failed.
+            ConfigError: on every rank, where they are not at the same place.
+        """
+        if not self.in_lockstep or torch.compiler.is_compiling():
+            return
+        any_failed, last, first = self.highest([failed, place, -place])
+        if any_failed:
+            raise OtherRankFailed
+        if last != -first:
+            raise ConfigError(
+                f"{self.name}: the ranks do not call the model alike in an evaluation, and would wait for one another; call it in "
+                "metrics(model, batch) as often, and with the same parts, on every rank"
+            )
 
     def share_errors(self, stop_requested: Callable[[], bool] = lambda: False) -> AbstractContextManager[None]:
         """Return a context in which an error of one rank ends all ranks, with the same sentence.

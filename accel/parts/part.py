@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute, moved_names, take_over_overrides
 from accel.system.machine import Need
-from accel.values import check_value
+from accel.values import check_value, kinds_of
 
 __all__ = ["Part"]
 
@@ -28,9 +28,9 @@ class Part:
     """Conditions without which it brings nothing: in a bundle it is skipped."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self), include_extras=True)
+        kinds = kinds_of(type(self))
         for field in self._fields():
-            setattr(self, field.name, check_value(f"{self.name}.{field.name}", getattr(self, field.name), hints[field.name]))
+            setattr(self, field.name, check_value(f"{self.name}.{field.name}", getattr(self, field.name), kinds[field.name]))
 
     hold = MovedAttribute("to_device_scalars")
     beat = MovedAttribute("before_replay")

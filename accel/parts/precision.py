@@ -58,7 +58,8 @@ class Precision(Part):
 
     def gradients(self) -> Grads:
         """Return the gradients of the whole window, with the factor still to be applied."""
-        return Grads([param for _, param in self.params if param.grad is not None])
+        device = self.params[0][1].device if self.params else None
+        return Grads([param for _, param in self.params if param.grad is not None], device=device)
 
     def publish(self) -> None:
         """Copy the optimiser's weights to the model's own, if they differ (masters)."""

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
 from accel.device.step_snapshot import StepSnapshot
-from accel.errors import ConfigError
 from accel.parts.grads import Grads
-from accel.parts.loss_output import LoggedMeans, split_loss
+from accel.parts.loss_output import LoggedMeans, refuse_single_sample, split_loss
 from accel.parts.mean import WindowMean
-from accel.parts.parallel import NOTHING
+from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.part import Part
 from accel.parts.run import Run
+from accel.parts.shared.gradient_mask import GradientMask
+from accel.parts.shared.item_counts import ItemCounts
 from accel.parts.window import Micro, Window
 from accel.system.call_stack import warn_user
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
-__all__ = ["Average", "Clip", "Guard", "Measured", "Objective", "Update"]
+__all__ = ["Average", "Clip", "Guard", "Objective", "Update"]
 
 
 @dataclass(eq=False)
@@ -54,6 +56,7 @@ class Objective(Part):
     def setup(self, run: Run) -> None:
         self.loss = run.loss
 
+    item_counts: ClassVar[ItemCounts]
     logged: ClassVar[dict[str, Any]] = {}
     """Numbers that the last loss logs, by name, each a float or a 0-dim tensor without a gradient."""
 
@@ -66,14 +69,26 @@ class Objective(Part):
         try:
             output = split_loss(self.loss(model, batch))
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ConfigError(
-                f"BatchNorm needs more than one value per channel ({error}), and a batch has one sample; leave it out with "
-                "drop_last=true, or set another batch_size; where a DataLoader makes the batches, set it there"
-            ) from error
+            refuse_single_sample(error)
+            raise
         self.logged = output.logged  # type: ignore[misc]
-        return output.loss, output.items
+        items = output.items
+        return output.loss, self.item_counts.clean(items) if isinstance(items, Tensor) else items
+
+    def to_device_scalars(self) -> None:
+        self.item_counts.replayed = True
+
+    def before_replay(self) -> None:
+        self.item_counts.exchange()  # no Python runs in a replay: what the last update sent is looked at before the next
+
+    def summary_notes(self) -> list[str]:
+        return self.item_counts.summary_notes()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.item_counts.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.item_counts.load_state_dict(state)
 
 
 @dataclass(eq=False)
@@ -90,9 +105,6 @@ class Average(Part):
         return NOTHING
 
 
-Measured = TypeVar("Measured")
-
-
 @dataclass(eq=False)
 class Update(Part):
     """One whole update: forward and backward of a window, then everything that moves by its gradients."""
@@ -104,13 +116,15 @@ class Update(Part):
     """Whether the user knows that samples are counted by a guess."""
 
     def setup(self, run: Run) -> None:
-        parts, self.run = run.parts, run
+        parts, self.run = run.parts, ref(run)  # the run holds its parts: what it holds is freed as soon as it ends
         self.model, self.lap = run.model, run.clock.lap
         self.parallel, self.precision, self.objective = parts.parallel, parts.precision, parts.objective
         self.guard, self.clip, self.optim, self.average = parts.guard, parts.clip, parts.optim, parts.average
+        self.objective.item_counts = ItemCounts(run.device, run.progress)  # type: ignore[misc]  # whatever its own `setup` is
         self.counts_first = self.precision.is_narrow
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
         self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
+        self.gradient_mask = GradientMask(lambda: self.parallel.gradient_leaves(run.unwrapped_model))
         self.sparse: list[Tensor] | None = None
         """Trained tensors whose gradients are sparse, and are made dense; None until a backward pass has shown it."""
         plain = type(self.guard) is Guard and type(self.clip) is Clip and self.precision.skipped is None
@@ -118,6 +132,7 @@ class Update(Part):
 
     def follow_parameters(self, run: Run) -> None:
         self.sparse = None
+        self.gradient_mask.remove()
         if self.counts_first:
             self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device)
 
@@ -132,7 +147,7 @@ class Update(Part):
         logged, begun = LoggedMeans(), None
         if self.counts_first and self.parallel.reference is None and not mean.defer:
             micros = tuple(micros)
-            begun = self.agree_on_reference(micros)
+            begun = self.agree_on_reference(micros) if len(micros) > 1 else None
         for micro in micros:
             with self.parallel.sync(last=micro.last):
                 if begun is None:
@@ -144,8 +159,9 @@ class Update(Part):
                 if micro.doubt and items is None:
                     self.warn_of_count(micro.doubt, micro.samples)
                 weight = mean.add(loss, items, micro)
-                logged.add(self.objective.logged, weight, micro.weight == 1.0)
-                self.precision.backward(loss, weight)
+                logged.add(self.objective.logged, weight, micro.weight == 1.0 and mean.empty is False)
+                with self.gradient_mask(mean.to_clear):
+                    self.precision.backward(loss, weight)
                 self.lap(BACKWARD)
         self.logged = logged.means(mean.total)  # type: ignore[misc]
         if self.sparse != []:
@@ -190,12 +206,11 @@ class Update(Part):
         Returns:
             Loss and items of the first micro-batch, to go on from, if the loss tells no items; else None.
         """
-        if len(micros) < 2:
-            return None
         assert self.window_snapshot is not None
         self.window_snapshot.take()
-        if self.run.user_state is not None:
-            self.run.user_state.remember()
+        user_state = getattr(self.run(), "user_state", None)
+        if user_state is not None:
+            user_state.remember()
         total: Any = 0.0
         for micro in micros:
             with self.parallel.sync(last=False), self.precision.cast():
@@ -205,8 +220,8 @@ class Update(Part):
                 return loss, items
             total = total + (items if micro.samples else 0)
         self.window_snapshot.restore()
-        if self.run.user_state is not None:
-            self.run.user_state.undo()
+        if user_state is not None:
+            user_state.undo()
         count = torch.as_tensor(total, dtype=torch.float32, device=self.parallel.device)
         self.parallel.keep_reference((self.parallel.sum(count) / self.parallel.world_size).clamp(min=1.0))
         return None
@@ -216,6 +231,8 @@ class Update(Part):
         grads = mean.normalise(self.precision.gradients())  # with a factor still to be applied, on the device
         grads = self.guard.check(grads, mean.loss)  # sets found_inf if they must not move anything
         grads = self.clip.limit(grads)  # multiplies the factor
+        self.objective.item_counts.count_empty(grads.empty)
+        grads.found_inf = grads.is_skipped()  # without any items nothing moves either
         self.optim.step(grads)  # applies it, inside the fused kernel where there is one
         self.average.update(grads)  # moves only where the step did
         self.precision.adapt(grads)  # the loss scale follows the overflow
@@ -223,9 +240,11 @@ class Update(Part):
         self.lap(UPDATE)
         return mean.loss
 
-    def measured(self, measure: Callable[[Any], Measured], batch: Any) -> list[Measured]:
+    def measured(self, measure: Callable[[Any], Outcome], batch: Any) -> list[Outcome]:
         """Return `measure(batch)` in evaluation, in a list: one result, or one for each piece of the batch."""
         return [measure(batch)]
 
     def close(self) -> None:
         """Undo its changes to the model and free its memory, when the run ends, however it ends."""
+        if hasattr(self, "gradient_mask"):
+            self.gradient_mask.remove()

@@ -103,7 +103,7 @@ class Group(Part):
             if len(outlines) == 1 and None not in outlines and not any(batch.unequal for batch in window):
                 doubt = ""  # as many samples each, however many that are
             micros = (
-                Micro(batch.batch, batch.samples, batch.samples / samples if last else 1.0, place == last, doubt)
+                Micro(batch.batch, batch.samples, batch.samples / max(1, samples) if last else 1.0, place == last, doubt)
                 for place, batch in enumerate(window)
             )
             yield Window(tuple(micros), len(window), sum(batch.global_samples for batch in window))

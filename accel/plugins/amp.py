@@ -10,8 +10,10 @@ update whose gradients overflow is skipped, and the scale backs off. After
 
 Helps   models made of matrix products, on hardware that multiplies 16-bit
         numbers faster: tensor cores, AVX512-BF16, AMX.
-Hurts   small models, because each cast takes time; bfloat16 on a CPU without
-        instructions for it.
+Hurts   small models, because each cast takes time; bfloat16 on a CPU or a GPU
+        without instructions for it. GPUs have them from compute capability 8.0
+        on (not T4, V100, RTX 20): a bundle leaves amp out there, and
+        dtype=float16 is fast.
 Costs   casts of the weights once per forward pass. The plugin `master_weights`
         computes the same and casts once per update. float16 reads the gradients
         once more, to see an overflow.

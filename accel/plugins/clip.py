@@ -13,7 +13,8 @@ Hurts   with max_norm below the usual norm: then every gradient is normalised,
         and lr means something else.
 Costs   norm: one read of the gradients; the factor is applied inside the fused
         optimiser's own pass. value: one more pass. adaptive: one read of the
-        weights and two passes over the gradients.
+        weights and two passes over the gradients. On a GPU both are copied to
+        scratch memory, so that units are clipped together: up to 256 MB.
 Source  Pascanu et al., On the difficulty of training recurrent neural networks,
         arXiv 1211.5063. The formula is that of
         `torch.nn.utils.clip_grad_norm_`: g * min(1, max_norm / (norm + 1e-6)).
@@ -30,13 +31,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from accel.device.dtensor import Placement, local_shard, norms, placement, real_shard
+from accel.device.dtensor import Placement, is_dtensor, local_shard, norms, placement, real_shard
 from accel.errors import ConfigError, nearest
+from accel.optim.kernel_row import moves_together
+from accel.optim.kernels.unit_clip import UnitBlock, clip_together, has_rows, unit_blocks
 from accel.parts import Clip as ClipPart
 from accel.parts import Grads
 from accel.values import Positive
@@ -76,6 +79,10 @@ class Clip(ClipPart):
         super().__post_init__()
         self.skipped_ids: frozenset[int] = frozenset()
         """The `id` of each parameter whose gradient is not clipped."""
+        self.block_key: list[Any] = []
+        """The parameters on a device for which `blocks` were made, and the layouts of their gradients."""
+        self.blocks: list[tuple[list[Tensor], list[Tensor], list[UnitBlock]]] = []
+        self.others: list[Tensor] = []
 
     def setup(self, run: Run) -> None:
         if self.mode == "adaptive":
@@ -96,8 +103,28 @@ class Clip(ClipPart):
             torch._foreach_clamp_max_(tensors, self.max_value)
         else:
             grads.writable()
-            clip_units([param for param in grads.params if id(param) not in self.skipped_ids], self.clipping, self.eps)
+            params = [param for param in grads.params if id(param) not in self.skipped_ids]
+            clip_units(self.clip_on_device(params), self.clipping, self.eps)
         return grads
+
+    def clip_on_device(self, params: list[Tensor]) -> list[Tensor]:
+        """Clip those gradients that are on a device and whose units lie there in order, together; return the other parameters."""
+        if not params or not moves_together(params[0]):
+            return params
+        key = [(id(param), param.data_ptr(), None if param.grad is None else param.grad.stride()) for param in params]
+        if key != self.block_key:
+            rows: dict[Any, list[Tensor]] = {}
+            self.others = []
+            for param in params:
+                together = param.grad is not None and not is_dtensor(param) and has_rows(param, param.grad)
+                (rows.setdefault((param.device, param.dtype), []) if together else self.others).append(param)
+            weights = {kind: [param.detach() for param in row] for kind, row in rows.items()}
+            self.blocks = [(row, weights[kind], list(unit_blocks(weights[kind], self.eps))) for kind, row in rows.items()]
+            self.block_key = key
+        for row, weights_of_row, blocks in self.blocks:
+            gradients = [param.grad for param in row if param.grad is not None]
+            clip_together(blocks, weights_of_row, gradients, self.clipping)
+        return self.others
 
     def plan_notes(self) -> Mapping[str, str]:
         if self.mode != "adaptive":

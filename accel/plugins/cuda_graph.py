@@ -25,9 +25,8 @@ Exact   A replay runs the kernels that the update would run, on the random
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -35,9 +34,11 @@ from torch import Tensor
 
 from accel.data.batches.structure import flatten, unflatten
 from accel.device.cuda_graphs import CudaRecorder, Recorder
-from accel.errors import ConfigError
+from accel.device.out_of_memory import is_out_of_memory
+from accel.errors import ConfigError, TrainingError
 from accel.parts import Part, Update, Window
 from accel.parts.mean import constant
+from accel.system.call_stack import is_user_code
 from accel.system.clock import COMPILE, UPDATE
 from accel.system.machine import Need
 from accel.values import Count
@@ -45,12 +46,10 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["LIBRARIES", "MAX_COUNTED_SHAPES", "CudaGraph", "Graph", "describe_cause"]
+__all__ = ["MAX_COUNTED_SHAPES", "CudaGraph", "Graph", "causes", "describe_cause"]
 
 MAX_COUNTED_SHAPES = 10_000
 """Shapes whose occurrences are counted, at most: data in which no two batches are alike has shapes without end."""
-LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
-"""Folders of code that is not the user's own."""
 
 
 class Graph(NamedTuple):
@@ -136,6 +135,7 @@ class CudaGraph(Update):
 
         Raises:
             ConfigError: if model or loss does something that a graph cannot hold.
+            TrainingError: if memory is short.
         """
         inputs = [tensor.clone() for tensor in tensors]
         static = unflatten(window, iter(inputs))
@@ -144,6 +144,11 @@ class CudaGraph(Update):
         try:
             replay, loss = self.recorder.capture(lambda: super(CudaGraph, self).__call__(static))
         except RuntimeError as error:
+            if any(map(is_out_of_memory, causes(error))):
+                raise TrainingError(
+                    f"cuda_graph: memory is short in the capture of an update ({describe_cause(error)}): a graph keeps the tensors "
+                    "of its update; take smaller batches, fewer plugins.cuda_graph.graphs, or '~plugins.cuda_graph'"
+                ) from error
             raise ConfigError(
                 f"cuda_graph cannot capture the update ({describe_cause(error)}): loss and model must not read numbers of the "
                 "device on the host, nor make tensors there; leave it out with '~plugins.cuda_graph'"
@@ -168,14 +173,22 @@ class CudaGraph(Update):
         self.shape_counts.clear()
 
     def close(self) -> None:
+        super().close()
         if hasattr(self, "graphs_by_shape"):
             self.graphs_by_shape.clear()
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and those that led to it, to the first."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__context__
+
+
 def describe_cause(error: BaseException) -> str:
     """Return the first of the errors that led to this one, in words, with the last line of the user's own code on its way."""
-    while error.__context__ is not None:
-        error = error.__context__
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(LIBRARIES)]
+    *_, error = causes(error)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_code(frame.filename)]
     where = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return str(error).strip().split("\n")[0][:200] + where

@@ -29,7 +29,8 @@ from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.dali_pipeline import Pipeline
 from accel.errors import ConfigError
 from accel.parts import Loader
-from accel.system.machine import Need, cores
+from accel.system.cpu.local_ranks import RANK_CORES
+from accel.system.machine import Need
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class DALI(Loader):
         super().setup(run)
         on_gpu = run.device.type == "cuda" and self.device != "cpu"
         self.decode_device, self.device_index = ("mixed" if on_gpu else "cpu"), run.device.index or 0
-        self.thread_count = cores() if self.threads == "auto" else self.threads
+        self.thread_count = RANK_CORES.count() if self.threads == "auto" else self.threads
         self.pipelines: dict[Batches, Pipeline] = {}
 
     def open(self, data: Any, train: bool) -> Batches:

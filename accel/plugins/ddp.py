@@ -103,7 +103,10 @@ class DDP(ProcessGroup):
         return self.ddp_model
 
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
-        return compute_inside(model, function, batch) if model is self.ddp_model else function(model, batch)
+        if model is not self.ddp_model:
+            return function(model, batch)
+        self.confirm(place=1)  # buffers travel as the forward pass begins
+        return compute_inside(model, function, batch)
 
     def sync(self, last: bool) -> AbstractContextManager[None]:
         if self.ddp_model is None:

@@ -4,7 +4,8 @@ Helps   final accuracy, and accuracy before the learning rate has fallen: the
         average is smoother than any one point.
 Hurts   very short runs, because the average lags behind the weights. warmup
         shortens its memory at the start.
-Costs   a copy of the weights, and one pass over both per update.
+Costs   a copy of the weights, and one pass over both per update. On a GPU
+        another copy of 16-bit weights, in float32.
 Source  Polyak and Juditsky, 1992; Tarvainen and Valpola, Mean teachers, arXiv
         1703.01780. The warm-up is TensorFlow's min(decay, (1 + t) / (10 + t)).
         Buffers (BatchNorm's statistics) are the model's own, as in
@@ -19,19 +20,56 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from accel.device.dtensor import real_shard, shard_like
+from accel.optim.kernel_row import moves_together
+from accel.optim.kernels.kernel_check import is_dense, select_kernel
+from accel.optim.kernels.multi_tensor import interpolate
 from accel.parts import Average, Grads
 from accel.values import Decay
 
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["EMA"]
+__all__ = ["EMA", "AverageRow", "average_rows"]
+
+
+class AverageRow(NamedTuple):
+    """Averages on a device that move together, in one launch, or two where their weights have another dtype."""
+
+    averages: list[Tensor]
+    weights: list[Tensor]
+    scratch: list[Tensor]
+    """Memory for the weights as the averages are; `weights` themselves where they are so."""
+
+    def update(self, weight: float | Tensor, skip: Tensor | None) -> None:
+        """Move the averages towards the weights by a share, unless `skip` (0-dim float32) is 1."""
+        if self.scratch is not self.weights:
+            torch._foreach_copy_(self.scratch, self.weights)
+        if skip is None and not isinstance(weight, Tensor):
+            torch._foreach_lerp_(self.averages, self.scratch, weight)
+        else:
+            first = self.averages[0]
+            interpolate(select_kernel("sgd", first.dtype, first.device), self.averages, self.scratch, weight, skip)
+
+
+def average_rows(averages: list[Tensor], weights: list[Tensor]) -> list[AverageRow]:
+    """Return averages and weights on a device in rows of one dtype and one kind of memory layout; nothing on a CPU."""
+    if not averages or not moves_together(averages[0]):
+        return []
+    rows: dict[Any, AverageRow] = {}
+    for average, weight in zip(averages, weights, strict=True):
+        alike = average.dtype == weight.dtype and average.stride() == weight.stride() and is_dense(weight)
+        row = rows.setdefault((alike, average.dtype, weight.dtype, is_dense(weight)), AverageRow([], [], []))
+        row.averages.append(average)
+        row.weights.append(weight)
+        if not alike:
+            row.scratch.append(torch.empty_like(average))
+    return [row if row.scratch else row._replace(scratch=row.weights) for row in rows.values()]
 
 
 @dataclass(eq=False)
@@ -70,6 +108,7 @@ class EMA(Average):
         # of sharded weights, the shards of this process, each of which moves by itself
         self.local_weights, self.average = list(map(real_shard, weights)), list(map(real_shard, self.averages))
         self.rounded = any(average.dtype != weight.dtype for average, weight in zip(self.averages, weights, strict=True))
+        self.rows = average_rows(self.average, self.local_weights)
 
     def decay_at(self, step: int) -> float:
         """Return the decay of update `step`, from 0."""
@@ -77,6 +116,10 @@ class EMA(Average):
 
     def update(self, grads: Grads) -> None:
         weight = self.next_weight() if self.weight is None else self.weight
+        if self.rows:
+            for row in self.rows:
+                row.update(weight, grads.found_inf)
+            return
         if grads.found_inf is not None:  # weight 0 for a skipped update, without reading on the host whether it was skipped
             weight = weight * (1 - grads.found_inf)
         weights = self.local_weights

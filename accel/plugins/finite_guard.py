@@ -32,6 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class FiniteGuard(Guard):
     in_a_row: Count = 20
 
     def setup(self, run: Run) -> None:
-        self.run, self.progress, self.precision = run, run.progress, run.parts.precision
+        self.run, self.progress, self.precision = proxy(run), run.progress, run.parts.precision
         self.host_waits = not run.parts.optim.fused
         self.readback = AsyncReadback(3, run.device)
         self.streak, self.longest_streak, self.skipped = self.readback.slots
@@ -81,10 +82,13 @@ class FiniteGuard(Guard):
         grads.need_found_inf(self.loss)
         assert grads.found_inf is not None
         assert self.skipped is not None
-        self.streak.add_(1).mul_(grads.found_inf)
+        skipped = grads.is_skipped()
+        assert skipped is not None
+        # an update without items is skipped too, and neither lengthens a row nor ends it
+        self.streak.add_(1 if grads.empty is None else 1 - grads.empty).mul_(skipped)
         torch.maximum(self.longest_streak, self.streak, out=self.longest_streak)
-        self.skipped.add_(grads.found_inf)
-        self.buffers.restore_if_skipped(grads.found_inf)
+        self.skipped.add_(skipped)
+        self.buffers.restore_if_skipped(skipped)
         if not self.replayed:
             self.exchange_counts(self.progress.step + 1)
         return grads

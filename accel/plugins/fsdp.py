@@ -21,7 +21,7 @@ Exact   N processes equal one process on the big batch, to rounding, as with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -37,9 +37,9 @@ from accel.device.repeated_blocks import repeated_blocks
 from accel.errors import ConfigError
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
-from accel.parts.shared.held_groups import release_mesh, release_sharded
 from accel.parts.shared.input_cast import InputCast
 from accel.parts.shared.process_group import ProcessGroup
+from accel.parts.shared.ranks.held_groups import forget_forward, gathered_parameters, release_mesh, release_sharded
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -95,9 +95,7 @@ class FSDP(ProcessGroup):
             raise ConfigError(f"fsdp needs weights of one dtype, and the model's are {names}; convert the model, or use ddp")
         sparse = [name for name, module in self.user_model.named_modules() if getattr(module, "sparse", False) is True]
         if sparse:  # torch's own reduction has no kernel for them
-            raise ConfigError(
-                f"fsdp cannot sum sparse gradients over the ranks, and {sparse[0]} gives them; set sparse=False there"
-            )
+            raise ConfigError(f"fsdp cannot sum sparse gradients over ranks, and {sparse[0]} gives them; set sparse=False there")
         # over the existing group: a mesh that makes its own would take nccl even with backend=gloo
         world: Any = dist.group.WORLD
         mesh = self.device_mesh = DeviceMesh.from_group(world, self.device.type)
@@ -114,11 +112,22 @@ class FSDP(ProcessGroup):
         if policy.param_dtype is not None:  # as torch casts what goes into its own modules
             InputCast(self.user_model, policy.param_dtype, self.device)
         self.root.register_forward_hook(self.reshard_after_evaluation)
+        for place, unit in enumerate((self.root, *self.blocks), 1):  # before its weights are gathered
+            unit.register_forward_pre_hook(lambda *_, place=place: self.confirm(place=place), prepend=True)
         root: nn.Module = self.root
         return root
 
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
-        return compute_inside(model, function, batch) if model is self.root else function(model, batch)
+        if model is not self.root:
+            return function(model, batch)
+        try:
+            return compute_inside(model, function, batch)
+        except Exception:
+            forget_forward(self.root)
+            raise
+
+    def gradient_leaves(self, model: nn.Module) -> Iterable[Tensor]:
+        return model.parameters() if self.root is None else gathered_parameters(self.root)
 
     def broadcast_weights(self) -> None:
         """Send the first rank's weights and buffers to all ranks, before they are sharded, as ddp does."""
@@ -226,6 +235,9 @@ def copy_without_memory(model: nn.Module) -> nn.Module:
         empty = torch.empty_like(param, device="cpu")
         empty.untyped_storage().resize_(0)
         memo[id(param)] = nn.Parameter(empty, param.requires_grad)
+    for value in (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)):
+        if value.layout != torch.strided:
+            memo[id(value)] = value.clone()  # torch copies no sparse tensor of rows or columns (torch 2.13)
     return deepcopy(model, memo).cpu()
 
 

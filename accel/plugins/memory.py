@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class Memory(Watch):
         """The file of the snapshot, while one is recorded."""
 
     def begin(self, run: Run) -> None:
-        self.run, self.progress, self.clock = run, run.progress, run.clock
+        self.run, self.progress, self.clock = proxy(run), run.progress, run.clock
         on_cuda = run.device.type == "cuda"
         self.gauge = DeviceMemoryPeak(run.device) if on_cuda else ProcessMemoryPeak()
         self.gauge.read_and_reset()

@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 from torch import Tensor
 
@@ -67,7 +68,7 @@ class Metrics(Watch):
     def begin(self, run: Run) -> None:
         if run.out is None or run.parts.parallel.rank > 0:
             return
-        self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
+        self.run, self.lr, self.progress = proxy(run), run.parts.schedule.lr, run.progress
         self.path = run.out / FILE
         self.losses = LossLog(self.every, run.device, run.parts.guard.skipped, self.write_updates)
         try:

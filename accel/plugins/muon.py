@@ -34,13 +34,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from accel.device.cuda.bf16_support import describe_bf16_lack
 from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError, nearest
 from accel.optim.hidden_matrices import hidden_matrices
 from accel.optim.muon import Muon as FusedMuon
 from accel.parts import Optim
 from accel.parts.optim import decayed
-from accel.system.machine import lacks_bf16
 from accel.values import Count, Decay, NonNegative, Positive
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ class Muon(Optim):
         messages = []
         if not self.matrix_params:
             messages.append("muon: the model has no hidden matrices, so AdamW moves all of it; add adamw instead")
-        elif self.ns_dtype == "bfloat16" and run.device.type == "cpu" and lacks_bf16():
-            messages.append("muon: this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); muon.ns_dtype=float32 is faster")
+        elif self.ns_dtype == "bfloat16" and (lack := describe_bf16_lack(run.device)):
+            messages.append(f"muon: {lack}; muon.ns_dtype=float32 is faster")
         if not self.adamw_params:
             names = self.changed("adamw_lr", "beta1", "beta2", "eps", "exclude")
             messages += [f"muon.{name} has no effect: Muon moves every parameter" for name in names]

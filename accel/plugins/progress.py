@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 from rich.console import Console
 from rich.live import Live
@@ -71,7 +72,7 @@ class Progress(Watch):
         self.result: Result | None = None
 
     def begin(self, run: Run) -> None:
-        self.run = run
+        self.run: Run = proxy(run)  # the run holds this watch
         self.console = VisibleConsole(
             file=survive_broken_pipe(sys.stdout), highlight=False, markup=False, quiet=run.parts.parallel.rank > 0
         )

@@ -26,6 +26,7 @@ from torch.utils.hooks import RemovableHandle
 
 from accel.errors import ConfigError
 from accel.parts import Clip, Grads, Guard, Update, Window
+from accel.parts.loss_output import LoggedMeans
 from accel.parts.mean import WindowMean
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
@@ -42,6 +43,8 @@ class StepInBackward(Update):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.hooks: list[RemovableHandle] = []
+        self.found_inf: Tensor | None = None
+        """1 if nothing may move in the update at hand, which has no items, else 0: 0-dim, on the device; None if it has some."""
 
     def setup(self, run: Run) -> None:
         super().setup(run)
@@ -90,11 +93,16 @@ class StepInBackward(Update):
         with self.parallel.sync(last=True):
             with self.precision.cast():
                 loss, items = self.parallel.call(self.objective, self.model, micro.batch)
-            self.logged = self.objective.logged  # type: ignore[misc]
+            logged, weight = LoggedMeans(), mean.add(loss, items, micro)
+            logged.add(self.objective.logged, weight, mean.empty is False)
+            self.logged = logged.means(None)  # type: ignore[misc]
             self.lap(FORWARD)
-            self.backward(loss, mean.add(loss, items, micro))  # in which every parameter steps
+            none = mean.normalise(Grads([], device=loss.device))
+            none.found_inf = self.found_inf = none.empty
+            self.objective.item_counts.count_empty(none.empty)
+            if mean.empty is not True and (none.empty is None or self.optim.fused or not bool(mean.empty)):
+                self.backward(loss, weight)  # in which every parameter steps
             self.lap(BACKWARD)
-        none = Grads([])
         self.average.update(none)
         self.precision.adapt(none)
         self.lap(UPDATE)
@@ -120,11 +128,12 @@ class StepInBackward(Update):
         """Step one parameter: called by the backward pass when its gradient is complete, a shared weight's too."""
         if param.grad is not None and param.grad.is_sparse and not self.keeps_sparse:
             param.grad = param.grad.to_dense()
-        self.optim.step_one(param)
+        self.optim.step_one(param, self.found_inf)
         increment_version(param)  # fused kernels do not count the write, which a later backward pass would miss
         param.grad = None
 
     def close(self) -> None:
+        super().close()
         for hook in self.hooks:
             hook.remove()
         self.hooks = []

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import time, time_ns
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from weakref import proxy
 
 from torch import Tensor
 
@@ -79,7 +80,7 @@ class TensorBoard(Watch):
             return
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self.run, self.lr, self.progress = run, run.parts.schedule.lr, run.progress
+        self.run, self.lr, self.progress = proxy(run), run.parts.schedule.lr, run.progress
         folder = run.out / FOLDER
         folder.mkdir(exist_ok=True)
         # tensorboard reads the files of a directory in the order of their names

@@ -34,7 +34,7 @@ from accel.data.loaders.autotune import Rates, best_count, describe_rates, measu
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import ThreadPool
 from accel.parts import Loader
-from accel.system.machine import cores
+from accel.system.cpu.local_ranks import RANK_CORES
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Threads(Loader):
     """Loader that reads in threads.
 
     Args:
-        count: threads; auto is one for each core, or the fastest number, measured for a second in a run that reads for long.
+        count: threads; auto is one for each core of the rank, or the fastest number, measured in a run that reads for long.
         depth: batches read ahead.
     """
 
@@ -62,7 +62,7 @@ class Threads(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.pin = run.device.type == "cuda"
-        self.reader_count = cores() if self.count == "auto" else self.count
+        self.reader_count = RANK_CORES.count() if self.count == "auto" else self.count
         self.rates: Rates = {}
         self.epochs = 0 if run.dry_run else run.epochs
         self.rings: dict[Batches, Ring] = {}
@@ -84,7 +84,7 @@ class Threads(Loader):
         """Return None: a resumed run may have another number of threads, or none."""
 
     def plan_notes(self) -> Mapping[str, str]:
-        count = describe_rates(self.rates) if self.rates else f"{self.reader_count} = one for each core"
+        count = describe_rates(self.rates) if self.rates else f"{self.reader_count} = {RANK_CORES.describe()}"
         notes = {"threads": count} if self.rings and self.count == "auto" else {}
         slots = next((ring.pool for ring in self.rings.values() if ring.pool), None)
         if slots:

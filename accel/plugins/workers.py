@@ -3,8 +3,9 @@
 Each worker reads whole batches, in turn. The pool reads the pictures of
 task=images, and samples of any data set that defines `fill(index, rng, out)`.
 They are written straight into the memory of a batch. All processes share it; it
-is pinned on CUDA, and used again as soon as no one holds the batch. Samples of
-other data sets are collated and handed over in shared memory, batch by batch.
+is pinned on CUDA (where CUDA refuses, a warning says so, and copies are waited
+for), and used again as soon as no one holds the batch. Samples of other data
+sets are collated and handed over in shared memory, batch by batch.
 
 A worker may die (out of memory, a crash in a decoder), or hang for longer than
 `timeout` and be killed. It is then named with the sample that it read, and
@@ -37,7 +38,7 @@ from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.autotune import Rates, best_count, describe_rates, measure_rates, process_rate
 from accel.data.loaders.worker_pool import WorkerPool
 from accel.parts import Loader
-from accel.system.machine import cores
+from accel.system.cpu.local_ranks import RANK_CORES
 from accel.values import Count, Positive
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Workers(Loader):
     """Loader that reads in processes.
 
     Args:
-        count: processes; auto is one for each core and at most 8, or the fastest number, measured in a run that reads for long.
+        count: processes; auto is one for each core of the rank, at most 8, or the fastest number, measured in a long run.
         prefetch_factor: batches that each worker reads ahead.
         timeout: seconds to wait for one batch before its worker counts as hanging, and is killed; null waits forever.
         start: start method of a process (fork, spawn, forkserver); null forks where the platform can, and else spawns.
@@ -76,7 +77,7 @@ class Workers(Loader):
         self.datasets = []
         self.rates: Rates = {}
         self.epochs = 0 if run.dry_run or self.start not in (None, "fork") else run.epochs
-        self.reader_count = min(cores(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count
+        self.reader_count = min(RANK_CORES.count(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count
 
     def open(self, data: Any, train: bool) -> Batches:
         batches = super().open(data, train)
@@ -102,7 +103,7 @@ class Workers(Loader):
             return {}
         if self.rates:
             return {"workers": describe_rates(self.rates)}
-        return {"workers": f"{self.reader_count} = one for each core, at most {MAX_AUTO_WORKERS}"}
+        return {"workers": f"{self.reader_count} = {RANK_CORES.describe()}, at most {MAX_AUTO_WORKERS}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         if self.datasets:

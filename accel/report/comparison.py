@@ -13,12 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from accel.report.formatting import elapsed, number, short_count
+from accel.report.other_load import BUSY
 from accel.report.pace import Pace
 
-__all__ = ["BUSY", "MARGIN", "REPEATED", "JobGroup", "JobResult", "comparison", "grouped", "notes", "speed_up", "with_range"]
+__all__ = ["MARGIN", "REPEATED", "JobGroup", "JobResult", "comparison", "grouped", "notes", "speed_up", "with_range"]
 
-BUSY = 10.0
-"""Percent of the cores that other processes take, from which on the table says so."""
 REPEATED = 4
 """Jobs that differ in their seed alone, from which on their medians make the range. Fewer are equal by chance too often."""
 MARGIN = 0.05

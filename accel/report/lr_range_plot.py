@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,3 +104,5 @@ def draw(lrs: Floats, losses: Floats, reading: LRRangeCurve, picture: Path) -> N
     style_panel(panel)
     panel.legend(loc="lower left", frameon=False, fontsize="small")
     save_svg(figure, picture)
+    del figure
+    gc.collect()  # errors inside matplotlib hold, in circles, the frames of all callers, and so the model of the run

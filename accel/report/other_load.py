@@ -8,7 +8,10 @@ from pathlib import Path
 
 from accel.system.stop_signals import TORCHRUN_VARIABLE
 
-__all__ = ["OtherLoad"]
+__all__ = ["BUSY", "OtherLoad", "busy_remark", "has_children"]
+
+BUSY = 10.0
+"""Percent of the cores that other processes take, from which on reports say so."""
 
 
 class OtherLoad:
@@ -43,6 +46,8 @@ class OtherLoad:
 
     def own_ticks(self) -> int:
         """Return the ticks of this process and all below it, of children that are gone as well."""
+        if TORCHRUN_VARIABLE not in os.environ and not has_children():  # no other process need be looked at
+            return round(sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK"))
         parents: dict[int, int] = {}
         spent: dict[int, int] = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
@@ -56,3 +61,29 @@ class OtherLoad:
         while more := {child for child, parent in parents.items() if parent in family} - family:
             family |= more
         return sum(spent.get(number, 0) for number in family)
+
+
+def has_children() -> bool:
+    """Return whether this process has children, those that are done and not yet waited for among them. It waits for none."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def busy_remark(percent: float, cores: int, threads: int, short_spin: bool, setting: str) -> str:
+    """Return what to say at the end of a run beside others on a busy machine, and what to type.
+
+    Args:
+        percent: of its cores that others took.
+        cores: that the run might use.
+        threads: of torch that computed.
+        short_spin: whether threads that wait sleep soon.
+        setting: how the number of threads is set, with `{}` for the number.
+    """
+    left = max(1, round(cores * (1 - percent / 100)))
+    remedies = [] if short_spin or threads == 1 else ["GOMP_SPINCOUNT=1000 before the command, for threads that wait more briefly"]
+    remedies += [f"{setting.format(left)}, for as many threads as there are cores left"] if left < threads else []
+    remark = f"the machine was busy: other processes took {percent:.0f} % of its cores"
+    return f"{remark}; try {', or '.join(remedies)}" if remedies else remark

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
@@ -80,7 +80,8 @@ class PaceMeter:
 
     def pace(self) -> Pace | None:
         """Return the pace so far; None if the run is too short to tell."""
-        return pace_of(self.blocks, self.load.percent())
+        pace = pace_of(self.blocks)
+        return pace and replace(pace, busy=self.load.percent())
 
 
 def pace_of(blocks: Sequence[Block], busy: float | None = None) -> Pace | None:

@@ -120,7 +120,9 @@ class Result:
     epochs: int = 0
     updates: int = 0
     skipped: int = 0
-    """Updates that moved nothing, because a gradient or the loss was not finite."""
+    """Updates that moved nothing, because a gradient or the loss was not finite, or because the loss had no items."""
+    empty: int = 0
+    """Updates that moved nothing because the loss had no items (`n_items=0`); they are among the skipped ones."""
     samples: int = 0
     bad: dict[str, int] = field(default_factory=dict)
     """How many samples of each data set could not be read, and were left out or replaced (`bad_data`)."""

@@ -85,6 +85,7 @@ def target(name: str, on: Sequence[str] = ()) -> str:
     return classes[name]
 
 
+@cache  # no run changes the files of accel
 def class_name(name: str) -> str:
     """Return the class of accel/plugins/NAME.py: the one whose name, in small letters, is NAME without underscores."""
     text = source_text.read(f"accel.plugins.{name}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal
 
 from accel.errors import ConfigError, nearest
-from accel.values import Bounds, Count, Fraction, Positive, check_value
+from accel.values import Bounds, Count, Fraction, Positive, check_value, kinds_of
 
 __all__ = ["Seed", "Settings", "typed_name"]
 
@@ -56,11 +56,11 @@ class Settings:
     """Leave out the last micro-batch of an epoch of training, if it is short; another part of the data each time."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self), include_extras=True)
+        kinds = kinds_of(type(self))
         if isinstance(self.allow, str):
             self.allow = [self.allow]  # resume.allow=task is a list of one
         for setting in fields(self):
-            setattr(self, setting.name, check_value(typed_name(setting.name), getattr(self, setting.name), hints[setting.name]))
+            setattr(self, setting.name, check_value(typed_name(setting.name), getattr(self, setting.name), kinds[setting.name]))
         if wrong := [name for name in self.allow if not isinstance(name, str)]:
             raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {wrong[0]!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

@@ -7,13 +7,14 @@ import inspect
 import re
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Any
 
 from accel.errors import ConfigError, nearest
 from accel.schema import source_text
 from accel.schema.class_lineage import is_base_part, lineage
 from accel.schema.signature import COMPUTED, REQUIRED, Setting, Signature
 from accel.schema.text_signature import signature_of_text
+from accel.values import kinds_of
 
 __all__ = ["load_class", "read_signature"]
 
@@ -76,7 +77,7 @@ def _from_class(target: str) -> Signature:
 
 def _dataclass_settings(cls: type[Any]) -> tuple[dict[str, Setting], bool]:
     """Return the settings of a dataclass, and that it accepts no more."""
-    hints, settings = get_type_hints(cls, include_extras=True), {}
+    hints, settings = kinds_of(cls), {}
     for field in (field for field in fields(cls) if field.init):
         missing = REQUIRED if field.default_factory is MISSING else COMPUTED
         settings[field.name] = Setting(field.name, hints[field.name], missing if field.default is MISSING else field.default)

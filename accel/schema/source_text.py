@@ -43,8 +43,15 @@ class Definition:
 def locate(module: str) -> Path | None:
     """Return the file of `module`, found as an import would, but without running its packages; None if there is none."""
     module = current_path(module)
+    place = _locate(module)
+    if place is None:
+        importlib.invalidate_caches()  # the file may be younger than the last look at its folder
+        place = _locate(module)
+    return place
+
+
+def _locate(module: str) -> Path | None:
     path, origin = None, None
-    importlib.invalidate_caches()  # the file may be younger than the last look at its folder
     names = module.split(".")
     for end in range(1, len(names) + 1):
         name = ".".join(names[:end])

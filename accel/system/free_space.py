@@ -6,32 +6,58 @@ import re
 import shutil
 from pathlib import Path
 
-__all__ = ["CGROUP_FILES", "CGROUP_ROOT", "free_disk", "free_memory"]
+__all__ = ["CGROUP_FILES", "CGROUP_ROOT", "MEMORY", "OWN_CGROUP", "free_disk", "free_memory", "total_memory"]
 
 CGROUP_FILES = (
-    ("memory.max", "memory.current", "memory.stat"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ("", "memory.max", "memory.current", "memory.stat"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
 )
-"""The files of a container's limit, of its use, and of the file cache in that use: cgroup version 2, then version 1."""
+"""For version 2 of cgroups, then version 1: controller, and the files of a limit, of its use, and of the file cache in that use."""
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+MEMORY = Path("/proc/meminfo")
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that nothing uses, within a container's limit too; None if the system does not tell."""
+    """Return the bytes of memory that nothing uses, within the limits of containers too; None if the system does not tell."""
+    return min((free for _, free in _memory()), default=None)
+
+
+def total_memory() -> int | None:
+    """Return the bytes of memory that there are: of the machine, or within the least limit of a container."""
+    return min((total for total, _ in _memory()), default=None)
+
+
+def _memory() -> list[tuple[int, int]]:
+    """Return total and free bytes of the machine, and of each container that this process is in and that has a limit."""
     try:
-        available = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        kilobytes = dict(re.findall(r"^(\w+):\s*(\d+) kB", MEMORY.read_text(), re.MULTILINE))
     except OSError:
-        return None
-    limits = [1024 * int(available[1])] if available else []
-    for limit, use, stat in CGROUP_FILES:
+        return []
+    names = ("MemTotal", "MemAvailable")
+    sizes = [(1024 * int(kilobytes[names[0]]), 1024 * int(kilobytes[names[1]]))] if set(names) <= kilobytes.keys() else []
+    for folder, limit_file, use_file, stat_file in _cgroups():
         try:
-            files = re.search(r"^(?:total_)?inactive_file (\d+)", (CGROUP_ROOT / stat).read_text(), re.MULTILINE)
-            limits.append(
-                int((CGROUP_ROOT / limit).read_text()) - int((CGROUP_ROOT / use).read_text()) + (int(files[1]) if files else 0)
-            )
+            files = re.search(r"^(?:total_)?inactive_file (\d+)", (folder / stat_file).read_text(), re.MULTILINE)
+            limit, use = int((folder / limit_file).read_text()), int((folder / use_file).read_text())
         except (OSError, ValueError):  # no such version, or no limit ("max")
             continue
-    return max(0, min(limits)) if limits else None
+        sizes.append((limit, max(0, limit - use + (int(files[1]) if files else 0))))
+    return sizes
+
+
+def _cgroups() -> list[tuple[Path, str, str, str]]:
+    """Return the folders of the control groups that this process is in, from the root to its own, each with its files."""
+    try:
+        lines = [line.split(":", 2) for line in OWN_CGROUP.read_text().splitlines()]
+    except OSError:
+        lines = []
+    folders = []
+    for controller, *files in CGROUP_FILES:
+        own = next((Path(path) for _, names, path in lines if controller in names.split(",")), Path("/"))
+        parents = [CGROUP_ROOT / controller / path.relative_to("/") for path in [*reversed(own.parents), own]]
+        folders += [(path, files[0], files[1], files[2]) for path in parents]
+    return folders
 
 
 def free_disk(folder: Path) -> int:

@@ -6,6 +6,8 @@ import ctypes
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +19,20 @@ from typing import Any
 from accel.errors import ConfigError
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["Need", "cores", "has_cuda", "importable", "lacks_bf16", "required", "resolve_device"]
+__all__ = [
+    "BF16_CAPABILITY",
+    "DRIVER_QUERY",
+    "Need",
+    "capabilities_by_nvml",
+    "cores",
+    "gpu_capabilities",
+    "has_cuda",
+    "importable",
+    "lacks_bf16",
+    "required",
+    "resolve_device",
+    "visible_devices",
+]
 
 
 @dataclass(frozen=True)
@@ -50,10 +65,12 @@ class Need:
             return f"{subject} the package {package}: pip install 'accel-train[{self.extra or package}]'"
         if kind == "cuda" and device != "cuda":
             return f"{subject} CUDA, and this run is on the CPU" + (f" ({self.why})" if self.why else "")
-        if kind == "bfloat16" and device == "cpu" and lacks_bf16():
-            return f"{subject} bfloat16 instructions (avx512_bf16, amx_bf16), and this CPU has none" + (
-                f" ({self.why})" if self.why else ""
-            )
+        if kind == "bfloat16" and lacks_bf16(device):
+            lack = "(avx512_bf16, amx_bf16), and this CPU has none"
+            if device == "cuda":
+                lack = "(compute capability 8.0), and this GPU has none: torch emulates them; dtype=float16 needs none"
+                return f"{subject} bfloat16 instructions {lack}"
+            return f"{subject} bfloat16 instructions {lack}" + (f" ({self.why})" if self.why else "")
         if kind == "compiler" and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
             return f"{subject} a C++ compiler, and none is installed (on Debian or Ubuntu: apt-get install g++)"
         return None
@@ -74,20 +91,93 @@ def importable(package: str) -> bool:
         return False
 
 
-@cache
 def has_cuda() -> bool:
-    """Return whether the installed torch was built for CUDA and the driver shows at least one device."""
+    """Return whether the installed torch was built for CUDA and there is at least one device that CUDA_VISIBLE_DEVICES shows.
+
+    CUDA is not initialised in this process by that: a program may still choose its devices, or fork.
+    """
+    return bool(gpu_capabilities())
+
+
+def gpu_capabilities() -> tuple[tuple[int, int], ...]:
+    """Return the compute capability, such as (9, 0), of each GPU that torch may use here."""
+    return _gpu_capabilities(os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+@cache
+def _gpu_capabilities(visible: str | None) -> tuple[tuple[int, int], ...]:
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
-        return False
+        return ()
     version = Path(spec.origin).with_name("version.py")
     if not version.exists() or not re.search(r"^cuda\b[^=]*= *'", version.read_text(), re.MULTILINE):
-        return False
+        return ()
     try:
-        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+        ctypes.CDLL("libcuda.so.1")  # which some containers lack that show GPUs; loading it initialises nothing
+        management = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
-        return False
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        return _capabilities_by_driver()
+    capabilities = capabilities_by_nvml(management)
+    return _capabilities_by_driver() if capabilities is None else visible_devices(capabilities, visible)
+
+
+def capabilities_by_nvml(management: Any) -> tuple[tuple[int, int], ...] | None:
+    """Return the compute capability of each GPU of this machine, as NVIDIA's management library tells; None if it fails.
+
+    Args:
+        management: the library `libnvidia-ml.so.1`.
+    """
+    count, device, major, minor = ctypes.c_uint(0), ctypes.c_void_p(), ctypes.c_int(0), ctypes.c_int(0)
+    if management.nvmlInit_v2() != 0 or management.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
+        return None
+    capabilities = []
+    for index in range(count.value):
+        failed = management.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device))
+        if failed or management.nvmlDeviceGetCudaComputeCapability(device, ctypes.byref(major), ctypes.byref(minor)):
+            return None
+        capabilities.append((major.value, minor.value))
+    return tuple(capabilities)
+
+
+def visible_devices(capabilities: tuple[tuple[int, int], ...], visible: str | None) -> tuple[tuple[int, int], ...]:
+    """Return those of all GPUs that CUDA_VISIBLE_DEVICES shows: those before the first that there is not, as CUDA reads it.
+
+    >>> visible_devices(((9, 0), (7, 5)), "1"), visible_devices(((9, 0), (7, 5)), "-1"), visible_devices(((9, 0),), "")
+    (((7, 5),), (), ())
+    """
+    if visible is None:
+        return capabilities
+    shown = []
+    for word in map(str.strip, visible.split(",")):
+        if word.startswith(("GPU-", "MIG-")):  # named, which is not looked up
+            return capabilities
+        if not word.isdigit() or int(word) >= len(capabilities):
+            break
+        shown.append(capabilities[int(word)])
+    return tuple(shown)
+
+
+DRIVER_QUERY = """
+import ctypes
+driver, count, major, minor = ctypes.CDLL("libcuda.so.1"), *(ctypes.c_int(0) for _ in range(3))
+assert driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+for device in range(count.value):
+    driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
+    print(major.value, minor.value)
+"""
+"""Program that prints the compute capability of each visible GPU. In this process it would initialise the driver."""
+
+
+def _capabilities_by_driver() -> tuple[tuple[int, int], ...]:
+    """Return the compute capability of each visible GPU, as CUDA's driver tells a process of its own."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+        query = subprocess.run([sys.executable, "-I", "-S", "-c", DRIVER_QUERY], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    lines = (line.split() for line in query.stdout.splitlines()) if query.returncode == 0 else ()
+    return tuple((int(major), int(minor)) for major, minor in lines)
 
 
 def resolve_device(device: str) -> str:
@@ -100,9 +190,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+BF16_CAPABILITY = (8, 0)
+"""First compute capability whose tensor cores multiply bfloat16 (Ampere); on others torch emulates it in float32."""
+
+
+def lacks_bf16(device: str = "cpu") -> bool:
+    """Return whether `device` (`"cpu"` or `"cuda"`) is known to have no instructions for bfloat16: an x86 CPU, or a GPU here."""
+    if device == "cuda":
+        return any(capability < BF16_CAPABILITY for capability in gpu_capabilities())
+    return device == "cpu" and _cpu_lacks_bf16()
+
+
 @cache
-def lacks_bf16() -> bool:
-    """Return whether this is an x86 CPU known to have no instructions for bfloat16."""
+def _cpu_lacks_bf16() -> bool:
     try:
         flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

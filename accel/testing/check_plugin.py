@@ -12,6 +12,8 @@ import torch
 
 from accel.device.rng import Randomness
 from accel.errors import AccelWarning
+from accel.system.machine import has_cuda
+from accel.testing.device_waits import check_device_waits
 from accel.testing.interface_checks import check_close, check_settings
 from accel.testing.plugin_runs import PluginFactory, unmet_need
 from accel.testing.run_checks import (
@@ -30,7 +32,7 @@ __all__ = ["check_plugin"]
 
 
 def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequence[str] | None = None) -> str:
-    """Prove by small real runs, on the CPU, that a plugin keeps the promises of every plugin of accel.
+    """Prove by small real runs, on the CPU and for the last promise on CUDA, that a plugin keeps the promises of every plugin of accel.
 
     - Settings of the wrong kind are refused, and the plugin closes without having been set up.
     - The run with it is repeatable, and leaves no global state: a later run without it is equal to an earlier one.
@@ -38,6 +40,7 @@ def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequ
     - Accumulation with it equals the big batch, and a skipped update moves nothing.
     - A resumed run ends with the bits of an uninterrupted one.
     - No number is read on the host. Its updates can be replayed from a graph, or it says why not.
+    - Where there is a CUDA device, no steady update waits for it.
 
     Args:
         plugin: the class, or a function that makes an instance with the settings to be tested.
@@ -60,6 +63,7 @@ def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequ
         if reason:
             check_settings(plugin)
             check_refusal(plugin, reason, beside)
+            check_on_device(plugin)
             return reason
         for check in (
             check_settings,
@@ -72,6 +76,13 @@ def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequ
             check_resume,
             check_host_reads,
             check_replay,
+            check_on_device,
         ):
             check(plugin)
     return ""
+
+
+def check_on_device(plugin: PluginFactory) -> None:
+    """Check on a CUDA device, where there is one, what a CPU cannot show."""
+    if has_cuda():
+        check_device_waits(plugin)

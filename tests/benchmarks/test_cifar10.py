@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 import accel
+from tests.support.forked_process import run_script
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +32,8 @@ def root(tmp_path: Path) -> Path:
 
 def test_results(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "cifar10.json"
-    command = [sys.executable, str(SCRIPT), str(root), "--seeds", "1", "--target", "0", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    ended = run_script(SCRIPT, root, "--seeds", "1", "--target", "0", "--out", out, cwd=tmp_path)
+    assert ended.code == 0, ended.stderr
     result = json.loads(out.read_text())
     for arm in result["arms"].values():
         (run,) = arm["runs"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from tests.support.drawn_images import drawing
+from tests.support.forked_process import run_script
 
 pytest.importorskip("lmdb", reason="needs the extra lmdb")
 pytest.importorskip("cv2", reason="needs the extra opencv")
@@ -32,9 +32,9 @@ def root(tmp_path: Path) -> Path:
 def test_results(root: Path, tmp_path: Path) -> None:
     script, out = BENCHMARKS / "input_pipeline.py", tmp_path / "input.json"
     arm = "tiled, short side 256, area"
-    command = [sys.executable, script, root, "--work", tmp_path / "work", "--rounds", "1", "--seconds", "0.1", "--only", arm]
-    done = subprocess.run([*command, "--crops", "4", "--out", out], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    words = [root, "--work", tmp_path / "work", "--rounds", "1", "--seconds", "0.1", "--only", arm, "--crops", "4", "--out", out]
+    ended = run_script(script, *words, cwd=tmp_path)
+    assert ended.code == 0, ended.stderr
     result = json.loads(out.read_text())
     plain, actual = result["arms"]["DataLoader + PIL, float"], result["arms"][arm]
     assert list(result["arms"]) == ["DataLoader + PIL, float", arm, f"{arm}, workers"], "those whose names have it in them"

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+import accel.plugins
+from accel.parts import Layout
+from tests.support.forked_process import Ended, run_forked
 
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def run(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Runs the benchmark in a process of its own, after the statements `before`: it sets torch's threads for all."""
-    script = BENCHMARKS / "overhead.py"
-    code = f"import runpy, sys; sys.argv = {['overhead.py', *arguments]}; sys.path.insert(0, {str(BENCHMARKS)!r}); {before}\n"
-    code += f"runpy.run_path({str(script)!r}, run_name='__main__')"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+def run(*arguments: str, before: Callable[[], None] = lambda: None) -> Ended:
+    """Runs the benchmark in a process of its own, after `before`: it sets torch's threads for all."""
+
+    def script() -> None:
+        sys.argv[:] = ["overhead.py", *arguments]
+        sys.path.insert(0, str(BENCHMARKS))
+        before()
+        runpy.run_path(str(BENCHMARKS / "overhead.py"), run_name="__main__")
+
+    return run_forked(script)
 
 
 def test_results_and_table(tmp_path: Path) -> None:
     out = tmp_path / "overhead.json"
     done = run("--reps", "2", "--micro-batches", "8", "--optim", "sgd", "--out", str(out))
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     result = json.loads(out.read_text())
     assert (result["benchmark"], result["schema"], result["threads"]) == ("overhead", 1, 1)
     assert result["versions"]["torch"]
@@ -46,13 +55,15 @@ def test_results_and_table(tmp_path: Path) -> None:
 
 def test_an_arm_that_does_less_ends_it() -> None:
     # without bfloat16 an arm is closest to one that has it
-    less = "import accel.plugins as p; from accel.parts import Layout; p.AMP = type('Less', (Layout,), {})"
+    def less() -> None:
+        accel.plugins.AMP = type("Less", (Layout,), {})  # type: ignore[misc]
+
     done = run("--reps", "1", "--micro-batches", "4", "--optim", "sgd", before=less)
-    assert done.returncode == 1
+    assert done.code == 1
     assert "accel does not do the work of the hand-written loop (sgd, on=True)" in done.stderr
 
 
 def test_half_a_window_is_refused() -> None:
     done = run("--micro-batches", "6")
-    assert done.returncode == 2
+    assert done.code == 2
     assert "multiple of 4" in done.stderr

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from accel.checkpoints.identity import content, differences
+from accel.checkpoints.identity import as_recorded, content, differences
 from accel.data.cache.caching_store import CachingStore
 from accel.data.codecs.image_reader import PILLOW_READER
 from accel.data.datasets.image_folder import Folder
@@ -99,6 +99,23 @@ def test_of_many_files_a_cache_keeps_the_same_outline(data: Folder, monkeypatch:
     many = Folder(Path(data.store.files[0]).parents[1], ["cat"], 8)
     assert many.store.outline() != many.store.fingerprint()
     assert content(many.over(CachingStore(many.store, "files", PILLOW_READER, [])), 5) == content(many, 5)
+
+
+def test_a_checkpoint_of_many_cached_files_from_before_is_compared_by_the_size_of_each(
+    data: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their cache kept a digest of all sizes, and an outline has at most `OUTLINE_SIZES`."""
+    for name in range(1, 5):
+        Path(data.store.files[0]).with_name(f"{name}.jpg").write_bytes(b"1" * name)
+    monkeypatch.setattr("accel.data.store.OUTLINE_SIZES", 2)
+    many = Folder(Path(data.store.files[0]).parents[1], ["cat"], 8)
+    for cached in (many, many.over(CachingStore(many.store, "files", PILLOW_READER, []))):
+        now = {"data": {"train": content(cached, 5)}}
+        for fingerprint, changed in ((many.store.fingerprint(), []), ("f", ["data.train.Files"])):
+            was = {"data": {"train": {"samples": 5, "Keeping": fingerprint}}}
+            assert list(differences(was, as_recorded(was, now, cached))) == changed
+    for was in ({}, {"data": []}, {"data": {"train": {"samples": 5}}}, {"data": {"train": {"samples": 5, "Files": "f"}}}):
+        assert as_recorded(was, now, many) is now, "only a cache kept it"
 
 
 def test_other_indices_are_other_data(data: Folder) -> None:

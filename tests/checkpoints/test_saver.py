@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass, field
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from accel.checkpoints.manifest import Manifest
 from accel.checkpoints.retention import CheckpointFolder
 from accel.checkpoints.weights.best_metric import BestMetric
 from accel.errors import ConfigError, TrainingError
-from accel.parts import Objective, Watch
+from accel.parts import Objective, Progress, Watch
 from accel.plugins.adamw import AdamW
 from accel.system import atomic_files
 from accel.system.faults import armed
@@ -244,11 +245,32 @@ def test_the_ends_of_some_epochs(every: int, best: str | None, saved: list[int],
     assert fit_toy([], epochs=6, resume=tmp_path, checkpoint_epochs=4).losses, "another thinning is the same run"
 
 
-def test_what_is_better_than_all_before() -> None:
-    best = BestMetric.read("accuracy")
-    assert best.improved([{"accuracy": 0.5}])
-    assert best.improved([{"accuracy": 0.5}, {"accuracy": float("nan")}, {"accuracy": 0.6}])
-    assert not best.improved([{"accuracy": 0.5}, {"accuracy": 0.5}])
-    assert not best.improved([{"accuracy": 0.5}, {"accuracy": float("nan")}])
-    assert best.improved([{"loss": 0.5}]), "saving says that there is no such metric"
-    assert not best.improved([])
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_what_is_better_than_all_others(metric: str) -> None:
+    """One rule for the end of an epoch, which knows the evaluations, and for the weights, which are compared with checkpoints."""
+    best, sign = BestMetric.read(metric), 1 if metric == "accuracy" else -1
+
+    def improves(last: float | None, *others: float | None) -> bool:
+        rows: list[dict[str, float | None]] = [{metric: None if value is None else sign * value} for value in (last, *others)]
+        return best.improves(rows[0], rows[1:])
+
+    assert improves(0.5)
+    assert improves(0.6, 0.5, nan)
+    assert improves(-1e300, nan, None, inf, -inf), "what is not finite is no evaluation to be compared with"
+    assert not improves(0.5, 0.5)
+    for value in (nan, inf, -inf, None):
+        assert not improves(value)
+        assert not improves(value, 0.5, value)
+    assert not best.improves({"other": 1.0}, [])
+
+
+@pytest.mark.parametrize(("history", "due"), [
+    ([], False), ([{"accuracy": 0.5}], True), ([{"accuracy": inf}], False), ([{"accuracy": nan}, {"accuracy": 0.1}], True),
+    ([{"accuracy": inf}, {"accuracy": 0.1}], True), ([{"accuracy": 0.5}, {"accuracy": 0.5}], False), ([{"loss": 0.5}], True),
+])  # fmt: skip
+def test_a_thinned_epoch_is_saved_if_it_is_the_best_or_lacks_the_metric(
+    history: list[dict[str, float]], due: bool, tmp_path: Path
+) -> None:
+    run = fit_toy([], epochs=1, out=tmp_path, checkpoint_epochs=9, checkpoint_best="loss").spy.run
+    run.saver.best, run.history[:], run.epochs = BestMetric.read("accuracy"), history, 9
+    assert run.saver.epoch_due(Progress(epoch=2)) is due

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from accel.checkpoints.snapshot import Snapshot, tensors
+from accel.checkpoints.snapshot import Snapshot, bytes_of, tensors
 from accel.errors import TrainingError
 
 CPU = torch.device("cpu")
@@ -77,3 +77,9 @@ def test_tensors_without_numbers_keep_their_own_shapes_and_formats() -> None:
 def test_what_no_checkpoint_can_hold_is_named_with_its_place() -> None:
     with pytest.raises(TrainingError, match=r"the state of parts\.mine\.0 holds a function, which no checkpoint can; let its"):
         Snapshot(CPU).take({"parts": {"mine": [lambda: None]}})
+
+
+def test_the_bytes_of_a_state_count_what_is_copied_once() -> None:
+    weight = torch.zeros(16)
+    assert bytes_of({"a": weight, "b": [weight, weight[:8]], "c": torch.empty(0), "sparse": torch.eye(3).to_sparse()}) == 64 + 64
+    assert bytes_of({"odd": torch.zeros(17), "text": "x", "number": torch.tensor(1.0)}) == 128 + 64

@@ -16,6 +16,7 @@ from accel.errors import AccelWarning
 from accel.parts import Watch
 from accel.plugins import EMA
 from accel.trainer import Trainer
+from tests.support.kept_means import KeptMeans
 
 pytestmark = pytest.mark.filterwarnings("ignore:model.safetensors is without _extra_state")
 torch.manual_seed(3)
@@ -73,20 +74,6 @@ class Growing(Plain):
 class GrowingHidden(Growing):
     def __init__(self) -> None:
         super().__init__(persistent=False)
-
-
-class Listing(Plain):
-    """A list of tensors that grows, as of keys and values, and an attribute that is not there at first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Any:
-        if self.training:
-            self.keys.append(x.mean(0))
-            self.latest = {"mean": x.mean(0), "at": len(self.keys)}
-        return self.layer(x) + torch.stack(self.keys).mean(0)
 
 
 class Late(Plain):
@@ -252,7 +239,7 @@ def weights(case: Case, folder: Path, *watch: Watch, **settings: Any) -> Any:
     return task(model=model(), data=DATA, plugins=[EMA(decay=0.5)], **settings).fit().model.state_dict()
 
 
-MODELS = (Hidden, Counting, Growing, GrowingHidden, Listing, Late, Made, Widened, Extra)
+MODELS = (Hidden, Counting, Growing, GrowingHidden, KeptMeans, Late, Made, Widened, Extra)
 CASES: dict[str, Case] = {
     **{kind.__name__: (kind, lambda: square, Trainer) for kind in MODELS},
     "module": (Plain, Head, Trainer), "object": (Plain, Called, Trainer), "closure": (Plain, by_closure, Trainer),
@@ -302,7 +289,7 @@ def test_a_forged_name_reaches_nothing_but_attributes() -> None:
 
 
 def test_a_trial_is_undone() -> None:
-    loss, model = Called(), Listing()
+    loss, model = Called(), KeptMeans()
     state = UserState(model, {"loss": loss})
     state.remember()
     history, centre = loss.history, loss.head.centre

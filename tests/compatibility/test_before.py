@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from accel import compose
 from accel.cli.train_command import main
 from accel.plugins import EMA, AdamW
 from tests.compatibility.unpacked import QUICK, expected, publish
+from tests.support.forked_process import run_all_forked
 
 pytestmark = pytest.mark.slow
 
@@ -146,12 +148,15 @@ def test_a_run_goes_on(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_run_of_two_ranks_goes_on_with_two() -> None:
     out = copied("ranks", "both")
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "accel.train", *RUNS["ranks"]["words"]]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, *words, *QUICK, f"out={out}", "resume=auto"], env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # torchrun's
+
+    def rank(number: int) -> None:
+        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+        sys.exit(main([*RUNS["ranks"]["words"], *QUICK, f"out={out}", "resume=auto"]))
+
+    ended = run_all_forked([partial(rank, number) for number in range(2)])
+    assert [one.code for one in ended] == [0, 0], "\n".join(one.stderr for one in ended)
     went_on("ranks", out)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,11 @@ from tests.support.wide_model import BYTES, SAMPLES, batches, in_pieces, trained
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 
-WAYS: list[list[Part]] = [
-    [Pinned()],
-    [Stream()],
-    [Threads(), Stream()],
-    [Threads(depth=1), Prefetch(), Pinned(), Accumulate(steps=3)],
+WAYS: list[Callable[[], list[Part]]] = [
+    lambda: [Pinned()],
+    lambda: [Stream()],
+    lambda: [Threads(), Stream()],
+    lambda: [Threads(depth=1), Prefetch(), Pinned(), Accumulate(steps=3)],
 ]
 
 
@@ -57,9 +57,7 @@ def test_what_reaches_the_device_is_what_was_read(way: int, data: type) -> None:
         def loss(model: nn.Module, batch: Any) -> Tensor:
             x, y = batch
             assert x.device.type == y.device.type == "cuda"
-            big = torch.randn(1500, 1500, device="cuda")
-            for _ in range(10):  # the device is behind: a batch that is written over too soon shows
-                big = big @ big / 1500
+            torch.cuda._sleep(20_000_000)  # the device is behind: a batch that is written over too soon shows
             actual.append(x.clone())
             return model(x.float()).mean()
 

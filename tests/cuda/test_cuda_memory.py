@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from accel import Trainer
 from accel.data.datasets.shift_flip import ShiftFlip
@@ -51,7 +52,7 @@ def test_recomputation_changes_no_bit_and_takes_less_memory() -> None:
     def fit(*plugins: Part) -> tuple[list[Tensor], int]:
         torch.manual_seed(0)
         net = GPT(64, context=128, layers=8, heads=4, width=128, dropout=0.1)
-        data = list(torch.randint(64, (3, 8, 128), generator=torch.Generator().manual_seed(1)))
+        data = DataLoader(torch.randint(64, (3, 8, 128), generator=torch.Generator().manual_seed(1)), batch_size=None)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         model = Trainer(net, data, loss=loss, plugins=plugins, watch=(), device="cuda").fit().model
@@ -149,4 +150,7 @@ def test_the_finite_guard_and_the_curves_do_not_wait(tmp_path: Path) -> None:
     batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]
     plugins = [*everything("bfloat16"), FiniteGuard(), TensorBoard(every=2)]
     watch = ("metrics", Strict())
-    Trainer(nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().mean(), plugins=plugins, watch=watch, device="cuda").fit()
+    Trainer(
+        nn.Linear(4, 1), batches, loss=lambda m, x: m(x).float().mean(), plugins=plugins, watch=watch, device="cuda",
+        out=tmp_path / "run",
+    ).fit()  # fmt: skip

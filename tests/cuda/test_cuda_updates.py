@@ -68,11 +68,15 @@ def test_the_run_after_a_range_test_is_the_run_without_it(dtype: Any) -> None:
     assert bare.equals(tried)
 
 
+def overflow(dtype: str) -> list[int]:
+    """The updates whose loss is infinite: in float16 they are skipped, and bfloat16 has no loss scale that would notice."""
+    return [3] if dtype == "float16" else []
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_skips_and_orders_hold(dtype: str) -> None:
-    plugins = everything(dtype)
-    ahead = fit_toy(plugins, device="cuda", overflow=[3])
-    behind = fit_toy(everything(dtype)[::-1], device="cuda", overflow=[3])
+    ahead = fit_toy(everything(dtype), device="cuda", overflow=overflow(dtype))
+    behind = fit_toy(everything(dtype)[::-1], device="cuda", overflow=overflow(dtype))
     assert ahead.distance(behind) < 1e-6
     if dtype == "float16":
         assert int(ahead.spy.run.parts.precision.skipped) == 1  # type: ignore[arg-type]
@@ -108,8 +112,8 @@ def test_augmenting_does_not_wait_and_is_that_of_the_cpu() -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_master_weights_are_amp_to_the_last_bit(dtype: str) -> None:
-    amp = fit_toy(everything(dtype), device="cuda", overflow=[3], epochs=3)
-    assert amp.equals(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=[3], epochs=3))
+    amp = fit_toy(everything(dtype), device="cuda", overflow=overflow(dtype), epochs=3)
+    assert amp.equals(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=overflow(dtype), epochs=3))
 
 
 @pytest.mark.parametrize("optim", [Muon, ScheduleFree, lambda: ScheduleFree(base="sgd")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from accel.data.randomness.find_generators import find_generators
 from accel.data.randomness.sample_randomness import MAX_GENERATORS, SampleRandomness
 from accel.data.randomness.tripwire import RANDOM_FUNCTIONS, Tripwire, reading_ahead, watched
 from accel.device.generators import global_generators, handle_of
+from accel.device.rng import Randomness, seeded
 from accel.errors import AccelWarning
 from tests.support.drawing_datasets import DRAWING, OF_MODULE
 
@@ -184,6 +186,30 @@ def test_only_what_is_read_ahead_is_watched(ahead: bool) -> None:
     with reading_ahead(ahead):
         assert list(watched(batches())) == [0, 1, 2]
     assert depths == [int(ahead)] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_generator_travels_to_a_process_that_is_not_forked_as_its_state(kind: str) -> None:
+    make, draw = KINDS[kind]
+    generator = make()
+    draw(generator)
+    sent = bytes(ForkingPickler.dumps({"transforms": [generator]}))
+    assert b"rebuild_storage" not in sent, "memory that may be gone before the other process opens it"
+    arrived = ForkingPickler.loads(sent)["transforms"][0]
+    assert arrived is not generator
+    assert draw(arrived) == draw(generator)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
+def test_seeding_is_torchs_and_keeps_nothing_for_devices_that_are_not_there(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        expected = torch.get_rng_state()
+        if not torch.accelerator.is_available():
+            monkeypatch.setattr(torch, "manual_seed", None)
+        with seeded():
+            Randomness(torch.device("cpu")).seed(seed)
+            assert torch.equal(torch.get_rng_state(), expected)
 
 
 def test_the_mark_of_numpys_global_generator_is_its_memory() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -136,3 +138,15 @@ def test_the_exit_code_of_a_run_that_ends_with_nan(
     words = ["+plugins=[sgd]", "plugins.sgd.lr=1e30", "epochs=1", "task.width=4", f"out={tmp_path / 'run'}", "device=cpu"]
     assert main([*words, *["resume.allow=[nonfinite]"] * accepted]) == code
     assert ("not finite" in capfd.readouterr().err) is not accepted
+
+
+@pytest.mark.parametrize("settings", [{}, {"plugins": ["ema", "clip", "adamw"]}, {"plugins": ["progress"]}], ids=str)
+def test_what_a_run_held_is_free_as_soon_as_its_result_is(settings: dict[str, Any], tmp_path: Path) -> None:
+    fit(tmp_path / "first", **settings)  # what is imported and kept for the process
+    gc.collect()
+    gc.disable()
+    try:
+        model = ref(fit(tmp_path / "run", **settings).model)
+        assert model() is None, [type(owner) for owner in gc.get_referrers(model())]
+    finally:
+        gc.enable()

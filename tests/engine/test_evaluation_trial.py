@@ -16,6 +16,8 @@ from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins import EMA, Accumulate, Threads, Workers
 from accel.trainer import Trainer
+from tests.support.kept_means import KeptMeans
+from tests.support.own_loaders import own_loader
 
 torch.manual_seed(5)
 DATA = TensorDataset(torch.randn(40, 3), torch.randint(0, 2, (40,)))
@@ -69,9 +71,11 @@ def fit(held_out: Any, plugins: list[Part], metrics: Any = None, **settings: Any
 
 @pytest.mark.parametrize("held_out", HELD_OUT)
 def test_a_run_is_the_same_with_it_and_without(held_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = fit(HELD_OUT[held_out](), [EMA(), Accumulate(steps=2)])
+    with own_loader(HELD_OUT[held_out]) as data:
+        tried = fit(data, [EMA(), Accumulate(steps=2)])
     monkeypatch.setattr("accel.trainer.try_evaluation", lambda *_: None)
-    plain = fit(HELD_OUT[held_out](), [EMA(), Accumulate(steps=2)])
+    with own_loader(HELD_OUT[held_out]) as data:
+        plain = fit(data, [EMA(), Accumulate(steps=2)])
     assert tried.history == plain.history
     assert all(map(torch.equal, tried.model.state_dict().values(), plain.model.state_dict().values()))
 
@@ -143,23 +147,12 @@ def test_a_metric_that_only_some_evaluations_give(tmp_path: Path) -> None:
     assert result.best.epoch == 1
 
 
-class Bank(Net):
-    """A model that cannot be evaluated before it has been trained."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Any:
-        if self.training:
-            self.keys.append(x.mean(0))
-        return super().forward(x - torch.stack(self.keys).mean(0))
-
-
 def test_a_model_that_needs_an_update_first_is_tried_after_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def train() -> Any:
         torch.manual_seed(1)
-        return Trainer(Bank(), DATA, DATA, loss=loss, plugins=[EMA()], epochs=2, batch_size=8, watch=(), device="cpu").fit()
+        return Trainer(
+            KeptMeans(Net()), DATA, DATA, loss=loss, plugins=[EMA()], epochs=2, batch_size=8, watch=(), device="cpu"
+        ).fit()
 
     tried = train()
     monkeypatch.setattr("accel.trainer.try_evaluation", lambda *_: None)

@@ -22,6 +22,7 @@ from accel.plugins.onecycle import OneCycle
 from accel.schema import plugin_registry
 from accel.testing import ToyResult, fit_toy
 from accel.testing.check_plugin import unmet_need
+from tests.support.drill_length import times
 
 FULL: list[Callable[[], Part]] = [
     lambda: AMP(dtype="float16", force=True),
@@ -64,11 +65,11 @@ def test_every_pair_in_both_orders(first: str, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.slow
-def test_a_hundred_permutations_of_the_full_set(capsys: pytest.CaptureFixture[str]) -> None:
+def test_permutations_of_the_full_set(capsys: pytest.CaptureFixture[str]) -> None:
     rng = random.Random(0)
     reference = fit_toy([make() for make in FULL], overflow=[9], epochs=3)
     assert len(reference.losses) == 6
-    for _ in range(100):
+    for _ in range(times(30, 1000)):
         order = rng.sample(FULL, len(FULL))
         assert reference.equals(fit_toy([make() for make in order], overflow=[9], epochs=3))
 

@@ -95,7 +95,7 @@ def test_workers_give_the_same(count: int) -> None:
 
 
 def test_spawned_workers_give_the_same() -> None:
-    names = ["all", "enclosed", "lazy", "now and then", "collated", "at once"]
+    names = ["all", "enclosed", "lazy", "now and then", "collated", "at once", "held", "one for each class", "a subset", "joined"]
     workers = WorkerPool([batches_of(DRAWING[name]()) for name in names], 1, prefetch=2, timeout=60, start="spawn")
     for place, name in enumerate(names):
         assert epochs(lambda epoch, start, place=place: workers.batches(place, epoch, start)) == expected(DRAWING[name]), name  # type: ignore[misc]

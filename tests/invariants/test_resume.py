@@ -25,10 +25,11 @@ from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.cosine import Cosine
 from accel.plugins.ema import EMA
+from accel.plugins.metrics import Metrics
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop
-from tests.support.own_loaders import stopped
+from tests.support.own_loaders import own_loader, stopped
 
 SETS: dict[str, Callable[[], list[Part]]] = {
     "plain": list,
@@ -133,11 +134,12 @@ def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_p
         np.random.seed(len(name))
         torch.manual_seed(1)
         model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
-        return Trainer(
-            model, LOADERS[loader](), LOADERS[loader](), lambda model, x: model(x[0] if isinstance(x, list) else x).square().mean(),
-            plugins=[Spy(stop=stop)], watch=("metrics",), epochs=3, batch_size=4 if loader in ("draws", "stream") else None, seed=1,
-            out=tmp_path / name, resume=resume, checkpoint_every=1,
-        ).fit()  # fmt: skip
+        with own_loader(LOADERS[loader]) as data, own_loader(LOADERS[loader]) as val:
+            return Trainer(
+                model, data, val, lambda model, x: model(x[0] if isinstance(x, list) else x).square().mean(),
+                plugins=[Spy(stop=stop)], watch=[Metrics(curves=False)], epochs=3, seed=1,
+                batch_size=4 if loader in ("draws", "stream") else None, out=tmp_path / name, resume=resume, checkpoint_every=1,
+            ).fit()  # fmt: skip
 
     whole = train("whole")
     with pytest.raises(Stop):

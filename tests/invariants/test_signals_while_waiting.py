@@ -26,6 +26,7 @@ from accel import Interrupted, Trainer
 from accel.data.sampling import permutation
 from accel.parts import Watch
 from accel.plugins import Accumulate, AdamW, Prefetch, Threads, Workers
+from accel.plugins.metrics import Metrics
 from accel.system.stop_signals import StopSignals
 from tests.support.rank_processes import ROOT
 from tests.support.waiting import DEADLINE
@@ -83,7 +84,7 @@ class Waits(Trainer):
     def __init__(
         self, stuck: int | None = None, held_out: int | None = None, draws: bool = False, own: bool = False, **run: Any
     ) -> None:
-        super().__init__(epochs=2, batch_size=None if own else BATCH, watch=("metrics",), **run)
+        super().__init__(epochs=2, batch_size=None if own else BATCH, watch=[Metrics(curves=False)], **run)
         self.rows, self.others, self.own = Rows(stuck, draws), Rows(held_out), own
 
     def model(self) -> nn.Module:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+
+from tests.support import unequal_ranks_worker
+from tests.support.forked_process import run_all_forked
 
 pytestmark = pytest.mark.slow
 
@@ -20,12 +20,9 @@ RANKS = range(2)
 def ran(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """The weights of each case, by rank, and those of one process."""
     folder = tmp_path_factory.mktemp("ranks")
-    worker = str(Path(__file__).parents[1] / "support" / "unequal_ranks_worker.py")
-    words = [[sys.executable, worker, str(folder / "store"), str(rank), str(folder)] for rank in RANKS]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [subprocess.Popen(each, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for each in words]
-    message = [process.communicate()[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], "\n".join(message)
+    store = str(folder / "store")
+    ranks = run_all_forked([partial(unequal_ranks_worker.main, store, rank, str(folder)) for rank in RANKS])
+    assert [rank.code for rank in ranks] == [0, 0], "\n".join(rank.stderr for rank in ranks)
     return [torch.load(folder / f"{name}.pt") for name in ("0", "1", "one")]
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-pytestmark = pytest.mark.slow
+from tests.support.forked_process import run_all_forked
 
-WORKER = Path(__file__).parents[1] / "support" / "dtensor_worker.py"
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_two_processes_move_what_one_moves(tmp_path: Path) -> None:
-    command = [sys.executable, str(WORKER), str(tmp_path / "store")]
-    ranks = [subprocess.Popen([*command, rank], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in "01"]
-    message = [rank.communicate(timeout=600)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(message)
+    from tests.support import dtensor_worker  # which imports what takes long
+
+    store = str(tmp_path / "store")
+    ranks = run_all_forked([partial(dtensor_worker.main, store, rank) for rank in range(2)])
+    assert [rank.code for rank in ranks] == [0, 0], "\n".join(rank.stderr for rank in ranks)
+    message = [rank.stdout for rank in ranks]
     assert "LAMB 2 collectives a step" in message[0]
     assert "LARS 1 collectives a step" in message[0]
     assert "FusedSGD 0 collectives a step" in message[0]

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from accel.optim import ScheduleFree, tiles
-from accel.optim.schedule_free import StepScalars, move_points
 from accel.testing import HostReads
 from tests.support.fused_optimizers import saved_and_loaded
 
@@ -183,17 +182,6 @@ def test_what_has_no_gradient_stays() -> None:
         assert torch.equal(params[1], before) == (number != 3)
     y, _ = reference(start()[::2], [grads[::2] for grads in steps], [0.0025] * 6)
     assert distance(params[::2], y) < LIMIT
-
-
-def test_the_way_of_a_device_is_the_way_of_a_cpu() -> None:
-    pace = StepScalars(*(torch.tensor(number) for number in (1.0, 0.01, 0.3, 0.4)))
-    tensors = [[torch.randn(7, 5, generator=torch.Generator().manual_seed(i)) for _ in range(2)] for i in range(4)]
-    here, there = ([[tensor.clone() for tensor in row] for row in tensors] for _ in range(2))
-    move_points(*here, pace)
-    move_points(*there, pace, together=True)
-    for mine, theirs, before in zip(here[:2], there[:2], tensors, strict=False):
-        torch.testing.assert_close(mine, theirs)
-        assert not torch.equal(mine[0], before[0])
 
 
 def test_weights_in_bfloat16_keep_their_counters() -> None:

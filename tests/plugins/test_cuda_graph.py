@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.errors import ConfigError
+from accel.errors import ConfigError, TrainingError
 from accel.optim.kernel_row import KernelRow
 from accel.optim.lamb import LAMB as FusedLAMB
 from accel.optim.lars import LARS as FusedLARS
@@ -250,3 +250,20 @@ def test_a_number_of_the_host_would_not_be_renewed() -> None:
     )
     with pytest.raises(ConfigError, match="cuda_graph: the loss logs 'one' as a number of the host"):
         trainer.fit()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError("CUDA error: out of memory")])
+def test_memory_that_is_short_in_a_capture_is_called_so(error: RuntimeError) -> None:
+    """The capture ends with another error, which that one led to."""
+
+    class Short(type(taped_graph().make_recorder(torch.device("cpu")))):  # type: ignore[misc]
+        def capture(self, work: Any) -> Any:
+            try:
+                raise error
+            finally:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    graph = taped_graph(warmup=1)
+    graph.make_recorder = lambda device: Short()
+    with pytest.raises(TrainingError, match=r"cuda_graph: memory is short in the capture of an update \(CUDA .*out of memory"):
+        fit_toy([graph])

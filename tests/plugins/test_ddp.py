@@ -41,6 +41,13 @@ def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
 
 
+def test_a_rank_without_items_adds_nothing(actual: Found) -> None:
+    for rank in actual["ranks_without_items"]:
+        assert len(rank) == 6
+        assert max(distance for distance, _ in rank.values()) <= 1e-5, rank
+        assert any(skipped for _, skipped in rank.values()), "no update was without items on both ranks"
+
+
 def test_every_loader_gives_each_rank_its_part(actual: Found) -> None:
     for rank in actual["loaders"]:
         assert max(rank.values()) <= 1e-6, rank
@@ -210,3 +217,9 @@ def test_a_loss_may_use_parts_of_a_model_whose_weights_are_used_in_bfloat16(actu
         for losses, big in rank["narrow"]:
             assert losses == pytest.approx(big, abs=2e-2)  # bfloat16 rounds at 2^-8
         assert rank["refused"][0].startswith("fsdp.param_dtype: BatchNorm1d (norm) cannot be computed on a CPU")
+
+
+def test_a_sparse_buffer_is_refused_by_name_and_an_attribute_works(actual: Found) -> None:
+    assert all(
+        "torch cannot send edges, which is sparse; keep it as a plain attribute" in rank for rank in actual["sparse_tensors"]
+    )

@@ -40,6 +40,13 @@ def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
 
 
+def test_a_rank_without_items_adds_nothing(actual: Found) -> None:
+    for rank in actual["ranks_without_items"]:
+        assert len(rank) == 4
+        assert max(distance for distance, _ in rank.values()) <= 1e-5, rank
+        assert any(skipped for _, skipped in rank.values()), "no update was without items on both ranks"
+
+
 def test_both_ranks_skip_what_is_not_finite_on_one(actual: Found) -> None:
     first, second = actual["a_skipped_update_is_skipped_by_all"]
     assert first["skipped"] == second["skipped"] == 2
@@ -76,7 +83,7 @@ def test_what_cannot_be_spread_is_refused(actual: Found) -> None:
     assert actual["refused"][0] == [
         "muon needs each matrix whole, and fsdp spreads them over the ranks; use ddp, or adamw or lamb",
         "fsdp needs weights of one dtype, and the model's are float32, float64; convert the model, or use ddp",
-        "fsdp cannot sum sparse gradients over the ranks, and 0 gives them; set sparse=False there",
+        "fsdp cannot sum sparse gradients over ranks, and 0 gives them; set sparse=False there",
     ]
 
 
@@ -132,3 +139,9 @@ def test_a_damaged_piece_is_never_loaded(actual: Found, place: Path, tmp_path: P
     assert damage(last)
     with pytest.warns(AccelWarning, match="skipped update"):
         fit([AdamW(lr=0.01), EMA(), Accumulate(steps=2)], Blocks, epochs=1, resume=run)
+
+
+def test_a_sparse_buffer_is_refused_by_name_and_an_attribute_works(actual: Found) -> None:
+    assert all(
+        "torch cannot send edges, which is sparse; keep it as a plain attribute" in rank for rank in actual["sparse_tensors"]
+    )

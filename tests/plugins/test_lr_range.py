@@ -28,6 +28,7 @@ from accel.testing import fit_toy
 from accel.testing.check_plugin import unmet_need
 from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
+from tests.support.own_loaders import own_loader
 from tests.support.range_tests import train
 
 SETS: dict[str, Callable[[], list[Part]]] = {
@@ -81,7 +82,10 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize("loader", LOADERS)
 def test_the_users_own_loader_begins_where_it_would_have(loader: str) -> None:
     size = 4 if loader in ("draws", "stream") else None
-    results = [train(plugins, LOADERS[loader](), batch_size=size) for plugins in ([], [LRRange(updates=10)])]
+    results = []
+    for plugins in ([], [LRRange(updates=10)]):
+        with own_loader(LOADERS[loader]) as data:
+            results.append(train(plugins, data, batch_size=size))
     assert all(map(torch.equal, *(result.model.state_dict().values() for result in results)))
 
 
@@ -92,7 +96,8 @@ def test_the_workers_of_a_loader_that_keeps_them_go_on() -> None:
     results = []
     for plugins in ([], [LRRange(updates=10)]):
         torch.manual_seed(0)
-        results.append(train(plugins, loader()))
+        with own_loader(loader) as data:
+            results.append(train(plugins, data))
     assert all(map(torch.equal, *(result.model.state_dict().values() for result in results)))
 
 

@@ -29,6 +29,14 @@ def test_a_difference_is_refused_on_every_rank_in_the_same_sentence(actual: Foun
     assert first == second
 
 
+def test_numbers_that_only_a_rank_holds_are_warned_of_by_name(actual: Found) -> None:
+    first, second = actual["values"]
+    assert not any(second.values()), "the first rank speaks for all"
+    for name, messages in first.items():
+        assert len(messages) == bool(name), (name, messages)
+        assert all(f"ddp: loss.{name}" in one or f"ddp: {name}" in one for one in messages), (name, messages)
+
+
 def test_what_may_differ_is_no_hindrance(actual: Found) -> None:
     first, second = actual["what_may_differ"]
     for name, outcome in first.items():
@@ -61,6 +69,16 @@ def test_the_error_of_one_rank_is_that_of_all_at_once(actual: Found) -> None:
     for name in ("ddp", "fsdp"):
         sentence, _ = first["sentences"][f"{name.upper()} nccl config"]
         assert sentence.endswith(f"{name}.backend=nccl carries tensors of GPUs, and this run is on the CPU; set backend=gloo")
+
+
+def test_an_end_that_is_no_error_is_told_too(actual: Found) -> None:
+    first, second = actual["other_ends"]
+    for name in ("DDP", "FSDP"):
+        assert first[f"{name} exit"] == "TrainingError: rank 1 failed: SystemExit: 3; that rank says more"
+        assert first[f"{name} key"].startswith("TrainingError: rank 1 failed: KeyboardInterrupt")
+        assert first[f"{name} signal"] == "Interrupted: stopped by a signal to another rank while it was starting"
+        assert first[f"{name} own connection"].startswith("TrainingError: ")
+        assert second[f"{name} own connection"] == "RuntimeError: connection reset by peer: the database"
 
 
 def test_a_loader_with_a_sampler_goes_on_where_it_was(actual: Found) -> None:

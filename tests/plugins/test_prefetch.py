@@ -16,6 +16,7 @@ from accel.system.clock import DATA
 from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Stop
 from tests.invariants.test_resume import LOADERS
+from tests.support.own_loaders import own_loader
 from tests.support.sample_datasets import Global, readers, unfinished_readers
 from tests.support.waiting import wait_until
 
@@ -37,11 +38,12 @@ def test_the_users_own_loader_goes_on_where_it_was(loader: str, stop: int, tmp_p
     def train(plugins: list[Any], out: Any = None, resume: Any = None) -> Any:
         torch.manual_seed(1)
         model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1))
-        return Trainer(
-            model, LOADERS[loader](), loss=lambda model, x: model(x[0] if isinstance(x, list) else x).square().mean(),
-            plugins=plugins, watch=(), epochs=3, batch_size=4 if loader in ("draws", "stream") else None, seed=1, out=out,
-            resume=resume, checkpoint_every=1 if out else None,
-        ).fit()  # fmt: skip
+        with own_loader(LOADERS[loader]) as data:
+            return Trainer(
+                model, data, loss=lambda model, x: model(x[0] if isinstance(x, list) else x).square().mean(),
+                plugins=plugins, watch=(), epochs=3, batch_size=4 if loader in ("draws", "stream") else None, seed=1, out=out,
+                resume=resume, checkpoint_every=1 if out else None,
+            ).fit()  # fmt: skip
 
     plain = train([])
     whole = train([Prefetch(depth=4)])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from accel.plugins.tensorboard import TensorBoard
 from accel.system import machine
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
+from tests.support.forked_process import run_code
 
 FP16 = {"dtype": "float16", "force": True}
 
@@ -102,7 +102,7 @@ class Kills(Watch):
             os.kill(os.getpid(), signal.SIGKILL)
 fit_toy([TensorBoard(every=2), Kills()], out=Path({str(tmp_path)!r}), epochs=2)
 """
-    subprocess.run([sys.executable, "-c", code], check=False)
+    assert run_code(code).code == -signal.SIGKILL
     steps = [step for step, _ in scalars(tmp_path)["train/loss"]]
     assert steps == list(range(1, len(steps) + 1))
     assert len(steps) >= 11 - 2 * 2

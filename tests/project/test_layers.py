@@ -21,7 +21,7 @@ MAY_IMPORT = {
     for name in row.split()
 }
 MAY_IMPORT |= {"plugins": MAY_IMPORT["plugins"] - {"plugins"}, "engine": MAY_IMPORT["engine"] - {"plugins"}}
-MAY_IMPORT |= {"__init__": {"errors"}, "__main__": {"cli", "errors"}, "train": {"cli"}}
+MAY_IMPORT |= {"__init__": {"errors", "system"}, "__main__": {"cli", "errors"}, "train": {"cli"}}
 OLD_NAMES = "accel.system.deprecation.old_paths"
 """It imports nothing of accel, and every layer may use it."""
 OPTIONAL = {

@@ -10,6 +10,7 @@ import sys
 import pytest
 from rich.console import Console
 
+from accel.report import other_load
 from accel.report.comparison import JobResult, comparison
 from accel.report.other_load import OtherLoad
 from accel.report.pace import Block, Pace, PaceMeter, pace_of
@@ -113,8 +114,21 @@ def test_others_are_told_from_oneself() -> None:
     if load.percent() is None and load.start is None:
         pytest.skip("this system does not tell")
     ticks = load.own_ticks()
-    child = subprocess.run([sys.executable, "-c", "sum(range(20_000_000))"], check=True)
-    assert child.returncode == 0
-    assert load.own_ticks() > ticks, "a child's time is one's own"
+    busy = [sys.executable, "-S", "-c", "sum(range(5_000_000)); print(flush=True); input(); sum(range(5_000_000))"]
+    with subprocess.Popen(busy, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        living = load.own_ticks()
+        child.communicate("\n")
+    assert ticks < living < load.own_ticks(), "a child's time is one's own, while it lives and when it is gone"
     percent = load.percent()
     assert percent is None or 0 <= percent <= 100
+
+
+def test_looking_at_other_processes_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = OtherLoad()
+    if load.start is None:
+        pytest.skip("this system does not tell")
+    before = load.own_ticks()
+    monkeypatch.setattr(other_load, "has_children", lambda: True)
+    assert before <= load.own_ticks() <= before + 10

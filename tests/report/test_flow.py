@@ -20,7 +20,6 @@ from accel.data.loaders.ring import Ring
 from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.packing import Packing
-from accel.engine import data_advice
 from accel.parts import Part
 from accel.plugins.lmdb import LMDB
 from accel.plugins.prefetch import Prefetch
@@ -30,6 +29,7 @@ from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from accel.report.result import DataFlow
 from accel.system.clock import DATA, FORWARD
+from accel.system.cpu.local_ranks import RANK_CORES
 from accel.tasks.images import Images
 from accel.testing.toy_run import Spy
 from tests.support.drawn_images import drawn
@@ -82,8 +82,7 @@ def fit(data: Any, plugins: list[Part], bound: bool = True, **settings: Any) -> 
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("accel.engine.data_advice", "accel.plugins.threads", "accel.plugins.workers"):
-        monkeypatch.setattr(f"{module}.cores", lambda: 2)
+    monkeypatch.setattr(RANK_CORES, "count", lambda: 2)
 
 
 TRIES: list[tuple[str, Callable[[], Any], Callable[[], list[Part]], list[str]]] = [
@@ -118,7 +117,7 @@ def test_what_to_try_with_a_loader_of_ones_own() -> None:
 
 
 def test_one_core_reads_no_faster_by_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_advice, "cores", lambda: 1)
+    monkeypatch.setattr(RANK_CORES, "count", lambda: 1)
     assert fit(Filled(), []).flow.tries == []
 
 

@@ -35,6 +35,7 @@ from accel.plugins.sgd import SGD
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
 from tests.support.points_trainer import RANK, Keeps, Points, Stop
+from tests.support.random_runs import OnDevice
 from tests.support.rank_count_changes import turns
 
 
@@ -45,6 +46,22 @@ class Words(Points):
         weight = batch[1].add(1)
         each = nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
         return (each * weight).sum() / weight.sum(), weight.sum()
+
+
+class Labelled(Points):
+    """Its loss is a mean over the samples that are not of class 0: NaN, with gradients of NaN, on a rank that has no other."""
+
+    on_device = False
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        labels = batch[1].where(batch[1] > 0, -1)
+        count = (labels >= 0).sum()
+        loss = nn.functional.cross_entropy(model(batch[0]), labels, ignore_index=-1)
+        return loss, count.as_subclass(OnDevice) if self.on_device else count
+
+
+class LabelledOnDevice(Labelled):
+    on_device = True
 
 
 class Rows(torch.utils.data.Dataset[Any]):
@@ -169,6 +186,17 @@ def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
                 big = fit([optim(), *windows(steps)], kind, batch_size=6, samples=samples, dtype=dtype)
                 name = f"{type(optim()).__name__} {dtype} accumulate={steps} samples={samples} {kind.__name__}"
                 actual[name] = distance(outcome, big)
+    return actual
+
+
+def case_ranks_without_items(folder: Path) -> dict[str, tuple[float, int]]:
+    """Distance to one process on the big batch, and the updates in which no rank had any."""
+    actual = {}
+    for kind, (steps, size) in product((Labelled, LabelledOnDevice), ((1, 1), (3, 1), (1, 2))):
+        outcome = fit([DDP(), AdamW(lr=0.01), *windows(steps)], kind, batch_size=size)
+        big = fit([AdamW(lr=0.01), *windows(steps)], kind, batch_size=2 * size)
+        assert outcome["skipped"] == big["skipped"]
+        actual[f"{kind.__name__} accumulate={steps} {size}"] = distance(outcome, big), big["skipped"]
     return actual
 
 
@@ -461,3 +489,27 @@ def case_what_a_loss_may_use(folder: Path) -> dict[str, list[Any]]:
         actual.setdefault("narrow", []).append((outcome["losses"], big["losses"]))
     actual["refused"] = [refused([FSDP(**narrow)], Using, use="call")]
     return actual
+
+
+class SparseModel(Points):
+    """A model with a sparse matrix: a buffer, which no rank can be sent, or an attribute."""
+
+    is_buffer = True
+
+    def model(self) -> nn.Module:
+        model, matrix = super().model(), torch.eye(6).to_sparse_csr()
+        model.register_buffer("edges", matrix) if self.is_buffer else setattr(model, "edges", matrix)
+        return model
+
+
+class SparseAttribute(SparseModel):
+    is_buffer = False
+
+
+def case_sparse_tensors(folder: Path) -> str:
+    fit([DDP(), SGD()], SparseAttribute)
+    try:
+        fit([DDP(), SGD()], SparseModel)
+    except ConfigError as error:
+        return str(error)
+    return ""

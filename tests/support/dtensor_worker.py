@@ -1,9 +1,7 @@
-"""One of two processes of `test_dtensor.py`: python dtensor_worker.py STORE RANK."""
+"""One of the two processes of `test_dtensor.py`."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -13,7 +11,6 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from accel.optim import LAMB, LARS
 from accel.optim.adamw import FusedAdamW
 from accel.optim.sgd import FusedSGD
@@ -65,7 +62,3 @@ def main(store: str, rank: int) -> None:
         assert saved[name].shape == SHAPES[0]
         print(kind.__name__, calls.call_count, "collectives a step", settings)
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))

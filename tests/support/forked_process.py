@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
 import traceback
 import warnings
@@ -11,6 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
+
+from tests.support.drill_length import times
 
 
 @dataclass
@@ -50,22 +54,45 @@ def run_script(script: Path, *words: object, cwd: Path, path: Sequence[Path] = (
     return run_forked(run)
 
 
+def run_code(code: str, *words: object) -> Ended:
+    """Return how `python -c code words...` ends, run in a fork of this process."""
+
+    def run() -> None:
+        warnings.resetwarnings()
+        sys.argv[:] = ["-c", *map(str, words)]
+        sys.modules["__main__"] = main = ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), vars(main))
+
+    return run_forked(run)
+
+
 def run_forked(work: Callable[[], object]) -> Ended:
     """Return how a function ends that is called in a fork of this process, which has one thread."""
+    (ended,) = run_all_forked([work])
+    return ended
+
+
+def run_all_forked(works: Sequence[Callable[[], object]]) -> list[Ended]:
+    """Return how functions end that are called at the same time, each in a fork of this process."""
     with TemporaryDirectory() as folder:
-        texts = [Path(folder, name) for name in ("stdout", "stderr")]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: none of them is used in it
-            child = os.fork()
-        if child == 0:
-            _end_with(work, texts)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return Ended(code, *(text.read_text() for text in texts))
+        children = []
+        for number, work in enumerate(works):
+            texts = [Path(folder, f"{name}-{number}") for name in ("stdout", "stderr")]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: none of them is used in it
+                child = os.fork()
+            if child == 0:
+                _end_with(work, texts)
+            children.append((child, texts))
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child, _ in children]
+        return [Ended(code, *(text.read_text() for text in texts)) for code, (_, texts) in zip(codes, children, strict=True)]
 
 
 def _end_with(work: Callable[[], object], texts: list[Path]) -> None:
     """Call the function in the fork, and end the fork."""
     code = 1
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(times(600, 2400))  # whatever it waits for
     try:
         for number, text in enumerate(texts, 1):
             os.dup2(os.open(text, os.O_WRONLY | os.O_CREAT), number)

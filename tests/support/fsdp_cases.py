@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from accel.plugins.muon import Muon
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
-from tests.support.ddp_cases import Words, distance
+from tests.support.ddp_cases import Labelled, LabelledOnDevice, Words, distance
 from tests.support.points_trainer import Keeps, Points
 from tests.support.rank_count_changes import turns
 
@@ -86,6 +87,26 @@ def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
                 outcome = fit([FSDP(), *make(), *more[:1]], kind, samples=22)
                 big = fit([*make(), *more[1:]], kind, batch_size=6, samples=22)
                 actual[f"{name} accumulate={steps} {kind.__name__}"] = whole(outcome, big)
+    return actual
+
+
+class Blank(Labelled, Blocks):
+    """Blocks of which a rank may have no items."""
+
+
+class BlankOnDevice(LabelledOnDevice, Blocks):
+    """The same, and only the device knows."""
+
+
+def case_ranks_without_items(folder: Path) -> dict[str, tuple[float, int]]:
+    """Distance to one process on the big batch, and the updates in which no rank had any."""
+    actual = {}
+    for kind, steps in product((Blank, BlankOnDevice), (1, 3)):
+        more = [Accumulate(steps=steps) for _ in range(2)] if steps > 1 else []
+        outcome = fit([FSDP(), AdamW(lr=0.01), *more[:1]], kind, batch_size=1)
+        big = fit([AdamW(lr=0.01), *more[1:]], kind, batch_size=2)
+        assert outcome["skipped"] == big["skipped"]
+        actual[f"{kind.__name__} accumulate={steps}"] = whole(outcome, big), big["skipped"]
     return actual
 
 
@@ -271,3 +292,27 @@ def case_refused(folder: Path) -> list[str]:
         except ConfigError as error:
             message.append(str(error))
     return message
+
+
+class SparseModel(Points):
+    """A model with a sparse matrix: a buffer, which no rank can be sent, or an attribute."""
+
+    is_buffer = True
+
+    def model(self) -> nn.Module:
+        model, matrix = super().model(), torch.eye(6).to_sparse_csr()
+        model.register_buffer("edges", matrix) if self.is_buffer else setattr(model, "edges", matrix)
+        return model
+
+
+class SparseAttribute(SparseModel):
+    is_buffer = False
+
+
+def case_sparse_tensors(folder: Path) -> str:
+    fit([FSDP(), SGD()], SparseAttribute)
+    try:
+        fit([FSDP(), SGD()], SparseModel)
+    except ConfigError as error:
+        return str(error)
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import ceil, cos, pi
+from math import ceil, cos, isnan, nan, pi
 from typing import Any
 
 import torch
@@ -59,6 +59,12 @@ class Case:
     window: int
     tokens: bool
     """Whether the loss is a mean over the labels that are not -1, and says how many there are."""
+    blank: float
+    """Share of the labels that are -1 then; where it is high, micro-batches and whole windows have no tokens."""
+    count: str
+    """How the loss says it then: an `int`, a `tensor`, or a tensor that is read like one of a `device`."""
+    mean_of_nothing: float
+    """Loss of a micro-batch without tokens: NaN, with gradients that are NaN, or 0."""
     schedule: tuple[str, dict[str, Any]] | None
     clip: tuple[str, float] | None
     ema: float | None
@@ -109,7 +115,7 @@ def cases(draw: Any, halves: bool = False) -> Case:
     spoilt = draw(st.lists(st.integers(0, samples - 1), max_size=2)) if guard else []
     case = Case(
         model, optimizer, settings, samples, batch_size, batches, draw(st.integers(1, 3)),
-        draw(st.integers(1, 4)), draw(st.booleans()),
+        draw(st.integers(1, 4)), draw(st.booleans()), pick([0.3, 0.9]), pick(["int", "tensor", "device"]), pick([nan, 0.0]),
         None if schedule is None else (schedule, schedules[schedule]), clip,
         None if optimizer == "schedule_free" else pick([None, 0.9]), guard, spoilt, torch.float32 if halves else torch.float64,
         pick([torch.bfloat16, torch.float16]) if halves else None,
@@ -117,6 +123,10 @@ def cases(draw: Any, halves: bool = False) -> Case:
     )  # fmt: skip
     assume(case.is_valid)
     return case
+
+
+class OnDevice(Tensor):
+    """A tensor on the CPU that is read no earlier than one of a device would be: nothing but a plain tensor is."""
 
 
 class Net(nn.Module):
@@ -157,7 +167,7 @@ def make_data(case: Case, offset: int = 0) -> tuple[Tensor, Tensor]:
     x = torch.randn(case.samples, FEATURES, generator=generator, dtype=torch.float64).to(case.dtype)
     y = torch.randint(0, CLASSES, (case.samples,), generator=generator)
     if case.tokens:
-        y[torch.rand(case.samples, generator=generator) < 0.3] = -1
+        y[torch.rand(case.samples, generator=generator) < case.blank] = -1
     if not offset:
         x[case.spoilt] = torch.inf
     return x, y
@@ -170,7 +180,11 @@ def loss(case: Case, model: nn.Module, batch: Any) -> Any:
     if not case.tokens:
         return F.cross_entropy(out, y)
     count = (y >= 0).sum()
-    return F.cross_entropy(out, y, ignore_index=-1, reduction="sum") / count.clamp(min=1), count
+    if isnan(case.mean_of_nothing):
+        mean = F.cross_entropy(out, y, ignore_index=-1)
+    else:
+        mean = F.cross_entropy(out, y, ignore_index=-1, reduction="sum") / count.clamp(min=1)
+    return mean, {"int": int, "tensor": Tensor.clone, "device": lambda number: number.as_subclass(OnDevice)}[case.count](count)
 
 
 def epoch_batches(case: Case, data: tuple[Tensor, Tensor], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -249,14 +263,16 @@ def by_hand(case: Case) -> Outcome:
             losses.append(mean)
             grads = [torch.zeros_like(param) if param.grad is None else param.grad for param in params]
             model.zero_grad()
+            is_empty = case.tokens and not any(int((y >= 0).sum()) for _, y in window)
             finite = bool(all(grad.isfinite().all() for grad in grads)) and (not case.guard or bool(mean.isfinite()))
+            finite = finite and not is_empty
             with torch.no_grad():
-                if finite or (not case.guard and case.cast is not torch.float16):
+                if finite or not (is_empty or case.guard or case.cast is torch.float16):
                     optimizer.step(clipped(case, grads), schedule[update])
                     decay = min(case.ema or 0.0, (1 + update) / (10 + update))  # as a schedule, it counts skipped updates too
                     averages = [average * decay + param * (1 - decay) for average, param in zip(averages, params, strict=True)]
                 else:
-                    scale *= 0.5
+                    scale *= 1.0 if is_empty else 0.5
                     if case.guard:
                         for buffer, before in zip(model.buffers(), saved, strict=True):
                             buffer.copy_(before)
@@ -272,6 +288,8 @@ def backward(case: Case, model: nn.Module, window: list[tuple[Tensor, Tensor]], 
         with torch.autocast("cpu", case.cast) if case.cast else nullcontext():
             out = loss(case, model, batch)
         value = out[0] if case.tokens else out
+        if not count:
+            continue  # nothing but the model's statistics moves by it
         (value * (count / total * scale)).backward()
         mean += value.detach() * (count / total)
     for param in model.parameters():
@@ -305,4 +323,5 @@ def hand_out(
         with torch.autocast("cpu", case.cast) if case.cast else nullcontext():
             out = loss(case, model, held_out)
     weights = [param.detach().clone() for param in model.parameters()]
-    return weights, losses, float(out[0] if case.tokens else out), [buffer.clone() for buffer in model.buffers()]
+    value = nan if case.tokens and not int((held_out[1] >= 0).sum()) else float(out[0] if case.tokens else out)
+    return weights, losses, value, [buffer.clone() for buffer in model.buffers()]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.parts import Part
+from accel.plugins.metrics import Metrics
 
 
 class Net(nn.Module):
@@ -46,5 +47,5 @@ def train(plugins: list[Part], data: Any, out: Path | None = None, **settings: A
     random.seed(0)
     return Trainer(
         Net(), data, data, loss=lambda model, x: (model(x[0] if isinstance(x, list) else x) - 1).square().mean(), plugins=plugins,
-        watch=("metrics",), epochs=2, seed=1, out=out, **settings,
+        watch=[Metrics(curves=False)], epochs=2, seed=1, out=out, **settings,
     ).fit()  # fmt: skip

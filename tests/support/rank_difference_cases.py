@@ -29,10 +29,11 @@ from torch.utils.data import (
     Sampler,
     Subset,
     TensorDataset,
+    default_collate,
 )
 
 from accel import Trainer
-from accel.errors import ConfigError, TrainingError
+from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.clip import Clip
@@ -44,6 +45,12 @@ from accel.plugins.sgd import SGD
 from accel.plugins.workers import Workers
 from accel.system.rendezvous import open_store
 from tests.support.end_threads import gloo_threads
+from tests.support.rank_evaluation_cases import (  # noqa: F401 - cases of the same two processes
+    case_best,
+    case_evaluations_that_need_an_update,
+    case_metrics,
+    case_unequal_lengths,
+)
 
 RANK = int(os.environ.get("RANK", "0"))
 SECOND = RANK == 1
@@ -166,6 +173,18 @@ def fit(*plugins: Part, data: Any = None, kind: type[Trainer] = Trainer, **run: 
     return {"samples": result.samples, "updates": result.updates, "loss": result.loss, "seen": seen}
 
 
+def half_collate(rows: list[Any]) -> Any:
+    x, *rest = default_collate(rows)
+    return x / 2, *rest
+
+
+def last_row_changed() -> TensorDataset:
+    """Points of which the second rank has another last one than the first."""
+    data = points()
+    data.tensors[0][-1] += RANK
+    return data
+
+
 def half() -> Dataset[Any]:
     """As split_dataset_by_node leaves a map-style data set: another half of it on each rank."""
     return Subset(points(), range(12 * RANK, 12 * RANK + 12))
@@ -192,6 +211,8 @@ def case_differences(folder: Path) -> dict[str, Any]:
         "batch_size": lambda: fit(batch_size=3 + RANK),
         "checkpoint.every": lambda: fit(checkpoint_every=1 + RANK, out=folder / "every"),
         "dry_run": lambda: fit(dry_run=SECOND),
+        "the code of collate": lambda: fit(collate=half_collate if SECOND else default_collate, data=Rows(points())),
+        "data.train holds other": lambda: fit(data=last_row_changed()),
         "data.train.samples": lambda: fit(data=points(24 + RANK)),
         "data.train holds": lambda: fit(data=points(24, RANK)),
         "data.train holds other samples": lambda: fit(data=Rows(points(24, RANK))),
@@ -211,6 +232,48 @@ def case_differences(folder: Path) -> dict[str, Any]:
         "samples of a rank": lambda: fit(data=DataLoader(points(24), 8, sampler=OwnSampler(24, short=True))),
     }
     return {name: case() for name, case in cases.items()}
+
+
+FACTOR, FACTORS = 1.0, {"loss": 1.0}
+"""Constants that the second rank changes."""
+
+
+class Scaled:
+    """A loss with a factor, and a number of its rank."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.rank, self.device = factor, RANK, f"cuda:{RANK}"
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        return self.factor * loss(model, batch)
+
+    def method(self, model: nn.Module, batch: Any) -> Tensor:
+        return self(model, batch)
+
+
+def case_values(folder: Path) -> dict[str, list[str]]:
+    """What is warned of where the second rank's functions and objects hold other numbers."""
+    global FACTOR
+    if SECOND:
+        FACTOR, FACTORS["loss"] = 2.0, 2.0
+    weights, norm = torch.ones(3) + SECOND, nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))
+    norm[1].train(not SECOND)
+    cases: dict[str, Any] = {
+        "measure.FACTOR is 1.0 on rank 0 and 2.0 on rank 1": {"loss": lambda model, batch: FACTOR * loss(model, batch)},
+        "measure.FACTORS is not the same": {"loss": lambda model, batch: FACTORS["loss"] * loss(model, batch)},
+        "measure.weights is not the same": {"loss": lambda model, batch: (weights[batch[1]] * loss(model, batch)).mean()},
+        "measure.factor is 1.0": {"loss": Scaled(1.0 + SECOND)},
+        "measure.self.factor is 1.0": {"loss": Scaled(1.0 + SECOND).method},
+        "model.1.training is True on rank 0 and False on rank 1": {"model": norm},
+        "": {"loss": Scaled(1.0)},
+    }
+    messages: dict[str, list[str]] = {}
+    for name, run in cases.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            outcome = fit(DDP(), **run)
+            messages[name] = [outcome] if isinstance(outcome, str) else [str(one.message) for one in caught]
+    return messages
 
 
 def case_what_may_differ(folder: Path) -> dict[str, Any]:
@@ -249,6 +312,28 @@ def case_failures(folder: Path) -> dict[str, Any]:
             actual[f"{make.__name__} {place}"] = sentence, monotonic() - begin
         actual[f"{make.__name__} nccl config"] = fit(make(backend="nccl" if SECOND else "gloo")), 0
     return {"sentences": actual, "afterwards": fit()}
+
+
+def case_other_ends(folder: Path) -> dict[str, str]:
+    """What both ranks say where the second one ends by something that is no error of a run."""
+    ends: dict[str, BaseException] = {
+        "exit": SystemExit(3), "key": KeyboardInterrupt(), "signal": Interrupted("SIGINT"),
+        "own connection": RuntimeError("connection reset by peer: the database"),
+    }  # fmt: skip
+
+    def failing(model: nn.Module, batch: Any) -> Tensor:
+        if SECOND:
+            raise ends[name]
+        return loss(model, batch)
+
+    sentences: dict[str, str] = {}
+    for make in (DDP, FSDP):
+        for name in ends:
+            try:
+                sentences[f"{make.__name__} {name}"] = str(fit(make(), loss=failing))
+            except BaseException as error:
+                sentences[f"{make.__name__} {name}"] = f"{type(error).__name__}: {error}"
+    return sentences
 
 
 def case_resumed_with_a_sampler(folder: Path) -> Any:

@@ -53,7 +53,7 @@ def run_cases(module: str, folder: Path, ranks: int = 2, **more: str) -> dict[st
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=DEADLINE))
     env = {
         **os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT), **more,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]), **more,
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.support.rank_processes", module, str(folder)]
     started = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -76,6 +76,7 @@ def read_cases(folder: Path) -> dict[str, list[Any]]:
 def main(module: str, folder: str) -> None:
     """Calls every case; an exception is its result, as text."""
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
     torch.set_num_threads(1)
     actual: dict[str, Any] = {}
     for name, case in list(vars(import_module(module)).items()):

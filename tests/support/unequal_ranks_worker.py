@@ -1,17 +1,15 @@
-"""One of two processes that train together: python unequal_ranks_worker.py STORE RANK OUT. Writes the weights of each case.
+"""One of two processes that train together. Writes the weights of each case.
 
 With ACCEL_DRILL=long every place, number and rank is a case.
 """
 
 from __future__ import annotations
 
-import sys
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf, nan
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from accel import Trainer
 from accel.errors import TrainingError
 from accel.parts import Objective, Parallel, Part
@@ -183,6 +180,7 @@ def spoilt(rank: int) -> dict[str, list[Tensor]]:
 
 
 def main(store: str, rank: int, out: str) -> None:
+    warnings.simplefilter("ignore")
     limit = timedelta(seconds=DEADLINE)
     dist.init_process_group("gloo", store=dist.FileStore(store, RANKS), rank=rank, world_size=RANKS, timeout=limit)
     torch.set_num_threads(1)
@@ -192,8 +190,3 @@ def main(store: str, rank: int, out: str) -> None:
         one = {"plain": fit([]), "lacking": fit([], lacking=True), "without": fit([], data=whole[:4] + whole[8:])}
         torch.save(one, f"{out}/one.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

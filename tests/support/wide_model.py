@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from accel import Trainer
 from accel.parts import Part
@@ -42,11 +43,12 @@ def trained(data: list[Tensor], *plugins: Part, device: str = "cpu", seen: list[
             seen.append(len(x))
         return actual
 
-    model: Any = Trainer(Wide(), data, loss=loss, plugins=plugins, watch=(), device=device).fit().model
+    model: Any = Trainer(Wide(), DataLoader(data, batch_size=None), loss=loss, plugins=plugins, watch=(), device=device).fit().model
     weight: Tensor = model.weight
     return weight
 
 
 def in_pieces(count: int, size: int, device: str = "cpu") -> Tensor:
     """The weight after so many batches in micro-batches of `size` from the beginning."""
-    return trained(batches(count, size), Accumulate(steps=SAMPLES // size), device=device)
+    pieces: Any = DataLoader(batches(count, size), batch_size=None)
+    return trained(pieces, Accumulate(steps=SAMPLES // size), device=device)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from torch._C._distributed_c10d import HashStore
 
+from accel.errors import ConfigError
+from accel.parts.shared.ranks.rank_failures import encode
+from accel.parts.shared.ranks.rank_meeting import rendezvous as meet
 from accel.system import rendezvous
 from accel.system.rendezvous import interface, is_loopback, local_address_towards, name_interface, open_store
 
@@ -53,3 +57,40 @@ def test_gloo_is_told_where_the_name_leads_nowhere(set_already: bool, monkeypatc
     name_interface(store, 0, 2)
     assert rendezvous.os.environ["GLOO_SOCKET_IFNAME"] == ("mine" if set_already else "eth7")
     assert store.get("address/0") == b"127.0.0.1"
+
+
+def corners(store: HashStore, ranks: int = 3) -> list[str]:
+    """Return what the processes that meet find in their part of the store: the word of the first."""
+
+    def take_part(rank: int) -> str:
+        corner = meet(store, rank, ranks, 20)
+        if rank == 0:
+            corner.set("word", "of the first")
+        return corner.get("word").decode()
+
+    with ThreadPoolExecutor(ranks) as threads:
+        return list(threads.map(take_part, range(ranks)))
+
+
+def test_processes_that_are_started_again_do_not_meet_the_dead() -> None:
+    store = HashStore()
+    assert corners(store) == ["of the first"] * 3
+    names = store.get("accel/names")
+    assert corners(store) == ["of the first"] * 3
+    assert store.get("accel/names") != names
+    store.set("accel/here/2", "dead")
+    with pytest.raises(TimeoutError, match="not within 0"):
+        meet(store, 0, 3, 0)
+    assert corners(store) == ["of the first"] * 3
+
+
+def test_a_process_that_cannot_take_part_comes_to_say_why() -> None:
+    store, sentence = HashStore(), "there is no such thing"
+
+    def take_part(rank: int) -> str:
+        with pytest.raises(ConfigError) as error:
+            meet(store, rank, 3, 20, encode(ConfigError(sentence), rank) if rank == 1 else "")
+        return str(error.value)
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(take_part, range(3))) == [sentence] * 3

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins import OOM, SGD, Accumulate, StepInBackward
+from accel.plugins.metrics import Metrics
 from accel.testing import HostReads
 from tests.support.short_memory import Hungry
 
@@ -81,7 +82,7 @@ def test_anything_else_is_refused_before_the_first_update(extra: Any, sentence: 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*n_items below 1")
+@pytest.mark.filterwarnings("ignore:.*n_items below 1", "ignore:no update moved the weights")
 @pytest.mark.parametrize(("extra", "sentence"), WRONG.values(), ids=WRONG)
 def test_evaluation_without_metrics_blames_the_loss(extra: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=rf"^loss\(model, batch\) .*{sentence}"):
@@ -129,11 +130,11 @@ def both(loss: Tensor, out: Tensor) -> Any:
 
 @pytest.mark.parametrize("plugins", [[], [OOM()], [StepInBackward()]], ids=["plain", "oom", "in backward"])
 def test_numbers_to_log_stand_beside_the_loss(plugins: list[Any], tmp_path: Path) -> None:
-    result = train(both, plugins, watch=("metrics",), out=tmp_path / "run")
+    result = train(both, plugins, watch=[Metrics(curves=False)], out=tmp_path / "run")
     rows = logged_by(result)
     assert [row["size"] for row in rows] == [4, 4, 2]
     assert all(row["spread"] > 0 for row in rows)
-    plain = train(lambda loss, out: loss, plugins, watch=("metrics",), out=tmp_path / "plain")
+    plain = train(lambda loss, out: loss, plugins, watch=[Metrics(curves=False)], out=tmp_path / "plain")
     assert [{**row, "size": 0, "spread": 0} for row in logged_by(plain)] == [{**row, "size": 0, "spread": 0} for row in rows]
 
 
@@ -156,9 +157,9 @@ def test_they_are_means_over_the_window(extra: Any, weights: Any, plugins: list[
         sizes = [4, 4, 2]
     if plugins:
         with pytest.warns(UserWarning, match="memory was short"):
-            result = train(extra, [Accumulate(3), *plugins], watch=("metrics",), out=tmp_path / "run")
+            result = train(extra, [Accumulate(3), *plugins], watch=[Metrics(curves=False)], out=tmp_path / "run")
     else:
-        result = train(extra, [Accumulate(3)], watch=("metrics",), out=tmp_path / "run")
+        result = train(extra, [Accumulate(3)], watch=[Metrics(curves=False)], out=tmp_path / "run")
     expected = np.average(sizes, weights=weights) if weights else 0.0
     assert [row["size"] for row in logged_by(result)] == [pytest.approx(expected, rel=1e-6)]
 
@@ -167,7 +168,7 @@ def test_names_that_come_and_go(tmp_path: Path) -> None:
     def sometimes(loss: Tensor, out: Tensor) -> Any:
         return (loss, {"late": 1.5, "none": torch.nan}) if len(out) == 2 else loss
 
-    rows = logged_by(train(sometimes, watch=("metrics",), out=tmp_path / "run", epochs=2))
+    rows = logged_by(train(sometimes, watch=[Metrics(curves=False)], out=tmp_path / "run", epochs=2))
     assert [(row.get("late"), row.get("none", 0)) for row in rows] == [(None, 0), (None, 0), (1.5, None)] * 2
     with pytest.raises(ConfigError, match="logs 'late' for a part of the micro-batches of an update; log it for all"):
         train(sometimes, [Accumulate(3)])
@@ -200,8 +201,8 @@ def test_tensorboard_has_them(tmp_path: Path) -> None:
 def test_logging_reads_nothing_on_the_host(tmp_path: Path) -> None:
     with HostReads() as reads:
         train(
-            lambda loss, out: (loss, torch.tensor(3), {"a": out.std(), "b": 1.0}), [Accumulate(2)], watch=("metrics",), epochs=3,
-            out=tmp_path / "run",
+            lambda loss, out: (loss, torch.tensor(3), {"a": out.std(), "b": 1.0}), [Accumulate(2)], epochs=3,
+            watch=[Metrics(curves=False)], out=tmp_path / "run",
         )  # fmt: skip
     assert not [place for place in reads.places if "loss_log" in place or "parts/" in place], reads.places
 

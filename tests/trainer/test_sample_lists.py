@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import UserDict, UserList, deque
 from collections.abc import Callable
 from typing import Any
@@ -118,17 +119,40 @@ EITHER: dict[str, Any] = {
 }
 
 
+def remedies(warning: str, data: Any) -> list[dict[str, Any]]:
+    """The arguments that a warning tells to pass, as they are when pasted into the call of a Trainer."""
+    arguments = re.findall(r"(?:batch_size=\d+|data=\S+\([^;]*?\)+)(?=,? (?:for|or)|$)", warning)
+    return [eval(f"dict({argument})", {"torch": torch, "data": data}) for argument in arguments]
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.clone, torch.Tensor.numpy], ids=["tensors", "arrays"])
+def test_columns_of_one_kind_that_may_be_batches_are_said(kind: Any) -> None:
+    def count(model: nn.Module, batch: Any) -> Tensor:
+        return model(X).square().mean()
+
+    data = (kind(X), kind(X))
+    with pytest.warns(
+        AccelWarning, match="a tuple of 2 arrays that may be columns or ready batches, and they are taken for"
+    ) as seen:
+        assert run(data, loss=count).updates == 2
+    assert [warning.filename for warning in seen] == [__file__]
+    columns, batches = remedies(str(seen[0].message), data)
+    assert run(**{"loss": count} | columns).updates == -(-len(X) // 32)
+    assert run(**{"loss": count} | batches).updates == 2
+
+
 @pytest.mark.parametrize("data", EITHER.values(), ids=EITHER)
 def test_what_may_be_either_is_said(data: Any) -> None:
     def count(model: nn.Module, batch: Any) -> Tensor:
         return model(X).square().mean()
 
-    with pytest.warns(
-        AccelWarning, match="elements may be samples or ready batches, and are taken for batches; pass batch_size=N"
-    ) as seen:
+    with pytest.warns(AccelWarning, match="elements may be samples or ready batches, and are taken for batches") as seen:
         assert run(data, loss=count, val=data[:4]).updates == len(data)
-    assert {warning.filename for warning in seen} == {__file__}
-    assert run(DataLoader(data, batch_size=None), loss=count).updates == len(data)
+    assert [warning.filename for warning in seen] == [__file__], "once, and at a line of the user's"
+    samples, batches = remedies(str(seen[0].message), data)
+    assert samples == {"batch_size": 32}
+    assert run(**{"data": data, "loss": count} | samples).updates == -(-len(data) // 32)
+    assert run(**{"data": data, "loss": count} | batches).updates == len(data)
     assert run(data, loss=count, batch_size=4).updates == -(-len(data) // 4)
     assert run(data, loss=count, collate=default_collate).updates == -(-len(data) // 32)
 

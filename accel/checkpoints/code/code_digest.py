@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from accel.checkpoints.code.source_syntax import assignments, function_text, names_of, plain_text
+from accel.checkpoints.code.source_syntax import assignments, function_text, names_of, node_text, plain_text
 from accel.checkpoints.weights.weight_names import plain_path, wrapped_attribute
 from accel.system.call_stack import is_user_class, is_user_file, is_user_function
 
@@ -141,7 +141,7 @@ class CodeText:
                     self._global(inner, vars(value), file, names)
             return
         statements = [] if isinstance(value, FunctionType | type) else assignments(filename, name)
-        self.lines += [ast.dump(statement, annotate_fields=False) for statement in statements]
+        self.lines += [node_text(statement) for statement in statements]
         for used in sorted({node.id for one in statements for node in ast.walk(one) if isinstance(node, ast.Name)} - {name}):
             self._global(used, values, filename, set())
         if not statements or _is_code(value):

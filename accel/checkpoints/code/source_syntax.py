@@ -10,9 +10,8 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-__all__ = ["assignments", "bytecode", "function_text", "names_of", "plain_text", "syntax_tree"]
+__all__ = ["assignments", "bytecode", "function_text", "names_of", "node_text", "plain_text"]
 
-_DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -22,32 +21,31 @@ def function_text(code: CodeType) -> str:
 
 
 def _syntax(code: CodeType) -> str:
-    tree = syntax_tree(code.co_filename)
-    nodes = [node for node in ast.walk(tree) if isinstance(node, _Function) and _matches(node, code)] if tree else []
+    nodes = _functions(_source(code.co_filename)).get((code.co_name, code.co_firstlineno), [])
     if len(nodes) > 1:  # several lambdas in a line
         spans = {(line, column, end, end_column) for line, end, column, end_column in code.co_positions()}
         bodies = [(node, node.body) for node in nodes if isinstance(node, ast.Lambda)]
         nodes = [
             node for node, body in bodies if (body.lineno, body.col_offset, body.end_lineno, body.end_col_offset) in spans
         ] or nodes  # fmt: skip
-    return "\n".join(ast.dump(node, annotate_fields=False) for node in nodes)
+    return "\n".join(node_text(node) for node in nodes)
 
 
-def _matches(node: _Function, code: CodeType) -> bool:
-    if isinstance(node, ast.Lambda):
-        return code.co_name == "<lambda>" and node.lineno == code.co_firstlineno
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return code.co_name == node.name and first == code.co_firstlineno
+@lru_cache(maxsize=1024)
+def node_text(node: ast.AST) -> str:
+    """Return the dump of a part of a syntax tree."""
+    return ast.dump(node, annotate_fields=False)
 
 
-def syntax_tree(filename: str) -> ast.Module | None:
-    """Return the syntax tree of a file or of a notebook's cell, without docstrings and annotations; None without a source."""
+def _source(filename: str) -> str:
+    """Return the text of a file or of a notebook's cell, as it is now; an empty text without a source."""
     linecache.checkcache(filename)
-    return _parsed("".join(linecache.getlines(filename)))
+    return "".join(linecache.getlines(filename))
 
 
-@lru_cache(maxsize=64)
-def _parsed(source: str) -> ast.Module | None:
+@lru_cache(maxsize=64)  # of these three: once for a text, however many runs and functions ask
+def _syntax_tree(source: str) -> ast.Module | None:
+    """Return the syntax tree of a text, without docstrings and annotations; None if it is empty or not Python."""
     try:
         tree = ast.parse(source) if source else None
     except (SyntaxError, ValueError, RecursionError):
@@ -65,10 +63,33 @@ def _parsed(source: str) -> ast.Module | None:
     return tree
 
 
+@lru_cache(maxsize=64)
+def _functions(source: str) -> dict[tuple[str, int], list[_Function]]:
+    """Return the functions of a text, by the name and the first line that their code has."""
+    functions: dict[tuple[str, int], list[_Function]] = {}
+    tree = _syntax_tree(source)
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Lambda):
+            functions.setdefault(("<lambda>", node.lineno), []).append(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            functions.setdefault((node.name, line), []).append(node)
+    return functions
+
+
+@lru_cache(maxsize=64)
+def _assignments(source: str) -> dict[str, list[ast.stmt]]:
+    statements: dict[str, list[ast.stmt]] = {}
+    tree = _syntax_tree(source)
+    for statement in _statements(tree.body) if tree else ():
+        for name in _targets(statement):
+            statements.setdefault(name, []).append(statement)
+    return statements
+
+
 def assignments(filename: str, name: str) -> list[ast.stmt]:
     """Return the statements of a file, outside of functions and classes, that give `name` a value."""
-    tree = syntax_tree(filename)
-    return [statement for statement in _statements(tree.body) if name in _targets(statement)] if tree else []
+    return _assignments(_source(filename)).get(name, [])
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.checkpoints.snapshot import PLAIN
+from accel.checkpoints.user_values.sparse_tensors import from_pieces, is_sparse, pieces_of
 from accel.device.generators import handle_of
 
 __all__ = ["LARGEST_COPY", "can_be_kept", "copied", "mark", "put_back", "to_plain", "undone"]
@@ -49,6 +50,8 @@ def can_be_kept(value: Any, inside: bool = False) -> bool:
         return all(can_be_kept(one, inside=True) for one in items)
     if type(value) is np.ndarray or isinstance(value, np.generic):
         return value.dtype.kind in "biufc" and value.dtype.itemsize <= 16 and value.dtype not in (np.longdouble, np.clongdouble)
+    if isinstance(value, Tensor) and (value.is_nested or not (is_sparse(value) or value.layout == torch.strided)):
+        return False
     if type(value) in (complex, bytearray, *PLAIN, Tensor) or (type(value) is nn.Parameter and not inside):
         return True
     return not inside and handle_of(value) is not None
@@ -110,6 +113,9 @@ def to_plain(value: Any) -> Any:
         return {KIND: "complex", "items": [value.real, value.imag]}
     if isinstance(value, bytearray):
         return {KIND: "bytearray", "items": bytes(value)}
+    if is_sparse(value):
+        coalesced = value.layout != torch.sparse_coo or value.is_coalesced()
+        return {KIND: "sparse", "items": [str(value.layout), list(value.shape), pieces_of(value), coalesced]}
     handle = handle_of(value)
     return value if handle is None else {KIND: "generator", "items": handle.state()}
 
@@ -134,6 +140,9 @@ def put_back(now: Any, saved: Any, device: torch.device) -> Any:
         if handle is not None:
             handle.restore(items)
         return now
+    if kind == "sparse":
+        tensor = from_pieces(*items).to(now.device if isinstance(now, Tensor) else device)
+        return nn.Parameter(tensor, now.requires_grad) if isinstance(now, nn.Parameter) else tensor
     items = items if isinstance(items, Tensor) else put_back(None, items, device)
     if type(now).__name__ == kind and isinstance(now, (deque, set, bytearray, *DICTS[1:])):
         now.clear()
@@ -159,7 +168,9 @@ def _put_tensor(now: Any, saved: Tensor, device: torch.device) -> Tensor:
 def copied(value: Any) -> Any:
     """Return what `undone` needs: the value itself, and copies of all that is in it, apart from what is large."""
     if isinstance(value, Tensor):
-        return value, value.detach().clone() if value.nbytes <= LARGEST_COPY and not value.is_inference() else None
+        pieces = pieces_of(value) if is_sparse(value) else [value]
+        small = sum(piece.nbytes for piece in pieces) <= LARGEST_COPY and not value.is_inference()
+        return value, value.detach().clone() if small else None
     if isinstance(value, np.ndarray):
         return value, value.copy() if value.nbytes <= LARGEST_COPY else None
     if isinstance(value, dict):
@@ -179,7 +190,11 @@ def undone(copy: tuple[Any, Any]) -> Any:
         return value
     if isinstance(value, Tensor):
         with torch.no_grad():
-            value.copy_(content)
+            if not is_sparse(value) or value.layout == torch.sparse_coo:
+                value.copy_(content)
+            elif value._nnz() == content._nnz():
+                for piece, copy_of_piece in zip(pieces_of(value), pieces_of(content), strict=True):
+                    piece.copy_(copy_of_piece)
     elif isinstance(value, np.ndarray):
         np.copyto(value, content)
     elif isinstance(value, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, isnan, nan
+from math import inf, isfinite
 
 from accel.checkpoints.manifest import Manifest
 from accel.errors import nearest
@@ -45,24 +45,24 @@ class BestMetric:
 
     def of(self, manifests: Mapping[str, Manifest]) -> str | None:
         """Return the name of the best checkpoint, the first of equals; None if no evaluation gave the metric."""
-        values = ((name, manifests[name].metrics.get(self.metric)) for name in sorted(manifests))
-        costs = [(value if self.lower else -value, name) for name, value in values if value is not None]
-        return min(costs)[1] if costs else None
+        costs = [(self.cost(manifests[name].metrics), name) for name in sorted(manifests)]
+        cost, best = min(costs, default=(inf, ""))
+        return best if cost < inf else None
 
-    def improves(self, metrics: Mapping[str, float], manifests: Mapping[str, Manifest]) -> bool:
-        """Return whether an evaluation is better than those of all checkpoints. NaN and infinity never are."""
-        value, best = metrics.get(self.metric), self.of(manifests)
-        if value is None or not isfinite(value):
-            return False
-        before = None if best is None else manifests[best].metrics[self.metric]
-        return before is None or (value < before if self.lower else value > before)
+    def improves(self, metrics: Mapping[str, float | None], others: Iterable[Mapping[str, float | None]]) -> bool:
+        """Return whether an evaluation is better than all others. NaN and infinity never are, and nothing is worse than they."""
+        return self.cost(metrics) < min(map(self.cost, others), default=inf)
 
-    def improved(self, history: Sequence[Mapping[str, float]]) -> bool:
+    def is_due(self, history: Sequence[Mapping[str, float]]) -> bool:
         """Return whether the last evaluation is better than all before it, or lacks the metric, which saving reports."""
-        values = [float(metrics.get(self.metric, nan)) for metrics in history]
-        costs = [value if self.lower else -value for value in values]
-        known = [cost for cost in costs[:-1] if not isnan(cost)]
-        return bool(history) and (self.metric not in history[-1] or costs[-1] < min(known, default=inf))
+        return bool(history) and (self.metric not in history[-1] or self.improves(history[-1], history[:-1]))
+
+    def cost(self, metrics: Mapping[str, float | None]) -> float:
+        """Return a number that is the lower, the better an evaluation is: infinite if it gives no finite value of the metric."""
+        value = metrics.get(self.metric)
+        if value is None or not isfinite(value):
+            return inf
+        return value if self.lower else -value
 
     def missing(self, metrics: Mapping[str, float], evaluations: Iterable[Mapping[str, float]] = ()) -> str:
         """Return a sentence if neither this evaluation nor an earlier one gives such a metric; an empty text otherwise."""

@@ -7,7 +7,7 @@ import types
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from accel.cli.completion.config_files import ConfigFiles
 from accel.cli.completion.path_candidates import path_candidates
@@ -17,6 +17,7 @@ from accel.errors import ConfigError
 from accel.schema.settings import Settings, typed_name
 from accel.schema.signature import Setting
 from accel.schema.signature_reader import read_signature
+from accel.values import kinds_of
 
 __all__ = ["LAUNCHERS", "LISTS", "OverrideCompletion", "kind_values", "listed_words", "override_candidates"]
 
@@ -74,7 +75,7 @@ class OverrideCompletion:
             ("plugins.", "a setting of a plugin"),
             ("~plugins.", "switch a plugin off"),
             ("hydra/launcher=", "hand the jobs to Slurm, or to processes of this machine"),
-            *((f"{typed_name(name)}=", "") for name in get_type_hints(Settings)),
+            *((f"{typed_name(name)}=", "") for name in kinds_of(Settings)),
         ]
 
     def plugin_keys(self, key: str) -> list[Row]:
@@ -103,7 +104,7 @@ class OverrideCompletion:
             return self.setting_values(settings[name], value)
         if key == "out":
             return path_candidates(value, only_folders=True)
-        hints = {typed_name(field): kind for field, kind in get_type_hints(Settings, include_extras=True).items()}
+        hints = {typed_name(field): kind for field, kind in kinds_of(Settings).items()}
         return kind_values(hints.get(key))
 
     def listed(self, group: str, value: str) -> list[Row]:

@@ -31,7 +31,10 @@ from accel.cli.compose.bundles import CONF
 from accel.errors import ConfigError
 from accel.schema import plugin_registry
 
-__all__ = ["ConfigFile", "Loader", "Session", "hydra_parser", "session"]
+__all__ = ["YAML", "ConfigFile", "Loader", "Session", "hydra_parser", "session"]
+
+YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader of YAML: the one in C where it is installed, which takes a tenth of the time."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class Session:
         """Return the content of one config file, uncomposed; empty if it cannot be read, which composing it reports."""
         try:
             with open(self.file_path(path), encoding="utf-8") as stream:
-                content = yaml.safe_load(stream)
+                content = yaml.load(stream, YAML)
         except (OSError, ValueError, yaml.YAMLError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -148,7 +151,7 @@ class Session:
         for source in self.loader.repository.get_sources():
             for path in sorted(Path(source.path).rglob("*.yaml")) if source.scheme() == "file" else ():
                 try:
-                    yaml.safe_load(path.read_text(encoding="utf-8"))
+                    yaml.load(path.read_text(encoding="utf-8"), YAML)
                 except (ValueError, yaml.YAMLError):
                     return str(path)
         return ""

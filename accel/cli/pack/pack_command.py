@@ -57,8 +57,8 @@ FLAGS = (
 WORDS = (
     (
         "SRC",
-        "a folder of class folders; or one with train/, val/, test/ folders of them, or with stores or shards of these names; a "
-        "tar or TFRecord file, or several, as 'DIR/train-*.tar'; an LMDB file, or its folder; a store; or a URL of any of these",
+        "a folder of class folders; or of splits (train/, val/, test/, or stores or shards of these names); tar or TFRecord files, "
+        "as 'DIR/train-*.tar'; an LMDB file or folder; a store; or a URL of any",
     ),
     ("DST", "the folder of the stores; or for one split a file, NAME.lmdb or NAME.raw"),
 )
@@ -70,9 +70,9 @@ USAGE = Usage(
     ("SRC DST [FLAG ...]", "--check STORE ..."),
     FLAGS,
     (
-        ("DIR DIR", "beside the folders, where the plugins look first"),
-        ("DIR STORES --encoding tiled --short-side 256", "smaller pictures, of which crops are read alone"),
-        ("'DIR/train-*.tar' train.lmdb", "shards of WebDataset into one store"),
+        ("DIR DIR", "where plugins look first"),
+        ("DIR STORES --encoding tiled", "crops are read alone"),
+        ("'DIR/train-*.tar' train.lmdb", "shards into one store"),
         ("--check STORES", "look for damage"),
     ),
     (("Words", WORDS),),

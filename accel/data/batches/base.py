@@ -60,6 +60,8 @@ class Batches(ABC):
     """Meter of the reading rate; None where it is not measured."""
     bad_sample_log: BadSampleLog | None = None
     """Log of the samples that could not be read; None where the data is not read sample by sample."""
+    is_counted: bool = False
+    """Whether `count` and `samples` are known to be what an epoch gives, and not only what the data says."""
     orderable: bool = False
     """Whether the run chooses the order, and not the data."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from time import perf_counter
@@ -15,6 +15,7 @@ from accel.data.batches.collation import Collate, check_sample, collate_samples
 from accel.data.batches.counted import Trust
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.content_digest import content_digest
+from accel.data.randomness.own_states import OwnStates
 from accel.data.randomness.sample_randomness import STREAM, SampleRandomness
 from accel.data.randomness.tripwire import reads_ahead
 from accel.data.ranks.own_split import own_split
@@ -114,8 +115,8 @@ class EpochStream:
         """Begin the stream, and pass over the batches before."""
         new = True
         while new:
-            self.states: dict[int, Any] = {}
-            _, new = self.randomness.attempt(partial(self._drawing, self._begin))
+            self.states = OwnStates(self.randomness, partial(generator_seed, self.randomness.seed, self.epoch, STREAM))
+            _, new = self.states.read(self._begin)
 
     def next_batch(self) -> list[tuple[Any, int]]:
         """Return the next batch of this rank, and the samples read for it, in a list; an empty list at the end.
@@ -134,12 +135,11 @@ class EpochStream:
 
     def read_in_turn(self) -> list[tuple[Any, int]]:
         """Return the next batch, read in the training's own thread."""
-        results, new = self.randomness.attempt(partial(self._drawing, self._read))
+        results, new = self.states.read(self._read)
         while new:  # what was read cannot be read again but from the beginning
             self.open()
-            results, new = self.randomness.attempt(partial(self._drawing, self._read))
-        batch: list[tuple[Any, int]] = results.pop()
-        return batch
+            results, new = self.states.read(self._read)
+        return results.pop()
 
     def _begin(self) -> None:
         if hasattr(self.batches.data, "set_epoch"):
@@ -155,17 +155,3 @@ class EpochStream:
         self.first, local, keys = samples[0], share.local(samples), share.local(range(start, start + len(samples)))
         trust: Trust = "size" if batches.collate is default_collate else "neither"
         return [(share.count(batches.collated(local, keys), len(samples), batches.counter, trust), len(local))]
-
-    def _drawing(self, action: Callable[[], Any]) -> Any:
-        """Return the result of an action, during which the generators that move are those of the stream."""
-        handles = self.randomness.handles
-        moving = sorted(self.randomness.moving)
-        for number in moving:
-            if number in self.states:
-                handles[number].restore(self.states[number])
-            else:
-                handles[number].seed(generator_seed(self.randomness.seed, self.epoch, STREAM, number))
-        try:
-            return action()
-        finally:
-            self.states = {number: handles[number].state() for number in moving}

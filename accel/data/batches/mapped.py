@@ -17,7 +17,7 @@ from accel.data.batches.assembly import BatchAssembly
 from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order, length_of
 from accel.data.batches.collation import Collate
-from accel.data.batches.counted import CountedBatch, Trust
+from accel.data.batches.counted import BY_STRUCTURE, CountedBatch, Trust
 from accel.data.batches.read_rate import ReadRateMeter
 from accel.data.randomness.sample_randomness import SampleRandomness
 from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
@@ -65,7 +65,7 @@ class MapBatches(Batches):
     samples: int
     meter: ReadRateMeter
     bad_sample_log: BadSampleLog
-    orderable = True
+    orderable = is_counted = True
 
     def __init__(
         self, data: Any, batch_size: int, seed: int, shuffle: bool, share: RankShare = SINGLE_RANK, bad: BadSampleRule = RAISE,
@@ -85,6 +85,10 @@ class MapBatches(Batches):
         self.randomness = SampleRandomness(data, seed, given=self.has_sample or self.has_fill)
         self.has_fill_all = can_fill_all(data)
         self.has_getitem = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a worker process needs. It counts no samples, and the user's function may belong to the whole task."""
+        return vars(self) | {"counter": BY_STRUCTURE}
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for number, keys in enumerate(self.batches_of_indices(epoch, start), start):

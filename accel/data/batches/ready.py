@@ -13,7 +13,7 @@ from accel.data.batches.counted import CountedBatch, Trust
 from accel.data.batches.sample_lists import read_as
 from accel.data.content_digest import content_digest
 from accel.data.randomness.find_generators import find_generators
-from accel.data.randomness.tripwire import watched
+from accel.data.randomness.tripwire import ReadInTurn, watched
 from accel.data.ranks.own_split import own_split, samplers_of
 from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.ranks.shared_order import SharedOrder
@@ -57,6 +57,7 @@ class ReadyBatches(Batches):
         self.samples = length_of(dataset)
         # a loader of a map-style data set draws the order of an epoch as that begins; what its samples draw is each rank's own
         self.is_ordered_first = dataset is not None and not isinstance(dataset, IterableDataset)
+        self.is_counted = type(data) in (list, tuple)
         self.checked = isinstance(data, list | tuple | DataLoader)
         self.trust: Trust = "batch" if getattr(data, "collate_fn", None) is default_collate else "neither"
 
@@ -76,9 +77,9 @@ class ReadyBatches(Batches):
         if self.is_ordered_first:
             batches = skip_to(self._begun(epoch), first)
             return watched(self._rank_batches(iter(lambda: list(islice(batches, ranks)), []), first))
-        reading = SharedOrder(lambda: iter(self.data), ranks, self.seed, epoch)
+        reading = SharedOrder(self.data, ranks, self.seed, epoch)
         self.first_digest = self.first_digest or content_digest(reading.first)
-        return watched(self._rank_batches(skip_to(iter(reading), start), first))
+        return self._rank_batches(skip_to(iter(reading), start), first)
 
     def _begun(self, epoch: int) -> Iterator[Any]:
         """Return the batches of an epoch, whose first was read with the same random numbers on every rank."""
@@ -100,7 +101,7 @@ class ReadyBatches(Batches):
         if self.is_ordered_first:
             with seeded(self.seed, 0):
                 return content_digest(list(islice(iter(self.data), 1)))
-        return content_digest(SharedOrder(lambda: iter(self.data), 1, self.seed, 0).first)
+        return content_digest(SharedOrder(self.data, 1, self.seed, 0).first)
 
     def describe(self) -> str:
         if not self.is_split or self.own_split is None:
@@ -120,15 +121,23 @@ class ReadyBatches(Batches):
     def _rank_batches(self, groups: Iterator[list[Any]], start: int) -> Iterator[CountedBatch]:
         """Yield this rank's batch of each group of `ranks` batches, with the samples it counts for."""
         number = start
-        for group in groups:
-            counts = [self.counter.count_batch(batch, self._size(number + place), self.trust) for place, batch in enumerate(group)]
-            number += len(group)
-            batch, borrowed = self.share.pick(group)
-            own = counts[0 if borrowed else self.share.rank]
-            doubt = next((count.doubt for count in counts if count.doubt), "")
-            unequal = bool(doubt) and (None in (outlines := {count.outline for count in counts}) or len(outlines) > 1)
-            total = sum(count.samples for count in counts)
-            yield CountedBatch(batch, 0 if borrowed else own.samples, total, doubt, own.outline, unequal)
+        try:
+            for group in groups:
+                sizes = [self._size(number + place) for place in range(len(group))]
+                number += len(group)
+                yield self._rank_batch(group, sizes)
+        except ReadInTurn as signal:
+            raise signal.through(lambda rest: self._rank_batches(rest, number)) from None
+
+    def _rank_batch(self, group: list[Any], sizes: list[int | None]) -> CountedBatch:
+        """Return this rank's batch of a group."""
+        counts = [self.counter.count_batch(batch, size, self.trust) for batch, size in zip(group, sizes, strict=True)]
+        batch, borrowed = self.share.pick(group)
+        own = counts[0 if borrowed else self.share.rank]
+        doubt = next((count.doubt for count in counts if count.doubt), "")
+        unequal = bool(doubt) and (None in (outlines := {count.outline for count in counts}) or len(outlines) > 1)
+        total = sum(count.samples for count in counts)
+        return CountedBatch(batch, 0 if borrowed else own.samples, total, doubt, own.outline, unequal)
 
     def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
         if self.share.ranks > 1:

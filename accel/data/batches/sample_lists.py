@@ -27,10 +27,12 @@ from accel.data.batches.structure import NUMBER_TYPES
 from accel.errors import ConfigError
 from accel.system.call_stack import warn_user
 
-__all__ = ["LOOKED_AT", "Columns", "Reading", "Rows", "as_data_set", "read_as"]
+__all__ = ["AS_BATCHES", "LOOKED_AT", "Columns", "Reading", "Rows", "as_data_set", "read_as"]
 
 LOOKED_AT = 16
 """Elements that are looked at, besides the last."""
+AS_BATCHES = "data=torch.utils.data.DataLoader(data, batch_size=None)"
+"""Argument of a Trainer that says that elements are ready batches."""
 Reading = Literal["sample", "batch", "either", "object"]
 
 
@@ -113,7 +115,7 @@ def as_data_set(data: Any, as_samples: bool) -> Any:
         if not as_samples and reading == "either" and not _last_is_short(data):
             warn_user(
                 f"data is a {type(data).__name__} whose elements may be samples or ready batches, and are taken for batches; pass "
-                "batch_size=N for samples, or DataLoader(data, batch_size=None) for batches"
+                f"batch_size=32, or another, for samples, or {AS_BATCHES} for batches"
             )
         reading = "sample" if as_samples else "batch"
     return Rows(data) if reading == "sample" else data
@@ -142,9 +144,11 @@ def _as_columns(data: Any) -> Any:
         unlike = len({tuple(column.shape[1:]) for column in columns}) == len(columns)
         if type(data) is not tuple or not unlike or columns[0].ndim < 2:
             if columns[0].ndim > 1:
+                tensors = "*data" if all(isinstance(column, Tensor) for column in columns) else "*map(torch.from_numpy, data)"
                 warn_user(
                     f"data is a {type(data).__name__} of {len(columns)} arrays that may be columns or ready batches, and they are "
-                    "taken for batches; pass TensorDataset(*data) for columns, or DataLoader(data, batch_size=None) for batches"
+                    f"taken for batches; pass data=torch.utils.data.TensorDataset({tensors}) for columns, or {AS_BATCHES} for "
+                    "batches"
                 )
             return None
     elif len(kinds) < len(columns):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 from collections.abc import Callable
-from threading import Thread
 from time import perf_counter
 
 import numpy as np
@@ -16,8 +15,9 @@ from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.fork_map import can_fork, shared_zeros
 from accel.data.loaders.worker_process import reset_signal_handlers
 from accel.data.randomness.rng_guard import global_rng_state
+from accel.device.cuda.device_threads import DeviceThread
 from accel.device.rng import Randomness
-from accel.system.machine import cores
+from accel.system.cpu.local_ranks import RANK_CORES
 
 __all__ = [
     "MIN_READ_SECONDS",
@@ -47,7 +47,7 @@ Rates = dict[int, float]
 
 
 def measure_rates(batches: MapBatches, epochs: int, rate_of: Callable[[MapBatches, int, int], float]) -> Rates:
-    """Return the rates of half as many readers as there are cores, as many and twice as many; empty where it does not matter.
+    """Return the rates of half as many readers as this rank has cores, as many and twice as many; empty where it does not matter.
 
     It leaves no trace: samples are dropped, and all random generators stay where they are. Data that draws from the global
     generators is not measured. Nor is data that raises: its error is raised in its turn.
@@ -68,7 +68,8 @@ def measure_rates(batches: MapBatches, epochs: int, rate_of: Callable[[MapBatche
         if global_rng_state() != state or seconds * batches.samples / batches.share.ranks * epochs <= MIN_READ_SECONDS:
             return {}
         rates: Rates = {}
-        for number, count in enumerate(sorted({max(1, cores() // 2), cores(), 2 * cores()})):
+        cores = RANK_CORES.count()
+        for number, count in enumerate(sorted({max(1, cores // 2), cores, 2 * cores})):
             rates[count] = rate_of(batches, count, probes + number * batches.samples // 4)
         return rates if all(rates.values()) else {}
 
@@ -93,7 +94,7 @@ def thread_rate(batches: MapBatches, count: int, first: int) -> float:
     done = [0] * count
     started = perf_counter()
     threads = [
-        Thread(target=_read_until, args=(batches, keys, started + TRIAL_SECONDS, done, place))
+        DeviceThread(target=_read_until, args=(batches, keys, started + TRIAL_SECONDS, done, place))
         for place, keys in enumerate(strided_ranges(first, count))
     ]
     for thread in threads:

@@ -16,6 +16,8 @@ from torch.utils.data import default_collate
 
 from accel.data.batches.collation import collate_samples
 from accel.data.batches.mapped import MapBatches
+from accel.device.cuda.pinned_memory import warn_unpinned
+from accel.device.out_of_memory import is_out_of_memory
 from accel.errors import ConfigError
 
 __all__ = ["BufferPool", "Pool", "batch_of", "buffer_pool_of"]
@@ -66,7 +68,14 @@ class BufferPool:
 
     def allocate(self) -> NDArray[Any]:
         """Return the memory of one more slot: `shape`, `dtype`."""
-        memory: NDArray[Any] = torch.empty(self.shape, dtype=self.tensor_dtype, pin_memory=self.pin).numpy()
+        try:
+            memory: NDArray[Any] = torch.empty(self.shape, dtype=self.tensor_dtype, pin_memory=self.pin).numpy()
+        except RuntimeError as error:
+            if not self.pin or not is_out_of_memory(error):
+                raise
+            self.pin = False  # nor the next
+            warn_unpinned("threads", self.bytes, str(error).partition("\n")[0])
+            return self.allocate()
         return memory
 
 

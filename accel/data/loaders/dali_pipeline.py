@@ -148,6 +148,7 @@ class Pipeline:
         nvidia_dali = import_dali()
         fn, types = nvidia_dali.fn, nvidia_dali.types
         self.batches, self.on_gpu, self.broken = batches, device == "mixed", False
+        self.number = number
         self.inputs: Iterator[list[list[Any]]] = iter(())
         self.pending: deque[tuple[list[int], list[UnreadableSample]]] = deque()
         self.unreadable: list[UnreadableSample] = []
@@ -216,7 +217,8 @@ class Pipeline:
     def _next_batch(self) -> list[Any] | None:
         """Return the next batch, or None at the end."""
         try:
-            (output,) = self.pipe.run(torch.cuda.current_stream() if self.on_gpu else None)  # by place: it has no such keyword
+            stream = torch.cuda.current_stream(self.number) if self.on_gpu else None
+            (output,) = self.pipe.run(stream)  # by place: it has no such keyword
         except StopIteration:
             return None
         except RuntimeError as error:

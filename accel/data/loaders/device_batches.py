@@ -44,7 +44,7 @@ class DeviceBatches(Batches):
 
     samples: int
     bad_sample_log: BadSampleLog
-    orderable = True
+    orderable = is_counted = True
 
     def __init__(
         self, parts: list[Tensor], collate: CollateParts, shift_flip: ShiftFlip | None, batch_size: int, seed: int, shuffle: bool,

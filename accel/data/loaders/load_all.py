@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -16,6 +15,7 @@ from accel.data.batches.bad_samples import RAISE, BadSampleHandler, BadSampleLog
 from accel.data.batches.collation import check_sample, collate_samples
 from accel.data.batches.mapped import can_fill_all
 from accel.data.loaders.fork_map import can_fork, fork_map, shared_zeros
+from accel.device.cuda.device_threads import thread_pool
 from accel.device.generators import GeneratorHandle
 from accel.errors import ConfigError, TrainingError
 from accel.system import free_space
@@ -109,7 +109,7 @@ def load_samples(
         for chunk in fork_map(lambda number: loading.fill(rest[number]), len(rest), readers):
             unreadable += chunk
         return loading.tensors, unreadable, f"{readers} processes"
-    with ThreadPoolExecutor(readers) as pool:
+    with thread_pool(readers) as pool:
         try:
             for chunk in pool.map(loading.fill, rest):
                 unreadable += chunk

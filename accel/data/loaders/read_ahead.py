@@ -14,6 +14,7 @@ from accel.data.loaders.device_copy import DeviceCopier, prefetch_one
 from accel.data.loaders.thread_pool import GRACE
 from accel.data.randomness.rng_guard import read_ahead_if_rng_free
 from accel.data.randomness.tripwire import reading_ahead, watched
+from accel.device.cuda.device_threads import DeviceThread, on_device
 from accel.errors import ConfigError
 
 __all__ = ["BackgroundReader", "DataLoaderX", "Item", "read_ahead"]
@@ -26,7 +27,7 @@ except ModuleNotFoundError:
 Item = TypeVar("Item")
 
 
-class BackgroundReader(BackgroundGenerator):  # type: ignore[misc]
+class BackgroundReader(DeviceThread, BackgroundGenerator):  # type: ignore[misc]
     """Thread and queue of the package prefetch_generator, with an end.
 
     The package's own thread waits forever if the consumer stops early, and holds one item more than its limit. Anything that is no
@@ -39,12 +40,12 @@ class BackgroundReader(BackgroundGenerator):  # type: ignore[misc]
 
     def __init__(self, items: Iterator[Any], depth: int) -> None:
         self.permits, self.stopped = threading.Semaphore(depth), False
-        super().__init__(items, max_prefetch=0)  # the semaphore limits, before an item is read
+        BackgroundGenerator.__init__(self, items, max_prefetch=0)  # the semaphore limits, before an item is read
 
     def run(self) -> None:
         """Read items in the thread. The last entry of the queue is an exception: StopIteration where all is well."""
         try:
-            with reading_ahead():
+            with on_device(self.device), reading_ahead():
                 while self.permits.acquire() and not self.stopped:
                     self.queue.put((True, next(self.generator)))
         except BaseException as error:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import mmap
 import os
-from contextlib import suppress
 from math import prod
 from multiprocessing.reduction import DupFd
 from typing import Any
 from weakref import finalize
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from accel.data.loaders.buffer_pool import BufferPool
+from accel.device.cuda.pinned_memory import pin, warn_unpinned
 from accel.system.anonymous_file import anonymous_file
 
-__all__ = ["FIRST_BLOCK", "Region", "SharedBufferPool", "pin_slot"]
+__all__ = ["FIRST_BLOCK", "Region", "SharedBufferPool"]
 
 FIRST_BLOCK = 16
 """Slots that are mapped together; then as many again, twice as many, and so on. A page takes no memory until it is written."""
@@ -78,26 +77,14 @@ class SharedBufferPool(BufferPool):
     def allocate(self) -> NDArray[Any]:
         slot = self.region.slot(self.allocated)
         self.numbers[slot.ctypes.data] = self.allocated
-        if self.pin:
-            pin_slot(slot)
+        if self.pin and (reason := pin(slot)):
+            self.pin = False  # nor the next
+            warn_unpinned("workers", slot.nbytes, reason)
         return slot
 
     def slot_number(self, batch: Tensor) -> int:
         """Return the number of the slot that a borrowed tensor lies in."""
         return self.numbers[batch.data_ptr()]
-
-
-def pin_slot(slot: NDArray[Any]) -> None:
-    """Pin existing memory, if CUDA can; it is unpinned before it is unmapped."""
-    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    if int(runtime.cudaHostRegister(slot.ctypes.data, slot.nbytes, 0)) == 0:
-        finalize(slot, _unpin, runtime, slot.ctypes.data).atexit = False
-
-
-def _unpin(runtime: Any, address: int) -> None:
-    """Unpin the memory at `address`."""
-    with suppress(RuntimeError):
-        runtime.cudaHostUnregister(address)
 
 
 def _rebuild_region(shape: tuple[int, ...], dtype: np.dtype[Any], passed: Any) -> Region:

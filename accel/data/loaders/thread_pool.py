@@ -11,6 +11,7 @@ from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 from accel.data.randomness.tripwire import reading_ahead
+from accel.device.cuda.device_threads import DeviceThread
 
 __all__ = ["GRACE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
 
@@ -28,7 +29,7 @@ class ThreadPool:
     def __init__(self, count: int) -> None:
         self.closed = False
         self.work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self.threads = [threading.Thread(target=self._serve, name="accel-reader", daemon=True) for _ in range(count)]
+        self.threads = [DeviceThread(target=self._serve, name="accel-reader", daemon=True) for _ in range(count)]
         for thread in self.threads:
             thread.start()
 

@@ -44,9 +44,10 @@ class SampleRandomness:
         data: the data set.
         seed: of the run.
         given: whether its samples are given random numbers of their own. Threads that read ahead look at such data at first only.
+        at_once: whether the global generators, and no others, are seeded from the start. So nothing is read a second time.
     """
 
-    def __init__(self, data: Any, seed: int, given: bool = False) -> None:
+    def __init__(self, data: Any, seed: int, given: bool = False, at_once: bool = False) -> None:
         self.data, self.seed, self.given, self.parts = data, seed, given, 0
         self.trusted = type(data).__module__.startswith("accel.") or type(data) is TensorDataset
         """Whether it is known to draw nothing but what it is given."""
@@ -56,6 +57,11 @@ class SampleRandomness:
         """A sentence that refuses data which draws; empty if it may."""
         self.handles: list[GeneratorHandle] = []
         self.searched = False
+        self.watched: frozenset[int] = frozenset()
+        """The generators that are seeded from the start, by number."""
+        if at_once:
+            self.handles, self.searched = global_generators(), True
+            self.watched = frozenset(range(len(self.handles)))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a worker process needs: it finds the generators of its own copy of the data set."""
@@ -167,7 +173,7 @@ class SampleRandomness:
         moved = {number for number, (mark, _) in enumerate(snapshots) if self.handles[number].mark() != mark}
         for number in moved:
             self.handles[number].restore(snapshots[number][1])
-        if not self._add(moved) or not isinstance(error, Exception | None):
+        if not self._add(moved - self.watched) or not isinstance(error, Exception | None):
             if error is not None:
                 raise error
             return results, False

@@ -11,11 +11,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
-from threading import Thread
 
 from accel.data.store import Store
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.record_format import EncodedPicture
+from accel.device.cuda.device_threads import DeviceThread
 from accel.errors import ConfigError
 
 __all__ = ["CHUNK", "TASKS_PER_WORKER", "WORK", "UnreadablePicture", "encode_all", "encode_one"]
@@ -94,7 +94,7 @@ WORK: list[tuple[Store, Recipe]] = []
 def _start_worker(source: Store, recipe: Recipe) -> None:
     """Prepare this process for encoding."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts them all, and the first of them ends the others
-    Thread(target=_exit_with, args=(parent_process(),), daemon=True).start()
+    DeviceThread(target=_exit_with, args=(parent_process(),), daemon=True).start()
     WORK[:] = [(source, recipe)]
 
 

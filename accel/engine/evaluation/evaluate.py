@@ -15,9 +15,11 @@ from accel.data.batches.counted import CountedBatch, counted
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
-from accel.parts.shared.rank_identity import compare_first_batch
+from accel.parts.shared.item_counts import clean_count
+from accel.parts.shared.ranks.equal_epochs import equal_epochs
+from accel.parts.shared.ranks.rank_identity import compare_first_batch
 
-__all__ = ["Metrics", "Outlines", "add", "evaluate", "means", "reading", "scalar"]
+__all__ = ["Metrics", "Outlines", "add", "evaluate", "means", "names_of_all_ranks", "reading", "scalar"]
 
 Metrics = Callable[[nn.Module, Any], Any]
 """`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""
@@ -54,18 +56,24 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
         return values, samples if batch is whole else batches.counter.count_batch(batch).samples
 
     sums: dict[str, tuple[Tensor, Any]] = {}
+    bad: list[Tensor] = []
     parts, outlines = run.parts, Outlines()
     with run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
         run.model.eval()
+        split = run.evaluation_split
+        batches_ahead = equal_epochs(parts.parallel, batches, batches_ahead, lambda batch: counted(batch).global_samples, split)
         batches_ahead = islice(batches_ahead, limit)
         for next_batch in run.signals.interruptible(batches_ahead) if parts.parallel.world_size == 1 else batches_ahead:
             one = counted(next_batch)
             outlines.add(one)
             current[:] = [(batch := parts.transfer.batch(one.batch), one.samples)]
             for values, items in parts.update.measured(measure, batch):
+                if isinstance(items, Tensor):
+                    bad.append(clean_count(items)[1])
                 add(sums, values, items if one.samples else 0, run.device)  # a batch that only lets a rank take part weighs nothing
         run.model.train()
-        return means(sums, run)
+        parts.parallel.confirm()
+        return means({name: sums[name] for name in names_of_all_ranks(run, list(sums))}, run, bad)
 
 
 class Outlines:
@@ -97,12 +105,45 @@ def add(sums: dict[str, tuple[Tensor, Any]], values: Mapping[str, Any], items: A
         sums[name] = total + weighted, count + items
 
 
-def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
-    """Return each sum over its items, of all ranks together. Read the device once."""
+def names_of_all_ranks(run: Run, names: list[str]) -> list[str]:
+    """Return the names of the metrics in the first rank's order. Every rank must call it.
+
+    Raises:
+        ConfigError: on every rank, if they have measured other metrics.
+    """
+    parallel = run.parts.parallel
+    ranks = parallel.gather(names)
+    if all(set(each) == set(names) for each in ranks):
+        return list(ranks[0])
+    words = [f"{', '.join(each) or 'none'} on rank {rank}" for rank, each in enumerate(ranks)]
+    raise ConfigError(
+        f"{parallel.name}: metrics(model, batch) gave other metrics on each rank ({'; '.join(words)}); return all of them for "
+        "every batch"
+    )
+
+
+def means(sums: dict[str, tuple[Tensor, Any]], run: Run, bad: list[Tensor]) -> dict[str, float]:
+    """Return each sum over its items, of all ranks together. Read the device once.
+
+    Args:
+        sums: sum and number of items by name.
+        run: the run.
+        bad: whether a number of items, which only the device knows, was none; 0-dim each.
+
+    Raises:
+        ConfigError: if one was none.
+    """
     if not sums:
         return {}
-    flat = [torch.as_tensor(number, dtype=torch.float64, device=run.device) for pair in sums.values() for number in pair]
-    numbers = iter(run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist())
+    flat = [sum(bad, torch.zeros((), dtype=torch.float64, device=run.device))]
+    flat += [torch.as_tensor(number, dtype=torch.float64, device=run.device) for pair in sums.values() for number in pair]
+    is_bad, *totals = run.parts.parallel.sum(torch.stack([number.reshape(()) for number in flat])).tolist()
+    if is_bad:
+        raise ConfigError(
+            "metrics(model, batch), or the loss in its place, returned an n_items that is no number from 0 on, below 2**53 (one "
+            "below 0, infinite or NaN); return a dict, or (dict, n_items)"
+        )
+    numbers = iter(totals)
     return {name: total / count if count else float("nan") for name, total, count in zip(sums, numbers, numbers, strict=True)}
 
 
@@ -110,6 +151,7 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run) -> dict[str, float]:
 def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
     """Give the batches as training reads them, ahead of their turn too; end the reading on leaving, however that happens."""
     epoch = run.parts.loader.epoch(batches, 0, 0)
+    run.parts.parallel.confirm()
     compare_first_batch(run, batches)
     batches_ahead = run.parts.prefetch.ahead(batches.counted(epoch, 0))
     try:

@@ -21,7 +21,7 @@ def try_evaluation(run: TrainingRun, metrics: Metrics, best: str | None) -> None
 
     Back are buffers, random numbers, workers of a DataLoader, and what the task, its loss and its metrics remember as far as a
     checkpoint would keep it. What else they remember (an iterator, a file) cannot be put back. In a dry run it is the only
-    evaluation.
+    evaluation. Where it fails on any rank, all try it a second time, after one update: a model may need to be trained first.
 
     Args:
         run: the run.
@@ -38,13 +38,11 @@ def try_evaluation(run: TrainingRun, metrics: Metrics, best: str | None) -> None
     if run.user_state is not None:
         run.user_state.remember()
     try:
-        with run.clock.attribute_to(OTHER), detached_workers(held_out):
+        with run.clock.attribute_to(OTHER), detached_workers(held_out), run.parts.parallel.lockstep():
             values = evaluate(run, held_out, metrics, BATCHES)
     except (AccelWarning, ConfigError, TrainingError):
         raise
-    except Exception:
-        if run.parts.parallel.world_size > 1:  # the other ranks have gone on
-            raise
+    except Exception:  # of this rank or of another
         values = evaluate_after_an_update(run, held_out, metrics)
     finally:
         backup.restore()

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from accel.device.cuda.bf16_support import describe_bf16_lack
 from accel.parts.grads import Grads
 from accel.parts.precision import Precision
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute
-from accel.system.machine import Need, lacks_bf16
+from accel.system.machine import Need
 from accel.values import Count, Fraction, Positive
 
 __all__ = ["Autocast"]
@@ -83,9 +84,14 @@ class Autocast(Precision):
             assert grads.found_inf is not None
             assert self.skipped is not None
             self.skipped.add_(grads.found_inf)
+            before = None if grads.empty is None else (self.scale.clone(), self.good.clone())
             torch._amp_update_scale_(
                 self.scale, self.good, grads.found_inf, self.growth_factor, self.backoff_factor, self.growth_interval
             )
+            if before is not None:  # a window without items tells nothing about the scale
+                assert grads.empty is not None
+                torch.where(grads.empty != 0, before[0], self.scale, out=self.scale)
+                torch.where(grads.empty != 0, before[1], self.good, out=self.good)
         self.publish()
 
     def capture_blocker(self) -> str:
@@ -100,9 +106,9 @@ class Autocast(Precision):
             return []
         unused = self.changed("init_scale", "growth_factor", "backoff_factor", "growth_interval")
         sentences = [f"{self.name}.{name} has no effect with {self.name}.dtype=bfloat16" for name in unused]
-        if run.device.type == "cpu" and lacks_bf16():
-            reason = "this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); bfloat16 is slower than float32 here"
-            sentences.append(f"{self.name}: {reason}")
+        if lack := describe_bf16_lack(run.device):
+            fix = "bfloat16 is slower than float32 here" if run.device.type == "cpu" else f"set {self.name}.dtype=float16"
+            sentences.append(f"{self.name}: {lack}; {fix}")
         return sentences
 
     def state_dict(self) -> dict[str, Any]:

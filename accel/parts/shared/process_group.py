@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,8 +19,10 @@ from torch._C._distributed_c10d import PrefixStore
 from accel.errors import ConfigError, TrainingError
 from accel.parts.parallel import NOTHING, Parallel
 from accel.parts.run import Run
-from accel.parts.shared.end_group import end_group
-from accel.parts.shared.rank_failures import FAREWELL, RankFailures, is_known, rendezvous
+from accel.parts.shared.ranks.abort_watch import AbortWatch
+from accel.parts.shared.ranks.end_group import end_group
+from accel.parts.shared.ranks.rank_failures import FAREWELL, RankFailures, is_known
+from accel.parts.shared.ranks.rank_meeting import rendezvous
 from accel.system.rendezvous import name_interface, open_store
 from accel.values import Positive
 
@@ -52,6 +54,7 @@ class ProcessGroup(Parallel):
         self.is_own_group = True
         """Whether the group of all ranks was made here, and not by the user."""
         self.failures: RankFailures | None = None
+        self.abort_watch: AbortWatch | None = None
         self.stop_requested: Callable[[], bool] = lambda: False
         self.pending_vote: PendingVote | None = None
         self.flags, self.answers = [0] * len(TOPICS), [0] * len(TOPICS)
@@ -105,13 +108,10 @@ class ProcessGroup(Parallel):
         """Return the GPU of this process, where the run is on GPUs; else `device`."""
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", _number("LOCAL_RANK", 0))
-            if device.index >= torch.cuda.device_count():
+            if device.index >= (count := torch.cuda.device_count()):
                 raise ConfigError(
-                    f"{self.name}: torchrun started more processes here than there are GPUs ({torch.cuda.device_count()}); "
-                    f"start --nproc-per-node={torch.cuda.device_count()}"
+                    f"{self.name}: torchrun started more processes than there are GPUs ({count}); start --nproc-per-node={count}"
                 )
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         return device
 
     def _make_groups(self, kind: str) -> None:
@@ -131,6 +131,7 @@ class ProcessGroup(Parallel):
         dist.broadcast_object_list(names, 0, group=self.host)
         corner = PrefixStore(f"accel/{names[0]}", dist.distributed_c10d._get_default_store())
         self.failures = RankFailures(corner, self.rank, self.world_size)
+        self.abort_watch = AbortWatch(self.failures) if kind == "nccl" else None
 
     def _kind(self, device: torch.device) -> str:
         """Return the name of the backend for tensors of `device`. Raise ConfigError if it cannot carry them."""
@@ -158,6 +159,12 @@ class ProcessGroup(Parallel):
         super().setup(run)
         if self.is_distributed and not self.joined:
             raise ConfigError(f"{self.name} has not joined the other processes")
+        sparse = [name for name, buffer in run.unwrapped_model.named_buffers() if buffer.layout != torch.strided]
+        if self.is_distributed and sparse:
+            raise ConfigError(
+                f"{self.name} sends each rank the first one's buffers, and torch cannot send {sparse[0]}, which is sparse; keep it "
+                "as a plain attribute of its module, or dense"
+            )
 
     def sum(self, number: Tensor) -> Tensor:
         return self.all_reduce_async(number)()
@@ -180,6 +187,13 @@ class ProcessGroup(Parallel):
         number = torch.tensor(int(flag))
         dist.all_reduce(number, dist.ReduceOp.MAX, group=self.host)
         return bool(number)
+
+    def highest(self, numbers: Sequence[int]) -> list[int]:
+        if not self.joined:
+            return [int(number) for number in numbers]
+        most = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(most, dist.ReduceOp.MAX, group=self.host)
+        return [int(number) for number in most.tolist()]
 
     def vote(self, flag: bool, topic: str = "stop") -> bool:
         if not self.joined:
@@ -213,6 +227,8 @@ class ProcessGroup(Parallel):
             return
         self.joined = False
         failures, held = self.failures, vars(self)
+        if self.abort_watch is not None:
+            self.abort_watch.end()
         # no name here for what holds the connections: they end as this call does
         end_group(held.pop("host"), self.is_own_group, failures, held.pop("pending_vote"), self.stop_requested)
         self.pending_vote = None

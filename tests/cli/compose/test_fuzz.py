@@ -12,6 +12,7 @@ import pytest
 from accel.cli.compose.compose import compose
 from accel.cli.compose.hydra_session import CONF
 from accel.errors import ConfigError
+from tests.support.drill_length import times
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +130,7 @@ def complaint(words: list[str], conf: str | None = None) -> str:
     return ""
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(times(4, 200)))
 def test_fifty_lines(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(50):
@@ -164,7 +165,7 @@ def mangle(text: str, rng: random.Random) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", range(times(20, 1000)))
 def test_a_mangled_file(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
     path = rng.choice([f"{name}.yaml" for name in ("plugins/amp", "plugins/onecycle", "task/digits", "experiment/quick")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import accel
 from accel.errors import ConfigError
+from accel.schema import source_text
 from accel.schema.signature import REQUIRED
 from accel.schema.signature_reader import read_signature
 from accel.values import describe_kind
@@ -202,3 +204,12 @@ def test_text_and_class_agree() -> None:
         }, name
         assert page.needs == plugin.needs
         assert page.part == part_name(plugin())
+
+
+def test_a_module_that_is_written_after_a_look_for_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = tmp_path.stat()
+    assert source_text.locate("mine_too") is None
+    (tmp_path / "mine_too.py").write_text("")
+    os.utime(tmp_path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if within one tick of the clock of the disk
+    assert source_text.locate("mine_too") == tmp_path / "mine_too.py"

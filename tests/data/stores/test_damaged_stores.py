@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from accel.data.stores.formats import store_at
 from accel.errors import ConfigError
 from tests.data.batches.test_collected import packed
 from tests.data.stores.conftest import Pack
+from tests.support.forked_process import run_code
 
 BOTH = pytest.mark.parametrize("format", ["lmdb", "raw"])
 
@@ -49,8 +48,8 @@ for path in sys.argv[1:]:
 
 
 def read(paths: list[Path]) -> list[list[str]]:
-    done = subprocess.run([sys.executable, "-c", READER, *map(str, paths)], capture_output=True, text=True)
-    assert done.returncode == 0, f"the reader died: {done.returncode}\n{done.stdout[-300:]}\n{done.stderr[-2000:]}"
+    done = run_code(READER, *paths)
+    assert done.code == 0, f"the reader died: {done.code}\n{done.stdout[-300:]}\n{done.stderr[-2000:]}"
     lines = [line.split()[1:] for line in done.stdout.splitlines()]
     assert len(lines) == len(paths)
     return lines
@@ -223,6 +222,6 @@ print("survived")
 def test_cut_short_while_it_is_read(pack: Pack, tmp_path: Path) -> None:
     """Where the missing pages are mapped, to look at one would be the end of the process."""
     paths = [str(store.path) for store in (pack("lmdb"), pack("raw"), packed(tmp_path / "of one size", [(16, 16)] * 40))]
-    done = subprocess.run([sys.executable, "-c", CUT, *paths], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_code(CUT, *paths)
+    assert done.code == 0, done.stderr[-2000:]
     assert done.stdout == "survived\n"

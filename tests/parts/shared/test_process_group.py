@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from accel.parts.shared import end_group as ends
 from accel.parts.shared.process_group import ProcessGroup
-from accel.parts.shared.rank_failures import RankFailures
+from accel.parts.shared.ranks.rank_failures import RankFailures
 from accel.plugins.ddp import DDP
 from tests.support.single_process_group import single_process_group
 

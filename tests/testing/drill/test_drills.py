@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.drill_length import LONG
+from tests.support.forked_process import run_script
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks/drills.py"
-KILLS, OTHERS = 40, {"term": 10, "corrupt": 2, "disk": 2, "worker": 1}
+KILLS, OTHERS = 20, {"term": 6, "corrupt": 1, "disk": 1, "worker": 1}
 
 
 def drill(folder: Path, *kinds: str) -> list[dict[str, object]]:
     """The results; what fails shows its seed, and how it differed."""
-    words = [sys.executable, str(SCRIPT), "--kinds", *kinds, "--within", "120", "--out", str(folder / "drills.json")]
-    done = subprocess.run([*words, *([] if LONG else ["--quick"])], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr + done.stdout
+    words = ["--kinds", *kinds, "--within", "120", "--out", folder / "drills.json", *([] if LONG else ["--quick"])]
+    ended = run_script(SCRIPT, *words, cwd=folder)
+    assert ended.code == 0, ended.stderr + ended.stdout
     cases: list[dict[str, object]] = json.loads((folder / "drills.json").read_text())["cases"]
     assert all(case["identical"] == case["trials"] != 0 and case["reference_differs"] == "" for case in cases)
     return cases
@@ -32,7 +31,7 @@ def test_killed_at_random_instants(tmp_path: Path) -> None:
     pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
     cases = drill(tmp_path, "kill")
     assert sum(int(str(case["strikes"])) for case in cases) >= KILLS
-    assert len(cases) == 9
+    assert len(cases) == (9 if LONG else 4)
 
 
 def test_struck_otherwise(tmp_path: Path) -> None:

@@ -1,0 +1,3 @@
+"""CUDA's runtime: the current device of each thread, registered memory, what a card can."""
+
+__all__ = []

@@ -1,0 +1,150 @@
+"""The routes by which parameters on a device move together, on a CPU: they give the numbers of the routes for the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import accel.optim.kernel_row
+from accel.optim import LAMB, LARS, ScheduleFree
+from accel.optim.fused import Fused
+from accel.optim.kernel_row import WHOLE
+from accel.optim.kernels.kernel_check import select_kernel
+from accel.optim.kernels.multi_tensor import interpolate
+from accel.optim.kernels.unit_clip import clip_together, has_rows, unit_blocks
+from accel.plugins.clip import clip_units
+
+CASES: dict[str, Callable[[Any], Fused]] = {
+    "lamb": LAMB,
+    "lamb without decay": lambda params: LAMB(params, weight_decay=0.0),
+    "lamb always": lambda params: LAMB(params, weight_decay=0.0, always_adapt=True),
+    "lamb all": lambda params: LAMB(params, exclude="none", max_weight_norm=0.5, trust_clip=True, max_grad_norm=0.5),
+    "lamb bare": lambda params: LAMB(params, bias_correction=False, grad_averaging=False, max_grad_norm=None),
+    "lars": LARS,
+    "lars all": lambda params: LARS(params, exclude="none", trust_clip=True, nesterov=True),
+    "lars without momentum": lambda params: LARS(params, momentum=0.0, weight_decay=0.0),
+    "schedule_free": ScheduleFree,
+    "schedule_free warm": lambda params: ScheduleFree(params, weight_decay=0.1, warmup=3, r=1.0),
+    "schedule_free sgd": lambda params: ScheduleFree(params, lr=0.1, base="sgd", weight_decay=0.1, weight_lr_power=1.0),
+}
+SHAPES = [(4, 3), (5,), (2, 3, 3, 3), (7,), (3, 4), ()]
+
+
+@pytest.fixture
+def device_routes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let parameters on a CPU take the routes of a device from the call on."""
+
+    def switch() -> None:
+        monkeypatch.setattr(accel.optim.kernel_row, "moves_together", lambda tensor, sharding=WHOLE: sharding.mesh is None)
+
+    return switch
+
+
+def make_params(dtype: torch.dtype, layout: str) -> list[nn.Parameter]:
+    torch.manual_seed(0)
+    params = []
+    for index, shape in enumerate(SHAPES):
+        values = torch.randn(shape).to(dtype)
+        if layout == "other" and values.dim() == 4:
+            values = values.to(memory_format=torch.channels_last)
+        elif layout == "other" and values.dim() == 2:
+            values = values.t().contiguous().t()
+        elif layout == "slices" and values.dim() == 2:
+            values = torch.cat([values, values], 1)[:, : shape[1]]
+        params.append(nn.Parameter(torch.zeros_like(values) if index == 4 else values))
+    return params
+
+
+def run(make: Callable[[Any], Fused], dtype: torch.dtype, layout: str, frees: bool, scaled: bool, lr: bool) -> list[Tensor]:
+    params = make_params(dtype, layout)
+    optimizer = make(params)
+    optimizer.frees_grads = frees
+    if lr:
+        for group in optimizer.param_groups:
+            group["lr"] = torch.tensor(group["lr"])
+    generator = torch.Generator().manual_seed(1)
+    for step in range(4):
+        for index, param in enumerate(params):
+            grad = torch.empty_like(param).copy_(torch.randn(param.shape, generator=generator))
+            param.grad = grad * (index != 5) * (8.0 if scaled else 1.0)
+        if scaled:
+            optimizer.grad_scale, optimizer.found_inf = torch.tensor(8.0), torch.tensor(float(step in (0, 3)))
+        before = [tensor.clone() for tensor in everything(optimizer, params)]
+        kept = [param.grad.clone() for param in params if param.grad is not None]
+        if scaled and step in (0, 3):
+            for param in params:
+                param.grad.fill_(torch.inf)  # type: ignore[union-attr]
+            optimizer.step()
+            assert all(map(torch.equal, everything(optimizer, params), before)) or step == 0
+        else:
+            optimizer.step()
+            assert frees or all(torch.equal(param.grad, grad) for param, grad in zip(params, kept, strict=True))  # type: ignore[arg-type]
+    return [tensor.detach().clone() for tensor in everything(optimizer, params)]
+
+
+def everything(optimizer: Fused, params: list[nn.Parameter]) -> list[Tensor]:
+    return [*(param.detach() for param in params), *(value for param in params for value in optimizer.state[param].values())]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "layout", "frees", "scaled", "lr"),
+    [
+        (torch.float32, "plain", False, False, False),
+        (torch.float32, "plain", True, True, False),
+        (torch.float32, "other", False, True, True),
+        (torch.float32, "slices", False, True, False),
+        (torch.bfloat16, "other", True, True, True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("case", CASES)
+def test_the_route_of_a_device_gives_the_numbers_of_the_host(
+    case: str, dtype: torch.dtype, layout: str, frees: bool, scaled: bool, lr: bool, device_routes: Callable[[], None]
+) -> None:
+    expected = run(CASES[case], dtype, layout, frees, scaled, lr)
+    device_routes()
+    actual = run(CASES[case], dtype, layout, frees, scaled, lr)
+    tolerance = {"rtol": 3e-2, "atol": 3e-2} if dtype == torch.bfloat16 else {"rtol": 2e-5, "atol": 2e-6}
+    torch.testing.assert_close(actual, expected, **tolerance)
+
+
+@pytest.mark.parametrize("cycled", ["even", "uneven"])
+def test_lamb_with_a_cycled_beta(cycled: str, device_routes: Callable[[], None]) -> None:
+    def make(params: Any) -> Fused:
+        optimizer = LAMB(params)
+        optimizer.param_groups[0].update(cycled=True, uneven=cycled == "uneven")
+        return optimizer
+
+    expected = run(make, torch.float32, "plain", True, True, False)
+    device_routes()
+    torch.testing.assert_close(run(make, torch.float32, "plain", True, True, False), expected, rtol=2e-5, atol=2e-6)
+
+
+def test_an_average_moves_in_the_kernel_of_sgd() -> None:
+    for dtype in (torch.float32, torch.float64):
+        starts, ends = ([torch.randn(5, dtype=dtype), torch.randn(2, 3, dtype=dtype)] for _ in range(2))
+        for skip in (0.0, 1.0):
+            moved = [tensor.clone() for tensor in starts]
+            interpolate(select_kernel("sgd", dtype, torch.device("cpu")), moved, ends, torch.tensor(0.25), torch.tensor(skip))
+            torch.testing.assert_close(moved, starts if skip else torch._foreach_lerp(starts, ends, 0.25))
+
+
+@pytest.mark.parametrize("size", [1, 20, 1 << 20])
+@pytest.mark.parametrize("layout", ["plain", "other", "slices"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_units_are_clipped_together_as_one_by_one(dtype: torch.dtype, layout: str, size: int) -> None:
+    torch.manual_seed(2)
+    params = make_params(dtype, layout)
+    for param in params:
+        param.grad = torch.randn_like(param)
+    mine = [param for param in params if param.grad is not None and has_rows(param, param.grad)]
+    assert len(mine) == len(params) - {"plain": 0, "other": 2, "slices": 1}[layout]
+    grads = [param.grad.clone() for param in mine if param.grad is not None]
+    weights = [param.detach() for param in mine]
+    clip_together(list(unit_blocks(weights, 1e-3, size)), weights, grads, 0.1)
+    clip_units(list(params), 0.1, 1e-3)
+    torch.testing.assert_close(grads, [param.grad for param in mine], rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-6)

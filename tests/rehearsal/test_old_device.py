@@ -1,0 +1,40 @@
+"""A device of capability 7.5, a T4 say: it has no bfloat16, which torch emulates slowly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from accel.system.machine import Need
+from tests.rehearsal import races
+
+pytestmark = pytest.mark.skipif(torch.cuda.get_device_capability() >= (8, 0), reason="needs a device of capability below 8.0")
+
+
+def test_torch_knows_that_it_would_emulate() -> None:
+    assert torch.cuda.is_bf16_supported()
+    assert not torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+@pytest.mark.xfail(strict=True, reason="bfloat16 counts as there on every CUDA device")
+def test_bfloat16_is_an_unmet_need() -> None:
+    assert Need("bfloat16").unmet_reason({}, "cuda")
+
+
+@pytest.mark.xfail(strict=True, reason="bfloat16 counts as there on every CUDA device")
+def test_a_bundle_takes_no_bfloat16_and_the_plan_says_why() -> None:
+    command = [sys.executable, "-m", "accel.train", "+plugins=[fast]", "device=cuda", "epochs=1", "--plan"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0
+    assert "float16" in done.stdout.replace("bfloat16", "")
+    assert "7.5" in done.stdout
+
+
+@pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
+@pytest.mark.parametrize("name", ["float16", "graph"])
+def test_float16_trains(name: str) -> None:
+    assert all(torch.isfinite(torch.tensor(races.fit(name))))
