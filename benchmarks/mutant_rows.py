@@ -40,14 +40,17 @@ def report(
     counts = {fate: sum(row["fate"] == fate for row in rows) for fate in FATES}
     tested = counts["killed"] + counts["survived"]
     others = {
-        "equivalent": "change no result", "needs a GPU": "stand where only a GPU comes", "not judged": "were drawn and not judged",
-        "rewritten": "stood on lines that were rewritten since",
-    }  # fmt: skip
+        "equivalent": "that change no result",
+        "needs a GPU": "on lines that only a GPU executes",
+        "not judged": "that were not judged",
+        "rewritten": "on lines that were rewritten since",
+    }
     head = (
         f"{len(rows)} of {total} mutants of the files that decide what is computed, drawn with seed {options.seed}: "
         f"{counts['killed']} killed of {tested}, {100 * counts['killed'] / max(1, tested):.1f} %."
     )
-    head += "".join(f" {counts[fate]} more {words}." for fate, words in others.items() if counts[fate])
+    left_out = ", ".join(f"{counts[fate]} {words}" for fate, words in others.items() if counts[fate])
+    head += f" Not counted: {left_out}." if left_out else ""
     if options.again:
         head += " The survivors of an earlier judgement were judged again, after tests for them were written."
     head += f" {options.note}" if options.note else ""
