@@ -11,11 +11,11 @@ thresholds of 32 and 64 MB, those that large tensors move it to by itself.
 Worker processes do not keep memory.
 
 Helps   CUDA: TensorFloat-32 multiplies float32 matrices up to 8 times faster,
-        and cuDNN picks its fastest convolution. A CPU: convolutions in float32
-        ran 1.4 times faster with kept memory.
+        and cuDNN picks its fastest convolution. A CPU: a small convnet in float32
+        ran 1.3 to 1.9 times faster with kept memory (docs/guides/cpu.md).
 Hurts   precision: TF32 keeps 10 bits of mantissa in products. Benchmark mode
         tries algorithms anew for every new input shape.
-Costs   nothing per step; 5 to 25 % more memory where it is kept.
+Costs   nothing per step; 22 to 30 % more memory at that convnet's peak.
 Source  https://pytorch.org/docs/stable/notes/cuda.html and
         https://pytorch.org/docs/stable/notes/randomness.html; mallopt(3).
 Exact   Kept memory and cores change no bit. Denormal numbers that become zero
