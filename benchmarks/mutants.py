@@ -42,12 +42,12 @@ PLUGINS = (
     "lars", "master_weights", "muon", "onecycle", "schedule_free", "sgd", "step_in_backward",
 )  # fmt: skip
 FILES = (
-    "accel/parts/*.py", "accel/parts/shared/*.py", "accel/optim/*.py", "accel/optim/kernels/*.py",
+    "accel/parts/**/*.py", "accel/optim/**/*.py",
     *(f"accel/plugins/{name}.py" for name in PLUGINS),
     "accel/data/sampling.py", "accel/data/philox.py", "accel/data/augmentation.py",
     "accel/data/batches/*.py", "accel/data/ranks/*.py", "accel/data/randomness/*.py",
     "accel/data/codecs/tiled_jpeg.py", "accel/data/codecs/restart_markers.py",
-    "accel/checkpoints/*.py", "accel/checkpoints/code/*.py", "accel/checkpoints/user_values/*.py", "accel/checkpoints/weights/*.py",
+    "accel/checkpoints/**/*.py",
     "accel/engine/checks/*.py", "accel/engine/evaluation/*.py", "accel/device/rng.py", "accel/device/generators.py",
 )  # fmt: skip
 """The files that decide what is computed."""
