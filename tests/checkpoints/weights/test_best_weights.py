@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.data import TensorDataset
 
 from accel.checkpoints import FOLDER
@@ -125,21 +126,17 @@ def test_killed_while_it_is_written_it_is_right_after_the_resume(place: str, tmp
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
-def test_it_is_made_again_from_the_best_checkpoint_where_it_is_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_made_again_from_the_best_checkpoint_where_it_is_of_another(tmp_path: Path) -> None:
     run, plugins = tmp_path / "run", [SGD(lr=1.5), EMA(decay=0.8)]
     before = fit(run, plugins, epochs=4, best="accuracy")
     assert before.best is not None
     expected = before.best.state_dict()
     assert before.best.epoch < 4
     (run / BEST).unlink()
-    forward, trained = Tied.forward, []
-
-    def counted(model: Tied, x: torch.Tensor) -> torch.Tensor:
-        trained.append(model.training)
-        return forward(model, x)
-
-    monkeypatch.setattr(Tied, "forward", counted)
-    after = fit(run, [SGD(lr=1.5), EMA(decay=0.8)], epochs=4, best="accuracy", resume="auto")
+    trained: list[bool] = []
+    hook = register_module_forward_pre_hook(lambda module, _: trained.append(module.training) if type(module) is Tied else None)
+    with hook:
+        after = fit(run, [SGD(lr=1.5), EMA(decay=0.8)], epochs=4, best="accuracy", resume="auto")
     assert not any(trained), "the run goes on where it was, and not from its best checkpoint"
     assert after.best is not None
     assert after.best.checkpoint == before.best.checkpoint
