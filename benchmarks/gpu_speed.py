@@ -130,7 +130,7 @@ def measure_resnet50(size: Size) -> dict[str, Any]:
 
 
 def measure_input(size: Size) -> dict[str, Any]:
-    """Images a second when each batch comes from the host: the plain copy, pinned, on a stream of its own; beside it the bare copy."""
+    """Images a second when each batch comes from the host: plain, pinned, on a stream of its own; and the bare copy."""
     ways: dict[str, Callable[[], list[Part]]] = {"plain": list, "pinned": lambda: [Pinned()], "stream": lambda: [Stream()]}
     host = pictures(size, "cpu", count=4)
     found: dict[str, Any] = {"unit": "images/s"}
@@ -148,7 +148,7 @@ def measure_input(size: Size) -> dict[str, Any]:
 
 
 def measure_overlap(size: Size) -> dict[str, Any]:
-    """The share of the time of the copies to the card in which a kernel runs too, from the trace of a run with the plugin stream."""
+    """The share of the time of copies to the card in which a kernel runs too, from the trace of a run with `stream`."""
     with tempfile.TemporaryDirectory() as folder:
         plugins = [Stream(), AMP(dtype="bfloat16"), ChannelsLast(), SGD(), Profiler(first=size.warm, updates=3)]
         by_accel(size, Clocked(pictures(size, "cpu", count=4), size), plugins, out=Path(folder) / "run")
@@ -193,7 +193,7 @@ class Times(Watch):
 
 
 def measure_stall(size: Size) -> dict[str, Any]:
-    """Milliseconds that an update with a checkpoint behind it takes longer than the others: the first, which allocates, and the rest."""
+    """Milliseconds that an update takes longer for the checkpoint behind it: the first, which allocates, and the rest."""
     every, times = 10 if size is FULL else 2, Times()
     with tempfile.TemporaryDirectory() as folder:
         plugins = [AMP(dtype="bfloat16"), ChannelsLast(), AdamW(), EMA(), times]
