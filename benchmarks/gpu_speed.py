@@ -208,8 +208,8 @@ def measure_oom(size: Size) -> dict[str, Any]:
     """A batch that does not fit: seconds for three updates with the plugin oom, and the pieces that it chose."""
     update = OOM()
     free = torch.cuda.mem_get_info()[0]
-    width = min(free // (4 * 64), 1 << 26) if size is FULL else 1 << 18
-    rows = int(1.5 * free / (4 * width)) // 8 * 8 or 8
+    width = 1 << 20 if size is FULL else 1 << 14
+    rows = int(0.3 * free / (4 * width)) // 8 * 8  # the batch fits, and what its backward pass keeps does not
 
     class Wide(nn.Module):
         def __init__(self) -> None:
@@ -219,8 +219,7 @@ def measure_oom(size: Size) -> dict[str, Any]:
         def forward(self, x: Tensor) -> Tensor:
             return (x * self.weight).tanh().square()
 
-    rows = min(rows, 4096)
-    batches = torch.utils.data.DataLoader([torch.ones(rows, 1).expand(rows, width)] * 3, batch_size=None)
+    batches = torch.utils.data.DataLoader([torch.ones(rows, width, device="cuda")] * 3, batch_size=None)
     begun = perf_counter()
     Trainer(Wide(), batches, loss=lambda model, x: model(x).mean(), plugins=[update], watch=(), device="cuda").fit()
     return {"seconds": perf_counter() - begun, "batch": rows, "pieces of": update.size}
