@@ -37,8 +37,8 @@ rehearsal:  ## a quarter of an hour: CUDA's host side on stand-ins, without a GP
 	@PYTHON="$(PYTHON)" bash tests/rehearsal/venv.sh "$(CUDA_VENV)" "$(CUDA_TORCH)" $(CONSTRAINTS)
 	@test ! -x "$(CUDA_VENV)/bin/python" || "$(CUDA_VENV)/bin/python" -m tests.rehearsal.stages $(STAGES)
 
-gpu:  ## 25 minutes on a GPU, the most valuable first; results in benchmarks/results. CUDA_VENV=DIR has torch with CUDA
-	@if test -x "$(CUDA_VENV)/bin/python"; then "$(CUDA_VENV)/bin/python" -m benchmarks.gpu $(ARGS); else $(PYTHON) benchmarks/gpu/nothing.py; fi
+gpu:  ## 25 minutes on a GPU, the most valuable first, into benchmarks/results; CUDA_VENV=DIR has torch with CUDA, ARGS="--cifar ROOT"
+	@$(firstword $(wildcard $(CUDA_VENV)/bin/python $(BIN)/python) $(PYTHON)) benchmarks/gpu.py --out benchmarks/results/$$(date +%F)-gpu.json $(ARGS)
 
 drill: $(READY)  ## hours: runs are killed a thousand times, and compared bit for bit; results in benchmarks/results
 	$(BIN)/python benchmarks/drills.py --out benchmarks/results/$$(date +%F)-drills.json

@@ -130,7 +130,7 @@ def measure_resnet50(size: Size) -> dict[str, Any]:
 
 
 def measure_input(size: Size) -> dict[str, Any]:
-    """Images a second when each batch comes from the host: the plain copy, pinned, on a stream of its own; beside it the bare copy."""
+    """Images a second when each batch comes from the host: plain, pinned, on a stream of its own; and the bare copy."""
     ways: dict[str, Callable[[], list[Part]]] = {"plain": list, "pinned": lambda: [Pinned()], "stream": lambda: [Stream()]}
     host = pictures(size, "cpu", count=4)
     found: dict[str, Any] = {"unit": "images/s"}
@@ -148,7 +148,7 @@ def measure_input(size: Size) -> dict[str, Any]:
 
 
 def measure_overlap(size: Size) -> dict[str, Any]:
-    """The share of the time of the copies to the card in which a kernel runs too, from the trace of a run with the plugin stream."""
+    """The share of the time of copies to the card in which a kernel runs too, from the trace of a run with `stream`."""
     with tempfile.TemporaryDirectory() as folder:
         plugins = [Stream(), AMP(dtype="bfloat16"), ChannelsLast(), SGD(), Profiler(first=size.warm, updates=3)]
         by_accel(size, Clocked(pictures(size, "cpu", count=4), size), plugins, out=Path(folder) / "run")
@@ -193,7 +193,7 @@ class Times(Watch):
 
 
 def measure_stall(size: Size) -> dict[str, Any]:
-    """Milliseconds that an update with a checkpoint behind it takes longer than the others: the first, which allocates, and the rest."""
+    """Milliseconds that an update takes longer for the checkpoint behind it: the first, which allocates, and the rest."""
     every, times = 10 if size is FULL else 2, Times()
     with tempfile.TemporaryDirectory() as folder:
         plugins = [AMP(dtype="bfloat16"), ChannelsLast(), AdamW(), EMA(), times]
@@ -208,8 +208,8 @@ def measure_oom(size: Size) -> dict[str, Any]:
     """A batch that does not fit: seconds for three updates with the plugin oom, and the pieces that it chose."""
     update = OOM()
     free = torch.cuda.mem_get_info()[0]
-    width = min(free // (4 * 64), 1 << 26) if size is FULL else 1 << 18
-    rows = int(1.5 * free / (4 * width)) // 8 * 8 or 8
+    width = 1 << 20 if size is FULL else 1 << 14
+    rows = int(0.3 * free / (4 * width)) // 8 * 8  # the batch fits, and what its backward pass keeps does not
 
     class Wide(nn.Module):
         def __init__(self) -> None:
@@ -219,8 +219,7 @@ def measure_oom(size: Size) -> dict[str, Any]:
         def forward(self, x: Tensor) -> Tensor:
             return (x * self.weight).tanh().square()
 
-    rows = min(rows, 4096)
-    batches = torch.utils.data.DataLoader([torch.ones(rows, 1).expand(rows, width)] * 3, batch_size=None)
+    batches = torch.utils.data.DataLoader([torch.ones(rows, width, device="cuda")] * 3, batch_size=None)
     begun = perf_counter()
     Trainer(Wide(), batches, loss=lambda model, x: model(x).mean(), plugins=[update], watch=(), device="cuda").fit()
     return {"seconds": perf_counter() - begun, "batch": rows, "pieces of": update.size}

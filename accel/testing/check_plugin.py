@@ -32,7 +32,7 @@ __all__ = ["check_plugin"]
 
 
 def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequence[str] | None = None) -> str:
-    """Prove by small real runs, on the CPU and for the last promise on CUDA, that a plugin keeps the promises of every plugin of accel.
+    """Prove by small real runs, on the CPU but for the last, that a plugin keeps the promises of every plugin of accel.
 
     - Settings of the wrong kind are refused, and the plugin closes without having been set up.
     - The run with it is repeatable, and leaves no global state: a later run without it is equal to an earlier one.

@@ -83,7 +83,7 @@ class WaitWatch(Watch):
 def check_device_waits(plugin: PluginFactory, listener: WaitListener | None = None) -> str:
     """Check on a CUDA device that no steady update with the plugin makes the host wait.
 
-    The batches come through the plugin `stream`, or through `plugin` if it is a transfer itself: a plain copy from pageable memory waits.
+    The batches come through the plugin `stream`, or through `plugin` if that is a transfer: a copy from pageable memory waits.
 
     Args:
         plugin: the class, or a function that makes an instance.

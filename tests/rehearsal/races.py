@@ -101,10 +101,12 @@ def fit(name: str, out: Any = None, device: str = "cuda", **run: Any) -> list[fl
             losses.append(value.detach())
         return value
 
-    saves = {} if out is None else {"out": out, "checkpoint_every": 3}
+    saves: dict[str, Any] = {} if out is None else {"out": out, "checkpoint_every": 3}
+    if name in SAMPLES:
+        saves["batch_size"] = 8
     Trainer(
         net, data, val=None if name in SAMPLES else batches, loss=loss, plugins=(BATCHES | SAMPLES)[name](), watch=("metrics",),
-        device=device, epochs=2, seed=1, **({"batch_size": 8} if name in SAMPLES else {}), **saves, **run,
+        device=device, epochs=2, seed=1, **saves, **run,
     ).fit()  # fmt: skip
     return [value.item() for value in losses]
 

@@ -16,7 +16,9 @@ from accel.plugins.oom import OOM
 from tests.rehearsal import races
 
 WIDE = 20_000
-pytestmark = pytest.mark.skipif(torch.cuda.mem_get_info()[1] > 64 << 20, reason="needs a device of 64 MB")
+pytestmark = [
+    pytest.mark.skipif(torch.cuda.mem_get_info()[1] > 64 << 20, reason="needs a device of 64 MB"),
+]
 
 
 class Wide(nn.Module):
@@ -37,15 +39,16 @@ def fit(*plugins: Part, samples: int) -> None:
 
 def test_what_does_not_fit_is_told_as_that() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        fit(samples=200)
+        fit(samples=330)
 
 
+# tests/cuda has it by torch's own limit of memory, under which the error comes through
+@pytest.mark.xfail(strict=True, reason="where cudaMalloc fails in a backward pass, run_backward returns NULL without the exception")
 def test_oom_trains_in_pieces() -> None:
     with pytest.warns(AccelWarning, match="oom: memory was short in update 1"):
-        fit(OOM(), samples=200)
+        fit(OOM(), samples=330)
 
 
-@pytest.mark.xfail(strict=True, reason="running out of memory in a capture is told as a host read")
 def test_a_capture_that_runs_out_of_memory_says_so() -> None:
     with pytest.raises(Exception, match="out of memory") as caught:
         fit(CudaGraph(warmup=1), samples=130)
