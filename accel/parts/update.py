@@ -124,7 +124,8 @@ class Update(Part):
         self.counts_first = self.precision.is_narrow
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
         self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
-        self.gradient_mask = GradientMask(lambda: self.parallel.gradient_leaves(run.unwrapped_model))
+        parallel, model = self.parallel, run.unwrapped_model  # names of the mask's own: it holds neither this part nor the run
+        self.gradient_mask = GradientMask(lambda: parallel.gradient_leaves(model))
         self.sparse: list[Tensor] | None = None
         """Trained tensors whose gradients are sparse, and are made dense; None until a backward pass has shown it."""
         plain = type(self.guard) is Guard and type(self.clip) is Clip and self.precision.skipped is None

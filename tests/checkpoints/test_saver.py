@@ -24,6 +24,7 @@ from accel.system import atomic_files
 from accel.system.faults import armed
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
+from tests.support.keeps_saver import KeepsSaver
 
 
 def kept(run: Path) -> list[str]:
@@ -271,6 +272,7 @@ def test_what_is_better_than_all_others(metric: str) -> None:
 def test_a_thinned_epoch_is_saved_if_it_is_the_best_or_lacks_the_metric(
     history: list[dict[str, float]], due: bool, tmp_path: Path
 ) -> None:
-    run = fit_toy([], epochs=1, out=tmp_path, checkpoint_epochs=9, checkpoint_best="loss").spy.run
-    run.saver.best, run.history[:], run.epochs = BestMetric.read("accuracy"), history, 9
-    assert run.saver.epoch_due(Progress(epoch=2)) is due
+    keeps = KeepsSaver()
+    run = fit_toy([keeps], epochs=1, out=tmp_path, checkpoint_epochs=9, checkpoint_best="loss").spy.run
+    keeps.saver.best, run.history[:], run.epochs = BestMetric.read("accuracy"), history, 9
+    assert keeps.saver.epoch_due(Progress(epoch=2)) is due

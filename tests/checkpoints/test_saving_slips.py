@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,11 @@ from accel.checkpoints.state import capture, restore
 from accel.checkpoints.state_kinds import check_kinds, check_tensors
 from accel.checkpoints.weights.best_weights import BEST
 from accel.errors import AccelWarning
-from accel.parts import Watch
 from accel.plugins.cosine import Cosine
 from accel.system.faults import armed
 from accel.testing import fit_toy
+from tests.support.keeps_saver import KeepsSaver
 from tests.support.single_process_group import single_process_group
-
-
-@dataclass(eq=False)
-class Keeps(Watch):
-    """Keeps the saver of a run, which has none after its end."""
-
-    saver: Any = None
-
-    def begin(self, run: Any) -> None:
-        self.run = run
-
-    def after(self, step: int, loss: torch.Tensor) -> None:
-        self.saver = self.run.saver
 
 
 def test_a_run_passes_every_named_place_of_saving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,7 +36,7 @@ def test_a_run_passes_every_named_place_of_saving(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_error_of_the_last_checkpoint_does_not_hide_that_of_the_run(tmp_path: Path) -> None:
-    watch = Keeps()
+    watch = KeepsSaver()
     fit_toy([watch], out=tmp_path / "run", checkpoint_every=2)
     saver = watch.saver
     saver.error = RuntimeError("not of the disk")
@@ -59,7 +46,7 @@ def test_an_error_of_the_last_checkpoint_does_not_hide_that_of_the_run(tmp_path:
 
 
 def test_best_weights_of_a_course_that_was_left_are_removed(tmp_path: Path) -> None:
-    watch = Keeps()
+    watch = KeepsSaver()
     fit_toy([watch], out=tmp_path / "run", checkpoint_every=2, checkpoint_best="loss")
     saver = watch.saver
     file = tmp_path / "run" / BEST

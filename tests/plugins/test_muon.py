@@ -82,7 +82,7 @@ def test_a_model_without_hidden_matrices_gets_a_warning() -> None:
 
 @pytest.mark.parametrize("lacks", [False, True])
 def test_a_cpu_without_bfloat16_is_told_what_is_faster(lacks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel.plugins.muon.lacks_bf16", lambda: lacks)
+    monkeypatch.setattr("accel.device.cuda.bf16_support.lacks_bf16", lambda: lacks)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(nn.Linear(4, 2), Muon(matrices=["weight"]))

@@ -92,6 +92,7 @@ def test_evaluation_without_metrics_blames_the_loss(extra: Any, sentence: str) -
 @pytest.mark.parametrize(
     "items", [3, 2.5, np.int64(3), np.float32(2.5), torch.tensor(3), torch.tensor(2.5, dtype=torch.bfloat16), 0]
 )
+@pytest.mark.filterwarnings("ignore:no update moved the weights, for the loss returned n_items=0")
 def test_numbers_of_every_kind_are_items(items: Any) -> None:
     one, two = train(lambda loss, out: (loss, items)), train(lambda loss, out: Pair(loss, items))
     assert one.loss == two.loss
@@ -149,6 +150,7 @@ def test_numbers_to_log_stand_beside_the_loss(plugins: list[Any], tmp_path: Path
     ids=["samples", "items", "tensors", "nothing"],
 )
 @pytest.mark.parametrize("plugins", [[], [Hungry(limit=2), OOM()]], ids=["plain", "cut by oom"])
+@pytest.mark.filterwarnings("ignore:no update moved the weights, for the loss returned n_items=0")
 def test_they_are_means_over_the_window(extra: Any, weights: Any, plugins: list[Any], tmp_path: Path) -> None:
     if plugins and weights:
         sizes = [2, 2, 2, 2, 2]
