@@ -124,8 +124,8 @@ def program() -> list[str]:
     """Return the words that started training in this process, as short as the shell takes them, without the arguments."""
     if torchrun.world_size() > 1:
         return torchrun.program()
-    words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
-    name = Path(words[-1]).name
+    words = sys.orig_argv[: max(0, len(sys.orig_argv) - len(sys.argv) + 1)]
+    name = Path(words[-1]).name if words else ""  # a program that has set sys.argv itself
     if name in ("accel", "accel-train") and words[-2:-1] != ["-m"]:  # a console script: without the Python in front
         words = words[-1:]
     if name == "accel" and sys.argv[1:2] == ["train"]:

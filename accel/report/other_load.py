@@ -53,10 +53,10 @@ class OtherLoad:
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = path.read_text().rpartition(")")[2].split()
-            except OSError:  # it has just ended
+                number, parent = int(path.parent.name), int(fields[1])
+            except (OSError, IndexError):  # it has just ended
                 continue
-            number = int(path.parent.name)
-            parents[number], spent[number] = int(fields[1]), sum(map(int, fields[11:15]))
+            parents[number], spent[number] = parent, sum(map(int, fields[11:15]))
         family = {os.getppid() if TORCHRUN_VARIABLE in os.environ else os.getpid()}
         while more := {child for child, parent in parents.items() if parent in family} - family:
             family |= more

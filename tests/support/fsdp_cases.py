@@ -300,7 +300,7 @@ class SparseModel(Points):
     is_buffer = True
 
     def model(self) -> nn.Module:
-        model, matrix = super().model(), torch.eye(6).to_sparse_csr()
+        model, matrix = super().model(), torch.eye(6).to_sparse()
         model.register_buffer("edges", matrix) if self.is_buffer else setattr(model, "edges", matrix)
         return model
 
