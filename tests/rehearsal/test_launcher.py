@@ -76,9 +76,9 @@ def test_a_stage_that_hangs_is_ended_and_says_where(
 
 
 def test_torch_is_prepared_where_somebody_looked_for_it_first() -> None:
-    script = "import importlib.util as util; util.find_spec('torch'); import torch; print(torch.ones(2, device='cuda').sum().item())"
+    script = "import importlib.util as util; util.find_spec('torch'); import torch; print(torch.ones(2).cuda().sum())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "2.0"
+    assert done.stdout.strip() == "tensor(2., device='cuda:0')"
 
 
 def test_without_stand_ins_the_tests_say_so() -> None:

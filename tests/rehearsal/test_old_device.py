@@ -25,7 +25,8 @@ def test_bfloat16_is_an_unmet_need() -> None:
 
 
 def test_a_bundle_takes_no_bfloat16_and_the_plan_says_why() -> None:
-    command = [sys.executable, "-m", "accel.train", "+plugins=[fast]", "~plugins.compile", "device=cuda", "epochs=1", "dry_run=true"]
+    settings = ["+plugins=[fast]", "~plugins.compile", "device=cuda", "epochs=1", "dry_run=true"]
+    command = [sys.executable, "-m", "accel.train", *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == 0
     assert "skipped: dtype=bfloat16" in done.stdout
