@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,31 +25,53 @@ class Stage(NamedTuple):
         tests: paths, and other arguments of pytest.
         settings: of the null devices, `NAME=VALUE`.
         processes: how many run at once.
+        test_seconds: that a test may take. One that takes longer is ended, with the stacks of its threads and its name.
+        seconds: that the stage may take. It is ended after that, with the stacks of all its processes.
     """
 
     tests: tuple[str, ...]
     settings: tuple[str, ...] = ()
     processes: int = 2
+    test_seconds: int = 300
+    seconds: int = 1200
 
 
 STAGES: dict[str, Stage] = {
-    "stand-ins": Stage((f"{TESTS}devices.py", f"{TESTS}arithmetic.py", f"{TESTS}launcher.py"), processes=1),
+    "stand-ins": Stage(tuple(f"{TESTS}{name}.py" for name in ("devices", "lock_order", "arithmetic", "launcher")), processes=1),
     "tests": Stage(("tests/cuda",)),
     "late": Stage(("tests/cuda", f"{TESTS}lazy_runs.py"), ("lazy=1",)),
     "sanitizer": Stage((f"{TESTS}sanitizer.py",), processes=1),
     "waits": Stage((f"{TESTS}waits.py", f"{TESTS}launches.py")),
     "two-devices": Stage((f"{TESTS}two_devices.py",), ("devices=2",), processes=1),
     "old-device": Stage((f"{TESTS}old_device.py",), ("capability=75",), processes=1),
+    "ranks": Stage((f"{TESTS}nccl.py", "tests/cuda/test_cuda_ranks.py"), ("devices=2",), processes=1),
     "little-memory": Stage((f"{TESTS}little_memory.py",), ("memory_mb=64",), processes=1),
 }
 
 
-def run(stage: Stage) -> int:
-    """Return the exit status of a stage."""
-    parallel = ["-n", str(stage.processes)] if stage.processes > 1 else []
-    pytest = ["-m", "pytest", "-q", "-p", "nullcuda.pytest_plugin", *parallel, *stage.tests]
+def run(stage: Stage) -> str:
+    """Run a stage. Return how it ended: "passed", "FAILED" or "HUNG"."""
+    # always in a process of xdist's: it names the test in which one ended
+    box = f"-n {stage.processes} -o faulthandler_timeout={stage.test_seconds} -o faulthandler_exit_on_timeout=true"
+    pytest = ["-m", "pytest", "-q", "-p", "nullcuda.pytest_plugin", *box.split(), *stage.tests]
     command = [sys.executable, "-m", "tests.rehearsal", *stage.settings, *pytest]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False).returncode
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True) as process:
+        try:
+            return "passed" if process.wait(stage.seconds) == 0 else "FAILED"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGABRT)  # pytest's faulthandler prints the stacks
+            time.sleep(2)
+            return "HUNG"
+        finally:
+            end_group(process.pid)
+
+
+def end_group(number: int) -> None:
+    """End what is left of a group of processes."""
+    try:
+        os.killpg(number, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def main(names: list[str]) -> int:
@@ -66,9 +89,9 @@ def main(names: list[str]) -> int:
     for name in names or STAGES:
         print(f"\n== {name}: {' '.join(STAGES[name].settings)}", flush=True)
         begun = time.monotonic()
-        status = run(STAGES[name])
-        failed += status != 0
-        lines.append(f"{name:15} {'passed' if status == 0 else 'FAILED'}  {time.monotonic() - begun:5.0f} s")
+        end = run(STAGES[name])
+        failed += end != "passed"
+        lines.append(f"{name:15} {end:6}  {time.monotonic() - begun:5.0f} s")
     print("\n".join(["", *lines]))
     return int(failed > 0)
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 from nullcuda import devices
 
+from tests.rehearsal import races
+
 runtime = ctypes.CDLL("libcudart.so.13")
 
 
@@ -178,6 +180,13 @@ def test_registration_that_is_refused_stays_the_last_error() -> None:
         assert int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), 4096, 0)) == 2
     assert runtime.cudaGetLastError() == 2
     assert runtime.cudaGetLastError() == 0
+
+
+@pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
+def test_workers_go_on_without_registration() -> None:
+    expected = races.fit("workers")
+    with devices.configured(registers=0):
+        assert races.fit("workers") == expected
 
 
 def test_the_profiler_says_that_nothing_traces_the_device(capfd: pytest.CaptureFixture[str]) -> None:

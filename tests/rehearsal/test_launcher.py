@@ -12,6 +12,7 @@ import pytest
 from tests.rehearsal.__main__ import SETTINGS, environment, parse
 from tests.rehearsal.build import build, defined, digest, rest_source, symbols
 from tests.rehearsal.libraries import LIBRARIES, PRELOADED
+from tests.rehearsal.stages import Stage, run
 
 
 def test_what_is_built_lies_there_already() -> None:
@@ -45,6 +46,39 @@ def test_the_environment_has_the_stand_ins_first() -> None:
     assert found["LD_PRELOAD"].split() == [f"/somewhere/{name}" for name in PRELOADED]
     assert found["NULLCUDA_LAZY"] == "1"
     assert found["PYTHONPATH"].split(os.pathsep)[0] == str(Path(__file__).parents[2])
+
+
+HANGS = """
+import threading
+
+def wait():
+    threading.Event().wait()
+
+def test_a(): pass
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "limits", "end", "texts"),
+    [
+        ("def test_b(): wait()", {"test_seconds": 3}, "FAILED", ["crashed while running '", "::test_b'", "in wait", "1 passed"]),
+        ("wait()", {"seconds": 20}, "HUNG", ["test_hangs.py", "in wait"]),
+    ],
+)
+def test_a_stage_that_hangs_is_ended_and_says_where(
+    rest: str, limits: dict[str, int], end: str, texts: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test_hangs.py").write_text(HANGS.format(rest))
+    assert run(Stage((str(tmp_path), "-p", "no:cacheprovider"), processes=1, **limits)) == end
+    printed = "".join(capfd.readouterr())
+    assert all(text in printed for text in texts), printed
+
+
+def test_torch_is_prepared_where_somebody_looked_for_it_first() -> None:
+    script = "import importlib.util as util; util.find_spec('torch'); import torch; print(torch.ones(2).cuda().sum())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "tensor(2., device='cuda:0')"
 
 
 def test_without_stand_ins_the_tests_say_so() -> None:

@@ -1,10 +1,9 @@
-"""64 MB of device memory, and host memory that cannot be registered."""
+"""64 MB of device memory."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from nullcuda import devices
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -13,7 +12,6 @@ from accel.errors import AccelWarning
 from accel.parts import Part
 from accel.plugins.cuda_graph import CudaGraph
 from accel.plugins.oom import OOM
-from tests.rehearsal import races
 
 WIDE = 20_000
 pytestmark = [
@@ -53,10 +51,3 @@ def test_a_capture_that_runs_out_of_memory_says_so() -> None:
     with pytest.raises(Exception, match="out of memory") as caught:
         fit(CudaGraph(warmup=1), samples=130)
     assert "must not read" not in str(caught.value)
-
-
-@pytest.mark.xfail(strict=True, reason="the error of cudaHostRegister stays set, and the next kernel finds it")
-def test_workers_go_on_without_registration() -> None:
-    expected = races.fit("workers")
-    with devices.configured(registers=0):
-        assert races.fit("workers") == expected

@@ -37,10 +37,7 @@ def test_a_run_on_the_second_device_is_that_on_the_first(name: str, tmp_path: An
     assert torch.cuda.max_memory_allocated(0) == reserved, "something was made on the current device"
 
 
-WRONG_DEVICE = pytest.mark.xfail(strict=True, reason="its event is recorded on the current device")
-
-
-@pytest.mark.parametrize("lazy", [0, pytest.param(1, marks=WRONG_DEVICE)])
+@pytest.mark.parametrize("lazy", [0, 1])
 def test_a_number_is_read_when_it_has_arrived(lazy: int) -> None:
     with devices.configured(lazy=lazy):
         readback = AsyncReadback(1, torch.device("cuda:1"))
@@ -63,7 +60,6 @@ def test_a_run_in_a_thread_is_that_of_the_main_thread(name: str) -> None:
     assert losses == [races.fit(name, device="cuda:0")]
 
 
-@pytest.mark.xfail(strict=True, reason="a thread begins with device 0, whatever the run's is")
 def test_threads_of_the_loader_have_the_device_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rank whose main thread has set its device: what a data set makes on "cuda" in a thread lands there too."""
     places: set[int] = set()

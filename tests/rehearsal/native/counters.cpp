@@ -17,11 +17,23 @@ static Counts& kernels() {
 static long launched = 0, races = 0;
 static NullcudaListener listener = nullptr;
 static thread_local bool telling = false;
+struct Tale {
+  NullcudaListener listener;
+  const char* kind;
+  std::string detail;
+};
+static thread_local std::vector<Tale> tales;
 
 static void tell(const char* kind, const std::string& detail) {
-  if (!listener || telling) return;
+  Lock lock;
+  if (listener && !telling) tales.push_back({listener, kind, detail});
+}
+
+void call_listener() {
+  if (telling || tales.empty()) return;
   telling = true;
-  listener(kind, detail.c_str());
+  for (auto& tale : tales) tale.listener(tale.kind, tale.detail.c_str());
+  tales.clear();
   telling = false;
 }
 

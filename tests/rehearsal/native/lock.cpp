@@ -1,6 +1,11 @@
-// The one lock. A callback into Python takes Python's lock while this one is held, so nobody may wait for this one with Python's in hand.
+// The one lock, and how it stands to the locks of others.
+//
+// Torch's allocators call the runtime with their mutexes held, and a thread that holds Python's lock waits for those mutexes when it lets
+// go of a tensor. Work that Python does takes Python's lock and lets go of tensors. So this lock is the innermost of all: no work is done,
+// no listener is called and Python's lock is not taken while it is held. And work is done only in a thread that waits, that queues it, or
+// that asks from Python: a query of torch's own code may come from an allocator, whose mutex the work may want.
 #include <dlfcn.h>
-
+#include <pthread.h>
 #include <unistd.h>
 
 #include <mutex>
@@ -9,10 +14,14 @@
 
 namespace nullcuda {
 
-static std::recursive_mutex& mutex() {
-  static auto* one = new std::recursive_mutex;  // never destroyed: libraries still call while the process ends
+static std::mutex& mutex() {
+  static auto* one = [] {
+    pthread_atfork([] { mutex().lock(); }, [] { mutex().unlock(); }, [] { mutex().unlock(); });
+    return new std::mutex;  // never destroyed: libraries still call while the process ends
+  }();
   return *one;
 }
+static thread_local int depth = 0;
 
 struct Python {
   int (*initialized)() = (int (*)())dlsym(RTLD_DEFAULT, "Py_IsInitialized");
@@ -26,24 +35,38 @@ static Python& python_library() {
   return python;
 }
 
-void pause_lock() {
-  mutex().unlock();
-  usleep(200);
-  { Lock lock; mutex().lock(); }
+bool holds_python() {
+  Python& python = python_library();
+  return python.holds_lock && python.initialized && python.initialized() && python.holds_lock();
 }
 
 Lock::Lock() {
-  if (mutex().try_lock()) return;
-  Python& python = python_library();
-  if (python.holds_lock && python.initialized && python.initialized() && python.holds_lock()) {
-    void* thread = python.release();
-    mutex().lock();
-    python.acquire(thread);
-  } else {
-    mutex().lock();
-  }
+  if (!depth) mutex().lock();
+  depth++;
 }
 
-Lock::~Lock() { mutex().unlock(); }
+Lock::~Lock() {
+  if (--depth) return;
+  mutex().unlock();
+  call_listener();
+}
+
+Unlocked::Unlocked() : before(depth) {
+  depth = 0;
+  mutex().unlock();
+  call_listener();
+}
+
+Unlocked::~Unlocked() {
+  mutex().lock();
+  depth = before;
+}
+
+void pause_lock() {
+  Unlocked unlocked;
+  void* thread = holds_python() ? python_library().release() : nullptr;
+  usleep(100);
+  if (thread) python_library().acquire(thread);
+}
 
 }  // namespace nullcuda

@@ -9,7 +9,7 @@ typedef void (*NullcudaListener)(const char* kind, const char* detail);
 typedef void (*NullcudaWork)(long number);
 typedef bool (*NullcudaAttempt)(void* data);
 
-// A listener is called in the midst of each wait, race and illegal call, in the thread that makes it.
+// A listener is called for each wait, race and illegal call, in the thread that makes it and before that call returns. No lock is held.
 void nullcuda_listen(NullcudaListener listener);
 
 // Queue `work(number)` on a stream (a cudaStream_t; null is the default stream of the current device).

@@ -22,6 +22,13 @@ API int nvmlDeviceGetHandleByIndex_v2(unsigned number, void** handle) {
   *handle = (void*)(unsigned long)(number + 1);
   return 0;
 }
+API int nvmlDeviceGetCudaComputeCapability(void*, int* major, int* minor) {
+  const char* text = getenv("NULLCUDA_CAPABILITY");
+  const int capability = text ? atoi(text) : 90;
+  *major = capability / 10;
+  *minor = capability % 10;
+  return 0;
+}
 API int nvmlDeviceGetUUID(void* handle, char* text, unsigned size) {
   snprintf(text, size, "GPU-00000000-0000-0000-0000-%012lx", (unsigned long)handle - 1);
   return 0;

@@ -29,22 +29,32 @@ struct Settings {
 Settings& settings();
 
 // ---- lock.cpp
-// All state is under one lock. Python may be called while it is held: whoever waits for the lock lets go of Python's.
+// All state is under one lock, which is the innermost of all: no work is done and no listener called while it is held.
 class Lock {
  public:
   Lock();
   ~Lock();
 };
-void pause_lock();  // let go of the lock, and of Python's, for a moment
+class Unlocked {  // lets go of the lock for a block, however often this thread holds it
+ public:
+  Unlocked();
+  ~Unlocked();
+
+ private:
+  int before;
+};
+void pause_lock();    // let go of the lock, and of Python's, for a moment
+bool holds_python();  // whether this thread holds Python's lock
 
 // ---- counters.cpp
 void count(const char* call);
 void count(const char* call, long by);
 void count_launch(const std::string& kernel);
 void count_fill();
-void count_wait(const char* call);       // and tells the listener
+void count_wait(const char* call);       // and tells the listener, as this thread lets go of the lock
 void tell_race(const std::string& text);
 void tell_illegal(const char* call);
+void call_listener();
 
 // ---- memory.cpp
 enum class Kind { pinned, device, registered };
@@ -84,8 +94,9 @@ struct Stream {
   int priority;
   std::deque<Work> queue;
   long queued = 0, done = 0;
+  long goal = 0;        // as far as somebody wants it done
   long shared = 0;      // as far as the last work that other processes take part in
-  bool draining = false;
+  bool draining = false;  // a thread does its work, and goes on to the goal
   bool sleeps = false;  // after torch.cuda._sleep: work waits, as if all were lazy, until somebody waits for it
   Capture* capture = nullptr;
 };

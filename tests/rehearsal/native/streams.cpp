@@ -1,6 +1,7 @@
 // Streams: queues of work. Eager, work is done as it is queued; lazy, when somebody waits for it.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -40,6 +41,17 @@ unsigned long digest_of(const void* address, size_t size) {
   return digest;
 }
 
+static thread_local int working = 0;
+
+static void call(const std::function<void()>& function) {
+  struct Working {
+    Working() { working++; }
+    ~Working() { working--; }
+  } here;
+  Unlocked unlocked;
+  function();
+}
+
 static bool execute(const Work& work) {
   switch (work.task) {
     case Task::copy:
@@ -50,7 +62,7 @@ static bool execute(const Work& work) {
     case Task::fill: memset(work.target, work.value, work.size); break;
     case Task::wait: return drain(work.awaited, work.awaited_upto);
     case Task::kernel: break;
-    case Task::call: work.function(); break;
+    case Task::call: call(work.function); break;
     case Task::graph: replay(*work.graph); break;
     case Task::attempts: return work.attempt();
   }
@@ -61,20 +73,45 @@ void replay(const WorkList& all) {
   for (const Work& each : all) execute(each);
 }
 
-bool drain(Stream* stream, long upto) {
-  if (stream->draining) return stream->done >= upto;
-  stream->draining = true;
-  while (stream->done < upto && !stream->queue.empty() && execute(stream->queue.front())) {
+static bool drain_one(Stream* stream) {  // whether anything was done
+  struct Draining {
+    Stream* stream;
+    Draining(Stream* stream) : stream(stream) { stream->draining = true; }
+    ~Draining() { stream->draining = false; }
+  } here(stream);
+  const long before = stream->done;
+  while (stream->done < stream->goal && !stream->queue.empty() && execute(stream->queue.front())) {
     stream->queue.pop_front();
     stream->done++;
   }
   if (stream->queue.empty()) stream->sleeps = false;
-  stream->draining = false;
+  return stream->done > before;
+}
+
+// Streams that came to a wait for a stream of which another thread did the work.
+static void drain_others() {
+  for (size_t i = 0; i < streams().size(); i++) {
+    Stream* stream = streams()[i];
+    if (stream->goal > stream->done && !stream->draining && drain_one(stream)) i = -1;
+  }
+}
+
+bool drain(Stream* stream, long upto) {
+  static thread_local int level = 0;
+  stream->goal = std::max(stream->goal, upto);
+  if (!stream->draining && stream->done < upto) {
+    level++;
+    drain_one(stream);
+    if (!--level) drain_others();
+  }
   return stream->done >= upto;
 }
 
 void wait_for(Stream* stream, long upto) {
-  while (!drain(stream, upto) && !stream->draining) pause_lock();
+  while (!drain(stream, upto)) {
+    if (working) return;  // CUDA forbids work to wait; here it does when it lets go of memory, and two that wait for each other hang
+    pause_lock();
+  }
 }
 
 void drain_all() {
@@ -155,7 +192,7 @@ API cudaError_t cudaStreamQuery(cudaStream_t handle) {
   Stream* stream = stream_of(handle);
   if (stream->capture) return invalidate(stream, cudaErrorStreamCaptureUnsupported, "cudaStreamQuery of a captured stream");
   if (stream->done >= stream->queued) return cudaSuccess;
-  drain(stream, stream->queued);
+  if (holds_python()) drain(stream, stream->queued);
   return fail(cudaErrorNotReady);
 }
 API cudaError_t cudaDeviceSynchronize() {
