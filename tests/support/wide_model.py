@@ -50,5 +50,4 @@ def trained(data: list[Tensor], *plugins: Part, device: str = "cpu", seen: list[
 
 def in_pieces(count: int, size: int, device: str = "cpu") -> Tensor:
     """The weight after so many batches in micro-batches of `size` from the beginning."""
-    pieces: Any = DataLoader(batches(count, size), batch_size=None)
-    return trained(pieces, Accumulate(steps=SAMPLES // size), device=device)
+    return trained(batches(count, size), Accumulate(steps=SAMPLES // size), device=device)
