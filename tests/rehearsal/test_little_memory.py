@@ -40,8 +40,6 @@ def test_what_does_not_fit_is_told_as_that() -> None:
         fit(samples=330)
 
 
-# tests/cuda has it by torch's own limit of memory, under which the error comes through
-@pytest.mark.xfail(strict=True, reason="where cudaMalloc fails in a backward pass, run_backward returns NULL without the exception")
 def test_oom_trains_in_pieces() -> None:
     with pytest.warns(AccelWarning, match="oom: memory was short in update 1"):
         fit(OOM(), samples=330)
