@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -124,8 +125,7 @@ class Update(Part):
         self.counts_first = self.precision.is_narrow
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
         self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
-        parallel, model = self.parallel, run.unwrapped_model  # names of the mask's own: it holds neither this part nor the run
-        self.gradient_mask = GradientMask(lambda: parallel.gradient_leaves(model))
+        self.gradient_mask = GradientMask(partial(self.parallel.gradient_leaves, run.unwrapped_model))  # no circle: not `lambda`
         self.sparse: list[Tensor] | None = None
         """Trained tensors whose gradients are sparse, and are made dense; None until a backward pass has shown it."""
         plain = type(self.guard) is Guard and type(self.clip) is Clip and self.precision.skipped is None
@@ -201,8 +201,7 @@ class Update(Part):
     def agree_on_reference(self, micros: tuple[Micro, ...]) -> tuple[Tensor, Any] | None:
         """Count the items of a window, if the loss tells them, and keep their number as the reference of all windows.
 
-        The forward passes run once more for it, in the first window of a run. They leave no trace in buffers, random numbers, and
-        what a checkpoint would keep of the user's objects.
+        The forward passes run once more for it, in the first window of a run, and leave no trace in what a checkpoint keeps.
 
         Returns:
             Loss and items of the first micro-batch, to go on from, if the loss tells no items; else None.
