@@ -33,6 +33,7 @@ from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.result import Section
 from accel.system import atomic_files, disk_errors
+from accel.system.call_stack import warn_user
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -113,9 +114,15 @@ class Profiler(Watch):
 
     def make_table(self, profile: profile, updates: int) -> Section:
         """Return the table of the operators that took longest in themselves, per update."""
-        on_cuda = self.device.type == "cuda"
+        averages = profile.key_averages()
+        on_cuda = self.device.type == "cuda" and any(row.self_device_time_total for row in averages)
+        if self.device.type == "cuda" and not on_cuda:
+            warn_user(
+                "profiler: CUPTI recorded no work of the device, so the table has the host's times; it says why on stderr (in a "
+                "container or on a shared machine, profiling of devices must be allowed to users: nvidia.com/ERR_NVGPUCTRPERM)"
+            )
         field = "self_device_time_total" if on_cuda else "self_cpu_time_total"
-        times = [(getattr(row, field), row.count, row.key) for row in profile.key_averages()]
+        times = [(getattr(row, field), row.count, row.key) for row in averages]
         total = sum(time for time, _, _ in times) or 1.0
         rows: list[dict[str, str | int | float]] = [
             {

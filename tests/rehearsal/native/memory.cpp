@@ -98,6 +98,7 @@ API cudaError_t cudaHostRegister(void* address, size_t size, unsigned) {
   if (refuses("cudaHostRegister")) return cudaErrorStreamCaptureUnsupported;
   count("cudaHostRegister");
   if (!settings().registers) return fail(cudaErrorMemoryAllocation);
+  if (!size) return fail(cudaErrorInvalidValue);
   if (range_of(address)) return fail(cudaErrorHostMemoryAlreadyRegistered, "cudaHostRegister of memory that is registered");
   count("registered bytes", (long)size);
   ranges()[(char*)address] = {(char*)address, size, Kind::registered, current_device};
