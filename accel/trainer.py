@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from os import PathLike
 from time import perf_counter
 from typing import Any, ClassVar, Self
@@ -16,7 +15,6 @@ from accel.checkpoints.identity import arguments
 from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
 from accel.engine.build import build
-from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
 from accel.engine.request import RunRequest
@@ -29,7 +27,7 @@ from accel.parts.shared.trained_parameters import follow_parameters
 from accel.report.result import Result
 from accel.schema.settings import Settings
 from accel.system.call_stack import warnings_of_run
-from accel.system.clock import CHECKPOINT, DATA, EVALUATION, OTHER
+from accel.system.clock import CHECKPOINT, DATA, OTHER
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["Trainer"]
@@ -49,8 +47,15 @@ class Trainer:
         count_samples: `count_samples(batch)`, the number of samples in a batch. Default: `accel.data.batches.sample_count`.
         plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`), in any order.
         watch: watches that are on without being asked for; `()` for a silent run.
-        epochs: passes over the training data.
+        epochs: passes over the training data, or a fraction of one. Default 1, or no limit where another length is given.
         batch_size: samples per micro-batch, if batches are made from a data set. Default 32.
+        updates: number of updates; of several lengths (also `max_samples`, `max_tokens`, `max_seconds`), the first ends the run.
+        max_samples: number of samples to train on, those of repeated epochs counted again.
+        max_tokens: the same in tokens, of data that has an attribute `tokens_per_sample`.
+        max_seconds: seconds of training, those before a resume included; the run then ends as after its last update.
+        evaluate_every: updates between two evaluations; the end is always evaluated.
+        evaluate_epochs: epochs between two evaluations. Default 1, or none where `evaluate_every` is given.
+        evaluate_batches: batches of each rank that an evaluation looks at; None for all.
         drop_last: leave out the last micro-batch of an epoch of training, if it is short over all ranks.
         seed: seed of the model's initialisation, of the order of the data and of everything random.
         device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:1"`.
@@ -98,7 +103,11 @@ class Trainer:
         count_samples: Callable[[Any], int | None] | None = None,
         plugins: Sequence[Part | str] = (),
         watch: Sequence[Part | str] = ("progress", "metrics"),
-        epochs: int = 1,
+        epochs: float | None = None,
+        updates: int | None = None,
+        max_samples: int | None = None,
+        max_tokens: int | None = None,
+        max_seconds: float | None = None,
         batch_size: int | None = None,
         drop_last: bool = False,
         seed: int = 0,
@@ -109,6 +118,9 @@ class Trainer:
         checkpoint_minutes: float | None = 10.0,
         checkpoint_keep: int = 2,
         checkpoint_best: str | None = None,
+        evaluate_every: int | None = None,
+        evaluate_epochs: int | None = None,
+        evaluate_batches: int | None = None,
         resume: str | PathLike[str] | None = None,
         allow: Sequence[str] = (),
         bad_data: BadSamplePolicy = "raise",
@@ -124,7 +136,8 @@ class Trainer:
         self.plugins, self.watch = plugins, watch
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_epochs, checkpoint_keep,
-            checkpoint_best, _text(resume), _list(allow), bad_data, bad_limit, dry_run, drop_last,
+            checkpoint_best, _text(resume), _list(allow), bad_data, bad_limit, dry_run, drop_last, updates, max_samples, max_tokens,
+            max_seconds, evaluate_every, evaluate_epochs, evaluate_batches,
         )  # fmt: skip
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
@@ -176,7 +189,7 @@ class Trainer:
             try:
                 with run.parts.parallel.share_errors(lambda: signals.requested is not None):
                     run.clock.since, run.samples_at_start = perf_counter(), run.progress.samples
-                    try_evaluation(run, self.metrics, self.settings.checkpoint_best)
+                    try_evaluation(run, self.settings.checkpoint_best)
                     make_trials(run)  # undone to the last bit, and seen by no watch
                     run.begin()
                     return self._loop(run)
@@ -189,7 +202,7 @@ class Trainer:
         schedule, update, pace = run.parts.schedule, run.parts.update, run.pace_meter
         loss: Tensor | None = None
         run.model.train()
-        for epoch in range(progress.epoch, run.epochs):
+        for epoch in run.epochs_left():
             for window in run.windows(epoch, start=progress.batch):
                 lap(DATA)
                 schedule.apply(progress.step)  # a pure function of the step
@@ -203,32 +216,33 @@ class Trainer:
                     pace.close_block(progress.step, progress.samples, epoch)
                     run.parts.backend.check_memory(progress.step)
                 lap(OTHER)
+                if run.evaluations.due(run):
+                    run.evaluations.evaluate(run)
                 if run.saver.due(progress):
                     run.saver.save(progress, loss)
                     lap(CHECKPOINT)
                 run.stop_if_requested(progress)  # SIGTERM or Ctrl-C: saves, and ends the run here
+            if run.ended_within_epoch:
+                break
             if progress.batch == 0:
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
-            consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
             lap(DATA)
-            if run.held_out is not None and run.max_windows is None:
-                metrics = evaluate(run, run.held_out, self.metrics)
-                run.stop_if_requested(consumed)  # resumed, it evaluates again
-                run.history.append({"epoch": epoch + 1, **metrics})
-                for watch in run.watches:
-                    watch.evaluated(epoch + 1, metrics)
-                lap(EVALUATION)
+            if run.evaluations.epoch_due(run):
+                run.evaluations.evaluate(run)
             if epoch + 1 < run.epochs:
                 follow_parameters(run)  # before the checkpoint is made, which has the state of what is trained from here on
             if run.saver.epoch_due(progress):
                 run.saver.save(progress, loss)
                 lap(CHECKPOINT)
+            run.stop_if_requested(progress)
+        run.evaluations.evaluate(run)  # where the run ends otherwise than planned
+        run.saver.save(progress, loss)
         return finish(run, loss)
 
     def _request(self) -> RunRequest:
         return RunRequest(
-            self.settings, model=self.model, data=self.data, loss=self.loss, task_identity=self.identity,
+            self.settings, model=self.model, data=self.data, loss=self.loss, metrics=self.metrics, task_identity=self.identity,
             code=task_code(self, Trainer, self.given), task=self, task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self), count_samples=self.count_samples,
             collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch,

@@ -19,7 +19,7 @@ from accel.checkpoints.identity import versions
 from accel.checkpoints.manifest import SHARDS, Manifest, name_of
 from accel.checkpoints.retention import FOLDER, CheckpointFolder
 from accel.checkpoints.snapshot import Snapshot
-from accel.checkpoints.state import capture, last_metrics, moved_bytes
+from accel.checkpoints.state import capture, moved_bytes
 from accel.checkpoints.state_file import write_state
 from accel.checkpoints.weights import BEST, BestMetric, BestWeights, evaluated_weights
 from accel.device.cuda.device_threads import DeviceThread
@@ -84,7 +84,8 @@ class Saver:
         late = self.seconds is not None and self.thread is None and monotonic() - self.since > self.seconds
         if self.seconds is not None:  # the clocks of the ranks differ
             late = self.run.parts.parallel.vote(late, topic="save")
-        return late or (self.every is not None and progress.step % self.every == 0)
+        in_turn = self.every is not None and progress.step % self.every == 0
+        return late or in_turn or bool(self.best and self.run.last_evaluation and self.best.is_due(self.run.history))
 
     def epoch_due(self, progress: Progress) -> bool:
         """Return whether a checkpoint is due at the end of an epoch: in its turn, the last, or the best so far."""
@@ -111,7 +112,7 @@ class Saver:
         point("saving.begun")
         state, pieces = sharded.split_sharded(capture(self.run, progress))
         taken = self.snapshot.take({**(state if parallel.rank == 0 else {}), "pieces": pieces, "loss": loss})
-        metrics = last_metrics(self.run, progress)
+        metrics = self.run.last_evaluation
         best = self._take_best(metrics)
         point("saving.copied")
         self.since, self.last_tried = monotonic(), name

@@ -15,7 +15,7 @@ from accel.device.dtensor import is_dtensor, shard_like
 from accel.parts import Progress, Run
 from accel.parts.shared.trained_parameters import capture_trained, restore_trained
 
-__all__ = ["DRAWS", "KINDS", "capture", "last_metrics", "moved_bytes", "resize_buffers", "restore"]
+__all__ = ["DRAWS", "KINDS", "capture", "moved_bytes", "resize_buffers", "restore"]
 
 KINDS = {"model": dict, "parts": dict, "rng": dict, "progress": dict, "history": list}
 
@@ -47,6 +47,7 @@ def capture(run: Run, progress: Progress) -> dict[str, Any]:
         **({"resized": list(plain_state(run.unwrapped_model, dict.fromkeys(resized)))} if resized else {}),
         **({"extra": extra} if extra is not None else {}),
         **({} if trained is None else {"trained": trained}),
+        **({"length": length} if (length := run.length_state()) else {}),
     }
 
 
@@ -55,12 +56,6 @@ def moved_bytes(run: Run) -> int:
     parts = run.parts
     states = [run.unwrapped_model.state_dict(), *(part.state_dict() for part in (parts.precision, parts.optim, parts.average))]
     return bytes_of([tensor for _, tensor in tensors(states) if parts.parallel.rank == 0 or is_dtensor(tensor)])
-
-
-def last_metrics(run: Run, progress: Progress) -> dict[str, float]:
-    """Return the metrics of the evaluation just made; empty if there was none."""
-    last = run.history[-1] if run.history and progress.batch == 0 else {}
-    return {name: value for name, value in last.items() if name != "epoch"} if last.get("epoch") == progress.epoch else {}
 
 
 def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = None) -> list[str]:
@@ -90,6 +85,7 @@ def restore(run: Run, state: dict[str, Any], recorded: dict[str, int] | None = N
     sentences = [*_homeless_parts(state["parts"]), *_restore_user_values(run, state)]
     vars(run.progress).update(vars(progress))
     run.history[:] = state["history"]
+    run.load_length_state(state.get("length", {}))
     for log in run.bad_sample_logs():
         log.reasons |= state.get("bad", {}).get(log.rule.dataset, {})
     _restore_random_numbers(run, state["rng"])

@@ -21,6 +21,8 @@ from accel.device.rng import Randomness
 from accel.engine.checks.rank_values import warn_of_unequal_values
 from accel.engine.checks.single_samples import watch_batch_norms
 from accel.engine.compile_time import booked_compiling
+from accel.engine.evaluation.evaluations import Evaluations
+from accel.engine.length.run_length import RunLength
 from accel.engine.make_plan import make_plan
 from accel.engine.open_data import open_data
 from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
@@ -111,6 +113,7 @@ def _build_joined(
     run.user_state = UserState(run.unwrapped_model, request.state_holders(), request.task_settings)
     warn_of_unequal_values(parts.parallel, run.user_state)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
+    run.plan.facts |= run.length.plan_notes()
     for warning in run.plan.warnings:
         warn_user(warning)
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
@@ -169,7 +172,7 @@ def make_run(
         request.task_method(request.loss),
         device,
         settings.seed,
-        settings.epochs,
+        1,  # until the data is open
         settings.batch_size or DEFAULT_BATCH_SIZE,
         watches=watches,
         evaluation_split=request.evaluation_split,
@@ -181,6 +184,8 @@ def make_run(
         counter=SampleCounter(request.task_method(request.count_samples)),
         batch_options=BatchOptions(request.task_method(request.collate), settings.drop_last, settings.batch_size is not None),
     )
+    run.length = RunLength(settings)
+    run.evaluations = Evaluations(settings, request.metrics)
     code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
     code["model"] = model_code(run.unwrapped_model, code.get("model", []))
     run.code = code_digests(code)

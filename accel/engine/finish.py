@@ -20,6 +20,7 @@ from accel.engine.advice.busy_machine import remark_on_other_load
 from accel.engine.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
+from accel.parts.run import metrics_of
 from accel.report.result import Best, Result, Section
 from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
@@ -105,7 +106,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
     last = run.history[-1] if run.history else {}
     return Result(
         model=model,
-        metrics={name: value for name, value in last.items() if name != "epoch"},
+        metrics=metrics_of(last),
         split=run.evaluation_split,
         history=run.history,
         loss=float("nan") if loss is None else float(loss),
@@ -120,6 +121,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         suggestions=run.parts.probe.suggestions(),
         remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
         out=run.out,
+        stopped=run.length.end_reason(run),
         resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,

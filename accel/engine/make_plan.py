@@ -85,9 +85,14 @@ def facts_of(run: Run) -> dict[str, str]:
     trained = sum(param.numel() for param in parameters if param.requires_grad)
     micro_batches = run.parts.group.size
     updates = "unknown: the data has no length"
-    if run.updates is not None:
+    if run.updates is not None and run.batches is None:
+        updates = f"{run.updates:,}; the data has no length"
+    elif run.updates is not None:
         per_epoch = -(-(run.batches or 0) // micro_batches)
-        updates = f"{run.updates:,} = {run.epochs} epoch{'s' * (run.epochs != 1)} x {per_epoch}"
+        epochs = round(run.updates / per_epoch, 4)
+        updates = f"{run.updates:,} = {epochs:g} epoch{'s' * (epochs != 1)} x {per_epoch}"
+    elif run.batches is not None:
+        updates = "as many as there is time for"
     return {
         "device": str(run.device),
         "model": f"{type(run.unwrapped_model).__name__}, {count:,} parameters"

@@ -38,7 +38,8 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
     warn_of_idle_settings(run, request)
     run.orderable_samples = run.train.samples if run.train.orderable else None
     run.batches, run.uses_batch_size = run.train.count, run.train.uses_batch_size
-    run.updates = None if run.batches is None else run.epochs * -(-run.batches // run.parts.group.size)
+    run.length.count(run)
+    run.evaluations.check(run)
 
 
 def check_size(run: TrainingRun) -> None:

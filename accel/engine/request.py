@@ -55,6 +55,8 @@ class RunRequest:
     """Returns the data of a split: `"train"`, or `evaluation_split` (None for no evaluation)."""
     loss: Callable[[nn.Module, Any], Any]
     """`loss(model, batch)`, as the user wrote it."""
+    metrics: Callable[[nn.Module, Any], Any]
+    """`metrics(model, batch)` of an evaluation, as the user wrote it, or made of the loss."""
     task_identity: Callable[[], dict[str, Any]]
     """Returns the arguments of the task that a resumed run must have in common with this one, by name."""
     num_classes: Callable[[], int | None]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,13 +15,16 @@ from accel.checkpoints import NoSaver, Saver
 from accel.device.data_wait import DataWait
 from accel.engine import run_directory
 from accel.engine.checks.data_length import warn_of_length
+from accel.engine.evaluation.evaluations import Evaluations
 from accel.engine.input_pipeline import input_pipeline
+from accel.engine.length.run_length import RunLength
 from accel.engine.make_plan import Plan
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
 from accel.parts.shared.ranks.equal_epochs import equal_epochs
 from accel.parts.shared.trained_parameters import follow_parameters
 from accel.report.pace import PaceMeter
+from accel.schema.settings import Settings
 from accel.system import atomic_files, disk_errors
 
 __all__ = ["TrainingRun"]
@@ -53,6 +57,13 @@ class TrainingRun(Run):
     rank_code: dict[str, str] = field(default_factory=dict)
     """The same of what every rank must have in common."""
 
+    evaluations: Evaluations = field(init=False)
+    """When the run evaluates."""
+    length: RunLength = field(default_factory=lambda: RunLength(Settings()))
+    """When the run ends."""
+    ended_within_epoch: bool = False
+    """Whether the last update was one within an epoch, which is not done."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.data_wait = DataWait(self.random)
@@ -74,28 +85,38 @@ class TrainingRun(Run):
                 raise ConfigError(f"out={self.out}: cannot write there ({reason}); {fix}") from None
         for watch in self.watches:
             watch.begin(self)
+        self.is_ending = self.is_ending or self.parts.parallel.any(self.length.wants_end(self))
         self.pace_meter.begin(self.progress.step, self.progress.samples)
         self.signals.immediate = False
         self.clock.since = perf_counter()
 
+    def epochs_left(self) -> Iterator[int]:
+        """Yield the number of each epoch that is to be trained, or gone on with, from 0, until the run is over."""
+        while self.progress.epoch < self.epochs and not self.length.is_reached(self):
+            yield self.progress.epoch
+
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
-        """Yield the windows of `epoch`, from micro-batch `start` on. Trained parameters are compared before, and after the first.
+        """Yield the windows of `epoch`, from micro-batch `start` on, until the epoch ends or the run does.
+
+        Trained parameters are compared before, and after the first update. What was read ahead of the end is given up.
 
         Raises:
             ConfigError: for parameters that came and cannot be trained.
         """
         follow_parameters(self)
-        windows = self._interruptible_windows(epoch, start)
-        if not self.updated:
+        with closing(self._interruptible_windows(epoch, start)) as windows:
             for window in windows:
                 yield window
                 del window  # its batches are memory that the next ones are read into
-                follow_parameters(self, first_update=True)
-                self.updated = True
-                break
-        yield from windows
+                if not self.updated:
+                    follow_parameters(self, first_update=True)
+                    self.updated = True
+                if self.length.is_reached(self):
+                    whole = self.progress.batch == self.batches and next(windows, None) is None
+                    self.ended_within_epoch = not whole
+                    return
 
-    def _interruptible_windows(self, epoch: int, start: int) -> Iterator[Window]:
+    def _interruptible_windows(self, epoch: int, start: int) -> Generator[Window]:
         """Yield the windows of an epoch. A signal that comes during a wait stops the run there.
 
         Several ranks make the update first: the others are in it already, and wait for what this one has not read.
@@ -118,18 +139,33 @@ class TrainingRun(Run):
 
     def check_length(self, epoch: int) -> None:
         """Warn, once a run, if the epoch that ends was not as long as the data says."""
-        if self.max_windows is None and self.progress.batch and not self.length_warned:
+        if self.max_windows is None and self.progress.batch and not self.length_warned and not self.ended_within_epoch:
             self.length_warned = warn_of_length(self, epoch)
 
     def stop_if_requested(self, progress: Progress) -> None:
-        """If a signal asked any rank to stop: save the run as far as `progress`, tell the watches, and raise Interrupted."""
-        if self.parts.parallel.vote(self.signals.requested is not None):
+        """If a signal asked any rank to stop: save the run as far as `progress`, tell the watches, and raise Interrupted.
+
+        Ranks agree here, too, on whether the run ends with this update because one of them said so.
+        """
+        parallel = self.parts.parallel
+        if parallel.vote(self.length.wants_end(self), topic="end") and not self.is_ending:
+            self.is_ending = True
+            self.stop_reason = next(filter(None, parallel.gather(self.stop_reason)), "")
+        if parallel.vote(self.signals.requested is not None):
             self.saver.save(progress)
             unsaved = self.saver.wait()
             interruption = Interrupted(self.signals.name, progress.step, None if self.out is None else str(self.out), unsaved)
             for watch in self.watches:
                 watch.stopped(interruption)
             raise interruption
+
+    def length_state(self) -> dict[str, Any]:
+        seconds = {} if self.length.max_seconds is None else {"seconds": self.length.seconds(self)}
+        return {**super().length_state(), **seconds}
+
+    def load_length_state(self, state: dict[str, Any]) -> None:
+        super().load_length_state(state)
+        self.length.seconds_before = float(state.get("seconds", 0.0))
 
     def newest_finite(self) -> Path | None:
         return self.saver.newest_finite()

@@ -152,7 +152,7 @@ class Parallel(Part):
 
         Args:
             flag: the vote of this rank.
-            topic: `"save"`, or `"stop"`, which is asked last in each update.
+            topic: `"save"`, `"end"`, or `"stop"`, which is asked last in each update.
         """
         return flag
 

@@ -15,6 +15,7 @@ from accel.data.batches.bad_samples import RAISE, BadSampleLog, BadSampleRule
 from accel.data.batches.base import PLAIN_BATCHES, Batches, BatchOptions
 from accel.data.batches.counted import BY_STRUCTURE, SampleCounter
 from accel.device.rng import Randomness
+from accel.errors import ConfigError
 from accel.system.clock import Clock
 from accel.system.deprecation.old_attributes import MovedAttribute
 from accel.system.stop_signals import StopSignals
@@ -22,7 +23,10 @@ from accel.system.stop_signals import StopSignals
 if TYPE_CHECKING:  # the one arrow back: parts are set up with a Run, and a Run holds its parts
     from accel.parts.all_parts import Parts, Watches
 
-__all__ = ["Progress", "Run"]
+__all__ = ["UNLIMITED", "Progress", "Run", "metrics_of"]
+
+UNLIMITED = 10**9
+"""Number of epochs of a run that only something else ends."""
 
 
 @dataclass
@@ -61,6 +65,10 @@ class Run:
     """Classes that a label may name; None if neither the task nor its data tells."""
     updates: int | None = None
     """Updates of the whole run; None if the data does not tell."""
+    stop_reason: str = ""
+    """Why the run ends early, in words (`stop`)."""
+    is_ending: bool = False
+    """Whether all ranks know that the last update is the last one of the run, before its planned end."""
     watches: Watches = field(default_factory=list)
     out: Path | None = None
     """The run directory; None for a run that writes nothing, on ranks above 0, and until everything is set up."""
@@ -79,7 +87,7 @@ class Run:
     clock: Clock = field(default_factory=Clock)
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, float]] = field(default_factory=list)
-    """Metrics of each evaluation so far, with its `epoch`, from 1."""
+    """Metrics of each evaluation so far, with its `epoch`, from 1; within an epoch, a fraction of which is done, also `update`."""
     evaluation_split: str = "val"
     """Name of the evaluated data."""
 
@@ -116,6 +124,53 @@ class Run:
         both = (self.train, self.held_out)
         return [batches.bad_sample_log for batches in both if batches is not None and batches.bad_sample_log is not None]
 
+    def stop(self, reason: str) -> None:
+        """End the run after the update at hand: it is evaluated and saved, and `fit` returns. A resumed run has ended too.
+
+        With several ranks, one asks and all stop, an update later. It may be called from a watch, or through one from a loss.
+
+        Args:
+            reason: why, in words, for the summary.
+
+        Raises:
+            ConfigError: for an empty reason.
+        """
+        if not reason:
+            raise ConfigError("run.stop(reason) needs a reason, in words")
+        self.stop_reason = self.stop_reason or reason
+
+    def length_state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to end when this one does, beside its progress."""
+        return {"stopped": self.stop_reason} if self.stop_reason else {}
+
+    def load_length_state(self, state: dict[str, Any]) -> None:
+        """Load what `length_state` returned."""
+        self.stop_reason = str(state.get("stopped", ""))
+        self.is_ending = self.stop_reason != ""
+
+    @property
+    def position(self) -> dict[str, float]:
+        """Where the run stands, for an evaluation: the epoch that ends, from 1; within one, a fraction of it, and the update."""
+        progress = self.progress
+        if progress.batch == 0:
+            return {"epoch": progress.epoch}
+        done = progress.batch / self.batches if self.batches else 0.0
+        return {"epoch": progress.epoch + round(min(done, 1.0), 4), "update": progress.step}
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether no evaluation of the last update is still to come: it has been made, or an epoch has ended without one."""
+        return self.progress.batch == 0 or bool(self.last_evaluation)
+
+    @property
+    def last_evaluation(self) -> dict[str, float]:
+        """Metrics of the evaluation just made; empty if there was none since the last update."""
+        if not self.history or not self.progress.step:
+            return {}
+        last, position = self.history[-1], self.position
+        now = last["update"] == self.progress.step if "update" in last else {"epoch": last.get("epoch")} == position
+        return metrics_of(last) if now else {}
+
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint on the disk that is known to be finite; None if there is none."""
         return None
@@ -130,3 +185,8 @@ class Run:
                 yield
         finally:
             publish()
+
+
+def metrics_of(row: dict[str, float]) -> dict[str, float]:
+    """Return the metrics in a row of `Run.history`, without its position."""
+    return {name: value for name, value in row.items() if name not in ("epoch", "update")}

@@ -35,8 +35,8 @@ class Watch(Part):
         Reading the loss waits for the device, at the watch's own cost; `accel.device.async_readback` reads without waiting.
         """
 
-    def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
-        """See the metrics of the evaluation that ends `epoch`, from 1."""
+    def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
+        """See the metrics of the evaluation that ends `epoch`, from 1; within an epoch, a fraction of it is done."""
 
     def sync(self) -> None:
         """Wait until files that a checkpoint relies on are on the disk. Called by the thread that writes checkpoints."""

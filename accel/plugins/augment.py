@@ -123,9 +123,13 @@ class Augment(AugmentPart):
                 "augment needs the number of classes, and neither the task nor its data tells (num_classes, classes); "
                 "set plugins.augment.num_classes"
             )
-        if self.grows and run.batches is None:
+        if self.grows and (run.batches is None or run.updates is None):
             raise ConfigError("augment.resize_from needs the length of the run, and the data has none; set resize_from=1")
-        self.epochs, self.batches = run.epochs, run.batches or 0
+        self.batches = run.batches or 0
+        if self.grows:
+            epochs, rest = divmod(run.updates or 0, -(-self.batches // run.parts.group.size))
+            self.total = epochs * self.batches + rest * run.parts.group.size
+            """Micro-batches of the whole run."""
         candidates = ((self._resize, self.grows), (self._erase, self.erases), (self._mix, self.mixes))
         self.transforms = [transform for transform, enabled in candidates if enabled]
         """In this order: transforms after the resizing are cheaper, and a sample is mixed with a partner that is erased already."""
@@ -145,7 +149,7 @@ class Augment(AugmentPart):
 
     def scale(self, epoch: int, number: int) -> float:
         """Return the side of the pictures, as a share of the full side, from micro-batch `number` of `epoch` on."""
-        time = (epoch * self.batches + number) / (self.epochs * self.batches) if self.grows else 1.0
+        time = (epoch * self.batches + number) / self.total if self.grows else 1.0
         return resize_scale(time, self.resize_from, self.resize_until)
 
     def batch(self, batch: Any, scale: float, epoch: int, number: int) -> Any:
@@ -222,7 +226,8 @@ class Augment(AugmentPart):
             share = "each micro-batch" if self.mix_prob == 1 else f"{self.mix_prob:g} of the micro-batches"
             notes["mixing"] = f"{share}, each sample with the one before it: {' or '.join(kinds)}"
         if self.grows:
-            whole = f"{self.resize_until * self.epochs:g} of {self.epochs} epochs"
+            epochs = self.total / self.batches
+            whole = f"{self.resize_until * epochs:g} of {epochs:g} epochs"
             notes["picture sides"] = (
                 f"{self.resize_from:g} of the whole at first, in steps of {self.resize_multiple}; whole after {whole}"
             )

@@ -76,7 +76,7 @@ class Metrics(Watch):
         except OSError as error:
             raise ConfigError(f"cannot write {self.path}: {error.strerror}") from None
         data = self.path.read_bytes()
-        self.log = AppendLog(self.path, valid_length(data, run.progress.step, evaluated=run.progress.batch == 0))
+        self.log = AppendLog(self.path, valid_length(data, run.progress.step, evaluated=run.is_evaluated))
         self.log.write(self.waiting.encode())
 
     def after(self, step: int, loss: Tensor) -> None:
@@ -84,7 +84,7 @@ class Metrics(Watch):
             row = step, self.progress.epoch + 1, self.progress.samples
             self.losses.add(row, loss, self.run.parts.update.logged)
 
-    def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
+    def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
         if self.log is not None:
             self.losses.flush()
             values = {f"{self.run.evaluation_split}_{name}": value if isfinite(value) else None for name, value in metrics.items()}

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from accel.device.async_readback import AsyncReadback
 from accel.parts import Watch
+from accel.parts.run import UNLIMITED
 from accel.report.formatting import metric, number
 from accel.report.plan import draw as draw_plan
 from accel.report.progress_line import GAP, ProgressLine
@@ -170,16 +171,18 @@ class Progress(Watch):
         done = progress.step - self.first_step
         left = None if run.updates is None else (run.updates - progress.step) * (self.seconds() - self.started_at) / max(done, 1)
         return ProgressLine(
-            epoch=min(progress.epoch + 1, run.epochs), epochs=run.epochs, update=progress.step, updates=run.updates, loss=self.loss,
+            epoch=min(progress.epoch + 1, run.epochs), epochs=None if run.epochs == UNLIMITED else run.epochs,
+            update=progress.step, updates=run.updates, loss=self.loss,
             lr=run.parts.schedule.lr(max(progress.step - 1, 0)), rate=rate, wait=wait, skipped=self.skipped_count,
             left=left, logged=self.logged,
         )  # fmt: skip
 
-    def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
+    def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
         self.receive_loss(wait=True)
         self.send_loss()
         self.receive_loss(wait=True)
-        cells = [f"epoch {epoch:{len(str(self.run.epochs))}}/{self.run.epochs}"]
+        total = "" if self.run.epochs == UNLIMITED else f"/{self.run.epochs}"
+        cells = [f"epoch {epoch:{len(total) - 1 if total else 1}}{total}"]
         cells += [] if self.loss is None else [f"loss {number(self.loss)}"]
         cells += [f"{metric(self.run.evaluation_split, name)} {number(value)}" for name, value in metrics.items()]
         self.console.print(GAP.join(cells), soft_wrap=True)

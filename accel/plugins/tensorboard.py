@@ -96,7 +96,7 @@ class TensorBoard(Watch):
         """Tell tensorboard to forget the points that an interrupted run wrote beyond the checkpoint of this one."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
-        step, evaluated = self.progress.step, self.progress.batch == 0
+        step, evaluated = self.progress.step, self.run.is_evaluated
         # forgetting is by step: the evaluation after the last update, made again, goes only with that update's own points
         self.write_event(time(), step + evaluated, session_log=SessionLog(status=SessionLog.START))
         if not evaluated and self.last:
@@ -108,7 +108,7 @@ class TensorBoard(Watch):
             row = Row(step, time(), ThroughputMark.now(self.run.clock, self.progress.samples))
             self.losses.add(row, loss, self.run.parts.update.logged)
 
-    def evaluated(self, epoch: int, metrics: dict[str, float]) -> None:
+    def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
         if self.log is not None:
             self.losses.flush()
             self.write_scalars(

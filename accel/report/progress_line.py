@@ -23,7 +23,8 @@ class ProgressLine:
     """The progress of a run. On a console it takes one line: cells grow shorter if it is narrow, and a bar fills the rest."""
 
     epoch: int
-    epochs: int
+    epochs: int | None
+    """Epochs of the run; None if only something else ends it."""
     update: int
     updates: int | None
     loss: float | None
@@ -42,8 +43,9 @@ class ProgressLine:
     def cells(self) -> list[tuple[str, str]]:
         """Return each cell in full and in short."""
         total = "" if self.updates is None else f"/{self.updates:,}"
+        epochs = "" if self.epochs is None else f"/{self.epochs}"
         cells = [
-            (f"epoch {self.epoch}/{self.epochs}", f"ep {self.epoch}/{self.epochs}"),
+            (f"epoch {self.epoch}{epochs}", f"ep {self.epoch}{epochs}"),
             (f"update {self.update:,}{total}", f"{self.update}{total.replace(',', '')}"),
             ("", "") if self.loss is None else (f"loss {number(self.loss)}",) * 2,
             *((f"{name} {number(value)}",) * 2 for name, value in self.logged.items()),

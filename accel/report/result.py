@@ -117,6 +117,8 @@ class Result:
     """Whether the final weights are finite, and the loss of the last update is, unless updates were skipped."""
     divergence: str = ""
     """A sentence on what is not finite; empty if all is."""
+    stopped: str = ""
+    """Why the run ended before its planned end, in words: `run.stop(reason)`, or `max_seconds`."""
     epochs: int = 0
     updates: int = 0
     skipped: int = 0

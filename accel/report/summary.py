@@ -65,7 +65,8 @@ def amount(result: Result) -> str:
     skipped = f" ({result.skipped:,} skipped)" if result.skipped else ""
     epochs = f"{result.epochs} epoch{'s' * (result.epochs != 1)}"
     updates = f"{result.updates:,} update{'s' * (result.updates != 1)}{skipped}"
-    return f"{epochs}, {updates}, {result.samples:,} samples; this run took {elapsed(result.seconds)}"
+    ended = f"; ended early: {result.stopped}" if result.stopped else ""
+    return f"{epochs}, {updates}, {result.samples:,} samples; this run took {elapsed(result.seconds)}{ended}"
 
 
 def phases(shares: Mapping[str, float]) -> RenderableType:

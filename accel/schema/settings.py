@@ -9,7 +9,10 @@ from typing import Annotated, Literal
 from accel.errors import ConfigError, nearest
 from accel.values import Bounds, Count, Fraction, Positive, check_value, kinds_of
 
-__all__ = ["Seed", "Settings", "typed_name"]
+__all__ = ["NESTED", "Seed", "Settings", "typed_name"]
+
+NESTED = ("checkpoint", "evaluate")
+"""Mappings of settings in a config: `checkpoint.every` is `checkpoint_every` in Python."""
 
 Seed = Annotated[int, Bounds("a whole number from 0 to 2^63 - 1", low=0, high=2**63 - 1)]
 
@@ -22,8 +25,8 @@ class Settings:
         ConfigError: for a value that does not fit its kind.
     """
 
-    epochs: Count = 1
-    """Passes over the training data."""
+    epochs: Positive | None = None
+    """Passes over the training data, or a fraction of one; null for 1, or for no limit where another length is set."""
     batch_size: Count | None = None
     """Samples per micro-batch, if accel makes the batches; null stands for 32."""
     seed: Seed = 0
@@ -54,20 +57,44 @@ class Settings:
     """Build everything, make one update, write nothing."""
     drop_last: bool = False
     """Leave out the last micro-batch of an epoch of training, if it is short; another part of the data each time."""
+    updates: Count | None = None
+    """End after this many updates; with several lengths, the run ends at the first of them."""
+    max_samples: Count | None = None
+    """End with the update in which this many samples have been trained on, those of repeated epochs counted again."""
+    max_tokens: Count | None = None
+    """The same in tokens, where the data says how many a sample has (`tokens_per_sample`)."""
+    max_seconds: Positive | None = None
+    """End with the update in which this many seconds have passed, those before a resume included."""
+    evaluate_every: Count | None = None
+    """Evaluate after every this many updates, and at the end."""
+    evaluate_epochs: Count | None = None
+    """Evaluate at the end of every this many epochs, and at the end; null for 1, or for none where evaluate_every is set."""
+    evaluate_batches: Count | None = None
+    """Look at this many batches of each rank in an evaluation; null for all."""
 
     def __post_init__(self) -> None:
         kinds = kinds_of(type(self))
+        if self.epochs is None and not self.has_other_length:
+            self.epochs = 1
         if isinstance(self.allow, str):
             self.allow = [self.allow]  # resume.allow=task is a list of one
         for setting in fields(self):
             setattr(self, setting.name, check_value(typed_name(setting.name), getattr(self, setting.name), kinds[setting.name]))
+        if self.epochs is not None and self.epochs == int(self.epochs):
+            self.epochs = int(self.epochs)
         if wrong := [name for name in self.allow if not isinstance(name, str)]:
             raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {wrong[0]!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             hint = nearest(self.device, ["auto", "cpu", "cuda"])
             raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}{hint}")
 
+    @property
+    def has_other_length(self) -> bool:
+        """Whether the run has a length beside its epochs."""
+        return any(length is not None for length in (self.updates, self.max_samples, self.max_tokens, self.max_seconds))
+
 
 def typed_name(name: str) -> str:
     """Return the name of a setting as it is typed: `checkpoint.every` for `checkpoint_every`, `resume.allow` for `allow`."""
-    return "resume.allow" if name == "allow" else name.replace("checkpoint_", "checkpoint.")
+    group, _, inner = name.partition("_")
+    return "resume.allow" if name == "allow" else f"{group}.{inner}" if group in NESTED else name

@@ -7,12 +7,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from accel.cli.compose.class_settings import MISSING, coerce_settings, complete_settings
-from accel.cli.compose.config import NESTED, Config, TargetConfig
+from accel.cli.compose.config import Config, TargetConfig
 from accel.cli.compose.origin import Origins
 from accel.cli.compose.setting_owners import owner_hint
 from accel.errors import ConfigError, conflict, nearest
 from accel.schema import plugin_registry
-from accel.schema.settings import Settings
+from accel.schema.settings import NESTED, Settings, typed_name
 from accel.schema.signature import Signature
 from accel.schema.signature_reader import read_signature
 from accel.system import machine
@@ -62,10 +62,11 @@ class Checker:
 
     def run_settings(self) -> Settings:
         """Return the settings of the run itself."""
-        keys = {field.name: field.name.replace(f"{NESTED}_", f"{NESTED}.") for field in fields(Settings)}
+        keys = {field.name: typed_name(field.name) for field in fields(Settings)} | {"allow": "allow"}
         values = {key: value for key, value in self.composed.items() if key not in ("task", "plugins", "vars")}
-        if isinstance(values.get(NESTED), dict):
-            values |= {f"{NESTED}.{inner}": value for inner, value in values.pop(NESTED).items()}
+        for group in NESTED:
+            if isinstance(values.get(group), dict):
+                values |= {f"{group}.{inner}": value for inner, value in values.pop(group).items()}
         for key in values:
             if key not in keys.values():
                 self.require_global_package(key)
@@ -79,6 +80,8 @@ class Checker:
             settings = Settings(**{name: values[key] for name, key in keys.items() if key in values})
         except ConfigError as error:
             raise ConfigError(self.origins.file_prefix(str(error).partition(" ")[0]) + str(error)) from None
+        if settings.has_other_length and self.origins.is_default("epochs"):  # nobody has asked for so many
+            settings.epochs = None
         self.require_device(settings.device)
         return settings
 

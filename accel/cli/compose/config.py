@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
-from accel.schema.settings import Settings, typed_name
+from accel.schema.settings import NESTED, Settings, typed_name
 from accel.schema.signature_reader import load_class
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from accel.report.result import Result
     from accel.trainer import Trainer
 
-__all__ = ["NESTED", "Config", "TargetConfig", "typed_value"]
+__all__ = ["Config", "TargetConfig", "typed_value"]
 
-NESTED = "checkpoint"
-"""Root key of a mapping of settings: `checkpoint.every` is `checkpoint_every` in Python."""
+ADDED = ("updates", "max_samples", "max_tokens", "max_seconds", "evaluate_every", "evaluate_epochs", "evaluate_batches")
+"""Settings that came when tasks may have had arguments of these names."""
 
 
 @dataclass
@@ -87,12 +87,16 @@ class Config:
         run: dict[str, Any] = {}
         for name, value in asdict(self.settings).items():
             prefix, _, inner = name.partition("_")
-            if prefix == NESTED:
-                run.setdefault(NESTED, {})[inner] = value
+            if prefix in NESTED:
+                run.setdefault(prefix, {})[inner] = value
             else:
                 run[name] = value
         plugins = {name: plugin.to_dict() for name, plugin in self.plugins.items()}
         return {"task": self.task.to_dict(), "plugins": plugins, **run}
+
+    def given_settings(self) -> dict[str, Any]:
+        """Return the settings of the run, without those that nobody set: a task may have an argument of that name."""
+        return {name: value for name, value in asdict(self.settings).items() if value is not None or name not in ADDED}
 
     def trainer(self, **more: Any) -> Trainer:
         """Return the Trainer, not yet started. This imports torch.
@@ -106,7 +110,7 @@ class Config:
         watch = [plugin.instantiate() for plugin in self.plugins.values() if plugin.part == "Watch"]
         plugins = [plugin.instantiate() for plugin in self.plugins.values() if plugin.part != "Watch"]
         run = {
-            **asdict(self.settings), "skipped": self.skipped, "bundled": self.bundled, "config": self.text, "plugins": plugins,
+            **self.given_settings(), "skipped": self.skipped, "bundled": self.bundled, "config": self.text, "plugins": plugins,
             "watch": watch,
         }  # fmt: skip
         run |= more

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from accel.cli.compose.bundles import CONF
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import ConfigFile, Session
@@ -40,6 +43,11 @@ class Origins:
             if key.startswith(package) and _contains(self.session.read_file(file.path), key.removeprefix(package)):
                 return file
         return None
+
+    def is_default(self, key: str) -> bool:
+        """Return whether accel's own config.yaml set `key`, and nobody since."""
+        file = self.find_file(key)
+        return not self.find_override(key) and file is not None and Path(self.session.file_path(file.path)) == CONF / "config.yaml"
 
     def label(self, key: str) -> str:
         """Return the override that set `key`, or the key with its file in front."""

@@ -9,13 +9,13 @@ from typing import Any
 
 from accel.errors import MOST, ConfigError
 from accel.schema import plugin_registry
-from accel.schema.settings import Settings, typed_name
+from accel.schema.settings import NESTED, Settings, typed_name
 from accel.schema.signature_reader import read_signature
 from accel.system.shell_quoting import override
 
 __all__ = ["OTHER_NAMES", "PLAINEST", "ROOTS", "flag_hint", "owner_hint", "written"]
 
-ROOTS = ("plugins", "task", "experiment", "vars", "hydra", "checkpoint", "resume")
+ROOTS = ("plugins", "task", "experiment", "vars", "hydra", *NESTED, "resume")
 """Keys of a config that are no settings themselves, or have some inside."""
 OTHER_NAMES = {"learning_rate": "lr", "wd": "weight_decay", "bs": "batch_size", "output_dir": "out"}
 """Names that settings have elsewhere, each with the one that it has here."""
@@ -42,7 +42,7 @@ def owner_hint(key: str, value: Any, composed: Mapping[str, Any]) -> str:
     plugins = composed.get("plugins")
     on = {str(plugin): entry for plugin, entry in plugins.items()} if isinstance(plugins, Mapping) else {}
     on = {plugin: entry for plugin, entry in on.items() if isinstance(entry, Mapping) and "_target_" in entry}
-    places = [f"{group}.{name}" for group in ("checkpoint", "resume") if f"{group}.{name}" in run_settings]
+    places = [f"{group}.{name}" for group in (*NESTED, "resume") if f"{group}.{name}" in run_settings]
     task = composed.get("task")
     if isinstance(task, Mapping) and "_target_" in task and name in _settings(str(task["_target_"])):
         places.append(f"task.{name}")

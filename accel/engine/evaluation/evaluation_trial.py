@@ -16,7 +16,7 @@ BATCHES = 2
 """Batches that are evaluated, of each rank."""
 
 
-def try_evaluation(run: TrainingRun, metrics: Metrics, best: str | None) -> None:
+def try_evaluation(run: TrainingRun, best: str | None) -> None:
     """Evaluate the first batches of a run that begins, and put everything back. Every rank must call it.
 
     Back are buffers, random numbers, workers of a DataLoader, and what the task, its loss and its metrics remember as far as a
@@ -25,13 +25,12 @@ def try_evaluation(run: TrainingRun, metrics: Metrics, best: str | None) -> None
 
     Args:
         run: the run.
-        metrics: the user's function.
         best: the setting `checkpoint.best`.
 
     Raises:
         ConfigError: for metrics that are no dict of numbers, or without the one that `checkpoint.best` names.
     """
-    held_out = run.held_out
+    held_out, metrics = run.held_out, run.evaluations.metrics
     if held_out is None or run.progress.step > 0:
         return
     backup = ModelBackup(run.unwrapped_model, buffers_only=True)

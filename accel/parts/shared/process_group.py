@@ -30,7 +30,7 @@ __all__ = ["TOPICS", "PendingVote", "ProcessGroup"]
 
 PendingVote = tuple[Any, Tensor]
 """Collective that is under way, and the numbers that it fills."""
-TOPICS = ("save", "stop")
+TOPICS = ("save", "end", "stop")
 """Topics of votes. Votes on all of them travel together, when the last topic has been asked."""
 
 

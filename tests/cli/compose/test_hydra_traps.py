@@ -154,7 +154,7 @@ def test_own_values_for_interpolation() -> None:
     [
         ("epochs: 2\n", r"mine\.yaml must begin with the line `# @package _global_`"),
         ("", r"mine\.yaml must begin with the line `# @package _global_`"),
-        ("# @package _global_\nepochs: two\n", r"mine\.yaml: epochs must be a whole number from 1, not 'two'"),
+        ("# @package _global_\nepochs: two\n", r"mine\.yaml: epochs must be a number above 0, or null, not 'two'"),
         ("# @package _global_\nplugins: [amp]\n", r"mine\.yaml: plugins is no list there; .*`- /plugins: \[amp\]`"),
         ("# @package _global_\ndefaults:\n  - plugins: [amp]\n", r"no config 'experiment/plugins/amp'; did you mean `/plugins`"),
     ],

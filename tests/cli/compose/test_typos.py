@@ -13,7 +13,7 @@ from accel.cli.compose.compose import compose_job
 from accel.cli.compose.hydra_session import session
 from accel.errors import ConfigError
 from accel.schema import plugin_registry
-from accel.schema.settings import Settings
+from accel.schema.settings import NESTED, Settings
 
 LETTERS = string.ascii_lowercase + "_"
 PER_NAME = 6
@@ -59,7 +59,7 @@ def test_plugins() -> None:
 @pytest.mark.slow
 def test_settings_of_the_run() -> None:
     rng = random.Random(2)
-    known = [field.name for field in fields(Settings) if not field.name.startswith("checkpoint")]
+    known = [field.name for field in fields(Settings) if not field.name.startswith(NESTED)]
     judge([hits(name, list(typos(name, rng)), known, "{}=1") for name in known])
 
 

@@ -22,7 +22,7 @@ from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.watch import Watch
-from accel.schema.settings import Settings
+from accel.schema.settings import Settings, typed_name
 from accel.system.call_stack import warn_user
 from accel.values import to_plain
 
@@ -34,11 +34,13 @@ SAMPLES = 2
 IN_MEMORY = 2**24
 """Bytes of tensors in memory that are compared as a whole: it takes some milliseconds."""
 CONTENT = "content of the first samples"
-COMPARED = ("epochs", "batch_size", "seed", "checkpoint_every", "checkpoint_best", "bad_data", "bad_limit", "dry_run")
+COMPARED = (
+    "epochs", "updates", "max_samples", "max_tokens", "max_seconds", "batch_size", "seed", "evaluate_every", "evaluate_epochs",
+    "evaluate_batches", "checkpoint_every", "checkpoint_best", "bad_data", "bad_limit", "dry_run",
+)  # fmt: skip
 """Settings that every rank must have. Where a rank writes, what it may resume by, and its device are its own."""
 READERS = (Source, Loader, Prefetch, Transfer, Watch)
 """Parts that may differ from rank to rank: they decide from where data is read, how fast, and who watches."""
-NAMES = {"checkpoint_every": "checkpoint.every", "checkpoint_best": "checkpoint.best"}
 
 
 def settings_of_all_ranks(settings: Settings, parallel: Parallel, plugins: Sequence[Part], device: torch.device) -> Settings:
@@ -55,7 +57,7 @@ def settings_of_all_ranks(settings: Settings, parallel: Parallel, plugins: Seque
     """
     if not parallel.one_run or parallel.world_size == 1:
         return settings
-    facts = {NAMES.get(name, name): getattr(settings, name) for name in COMPARED}
+    facts = {typed_name(name): getattr(settings, name) for name in COMPARED}
     facts["checkpoint.minutes"] = "set" if settings.checkpoint_minutes is not None else None
     facts["resume"] = "set" if settings.resume is not None else None
     facts["device"] = device.type

@@ -1,0 +1,72 @@
+"""When a run evaluates, and on what part of the held-out data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from accel.engine.evaluation.evaluate import Metrics, evaluate
+from accel.errors import ConfigError
+from accel.parts.run import UNLIMITED
+from accel.schema.settings import Settings
+from accel.system.clock import EVALUATION
+
+if TYPE_CHECKING:
+    from accel.engine.training_run import TrainingRun
+
+__all__ = ["Evaluations"]
+
+
+class Evaluations:
+    """The evaluations of a run: every so many updates, at the end of every so many epochs, and at its end.
+
+    An evaluation is made once: not again at the end of an epoch that ends with the same update, nor by a resumed run whose
+    checkpoint has it.
+
+    Args:
+        settings: of the run.
+        metrics: the user's function.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.metrics, self.every, self.batches = metrics, settings.evaluate_every, settings.evaluate_batches
+        self.epochs = settings.evaluate_epochs or (1 if self.every is None else UNLIMITED)
+
+    def check(self, run: TrainingRun) -> None:
+        """Raise ConfigError for an interval that is longer than the run, or that nothing is evaluated by."""
+        set_by = {"evaluate.every": self.every, "evaluate.batches": self.batches, "evaluate.epochs": self.epochs}
+        named = next((name for name, value in set_by.items() if value not in (None, 1, UNLIMITED)), "")
+        if run.held_out is None:
+            if named:
+                raise ConfigError(f"{named} needs data to evaluate on, and there is none; leave it out, or give val")
+            return
+        if self.every is not None and run.updates is not None and self.every > run.updates:
+            raise ConfigError(
+                f"evaluate.every={self.every} is longer than the run of {run.updates:,} updates; its end is evaluated anyway"
+            )
+        if self.epochs != UNLIMITED and self.epochs > run.epochs:
+            raise ConfigError(f"evaluate.epochs={self.epochs} is longer than the run of {run.epochs}; its end is evaluated anyway")
+
+    def due(self, run: TrainingRun) -> bool:
+        """Return whether an evaluation is due after the last update, within an epoch; one that ends waits for its end."""
+        if run.progress.batch == run.batches:
+            return False
+        return self.in_turn(run) or run.length.is_reached(run)
+
+    def epoch_due(self, run: TrainingRun) -> bool:
+        """Return whether one is due at the end of an epoch."""
+        progress = run.progress
+        return self.in_turn(run) or progress.epoch % self.epochs == 0 or progress.epoch >= run.epochs or run.length.is_reached(run)
+
+    def in_turn(self, run: TrainingRun) -> bool:
+        """Return whether it is the turn of the last update."""
+        return self.every is not None and run.progress.step % self.every == 0
+
+    def evaluate(self, run: TrainingRun) -> None:
+        """Evaluate, keep the metrics and show them to the watches. Do nothing without data for it, or if that has been done."""
+        if run.held_out is None or run.max_windows is not None or run.last_evaluation:
+            return
+        metrics = evaluate(run, run.held_out, self.metrics, self.batches)
+        run.history.append({**run.position, **metrics})
+        for watch in run.watches:
+            watch.evaluated(run.position["epoch"], metrics)
+        run.clock.lap(EVALUATION)

@@ -1,0 +1,1 @@
+"""Length of a run: how many updates it makes, and when it ends."""
