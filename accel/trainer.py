@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from time import perf_counter
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -19,10 +19,10 @@ from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
 from accel.engine.request import RunRequest
 from accel.engine.sandbox import make_trials
+from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Part
-from accel.parts.loss_output import loss_metrics
 from accel.parts.shared.trained_parameters import follow_parameters
 from accel.report.result import Result
 from accel.schema.settings import Settings
@@ -33,13 +33,13 @@ from accel.system.stop_signals import StopSignals
 __all__ = ["Trainer"]
 
 
-class Trainer:
+class Trainer(Task):
     """Training of a model on data. Subclass it and define `model`, `data` and `loss`, or pass the three; plugins do the rest.
 
     Args:
         model: module to train.
         data: training data: a map-style or iterable data set, a DataLoader, or any re-iterable of ready batches.
-        val: data to evaluate on at the end of each epoch; None for no evaluation.
+        val: data to evaluate on at the end of each epoch, or several by name, `{"val": ..., "test": ...}`; None for no evaluation.
         loss: `loss(model, batch)`, a scalar tensor that is a mean over the batch; or `(scalar, n_items)`, a mean over
             `n_items` items (tokens, say), which gives it their weight. A dict after them, `{name: number}`, is logged.
         metrics: `metrics(model, batch)`, a dict of scalar means over the batch, or `(dict, n_items)`. Default: the loss.
@@ -77,15 +77,6 @@ class Trainer:
         config: resolved configuration as YAML, kept in the run directory.
     """
 
-    evaluates = "val"
-    """Split that `data(split)` is asked for in evaluation. Results are named after it."""
-    aside: ClassVar[tuple[str, ...]] = ("root", "path")
-    """Arguments of a subclass that do not change what is computed, such as where data lies: a resumed run may have others."""
-    collate: Callable[[list[Any]], Any] | None = None
-    """Function or method that makes a batch of a list of samples."""
-    made_with: dict[str, Any]
-    """Arguments of a subclass, by name."""
-
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         trainer = super().__new__(cls)
         trainer.made_with = arguments(cls, Trainer, args, kwargs)
@@ -103,24 +94,16 @@ class Trainer:
         count_samples: Callable[[Any], int | None] | None = None,
         plugins: Sequence[Part | str] = (),
         watch: Sequence[Part | str] = ("progress", "metrics"),
-        epochs: float | None = None,
-        updates: int | None = None,
-        max_samples: int | None = None,
-        max_tokens: int | None = None,
+        epochs: float | None = None, updates: int | None = None, max_samples: int | None = None, max_tokens: int | None = None,
         max_seconds: float | None = None,
         batch_size: int | None = None,
         drop_last: bool = False,
         seed: int = 0,
         device: str = "auto",
         out: str | PathLike[str] | None = None,
-        checkpoint_every: int | None = None,
-        checkpoint_epochs: int = 1,
-        checkpoint_minutes: float | None = 10.0,
-        checkpoint_keep: int = 2,
-        checkpoint_best: str | None = None,
-        evaluate_every: int | None = None,
-        evaluate_epochs: int | None = None,
-        evaluate_batches: int | None = None,
+        checkpoint_every: int | None = None, checkpoint_epochs: int = 1, checkpoint_minutes: float | None = 10.0,
+        checkpoint_keep: int = 2, checkpoint_best: str | None = None,
+        evaluate_every: int | None = None, evaluate_epochs: int | None = None, evaluate_batches: int | None = None,
         resume: str | PathLike[str] | None = None,
         allow: Sequence[str] = (),
         bad_data: BadSamplePolicy = "raise",
@@ -130,7 +113,7 @@ class Trainer:
         bundled: Sequence[str] = (),
         command: str = "",
         config: str = "",
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
         self.given |= {"collate": collate, "count_samples": count_samples}
         self.plugins, self.watch = plugins, watch
@@ -140,38 +123,6 @@ class Trainer:
             max_seconds, evaluate_every, evaluate_epochs, evaluate_batches,
         )  # fmt: skip
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
-
-    def model(self) -> nn.Module:
-        """Return the module to train, freshly initialised. Called once, after seeding."""
-        model: nn.Module = self._given("model")
-        return model
-
-    def data(self, split: str) -> Any:
-        """Return the data of `split`: `"train"`, or the name in `evaluates` (None for no evaluation)."""
-        return self._given("data") if split == "train" else self.given["val"]
-
-    def loss(self, model: nn.Module, batch: Any) -> Any:
-        """Return the loss of one batch: a mean over it, or `(mean, n_items)`; a dict after them, `{name: number}`, is logged."""
-        return self._given("loss")(model, batch)
-
-    def metrics(self, model: nn.Module, batch: Any) -> Any:
-        """Return the metrics of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
-        given = self.given["metrics"]
-        return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
-
-    def count_samples(self, batch: Any) -> Any:
-        """Return the number of samples in a batch, by which windows, ranks and evaluation weigh it; None lets accel count."""
-        return self.given["count_samples"] and self.given["count_samples"](batch)
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a resumed run must have in common with this one beside its plugins: the subclass's arguments, by name."""
-        return {name: value for name, value in self.made_with.items() if name not in self.aside}
-
-    def get_extra_state(self) -> Any:
-        """Return what a resumed run needs of this task beside attributes and modules that are kept anyway, as plain values."""
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take what `get_extra_state` returned; tensors are on the CPU. Not called if that was None."""
 
     def fit(self) -> Result:
         """Train, and return the result.
@@ -248,11 +199,6 @@ class Trainer:
             collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch,
             evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip
-
-    def _given(self, name: str) -> Any:
-        if self.given[name] is None:
-            raise ConfigError(f"{type(self).__name__} has no {name}: pass {name}=..., or define {name}() in a subclass")
-        return self.given[name]
 
 
 def _text(path: str | PathLike[str] | None) -> str | None:

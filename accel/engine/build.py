@@ -175,7 +175,7 @@ def make_run(
         1,  # until the data is open
         settings.batch_size or DEFAULT_BATCH_SIZE,
         watches=watches,
-        evaluation_split=request.evaluation_split,
+        evaluation_split=request.evaluation_split if isinstance(request.evaluation_split, str) else "",
         command=request.command,
         signals=signals,
         bad_samples=BadSampleRule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
@@ -185,7 +185,7 @@ def make_run(
         batch_options=BatchOptions(request.task_method(request.collate), settings.drop_last, settings.batch_size is not None),
     )
     run.length = RunLength(settings)
-    run.evaluations = Evaluations(settings, request.metrics)
+    run.evaluations = Evaluations(settings, request.metrics, run.length)
     code = {name: objects for name, objects in request.code.items() if name != "data"}  # that follows when the data is open
     code["model"] = model_code(run.unwrapped_model, code.get("model", []))
     run.code = code_digests(code)

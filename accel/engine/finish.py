@@ -17,7 +17,7 @@ from accel.checkpoints.weights.weight_names import plain_state, unwrap
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.dtensor import local_shard
 from accel.engine.advice.busy_machine import remark_on_other_load
-from accel.engine.data_advice import data_flow
+from accel.engine.advice.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
 from accel.parts.run import metrics_of

@@ -53,8 +53,9 @@ def make_plan(run: Run, plugins: Sequence[Part], skipped: dict[str, str], bundle
     rows = [PlanRow(plugin.name, part_name(plugin), to_plain(plugin.settings), "on") for plugin in plugins]
     rows += [PlanRow(name, "", {}, f"skipped: {reason}") for name, reason in skipped.items()]
     facts, warnings = facts_of(run) | run.train.plan_notes(), []
-    held_out = {} if run.held_out is None else run.held_out.plan_notes()
-    facts |= {f"{name}, {run.evaluation_split}": held_out[name] for name in HELD_OUT_NOTES if name in held_out}
+    for split, batches in run.held_out_sets.items():
+        notes = batches.plan_notes()
+        facts |= {f"{name}, {split}": notes[name] for name in HELD_OUT_NOTES if name in notes}
     for part in [*run.parts.all(), *run.watches]:
         facts |= part.plan_notes()
         ineffective = part.ineffective_settings(run)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
 from accel.checkpoints.code import code_digests
 from accel.checkpoints.identity import content
 from accel.data.batches.structure import count_classes
@@ -10,7 +15,7 @@ from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.system.call_stack import warn_user
 
-__all__ = ["check_size", "open_data", "warn_of_idle_settings"]
+__all__ = ["check_size", "held_out_data", "open_data", "warn_of_idle_settings"]
 
 
 def open_data(run: TrainingRun, request: RunRequest) -> None:
@@ -20,19 +25,20 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
         ConfigError: if there is no data, or less than one sample for each rank.
     """
     source, loader = run.parts.source, run.parts.loader
-    data, held_out = request.data("train"), request.data(request.evaluation_split)
-    run.random.register_loaders(data, held_out)
-    code = {"data": [*request.code.get("data", []), data], "held_out": [held_out]}
+    data, held_out = request.data("train"), held_out_data(request)
+    run.random.register_loaders(data, *held_out.values())
+    code = {"data": [*request.code.get("data", []), data], "held_out": list(held_out.values()) or [None]}
     run.code |= code_digests(code)
     if run.parts.parallel.world_size > 1:
         run.rank_code |= code_digests(code, of_ranks=True)
     opened = source.open(data, "train")
     run.num_classes = request.num_classes() or count_classes(opened)
     run.train = loader.open(opened, train=True)
-    if held_out is not None:
-        run.held_out = loader.open(source.open(held_out, request.evaluation_split), train=False)
-    opened_batches = [batches for batches in (run.train, run.held_out) if batches is not None]
-    run.random.hold(handle for batches in opened_batches for handle in batches.generators())
+    run.evaluation_split = next(iter(held_out)) if len(held_out) == 1 else "" if held_out else run.evaluation_split
+    for split, one in held_out.items():
+        loader.split = split
+        run.held_out_sets[split] = loader.open(source.open(one, split), train=False)
+    run.random.hold(handle for batches in (run.train, *run.held_out_sets.values()) for handle in batches.generators())
     run.data_identity = {"train": content(opened, run.train.samples)}
     check_size(run)
     warn_of_idle_settings(run, request)
@@ -42,10 +48,31 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
     run.evaluations.check(run)
 
 
+def held_out_data(request: RunRequest) -> dict[str, Any]:
+    """Return the data to evaluate on, by name; empty if there is none.
+
+    Raises:
+        ConfigError: for names that are no texts, or that hold a slash, which divides them from those of metrics.
+    """
+    splits = request.evaluation_split
+    sets = {split: request.data(split) for split in ((splits,) if isinstance(splits, str) else splits)}
+    if len(sets) == 1 and isinstance(only := next(iter(sets.values())), dict) and not any(map(_is_column, only.values())):
+        sets = only
+    wrong = next((name for name in sets if not isinstance(name, str) or not name or "/" in name or name == "train"), None)
+    if wrong is not None:
+        raise ConfigError(f"{wrong!r} is no name of data to evaluate on; take a text without '/', other than train")
+    return {name: data for name, data in sets.items() if data is not None}
+
+
+def _is_column(value: Any) -> bool:
+    """Return whether a value in a dict is a column of one data set, and no data set itself."""
+    return isinstance(value, Tensor | np.ndarray | list | tuple)
+
+
 def check_size(run: TrainingRun) -> None:
     """Raise ConfigError for a data set that is empty, or that has fewer samples than there are ranks."""
-    for batches, name in ((run.train, "training"), (run.held_out, run.evaluation_split)):
-        if batches is not None and batches.count == 0:
+    for name, batches in {"training": run.train, **run.held_out_sets}.items():
+        if batches.count == 0:
             if batches.samples and batches.share.drop_last:
                 size = batches.batch_size * batches.share.ranks
                 raise ConfigError(

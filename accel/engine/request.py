@@ -52,7 +52,7 @@ class RunRequest:
     model: Callable[[], nn.Module]
     """Makes the module to train; called once, after seeding."""
     data: Callable[[str], Any]
-    """Returns the data of a split: `"train"`, or `evaluation_split` (None for no evaluation)."""
+    """Returns the data of a split: `"train"`, or one in `evaluation_split` (None for no evaluation)."""
     loss: Callable[[nn.Module, Any], Any]
     """`loss(model, batch)`, as the user wrote it."""
     metrics: Callable[[nn.Module, Any], Any]
@@ -74,7 +74,8 @@ class RunRequest:
     """The object whose attributes are kept in checkpoints as far as they move, beside those of its loss and its metrics."""
     task_settings: frozenset[str] = frozenset()
     """Attributes of it that are no state."""
-    evaluation_split: str = "val"
+    evaluation_split: str | tuple[str, ...] = "val"
+    """Names of the splits that are evaluated."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Plugins left out of a bundle, each with the reason."""
     bundled: Sequence[str] = ()

@@ -74,20 +74,20 @@ def endless_windows(run: Run) -> Generator[Window]:
 
 
 @contextmanager
-def detached_workers(batches: Batches) -> Iterator[None]:
-    """Give a DataLoader with persistent workers other workers inside.
+def detached_workers(*batches: Batches) -> Iterator[None]:
+    """Give DataLoaders with persistent workers other workers inside.
 
     If its own workers began here, they would draw other random numbers in the run.
     """
-    loader = getattr(batches, "data", None)
-    if not isinstance(loader, DataLoader):
-        yield
-        return
-    iterator, loader._iterator = loader._iterator, None
+    loaders = [data for each in batches if isinstance(data := getattr(each, "data", None), DataLoader)]
+    iterators = [loader._iterator for loader in loaders]
     try:
+        for loader in loaders:
+            loader._iterator = None
         yield
     finally:
-        loader._iterator = iterator
+        for loader, iterator in zip(loaders, iterators, strict=True):
+            loader._iterator = iterator
 
 
 class ModelBackup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,6 +81,10 @@ class Prefetch(Part):
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Return the same batches in the same order."""
         return batches
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Let nothing more be read ahead of training meanwhile: loaders are read by one thread at a time."""
+        return nullcontext()
 
     def close(self) -> None:
         """End the reading ahead, when the run ends, however it ends."""

@@ -89,7 +89,7 @@ class Run:
     history: list[dict[str, float]] = field(default_factory=list)
     """Metrics of each evaluation so far, with its `epoch`, from 1; within an epoch, a fraction of which is done, also `update`."""
     evaluation_split: str = "val"
-    """Name of the evaluated data."""
+    """Name of the evaluated data; empty if there are several sets, whose metrics are called `NAME/METRIC`."""
 
     command: str = ""
     """The command that started the run; empty in a script."""
@@ -101,8 +101,8 @@ class Run:
     """State of the user's own objects (`accel.checkpoints.user_state.UserState`), once the run is set up."""
     train: Batches = field(init=False)
     """The training data; set before any part from Group on is set up."""
-    held_out: Batches | None = None
-    """The data to evaluate on."""
+    held_out_sets: dict[str, Batches] = field(default_factory=dict)
+    """The data to evaluate on, by name."""
     epoch_rng_state: dict[str, Any] = field(default_factory=dict)
     """State of the random generators at the beginning of the current epoch."""
 
@@ -121,8 +121,16 @@ class Run:
 
     def bad_sample_logs(self) -> list[BadSampleLog]:
         """Return the logs of unreadable samples, of the training and of the held-out data."""
-        both = (self.train, self.held_out)
-        return [batches.bad_sample_log for batches in both if batches is not None and batches.bad_sample_log is not None]
+        return [log for batches in (self.train, *self.held_out_sets.values()) if (log := batches.bad_sample_log) is not None]
+
+    @property
+    def held_out(self) -> Batches | None:
+        """The data to evaluate on, the first of several sets; None for no evaluation."""
+        return next(iter(self.held_out_sets.values()), None)
+
+    def tag(self, metric: str, separator: str) -> str:
+        """Return the name of an evaluated metric with that of its data: `val/accuracy`, or `val_accuracy`."""
+        return f"{self.evaluation_split}{separator}{metric}" if self.evaluation_split else metric.replace("/", separator, 1)
 
     def stop(self, reason: str) -> None:
         """End the run after the update at hand: it is evaluated and saved, and `fit` returns. A resumed run has ended too.
@@ -155,7 +163,7 @@ class Run:
         if progress.batch == 0:
             return {"epoch": progress.epoch}
         done = progress.batch / self.batches if self.batches else 0.0
-        return {"epoch": progress.epoch + round(min(done, 1.0), 4), "update": progress.step}
+        return {"epoch": round(progress.epoch + min(done, 1.0), 4), "update": progress.step}
 
     @property
     def is_evaluated(self) -> bool:

@@ -128,8 +128,7 @@ class Augment(AugmentPart):
         self.batches = run.batches or 0
         if self.grows:
             epochs, rest = divmod(run.updates or 0, -(-self.batches // run.parts.group.size))
-            self.total = epochs * self.batches + rest * run.parts.group.size
-            """Micro-batches of the whole run."""
+            self.total = epochs * self.batches + rest * run.parts.group.size  # micro-batches of the whole run
         candidates = ((self._resize, self.grows), (self._erase, self.erases), (self._mix, self.mixes))
         self.transforms = [transform for transform, enabled in candidates if enabled]
         """In this order: transforms after the resizing are cheaper, and a sample is mixed with a partner that is erased already."""
@@ -226,8 +225,7 @@ class Augment(AugmentPart):
             share = "each micro-batch" if self.mix_prob == 1 else f"{self.mix_prob:g} of the micro-batches"
             notes["mixing"] = f"{share}, each sample with the one before it: {' or '.join(kinds)}"
         if self.grows:
-            epochs = self.total / self.batches
-            whole = f"{self.resize_until * epochs:g} of {epochs:g} epochs"
+            whole = f"{self.resize_until * (epochs := self.total / self.batches):g} of {epochs:g} epochs"
             notes["picture sides"] = (
                 f"{self.resize_from:g} of the whole at first, in steps of {self.resize_multiple}; whole after {whole}"
             )

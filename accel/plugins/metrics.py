@@ -87,7 +87,7 @@ class Metrics(Watch):
     def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
         if self.log is not None:
             self.losses.flush()
-            values = {f"{self.run.evaluation_split}_{name}": value if isfinite(value) else None for name, value in metrics.items()}
+            values = {self.run.tag(name, "_"): value if isfinite(value) else None for name, value in metrics.items()}
             self.log.write(json.dumps({"update": self.progress.step, "epoch": epoch, **values}).encode() + b"\n")
             self.log.flush()
 

@@ -20,7 +20,9 @@ Exact   The same batches in the same order; a resumed run goes on after the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -46,13 +48,25 @@ class Prefetch(PrefetchPart):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.reader: Callable[[], Any] = lambda: None
+        self.turn = Lock()
+        """Held by the thread while it reads."""
 
     def ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
         from accel.data.loaders.read_ahead import read_ahead
 
-        reader = read_ahead(batches, self.depth, self.name)
+        reader = read_ahead(batches, self.depth, self.name, self.turn)
         self.reader = ref(reader)  # weakly: the thread ends with the loop that reads from it
         return reader
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        turn, reader = self.turn, self.reader
+        with turn:
+            self.turn = Lock()  # of those that read meanwhile
+            try:
+                yield
+            finally:
+                self.turn, self.reader = turn, reader
 
     def close(self) -> None:
         reader = self.reader()

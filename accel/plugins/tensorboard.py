@@ -111,9 +111,7 @@ class TensorBoard(Watch):
     def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
         if self.log is not None:
             self.losses.flush()
-            self.write_scalars(
-                time(), self.progress.step, {f"{self.run.evaluation_split}/{name}": value for name, value in metrics.items()}
-            )
+            self.write_scalars(time(), self.progress.step, {self.run.tag(name, "/"): value for name, value in metrics.items()})
             self.log.flush()
 
     def write_updates(

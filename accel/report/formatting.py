@@ -73,8 +73,9 @@ def setting(value: Any) -> str:
 
 
 def metric(split: str, name: str) -> str:
-    """Return the name of a metric for people: `test accuracy`."""
-    return f"{split} {name.replace('_', ' ')}"
+    """Return the name of a metric for people: `test accuracy`. Without a split, its data stands in the name: `test/accuracy`."""
+    words = name.replace("_", " ")
+    return f"{split} {words}" if split else words.replace("/", " ", 1)
 
 
 def rounded_percentages(shares: Mapping[str, float]) -> dict[str, float]:

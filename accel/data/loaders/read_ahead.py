@@ -36,9 +36,11 @@ class BackgroundReader(DeviceThread, BackgroundGenerator):  # type: ignore[misc]
     Args:
         items: to read, in a thread, from now on.
         depth: items, at most, that are read and not yet taken.
+        turn: held while an item is read; whoever holds it lets none be read.
     """
 
-    def __init__(self, items: Iterator[Any], depth: int) -> None:
+    def __init__(self, items: Iterator[Any], depth: int, turn: threading.Lock) -> None:
+        self.turn = turn
         self.permits, self.stopped = threading.Semaphore(depth), False
         BackgroundGenerator.__init__(self, items, max_prefetch=0)  # the semaphore limits, before an item is read
 
@@ -47,7 +49,10 @@ class BackgroundReader(DeviceThread, BackgroundGenerator):  # type: ignore[misc]
         try:
             with on_device(self.device), reading_ahead():
                 while self.permits.acquire() and not self.stopped:
-                    self.queue.put((True, next(self.generator)))
+                    with self.turn:
+                        item = next(self.generator)
+                    self.queue.put((True, item))
+                    del item  # its batch is memory that the next ones are read into
         except BaseException as error:
             self.queue.put((False, error))
 
@@ -65,7 +70,7 @@ class BackgroundReader(DeviceThread, BackgroundGenerator):  # type: ignore[misc]
         self.queue.queue.clear()
 
 
-def read_ahead(items: Iterator[Item], depth: int, reader: str) -> Iterator[Item]:
+def read_ahead(items: Iterator[Item], depth: int, reader: str, turn: threading.Lock | None = None) -> Iterator[Item]:
     """Yield the same items in the same order, read by a thread that is `depth` items ahead. It ends when this iterator does.
 
     The first item is read here. If reading draws from the global random numbers, so are all (`accel.data.randomness.rng_guard`).
@@ -74,10 +79,11 @@ def read_ahead(items: Iterator[Item], depth: int, reader: str) -> Iterator[Item]
         items: to read.
         depth: items that are read ahead.
         reader: its name in that case's warning.
+        turn: held by the thread while it reads.
     """
 
     def in_background(rest: Iterator[Item], head: list[Item]) -> Iterator[Item]:
-        background = BackgroundReader(rest, depth)
+        background = BackgroundReader(rest, depth, turn or threading.Lock())
         try:
             yield from chain(head, background)
         finally:

@@ -19,13 +19,24 @@ from accel.parts.shared.item_counts import clean_count
 from accel.parts.shared.ranks.equal_epochs import equal_epochs
 from accel.parts.shared.ranks.rank_identity import compare_first_batch
 
-__all__ = ["Metrics", "Outlines", "add", "evaluate", "means", "names_of_all_ranks", "reading", "scalar"]
+__all__ = ["Metrics", "Outlines", "add", "evaluate", "evaluate_set", "means", "names_of_all_ranks", "reading", "scalar"]
 
 Metrics = Callable[[nn.Module, Any], Any]
 """`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""
 
 
-def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = None) -> dict[str, float]:
+def evaluate(run: Run, metrics: Metrics, limit: int | None = None) -> dict[str, float]:
+    """Return the metrics over all held-out data; of several sets they are called `NAME/METRIC`. See `evaluate_set`."""
+    if len(run.held_out_sets) == 1:
+        return evaluate_set(run, next(iter(run.held_out_sets.items())), metrics, limit)
+    return {
+        f"{split}/{name}": value
+        for split, batches in run.held_out_sets.items()
+        for name, value in evaluate_set(run, (split, batches), metrics, limit).items()
+    }
+
+
+def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: int | None = None) -> dict[str, float]:
     """Return the metrics over all of `batches`, each a mean over its items, with the averaged weights if an average is kept.
 
     The run stays as it was: weights, mode and random numbers. Sums are kept on the device in float64, added up over the ranks
@@ -34,7 +45,7 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
 
     Args:
         run: the run.
-        batches: the batches.
+        named: the name of the data, and its batches.
         metrics: the user's function.
         limit: batches of each rank that are looked at; None for all.
 
@@ -58,9 +69,9 @@ def evaluate(run: Run, batches: Batches, metrics: Metrics, limit: int | None = N
     sums: dict[str, tuple[Tensor, Any]] = {}
     bad: list[Tensor] = []
     parts, outlines = run.parts, Outlines()
-    with run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
+    split, batches = named
+    with parts.prefetch.paused(), run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
         run.model.eval()
-        split = run.evaluation_split
         batches_ahead = equal_epochs(parts.parallel, batches, batches_ahead, lambda batch: counted(batch).global_samples, split)
         batches_ahead = islice(batches_ahead, limit)
         for next_batch in run.signals.interruptible(batches_ahead) if parts.parallel.world_size == 1 else batches_ahead:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from accel.checkpoints.weights import BestMetric
-from accel.data.batches.base import Batches
 from accel.engine.evaluation.evaluate import Metrics, evaluate
 from accel.engine.sandbox import ModelBackup, detached_workers, sandbox
 from accel.engine.training_run import TrainingRun
@@ -30,19 +29,19 @@ def try_evaluation(run: TrainingRun, best: str | None) -> None:
     Raises:
         ConfigError: for metrics that are no dict of numbers, or without the one that `checkpoint.best` names.
     """
-    held_out, metrics = run.held_out, run.evaluations.metrics
-    if held_out is None or run.progress.step > 0:
+    metrics = run.evaluations.metrics
+    if run.held_out is None or run.progress.step > 0:
         return
     backup = ModelBackup(run.unwrapped_model, buffers_only=True)
     if run.user_state is not None:
         run.user_state.remember()
     try:
-        with run.clock.attribute_to(OTHER), detached_workers(held_out), run.parts.parallel.lockstep():
-            values = evaluate(run, held_out, metrics, BATCHES)
+        with run.clock.attribute_to(OTHER), detached_workers(*run.held_out_sets.values()), run.parts.parallel.lockstep():
+            values = evaluate(run, metrics, BATCHES)
     except (AccelWarning, ConfigError, TrainingError):
         raise
     except Exception:  # of this rank or of another
-        values = evaluate_after_an_update(run, held_out, metrics)
+        values = evaluate_after_an_update(run, metrics)
     finally:
         backup.restore()
         if run.user_state is not None:
@@ -51,7 +50,7 @@ def try_evaluation(run: TrainingRun, best: str | None) -> None:
         raise ConfigError(problem)
 
 
-def evaluate_after_an_update(run: TrainingRun, held_out: Batches, metrics: Metrics) -> dict[str, float]:
+def evaluate_after_an_update(run: TrainingRun, metrics: Metrics) -> dict[str, float]:
     """Return what `evaluate` does after one update on trial: a model may need to be trained before it can be evaluated.
 
     Raises:
@@ -60,4 +59,4 @@ def evaluate_after_an_update(run: TrainingRun, held_out: Batches, metrics: Metri
     with sandbox(run) as windows:
         run.parts.schedule.apply(0)
         run.parts.update(next(windows))
-        return evaluate(run, held_out, metrics, BATCHES)
+        return evaluate(run, metrics, BATCHES)

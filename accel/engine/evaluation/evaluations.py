@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from accel.engine.evaluation.evaluate import Metrics, evaluate
+from accel.engine.length.run_length import RunLength
 from accel.errors import ConfigError
-from accel.parts.run import UNLIMITED
+from accel.parts.run import UNLIMITED, Run
 from accel.schema.settings import Settings
 from accel.system.clock import EVALUATION
-
-if TYPE_CHECKING:
-    from accel.engine.training_run import TrainingRun
 
 __all__ = ["Evaluations"]
 
@@ -25,13 +21,15 @@ class Evaluations:
     Args:
         settings: of the run.
         metrics: the user's function.
+        length: of the run.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, length: RunLength) -> None:
+        self.length = length
         self.metrics, self.every, self.batches = metrics, settings.evaluate_every, settings.evaluate_batches
         self.epochs = settings.evaluate_epochs or (1 if self.every is None else UNLIMITED)
 
-    def check(self, run: TrainingRun) -> None:
+    def check(self, run: Run) -> None:
         """Raise ConfigError for an interval that is longer than the run, or that nothing is evaluated by."""
         set_by = {"evaluate.every": self.every, "evaluate.batches": self.batches, "evaluate.epochs": self.epochs}
         named = next((name for name, value in set_by.items() if value not in (None, 1, UNLIMITED)), "")
@@ -46,26 +44,26 @@ class Evaluations:
         if self.epochs != UNLIMITED and self.epochs > run.epochs:
             raise ConfigError(f"evaluate.epochs={self.epochs} is longer than the run of {run.epochs}; its end is evaluated anyway")
 
-    def due(self, run: TrainingRun) -> bool:
+    def due(self, run: Run) -> bool:
         """Return whether an evaluation is due after the last update, within an epoch; one that ends waits for its end."""
         if run.progress.batch == run.batches:
             return False
-        return self.in_turn(run) or run.length.is_reached(run)
+        return self.in_turn(run) or self.length.is_reached(run)
 
-    def epoch_due(self, run: TrainingRun) -> bool:
+    def epoch_due(self, run: Run) -> bool:
         """Return whether one is due at the end of an epoch."""
         progress = run.progress
-        return self.in_turn(run) or progress.epoch % self.epochs == 0 or progress.epoch >= run.epochs or run.length.is_reached(run)
+        return self.in_turn(run) or progress.epoch % self.epochs == 0 or progress.epoch >= run.epochs or self.length.is_reached(run)
 
-    def in_turn(self, run: TrainingRun) -> bool:
+    def in_turn(self, run: Run) -> bool:
         """Return whether it is the turn of the last update."""
         return self.every is not None and run.progress.step % self.every == 0
 
-    def evaluate(self, run: TrainingRun) -> None:
+    def evaluate(self, run: Run) -> None:
         """Evaluate, keep the metrics and show them to the watches. Do nothing without data for it, or if that has been done."""
-        if run.held_out is None or run.max_windows is not None or run.last_evaluation:
+        if run.held_out is None or run.dry_run or run.last_evaluation:
             return
-        metrics = evaluate(run, run.held_out, self.metrics, self.batches)
+        metrics = evaluate(run, self.metrics, self.batches)
         run.history.append({**run.position, **metrics})
         for watch in run.watches:
             watch.evaluated(run.position["epoch"], metrics)

@@ -57,8 +57,10 @@ def fit(data: Any = None, **settings: Any) -> Any:
     ("settings", "updates", "samples"),
     [
         ({}, 6, 22), ({"epochs": 2}, 12, 44), ({"epochs": 2.0}, 12, 44), ({"epochs": 0.5}, 3, 12), ({"epochs": 1.5}, 9, 34),
-        ({"epochs": 0.01}, 1, 4), ({"updates": 1}, 1, 4), ({"updates": 6}, 6, 22), ({"updates": 7}, 7, 26), ({"updates": 12}, 12, 44),
-        ({"updates": 5, "epochs": 2}, 5, 20), ({"updates": 50, "epochs": 2}, 12, 44), ({"updates": 9, "epochs": 1.5}, 9, 34),
+        ({"epochs": 0.01}, 1, 4), ({"updates": 1}, 1, 4), ({"updates": 6}, 6, 22), ({"updates": 7}, 7, 26),
+        ({"updates": 12}, 12, 44),
+        ({"updates": 5, "epochs": 2}, 5, 20),
+        ({"updates": 50, "epochs": 2}, 12, 44), ({"updates": 9, "epochs": 1.5}, 9, 34),
         ({"max_samples": 1}, 1, 4), ({"max_samples": 22}, 6, 22), ({"max_samples": 23}, 7, 26), ({"max_samples": 44}, 12, 44),
         ({"max_samples": 60, "epochs": 2}, 12, 44), ({"max_samples": 12, "updates": 9}, 3, 12),
         ({"max_seconds": 1e9, "epochs": 2}, 12, 44), ({"max_seconds": 1e-9}, 1, 4), ({"max_seconds": 1e-9, "epochs": 1}, 1, 4),

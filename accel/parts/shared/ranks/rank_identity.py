@@ -83,8 +83,7 @@ def compare_content(run: Run, task: dict[str, Any], code: dict[str, str] | None 
     state = [*run.unwrapped_model.named_parameters(), *run.unwrapped_model.named_buffers()]
     model = {name: f"{tuple(value.shape)} {str(value.dtype)[6:]}{' trained' * value.requires_grad}" for name, value in state}
     data = {"train": {**getattr(run, "data_identity", {}).get("train", {}), **_data_facts(run, run.train)}}
-    if run.held_out is not None:
-        data[run.evaluation_split] = _data_facts(run, run.held_out)
+    data |= {split: _data_facts(run, batches) for split, batches in run.held_out_sets.items()}
     compare(run.parts.parallel, {"task": to_plain(task), "code": code or {}, "model": model, "data": data})
 
 

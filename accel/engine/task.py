@@ -1,0 +1,65 @@
+"""What is trained: the methods that a subclass of Trainer defines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import nn
+
+from accel.errors import ConfigError
+from accel.parts.loss_output import loss_metrics
+
+__all__ = ["Task"]
+
+
+class Task:
+    """Model, data, loss and metrics of a run: methods, each of which may be given as an argument of `Trainer` instead."""
+
+    given: dict[str, Any]
+    """Arguments of `Trainer` that stand for methods, by name; None for those that were not given."""
+    evaluates: str | tuple[str, ...] = "val"
+    """Split that `data(split)` is asked for in evaluation, or several. Results are named after it."""
+    aside: ClassVar[tuple[str, ...]] = ("root", "path")
+    """Arguments of a subclass that do not change what is computed, such as where data lies: a resumed run may have others."""
+    collate: Callable[[list[Any]], Any] | None = None
+    """Function or method that makes a batch of a list of samples."""
+    made_with: dict[str, Any]
+    """Arguments of a subclass, by name."""
+
+    def model(self) -> nn.Module:
+        """Return the module to train, freshly initialised. Called once, after seeding."""
+        model: nn.Module = self._given("model")
+        return model
+
+    def data(self, split: str) -> Any:
+        """Return the data of `split`: `"train"`, or the name in `evaluates` (None for no evaluation)."""
+        return self._given("data") if split == "train" else self.given["val"]
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        """Return the loss of one batch: a mean over it, or `(mean, n_items)`; a dict after them, `{name: number}`, is logged."""
+        return self._given("loss")(model, batch)
+
+    def metrics(self, model: nn.Module, batch: Any) -> Any:
+        """Return the metrics of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
+        given = self.given["metrics"]
+        return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
+
+    def count_samples(self, batch: Any) -> Any:
+        """Return the number of samples in a batch, by which windows, ranks and evaluation weigh it; None lets accel count."""
+        return self.given["count_samples"] and self.given["count_samples"](batch)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a resumed run must have in common with this one beside its plugins: the subclass's arguments, by name."""
+        return {name: value for name, value in self.made_with.items() if name not in self.aside}
+
+    def get_extra_state(self) -> Any:
+        """Return what a resumed run needs of this task beside attributes and modules that are kept anyway, as plain values."""
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take what `get_extra_state` returned; tensors are on the CPU. Not called if that was None."""
+
+    def _given(self, name: str) -> Any:
+        if self.given[name] is None:
+            raise ConfigError(f"{type(self).__name__} has no {name}: pass {name}=..., or define {name}() in a subclass")
+        return self.given[name]
