@@ -44,7 +44,7 @@ class Trainer:
         val: data to evaluate on at the end of each epoch; None for no evaluation.
         loss: `loss(model, batch)`, a scalar tensor that is a mean over the batch; or `(scalar, n_items)`, a mean over
             `n_items` items (tokens, say), which gives it their weight. A dict after them, `{name: number}`, is logged.
-        metrics: `metrics(model, batch)`, a dict of scalar means over the batch, or `(dict, n_items)`. Default: the loss.
+        metrics: `metrics(model, batch)`, a dict of means over the batch, `(sum, count)` or metric objects. Default: the loss.
         collate: `collate(samples)` makes a batch of a list of samples. Default: the data set's own `collate`, or torch's.
         count_samples: `count_samples(batch)`, the number of samples in a batch. Default: `accel.data.batches.sample_count`.
         plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`), in any order.
@@ -78,6 +78,8 @@ class Trainer:
     """Arguments of a subclass that do not change what is computed, such as where data lies: a resumed run may have others."""
     collate: Callable[[list[Any]], Any] | None = None
     """Function or method that makes a batch of a list of samples."""
+    evaluated: Callable[[dict[str, float]], Any] | None = None
+    """Function or method that is given the metrics of each evaluation, all batches together, and may return a dict to add."""
     made_with: dict[str, Any]
     """Arguments of a subclass, by name."""
 
@@ -142,9 +144,8 @@ class Trainer:
         return self._given("loss")(model, batch)
 
     def metrics(self, model: nn.Module, batch: Any) -> Any:
-        """Return the metrics of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
-        given = self.given["metrics"]
-        return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
+        """Return the metrics of one batch in evaluation: a dict of means over the batch, `(sum, count)` or metric objects."""
+        return loss_metrics(self.loss(model, batch)) if self.given["metrics"] is None else self.given["metrics"](model, batch)
 
     def count_samples(self, batch: Any) -> Any:
         """Return the number of samples in a batch, by which windows, ranks and evaluation weigh it; None lets accel count."""
@@ -230,7 +231,7 @@ class Trainer:
         return RunRequest(
             self.settings, model=self.model, data=self.data, loss=self.loss, task_identity=self.identity,
             code=task_code(self, Trainer, self.given), task=self, task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
-            num_classes=lambda: count_classes(self), count_samples=self.count_samples,
+            num_classes=lambda: count_classes(self), count_samples=self.count_samples, evaluated=self.evaluated,
             collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch,
             evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip
