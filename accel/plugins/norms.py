@@ -21,7 +21,7 @@ Exact   The gradient is the true one: the mean over the whole window and all
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,12 +46,12 @@ class Norms(Watch):
     Args:
         every: updates between two that are looked at.
         depth: names of modules by which the model is divided: 1 for its children, 2 for theirs; 0 for the whole alone.
-        match: patterns of parameter names, each a part of its own, such as `['embed.*']`.
+        match: patterns of parameter names, each a part of its own, such as `['embed.*']`; null for none.
     """
 
     every: Count = 10
     depth: Whole = 0
-    match: list[str] = field(default_factory=list)
+    match: list[str] | None = None
 
     def setup(self, run: Run) -> None:
         if run.parts.update.name == "step_in_backward":
@@ -85,7 +85,7 @@ class Norms(Watch):
         for column, name in enumerate(names if self.depth else []):
             modules = name.split(".")[:-1][: self.depth]
             members.setdefault(".".join(modules) or name, []).append(column)
-        for number, pattern in enumerate(self.match):
+        for number, pattern in enumerate(self.match or []):
             matched = set(matching_some(pattern, names, f"norms.match[{number}]"))
             members[pattern] = [column for column, name in enumerate(names) if name in matched]
         return members

@@ -15,7 +15,6 @@ from accel import Trainer
 from accel.errors import ConfigError
 from accel.plugins import SGD, Accumulate, Clip, StepInBackward
 from accel.plugins.norms import Norms
-from accel.testing import check_plugin
 
 torch.manual_seed(2)
 X = torch.randn(24, 5)
@@ -85,7 +84,3 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         logged(tmp_path, Norms(), StepInBackward())
     with pytest.raises(ConfigError, match="logs 'grad_norm', and so does norms; call it something else"):
         logged(tmp_path, Norms(), loss=lambda model, batch: (loss(model, batch), {"grad_norm": 1.0}))
-
-
-def test_it_passes_the_checks_of_a_plugin() -> None:
-    check_plugin(lambda: Norms(every=2, depth=1))
