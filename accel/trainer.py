@@ -42,7 +42,7 @@ class Trainer(Task):
         val: data to evaluate on at the end of each epoch, or several by name, `{"val": ..., "test": ...}`; None for no evaluation.
         loss: `loss(model, batch)`, a scalar tensor that is a mean over the batch; or `(scalar, n_items)`, a mean over
             `n_items` items (tokens, say), which gives it their weight. A dict after them, `{name: number}`, is logged.
-        metrics: `metrics(model, batch)`, a dict of scalar means over the batch, or `(dict, n_items)`. Default: the loss.
+        metrics: `metrics(model, batch)`, a dict of means over the batch, `(sum, count)` or metric objects. Default: the loss.
         collate: `collate(samples)` makes a batch of a list of samples. Default: the data set's own `collate`, or torch's.
         count_samples: `count_samples(batch)`, the number of samples in a batch. Default: `accel.data.batches.sample_count`.
         plugins: instances (`AMP()`), or names of plugins with their default settings (`"amp"`), in any order.
@@ -195,7 +195,7 @@ class Trainer(Task):
         return RunRequest(
             self.settings, model=self.model, data=self.data, loss=self.loss, metrics=self.metrics, task_identity=self.identity,
             code=task_code(self, Trainer, self.given), task=self, task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
-            num_classes=lambda: count_classes(self), count_samples=self.count_samples,
+            num_classes=lambda: count_classes(self), count_samples=self.count_samples, evaluated=self.evaluated,
             collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch,
             evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip

@@ -24,6 +24,7 @@ __all__ = [
     "Fraction",
     "NonNegative",
     "Positive",
+    "Share",
     "Whole",
     "check_value",
     "coerce",
@@ -64,11 +65,13 @@ Whole = Annotated[int, Bounds("a whole number from 0", low=0)]
 Positive = Annotated[float, Bounds("a number above 0", low=0, open_low=True)]
 NonNegative = Annotated[float, Bounds("a number from 0", low=0)]
 Fraction = Annotated[float, Bounds("a number from 0 to 1", low=0, high=1)]
+Share = Annotated[float, Bounds("a number above 0, to 1", low=0, high=1, open_low=True)]
 Decay = Annotated[float, Bounds("a number from 0 to below 1", low=0, high=1, open_high=True)]
 
 NAMES: dict[str, Any] = {
     "Count": Count, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Fraction": Fraction, "Decay": Decay,
-    "Literal": Literal, "Any": Any, "int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict,
+    "Share": Share,    "Literal": Literal, "Any": Any, "int": int, "float": float, "bool": bool, "str": str, "list": list,
+    "dict": dict,
 }  # fmt: skip
 """The kinds that an annotation in source text may name. Any other name is taken as `Any`."""
 

@@ -176,6 +176,7 @@ def make_run(
         settings.batch_size or DEFAULT_BATCH_SIZE,
         watches=watches,
         evaluation_split=request.evaluation_split if isinstance(request.evaluation_split, str) else "",
+        evaluated=request.task_method(request.evaluated),
         command=request.command,
         signals=signals,
         bad_samples=BadSampleRule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),

@@ -24,6 +24,8 @@ class Task:
     """Arguments of a subclass that do not change what is computed, such as where data lies: a resumed run may have others."""
     collate: Callable[[list[Any]], Any] | None = None
     """Function or method that makes a batch of a list of samples."""
+    evaluated: Callable[[dict[str, float]], Any] | None = None
+    """Function or method that is given the metrics of each evaluation, all batches together, and may return a dict to add."""
     made_with: dict[str, Any]
     """Arguments of a subclass, by name."""
 
@@ -41,7 +43,7 @@ class Task:
         return self._given("loss")(model, batch)
 
     def metrics(self, model: nn.Module, batch: Any) -> Any:
-        """Return the metrics of one batch in evaluation: a dict of means over the batch, or `(dict, n_items)`."""
+        """Return the metrics of one batch in evaluation: a dict of means over the batch, `(sum, count)` or metric objects."""
         given = self.given["metrics"]
         return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from accel.device.dtensor import is_dtensor, local_shard, norms, placement, total_norm
+from accel.errors import ConfigError
 from accel.optim.memory_layout import copy_aliased
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["Grads", "not_finite"]
+__all__ = ["GradientObservers", "Grads", "not_finite"]
 
 
 @dataclass(slots=True, eq=False)
@@ -114,3 +117,35 @@ class Grads:
 def not_finite(number: Tensor) -> Tensor:
     """Return 1 if a number is infinite or NaN, else 0; 0-dim float32, in fewer operations than `torch.isfinite` takes."""
     return (number - number).ne_(0).float()  # infinity or NaN, less itself, is NaN, which is not 0
+
+
+class GradientObservers:
+    """Watches that look at the gradients and the weights within an update: those with `before_step` and `after_step`.
+
+    Args:
+        watches: all watches of the run.
+    """
+
+    def __init__(self, watches: Iterable[Any]) -> None:
+        self.watches = [watch for watch in watches if hasattr(watch, "before_step")]
+
+    def before_step(self, grads: Grads) -> None:
+        """Show the watches the gradients of the window, with everything applied but the clip."""
+        for watch in self.watches:
+            watch.before_step(grads)
+
+    def after_step(self, logged: dict[str, Any]) -> dict[str, Any]:
+        """Return the numbers that are logged for the update, with those of the watches.
+
+        Args:
+            logged: numbers of the loss, by name.
+
+        Raises:
+            ConfigError: if the loss logs a number under the name of a watch's.
+        """
+        for watch in self.watches:
+            numbers = watch.after_step()
+            if shared := sorted(logged.keys() & numbers.keys()):
+                raise ConfigError(f"loss(model, batch) logs {shared[0]!r}, and so does {watch.name}; call it something else")
+            logged = logged | numbers
+        return logged

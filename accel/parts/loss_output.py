@@ -91,6 +91,8 @@ def split_metrics(out: Any) -> tuple[Mapping[str, Any], Any]:
         return out
     pair = isinstance(out, tuple) and len(out) == 2
     values, items = out if pair else (out, None)
+    if all(callable(getattr(values, name, None)) for name in ("update", "compute", "reset")):
+        values = {"": values}  # one metric object, whose results have names of their own
     if not isinstance(values, Mapping):
         raise ConfigError(f"metrics(model, batch) returned {describe(values)}; return a dict, or (dict, n_items)")
     if pair:

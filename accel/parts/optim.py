@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.device.dtensor import local_shard, shard_like
+from accel.device.dtensor import shard_like
 from accel.device.torch_startup import avoid_dynamo_import, unwrapped_step
-from accel.errors import ConfigError, describe
+from accel.errors import ConfigError
 from accel.optim.fused import Fused
-from accel.optim.kernels.kernel_check import is_dense, select_kernel
-from accel.optim.kernels.plain_kernels import PLAIN
+from accel.optim.kernels.fused_support import has_fused, plain_dtypes
 from accel.optim.sgd import FusedSGD
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.run import Run
+from accel.parts.shared.groups.group_rules import read_rules
+from accel.parts.shared.groups.grouped_state import NAMES, check_loaded, regrouped
+from accel.parts.shared.groups.parameter_groups import ParameterGroups
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["PER_ELEMENT", "Optim", "decayed", "has_fused", "plain_dtypes", "sgd"]
-
-PER_ELEMENT = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "z")
-"""State of optimisers that has a number for each number of the parameter."""
+__all__ = ["Optim", "decayed", "sgd"]
 
 
 @dataclass(eq=False)
@@ -37,9 +36,21 @@ class Optim(Part):
     lr = 0.01
     scale = 1.0
     """Factor on `lr` in this run (part Rate)."""
+    groups = cast("list[dict[str, Any]] | None", None)
+    layer_decay = 1.0
     step_alone = MovedAttribute("step_one")
     together = MovedAttribute("why_not_per_parameter")
     pins = MovedAttribute("capture_refs")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        excludes, rules = self.settings.get("exclude") == "norm_and_bias", read_rules(self.name, self.groups, self.group_settings)
+        self.parameter_groups = ParameterGroups(self.name, rules, self.layer_decay, excludes=excludes)
+
+    @property
+    def group_settings(self) -> list[str]:
+        """Names of the settings that a rule of `groups` may give some parameters, besides `lr`."""
+        return [name for name in ("weight_decay", "momentum", "beta1", "beta2", "eps") if name in self.settings]
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         """Return the torch optimiser over the trainable parameters, given by name. A subclass overrides this alone."""
@@ -49,7 +60,9 @@ class Optim(Part):
         avoid_dynamo_import()
         self.later: list[str] = []
         """Sentences for the summary on parameters and gradients, known only after the start."""
-        self.assemble(run.parts.precision.parameters(run.unwrapped_model), run.device)
+        params = run.parts.precision.parameters(run.unwrapped_model)
+        self.parameter_groups.match(run.unwrapped_model)
+        self.assemble(params, run.device)
         self.scale = run.parts.rate.factor
         if self.scale != 1:
             self.set_lr(self.lr * self.scale)
@@ -57,6 +70,10 @@ class Optim(Part):
     def assemble(self, params: list[tuple[str, Tensor]], device: torch.device) -> None:
         """Build the torch optimiser over `params`, and keep what an update asks of it."""
         self.optimizer = self.build(params, device)
+        self.names = {id(param): name for name, param in params}
+        self.plain_order = self.names_in_order()
+        if self.parameter_groups.active:
+            self.parameter_groups.split(self.optimizer, params)
         self.step_fn = unwrapped_step(self.optimizer)
         if isinstance(self.optimizer, Fused):
             self.optimizer.frees_grads = True  # the update frees the gradients after the step
@@ -64,10 +81,15 @@ class Optim(Part):
         self.plain_dtypes = plain_dtypes(self.optimizer)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.ratios = [rate / self.lr for rate in self.rates]
-        self.lr_on_device = False
+        self.rate, self.lr_on_device = self.lr, False
+
+    def names_in_order(self) -> list[str]:
+        """Return the names of the parameters in the order of the optimiser's state."""
+        return [self.names[id(param)] for group in self.optimizer.param_groups for param in group["params"]]
 
     def follow_parameters(self, run: Run) -> None:
-        before, rate, on_device = self.optimizer, self.rates[0] / self.ratios[0], self.lr_on_device
+        before, rate, on_device = self.optimizer, self.rate, self.lr_on_device
+        self.parameter_groups.match(run.unwrapped_model, anew=True)
         self.assemble(run.parts.precision.params, run.device)
         for group in self.optimizer.param_groups:
             for param in group["params"]:
@@ -83,7 +105,7 @@ class Optim(Part):
 
     def set_lr(self, lr: float) -> None:
         """Set the learning rate. Groups keep their ratio to it."""
-        self.rates = [lr * ratio for ratio in self.ratios]
+        self.rate, self.rates = lr, [lr * ratio for ratio in self.ratios]
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             if self.lr_on_device:
                 group["lr"].fill_(rate)
@@ -104,6 +126,9 @@ class Optim(Part):
 
     def cycle_momentum(self) -> None:
         """Prepare for `set_momentum`: fused optimisers that correct their first moment by beta1 then keep the product of betas."""
+        for rule in self.parameter_groups.rules:
+            if moved := [name for name in ("momentum", "beta1") if name in rule.values]:
+                raise ConfigError(f"{rule.place} sets {moved[0]}, which cycle_momentum moves for all; leave one of them out")
         for group in (group for group in self.optimizer.param_groups if "betas" in group):
             group["cycled"] = True
 
@@ -164,7 +189,11 @@ class Optim(Part):
 
     def plan_notes(self) -> Mapping[str, str]:
         name = type(self.optimizer).__name__.removeprefix("Fused")
-        return {"optimizer": f"{name}, {'fused' if self.fused else 'not fused'}{self.plain_note()}"}
+        notes = {"optimizer": f"{name}, {'fused' if self.fused else 'not fused'}{self.plain_note()}"}
+        return notes | self.parameter_groups.plan_notes(self.lr, self.scale)
+
+    def ineffective_settings(self, run: Run) -> list[str]:
+        return self.parameter_groups.ineffective()
 
     def plain_note(self) -> str:
         """Return which weights a fused optimiser moves by plain operations, in words for the plan; empty for none."""
@@ -174,26 +203,19 @@ class Optim(Part):
     def summary_notes(self) -> list[str]:
         return self.later
 
+    def identity(self) -> dict[str, Any] | None:
+        return {name: value for name, value in self.settings.items() if name not in ("groups", "layer_decay") or self.changed(name)}
+
     def state_dict(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
         if self.lr_on_device:  # the format is the same, on the device or not
             for group, rate in zip(state["param_groups"], self.rates, strict=True):
                 group["lr"] = rate
-        return state
-
-    def _check_loaded(self) -> None:
-        """Raise ValueError if a fused kernel could not read what was loaded: it would read beyond a tensor. accel's check more."""
-        for group in self.optimizer.param_groups:
-            for param in group["params"]:
-                for name, value in self.optimizer.state[param].items() if param in self.optimizer.state else ():
-                    right = isinstance(value, Tensor) and value.shape == param.shape and not value.is_complex()
-                    if name in PER_ELEMENT and value is not None and not (right or param.is_complex()):
-                        raise ValueError(f"{name} is {describe(value)}, of a parameter of shape {tuple(param.shape)}")
-                    if name == "step" and not isinstance(self.optimizer, Fused) and torch.as_tensor(value).numel() != 1:
-                        raise ValueError(f"step is {describe(value)}, and one number is wanted")
+        return state | {NAMES: self.names_in_order()} if self.parameter_groups.active else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         params = [param for group in self.optimizer.param_groups for param in group["params"]]
+        state = regrouped(state, self.plain_order, self.names_in_order(), self.optimizer.param_groups)
         state_by_index = {
             place: {name: shard_like(value, params[place]) for name, value in values.items()}
             for place, values in state["state"].items()
@@ -204,35 +226,13 @@ class Optim(Part):
             group.update({name: self.optimizer.defaults[name] for name in ("fused", "foreach") if name in self.optimizer.defaults})
         for group, settings in zip(self.optimizer.param_groups, fresh, strict=True):
             group.update({key: value for key, value in settings.items() if key not in group})
-        self._check_loaded()
+        check_loaded(self.optimizer)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        written = [rate for rate in (self.rate, self.lr * self.scale) if self.rates == [rate * ratio for ratio in self.ratios]]
+        derived = [rate / ratio for rate, ratio in zip(self.rates, self.ratios, strict=True) if ratio]
+        self.rate = [*written, *derived, self.rate][0]
         if self.lr_on_device:
             self.to_device_scalars()
-
-
-def has_fused(params: list[tuple[str, Tensor]], device: torch.device) -> bool:
-    """Return whether torch's fused kernels can move `params`: on `device`, real, each without gaps or overlaps in memory."""
-    if device.type not in ("cpu", "cuda", "mps", "xpu"):
-        return False
-    pieces = [local_shard(param) for _, param in params]
-    return all(piece.is_floating_point() and is_dense(piece) for piece in pieces)
-
-
-def plain_dtypes(optimizer: Optimizer) -> list[str]:
-    """Return the dtypes of weights for which a fused optimiser has to do without a fused kernel, as texts.
-
-    It makes the test of the kernels (`accel.optim.kernels.kernel_check`), if this process has not made it yet.
-    """
-    if not isinstance(optimizer, Fused):
-        return []
-    params = {(param.dtype, param.device) for group in optimizer.param_groups for param in group["params"]}
-    plain = {
-        str(dtype).removeprefix("torch.")
-        for dtype, device in params
-        for name in optimizer.algorithms
-        if select_kernel(name, optimizer.kernel_dtype(dtype), device) is PLAIN[name]
-    }
-    return sorted(plain)
 
 
 def sgd(params: list[tuple[str, Tensor]], fused: bool, exclude: str = "none", **settings: Any) -> Optimizer:

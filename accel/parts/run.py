@@ -90,6 +90,10 @@ class Run:
     """Metrics of each evaluation so far, with its `epoch`, from 1; within an epoch, a fraction of which is done, also `update`."""
     evaluation_split: str = "val"
     """Name of the evaluated data; empty if there are several sets, whose metrics are called `NAME/METRIC`."""
+    evaluated: Callable[[dict[str, float]], Any] | None = None
+    """Function of the user that is given the metrics at the end of each evaluation, and may add numbers; None for none."""
+    metric_objects: list[Any] = field(default_factory=list)
+    """Objects with update, compute and reset that `metrics` has returned so far."""
 
     command: str = ""
     """The command that started the run; empty in a script."""

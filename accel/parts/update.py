@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.device.step_snapshot import StepSnapshot
-from accel.parts.grads import Grads
+from accel.parts.grads import GradientObservers, Grads
 from accel.parts.loss_output import LoggedMeans, refuse_single_sample, split_loss
 from accel.parts.mean import WindowMean
 from accel.parts.parallel import NOTHING, Outcome
@@ -96,8 +96,6 @@ class Objective(Part):
 class Average(Part):
     """Average of the weights over the updates; plainest: none."""
 
-    def setup(self, run: Run) -> None: ...
-
     def update(self, grads: Grads) -> None:
         """Update the average, after the optimiser's step; not at all if that was skipped (`grads.found_inf`)."""
 
@@ -112,7 +110,6 @@ class Update(Part):
 
     logged: ClassVar[dict[str, Any]] = {}
     """Numbers that the loss logs, by name: means over this rank's part of the last window, floats or 0-dim tensors."""
-
     count_warned: ClassVar[bool] = False
     """Whether the user knows that samples are counted by a guess."""
 
@@ -126,6 +123,7 @@ class Update(Part):
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
         self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
         self.gradient_mask = GradientMask(partial(self.parallel.gradient_leaves, run.unwrapped_model))  # no circle: not `lambda`
+        self.observers = GradientObservers(run.watches)
         self.sparse: list[Tensor] | None = None
         """Trained tensors whose gradients are sparse, and are made dense; None until a backward pass has shown it."""
         plain = type(self.guard) is Guard and type(self.clip) is Clip and self.precision.skipped is None
@@ -230,10 +228,12 @@ class Update(Part):
         """Move everything that moves by these gradients, the second half of an update. Return the mean loss."""
         grads = mean.normalise(self.precision.gradients())  # with a factor still to be applied, on the device
         grads = self.guard.check(grads, mean.loss)  # sets found_inf if they must not move anything
+        self.observers.before_step(grads)  # watches, which see the true gradients
         grads = self.clip.limit(grads)  # multiplies the factor
         self.objective.item_counts.count_empty(grads.empty)
         grads.found_inf = grads.is_skipped()  # without any items nothing moves either
         self.optim.step(grads)  # applies it, inside the fused kernel where there is one
+        self.logged = self.observers.after_step(self.logged)  # type: ignore[misc]
         self.average.update(grads)  # moves only where the step did
         self.precision.adapt(grads)  # the loss scale follows the overflow
         grads.clear()

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from accel.optim.adamw import FusedAdamW
+from accel.optim.kernels.fused_support import has_fused
 from accel.parts import Optim
-from accel.parts.optim import decayed, has_fused
-from accel.values import Decay, NonNegative, Positive
+from accel.parts.optim import decayed
+from accel.values import Decay, NonNegative, Positive, Share
 
 __all__ = ["AdamW"]
 
@@ -38,6 +39,8 @@ class AdamW(Optim):
         weight_decay: share of each weight taken off per update, times lr.
         exclude: parameters without weight decay: none, as in torch, or norm_and_bias, those of at most one dimension.
         fused: use torch's fused kernel where the device has it; false uses torch's foreach implementation.
+        groups: settings for some parameters: dicts of match and lr, lr_scale, weight_decay, ...; the first match counts.
+        layer_decay: factor on the learning rate from one layer to the one below it; the top layer has the whole; 1 for none.
     """
 
     lr: Positive = 1e-3
@@ -47,6 +50,8 @@ class AdamW(Optim):
     weight_decay: NonNegative = 0.01
     exclude: Literal["none", "norm_and_bias"] = "none"
     fused: bool = True
+    groups: list[dict[str, Any]] | None = None
+    layer_decay: Share = 1.0
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         groups = decayed(params, self.exclude)

@@ -18,7 +18,7 @@ Source  You et al., Large Batch Optimization for Deep Learning: Training BERT in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 from accel.errors import ConfigError
 from accel.optim.lamb import LAMB as FusedLAMB
 from accel.parts import Grads, Optim
-from accel.values import Decay, NonNegative, Positive
+from accel.values import Decay, NonNegative, Positive, Share
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -52,6 +52,8 @@ class LAMB(Optim):
         grad_averaging: weigh a gradient with 1 - beta1 in the first moment; false weighs it with 1.
         max_weight_norm: largest norm that a parameter counts with (the paper's phi); null for no limit.
         trust_clip: never lengthen an update: the ratio of the norms is at most 1.
+        groups: settings for some parameters: dicts of match and lr, lr_scale, weight_decay, ...; the first match counts.
+        layer_decay: factor on the learning rate from one layer to the one below it; the top layer has the whole; 1 for none.
     """
 
     lr: Positive = 1e-3
@@ -66,6 +68,8 @@ class LAMB(Optim):
     grad_averaging: bool = True
     max_weight_norm: Positive | None = None
     trust_clip: bool = False
+    groups: list[dict[str, Any]] | None = None
+    layer_decay: Share = 1.0
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         self.lamb = FusedLAMB(
@@ -95,6 +99,8 @@ class LAMB(Optim):
 
     def ineffective_settings(self, run: Run) -> list[str]:
         if self.weight_decay != 0 or self.always_adapt:
-            return []
+            return super().ineffective_settings(run)
         names = self.changed("max_weight_norm", "trust_clip")
-        return [f"lamb.{name} has no effect with lamb.weight_decay=0 and without lamb.always_adapt=true" for name in names]
+        return super().ineffective_settings(run) + [
+            f"lamb.{name} has no effect with lamb.weight_decay=0 and without lamb.always_adapt=true" for name in names
+        ]

@@ -16,7 +16,7 @@ Source  You et al., Large Batch Training of Convolutional Networks, arXiv
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from accel.errors import ConfigError
 from accel.optim.lars import LARS as FusedLARS
 from accel.parts import Optim
-from accel.values import Decay, NonNegative, Positive
+from accel.values import Decay, NonNegative, Positive, Share
 
 __all__ = ["LARS"]
 
@@ -43,6 +43,8 @@ class LARS(Optim):
         eps: number added to the denominator of the ratio of norms.
         exclude: parameters without weight decay and adaptation: none, or norm_and_bias, those of at most one dimension.
         trust_clip: never step further than SGD with this lr (the clipping of LARC).
+        groups: settings for some parameters: dicts of match and lr, lr_scale, weight_decay, ...; the first match counts.
+        layer_decay: factor on the learning rate from one layer to the one below it; the top layer has the whole; 1 for none.
     """
 
     lr: Positive = 0.1
@@ -53,6 +55,8 @@ class LARS(Optim):
     eps: NonNegative = 1e-8
     exclude: Literal["none", "norm_and_bias"] = "norm_and_bias"
     trust_clip: bool = False
+    groups: list[dict[str, Any]] | None = None
+    layer_decay: Share = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -41,7 +40,8 @@ from accel.optim.hidden_matrices import hidden_matrices
 from accel.optim.muon import Muon as FusedMuon
 from accel.parts import Optim
 from accel.parts.optim import decayed
-from accel.values import Count, Decay, NonNegative, Positive
+from accel.parts.shared.name_patterns import matching
+from accel.values import Count, Decay, NonNegative, Positive, Share
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -67,6 +67,8 @@ class Muon(Optim):
         eps: number added to the root of AdamW's second moment.
         exclude: parameters without weight decay: none, or norm_and_bias, those of at most one dimension.
         matrices: names of the parameters that Muon moves, or patterns (blocks.*.weight); null finds the hidden matrices.
+        groups: settings for some parameters: dicts of match and lr, lr_scale, weight_decay, ...; the first match counts.
+        layer_decay: factor on the learning rate from one layer to the one below it; the top layer has the whole; 1 for none.
     """
 
     lr: Positive = 0.02
@@ -82,6 +84,12 @@ class Muon(Optim):
     eps: Positive = 1e-8
     exclude: Literal["none", "norm_and_bias"] = "norm_and_bias"
     matrices: list[str] | None = None
+    groups: list[dict[str, Any]] | None = None
+    layer_decay: Share = 1.0
+
+    @property
+    def group_settings(self) -> list[str]:
+        return [name for name in super().group_settings if name != "eps"]  # a group of matrices has another eps
 
     def setup(self, run: Run) -> None:
         self.find_matrices(run.unwrapped_model)
@@ -103,9 +111,10 @@ class Muon(Optim):
         """
         names = [name for name, param in model.named_parameters() if param.dim() > 1]
         for pattern in patterns:
-            if not any(fnmatchcase(name, str(pattern)) for name in names):
+            if not matching(str(pattern), names):
                 raise ConfigError(f"muon.matrices: the model has no matrix called {pattern!r}{nearest(str(pattern), names)}")
-        return [name for name in names if any(fnmatchcase(name, str(pattern)) for pattern in patterns)]
+        matches = {name for pattern in patterns for name in matching(str(pattern), names)}
+        return [name for name in names if name in matches]
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         matrices = {name for name, param in params if name in self.matrix_names and not param.is_complex()}
@@ -125,12 +134,13 @@ class Muon(Optim):
     def plan_notes(self) -> Mapping[str, str]:
         matrices, adamw_params = self.matrix_params, [param for _, param in self.adamw_params]
         return {
+            **super().plan_notes(),
             "optimizer": f"Muon for {describe_size(matrices)}; AdamW for {describe_size(adamw_params)}{self.plain_note()}",
             "of which AdamW": f"at {self.adamw_lr * self.scale:g}, {self.adamw_lr / self.lr:g} times the learning rate",
         }
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        messages = []
+        messages = super().ineffective_settings(run)
         if not self.matrix_params:
             messages.append("muon: the model has no hidden matrices, so AdamW moves all of it; add adamw instead")
         elif self.ns_dtype == "bfloat16" and (lack := describe_bf16_lack(run.device)):

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ from torch.optim import Optimizer
 from accel.errors import ConfigError
 from accel.optim.schedule_free import ScheduleFree as FusedScheduleFree
 from accel.parts import Average, Optim, Schedule
-from accel.values import Decay, NonNegative, Positive
+from accel.values import Decay, NonNegative, Positive, Share
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -58,6 +58,8 @@ class ScheduleFree(Optim):
         weight_decay: share of each weight in its update.
         warmup: length of a linear warm-up: below 1 a share of all updates, from 1 on a number of updates; 0 for none.
         exclude: parameters without weight decay: none, or norm_and_bias, those of at most one dimension.
+        groups: settings for some parameters: dicts of match and lr, lr_scale, weight_decay, ...; the first match counts.
+        layer_decay: factor on the learning rate from one layer to the one below it; the top layer has the whole; 1 for none.
     """
 
     lr: Positive = 0.0025
@@ -68,11 +70,17 @@ class ScheduleFree(Optim):
     weight_decay: NonNegative = 0.01
     warmup: NonNegative = 0.05
     exclude: Literal["none", "norm_and_bias"] = "none"
+    groups: list[dict[str, Any]] | None = None
+    layer_decay: Share = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.beta1 == 0:
             raise ConfigError("schedule_free.beta1 must be above 0: at 0 the weights would hold nothing of the average")
+
+    @property
+    def group_settings(self) -> list[str]:
+        return [name for name in super().group_settings if name != "beta1"]  # the average is computed from one for all
 
     def setup(self, run: Run) -> None:
         if 0 < self.warmup < 1 and run.updates is None:
@@ -99,10 +107,11 @@ class ScheduleFree(Optim):
     def plan_notes(self) -> Mapping[str, str]:
         warm = f", after {self.warmup_updates} updates of warm-up" if self.warmup_updates else ""
         name = "AdamW" if self.base == "adamw" else "SGD"
-        return {"optimizer": f"Schedule-Free {name}, fused{warm}; evaluated at the average{self.plain_note()}"}
+        words = f"Schedule-Free {name}, fused{warm}; evaluated at the average{self.plain_note()}"
+        return {**super().plan_notes(), "optimizer": words}
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        messages = []
+        messages = super().ineffective_settings(run)
         if type(run.parts.schedule) is not Schedule:
             name = run.parts.schedule.name
             messages.append(f"{name} moves the learning rate of schedule_free, which is to do without; drop one: '~plugins.{name}'")

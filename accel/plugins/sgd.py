@@ -12,16 +12,17 @@ Source  Sutskever et al., On the importance of initialization and momentum in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from accel.errors import ConfigError
+from accel.optim.kernels.fused_support import has_fused
 from accel.parts import Optim
-from accel.parts.optim import has_fused, sgd
-from accel.values import Decay, NonNegative, Positive
+from accel.parts.optim import sgd
+from accel.values import Decay, NonNegative, Positive, Share
 
 __all__ = ["SGD"]
 
@@ -37,6 +38,8 @@ class SGD(Optim):
         weight_decay: share of each weight added to its gradient.
         exclude: parameters without weight decay: none, as in torch, or norm_and_bias, those of at most one dimension.
         fused: use torch's fused kernel where the device has it; false uses torch's foreach implementation.
+        groups: settings for some parameters: dicts of match and lr, lr_scale, weight_decay, ...; the first match counts.
+        layer_decay: factor on the learning rate from one layer to the one below it; the top layer has the whole; 1 for none.
     """
 
     lr: Positive = 0.01
@@ -45,6 +48,8 @@ class SGD(Optim):
     weight_decay: NonNegative = 0.0
     exclude: Literal["none", "norm_and_bias"] = "none"
     fused: bool = True
+    groups: list[dict[str, Any]] | None = None
+    layer_decay: Share = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

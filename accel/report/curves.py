@@ -1,8 +1,9 @@
-"""The curves of a run, drawn from its metrics.jsonl: loss, evaluation metrics and learning rate over the updates."""
+"""The curves of a run, drawn from its metrics.jsonl: loss, evaluation metrics, logged numbers and learning rate."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "EVERY_UPDATE",
     "GRID",
     "HELD_OUT",
     "PANELS",
@@ -26,6 +28,7 @@ __all__ = [
     "SMOOTH",
     "Curves",
     "Floats",
+    "add",
     "draw",
     "draw_loss",
     "parse",
@@ -39,7 +42,9 @@ Floats = NDArray[np.float64]
 POINTS = 4000
 """The most updates to draw: more are thinned out evenly, because a picture has no room for them."""
 PANELS = 4
-"""The number of evaluation metrics that get a panel of their own."""
+"""The number of evaluation metrics that get a panel of their own, and as many numbers that updates log."""
+EVERY_UPDATE = frozenset({"epoch", "loss", "lr", "samples", "skipped", "update"})
+"""The numbers of a line that are not the loss's own."""
 RAW, SMOOTH, HELD_OUT, GRID = "#9ecae1", "#08519c", "#d94801", "#dddddd"
 
 
@@ -52,6 +57,8 @@ class Curves:
     lr: Floats
     evaluated: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     """By metric, such as `test_accuracy`: the updates after which it was evaluated, and its values."""
+    logged: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    """By number that updates log, such as `grad_norm`: those updates, and its values."""
 
 
 def draw(metrics: Path, picture: Path) -> None:
@@ -74,12 +81,16 @@ def draw(metrics: Path, picture: Path) -> None:
     losses = {name: xy for name, xy in curves.evaluated.items() if name.endswith("_loss")}
     others = {name: xy for name, xy in curves.evaluated.items() if name not in losses}
     others = dict(list(others.items())[:PANELS])
-    heights = [2.0, *[1.2] * len(others), 0.8]
+    logged = dict(list(curves.logged.items())[:PANELS])
+    heights = [2.0, *[1.2] * (len(others) + len(logged)), 0.8]
     figure = Figure(figsize=(8, 1.4 * sum(heights) + 0.6), layout="constrained", facecolor="white")
     first, *panels, last = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     draw_loss(first, curves, losses)
-    for panel, (name, (x, y)) in zip(panels, others.items(), strict=True):
-        panel.plot(x, y, color=HELD_OUT, marker="o", markersize=3, linewidth=1.2)
+    for panel, (name, (x, y)) in zip(panels, [*others.items(), *logged.items()], strict=True):
+        if name in others:
+            panel.plot(x, y, color=HELD_OUT, marker="o", markersize=3, linewidth=1.2)
+        else:
+            panel.plot(x, y, color=SMOOTH, linewidth=1.2)
         panel.set_ylabel(name.replace("_", " "))
     last.plot(curves.update, curves.lr, color=SMOOTH, linewidth=1.2)
     last.set_ylabel("learning rate")
@@ -136,12 +147,19 @@ def read(metrics: Path) -> Curves:
     update, loss, lr = (np.array([row[name] for row in rows], dtype=np.float64) for name in ("update", "loss", "lr"))
     curves = Curves(update, loss, lr)
     for row in parse([line for line in lines if b'"lr": ' not in line]):
-        for name, value in row.items():
-            if name not in ("update", "epoch"):
-                x, y = curves.evaluated.setdefault(name, ([], []))
-                x.append(row["update"])
-                y.append(np.nan if value is None else value)
+        add(row, curves.evaluated, {"update", "epoch"})
+    for row in rows:
+        add(row, curves.logged, EVERY_UPDATE)
     return curves
+
+
+def add(row: dict[str, Any], curves: dict[str, tuple[list[float], list[float]]], left_out: Collection[str]) -> None:
+    """Add the numbers of one line to the curves by name, apart from some names."""
+    for name, value in row.items():
+        if name not in left_out:
+            x, y = curves.setdefault(name, ([], []))
+            x.append(row["update"])
+            y.append(np.nan if value is None else value)
 
 
 def parse(lines: list[bytes]) -> list[dict[str, Any]]:

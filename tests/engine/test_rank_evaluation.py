@@ -91,3 +91,14 @@ def test_the_best_weights_are_those_of_one_process(
             torch.testing.assert_close(best[key], whole[key], atol=1e-5, rtol=1e-4)
     last = load_file(out / "model.safetensors")
     assert not torch.equal(last["head.weight"], whole["head.weight"])
+
+
+def test_metric_objects_are_computed_over_all_ranks(actual: dict[str, list[Any]]) -> None:
+    first, second = actual["metric_objects"]
+    for name in PARALLEL:
+        metrics, whole, pair = first[f"{name} f1"]
+        assert metrics == second[f"{name} f1"][0]
+        assert metrics["f1"] == whole, "a sample that fills up a batch does not count"
+        assert metrics["pair"] == pytest.approx(pair)
+        assert "'f1' (MacroF1) cannot be computed over several ranks" in first[f"{name} alone"]
+        assert "evaluated(metrics) returned other numbers on each rank; gather" in first[f"{name} more"]

@@ -34,6 +34,18 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.svg", "metrics.jsonl"]
 
 
+def test_numbers_that_updates_log_are_drawn_where_there_are_any(tmp_path: Path) -> None:
+    rows = [{"update": n, "epoch": 1, "loss": 1 / n, "lr": 0.1, "samples": n, "skipped": 0} for n in range(1, 9)]
+    for row in rows[::3]:
+        row |= {"grad_norm": row["update"] * 2, "update_ratio": None}
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    logged = read(tmp_path / "metrics.jsonl").logged
+    assert logged.keys() == {"grad_norm", "update_ratio"}
+    assert logged["grad_norm"] == ([1, 4, 7], [2, 8, 14])
+    draw(tmp_path / "metrics.jsonl", tmp_path / "curves.svg")
+    assert "grad norm" in labels(tmp_path / "curves.svg")
+
+
 @pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     source = write(tmp_path / "metrics.jsonl", 30, val_loss=0.5)

@@ -48,6 +48,7 @@ from tests.support.end_threads import gloo_threads
 from tests.support.rank_evaluation_cases import (  # noqa: F401 - cases of the same two processes
     case_best,
     case_evaluations_that_need_an_update,
+    case_metric_objects,
     case_metrics,
     case_unequal_lengths,
 )

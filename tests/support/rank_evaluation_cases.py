@@ -20,6 +20,7 @@ from accel.plugins.ddp import DDP
 from accel.plugins.ema import EMA
 from accel.plugins.fsdp import FSDP
 from accel.plugins.prefetch import Prefetch
+from tests.support.macro_f1 import MacroF1, MergedF1
 
 SECOND = os.environ.get("RANK") == "1"
 PARALLEL: dict[str, Callable[[], Part]] = {"ddp": DDP, "fsdp": FSDP}
@@ -149,6 +150,40 @@ def case_metrics(folder: Path) -> dict[str, Any]:
     outcomes: dict[str, Any] = {}
     for name, make in PARALLEL.items():
         outcomes |= {f"{name} {metrics.__name__}": fit(make(), metrics=metrics) for metrics in (other, more, twice, order)}
+    return outcomes
+
+
+class Objects(Trainer):
+    """Evaluates F1 by objects that ranks combine, and one that they cannot."""
+
+    def __init__(self, metric: MacroF1, differs: bool, *args: Any, **run: Any) -> None:
+        super().__init__(*args, **run)
+        self.metric, self.differs = metric, differs
+
+    def metrics(self, model: nn.Module, batch: Any) -> dict[str, Any]:
+        self.metric.update(model(batch[0]).argmax(1), batch[1])
+        return {"f1": self.metric, "pair": (batch[1].sum(), len(batch[1]))}
+
+    def evaluated(self, metrics: dict[str, float]) -> dict[str, float]:  # type: ignore[override]
+        return {"more": float(self.differs and SECOND)}
+
+
+def case_metric_objects(folder: Path) -> dict[str, Any]:
+    outcomes: dict[str, Any] = {}
+    for name, make in PARALLEL.items():
+        for kind, metric, differs in (("f1", MergedF1(3), False), ("alone", MacroF1(3), False), ("more", MergedF1(3), True)):
+            torch.manual_seed(1)
+            data = points(24), points(13)  # an uneven end
+            task = Objects(metric, differs, Net(False), *data, loss, plugins=[make()], batch_size=3, watch=(), device="cpu")
+            try:
+                result = task.fit()
+            except ConfigError as error:
+                outcomes[f"{name} {kind}"] = str(error)
+                continue
+            whole = MacroF1(3)
+            if not SECOND:
+                whole.update(result.model.eval()(data[1].tensors[0]).argmax(1), data[1].tensors[1])
+            outcomes[f"{name} {kind}"] = result.metrics, whole.compute(), float(data[1].tensors[1].float().mean())
     return outcomes
 
 

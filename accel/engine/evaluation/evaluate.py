@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from accel.data.batches.base import Batches
 from accel.data.batches.counted import CountedBatch, counted
+from accel.engine.evaluation.metric_objects import MetricObjects
+from accel.engine.evaluation.scalars import add, scalar
 from accel.errors import ConfigError, describe
 from accel.parts import Run
 from accel.parts.loss_output import split_metrics
@@ -19,10 +21,10 @@ from accel.parts.shared.item_counts import clean_count
 from accel.parts.shared.ranks.equal_epochs import equal_epochs
 from accel.parts.shared.ranks.rank_identity import compare_first_batch
 
-__all__ = ["Metrics", "Outlines", "add", "evaluate", "evaluate_set", "means", "names_of_all_ranks", "reading", "scalar"]
+__all__ = ["Metrics", "Outlines", "added", "evaluate", "evaluate_set", "means", "names_of_all_ranks", "reading", "undisturbed"]
 
 Metrics = Callable[[nn.Module, Any], Any]
-"""`metrics(model, batch)`: a dict of means over the batch, or `(dict, n_items)`."""
+"""`metrics(model, batch)`: a dict of means over the batch, `(sum, count)` pairs and metric objects, or `(dict, n_items)`."""
 
 
 def evaluate(run: Run, metrics: Metrics, limit: int | None = None) -> dict[str, float]:
@@ -59,8 +61,9 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
         with run.parts.precision.cast():
             out = run.parts.parallel.call(metrics, run.model, batch)
         values, items = split_metrics(out)
-        if items is not None:
-            return values, items
+        values = objects.take(values)
+        if items is not None or all(isinstance(value, tuple) for value in values.values()):
+            return values, 1 if items is None else items
         whole, samples = current[0]
         if outlines.are_unequal:
             parts.update.warn_of_count(outlines.doubt, samples)
@@ -68,9 +71,9 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
 
     sums: dict[str, tuple[Tensor, Any]] = {}
     bad: list[Tensor] = []
-    parts, outlines = run.parts, Outlines()
+    parts, outlines, objects = run.parts, Outlines(), MetricObjects(run)
     split, batches = named
-    with parts.prefetch.paused(), run.random.preserved(), torch.no_grad(), run.weights(), reading(run, batches) as batches_ahead:
+    with undisturbed(run), torch.no_grad(), run.weights(), objects.in_use(), reading(run, batches) as batches_ahead:
         run.model.eval()
         batches_ahead = equal_epochs(parts.parallel, batches, batches_ahead, lambda batch: counted(batch).global_samples, split)
         batches_ahead = islice(batches_ahead, limit)
@@ -78,13 +81,20 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
             one = counted(next_batch)
             outlines.add(one)
             current[:] = [(batch := parts.transfer.batch(one.batch), one.samples)]
-            for values, items in parts.update.measured(measure, batch):
+            weightless = one.samples == 0  # a batch that only lets a rank take part
+            with objects.unmoved(weightless):
+                measured = parts.update.measured(measure, batch)
+            for values, items in measured:
                 if isinstance(items, Tensor):
                     bad.append(clean_count(items)[1])
-                add(sums, values, items if one.samples else 0, run.device)  # a batch that only lets a rank take part weighs nothing
-        run.model.train()
+                add(sums, values, 0 if weightless else items, run.device, bad, weightless)
         parts.parallel.confirm()
-        return means({name: sums[name] for name in names_of_all_ranks(run, list(sums))}, run, bad)
+        names = names_of_all_ranks(run, [*sums, *objects.by_name])
+        metrics_of_all = means({name: sums[name] for name in names if name in sums}, run, bad)
+        metrics_of_all |= objects.compute([name for name in names if name in objects.by_name])
+        metrics_of_all |= added(run, metrics_of_all)
+        run.model.train()
+        return metrics_of_all
 
 
 class Outlines:
@@ -106,14 +116,24 @@ class Outlines:
         return bool(self.doubt) and self.batches > 1 and (len(self.seen) > 1 or None in self.seen)
 
 
-def add(sums: dict[str, tuple[Tensor, Any]], values: Mapping[str, Any], items: Any, device: torch.device) -> None:
-    """Add the metrics of one batch, each times its number of items, to the sums by name."""
-    for name, value in values.items():
-        weighted = scalar(name, value, device) * items
-        if isinstance(items, Tensor) or items == 0:  # the mean of nothing is NaN, and weighs nothing
-            weighted = torch.where(torch.as_tensor(items, device=weighted.device) == 0, 0.0, weighted)
-        total, count = sums.get(name, (0.0, 0))
-        sums[name] = total + weighted, count + items
+def added(run: Run, metrics: dict[str, float]) -> dict[str, float]:
+    """Return the numbers that the task's `evaluated(metrics)` adds. Every rank must call it.
+
+    Raises:
+        ConfigError: for what is no dict of numbers, and for other numbers on each rank.
+    """
+    if run.evaluated is None:
+        return {}
+    more = run.evaluated(dict(metrics))
+    if more is not None and not isinstance(more, Mapping):
+        raise ConfigError(f"evaluated(metrics) returned {describe(more)}; return a dict of numbers to add, or None")
+    numbers = {str(name): float(scalar(name, value, run.device, "evaluated(metrics)")) for name, value in (more or {}).items()}
+    if len({repr(each) for each in run.parts.parallel.gather(numbers)}) > 1:
+        raise ConfigError(
+            f"{run.parts.parallel.name}: evaluated(metrics) returned other numbers on each rank; gather what each has collected "
+            "(torch.distributed.all_gather_object) before you compute them"
+        )
+    return numbers
 
 
 def names_of_all_ranks(run: Run, names: list[str]) -> list[str]:
@@ -159,6 +179,13 @@ def means(sums: dict[str, tuple[Tensor, Any]], run: Run, bad: list[Tensor]) -> d
 
 
 @contextmanager
+def undisturbed(run: Run) -> Iterator[None]:
+    """Let the training data stay where it is, and random numbers too."""
+    with run.parts.prefetch.paused(), run.random.preserved():
+        yield
+
+
+@contextmanager
 def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
     """Give the batches as training reads them, ahead of their turn too; end the reading on leaving, however that happens."""
     epoch = run.parts.loader.epoch(batches, 0, 0)
@@ -170,17 +197,3 @@ def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
     finally:
         if isinstance(batches_ahead, Generator):  # the traceback of an error may hold it
             batches_ahead.close()
-
-
-def scalar(name: str, value: Any, device: torch.device) -> Tensor:
-    """Return one metric of one batch as a 0-dim float64. Raise ConfigError if it is no number."""
-    if name == "epoch":
-        raise ConfigError("metrics(model, batch) returned 'epoch', by which the results are numbered; call it something else")
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return value.detach().reshape(()).double()
-    try:
-        return torch.tensor(float(value), dtype=torch.float64, device=device)
-    except (TypeError, ValueError, RuntimeError):
-        raise ConfigError(
-            f"metrics(model, batch) returned {describe(value)} for {name!r}; return a number or a 0-dim tensor"
-        ) from None

@@ -51,7 +51,8 @@ class Cycle(Schedule):
 
     def ineffective_settings(self, run: Run) -> list[str]:
         sentences = []
-        if self.max_lr and run.parts.optim.lr not in (type(run.parts.optim).lr, self.max_lr):
+        in_ratio = any("lr" in rule.values for rule in run.parts.optim.parameter_groups.rules)
+        if self.max_lr and not in_ratio and run.parts.optim.lr not in (type(run.parts.optim).lr, self.max_lr):
             sentences.append(f"{run.parts.optim.name}.lr has no effect: {self.name}.max_lr={self.max_lr:g} sets the learning rate")
         if not self.cycle_momentum:
             unused = self.changed("base_momentum", "max_momentum")
