@@ -216,7 +216,7 @@ def report_resumption(run: TrainingRun, label: str, checkpoint: FoundCheckpoint,
     elif run.updates is not None and run.length.last_update is not None and run.progress.step >= run.updates:
         warn_in_plan(run, f"{label}: {run.progress.step:,} updates are done already, so a run of {run.updates:,} trains no more")
     if reason := run.length.end_reason(run):
-        warn_in_plan(run, f"{label}: the run has ended early ({reason}), and trains no more")
+        warn_in_plan(run, f"{label}: the run has ended early ({reason}), and trains no more; give what ended it other settings")
 
 
 def finite_before(file: Path) -> Path | None:

@@ -116,7 +116,8 @@ class Looks(Watch):
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_a_metric_that_there_is_not_is_refused_before_the_first_update(dry_run: bool) -> None:
-    with pytest.raises(ConfigError, match=r"early_stop\.metric=acuracy: the evaluation gives other, accuracy; did you mean 'accuracy'\?"):
+    sentence = r"early_stop\.metric=acuracy: the evaluation gives other, accuracy; did you mean 'accuracy'\?"
+    with pytest.raises(ConfigError, match=sentence):
         fit([1.0], EarlyStop("acuracy"), "accuracy", watch=[Looks()], dry_run=dry_run)
 
 

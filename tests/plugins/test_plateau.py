@@ -85,7 +85,7 @@ def test_a_run_that_is_made_longer_is_the_long_one(updates: int, tmp_path: Path)
 
 def test_another_turn_of_evaluation_is_another_run(tmp_path: Path) -> None:
     Toy(plugins=plateau(), updates=4, evaluate_every=4, out=tmp_path / "run", watch=()).fit()
-    with pytest.raises(ConfigError, match="evaluate.every was 4 and is now 2"):
+    with pytest.raises(ConfigError, match=r"evaluate\.every was 4 and is now 2"):
         Toy(plugins=plateau(), updates=8, evaluate_every=2, resume=tmp_path / "run", watch=()).fit()
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["LIMITS", "RunLength", "tokens_per_sample", "updates_of_samples"]
 
 
-LIMITS = ("epochs", "updates", "samples", "tokens", "max_seconds")
+LIMITS = ("epochs", "updates", "max_samples", "max_tokens", "max_seconds")
 """Settings that limit a run."""
 
 
@@ -82,7 +82,8 @@ class RunLength:
 
     def wants_end(self, run: Run) -> bool:
         """Return whether this rank wants the run to end after its last update: somebody said stop, or the time is over."""
-        return run.stop_reason != "" or run.parts.stop.reason() != "" or (self.max_seconds is not None and self.seconds(run) >= self.max_seconds)
+        is_stopped = run.stop_reason != "" or run.parts.stop.reason() != ""
+        return is_stopped or (self.max_seconds is not None and self.seconds(run) >= self.max_seconds)
 
     def end_reason(self, run: Run) -> str:
         """Return why the run ended before its last update, in words; empty if it did not."""
