@@ -16,7 +16,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from accel.checkpoints.code.code_record import CODE, GIT
 from accel.errors import nearest
-from accel.parts import Part, Run, Schedule
+from accel.parts import Part, Run
 from accel.values import to_plain
 
 __all__ = ["CACHED", "OFF", "arguments", "as_recorded", "content", "differences", "identity", "refused", "unknown", "versions"]
@@ -37,7 +37,7 @@ def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict
     """
     changing = {plugin.name: to_plain(settings) for plugin in plugins if (settings := plugin.identity()) is not None}
     parts = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing, "task": to_plain(task), "data": data}
-    if type(run.parts.schedule) is not Schedule or run.parts.augment.paced:
+    if run.parts.schedule.follows_length or run.parts.augment.paced:
         parts["updates"] = run.updates  # a schedule of another length has other learning rates, or sizes of pictures
     return parts
 

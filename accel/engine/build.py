@@ -122,6 +122,8 @@ def _build_joined(
     run.code |= code_digests({"plugins": [type(plugin) for plugin in plugins if plugin.identity() is not None]})
     kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
     run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
+    if run.parts.schedule.follows_evaluations:
+        run_identity["evaluate"] = run.evaluations.identity
     if settings.drop_last:  # not kept else: checkpoints of before there was one go on
         run_identity["drop_last"] = True
     start(run, settings, checkpoint, run_identity, request.config, lock)

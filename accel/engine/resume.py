@@ -215,8 +215,8 @@ def report_resumption(run: TrainingRun, label: str, checkpoint: FoundCheckpoint,
         warn_in_plan(run, f"{label}: {run.progress.epoch} epochs are done already, so epochs={run.epochs} trains no more")
     elif run.updates is not None and run.length.last_update is not None and run.progress.step >= run.updates:
         warn_in_plan(run, f"{label}: {run.progress.step:,} updates are done already, so a run of {run.updates:,} trains no more")
-    if run.stop_reason:
-        warn_in_plan(run, f"{label}: the run has stopped early ({run.stop_reason}), and trains no more")
+    if reason := run.length.end_reason(run):
+        warn_in_plan(run, f"{label}: the run has ended early ({reason}), and trains no more; give what ended it other settings")
 
 
 def finite_before(file: Path) -> Path | None:

@@ -161,10 +161,12 @@ class TrainingRun(Run):
 
     def length_state(self) -> dict[str, Any]:
         seconds = {} if self.length.max_seconds is None else {"seconds": self.length.seconds(self)}
-        return {**super().length_state(), **seconds}
+        state = super().length_state()
+        return {**state, **({"limits": self.length.given} if state else {}), **seconds}
 
     def load_length_state(self, state: dict[str, Any]) -> None:
-        super().load_length_state(state)
+        if state.get("limits", self.length.given) == self.length.given:  # given another length, a run that was stopped goes on
+            super().load_length_state(state)
         self.length.seconds_before = float(state.get("seconds", 0.0))
 
     def newest_finite(self) -> Path | None:

@@ -12,6 +12,7 @@ from accel.parts.run import Progress, Run
 from accel.parts.schedule import Rate, Schedule
 from accel.parts.shared.autocast import Autocast
 from accel.parts.shared.cycle import Cycle
+from accel.parts.stop import Stop
 from accel.parts.update import Average, Clip, Guard, Objective, Update
 from accel.parts.watch import Probe, Trial, Watch
 from accel.parts.window import Group, Micro, Window
@@ -19,5 +20,5 @@ from accel.parts.window import Group, Micro, Window
 __all__ = [
     "Activations", "Augment", "Autocast", "Average", "Backend", "Clip", "Compile", "Cycle", "Grads", "Group", "Guard", "Layout",
     "Loader", "Micro", "Objective", "Optim", "Order", "Parallel", "Part", "Parts", "Precision", "Prefetch", "Probe", "Progress",
-    "Rate", "Run", "Schedule", "Source", "Transfer", "Trial", "Update", "Watch", "Window",
+    "Rate", "Run", "Schedule", "Source", "Stop", "Transfer", "Trial", "Update", "Watch", "Window",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.schedule import Rate, Schedule
+from accel.parts.stop import Stop
 from accel.parts.update import Average, Clip, Guard, Objective, Update
 from accel.parts.watch import Probe, Watch
 from accel.parts.window import Group
@@ -46,6 +47,7 @@ class Parts:
     augment: Augment = field(default_factory=Augment)
     average: Average = field(default_factory=Average)
     update: Update = field(default_factory=Update)
+    stop: Stop = field(default_factory=Stop)
     probe: Probe = field(default_factory=Probe)
 
     def all(self) -> list[Part]:

@@ -102,6 +102,20 @@ class Part:
     def before_replay(self) -> None:
         """Refresh the scalars on the device, without waiting. Called before each update, after `to_device_scalars`."""
 
+    def check_metrics(self, metrics: Mapping[str, float]) -> None:
+        """See which metrics an evaluation gives. Called before the first update, after a trial of the evaluation.
+
+        Raises:
+            ConfigError: if the one that a setting names is not among them.
+        """
+
+    def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
+        """See the metrics of an evaluation, which ends `epoch`, from 1, or an update within it.
+
+        A part sees the evaluations in their turn (`evaluate.every`, `evaluate.epochs`), and none that is made only because the run
+        ends: a run that goes on from there has seen what a longer one has. Every rank sees the same numbers.
+        """
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: tensors and plain values."""
         return {}

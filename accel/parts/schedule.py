@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from accel.errors import ConfigError
 from accel.parts.part import Part
@@ -23,8 +24,19 @@ class Rate(Part):
 class Schedule(Part):
     """Learning rate over the updates, a pure function of the update's index; plainest: constant.
 
-    The index counts windows consumed, skipped updates among them, so a schedule always ends where it says.
+    The index counts windows consumed, skipped updates among them, so a schedule always ends where it says. A schedule that also
+    depends on the metrics of evaluations keeps what it needs of them in its state (`Part.evaluated`).
     """
+
+    follows_length: ClassVar[bool] = False
+    """Whether it depends on the number of updates of the whole run, so that a resumed run must have as many."""
+    follows_evaluations: ClassVar[bool] = False
+    """Whether it depends on the metrics of evaluations, so that a resumed run must make the same."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "follows_length" not in vars(cls) and Schedule in cls.__bases__:
+            cls.follows_length = True  # unless it says otherwise
 
     def setup(self, run: Run) -> None:
         self.optim, self.updates = run.parts.optim, run.updates

@@ -36,7 +36,7 @@ class Watch(Part):
         """
 
     def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
-        """See the metrics of the evaluation that ends `epoch`, from 1; within an epoch, a fraction of it is done."""
+        """See the metrics of every evaluation, which ends `epoch`, from 1; within an epoch, a fraction of it is done."""
 
     def sync(self) -> None:
         """Wait until files that a checkpoint relies on are on the disk. Called by the thread that writes checkpoints."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.cyclic import Cyclic as Cyclic
     from accel.plugins.dali import DALI as DALI
     from accel.plugins.ddp import DDP as DDP
+    from accel.plugins.early_stop import EarlyStop as EarlyStop
     from accel.plugins.ema import EMA as EMA
     from accel.plugins.extents import Extents as Extents
     from accel.plugins.finite_guard import FiniteGuard as FiniteGuard
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.onecycle import OneCycle as OneCycle
     from accel.plugins.oom import OOM as OOM
     from accel.plugins.pinned import Pinned as Pinned
+    from accel.plugins.plateau import Plateau as Plateau
     from accel.plugins.prefetch import Prefetch as Prefetch
     from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress

@@ -59,12 +59,19 @@ class Evaluations:
         """Return whether it is the turn of the last update."""
         return self.every is not None and run.progress.step % self.every == 0
 
+    @property
+    def identity(self) -> dict[str, int | None]:
+        """What a resumed run must have in common with this one where the training depends on the evaluations."""
+        return {"every": self.every, "epochs": self.epochs, "batches": self.batches}
+
     def evaluate(self, run: Run) -> None:
         """Evaluate, keep the metrics and show them to the watches. Do nothing without data for it, or if that has been done."""
         if run.held_out is None or run.dry_run or run.last_evaluation:
             return
         metrics = evaluate(run, self.metrics, self.batches)
         run.history.append({**run.position, **metrics})
-        for watch in run.watches:
-            watch.evaluated(run.position["epoch"], metrics)
+        in_turn = self.in_turn(run) or (run.progress.batch == 0 and run.progress.epoch % self.epochs == 0)
+        for part in [*(run.parts.all() if in_turn else ()), *run.watches]:
+            part.evaluated(run.position["epoch"], metrics)
+        run.is_ending = run.is_ending or run.parts.stop.reason() != ""  # all ranks have the same metrics
         run.clock.lap(EVALUATION)

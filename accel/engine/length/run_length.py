@@ -12,7 +12,11 @@ from accel.schema.settings import Settings
 if TYPE_CHECKING:
     from accel.data.batches.base import Batches
 
-__all__ = ["RunLength", "tokens_per_sample", "updates_of_samples"]
+__all__ = ["LIMITS", "RunLength", "tokens_per_sample", "updates_of_samples"]
+
+
+LIMITS = ("epochs", "updates", "max_samples", "max_tokens", "max_seconds")
+"""Settings that limit a run."""
 
 
 class RunLength:
@@ -30,6 +34,8 @@ class RunLength:
             settings.max_tokens,
         )
         self.max_seconds = settings.max_seconds
+        self.given = {name: getattr(settings, name) for name in LIMITS}
+        """The limits as they were set, by name."""
         self.last_update: int | None = None
         """The update that ends the run within an epoch, from 1; None if only the ends of epochs do."""
         self.seconds_before = 0.0
@@ -76,12 +82,13 @@ class RunLength:
 
     def wants_end(self, run: Run) -> bool:
         """Return whether this rank wants the run to end after its last update: somebody said stop, or the time is over."""
-        return run.stop_reason != "" or (self.max_seconds is not None and self.seconds(run) >= self.max_seconds)
+        is_stopped = run.stop_reason != "" or run.parts.stop.reason() != ""
+        return is_stopped or (self.max_seconds is not None and self.seconds(run) >= self.max_seconds)
 
     def end_reason(self, run: Run) -> str:
         """Return why the run ended before its last update, in words; empty if it did not."""
-        if run.stop_reason:
-            return run.stop_reason
+        if reason := run.stop_reason or run.parts.stop.reason():
+            return reason
         if self.max_seconds is not None and self.seconds(run) >= self.max_seconds:
             return f"max_seconds={self.max_seconds:g} have passed"
         return ""

@@ -1,0 +1,91 @@
+"""`run.stop(reason)` ends a run with an update, from a watch or from a loss, and it stays ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from accel.errors import AccelWarning, ConfigError
+from accel.parts import Watch
+from accel.plugins.accumulate import Accumulate
+from accel.plugins.threads import Threads
+from accel.trainer import Trainer
+
+X = torch.arange(24.0)[:, None] / 24
+
+
+class Ends(Watch):
+    """Ends the run after an update, or at the first evaluation, if `update` is 0."""
+
+    def __init__(self, update: int, reason: str = "enough") -> None:
+        super().__init__()
+        self.update, self.reason = update, reason
+
+    def begin(self, run: Any) -> None:
+        self.run = run
+
+    def after(self, step: int, loss: Tensor) -> None:
+        if step == self.update:
+            self.run.stop(self.reason)
+
+    def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
+        if not self.update:
+            self.run.stop(self.reason)
+
+
+def fit(watch: Watch | None, loss: Any = None, **settings: Any) -> Any:
+    settings = {"epochs": 3, "plugins": [], **settings}
+    default = lambda model, batch: model(batch[0]).square().mean()  # noqa: E731
+    model = nn.Linear(1, 1)
+    return Trainer(
+        model, TensorDataset(X), TensorDataset(X[:8]), loss or default, watch=[] if watch is None else [watch], batch_size=4,
+        device="cpu", **settings,
+    ).fit()  # fmt: skip
+
+
+@pytest.mark.parametrize("update", [1, 4, 6, 7, 12])
+@pytest.mark.parametrize("plugins", [[], [Threads()]], ids=["plain", "threads"])
+def test_a_watch_ends_the_run_with_its_update(update: int, plugins: list[Any], tmp_path: Path) -> None:
+    result = fit(Ends(update), plugins=plugins, out=tmp_path / "run")
+    assert (result.updates, result.stopped, result.samples) == (update, "enough", 4 * update)
+    assert result.metrics, "it is evaluated"
+    assert max((tmp_path / "run/checkpoints").glob("*.json")).stem.endswith(str(update)) or update % 6 == 0
+    with pytest.warns(AccelWarning, match=r"the run has ended early \(enough\), and trains no more"):
+        again = fit(None, plugins=plugins, out=tmp_path / "run", resume=tmp_path / "run")
+    assert (again.updates, again.stopped, again.history) == (update, "enough", result.history)
+    longer = fit(None, plugins=plugins, resume=tmp_path / "run", epochs=4)
+    assert (longer.updates, longer.stopped) == (24, ""), "with another length it goes on"
+    whole = fit(None, plugins=plugins, epochs=4)
+    assert all(map(torch.equal, whole.model.parameters(), longer.model.parameters()))
+
+
+def test_a_watch_ends_it_at_an_evaluation() -> None:
+    assert fit(Ends(0)).updates == 6
+    assert fit(Ends(0), evaluate_every=4).updates == 4
+
+
+@pytest.mark.parametrize("micro_batch", [0, 1])
+def test_a_loss_ends_it_through_a_watch(micro_batch: int) -> None:
+    watch, calls = Ends(-1), []
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        if model.training:
+            calls.append(0)
+            if len(calls) == 2 + micro_batch + 1:
+                watch.run.stop("by the loss")
+        out: Tensor = model(batch[0]).square().mean()
+        return out
+
+    result = fit(watch, loss, plugins=[Accumulate(steps=2)])
+    assert (result.updates, result.stopped) == (2, "by the loss"), "the window is done"
+
+
+def test_the_first_reason_counts_and_an_empty_one_is_none() -> None:
+    assert fit(Ends(2, "first")).stopped == "first"
+    with pytest.raises(ConfigError, match=r"run\.stop\(reason\) needs a reason"):
+        fit(Ends(2, ""))
