@@ -3,7 +3,8 @@
 python -m venv /tmp/peer && /tmp/peer/bin/pip install torch==2.13.0 lightning==2.6.6     # the peer, apart from accel
 python benchmarks/cpu.py --peer /tmp/peer/bin/python --minutes 60 --out benchmarks/results/DATE-cpu.json
 python benchmarks/cpu.py --peer /tmp/peer/bin/python --quick                             # two updates each, to see that it runs
-python benchmarks/cpu.py --allocators --cases resnet18_96                                # and beside jemalloc and tcmalloc
+python benchmarks/cpu.py --more allocators compiled --cases resnet18_96                  # and beside jemalloc, tcmalloc and compile
+python benchmarks/cpu.py --rounds 1 --cases gpt --add --out benchmarks/results/DATE-cpu.json    # one round more, of one case
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ SET_BY_USERS = ("OMP_", "GOMP_", "KMP_", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOA
 """Beginnings of variables that no run is given: each arm has what it sets itself."""
 LIBRARIES = {"jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
 """Allocators to preload (Debian: apt-get install libjemalloc2 libtcmalloc-minimal4)."""
+BUSY, TRIES = 10.0, 3
+"""Percent of the cores that other programs may take beside a run, and how often it is made where they take more."""
 FLOAT32 = ["+plugins=[fast,adamw]", "~plugins.amp"]
 BFLOAT16 = ["+plugins=[fast,adamw]"]
 OPTIMISER = ["plugins.adamw.lr=1.0e-3", "plugins.adamw.weight_decay=0.01"]
@@ -66,37 +69,83 @@ ALLOCATORS = {
     "accel, float32, jemalloc": Arm("accel", (*FLOAT32, *OPTIMISER), "jemalloc", against="accel, float32"),
     "accel, float32, tcmalloc": Arm("accel", (*FLOAT32, *OPTIMISER), "tcmalloc", against="accel, float32"),
 }
+COMPILED = {
+    "accel, float32, compile": Arm("accel", (*FLOAT32, "+plugins=[compile]", *OPTIMISER), against="accel, float32"),
+    "accel, bfloat16, compile": Arm("accel", (*BFLOAT16, "+plugins=[compile]", *OPTIMISER), against="accel, bfloat16"),
+}
+MORE = {"allocators": ALLOCATORS, "compiled": COMPILED}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="the Python that has lightning; without it, Lightning is left out")
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
-    parser.add_argument("--allocators", action="store_true", help="accel as well beside jemalloc, tcmalloc and memory=system")
+    parser.add_argument("--more", nargs="*", choices=MORE, default=[], help="accel with other allocators too, or compiled")
+    parser.add_argument("--add", action="store_true", help="keep the runs that --out has, of the same machine and versions")
     parser.add_argument("--rounds", type=int, default=7, help="at most so many; each runs all arms once, in random order")
     parser.add_argument("--minutes", type=float, default=60.0, help="no round begins that would end later, but the first")
     parser.add_argument("--quick", action="store_true", help="two updates each, one round")
     parser.add_argument("--out", type=Path, help="write the results to this .json, and the table to the .md beside it")
     args = parser.parse_args()
-    head = machine.facts(threads=None, packages=PACKAGES)
-    arms = {**ARMS, **(ALLOCATORS if args.allocators else {})}
+    head = machine.facts(threads=None, packages=PACKAGES) | {"peer": peer_versions(args.peer)}
+    arms = ARMS | {name: arm for group in args.more for name, arm in MORE[group].items()}
     arms = {name: arm for name, arm in arms.items() if arm.who != "lightning" or args.peer}
-    runs: dict[tuple[str, str], list[dict[str, Any]]] = {(case, arm): [] for case in args.cases for arm in arms}
+    runs = earlier_runs(args.out, head) if args.add else {}
+    asked = {case: [(case, name) for name in arms] for case in args.cases}
     with TemporaryDirectory() as folder:
         digits = save_digits(Path(folder))
         began = monotonic()
         for number in range(1 if args.quick else args.rounds):
-            for case, name in random.Random(number).sample(list(runs), len(runs)):
-                python = args.peer if arms[name].who == "lightning" else sys.executable
-                runs[case, name].append(apart(python, arms[name], case, 2 if args.quick else CASES[case].updates, digits))
-                print(case, name, runs[case, name][-1], file=sys.stderr, flush=True)
+            for case, pairs in asked.items():
+                order = random.Random(len(runs.get(pairs[0], []))).sample(pairs, len(pairs))
+                made = {pair: one_run(args, arms[pair[1]], case, digits) for pair in order}
+                for pair in pairs:  # a round that was cut short counts in no arm
+                    runs.setdefault(pair, []).append(made[pair])
+                if args.out is not None:  # each time: the next may be cut short
+                    args.out.write_text(json.dumps(result_of(head, runs), indent=1) + "\n")
             if (monotonic() - began) * (number + 2) / (number + 1) > 60 * args.minutes:
                 break
-    result = {
-        "schema": 1, "benchmark": "cpu", "unit": "milliseconds per update", **head, "peer": peer_versions(args.peer),
-        "cases": [{"name": case, "about": CASES[case].about, "arms": summed(case, arms, runs)} for case in args.cases],
-    }  # fmt: skip
-    save(result, table(result), args.out)
+    save(result_of(head, runs), table(result_of(head, runs)), args.out)
+
+
+def one_run(args: argparse.Namespace, arm: Arm, case: str, digits: Path) -> dict[str, Any]:
+    """One run, told on stderr; made again where other programs took too much of the cores, but not for ever."""
+    python = args.peer if arm.who == "lightning" else sys.executable
+    for _ in range(TRIES):
+        figures = apart(python, arm, case, 2 if args.quick else CASES[case].updates, digits)
+        print(case, arm.who, *arm.words, arm.library, figures, file=sys.stderr, flush=True)
+        if (figures["others"] or 0.0) <= BUSY:
+            break
+    return figures
+
+
+def earlier_runs(out: Path, head: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The runs of quiet rounds that `out` has, by case and arm.
+
+    Raises:
+        SystemExit: where they are of another machine, or of other versions.
+    """
+    if not out.exists():
+        return {}
+    result = json.loads(out.read_text())
+    if differing := [key for key in ("cpu", "cores", "os", "python", "versions", "peer") if result[key] != head[key]]:
+        sys.exit(f"{out} cannot be added to, since these differ: {', '.join(differing)}")
+    head["command"] = result["command"]
+    kept: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for case in result["cases"]:
+        rounds = zip(*(arm["runs"] for arm in case["arms"].values()), strict=True)
+        for round_ in rounds:
+            if all((run["others"] or 0.0) <= BUSY for run in round_):
+                for name, run in zip(case["arms"], round_, strict=True):
+                    kept.setdefault((case["name"], name), []).append(run)
+    return kept
+
+
+def result_of(head: dict[str, Any], runs: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any]:
+    """All that was measured."""
+    cases = [{"name": case, "about": CASES[case].about, "arms": summed(case, runs)} for case in CASES]
+    cases = [case for case in cases if case["arms"]]
+    return {"schema": 1, "benchmark": "cpu", "unit": "milliseconds per update", **head, "cases": cases}
 
 
 def save_digits(folder: Path) -> Path:
@@ -122,18 +171,20 @@ def apart(python: str, arm: Arm, case: str, updates: int, digits: Path) -> dict[
     return figures | {"others": load.percent()}
 
 
-def summed(case: str, arms: dict[str, Arm], runs: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def summed(case: str, runs: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """The runs of one case by arm, each with how many times as fast it is as the arm that it is compared with, round by round."""
     summary: dict[str, dict[str, Any]] = {}
-    for name, arm in arms.items():
-        own = runs[case, name]
+    for name, arm in (ARMS | ALLOCATORS | COMPILED).items():
+        own, others = runs.get((case, name), []), runs.get((case, arm.against), [])
+        if not own:
+            continue
         summary[name] = {
             "n": len(own), "time": spread([run["ms"] for run in own]), "whole": spread([run["whole"] for run in own]),
             "peak": spread([run["peak"] for run in own]), "loss": own[0]["loss"], "threads": own[0]["threads"],
             "others": max(run["others"] or 0.0 for run in own), "runs": own,
         }  # fmt: skip
-        if arm.against in arms:
-            pairs = zip(runs[case, arm.against], own, strict=True)
+        if others:  # of the same rounds: an arm that came later was in the last of them
+            pairs = list(zip(others[-len(own) :], own[-len(others) :], strict=True))
             summary[name] |= {"against": arm.against, "times": spread([other["ms"] / run["ms"] for other, run in pairs])}
         if arm.target is not None and case.startswith("resnet"):
             summary[name]["target"] = arm.target[CASES[case].is_large]
@@ -156,9 +207,9 @@ def table(result: dict[str, Any]) -> str:
         "# Training on a CPU",
         "",
         "Milliseconds per update, warm-up left out, and the seconds of the whole run without imports; each run is a process of its "
-        "own, and the arms take turns in random order. *others* is the most that other programs took of the cores in any run: "
-        "above some hundredths, measure again. *faster* is against the arm in brackets, round by round, beside its target. Median "
-        f"(10th .. 90th percentile). *loss*: mean over the last updates. Lightning ran in a Python of its own: {peer}.",
+        "own, and the arms take turns in random order. *others* is the most that other programs took of the cores in any run; "
+        f"beyond {BUSY:.0f} % a run was made again. *faster* is against the arm in brackets, round by round, beside its target. "
+        f"Median (10th .. 90th percentile). *loss*: mean over the last updates. Lightning ran in a Python of its own: {peer}.",
         "",
         machine.sentence(result),
     ]

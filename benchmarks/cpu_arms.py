@@ -50,9 +50,9 @@ class Case:
 
 
 CASES = {
-    "digits": Case("convnet on the digits, 32 pictures of 8x8", "convnet", (32, 1, 8, 8), 400),
-    "resnet18_32": Case("ResNet-18, 64 pictures of 32x32", "resnet32", (64, 3, 32, 32), 10),
-    "resnet18_32_large": Case("ResNet-18, 256 pictures of 32x32", "resnet32", (256, 3, 32, 32), 3, is_large=True),
+    "digits": Case("convnet on the digits, 32 pictures of 8x8", "convnet", (32, 1, 8, 8), 300),
+    "resnet18_32": Case("ResNet-18, 64 pictures of 32x32", "resnet32", (64, 3, 32, 32), 5),
+    "resnet18_32_large": Case("ResNet-18, 256 pictures of 32x32", "resnet32", (256, 3, 32, 32), 2, is_large=True),
     "resnet18_96": Case("ResNet-18, 16 pictures of 96x96", "resnet96", (16, 3, 96, 96), 20),
     "resnet18_96_large": Case("ResNet-18, 128 pictures of 96x96", "resnet96", (128, 3, 96, 96), 4, is_large=True),
     "gpt": Case("GPT, 4 layers of width 256, 8 texts of 128 tokens", "gpt", (8, 128), 12),

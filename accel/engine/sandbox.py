@@ -28,6 +28,7 @@ def make_trials(run: TrainingRun) -> None:
         for part in parts:
             part.explore(run, lambda: sandbox(run))
             run.plan.facts |= part.plan_notes()
+        run.plan.facts |= run.parts.loader.plan_notes()  # whose readers are chosen beside threads
         run.saver.versions = versions(run.device)  # with the number of threads that was chosen
 
 

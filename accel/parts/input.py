@@ -67,6 +67,13 @@ class Loader(Part):
         """Return the batches of `epoch` from number `start` on, on the host."""
         return batches.epoch(epoch, start)
 
+    def reader_choices(self) -> list[int]:
+        """Return the numbers of readers that a trial may choose from; empty where the number is set, or nobody reads beside."""
+        return []
+
+    def set_readers(self, count: int) -> None:
+        """Read with `count` readers, one of `reader_choices`, from the next epoch on. No epoch is being read meanwhile."""
+
     def close(self) -> None:
         """End workers and threads, when the run ends, however it ends."""
 

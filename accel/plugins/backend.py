@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
+from accel.device.cpu.core_split import describe_splits, is_worth_a_trial, leanest_near_best, time_splits
 from accel.device.cpu.machine_switches import MachineSwitches
 from accel.device.cpu.thread_trial import describe_times, fewest_near_best, time_threads
 from accel.errors import TrainingError
@@ -61,7 +62,7 @@ class Backend(BackendPart):
         tf32: use TensorFloat-32 for float32 convolutions, recurrent layers of cuDNN and matrix products on CUDA.
         matmul_precision: precision of float32 matrix products on any device (medium may use bfloat16); null follows tf32.
         deterministic: use only algorithms that give the same bits every time; an operation without one raises.
-        threads: CPU threads of one operation; null leaves torch's choice; auto tries numbers of them, if updates are short.
+        threads: CPU threads of one operation; null leaves torch's choice; auto tries numbers of them, beside readers too.
         memory: keep memory that is freed on a CPU for the next update, or give it to the system; auto keeps it where it can.
         cores: all lets each rank run on every core; split gives each rank of a machine its share, neighbours together (Linux).
         flush_denormals: take denormal numbers as zero on a CPU, which computes with them a hundred times more slowly.
@@ -91,6 +92,7 @@ class Backend(BackendPart):
         self.saved["float32"].change(self.tf32, matmul)
         benchmark = self.cudnn_benchmark and not self.deterministic
         self.trial, self.machine = "", MachineSwitches()
+        self.readers: int | None = None
         self.machine.keep_memory(self.memory, device)
         threads = torch.get_num_threads()
         if self.cores == "split":
@@ -103,20 +105,28 @@ class Backend(BackendPart):
     def explore(self, run: Run, trial: Trial) -> None:
         if self.threads != "auto":
             return
+        loader = run.parts.loader
         if run.progress.step:
             self.trial = f"{self.thread_count}, as the run began"
+            if self.readers in loader.reader_choices():
+                loader.set_readers(self.readers)
             return
         if run.device.type != "cpu" or run.parts.parallel.world_size > 1 or type(run.parts.compile) is not Compile:
             self.trial = f"{self.thread_count}, none tried: that is for one process on a CPU, without compile"
             return
-        times: dict[int, float] = {}
-        with (
-            trial() as windows,
-            suppress(StopIteration, TrainingError),
-        ):  # no data, or a guard: the run itself meets it, and says so
-            times = time_threads(lambda: run.parts.update(next(windows)))
-        self.set_threads(fewest_near_best(times) if times else self.thread_count)
-        self.trial = describe_times(times) if times else f"{self.thread_count}: there is no choice, or updates are long"
+        self.trial = f"{self.thread_count}: there is no choice, or updates are long"
+        with suppress(StopIteration, TrainingError):  # no data, or a guard: the run itself meets it, and says so
+            if is_worth_a_trial(run.updates, choices := loader.reader_choices()):
+                if splits := time_splits(choices, loader.set_readers, trial, run.parts.update):
+                    threads, self.readers = leanest_near_best(splits)
+                    self.set_threads(threads)
+                    self.trial = describe_splits(splits)
+                return
+            with trial() as windows:
+                times = time_threads(lambda: run.parts.update(next(windows)))
+            if times:
+                self.set_threads(fewest_near_best(times))
+                self.trial = describe_times(times)
 
     def set_threads(self, count: int) -> None:
         """Compute with `count` threads from here on."""
@@ -125,11 +135,13 @@ class Backend(BackendPart):
             torch.set_num_threads(count)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"threads": self.thread_count} if self.threads == "auto" else {}
+        readers = {} if self.readers is None else {"readers": self.readers}
+        return {"threads": self.thread_count} | readers if self.threads == "auto" else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "threads" in state:
             self.set_threads(state["threads"])
+            self.readers = state.get("readers")
 
     def check_memory(self, step: int) -> None:
         self.machine.check_memory(step)

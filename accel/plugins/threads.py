@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.loaders.autotune import Rates, best_count, describe_rates, measure_rates, thread_rate
+from accel.data.loaders.autotune import BESIDE, Rates, best_count, describe_rates, fewer_readers, measure_rates, thread_rate
 from accel.data.loaders.ring import Ring
 from accel.data.loaders.thread_pool import ThreadPool
 from accel.parts import Loader
@@ -64,6 +64,7 @@ class Threads(Loader):
         self.pin = run.device.type == "cuda"
         self.reader_count = RANK_CORES.count() if self.count == "auto" else self.count
         self.rates: Rates = {}
+        self.note = ""
         self.epochs = 0 if run.dry_run else run.epochs
         self.rings: dict[Batches, Ring] = {}
 
@@ -80,12 +81,23 @@ class Threads(Loader):
     def epoch(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         return self.rings[batches].epoch(epoch, start) if batches in self.rings else batches.epoch(epoch, start)
 
+    def reader_choices(self) -> list[int]:
+        return fewer_readers(self.reader_count) if self.rings and self.count == "auto" else []
+
+    def set_readers(self, count: int) -> None:
+        self.note = f"{count}, {BESIDE}"
+        if self.pool is not None and count != self.reader_count:
+            self.pool.close()
+            self.reader_count, self.pool = count, ThreadPool(count)
+            for ring in self.rings.values():
+                ring.threads = self.pool
+
     def identity(self) -> None:
         """Return None: a resumed run may have another number of threads, or none."""
 
     def plan_notes(self) -> Mapping[str, str]:
         count = describe_rates(self.rates) if self.rates else f"{self.reader_count} = {RANK_CORES.describe()}"
-        notes = {"threads": count} if self.rings and self.count == "auto" else {}
+        notes = {"readers": self.note or count} if self.rings and self.count == "auto" else {}
         slots = next((ring.pool for ring in self.rings.values() if ring.pool), None)
         if slots:
             kind = "pinned memory" if self.pin else "memory"

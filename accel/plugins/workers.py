@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
-from accel.data.loaders.autotune import Rates, best_count, describe_rates, measure_rates, process_rate
+from accel.data.loaders.autotune import BESIDE, Rates, best_count, describe_rates, fewer_readers, measure_rates, process_rate
 from accel.data.loaders.worker_pool import WorkerPool
 from accel.parts import Loader
 from accel.system.cpu.local_ranks import RANK_CORES
@@ -76,6 +76,7 @@ class Workers(Loader):
         self.pin = run.device.type == "cuda"
         self.datasets = []
         self.rates: Rates = {}
+        self.note = ""
         self.epochs = 0 if run.dry_run or self.start not in (None, "fork") else run.epochs
         self.reader_count = min(RANK_CORES.count(), MAX_AUTO_WORKERS) if self.count == "auto" else self.count
 
@@ -95,14 +96,24 @@ class Workers(Loader):
             self.workers = WorkerPool(self.datasets, self.reader_count, self.prefetch_factor, self.timeout, self.start, self.pin)
         return self.workers.batches(self.datasets.index(batches), epoch, start)
 
+    def reader_choices(self) -> list[int]:
+        may_choose = self.datasets and self.count == "auto" and self.start in (None, "fork")  # spawned ones take seconds to start
+        return fewer_readers(self.reader_count) if may_choose else []
+
+    def set_readers(self, count: int) -> None:
+        self.note = f"{count}, {BESIDE}"
+        if count != self.reader_count:
+            self.close()
+            self.reader_count = count
+
     def identity(self) -> None:
         """Return None: a resumed run may have another number of workers, or none."""
 
     def plan_notes(self) -> Mapping[str, str]:
         if not self.datasets or self.count != "auto":
             return {}
-        if self.rates:
-            return {"workers": describe_rates(self.rates)}
+        if self.note or self.rates:
+            return {"workers": self.note or describe_rates(self.rates)}
         return {"workers": f"{self.reader_count} = {RANK_CORES.describe()}, at most {MAX_AUTO_WORKERS}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:

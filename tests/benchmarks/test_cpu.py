@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def test_ratios_are_taken_round_by_round_and_shown_beside_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ratios_are_taken_round_by_round_and_shown_beside_their_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setattr(sys, "argv", ["cpu.py"])
     cpu = importlib.import_module("cpu")
@@ -23,11 +24,16 @@ def test_ratios_are_taken_round_by_round_and_shown_beside_their_targets(monkeypa
         ]
         for name in arms
     }  # fmt: skip
-    summary = cpu.summed("resnet18_96", arms, runs)
+    summary = cpu.summed("resnet18_96", runs)
     assert summary["accel, float32"]["times"]["median"] == 2.0
     assert summary["accel, float32"]["target"] == 1.3
     assert cpu.ARMS["accel, bfloat16"].target == (1.1, 1.25)
     head = {**cpu.machine.facts(None, []), "peer": {"lightning": "2.6.6"}}
     text = cpu.table({**head, "cases": [{"about": "ResNet-18", "arms": summary}]})
     assert "2.00 (2.00 .. 2.00) [Lightning, float32], target 1.3" in text
-    assert {arm.against for arm in {**cpu.ARMS, **cpu.ALLOCATORS}.values()} - {""} <= cpu.ARMS.keys()
+    out = tmp_path / "cpu.json"
+    out.write_text(json.dumps(cpu.result_of(head, runs)))
+    assert cpu.earlier_runs(out, dict(head)) == runs, "a round more can be added"
+    with pytest.raises(SystemExit, match="since these differ: cores"):
+        cpu.earlier_runs(out, {**head, "cores": 99})
+    assert {arm.against for arm in {**cpu.ARMS, **cpu.ALLOCATORS, **cpu.COMPILED}.values()} - {""} <= cpu.ARMS.keys()

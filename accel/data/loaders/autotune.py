@@ -20,6 +20,7 @@ from accel.device.rng import Randomness
 from accel.system.cpu.local_ranks import RANK_CORES
 
 __all__ = [
+    "BESIDE",
     "MIN_READ_SECONDS",
     "NEAR_BEST",
     "PROBE_SAMPLES",
@@ -27,6 +28,7 @@ __all__ = [
     "Rates",
     "best_count",
     "describe_rates",
+    "fewer_readers",
     "measure_rates",
     "process_rate",
     "strided_ranges",
@@ -41,6 +43,9 @@ PROBE_SAMPLES = 16
 """Samples that tell how long one takes."""
 NEAR_BEST = 0.95
 """Share of the best rate that is good enough: more readers are not worth the rest."""
+
+BESIDE = "chosen together with torch's threads"
+"""What the plan says of a number of readers that `backend.threads=auto` has chosen."""
 
 Rates = dict[int, float]
 """Samples a second, by the number of readers."""
@@ -81,6 +86,15 @@ def best_count(rates: Rates) -> int:
     2
     """
     return min(count for count, rate in rates.items() if rate >= NEAR_BEST * max(rates.values()))
+
+
+def fewer_readers(count: int) -> list[int]:
+    """Return a quarter of `count`, half of it and all: the numbers of readers to try beside torch's threads.
+
+    >>> fewer_readers(8), fewer_readers(2), fewer_readers(1)
+    ([2, 4, 8], [1, 2], [1])
+    """
+    return sorted({max(1, count // 4), max(1, count // 2), count})
 
 
 def describe_rates(rates: Rates) -> str:

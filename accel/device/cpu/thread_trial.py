@@ -7,7 +7,10 @@ from time import perf_counter
 
 import torch
 
-__all__ = ["NEAR_BEST", "ROUNDS", "TINY", "TRIAL_SECONDS", "describe_times", "fewest_near_best", "time_threads"]
+__all__ = [
+    "NEAR_BEST", "ROUNDS", "TINY", "TRIAL_SECONDS", "describe_times", "fewest_near_best", "mean_seconds", "thread_counts",
+    "time_threads",
+]  # fmt: skip
 
 TINY = 0.05
 """Seconds of an update, above which as many threads as there are cores are best, and none are tried."""
@@ -29,10 +32,9 @@ def time_threads(update: Callable[[], object]) -> dict[int, float]:
     Returns:
         The times; empty if there is nothing to choose, or an update takes longer than `TINY`.
     """
-    most = torch.get_num_threads()
-    counts = sorted({*(2**power for power in range(most.bit_length()) if 2**power <= most), most})
+    counts, most = thread_counts(), torch.get_num_threads()
     update()
-    if len(counts) == 1 or _seconds(update, 0.0) > TINY:
+    if len(counts) == 1 or mean_seconds(update, 0.0) > TINY:
         return {}
     times = dict.fromkeys(counts, float("inf"))
     try:
@@ -40,7 +42,7 @@ def time_threads(update: Callable[[], object]) -> dict[int, float]:
             for count in counts:
                 torch.set_num_threads(count)
                 update()
-                times[count] = min(times[count], _seconds(update, TRIAL_SECONDS))
+                times[count] = min(times[count], mean_seconds(update, TRIAL_SECONDS))
     finally:
         torch.set_num_threads(most)
     return times
@@ -61,10 +63,16 @@ def describe_times(times: dict[int, float]) -> str:
     return f"{fewest_near_best(times)}, measured: {measured} an update"
 
 
-def _seconds(update: Callable[[], object], least: float) -> float:
-    """Return the mean seconds of updates that are made for `least` seconds, one at least."""
-    started, number = perf_counter(), 0
-    while number == 0 or perf_counter() - started < least:
+def thread_counts() -> list[int]:
+    """Return the numbers of torch's threads that are tried: 1, 2, 4 up to what torch has now."""
+    most = torch.get_num_threads()
+    return sorted({*(2**power for power in range(most.bit_length()) if 2**power <= most), most})
+
+
+def mean_seconds(update: Callable[[], object], least: float, number: int = 1) -> float:
+    """Return the mean seconds of updates that are made for `least` seconds, `number` at least."""
+    started, made = perf_counter(), 0
+    while made < number or perf_counter() - started < least:
         update()
-        number += 1
-    return (perf_counter() - started) / number
+        made += 1
+    return (perf_counter() - started) / made

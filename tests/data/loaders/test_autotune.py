@@ -90,7 +90,7 @@ def test_the_run_is_the_same_and_the_plan_tells(loader: type[Loader], monkeypatc
     plugin: Any = loader()
     actual = fit_toy([plugin])
     assert plain.equals(actual)
-    message = actual.spy.run.plan.facts[plugin.name]
+    message = actual.spy.run.plan.facts["readers" if loader is Threads else "workers"]
     assert message.startswith(f"{plugin.reader_count}, measured: {COUNTS[0]} read ")
     assert plugin.reader_count in COUNTS
     dry: Any = loader()
