@@ -168,9 +168,9 @@ class LAMB(Fused):
         corrections = self.corrections(row) if WEIGHT in self.state_names(group) else None
         for part in row.plan:
             section, tile = part.section, part.section.tiles[0]
-            count = part.adapted if decay or group["always_adapt"] else 0
-            parts = [grads[place] for place in section.places]
-            if not count and section.dense and corrections is None:  # the kernel moves the weights
+            adapts = decay or group["always_adapt"]  # not the count: the bits of one would depend on which move with it
+            count, parts = part.adapted if adapts else 0, [grads[place] for place in section.places]
+            if not adapts and section.dense and corrections is None:  # the kernel moves the weights
                 self.move_by_adam(tile, tile.params, parts, row, group["lr"], divisor)
                 continue
             ratios = part.factors[0]

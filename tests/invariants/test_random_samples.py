@@ -74,8 +74,9 @@ def test_threads_and_reading_ahead_give_the_same(name: str) -> None:
     for threads in (1, 3):
         with nothing_moves(), Ring(DRAWING[name](), SIZE, seed=3, shuffle=True, threads=threads) as ring:
             assert epochs(ring.epoch) == batches
-    for source in (batches_of(DRAWING[name]()), Ring(DRAWING[name](), SIZE, seed=3, shuffle=True, threads=2)):
-        assert epochs(lambda epoch, start, source=source: read_ahead(source.epoch(epoch, start), 2, "x")) == batches  # type: ignore[misc]
+    with Ring(DRAWING[name](), SIZE, seed=3, shuffle=True, threads=2) as ring:
+        for source in (batches_of(DRAWING[name]()), ring):
+            assert epochs(lambda epoch, start, source=source: read_ahead(source.epoch(epoch, start), 2, "x")) == batches  # type: ignore[misc]
 
 
 @contextmanager

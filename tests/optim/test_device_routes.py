@@ -124,6 +124,41 @@ def test_lamb_with_a_cycled_beta(cycled: str, device_routes: Callable[[], None])
     torch.testing.assert_close(run(make, torch.float32, "plain", True, True, False), expected, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("gaps", [(), (0, 2, 4), (1, 3, 5)], ids=["all", "excluded alone", "adapted alone"])
+@pytest.mark.parametrize(("dtype", "layout", "scaled"), [(torch.float32, "plain", False), (torch.bfloat16, "slices", True)])
+@pytest.mark.parametrize("case", [case for case, make in CASES.items() if make([nn.Parameter(torch.ones(1))]).per_parameter])
+def test_the_bits_of_a_parameter_do_not_depend_on_which_move_with_it(
+    case: str, dtype: torch.dtype, layout: str, scaled: bool, gaps: tuple[int, ...], device_routes: Callable[[], None]
+) -> None:
+    device_routes()
+    expected, actual = (stepped(CASES[case], dtype, layout, scaled, gaps, one_by_one) for one_by_one in (False, True))
+    assert all(map(torch.equal, actual, expected))
+
+
+def stepped(
+    make: Callable[[Any], Fused], dtype: torch.dtype, layout: str, scaled: bool, gaps: tuple[int, ...], one_by_one: bool
+) -> list[Tensor]:
+    """Return parameters and state after steps in which those at `gaps` have no gradient."""
+    params = make_params(dtype, layout)
+    optimizer = make(params)
+    for group in optimizer.param_groups:
+        group.update({"max_grad_norm": None} if "max_grad_norm" in group else {})
+    if scaled:
+        optimizer.grad_scale, optimizer.found_inf = torch.tensor(8.0), torch.tensor(0.0)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        for index, param in enumerate(params):
+            grad = torch.empty_like(param).copy_(torch.randn(param.shape, generator=generator))
+            param.grad = None if index in gaps else grad
+        if one_by_one:
+            for param in params:
+                if param.grad is not None:
+                    optimizer.step_one(param)
+        else:
+            optimizer.step()
+    return everything(optimizer, params)
+
+
 def test_an_average_moves_in_the_kernel_of_sgd() -> None:
     for dtype in (torch.float32, torch.float64):
         starts, ends = ([torch.randn(5, dtype=dtype), torch.randn(2, 3, dtype=dtype)] for _ in range(2))

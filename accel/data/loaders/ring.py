@@ -36,7 +36,7 @@ class Ring:
     keep it, or the ring grows. Other data sets are read by `sample(index, rng)` or `__getitem__`, and collated.
 
     `ring.epoch(n)` gives the batches of epoch `n`. `for batch in ring` gives those of epoch 0, the next such loop those of epoch 1,
-    and so on.
+    and so on. The threads end with `close`, at the end of a `with`, or when nobody holds the ring any longer.
 
     Args:
         data: the data set. Its methods are called by several threads at once.

@@ -9,6 +9,7 @@ from functools import partial
 from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any, Protocol
+from weakref import finalize
 
 from accel.data.randomness.tripwire import reading_ahead
 from accel.device.cuda.device_threads import DeviceThread
@@ -20,7 +21,7 @@ GRACE = 1.0
 
 
 class ThreadPool:
-    """Threads that wait for work, until they are closed.
+    """Threads that wait for work, until they are closed or nobody holds the pool any longer.
 
     Args:
         count: of threads.
@@ -29,25 +30,33 @@ class ThreadPool:
     def __init__(self, count: int) -> None:
         self.closed = False
         self.work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self.threads = [DeviceThread(target=self._serve, name="accel-reader", daemon=True) for _ in range(count)]
+        self.threads = [DeviceThread(target=_serve, args=(self.work,), name="accel-reader", daemon=True) for _ in range(count)]
+        self.end = finalize(self, _end, self.work, count)  # the threads hold the queue alone
+        self.end.atexit = False
         for thread in self.threads:
             thread.start()
-
-    def _serve(self) -> None:
-        """Do the work of the queue until it is None; the work of a thread."""
-        with reading_ahead():
-            while (work := self.work.get()) is not None:
-                work()
-                del work  # it holds a batch
 
     def close(self) -> None:
         """End the threads, each after the sample that it is reading; wait for that no longer than `GRACE`."""
         self.closed = True
-        for _ in self.threads:
-            self.work.put(None)
+        self.end()
         deadline = monotonic() + GRACE
         for thread in self.threads:
             thread.join(max(0.0, deadline - monotonic()))
+
+
+def _serve(queue: SimpleQueue[Callable[[], None] | None]) -> None:
+    """Do the work of a queue until it is None; the work of a thread."""
+    with reading_ahead():
+        while (work := queue.get()) is not None:
+            work()
+            del work  # it holds a batch
+
+
+def _end(queue: SimpleQueue[Callable[[], None] | None], count: int) -> None:
+    """Tell so many threads to end. It may be called in one of them, which has let go of the pool."""
+    for _ in range(count):
+        queue.put(None)
 
 
 class BatchWork(Protocol):

@@ -32,7 +32,8 @@ def subtract(
         skip: 0-dim float32: nothing moves if it is 1; None stands for 0.
         decay: a share of the tensors themselves.
     """
-    kernel(tensors, others, [], lr=rate, weight_decay=decay, maximize=False, found_inf=skip, **SGD)
+    if tensors:
+        kernel(tensors, others, [], lr=rate, weight_decay=decay, maximize=False, found_inf=skip, **SGD)
 
 
 def interpolate(kernel: Kernel, tensors: list[Tensor], ends: list[Tensor], weight: float | Tensor, skip: Tensor | None) -> None:
