@@ -36,8 +36,8 @@ def scalar(
     Raises:
         ConfigError: if it is no number.
     """
-    if name == "epoch":
-        raise ConfigError(f"{owner} returned 'epoch', by which the results are numbered; call it something else")
+    if name in ("epoch", "update"):
+        raise ConfigError(f"{owner} returned {name!r}, by which the results are numbered; call it something else")
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
         return value.detach().reshape(()).double()
     try:
