@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.channels_last import ChannelsLast as ChannelsLast
     from accel.plugins.clip import Clip as Clip
     from accel.plugins.compile import Compile as Compile
+    from accel.plugins.constant import Constant as Constant
     from accel.plugins.cosine import Cosine as Cosine
     from accel.plugins.cuda_graph import CudaGraph as CudaGraph
     from accel.plugins.cyclic import Cyclic as Cyclic
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.fsdp import FSDP as FSDP
     from accel.plugins.lamb import LAMB as LAMB
     from accel.plugins.lars import LARS as LARS
+    from accel.plugins.linear import Linear as Linear
     from accel.plugins.lmdb import LMDB as LMDB
     from accel.plugins.lr_range import LRRange as LRRange
     from accel.plugins.master_weights import MasterWeights as MasterWeights
@@ -40,6 +42,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.oom import OOM as OOM
     from accel.plugins.pinned import Pinned as Pinned
     from accel.plugins.plateau import Plateau as Plateau
+    from accel.plugins.polynomial import Polynomial as Polynomial
     from accel.plugins.prefetch import Prefetch as Prefetch
     from accel.plugins.profiler import Profiler as Profiler
     from accel.plugins.progress import Progress as Progress
@@ -49,6 +52,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
     from accel.plugins.sgd import SGD as SGD
+    from accel.plugins.step import Step as Step
     from accel.plugins.step_in_backward import StepInBackward as StepInBackward
     from accel.plugins.stream import Stream as Stream
     from accel.plugins.sync_guard import SyncGuard as SyncGuard
@@ -57,6 +61,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.threads import Threads as Threads
     from accel.plugins.webdataset import WebDataset as WebDataset
     from accel.plugins.workers import Workers as Workers
+    from accel.plugins.wsd import WSD as WSD
 
 
 def __getattr__(name: str) -> Any:
