@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from os import PathLike
 from time import perf_counter
 from typing import Any, Self
@@ -153,6 +154,7 @@ class Trainer(Task):
         schedule, update, pace = run.parts.schedule, run.parts.update, run.pace_meter
         loss: Tensor | None = None
         run.model.train()
+        run.evaluations.catch_up(run)
         for epoch in run.epochs_left():
             for window in run.windows(epoch, start=progress.batch):
                 lap(DATA)
@@ -177,10 +179,11 @@ class Trainer(Task):
                 break
             if progress.batch == 0:
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
+            consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
             lap(DATA)
             if run.evaluations.epoch_due(run):
-                run.evaluations.evaluate(run)
+                run.evaluations.evaluate(run, consumed)
             if epoch + 1 < run.epochs:
                 follow_parameters(run)  # before the checkpoint is made, which has the state of what is trained from here on
             if run.saver.epoch_due(progress):

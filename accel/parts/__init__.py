@@ -12,9 +12,8 @@ from accel.parts.run import Progress, Run
 from accel.parts.schedule import Rate, Schedule
 from accel.parts.shared.autocast import Autocast
 from accel.parts.shared.cycle import Cycle
-from accel.parts.stop import Stop
 from accel.parts.update import Average, Clip, Guard, Objective, Update
-from accel.parts.watch import Probe, Trial, Watch
+from accel.parts.watch import Probe, Stop, Trial, Watch
 from accel.parts.window import Group, Micro, Window
 
 __all__ = [

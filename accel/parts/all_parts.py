@@ -11,9 +11,8 @@ from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.schedule import Rate, Schedule
-from accel.parts.stop import Stop
 from accel.parts.update import Average, Clip, Guard, Objective, Update
-from accel.parts.watch import Probe, Watch
+from accel.parts.watch import Probe, Stop, Watch
 from accel.parts.window import Group
 
 __all__ = ["Parts", "Watches"]

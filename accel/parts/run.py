@@ -136,6 +136,9 @@ class Run:
         """Return the name of an evaluated metric with that of its data: `val/accuracy`, or `val_accuracy`."""
         return f"{self.evaluation_split}{separator}{metric}" if self.evaluation_split else metric.replace("/", separator, 1)
 
+    def stop_if_requested(self, progress: Progress) -> None:
+        """End the run here if a signal asked any rank to stop, saved as far as `progress`."""
+
     def stop(self, reason: str) -> None:
         """End the run after the update at hand: it is evaluated and saved, and `fit` returns. A resumed run has ended too.
 

@@ -1,4 +1,4 @@
-"""Observers: watches during the run, and a probe before its first update."""
+"""Observers: watches during the run, a probe before its first update, and what ends it early."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from accel.errors import Interrupted
     from accel.parts.run import Run
 
-__all__ = ["Probe", "Trial", "Watch"]
+__all__ = ["Probe", "Stop", "Trial", "Watch"]
 
 
 @dataclass(eq=False)
@@ -70,3 +70,21 @@ class Probe(Part):
     def suggestions(self) -> dict[str, float]:
         """Return suggested settings by name, such as `onecycle.max_lr`."""
         return {}
+
+
+@dataclass(eq=False)
+class Stop(Part):
+    """Decision to end the run early, by the metrics of its evaluations; plainest: it ends where its length says."""
+
+    def identity(self) -> None:
+        """Return None: it changes no update, only how many there are. So a resumed run may have other settings."""
+
+    def reason(self) -> str:
+        """Return why the run is to end with its last update, in words; empty if it is not. Every rank gets the same answer.
+
+        Asked after each evaluation, and by a resumed run before its first update.
+        """
+        return ""
+
+    def capture_blocker(self) -> str:
+        return ""  # it acts between the updates

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.memory import Memory as Memory
     from accel.plugins.metrics import Metrics as Metrics
     from accel.plugins.muon import Muon as Muon
+    from accel.plugins.norms import Norms as Norms
     from accel.plugins.onecycle import OneCycle as OneCycle
     from accel.plugins.oom import OOM as OOM
     from accel.plugins.pinned import Pinned as Pinned

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -46,17 +46,16 @@ from accel.data.batches.structure import is_channels_last, repack_pair, unpack_p
 from accel.data.sampling import batch_rng
 from accel.errors import ConfigError, describe
 from accel.parts import Augment as AugmentPart
+from accel.parts.run import UNLIMITED
 from accel.system.clock import DATA
-from accel.values import Bounds, Count, Fraction, NonNegative
+from accel.values import Count, Fraction, NonNegative, Share
 
 if TYPE_CHECKING:
     import numpy as np
 
     from accel.parts import Micro, Run, Window
 
-__all__ = ["Augment", "Share"]
-
-Share = Annotated[float, Bounds("a number above 0, at most 1", low=0, high=1, open_low=True)]
+__all__ = ["Augment"]
 
 
 @dataclass(eq=False)
@@ -123,11 +122,12 @@ class Augment(AugmentPart):
                 "augment needs the number of classes, and neither the task nor its data tells (num_classes, classes); "
                 "set plugins.augment.num_classes"
             )
-        if self.grows and (run.batches is None or run.updates is None):
+        if self.grows and (run.batches is None or (run.updates is None and run.epochs == UNLIMITED)):
             raise ConfigError("augment.resize_from needs the length of the run, and the data has none; set resize_from=1")
         self.batches = run.batches or 0
         if self.grows:
-            epochs, rest = divmod(run.updates or 0, -(-self.batches // run.parts.group.size))
+            per_epoch = -(-self.batches // run.parts.group.size)
+            epochs, rest = (run.epochs, 0) if run.updates is None else divmod(run.updates, per_epoch)
             self.total = epochs * self.batches + rest * run.parts.group.size  # micro-batches of the whole run
         candidates = ((self._resize, self.grows), (self._erase, self.erases), (self._mix, self.mixes))
         self.transforms = [transform for transform, enabled in candidates if enabled]

@@ -53,7 +53,7 @@ def test_what_cannot_be_augmented_is_refused(settings: dict[str, Any], data: Any
 def test_settings_that_contradict_each_other() -> None:
     with pytest.raises(ConfigError, match=r"augment.erasing_min_area=0.5 is above erasing_max_area=0.4; set it no higher"):
         Augment(erasing_min_area=0.5)
-    with pytest.raises(ConfigError, match=r"augment.resize_from must be a number above 0, at most 1, not 0"):
+    with pytest.raises(ConfigError, match=r"augment.resize_from must be a number above 0, to 1, not 0"):
         Augment(resize_from=0.0)
 
 

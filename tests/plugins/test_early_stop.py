@@ -35,7 +35,7 @@ class Scripted:
 
 def fit(values: list[float], stop: EarlyStop | None = None, name: str = "loss", **settings: Any) -> Any:
     """Train, one evaluation after each 2 updates."""
-    settings = {"evaluate_every": 2, "evaluate_epochs": 100, "epochs": 100, **settings}
+    settings = {"evaluate_every": 2, "epochs": 100, **settings}
     plugins = [] if stop is None else [stop]
     return Trainer(
         nn.Linear(1, 1), TensorDataset(X), TensorDataset(X[:4]), lambda model, batch: model(batch[0]).square().mean(),
@@ -89,6 +89,7 @@ def test_a_stopped_run_is_saved_says_so_and_stays_so(stop_within_epoch: bool, tm
     assert all(map(torch.equal, first.model.parameters(), again.model.parameters()))
 
 
+@pytest.mark.filterwarnings("ignore:.*has a state of early_stop")
 @pytest.mark.parametrize("later", [EarlyStop(patience=3), EarlyStop(patience=1, metric="other"), None])
 def test_with_another_setting_it_goes_on_as_if_that_had_always_held(later: EarlyStop | None, tmp_path: Path) -> None:
     values = [2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]

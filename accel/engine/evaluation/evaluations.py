@@ -5,7 +5,7 @@ from __future__ import annotations
 from accel.engine.evaluation.evaluate import Metrics, evaluate
 from accel.engine.length.run_length import RunLength
 from accel.errors import ConfigError
-from accel.parts.run import UNLIMITED, Run
+from accel.parts.run import UNLIMITED, Progress, Run
 from accel.schema.settings import Settings
 from accel.system.clock import EVALUATION
 
@@ -64,11 +64,24 @@ class Evaluations:
         """What a resumed run must have in common with this one where the training depends on the evaluations."""
         return {"every": self.every, "epochs": self.epochs, "batches": self.batches}
 
-    def evaluate(self, run: Run) -> None:
-        """Evaluate, keep the metrics and show them to the watches. Do nothing without data for it, or if that has been done."""
+    def catch_up(self, run: Run) -> None:
+        """Make the evaluation that was under way, within an epoch, when the run was interrupted."""
+        if run.progress.batch and self.in_turn(run):
+            self.evaluate(run)
+
+    def evaluate(self, run: Run, consumed: Progress | None = None) -> None:
+        """Evaluate, keep the metrics and show them to the watches. Do nothing without data for it, or if that has been done.
+
+        A signal that comes meanwhile stops the run here. A run that is resumed evaluates again.
+
+        Args:
+            run: the run.
+            consumed: the progress that is saved then, if it is another: that before an epoch was counted as done.
+        """
         if run.held_out is None or run.dry_run or run.last_evaluation:
             return
         metrics = evaluate(run, self.metrics, self.batches)
+        run.stop_if_requested(consumed or run.progress)
         run.history.append({**run.position, **metrics})
         in_turn = self.in_turn(run) or (run.progress.batch == 0 and run.progress.epoch % self.epochs == 0)
         for part in [*(run.parts.all() if in_turn else ()), *run.watches]:

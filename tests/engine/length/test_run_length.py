@@ -173,14 +173,15 @@ def test_a_watch_can_stop_the_run(tmp_path: Path) -> None:
     assert (result.updates, result.stopped) == (4, "the watch has seen enough")
     assert result.history == [{"epoch": 0.6667, "update": 4, **result.metrics}]
     assert json.loads((tmp_path / "summary.json").read_text())["stopped"] == "the watch has seen enough"
-    with pytest.warns(AccelWarning, match="has stopped early"):
+    with pytest.warns(AccelWarning, match="has ended early"):
         again = fit(epochs=3, val=TensorDataset(X), resume=tmp_path)
     assert (again.updates, again.stopped, again.history) == (4, "the watch has seen enough", result.history)
 
 
 def test_seconds_before_a_resume_count(tmp_path: Path) -> None:
     fit(updates=3, out=tmp_path, max_seconds=1e9)
-    again = fit(epochs=3, resume=tmp_path, max_seconds=1e-9)
+    with pytest.warns(AccelWarning, match="max_seconds=1e-09 have passed"):
+        again = fit(epochs=3, resume=tmp_path, max_seconds=1e-9)
     assert again.updates == 3
     assert "max_seconds" in again.stopped
     assert fit(epochs=1, resume=tmp_path, max_seconds=1e9).updates == 6
