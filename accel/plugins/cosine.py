@@ -16,20 +16,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from typing import TYPE_CHECKING
 
-from accel.errors import ConfigError
-from accel.parts import Schedule
+from accel.parts.shared.warmed import Decaying
 from accel.values import Fraction, NonNegative
-
-if TYPE_CHECKING:
-    from accel.parts import Run
 
 __all__ = ["Cosine"]
 
 
 @dataclass(eq=False)
-class Cosine(Schedule):
+class Cosine(Decaying):
     """Half a cosine from the optimiser's lr to the floor, after a linear warm-up.
 
     Args:
@@ -40,25 +35,8 @@ class Cosine(Schedule):
     warmup: NonNegative = 0.05
     floor: Fraction = 0.0
 
-    def setup(self, run: Run) -> None:
-        super().setup(run)
-        self.last_step, self.warmup_updates = self.total() - 1, self.span(self.warmup)
-        self.final_lr = self.base * self.floor
-        if self.warmup_updates > self.last_step:
-            raise ConfigError(
-                f"cosine.warmup is {self.warmup_updates} updates and the whole run {self.total()}; make the warm-up shorter"
-            )
-
-    def lr(self, step: int) -> float:
-        if step >= self.last_step:
-            return self.final_lr
-        if step < self.warmup_updates:
-            return self.base * (step + 1) / (self.warmup_updates + 1)
-        share = (step - self.warmup_updates) / (self.last_step - self.warmup_updates)
-        return self.final_lr + (self.base - self.final_lr) * (1 + cos(pi * share)) / 2
-
-    def apply(self, step: int) -> None:
-        self.optim.set_lr(self.lr(step))
+    def left(self, share: float) -> float:
+        return (1 + cos(pi * share)) / 2
 
     def plan_notes(self) -> Mapping[str, str]:
         return {"learning rate": f"{self.base:.3g} after {self.warmup_updates} updates of warm-up, down to {self.final_lr:.3g}"}

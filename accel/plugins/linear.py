@@ -15,19 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from accel.parts.shared.warmed import Warmed
+from accel.parts.shared.warmed import Decaying
 from accel.values import Fraction, NonNegative
-
-if TYPE_CHECKING:
-    from accel.parts import Run
 
 __all__ = ["Linear"]
 
 
 @dataclass(eq=False)
-class Linear(Warmed):
+class Linear(Decaying):
     """A straight line from the optimiser's lr to the floor, after a linear warm-up.
 
     Args:
@@ -38,14 +34,8 @@ class Linear(Warmed):
     warmup: NonNegative = 0.05
     floor: Fraction = 0.0
 
-    def setup(self, run: Run) -> None:
-        super().setup(run)
-        self.last_step = self.total() - 1
-
-    def factor(self, step: int) -> float:
-        if step >= self.last_step:
-            return self.floor
-        return 1 + (self.floor - 1) * (step - self.warmup_updates) / (self.last_step - self.warmup_updates)
+    def left(self, share: float) -> float:
+        return 1 - share
 
     def plan_notes(self) -> Mapping[str, str]:
-        return {"learning rate": f"{self.after_warmup()}, down to {self.base * self.floor:.3g} in a straight line"}
+        return {"learning rate": f"{self.after_warmup()}, down to {self.final_lr:.3g} in a straight line"}

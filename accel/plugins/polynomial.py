@@ -17,19 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from accel.parts.shared.warmed import Warmed
+from accel.parts.shared.warmed import Decaying
 from accel.values import Fraction, NonNegative, Positive
-
-if TYPE_CHECKING:
-    from accel.parts import Run
 
 __all__ = ["Polynomial"]
 
 
 @dataclass(eq=False)
-class Polynomial(Warmed):
+class Polynomial(Decaying):
     """A power of the share of the run that is left, from the optimiser's lr to the floor, after a linear warm-up.
 
     Args:
@@ -42,16 +38,9 @@ class Polynomial(Warmed):
     warmup: NonNegative = 0.05
     floor: Fraction = 0.0
 
-    def setup(self, run: Run) -> None:
-        super().setup(run)
-        self.last_step = self.total() - 1
-
-    def factor(self, step: int) -> float:
-        if step >= self.last_step:
-            return self.floor
-        left = (self.last_step - step) / (self.last_step - self.warmup_updates)
-        return float(self.floor + (1 - self.floor) * left**self.power)
+    def left(self, share: float) -> float:
+        return float((1 - share) ** self.power)
 
     def plan_notes(self) -> Mapping[str, str]:
-        last = f"{self.base * self.floor:.3g}"
+        last = f"{self.final_lr:.3g}"
         return {"learning rate": f"{self.after_warmup()}, down to {last} as the power {self.power:g} of what is left"}
