@@ -24,22 +24,17 @@ class ParameterGroups:
         rules: the rules, in their order.
         layer_decay: the factor on the learning rate from one layer to the one below it; 1 for none.
         excludes: whether parameters of at most one dimension have no weight decay, whatever a rule says.
-        scales: other factors on settings: by name of the parameter, each a dict by setting.
     """
 
-    def __init__(
-        self, owner: str, rules: list[GroupRule], layer_decay: float = 1.0, *, excludes: bool = False,
-        scales: Mapping[str, Mapping[str, float]] | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, owner: str, rules: list[GroupRule], layer_decay: float = 1.0, *, excludes: bool = False) -> None:
         self.owner, self.rules, self.layer_decay, self.excludes = owner, rules, layer_decay, excludes
-        self.scales = scales or {}
         self.rule_of: dict[str, int] = {}
         self.layers: dict[str, int] = {}
 
     @property
     def active(self) -> bool:
         """Whether any parameter may have settings of its own."""
-        return bool(self.rules or self.layer_decay != 1 or self.scales)
+        return bool(self.rules or self.layer_decay != 1)
 
     def match(self, model: nn.Module, *, anew: bool = False) -> None:
         """Find the rule and the layer of each parameter of a model, frozen ones included.
@@ -91,22 +86,19 @@ class ParameterGroups:
         """Return the settings of one parameter that its group does not have, by the names of the plugin's settings."""
         rule = self.rules[self.rule_of[name]] if name in self.rule_of else None
         values = {} if rule is None else dict(rule.values)
-        factor = self.layer_factor(name)
-        scales = dict(self.scales.get(name, {}))
         settings: dict[str, float] = {}
         if "lr" in values:
             settings["lr"] = values.pop("lr")
-        elif (scale := values.pop("lr_scale", 1.0) * factor * scales.pop("lr", 1.0)) != 1:
+        elif (scale := values.pop("lr_scale", 1.0) * self.layer_factor(name)) != 1:
             settings["lr"] = group["lr"] * scale
-        scales.pop("lr", None)
-        for typed, value in [*values.items(), *((f"{key}_scale", value) for key, value in scales.items())]:
-            key = FACTORS.get(typed, typed.removesuffix("_scale"))
+        for typed, value in values.items():
+            key = FACTORS.get(typed, typed)
             if key == "weight_decay" and self.excludes and param.dim() <= 1:
                 continue
             if ("betas" if key in ("beta1", "beta2") else key) not in group:
-                where = self.owner if rule is None else rule.place
-                raise ConfigError(f"{where} sets {key}, which {self.owner} does not have for {name}; leave it out there")
-            settings[key] = settings.get(key, group.get(key, 0.0)) * value if typed.endswith("_scale") else value
+                assert rule is not None
+                raise ConfigError(f"{rule.place} sets {key}, which {self.owner} does not have for {name}; leave it out there")
+            settings[key] = group[key] * value if typed in FACTORS else value
         return settings
 
     def with_settings(self, group: dict[str, Any], settings: Mapping[str, float]) -> dict[str, Any]:
