@@ -86,13 +86,13 @@ def facts_of(run: Run) -> dict[str, str]:
     trained = sum(param.numel() for param in parameters if param.requires_grad)
     micro_batches = run.parts.group.size
     updates = "unknown: the data has no length"
-    if run.updates is not None and run.batches is None:
+    per_epoch = run.updates_per_epoch
+    if run.updates is not None and per_epoch is None:
         updates = f"{run.updates:,}; the data has no length"
-    elif run.updates is not None:
-        per_epoch = -(-(run.batches or 0) // micro_batches)
+    elif run.updates is not None and per_epoch is not None:
         epochs = round(run.updates / per_epoch, 4)
         updates = f"{run.updates:,} = {epochs:g} epoch{'s' * (epochs != 1)} x {per_epoch}"
-    elif run.batches is not None:
+    elif per_epoch is not None:
         updates = "as many as there is time for"
     return {
         "device": str(run.device),

@@ -123,6 +123,11 @@ class Run:
         self.model = self.unwrapped_model
         self.random = Randomness(self.device)
 
+    @property
+    def updates_per_epoch(self) -> int | None:
+        """Updates of an epoch, a short last window counted; None if the data does not tell."""
+        return None if self.batches is None else -(-self.batches // self.parts.group.size)
+
     def bad_sample_logs(self) -> list[BadSampleLog]:
         """Return the logs of unreadable samples, of the training and of the held-out data."""
         return [log for batches in (self.train, *self.held_out_sets.values()) if (log := batches.bad_sample_log) is not None]

@@ -122,11 +122,11 @@ class Augment(AugmentPart):
                 "augment needs the number of classes, and neither the task nor its data tells (num_classes, classes); "
                 "set plugins.augment.num_classes"
             )
-        if self.grows and (run.batches is None or (run.updates is None and run.epochs == UNLIMITED)):
+        per_epoch = run.updates_per_epoch if self.grows else None
+        if self.grows and (per_epoch is None or (run.updates is None and run.epochs == UNLIMITED)):
             raise ConfigError("augment.resize_from needs the length of the run, and the data has none; set resize_from=1")
         self.batches = run.batches or 0
-        if self.grows:
-            per_epoch = -(-self.batches // run.parts.group.size)
+        if per_epoch is not None:
             epochs, rest = (run.epochs, 0) if run.updates is None else divmod(run.updates, per_epoch)
             self.total = epochs * self.batches + rest * run.parts.group.size  # micro-batches of the whole run
         candidates = ((self._resize, self.grows), (self._erase, self.erases), (self._mix, self.mixes))

@@ -36,7 +36,7 @@ class TokenWindows(Dataset[Tensor]):
     def __init__(self, text: NDArray[Any], context: int, vocabulary: int | None = None) -> None:
         self.text, self.context, self.vocabulary = text, context, vocabulary
         self.tokens_per_sample = context
-        """Tokens that a window predicts, which `tokens` counts."""
+        """Tokens that a window predicts, which `max_tokens` counts."""
         self.shape, self.dtype = (context + 1,), np.int16 if text.dtype == np.uint8 else np.int32
 
     def __len__(self) -> int:

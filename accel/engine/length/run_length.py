@@ -27,13 +27,8 @@ class RunLength:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.epochs, self.updates, self.samples, self.tokens = (
-            settings.epochs,
-            settings.updates,
-            settings.max_samples,
-            settings.max_tokens,
-        )
-        self.max_seconds = settings.max_seconds
+        self.epochs, self.updates, self.max_seconds = settings.epochs, settings.updates, settings.max_seconds
+        self.samples, self.tokens = settings.max_samples, settings.max_tokens
         self.given = {name: getattr(settings, name) for name in LIMITS}
         """The limits as they were set, by name."""
         self.last_update: int | None = None
@@ -47,7 +42,7 @@ class RunLength:
         Raises:
             ConfigError: for a length that needs to know how much data there is.
         """
-        per_epoch = None if run.batches is None else -(-run.batches // run.parts.group.size)
+        per_epoch = run.updates_per_epoch
         if self.tokens is not None:
             per_sample = tokens_per_sample(run.train)
             self.samples = min(-(-self.tokens // per_sample), self.samples or UNLIMITED)
@@ -82,8 +77,7 @@ class RunLength:
 
     def wants_end(self, run: Run) -> bool:
         """Return whether this rank wants the run to end after its last update: somebody said stop, or the time is over."""
-        is_stopped = run.stop_reason != "" or run.parts.stop.reason() != ""
-        return is_stopped or (self.max_seconds is not None and self.seconds(run) >= self.max_seconds)
+        return self.end_reason(run) != ""
 
     def end_reason(self, run: Run) -> str:
         """Return why the run ended before its last update, in words; empty if it did not."""
