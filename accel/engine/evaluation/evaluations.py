@@ -6,7 +6,7 @@ from accel.engine.evaluation.evaluate import Metrics, evaluate
 from accel.engine.length.run_length import RunLength
 from accel.errors import ConfigError
 from accel.parts.run import UNLIMITED, Progress, Run
-from accel.schema.settings import Settings
+from accel.schema.settings import Settings, typed_name
 from accel.system.clock import EVALUATION
 
 __all__ = ["Evaluations"]
@@ -27,15 +27,16 @@ class Evaluations:
     def __init__(self, settings: Settings, metrics: Metrics, length: RunLength) -> None:
         self.length = length
         self.metrics, self.every, self.batches = metrics, settings.evaluate_every, settings.evaluate_batches
+        names = ("evaluate_every", "evaluate_epochs", "evaluate_batches")
+        self.given = [typed_name(name) for name in names if getattr(settings, name) is not None]
+        """The settings that were given, as they are typed."""
         self.epochs = settings.evaluate_epochs or (1 if self.every is None else UNLIMITED)
 
     def check(self, run: Run) -> None:
         """Raise ConfigError for an interval that is longer than the run, or that nothing is evaluated by."""
-        set_by = {"evaluate.every": self.every, "evaluate.batches": self.batches, "evaluate.epochs": self.epochs}
-        named = next((name for name, value in set_by.items() if value not in (None, 1, UNLIMITED)), "")
         if run.held_out is None:
-            if named:
-                raise ConfigError(f"{named} needs data to evaluate on, and there is none; leave it out, or give val")
+            if self.given:
+                raise ConfigError(f"{self.given[0]} needs data to evaluate on, and there is none; leave it out, or give val")
             return
         if self.every is not None and run.updates is not None and self.every > run.updates:
             raise ConfigError(

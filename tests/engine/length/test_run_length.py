@@ -185,3 +185,10 @@ def test_seconds_before_a_resume_count(tmp_path: Path) -> None:
     assert again.updates == 3
     assert "max_seconds" in again.stopped
     assert fit(epochs=1, resume=tmp_path, max_seconds=1e9).updates == 6
+
+
+@pytest.mark.parametrize("name", ["every", "epochs", "batches"])
+@pytest.mark.parametrize("value", [1, 2])
+def test_how_to_evaluate_without_data_for_it_is_refused(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"evaluate.{name} needs data to evaluate on, and there is none"):
+        fit(epochs=3, **{f"evaluate_{name}": value})
