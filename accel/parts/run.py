@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accel.data.batches.bad_samples import RAISE, BadSampleLog, BadSampleRule
 from accel.data.batches.base import PLAIN_BATCHES, Batches, BatchOptions
@@ -82,6 +82,8 @@ class Run:
     """Whether the user named a run directory. A dry run, which writes nothing, behaves as if there were one."""
     updated: bool = False
     """Whether this process has made an update."""
+    on_trial: bool = False
+    """Whether an evaluation is made on trial alone."""
     dry_run: bool = False
     """Whether nothing is written, whatever the plugins are told."""
     clock: Clock = field(default_factory=Clock)
@@ -193,6 +195,19 @@ class Run:
 
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint on the disk that is known to be finite; None if there is none."""
+        return None
+
+    def batch_norm_statistics(self, batches: int | None) -> dict[str, Tensor] | None:
+        """Return BatchNorm's running statistics for the weights that the model has now, by the name of the buffer.
+
+        They are estimated on training data, and nothing else moves. Every rank must call it.
+
+        Args:
+            batches: of the training data of each rank; None for an epoch.
+
+        Returns:
+            The statistics; None in a trial, which needs none.
+        """
         return None
 
     @contextmanager

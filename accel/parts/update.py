@@ -96,8 +96,16 @@ class Objective(Part):
 class Average(Part):
     """Average of the weights over the updates; plainest: none."""
 
+    @property
+    def follows_length(self) -> bool:
+        """Whether it depends on the number of updates of the whole run, so that a resumed run must have as many."""
+        return False
+
     def update(self, grads: Grads) -> None:
         """Update the average, after the optimiser's step; not at all if that was skipped (`grads.found_inf`)."""
+
+    def end_epoch(self) -> None:
+        """See that an epoch has ended, before it is evaluated. A resumed run may call it a second time after the same update."""
 
     def weights(self, model: nn.Module) -> AbstractContextManager[None]:
         """Give `model` the weights to evaluate and to hand out; afterwards its own, bit for bit."""

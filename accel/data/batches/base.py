@@ -64,6 +64,8 @@ class Batches(ABC):
     """Whether `count` and `samples` are known to be what an epoch gives, and not only what the data says."""
     orderable: bool = False
     """Whether the run chooses the order, and not the data."""
+    can_be_read_aside: bool = False
+    """Whether an epoch can be read while another one is under way, which does not move."""
 
     own_split: OwnSplit | None = None
     """The ranks among which the data divides itself; None where it does not."""

@@ -58,6 +58,7 @@ class ReadyBatches(Batches):
         # a loader of a map-style data set draws the order of an epoch as that begins; what its samples draw is each rank's own
         self.is_ordered_first = dataset is not None and not isinstance(dataset, IterableDataset)
         self.is_counted = type(data) in (list, tuple)
+        self.can_be_read_aside = self.is_counted or (isinstance(data, DataLoader) and self.is_ordered_first)
         self.checked = isinstance(data, list | tuple | DataLoader)
         self.trust: Trust = "batch" if getattr(data, "collate_fn", None) is default_collate else "neither"
 
