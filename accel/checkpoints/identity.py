@@ -133,6 +133,8 @@ def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> d
             changes |= differences(before, after, f"{key}.")
         elif key == "plugins.workers" and OFF in (before, after):
             continue  # in checkpoints written when workers had random numbers of their own
+        elif key == "updates" and after is OFF:
+            continue  # in checkpoints written when each schedule was taken to follow the length of the run
         elif prefix == "plugins." and OFF in (before, after):
             changes[key] = "was off and is now on" if before is OFF else "was on and is now off"
         elif prefix.startswith("data.") and OFF in (before, after):
