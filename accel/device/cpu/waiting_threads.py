@@ -1,9 +1,9 @@
 """OpenMP's threads that wait for one another: for how long they spin before they sleep.
 
-torch's threads meet several times in each operation. By default each then spins for some milliseconds, since waking up takes longer. On a
-quiet machine that is worth a third of a small network's update. Where something else needs the cores, spinning takes them from the very
-threads that are waited for, and an update takes several times as long. So threads spin as OpenMP has it, until they are seen to wait for
-cores; from then on they sleep at once, until the cores are free again.
+torch's threads meet several times in each operation. By default each then spins for some milliseconds: waking up takes longer.
+On a quiet machine that halves a small network's update. Where something else needs the cores, spinning takes them from the very
+threads that are waited for, and an update takes several times as long. So threads spin as OpenMP has it, until they are seen to
+wait for cores; from then on they sleep at once, until the cores are free again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ USER_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 CROWDED, FREE = 0.6, 0.25
 """Threads that wait for a core on average, from which on those that wait for others sleep at once; and below which they spin again.
 
-Measured on 2 cores, an update of a small network in ms, spinning and sleeping: quiet 7 and 15; beside one process that computes for 60 % of
-the time 12 to 16 and 16 (0.35 to 0.5 threads waited); beside one that always does 23 to 47 and 14 (0.8); beside two 34 to 400 and 17 to 34.
+Between them neither is clearly faster: `benchmarks/waiting_threads.py`, whose table is in docs/guides/cpu.md.
 """
 INTERVAL = 1.0
 """Seconds between two looks, at least."""
@@ -38,8 +37,8 @@ INTERVAL = 1.0
 class WaitingThreads:
     """Switch between spinning and sleeping, for the CPU threads of one run.
 
-    GNU's OpenMP spins a thousand times more briefly while it manages more threads than the process has cores. So threads that have a
-    team of their own, and sleep, are the switch. No bit changes. Source: `gomp_managed_threads` in libgomp's wait.h and team.c.
+    GNU's OpenMP spins a thousand times more briefly while it manages more threads than the process has cores. So threads that have
+    a team of their own, and sleep, are the switch. No bit changes. Source: `gomp_managed_threads` in libgomp's wait.h and team.c.
 
     Args:
         device: device of the run; on any other than a CPU nothing is done.
@@ -89,11 +88,9 @@ class WaitingThreads:
         """Return a sentence for the summary if threads slept for a tenth of the run, else nothing."""
         slept = self.slept + (perf_counter() - self.short_since if self.released is not None else 0.0)
         share = slept / max(perf_counter() - self.began, 1e-9)
-        return (
-            [f"cores were wanted by others for {share:.0%} of the run: torch's threads slept while they waited"]
-            if share >= 0.1
-            else []
-        )
+        if share < 0.1:
+            return []
+        return [f"cores were wanted by others for {share:.0%} of the run: torch's threads slept while they waited"]
 
 
 def hold_team(ready: Event, released: Event) -> None:
