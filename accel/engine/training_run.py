@@ -172,10 +172,8 @@ class TrainingRun(Run):
             super().load_length_state(state)
         self.length.seconds_before = float(state.get("seconds", 0.0))
 
-    def batch_norm_statistics(self, batches: int | None) -> dict[str, Tensor] | None:
-        if self.on_trial:
-            return None
-        return estimated_statistics(self, DRY_BATCHES if self.dry_run else batches)
+    def batch_norm_statistics(self, batches: int | None, epoch: int, step: int) -> dict[str, Tensor]:
+        return estimated_statistics(self, DRY_BATCHES if self.dry_run else batches, epoch, step)
 
     def newest_finite(self) -> Path | None:
         return self.saver.newest_finite()

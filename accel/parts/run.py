@@ -82,8 +82,6 @@ class Run:
     """Whether the user named a run directory. A dry run, which writes nothing, behaves as if there were one."""
     updated: bool = False
     """Whether this process has made an update."""
-    on_trial: bool = False
-    """Whether an evaluation is made on trial alone."""
     dry_run: bool = False
     """Whether nothing is written, whatever the plugins are told."""
     clock: Clock = field(default_factory=Clock)
@@ -197,18 +195,17 @@ class Run:
         """Return the newest checkpoint on the disk that is known to be finite; None if there is none."""
         return None
 
-    def batch_norm_statistics(self, batches: int | None) -> dict[str, Tensor] | None:
+    def batch_norm_statistics(self, batches: int | None, epoch: int, step: int) -> dict[str, Tensor]:
         """Return BatchNorm's running statistics for the weights that the model has now, by the name of the buffer.
 
         They are estimated on training data, and nothing else moves. Every rank must call it.
 
         Args:
-            batches: of the training data of each rank; None for an epoch.
-
-        Returns:
-            The statistics; None in a trial, which needs none.
+            batches: of the training data of each rank; None for all of an epoch.
+            epoch: whose batches they are, from 0.
+            step: number that all random numbers follow from, with the seed.
         """
-        return None
+        return {}
 
     @contextmanager
     def weights(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ Source  Vaswani et al., Attention Is All You Need, arXiv 1706.03762 (the last 5
         or 20 checkpoints); Izmailov et al., Averaging Weights Leads to Wider
         Optima, arXiv 1803.05407. `torch.optim.swa_utils`.
 Exact   Means are those of `AveragedModel`, statistics those of `update_bn` over
-        the first batches of the epoch at hand; on a CPU to the bit. Of 16-bit
+        the first batches of the epoch of the last snapshot; on a CPU to the bit. Of 16-bit
         weights they are computed in float32, and rounded to evaluate and to
         hand out. Evaluation changes no bit of the training. A snapshot does not
         count if all updates since the one before were skipped. With several
@@ -130,10 +130,11 @@ class Average(AveragePart):
         self.kept = WeightMean(self.tensors) if self.last is None else LastMean(self.tensors, self.last)
         self.still = torch.ones((), dtype=torch.float32, device=self.local_weights[0].device)
         """1 if no update has moved the weights since the last snapshot, 0-dim."""
-        self.taken_at = self.estimated_at = 0
-        """The updates after which the last snapshot was taken, and after which the one was that `statistics` belong to."""
+        self.taken_at = self.taken_in = 0
+        """The update after which the last snapshot was taken, and the epoch that was under way then, from 0."""
+        self.estimated_at = 0
         self.statistics: dict[str, Tensor] = {}
-        """BatchNorm's statistics for the average, by the name of the buffer."""
+        """BatchNorm's statistics by the name of the buffer, for the average up to the snapshot after update `estimated_at`."""
 
     def update(self, grads: Grads) -> None:
         if grads.found_inf is None:
@@ -156,7 +157,7 @@ class Average(AveragePart):
         """Take a snapshot after update number `step`, unless it has been taken."""
         if step == self.taken_at:
             return
-        self.taken_at = step
+        self.taken_at, self.taken_in = step, self.progress.epoch
         self.kept.add(self.local_weights, self.still)
         self.still.fill_(1.0)
 
@@ -182,9 +183,8 @@ class Average(AveragePart):
         run = self.run()
         if self.batch_norm != 0 and self.estimated_at != self.taken_at and run is not None:
             self.precision.publish()
-            statistics = run.batch_norm_statistics(self.batch_norm)
-            if statistics is not None:
-                self.statistics, self.estimated_at = statistics, self.taken_at
+            self.statistics = run.batch_norm_statistics(self.batch_norm, self.taken_in, self.taken_at)
+            self.estimated_at = self.taken_at
         with with_buffers(model, self.statistics):
             yield
 
@@ -221,12 +221,12 @@ class Average(AveragePart):
     def state_dict(self) -> dict[str, Any]:
         if self.replayed:
             self.take_if_due(self.progress.step)
-        numbers = {"taken_at": self.taken_at, "estimated_at": self.estimated_at, "still": self.still}
-        return {**numbers, "statistics": self.statistics, **self.kept.state_dict(self.names)}
+        return {
+            "taken_at": self.taken_at, "taken_in": self.taken_in, "still": self.still, **self.kept.state_dict(self.names),
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.begin_anew()
-        self.taken_at, self.estimated_at = int(state["taken_at"]), int(state["estimated_at"])
+        self.taken_at, self.taken_in = int(state["taken_at"]), int(state["taken_in"])
         self.still.copy_(state["still"])
-        self.statistics = {name: value.to(self.still.device, copy=True) for name, value in state["statistics"].items()}
         self.kept.load_state_dict(state, self.names)

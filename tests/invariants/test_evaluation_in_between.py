@@ -95,12 +95,13 @@ KINDS: dict[str, tuple[str, Callable[[], list[Part]]]] = {
     "accumulate, ema, clip": ("data set", lambda: [Accumulate(2), EMA(), Clip(), AdamW()]),
     "schedule_free, amp": ("data set", lambda: [ScheduleFree(), AMP()]),
     "average": ("data set", lambda: [Average(every=3, batch_norm=2)]),
-    "average, in memory": ("in memory", lambda: [Average(every=3, batch_norm=2), Augment(mixup=0.2, num_classes=3)]),
     "average, loader": ("loader", lambda: [Average(every=3, batch_norm=2), Prefetch()]),
     "average, own workers": ("own workers", lambda: [Average(every=5, batch_norm=2)]),
     "average, threads and prefetch": ("data set", lambda: [Average(every=3, batch_norm=2), Threads(2), Prefetch()]),
     "average, workers and prefetch": ("data set", lambda: [Average(every=3, batch_norm=2), Workers(1), Prefetch()]),
-    "average, resident": ("in memory", lambda: [Average(last=None, every=3, batch_norm=2), Resident()]),
+    "average, resident": (
+        "in memory", lambda: [Average(last=None, every=3, batch_norm=2), Resident(), Augment(mixup=0.2, num_classes=3)]
+    ),
     "augment": ("in memory", lambda: [Augment(label_smoothing=0.1, num_classes=3)]),
 }  # fmt: skip
 

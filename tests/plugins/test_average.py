@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from accel.plugins.amp import AMP
 from accel.plugins.average import Average
 from accel.plugins.schedule_free import ScheduleFree
 from accel.testing import fit_toy
+from accel.testing.run_checks import check_accumulation, check_host_reads, check_replay, check_skipped_update
 from accel.trainer import Trainer
 from tests.support.handwritten_loop import hand_loop
 
@@ -128,19 +130,20 @@ def test_without_an_estimate_they_are_those_of_the_training() -> None:
     assert torch.equal(result.model.norm.running_mean, snapshots.models[-1].norm.running_mean)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("stop", range(1, 3 * PER_EPOCH, 3))
+@pytest.mark.parametrize("stop", [4, 7, 9, 14])
 @pytest.mark.parametrize("settings", [{"last": 2}, {"last": 3, "every": 4}, {"last": None, "every": 3, "start": 0.3}], ids=str)
 def test_resumed_at_any_update_it_ends_the_same(settings: dict[str, Any], stop: int, tmp_path: Path) -> None:
     rare: dict[str, Any] = {"evaluate_every": 5, "evaluate_epochs": 2}
 
     class Stop(Watch):
         def after(self, step: int, loss: Tensor) -> None:
-            if step == stop:
+            if step == stop + 1:
                 raise KeyError
 
     whole = fit(Average(**settings, batch_norm=2), **rare).fit()
+    saved: dict[str, Any] = {"checkpoint_every": stop, "checkpoint_epochs": 9, "out": tmp_path / "run"}
     with pytest.raises(KeyError):
-        fit(Average(**settings, batch_norm=2), Stop(), **rare, checkpoint_every=1, out=tmp_path / "run").fit()
+        fit(Average(**settings, batch_norm=2), Stop(), **rare, **saved).fit()
     rest = fit(Average(**settings, batch_norm=2), **rare, resume=tmp_path / "run").fit()
     ends = zip(whole.model.state_dict().values(), rest.model.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in ends)
@@ -161,6 +164,15 @@ def test_a_snapshot_after_skipped_updates_alone_does_not_count() -> None:
     rare = Average(last=None, every=6)
     fit_toy([rare, AMP(dtype="float16", force=True, init_scale=1024.0)], **overflow)
     assert float(rare.kept.mean().count) == 2, "updates 1 to 4 had moved the weights, though 6 did not"
+
+
+@pytest.mark.parametrize("last", [2, None])
+def test_a_snapshot_of_every_update_keeps_the_promises_of_a_plugin(last: int | None) -> None:
+    average = partial(Average, last=last, every=1)
+    check_skipped_update(average)
+    check_accumulation(average, tolerance=1e-5)
+    check_host_reads(average)
+    check_replay(average)
 
 
 def test_16_bit_weights_are_averaged_in_float32() -> None:

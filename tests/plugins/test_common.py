@@ -6,7 +6,6 @@ import pytest
 
 from accel.parts import Part
 from accel.plugins.amp import AMP
-from accel.plugins.average import Average
 from accel.plugins.clip import Clip
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
@@ -34,8 +33,6 @@ OTHER_SETTINGS: dict[str, Callable[[], Part]] = {
     "clip by a small norm": lambda: Clip(max_norm=0.1),
     "adaptive clip": lambda: Clip(mode="adaptive"),
     "onecycle of the momentum": lambda: OneCycle(max_lr=0.1, cycle_momentum=True, anneal="linear"),
-    "average every update": lambda: Average(last=2, every=1),
-    "average of all": lambda: Average(last=None, every=1),
     "a wide lr_range": lambda: LRRange(end=1e6, updates=15),
 }
 

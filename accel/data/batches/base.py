@@ -84,6 +84,9 @@ class Batches(ABC):
         """Yield the batches of an epoch, each as `CountedBatch`. The first is number `start`."""
         return self.counter.counted(batches)
 
+    def set_epoch(self, epoch: int) -> None:  # noqa: B027 - most data need not know
+        """Tell the data that `epoch` is under way, where it wants to know."""
+
     def digest_again(self) -> str:
         """Return the digest of what comes first if the data is read anew; empty if its order is chosen here."""
         return ""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from accel.data.batches.counted import counted
+from accel.device.rng import mix_seed
 from accel.engine.evaluation.evaluate import reading, undisturbed
 from accel.engine.evaluation.model_backup import ModelBackup, detached_workers
 from accel.errors import ConfigError
@@ -26,15 +27,18 @@ DRY_BATCHES = 2
 """Batches of each rank in a dry run."""
 
 
-def estimated_statistics(run: Run, limit: int | None) -> dict[str, Tensor]:
+def estimated_statistics(run: Run, limit: int | None, epoch: int, step: int) -> dict[str, Tensor]:
     """Return the statistics that `torch.optim.swa_utils.update_bn` finds for the weights which the model has now.
 
-    The loss is called on the first batches of an epoch of training, which is then where it was, as are weights, buffers, random
-    numbers and what the task remembers. BatchNorms that the model keeps in evaluation mode are left out.
+    They are a function of the weights and the arguments, whenever it is called. The loss is called on batches of the training,
+    which is then where it was, as are weights, buffers, random numbers and what the task remembers. BatchNorms that the model
+    keeps in evaluation mode are left out.
 
     Args:
         run: the run.
-        limit: batches of each rank; None for an epoch.
+        limit: batches of each rank; None for all of the epoch.
+        epoch: whose batches they are, from 0.
+        step: number that all random numbers follow from, with the seed: they are others than those of the training.
 
     Returns:
         The buffers by name: those of the first rank on all.
@@ -45,9 +49,10 @@ def estimated_statistics(run: Run, limit: int | None) -> dict[str, Tensor]:
     model, parts = run.unwrapped_model, run.parts
     with unmoved(run), torch.no_grad(), run.clock.attribute_to(EVALUATION):
         run.model.train()
+        run.random.seed_all(mix_seed(run.seed, step, parts.parallel.rank))
         norms = {name: module for name, module in batch_norms(model).items() if module.training}
         with with_cumulative_means(norms.values()):
-            for batch in training_batches(run, limit):
+            for batch in training_batches(run, limit, epoch):
                 try:
                     with parts.parallel.sync(last=False), parts.precision.cast():
                         parts.parallel.call(run.loss, run.model, batch)
@@ -63,9 +68,9 @@ def estimated_statistics(run: Run, limit: int | None) -> dict[str, Tensor]:
         return of_first_rank(parts.parallel, {name: buffers[name].clone() for name in names})
 
 
-def training_batches(run: Run, limit: int | None) -> Iterator[Any]:
-    """Yield the first batches of the epoch at hand, on the device, augmented as the training sees them; those with samples."""
-    parts, epoch = run.parts, run.progress.epoch
+def training_batches(run: Run, limit: int | None, epoch: int) -> Iterator[Any]:
+    """Yield the first batches of an epoch of training, on the device, augmented as the model sees them there."""
+    parts = run.parts
     with reading(run, run.train, epoch) as batches:
         batches = equal_epochs(parts.parallel, run.train, batches, lambda batch: counted(batch).global_samples, "training")
         for number, read in enumerate(islice(batches, limit)):
@@ -87,6 +92,7 @@ def unmoved(run: Run) -> Iterator[None]:
     try:
         with undisturbed(run), detached_workers(run.train):
             yield
+            run.train.set_epoch(run.progress.epoch)
     finally:
         if user_state is not None:
             user_state.undo()

@@ -40,7 +40,7 @@ def try_evaluation(run: TrainingRun, best: str | None) -> None:
     backup = ModelBackup(run.unwrapped_model, buffers_only=True)
     if run.user_state is not None:
         run.user_state.remember()
-    run.on_trial, stop_reason = True, run.stop_reason
+    stop_reason = run.stop_reason
     try:
         with run.clock.attribute_to(OTHER), detached_workers(*run.held_out_sets.values()), run.parts.parallel.lockstep():
             values = evaluate(run, metrics, BATCHES)
@@ -49,7 +49,7 @@ def try_evaluation(run: TrainingRun, best: str | None) -> None:
     except Exception:  # of this rank or of another
         values = evaluate_after_an_update(run, metrics)
     finally:
-        run.on_trial, run.stop_reason = False, stop_reason  # a trial stops no run
+        run.stop_reason = stop_reason  # a trial stops no run
         backup.restore()
         if run.user_state is not None:
             run.user_state.undo()
