@@ -147,7 +147,8 @@ class Run:
     def stop(self, reason: str) -> None:
         """End the run after the update at hand: it is evaluated and saved, and `fit` returns. A resumed run has ended too.
 
-        With several ranks, one asks and all stop, an update later. It may be called from a watch, or through one from a loss.
+        With several ranks, one asks and all stop, an update later, or with the epoch. It may be called from a watch, or through
+        one from a loss.
 
         Args:
             reason: why, in words, for the summary.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,24 +39,19 @@ def logging(model: nn.Module, batch: Any) -> Any:
     return loss(model, batch), {"twice": 2 * loss(model, batch).detach()}
 
 
+SETS = {"easy": points(14), "hard": points(9)}
+RULES = [{"match": "head.*", "lr": 0.1}, {"match": "*.bias", "lr_scale": 2.0}]
 SHAPES: dict[str, tuple[Callable[[], list[Part]], dict[str, Any]]] = {
-    "updates": (list, {"updates": 5}),
-    "a fraction": (list, {"epochs": 1.5}),
-    "max_samples": (list, {"max_samples": 19}),
-    "several sets": (list, {"val": {"easy": points(14), "hard": points(9)}, "evaluate_every": 3, "evaluate_epochs": 1}),
-    "pairs": (list, {"metrics": halves}),
-    "logged": (list, {"loss": logging}),
-    "groups": (
-        lambda: [
-            AdamW(lr=0.01, groups=[{"match": "head.*", "lr": 0.1}, {"match": "*.bias", "lr_scale": 2.0, "weight_decay": 0.0}])
-        ],
-        {},
+    "updates, sets, pairs": (list, {"updates": 5, "val": SETS, "evaluate_every": 3, "metrics": halves, "loss": logging}),
+    "fraction, groups, plateau": (
+        lambda: [AdamW(lr=0.01, groups=RULES), Plateau(factor=0.3, patience=0, threshold=0.9)],
+        {"epochs": 1.5, "evaluate_every": 2},
     ),
-    "layer_decay": (lambda: [SGD(lr=0.1, layer_decay=0.5)], {}),
-    "plateau": (lambda: [SGD(lr=0.1), Plateau(factor=0.3, patience=0, threshold=0.9)], {"evaluate_every": 2}),
-    "early_stop": (lambda: [EarlyStop(patience=1, min_delta=9.0)], {"epochs": 5, "evaluate_every": 3}),
-    "average": (lambda: [AdamW(lr=0.01), Average(last=2, every=3)], {}),
-    "average of all": (lambda: [AdamW(lr=0.01), Average(last=None, start=0.3)], {"epochs": 3}),
+    "layer_decay, early_stop, average": (
+        lambda: [SGD(lr=0.1, layer_decay=0.5), EarlyStop(patience=1, min_delta=9.0), Average(last=2, every=2)],
+        {"epochs": 5, "evaluate_every": 3},
+    ),
+    "max_samples, average of all": (lambda: [AdamW(lr=0.01), Average(last=None, every=1, start=2.0)], {"max_samples": 31}),
 }
 
 
@@ -95,19 +91,16 @@ class Asks(Watch):
 
 def case_ends(folder: Path) -> dict[str, Any]:
     outcomes: dict[str, Any] = {}
-    for name, make in PARALLEL.items():
-        for who, asks in (("one", SECOND), ("all", True)):
-            for step in (2, 4):  # within an epoch, and with its last update
-                out = folder / f"{name} {who} {step}"
-                outcomes[out.name] = fit([make(), Asks(step, asks)], out=out, epochs=3)
-                outcomes[f"{out.name} again"] = fit([make(), Asks(step, asks)], resume=out, epochs=3)
-        over = mock.patch.object(RunLength, "seconds", lambda self, run: 9.0 if SECOND and run.progress.step >= 3 else 0.0)
-        with over:
-            outcomes[f"{name} seconds"] = fit([make()], max_seconds=9, out=folder / f"{name} seconds")
-        out = folder / f"{name} early"
-        outcomes[f"{name} early"] = fit([make(), EarlyStop(patience=1, min_delta=9.0)], epochs=4, out=out)
-        outcomes[f"{name} patient"] = fit([make(), EarlyStop(patience=2, min_delta=9.0)], epochs=4, resume=out)
-        outcomes[f"{name} patient from the start"] = fit([make(), EarlyStop(patience=2, min_delta=9.0)], epochs=4)
+    for who, make, step, asks in (("one", DDP, 2, SECOND), ("all", FSDP, 4, True)):  # within an epoch, and with its last update
+        outcomes[who] = fit([make(), Asks(step, asks)], out=folder / who, epochs=3)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "resume=.*: the run has ended early")
+            outcomes[f"{who} again"] = fit([make(), Asks(step, asks)], resume=folder / who, epochs=3)
+    with mock.patch.object(RunLength, "seconds", lambda self, run: 9.0 if SECOND and run.progress.step >= 3 else 0.0):
+        outcomes["seconds"] = fit([DDP()], max_seconds=9)
+    outcomes["early"] = fit([FSDP(), EarlyStop(patience=1, min_delta=9.0)], epochs=4, out=folder / "early")
+    outcomes["patient"] = fit([FSDP(), EarlyStop(patience=2, min_delta=9.0)], epochs=4, resume=folder / "early")
+    outcomes["patient from the start"] = fit([FSDP(), EarlyStop(patience=2, min_delta=9.0)], epochs=4)
     return outcomes
 
 
@@ -127,15 +120,14 @@ def case_averages_with_batch_norm(folder: Path) -> dict[str, Any]:
     outcomes: dict[str, Any] = {}
     for name, make in PARALLEL.items():
 
-        def run(*more: Part, name: str = name, make: Callable[[], Part] = make, **settings: Any) -> Any:
+        def run(make: Callable[[], Part] = make, **settings: Any) -> Any:
             average = Average(last=2, every=3, batch_norm=2)
-            return fit([make(), AdamW(lr=0.01), average, *more], model=NormNet(), evaluate_every=2, **settings)
+            return fit([make(), AdamW(lr=0.01), average], model=NormNet(), **{"evaluate_every": 2, **settings})
 
         outcomes[f"{name} whole"] = run()
-        outcomes[f"{name} plain"] = fit([make(), AdamW(lr=0.01)], model=NormNet())
         run(updates=5, out=folder / name)
         outcomes[f"{name} again"] = run(resume=folder / name)
-        outcomes[f"{name} watched"] = run(Asks(8, False), evaluate_epochs=1)
+        outcomes[f"{name} once"] = run(evaluate_every=None)
     return outcomes
 
 
