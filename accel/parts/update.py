@@ -1,9 +1,8 @@
-"""One update, and the small parts that it names: Objective, Guard, Clip, Average."""
+"""One update, and the small parts that it names: Objective, Guard, Clip."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from accel.device.step_snapshot import StepSnapshot
 from accel.parts.grads import GradientObservers, Grads
 from accel.parts.loss_output import LoggedMeans, refuse_single_sample, split_loss
 from accel.parts.mean import WindowMean
-from accel.parts.parallel import NOTHING, Outcome
+from accel.parts.parallel import Outcome
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.shared.gradient_mask import GradientMask
@@ -25,7 +24,7 @@ from accel.parts.window import Micro, Window
 from accel.system.call_stack import warn_user
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
-__all__ = ["Average", "Clip", "Guard", "Objective", "Update"]
+__all__ = ["Clip", "Guard", "Objective", "Update"]
 
 
 @dataclass(eq=False)
@@ -90,26 +89,6 @@ class Objective(Part):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.item_counts.load_state_dict(state)
-
-
-@dataclass(eq=False)
-class Average(Part):
-    """Average of the weights over the updates; plainest: none."""
-
-    @property
-    def follows_length(self) -> bool:
-        """Whether it depends on the number of updates of the whole run, so that a resumed run must have as many."""
-        return False
-
-    def update(self, grads: Grads) -> None:
-        """Update the average, after the optimiser's step; not at all if that was skipped (`grads.found_inf`)."""
-
-    def end_epoch(self) -> None:
-        """See that an epoch has ended, before it is evaluated. A resumed run may call it a second time after the same update."""
-
-    def weights(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Give `model` the weights to evaluate and to hand out; afterwards its own, bit for bit."""
-        return NOTHING
 
 
 @dataclass(eq=False)

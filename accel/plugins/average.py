@@ -71,6 +71,10 @@ class Average(AveragePart):
     start: NonNegative = 0.0
     batch_norm: Whole | None = 100
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.follows_length = 0 < self.start < 1
+
     def setup(self, run: Run) -> None:
         self.run, self.progress, self.precision = ref(run), run.progress, run.parts.precision
         self.has_batch_norm = bool(batch_norms(run.unwrapped_model))
@@ -196,10 +200,6 @@ class Average(AveragePart):
 
     def before_replay(self) -> None:
         self.take_if_due(self.progress.step)  # of the update before: no Python runs in one that is replayed
-
-    @property
-    def follows_length(self) -> bool:
-        return 0 < self.start < 1
 
     def plan_notes(self) -> Mapping[str, str]:
         size = sum(weight.nbytes for weight in self.local_weights)
