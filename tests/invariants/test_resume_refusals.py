@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from accel.checkpoints import FOLDER
+from accel.checkpoints.manifest import Manifest
 from accel.engine.resume import locate
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Parallel, Part
@@ -83,9 +84,9 @@ def test_a_checkpoint_that_keeps_the_length_all_the_same_goes_on(tmp_path: Path)
     """As those did that were written when every schedule was taken to follow it."""
     fit_toy([Constant(warmup=3)], epochs=2, out=tmp_path / "run")
     for file in (tmp_path / "run" / FOLDER).glob("*.json"):
-        manifest = json.loads(file.read_text())
-        manifest["identity"]["updates"] = 12
-        file.write_text(json.dumps(manifest))
+        manifest = Manifest.read(file)
+        manifest.identity["updates"] = 12
+        file.write_text(manifest.text())
     assert fit_toy([Constant(warmup=3)], epochs=3, resume=tmp_path / "run").spy.run.progress.step == 18
 
 
