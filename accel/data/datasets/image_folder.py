@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import copy
 from hashlib import sha256
 from pathlib import Path
@@ -19,9 +20,11 @@ from accel.data.codecs.image_reader import PILLOW_READER, ImageReader
 from accel.data.codecs.picture import Picture
 from accel.data.datasets import batch_crops
 from accel.data.datasets.folder_advice import advice
+from accel.data.datasets.open_pictures import OpenPicture, open_one, open_several
 from accel.data.datasets.shift_flip import ShiftFlip
 from accel.data.datasets.store_notes import store_notes
 from accel.data.file_access import file_status
+from accel.data.sampling import reused_rng
 from accel.data.store import Files, Store
 from accel.errors import ConfigError
 
@@ -79,7 +82,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         out = np.empty(self.shape, self.dtype)
-        self.fill_square(index, out)
+        self.fill_square(index, out, self.picture)
         return torch.from_numpy(out), self.store.label(index)
 
     def plan_notes(self) -> dict[str, str]:
@@ -105,7 +108,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def picture(self, index: int) -> Picture:
         """Return picture `index`, which is decoded as far as it is shown."""
-        return self.reader.open(self.store.get(index), self.store.name(index), self.store.encoding)
+        return open_one(self.store, self.reader, index)
 
     def draw_box(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
         """Return the box that is shown of a picture of `size`, and whether it is mirrored.
@@ -133,22 +136,36 @@ class Folder(Dataset[tuple[Tensor, int]]):
         out[...] = self.store.gather(keys)  # type: ignore[attr-defined]
         return [self.store.label(key) for key in keys]
 
-    def fill_square(self, index: int, out: NDArray[np.uint8]) -> None:
-        """Write the centred square of picture `index` into `out`, (side, side, 3) uint8."""
-        if isinstance(self.store, CachingStore):
-            self.store.show(index, out, self._decode_square)
-        else:
-            self._decode_square(index, out)
+    def fill_each(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> Iterator[int]:
+        """Write samples `keys` one after another into `out`, (n, side, side, 3) uint8, as `fill` does; yield the label of each.
 
-    def _decode_square(self, index: int, out: NDArray[np.uint8]) -> None:
-        """Decode picture `index`, and write its centred square into `out`."""
-        picture = self.picture(index)
-        picture.resized_crop(crops.centre(*picture.size, self.share), self.side, out)
+        The error of a picture that cannot be read may lack its name.
+        """
+        open_picture = open_several(self.store, self.reader, keys)
+        for key, row in zip(keys, out, strict=False):
+            self.write(key, reused_rng(seed, epoch, key), row, open_picture)
+            yield self.store.label(key)
+
+    def fill_square(self, index: int, out: NDArray[np.uint8], open_picture: OpenPicture) -> None:
+        """Write the centred square of picture `index` into `out`, (side, side, 3) uint8."""
+
+        def decode(index: int, out: NDArray[np.uint8]) -> None:
+            picture = open_picture(index)
+            picture.resized_crop(crops.centre(*picture.size, self.share), self.side, out)
+
+        if isinstance(self.store, CachingStore):
+            self.store.show(index, out, decode)
+        else:
+            decode(index, out)
 
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         """Write sample `index` into `out`, (side, side, 3) uint8; return its label."""
-        self.fill_square(index, out)
+        self.write(index, rng, out, self.picture)
         return self.store.label(index)
+
+    def write(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8], open_picture: OpenPicture) -> None:
+        """Write sample `index` into `out`, (side, side, 3) uint8."""
+        self.fill_square(index, out, open_picture)
 
 
 class AugmentedFolder(Folder):
@@ -182,19 +199,18 @@ class AugmentedFolder(Folder):
         label = self.fill(index, rng, out)
         return torch.from_numpy(out), label
 
-    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+    def write(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8], open_picture: OpenPicture) -> None:
         if self.crop == "resized":
-            picture = self.picture(index)
+            picture = open_picture(index)
             box, mirrored = self.draw_box(picture.size, rng)
             picture.resized_crop(box, self.side, out)
         else:
-            self.fill_square(index, out)
+            self.fill_square(index, out, open_picture)
             if self.pad:
                 out[...] = crops.padded(out, self.pad, rng)
             mirrored = self.flip and rng.random() < 0.5
         if mirrored:
             self.reader.mirror(out)
-        return self.store.label(index)
 
     def draw_box(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
         """Return the box that is shown, and whether it is mirrored. For the crop `pad`, the move comes after it."""
