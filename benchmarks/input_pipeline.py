@@ -290,8 +290,8 @@ def table(result: dict[str, Any]) -> str:
         f"224 pixels and flip, batches of {result['batch']}; CIFAR-10: crop of 32 pixels with a pad of 4, and flip. Median "
         "(10th .. 90th percentile). *Ratio* is to the DataLoader with Pillow in the same round, which gives float32; ours uint8. "
         "*CPU* is microseconds of processor time per picture, of all processes together; *first* seconds from asking to the first "
-        "batch, all imported; *memory* the peak of resident memory in MB, of all processes together, mapped files among it; *PSNR* the median in dB to the original by Pillow, antialiased, at the same "
-        "windows.",
+        "batch, all imported; *memory* the peak of resident memory in MB, of all processes together, mapped files among it; *PSNR* "
+        "the median in dB to the original by Pillow, antialiased, at the same windows.",
         "",
         machine.sentence(result),
         "",
