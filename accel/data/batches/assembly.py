@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.utils.data import default_collate
@@ -143,19 +144,18 @@ class InPlaceAssembly(BatchAssembly):
         return self.batches.data.fill(key, reused_rng(self.batches.seed, self.epoch, key), self.rows[place])
 
     def fill_slots(self, places: range) -> Iterator[int]:
-        labels = self._fill_several(places)
+        several, start, stop = self.batches.fill_several, places.start, places.stop
+        methods = () if several is None or self.batches.randomness.draws else (several,)
+        # called with the first place, no sooner
+        labels = chain.from_iterable(
+            fill(self.keys[start:stop], self.batches.seed, self.epoch, self.rows[start:stop]) for fill in methods
+        )
         for place in places:
             yield place
             try:
                 self.samples[place] = next(labels)
             except Exception:  # whatever it is, and at the end of the labels too, reading it by itself names it, or gets over it
                 self.fill_slot(place)
-
-    def _fill_several(self, places: range) -> Iterator[Any]:
-        """Yield the labels of samples that the data set reads together, up to one that must be read by itself."""
-        fill, start, stop = self.batches.fill_several, places.start, places.stop
-        if fill is not None and not self.batches.randomness.draws:
-            yield from fill(self.keys[start:stop], self.batches.seed, self.epoch, self.rows[start:stop])
 
     def compact(self, kept: list[int]) -> None:
         super().compact(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Self
@@ -17,14 +18,13 @@ from torch.utils.data import Dataset
 from accel.data.cache.caching_store import CachingStore
 from accel.data.codecs import crops
 from accel.data.codecs.image_reader import PILLOW_READER, ImageReader
-from accel.data.codecs.picture import Picture
+from accel.data.codecs.picture import Picture, WriteCrop
 from accel.data.datasets import batch_crops
 from accel.data.datasets.folder_advice import advice
-from accel.data.datasets.open_pictures import OpenPicture, open_one, open_several
+from accel.data.datasets.several_pictures import fill_several, write_mirrored
 from accel.data.datasets.shift_flip import ShiftFlip
 from accel.data.datasets.store_notes import store_notes
 from accel.data.file_access import file_status
-from accel.data.sampling import reused_rng
 from accel.data.store import Files, Store
 from accel.errors import ConfigError
 
@@ -53,6 +53,8 @@ class Folder(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.classes, self.side, self.share, self.reader = classes, side, share, reader
         self.shape, self.dtype = (side, side, 3), np.uint8
+        self.moves_after = False
+        """Whether a sample is moved or mirrored once it is written (`move`), and draws its random numbers then."""
         self.given_store = None if isinstance(folder, Path | Files) else folder
         self.store: Store = Files(folder, classes) if isinstance(folder, Path) else folder
 
@@ -82,7 +84,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         out = np.empty(self.shape, self.dtype)
-        self.fill_square(index, out, self.picture)
+        self.fill_square(index, out)
         return torch.from_numpy(out), self.store.label(index)
 
     def plan_notes(self) -> dict[str, str]:
@@ -108,7 +110,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def picture(self, index: int) -> Picture:
         """Return picture `index`, which is decoded as far as it is shown."""
-        return open_one(self.store, self.reader, index)
+        return self.reader.open(self.store.get(index), self.store.name(index), self.store.encoding)
 
     def draw_box(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
         """Return the box that is shown of a picture of `size`, and whether it is mirrored.
@@ -137,35 +139,37 @@ class Folder(Dataset[tuple[Tensor, int]]):
         return [self.store.label(key) for key in keys]
 
     def fill_each(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> Iterator[int]:
-        """Write samples `keys` one after another into `out`, (n, side, side, 3) uint8, as `fill` does; yield the label of each.
+        """Write samples `keys` one after another into `out`, (n, side, side, 3) uint8, as `fill` does; yield the label of each."""
+        return fill_several(self, keys, seed, epoch, out)
 
-        The error of a picture that cannot be read may lack its name.
-        """
-        open_picture = open_several(self.store, self.reader, keys)
-        for key, row in zip(keys, out, strict=False):
-            self.write(key, reused_rng(seed, epoch, key), row, open_picture)
-            yield self.store.label(key)
-
-    def fill_square(self, index: int, out: NDArray[np.uint8], open_picture: OpenPicture) -> None:
+    def fill_square(self, index: int, out: NDArray[np.uint8]) -> None:
         """Write the centred square of picture `index` into `out`, (side, side, 3) uint8."""
-
-        def decode(index: int, out: NDArray[np.uint8]) -> None:
-            picture = open_picture(index)
-            picture.resized_crop(crops.centre(*picture.size, self.share), self.side, out)
-
         if isinstance(self.store, CachingStore):
-            self.store.show(index, out, decode)
+            self.store.show(index, out, self._decode_square)
         else:
-            decode(index, out)
+            self._decode_square(index, out)
+
+    def _decode_square(self, index: int, out: NDArray[np.uint8]) -> None:
+        """Decode picture `index`, and write its centred square into `out`."""
+        picture = self.picture(index)
+        picture.resized_crop(crops.centre(*picture.size, self.share), self.side, out)
 
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         """Write sample `index` into `out`, (side, side, 3) uint8; return its label."""
-        self.write(index, rng, out, self.picture)
+        if self.shows_fixed_square:
+            self.fill_square(index, out)
+        else:
+            self.prepare(self.picture(index), rng)(out)
+        if self.moves_after:
+            self.move(out, rng)
         return self.store.label(index)
 
-    def write(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8], open_picture: OpenPicture) -> None:
-        """Write sample `index` into `out`, (side, side, 3) uint8."""
-        self.fill_square(index, out, open_picture)
+    def prepare(self, picture: Picture, rng: np.random.Generator) -> WriteCrop:
+        """Return the function that writes the sample of `picture` into given memory, but for what comes after it (`move`)."""
+        return picture.prepare(crops.centre(*picture.size, self.share), self.side)
+
+    def move(self, out: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        """Move and mirror a sample that is written, `out`; called if `moves_after`."""
 
 
 class AugmentedFolder(Folder):
@@ -188,6 +192,7 @@ class AugmentedFolder(Folder):
         self.crop, self.flip = crop, flip
         self.pad = side // 8 if crop == "pad" else 0
         """Pixels that a picture may move. If 0, as in a picture of 7 pixels, no number is drawn for it (`ShiftFlip`)."""
+        self.moves_after = crop != "resized" and bool(self.pad or flip)
 
     @property
     def shows_fixed_square(self) -> bool:
@@ -199,17 +204,17 @@ class AugmentedFolder(Folder):
         label = self.fill(index, rng, out)
         return torch.from_numpy(out), label
 
-    def write(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8], open_picture: OpenPicture) -> None:
-        if self.crop == "resized":
-            picture = open_picture(index)
-            box, mirrored = self.draw_box(picture.size, rng)
-            picture.resized_crop(box, self.side, out)
-        else:
-            self.fill_square(index, out, open_picture)
-            if self.pad:
-                out[...] = crops.padded(out, self.pad, rng)
-            mirrored = self.flip and rng.random() < 0.5
-        if mirrored:
+    def prepare(self, picture: Picture, rng: np.random.Generator) -> WriteCrop:
+        if self.crop != "resized":
+            return super().prepare(picture, rng)
+        box, mirrored = self.draw_box(picture.size, rng)
+        write = picture.prepare(box, self.side)
+        return partial(write_mirrored, write, self.reader) if mirrored else write
+
+    def move(self, out: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        if self.pad:
+            out[...] = crops.padded(out, self.pad, rng)
+        if self.flip and rng.random() < 0.5:
             self.reader.mirror(out)
 
     def draw_box(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:

@@ -127,7 +127,7 @@ class BatchRead:
             try:
                 for place in work.fill_slots(places):
                     # the first sample that fails is the one to be named, whoever comes to it first
-                    if not self._wanted() or place > self.failed_place:
+                    if not self.wanted or self.threads.closed or place > self.failed_place:
                         break
             except BaseException as error:
                 self._fail(place, error)
