@@ -125,21 +125,23 @@ class PackedStore(ABC):
         for index in indices:
             if not 0 <= index < count:
                 raise IndexError(f"record {index} of {count} in {self.path}")
-        return list(map(self._content, indices, self.framed_records(indices)))
-
-    def _content(self, index: int, framed: memoryview) -> Record:
-        """Return the content of a record, checked if it has not been before."""
-        if not self._checked[index]:
-            if not is_intact(framed, index):
-                raise BadSample(f"{self.name(index)} is damaged: its crc32 differs; pack the store again")
-            self._checked[index] = 1
-        content = framed[HEAD.size :]
+        records, checked = self.framed_records(indices), self._checked
+        for index, framed in zip(indices, records, strict=True):
+            if not checked[index]:
+                if not is_intact(framed, index):
+                    raise BadSample(f"{self.name(index)} is damaged: its crc32 differs; pack the store again")
+                checked[index] = 1
         if self.info.encoding != "raw":
-            return content
+            return [framed[HEAD.size :] for framed in records]
+        return list(map(self._pixels, indices, records))
+
+    def _pixels(self, index: int, framed: memoryview) -> Record:
+        """Return the content of a record as a picture, (height, width, 3)."""
         height, width = picture_size(framed)
-        if not 0 < height * width * 3 == len(content):
-            raise BadSample(f"{self.name(index)} has {len(content):,} bytes, and {height} x {width} pixels; pack the store again")
-        return content.cast("B", (height, width, 3))
+        if not 0 < height * width * 3 == len(framed) - HEAD.size:
+            size = len(framed) - HEAD.size
+            raise BadSample(f"{self.name(index)} has {size:,} bytes, and {height} x {width} pixels; pack the store again")
+        return framed[HEAD.size :].cast("B", (height, width, 3))
 
     @property
     def labels(self) -> NDArray[np.uint32]:
