@@ -101,8 +101,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
     def fingerprint(self) -> str:
         """Return a digest of all that pictures and labels depend on: 64 hexadecimal digits. Other files or sizes change it."""
         digest = sha256(f"2 {self.side} {self.share} {self.reader.version()} {self.store.fingerprint()} {self.labels}".encode())
-        files: list[str] = getattr(self.store, "files", [])
-        for file in files:
+        for file in getattr(self.store, "files", []):
             # another file may have the size and the time of its predecessor, but not the change time
             digest.update(f"\0{file}\0{file_status(file, 'st_mtime_ns', 'st_ctime_ns')}".encode(errors="surrogateescape"))
         digest.update(getattr(self.store, "stamp", "").encode())
@@ -201,8 +200,7 @@ class AugmentedFolder(Folder):
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Return sample `index`, (side, side, 3) uint8, and its label, with its random numbers of this epoch."""
         out = np.empty(self.shape, self.dtype)
-        label = self.fill(index, rng, out)
-        return torch.from_numpy(out), label
+        return torch.from_numpy(out), self.fill(index, rng, out)
 
     def prepare(self, picture: Picture, rng: np.random.Generator) -> WriteCrop:
         if self.crop != "resized":
