@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.rehearsal.build import CannotRehearse, build
+from tests.rehearsal.build import BuildFailed, CannotRehearse, build
 from tests.rehearsal.libraries import PRELOADED
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
         command.insert(0, sys.executable)
     try:
         folder = build()
-    except CannotRehearse as why:
+    except (CannotRehearse, BuildFailed) as why:
         sys.exit(f"rehearsal: {why}")
     os.execvpe(command[0], command, environment(folder, settings))
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.rehearsal.build import CannotRehearse, build
+from tests.rehearsal.build import BuildFailed, CannotRehearse, build
 
 __all__ = ["STAGES", "Stage", "main"]
 
@@ -37,7 +37,9 @@ class Stage(NamedTuple):
 
 
 STAGES: dict[str, Stage] = {
-    "stand-ins": Stage(tuple(f"{TESTS}{name}.py" for name in ("devices", "lock_order", "arithmetic", "launcher")), processes=1),
+    "stand-ins": Stage(
+        tuple(f"{TESTS}{name}.py" for name in ("devices", "lock_order", "arithmetic", "launcher", "environment")), processes=1
+    ),
     "tests": Stage(("tests/cuda",)),
     "late": Stage(("tests/cuda", f"{TESTS}lazy_runs.py"), ("lazy=1",)),
     "sanitizer": Stage((f"{TESTS}sanitizer.py",), processes=1),
@@ -75,7 +77,7 @@ def end_group(number: int) -> None:
 
 
 def main(names: list[str]) -> int:
-    """Run stages, all by default. Return 0 if all passed or none is possible here, 1 if one failed, 2 for a wrong name."""
+    """Run stages, all by default. Return 0 if all passed or none is possible here, 1 for a failure, 2 for a wrong name."""
     unknown = [name for name in names if name not in STAGES]
     if unknown:
         print(f"rehearsal: there is no stage {unknown[0]}; there are {', '.join(STAGES)}")
@@ -85,6 +87,9 @@ def main(names: list[str]) -> int:
     except CannotRehearse as why:
         print(f"rehearsal skipped: {why}")
         return 0
+    except BuildFailed as error:
+        print(error)
+        return 1
     lines, failed = [], 0
     for name in names or STAGES:
         print(f"\n== {name}: {' '.join(STAGES[name].settings)}", flush=True)
