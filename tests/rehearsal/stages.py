@@ -47,6 +47,7 @@ STAGES: dict[str, Stage] = {
     "two-devices": Stage((f"{TESTS}two_devices.py",), ("devices=2",), processes=1),
     "old-device": Stage((f"{TESTS}old_device.py",), ("capability=75",), processes=1),
     "ranks": Stage((f"{TESTS}nccl.py", "tests/cuda/test_cuda_ranks.py"), ("devices=2",), processes=1),
+    "refused": Stage((f"{TESTS}refused_pinning.py",)),
     "little-memory": Stage((f"{TESTS}little_memory.py",), ("memory_mb=64",), processes=1),
 }
 
