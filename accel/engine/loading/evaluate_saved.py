@@ -97,7 +97,7 @@ def _put_back_state(run: TrainingRun, saved: SavedWeights) -> None:
     """Give the task, its loss and its metrics what they remembered, such as the head of a metric loss."""
     alone = run.parts.parallel.world_size == 1
     if saved.rng and alone and ("cuda" in saved.rng) == (run.device.type == "cuda"):  # where the metrics draw
-        run.random.restore(saved.rng)
+        run.random.restore({**saved.rng, "own": [], "held": []})  # not those of loaders, of which some are not here
     if run.user_state is None:
         return
     lost = run.user_state.load_state_dict(saved.user, run.device)
