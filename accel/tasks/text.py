@@ -117,7 +117,9 @@ class Text(Trainer):
         if not len(tokens):
             raise BadSample(f"{path} is empty; there is nothing to go on from")
         if int(tokens.min()) < 0 or int(tokens.max()) >= self.vocabulary:
-            raise BadSample(f"{path} has a token that is none of the {self.vocabulary:,} of the run; read it with the run's tokeniser")
+            raise BadSample(
+                f"{path} has a token that is none of the {self.vocabulary:,} of the run; read it with the run's tokeniser"
+            )
         return F.pad(tokens, (0, self.context - len(tokens))), len(tokens)
 
     def predict(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> list[dict[str, Any]]:

@@ -144,9 +144,11 @@ def _memory(value: Any) -> Any:
 
 def _misfits(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return the names that the model has and the weights have not, those of the weights alone, and those of another shape."""
+    tensors = [name for name in own if isinstance(own[name], Tensor) and isinstance(state.get(name), Tensor)]
     shapes = [
         f"{name} ({tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model)"
-        for name in own if isinstance(own[name], Tensor) and isinstance(state.get(name), Tensor) and own[name].shape != state[name].shape
-    ]  # fmt: skip
+        for name in tensors
+        if own[name].shape != state[name].shape
+    ]
     missing, alone = [name for name in own if name not in state], [name for name in state if name not in own]
     return [("the file is without", missing), ("the model is without", alone), ("another shape of", shapes)]

@@ -76,8 +76,7 @@ def config_folder(path: Path) -> Path:
     folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
     if folder is None:
         raise ConfigError(
-            f"{path} has no config.yaml: it is no run directory, or its run was started in Python; accel.load gives the model of such "
-            "a run"
+            f"{path} has no config.yaml: it is no run directory, or its run was started in Python, where accel.load gives its model"
         )
     return folder
 
@@ -127,7 +126,9 @@ def _evaluate(config: Config, folder: Path, found: FoundWeights, evaluates: str 
             try:
                 content = trainer.data(split)
             except KeyError as error:
-                raise ConfigError(f"evaluates={split}: the task has no data of that name ({error}){nearest(split, known)}") from None
+                raise ConfigError(
+                    f"evaluates={split}: the task has no data of that name ({error}){nearest(split, known)}"
+                ) from None
             if content is None:
                 raise ConfigError(f"evaluates={split}: the task has no data of that name{nearest(split, known)}")
             return content
@@ -150,7 +151,8 @@ def _write(file: Path, evaluation: Evaluation, folder: Path, found: FoundWeights
     content = {
         "schema": SCHEMA, "run": str(folder), "weights": found.which, "file": found.file.relative_to(folder).as_posix(),
         "checkpoint": None if found.checkpoint is None else found.checkpoint.file.stem,
-        "split": evaluation.split, "samples": evaluation.samples, "metrics": finite(evaluation.metrics), "remarks": evaluation.remarks,
+        "split": evaluation.split, "samples": evaluation.samples, "metrics": finite(evaluation.metrics),
+        "remarks": evaluation.remarks,
     }  # fmt: skip
     try:
         atomic_files.write(file, json.dumps(content, indent=1, allow_nan=False).encode())

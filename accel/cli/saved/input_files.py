@@ -27,7 +27,8 @@ def input_names(words: Sequence[str], suffixes: frozenset[str] | None) -> Iterat
     """
     if words.count(STDIN) > 1:
         raise ConfigError("- stands for standard input, which can be read once; leave the second away")
-    listed = {word: files_in(Path(word).expanduser(), suffixes) for word in words if word != STDIN and Path(word).expanduser().is_dir()}
+    folders = {word: folder for word in words if word != STDIN and (folder := Path(word).expanduser()).is_dir()}
+    listed = {word: files_in(folder, suffixes) for word, folder in folders.items()}
     return _names(words, listed)
 
 

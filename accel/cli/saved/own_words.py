@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.completion.override_candidates import kind_values
+from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
 from accel.values import check_value

@@ -36,8 +36,8 @@ def complete_words(words: Sequence[str], word: str) -> list[Row]:
 
 USAGE = Usage(
     "predict",
-    "Predict what is in files, by the model of a run: pictures for the tasks digits and images, text for the task text, and whatever "
-    "sample_of(path) of a task of your own reads. No data of the run is needed.",
+    "Predict what is in files, by the model of a run: pictures for the tasks digits and images, text for the task text, and "
+    "whatever sample_of(path) of a task of your own reads. No data of the run is needed.",
     ("RUN FILE|DIR|- ... [SETTING=VALUE ...]",),
     examples=(
         ("RUN cat.jpg dog.jpg", "a line for each, in order"),

@@ -18,7 +18,7 @@ from accel.engine.finish import bad_sample_section
 from accel.engine.request import RunRequest
 from accel.engine.select_parts import as_list, make_plugin
 from accel.engine.training_run import TrainingRun
-from accel.errors import AccelWarning, ConfigError, Interrupted
+from accel.errors import AccelWarning, Interrupted
 from accel.parts import Activations, Augment, Clip, Group, Guard, Order, Part, Probe, Rate, Schedule, Stop, Watch
 from accel.system.call_stack import warn_user, warnings_of_run
 from accel.system.stop_signals import StopSignals

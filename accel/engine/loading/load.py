@@ -68,7 +68,9 @@ def load_task(path: Path, kind: type[Any] | None = None) -> Task:
         reason = "it was written by an earlier accel, or is no run directory"
         raise ConfigError(f"{run} has no task.json, which says how the model is made ({reason}); pass the model: model=...")
     if kind is None and record.task == "accel.trainer.Trainer":
-        raise ConfigError(f"the run in {run} was given its model in Python; pass one of its make: accel.load({str(path)!r}, model=...)")
+        raise ConfigError(
+            f"the run in {run} was given its model in Python; pass one of its make: accel.load({str(path)!r}, model=...)"
+        )
     return record.make(kind)
 
 
