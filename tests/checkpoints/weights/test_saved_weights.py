@@ -91,7 +91,8 @@ def test_a_model_that_is_given_keeps_its_flags_and_may_be_frozen(run: Path) -> N
 @pytest.mark.parametrize(
     ("path", "which", "sentence"),
     [
-        ("rum", None, "did you mean '.*run'"), (".", None, "is no run directory"), ("run", "bset", "no such weights; did you mean 'best'"),
+        ("rum", None, "did you mean '.*run'"), (".", None, "is no run directory"),
+        ("run", "bset", "no such weights; did you mean 'best'"),
         ("run", "update-1", "there is best, last, update-"), ("run/plan.json", None, "no file of weights"),
         ("run/model.safetensors", "best", "weights=best has no effect"),
     ],
@@ -103,7 +104,7 @@ def test_what_is_not_there_gets_a_sentence(path: str, which: str | None, sentenc
 
 def test_without_a_best_one_it_says_how_to_keep_it(tmp_path: Path) -> None:
     fit(tmp_path / "run", [], epochs=1, best=None)
-    with pytest.raises(ConfigError, match="keeps no best weights; take weights=last, or train with checkpoint.best=METRIC"):
+    with pytest.raises(ConfigError, match=r"keeps no best weights; take weights=last, or train with checkpoint.best=METRIC"):
         find_weights(tmp_path / "run", "best")
 
 
@@ -137,7 +138,7 @@ class Own(Average):
 def test_an_average_that_is_not_installed_is_refused_and_not_left_out(tmp_path: Path) -> None:
     fit(tmp_path / "run", [AdamW(), Own()], epochs=1, best=None)
     (newest,) = (tmp_path / "run" / FOLDER).glob("*.pt")
-    with pytest.raises(ConfigError, match="had the plugin own, which is not installed here, .* name a .safetensors file"):
+    with pytest.raises(ConfigError, match=r"had the plugin own, which is not installed here, .* name a .safetensors file"):
         load(newest, model=Tied())
     assert same(load(tmp_path / "run", model=Tied()), load_file(tmp_path / "run" / WEIGHTS))
 
@@ -176,10 +177,10 @@ class Remembers(nn.Module):
 
 @pytest.mark.parametrize("file", ["run", "model.safetensors", "checkpoint"])
 def test_what_no_file_of_weights_has_comes_back_too(file: str, tmp_path: Path) -> None:
-    result = Trainer(
-        Remembers(), DATA, loss=lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]), out=tmp_path / "run", device="cpu", watch=()
-    ).fit()  # fmt: skip
     path = tmp_path / "run"
+    result = Trainer(
+        Remembers(), DATA, loss=lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]), out=path, device="cpu", watch=()
+    ).fit()  # fmt: skip
     path = {"run": path, "model.safetensors": path / WEIGHTS, "checkpoint": next((path / FOLDER).glob("*.pt"))}[file]
     model: Any = load(path, model=Remembers())
     with torch.no_grad():

@@ -82,9 +82,11 @@ def edited(run: Path, tmp_path: Path, **content: Any) -> Path:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"schema": 2}, "is of another accel"), ({"more": 1}, "is damaged"), ({"task": "__main__.Mine"}, "it was defined in a script"),
-        ({"task": "no_such_module.Mine"}, "there is no module 'no_such_module' to import"), ({"task": f"{TARGET}s"}, "did you mean 'Points'"),
-        ({"arguments": None}, "is an object, which no file keeps"), ({"task": "accel.trainer.Trainer"}, "was given its model in Python"),
+        ({"schema": 2}, "is of another accel"), ({"more": 1}, "is damaged"),
+        ({"task": "__main__.Mine"}, "it was defined in a script"), ({"task": f"{TARGET}s"}, "did you mean 'Points'"),
+        ({"task": "no_such_module.Mine"}, "there is no module 'no_such_module' to import"),
+        ({"arguments": None}, "is an object, which no file keeps"),
+        ({"task": "accel.trainer.Trainer"}, "was given its model in Python"),
         ({"task": "torch.nn.Linear", "arguments": {"in_features": 1, "out_features": 1}}, "is not a subclass of accel.Trainer"),
     ],
 )  # fmt: skip
