@@ -37,8 +37,8 @@ class SavedRun(Run):
     def batch_norm_statistics(self, batches: int | None) -> dict[str, Tensor] | None:
         """Raise ConfigError: there is no training data to estimate them on."""
         raise ConfigError(
-            "the statistics of BatchNorm for its average were to be estimated on training data, in an evaluation that never came; take "
-            "a checkpoint after an evaluation"
+            "the statistics of BatchNorm for its average were to be estimated on training data, in an evaluation that never came; "
+            "take a checkpoint after an evaluation"
         )
 
 
