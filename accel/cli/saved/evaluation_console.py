@@ -21,15 +21,13 @@ from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 from accel.schema.settings import Settings, typed_name
 from accel.system import atomic_files, disk_errors
-from accel.values import to_plain
 
 if TYPE_CHECKING:
     from accel.checkpoints.weights.find_weights import FoundWeights
     from accel.cli.compose.config import Config
     from accel.engine.loading.evaluate_saved import Evaluation
-    from accel.trainer import Trainer
 
-__all__ = ["HEEDED", "SCHEMA", "check_metadata", "config_folder", "refuse_idle", "run_evaluation"]
+__all__ = ["HEEDED", "SCHEMA", "config_folder", "refuse_idle", "run_evaluation"]
 
 HEEDED = ("batch_size", "seed", "device", "evaluate.batches", "bad_data", "bad_limit")
 """Settings of a run that an evaluation heeds."""
@@ -94,28 +92,11 @@ def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
             raise ConfigError(f"{word} has no effect on an evaluation; leave it out")
 
 
-def check_metadata(trainer: Trainer, folder: Path) -> None:
-    """Raise ConfigError if the task knows other things from its data than it did in the run, such as the names of the classes."""
-    from accel.engine.loading.task_record import TaskRecord
-
-    record = TaskRecord.read(folder)
-    now = to_plain(trainer.metadata())
-    if record is None or record.metadata == now:
-        return
-    before, after = record.metadata.get("classes"), now.get("classes")
-    if isinstance(before, list) and isinstance(after, list) and before != after:
-        lost, new = [name for name in before if name not in after], [name for name in after if name not in before]
-        words = [f"{', '.join(names[:3])} {is_what}" for names, is_what in ((lost, "missing"), (new, "new to it")) if names]
-        raise ConfigError(f"the classes of the data are not those of the run: {'; '.join(words) or 'they have another order'}")
-    changed = next(name for name in {**record.metadata, **now} if record.metadata.get(name) != now.get(name))
-    raise ConfigError(f"the run's data had {changed}={record.metadata.get(changed)}, and this has {changed}={now.get(changed)}")
-
-
 def _evaluate(config: Config, folder: Path, found: FoundWeights, evaluates: str | None) -> Evaluation:
     from accel.engine.loading.evaluate_saved import evaluate_saved
+    from accel.engine.loading.task_record import TaskRecord
 
     trainer = config.trainer(out=None, resume=None, dry_run=False, watch=())
-    check_metadata(trainer, folder)
     request = trainer._request()
     if evaluates is not None:
         splits = tuple(name.strip() for name in evaluates.strip("[]").split(","))
@@ -134,7 +115,7 @@ def _evaluate(config: Config, folder: Path, found: FoundWeights, evaluates: str 
             return content
 
         request = replace(request, data=data, evaluation_split=splits[0] if len(splits) == 1 else splits)
-    return evaluate_saved(request, found)
+    return evaluate_saved(request, found, TaskRecord.read(folder))
 
 
 def _print(evaluation: Evaluation, path: Path, found: FoundWeights) -> None:

@@ -15,8 +15,10 @@ from accel.checkpoints.weights.saved_weights import SavedWeights, put_weights, r
 from accel.engine.build import build
 from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.finish import bad_sample_section
+from accel.engine.loading.task_record import TaskRecord
 from accel.engine.request import RunRequest
 from accel.engine.select_parts import as_list, make_plugin
+from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, Interrupted
 from accel.parts import Activations, Augment, Average, Clip, Group, Guard, Optim, Order, Part, Probe, Rate, Schedule, Stop, Watch
@@ -45,7 +47,7 @@ class Evaluation:
     """Sentences on samples that could not be read, and on what may differ from the run's own evaluation."""
 
 
-def evaluate_saved(request: RunRequest, found: FoundWeights) -> Evaluation:
+def evaluate_saved(request: RunRequest, found: FoundWeights, record: TaskRecord | None) -> Evaluation:
     """Return the metrics of the weights that were found, on the held-out data of a task.
 
     Everything is built as for the run, apart from what only training needs; the training data is not opened, and nothing is
@@ -54,10 +56,13 @@ def evaluate_saved(request: RunRequest, found: FoundWeights) -> Evaluation:
     Args:
         request: the task, plugins and settings of the run.
         found: its weights.
+        record: the task of the run, whose metadata this one must have too; None if it is not known.
 
     Raises:
         ConfigError: if the weights do not fit, there is no held-out data, or anything cannot work.
     """
+    record = TaskRecord("", None, {}) if record is None else record
+    record.check(Task.metadata(request.task))  # what is known before any data is open
     saved: list[SavedWeights] = []
 
     def model() -> nn.Module:
@@ -73,6 +78,7 @@ def evaluate_saved(request: RunRequest, found: FoundWeights) -> Evaluation:
             warnings.simplefilter("ignore", AccelWarning)  # they are of settings, and the run has given them
             run = build(_for_evaluation(replace(request, model=model)), cleanup, signals)
         with run.parts.parallel.share_errors(lambda: signals.requested is not None):
+            record.check(request.task.metadata())
             _put_back_state(run, saved[0])
             metrics = evaluate(run, run.evaluations.metrics, run.evaluations.batches)
         if signals.requested is not None:

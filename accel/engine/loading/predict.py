@@ -87,7 +87,7 @@ class Predictor:
 
 def class_names(task: Task) -> list[str]:
     """Return the names of a task's classes, in the order of the scores: numbers if they have none; empty without classes."""
-    known = (task.saved_metadata or {}).get("classes") or task.metadata().get("classes")
+    known = (task.metadata() if task.saved_metadata is None else task.saved_metadata).get("classes")
     return list(known) if known else [str(number) for number in range(count_classes(task) or 0)]
 
 

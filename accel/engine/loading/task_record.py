@@ -62,6 +62,19 @@ class TaskRecord:
         """Return the content of task.json."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1)
 
+    def check(self, metadata: dict[str, Any]) -> None:
+        """Raise ConfigError if a task knows something else from its data than the one of the run did, as far as it knows it."""
+        now = to_plain(metadata)
+        changed = next((name for name in now if name in self.metadata and self.metadata[name] != now[name]), None)
+        if changed is None:
+            return
+        before, after = self.metadata[changed], now[changed]
+        if not (isinstance(before, list) and isinstance(after, list)):
+            raise ConfigError(f"the data of the run had {changed}={before}, and this has {changed}={after}")
+        lost, new = [one for one in before if one not in after], [one for one in after if one not in before]
+        words = [f"{', '.join(map(str, ones[:3]))} {what}" for ones, what in ((lost, "missing"), (new, "new to it")) if ones]
+        raise ConfigError(f"the {changed} of the data are not those of the run: {'; '.join(words) or 'they have another order'}")
+
     def make(self, kind: type[Any] | None = None) -> Task:
         """Return the task, made again without its data.
 
