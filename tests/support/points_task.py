@@ -36,7 +36,7 @@ class Net(nn.Module):
 class Points(Trainer):
     """Points left and right of a line. The metrics use what the loss has counted, and random numbers."""
 
-    def __init__(self, width: int = 4, shift: float = 0.0, data: str = "", **run: Any) -> None:
+    def __init__(self, width: int = 4, shift: float = 0.0, **run: Any) -> None:
         super().__init__(**run)
         self.width, self.shift = width, shift
         self.mean_loss = torch.zeros(())

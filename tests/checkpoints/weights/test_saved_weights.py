@@ -22,7 +22,9 @@ from accel.plugins import EMA, SGD, AdamW
 from accel.trainer import Trainer
 from tests.checkpoints.weights.test_best_weights import DATA, PLUGINS, Tied, X, fit, measure
 
-pytestmark = pytest.mark.filterwarnings("ignore:schedule_free. the running statistics of BatchNorm")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:schedule_free. the running statistics of BatchNorm", "ignore:master_weights. this CPU has no bfloat16"
+)
 
 
 def same(one: nn.Module, state: dict[str, torch.Tensor]) -> bool:

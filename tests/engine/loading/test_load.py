@@ -33,7 +33,7 @@ def test_the_directory_says_how_the_task_is_made(run: Path) -> None:
     assert record == {
         "schema": 1,
         "task": TARGET,
-        "arguments": {"width": 3, "shift": 0.0, "data": ""},
+        "arguments": {"width": 3, "shift": 0.0},
         "metadata": {"classes": ["left", "right"]},
     }
     before = torch.get_rng_state()
