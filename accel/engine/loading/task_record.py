@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ class TaskRecord:
     @classmethod
     def of(cls, task: Task) -> TaskRecord:
         """Return the record of a task."""
-        kind, arguments, metadata = type(task), task.made_with, task.metadata()
+        kind, metadata = type(task), task.metadata()
+        arguments = {
+            name: value for name, value in task.called_with.items() if name in task.made_with or _is_plain(value)
+        }  # plugins, say, are those of the run
         if not _is_plain(metadata):
             raise ConfigError(f"{kind.__name__}.metadata() must return texts, numbers, and lists and dicts of them")
         return cls(f"{kind.__module__}.{kind.__qualname__}", to_plain(arguments) if _is_plain(arguments) else None, metadata)
@@ -87,6 +91,10 @@ class TaskRecord:
         kind = self._load_class() if kind is None else kind
         if self.arguments is None:
             raise ConfigError(f"an argument of {kind.__name__} is an object, which no file keeps: make it, and pass task=")
+        try:
+            signature(kind.__init__).bind(None, **self.arguments)
+        except TypeError as error:
+            raise ConfigError(f"{kind.__name__} cannot be made of what the run kept ({error}): make it, and pass task=") from None
         task: Any = kind.__new__(kind, **self.arguments)
         task.saved_metadata = self.metadata  # before __init__, which may ask for it in place of the data
         task.__init__(**self.arguments)

@@ -138,7 +138,8 @@ def test_a_reader_that_leaves_ends_it_without_a_traceback(run: Path, points: Pat
         with suppress(BrokenPipeError):
             while True:
                 process.stdin.write(names.encode())
-        process.stdin = None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
 
@@ -148,7 +149,7 @@ def test_a_reader_that_leaves_ends_it_without_a_traceback(run: Path, points: Pat
     [
         ("rum a.txt", "did you mean 'run'?"),
         ("run", "predict takes files behind the run"),
-        ("run a.txt format=jsn", "did you mean 'jsonl'?"),
+        ("run a.txt format=jsnl", "did you mean 'jsonl'?"),
         ("run a.txt frmat=csv", "frmat is no setting of predict; did you mean 'format'?"),
         ("run a.txt top=0", "top must be"),
         ("run a.txt top=two", "top must be"),
