@@ -14,7 +14,7 @@ from accel import Trainer
 from accel.errors import BadSample
 
 TARGET = "tests.support.points_task.Points"
-TASK = (f"task._target_={TARGET}", "task.width=4", "batch_size=16", "device=cpu", "~plugins.progress")
+TASK = (f"task._target_={TARGET}", "task.width=4", "batch_size=16", "device=cpu", "~plugins.progress", "~plugins.metrics")
 """Words that choose the task, for a run of four updates an epoch."""
 
 

@@ -8,7 +8,7 @@ from accel.cli.train_command import main
 from tests.support.points_task import TASK
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the command line, with an average, whose best epoch is not its last."""
     path = tmp_path_factory.mktemp("saved") / "run"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
-from contextlib import suppress
+from contextlib import redirect_stdout
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,10 @@ from accel import __main__
 from accel.cli.exit_codes import exit_code
 from accel.cli.saved import prediction_console
 from accel.cli.saved.input_files import files_in
-from accel.cli.train_command import main
 from accel.engine.loading.predict import Predictor
 from accel.errors import ConfigError
 from accel.tasks.images import Images
-from tests.support.console_scripts import ROOT
+from tests.cli.test_closed_output import broken
 from tests.support.points_task import Points
 
 POINTS = {f"{name}.txt": f"{x} {y}" for name, x, y in (("a", 3, 3), ("b", -3, -3), ("c", 1, 2), ("d", -1, -4), ("e", 0.1, 0))}
@@ -121,27 +118,16 @@ def test_names_come_from_standard_input_as_they_are_asked_for(
     assert command(run, "-") == 0
 
 
-@pytest.mark.slow
-def test_a_reader_that_leaves_ends_it_without_a_traceback(run: Path, points: Path) -> None:
-    names = "".join(f"{name}\n" for name in POINTS) * 20_000
-    words = [sys.executable, "-m", "accel", "predict", str(run), "-", "format=csv", "batch_size=8"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        (points / "names").write_text(names)
-        process.stdin.write(names[:600].encode())
-        process.stdin.flush()
-        assert process.stdout.readline() == b"file,class,probability\n"
-        process.stdout.close()
-        with suppress(BrokenPipeError):
-            while True:
-                process.stdin.write(names.encode())
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-        assert process.stderr.read() == b""
-        assert process.wait() == 0
+def test_it_ends_when_nobody_reads_on(run: Path, points: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Input:
+        buffer = (asked.append(name) or f"{name}\n".encode() for name in ["a.txt"] * 50)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(sys, "stdin", Input())
+    with broken("left") as stream, redirect_stdout(stream):
+        assert command(run, "-", "batch_size=2") == 0
+    assert len(asked) == 2, "the first batch could not be printed"
 
 
 @pytest.mark.parametrize(
@@ -202,16 +188,9 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_pictures_are_predicted_as_they_were_evaluated_without_the_data(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = pictures / "run"
-    words = [
-        "task=images",
-        f"task.root={pictures / 'data'}",
-        "task.size=16",
-        "task.model=airnet_s",
-        "task.crop=resized",
-        "task.views=2",
-    ]
-    assert main([*words, "+plugins=[adamw]", "epochs=2", "batch_size=8", "device=cpu", "~plugins.progress", f"out={run}"]) == 0
-    accuracy = json.loads((run / "summary.json").read_text())["metrics"]["accuracy"]
+    task = {"root": str(pictures / "data"), "size": 16, "model": "airnet_s", "crop": "resized", "views": 2}
+    result = Images(**task, epochs=1, batch_size=8, device="cpu", watch=(), out=run, plugins=["adamw"]).fit()
+    accuracy = result.metrics["accuracy"]
     (pictures / "data/val").rename(pictures / "shown")
     shutil.rmtree(pictures / "data")
     (pictures / "shown/dark/broken.png").write_bytes(b"no picture")
@@ -224,47 +203,6 @@ def test_pictures_are_predicted_as_they_were_evaluated_without_the_data(pictures
     shutil.move(pictures / "shown/dark/broken.png", pictures / "broken.png")
     assert command(run, pictures / "broken.png") == 1
     assert "broken.png" in capsys.readouterr().err
-
-
-def test_digits_are_read_from_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image = pytest.importorskip("PIL.Image")
-    pytest.importorskip("sklearn")
-    from accel.tasks.digits import digits
-
-    test = digits()["test"]
-    run = tmp_path / "run"
-    words = [
-        "task.width=8",
-        "+plugins=[adamw]",
-        "plugins.adamw.lr=0.01",
-        "epochs=3",
-        "batch_size=64",
-        "device=cpu",
-        "~plugins.progress",
-    ]
-    assert main([*words, f"out={run}"]) == 0
-    for number in range(20):
-        pixels = (test.tensors[0][number, 0] * 255).round().to(torch.uint8)
-        image.fromarray(pixels.numpy()).resize((32, 32), 0).save(tmp_path / f"{number:02}.png")
-    predicted = rows(capsys, run, *sorted(tmp_path.glob("*.png")))
-    right = sum(int(row["class"]) == int(test.tensors[1][number]) for number, row in enumerate(predicted))
-    assert right >= 17
-
-
-def test_text_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "text").write_text("abcdefgh" * 400)
-    small = ["task=text", f"task.path={tmp_path / 'text'}", "task.context=8", "task.layers=1", "task.heads=1", "task.width=32"]
-    run = tmp_path / "run"
-    words = ["+plugins=[adamw]", "plugins.adamw.lr=0.03", "updates=40", "batch_size=16", "device=cpu", "~plugins.progress"]
-    assert main([*small, *words, f"out={run}"]) == 0
-    (tmp_path / "text").unlink()
-    for name, text in (("long", "habcdefghabc"), ("short", "ab"), ("empty", "")):
-        (tmp_path / name).write_text(text)
-    predicted = rows(capsys, run, tmp_path / "long", tmp_path / "short", tmp_path / "empty", code=1)
-    assert [row["continuation"][:9] for row in predicted] == ["defghabcd", "cdefghabc"]
-    assert len(predicted[0]["continuation"]) == 32
-    assert command(run, tmp_path / "long", "top=2") == 2
-    assert "top=2 has no effect: Text predicts no classes" in capsys.readouterr().err
 
 
 def predictor(output: Any, classes: list[str] | None = None, **settings: Any) -> Predictor:
