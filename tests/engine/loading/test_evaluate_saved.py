@@ -46,9 +46,9 @@ RUN: dict[str, Any] = {"epochs": 2, "batch_size": 16, "device": "cpu", "watch": 
 PLUGINS: dict[str, Callable[[], list[Part]]] = {
     "plain": list, "average": lambda: [SGD(lr=1.0), EMA(decay=0.5)], "schedule free": lambda: [ScheduleFree(lr=0.5)],
     "masters and an average": lambda: [MasterWeights(), EMA(decay=0.5), AdamW(lr=0.1)],
-    "amp, compiled": lambda: [AMP(), Compile(backend="eager"), ChannelsLast()], "readers": lambda: [Threads(count=2), Prefetch()],
+    "amp": lambda: [AMP(), ChannelsLast()], "read ahead": lambda: [Prefetch()],
     "resident": lambda: [Resident()], "in little memory": lambda: [OOM()],
-    "what only training needs": lambda: [Accumulate(count=4), Cosine(warmup=3), Clip(), EarlyStop(metric="loss"), FiniteGuard()],
+    "what only training needs": lambda: [Accumulate(steps=2), Cosine(warmup=2), Clip(), EarlyStop(metric="loss"), FiniteGuard()],
 }  # fmt: skip
 
 
