@@ -26,7 +26,6 @@ from accel.plugins import (
     AdamW,
     ChannelsLast,
     Clip,
-    Compile,
     Cosine,
     EarlyStop,
     FiniteGuard,
@@ -34,7 +33,6 @@ from accel.plugins import (
     Prefetch,
     Resident,
     ScheduleFree,
-    Threads,
 )  # fmt: skip
 from tests.support.points_task import Points
 
