@@ -29,7 +29,9 @@ SETTINGS = (
 
 def complete_words(words: Sequence[str], word: str) -> list[Row]:
     """Return run directories for the first word, and settings for all others."""
-    return [*own_candidates(KINDS, word), *override_candidates(words, word)] if words else path_candidates(word)
+    return (
+        list(dict.fromkeys([*own_candidates(KINDS, word), *override_candidates(words, word)])) if words else path_candidates(word)
+    )
 
 
 USAGE = Usage(

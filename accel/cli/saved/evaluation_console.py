@@ -51,9 +51,9 @@ def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str
     torchrun.require_parallel_plugin(config)
     from accel.checkpoints.weights.find_weights import find_weights
 
-    found = find_weights(path, settings.get("weights"))
+    source = find_weights(path, settings.get("weights"))
     try:
-        evaluation = _evaluate(config, folder, found, settings.get("evaluates"))
+        evaluation = _evaluate(config, folder, source, settings.get("evaluates"))
     except Sentence:
         raise
     except Exception as error:  # of the user's code
@@ -62,9 +62,9 @@ def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str
         say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
         return FAILED
     if torchrun.rank() == 0:
-        _print(evaluation, path, found)
+        _print(evaluation, path, source)
         if "out" in settings:
-            _write(Path(settings["out"]).expanduser(), evaluation, folder, found)
+            _write(Path(settings["out"]).expanduser(), evaluation, folder, source)
     return 0
 
 
@@ -92,7 +92,7 @@ def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
             raise ConfigError(f"{word} has no effect on an evaluation; leave it out")
 
 
-def _evaluate(config: Config, folder: Path, found: FoundWeights, evaluates: str | None) -> Evaluation:
+def _evaluate(config: Config, folder: Path, source: FoundWeights, evaluates: str | None) -> Evaluation:
     from accel.engine.loading.evaluate_saved import evaluate_saved
     from accel.engine.loading.task_record import TaskRecord
 
@@ -115,23 +115,23 @@ def _evaluate(config: Config, folder: Path, found: FoundWeights, evaluates: str 
             return content
 
         request = replace(request, data=data, evaluation_split=splits[0] if len(splits) == 1 else splits)
-    return evaluate_saved(request, found, TaskRecord.read(folder))
+    return evaluate_saved(request, source, TaskRecord.read(folder))
 
 
-def _print(evaluation: Evaluation, path: Path, found: FoundWeights) -> None:
+def _print(evaluation: Evaluation, path: Path, source: FoundWeights) -> None:
     console = VisibleConsole(markup=False, highlight=False)
     console.print(Text(scores_line(evaluation.split, evaluation.metrics), style="bold"))
     sizes = [f"{count:,} samples of {split}" for split, count in evaluation.samples.items() if count is not None]
-    console.print(Text(f"{path}, weights: {found.text}{'; ' * bool(sizes)}{', '.join(sizes)}", style="dim"))
+    console.print(Text(f"{path}, weights: {source.text}{'; ' * bool(sizes)}{', '.join(sizes)}", style="dim"))
     for remark in evaluation.remarks:
         console.print(Text(remark))
 
 
-def _write(file: Path, evaluation: Evaluation, folder: Path, found: FoundWeights) -> None:
+def _write(file: Path, evaluation: Evaluation, folder: Path, source: FoundWeights) -> None:
     """Write the metrics as JSON. Raise ConfigError if they cannot be written there."""
     content = {
-        "schema": SCHEMA, "run": str(folder), "weights": found.which, "file": found.file.relative_to(folder).as_posix(),
-        "checkpoint": None if found.checkpoint is None else found.checkpoint.file.stem,
+        "schema": SCHEMA, "run": str(folder), "weights": source.which, "file": source.file.relative_to(folder).as_posix(),
+        "checkpoint": None if source.checkpoint is None else source.checkpoint.file.stem,
         "split": evaluation.split, "samples": evaluation.samples, "metrics": finite(evaluation.metrics),
         "remarks": evaluation.remarks,
     }  # fmt: skip

@@ -40,12 +40,12 @@ def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) 
         ConfigError: if anything cannot work.
     """
     device = choose_device(Settings(device=settings.get("device", "auto")).device)
-    found = find_weights(path, settings.get("weights"))
+    source = find_weights(path, settings.get("weights"))
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # the task may be in the current directory, as in training
         sys.path.insert(0, str(Path.cwd()))
     task = load_task(path)
     names = input_names(words, task.suffixes)
-    predictor = Predictor(task, load_into(found, task, device), device, settings.get("top", 1))
+    predictor = Predictor(task, load_into(source, task, device), device, settings.get("top", 1))
     try:
         return predict_files(predictor, names, settings.get("batch_size", BATCH), PredictionTable(settings.get("format", "table")))
     except Sentence:

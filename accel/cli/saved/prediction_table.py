@@ -32,7 +32,7 @@ class PredictionTable:
         """Return the lines of some rows, in order; before the first of all, the names of the columns."""
         if self.form == "jsonl":
             return "".join(f"{json.dumps(finite(row), ensure_ascii=False, default=str)}\n" for row in rows)
-        head = [] if self.columns or not rows else [list(rows[0])]
+        head: list[list[Any]] = [] if self.columns or not rows else [list(rows[0])]
         self.columns = self.columns or head[0]
         lines = [*head, *([row.get(name) for name in self.columns] for row in rows)]
         return self._csv(lines) if self.form == "csv" else self._table(lines)

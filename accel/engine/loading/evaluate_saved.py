@@ -47,15 +47,15 @@ class Evaluation:
     """Sentences on samples that could not be read, and on what may differ from the run's own evaluation."""
 
 
-def evaluate_saved(request: RunRequest, found: FoundWeights, record: TaskRecord | None) -> Evaluation:
-    """Return the metrics of the weights that were found, on the held-out data of a task.
+def evaluate_saved(request: RunRequest, source: FoundWeights, record: TaskRecord | None) -> Evaluation:
+    """Return the metrics of the weights that a run keeps, on the held-out data of a task.
 
     Everything is built as for the run, apart from what only training needs; the training data is not opened, and nothing is
     written. On the same data, in batches of the same size, the metrics are to the bit those of the run.
 
     Args:
         request: the task, plugins and settings of the run.
-        found: its weights.
+        source: the weights.
         record: the task of the run, whose metadata this one must have too; None if it is not known.
 
     Raises:
@@ -69,8 +69,8 @@ def evaluate_saved(request: RunRequest, found: FoundWeights, record: TaskRecord 
         """Return the model with its weights, before any part is set up: averages begin at them, and masters are made of them."""
         made = request.model()
         if isinstance(made, nn.Module):  # what else it is, is refused where a run is built
-            saved.append(read_weights(found, made))
-            put_weights(found, saved[0], made)
+            saved.append(read_weights(source, made))
+            put_weights(source, saved[0], made)
         return made
 
     with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
@@ -84,7 +84,7 @@ def evaluate_saved(request: RunRequest, found: FoundWeights, record: TaskRecord 
         if signals.requested is not None:
             raise Interrupted(signals.name)
         samples = {split: batches.samples for split, batches in run.held_out_sets.items()}
-        return Evaluation(metrics, run.evaluation_split, samples, _remarks(run, found))
+        return Evaluation(metrics, run.evaluation_split, samples, _remarks(run, source))
 
 
 def _for_evaluation(request: RunRequest) -> RunRequest:
@@ -113,10 +113,10 @@ def _put_back_state(run: TrainingRun, saved: SavedWeights) -> None:
         run.user_state.holders["task"].set_extra_state(saved.extra)
 
 
-def _remarks(run: TrainingRun, found: FoundWeights) -> list[str]:
+def _remarks(run: TrainingRun, source: FoundWeights) -> list[str]:
     """Return sentences on samples that could not be read, and on versions and devices other than those of the run."""
     remarks = [section.title for section in bad_sample_section(list(dict.fromkeys(run.bad_sample_logs()))).values()]
-    before: dict[str, Any] = {} if found.checkpoint is None else found.checkpoint.manifest.versions
+    before: dict[str, Any] = {} if source.checkpoint is None else source.checkpoint.manifest.versions
     now = versions(run.device)
     changes = [f"{key} was {before[key]} and is {now[key]}" for key in now if before.get(key, now[key]) != now[key]]
     if changes:

@@ -95,7 +95,8 @@ class TaskRecord:
             signature(kind.__init__).bind(None, **self.arguments)
         except TypeError as error:
             raise ConfigError(f"{kind.__name__} cannot be made of what the run kept ({error}): make it, and pass task=") from None
-        task: Any = kind.__new__(kind, **self.arguments)
+        make: Any = kind.__new__
+        task = make(kind, **self.arguments)
         task.saved_metadata = self.metadata  # before __init__, which may ask for it in place of the data
         task.__init__(**self.arguments)
         if not isinstance(task, Task):
