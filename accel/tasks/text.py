@@ -78,7 +78,7 @@ class Text(Trainer):
 
     def data(self, split: str) -> TokenWindows:
         if split not in ("train", "val"):
-            raise ConfigError(f"the text has no split {split}{nearest(split, ['val'])}; there is train, val")
+            raise ConfigError(f"the text has no split {split}{nearest(split, ['val']) or '; there is val'}")
         border = len(self.text) - len(self.text) // HELD_OUT
         if split == "train":
             return JitteredTokenWindows(self.text[:border], self.context, self.below)
