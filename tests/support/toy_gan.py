@@ -178,7 +178,8 @@ def hand_loop(
     adamw, sgd = torch.optim.AdamW, torch.optim.SGD
     objectives = [
         HandObjective(
-            list(model["critic"].parameters()), task.critic_loss, 1, lambda params: adamw(params, lr=4e-3, fused=True), scale, norms[0]
+            list(model["critic"].parameters()), task.critic_loss, 1,
+            lambda params: adamw(params, lr=4e-3, fused=True), scale, norms[0],
         ),
         HandObjective(
             list(model["generator"].parameters()), task.generator_loss, every,

@@ -29,19 +29,14 @@ from accel.parts import Clip, Optim, Part, Run
 from accel.parts.shared.trained_parameters import listed
 
 __all__ = [
-    "COMPOSITES",
-    "OWN",
-    "SINGLE",
-    "join_objectives",
-    "own_plugins",
-    "refuse_single_loss_plugins",
-    "unused_settings",
-    "view_of",
-]
+    "COMPOSITES", "OWN", "SINGLE", "WORDS", "join_objectives", "own_plugins", "refuse_single_loss_plugins", "unused_settings", "view_of"
+]  # fmt: skip
 
 COMPOSITES: tuple[type[Composite], ...] = (CompositePrecision, CompositeOptim, CompositeClip, CompositeGuard, CompositeObjective)
 OWN: dict[str, type[Part]] = {"optim": Optim, "clip": Clip}
 """Parts that an objective may have of its own."""
+WORDS = {"optim": "an optimiser", "clip": "a clipping"}
+"""The same in words."""
 SINGLE = {"update": "it makes the update of one loss", "probe": "it reads one rate off one loss"}
 """Parts of which a plugin does not go together with several objectives, and why."""
 
@@ -76,7 +71,9 @@ def join_objectives(run: TrainingRun, request: RunRequest, plugins: list[Part], 
     }
     sentences = unused_settings(run, list(own.values()))
     if untrained := unowned(run.unwrapped_model, names_by_objective):
-        sentences.append(f"{METHOD}: no objective moves {listed(untrained)}, so nothing trains it; give it to one, or freeze it")
+        sentences.append(
+            f"{METHOD}: no objective moves {listed(untrained)}, which nothing trains then; give each to one, or freeze it"
+        )
     settings = {name: {plugin.name: plugin.settings for plugin in each.values()} for name, each in own.items()}
     for composite in COMPOSITES:
         setattr(run.parts, composite.kind, composite(views))
@@ -154,7 +151,7 @@ def unused_settings(run: TrainingRun, own: Sequence[dict[str, Part]]) -> list[st
     """
     parts, parallel = run.parts, run.parts.parallel
     sentences = [
-        f"{getattr(parts, field).name} has no effect: every objective has {kind.__name__.lower()} of its own"
+        f"{getattr(parts, field).name} has no effect: every objective has {WORDS[field]} of its own"
         for field, kind in OWN.items()
         if type(getattr(parts, field)) is not kind and all(field in each for each in own)
     ]

@@ -64,7 +64,7 @@ REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "no function": (lambda task, model: [critic(task, model, loss=3)], r"the loss of critic is 3; give a function"),
     "no parameters": (lambda task, model: [critic(task, model, parameters=3)], r"the parameters of critic are 3; give model.part"),
     "no parameter": (lambda task, model: [critic(task, model, parameters=[3])], r"critic is given 3 for a parameter"),
-    "an empty iterable": (lambda task, model: [critic(task, model, parameters=[])], r"critic has no parameter to train: it is given no"),
+    "an empty iterable": (lambda task, model: [critic(task, model, parameters=[])], r"critic has no parameter to train: it is giv"),
     "all are frozen": (
         lambda task, model: [critic(task, model, parameters=model["critic"].requires_grad_(False).parameters())],
         r"critic has no parameter to train: all that it is given are frozen",
@@ -169,7 +169,8 @@ def test_what_has_no_effect_is_told() -> None:
         Given(made, plugins=[AdamW()], watch=(), updates=1, device="cpu").fit()
     assert [str(one.message) for one in caught] == [
         "adamw has no effect: every objective has an optimiser of its own",
-        "objectives(model): no objective moves generator.0.weight and 5 more, which nothing trains then; give each to one, or freeze it",
+        "objectives(model): no objective moves generator.0.weight and 5 more, which nothing trains then; "
+        "give each to one, or freeze it",
     ]
 
 
