@@ -95,6 +95,9 @@ class CompositeOptim(Composite, Optim):
         self.optimizer: Optimizer = self.first.optimizer
         self.fused = all(member.fused for member in self.members.values())
 
+    def changed(self, *names: str) -> list[str]:
+        return []  # the rate of the first counts where a schedule sets it, too: the others are multiples of it
+
     def set_lr(self, lr: float) -> None:
         for member, ratio in zip(self.members.values(), self.lr_ratios, strict=True):
             member.set_lr(lr * ratio)

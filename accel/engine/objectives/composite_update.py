@@ -65,13 +65,12 @@ class CompositeUpdate(Composite, Update):
                 watch.setup(view)
 
     def __call__(self, window: Window) -> Tensor:
-        window = shared_window(window, self.parallel.world_size > 1)
+        due = {name: member for name, member in self.members.items() if self.progress.step % self.every[name] == 0}
+        window = shared_window(window, len(due), self.parallel.world_size > 1)
         logged: dict[str, Any] = {}
         losses: list[Tensor] = []
         skipped: list[Tensor | None] = []
-        for name, member in self.members.items():
-            if self.progress.step % self.every[name]:
-                continue
+        for name, member in due.items():
             with named_errors(name):
                 losses.append(member(window))
             logged[f"{name}/loss"] = losses[-1]

@@ -58,9 +58,15 @@ class ObjectiveUpdate(Update):
             )
 
 
-def shared_window(window: Window, is_distributed: bool) -> Window:
-    """Return a window that every objective can iterate over, on several ranks with no micro-batch in which gradients travel."""
-    micros = tuple(window.micros)
+def shared_window(window: Window, objectives: int, is_distributed: bool) -> Window:
+    """Return a window for several objectives, each of which iterates over it.
+
+    Args:
+        window: the window, which can be iterated over once.
+        objectives: how many there are. For one alone its micro-batches come one by one.
+        is_distributed: whether there are several ranks: then gradients travel in none of the backward passes.
+    """
+    micros = window.micros
     if is_distributed:
-        micros = tuple(micro._replace(last=False) for micro in micros)
-    return window._replace(micros=micros)
+        micros = (micro._replace(last=False) for micro in micros)
+    return window._replace(micros=micros if objectives == 1 else tuple(micros))
