@@ -23,6 +23,7 @@ from accel.engine.objectives.objective_update import ObjectiveUpdate, StepRecord
 from accel.engine.objectives.overlay import Overlay
 from accel.engine.objectives.parameter_owners import owned_names, unowned
 from accel.engine.request import RunRequest
+from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Part, Run
@@ -52,7 +53,7 @@ def join_objectives(run: TrainingRun, request: RunRequest, plugins: list[Part], 
     if given is None:
         return request
     objectives = read_objectives(given)
-    if request.code.get("loss"):
+    if type(request.task).loss is not Task.loss or request.task.given["loss"] is not None:
         raise ConfigError(f"the task has both a loss and {METHOD}; put the loss among the objectives, or leave one of them out")
     skipped = refuse_single_loss_plugins(run, request, plugins)
     names_by_objective = owned_names(run.unwrapped_model, objectives)

@@ -49,7 +49,8 @@ class GAN(L.LightningModule):
 
 L.seed_everything(0)
 trainer = L.Trainer(
-    max_epochs=10, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+    max_epochs=10, accelerator="cpu", logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
 )  # fmt: skip
 trainer.fit(GAN(), DataLoader(train_set, batch_size=60, shuffle=True), DataLoader(test_set, batch_size=60))
 print(f"distance of the mean pictures {trainer.callback_metrics['distance']:.3f}")
