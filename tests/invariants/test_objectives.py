@@ -31,14 +31,15 @@ CASES: dict[str, tuple[list[Part], dict[str, Any], dict[str, Any]]] = {
     "clip": ([Clip(max_norm=0.2)], {}, {"norms": (0.2, 0.2)}),
     "a clip of one alone": ([], {"own": [Clip(max_norm=0.01)]}, {"norms": (None, 0.01)}),
     "bfloat16": ([AMP()], {}, {"dtype": torch.bfloat16}),
-    "float16": ([AMP(**HALF)], {}, {"dtype": torch.float16, "scale": 2.0**20}),
+    "float16": ([AMP(**HALF), AdamW()], {}, {"dtype": torch.float16, "scale": 2.0**20}),
     "all": (
-        [AMP(**HALF), Accumulate(steps=2), Clip(max_norm=0.2)], {"own": [Clip(max_norm=0.01)]},
+        [AMP(**HALF), AdamW(), Accumulate(steps=2), Clip(max_norm=0.2)], {"own": [Clip(max_norm=0.01)]},
         {"dtype": torch.float16, "scale": 2.0**20, "window": 2, "norms": (0.2, 0.01)},
     ),
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:amp")
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_loop_written_by_hand(name: str) -> None:
     plugins, settings, by_hand = CASES[name]
@@ -48,7 +49,7 @@ def test_it_is_the_loop_written_by_hand(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(actual.weights, weights, strict=True))
     exact = by_hand.get("window", 1) == 1  # the mean over a window is summed in another order
     for one, other in zip(actual.spy.losses, losses, strict=True):
-        assert torch.equal(one, other) if exact else torch.allclose(one, other, rtol=1e-5)
+        assert torch.equal(one, other) if exact else torch.allclose(one, other, rtol=1e-5 if "dtype" not in by_hand else 1e-2)
     if "scale" in by_hand:
         precision = actual.spy.run.parts.precision.state_dict()
         assert [float(state["scale"]) for state in precision.values()] == [float(each.scale) for each in objectives]  # type: ignore[arg-type]
@@ -65,6 +66,7 @@ SETS: dict[str, list[Part]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:master_weights", "ignore:finite_guard")
 @pytest.mark.parametrize("name", SETS)
 def test_a_run_goes_on_after_any_update(name: str, tmp_path: Path) -> None:
     whole = fit(SETS[name])
@@ -80,6 +82,7 @@ def test_a_run_goes_on_after_any_update(name: str, tmp_path: Path) -> None:
         assert resumed.spy.logged == whole.spy.logged[stop - 1 :]
 
 
+@pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize("name", plugin_registry.names())
 def test_every_plugin_goes_along_or_is_refused_in_words(name: str, tmp_path: Path) -> None:
     def run(**settings: Any) -> Any:
@@ -100,18 +103,26 @@ def test_every_plugin_goes_along_or_is_refused_in_words(name: str, tmp_path: Pat
 
 
 def test_a_step_that_is_skipped_leaves_the_other_objective_alone() -> None:
-    one = fit([FiniteGuard(), EMA(decay=0.5)], every=1, updates=1)
-    spoilt = fit([FiniteGuard(), EMA(decay=0.5)], every=1, updates=2, bad=[1])
+    one = fit([FiniteGuard()], every=1, updates=1)
+    spoilt = fit([FiniteGuard()], every=1, updates=2, bad=[1])
     names = [name for name, _ in spoilt.spy.run.unwrapped_model.named_parameters()]
     unmoved = {name for name, a, b in zip(names, one.weights, spoilt.weights, strict=False) if torch.equal(a, b)}
-    assert unmoved == {name for name in names if name.startswith("critic.")}
+    assert {name for name in names if name.startswith("critic.")} <= unmoved
+    assert "generator.3.weight" not in unmoved
     parts = spoilt.spy.run.parts
     assert float(parts.guard.skipped) == 1  # type: ignore[arg-type]
     assert parts.optim.state_dict()["critic"]["state"][0]["step"] == 1
     batch_norm: Any = dict(spoilt.spy.run.unwrapped_model.named_buffers())["generator.1.num_batches_tracked"]
     assert batch_norm == 3, "of the four forward passes, that of the skipped step is undone"
-    averages = [run.spy.run.parts.average.state_dict()["average"] for run in (one, spoilt)]
-    assert not torch.equal(*(average["generator.0.weight"] for average in averages)), "the average follows the step that was made"
+
+
+def test_an_average_moves_unless_all_have_skipped() -> None:
+    averages = []
+    for updates, bad in ((1, []), (2, [1]), (3, [1])):
+        run = fit([FiniteGuard(), EMA(decay=0.5)], every=2, updates=updates, bad=bad).spy.run
+        averages.append(run.parts.average.state_dict()["average"]["generator.3.weight"])
+    assert torch.equal(averages[0], averages[1]), "the critic alone was due, and skipped its step"
+    assert not torch.equal(averages[1], averages[2])
 
 
 def test_a_schedule_moves_all_rates_and_keeps_their_ratio() -> None:

@@ -79,7 +79,7 @@ class CompositeUpdate(Composite, Update):
         self.logged = logged  # type: ignore[misc]
         self.average.update(Grads([], found_inf=all_of(skipped)))
         self.guard.count()
-        return reduce(torch.add, losses)
+        return reduce(torch.add, [loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in losses])
 
     def measured(self, measure: Any, batch: Any) -> list[Any]:
         measurements: list[Any] = self.first.measured(measure, batch)

@@ -19,7 +19,7 @@ from accel.engine.objectives.composite_parts import (
 from accel.engine.objectives.composite_update import CompositeUpdate
 from accel.engine.objectives.minimize import METHOD, Minimize, read_objectives
 from accel.engine.objectives.objective_plugins import own_plugins, refuse_single_loss_plugins, unused_settings
-from accel.engine.objectives.objective_update import ObjectiveUpdate, StepRecord
+from accel.engine.objectives.objective_update import ObjectiveUpdate
 from accel.engine.objectives.overlay import Overlay
 from accel.engine.objectives.parameter_owners import owned_names, unowned
 from accel.engine.request import RunRequest
@@ -82,7 +82,7 @@ def view_of(run: TrainingRun, request: RunRequest, objective: Minimize, own: dic
     fields = [composite.kind for composite in COMPOSITES]
     parts: dict[str, Any] = {field: own.get(field) or replace(getattr(run.parts, field)) for field in fields}
     parts["precision"].only = frozenset(names)
-    parts |= {"update": ObjectiveUpdate(), "average": StepRecord()}
+    parts["update"] = ObjectiveUpdate()
     watches = [copy(watch) for watch in run.watches if hasattr(watch, "before_step")]
     view = Overlay(run, parts=Overlay(run.parts, **parts), loss=request.task_method(objective.loss), watches=watches)
     return cast(Run, view)

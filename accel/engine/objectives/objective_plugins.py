@@ -49,7 +49,7 @@ def refuse_single_loss_plugins(run: TrainingRun, request: RunRequest, plugins: l
         ConfigError: for such a plugin that was asked for by name, and for ranks that share the weights.
     """
     parallel, skipped = run.parts.parallel, dict(request.skipped)
-    if parallel.mesh is not None or parallel.name == "fsdp":
+    if parallel.name == "fsdp" or (parallel.world_size > 1 and parallel.mesh is not None):
         raise ConfigError(f"{parallel.name} spreads the weights for the backward pass of one loss; take ddp for several objectives")
     if parallel.world_size > 1 and parallel.settings.get("static_graph"):
         raise ConfigError(

@@ -35,6 +35,7 @@ class ObjectiveUpdate(Update):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
+        self.average = StepRecord()
         self.ranks = IndependentRanks(run)
         self.is_used = False
         """Whether a backward pass has reached a parameter of the objective."""
