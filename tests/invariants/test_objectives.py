@@ -23,7 +23,7 @@ from accel.schema import plugin_registry
 from accel.testing import cheap
 from tests.support.toy_gan import Gan, Outcome, Spy, fit, hand_loop
 
-HALF = {"dtype": "float16", "force": True, "init_scale": 2.0**20}
+HALF: dict[str, Any] = {"dtype": "float16", "force": True, "init_scale": 2.0**20}
 CASES: dict[str, tuple[list[Part], dict[str, Any], dict[str, Any]]] = {
     "plain": ([], {}, {}),
     "every update": ([], {"every": 1}, {"every": 1}),

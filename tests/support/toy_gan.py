@@ -148,7 +148,7 @@ class HandObjective:
             for param, grad in zip(self.params, grads, strict=True):
                 param.grad = grad.clone() if param.grad is None else param.grad + grad
             mean = mean + loss.detach().float() * weight
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(param.grad) for param in self.params]))  # type: ignore[arg-type]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(param.grad) for param in self.params]))
         factor, found_inf = self.scale, None
         if self.scale is not None:
             found_inf, norm = (~norm.isfinite()).float(), norm / self.scale
@@ -158,6 +158,7 @@ class HandObjective:
         self.optimizer.grad_scale, self.optimizer.found_inf = factor, found_inf
         self.optimizer.step()
         if found_inf is not None:
+            assert self.scale is not None
             self.skipped += float(found_inf)
             torch._amp_update_scale_(self.scale, self.good, found_inf, 2.0, 0.5, 2000)
         self.optimizer.zero_grad()

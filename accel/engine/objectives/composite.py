@@ -50,7 +50,7 @@ class Composite(Part):
         for label in labels:
             texts = {name: each[label] for name, each in notes.items() if label in each}
             is_common = len(texts) == len(notes) and len(set(texts.values())) == 1
-            facts |= {label: texts[self.names[0]]} if is_common else {f"{label}, {name}": text for name, text in texts.items()}
+            facts |= {label: next(iter(texts.values()))} if is_common else {f"{label}, {name}": texts[name] for name in texts}
         return facts
 
     def ineffective_settings(self, run: Run) -> list[str]:
@@ -72,8 +72,3 @@ class Composite(Part):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, member in self.members.items():
             member.load_state_dict(state[name])
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the objectives, in their order."""
-        return list(self.members)

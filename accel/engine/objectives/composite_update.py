@@ -56,7 +56,7 @@ class CompositeUpdate(Composite, Update):
         self.progress, self.parallel, self.average = run.progress, run.parts.parallel, run.parts.average
         guard = run.parts.guard
         assert isinstance(guard, CompositeGuard)
-        self.guard, self.objective = guard, run.parts.objective
+        self.guards, self.objective = guard, run.parts.objective
         counts = ItemCounts(run.device, run.progress)
         for objective in (self.objective, *(view.parts.objective for view in self.views.values())):
             objective.item_counts = counts  # type: ignore[misc]
@@ -78,7 +78,7 @@ class CompositeUpdate(Composite, Update):
             skipped.append(member.average.skipped)
         self.logged = logged  # type: ignore[misc]
         self.average.update(Grads([], found_inf=all_of(skipped)))
-        self.guard.count()
+        self.guards.count()
         return reduce(torch.add, [loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in losses])
 
     def measured(self, measure: Any, batch: Any) -> list[Any]:

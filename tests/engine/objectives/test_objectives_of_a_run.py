@@ -246,7 +246,7 @@ def test_a_layer_is_frozen_and_unfrozen_between_epochs(tmp_path: Path) -> None:
 
     class Head(Gan):
         def model(self) -> Any:
-            model = super().model()
+            model: Any = super().model()
             model["generator"][0].requires_grad_(False)
             return model
 
