@@ -44,7 +44,7 @@ def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
 def test_several_objectives_equal_one_process_on_the_big_batch(actual: Found) -> None:
     for number, rank in enumerate(actual["several_objectives"]):
         warned, refused, resumed = rank.pop("warnings"), rank.pop("refused"), rank.pop("resumed")
-        assert max(rank.values()) <= 1e-5, rank
+        assert all(distance <= (1e-6 if name.endswith(" 0") else 1e-4) for name, distance in rank.items()), rank
         assert resumed
         assert [text for text in warned if "compress" in text] == (
             ["ddp.compress has no effect with several objectives, whose gradients travel after the last backward pass"]
