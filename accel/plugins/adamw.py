@@ -52,6 +52,7 @@ class AdamW(Optim):
     fused: bool = True
     groups: list[dict[str, Any]] | None = None
     layer_decay: Share = 1.0
+    is_adam = True
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         groups = decayed(params, self.exclude)
