@@ -123,7 +123,7 @@ class Scheduler(Schedule):
 
     def lr(self, step: int) -> float:
         """Return the learning rate of update `step`, from 0: one that was made, or the next."""
-        return self.past[step - self.past_from]
+        return self.past[max(0, step - self.past_from)]
 
     def apply(self, step: int) -> None:
         while self.driver.step < step:
@@ -168,11 +168,15 @@ class Scheduler(Schedule):
             "resumed run goes on from its state in the checkpoint"
         ]
 
+    def made_with(self) -> str:
+        """Return its arguments and the first rates of the groups: of others it is another schedule."""
+        return repr([to_plain(self.arguments), [group["lr"] for group in self.driver.groups]])
+
     def state_dict(self) -> dict[str, Any]:
-        return {"made_with": repr(to_plain(self.arguments)), "rate": self.past[-1], **self.driver.state_dict()}
+        return {"made_with": self.made_with(), **self.driver.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["made_with"] == repr(to_plain(self.arguments)) and len(state["groups"]) == len(self.driver.groups):
+        if state["made_with"] == self.made_with():
             self.driver.load_state_dict({name: state[name] for name in ("step", "groups", "scheduler")})
         else:  # it is to be another from here on, as if it had been from the start
             self.driver.begin()
