@@ -31,6 +31,7 @@ REASONS = {
     "dense gradients": "takes sparse gradients alone, and these are dense",
 }
 """What words in an error say about an optimiser."""
+LARGEST = 1 << 16
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 """Largest difference of a sharded step from a whole one; 2 % for other dtypes."""
 
@@ -82,11 +83,18 @@ def try_optimizer(title: str, make: Make, params: list[Tensor], device: torch.de
 
 
 def representatives(params: list[Tensor]) -> list[Tensor]:
-    """Return the smallest parameter of each number of dimensions, dtype and device."""
+    """Return the smallest parameter of each number of dimensions, dtype and device, and the largest of at most 65,536 numbers.
+
+    An optimiser of 8 bits may keep small ones in another way.
+    """
     smallest: dict[Any, Tensor] = {}
+    largest: dict[Any, Tensor] = {}
     for param in sorted(params, key=lambda param: param.numel()):
-        smallest.setdefault((param.dim(), param.dtype, param.device), param)
-    return list(smallest.values())
+        kind = param.dim(), param.dtype, param.device
+        smallest.setdefault(kind, param)
+        if param.numel() <= LARGEST:
+            largest[kind] = param
+    return list(dict.fromkeys([*smallest.values(), *largest.values()]))
 
 
 def stand_in(param: Tensor, *, whole: bool = False) -> Tensor:
