@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from accel import Trainer
 from accel.cli.train_command import main
@@ -108,19 +109,24 @@ class Double(torch.optim.SGD):
         return super().step(closure)
 
 
+def in_turn(*batches: Tensor) -> DataLoader[Tensor]:
+    """Return ready batches."""
+    return DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", OF_TORCH)
 def test_the_bits_of_the_same_optimiser_in_a_loop_by_hand(name: str) -> None:
     args = OF_TORCH[name]
     kind: Any = getattr(torch.optim, name)
     actual = fit_toy([Optimizer(f"torch.optim.{name}", lr=0.01, args=args)])
-    more = {} if args.get("fused") else {"foreach": True}
+    more = {} if args.get("fused") or name == "Adafactor" else {"foreach": True}
     weights, losses = hand_loop(lambda model: kind(model.parameters(), lr=0.01, **args, **more))
     assert all(map(torch.equal, actual.losses, losses))
     assert all(map(torch.equal, actual.weights, weights))
 
 
 @pytest.mark.parametrize("name", ["RAdam", "Adafactor", "NAdam", "Rprop"])
-@pytest.mark.parametrize("stop", [1, 5, 8])
+@pytest.mark.parametrize("stop", [2, 8])
 def test_resumed_at_any_update_it_ends_the_same(name: str, stop: int, tmp_path: Path) -> None:
     def plugins() -> list[Part]:
         return [Optimizer(f"torch.optim.{name}", lr=0.01), Cosine()]
@@ -128,14 +134,14 @@ def test_resumed_at_any_update_it_ends_the_same(name: str, stop: int, tmp_path: 
     check_resumed(plugins, stop, tmp_path)
 
 
-@pytest.mark.parametrize("stop", [1, 6, 9])
+@pytest.mark.parametrize("stop", [2, 6, 9])
 def test_counters_of_groups_and_modes_are_resumed(stop: int, tmp_path: Path) -> None:
     check_resumed(lambda: [Optimizer(Averaged, lr=0.05, groups=[{"match": "0.*", "lr_scale": 2}])], stop, tmp_path)
 
 
 def check_resumed(plugins: Callable[[], list[Part]], stop: int, folder: Path) -> None:
     whole = fit_toy(plugins())
-    fit_toy(plugins(), out=folder / "run", checkpoint_every=1, stop=stop)
+    fit_toy(plugins(), out=folder / "run", checkpoint_every=stop - 1, stop=stop)
     rest = fit_toy(plugins(), resume=folder / "run")
     assert all(map(torch.equal, whole.spy.states[-1], rest.spy.states[-1]))
     assert whole.metrics == rest.metrics
@@ -150,30 +156,29 @@ def test_it_trains_in_one_mode_and_is_evaluated_in_the_other() -> None:
             return {"score": 0.0}
 
     torch.manual_seed(1)
-    net, data = nn.Linear(2, 1), [torch.randn(3, 2), torch.randn(3, 2)]
+    net, data = nn.Linear(2, 1), in_turn(*[torch.randn(3, 2)] * 2)
     start = [param.detach().clone() for param in net.parameters()]
 
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
         return model(batch).square().mean()
 
-    result = Mine(net, data, data, loss, plugins=[Optimizer(Averaged, lr=0.1)], watch=(), epochs=2, device="cpu").fit()
+    result = Mine(net, data, in_turn(torch.ones(1, 2)), loss, plugins=[Optimizer(Averaged, lr=0.1)], watch=(), epochs=2, device="cpu").fit()
     params = [param.requires_grad_(True) for param in start]
     optimizer = Averaged(params, lr=0.1)
+    optimizer.train()
     for epoch in range(2):
-        optimizer.train()
-        trained = [param.detach().clone() for param in params]
         for batch in data:
-            for param in params:
-                param.grad = None
+            optimizer.zero_grad()
             nn.functional.linear(batch, *params).square().mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         trained = [param.detach().clone() for param in params]
         optimizer.eval()
-        assert all(map(torch.equal, params, seen[epoch + 1]))
-        for param, value in zip(params, trained, strict=True):  # train() comes back but for a rounding
+        assert all(map(torch.equal, params, seen[epoch + 1])), "before the first update one is made on trial"
+        assert not any(map(torch.equal, params, trained))
+        optimizer.train()
+        for param, value in zip(params, trained, strict=True):  # train() itself comes back but for a rounding
             param.data.copy_(value)
-    optimizer.eval()
-    assert all(torch.allclose(a, b) for a, b in zip(result.model.parameters(), seen[-1], strict=True))
+    assert all(map(torch.equal, result.model.parameters(), seen[-1]))
 
 
 def test_state_keeps_its_dtype_beside_weights_of_16_bits(tmp_path: Path) -> None:
@@ -186,7 +191,7 @@ def test_state_keeps_its_dtype_beside_weights_of_16_bits(tmp_path: Path) -> None
             return model(batch.bfloat16()).square().mean()
 
     def fit(**settings: Any) -> list[Tensor]:
-        data = [torch.full((2, 4), 0.3 * step) for step in range(6)]
+        data = in_turn(*(torch.full((2, 4), 0.3 * step) for step in range(6)))
         run = Short(data=data, plugins=[Optimizer(Averaged, lr=0.01)], watch=(), device="cpu", **settings)
         with pytest.warns(AccelWarning, match="weights of 16 bits"):
             return [param.detach().clone() for param in run.fit().model.parameters()]
@@ -211,7 +216,7 @@ def test_counters_stay_when_parameters_are_thawed() -> None:
             return model(batch).square().mean()
 
     plugin = Optimizer(Averaged, lr=0.1)
-    Thawing(data=[torch.ones(2, 2)] * 3, plugins=[plugin], watch=(), epochs=3, device="cpu").fit()
+    Thawing(data=in_turn(*[torch.ones(2, 2)] * 3), plugins=[plugin], watch=(), epochs=3, device="cpu").fit()
     groups = plugin.optimizer.param_groups
     assert [group["k"] for group in groups] == [9]
     assert sum(len(group["params"]) for group in groups) == 4
@@ -252,7 +257,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "mistyped": (
         {"target": "torch.optim.RAdm"},
-        "optimizer.target=torch.optim.RAdm: torch.optim has no 'RAdm'; did you mean 'Adam' or 'RAdam'?",
+        "optimizer.target=torch.optim.RAdm: torch.optim has no 'RAdm'; did you mean 'RAdam'?",
     ),
     "a module": (
         {"target": "torch.optim"},
@@ -290,7 +295,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "matrices alone": (
         {"target": "torch.optim.Muon"},
         "optimizer.target: torch.optim.Muon cannot be made: Muon only supports 2D parameters whereas we found a parameter with "
-        "size: torch.Size([16])",
+        "size: torch.Size([3])",
     ),
     "gradients of gradients": (
         {"target": Double},

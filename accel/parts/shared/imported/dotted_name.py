@@ -51,7 +51,7 @@ def _import(setting: str, name: str, example: str) -> Any:
         path = ".".join(parts[:count])
         inner = _module(setting, name, f"{path}.{part}", within=True) if hasattr(owner, "__path__") else None
         if inner is None:
-            raise ConfigError(f"{setting}={name}: {path} has no {part!r}{nearest(part, _names_in(owner))}")
+            raise ConfigError(f"{setting}={name}: {path} has no {part!r}{nearest(part, _names_in(owner, count + 1 == len(parts)))}")
         owner = inner
     return owner
 
@@ -83,10 +83,11 @@ def _module(setting: str, name: str, path: str, within: bool = False) -> Any:
         raise ConfigError(f"{setting}={name}: {path} cannot be imported: {first_line(error)}") from error
 
 
-def _names_in(owner: Any) -> list[str]:
-    """Return the public names of a module or a class, with the modules of a package that are not imported yet."""
-    modules = [module.name for module in iter_modules(owner.__path__)] if hasattr(owner, "__path__") else []
-    return [name for name in {*dir(owner), *modules} if not name.startswith("_")]
+def _names_in(owner: Any, last: bool = True) -> list[str]:
+    """Return the public names of a module or a class; where the name goes on, the modules of a package too."""
+    modules = {module.name for module in iter_modules(owner.__path__)} if hasattr(owner, "__path__") else set()
+    names = set(dir(owner)) - modules if last else {*dir(owner), *modules}
+    return [name for name in names if not name.startswith("_")]
 
 
 def dotted_name(target: Any) -> str:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from accel.device.dtensor import is_dtensor, local_shard, shard_like
 from accel.device.rng import Randomness
+from accel.device.torch_startup import unwrapped_step
 from accel.errors import ConfigError
 from accel.parts.shared.imported.dotted_name import first_line
 from accel.parts.shared.imported.plain_state import same, unsaveable
@@ -141,7 +142,7 @@ def step(title: str, optimizer: Optimizer, size: float) -> None:
         for param in group["params"]:
             param.grad = (param.detach() * 0.1 + 0.01) * size
     try:
-        optimizer.step()
+        unwrapped_step(optimizer)()
     except Exception as error:
         reason = next((reason for word, reason in REASONS.items() if word in str(error).lower()), "")
         raise ConfigError(f"{title} {reason or 'cannot make a step here: ' + first_line(error)}{fix}") from error

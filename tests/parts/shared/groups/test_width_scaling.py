@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from accel import Trainer
 from accel.errors import ConfigError
@@ -32,7 +33,7 @@ def gpt(width: int, base: int | None, layers: int = 2) -> GPT:
 
 
 def trained(model: nn.Module, *plugins: Any, updates: int = 4) -> Any:
-    return Trainer(model, [TOKENS] * updates, loss=loss, plugins=list(plugins), watch=(), device="cpu").fit()
+    return Trainer(model, DataLoader([TOKENS] * updates, batch_size=None), loss=loss, plugins=list(plugins), watch=(), device="cpu").fit()
 
 
 def activations(model: GPT) -> dict[str, Tensor]:

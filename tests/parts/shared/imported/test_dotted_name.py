@@ -31,7 +31,7 @@ def test_it_is_imported(name: str, expected: Any) -> None:
     ("target", "sentence"),
     [
         ("RAdam", "it must be a dotted name, such as torch.optim.RAdam, not 'RAdam'; did you mean torch.optim.RAdam?"),
-        ("RAdm", "it must be a dotted name, such as torch.optim.RAdam, not 'RAdm'; did you mean 'Adam' or 'RAdam'?"),
+        ("RAdm", "it must be a dotted name, such as torch.optim.RAdam, not 'RAdm'; did you mean 'RAdam'?"),
         ("torch.optim.", "it must be a dotted name, such as torch.optim.RAdam, not 'torch.optim.'"),
         ("torch.optimm.RAdam", "it=torch.optimm.RAdam: torch has no 'optimm'; did you mean 'optim'?"),
         (
