@@ -27,7 +27,7 @@ from accel.parts.shared.groups.parameter_groups import ParameterGroups, decayed
 from accel.parts.shared.groups.width_scaling import WIDTHS
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["Optim", "decayed", "sgd"]
+__all__ = ["Optim", "sgd"]
 
 
 @dataclass(eq=False)

@@ -162,7 +162,9 @@ def test_it_trains_in_one_mode_and_is_evaluated_in_the_other() -> None:
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
         return model(batch).square().mean()
 
-    result = Mine(net, data, in_turn(torch.ones(1, 2)), loss, plugins=[Optimizer(Averaged, lr=0.1)], watch=(), epochs=2, device="cpu").fit()
+    result = Mine(
+        net, data, in_turn(torch.ones(1, 2)), loss, plugins=[Optimizer(Averaged, lr=0.1)], watch=(), epochs=2, device="cpu"
+    ).fit()
     params = [param.requires_grad_(True) for param in start]
     optimizer = Averaged(params, lr=0.1)
     optimizer.train()

@@ -33,7 +33,9 @@ def gpt(width: int, base: int | None, layers: int = 2) -> GPT:
 
 
 def trained(model: nn.Module, *plugins: Any, updates: int = 4) -> Any:
-    return Trainer(model, DataLoader([TOKENS] * updates, batch_size=None), loss=loss, plugins=list(plugins), watch=(), device="cpu").fit()
+    return Trainer(
+        model, DataLoader([TOKENS] * updates, batch_size=None), loss=loss, plugins=list(plugins), watch=(), device="cpu"
+    ).fit()
 
 
 def activations(model: GPT) -> dict[str, Tensor]:
