@@ -142,7 +142,9 @@ class Optimizer(Optim):
 
     def follow_parameters(self, run: Run) -> None:
         before = {id(param): group for group in self.optimizer.param_groups for param in group["params"]}
+        for_all = {key: value for key, value in self.optimizer.state.items() if isinstance(key, str)}
         super().follow_parameters(run)
+        self.optimizer.state.update(for_all)
         for group in self.optimizer.param_groups:
             self.keep_counters(group, next((before[id(param)] for param in group["params"] if id(param) in before), {}))
 
@@ -152,7 +154,8 @@ class Optimizer(Optim):
         group.update({key: before[key] for key in self.trial.counters if key in before})
 
     def weights(self) -> AbstractContextManager[None]:
-        return self.evaluation_mode() if self.trial is not None and self.trial.modes else NOTHING
+        begun = bool(self.optimizer.state)  # before its first step some have nothing to switch to
+        return self.evaluation_mode() if self.trial is not None and self.trial.modes and begun else NOTHING
 
     @contextmanager
     def evaluation_mode(self) -> Iterator[None]:
@@ -170,6 +173,8 @@ class Optimizer(Optim):
                     param.copy_(copy)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for_all = {key: value for key, value in state["state"].items() if isinstance(key, str)}
+        state = {**state, "state": {key: value for key, value in state["state"].items() if key not in for_all}}
         names, groups = self.names_in_order(), self.optimizer.param_groups
         moved = regrouped(state, self.plain_order, names, groups)
         if moved is not state:
@@ -178,6 +183,7 @@ class Optimizer(Optim):
             moved = {**moved, NAMES: names}
         super().load_state_dict(moved)
         restore_dtypes(self.optimizer, moved)
+        self.optimizer.state.update(for_all)
 
     def given_code(self) -> list[Any]:
         return [*super().given_code(), *([self.maker] if is_users(self.maker) else [])]

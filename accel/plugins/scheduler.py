@@ -119,7 +119,7 @@ class Scheduler(Schedule):
         """Return the learning rate that stands for those of all groups: that of a group at the optimiser's own."""
         pairs = list(zip(self.driver.rates, self.optim.ratios, strict=True))
         own = [rate for rate, ratio in pairs if ratio == 1]
-        return [*own, *(rate / ratio for rate, ratio in pairs if ratio), 0.0][0]
+        return next(iter([*own, *(rate / ratio for rate, ratio in pairs if ratio)]), 0.0)
 
     def lr(self, step: int) -> float:
         """Return the learning rate of update `step`, from 0: one that was made, or the next."""

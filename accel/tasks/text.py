@@ -59,8 +59,7 @@ class Text(Trainer):
         super().__init__(**run)
         path = str(path) if isinstance(path, Path) else path
         settings = {"context": context, "layers": layers, "heads": heads, "width": width, "dropout": dropout}
-        settings["mup_base_width"] = mup_base_width
-        validate(Text, path=path, tokens=tokens, vocabulary=vocabulary, **settings)
+        validate(Text, path=path, tokens=tokens, vocabulary=vocabulary, mup_base_width=mup_base_width, **settings)
         if width % heads:
             raise ConfigError(f"task.width must be a multiple of task.heads, and {width} is none of {heads}")
         self.context, self.layers, self.heads, self.width, self.dropout = context, layers, heads, width, dropout

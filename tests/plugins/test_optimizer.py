@@ -53,6 +53,7 @@ class Averaged(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.state.setdefault("steps", {"all": 0})["all"] += 1  # type: ignore[call-overload]
         for group in self.param_groups:
             if not group["train_mode"]:
                 raise RuntimeError("not in train mode")
@@ -61,8 +62,24 @@ class Averaged(torch.optim.Optimizer):
                 state = self.state[param]
                 if not state:
                     state["z"], state["where"] = param.detach().float().clone(), ["host"]
-                state["z"].sub_(param.grad, alpha=group["lr"] / group["k"] ** 0.5)
+                steps: int = self.state["steps"]["all"]  # type: ignore[index]
+                state["z"].sub_(param.grad, alpha=group["lr"] / group["k"] ** 0.5 / (1 + steps))
                 param.lerp_(state["z"].to(param.dtype), 1 / (group["k"] + 1))
+
+
+class Moving(Averaged):
+    """An optimiser whose mode for evaluation is counted in its state."""
+
+    def eval(self) -> None:
+        super().eval()
+        self.param_groups[0]["k"] += 1
+
+
+class Odd(torch.optim.SGD):
+    """An optimiser with a state_dict of a form of its own."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mine": super().state_dict()}
 
 
 class Forgetful(torch.optim.SGD):
@@ -303,6 +320,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"target": Double},
         f"optimizer.target: {__name__}.Double needs gradients that can be differentiated again (create_graph=True), and these are "
         "plain numbers; take another optimiser",
+    ),
+    "an evaluation that counts": (
+        {"target": Moving},
+        f"optimizer.target: {__name__}.Moving has a mode for evaluation that changes its state, so an evaluation would move the "
+        "run; take another optimiser",
+    ),
+    "a state of its own form": (
+        {"target": Odd},
+        f"optimizer.target: {__name__}.Odd has a state_dict without state and param_groups, from which nothing could go on; "
+        "take another optimiser",
     ),
     "some parameters": (
         {"target": partial_groups},

@@ -25,6 +25,7 @@ from accel.parts.shared.imported.plain_state import same, unsaveable
 __all__ = ["OptimizerTrial", "has_modes", "try_optimizer"]
 
 Make = Callable[[list[Tensor]], Optimizer]
+FIX = "take another optimiser"
 REASONS = {
     "closure": "needs a closure that computes the loss anew within a step, and here each gradient is computed once",
     "create_graph": "needs gradients that can be differentiated again (create_graph=True), and these are plain numbers",
@@ -75,7 +76,10 @@ def try_optimizer(title: str, make: Make, params: list[Tensor], device: torch.de
         counters = frozenset(
             key for group, old in zip(first.param_groups, fresh, strict=True) for key in old if not same(group[key], old[key])
         )
+        check_modes(title, first)
         state = deepcopy(first.state_dict())
+        if not {"state", "param_groups"} <= state.keys():
+            raise ConfigError(f"{title} has a state_dict without state and param_groups, from which nothing could go on; {FIX}")
         problem = unsaveable(state)
         exact = problem == "" and goes_on_from(title, make, first, state, random)
         if any(map(is_dtensor, chosen)):
@@ -123,6 +127,17 @@ def has_modes(optimizer: Any) -> bool:
     return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
 
+def check_modes(title: str, optimizer: Any) -> None:
+    """Check that the mode for evaluation moves the weights alone, if there is one. Raise ConfigError if it does not."""
+    if not has_modes(optimizer):
+        return
+    state = deepcopy(optimizer.state_dict())
+    optimizer.eval()
+    optimizer.train()
+    if not same(state, optimizer.state_dict()):
+        raise ConfigError(f"{title} has a mode for evaluation that changes its state, so an evaluation would move the run; {FIX}")
+
+
 def settings_of(group: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of the settings of a group."""
     return {key: deepcopy(value) for key, value in group.items() if key not in ("params", "lr")}
@@ -134,10 +149,9 @@ def step(title: str, optimizer: Optimizer, size: float) -> None:
     Raises:
         ConfigError: if that fails, in words.
     """
-    fix = "; take another optimiser"
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        raise ConfigError(f"{title} {REASONS['closure']}{fix}")
+        raise ConfigError(f"{title} {REASONS['closure']}; {FIX}")
     for group in optimizer.param_groups:
         for param in group["params"]:
             param.grad = (param.detach() * 0.1 + 0.01) * size
@@ -145,7 +159,7 @@ def step(title: str, optimizer: Optimizer, size: float) -> None:
         unwrapped_step(optimizer)()
     except Exception as error:
         reason = next((reason for word, reason in REASONS.items() if word in str(error).lower()), "")
-        raise ConfigError(f"{title} {reason or 'cannot make a step here: ' + first_line(error)}{fix}") from error
+        raise ConfigError(f"{title} {reason or 'cannot make a step here: ' + first_line(error)}; {FIX}") from error
 
 
 def goes_on_from(title: str, make: Make, first: Optimizer, state: dict[str, Any], random: Randomness) -> bool:
