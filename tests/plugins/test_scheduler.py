@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as torchs
 
-from accel.cli.train_command import main
 from accel.errors import AccelWarning, ConfigError
-from accel.plugins.adamw import AdamW
+from accel.parts.shared.imported.plain_state import unsaveable
+from accel.parts.shared.imported.stepped_scheduler import SteppedScheduler
 from accel.plugins.batch_lr import BatchLR
 from accel.plugins.scheduler import Scheduler
 from accel.plugins.sgd import SGD
-from accel.testing import check_plugin, fit_toy
+from accel.testing import fit_toy
 from accel.testing.toy_run import Spy, Toy
 
 
@@ -97,14 +98,38 @@ def test_rates_and_momenta_are_torchs_to_the_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_resumed_at_any_update_the_rates_go_on(name: str, tmp_path: Path) -> None:
+def test_its_state_is_where_it_was_at_every_update(name: str) -> None:
+    target, args = SCHEDULERS[name]
+    make = getattr(torchs, target.rpartition(".")[2]) if isinstance(target, str) else target
+    groups = [{"lr": lr, "momentum": 0.9} for lr in (0.01, 0.05)]
+
+    def begun() -> SteppedScheduler:
+        return SteppedScheduler(name, lambda optimizer: make(optimizer, **args), groups, {"lr": 0.1, "momentum": 0.9})
+
+    whole, seen = begun(), []
+    for step in range(12):
+        whole.advance(step)
+        seen.append((whole.rates, whole.momenta))
+    for stop in range(12):
+        first, second = begun(), begun()
+        first.advance(stop)
+        state = first.state_dict()
+        assert state["scheduler"] is not None
+        assert not unsaveable(state)
+        second.load_state_dict(deepcopy(state))
+        for step in range(stop, 12):
+            second.advance(step)
+            assert (second.rates, second.momenta) == seen[step]
+
+
+@pytest.mark.parametrize(("name", "stop"), [("OneCycleLR of groups", 2), ("SequentialLR", 8)])
+def test_resumed_at_any_update_the_rates_go_on(name: str, stop: int, tmp_path: Path) -> None:
     target, args = SCHEDULERS[name]
     whole = fit(sgd(), Scheduler(target, args))
-    for stop in (2, 5, 8) if name in ("OneCycleLR of groups", "SequentialLR") else (5,):
-        fit(sgd(), Scheduler(target, args), out=tmp_path / str(stop), checkpoint_every=stop - 1, stop=stop)
-        rest = fit(sgd(), Scheduler(target, args), resume=tmp_path / str(stop))
-        assert rest.seen == whole.seen[-len(rest.seen) :]
-        assert all(map(torch.equal, rest.states[-1], whole.states[-1]))
+    fit(sgd(), Scheduler(target, args), out=tmp_path, checkpoint_every=stop - 1, stop=stop)
+    rest = fit(sgd(), Scheduler(target, args), resume=tmp_path)
+    assert rest.seen == whole.seen[-len(rest.seen) :]
+    assert all(map(torch.equal, rest.states[-1], whole.states[-1]))
 
 
 def test_the_word_updates_is_the_number_of_updates(tmp_path: Path) -> None:
@@ -222,17 +247,3 @@ def test_what_cannot_work_is_refused_in_words(case: str) -> None:
         assert str(error.value).endswith(sentence)
     else:
         assert str(error.value) == sentence
-
-
-def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = ["+plugins=[adamw,scheduler]", "plugins.scheduler.target=torch.optim.lr_scheduler.CosineAnnealingLR"]
-    assert main([*words, "plugins.scheduler.args={T_max:updates}", "dry_run=true"]) == 0
-    assert "CosineAnnealingLR: 0.001 at first, at most" in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.slow
-def test_common_suite_with_a_cycle_of_the_momentum() -> None:
-    args = {"base_lr": 0.01, "max_lr": 0.05, "step_size_up": 3}
-    check_plugin(lambda: Scheduler("torch.optim.lr_scheduler.CyclicLR", args), beside=["adamw", "cuda_graph"])
-    fit_toy([AdamW(), Scheduler("torch.optim.lr_scheduler.CyclicLR", args)])

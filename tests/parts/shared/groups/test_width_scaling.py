@@ -64,6 +64,7 @@ def growth(base: int | None) -> dict[str, float]:
     return {name: sizes[-1] / sizes[0] for name, sizes in moved.items()}
 
 
+@pytest.mark.slow
 def test_updates_of_the_activations_do_not_grow_with_the_width() -> None:
     """The coordinate check of Tensor Programs V, appendix D.1."""
     scaled, plain = growth(BASE), growth(None)
