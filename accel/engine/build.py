@@ -122,7 +122,9 @@ def _build_joined(
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
     run_identity = identity(run, plugins, request.task_identity(), run.data_identity)
     run_identity["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
-    run.code |= code_digests({"plugins": [type(plugin) for plugin in plugins if plugin.identity() is not None]})
+    run.code |= code_digests(
+        {"plugins": [code for plugin in plugins if plugin.identity() is not None for code in plugin.given_code()]}
+    )
     kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
     run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
     if run.parts.schedule.follows_evaluations:
