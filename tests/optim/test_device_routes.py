@@ -88,7 +88,7 @@ def run(make: Callable[[Any], Fused], dtype: torch.dtype, layout: str, frees: bo
             assert all(map(torch.equal, everything(optimizer, params), before)) or step == 0
         else:
             optimizer.step()
-            assert frees or all(torch.equal(param.grad, grad) for param, grad in zip(params, kept, strict=True))  # type: ignore[arg-type]
+            assert frees or optimizer.divides or all(torch.equal(param.grad, grad) for param, grad in zip(params, kept, strict=True))  # type: ignore[arg-type]
     return [tensor.detach().clone() for tensor in everything(optimizer, params)]
 
 
@@ -200,7 +200,7 @@ def test_lamb_holds_its_direction_over_any_decay(dtype: torch.dtype, decay: floa
         param.grad = torch.ones_like(param)
         optimizer.step()
     assert torch.isfinite(param).all()
-    assert (begun - param).float().norm() == pytest.approx(0.25 * float(begun.float().norm()), rel=0.2)
+    assert (begun - param.detach()).float().norm() == pytest.approx(0.25 * float(begun.float().norm()), rel=0.2)
 
 
 def test_an_average_moves_in_the_kernel_of_sgd() -> None:
