@@ -80,9 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="the Python that has lightning; without it, Lightning is left out")
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
-    parser.add_argument(
-        "--formats", nargs="*", default=["float32", "bfloat16"], help="bfloat16 takes minutes where the CPU has none"
-    )
+    parser.add_argument("--formats", nargs="*", default=["float32", "bfloat16"], help="a CPU may have to emulate bfloat16")
     parser.add_argument("--more", nargs="*", choices=MORE, default=[], help="accel with other allocators too, or compiled")
     parser.add_argument("--add", action="store_true", help="keep the runs that --out has, of the same machine and versions")
     parser.add_argument("--rounds", type=int, default=7, help="at most so many; each runs all arms once, in random order")

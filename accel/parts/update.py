@@ -231,6 +231,10 @@ class Update(Part):
         """Return `measure(batch)` in evaluation, in a list: one result, or one for each piece of the batch."""
         return [measure(batch)]
 
+    def user_losses(self) -> list[Callable[[nn.Module, Any], Any]]:
+        """Return the losses that it minimises, as the user wrote them: several where the task has objectives."""
+        return [self.objective.loss]
+
     def close(self) -> None:
         """Undo its changes to the model and free its memory, when the run ends, however it ends."""
         if hasattr(self, "gradient_mask"):

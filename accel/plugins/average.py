@@ -97,9 +97,9 @@ class Average(AveragePart):
 
     def check(self, run: Run) -> None:
         """Raise ConfigError for a run in which there is nothing to average, or no way to do so."""
-        optim = run.parts.optim
-        if type(optim).weights is not Optim.weights:
-            raise ConfigError(f"plugins average and {optim.name} both average the weights; keep one: '~plugins.average'")
+        optims: list[Optim] = [*getattr(run.parts.optim, "members", {"": run.parts.optim}).values()]  # one for each objective
+        if averaging := [optim.name for optim in optims if type(optim).weights is not Optim.weights]:
+            raise ConfigError(f"plugins average and {averaging[0]} both average the weights; keep one: '~plugins.average'")
         if self.snapshots_of(run) == 0:
             what = "end of an epoch" if self.every is None else f"multiple of average.every={self.every:,}"
             after = f" after average.start={self.start:g}" if self.start else ""
@@ -221,12 +221,14 @@ class Average(AveragePart):
     def state_dict(self) -> dict[str, Any]:
         if self.replayed:
             self.take_if_due(self.progress.step)
-        return {
-            "taken_at": self.taken_at, "taken_in": self.taken_in, "still": self.still, **self.kept.state_dict(self.names),
-        }  # fmt: skip
+        numbers = {"taken_at": self.taken_at, "taken_in": self.taken_in, "still": self.still}
+        estimate = {"estimated_at": self.estimated_at, "statistics": self.statistics}
+        return {**numbers, **estimate, **self.kept.state_dict(self.names)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.begin_anew()
         self.taken_at, self.taken_in = int(state["taken_at"]), int(state["taken_in"])
         self.still.copy_(state["still"])
+        self.estimated_at = int(state["estimated_at"])
+        self.statistics = {name: value.to(self.still.device, copy=True) for name, value in state["statistics"].items()}
         self.kept.load_state_dict(state, self.names)

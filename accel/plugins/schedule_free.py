@@ -97,6 +97,11 @@ class ScheduleFree(Optim):
         return self.schedule_free
 
     @property
+    def is_adam(self) -> bool:  # type: ignore[override]
+        """Whether its steps are AdamW's."""
+        return self.base == "adamw"
+
+    @property
     def has_momentum(self) -> bool:
         """Return False: the average is computed from beta1, so a schedule must not move it."""
         return False

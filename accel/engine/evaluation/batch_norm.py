@@ -52,10 +52,11 @@ def estimated_statistics(run: Run, limit: int | None, epoch: int, step: int) -> 
         run.random.seed_all(mix_seed(run.seed, step, parts.parallel.rank))
         norms = {name: module for name, module in batch_norms(model).items() if module.training}
         with with_cumulative_means(norms.values()):
-            for batch in training_batches(run, limit, epoch):
+            losses = parts.update.user_losses()
+            for batch, user_loss in ((batch, each) for batch in training_batches(run, limit, epoch) for each in losses):
                 try:
                     with parts.parallel.sync(last=False), parts.precision.cast():
-                        parts.parallel.call(run.loss, run.model, batch)
+                        parts.parallel.call(user_loss, run.model, batch)
                 except RuntimeError as error:
                     if "does not require grad" not in str(error):
                         raise
