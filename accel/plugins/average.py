@@ -98,7 +98,7 @@ class Average(AveragePart):
     def check(self, run: Run) -> None:
         """Raise ConfigError for a run in which there is nothing to average, or no way to do so."""
         optims: list[Optim] = [*getattr(run.parts.optim, "members", {"": run.parts.optim}).values()]  # one for each objective
-        if averaging := [optim.name for optim in optims if type(optim).weights is not Optim.weights]:
+        if averaging := [optim.name for optim in optims if optim.averages]:
             raise ConfigError(f"plugins average and {averaging[0]} both average the weights; keep one: '~plugins.average'")
         if self.snapshots_of(run) == 0:
             what = "end of an epoch" if self.every is None else f"multiple of average.every={self.every:,}"

@@ -102,7 +102,8 @@ class Optimizer(Optim):
         if left := [name for name, param in params if id(param) not in moved] or len(moved) != len(params):
             which = f"leaves out {left[0]}" if isinstance(left, list) else "has parameters twice, or others"
             raise ConfigError(f"{self.name}.target: {self.title} {which}; it must move each parameter that it is given once")
-        if self.trial.modes:
+        self.averages = bool(self.trial.modes)
+        if self.averages:
             optimizer.train()  # type: ignore[attr-defined]
         return optimizer
 
