@@ -148,8 +148,7 @@ class Optim(Part):
         needs the gradients materialised, and one read if a loss scale, or a number of items on the device, can skip updates.
         """
         if self.fused:
-            if grads.scale is not None and grads.scale.dtype != torch.float32:
-                grads.materialise()  # the kernels read a float32; other weights have a factor of their own precision
+            grads.materialise_wide()
             self.optimizer.grad_scale = grads.scale  # type: ignore[attr-defined]
             self.optimizer.found_inf = grads.found_inf  # type: ignore[attr-defined]
             self.step_fn()

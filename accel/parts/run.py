@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from accel.data.batches.bad_samples import RAISE, BadSampleLog, BadSampleRule
 from accel.data.batches.base import PLAIN_BATCHES, Batches, BatchOptions
 from accel.data.batches.counted import BY_STRUCTURE, SampleCounter
+from accel.device.buffers import Buffers
 from accel.device.rng import Randomness
 from accel.errors import ConfigError
 from accel.system.clock import Clock
@@ -122,6 +124,11 @@ class Run:
     def __post_init__(self) -> None:
         self.model = self.unwrapped_model
         self.random = Randomness(self.device)
+
+    @cached_property
+    def saved_buffers(self) -> Buffers:
+        """The model's buffers with the values to put back after a skipped update, the same object for all that skip one."""
+        return Buffers(self.unwrapped_model)
 
     @property
     def updates_per_epoch(self) -> int | None:

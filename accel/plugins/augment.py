@@ -44,6 +44,7 @@ from torch import Tensor
 from accel.data.augmentation import cutmix, cutmix_box, erase, erasing_boxes, mixup, resize, resize_scale, resized_side, soft_labels
 from accel.data.batches.structure import is_channels_last, repack_pair, unpack_pair
 from accel.data.sampling import batch_rng
+from accel.device.cuda.pinned_memory import PinnedMemory
 from accel.errors import ConfigError, describe
 from accel.parts import Augment as AugmentPart
 from accel.parts.run import UNLIMITED
@@ -115,6 +116,7 @@ class Augment(AugmentPart):
 
     def setup(self, run: Run) -> None:
         self.device, self.seed, self.lap = run.device, run.seed, run.clock.lap
+        self.pinned = PinnedMemory("boxes to erase")
         self.rank, self.world_size = run.parts.parallel.rank, run.parts.parallel.world_size
         self.classes = self.num_classes or run.num_classes or 0
         if self.softens and not self.classes:
@@ -179,7 +181,7 @@ class Augment(AugmentPart):
         area = (self.erasing_min_area, self.erasing_max_area)
         boxes = torch.from_numpy(erasing_boxes(count, height, width, self.erasing, area, self.erasing_aspect, rng))
         if self.device.type == "cuda":  # from pinned memory, so that the host does not wait for the copy
-            boxes = boxes.pin_memory().to(self.device, non_blocking=True)
+            boxes = self.pinned.copy(boxes).to(self.device, non_blocking=True)
         return erase(pictures, boxes), labels
 
     def _mix(self, samples: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from accel.checkpoints.sharded import load_sharded, save_sharded, split_sharded
 from accel.checkpoints.snapshot import Snapshot
+from accel.device.cuda.run_device import make_current
 from accel.device.dtensor import local_shard
 from accel.errors import ConfigError
 from accel.parts import Part
@@ -144,7 +145,7 @@ SAVED = {"cut": ROWS, "row": ROWS[:1], "kept": ROWS[:2], "tied": ROWS}
 def snapshots(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
     """Of weights, of which the second rank has nothing of one: taken twice, moved in between, and saved."""
     ranks = FSDP(**fsdp)
-    place = ranks.join(torch.device(device))
+    place = make_current(ranks.join(torch.device(device)))  # it is this rank's device that is kept behind
     world: Any = torch.distributed.group.WORLD
     mesh, snapshot = DeviceMesh.from_group(world, place.type), Snapshot(place)
     live = {
