@@ -340,7 +340,7 @@ class Noisy(torch.optim.SGD):
 def case_optimizers_of_torch(folder: Path) -> dict[str, Any]:
     """The distance to one process of those that can share a model, and the sentence about the others."""
     actual: dict[str, Any] = {}
-    for target in (torch.optim.RAdam, torch.optim.NAdam, torch.optim.RMSprop, torch.optim.Adafactor, LocalNorm, Noisy):
+    for target in (torch.optim.RAdam, torch.optim.Adafactor, LocalNorm, Noisy):
         try:
             sharded = fit([FSDP(), Optimizer(target, lr=0.01)], Blocks)
             actual[target.__name__] = whole(sharded, fit([Optimizer(target, lr=0.01)], Blocks, batch_size=6))
