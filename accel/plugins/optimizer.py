@@ -174,7 +174,7 @@ class Optimizer(Optim):
                     param.copy_(copy)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for_all = {key: value for key, value in state["state"].items() if isinstance(key, str)}
+        for_all: Any = {key: value for key, value in state["state"].items() if isinstance(key, str)}
         state = {**state, "state": {key: value for key, value in state["state"].items() if key not in for_all}}
         names, groups = self.names_in_order(), self.optimizer.param_groups
         moved = regrouped(state, self.plain_order, names, groups)

@@ -28,7 +28,7 @@ class Pictures(Protocol):
     reader: ImageReader
     moves_after: bool
 
-    def fill(self, key: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         """Write a sample into `out`; return its label."""
 
     def prepare(self, picture: Picture, rng: np.random.Generator) -> WriteCrop:
