@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from accel.errors import ConfigError
-from accel.parts import Part
+from accel.parts import Average, Compile, Group, Guard, Optim, Part, Precision, Schedule
+from accel.parts import Clip as ClipPart
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
@@ -71,7 +72,7 @@ SETS: dict[str, list[Part]] = {
 @pytest.mark.parametrize("name", SETS)
 def test_a_run_goes_on_after_any_update(name: str, tmp_path: Path) -> None:
     whole = fit(SETS[name], out=tmp_path, checkpoint_every=1, checkpoint_keep=99)
-    for file in checkpoints(tmp_path)[-2:0:-4]:  # a run that goes on takes the later ones away
+    for file in checkpoints(tmp_path)[-2:0:-5]:  # a run that goes on takes the later ones away
         resumed = fit(SETS[name], resume=file, checkpoint_keep=99)
         start = resumed.spy.run.first_step  # type: ignore[attr-defined]
         whole_tail = Outcome(whole.weights, Spy(), whole.metrics)
@@ -85,6 +86,11 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted((out / "checkpoints").glob("*.pt"))
 
 
+KEPT = (Average, ClipPart, Compile, Group, Guard, Optim, Precision, Schedule)
+"""Parts of an update, with which it is resumed as well."""
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
 @pytest.mark.parametrize("name", plugin_registry.names())
 def test_every_plugin_goes_along_or_is_refused_in_words(name: str, tmp_path: Path) -> None:
@@ -97,6 +103,8 @@ def test_every_plugin_goes_along_or_is_refused_in_words(name: str, tmp_path: Pat
     whole = run(out=tmp_path, checkpoint_every=3, checkpoint_keep=9)
     if isinstance(whole, str):
         assert name in whole, whole
+        return
+    if not isinstance(cheap(name)(), KEPT):
         return
     resumed = run(resume=checkpoints(tmp_path)[0])
     assert 0 < len(resumed.spy.losses) < 4
