@@ -122,7 +122,9 @@ def _build_joined(
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
     run_identity = identity(run, plugins, request.task_identity(), run.data_identity)
     run_identity["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
-    run.code |= code_digests({"plugins": [type(plugin) for plugin in plugins if plugin.identity() is not None]})
+    run.code |= code_digests(
+        {"plugins": [code for plugin in plugins if plugin.identity() is not None for code in plugin.given_code()]}
+    )
     kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
     run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
     if run.parts.schedule.follows_evaluations:
@@ -131,7 +133,7 @@ def _build_joined(
         run_identity["objectives"] = run.parts.update.objectives_identity()
     if settings.drop_last:  # not kept else: checkpoints of before there was one go on
         run_identity["drop_last"] = True
-    start(run, settings, checkpoint, run_identity, request.config, lock)
+    start(run, settings, checkpoint, run_identity, request.records, lock)
     watch_batch_norms(run)
     cleanup.callback(setattr, run, "saver", NoSaver())  # as with the watches
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
