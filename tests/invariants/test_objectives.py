@@ -20,6 +20,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.metrics import Metrics
+from accel.plugins.scheduler import Scheduler
 from accel.schema import plugin_registry
 from accel.testing import cheap
 from tests.support.toy_gan import Gan, Outcome, Spy, fit, hand_loop
@@ -140,6 +141,14 @@ def test_a_schedule_moves_all_rates_and_keeps_their_ratio() -> None:
     rates = [state["param_groups"][0]["lr"] for state in spy.run.parts.optim.state_dict().values()]
     assert rates == pytest.approx([spy.run.parts.schedule.lr(8), spy.run.parts.schedule.lr(8) / 4])
     assert spy.run.parts.schedule.lr(8) < 4e-3
+
+
+def test_a_torch_scheduler_moves_the_groups_of_all() -> None:
+    target = "torch.optim.lr_scheduler.ExponentialLR"
+    settings: dict[str, Any] = {"own": [AdamW(lr=1e-3, groups=[{"match": "*.bias", "lr_scale": 2.0}])]}
+    spy = fit([Scheduler(target=target, args={"gamma": 0.5})], stop=3, **settings).spy
+    groups = [group["lr"] for state in spy.run.parts.optim.state_dict().values() for group in state["param_groups"]]
+    assert groups == pytest.approx([1e-3, 2.5e-4, 5e-4])
 
 
 def test_gradients_of_the_others_are_neither_computed_nor_kept() -> None:
