@@ -19,6 +19,8 @@ from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.metrics import Metrics
+from accel.plugins.optimizer import Optimizer
+from accel.plugins.scheduler import Scheduler
 from accel.schema import plugin_registry
 from accel.testing import cheap
 from tests.support.toy_gan import Gan, Outcome, Spy, fit, hand_loop
@@ -132,6 +134,14 @@ def test_a_schedule_moves_all_rates_and_keeps_their_ratio() -> None:
     rates = [state["param_groups"][0]["lr"] for state in spy.run.parts.optim.state_dict().values()]
     assert rates == pytest.approx([spy.run.parts.schedule.lr(8), spy.run.parts.schedule.lr(8) / 4])
     assert spy.run.parts.schedule.lr(8) < 4e-3
+
+
+def test_a_scheduler_of_torch_moves_the_groups_of_the_first() -> None:
+    halves = Scheduler("torch.optim.lr_scheduler.ExponentialLR", {"gamma": 0.5})
+    optim: Any = fit([halves, Optimizer("torch.optim.RAdam", lr=0.01)]).spy.run.parts.optim
+    rates = [[group["lr"] for group in member.optimizer.param_groups] for member in optim.members.values()]
+    assert rates == [[4e-3 * 0.5**15], [pytest.approx(0.01 * 0.5**15)]]
+    assert halves.lr(15) == 4e-3 * 0.5**15
 
 
 def test_gradients_of_the_others_are_neither_computed_nor_kept() -> None:

@@ -94,6 +94,7 @@ class CompositeOptim(Composite, Optim):
         """Keep what others ask of the optimisers."""
         self.optimizer: Optimizer = self.first.optimizer
         self.fused = all(member.fused for member in self.members.values())
+        self.rates, self.ratios = self.first.rates, self.first.ratios
 
     def changed(self, *names: str) -> list[str]:
         return []  # the rate of the first counts where a schedule sets it, too: the others are multiples of it
@@ -101,6 +102,10 @@ class CompositeOptim(Composite, Optim):
     def set_lr(self, lr: float) -> None:
         for member, ratio in zip(self.members.values(), self.lr_ratios, strict=True):
             member.set_lr(lr * ratio)
+
+    def set_rates(self, lr: float, rates: list[float]) -> None:
+        self.set_lr(lr)
+        self.first.set_rates(lr, rates)
 
     @property
     def has_momentum(self) -> bool:
