@@ -182,6 +182,7 @@ class Trainer(Task):
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
             consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
+            run.parts.average.end_epoch()
             lap(DATA)
             if run.evaluations.epoch_due(run):
                 run.evaluations.evaluate(run, consumed)

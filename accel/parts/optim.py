@@ -39,6 +39,7 @@ class Optim(Part):
     """Factor on `lr` in this run (part Rate)."""
     groups = cast("list[dict[str, Any]] | None", None)
     layer_decay = 1.0
+    averages = False  # whether the weights that are evaluated are an average of its own
     is_adam = False
     """Whether the learning rates of muP are those for it."""
     step_alone = MovedAttribute("step_one")

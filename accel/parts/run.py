@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accel.data.batches.bad_samples import RAISE, BadSampleLog, BadSampleRule
 from accel.data.batches.base import PLAIN_BATCHES, Batches, BatchOptions
@@ -154,7 +154,8 @@ class Run:
     def stop(self, reason: str) -> None:
         """End the run after the update at hand: it is evaluated and saved, and `fit` returns. A resumed run has ended too.
 
-        With several ranks, one asks and all stop, an update later. It may be called from a watch, or through one from a loss.
+        With several ranks, one asks and all stop, an update later, or with the epoch. It may be called from a watch, or through
+        one from a loss.
 
         Args:
             reason: why, in words, for the summary.
@@ -201,6 +202,18 @@ class Run:
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint on the disk that is known to be finite; None if there is none."""
         return None
+
+    def batch_norm_statistics(self, batches: int | None, epoch: int, step: int) -> dict[str, Tensor]:
+        """Return BatchNorm's running statistics for the weights that the model has now, by the name of the buffer.
+
+        They are estimated on training data, and nothing else moves. Every rank must call it.
+
+        Args:
+            batches: of the training data of each rank; None for all of an epoch.
+            epoch: whose batches they are, from 0.
+            step: number that all random numbers follow from, with the seed.
+        """
+        return {}
 
     @contextmanager
     def weights(self) -> Iterator[None]:

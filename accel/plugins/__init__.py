@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.adamw import AdamW as AdamW
     from accel.plugins.amp import AMP as AMP
     from accel.plugins.augment import Augment as Augment
+    from accel.plugins.average import Average as Average
     from accel.plugins.backend import Backend as Backend
     from accel.plugins.batch_lr import BatchLR as BatchLR
     from accel.plugins.cache import Cache as Cache

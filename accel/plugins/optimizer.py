@@ -102,7 +102,8 @@ class Optimizer(Optim):
         if left := [name for name, param in params if id(param) not in moved] or len(moved) != len(params):
             which = f"leaves out {left[0]}" if isinstance(left, list) else "has parameters twice, or others"
             raise ConfigError(f"{self.name}.target: {self.title} {which}; it must move each parameter that it is given once")
-        if self.trial.modes:
+        self.averages = bool(self.trial.modes)
+        if self.averages:
             optimizer.train()  # type: ignore[attr-defined]
         return optimizer
 
@@ -173,7 +174,7 @@ class Optimizer(Optim):
                     param.copy_(copy)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for_all = {key: value for key, value in state["state"].items() if isinstance(key, str)}
+        for_all: Any = {key: value for key, value in state["state"].items() if isinstance(key, str)}
         state = {**state, "state": {key: value for key, value in state["state"].items() if key not in for_all}}
         names, groups = self.names_in_order(), self.optimizer.param_groups
         moved = regrouped(state, self.plain_order, names, groups)

@@ -73,6 +73,8 @@ class ScheduleFree(Optim):
     groups: list[dict[str, Any]] | None = None
     layer_decay: Share = 1.0
 
+    averages = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.beta1 == 0:

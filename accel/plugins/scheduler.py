@@ -27,7 +27,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -57,7 +57,7 @@ class Scheduler(Schedule):
         args: its arguments by name, such as {gamma: 0.99}; updates stands for the number of updates; null for its defaults.
     """
 
-    follows_length: ClassVar[bool] = False
+    follows_length = False
 
     target: Any = "torch.optim.lr_scheduler.LinearLR"
     args: dict[str, Any] | None = None
@@ -89,7 +89,7 @@ class Scheduler(Schedule):
             return [self.counted(inner) for inner in value]
         if value != UPDATES or not isinstance(value, str):
             return value
-        self.follows_length = True  # type: ignore[misc]
+        self.follows_length = True
         return self.total()
 
     def drive(self, rates: list[float]) -> None:

@@ -67,7 +67,7 @@ class MapBatches(Batches):
     samples: int
     meter: ReadRateMeter
     bad_sample_log: BadSampleLog
-    orderable = is_counted = True
+    orderable = is_counted = can_be_read_aside = True
 
     def __init__(
         self, data: Any, batch_size: int, seed: int, shuffle: bool, share: RankShare = SINGLE_RANK, bad: BadSampleRule = RAISE,

@@ -85,6 +85,9 @@ class CompositeUpdate(Composite, Update):
         measurements: list[Any] = self.first.measured(measure, batch)
         return measurements
 
+    def user_losses(self) -> list[Any]:
+        return [view.loss for view in self.views.values()]
+
     def warn_of_count(self, doubt: str, samples: int) -> None:
         self.first.warn_of_count(doubt, samples)
 
