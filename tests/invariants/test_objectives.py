@@ -20,6 +20,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.metrics import Metrics
+from accel.plugins.optimizer import Optimizer
 from accel.plugins.scheduler import Scheduler
 from accel.schema import plugin_registry
 from accel.testing import cheap
@@ -149,6 +150,14 @@ def test_a_torch_scheduler_moves_the_groups_of_all() -> None:
     spy = fit([Scheduler(target=target, args={"gamma": 0.5})], stop=3, **settings).spy
     groups = [group["lr"] for state in spy.run.parts.optim.state_dict().values() for group in state["param_groups"]]
     assert groups == pytest.approx([1e-3, 2.5e-4, 5e-4])
+
+
+def test_a_scheduler_of_torch_moves_the_groups_of_the_first() -> None:
+    halves = Scheduler("torch.optim.lr_scheduler.ExponentialLR", {"gamma": 0.5})
+    optim: Any = fit([halves, Optimizer("torch.optim.RAdam", lr=0.01)]).spy.run.parts.optim
+    rates = [[group["lr"] for group in member.optimizer.param_groups] for member in optim.members.values()]
+    assert rates == [[4e-3 * 0.5**15], [pytest.approx(0.01 * 0.5**15)]]
+    assert halves.lr(15) == 4e-3 * 0.5**15
 
 
 def test_gradients_of_the_others_are_neither_computed_nor_kept() -> None:
