@@ -182,6 +182,7 @@ class Trainer(Task):
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
             consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
+            run.parts.average.end_epoch()
             lap(DATA)
             if run.evaluations.epoch_due(run):
                 run.evaluations.evaluate(run, consumed)
@@ -200,7 +201,7 @@ class Trainer(Task):
             self.settings, model=self.model, data=self.data, loss=self.loss, metrics=self.metrics, task_identity=self.identity,
             code=task_code(self, Trainer, self.given), task=self, task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self), count_samples=self.count_samples, evaluated=self.evaluated,
-            collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch,
+            collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch, objectives=self.objectives,
             evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip
 

@@ -70,7 +70,7 @@ def test_a_stage_that_hangs_is_ended_and_says_where(
     rest: str, limits: dict[str, int], end: str, texts: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "test_hangs.py").write_text(HANGS.format(rest))
-    assert run(Stage((str(tmp_path), "-p", "no:cacheprovider"), processes=1, **limits)) == end
+    assert run(Stage((str(tmp_path), "-p", "no:cacheprovider"), **limits)) == end
     printed = "".join(capfd.readouterr())
     assert all(text in printed for text in texts), printed
 

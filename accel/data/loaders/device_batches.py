@@ -15,6 +15,7 @@ from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip
 from accel.data.loaders.load_all import CollateParts
 from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation
+from accel.device.cuda.pinned_memory import PinnedMemory
 
 __all__ = ["DRAW_AHEAD", "DeviceBatches"]
 
@@ -44,7 +45,7 @@ class DeviceBatches(Batches):
 
     samples: int
     bad_sample_log: BadSampleLog
-    orderable = is_counted = True
+    orderable = is_counted = can_be_read_aside = True
 
     def __init__(
         self, parts: list[Tensor], collate: CollateParts, shift_flip: ShiftFlip | None, batch_size: int, seed: int, shuffle: bool,
@@ -53,7 +54,7 @@ class DeviceBatches(Batches):
     ) -> None:  # fmt: skip
         self.share, self.order = share, order
         self.collate, self.shift_flip, self.batch_size, self.seed, self.shuffle = collate, shift_flip, batch_size, seed, shuffle
-        self.device, self.samples = device, len(parts[0])
+        self.device, self.samples, self.pinned = device, len(parts[0]), PinnedMemory("indices")
         self.count = share.batches(self.samples, batch_size)
         self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(rule, seed, self.samples), BadSampleLog(rule, self.samples)
         self.bad_sample_log.add(bad)
@@ -110,4 +111,5 @@ class DeviceBatches(Batches):
 
     def _to_device(self, block: Tensor) -> Tensor:
         """Return `block` on the device, without the host waiting for the copy."""
-        return block.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else block.to(self.device)
+        is_cuda = self.device.type == "cuda"
+        return (self.pinned.copy(block) if is_cuda else block).to(self.device, non_blocking=is_cuda)
