@@ -1,0 +1,27 @@
+"""Names of given weights that begin with words which the model's names do not have, such as `module.` or `model.`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+__all__ = ["without_shared_prefix"]
+
+
+def without_shared_prefix(names: Iterable[str], model_names: Collection[str]) -> tuple[dict[str, str], str]:
+    """Return the names without the first words that all share and no name of the model begins with, and these words.
+
+    Nothing is left out if no name fits the model then.
+
+    >>> without_shared_prefix(["module.net.weight", "module.net.bias"], {"net.weight", "net.bias"})
+    ({'module.net.weight': 'net.weight', 'module.net.bias': 'net.bias'}, 'module.')
+    """
+    names = list(names)
+    heads = {name.partition(".")[0] for name in model_names}
+    prefix = ""
+    while names:
+        words = {name[len(prefix) :].partition(".")[0] for name in names}
+        if len(words) != 1 or words & heads or not all("." in name[len(prefix) :] for name in names):
+            break
+        prefix += f"{words.pop()}."
+    short = {name: name[len(prefix) :] for name in names}
+    return (short, prefix) if prefix and not set(model_names).isdisjoint(short.values()) else ({}, "")
