@@ -24,17 +24,19 @@ if TYPE_CHECKING:
     from accel import trainer as trainer
     from accel import values as values
     from accel.cli.compose.compose import compose
+    from accel.engine.loading.load import load
     from accel.errors import ConfigError, Interrupted
     from accel.trainer import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["ConfigError", "Interrupted", "Trainer", "__version__", "compose"]
+__all__ = ["ConfigError", "Interrupted", "Trainer", "__version__", "compose", "load"]
 
 LAZY_MODULES = {
     "Trainer": "accel.trainer",
     "ConfigError": "accel.errors",
     "Interrupted": "accel.errors",
     "compose": "accel.cli.compose.compose",
+    "load": "accel.engine.loading.load",
 }
 """Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""
 PUBLIC_MODULES = ("data", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")

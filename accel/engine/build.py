@@ -126,7 +126,7 @@ def _build_joined(
         run_identity["evaluate"] = run.evaluations.identity
     if settings.drop_last:  # not kept else: checkpoints of before there was one go on
         run_identity["drop_last"] = True
-    start(run, settings, checkpoint, run_identity, request.config, lock)
+    start(run, settings, checkpoint, run_identity, request.records, lock)
     watch_batch_norms(run)
     cleanup.callback(setattr, run, "saver", NoSaver())  # as with the watches
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
