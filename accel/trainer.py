@@ -68,7 +68,7 @@ class Trainer(Task):
         checkpoint_best: metric whose best checkpoint is kept as well: `"accuracy"`, or `"min:NAME"` and `"max:NAME"`.
         init: weights to begin with: a file of them, a checkpoint, a run directory, a state dict or a module.
         init_strict: refuse weights of which a name or a shape does not fit; False takes what fits.
-        init_rename: new names for those weights, by patterns of the old: `{"backbone.*": "encoder.*"}`.
+        init_rename: new names for them, by patterns of the old: `{"backbone.*": "encoder.*"}`.
         freeze: patterns of the parameters that are not trained, or `{"match": pattern, "until": update}` to thaw them.
         resume: checkpoint, or run directory, whose newest whole one is taken; `"auto"`: that of `out`, or a new run.
         allow: differences from the resumed run that are accepted, by their names or how those begin: `("task",)`.
@@ -110,10 +110,8 @@ class Trainer(Task):
         checkpoint_keep: int = 2, checkpoint_best: str | None = None,
         evaluate_every: int | None = None, evaluate_epochs: int | None = None, evaluate_batches: int | None = None,
         init: Any = None, init_strict: bool = True, init_rename: Any = None, freeze: Sequence[Any] | None = None,
-        resume: str | PathLike[str] | None = None,
-        allow: Sequence[str] = (),
-        bad_data: BadSamplePolicy = "raise",
-        bad_limit: float = 0.01,
+        resume: str | PathLike[str] | None = None, allow: Sequence[str] = (),
+        bad_data: BadSamplePolicy = "raise", bad_limit: float = 0.01,
         dry_run: bool = False,
         skipped: dict[str, str] | None = None,
         bundled: Sequence[str] = (),
@@ -126,7 +124,7 @@ class Trainer(Task):
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_epochs, checkpoint_keep,
             checkpoint_best, _text(resume), _list(allow), bad_data, bad_limit, dry_run, drop_last, updates, max_samples, max_tokens,
-            max_seconds, evaluate_every, evaluate_epochs, evaluate_batches, _text(init) if isinstance(init, str | PathLike) else None,
+            max_seconds, evaluate_every, evaluate_epochs, evaluate_batches, init if isinstance(init, str) else None,
             init_strict, init_rename, _list(freeze),
         )  # fmt: skip
         self.initial_weights = init
@@ -204,10 +202,11 @@ class Trainer(Task):
     def _request(self) -> RunRequest:
         return RunRequest(
             self.settings, model=self.model, data=self.data, loss=self.loss, metrics=self.metrics, task_identity=self.identity,
-            code=task_code(self, Trainer, self.given), task=self, task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
+            task=self, code=task_code(self, Trainer, self.given), task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self), count_samples=self.count_samples, evaluated=self.evaluated,
-            collate=self.given["collate"] or self.collate, initial_weights=self.initial_weights, plugins=self.plugins, watches=self.watch,
-            evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
+            collate=self.given["collate"] or self.collate, initial_weights=self.initial_weights, plugins=self.plugins,
+            watches=self.watch, evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command,
+            config=self.config,
         )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Fit:
 def fit_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Fit:
     """Load into a model, in place, what of a state fits it: by torch's `load_state_dict`, so that a model's own hooks count.
 
-    Values are converted to the model's dtype and device. A name that is missing is none if another name of the same tensor is there.
+    Values are converted to the model's dtype and device. A name is not missing if another name of the same tensor is there.
 
     Args:
         model: the model.
@@ -77,7 +77,11 @@ def fit_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Fit:
         [plain_path(model, name) for name in missing if name in own and id(own[name]) not in there],
         list(unexpected),
         [f"{plain_path(model, name)}: {problem}" for name, problem in problems.items() if problem],
-        Counter(f"{dtype_name(value)} to the model's {dtype_name(current)}" for value, current in common.values() if value.dtype != current.dtype),
+        Counter(
+            f"{dtype_name(value)} to the model's {dtype_name(current)}"
+            for value, current in common.values()
+            if value.dtype != current.dtype
+        ),
     )
 
 

@@ -36,13 +36,17 @@ class RenameRule:
         """Raise ConfigError for a target that asks for more than the pattern has."""
         if not self.pattern.startswith(REGEX):
             if len(WILDCARD.findall(self.target)) > len(WILDCARD.findall(self.pattern)):
-                raise ConfigError(f"init.rename: {self.target!r} has more wildcards than {self.pattern!r}, from which they are filled")
+                raise ConfigError(
+                    f"init.rename: {self.target!r} has more wildcards than {self.pattern!r}, from which they are filled"
+                )
             return
         try:
             expression = re.compile(self.pattern.removeprefix(REGEX))
             wanted = [int(number) for number in re.findall(r"\\(?:g<)?(\d+)", self.target)]
             if max(wanted, default=0) > expression.groups:
-                raise ConfigError(f"init.rename: {self.target!r} asks for group {max(wanted)}, and {self.pattern!r} has {expression.groups}")
+                raise ConfigError(
+                    f"init.rename: {self.target!r} asks for group {max(wanted)}, and {self.pattern!r} has {expression.groups}"
+                )
         except re.error as error:
             raise ConfigError(f"init.rename: {self.pattern!r} is no regular expression: {error}") from None
 
@@ -65,7 +69,9 @@ def read_rename(rename: Any) -> list[RenameRule]:
     entries = list(rename.items()) if isinstance(rename, dict) else []
     for entry in rename if isinstance(rename, list | tuple) else []:
         if not isinstance(entry, dict) or entry.keys() != {"match", "to"}:
-            raise ConfigError(f"init.rename must have dicts of match and to, such as {{match: 'backbone.*', to: 'encoder.*'}}, not {entry!r}")
+            raise ConfigError(
+                f"init.rename must have dicts of match and to, such as {{match: 'backbone.*', to: 'encoder.*'}}, not {entry!r}"
+            )
         entries.append((entry["match"], entry["to"]))
     rules = []
     for pattern, target in entries:

@@ -32,7 +32,7 @@ def load_torch_file(path: Path) -> Any:
             raise ConfigError(f"{path} is no file of torch.save, or a damaged one") from error
         name = (match[1] or match[2]).rstrip(".,")
         raise ConfigError(
-            f"{path} needs code to be read ({name}), and none is run; save the weights alone, by torch.save(model.state_dict(), FILE)"
+            f"{path} needs code to be read ({name}), and none is run; save weights alone: torch.save(model.state_dict(), FILE)"
         ) from error
     except OSError:
         raise
@@ -40,7 +40,7 @@ def load_torch_file(path: Path) -> Any:
         raise ConfigError(f"{path} is no file of torch.save, or a damaged one") from error
 
 
-def state_in(content: Any, path: Path) -> tuple[dict[str, Tensor], str]:
+def state_in(content: Any, origin: str) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of the state dict in the content of a file by name, and the key under which it was, empty for none.
 
     Raises:
@@ -57,4 +57,4 @@ def state_in(content: Any, path: Path) -> tuple[dict[str, Tensor], str]:
         keys.append(inner)
         content = content[inner]
     held = f"it has {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"it has a {type(content).__name__}"
-    raise ConfigError(f"{path} has no weights in it: {held}; save model.state_dict()")
+    raise ConfigError(f"{origin} has no weights in it: {held}; save model.state_dict()")

@@ -75,7 +75,9 @@ class Freezing:
             return {}
         run.parts.precision.trained_at_start = self.trainable
         self.updates = {rule.place: rule.update(run.updates) for rule in self.rules}
-        self.norms = {module: names for module, names in running_norms(run.unwrapped_model).items() if set(names) <= set(self.frozen)}
+        self.norms = {
+            module: names for module, names in running_norms(run.unwrapped_model).items() if set(names) <= set(self.frozen)
+        }
         params = dict(run.unwrapped_model.named_parameters())
         sentences = []
         for rule in self.rules:
@@ -117,8 +119,15 @@ class Freezing:
         follow_parameters(run, planned=True)
         run.train_mode()
 
-    def go_on(self, run: Run) -> None:
-        """Freeze what this run freezes, in place of what the run froze that is resumed. Every rank must call it."""
+    def go_on(self, run: Run, identity: dict[str, Any]) -> None:
+        """Freeze what this run freezes, if the run that is resumed froze something else. Every rank must call it.
+
+        Args:
+            run: the run, its state loaded.
+            identity: what the run that is resumed computed.
+        """
+        if identity.get("freeze", []) == self.identity:
+            return
         params = dict(run.unwrapped_model.named_parameters())
         for name in self.trainable:
             params[name].requires_grad_(not self.is_frozen(name, run.progress.step))
