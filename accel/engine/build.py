@@ -108,7 +108,7 @@ def _build_joined(
     run = make_run(request, parts, watches, device, signals)
     settings, checkpoint = locate(request.settings, parts.parallel)
     notes = begin_with_weights(run, request, resumed=checkpoint is not None)
-    freezing = run.freezing = Freezing(read_freeze(settings.freeze))
+    freezing = run.freezing = Freezing(read_freeze(settings.freeze if request.trains else None))
     cleanup.callback(freezing.release, run.unwrapped_model)
     freezing.begin(run.unwrapped_model)
     keep_update_size(run, checkpoint)
@@ -147,7 +147,7 @@ def _identity(
         known["evaluate"] = run.evaluations.identity
     if settings.drop_last:
         known["drop_last"] = True
-    if settings.freeze:
+    if run.freezing.rules:
         known["freeze"] = run.freezing.identity
     return known
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-__all__ = ["without_shared_prefix"]
+__all__ = ["likely_rename", "without_shared_prefix"]
 
 
 def without_shared_prefix(names: Iterable[str], model_names: Collection[str]) -> tuple[dict[str, str], str]:
@@ -25,3 +25,21 @@ def without_shared_prefix(names: Iterable[str], model_names: Collection[str]) ->
         prefix += f"{words.pop()}."
     short = {name: name[len(prefix) :] for name in names}
     return (short, prefix) if prefix and not set(model_names).isdisjoint(short.values()) else ({}, "")
+
+
+def likely_rename(names: Collection[str], model_names: Collection[str]) -> str:
+    """Return a rule of `init.rename` as it is typed by which more names fit the model, all of them below one word; empty if none is.
+
+    >>> likely_rename(["stem.weight", "stem.bias"], {"body.stem.weight", "body.stem.bias", "head.weight"})
+    '{*:body.*}'
+    """
+    own = set(model_names)
+    rules = {f"{{{head}.*:*}}": _below(names, head) for head in {name.partition(".")[0] for name in names}}
+    rules |= {f"{{*:{head}.*}}": {f"{head}.{name}" for name in names} for head in {name.partition(".")[0] for name in own}}
+    counts = {rule: len(own & new_names) for rule, new_names in rules.items()}
+    best = max(sorted(counts), key=counts.__getitem__, default="")
+    return best if counts.get(best, 0) > len(own & set(names)) else ""
+
+
+def _below(names: Iterable[str], head: str) -> set[str]:
+    return {name.removeprefix(f"{head}.") for name in names if name.startswith(f"{head}.")}

@@ -146,7 +146,7 @@ def running_norms(model: nn.Module) -> dict[nn.Module, list[str]]:
     One that has no parameters goes with those of the module around it.
     """
     owners = dict[str, list[str]]()
-    for name, _ in model.named_parameters(remove_duplicate=False):
+    for name, _ in model.named_parameters():
         for end in [place for place, letter in enumerate(name) if letter == "."]:
             owners.setdefault(name[:end], []).append(name)
     norms = {}

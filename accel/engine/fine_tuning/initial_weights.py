@@ -34,21 +34,24 @@ def begin_with_weights(run: TrainingRun, request: RunRequest, resumed: bool) -> 
     Raises:
         ConfigError: on every rank, for weights that cannot be read, or do not fit.
     """
-    source, settings = request.initial_weights, request.settings
+    source, settings, parallel = request.initial_weights, request.settings, run.parts.parallel
+    if len(set(parallel.gather(source is None))) > 1:
+        raise ConfigError(f"{parallel.name}: init is given on some ranks and not on others; start every rank with the same command")
     if source is None:
         for name in ("rename", "strict"):
             if getattr(settings, f"init_{name}") != getattr(Settings, f"init_{name}"):
                 warn_user(f"init.{name} has no effect: the model begins as it is made, without init=FILE")
+    if source is None or not request.trains:
         return {}
     if resumed:
         return {"init": "not read: the run that is resumed has its own weights"}
     words = failure = ""
-    if run.parts.parallel.rank == 0:
+    if parallel.rank == 0:
         try:
             words = _load(run, source, settings)
         except ConfigError as error:
             failure = str(error)
-    if failure := run.parts.parallel.gather(failure)[0]:
+    if failure := parallel.gather(failure)[0]:
         raise ConfigError(failure)
     return {"init": words}
 
@@ -69,7 +72,7 @@ def _load(run: TrainingRun, source: object, settings: Settings) -> str:
         raise ConfigError(f"init: {given.origin}: {error}") from None
     except Exception as error:  # of the model's own hooks
         raise ConfigError(f"init: {given.origin}: the model does not take it ({' '.join(str(error).split())[:200]})") from error
-    _check(fit, given, settings)
+    _check(fit, given, settings, likely_rename(state, model_names))
     total = len(fit.loaded) + len(fit.missing) + len(fit.reshaped)
     notes = [f"{given.origin}: {len(fit.loaded)} of {total} tensors"]
     notes += [f"{len(new_names)} renamed"] * bool(new_names) + [f"without their first words {prefix!r}"] * bool(prefix)
@@ -77,12 +80,18 @@ def _load(run: TrainingRun, source: object, settings: Settings) -> str:
     return "; ".join([*notes, *filter(None, [fit.account()])])
 
 
-def _check(fit: Fit, given: GivenWeights, settings: Settings) -> None:
-    """Raise ConfigError for weights that do not fit as far as they must."""
-    rename = "init.rename={OLD:NEW} gives other names"
+def _check(fit: Fit, given: GivenWeights, settings: Settings, rename: str) -> None:
+    """Raise ConfigError for weights that do not fit as far as they must.
+
+    Args:
+        fit: what came of loading them.
+        given: the weights.
+        settings: of the run.
+        rename: a rule by which more of them would fit; empty if none is known.
+    """
+    names = f"did you mean 'init.rename={rename}'?" if rename else "init.rename={OLD:NEW} gives other names"
     if not fit.loaded:
-        raise ConfigError(f"init: nothing of {given.origin} fits the model: {fit.account()}; {rename}")
+        raise ConfigError(f"init: nothing of {given.origin} fits the model: {fit.account()}; {names}")
     if settings.init_strict and not fit.fits:
-        raise ConfigError(
-            f"init: {given.origin} does not fit the model: {fit.account()}; init.strict=false takes what fits, and {rename}"
-        )
+        partly = "init.strict=false takes what fits, and " if not rename else ""
+        raise ConfigError(f"init: {given.origin} does not fit the model: {fit.account()}; {partly}{names}")
