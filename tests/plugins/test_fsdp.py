@@ -87,6 +87,12 @@ def test_what_cannot_be_spread_is_refused(actual: Found) -> None:
     ]
 
 
+def test_ranks_thaw_together_and_are_resumed_around_it(actual: Found) -> None:
+    for rank in actual["freeze_and_thaw"]:
+        assert rank["distance"] <= 1e-5
+        assert all(rank["same"])
+
+
 def test_a_run_that_goes_on_ends_with_the_same_bits(actual: Found) -> None:
     first, second = actual["goes_on_to_the_same_bits"]
     assert first["same"]

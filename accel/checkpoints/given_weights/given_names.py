@@ -28,7 +28,9 @@ def without_shared_prefix(names: Iterable[str], model_names: Collection[str]) ->
 
 
 def likely_rename(names: Collection[str], model_names: Collection[str]) -> str:
-    """Return a rule of `init.rename` as it is typed by which more names fit the model, all of them below one word; empty if none is.
+    """Return a rule of `init.rename`, as it is typed, by which more names would fit the model; empty if there is none.
+
+    It takes a first word away from all names that have it, or puts one before all names.
 
     >>> likely_rename(["stem.weight", "stem.bias"], {"body.stem.weight", "body.stem.bias", "head.weight"})
     '{*:body.*}'

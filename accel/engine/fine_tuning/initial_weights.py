@@ -7,6 +7,7 @@ from accel.checkpoints.given_weights import (
     GivenWeights,
     fit_weights,
     given_weights,
+    likely_rename,
     read_rename,
     renamed,
     without_shared_prefix,
