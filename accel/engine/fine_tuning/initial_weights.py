@@ -51,7 +51,7 @@ def begin_with_weights(run: TrainingRun, request: RunRequest, resumed: bool) -> 
         try:
             words = _load(run, source, settings)
         except ConfigError as error:
-            failure = str(error)
+            failure = str(error) if str(error).startswith("init") else f"init: {error}"
     if failure := parallel.gather(failure)[0]:
         raise ConfigError(failure)
     return {"init": words}
@@ -70,9 +70,9 @@ def _load(run: TrainingRun, source: object, settings: Settings) -> str:
     try:
         fit = fit_weights(model, state)
     except ConfigError as error:
-        raise ConfigError(f"init: {given.origin}: {error}") from None
+        raise ConfigError(f"{given.origin}: {error}") from None
     except Exception as error:  # of the model's own hooks
-        raise ConfigError(f"init: {given.origin}: the model does not take it ({' '.join(str(error).split())[:200]})") from error
+        raise ConfigError(f"{given.origin}: the model does not take it ({' '.join(str(error).split())[:200]})") from error
     _check(fit, given, settings, likely_rename(state, model_names))
     total = len(fit.loaded) + len(fit.missing) + len(fit.reshaped)
     notes = [f"{given.origin}: {len(fit.loaded)} of {total} tensors"]
@@ -92,7 +92,7 @@ def _check(fit: Fit, given: GivenWeights, settings: Settings, rename: str) -> No
     """
     names = f"did you mean 'init.rename={rename}'?" if rename else "init.rename={OLD:NEW} gives other names"
     if not fit.loaded:
-        raise ConfigError(f"init: nothing of {given.origin} fits the model: {fit.account()}; {names}")
+        raise ConfigError(f"nothing of {given.origin} fits the model: {fit.account()}; {names}")
     if settings.init_strict and not fit.fits:
         partly = "init.strict=false takes what fits, and " if not rename else ""
-        raise ConfigError(f"init: {given.origin} does not fit the model: {fit.account()}; {partly}{names}")
+        raise ConfigError(f"{given.origin} does not fit the model: {fit.account()}; {partly}{names}")

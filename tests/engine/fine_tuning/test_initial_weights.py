@@ -182,7 +182,7 @@ def test_dtypes_are_converted_and_said() -> None:
     state, words = fit(init={name: value.half() if value.is_floating_point() else value for name, value in GIVEN.items()})
     assert state["0.weight"].dtype == torch.float32
     assert "6 converted from float16 to the model's float32" in words
-    with pytest.raises(ConfigError, match="0.weight has numbers that are too large for the model's bfloat16"):
+    with pytest.raises(ConfigError, match=r"0.weight has numbers that are too large for the model's bfloat16"):
         fit(net(5).bfloat16(), init={name: value.double() * 1e300 for name, value in GIVEN.items()}, init_strict=False)
     whole = {**GIVEN, "0.weight": torch.ones(8, 6, dtype=torch.int8)}
     with pytest.raises(ConfigError, match=r"0.weight: int8 there, float32 in the model"):
@@ -277,7 +277,7 @@ def test_files_that_cannot_be_taken_are_refused_in_a_sentence(tmp_path: Path) ->
             fit(init=source)
         assert says in str(caught.value)
         assert "init" in str(caught.value)
-    with pytest.raises(ConfigError, match="0.weight holds numbers that are not finite"):
+    with pytest.raises(ConfigError, match=r"0.weight holds numbers that are not finite"):
         fit(init=nan)
     with pytest.raises(ConfigError, match="init must be a file, a run directory, a state dict or a module, not a int"):
         fit(init=3)
