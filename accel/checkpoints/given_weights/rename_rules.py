@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import translate
 from typing import Any
 
 from accel.errors import ConfigError, nearest
@@ -25,37 +26,33 @@ class RenameRule:
 
     def new_name(self, name: str) -> str:
         """Return the new name of a name that the pattern matches. What `*` stands for in the one stands in the other."""
-        if self.pattern.startswith(REGEX):
-            return re.sub(f"(?s:{self.pattern.removeprefix(REGEX)})\\Z", self.target, name, count=1)
         groups = self._expression().fullmatch(name)
         assert groups is not None
+        if self.pattern.startswith(REGEX):
+            return groups.expand(self.target)
         values = iter(groups.groups())
         return WILDCARD.sub(lambda _: next(values), self.target)
 
     def check(self) -> None:
-        """Raise ConfigError for a target that asks for more than the pattern has."""
-        if not self.pattern.startswith(REGEX):
-            if len(WILDCARD.findall(self.target)) > len(WILDCARD.findall(self.pattern)):
-                raise ConfigError(
-                    f"init.rename: {self.target!r} has more wildcards than {self.pattern!r}, from which they are filled"
-                )
-            return
+        """Raise ConfigError for a pattern that cannot be read, and a target that asks for more than the pattern has."""
         try:
-            expression = re.compile(self.pattern.removeprefix(REGEX))
-            wanted = [int(number) for number in re.findall(r"\\(?:g<)?(\d+)", self.target)]
-            if max(wanted, default=0) > expression.groups:
-                raise ConfigError(
-                    f"init.rename: {self.target!r} asks for group {max(wanted)}, and {self.pattern!r} has {expression.groups}"
-                )
-        except re.error as error:
-            raise ConfigError(f"init.rename: {self.pattern!r} is no regular expression: {error}") from None
+            expression = self._expression()
+            if self.pattern.startswith(REGEX):
+                expression.sub(self.target, "")
+        except (re.error, IndexError) as error:
+            raise ConfigError(f"init.rename: {self.pattern!r} and {self.target!r} do not go together: {error}") from None
+        if not self.pattern.startswith(REGEX) and len(WILDCARD.findall(self.target)) > expression.groups:
+            raise ConfigError(f"init.rename: {self.target!r} has more wildcards than {self.pattern!r}, from which they are filled")
 
     def _expression(self) -> re.Pattern[str]:
-        """Return the glob as a regular expression with a group for each wildcard."""
-        end, pieces = 0, []
+        """Return the pattern as a regular expression, that of a glob with a group for each wildcard."""
+        if self.pattern.startswith(REGEX):
+            return re.compile(self.pattern.removeprefix(REGEX))
+        end, pieces = 0, list[str]()
         for wildcard in WILDCARD.finditer(self.pattern):
-            inside = {"*": ".*", "?": "."}.get(wildcard[0]) or wildcard[0].replace("[!", "[^").replace("\\", "\\\\")
-            pieces += [re.escape(self.pattern[end : wildcard.start()]), f"({inside})"]
+            inside = re.fullmatch(r"\(\?s:(.*)\)\\[Zz]", translate(wildcard[0]))
+            assert inside is not None
+            pieces += [re.escape(self.pattern[end : wildcard.start()]), f"({inside[1]})"]
             end = wildcard.end()
         return re.compile("".join([*pieces, re.escape(self.pattern[end:])]), re.DOTALL)
 

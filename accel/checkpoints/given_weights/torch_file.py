@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,13 +20,14 @@ HOLDERS = ("state_dict", "model_state_dict", "model", "module", "net", "network"
 
 
 def load_torch_file(path: Path) -> Any:
-    """Return the content of a file of `torch.save`: tensors and plain values, on the CPU.
+    """Return the content of a file of `torch.save`: tensors, plain values and parsed arguments, on the CPU.
 
     Raises:
         ConfigError: for a file that is none, is damaged, or has objects whose classes would have to be imported.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         match = re.search(r"GLOBAL (\S+)|[Uu]nsupported (?:class|global):? (\S+)", str(error))
         if match is None:

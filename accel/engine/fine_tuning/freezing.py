@@ -75,9 +75,10 @@ class Freezing:
             return {}
         run.parts.precision.trained_at_start = self.trainable
         self.updates = {rule.place: rule.update(run.updates) for rule in self.rules}
-        self.norms = {
-            module: names for module, names in running_norms(run.unwrapped_model).items() if set(names) <= set(self.frozen)
-        }
+        for module, names in running_norms(run.unwrapped_model).items():
+            own = [name for name in names if name in self.trainable]  # what the user has frozen besides does not move either
+            if own and self.frozen.keys() >= set(own):
+                self.norms[module] = own
         params = dict(run.unwrapped_model.named_parameters())
         sentences = []
         for rule in self.rules:
