@@ -6,8 +6,6 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from accel.system.cpu.thread_spin import shorten_spin
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
@@ -58,7 +56,6 @@ class OldPaths:
 
 if not any(getattr(finder, "__name__", "") == OldPaths.__name__ for finder in sys.meta_path):  # not again, by a reload
     sys.meta_path.append(OldPaths)
-shorten_spin()  # before a name of this module imports torch, whose OpenMP reads its variables once
 
 
 def __getattr__(name: str) -> Any:

@@ -172,7 +172,7 @@ class Trainer(Task):
                     watch.after(progress.step, loss)  # a tensor: reading it is the watch's cost
                 if progress.step >= pace.next:
                     pace.close_block(progress.step, progress.samples, epoch)
-                    run.parts.backend.check_memory(progress.step)
+                    run.parts.backend.check_machine(progress.step)
                 lap(OTHER)
                 if run.evaluations.due(run):
                     run.evaluations.evaluate(run)

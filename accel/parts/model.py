@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import nn
 
+from accel.device.cpu.waiting_threads import WaitingThreads
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
@@ -19,19 +20,30 @@ __all__ = ["Activations", "Backend", "Compile", "Layout"]
 
 @dataclass(eq=False)
 class Backend(Part):
-    """Global switches of torch that belong to no other part; plainest: all as they are."""
+    """Global switches of torch that belong to no other part; plainest: all as they are, but for CPU threads that wait."""
+
+    waiting: ClassVar[WaitingThreads | None] = None
+    """CPU threads that wait for one another, and sleep at once while others need the cores."""
 
     def apply(self, device: torch.device) -> None:
         """Set every switch, before the model is made."""
+        self.waiting = WaitingThreads(device)  # type: ignore[misc]
 
     def explore(self, run: Run, trial: Trial) -> None:
         """Choose by a trial what a setting leaves to it. Called once, when the run is set up or resumed; not in a dry run."""
 
-    def check_memory(self, step: int) -> None:
-        """Look after the memory of the machine. Called after some updates, each later one after more."""
+    def check_machine(self, step: int) -> None:
+        """Look after the cores and the memory of the machine. Called after some updates, each later one after more."""
+        if self.waiting is not None:
+            self.waiting.check()
 
     def restore(self) -> None:
         """Put every switch back, when the run ends."""
+        if self.waiting is not None:
+            self.waiting.lengthen()
+
+    def summary_notes(self) -> list[str]:
+        return self.waiting.notes() if self.waiting is not None else []
 
 
 @dataclass(eq=False)
