@@ -29,7 +29,7 @@ def load_torch_file(path: Path) -> Any:
         with torch.serialization.safe_globals([Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        match = re.search(r"GLOBAL (\S+)|[Uu]nsupported (?:class|global):? (\S+)", str(error))
+        match = re.search(r"GLOBAL (\S+)|[Uu]nsupported class (\S+)", str(error))
         if match is None:
             raise ConfigError(f"{path} is no file of torch.save, or a damaged one") from error
         name = (match[1] or match[2]).rstrip(".,")

@@ -16,7 +16,6 @@ from accel.errors import ConfigError
 from accel.parts import Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
-from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
 from accel.plugins.compile import Compile
 from accel.plugins.ema import EMA
@@ -24,7 +23,6 @@ from accel.plugins.lamb import LAMB
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.oom import OOM
-from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
@@ -34,14 +32,13 @@ UPDATES, PER_EPOCH = 9, 3
 SETS: dict[str, Callable[[], list[Part]]] = {
     "adamw, ema, clip": lambda: [AdamW(lr=0.01, exclude="norm_and_bias"), EMA(decay=0.5), Clip(max_norm=0.1)],
     "groups, cycled betas": lambda: [AdamW(groups=[{"match": "0.*", "lr": 0.02}, {"match": "1.bias", "lr": 0.1}]), OneCycle()],
-    "not fused": lambda: [AdamW(fused=False)],
     "lamb, oom": lambda: [LAMB(lr=0.01), OOM()],
     "schedule_free": lambda: [ScheduleFree(warmup=0.0)],
-    "master_weights, accumulate": lambda: [MasterWeights(), AdamW(), EMA(), Accumulate(steps=2)],
-    "amp": lambda: [AMP(dtype="float16", force=True, init_scale=1024.0), AdamW()],
-    "step_in_backward": lambda: [StepInBackward(), AdamW()],
-    "recompute": lambda: [Recompute(), SGD(lr=0.1)],
-}
+    "master_weights, accumulate": lambda: [
+        MasterWeights(dtype="float16", force=True, init_scale=1024.0), SGD(), EMA(), Accumulate(steps=2)
+    ],
+    "step_in_backward": lambda: [StepInBackward(), AdamW(fused=False)],
+}  # fmt: skip
 
 
 class Cut(Exception):
@@ -97,15 +94,14 @@ def body(until: float | None) -> list[Any]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_run_resumed_at_any_update_around_a_thaw_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
-    until = 4 if len(name) % 2 else PER_EPOCH  # within an epoch, or at its end
-    settings = {"freeze": body(until), "checkpoint_every": 1, "checkpoint_keep": 99}
-    whole = fit(SETS[name](), out=tmp_path / "whole", **settings)
+    until = 4 if len(name) % 2 else PER_EPOCH  # within an epoch, or at its end, where there are two checkpoints
+    whole = fit(SETS[name](), out=tmp_path / "whole", freeze=body(until), checkpoint_every=1, checkpoint_keep=99)
     assert not torch.equal(whole.model[0].weight, net()[0].weight)
     assert sum("trained from update" in remark for remark in whole.remarks) == 1
-    files = sorted((tmp_path / "whole/checkpoints").glob("*.pt"))
-    assert len(files) >= UPDATES
-    for file in files[:-1]:
-        resumed = fit(SETS[name](), resume=file, out=tmp_path / file.stem, **settings)
+    files = [file for step in (until - 1, until, until + 1) for file in tmp_path.glob(f"whole/checkpoints/update-{step:08d}*.pt")]
+    assert len(files) == 4
+    for file in files:
+        resumed = fit(SETS[name](), resume=file, out=tmp_path / file.stem, freeze=body(until), checkpoint_epochs=99)
         assert all(map(torch.equal, whole.model.parameters(), resumed.model.parameters())), file.stem
         assert resumed.metrics == whole.metrics
 
@@ -224,7 +220,7 @@ def test_another_freeze_is_refused_or_accepted(tmp_path: Path) -> None:
     whole = fit([AdamW(), EMA()], watch=[look], out=tmp_path / "other", **settings)
     fixed = [torch.equal(one["3.bias"], other["3.bias"]) for one, other in zip(look.copies, look.copies[1:], strict=False)]
     moving = [torch.equal(one["0.weight"], other["0.weight"]) for one, other in zip(look.copies, look.copies[1:], strict=False)]
-    assert fixed == [True, False, False]
+    assert fixed == [True, True, False, False]
     assert not any(moving)
     with pytest.raises(Cut):
         fit([AdamW(), EMA()], watch=[Look(stop=6)], out=tmp_path / "third", **settings)
@@ -235,7 +231,7 @@ def test_another_freeze_is_refused_or_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("freeze", "says"),
     [
-        (["boddy.*"], r"freeze\[0\].match: 'boddy.\*' matches no parameter; did you mean"),
+        (["0.weigth"], r"freeze\[0\].match: '0.weigth' matches no parameter; did you mean '0.weight'\?"),
         (["re:("], r"freeze\[0\].match: 're:\(' is no regular expression"),
         (["*"], "freeze leaves no parameter to train in the first update"),
         ([{"match": "*", "until": 3}], "freeze leaves no parameter to train in the first update"),
