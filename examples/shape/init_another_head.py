@@ -12,7 +12,7 @@ def odd(batch):
 
 
 torch.manual_seed(0)
-digits = Trainer(net(), train_set, loss=loss, device="cpu").fit().model
+digits = Trainer(net(), train_set, loss=loss, plugins=["adamw"], device="cpu").fit().model
 parity = net()
 parity[6] = nn.Linear(1024, 2)
 result = Trainer(

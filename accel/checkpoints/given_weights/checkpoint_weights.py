@@ -46,11 +46,14 @@ def weights_of_checkpoint(checkpoint: FoundCheckpoint, model: nn.Module) -> tupl
 def weights_of_state(state: dict[str, Any]) -> tuple[dict[str, Tensor], str]:
     """Return the weights in a state, averaged ones and masters in place of the model's own, and which they are, in words."""
     kept = {name: part for name, part in state["parts"].items() if isinstance(part, dict)}
-    masters, averages = (
-        next((part[key] for part in kept.values() if isinstance(part.get(key), dict)), {}) for key in (MASTERS, AVERAGES)
-    )
+    masters, averages = _kept_under(MASTERS, kept), _kept_under(AVERAGES, kept)
     merged = {name: value for name, value in state["model"].items() if isinstance(value, Tensor)}
     merged |= {name: value for name, value in {**masters, **averages}.items() if name in merged and isinstance(value, Tensor)}
     nameless = next((name for name in NAMELESS if kept.get(name)), "")
     words = "averaged weights" if averages else "weights as they were trained"
     return merged, f"{words}, not {nameless}'s average" if nameless and not averages else words
+
+
+def _kept_under(key: str, parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what the first part that has it keeps under a key, by name."""
+    return next((part[key] for part in parts.values() if isinstance(part.get(key), dict)), {})

@@ -41,7 +41,7 @@ class Fit:
     def account(self) -> str:
         """Return what does not fit, in words; empty if all does."""
         kinds = (
-            ("not there", self.missing), ("not in the model", self.unexpected), ("of another shape", self.reshaped)
+            ("not given", self.missing), ("not in the model", self.unexpected), ("of another shape", self.reshaped)
         )  # fmt: skip
         return "; ".join(f"{len(names)} {words} ({some(names)})" for words, names in kinds if names)
 
@@ -88,11 +88,11 @@ def fit_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Fit:
 def mismatch(value: Tensor, own: Tensor) -> str:
     """Return how a tensor differs from the model's own in shape or kind of number, in words; empty if it can be copied there."""
     if value.shape != own.shape:
-        return f"{tuple(value.shape)} there, {tuple(own.shape)} in the model"
+        return f"{tuple(value.shape)} given, {tuple(own.shape)} in the model"
     if value.layout != own.layout or value.is_quantized != own.is_quantized:
-        return f"{str(value.layout).removeprefix('torch.')} there, {str(own.layout).removeprefix('torch.')} in the model"
+        return f"{str(value.layout).removeprefix('torch.')} given, {str(own.layout).removeprefix('torch.')} in the model"
     if (value.is_floating_point(), value.is_complex()) != (own.is_floating_point(), own.is_complex()):
-        return f"{dtype_name(value)} there, {dtype_name(own)} in the model"
+        return f"{dtype_name(value)} given, {dtype_name(own)} in the model"
     return ""
 
 

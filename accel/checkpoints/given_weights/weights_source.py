@@ -70,12 +70,12 @@ def _of_directory(path: Path, model: nn.Module) -> GivenWeights:
             return _of_file(path / name, model)
     if (path / WHOLE).is_file():
         return _of_file(path / WHOLE, model)
-    found = find_weights(path)
-    if found.is_checkpoint:
-        assert found.checkpoint is not None
-        state, words = weights_of_checkpoint(found.checkpoint, model)
-        return GivenWeights(state, f"{path}, {found.text}: {words}")
-    return GivenWeights(load_safetensors(found.file), f"{path}, {found.text}: {found.file.name}")
+    saved = find_weights(path)
+    if saved.is_checkpoint:
+        assert saved.checkpoint is not None
+        state, words = weights_of_checkpoint(saved.checkpoint, model)
+        return GivenWeights(state, f"{path}, {saved.text}: {words}")
+    return GivenWeights(load_safetensors(saved.file), f"{path}, {saved.text}: {saved.file.name}")
 
 
 def _of_file(path: Path, model: nn.Module) -> GivenWeights:

@@ -62,7 +62,7 @@ def follow_parameters(run: Run, *, first_update: bool = False, planned: bool = F
             f"the model has other parameters than before ({listed([*made, *replaced])}): the optimiser trains them {when}{fix}"
         )
     if new:
-        run.parts.optim.later.append(f"{listed(list(new))} was trained {when}")
+        run.parts.optim.later.append(f"{listed(list(new))} {'was' if len(new) == 1 else 'were'} trained {when}")
 
 
 def capture_trained(run: Run) -> dict[str, list[str]] | None:

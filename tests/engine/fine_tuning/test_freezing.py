@@ -17,7 +17,6 @@ from accel.parts import Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
-from accel.plugins.compile import Compile
 from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
 from accel.plugins.master_weights import MasterWeights
@@ -183,11 +182,6 @@ def test_the_plan_counts_what_is_frozen(tmp_path: Path) -> None:
     plan = (tmp_path / "run/plan.json").read_text()
     assert "0.0.*: 2 tensors of 56 numbers until update 5; 0.*: 4 tensors of 88 numbers; the statistics of 2 norms" in plan
     assert "parameters, 27 trained" in plan
-
-
-def test_with_compile_it_is_thawed_too() -> None:
-    compiled, eager = fit([Compile(backend="eager")], freeze=body(4)), fit([], freeze=body(4))
-    assert all(map(torch.equal, compiled.model.parameters(), eager.model.parameters()))
 
 
 def test_updates_that_are_replayed_are_captured_anew() -> None:

@@ -125,7 +125,7 @@ def test_an_average_without_names_is_computed_for_a_model_of_its_make_and_told_f
 
 
 def test_weights_with_another_head_are_refused_or_taken_as_far_as_they_fit() -> None:
-    says = r"does not fit the model: 2 of another shape \(2.weight: \(3, 8\) there, \(4, 8\) in the model, 2.bias: .*strict=false"
+    says = r"does not fit the model: 2 of another shape \(2.weight: \(3, 8\) given, \(4, 8\) in the model, 2.bias: .*strict=false"
     with pytest.raises(ConfigError, match=says):
         fit(net(5, classes=4), init=GIVEN)
     fresh = net(5, classes=4)
@@ -133,17 +133,17 @@ def test_weights_with_another_head_are_refused_or_taken_as_far_as_they_fit() -> 
     state, words = fit(fresh, init=GIVEN, init_strict=False)
     assert torch.equal(state["2.weight"], head)
     assert torch.equal(state["0.weight"], GIVEN["0.weight"])
-    assert "7 of 9 tensors; 2 of another shape (2.weight: (3, 8) there" in words
+    assert "7 of 9 tensors; 2 of another shape (2.weight: (3, 8) given" in words
 
 
 def test_what_is_missing_and_what_is_not_in_the_model_is_named() -> None:
     given = {name.replace("2.", "fc."): value for name, value in GIVEN.items()}
     says = (
-        r"2 not there \(2.weight, 2.bias\); 2 not in the model \(fc.weight, fc.bias\); init.strict=false takes what fits, and init"
+        r"2 not given \(2.weight, 2.bias\); 2 not in the model \(fc.weight, fc.bias\); init.strict=false takes what fits, and init"
     )
     with pytest.raises(ConfigError, match=says):
         fit(init=given)
-    assert "7 of 9 tensors; 2 not there" in fit(init=given, init_strict=False)[1]
+    assert "7 of 9 tensors; 2 not given" in fit(init=given, init_strict=False)[1]
     assert same(GIVEN, fit(init=given, init_rename={"fc.*": "2.*"})[0])
     assert same(GIVEN, fit(init=given, init_rename=[{"match": r"re:fc[.](\w+)", "to": r"2.\1"}])[0])
 
@@ -185,7 +185,7 @@ def test_dtypes_are_converted_and_said() -> None:
     with pytest.raises(ConfigError, match=r"0.weight has numbers that are too large for the model's bfloat16"):
         fit(net(5).bfloat16(), init={name: value.double() * 1e300 for name, value in GIVEN.items()}, init_strict=False)
     whole = {**GIVEN, "0.weight": torch.ones(8, 6, dtype=torch.int8)}
-    with pytest.raises(ConfigError, match=r"0.weight: int8 there, float32 in the model"):
+    with pytest.raises(ConfigError, match=r"0.weight: int8 given, float32 in the model"):
         fit(init=whole)
 
 
