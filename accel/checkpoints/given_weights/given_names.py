@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-__all__ = ["likely_rename", "without_shared_prefix"]
+__all__ = ["HEADS", "likely_rename", "without_shared_prefix"]
+
+HEADS = 30
+"""First words that are tried, at most."""
 
 
 def without_shared_prefix(names: Iterable[str], model_names: Collection[str]) -> tuple[dict[str, str], str]:
@@ -30,18 +33,17 @@ def without_shared_prefix(names: Iterable[str], model_names: Collection[str]) ->
 def likely_rename(names: Collection[str], model_names: Collection[str]) -> str:
     """Return a rule of `init.rename`, as it is typed, by which more names would fit the model; empty if there is none.
 
-    It takes a first word away from all names that have it, or puts one before all names.
+    It takes a first word away from all names that have it, puts another one in its place, or puts one before all names.
 
     >>> likely_rename(["stem.weight", "stem.bias"], {"body.stem.weight", "body.stem.bias", "head.weight"})
     '{*:body.*}'
     """
-    own = set(model_names)
-    rules = {f"{{{head}.*:*}}": _below(names, head) for head in {name.partition(".")[0] for name in names}}
-    rules |= {f"{{*:{head}.*}}": {f"{head}.{name}" for name in names} for head in {name.partition(".")[0] for name in own}}
+    own, heads = set(model_names), sorted({name.partition(".")[0] for name in model_names})[:HEADS]
+    rules = {f"{{*:{new}.*}}": {f"{new}.{name}" for name in names} for new in heads}
+    for head in sorted({name.partition(".")[0] for name in names})[:HEADS]:
+        below = {name.removeprefix(f"{head}.") for name in names if name.startswith(f"{head}.")}
+        rules[f"{{{head}.*:*}}"] = below
+        rules |= {f"{{{head}.*:{new}.*}}": {f"{new}.{name}" for name in below} for new in heads}
     counts = {rule: len(own & new_names) for rule, new_names in rules.items()}
     best = max(sorted(counts), key=counts.__getitem__, default="")
     return best if counts.get(best, 0) > len(own & set(names)) else ""
-
-
-def _below(names: Iterable[str], head: str) -> set[str]:
-    return {name.removeprefix(f"{head}.") for name in names if name.startswith(f"{head}.")}

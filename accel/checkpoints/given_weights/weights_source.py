@@ -96,7 +96,7 @@ def _of_file(path: Path, model: nn.Module) -> GivenWeights:
         state, words = weights_of_state(content)
         return GivenWeights(_some(state, path), f"{path}: {words}")
     state, key = state_in(content, str(path))
-    return GivenWeights(state, f"{path}, its {key!r}" if key else str(path))
+    return GivenWeights(state, f"{key!r} of {path}" if key else str(path))
 
 
 def _some(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

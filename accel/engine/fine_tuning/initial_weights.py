@@ -90,9 +90,13 @@ def _check(fit: Fit, given: GivenWeights, settings: Settings, rename: str) -> No
         settings: of the run.
         rename: a rule by which more of them would fit; empty if none is known.
     """
-    names = f"did you mean 'init.rename={rename}'?" if rename else "init.rename={OLD:NEW} gives other names"
+    hints = ["init.strict=false takes what fits"] if fit.loaded else []
+    if rename:
+        hints = [f"did you mean 'init.rename={rename}'?"]
+    elif fit.missing and fit.unexpected:
+        hints.append("init.rename={OLD:NEW} gives other names")
+    hint = f"; {', and '.join(hints)}" if hints else ""
     if not fit.loaded:
-        raise ConfigError(f"nothing of {given.origin} fits the model: {fit.account()}; {names}")
+        raise ConfigError(f"nothing of {given.origin} fits the model: {fit.account()}{hint}")
     if settings.init_strict and not fit.fits:
-        partly = "init.strict=false takes what fits, and " if not rename else ""
-        raise ConfigError(f"{given.origin} does not fit the model: {fit.account()}; {partly}{names}")
+        raise ConfigError(f"{given.origin} does not fit the model: {fit.account()}{hint}")
