@@ -18,10 +18,8 @@ from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
-from accel.plugins.lamb import LAMB
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
-from accel.plugins.oom import OOM
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.plugins.step_in_backward import StepInBackward
@@ -31,7 +29,6 @@ UPDATES, PER_EPOCH = 9, 3
 SETS: dict[str, Callable[[], list[Part]]] = {
     "adamw, ema, clip": lambda: [AdamW(lr=0.01, exclude="norm_and_bias"), EMA(decay=0.5), Clip(max_norm=0.1)],
     "groups, cycled betas": lambda: [AdamW(groups=[{"match": "0.*", "lr": 0.02}, {"match": "1.bias", "lr": 0.1}]), OneCycle()],
-    "lamb, oom": lambda: [LAMB(lr=0.01), OOM()],
     "schedule_free": lambda: [ScheduleFree(warmup=0.0)],
     "master_weights, accumulate": lambda: [
         MasterWeights(dtype="float16", force=True, init_scale=1024.0), SGD(), EMA(), Accumulate(steps=2)
@@ -149,7 +146,7 @@ def test_a_norm_that_is_trained_moves_in_a_frozen_body() -> None:
 def test_a_frozen_norm_is_resumed_to_the_bit(tmp_path: Path) -> None:
     settings = {"freeze": [{"match": "0.*", "until": 4}], "checkpoint_every": 1, "checkpoint_keep": 99, "evaluate_every": 2}
     whole = fit([], norm_net(), out=tmp_path / "whole", **settings)
-    for file in sorted((tmp_path / "whole/checkpoints").glob("*.pt"))[2:6]:
+    for file in sorted((tmp_path / "whole/checkpoints").glob("*.pt"))[2:5:2]:
         resumed = fit([], norm_net(), resume=file, out=tmp_path / file.stem, **settings)
         ended, state = whole.model.state_dict(), resumed.model.state_dict()
         assert all(torch.equal(value, state[name]) for name, value in ended.items()), file.stem
@@ -206,7 +203,7 @@ def test_best_weights_of_before_the_thaw_are_written_again(tmp_path: Path) -> No
 def test_another_freeze_is_refused_or_accepted(tmp_path: Path) -> None:
     with pytest.raises(Cut):
         fit([AdamW(), EMA()], watch=[Look(stop=5)], freeze=body(4), out=tmp_path / "run", checkpoint_every=1)
-    for other in (None, body(6), ["3.bias"]):
+    for other in (None, body(6)):
         with pytest.raises(ConfigError, match=r"freeze was .* and is now .*resume.allow=\[freeze\]"):
             fit([AdamW(), EMA()], freeze=other, out=tmp_path / "run", resume="auto")
     look = Look("0.weight", "3.bias")
