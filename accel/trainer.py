@@ -85,6 +85,7 @@ class Trainer(Task):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         trainer = super().__new__(cls)
         trainer.made_with = arguments(cls, Trainer, args, kwargs)
+        trainer.called_with = arguments(cls, Trainer, args, kwargs, shared=True)
         return trainer
 
     def __init__(

@@ -42,8 +42,16 @@ def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict
     return parts
 
 
-def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `cls(*args, **kwargs)` by name, with defaults, without those of `base`; empty if the call fails."""
+def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, Any], shared: bool = False) -> dict[str, Any]:
+    """Return the arguments of `cls(*args, **kwargs)` by name, with defaults, without those of `base`; empty if the call fails.
+
+    Args:
+        cls: the class.
+        base: a class above it.
+        args: arguments by place.
+        kwargs: arguments by name.
+        shared: whether those count that both have, such as a name in `model` where `base` takes a module.
+    """
     if getattr_static(cls, "__init__") is getattr_static(base, "__init__"):
         return {}
     own, inherited = (signature(getattr_static(kind, "__init__")) for kind in (cls, base))
@@ -53,10 +61,11 @@ def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, An
         return {}
     bound.apply_defaults()
     by_name = dict(list(bound.arguments.items())[1:])
+    kept = set(own.parameters) if shared else set[str]()
     for parameter in bound.signature.parameters.values():
         if parameter.kind is Parameter.VAR_KEYWORD:
             by_name |= by_name.pop(parameter.name)  # what an intermediate class takes
-    return {name: value for name, value in by_name.items() if name not in inherited.parameters}
+    return {name: value for name, value in by_name.items() if name in kept or name not in inherited.parameters}
 
 
 def content(data: Any, samples: int | None, whole: bool = False) -> dict[str, Any]:

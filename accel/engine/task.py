@@ -27,7 +27,9 @@ class Task:
     evaluated: Callable[[dict[str, float]], Any] | None = None
     """Function or method that is given the metrics of each evaluation, all batches together, and may return a dict to add."""
     made_with: dict[str, Any]
-    """Arguments of a subclass, by name."""
+    """Arguments of a subclass, by name, without those that `Trainer` has."""
+    called_with: dict[str, Any]
+    """The same with those of the subclass that have the name of one of `Trainer`'s."""
     suffixes: ClassVar[frozenset[str] | None] = None
     """Suffixes of the files that `python -m accel predict` takes from a folder, in small letters, with their dots; None for all."""
     saved_metadata: Mapping[str, Any] | None = None

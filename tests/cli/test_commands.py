@@ -80,7 +80,7 @@ def test_every_page_fits_and_every_version_is_told(command: list[str], capsys: p
     assert capsys.readouterr().out == f"accel {accel.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["pack", "drill"])
+@pytest.mark.parametrize("command", ["pack", "drill", "evaluate", "predict"])
 def test_a_command_without_the_words_that_it_needs_shows_its_page_as_an_error(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,7 +64,9 @@ def find_weights(path: Path, which: str | None = None) -> FoundWeights:
     run = run_directory_of(path)
     if path.is_file():
         if which is not None:
-            raise ConfigError(f"weights={which} has no effect: {path} names the weights; name the run directory {run}, or leave it out")
+            raise ConfigError(
+                f"weights={which} has no effect: {path} names the weights; name the run directory {run}, or leave it out"
+            )
         return _of_file(path, run)
     options = _options(run)
     if not options:

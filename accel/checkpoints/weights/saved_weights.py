@@ -44,33 +44,33 @@ class SavedWeights:
     """State of the first rank's random generators, which an evaluation leaves as it is; empty if it is not known."""
 
 
-def read_weights(found: FoundWeights, model: nn.Module) -> SavedWeights:
+def read_weights(source: FoundWeights, model: nn.Module) -> SavedWeights:
     """Return the weights of a file, as they were evaluated.
 
     Args:
-        found: the file.
+        source: the file.
         model: a module of the run's make, which is left as it is: the average of a checkpoint's weights is told by its parameters.
 
     Raises:
         ConfigError: if the file cannot be read, or is of another model.
     """
-    checkpoint = found.checkpoint
-    if found.is_checkpoint:
+    checkpoint = source.checkpoint
+    if source.is_checkpoint:
         assert checkpoint is not None
         try:
             whole = full_state(checkpoint, checkpoint.state())
             return _beside(whole, averaged_state(model, whole, checkpoint.manifest.identity))
         except Damaged as error:
-            raise ConfigError(f"{found.file}: the checkpoint {error}") from None
+            raise ConfigError(f"{source.file}: the checkpoint {error}") from None
         except ConfigError:
             raise
         except Exception as error:  # whatever the parts trip over
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"{found.file}: the checkpoint is of another model ({reason})") from error
+            raise ConfigError(f"{source.file}: the checkpoint is of another model ({reason})") from error
     try:
-        weights: dict[str, Any] = load_file(found.file)
+        weights: dict[str, Any] = load_file(source.file)
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{found.file} cannot be read: {error}") from None
+        raise ConfigError(f"{source.file} cannot be read: {error}") from None
     return SavedWeights(weights) if checkpoint is None else _beside(_state_beside(checkpoint), weights)
 
 
@@ -80,7 +80,7 @@ def full_state(checkpoint: FoundCheckpoint, state: dict[str, Any]) -> dict[str, 
     return sharded.load_sharded(state, folder) if folder.is_dir() else state
 
 
-def put_weights(found: FoundWeights, saved: SavedWeights, model: nn.Module) -> None:
+def put_weights(source: FoundWeights, saved: SavedWeights, model: nn.Module) -> None:
     """Put weights into a module of the run's make, all of them.
 
     Raises:
@@ -89,13 +89,13 @@ def put_weights(found: FoundWeights, saved: SavedWeights, model: nn.Module) -> N
     try:
         resize_buffers(model, saved.state, list(with_names_of(model, dict.fromkeys(saved.resized))))
     except (ValueError, AttributeError) as error:
-        raise ConfigError(f"{found.file}: the weights are of another model ({error})") from None
+        raise ConfigError(f"{source.file}: the weights are of another model ({error})") from None
     own, state = model.state_dict(), with_names_of(model, saved.state)
     stored = {_memory(own[name]) for name in state if name in own}
     state |= {name: value for name, value in own.items() if name not in state and _memory(value) in stored}
     wrong = [f"{what} {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}" for what, names in _misfits(own, state) if names]
     if wrong:
-        raise ConfigError(f"{found.file}: the weights are of another model: {'; '.join(wrong)}")
+        raise ConfigError(f"{source.file}: the weights are of another model: {'; '.join(wrong)}")
     model.load_state_dict(state)
 
 
@@ -144,9 +144,11 @@ def _memory(value: Any) -> Any:
 
 def _misfits(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return the names that the model has and the weights have not, those of the weights alone, and those of another shape."""
+    tensors = [name for name in own if isinstance(own[name], Tensor) and isinstance(state.get(name), Tensor)]
     shapes = [
         f"{name} ({tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model)"
-        for name in own if isinstance(own[name], Tensor) and isinstance(state.get(name), Tensor) and own[name].shape != state[name].shape
-    ]  # fmt: skip
+        for name in tensors
+        if own[name].shape != state[name].shape
+    ]
     missing, alone = [name for name in own if name not in state], [name for name in state if name not in own]
     return [("the file is without", missing), ("the model is without", alone), ("another shape of", shapes)]

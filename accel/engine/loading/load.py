@@ -43,13 +43,13 @@ def load(
     Raises:
         ConfigError: if there is no such run, the model cannot be made, or the weights do not fit it. All of them must.
     """
-    found = find_weights(Path(path), weights)
+    source = find_weights(Path(path), weights)
     if model is not None and not isinstance(model, nn.Module):
         raise ConfigError(f"model must be a torch.nn.Module, not {describe(model)}")
     if model is None and not isinstance(task, Task):
         task = load_task(Path(path), task)
     owner = task if isinstance(task, Task) else None
-    return load_into(found, owner, choose_device(device), model)
+    return load_into(source, owner, choose_device(device), model)
 
 
 def load_task(path: Path, kind: type[Any] | None = None) -> Task:
@@ -68,15 +68,17 @@ def load_task(path: Path, kind: type[Any] | None = None) -> Task:
         reason = "it was written by an earlier accel, or is no run directory"
         raise ConfigError(f"{run} has no task.json, which says how the model is made ({reason}); pass the model: model=...")
     if kind is None and record.task == "accel.trainer.Trainer":
-        raise ConfigError(f"the run in {run} was given its model in Python; pass one of its make: accel.load({str(path)!r}, model=...)")
+        raise ConfigError(
+            f"the run in {run} was given its model in Python; pass one of its make: accel.load({str(path)!r}, model=...)"
+        )
     return record.make(kind)
 
 
-def load_into(found: FoundWeights, task: Task | None, device: torch.device, model: nn.Module | None = None) -> nn.Module:
-    """Return a model with weights that were found, on a device, in evaluation mode.
+def load_into(source: FoundWeights, task: Task | None, device: torch.device, model: nn.Module | None = None) -> nn.Module:
+    """Return a model with the weights of a file, on a device, in evaluation mode.
 
     Args:
-        found: the weights.
+        source: the weights.
         task: makes the model, and gets back what it remembered; None if a model is given.
         device: the device.
         model: the model; None to make one.
@@ -87,8 +89,8 @@ def load_into(found: FoundWeights, task: Task | None, device: torch.device, mode
     if model is None:
         assert task is not None
         model = fresh_model(task.model)
-    saved = read_weights(found, model)
-    put_weights(found, saved, model)
+    saved = read_weights(source, model)
+    put_weights(source, saved, model)
     model.to(device)
     put_back(saved, model, task, device)
     return model.eval()

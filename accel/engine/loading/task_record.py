@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ class TaskRecord:
     @classmethod
     def of(cls, task: Task) -> TaskRecord:
         """Return the record of a task."""
-        kind, arguments, metadata = type(task), task.made_with, task.metadata()
+        kind, metadata = type(task), task.metadata()
+        arguments = {
+            name: value for name, value in task.called_with.items() if name in task.made_with or _is_plain(value)
+        }  # plugins, say, are those of the run
         if not _is_plain(metadata):
             raise ConfigError(f"{kind.__name__}.metadata() must return texts, numbers, and lists and dicts of them")
         return cls(f"{kind.__module__}.{kind.__qualname__}", to_plain(arguments) if _is_plain(arguments) else None, metadata)
@@ -62,6 +66,19 @@ class TaskRecord:
         """Return the content of task.json."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1)
 
+    def check(self, metadata: dict[str, Any]) -> None:
+        """Raise ConfigError if a task knows something else from its data than the one of the run did, as far as it knows it."""
+        now = to_plain(metadata)
+        changed = next((name for name in now if name in self.metadata and self.metadata[name] != now[name]), None)
+        if changed is None:
+            return
+        before, after = self.metadata[changed], now[changed]
+        if not (isinstance(before, list) and isinstance(after, list)):
+            raise ConfigError(f"the data of the run had {changed}={before}, and this has {changed}={after}")
+        lost, new = [one for one in before if one not in after], [one for one in after if one not in before]
+        words = [f"{', '.join(map(str, ones[:3]))} {what}" for ones, what in ((lost, "missing"), (new, "new to it")) if ones]
+        raise ConfigError(f"the {changed} of the data are not those of the run: {'; '.join(words) or 'they have another order'}")
+
     def make(self, kind: type[Any] | None = None) -> Task:
         """Return the task, made again without its data.
 
@@ -74,7 +91,12 @@ class TaskRecord:
         kind = self._load_class() if kind is None else kind
         if self.arguments is None:
             raise ConfigError(f"an argument of {kind.__name__} is an object, which no file keeps: make it, and pass task=")
-        task: Any = kind.__new__(kind, **self.arguments)
+        try:
+            signature(kind.__init__).bind(None, **self.arguments)
+        except TypeError as error:
+            raise ConfigError(f"{kind.__name__} cannot be made of what the run kept ({error}): make it, and pass task=") from None
+        make: Any = kind.__new__
+        task = make(kind, **self.arguments)
         task.saved_metadata = self.metadata  # before __init__, which may ask for it in place of the data
         task.__init__(**self.arguments)
         if not isinstance(task, Task):
