@@ -9,11 +9,13 @@ would hear of their gradients.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from accel.errors import ConfigError
+from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.system.call_stack import warn_user
 
@@ -76,8 +78,13 @@ def capture_trained(run: Run) -> dict[str, list[str]] | None:
     return None if all(names == state["start"] for names in state.values()) else state
 
 
-def restore_trained(run: Run, state: Any) -> None:
+def restore_trained(run: Run, state: Any, parts: Sequence[Part] = ()) -> None:
     """Train the parameters that were trained when the state was captured, before the other parts get theirs.
+
+    Args:
+        run: the run.
+        state: what `capture_trained` returned.
+        parts: those that are set up, if not all are.
 
     Raises:
         ValueError: for a run that began with other parameters.
@@ -93,7 +100,7 @@ def restore_trained(run: Run, state: Any) -> None:
         precision.trained = [(name, param) for name, param in precision.trained if name in trained]
         for name, param in params.items():
             param.requires_grad_(name in trained)
-        _let_all_follow(run)
+        _let_all_follow(run, parts)
     changed = [param for name, param in params.items() if param.requires_grad != (name in unfrozen)]
     for param in changed:
         param.requires_grad_(not param.requires_grad)
@@ -101,8 +108,8 @@ def restore_trained(run: Run, state: Any) -> None:
         _let_all_follow(run)
 
 
-def _let_all_follow(run: Run) -> None:
-    for part in run.parts.all():
+def _let_all_follow(run: Run, parts: Sequence[Part] = ()) -> None:
+    for part in parts or run.parts.all():
         part.follow_parameters(run)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from accel import Trainer
+from accel import Trainer, load
 from accel.errors import ConfigError
 from accel.parts import Part, Run, Watch
 from accel.plugins.accumulate import Accumulate
@@ -186,6 +186,16 @@ def test_updates_that_are_replayed_are_captured_anew() -> None:
     replayed, plain = fit([graph, AdamW(), EMA()], freeze=body(4)), fit([AdamW(), EMA()], freeze=body(4))
     for one, other in zip(replayed.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)  # the rate is a float32 on the device
+
+
+def test_averages_of_before_and_after_the_thaw_are_loaded(tmp_path: Path) -> None:
+    settings = {"freeze": body(4), "checkpoint_every": 1, "checkpoint_keep": 99}
+    ended = fit([AdamW(lr=0.01), EMA(decay=0.5)], out=tmp_path, **settings).model.state_dict()
+    loaded = [load(file, model=net()).state_dict() for file in sorted(tmp_path.glob("checkpoints/*.pt"))]
+    fresh = net().state_dict()
+    assert all(torch.equal(value, ended[name]) for name, value in loaded[-1].items())
+    assert torch.equal(loaded[0]["0.weight"], fresh["0.weight"])
+    assert not torch.equal(loaded[0]["3.weight"], fresh["3.weight"])
 
 
 def test_best_weights_of_before_the_thaw_are_written_again(tmp_path: Path) -> None:
