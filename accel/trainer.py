@@ -81,6 +81,7 @@ class Trainer(Task):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         trainer = super().__new__(cls)
         trainer.made_with = arguments(cls, Trainer, args, kwargs)
+        trainer.called_with = arguments(cls, Trainer, args, kwargs, shared=True)
         return trainer
 
     def __init__(
@@ -167,7 +168,7 @@ class Trainer(Task):
                     watch.after(progress.step, loss)  # a tensor: reading it is the watch's cost
                 if progress.step >= pace.next:
                     pace.close_block(progress.step, progress.samples, epoch)
-                    run.parts.backend.check_memory(progress.step)
+                    run.parts.backend.check_machine(progress.step)
                 lap(OTHER)
                 if run.evaluations.due(run):
                     run.evaluations.evaluate(run)
@@ -181,6 +182,7 @@ class Trainer(Task):
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
             consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
+            run.parts.average.end_epoch()
             lap(DATA)
             if run.evaluations.epoch_due(run):
                 run.evaluations.evaluate(run, consumed)
@@ -199,7 +201,7 @@ class Trainer(Task):
             self.settings, model=self.model, data=self.data, loss=self.loss, metrics=self.metrics, task_identity=self.identity,
             code=task_code(self, Trainer, self.given), task=self, task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self), count_samples=self.count_samples, evaluated=self.evaluated,
-            collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch,
+            collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch, objectives=self.objectives,
             evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip
 

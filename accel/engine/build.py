@@ -24,6 +24,8 @@ from accel.engine.compile_time import booked_compiling
 from accel.engine.evaluation.evaluations import Evaluations
 from accel.engine.length.run_length import RunLength
 from accel.engine.make_plan import make_plan
+from accel.engine.objectives.composite_update import CompositeUpdate
+from accel.engine.objectives.join_objectives import join_objectives
 from accel.engine.open_data import open_data
 from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.request import RunRequest
@@ -103,6 +105,7 @@ def _build_joined(
     parts.backend.apply(device)
     Randomness(device).seed(request.settings.seed)
     run = make_run(request, parts, watches, device, signals)
+    request = join_objectives(run, request, plugins, cleanup)
     settings, checkpoint = locate(request.settings, parts.parallel)
     keep_update_size(run, checkpoint)
     skipped = set_up_parts(run, request, plugins)
@@ -119,14 +122,18 @@ def _build_joined(
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
     run_identity = identity(run, plugins, request.task_identity(), run.data_identity)
     run_identity["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
-    run.code |= code_digests({"plugins": [type(plugin) for plugin in plugins if plugin.identity() is not None]})
+    run.code |= code_digests(
+        {"plugins": [code for plugin in plugins if plugin.identity() is not None for code in plugin.given_code()]}
+    )
     kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
     run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
     if run.parts.schedule.follows_evaluations:
         run_identity["evaluate"] = run.evaluations.identity
+    if isinstance(run.parts.update, CompositeUpdate):
+        run_identity["objectives"] = run.parts.update.objectives_identity()
     if settings.drop_last:  # not kept else: checkpoints of before there was one go on
         run_identity["drop_last"] = True
-    start(run, settings, checkpoint, run_identity, request.config, lock)
+    start(run, settings, checkpoint, run_identity, request.records, lock)
     watch_batch_norms(run)
     cleanup.callback(setattr, run, "saver", NoSaver())  # as with the watches
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from accel.checkpoints.finite_check import BITS
+from accel.checkpoints.manifest import name_of
 from accel.checkpoints.weights import BEST, read_best, write_weights
+from accel.checkpoints.weights.find_weights import WEIGHTS
 from accel.checkpoints.weights.weight_names import plain_state, unwrap
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.cuda.pinned_memory import refusal_remarks
@@ -31,7 +33,6 @@ from accel.system.shell_quoting import override
 __all__ = [
     "OUTCOMES",
     "SUMMARY",
-    "WEIGHTS",
     "bad_sample_section",
     "best_of",
     "divergence",
@@ -47,7 +48,7 @@ __all__ = [
 
 OUTCOMES = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
 """What became of unreadable samples, by the rule for them."""
-WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
+SUMMARY = "summary.json"
 
 
 def finish(run: TrainingRun, loss: Tensor | None) -> Result:
@@ -64,7 +65,9 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
         unsaved[run.saver.last_tried] = reason
     if run.out is not None:
         with record_disk_error(unsaved, WEIGHTS):
-            write_weights(run.out / WEIGHTS, plain_state(model, model.state_dict()), "saving.weights", warn_of_left_out)
+            moment = name_of(run.progress.step, run.progress.epoch)
+            state = plain_state(model, model.state_dict())
+            write_weights(run.out / WEIGHTS, state, "saving.weights", warn_of_left_out, checkpoint=moment)
     run.clock.lap(CHECKPOINT)
     result = make_result(run, model, loss, unsaved)
     result.divergence = "" if result.dry else divergence(run, result)
@@ -122,7 +125,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         suggestions=run.parts.probe.suggestions(),
         remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
         out=run.out,
-        stopped=run.length.end_reason(run),
+        stopped=next(filter(None, run.parts.parallel.gather(run.length.end_reason(run))), ""),  # clocks of ranks differ
         resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,

@@ -28,6 +28,7 @@ from accel.plugins.fsdp import FSDP
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
 from accel.plugins.muon import Muon
+from accel.plugins.optimizer import Optimizer
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
@@ -317,3 +318,32 @@ def case_sparse_tensors(folder: Path) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+class LocalNorm(torch.optim.SGD):
+    """An optimiser that takes the norm of a shard for that of the whole gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        for param in (param for group in self.param_groups for param in group["params"] if param.grad is not None):
+            local_shard(param.grad).div_(local_shard(param.grad).norm() + 1e-6)
+        return super().step(closure)
+
+
+class Noisy(torch.optim.SGD):
+    """An optimiser that draws random numbers."""
+
+    def step(self, closure: Any = None) -> Any:
+        torch.rand(1)
+        return super().step(closure)
+
+
+def case_optimizers_of_torch(folder: Path) -> dict[str, Any]:
+    """The distance to one process of those that can share a model, and the sentence about the others."""
+    actual: dict[str, Any] = {}
+    for target in (torch.optim.RAdam, torch.optim.Adafactor, LocalNorm, Noisy):
+        try:
+            sharded = fit([FSDP(), Optimizer(target, lr=0.01)], Blocks)
+            actual[target.__name__] = whole(sharded, fit([Optimizer(target, lr=0.01)], Blocks, batch_size=6))
+        except ConfigError as error:
+            actual[target.__name__] = str(error)
+    return actual

@@ -45,7 +45,7 @@ class DeviceBatches(Batches):
 
     samples: int
     bad_sample_log: BadSampleLog
-    orderable = is_counted = True
+    orderable = is_counted = can_be_read_aside = True
 
     def __init__(
         self, parts: list[Tensor], collate: CollateParts, shift_flip: ShiftFlip | None, batch_size: int, seed: int, shuffle: bool,

@@ -32,7 +32,12 @@ def follow_parameters(run: Run, *, first_update: bool = False) -> None:
     precision, model = run.parts.precision, run.unwrapped_model
     present, known = dict(model.named_parameters()), dict(precision.known)
     trained = {id(param) for _, param in precision.trained}
-    new = {name: param for name, param in present.items() if param.requires_grad and id(param) not in trained}
+    free = {name: param for name, param in present.items() if param.requires_grad and id(param) not in trained}
+    new = {name: param for name, param in free.items() if precision.may_train(name)}
+    if lost := [name for name in free if name not in known and name not in new]:
+        raise ConfigError(
+            f"the model made {listed(lost)}, which no objective moves; make it in model(), or replace one of its name"
+        )
     made = [name for name in new if name not in known]
     replaced = [name for name in new if name in known and known[name] is not new[name]]
     gone = [name for name, param in precision.trained if present.get(name) is not param and name not in replaced]
