@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import IterableDataset, TensorDataset
 
+import accel
 from accel.data.sampling import permutation
 from accel.errors import ConfigError
 from accel.parts import Run, Watch
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.average import Average
+from accel.plugins.optimizer import Optimizer
 from accel.plugins.schedule_free import ScheduleFree
 from accel.testing import fit_toy
 from accel.testing.run_checks import check_accumulation, check_host_reads, check_replay, check_skipped_update
@@ -244,6 +246,48 @@ def test_what_cannot_work_is_refused() -> None:
             Streaming(plugins=plugins, watch=(), device="cpu").fit()
         assert words in str(error.value)
     Streaming(plugins=[Average(batch_norm=0)], watch=(), device="cpu", batch_size=4).fit()
+
+
+class Own(torch.optim.SGD):
+    """An optimiser that has an average of its own to evaluate."""
+
+    def train(self) -> None:
+        pass
+
+    def eval(self) -> None:
+        pass
+
+
+def test_an_optimiser_by_its_name_that_averages_is_refused_too() -> None:
+    assert "plugins average and optimizer both average the weights" in sentence(Average(), Optimizer(Own, lr=0.1))
+    fit(Average(), Optimizer(torch.optim.SGD, lr=0.1), epochs=1).fit()
+
+
+def test_a_checkpoint_is_loaded_as_it_was_evaluated(tmp_path: Path) -> None:
+    result = fit(Average(last=2, batch_norm=3), out=tmp_path / "run").fit()
+    newest = max((tmp_path / "run/checkpoints").glob("*.pt"))
+    state = accel.load(newest, model=Net()).state_dict()
+    assert all(torch.equal(state[name], value) for name, value in result.model.state_dict().items())
+
+
+def test_the_losses_of_several_objectives_are_all_called() -> None:
+    class Two(Points):
+        loss = Trainer.loss
+
+        def objectives(self, model: Any) -> Any:
+            def first(model: Any, batch: Any) -> Tensor:
+                return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+            def second(model: Any, batch: Any) -> Tensor:
+                return first(model, (2 * batch[0], batch[1]))
+
+            return [accel.Minimize("body", ["first.*", "norm.*", "frozen.*"], first), accel.Minimize("head", model.head, second)]
+
+        def metrics(self, model: nn.Module, batch: Any) -> Any:
+            return {"accuracy": (model(batch[0]).argmax(1) == batch[1]).float().mean()}
+
+    model = Two(plugins=[Average(batch_norm=3)], watch=(), device="cpu", batch_size=4, epochs=2).fit().model
+    assert model.norm.num_batches_tracked == 6
 
 
 def test_another_length_is_another_run_where_the_start_is_a_share(tmp_path: Path) -> None:

@@ -96,6 +96,12 @@ def test_optimisers_of_torch_share_a_model_or_are_refused(actual: Found) -> None
         assert "Noisy draws random numbers, which differ between ranks" in rank["Noisy"]
 
 
+def test_ranks_thaw_together_and_are_resumed_around_it(actual: Found) -> None:
+    for rank in actual["freeze_and_thaw"]:
+        assert rank["distance"] <= 1e-5
+        assert all(rank["same"])
+
+
 def test_a_run_that_goes_on_ends_with_the_same_bits(actual: Found) -> None:
     first, second = actual["goes_on_to_the_same_bits"]
     assert first["same"]

@@ -18,8 +18,10 @@ from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
+from accel.plugins.average import Average
 from accel.plugins.clip import Clip
 from accel.plugins.cosine import Cosine
+from accel.plugins.ema import EMA
 from accel.plugins.optimizer import Optimizer
 from accel.plugins.step_in_backward import StepInBackward
 from accel.testing import check_plugin, fit_toy
@@ -265,6 +267,13 @@ def test_a_loss_scale_accumulation_and_steps_in_the_backward_pass() -> None:
     assert plain.equals(fit_toy([Optimizer("torch.optim.RAdam"), StepInBackward()]))
     with pytest.raises(ConfigError, match="Averaged may keep or compute something for several parameters"):
         fit_toy([Optimizer(Averaged), StepInBackward()])
+
+
+def test_another_average_beside_it_is_said_or_refused() -> None:
+    with pytest.warns(AccelWarning, match=r"ema averages the weights that are trained, and is evaluated in place of those of"):
+        fit_toy([Optimizer(Averaged), EMA()])
+    with pytest.raises(ConfigError, match="plugins average and optimizer both average the weights"):
+        fit_toy([Optimizer(Averaged), Average()])
 
 
 def test_the_plan_names_it() -> None:

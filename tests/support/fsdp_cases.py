@@ -133,6 +133,22 @@ def goes_on(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
     return outcome
 
 
+def case_freeze_and_thaw(folder: Path) -> dict[str, Any]:
+    """A block of its own group and some outside of all, as one process thaws them, and resumed around the thaw."""
+    plugins = lambda: [FSDP(), AdamW(lr=0.01), EMA(decay=0.9)]  # noqa: E731
+    settings: dict[str, Any] = {"freeze": [{"match": "[01].*", "until": 3}], "checkpoint_every": 1, "checkpoint_keep": 99}
+    outcome = fit(plugins(), Blocks, out=folder / "whole", **settings)
+    big = fit([AdamW(lr=0.01), EMA(decay=0.9)], Blocks, batch_size=6, freeze=settings["freeze"])
+    actual: dict[str, Any] = {"distance": whole(outcome, big), "same": []}
+    for step in range(2, 5):
+        file = folder / f"whole/checkpoints/update-{step:08d}-epoch-{step // 4:04d}.pt"
+        rest = fit(plugins(), Blocks, resume=file, out=folder / str(step), **settings)
+        if not any(hasattr(weight, "full_tensor") for weight in rest["weights"]):
+            actual["same"].append(all(map(torch.equal, outcome["weights"], rest["weights"])))
+        actual["same"].append(outcome["losses"][step:] == rest["losses"])
+    return actual
+
+
 def case_a_snapshot_of_what_is_spread(folder: Path) -> dict[str, Any]:
     return snapshots(folder)
 
