@@ -114,10 +114,7 @@ class Trainer(Task):
         resume: str | PathLike[str] | None = None, allow: Sequence[str] = (),
         bad_data: BadSamplePolicy = "raise", bad_limit: float = 0.01,
         dry_run: bool = False,
-        skipped: dict[str, str] | None = None,
-        bundled: Sequence[str] = (),
-        command: str = "",
-        config: str = "",
+        skipped: dict[str, str] | None = None, bundled: Sequence[str] = (), command: str = "", config: str = "",
     ) -> None:  # fmt: skip
         self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
         self.given |= {"collate": collate, "count_samples": count_samples}
@@ -187,6 +184,7 @@ class Trainer(Task):
                 raise ConfigError(f"epoch {epoch + 1} found no training data; it must begin anew whenever it is iterated over")
             consumed = replace(progress)
             progress.epoch, progress.batch = epoch + 1, 0
+            run.parts.average.end_epoch()
             lap(DATA)
             if run.evaluations.epoch_due(run):
                 run.evaluations.evaluate(run, consumed)
@@ -206,8 +204,8 @@ class Trainer(Task):
             task=self, code=task_code(self, Trainer, self.given), task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self), count_samples=self.count_samples, evaluated=self.evaluated,
             collate=self.given["collate"] or self.collate, initial_weights=self.initial_weights, plugins=self.plugins,
-            watches=self.watch, evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command,
-            config=self.config,
+            watches=self.watch, objectives=self.objectives, evaluation_split=self.evaluates, skipped=self.skipped,
+            bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip
 
 

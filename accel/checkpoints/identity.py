@@ -37,8 +37,8 @@ def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict
     """
     changing = {plugin.name: to_plain(settings) for plugin in plugins if (settings := plugin.identity()) is not None}
     parts = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing, "task": to_plain(task), "data": data}
-    if run.parts.schedule.follows_length or run.parts.augment.paced:
-        parts["updates"] = run.updates  # a schedule of another length has other learning rates, or sizes of pictures
+    if run.parts.schedule.follows_length or run.parts.augment.paced or run.parts.average.follows_length:
+        parts["updates"] = run.updates  # a schedule of another length has other learning rates, sizes of pictures, or snapshots
     return parts
 
 
@@ -142,6 +142,8 @@ def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> d
             changes |= differences(before, after, f"{key}.")
         elif key == "plugins.workers" and OFF in (before, after):
             continue  # in checkpoints written when workers had random numbers of their own
+        elif key == "updates" and after is OFF:
+            continue  # in checkpoints written when each schedule was taken to follow the length of the run
         elif prefix == "plugins." and OFF in (before, after):
             changes[key] = "was off and is now on" if before is OFF else "was on and is now off"
         elif prefix.startswith("data.") and OFF in (before, after):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -20,12 +19,15 @@ from accel.device.cuda.run_device import choose_device, device_restored, make_cu
 from accel.device.rng import Randomness
 from accel.engine.checks.rank_values import warn_of_unequal_values
 from accel.engine.checks.single_samples import watch_batch_norms
+from accel.engine.closing import close_at_end
 from accel.engine.compile_time import booked_compiling
 from accel.engine.evaluation.evaluations import Evaluations
 from accel.engine.fine_tuning.freezing import Freezing
 from accel.engine.fine_tuning.initial_weights import begin_with_weights
 from accel.engine.length.run_length import RunLength
 from accel.engine.make_plan import make_plan
+from accel.engine.objectives.composite_update import CompositeUpdate
+from accel.engine.objectives.join_objectives import join_objectives
 from accel.engine.open_data import open_data
 from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.request import RunRequest
@@ -41,7 +43,6 @@ from accel.parts.shared.ranks.rank_meeting import announcing
 from accel.schema.freeze_rules import read_freeze
 from accel.schema.settings import Settings
 from accel.system.call_stack import warn_user
-from accel.system.disk_errors import disk_reason
 from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
@@ -49,8 +50,6 @@ __all__ = [
     "DEFAULT_BATCH_SIZE",
     "PARALLEL",
     "build",
-    "close_at_end",
-    "close_calmly",
     "make_run",
     "set_up",
     "set_up_parts",
@@ -106,6 +105,7 @@ def _build_joined(
     parts.backend.apply(device)
     Randomness(device).seed(request.settings.seed)
     run = make_run(request, parts, watches, device, signals)
+    request = join_objectives(run, request, plugins, cleanup)
     settings, checkpoint = locate(request.settings, parts.parallel)
     notes = begin_with_weights(run, request, resumed=checkpoint is not None)
     freezing = run.freezing = Freezing(read_freeze(settings.freeze if request.trains else None))
@@ -140,46 +140,19 @@ def _identity(
     """Return what a resumed run must have in common with this one. What came later is not kept at its default: old runs go on."""
     known = identity(run, plugins, request.task_identity(), run.data_identity)
     known["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
-    run.code |= code_digests({"plugins": [type(plugin) for plugin in plugins if plugin.identity() is not None]})
+    given = [code for plugin in plugins if plugin.identity() is not None for code in plugin.given_code()]
+    run.code |= code_digests({"plugins": given})
     kept = directory_of(settings, checkpoint) is not None and run.parts.parallel.rank == 0
     known |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
     if run.parts.schedule.follows_evaluations:
         known["evaluate"] = run.evaluations.identity
+    if isinstance(run.parts.update, CompositeUpdate):
+        known["objectives"] = run.parts.update.objectives_identity()
     if settings.drop_last:
         known["drop_last"] = True
     if run.freezing.rules:
         known["freeze"] = run.freezing.identity
     return known
-
-
-def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[Watch]) -> None:
-    """Register what must be closed at the end of the run. The last one registered is closed first."""
-    cleanup.callback(watches.clear)  # most keep the run, which keeps them: what it holds is freed as soon as it ends
-    cleanup.callback(lock.release)
-    for owner, close in (
-        ("backend", parts.backend.restore),
-        ("parallel", parts.parallel.close),  # after everything that may still travel between the ranks
-        ("loader", parts.loader.close),
-        ("prefetch", parts.prefetch.close),  # before the loader that it reads from
-        ("transfer", parts.transfer.close),
-        ("compile", parts.compile.close),
-        ("activations", parts.activations.close),
-        ("update", parts.update.close),
-        ("precision", parts.precision.release),
-        *((watch.name, watch.close) for watch in watches),
-    ):
-        cleanup.callback(close_calmly, owner, close)
-
-
-def close_calmly(owner: str, close: Callable[[], object]) -> None:
-    """Close a part. What the disk refuses then is a warning: it must not take the result of a run that is done."""
-    try:
-        close()
-    except OSError as error:
-        if isinstance(error, BrokenPipeError | ConnectionError | TimeoutError):  # no disk has a part in it
-            raise
-        place = f" of {error.filename}" if error.filename else ""
-        warn_user(f"what {owner} writes could not be closed: {disk_reason(error)}{place}; look after its disk")
 
 
 def make_run(

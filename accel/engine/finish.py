@@ -17,6 +17,7 @@ from accel.checkpoints.weights import BEST, read_best, write_weights
 from accel.checkpoints.weights.find_weights import WEIGHTS
 from accel.checkpoints.weights.weight_names import plain_state, unwrap
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
+from accel.device.cuda.pinned_memory import refusal_remarks
 from accel.device.dtensor import local_shard
 from accel.engine.advice.busy_machine import remark_on_other_load
 from accel.engine.advice.data_advice import data_flow
@@ -84,7 +85,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     result.flow = data_flow(run)
     result.seconds, result.shares, result.drawing = sum(run.clock.spent), run.clock.shares(), run.clock.aside
     result.pace = run.pace_meter.pace()
-    result.remarks += remark_on_other_load(run, result.seconds)
+    result.remarks += [*remark_on_other_load(run, result.seconds), *refusal_remarks()]
     if run.out is not None:
         write_summary(run.out, result)
     return result
@@ -125,7 +126,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         suggestions=run.parts.probe.suggestions(),
         remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
         out=run.out,
-        stopped=run.length.end_reason(run),
+        stopped=next(filter(None, run.parts.parallel.gather(run.length.end_reason(run))), ""),  # clocks of ranks differ
         resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,

@@ -80,6 +80,8 @@ class RunRequest:
     """Attributes of it that are no state."""
     evaluation_split: str | tuple[str, ...] = "val"
     """Names of the splits that are evaluated."""
+    objectives: Callable[[nn.Module], Any] | None = None
+    """Returns the losses with optimisers of their own, of the model; None if there is one loss."""
     evaluated: Callable[[dict[str, float]], Any] | None = None
     """`evaluated(metrics)`, called at the end of each evaluation: returns numbers to add to the metrics, or None."""
     skipped: dict[str, str] = field(default_factory=dict)

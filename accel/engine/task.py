@@ -51,7 +51,19 @@ class Task:
     def metrics(self, model: nn.Module, batch: Any) -> Any:
         """Return the metrics of one batch in evaluation: a dict of means over the batch, `(sum, count)` or metric objects."""
         given = self.given["metrics"]
+        if given is None and type(self).objectives is not Task.objectives:
+            raise ConfigError(
+                f"{type(self).__name__} has objectives, and no metrics to evaluate by: define metrics(model, batch), or give no "
+                "data to evaluate on"
+            )
         return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
+
+    def objectives(self, model: nn.Module) -> Any:
+        """Return losses that have optimisers of their own, in order: a list of `accel.Minimize`; None, or undefined: one loss.
+
+        Args:
+            model: the model, on the device of the run.
+        """
 
     def count_samples(self, batch: Any) -> Any:
         """Return the number of samples in a batch, by which windows, ranks and evaluation weigh it; None lets accel count."""

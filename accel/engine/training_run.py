@@ -11,10 +11,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from torch import Tensor
+
 from accel.checkpoints import NoSaver, Saver
 from accel.device.data_wait import DataWait
 from accel.engine import run_directory
 from accel.engine.checks.data_length import warn_of_length
+from accel.engine.evaluation.batch_norm import DRY_BATCHES, estimated_statistics
 from accel.engine.evaluation.evaluations import Evaluations
 from accel.engine.fine_tuning.freezing import Freezing
 from accel.engine.input_pipeline import input_pipeline
@@ -178,6 +181,9 @@ class TrainingRun(Run):
         if state.get("limits", self.length.given) == self.length.given:  # given another length, a run that was stopped goes on
             super().load_length_state(state)
         self.length.seconds_before = float(state.get("seconds", 0.0))
+
+    def batch_norm_statistics(self, batches: int | None, epoch: int, step: int) -> dict[str, Tensor]:
+        return estimated_statistics(self, DRY_BATCHES if self.dry_run else batches, epoch, step)
 
     def newest_finite(self) -> Path | None:
         return self.saver.newest_finite()

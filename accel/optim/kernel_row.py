@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from accel.device.dtensor import Placement, local_shard, placement
 from accel.optim.kernels.kernel_check import is_dense, select_kernel
 from accel.optim.kernels.plain_kernels import PLAIN, Kernel
+from accel.optim.memory_layout import match_strides
 
 __all__ = ["KernelRow", "empty_row", "follow_weights", "host_value", "moves_together"]
 
@@ -42,6 +44,8 @@ class KernelRow(NamedTuple):
     """The addresses of the parameters when the plan was made."""
     dense: bool = True
     """Whether the parameters lie in memory without gaps, so that a fused kernel can move them."""
+    on_device: bool = False
+    """Whether the row is whole, and not in the memory of the host: its parameters then move by few launches."""
 
     @property
     def is_complex(self) -> bool:
@@ -61,17 +65,15 @@ class KernelRow(NamedTuple):
     def kernel(self, name: str, *, scratch: bool = False) -> Kernel:
         """Return the kernel that moves its tensors, or scratch memory of their dtype: `sgd`, `adam` or `adamw`."""
         first = self.tensors[0]
-        return select_kernel(name, first.dtype, first.device) if self.dense or scratch else PLAIN[name]
+        if not self.dense and not scratch and not self.on_device:
+            return PLAIN[name]
+        kernel = select_kernel(name, first.dtype, first.device)
+        return kernel if self.dense or scratch else partial(move_copies, kernel)
 
     @property
     def on_host(self) -> bool:
         """Whether the row is whole, in the memory of the host, so that reading a number waits for nothing."""
         return self.placement.mesh is None and not self.on_device
-
-    @property
-    def on_device(self) -> bool:
-        """Whether the row is whole, and not in the memory of the host: its parameters then move by few launches."""
-        return moves_together(self.tensors[0], self.placement)
 
     def subset(self, indices: list[int]) -> KernelRow:
         """Return the row with the parameters at these indices alone."""
@@ -85,6 +87,23 @@ def moves_together(tensor: Tensor, sharding: Placement = WHOLE) -> bool:
     return sharding.mesh is None and tensor.device.type != "cpu"
 
 
+def move_copies(kernel: Kernel, tensors: list[Tensor], others: list[Tensor], *state: list[Tensor], **settings: Any) -> None:
+    """Call a kernel with copies of those tensors that have gaps in memory, and copy the results back.
+
+    Args:
+        kernel: that of torch.
+        tensors: those that it moves.
+        others: what it moves them by, of their shapes and dtype.
+        *state: its other lists, without gaps.
+        **settings: its other arguments.
+    """
+    dense = [tensor if is_dense(tensor) else torch.empty_like(tensor).copy_(tensor) for tensor in tensors]
+    kernel(dense, [match_strides(other, like) for other, like in zip(others, dense, strict=True)], *state, **settings)
+    for tensor, moved in zip(tensors, dense, strict=True):
+        if moved is not tensor:
+            tensor.copy_(moved)
+
+
 def empty_row(group: dict[str, Any], names: tuple[str, ...], param: Tensor, shard: Tensor, *, joins_excluded: bool) -> KernelRow:
     """Return a row without parameters, for a parameter and those that are alike.
 
@@ -95,10 +114,10 @@ def empty_row(group: dict[str, Any], names: tuple[str, ...], param: Tensor, shar
         shard: the tensor that the kernel is to move.
         joins_excluded: whether excluded parameters are in one row with others on a device.
     """
-    sharding = placement(param)
-    apart = not (joins_excluded and moves_together(shard, sharding))
-    excluded = apart and group.get("exclude") == "norm_and_bias" and param.dim() <= 1
-    return KernelRow(group, [], [], [[] for _ in names], excluded=excluded, placement=sharding, dense=is_dense(shard))
+    sharding, dense = placement(param), is_dense(shard)
+    on_device = moves_together(shard, sharding)
+    excluded = not (joins_excluded and on_device) and group.get("exclude") == "norm_and_bias" and param.dim() <= 1
+    return KernelRow(group, [], [], [[] for _ in names], excluded=excluded, placement=sharding, dense=dense, on_device=on_device)
 
 
 def follow_weights(row: KernelRow) -> None:

@@ -16,8 +16,8 @@ from accel.device.dtensor import total_norm
 from accel.optim.cycled_betas import WEIGHT, adam_state_names
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, host_value
-from accel.optim.kernels.multi_tensor import add_products, subtract
-from accel.optim.kernels.trust_ratios import DeviceSection, device_sections, zero
+from accel.optim.kernels.lamb_section import LambSection, move_together
+from accel.optim.kernels.plain_kernels import Kernel
 from accel.optim.tiles import Section, Tile, scale_into, sections, squared_norms
 
 __all__ = ["LAMB"]
@@ -54,8 +54,8 @@ class LAMB(Fused):
     Source: You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, arXiv 1904.00962.
     """
 
-    grad_norm: Tensor | None = None
-    """The norm of the true gradient over all parameters, 0-dim float32, set by a part that knows it; else it takes a pass."""
+    scaled_norm: Tensor | None = None
+    """The norm of `p.grad` as it is, not yet divided, over all parameters, 0-dim, in float32 at least: set by who knows it."""
 
     def __init__(
         self,
@@ -92,40 +92,54 @@ class LAMB(Fused):
         """Return the names of Adam's state, with the weight of the first moment if its beta1 is cycled."""
         return adam_state_names(group)
 
-    def plan(self, row: KernelRow, memory: Memory) -> list[Section] | list[DeviceSection]:
+    def plan(self, row: KernelRow, memory: Memory) -> list[Section] | list[LambSection]:
         """Return the row cut into sections of tiles."""
         parts = sections(row, memory)
-        return device_sections(row, parts) if row.on_device else parts
+        return [LambSection(row, section) for section in parts] if row.on_device else parts
 
     def update_rows(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
         """Move the parameters of all rows, with one norm of all gradients."""
-        norm = self.grad_norm
-        if norm is None and any(row.group["max_grad_norm"] is not None for row, _ in rows):
-            norm = total_norm((row.placement, grads) for row, grads in rows)
-            norm = norm if self.scale is None else norm / self.scale
-        self.norm = norm
+        self.norm = self.scaled_norm
+        self.divisors: dict[tuple[float, bool], Tensor] = {}
+        if self.norm is None and any(row.group["max_grad_norm"] is not None for row, _ in rows):
+            if self.takes_norm_in_scratch(rows):
+                move_together(self, *rows[0], takes_norm=True)
+                return
+            self.norm = total_norm((row.placement, grads) for row, grads in rows)
         super().update_rows(rows)
 
-    def divisor(self, max_norm: float | None) -> Tensor | None:
-        """Return the divisor of the gradients, 0-dim float32: scale times clipping; None stands for 1.
+    def takes_norm_in_scratch(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> bool:
+        """Return whether all that there is moves together on a device, through the memory in which the norm is then taken."""
+        row = rows[0][0]
+        return row.on_device and len(self.current_rows()) == len(row.plan) == 1 and not self.moves_weights(row)
+
+    def moves_weights(self, row: KernelRow) -> bool:
+        """Return whether the kernel can move the weights of a row on a device: if none is adapted, decays or is corrected."""
+        group = row.group
+        return not (group["weight_decay"] or group["always_adapt"] or WEIGHT in self.state_names(group)) and row.dense
+
+    def divisor(self, max_norm: float | None, *, together: bool = False) -> Tensor | None:
+        """Return the divisor of the gradients, 0-dim: scale times clipping; None stands for 1.
 
         Args:
             max_norm: the norm to which longer gradients are shortened; None for no limit.
+            together: whether to take few operations, which may round otherwise.
         """
         if max_norm is None or self.norm is None:
             return self.scale
-        clip = (self.norm if max_norm == 1 else self.norm.div(max_norm)).clamp(min=1.0)
-        return clip if self.scale is None else clip.mul_(self.scale)
+        if (max_norm, together) not in self.divisors:
+            self.divisors[max_norm, together] = limited(self.norm, max_norm, self.scale, together=together)
+        return self.divisors[max_norm, together]
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         """Move the parameters of a row, tile by tile."""
         if row.on_device:
-            self.move_together(row, grads)
+            move_together(self, row, grads, takes_norm=False)
             return
         group, on_host = row.group, row.on_host
         decay = 0.0 if row.excluded else group["weight_decay"]
         adapts = not row.excluded and (decay != 0 or group["always_adapt"])
-        divisor = self.divisor(group["max_grad_norm"])
+        divisor, adam = self.divisor(group["max_grad_norm"]), row.kernel("adam", scratch=True)
         if on_host:
             if host_value(self.found_inf, 0.0):
                 return
@@ -138,7 +152,7 @@ class LAMB(Fused):
             updates: list[Tensor] = []
             for tile, parts in section.pieces(grads):
                 if is_direct:
-                    self.move_by_adam(tile, tile.params, parts, row, group["lr"], divisor)
+                    self.move_by_adam(adam, tile, tile.params, parts, group, group["lr"], divisor, self.frees_grads)
                     continue
                 if adapts:  # before the decay: no other pass reads memory faster
                     weights += squared_norms(tile.flat[0])
@@ -146,7 +160,7 @@ class LAMB(Fused):
                     scale_into(tile.params, decay, tile.updates)
                 else:
                     torch._foreach_zero_(tile.updates)
-                self.move_by_adam(tile, tile.updates, parts, row, -1.0, divisor)
+                self.move_by_adam(adam, tile, tile.updates, parts, group, -1.0, divisor, self.frees_grads)
                 if corrections is not None:  # the kernel's update must be corrected before the decay is added
                     torch._foreach_mul_(tile.updates, [corrections[index] for index in section.places])
                     if decay:
@@ -155,42 +169,6 @@ class LAMB(Fused):
                     updates += squared_norms(tile.flat[1])
             if not is_direct:
                 self.take_steps(section, weights, updates, row, adapts=adapts)
-        self.uncount(row)
-
-    def move_together(self, row: KernelRow, grads: list[Tensor]) -> None:
-        """Move the parameters of a row on a device, all of a section by the same calls.
-
-        Where a step is skipped, the updates stay 0. A ratio that is not defined is 1.
-        """
-        group, skip = row.group, self.found_inf
-        decay, divisor = group["weight_decay"], self.divisor(group["max_grad_norm"])
-        self.count(row)
-        corrections = self.corrections(row) if WEIGHT in self.state_names(group) else None
-        for part in row.plan:
-            section, tile = part.section, part.section.tiles[0]
-            adapts = decay or group["always_adapt"]  # not the count: the bits of one would depend on which move with it
-            count, parts = part.adapted if adapts else 0, [grads[place] for place in section.places]
-            if not adapts and section.dense and corrections is None:  # the kernel moves the weights
-                self.move_by_adam(tile, tile.params, parts, row, group["lr"], divisor)
-                continue
-            ratios = part.factors[0]
-            zero(part.updates, ratios)
-            uneven = corrections is not None and group.get("uneven")
-            if decay and not uneven:
-                subtract(row.kernel("sgd"), part.updates[:count], part.params[:count], -decay, skip)
-            rate = -1.0 if uneven or corrections is None else -corrections[0]
-            self.move_by_adam(tile, tile.updates, parts, row, rate, divisor)
-            if corrections is not None and uneven:
-                part.correct(corrections, decay, count, row.kernel("sgd"), skip)
-            if count:
-                part.add_ratios(ratios, group["max_weight_norm"])
-            torch.threshold_(ratios.values, 0.0, 1.0)
-            if group["trust_clip"]:
-                ratios.values.clamp_(max=1.0)
-            lr = group["lr"]
-            if isinstance(lr, Tensor):
-                ratios.values.mul_(lr)
-            add_products(part.params, part.updates, ratios.views, -1.0 if isinstance(lr, Tensor) else -lr)
         self.uncount(row)
 
     def take_steps(self, section: Section, weights: list[Tensor], updates: list[Tensor], row: KernelRow, *, adapts: bool) -> None:
@@ -219,18 +197,18 @@ class LAMB(Fused):
         torch._foreach_addcmul_(section.params, section.updates, list(rates.unbind()))
 
     def move_by_adam(
-        self, tile: Tile, targets: list[Tensor], grads: list[Tensor], row: KernelRow, rate: Any, divisor: Tensor | None
-    ) -> None:
+        self, adam: Kernel, tile: Tile, targets: list[Tensor], grads: list[Tensor], group: dict[str, Any], rate: Any,
+        divisor: Tensor | None, consumed: bool,
+    ) -> None:  # fmt: skip
         """Subtract `rate` times Adam's direction from `targets`, which are dense, and update the moments."""
-        group = row.group
         averages, squares_, steps = tile.state[:3]
         beta1, beta2 = group["betas"]
         if not group["bias_correction"]:
             steps = [torch.full_like(steps[0], torch.inf)] * len(steps)  # where 1 - beta^t is 1
         if not group["grad_averaging"]:  # the kernel averages: the moment is shorter by a factor, which the rate brings back
             rate = rate / (1.0 - beta1)
-        grads, scale = tile.divide_grads(grads, divisor, self.frees_grads)
-        row.kernel("adam", scratch=True)(
+        grads, scale = tile.divide_grads(grads, divisor, consumed)
+        adam(
             targets, grads, averages, squares_, [], steps, lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"],
             amsgrad=False, maximize=False, grad_scale=scale, found_inf=self.found_inf,
         )  # fmt: skip
@@ -248,3 +226,12 @@ class LAMB(Fused):
             weights = weights.clamp(max=group["max_weight_norm"])
         ratios = torch.where((weights > 0) & (updates > 0), weights / updates, 1.0)
         return ratios.clamp(max=1.0) if group["trust_clip"] else ratios
+
+
+def limited(norm: Tensor, max_norm: float, scale: Tensor | None, *, together: bool) -> Tensor:
+    """Return scale times clipping, 0-dim; the arguments are those of `LAMB.divisor`, and the norm of the gradients as they are."""
+    if scale is not None and together:  # max(1, norm / scale / max_norm) scale
+        return torch.maximum(norm if max_norm == 1 else norm / max_norm, scale)
+    norm = norm if scale is None else norm / scale
+    clip = (norm if max_norm == 1 else norm.div(max_norm)).clamp(min=1.0)
+    return clip if scale is None else clip.mul_(scale)

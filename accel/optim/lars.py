@@ -15,8 +15,7 @@ from torch import Tensor
 
 from accel.optim.fused import Fused, Memory
 from accel.optim.kernel_row import KernelRow, host_value
-from accel.optim.kernels.multi_tensor import add_products
-from accel.optim.kernels.trust_ratios import DeviceSection, device_sections, zero
+from accel.optim.kernels.lars_section import LarsSection
 from accel.optim.tiles import Section, flattened, scale_into, sections, squared_norms
 
 __all__ = ["LARS"]
@@ -84,10 +83,10 @@ class LARS(Fused):
         """Return the name of the momentum, if there is any."""
         return ("momentum_buffer",) if group["momentum"] else ()
 
-    def plan(self, row: KernelRow, memory: Memory) -> list[Section] | list[DeviceSection]:
+    def plan(self, row: KernelRow, memory: Memory) -> list[Section] | list[LarsSection]:
         """Return the row cut into sections of tiles."""
         parts = sections(row, memory)
-        return device_sections(row, parts) if row.on_device else parts
+        return [LarsSection(row, section) for section in parts] if row.on_device else parts
 
     def kernel(self, row: KernelRow, grads: list[Any]) -> None:
         """Move the parameters of a row: in one pass on a CPU, else by scaled gradients in scratch memory."""
@@ -149,32 +148,13 @@ class LARS(Fused):
 
     def move_together(self, row: KernelRow, grads: list[Tensor]) -> None:
         """Move the parameters of a row on a device, all of a section by the same calls."""
-        group = row.group
-        decay, trust = group["weight_decay"], group["trust_coefficient"]
+        group, sgd = row.group, row.kernel("sgd")
         for part in row.plan:
-            tile, count = part.section.tiles[0], part.adapted
-            scratch, gradients = part.ordered(tile.grads), part.ordered([grads[place] for place in part.section.places])
-            factors, weights, lengths = part.factors
-            zero(scratch, weights, lengths)
-            if count:
-                part.add_norms(weights, lengths, gradients[:count], self.scale)
-            # r over the trust coefficient, below which stands infinity where a gradient is 0
-            below = torch.threshold(lengths.values, 0.0, torch.inf).add_(weights.values, alpha=decay).add_(group["eps"])
-            torch.div(weights.values, below, out=factors.values)
-            torch.threshold_(factors.values, 0.0, 1.0 / trust)
-            if group["trust_clip"]:
-                factors.values.div_(group["lr"]).clamp_(max=1.0 / trust)
-            shares = factors
-            if self.scale is not None:
-                shares = weights  # which are not needed any more
-                torch.div(factors.values, self.scale, out=shares.values)
-            add_products(scratch, gradients, shares.views, trust)
-            if decay:
-                add_products(scratch[:count], part.params[:count], factors.views[:count], trust * decay)
-            row.kernel("sgd")(
-                tile.params, tile.grads, tile.state[0] if tile.state else [], weight_decay=0.0, momentum=group["momentum"],
-                lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False, is_first_step=False,
-                found_inf=self.found_inf,
+            part.scale_grads([grads[place] for place in part.section.places], group, self.scale)
+            sgd(
+                part.tile.params, part.tile.grads, part.tile.state[0] if part.tile.state else [], weight_decay=0.0,
+                momentum=group["momentum"], lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False,
+                is_first_step=False, found_inf=self.found_inf,
             )  # fmt: skip
 
     def squared_norms(self, section: Section, grads: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from accel.optim.kernel_row import moves_together
+from accel.optim.kernels.multi_tensor import subtract
+from accel.optim.kernels.plain_kernels import PLAIN, Kernel
 
 __all__ = [
     "CPU_BATCH",
@@ -23,6 +24,7 @@ __all__ = [
     "common_base",
     "lr_ratio",
     "orthogonalise",
+    "subtract_updates",
 ]
 
 CPU_BATCH, DEVICE_BATCH = 1 << 20, 1 << 25
@@ -91,9 +93,27 @@ def apply_updates(batch: MatrixBatch, group: dict[str, Any], updates: Tensor, sk
         torch._foreach_mul_(batch.params, keep)
     if isinstance(lr, Tensor):
         updates, lr = updates.to(dtype) * lr, 1.0
-    elif moves_together(updates):  # there all tensors go at once where they have one format
+    elif updates.device.type != "cpu":  # there all tensors go at once where they have one format
         updates = updates.to(batch.params[0].dtype)
     torch._foreach_add_(batch.params, list(updates.unbind()), alpha=-lr)
+
+
+def subtract_updates(kernel: Kernel, batch: MatrixBatch, group: dict[str, Any], updates: Tensor, skip: Tensor | None) -> None:
+    """Do the same on a device, in one launch with one rounding.
+
+    Args:
+        kernel: that of SGD.
+        batch: the matrices.
+        group: their settings.
+        updates: (n, *shape), orthogonal.
+        skip: 0-dim float32: nothing moves if it is 1; None stands for 0.
+    """
+    first = batch.params[0]
+    if all(param.stride() == first.stride() for param in batch.params):
+        moves = first.new_empty_strided(updates.shape, (first.numel(), *first.stride())).copy_(updates)
+    else:  # the fused kernel takes them in one order of memory
+        kernel, moves = PLAIN["sgd"], updates.to(first.dtype)
+    subtract(kernel, batch.params, list(moves.unbind()), group["lr"] * batch.lr_ratio, skip, group["weight_decay"] / batch.lr_ratio)
 
 
 def lr_ratio(param: Tensor, adjust: str | None) -> float:

@@ -17,7 +17,16 @@ from accel.optim.cycled_betas import adam_state_names
 from accel.optim.fused import Fused, Memory
 from accel.optim.hidden_matrices import hidden_matrices
 from accel.optim.kernel_row import KernelRow
-from accel.optim.matrix_batch import MatrixBatch, apply_updates, batch_positions, common_base, lr_ratio, orthogonalise
+from accel.optim.kernels.multi_tensor import interpolate
+from accel.optim.matrix_batch import (
+    MatrixBatch,
+    apply_updates,
+    batch_positions,
+    common_base,
+    lr_ratio,
+    orthogonalise,
+    subtract_updates,
+)
 
 __all__ = ["DEFAULTS", "ONLY_ADAMW", "ONLY_MUON", "Muon", "split_by_shape", "split_model"]
 
@@ -171,26 +180,33 @@ class Muon(Fused):
         if row.group["adamw"]:
             adamw(self, row, grads)
             return
-        skip = None if self.found_inf is None else self.found_inf.bool()
+        skip = None if self.found_inf is None or row.on_device else self.found_inf.bool()
         for batch in row.plan:
-            update = self.direction(batch, row.group, torch.stack([grads[i] for i in batch.places]), skip)
-            apply_updates(batch, row.group, update, skip)
+            update = self.direction(batch, row, torch.stack([grads[i] for i in batch.places]), skip)
+            if row.on_device:
+                subtract_updates(row.kernel("sgd"), batch, row.group, update, self.found_inf)
+            else:
+                apply_updates(batch, row.group, update, skip)
 
-    def direction(self, batch: MatrixBatch, group: dict[str, Any], grads: Tensor, skip: Tensor | None) -> Tensor:
-        """Return the orthogonal updates of a batch, (n, *shape) in the dtype of the iteration.
+    def direction(self, batch: MatrixBatch, row: KernelRow, grads: Tensor, skip: Tensor | None) -> Tensor:
+        """Return the orthogonal updates of a batch, (n, *shape) in the dtype of the iteration; on a device not if it is skipped.
 
         Args:
             batch: the matrices.
-            group: their settings.
+            row: their row.
             grads: (n, *shape); it is written over.
-            skip: 0-dim bool: the momentum stays as it is if it is true; None stands for false.
+            skip: 0-dim bool: the momentum stays as it is if it is true; None stands for false. On a device `found_inf` says so.
         """
+        group = row.group
         momentum = torch.stack(batch.buffers) if batch.momentum is None else batch.momentum
         if self.scale is not None:
             grads.div_(self.scale)
-        if skip is not None:  # the mean of the momentum with itself is what it was, to the bit
-            grads = torch.where(skip, momentum, grads)
-        momentum.lerp_(grads, 1 - group["momentum"])
+        if row.on_device:
+            interpolate(row.kernel("sgd", scratch=True), [momentum], [grads], 1 - group["momentum"], self.found_inf)
+        else:
+            if skip is not None:  # the mean of the momentum with itself is what it was, to the bit
+                grads = torch.where(skip, momentum, grads)
+            momentum.lerp_(grads, 1 - group["momentum"])
         if batch.momentum is None:
             torch._foreach_copy_(batch.buffers, list(momentum.unbind()))
         ahead = grads.lerp_(momentum, group["momentum"]) if group["nesterov"] else momentum

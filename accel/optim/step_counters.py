@@ -67,12 +67,21 @@ class StepCounters(Optimizer):
         """Return the step counters of a row, each 0-dim float32."""
         return row.state[self.state_names(row.group).index("step")]
 
-    def count(self, row: KernelRow) -> None:
-        """Count a step before it is made, as the kernels expect; on a device at once only if it is not skipped."""
-        if row.counter is not None and row.ones is not None and self.found_inf is not None:
-            subtract(select_kernel("sgd", torch.float32, row.ones.device), [row.counter], [row.ones], -1.0, self.found_inf)
-            return
-        torch._foreach_add_(self.step_counters(row) if row.counter is None else [row.counter], 1)
+    def count(self, row: KernelRow, beside: list[tuple[Tensor, Tensor]] | None = None) -> None:
+        """Count a step before it is made, as the kernels expect; on a device at once only if it is not skipped.
+
+        Args:
+            row: the row.
+            beside: pairs of tensors on a device: to the first of each its second is added, if the step is not skipped.
+        """
+        skip, pairs = self.found_inf, beside or []
+        if row.counter is None or row.ones is None or skip is None:
+            torch._foreach_add_(self.step_counters(row) if row.counter is None else [row.counter], 1)
+        else:
+            pairs = [(row.counter, row.ones), *pairs]
+        for dtype in dict.fromkeys(tensor.dtype for tensor, _ in pairs):
+            tensors, others = zip(*(pair for pair in pairs if pair[0].dtype == dtype), strict=True)
+            subtract(select_kernel("sgd", dtype, tensors[0].device), list(tensors), list(others), -1.0, skip)
 
     def uncount(self, row: KernelRow) -> None:
         """Take the step back if `found_inf` says that it was skipped."""

@@ -50,6 +50,16 @@ class Grads:
 
         It takes one pass over memory, once.
         """
+        scaled = self.scaled_norm()
+        return scaled if self.scale is None else scaled / self.scale
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether the norm has been taken already."""
+        return self._norm is not None
+
+    def scaled_norm(self) -> Tensor:
+        """Return the 2-norm of `p.grad` as it is, `scale` times that of the true gradient: see `norm`."""
         if self._norm is None:
             tensors = self.tensors()
             if any(map(is_dtensor, tensors)):
@@ -58,7 +68,7 @@ class Grads:
                 )
             else:
                 self._norm = torch.linalg.vector_norm(torch.stack(norms(tensors))) if tensors else self._nothing()
-        return self._norm if self.scale is None else self._norm / self.scale
+        return self._norm
 
     def _nothing(self) -> Tensor:
         """Return the norm of no gradient at all, on the device of those that there could be."""
@@ -76,9 +86,7 @@ class Grads:
             scalars: numbers besides the gradients that must be finite too, 0-dim on the device.
         """
         if self.found_inf is None:
-            self.norm()
-            assert self._norm is not None
-            self.found_inf = not_finite(sum(scalars, self._norm))
+            self.found_inf = not_finite(sum(scalars, self.scaled_norm()))
         elif scalars:
             self.found_inf = not_finite(sum(scalars[1:], scalars[0])).maximum(self.found_inf)
 
@@ -101,6 +109,11 @@ class Grads:
             self._norm = None if self._norm is None else self._norm / self.scale
             self.scale = None
         return tensors
+
+    def materialise_wide(self) -> None:
+        """Divide the gradients by a `scale` that is no float32, which is all that fused kernels read: of float64 weights."""
+        if self.scale is not None and self.scale.dtype != torch.float32:
+            self.materialise()
 
     def writable(self) -> list[Tensor]:
         """Return the true gradients in `p.grad`, for a caller that changes them: the norm is computed anew afterwards."""

@@ -1,7 +1,8 @@
-"""Parts that shape the model and the machine it runs on: switches of torch, layout, compilation, kept activations."""
+"""Parts that shape the model and the machine it runs on: switches of torch, layout, compilation, kept activations, the average."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,13 +10,15 @@ import torch
 from torch import nn
 
 from accel.device.cpu.waiting_threads import WaitingThreads
+from accel.parts.grads import Grads
+from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
     from accel.parts.watch import Trial
 
-__all__ = ["Activations", "Backend", "Compile", "Layout"]
+__all__ = ["Activations", "Average", "Backend", "Compile", "Layout"]
 
 
 @dataclass(eq=False)
@@ -80,3 +83,21 @@ class Activations(Part):
 
     def close(self) -> None:
         """Undo all changes to the user's model, when the run ends, however it ends."""
+
+
+@dataclass(eq=False)
+class Average(Part):
+    """Average of the weights over the updates; plainest: none."""
+
+    follows_length = False
+    """Whether it depends on the number of updates of the whole run, so that a resumed run must have as many."""
+
+    def update(self, grads: Grads) -> None:
+        """Update the average, after the optimiser's step; not at all if that was skipped (`grads.found_inf`)."""
+
+    def end_epoch(self) -> None:
+        """See that an epoch has ended, before it is evaluated. A resumed run may call it a second time after the same update."""
+
+    def weights(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Give `model` the weights to evaluate and to hand out; afterwards its own, bit for bit."""
+        return NOTHING

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from accel.errors import ConfigError
+from accel.optim.kernel_row import moves_together
 from accel.optim.lamb import LAMB as FusedLAMB
 from accel.parts import Grads, Optim
 from accel.values import Decay, NonNegative, Positive, Share
@@ -88,8 +89,11 @@ class LAMB(Optim):
         super().cycle_momentum()
 
     def step(self, grads: Grads) -> None:
-        if self.max_grad_norm is not None:
-            self.lamb.grad_norm = grads.norm()  # computed once for clipping, the check for overflow and this optimiser
+        if self.max_grad_norm is not None:  # the norm is taken once for clipping, the check for overflow and this optimiser
+            if not grads.has_norm and not any(map(moves_together, grads.params[:1])):  # else the optimiser needs fewer launches
+                grads.scaled_norm()
+            grads.materialise_wide()
+            self.lamb.scaled_norm = grads.scaled_norm() if grads.has_norm else None
         super().step(grads)
 
     def why_not_per_parameter(self) -> str:

@@ -58,7 +58,7 @@ class Digits(Trainer):
 
     def data(self, split: str) -> TensorDataset:
         if split not in ("train", "test"):
-            raise ConfigError(f"the digits have no split {split}{nearest(split, ['test'])}; there is train, test")
+            raise ConfigError(f"the digits have no split {split}{nearest(split, ['test']) or '; there is test'}")
         return digits()[split]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

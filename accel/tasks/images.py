@@ -142,7 +142,9 @@ class Images(Trainer):
 
     def data(self, split: str) -> Folder:
         if split not in self.splits:
-            raise ConfigError(f"the pictures have no split {split}{nearest(split, self.splits)}; there is {', '.join(self.splits)}")
+            raise ConfigError(
+                f"the pictures have no split {split}{nearest(split, self.splits) or '; there is ' + ', '.join(self.splits)}"
+            )
         folder: Split = self.listed.pop(split, None) or self.splits[split]
         if split == "train":
             return AugmentedFolder(folder, self.classes, self.size, self.crop, self.flip, self.reader)

@@ -39,6 +39,7 @@ class Text(Trainer):
         heads: attention heads per block; width must be a multiple.
         width: channels.
         dropout: share of each block's output set to zero in training.
+        mup_base_width: width whose best learning rate is that of every width (muP, for adamw); null for a model without muP.
         run: settings of the run, as in `Trainer`.
 
     Raises:
@@ -55,15 +56,17 @@ class Text(Trainer):
         heads: Count = 4,
         width: Count = 128,
         dropout: Decay = 0.0,
+        mup_base_width: Count | None = None,
         **run: Any,
     ) -> None:
         super().__init__(**run)
         path = str(path) if isinstance(path, Path) else path
         settings = {"context": context, "layers": layers, "heads": heads, "width": width, "dropout": dropout}
-        validate(Text, path=path, tokens=tokens, vocabulary=vocabulary, **settings)
+        validate(Text, path=path, tokens=tokens, vocabulary=vocabulary, mup_base_width=mup_base_width, **settings)
         if width % heads:
             raise ConfigError(f"task.width must be a multiple of task.heads, and {width} is none of {heads}")
         self.context, self.layers, self.heads, self.width, self.dropout = context, layers, heads, width, dropout
+        self.mup_base_width = mup_base_width
         least = max(2 * HELD_OUT, -(-(context + 1) * HELD_OUT // (HELD_OUT - 1)))
         self.below = None if vocabulary == "auto" else vocabulary
         if self.saved_metadata is not None:
@@ -74,11 +77,17 @@ class Text(Trainer):
         self.tokens = "bytes" if self.text.dtype == "uint8" else tokens
 
     def model(self) -> nn.Module:
-        return GPT(self.vocabulary, self.context, self.layers, self.heads, self.width, self.dropout)
+        return GPT(self.vocabulary, self.context, self.layers, self.heads, self.width, self.dropout, self.mup_base_width)
+
+    def identity(self) -> dict[str, Any]:
+        identity = super().identity()
+        if identity.get("mup_base_width") is None:  # not kept else: checkpoints of before there was one go on
+            identity.pop("mup_base_width", None)
+        return identity
 
     def data(self, split: str) -> TokenWindows:
         if split not in ("train", "val"):
-            raise ConfigError(f"the text has no split {split}{nearest(split, ['val'])}; there is train, val")
+            raise ConfigError(f"the text has no split {split}{nearest(split, ['val']) or '; there is val'}")
         border = len(self.text) - len(self.text) // HELD_OUT
         if split == "train":
             return JitteredTokenWindows(self.text[:border], self.context, self.below)

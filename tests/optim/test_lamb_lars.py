@@ -272,7 +272,7 @@ def test_the_frequent_norm_is_taken_from_who_knows_it() -> None:
     param = nn.Parameter(torch.ones(4, 4))
     twin = nn.Parameter(torch.ones(4, 4))
     optims = [LAMB([param], betas=(0.0, 0.9), eps=1.0), LAMB([twin], betas=(0.0, 0.9), eps=1.0)]
-    optims[1].grad_norm = torch.tensor(100.0)
+    optims[1].scaled_norm = torch.tensor(100.0)
     for optim, each in zip(optims, (param, twin), strict=True):
         train(optim, [each], [[torch.arange(16.0).view(4, 4) - 3]])
     assert not torch.equal(param, twin)

@@ -41,6 +41,21 @@ def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
 
 
+def test_several_objectives_equal_one_process_on_the_big_batch(actual: Found) -> None:
+    for number, rank in enumerate(actual["several_objectives"]):
+        warned, refused, resumed = rank.pop("warnings"), rank.pop("refused"), rank.pop("resumed")
+        assert all(distance <= (1e-6 if name.endswith(" 0") else 1e-4) for name, distance in rank.items()), rank
+        assert resumed
+        assert [text for text in warned if "compress" in text] == (
+            ["ddp.compress has no effect with several objectives, whose gradients travel after the last backward pass"]
+            if number == 0 else []
+        )  # fmt: skip
+        assert [text.partition(";")[0] for text in refused] == [
+            "ddp.static_graph=true is for one loss, which uses the same parameters in each update",
+            "fsdp spreads the weights for the backward pass of one loss",
+        ]
+
+
 def test_a_rank_without_items_adds_nothing(actual: Found) -> None:
     for rank in actual["ranks_without_items"]:
         assert len(rank) == 6

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from accel import Minimize, Trainer
 from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
@@ -129,6 +130,31 @@ class Shuffled(Points):
         if model.training:
             self.seen += batch[0][:, 0].int().tolist()
         return super().loss(model, batch)
+
+
+class Two(Points):
+    """Body and head have losses of their own, whose means are over items; a part of the body is not used."""
+
+    loss = Trainer.loss
+
+    def model(self) -> nn.Module:
+        body, head = nn.Sequential(nn.Linear(6, 16), nn.LayerNorm(16), nn.Tanh()), nn.Linear(16, 3)
+        return nn.ModuleDict({"body": body, "head": head, "spare": nn.Linear(2, 2)}).to(self.dtype)
+
+    def head_loss(self, model: Any, batch: Any) -> Any:
+        weight = batch[1].add(1)
+        each = nn.functional.cross_entropy(model["head"](model["body"](batch[0])), batch[1], reduction="none")
+        return (each * weight).sum() / weight.sum(), weight.sum()
+
+    def body_loss(self, model: Any, batch: Any) -> Any:
+        return nn.functional.cross_entropy(model["head"](model["body"](batch[0])), batch[1])
+
+    def metrics(self, model: Any, batch: Any) -> Any:
+        return {"loss": self.body_loss(model, batch)}
+
+    def objectives(self, model: Any) -> Any:
+        body = Minimize("body", ["body.*", "spare.*"], self.body_loss, plugins=[AdamW(lr=0.01), Clip(max_norm=0.3)])
+        return [body, Minimize("head", model["head"], self.head_loss, every=2)]
 
 
 class Unused(Points):
@@ -273,6 +299,23 @@ def case_refusals(folder: Path) -> dict[str, str]:
         "bf16": refused([DDP(compress="bf16")]),
         "batchnorm": refused([DDP(sync_batchnorm=True)]),
     }
+
+
+def case_several_objectives(folder: Path) -> dict[str, Any]:
+    actual: dict[str, Any] = {}
+    for steps, more in product((1, 3), ([], [FiniteGuard(), EMA(decay=0.9), AMP(dtype="float16", force=True)])):
+        outcome = fit([DDP(), *windows(steps), *more], Two, samples=21)
+        actual[f"{steps} {len(more)}"] = distance(outcome, fit([*windows(steps), *more], Two, batch_size=6, samples=21))
+    out = folder / "objectives"
+    fit([DDP()], Two, out=out, stop=3, checkpoint_every=1)
+    pairs = zip(fit([DDP()], Two, resume=out)["weights"], fit([DDP()], Two)["weights"], strict=True)
+    actual["resumed"] = all(torch.equal(a, b) for a, b in pairs)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        fit([DDP(compress="fp16")], Two)
+    actual["warnings"] = [str(warning.message) for warning in seen]
+    actual["refused"] = [refused([DDP(static_graph=True)], Two), refused([FSDP()], Two)]
+    return actual
 
 
 def case_one_rank_is_not_finite(folder: Path) -> dict[str, Any]:

@@ -276,7 +276,7 @@ def test_a_text_is_gone_on_with_byte_by_byte(tmp_path: Path, text: Path) -> None
         loaded.sample_of(str(tmp_path / "empty"))
     with pytest.raises(BadSample, match=r"nowhere: there is no such file"):
         loaded.sample_of(str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match="the text has no split test; there is train, val"):
+    with pytest.raises(ConfigError, match="the text has no split test; there is val"):
         task.data("test")
 
 

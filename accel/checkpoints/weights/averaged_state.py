@@ -34,7 +34,7 @@ FIX = "name a .safetensors file of the run"
 class SavedRun(Run):
     """A run that only has weights, and parts that decide which are evaluated."""
 
-    def batch_norm_statistics(self, batches: int | None) -> dict[str, Tensor] | None:
+    def batch_norm_statistics(self, batches: int | None, epoch: int, step: int) -> dict[str, Tensor]:
         """Raise ConfigError: there is no training data to estimate them on."""
         raise ConfigError(
             "the statistics of BatchNorm for its average were to be estimated on training data, in an evaluation that never came; "

@@ -37,7 +37,12 @@ def follow_parameters(run: Run, *, first_update: bool = False, planned: bool = F
     precision, model = run.parts.precision, run.unwrapped_model
     present, known = dict(model.named_parameters()), dict(precision.known)
     trained = {id(param) for _, param in precision.trained}
-    new = {name: param for name, param in present.items() if param.requires_grad and id(param) not in trained}
+    free = {name: param for name, param in present.items() if param.requires_grad and id(param) not in trained}
+    new = {name: param for name, param in free.items() if precision.may_train(name)}
+    if lost := [name for name in free if name not in known and name not in new]:
+        raise ConfigError(
+            f"the model made {listed(lost)}, which no objective moves; make it in model(), or replace one of its name"
+        )
     made = [name for name in new if name not in known]
     replaced = [name for name in new if name in known and known[name] is not new[name]]
     gone = [name for name, param in precision.trained if present.get(name) is not param and name not in replaced]
@@ -97,7 +102,7 @@ def restore_trained(run: Run, state: Any, parts: Sequence[Part] = ()) -> None:
     params: dict[str, nn.Parameter] = dict(run.unwrapped_model.named_parameters())
     trained, unfrozen = set(state["trained"]), set(state["unfrozen"])
     if trained != {name for name, _ in precision.trained}:
-        precision.trained = [(name, param) for name, param in precision.trained if name in trained]
+        precision.keep_trained(trained)
         for name, param in params.items():
             param.requires_grad_(name in trained)
         _let_all_follow(run, parts)
