@@ -34,8 +34,8 @@ types: $(READY)  ## mypy --strict
 check: lint types test  ## lint, types and tests, as CI runs them
 
 rehearsal:  ## a quarter of an hour: CUDA's host side on stand-ins, without a GPU; CUDA_VENV=DIR for another environment, STAGES="late waits"
-	@PYTHON="$(PYTHON)" bash tests/rehearsal/venv.sh "$(CUDA_VENV)" "$(CUDA_TORCH)" $(CONSTRAINTS)
-	@test ! -x "$(CUDA_VENV)/bin/python" || "$(CUDA_VENV)/bin/python" -m tests.rehearsal.stages $(STAGES)
+	@PYTHON="$(PYTHON)" bash tests/rehearsal/venv.sh "$(CUDA_VENV)" "$(CUDA_TORCH)" $(CONSTRAINTS); status=$$?; \
+	case $$status in 0) "$(CUDA_VENV)/bin/python" -m tests.rehearsal.stages $(STAGES);; 77) ;; *) exit $$status;; esac
 
 gpu:  ## 25 minutes on a GPU, the most valuable first, into benchmarks/results; CUDA_VENV=DIR has torch with CUDA, ARGS="--cifar ROOT"
 	@$(firstword $(wildcard $(CUDA_VENV)/bin/python $(BIN)/python) $(PYTHON)) benchmarks/gpu.py --out benchmarks/results/$$(date +%F)-gpu.json $(ARGS)

@@ -6,8 +6,6 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from accel.system.cpu.thread_spin import shorten_spin
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
@@ -24,17 +22,21 @@ if TYPE_CHECKING:
     from accel import trainer as trainer
     from accel import values as values
     from accel.cli.compose.compose import compose
+    from accel.engine.loading.load import load
+    from accel.engine.objectives.minimize import Minimize
     from accel.errors import ConfigError, Interrupted
     from accel.trainer import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["ConfigError", "Interrupted", "Trainer", "__version__", "compose"]
+__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "compose", "load"]
 
 LAZY_MODULES = {
     "Trainer": "accel.trainer",
     "ConfigError": "accel.errors",
     "Interrupted": "accel.errors",
+    "Minimize": "accel.engine.objectives.minimize",
     "compose": "accel.cli.compose.compose",
+    "load": "accel.engine.loading.load",
 }
 """Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""
 PUBLIC_MODULES = ("data", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")
@@ -56,7 +58,6 @@ class OldPaths:
 
 if not any(getattr(finder, "__name__", "") == OldPaths.__name__ for finder in sys.meta_path):  # not again, by a reload
     sys.meta_path.append(OldPaths)
-shorten_spin()  # before a name of this module imports torch, whose OpenMP reads its variables once
 
 
 def __getattr__(name: str) -> Any:

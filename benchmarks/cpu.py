@@ -80,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="the Python that has lightning; without it, Lightning is left out")
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--formats", nargs="*", default=["float32", "bfloat16"], help="a CPU may have to emulate bfloat16")
     parser.add_argument("--more", nargs="*", choices=MORE, default=[], help="accel with other allocators too, or compiled")
     parser.add_argument("--add", action="store_true", help="keep the runs that --out has, of the same machine and versions")
     parser.add_argument("--rounds", type=int, default=7, help="at most so many; each runs all arms once, in random order")
@@ -90,6 +91,7 @@ def main() -> None:
     head = machine.facts(threads=None, packages=PACKAGES) | {"peer": peer_versions(args.peer)}
     arms = ARMS | {name: arm for group in args.more for name, arm in MORE[group].items()}
     arms = {name: arm for name, arm in arms.items() if arm.who != "lightning" or args.peer}
+    arms = {name: arm for name, arm in arms.items() if any(number in name for number in args.formats)}
     runs = earlier_runs(args.out, head) if args.add else {}
     asked = {case: [(case, name) for name in arms] for case in args.cases}
     with TemporaryDirectory() as folder:

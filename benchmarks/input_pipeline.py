@@ -74,7 +74,7 @@ def one(arm: Arm, job: Job, seconds: float, crops: int) -> dict[str, Any]:
     later, ours = clocks()
     others = max(0.0, (later - busy - (ours - own)) / (took * len(os.sched_getaffinity(0))))
     return {
-        "rate": count / took, "first": first, "memory": memory(), "others": others,
+        "rate": count / took, "cpu": 1e6 * (ours - own) / count, "first": first, "memory": memory(), "others": others,
         "shape": list(batch.shape), "dtype": str(batch.dtype),
     }  # fmt: skip
 
@@ -182,7 +182,7 @@ def chosen(args: argparse.Namespace) -> dict[str, Arm]:
 
 def run(name: str, arm: Arm, args: argparse.Namespace, seed: int, crops: int = 0) -> dict[str, Any] | str:
     """One run in a process of its own; why not, where it fails."""
-    python = sys.executable if arm.ours or arm.feed == "plain" else args.peers
+    python = args.peers if arm.peer else sys.executable
     command = [python, str(HERE), str(args.root), "--one", name, "--work", str(args.work), "--seconds", str(args.seconds)]
     command += ["--cores", str(args.cores), "--seed", str(seed), "--crops", str(crops)]
     command += ["--cifar", str(args.cifar)] if args.cifar else []
@@ -198,7 +198,7 @@ def run(name: str, arm: Arm, args: argparse.Namespace, seed: int, crops: int = 0
     found = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not found:
         why = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1][:300]
-        if arm.ours or arm.feed == "plain":
+        if not arm.peer:
             sys.exit(f"{name} failed:\n{done.stderr}")
         return why
     result: dict[str, Any] = json.loads(found[-1])
@@ -262,7 +262,7 @@ def summed(arm: Arm, name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[s
         "rate": spread([run["rate"] for run in ours]), "rates": [round(run["rate"], 1) for run in ours],
         "ratio": spread([run["rate"] / plain["rate"] for run, plain in zip(ours, base, strict=False)]), "target": arm.target,
         "first": spread([run["first"] for run in ours]), "memory": spread([run["memory"] for run in ours]),
-        "others": spread([run["others"] for run in ours]),
+        "others": spread([run["others"] for run in ours]), "cpu": spread([run["cpu"] for run in ours]),
         "store": arm.store, "shape": ours[0]["shape"], "dtype": ours[0]["dtype"],
     }  # fmt: skip
 
@@ -289,24 +289,24 @@ def table(result: dict[str, Any]) -> str:
         f"Pictures per second into a loop that only takes them, {result['pinned']} cores, page cache warm: random resized crop at "
         f"224 pixels and flip, batches of {result['batch']}; CIFAR-10: crop of 32 pixels with a pad of 4, and flip. Median "
         "(10th .. 90th percentile). *Ratio* is to the DataLoader with Pillow in the same round, which gives float32; ours uint8. "
-        "*First* is seconds from asking to the first batch, all imported; *memory* the peak of resident memory in MB, of all "
-        "processes together, mapped files among it; *PSNR* the median in dB to the original by Pillow, antialiased, at the same "
-        "windows.",
+        "*CPU* is microseconds of processor time per picture, of all processes together; *first* seconds from asking to the first "
+        "batch, all imported; *memory* the peak of resident memory in MB, of all processes together, mapped files among it; *PSNR* "
+        "the median in dB to the original by Pillow, antialiased, at the same windows.",
         "",
         machine.sentence(result),
         "",
         f"n = {result['repetitions']}, interleaved, each run a process of its own",
         "",
-        "| arm | pictures/s | ratio | target | first | memory | PSNR |",
-        "|---|---|---|---|---|---|---|",
+        "| arm | pictures/s | ratio | target | CPU | first | memory | PSNR |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, arm in result["arms"].items():
         target = f"{arm['target']:g}" if arm["target"] else ""
         found = arm.get("pixels")
         dots = "" if not found else "same" if found["psnr"] is None else f"{found['psnr']:.1f}"
         lines.append(
-            f"| {name} | {shown(arm['rate'], 0)} | {shown(arm['ratio'], 2)} | {target} | {arm['first']['median']:.2f} | "
-            f"{arm['memory']['median']:.0f} | {dots} |"
+            f"| {name} | {shown(arm['rate'], 0)} | {shown(arm['ratio'], 2)} | {target} | {shown(arm['cpu'], 0)} | "
+            f"{arm['first']['median']:.2f} | {arm['memory']['median']:.0f} | {dots} |"
         )
     others = max(arm["others"]["median"] for arm in result["arms"].values())
     lines += ["", f"Other programs took at most {others:.0%} of the time of these cores (the largest median of an arm).", ""]

@@ -219,6 +219,36 @@ def distributed() -> str:
     )
 
 
+def on_cpu() -> str:
+    """Whole frameworks on a CPU, model by model; nothing where it was not measured yet."""
+    if not any(RESULTS.glob("*-cpu.json")):
+        return ""
+    path, result = newest("cpu")
+    lines = [
+        "**On a CPU**: milliseconds per update of whole frameworks, each run a process of its own: plain PyTorch as people write "
+        "it, Lightning with its best flags, and accel with `+plugins=[fast,adamw]`; in brackets how many times as fast accel is as "
+        "Lightning, round by round.",
+        "",
+        "| | plain | Lightning | accel | peak memory, Lightning and accel |",
+        "|---|---|---|---|---|",
+    ]
+    for case in result["cases"]:
+        for number in ("float32", "bfloat16"):
+            plain, peer, own = (case["arms"].get(f"{who}, {number}") for who in ("plain", "Lightning", "accel"))
+            if own is None or peer is None:
+                continue
+            by_hand = f"{plain['time']['median']:.1f}" if plain else ""
+            times, peaks = own["times"], " and ".join(f"{arm['peak']['median']:,.0f}" for arm in (peer, own))
+            lines.append(
+                f"| {case['about']}, {number} | {by_hand} | {peer['time']['median']:.1f} | {own['time']['median']:.1f} "
+                f"({times['median']:.2f}, {times['p10']:.2f} to {times['p90']:.2f}) | {peaks} MB |"
+            )
+    count = {arm["n"] for case in result["cases"] for arm in case["arms"].values()}
+    return "\n".join(
+        [*lines, "", f"`python benchmarks/cpu.py`, n = {' or '.join(map(str, sorted(count)))}; {measured(path, result)}", "", ""]
+    )
+
+
 def headlines() -> list[tuple[str, str, str]]:
     """Return the rows of the README's table: the question, accel's answer, and what it is compared with."""
     over = {arm: kept["wall_over"]["median"] for arm, kept in everything_on()["arms"].items()}
@@ -271,7 +301,7 @@ def replaced(text: str, figures: str) -> str:
 def whole_page(page: str) -> str:
     """Return docs/figures.md with the figures as they are now."""
     parts = [f"{part()}\n" for part in (peers, overhead, optimizers, amp, startup)]
-    figures = "".join([*parts, *(part() for part in (drills, saving, distributed, pipeline, cifar10))])
+    figures = "".join([*parts, *(part() for part in (drills, saving, distributed, on_cpu, pipeline, cifar10))])
     return replaced(page, re.sub(r"^\*\*(.+?)\*\*", r"## \1\n\n\1", figures, flags=re.MULTILINE))
 
 

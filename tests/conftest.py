@@ -8,9 +8,13 @@ import hypothesis
 import pytest
 import torch
 
+from accel.system import machine
+
 collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
 """Only a process that runs on stand-ins can rehearse (make rehearsal)."""
 torch.set_num_threads(1)
+# the tests are of one world, whether this CPU multiplies bfloat16 or emulates it; tests/system/test_machine.py tells them apart
+machine._cpu_lacks_bf16 = lambda: False
 # an example takes its time on a busy machine: neither it nor the drawing of it counts as a failure for that
 hypothesis.settings.register_profile("accel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("accel")

@@ -37,13 +37,21 @@ def identity(run: Run, plugins: Sequence[Part], task: dict[str, Any], data: dict
     """
     changing = {plugin.name: to_plain(settings) for plugin in plugins if (settings := plugin.identity()) is not None}
     parts = {"seed": run.seed, "batch_size": run.batch_size, "plugins": changing, "task": to_plain(task), "data": data}
-    if run.parts.schedule.follows_length or run.parts.augment.paced:
-        parts["updates"] = run.updates  # a schedule of another length has other learning rates, or sizes of pictures
+    if run.parts.schedule.follows_length or run.parts.augment.paced or run.parts.average.follows_length:
+        parts["updates"] = run.updates  # a schedule of another length has other learning rates, sizes of pictures, or snapshots
     return parts
 
 
-def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `cls(*args, **kwargs)` by name, with defaults, without those of `base`; empty if the call fails."""
+def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, Any], shared: bool = False) -> dict[str, Any]:
+    """Return the arguments of `cls(*args, **kwargs)` by name, with defaults, without those of `base`; empty if the call fails.
+
+    Args:
+        cls: the class.
+        base: a class above it.
+        args: arguments by place.
+        kwargs: arguments by name.
+        shared: whether those count that both have, such as a name in `model` where `base` takes a module.
+    """
     if getattr_static(cls, "__init__") is getattr_static(base, "__init__"):
         return {}
     own, inherited = (signature(getattr_static(kind, "__init__")) for kind in (cls, base))
@@ -53,10 +61,11 @@ def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, An
         return {}
     bound.apply_defaults()
     by_name = dict(list(bound.arguments.items())[1:])
+    kept = set(own.parameters) if shared else set[str]()
     for parameter in bound.signature.parameters.values():
         if parameter.kind is Parameter.VAR_KEYWORD:
             by_name |= by_name.pop(parameter.name)  # what an intermediate class takes
-    return {name: value for name, value in by_name.items() if name not in inherited.parameters}
+    return {name: value for name, value in by_name.items() if name in kept or name not in inherited.parameters}
 
 
 def content(data: Any, samples: int | None, whole: bool = False) -> dict[str, Any]:
@@ -133,6 +142,8 @@ def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> d
             changes |= differences(before, after, f"{key}.")
         elif key == "plugins.workers" and OFF in (before, after):
             continue  # in checkpoints written when workers had random numbers of their own
+        elif key == "updates" and after is OFF:
+            continue  # in checkpoints written when each schedule was taken to follow the length of the run
         elif prefix == "plugins." and OFF in (before, after):
             changes[key] = "was off and is now on" if before is OFF else "was on and is now off"
         elif prefix.startswith("data.") and OFF in (before, after):

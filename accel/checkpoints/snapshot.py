@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from accel.device.cuda.device_threads import DeviceThread
-from accel.device.cuda.pinned_memory import PinnedArena, space_for, warn_unpinned
+from accel.device.cuda.pinned_arena import PinnedArena, space_for
+from accel.device.cuda.pinned_memory import PinnedMemory
 from accel.device.dtensor import is_dtensor, local_shard, with_shard
 from accel.errors import TrainingError
 
@@ -39,6 +40,7 @@ class Snapshot:
         self.device = device
         self.buffers: list[Tensor] = []
         self.used = 0
+        self.pinned = PinnedMemory("checkpoints")
         self.arenas: list[PinnedArena] = []
         """The memory of what the last `take` copied, and of each `add` after it, on CUDA."""
         self.arena_number = 0
@@ -59,9 +61,13 @@ class Snapshot:
         self.copied = dict[Any, Tensor]()
         if self.event is not None:
             self._make_room(bytes_of(state))
-        taken = self._copy(state, ())
-        if self.event is not None:
-            self.event.record(torch.cuda.current_stream(self.device))
+        try:
+            taken = self._copy(state, ())
+        except BaseException:
+            self._record()
+            self.wait()  # what is queued is still being written, to memory that others are about to use
+            raise
+        self._record()
         self.copied.clear()
         return taken
 
@@ -75,6 +81,11 @@ class Snapshot:
             self.preparation = DeviceThread(target=self._prepare, args=(size() + SLACK,), name="accel-snapshot", daemon=True)
             self.preparation.start()
 
+    def _record(self) -> None:
+        """Let `wait` wait for what has been queued so far."""
+        if self.event is not None:
+            self.event.record(torch.cuda.current_stream(self.device))
+
     def _make_room(self, size: int) -> None:
         """Make sure that the arena of this call has room for `size` bytes."""
         if self.preparation is not None:
@@ -84,14 +95,12 @@ class Snapshot:
             self.arenas[number].reset()
         else:
             del self.arenas[number:]  # before there is another
-            self.arenas.append(PinnedArena(size))
-        if reason := self.arenas[number].refusal:
-            warn_unpinned("checkpoints", size, reason)
+            self.arenas.append(PinnedArena(size, self.pinned))
 
     def _prepare(self, size: int) -> None:
         """Make the first arena. Runs in a thread; where there is no memory, the one who needs it is told."""
         with suppress(OSError, MemoryError):
-            self.arenas.append(PinnedArena(size))
+            self.arenas.append(PinnedArena(size, self.pinned))
 
     def wait(self) -> None:
         """Wait until the copies have reached the host."""

@@ -39,7 +39,8 @@ class Store(Protocol):
     Reading must be safe from several threads at once. It must be safe from processes that were forked, or to which the store was
     pickled.
 
-    A store may have `kind`, a str that names its fingerprint in checkpoints; else the name of its class does.
+    A store may have `kind`, a str that names its fingerprint in checkpoints; else the name of its class does. It may have `mapped`:
+    if that is true, its records are views of mapped memory, and loaders ask for those of several samples together (`get_many`).
     """
 
     @property

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from accel.device.cuda.pinned_memory import PinnedMemory
 
 __all__ = ["AsyncReadback"]
 
@@ -27,7 +30,8 @@ class AsyncReadback:
         self.row = torch.zeros(size, dtype=torch.float32, device=device)
         self.slots: tuple[Tensor, ...] = self.row.unbind()
         """The slots, each 0-dim float32 on the device."""
-        self.host_row = torch.zeros(size, dtype=torch.float32, device="cpu", pin_memory=on_cuda)
+        new = PinnedMemory("numbers to read").empty if on_cuda else partial(torch.empty, device="cpu")
+        self.host_row = new((size,), dtype=torch.float32).zero_()
         # numpy's view of the memory: reading there is no operation of torch's
         self.view = self.host_row.numpy()
         self.event: Any = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]

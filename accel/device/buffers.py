@@ -39,6 +39,10 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.collect(model)
+
+    def collect(self, model: nn.Module) -> None:
+        """Collect the buffers that the model has now, and save their values."""
         slots: dict[tuple[torch.device, torch.dtype], dict[Tensor, BufferSlot]] = {}
         for module in model.modules():
             for name, buffer in module._buffers.items():

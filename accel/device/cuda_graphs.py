@@ -42,10 +42,11 @@ class CudaRecorder:
         """Run `work` on the stream of the captures, after all work before it and before all work after it."""
         current = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(current)
-        with torch.cuda.stream(self.stream):
-            result = work()
-        current.wait_stream(self.stream)
-        return result
+        try:
+            with torch.cuda.stream(self.stream):
+                return work()
+        finally:  # an error does not end what is queued, such as an optimiser's kernels
+            current.wait_stream(self.stream)
 
     def capture(self, work: Callable[[], T]) -> tuple[Callable[[], None], T]:
         """Capture `work`. Return the function that replays it, and its result, which each replay writes anew.

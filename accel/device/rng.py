@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from accel.device.generators import GeneratorHandle, global_generators
+from accel.device.generators import GeneratorHandle, TorchGenerator, global_generators
 
 __all__ = ["Randomness", "host_rng_state", "mix_seed", "seeded", "set_host_rng_state"]
 
@@ -38,6 +38,12 @@ class Randomness:
             torch.manual_seed(seed)
         else:  # that would keep a call, with its traceback, for each kind of device that is not there
             torch.default_generator.manual_seed(seed)
+
+    def seed_all(self, seed: int) -> None:
+        """Seed the global generators, and those of the user's loaders."""
+        self.seed(seed)
+        for handle in [*map(TorchGenerator, self.loader_generators), *self.held]:
+            handle.seed(seed)
 
     def fork_for_rank(self, seed: int, rank: int, step: int = 0) -> None:
         """Give each rank random numbers of its own, so that no two drop equal units; rank 0 keeps its generators as they are."""

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from accel.checkpoints.finite_check import BITS
+from accel.checkpoints.manifest import name_of
 from accel.checkpoints.weights import BEST, read_best, write_weights
+from accel.checkpoints.weights.find_weights import WEIGHTS
 from accel.checkpoints.weights.weight_names import plain_state, unwrap
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
+from accel.device.cuda.pinned_memory import refusal_remarks
 from accel.device.dtensor import local_shard
 from accel.engine.advice.busy_machine import remark_on_other_load
 from accel.engine.advice.data_advice import data_flow
@@ -30,7 +33,6 @@ from accel.system.shell_quoting import override
 __all__ = [
     "OUTCOMES",
     "SUMMARY",
-    "WEIGHTS",
     "bad_sample_section",
     "best_of",
     "divergence",
@@ -46,7 +48,7 @@ __all__ = [
 
 OUTCOMES = {"skip": "left out", "substitute": "replaced by others", "raise": "an error"}
 """What became of unreadable samples, by the rule for them."""
-WEIGHTS, SUMMARY = "model.safetensors", "summary.json"
+SUMMARY = "summary.json"
 
 
 def finish(run: TrainingRun, loss: Tensor | None) -> Result:
@@ -58,12 +60,15 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     """
     run.parts.objective.item_counts.exchange(wait=True)
     model = final_model(run)
+    run.freezing.release(model)
     unsaved = run.saver.unsaved
     if (reason := run.saver.wait()) != "":
         unsaved[run.saver.last_tried] = reason
     if run.out is not None:
         with record_disk_error(unsaved, WEIGHTS):
-            write_weights(run.out / WEIGHTS, plain_state(model, model.state_dict()), "saving.weights", warn_of_left_out)
+            moment = name_of(run.progress.step, run.progress.epoch)
+            state = plain_state(model, model.state_dict())
+            write_weights(run.out / WEIGHTS, state, "saving.weights", warn_of_left_out, checkpoint=moment)
     run.clock.lap(CHECKPOINT)
     result = make_result(run, model, loss, unsaved)
     result.divergence = "" if result.dry else divergence(run, result)
@@ -80,7 +85,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     result.flow = data_flow(run)
     result.seconds, result.shares, result.drawing = sum(run.clock.spent), run.clock.shares(), run.clock.aside
     result.pace = run.pace_meter.pace()
-    result.remarks += remark_on_other_load(run, result.seconds)
+    result.remarks += [*remark_on_other_load(run, result.seconds), *refusal_remarks()]
     if run.out is not None:
         write_summary(run.out, result)
     return result
@@ -121,7 +126,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         suggestions=run.parts.probe.suggestions(),
         remarks=[note for part in [*run.parts.all(), *run.watches] for note in part.summary_notes()],
         out=run.out,
-        stopped=run.length.end_reason(run),
+        stopped=next(filter(None, run.parts.parallel.gather(run.length.end_reason(run))), ""),  # clocks of ranks differ
         resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
         dry=run.max_windows is not None,
         unsaved=unsaved,

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from accel.checkpoints.code import code_digests
 from accel.checkpoints.identity import content
+from accel.data.batches.base import Batches
 from accel.data.batches.structure import count_classes
 from accel.engine.request import RunRequest
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.system.call_stack import warn_user
 
-__all__ = ["check_size", "held_out_data", "open_data", "warn_of_idle_settings"]
+__all__ = ["check_size", "held_out_data", "held_out_only", "open_data", "warn_of_idle_settings"]
 
 
 def open_data(run: TrainingRun, request: RunRequest) -> None:
@@ -25,27 +26,38 @@ def open_data(run: TrainingRun, request: RunRequest) -> None:
         ConfigError: if there is no data, or less than one sample for each rank.
     """
     source, loader = run.parts.source, run.parts.loader
-    data, held_out = request.data("train"), held_out_data(request)
+    data, held_out = request.data("train") if request.trains else None, held_out_data(request)
     run.random.register_loaders(data, *held_out.values())
     code = {"data": [*request.code.get("data", []), data], "held_out": list(held_out.values()) or [None]}
     run.code |= code_digests(code)
     if run.parts.parallel.world_size > 1:
         run.rank_code |= code_digests(code, of_ranks=True)
-    opened = source.open(data, "train")
+    opened = source.open(data, "train") if request.trains else None
     run.num_classes = request.num_classes() or count_classes(opened)
-    run.train = loader.open(opened, train=True)
+    if request.trains:
+        run.train = loader.open(opened, train=True)
     run.evaluation_split = next(iter(held_out)) if len(held_out) == 1 else "" if held_out else run.evaluation_split
     for split, one in held_out.items():
         loader.split = split
         run.held_out_sets[split] = loader.open(source.open(one, split), train=False)
+    if not request.trains:
+        run.train = held_out_only(run)
     run.random.hold(handle for batches in (run.train, *run.held_out_sets.values()) for handle in batches.generators())
     run.data_identity = {"train": content(opened, run.train.samples)}
     check_size(run)
-    warn_of_idle_settings(run, request)
+    if request.trains:
+        warn_of_idle_settings(run, request)
     run.orderable_samples = run.train.samples if run.train.orderable else None
     run.batches, run.uses_batch_size = run.train.count, run.train.uses_batch_size
     run.length.count(run)
     run.evaluations.check(run)
+
+
+def held_out_only(run: TrainingRun) -> Batches:
+    """Return what stands for the training data of a run that only evaluates. Raise ConfigError without held-out data."""
+    if run.held_out is None:
+        raise ConfigError("there is no held-out data: data(split) gives none for what the task evaluates")
+    return run.held_out
 
 
 def held_out_data(request: RunRequest) -> dict[str, Any]:
@@ -71,7 +83,8 @@ def _is_column(value: Any) -> bool:
 
 def check_size(run: TrainingRun) -> None:
     """Raise ConfigError for a data set that is empty, or that has fewer samples than there are ranks."""
-    for name, batches in {"training": run.train, **run.held_out_sets}.items():
+    trained = {} if run.train is run.held_out else {"training": run.train}
+    for name, batches in {**trained, **run.held_out_sets}.items():
         if batches.count == 0:
             if batches.samples and batches.share.drop_last:
                 size = batches.batch_size * batches.share.ranks
@@ -80,7 +93,7 @@ def check_size(run: TrainingRun) -> None:
                 )
             raise ConfigError(f"the {name} data is empty")
     parallel, samples = run.parts.parallel, run.train.samples
-    if samples is not None and samples < parallel.world_size:
+    if trained and samples is not None and samples < parallel.world_size:
         raise ConfigError(
             f"{parallel.name}: {parallel.world_size} ranks, and the training data has {samples:,} samples; start fewer"
         )

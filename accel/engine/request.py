@@ -10,6 +10,8 @@ from weakref import WeakMethod
 
 from torch import nn
 
+from accel.engine.loading import task_record
+from accel.engine.task import Task
 from accel.parts import Part
 from accel.schema.settings import Settings
 
@@ -65,6 +67,8 @@ class RunRequest:
     """Returns the number of samples in a batch; a result of None leaves it to the structure of the batch."""
     collate: Callable[[list[Any]], Any] | None = None
     """Makes a batch of samples; None leaves it to the data set."""
+    initial_weights: Any = None
+    """What the model begins with: a path, a state dict or a module; None for its own initialisation."""
     plugins: Sequence[Part | str] = ()
     watches: Sequence[Part | str] = ()
     """Default watches; one that is among `plugins` too is taken from there."""
@@ -76,6 +80,8 @@ class RunRequest:
     """Attributes of it that are no state."""
     evaluation_split: str | tuple[str, ...] = "val"
     """Names of the splits that are evaluated."""
+    objectives: Callable[[nn.Module], Any] | None = None
+    """Returns the losses with optimisers of their own, of the model; None if there is one loss."""
     evaluated: Callable[[dict[str, float]], Any] | None = None
     """`evaluated(metrics)`, called at the end of each evaluation: returns numbers to add to the metrics, or None."""
     skipped: dict[str, str] = field(default_factory=dict)
@@ -86,11 +92,20 @@ class RunRequest:
     """The command that started the run; empty in a script."""
     config: str = ""
     """The resolved configuration as YAML."""
+    trains: bool = True
+    """Whether the run trains; one that only evaluates does without the training data."""
 
     def state_holders(self) -> dict[str, Any]:
         """Return the objects that may have a state beside the model: the task, and the functions of its loss and metrics."""
         functions = [(name, number, one) for name in ("loss", "metrics") for number, one in enumerate(self.code.get(name, []))]
         return {"task": self.task, **{f"{name}{number or ''}": one for name, number, one in functions}}
+
+    def records(self) -> dict[str, str]:
+        """Return the content of the files, by name, that say what the run is: task.json, and config.yaml of a command."""
+        texts = {} if not self.config else {"config.yaml": self.config}
+        if isinstance(self.task, Task):
+            texts[task_record.FILE] = task_record.TaskRecord.of(self.task).text()
+        return texts
 
     def task_method(self, function: Any) -> Any:
         """Return a method of the task as a `TaskMethod`, and any other function as it is."""

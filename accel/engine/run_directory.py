@@ -92,12 +92,12 @@ class RunLock:
                     os.close(file)
 
 
-def create(out: Path, config: str, lock: RunLock, goes_on: bool) -> list[Path]:
-    """Make `out`, with config.yaml in it, and return the folders that were not there before, the innermost first.
+def create(out: Path, records: dict[str, str], lock: RunLock, goes_on: bool) -> list[Path]:
+    """Make `out`, with the records in it, and return the folders that were not there before, the innermost first.
 
     Args:
         out: the run directory.
-        config: the content of config.yaml; none is written if it is empty.
+        records: the content of the files that say what the run is, by name.
         lock: acquired here, and released by its owner.
         goes_on: whether the run goes on with what lies there.
 
@@ -115,8 +115,8 @@ def create(out: Path, config: str, lock: RunLock, goes_on: bool) -> list[Path]:
                 f"{override('out', free_directory(out))}"
             )
         atomic_files.write(out / "plan.json", b"")
-        if config:
-            atomic_files.write(out / "config.yaml", config.encode())
+        for name, text in records.items():
+            atomic_files.write(out / name, text.encode())
     except OSError as error:
         remove_created(out, new)
         raise ConfigError(f"out={out}: cannot write there ({disk_errors.disk_reason(error)}); name another directory") from None

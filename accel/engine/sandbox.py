@@ -7,18 +7,16 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from accel.checkpoints.identity import versions
-from accel.data.batches.base import Batches
+from accel.engine.evaluation.model_backup import ModelBackup, detached_workers
 from accel.engine.input_pipeline import input_pipeline
 from accel.engine.training_run import TrainingRun
 from accel.parts import Backend, Probe, Run, Window
 from accel.system.clock import OTHER
 
-__all__ = ["ModelBackup", "cloned", "detached_workers", "endless_windows", "make_trials", "sandbox"]
+__all__ = ["cloned", "endless_windows", "make_trials", "sandbox"]
 
 
 def make_trials(run: TrainingRun) -> None:
@@ -45,11 +43,11 @@ def sandbox(run: Run) -> Iterator[Iterator[Window]]:
     extra = cloned({name: value for name, value in model.state_dict().items() if name.endswith("_extra_state")})
     parts = run.parts.all()
     states = [cloned(part.state_dict()) for part in parts]
-    rng_state, epoch_rng_state = run.random.state(), run.epoch_rng_state
+    rng_state, epoch_rng_state, stop_reason = run.random.state(), run.epoch_rng_state, run.stop_reason
     windows = endless_windows(run)
     try:
         with run.clock.attribute_to(OTHER), detached_workers(run.train):
-            run.model.train()
+            run.train_mode()
             yield windows
     finally:
         windows.close()
@@ -58,7 +56,7 @@ def sandbox(run: Run) -> Iterator[Iterator[Window]]:
             model.load_state_dict(extra, strict=False)
         for part, state in zip(parts, states, strict=True):
             part.load_state_dict(state)
-        run.epoch_rng_state = epoch_rng_state
+        run.epoch_rng_state, run.stop_reason = epoch_rng_state, stop_reason
         run.random.restore(rng_state)
 
 
@@ -72,47 +70,6 @@ def endless_windows(run: Run) -> Generator[Window]:
             empty = False
         if empty:
             return
-
-
-@contextmanager
-def detached_workers(*batches: Batches) -> Iterator[None]:
-    """Give DataLoaders with persistent workers other workers inside.
-
-    If its own workers began here, they would draw other random numbers in the run.
-    """
-    loaders = [data for each in batches if isinstance(data := getattr(each, "data", None), DataLoader)]
-    iterators = [loader._iterator for loader in loaders]
-    try:
-        for loader in loaders:
-            loader._iterator = None
-        yield
-    finally:
-        for loader, iterator in zip(loaders, iterators, strict=True):
-            loader._iterator = iterator
-
-
-class ModelBackup:
-    """Copies of the weights and buffers of a model. A buffer that is assigned anew comes back as the tensor it was.
-
-    Args:
-        model: the model.
-        buffers_only: keep no copies of the weights, which are left as they are.
-    """
-
-    def __init__(self, model: nn.Module, buffers_only: bool = False) -> None:
-        self.model = model
-        weights = [] if buffers_only else list(model.parameters())
-        self.copies = {tensor: tensor.detach().clone() for tensor in [*weights, *model.buffers()]}
-        self.buffers = [(module, dict(module._buffers)) for module in model.modules()]
-
-    def restore(self) -> None:
-        """Put all of them back, and free the gradients that are left."""
-        for module, buffers in self.buffers:
-            module._buffers.update(buffers)
-        with torch.no_grad():
-            for tensor, copy in self.copies.items():
-                tensor.copy_(copy)
-        self.model.zero_grad()
 
 
 def cloned(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def start(
     settings: Settings,
     checkpoint: FoundCheckpoint | None,
     identity: dict[str, Any],
-    config: str,
+    records: Callable[[], dict[str, str]],
     lock: run_directory.RunLock,
 ) -> None:
     """Load the checkpoint, make the run directory and give the run its saver.
@@ -34,7 +35,7 @@ def start(
         settings: its settings.
         checkpoint: the checkpoint to go on from; None if the run begins.
         identity: what a resumed run must have in common with this one.
-        config: the content of config.yaml.
+        records: returns the content of the files that say what the run is, by name (`RunRequest.records`).
         lock: the lock of the run directory, still to be acquired.
 
     Raises:
@@ -55,7 +56,7 @@ def start(
     parallel = run.parts.parallel
     lock.patience = run_directory.LEASE if run_directory.was_restarted(parallel.attempt) else 0.0
     if parallel.rank == 0:  # the first rank writes for all; the others hand it what only they have
-        run.created_folders = run_directory.create(out, config, lock, goes_on)
+        run.created_folders = run_directory.create(out, records(), lock, goes_on)
         run.out = out
     if run.user_state is not None and run.user_state.iterators:
         names = ", ".join(sorted(run.user_state.iterators))

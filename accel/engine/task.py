@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import nn
@@ -27,7 +27,13 @@ class Task:
     evaluated: Callable[[dict[str, float]], Any] | None = None
     """Function or method that is given the metrics of each evaluation, all batches together, and may return a dict to add."""
     made_with: dict[str, Any]
-    """Arguments of a subclass, by name."""
+    """Arguments of a subclass, by name, without those that `Trainer` has."""
+    called_with: dict[str, Any]
+    """The same with those of the subclass that have the name of one of `Trainer`'s."""
+    suffixes: ClassVar[frozenset[str] | None] = None
+    """Suffixes of the files that `python -m accel predict` takes from a folder, in small letters, with their dots; None for all."""
+    saved_metadata: Mapping[str, Any] | None = None
+    """What `metadata` returned in the run that this task is loaded from, so that no training data is needed; None to train."""
 
     def model(self) -> nn.Module:
         """Return the module to train, freshly initialised. Called once, after seeding."""
@@ -45,7 +51,19 @@ class Task:
     def metrics(self, model: nn.Module, batch: Any) -> Any:
         """Return the metrics of one batch in evaluation: a dict of means over the batch, `(sum, count)` or metric objects."""
         given = self.given["metrics"]
+        if given is None and type(self).objectives is not Task.objectives:
+            raise ConfigError(
+                f"{type(self).__name__} has objectives, and no metrics to evaluate by: define metrics(model, batch), or give no "
+                "data to evaluate on"
+            )
         return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
+
+    def objectives(self, model: nn.Module) -> Any:
+        """Return losses that have optimisers of their own, in order: a list of `accel.Minimize`; None, or undefined: one loss.
+
+        Args:
+            model: the model, on the device of the run.
+        """
 
     def count_samples(self, batch: Any) -> Any:
         """Return the number of samples in a batch, by which windows, ranks and evaluation weigh it; None lets accel count."""
@@ -60,6 +78,23 @@ class Task:
 
     def set_extra_state(self, state: Any) -> None:
         """Take what `get_extra_state` returned; tensors are on the CPU. Not called if that was None."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what is known from the data and a loaded model needs, as plain values, which the run directory keeps.
+
+        `classes` are the names of the classes, in the order of the scores: here the task's `classes`, if it has names.
+        """
+        classes = getattr(self, "classes", None)
+        named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+        return {"classes": list(classes)} if named and classes else {}
+
+    def sample_of(self, path: str) -> Any:
+        """Return the sample in a file, as `predict` takes it in batches. Raise OSError or BadSample if it cannot be read."""
+        raise ConfigError(f"{type(self).__name__} does not say how a file is read: define sample_of(path), which returns a sample")
+
+    def predict(self, model: nn.Module, batch: Any) -> Any:
+        """Return the predictions of a batch of what `sample_of` returns: scores (n, classes), numbers (n, ...), or n dicts."""
+        return model(batch)
 
     def _given(self, name: str) -> Any:
         if self.given[name] is None:

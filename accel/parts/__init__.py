@@ -3,7 +3,7 @@
 from accel.parts.all_parts import Parts
 from accel.parts.grads import Grads
 from accel.parts.input import Augment, Loader, Order, Prefetch, Source, Transfer
-from accel.parts.model import Activations, Backend, Compile, Layout
+from accel.parts.model import Activations, Average, Backend, Compile, Layout
 from accel.parts.optim import Optim
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
@@ -12,7 +12,7 @@ from accel.parts.run import Progress, Run
 from accel.parts.schedule import Rate, Schedule
 from accel.parts.shared.autocast import Autocast
 from accel.parts.shared.cycle import Cycle
-from accel.parts.update import Average, Clip, Guard, Objective, Update
+from accel.parts.update import Clip, Guard, Objective, Update
 from accel.parts.watch import Probe, Stop, Trial, Watch
 from accel.parts.window import Group, Micro, Window
 

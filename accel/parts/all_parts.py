@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from accel.parts.input import Augment, Loader, Order, Prefetch, Source, Transfer
-from accel.parts.model import Activations, Backend, Compile, Layout
+from accel.parts.model import Activations, Average, Backend, Compile, Layout
 from accel.parts.optim import Optim
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
 from accel.parts.precision import Precision
 from accel.parts.schedule import Rate, Schedule
-from accel.parts.update import Average, Clip, Guard, Objective, Update
+from accel.parts.update import Clip, Guard, Objective, Update
 from accel.parts.watch import Probe, Stop, Watch
 from accel.parts.window import Group
 

@@ -23,10 +23,11 @@ from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.shared.groups.group_rules import read_rules
 from accel.parts.shared.groups.grouped_state import NAMES, check_loaded, regrouped
-from accel.parts.shared.groups.parameter_groups import ParameterGroups
+from accel.parts.shared.groups.parameter_groups import ParameterGroups, decayed
+from accel.parts.shared.groups.width_scaling import WIDTHS
 from accel.system.deprecation.old_attributes import MovedAttribute
 
-__all__ = ["Optim", "decayed", "sgd"]
+__all__ = ["Optim", "sgd"]
 
 
 @dataclass(eq=False)
@@ -38,6 +39,9 @@ class Optim(Part):
     """Factor on `lr` in this run (part Rate)."""
     groups = cast("list[dict[str, Any]] | None", None)
     layer_decay = 1.0
+    averages = False  # whether the weights that are evaluated are an average of its own
+    is_adam = False
+    """Whether the learning rates of muP are those for it."""
     step_alone = MovedAttribute("step_one")
     together = MovedAttribute("why_not_per_parameter")
     pins = MovedAttribute("capture_refs")
@@ -62,6 +66,8 @@ class Optim(Part):
         """Sentences for the summary on parameters and gradients, known only after the start."""
         params = run.parts.precision.parameters(run.unwrapped_model)
         self.parameter_groups.match(run.unwrapped_model)
+        if self.parameter_groups.widths and not self.is_adam:
+            raise ConfigError(WIDTHS.format(self.name))
         self.assemble(params, run.device)
         self.scale = run.parts.rate.factor
         if self.scale != 1:
@@ -105,8 +111,12 @@ class Optim(Part):
 
     def set_lr(self, lr: float) -> None:
         """Set the learning rate. Groups keep their ratio to it."""
-        self.rate, self.rates = lr, [lr * ratio for ratio in self.ratios]
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+        self.set_rates(lr, [lr * ratio for ratio in self.ratios])
+
+    def set_rates(self, lr: float, rates: list[float]) -> None:
+        """Set the learning rate of each group, in their order; `lr` is the one that is shown."""
+        self.rate, self.rates = lr, rates
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             if self.lr_on_device:
                 group["lr"].fill_(rate)
             else:
@@ -238,12 +248,3 @@ def sgd(params: list[tuple[str, Tensor]], fused: bool, exclude: str = "none", **
     """Return SGD over `params`, in torch's fused kernel or in its foreach implementation."""
     groups = decayed(params, exclude)
     return FusedSGD(groups, **settings) if fused else torch.optim.SGD(groups, foreach=True, **settings)
-
-
-def decayed(params: list[tuple[str, Tensor]], exclude: str) -> list[dict[str, Any]]:
-    """Return parameter groups for torch. With `norm_and_bias`, parameters of at most one dimension get no weight decay."""
-    tensors = [param for _, param in params]
-    if exclude == "none":
-        return [{"params": tensors}]
-    small = {"params": [tensor for tensor in tensors if tensor.dim() <= 1], "weight_decay": 0.0}
-    return [group for group in ({"params": [tensor for tensor in tensors if tensor.dim() > 1]}, small) if group["params"]]

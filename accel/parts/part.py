@@ -88,6 +88,10 @@ class Part:
         """Return the settings that change what is computed: a resumed run must have the same. None if it may come and go."""
         return self.settings
 
+    def given_code(self) -> list[Any]:
+        """Return classes and functions whose code decides what it computes: a resumed run is told if that of the user's changed."""
+        return [type(self)]
+
     def capture_blocker(self) -> str:
         """Return why an update with it cannot be captured in a CUDA graph, and what to do; empty if it can. Asked after `setup`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ __all__ = ["Precision"]
 @dataclass(eq=False)
 class Precision(Part):
     """Number formats in which a step computes; plainest: float32 throughout."""
+
+    only: ClassVar[frozenset[str] | None] = None
+    """Names of the parameters that it may train, where others belong to another objective; None for all."""
 
     def setup(self, run: Run) -> None:
         self.skipped: Tensor | None = None
@@ -37,8 +41,17 @@ class Precision(Part):
         """
         before = {id(param) for _, param in getattr(self, "trained", [])}
         self.known: list[tuple[str, nn.Parameter]] = list(model.named_parameters())
-        self.trained = [(name, param) for name, param in self.known if param.requires_grad or id(param) in before]
+        own = [(name, param) for name, param in self.known if self.may_train(name)]
+        self.trained = [(name, param) for name, param in own if param.requires_grad or id(param) in before]
         return self.trained
+
+    def keep_trained(self, names: set[str]) -> None:
+        """Forget all trained parameters but those of these names, until others are taken in."""
+        self.trained = [(name, param) for name, param in self.trained if name in names]
+
+    def may_train(self, name: str) -> bool:
+        """Return whether a parameter of the model, given by name, is one of those that it may train."""
+        return self.only is None or name in self.only
 
     def follow_parameters(self, run: Run) -> None:
         self.params = list(self.find_trained(run.unwrapped_model))
@@ -54,7 +67,10 @@ class Precision(Part):
 
     def backward(self, loss: Tensor, weight: Tensor) -> None:
         """Run the backward pass of one micro-batch, from `weight` (0-dim) instead of from 1, so that nothing is multiplied."""
-        loss.backward(weight)  # type: ignore[no-untyped-call]
+        if self.only is None:
+            loss.backward(weight)  # type: ignore[no-untyped-call]
+        elif inputs := [param for _, param in self.trained if param.requires_grad]:
+            loss.backward(weight, inputs=inputs)  # type: ignore[no-untyped-call]
 
     def gradients(self) -> Grads:
         """Return the gradients of the whole window, with the factor still to be applied."""

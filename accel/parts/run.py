@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accel.data.batches.bad_samples import RAISE, BadSampleLog, BadSampleRule
 from accel.data.batches.base import PLAIN_BATCHES, Batches, BatchOptions
 from accel.data.batches.counted import BY_STRUCTURE, SampleCounter
+from accel.device.buffers import Buffers
 from accel.device.rng import Randomness
 from accel.errors import ConfigError
 from accel.system.clock import Clock
@@ -123,6 +125,11 @@ class Run:
         self.model = self.unwrapped_model
         self.random = Randomness(self.device)
 
+    @cached_property
+    def saved_buffers(self) -> Buffers:
+        """The model's buffers with the values to put back after a skipped update, the same object for all that skip one."""
+        return Buffers(self.unwrapped_model)
+
     @property
     def updates_per_epoch(self) -> int | None:
         """Updates of an epoch, a short last window counted; None if the data does not tell."""
@@ -147,7 +154,8 @@ class Run:
     def stop(self, reason: str) -> None:
         """End the run after the update at hand: it is evaluated and saved, and `fit` returns. A resumed run has ended too.
 
-        With several ranks, one asks and all stop, an update later. It may be called from a watch, or through one from a loss.
+        With several ranks, one asks and all stop, an update later, or with the epoch. It may be called from a watch, or through
+        one from a loss.
 
         Args:
             reason: why, in words, for the summary.
@@ -167,6 +175,10 @@ class Run:
         """Load what `length_state` returned."""
         self.stop_reason = str(state.get("stopped", ""))
         self.is_ending = self.stop_reason != ""
+
+    def train_mode(self) -> None:
+        """Put the model into training mode, but for what is frozen and is to stand still."""
+        self.model.train()
 
     @property
     def position(self) -> dict[str, float]:
@@ -194,6 +206,18 @@ class Run:
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint on the disk that is known to be finite; None if there is none."""
         return None
+
+    def batch_norm_statistics(self, batches: int | None, epoch: int, step: int) -> dict[str, Tensor]:
+        """Return BatchNorm's running statistics for the weights that the model has now, by the name of the buffer.
+
+        They are estimated on training data, and nothing else moves. Every rank must call it.
+
+        Args:
+            batches: of the training data of each rank; None for all of an epoch.
+            epoch: whose batches they are, from 0.
+            step: number that all random numbers follow from, with the seed.
+        """
+        return {}
 
     @contextmanager
     def weights(self) -> Iterator[None]:

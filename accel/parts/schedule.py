@@ -28,7 +28,7 @@ class Schedule(Part):
     depends on the metrics of evaluations keeps what it needs of them in its state (`Part.evaluated`).
     """
 
-    follows_length: ClassVar[bool] = False
+    follows_length = False
     """Whether it depends on the number of updates of the whole run, so that a resumed run must have as many."""
     follows_evaluations: ClassVar[bool] = False
     """Whether it depends on the metrics of evaluations, so that a resumed run must make the same."""

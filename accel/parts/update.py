@@ -1,9 +1,8 @@
-"""One update, and the small parts that it names: Objective, Guard, Clip, Average."""
+"""One update, and the small parts that it names: Objective, Guard, Clip."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from accel.device.step_snapshot import StepSnapshot
 from accel.parts.grads import GradientObservers, Grads
 from accel.parts.loss_output import LoggedMeans, refuse_single_sample, split_loss
 from accel.parts.mean import WindowMean
-from accel.parts.parallel import NOTHING, Outcome
+from accel.parts.parallel import Outcome
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.shared.gradient_mask import GradientMask
@@ -25,7 +24,7 @@ from accel.parts.window import Micro, Window
 from accel.system.call_stack import warn_user
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
-__all__ = ["Average", "Clip", "Guard", "Objective", "Update"]
+__all__ = ["Clip", "Guard", "Objective", "Update"]
 
 
 @dataclass(eq=False)
@@ -93,18 +92,6 @@ class Objective(Part):
 
 
 @dataclass(eq=False)
-class Average(Part):
-    """Average of the weights over the updates; plainest: none."""
-
-    def update(self, grads: Grads) -> None:
-        """Update the average, after the optimiser's step; not at all if that was skipped (`grads.found_inf`)."""
-
-    def weights(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Give `model` the weights to evaluate and to hand out; afterwards its own, bit for bit."""
-        return NOTHING
-
-
-@dataclass(eq=False)
 class Update(Part):
     """One whole update: forward and backward of a window, then everything that moves by its gradients."""
 
@@ -130,7 +117,7 @@ class Update(Part):
         self.keeps_sparse = plain and type(self.optim.optimizer) is torch.optim.SGD and self.parallel.world_size == 1
 
     def follow_parameters(self, run: Run) -> None:
-        self.sparse = None
+        self.model, self.sparse = run.model, None
         self.gradient_mask.remove()
         if self.counts_first:
             self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device)
@@ -243,6 +230,10 @@ class Update(Part):
     def measured(self, measure: Callable[[Any], Outcome], batch: Any) -> list[Outcome]:
         """Return `measure(batch)` in evaluation, in a list: one result, or one for each piece of the batch."""
         return [measure(batch)]
+
+    def user_losses(self) -> list[Callable[[nn.Module, Any], Any]]:
+        """Return the losses that it minimises, as the user wrote them: several where the task has objectives."""
+        return [self.objective.loss]
 
     def close(self) -> None:
         """Undo its changes to the model and free its memory, when the run ends, however it ends."""

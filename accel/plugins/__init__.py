@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.adamw import AdamW as AdamW
     from accel.plugins.amp import AMP as AMP
     from accel.plugins.augment import Augment as Augment
+    from accel.plugins.average import Average as Average
     from accel.plugins.backend import Backend as Backend
     from accel.plugins.batch_lr import BatchLR as BatchLR
     from accel.plugins.cache import Cache as Cache
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.norms import Norms as Norms
     from accel.plugins.onecycle import OneCycle as OneCycle
     from accel.plugins.oom import OOM as OOM
+    from accel.plugins.optimizer import Optimizer as Optimizer
     from accel.plugins.pinned import Pinned as Pinned
     from accel.plugins.plateau import Plateau as Plateau
     from accel.plugins.polynomial import Polynomial as Polynomial
@@ -52,6 +54,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.remote import Remote as Remote
     from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
+    from accel.plugins.scheduler import Scheduler as Scheduler
     from accel.plugins.sgd import SGD as SGD
     from accel.plugins.step import Step as Step
     from accel.plugins.step_in_backward import StepInBackward as StepInBackward

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from accel.optim.adamw import FusedAdamW
 from accel.optim.kernels.fused_support import has_fused
 from accel.parts import Optim
-from accel.parts.optim import decayed
+from accel.parts.shared.groups.parameter_groups import decayed
 from accel.values import Decay, NonNegative, Positive, Share
 
 __all__ = ["AdamW"]
@@ -52,6 +52,7 @@ class AdamW(Optim):
     fused: bool = True
     groups: list[dict[str, Any]] | None = None
     layer_decay: Share = 1.0
+    is_adam = True
 
     def build(self, params: list[tuple[str, Tensor]], device: torch.device) -> Optimizer:
         groups = decayed(params, self.exclude)

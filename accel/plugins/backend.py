@@ -35,10 +35,10 @@ import torch
 from accel.device.cpu.core_split import describe_splits, is_worth_a_trial, leanest_near_best, time_splits
 from accel.device.cpu.machine_switches import MachineSwitches
 from accel.device.cpu.thread_trial import describe_times, fewest_near_best, time_threads
+from accel.device.cpu.waiting_threads import user_spin
 from accel.errors import TrainingError
 from accel.parts import Backend as BackendPart
 from accel.parts import Compile
-from accel.system.cpu.thread_spin import describe_spin
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Backend(BackendPart):
     flush_denormals: bool = False
 
     def apply(self, device: torch.device) -> None:
+        super().apply(device)
         self.saved: dict[str, Any] = {
             "benchmark": torch.backends.cudnn.benchmark,
             "float32": Float32Switches.read(),
@@ -143,10 +144,12 @@ class Backend(BackendPart):
             self.set_threads(state["threads"])
             self.readers = state.get("readers")
 
-    def check_memory(self, step: int) -> None:
+    def check_machine(self, step: int) -> None:
+        super().check_machine(step)
         self.machine.check_memory(step)
 
     def restore(self) -> None:
+        super().restore()
         if hasattr(self, "machine"):
             self.machine.restore()
         if hasattr(self, "saved"):
@@ -159,13 +162,15 @@ class Backend(BackendPart):
 
     def plan_notes(self) -> Mapping[str, str]:
         switches = {"threads": self.trial or str(torch.get_num_threads()), "float32 products": torch.get_float32_matmul_precision()}
-        return switches | {"threads that wait": describe_spin()} | self.machine.notes
+        return (
+            switches | {"threads that wait": user_spin() or "spin, and sleep at once while cores are wanted"} | self.machine.notes
+        )
 
     def ineffective_settings(self, run: Run) -> list[str]:
         return self.machine.unused
 
     def summary_notes(self) -> list[str]:
-        return [self.machine.given_back] if self.machine.given_back else []
+        return super().summary_notes() + ([self.machine.given_back] if self.machine.given_back else [])
 
     def identity(self) -> dict[str, Any]:
         changing = {name: value for name, value in self.settings.items() if name not in ("memory", "cores")}

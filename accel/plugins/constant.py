@@ -30,5 +30,9 @@ class Constant(Warmed):
 
     warmup: NonNegative = 0.05
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.follows_length = 0 < self.warmup < 1
+
     def plan_notes(self) -> Mapping[str, str]:
         return {"learning rate": f"{self.after_warmup()}, constant"}

@@ -57,6 +57,10 @@ class Cyclic(Cycle):
     base_momentum: Decay = 0.8
     max_momentum: Decay = 0.9
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.follows_length = min(self.step_size, self.step_size_down or 1) < 1
+
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.climb_updates = max(1, self.span(self.step_size))

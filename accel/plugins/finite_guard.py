@@ -38,7 +38,6 @@ import torch
 from torch import Tensor
 
 from accel.device.async_readback import AsyncReadback
-from accel.device.buffers import Buffers
 from accel.errors import TrainingError
 from accel.parts import Grads, Guard
 from accel.values import Count
@@ -70,12 +69,12 @@ class FiniteGuard(Guard):
         """Skipped updates: in a row until now, in the longest row so far, and in all; each a 0-dim tensor on the device."""
         self.sent_after = 0
         """The update after which the counts were last sent to the host."""
-        self.buffers = Buffers(run.unwrapped_model)
+        self.buffers = run.saved_buffers
         self.replayed = False
         """Whether updates are replayed from a CUDA graph."""
 
     def follow_parameters(self, run: Run) -> None:
-        self.buffers = Buffers(run.unwrapped_model)  # a module that was replaced has others
+        self.buffers.collect(run.unwrapped_model)  # a module that was replaced has others
 
     def check(self, grads: Grads, loss: Tensor) -> Grads:
         self.loss = loss.detach()

@@ -96,7 +96,7 @@ class MasterWeights(Autocast):
         dtype = getattr(torch, self.dtype)
         product_params, done = find_product_params(model), {weight.param for weight in self.weights}
         for name, param in model.named_parameters():
-            if param in done:
+            if param in done or not self.may_train(name):
                 continue
             if param in product_params and param.is_floating_point() and param.dtype != torch.float64:
                 self.weights.append(make_weight(name, param, dtype))

@@ -39,7 +39,7 @@ from accel.errors import ConfigError, nearest
 from accel.optim.hidden_matrices import hidden_matrices
 from accel.optim.muon import Muon as FusedMuon
 from accel.parts import Optim
-from accel.parts.optim import decayed
+from accel.parts.shared.groups.parameter_groups import decayed
 from accel.parts.shared.name_patterns import matching
 from accel.values import Count, Decay, NonNegative, Positive, Share
 

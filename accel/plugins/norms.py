@@ -30,7 +30,7 @@ from torch import Tensor
 from accel.device.dtensor import local_shard, norms, placement, real_shard
 from accel.errors import ConfigError
 from accel.parts import Grads, Watch
-from accel.parts.shared.name_patterns import matching_some
+from accel.parts.shared.name_patterns import matching, matching_some
 from accel.values import Count, Whole
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Norms(Watch):
         self.follow_parameters(run)
 
     def follow_parameters(self, run: Run) -> None:
+        self.is_partial = run.parts.precision.only is not None
         self.params = [param for _, param in run.parts.precision.params]
         self.columns = {id(param): column for column, param in enumerate(self.params)}
         self.sent_columns: dict[tuple[int, ...], Tensor] = {}
@@ -86,7 +87,9 @@ class Norms(Watch):
             modules = name.split(".")[:-1][: self.depth]
             members.setdefault(".".join(modules) or name, []).append(column)
         for number, pattern in enumerate(self.match or []):
-            matched = set(matching_some(pattern, names, f"norms.match[{number}]"))
+            matched = set(matching(pattern, names) if self.is_partial else matching_some(pattern, names, f"norms.match[{number}]"))
+            if self.is_partial and not matched:  # the parameters of another objective
+                continue
             members[pattern] = [column for column, name in enumerate(names) if name in matched]
         return members
 

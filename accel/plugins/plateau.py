@@ -48,7 +48,7 @@ class Plateau(Schedule):
         min_lr: lowest rate.
     """
 
-    follows_length: ClassVar[bool] = False
+    follows_length = False
     follows_evaluations: ClassVar[bool] = True
 
     metric: str = "loss"

@@ -73,6 +73,8 @@ class ScheduleFree(Optim):
     groups: list[dict[str, Any]] | None = None
     layer_decay: Share = 1.0
 
+    averages = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.beta1 == 0:
@@ -95,6 +97,11 @@ class ScheduleFree(Optim):
             weight_decay=self.weight_decay, warmup=self.warmup_updates, base=self.base, exclude=self.exclude,
         )  # fmt: skip
         return self.schedule_free
+
+    @property
+    def is_adam(self) -> bool:  # type: ignore[override]
+        """Whether its steps are AdamW's."""
+        return self.base == "adamw"
 
     @property
     def has_momentum(self) -> bool:

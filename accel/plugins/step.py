@@ -47,6 +47,8 @@ class Step(Warmed):
         super().__post_init__()
         for index, place in enumerate(self.milestones or []):
             check_value(f"step.milestones[{index}]", place, Positive)
+        lengths = [self.warmup or 1, *([self.step_size] if self.milestones is None else self.milestones)]
+        self.follows_length = min(lengths) < 1
 
     def setup(self, run: Run) -> None:
         super().setup(run)

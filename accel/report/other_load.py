@@ -72,18 +72,18 @@ def has_children() -> bool:
     return True
 
 
-def busy_remark(percent: float, cores: int, threads: int, short_spin: bool, setting: str) -> str:
+def busy_remark(percent: float, cores: int, threads: int, spin: str, setting: str) -> str:
     """Return what to say at the end of a run beside others on a busy machine, and what to type.
 
     Args:
         percent: of its cores that others took.
         cores: that the run might use.
         threads: of torch that computed.
-        short_spin: whether threads that wait sleep soon.
+        spin: variables by which the user has said how long threads spin that wait; empty for none.
         setting: how the number of threads is set, with `{}` for the number.
     """
     left = max(1, round(cores * (1 - percent / 100)))
-    remedies = [] if short_spin or threads == 1 else ["GOMP_SPINCOUNT=1000 before the command, for threads that wait more briefly"]
+    remedies = [f"it without {spin}, for threads that wait more briefly"] if spin and threads > 1 else []
     remedies += [f"{setting.format(left)}, for as many threads as there are cores left"] if left < threads else []
     remark = f"the machine was busy: other processes took {percent:.0f} % of its cores"
     return f"{remark}; try {', or '.join(remedies)}" if remedies else remark

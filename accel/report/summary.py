@@ -17,7 +17,7 @@ from accel.report.formatting import cell, elapsed, metric, number, rounded_perce
 if TYPE_CHECKING:
     from accel.report.result import Result
 
-__all__ = ["BAR", "SHOWN", "amount", "draw", "group_by_folder", "headline", "phases", "table"]
+__all__ = ["BAR", "SHOWN", "amount", "draw", "group_by_folder", "headline", "phases", "scores_line", "table"]
 
 BAR = 40
 """The width of 100 % in characters."""
@@ -55,9 +55,13 @@ def headline(result: Result) -> Text:
     """Return `test accuracy 0.9861  test loss 0.0512`; the last training loss if nothing was evaluated."""
     if not result.metrics:
         return Text(f"training loss {number(result.loss)}", style="bold")
-    # people look for the metric, so it comes before the minimised loss
-    ordered = sorted(result.metrics, key=lambda name: name == "loss")
-    return Text("  ".join(f"{metric(result.split, name)} {number(result.metrics[name])}" for name in ordered), style="bold")
+    return Text(scores_line(result.split, result.metrics), style="bold")
+
+
+def scores_line(split: str, metrics: Mapping[str, float]) -> str:
+    """Return the metrics in a line, that of the minimised loss last: people look for the others."""
+    ordered = sorted(metrics, key=lambda name: name == "loss")
+    return "  ".join(f"{metric(split, name)} {number(metrics[name])}" for name in ordered)
 
 
 def amount(result: Result) -> str:

@@ -16,6 +16,8 @@ OPTIMISERS = {
 SCHEDULES = {"onecycle": "OneCycle", "cyclic": "Cyclic", "cos": "Cosine"}
 """The same for schedules of the learning rate."""
 OWN = "make a plugin of it (a subclass of accel.parts.{part}; docs/guides/own-plugin.md)"
+BY_NAME = {"Optim": ("Optimizer", {"Optimizer"}), "Schedule": ("Scheduler", {"LRScheduler", "_LRScheduler"})}
+"""The class of `accel.plugins` that takes any of torch's own kind, by its part, and how that kind is known by its bases."""
 
 KINDS: tuple[tuple[str, str, dict[str, str], Callable[[Any, set[str]], bool]], ...] = (
     ("a schedule of the learning rate", "Schedule", SCHEDULES, lambda kind, names: bool({"LRScheduler", "_LRScheduler"} & names)
@@ -39,18 +41,21 @@ def refusal_of(value: Any) -> str:
         return f"{name} is not a plugin: an instance of a subclass of one part{hint}"
     for words, part, plugins, fits in KINDS:
         if fits(kind, bases):
-            return f"{name} is {words}, and no plugin{_instead(name, part, plugins)}"
+            return f"{name} is {words}, and no plugin{_instead(name, part, plugins, bases)}"
     if callable(value) and not isinstance(value, type) and hasattr(value, "__name__"):
         return f"{value.__name__} is a function, and no plugin; give an instance of one, such as AMP(), or its name, 'amp'"
     return f"{describe(value)} is no plugin; give an instance of one, such as AMP(), or its name, 'amp'"
 
 
-def _instead(name: str, part: str, plugins: dict[str, str]) -> str:
-    """Return the clause that says what to write in place of a class called `name`."""
+def _instead(name: str, part: str, plugins: dict[str, str], bases: set[str]) -> str:
+    """Return the clause that says what to write in place of a class called `name`, which has these bases."""
     if not part:
         return "; pass it by its own argument: model=, data= or val="
     plain = name.lower().replace("_", "")
     same = next((plugin for word, plugin in plugins.items() if word in plain), "")
+    wrapper, kinds = BY_NAME.get(part, ("", set()))
+    if kinds & bases and name not in kinds:
+        return f"; write {f'{same}(...) of accel.plugins, or ' if same else ''}{wrapper}({name}, ...) of accel.plugins"
     others = same or " or ".join(dict.fromkeys(plugins.values()))
     own = OWN.format(part=part)
     return f"; write {others}{'(...)' * (bool(same) and '(' not in same)} of accel.plugins, or {own}" if others else f"; {own}"

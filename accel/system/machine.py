@@ -204,9 +204,14 @@ def lacks_bf16(device: str = "cpu") -> bool:
 @cache
 def _cpu_lacks_bf16() -> bool:
     try:
-        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        return _x86_without_bf16(Path("/proc/cpuinfo").read_text())
     except OSError:
         return False
+
+
+def _x86_without_bf16(cpuinfo: str) -> bool:
+    """Return whether what /proc/cpuinfo says is that of an x86 CPU without instructions for bfloat16."""
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     return flags is not None and not {"avx512_bf16", "amx_bf16"} & set(flags[1].split())
 
 

@@ -57,6 +57,8 @@ class FailSafeStream:
         """Why output was lost, although somebody wants it; empty if none was."""
         self.dropped = False
         """Whether nothing is written any more."""
+        self.reader_gone = False
+        """Whether nobody reads it any longer, so that more need not be made."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -86,7 +88,7 @@ class FailSafeStream:
         """Drop what the stream holds. If its reader is gone, send all further output, whoever writes it, to the null device."""
         if isinstance(error, UnicodeError):
             raise error
-        gone = isinstance(error, BrokenPipeError | ValueError)
+        gone = self.reader_gone = isinstance(error, BrokenPipeError | ValueError)
         try:
             number = self.stream.fileno()
             kept = None if gone else os.dup(number)

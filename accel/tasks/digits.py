@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from accel.errors import ConfigError
+from accel.data.codecs import crops
+from accel.data.codecs.image_reader import PILLOW_READER
+from accel.data.picture_names import SUFFIXES
+from accel.errors import ConfigError, nearest
 from accel.tasks.evaluation import scores
 from accel.tasks.models.convnet import convnet
 from accel.tasks.validate import validate
@@ -41,6 +44,7 @@ class Digits(Trainer):
 
     evaluates = "test"
     num_classes = 10
+    suffixes = SUFFIXES
 
     def __init__(self, width: Count = 32, smoothing: Decay = 0.1, **run: Any) -> None:
         super().__init__(**run)
@@ -53,7 +57,9 @@ class Digits(Trainer):
         return convnet(num_classes=self.num_classes, width=self.width)
 
     def data(self, split: str) -> TensorDataset:
-        return digits()["train" if split == "train" else "test"]
+        if split not in ("train", "test"):
+            raise ConfigError(f"the digits have no split {split}{nearest(split, ['test']) or '; there is test'}")
+        return digits()[split]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, labels = batch
@@ -62,6 +68,13 @@ class Digits(Trainer):
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch
         return scores(model(pictures), labels)
+
+    def sample_of(self, path: str) -> Tensor:
+        """Return the centred square of a picture, a bright digit on a dark ground, as (1, 8, 8) float32 from 0 to 1."""
+        PILLOW_READER.check()
+        picture = PILLOW_READER.open(Path(path).read_bytes(), path)
+        pixels = torch.from_numpy(picture.resized_crop(crops.centre(*picture.size), 8))
+        return pixels.float().mean(2)[None] / 255
 
 
 def digits() -> dict[str, TensorDataset]:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accel.data.codecs import crops
 from accel.data.codecs.image_reader import ImageReader
 from accel.data.datasets.image_folder import AugmentedFolder, Folder
+from accel.data.picture_names import SUFFIXES
 from accel.data.store import Files
 from accel.errors import BadSample, ConfigError, MovedWarning, TrainingError, nearest
 from accel.system.deprecation.old_attributes import deprecation
@@ -64,6 +66,8 @@ class Images(Trainer):
         TrainingError: If a URL cannot be reached.
     """
 
+    suffixes = SUFFIXES
+
     def __init__(
         self,
         root: str,
@@ -89,7 +93,10 @@ class Images(Trainer):
         self.reader = ImageReader(decoder, filter, max_pixels)
         self.reader.check()
         self.size, self.kind, self.crop, self.flip = size, model, crop, flip
-        self.evaluates, self.classes, self.splits = find_splits(root, self.plugins)
+        if self.saved_metadata is None:
+            self.evaluates, self.classes, self.splits = find_splits(root, self.plugins)
+        else:
+            self.classes, self.splits = list(self.saved_metadata["classes"]), {}
         self.views = views
         self.listed: dict[str, Files] = {}
         """Folders that were listed for the model, and wait for the run."""
@@ -100,7 +107,8 @@ class Images(Trainer):
             net: Any = MODELS[self.kind](classes, self.size)
         else:
             net = model_by_name("task.model", self.kind, num_classes=classes)(num_classes=classes)
-        if initialise := getattr(net, "init_from_pictures", None) or _deprecated_show(net):
+        initialise = getattr(net, "init_from_pictures", None) or _deprecated_show(net)
+        if initialise and self.saved_metadata is None:
             initialise(normalise(self.initial_pictures()))
         model: nn.Module = net
         return model
@@ -133,11 +141,20 @@ class Images(Trainer):
         return torch.stack(pictures)
 
     def data(self, split: str) -> Folder:
+        if split not in self.splits:
+            raise ConfigError(
+                f"the pictures have no split {split}{nearest(split, self.splits) or '; there is ' + ', '.join(self.splits)}"
+            )
         folder: Split = self.listed.pop(split, None) or self.splits[split]
         if split == "train":
             return AugmentedFolder(folder, self.classes, self.size, self.crop, self.flip, self.reader)
+        return Folder(folder, self.classes, self.size, self.share, self.reader)
+
+    @property
+    def share(self) -> float:
+        """The share of a picture's shorter side that evaluation shows."""
         # a random box magnifies: training saw things larger than they are, and evaluation shows them so
-        return Folder(folder, self.classes, self.size, 0.875 if self.crop == "resized" else 1.0, self.reader)
+        return 0.875 if self.crop == "resized" else 1.0
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, labels = batch
@@ -146,6 +163,14 @@ class Images(Trainer):
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch
         return scores(average_views(model, normalise(pictures), self.views), labels)
+
+    def sample_of(self, path: str) -> Tensor:
+        """Return the picture in a file as evaluation shows it, (size, size, 3) uint8."""
+        picture = self.reader.open(Path(path).read_bytes(), path)
+        return torch.from_numpy(picture.resized_crop(crops.centre(*picture.size, self.share), self.size))
+
+    def predict(self, model: nn.Module, batch: Tensor) -> Tensor:
+        return average_views(model, normalise(batch), self.views)
 
 
 def _deprecated_show(net: Any) -> Callable[[Tensor], None] | None:

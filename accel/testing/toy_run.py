@@ -94,7 +94,13 @@ def moved_tensors(run: Run) -> list[Tensor]:
     tensors = [
         *run.unwrapped_model.parameters(),
         *(param for _, param in run.parts.precision.params),
-        *(value for entry in optim_state.values() for value in entry.values() if isinstance(value, Tensor)),
+        *(
+            value
+            for entry in optim_state.values()
+            if isinstance(entry, dict)
+            for value in entry.values()
+            if isinstance(value, Tensor)
+        ),
     ]
     tensors += run.parts.average.state_dict().get("average", {}).values()
     return [tensor.detach().clone() for tensor in tensors]

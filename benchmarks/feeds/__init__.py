@@ -60,6 +60,11 @@ class Arm:
         """Whether it is accel that feeds."""
         return self.feed in ("ours", "resident")
 
+    @property
+    def peer(self) -> bool:
+        """Whether it is run by the interpreter of the peers."""
+        return not self.ours and self.feed not in ("plain", "bare")
+
 
 STORES: dict[str, tuple[str, list[str]]] = {
     "lmdb": ("original.lmdb", []),
@@ -89,6 +94,10 @@ ARMS: dict[str, Arm] = {
     "jpeg, short side 256": Arm("ours", "jpeg-256"),
     "raw, short side 256": Arm("ours", "raw-256", target=24.0),
     "raw, short side 256, area": Arm("ours", "raw-256", {"filter": "area"}, target=16.0),
+    "2 threads, tiled, short side 256": Arm("ours", "tiled-256", {"threads": 2}),
+    "2 threads, raw, short side 256": Arm("ours", "raw-256", {"threads": 2}),
+    "bare work, tiled, short side 256": Arm("bare", "tiled-256"),
+    "bare work, raw, short side 256": Arm("bare", "raw-256"),
 }
 SMALL_ARMS: dict[str, Arm] = {
     SMALL: Arm("plain", CIFAR, base=SMALL),

@@ -26,7 +26,7 @@ def distance(job: Job, arm: Arm, crops: int) -> dict[str, Any] | None:
     """The median over so many random resized crops; None for an arm that takes none."""
     if not arm.ours or arm.store in SMALL_STORES:
         return None
-    options = {name: value for name, value in arm.options.items() if name != "by"}
+    options = {name: value for name, value in arm.options.items() if name not in ("by", "threads")}
     data, truth = data_set(job, arm.store, **options), data_set(job, "files")
     found = []
     for number in range(crops):

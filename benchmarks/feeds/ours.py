@@ -38,13 +38,13 @@ def data_set(
     return data.over(found if small else Repeated(found, TIMES))
 
 
-def feed(job: Job, store: str, by: str = "threads", **options: Any) -> Iterator[Any]:
+def feed(job: Job, store: str, by: str = "threads", threads: int | None = None, **options: Any) -> Iterator[Any]:
     """Epoch after epoch, uint8 (batch, side, side, 3)."""
     data = data_set(job, store, **options)
     if by == "workers":
         workers = WorkerPool([MapBatches(data, job.batch, job.seed, shuffle=True)], job.cores, 2, None)
         for epoch in count():
             yield from workers.batches(0, epoch, 0)
-    with Ring(data, job.batch, seed=job.seed, shuffle=True, threads=job.cores, pin=torch.cuda.is_available()) as ring:
+    with Ring(data, job.batch, seed=job.seed, shuffle=True, threads=threads, pin=torch.cuda.is_available()) as ring:
         for epoch in count():
             yield from ring.epoch(epoch)

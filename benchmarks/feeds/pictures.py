@@ -32,7 +32,7 @@ class Repeated:
 
     def __init__(self, store: Store, times: int) -> None:
         self.store, self.times, self.once = store, times, len(store)
-        self.encoding = store.encoding
+        self.encoding, self.mapped = store.encoding, getattr(store, "mapped", False)
 
     def __len__(self) -> int:
         return self.times * self.once
@@ -41,7 +41,7 @@ class Repeated:
         return self.store.get(index % self.once)
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
-        return [self.get(index) for index in indices]
+        return self.store.get_many([index % self.once for index in indices])
 
     def label(self, index: int) -> int:
         return self.store.label(index % self.once)

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from accel.checkpoints import FOLDER, find
-from accel.engine.finish import SUMMARY, WEIGHTS
+from accel.checkpoints.weights.find_weights import WEIGHTS
+from accel.engine.finish import SUMMARY
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Part
 from accel.plugins.adamw import AdamW

@@ -69,15 +69,11 @@ def test_a_misspelt_page_suggests(tmp_path: Path) -> None:
     assert "did you mean 'plugins'?" in done.stderr
 
 
-def test_every_plugin_is_on_the_list_and_the_help_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    from accel.cli.train_command import main
+def test_every_plugin_is_on_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    from accel.cli.plugins_command import main
 
-    assert main(["--help"]) == 0
-    text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= 80
-    (listed,) = (paragraph for paragraph in text.split("\n\n") if "accumulate, adamw" in paragraph)
-    for name in plugin_registry.names():
-        assert f" {name}," in listed or listed.rstrip().endswith(f" {name}"), name
+    assert main([]) == 0
+    assert set(plugin_registry.names()) <= {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_memory_by_phase_and_snapshot_on_cuda(tmp_path: Path) -> None:
     result = Trainer(nn.Linear(4, 1), batches, loss=loss, plugins=plugins, watch=(), device="cuda", out=tmp_path).fit()
     peaks = {row["phase"]: row["peak bytes"] for row in result.sections["memory"].rows}
     assert peaks["forward"] >= 200_000_000
-    assert peaks["backward"] < 100_000_000
+    assert peaks["forward"] - peaks["backward"] > 100_000_000, "cuBLAS keeps a workspace for each stream that there ever was"
     assert "memory.pickle" in result.files
 
 

@@ -15,10 +15,12 @@ from torch import nn
 
 from accel import Trainer
 from accel.checkpoints.snapshot import SLACK, Snapshot, bytes_of
-from accel.data.loaders import shared_buffers
+from accel.data.loaders.device_copy import DeviceCopier
 from accel.device.cuda import pinned_memory
-from accel.device.cuda.pinned_memory import PinnedArena, pin
-from accel.errors import AccelWarning
+from accel.device.cuda.pinned_arena import PinnedArena
+from accel.device.cuda.pinned_memory import PinnedMemory
+from accel.device.cuda_graphs import CudaRecorder
+from accel.errors import AccelWarning, TrainingError
 from accel.plugins.adamw import AdamW
 from accel.plugins.stream import Stream
 from accel.plugins.workers import Workers
@@ -29,37 +31,39 @@ CUDA = torch.device("cuda")
 
 
 def test_a_refusal_to_pin_leaves_no_error_behind() -> None:
-    memory: Any = np.empty(0, np.uint8)  # of no size
-    assert pin(memory) != ""
+    pinned, memory = PinnedMemory("tests"), np.empty(0, np.uint8)  # of no size
+    with pytest.warns(AccelWarning, match="CUDA refuses to pin memory of the host"):
+        pinned.register(memory)
+    assert pinned.refused
     assert float(torch.ones(4, device=CUDA).sum()) == 4
-    pinned_memory._unpin(torch.cuda.cudart(), 4096)  # type: ignore[no-untyped-call]
+    pinned_memory._unregister(torch.cuda.cudart(), 4096, 0)  # type: ignore[no-untyped-call]
     assert float(torch.ones(4, device=CUDA).sum()) == 4
 
 
 @pytest.fixture
 def _refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA refuses: what it is asked to pin has no size."""
-    real = pinned_memory.pin
-    for module in (pinned_memory, shared_buffers):
-        monkeypatch.setattr(module, "pin", lambda memory: real(memory[:0]))
+    register = pinned_memory._register
+    monkeypatch.setattr(pinned_memory, "_register", lambda memory: register(memory[:0]))
 
 
 @pytest.mark.usefixtures("_refused")
 def test_workers_go_on_unpinned_and_say_so() -> None:
     plugins = [Workers(count=1), Stream()]
     net = nn.Sequential(nn.Flatten(), nn.Linear(6, 1))
-    with pytest.warns(AccelWarning, match="workers: CUDA refuses to pin") as warned:
+    with pytest.warns(AccelWarning, match="CUDA refuses to pin memory of the host") as warned:
         result = Trainer(
             net, Filled(), loss=lambda m, b: m(b[0]).mean(), plugins=plugins, watch=(), device="cuda", batch_size=4, epochs=2
         ).fit()
     assert len(warned) == 1
     assert result.updates == 12
+    assert result.remarks == ["copies were waited for where CUDA refused to pin memory: workers"]
 
 
 @pytest.mark.usefixtures("_refused")
 def test_a_snapshot_goes_on_unpinned_and_says_so() -> None:
     snapshot, live = Snapshot(CUDA), torch.arange(1000.0, device=CUDA)
-    with pytest.warns(AccelWarning, match="checkpoints: CUDA refuses to pin 1 MB"):
+    with pytest.warns(AccelWarning, match="CUDA refuses to pin memory of the host"):
         taken = snapshot.take({"live": live})
     snapshot.wait()
     assert torch.equal(taken["live"], torch.arange(1000.0))
@@ -116,13 +120,63 @@ def test_the_memory_of_a_snapshot_can_be_made_ahead() -> None:
 
 
 def test_memory_that_is_gone_is_unpinned() -> None:
-    arena = PinnedArena(1 << 20)
+    arena = PinnedArena(1 << 20, PinnedMemory("tests"))
     room, whole = arena.place(torch.empty(100)), weakref.ref(arena.memory)
     del arena
     assert room.is_pinned(), "a tensor in it is held"
     del room
     assert whole() is None
     assert float(torch.ones(4, device=CUDA).sum()) == 4, "and no error is left"
+
+
+def test_memory_that_is_gone_is_unpinned_when_the_copies_are_done() -> None:
+    live = torch.ones(1 << 18, device=CUDA)
+    torch.cuda._sleep(200_000_000)
+    arena = PinnedArena(live.nbytes, PinnedMemory("tests"))
+    arena.place(live).copy_(live, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+    del arena
+    assert done.query()
+
+
+class Broken(dict[str, Any]):
+    """Part of a batch that cannot be walked through."""
+
+    def items(self) -> Any:
+        raise KeyError("mine")
+
+
+def test_the_sources_of_copies_are_held_where_a_later_one_fails() -> None:
+    copies = DeviceCopier(CUDA, beside=False)
+    torch.cuda._sleep(200_000_000)
+    with pytest.raises(KeyError):
+        copies.start([torch.ones(1 << 18), Broken()])
+    event, sources = copies.pending[0]
+    assert not event.query()
+    assert [source.is_pinned() for source in sources] == [True]
+    copies.close()
+
+
+def test_a_snapshot_that_fails_has_no_copies_under_way() -> None:
+    snapshot, live = Snapshot(CUDA), torch.ones(1 << 18, device=CUDA)
+    torch.cuda._sleep(200_000_000)
+    with pytest.raises(TrainingError, match=r"the state of b holds a object"):
+        snapshot.take({"a": live, "b": object()})
+    assert torch.cuda.current_stream().query()
+
+
+def test_what_fails_on_the_capture_stream_is_waited_for_by_the_computation() -> None:
+    recorder, weight = CudaRecorder(CUDA), torch.zeros(4, device=CUDA)
+
+    def work() -> None:
+        torch.cuda._sleep(200_000_000)
+        weight.add_(1)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        recorder.run_on_capture_stream(work)
+    assert weight.tolist() == [1, 1, 1, 1]
 
 
 def test_the_model_of_a_run_frees_its_memory_at_once() -> None:

@@ -116,6 +116,7 @@ def test_master_weights_are_amp_to_the_last_bit(dtype: str) -> None:
     assert amp.equals(fit_toy(everything(dtype, MasterWeights), device="cuda", overflow=overflow(dtype), epochs=3))
 
 
+@pytest.mark.filterwarnings("ignore:muon. this CPU has no bfloat16:accel.errors.AccelWarning")
 @pytest.mark.parametrize("optim", [Muon, ScheduleFree, lambda: ScheduleFree(base="sgd")])
 def test_muon_and_schedule_free_wait_for_nothing_and_follow_the_cpu(optim: Any) -> None:
     batches = [torch.randn(8, 4, device="cuda") for _ in range(16)]

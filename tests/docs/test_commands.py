@@ -16,11 +16,11 @@ from accel.cli.train_command import main
 from accel.schema import plugin_registry
 from accel.system import machine
 from accel.testing.plugin_runs import unmet_need
-from tests.docs.pages import BLOCKS, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
+from tests.docs.pages import ABOUT_RUNS, BLOCKS, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
 
 pytestmark = pytest.mark.slow
 
-LISTS = [line for line in commands("python -m accel ") if line not in PACKS]
+LISTS = [line for line in commands("python -m accel ") if line not in PACKS + ABOUT_RUNS]
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
 OTHERS = [
     line
@@ -70,6 +70,20 @@ def test_the_commands_that_pack(material: Path) -> None:
     assert not (material / "ELSEWHERE").exists(), "a dry run writes nothing"
 
 
+def test_the_commands_about_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "PICTURE.png").symlink_to(next((here / "DIR/train").rglob("*.png")))
+    words = ["task=images", "task.root=DIR", "task.size=8", "epochs=1", "checkpoint.best=accuracy", "out=RUN", "device=cpu"]
+    assert main([*words, "~plugins.progress"]) == 0
+    assert len(ABOUT_RUNS) >= 6
+    for line in ABOUT_RUNS:
+        capsys.readouterr()
+        assert accel_main.main(words_of(line)) == 0, line
+        printed = capsys.readouterr()
+        assert ("accuracy" if words_of(line)[0] == "evaluate" else "class") in printed.out, line
+        assert printed.err == ""
+    assert (here / "metrics.json").is_file()
+
+
 @pytest.mark.parametrize("line", LISTS, ids=short)
 def test_a_command_that_lists(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert accel_main.main(words_of(line)) == 0
@@ -101,7 +115,7 @@ def test_any_other_command_names_what_is_there(line: str) -> None:
 
 
 def test_no_command_is_left_out() -> None:
-    known = [shlex.split(line, comments=True) for line in [*TRAINS, *PACKS, *SUBMITS, *LISTS, *RANKS, *OTHERS]]
+    known = [shlex.split(line, comments=True) for line in [*TRAINS, *PACKS, *SUBMITS, *ABOUT_RUNS, *LISTS, *RANKS, *OTHERS]]
     lines = [(block.page, line) for block in BLOCKS if not block.language and not block.note for line in block.commands]
     assert not [(page, line) for page, line in lines if shlex.split(line, comments=True) not in known]
     assert len(TRAINS) >= 25

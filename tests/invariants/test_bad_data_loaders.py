@@ -18,10 +18,10 @@ from accel.data.loaders.worker_pool import WorkerPool as Processes
 from accel.data.ranks.rank_share import RankShare
 from accel.errors import AccelWarning
 from tests.support.hung_workers import hang, time_out_when_hung
-from tests.support.sample_datasets import Drawn, Filled, Padded, Plain, md5
+from tests.support.sample_datasets import Drawn, Each, Filled, Padded, Plain, md5
 from tests.support.spoilt_datasets import POLICIES, SHARES, SPOILT, over, read
 
-KINDS = [Filled, Drawn, Plain, Padded]
+KINDS = [Filled, Each, Drawn, Plain, Padded]
 
 
 @POLICIES
@@ -44,7 +44,7 @@ def test_every_loader_gives_the_same_batches_and_counts(kind: type, share: RankS
     for count in (1, 3):
         batches = over(kind, policy, share=share)
         workers = Processes([batches], count, prefetch=2, timeout=60)
-        assert [slots is not None for slots in workers.pools] == [kind is Filled], "written into shared memory"
+        assert [slots is not None for slots in workers.pools] == [issubclass(kind, Filled)], "written into shared memory"
         assert [md5(workers.batches(0, epoch, 0)) for epoch in (0, 1)] == wanted
         assert md5(workers.batches(0, 1, 2)) == wanted[1][2:]
         assert batches.bad_sample_log.reasons == plain.bad_sample_log.reasons
@@ -85,13 +85,19 @@ class Stuck(Filled):
         return super().fill(index, rng, out)
 
 
+class StuckEach(Stuck):
+    """The same, several one after another."""
+
+    fill, fill_each = Stuck.fill, Each.fill_each  # type: ignore[assignment]
+
+
 @POLICIES
-@pytest.mark.parametrize("trouble", ["hang", "die"])
+@pytest.mark.parametrize(("trouble", "kind"), [("hang", Stuck), ("die", Stuck), ("die", StuckEach)])
 def test_a_worker_that_hangs_or_dies_while_it_writes_harms_no_batch(
-    trouble: str, policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trouble: str, kind: type[Stuck], policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def over(trouble: str) -> Any:
-        return make_batches(Stuck(tmp_path / "once", trouble), 4, seed=3, shuffle=True, bad=BadSampleRule(policy, 1.0))
+        return make_batches(kind(tmp_path / "once", trouble), 4, seed=3, shuffle=True, bad=BadSampleRule(policy, 1.0))
 
     plain, batches = over(""), over(trouble)
     wanted = [md5(plain.epoch(epoch)) for epoch in (0, 1)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from accel.parts import Part, Watch
-from accel.plugins import AMP, EMA, Accumulate, AdamW, Augment, Clip, Prefetch, Resident, ScheduleFree, Threads, Workers
+from accel.plugins import AMP, EMA, Accumulate, AdamW, Augment, Average, Clip, Prefetch, Resident, ScheduleFree, Threads, Workers
 from accel.trainer import Trainer
 
 torch.manual_seed(1)
@@ -94,6 +94,14 @@ KINDS: dict[str, tuple[str, Callable[[], list[Part]]]] = {
     "resident": ("in memory", lambda: [Resident()]),
     "accumulate, ema, clip": ("data set", lambda: [Accumulate(2), EMA(), Clip(), AdamW()]),
     "schedule_free, amp": ("data set", lambda: [ScheduleFree(), AMP()]),
+    "average": ("data set", lambda: [Average(every=3, batch_norm=2)]),
+    "average, loader": ("loader", lambda: [Average(every=3, batch_norm=2), Prefetch()]),
+    "average, own workers": ("own workers", lambda: [Average(every=5, batch_norm=2)]),
+    "average, threads and prefetch": ("data set", lambda: [Average(every=3, batch_norm=2), Threads(2), Prefetch()]),
+    "average, workers and prefetch": ("data set", lambda: [Average(every=3, batch_norm=2), Workers(1), Prefetch()]),
+    "average, resident": (
+        "in memory", lambda: [Average(last=None, every=3, batch_norm=2), Resident(), Augment(mixup=0.2, num_classes=3)]
+    ),
     "augment": ("in memory", lambda: [Augment(label_smoothing=0.1, num_classes=3)]),
 }  # fmt: skip
 

@@ -19,11 +19,12 @@ import accel.optim.kernel_row
 import accel.optim.tiles
 import accel.plugins
 from accel.optim.kernel_row import WHOLE
-from accel.parts import Average, Clip, Grads, Optim
+from accel.parts import Average, Clip, Grads, Optim, Progress
 
 CLASSES = [getattr(accel.plugins, name) for name in accel.plugins.__all__]
 PLUGINS = [cls for cls in CLASSES if inspect.isclass(cls) and issubclass(cls, Optim | Average | Clip)]
 SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "Average": [{"every": 1}, {"every": 1, "last": None}],
     "Clip": [{"mode": "norm"}, {"mode": "value"}, {"mode": "adaptive"}],
     "ScheduleFree": [{}, {"base": "sgd"}],
     "LARS": [{}, {"nesterov": True, "trust_clip": True}],
@@ -32,6 +33,10 @@ CASES = [(cls, settings) for cls in PLUGINS for settings in SETTINGS.get(cls.__n
 LIMITS = {"LAMB": 14, "LARS": 20, "ScheduleFree": 21, "Muon": 37}
 """The most operations of those that need more than 12 in some mode. Muon has 15 products for the matrices of one shape."""
 CHEAP = ("empty", "new_empty", "empty_like", "empty_strided", "set_", "resize_", "_has_compatible_shallow_copy_type")
+
+
+class Facts(SimpleNamespace):
+    """Facts of a run, to which there may be weak references."""
 
 
 class Launches(TorchDispatchMode):
@@ -69,8 +74,8 @@ def launches(cls: type, settings: dict[str, Any], pairs: int, mode: str) -> int:
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(pairs))).to(dtype)
     params = list(model.named_parameters())
     precision = SimpleNamespace(params=params, parameters=lambda model: params)
-    parts = SimpleNamespace(precision=precision, rate=SimpleNamespace(factor=1.0))
-    run: Any = SimpleNamespace(parts=parts, unwrapped_model=model, device=torch.device("cpu"), updates=100)
+    parts = SimpleNamespace(precision=precision, rate=SimpleNamespace(factor=1.0), optim=Optim())
+    run: Any = Facts(parts=parts, unwrapped_model=model, device=torch.device("cpu"), updates=100, progress=Progress())
     plugin = cls(**settings)
     plugin.setup(run)
     if mode == "device scalars":

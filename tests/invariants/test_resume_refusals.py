@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,17 @@ import pytest
 import torch
 
 from accel.checkpoints import FOLDER
+from accel.checkpoints.manifest import Manifest
 from accel.engine.resume import locate
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Parallel
+from accel.parts import Parallel, Part
 from accel.plugins.adamw import AdamW
+from accel.plugins.constant import Constant
 from accel.plugins.cosine import Cosine
+from accel.plugins.cyclic import Cyclic
 from accel.plugins.ema import EMA
 from accel.plugins.metrics import Metrics
+from accel.plugins.step import Step
 from accel.schema.settings import Settings
 from accel.testing import fit_toy
 from tests.support.own_loaders import stopped
@@ -52,6 +57,37 @@ def test_a_schedule_of_another_length_is_another_run(tmp_path: Path) -> None:
         fit_toy([Cosine()], epochs=4, resume=tmp_path / "run")
     fit_toy([], epochs=2, out=tmp_path / "plain")
     assert fit_toy([], epochs=3, resume=tmp_path / "plain").spy.run.progress.step == 18, "a constant rate goes on for longer"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "share"),
+    [
+        (lambda: Constant(warmup=3), lambda: Constant(warmup=0.2)),
+        (lambda: Step(step_size=4), lambda: Step(step_size=0.3)),
+        (lambda: Step(milestones=[3, 9]), lambda: Step(milestones=[0.3])),
+        (lambda: Cyclic(step_size=2, step_size_down=3), lambda: Cyclic(step_size=2, step_size_down=0.3)),
+    ],
+    ids=["constant", "step", "milestones", "cyclic"],
+)
+def test_a_schedule_of_lengths_in_updates_goes_on_for_longer(
+    schedule: Callable[[], Part], share: Callable[[], Part], tmp_path: Path
+) -> None:
+    whole = fit_toy([schedule()], epochs=3)
+    fit_toy([schedule()], epochs=2, out=tmp_path / "run")
+    assert all(map(torch.equal, whole.weights, fit_toy([schedule()], epochs=3, resume=tmp_path / "run").weights))
+    fit_toy([share()], epochs=2, out=tmp_path / "share")
+    with pytest.raises(ConfigError, match="updates was 12 and is now 18"):
+        fit_toy([share()], epochs=3, resume=tmp_path / "share")
+
+
+def test_a_checkpoint_that_keeps_the_length_all_the_same_goes_on(tmp_path: Path) -> None:
+    """As those did that were written when every schedule was taken to follow it."""
+    fit_toy([Constant(warmup=3)], epochs=2, out=tmp_path / "run")
+    for file in (tmp_path / "run" / FOLDER).glob("*.json"):
+        manifest = Manifest.read(file)
+        manifest.identity["updates"] = 12
+        file.write_text(manifest.text())
+    assert fit_toy([Constant(warmup=3)], epochs=3, resume=tmp_path / "run").spy.run.progress.step == 18
 
 
 def test_auto_looks_in_out_and_begins_where_nothing_was_saved(tmp_path: Path) -> None:

@@ -87,13 +87,13 @@ def test_memory_that_runs_short_is_given_back_early(setting: str, users: int, mo
     backend = Backend(memory=setting)  # type: ignore[arg-type]
     backend.apply(CPU)
     try:
-        backend.check_memory(1)
+        backend.check_machine(1)
         assert KEPT_MEMORY.users == 1
         free(monkeypatch, GB)
-        backend.check_memory(3)
+        backend.check_machine(3)
         assert KEPT_MEMORY.users == 1, "looked at after updates 1, 2, 4, 8"
-        backend.check_memory(4)
-        backend.check_memory(8)
+        backend.check_machine(4)
+        backend.check_machine(8)
         assert KEPT_MEMORY.users == users
         assert ["after update 4" in note for note in backend.summary_notes()] == [True] * (1 - users)
     finally:
@@ -106,7 +106,7 @@ def test_denormal_numbers_are_flushed_for_the_run_alone() -> None:
     seen = []
 
     class Check(Look):
-        def check_memory(self, step: int) -> None:
+        def check_machine(self, step: int) -> None:
             seen.append(flushes_denormals())
 
     fit_toy([Check(flush_denormals=True)], stop=2)

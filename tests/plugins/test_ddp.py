@@ -41,6 +41,21 @@ def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
 
 
+def test_several_objectives_equal_one_process_on_the_big_batch(actual: Found) -> None:
+    for number, rank in enumerate(actual["several_objectives"]):
+        warned, refused, resumed = rank.pop("warnings"), rank.pop("refused"), rank.pop("resumed")
+        assert all(distance <= (1e-6 if name.endswith(" 0") else 1e-4) for name, distance in rank.items()), rank
+        assert resumed
+        assert [text for text in warned if "compress" in text] == (
+            ["ddp.compress has no effect with several objectives, whose gradients travel after the last backward pass"]
+            if number == 0 else []
+        )  # fmt: skip
+        assert [text.partition(";")[0] for text in refused] == [
+            "ddp.static_graph=true is for one loss, which uses the same parameters in each update",
+            "fsdp spreads the weights for the backward pass of one loss",
+        ]
+
+
 def test_a_rank_without_items_adds_nothing(actual: Found) -> None:
     for rank in actual["ranks_without_items"]:
         assert len(rank) == 6
@@ -132,6 +147,19 @@ def test_a_resumed_run_ends_with_the_same_bits(actual: Found) -> None:
         assert same(whole["weights"], rest["weights"])
         assert whole["losses"][2:] == rest["losses"]
         assert whole["metrics"] == rest["metrics"]
+
+
+def test_ranks_thaw_together_and_are_resumed_around_it(actual: Found) -> None:
+    for rank in actual["freeze_and_thaw"]:
+        assert max(rank["distance"]) <= 1e-6
+        assert rank["same"] == [True] * 6
+        assert rank["frozen"]
+
+
+def test_the_first_rank_reads_initial_weights_for_all(actual: Found) -> None:
+    for rank in actual["initial_weights"]:
+        assert rank["same"]
+        assert "does not fit the model" in rank["refusal"]
 
 
 def test_no_update_but_the_first_waits_for_the_numbers_of_others(actual: Found) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.rehearsal.build import CannotRehearse, build
+from tests.rehearsal.build import BuildFailed, CannotRehearse, build
 from tests.rehearsal.libraries import PRELOADED
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +17,7 @@ SETTINGS = {
     "memory_mb": "of each device",
     "lazy": "1: work is done as late as CUDA allows, and races show",
     "registers": "0: host memory cannot be registered, as under a limit of locked memory",
+    "pinned_kb": "of host memory that can be allocated pinned, beside single numbers",
     "patience": "how many queries find an event not ready, when lazy",
     "quiet": "1: races are counted and not printed",
     "arithmetic": "0: kernels compute nothing and are only counted",
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> None:
         command.insert(0, sys.executable)
     try:
         folder = build()
-    except CannotRehearse as why:
+    except (CannotRehearse, BuildFailed) as why:
         sys.exit(f"rehearsal: {why}")
     os.execvpe(command[0], command, environment(folder, settings))
 

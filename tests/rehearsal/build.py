@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.rehearsal.libraries import LIBRARIES, NATIVE, Library
 
-__all__ = ["CannotRehearse", "build", "wheels"]
+__all__ = ["BuildFailed", "CannotRehearse", "build", "wheels"]
 
 CACHE = Path(os.environ.get("NULLCUDA_BUILD") or Path(__file__).parents[2] / "build" / "rehearsal")
 FLAGS = ("-O2", "-g1", "-fPIC", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wno-attributes")
@@ -28,6 +28,10 @@ ERRORS = 1000
 
 class CannotRehearse(Exception):
     """The rehearsal is not possible here; the text is a sentence that says why."""
+
+
+class BuildFailed(Exception):
+    """The stand-ins cannot be built, which is a fault of theirs. The text is what the compiler printed."""
 
 
 def wheels() -> Path:
@@ -165,8 +169,8 @@ def error_texts(cuda: Path) -> str:
 
 
 def run(*command: str) -> str:
-    """Return what a command prints. Raise CannotRehearse with its errors if it fails."""
+    """Return what a command prints. Raise BuildFailed with its errors if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CannotRehearse(f"{' '.join(command)} failed:\n{done.stderr}")
+        raise BuildFailed(f"{' '.join(command)} failed:\n{done.stderr}")
     return done.stdout

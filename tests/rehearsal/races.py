@@ -17,13 +17,16 @@ from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
+from accel.plugins.augment import Augment
 from accel.plugins.clip import Clip
 from accel.plugins.cuda_graph import CudaGraph
 from accel.plugins.ema import EMA
 from accel.plugins.finite_guard import FiniteGuard
 from accel.plugins.lamb import LAMB
 from accel.plugins.lr_range import LRRange
+from accel.plugins.master_weights import MasterWeights
 from accel.plugins.muon import Muon
+from accel.plugins.norms import Norms
 from accel.plugins.oom import OOM
 from accel.plugins.pinned import Pinned
 from accel.plugins.prefetch import Prefetch
@@ -60,6 +63,7 @@ BATCHES: dict[str, Callable[[], list[Part]]] = {
     "pinned": lambda: [Pinned()],
     "stream": lambda: [Stream()],
     "float16": lambda: [Stream(), AMP(dtype="float16"), Accumulate(steps=2), Clip(), AdamW(), EMA()],
+    "master_weights": lambda: [Stream(), MasterWeights(dtype="float16"), Clip(), AdamW(), Norms(every=2)],
     "lamb": lambda: [Stream(), AMP(dtype="float16"), LAMB(), FiniteGuard()],
     "muon": lambda: [Stream(), Muon(matrices=["*"]), EMA()],
     "schedule_free": lambda: [Stream(), ScheduleFree()],
@@ -69,6 +73,7 @@ BATCHES: dict[str, Callable[[], list[Part]]] = {
     "recompute": lambda: [Recompute(), Stream()],
     "step_in_backward": lambda: [StepInBackward(), Stream(), SGD()],
     "lr_range": lambda: [LRRange(updates=12), Stream(), AdamW()],
+    "augment": lambda: [Stream(), Augment(mixup=0.2, erasing=0.5, num_classes=3), AdamW()],
 }
 """Over ready batches of pageable memory."""
 SAMPLES: dict[str, Callable[[], list[Part]]] = {
@@ -81,22 +86,39 @@ SAMPLES: dict[str, Callable[[], list[Part]]] = {
 """Over samples, which a loader reads."""
 
 
-def fit(name: str, out: Any = None, device: str = "cuda", **run: Any) -> list[float]:
-    """Return the losses of a run of two epochs, with evaluations and, with `out`, checkpoints."""
+def net_of(name: str) -> nn.Module:
+    """Return the model of a run."""
+    if name == "step_in_backward":
+        return nn.Linear(4, 1)
+    size = 3 * 8 * 8 if name == "augment" else 4
+    return nn.Sequential(nn.Flatten(), nn.Linear(size, 8), nn.BatchNorm1d(8), nn.Dropout(0.1), nn.Linear(8, 1))
+
+
+def batches_of(name: str) -> DataLoader[Any]:
+    """Return ready batches: numbers, or pictures with their labels."""
+    generator = torch.Generator().manual_seed(0)
+    if name != "augment":
+        return DataLoader(list(torch.randn(12, 8, 4, generator=generator)), batch_size=None)
+    pictures = torch.randn(12, 8, 3, 8, 8, generator=generator)
+    return DataLoader([(each, torch.arange(8) % 3) for each in pictures], batch_size=None)
+
+
+def fit(name: str, out: Any = None, device: str = "cuda", fails_at: int = -1, **run: Any) -> list[float]:
+    """Return the losses of a run of two epochs, with evaluations and, with `out`, checkpoints.
+
+    Raises:
+        KeyError: in the loss number `fails_at`, from 0.
+    """
     losses: list[Tensor] = []
     torch.manual_seed(0)
-    net = (
-        nn.Linear(4, 1)
-        if name == "step_in_backward"
-        else nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.1), nn.Linear(8, 1))
-    )
-    generator = torch.Generator().manual_seed(0)
-    batches = DataLoader(list(torch.randn(12, 8, 4, generator=generator)), batch_size=None)
+    net, batches = net_of(name), batches_of(name)
     data = Samples() if name in SAMPLES else batches
 
     def loss(model: nn.Module, batch: Any) -> Tensor:
         x = batch[0] if isinstance(batch, list | tuple) else batch
         value: Tensor = model(x).float().square().mean()
+        if len(losses) == fails_at:
+            raise KeyError("mine")
         if model.training:
             losses.append(value.detach())
         return value

@@ -11,7 +11,8 @@ from nullcuda import devices
 from torch import Tensor, nn
 
 from accel import Trainer
-from accel.parts import Grads, Part, Run, Watch
+from accel.parts import Average, Grads, Optim, Part, Run, Watch
+from accel.parts import Clip as ClipPart
 from accel.plugins.adamw import AdamW
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
@@ -20,6 +21,7 @@ from accel.plugins.lars import LARS
 from accel.plugins.muon import Muon
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
+from accel.schema import plugin_registry
 
 AT_MOST = 12
 FEW, MANY, MORE = 20, 200, 400
@@ -95,6 +97,16 @@ CASES = {
     "ema of an update that may be skipped": Case(EMA, average, True),
     "ema in a graph": Case(EMA, replayed_average),
 }
+
+
+ELSEWHERE: dict[str, str] = {}
+"""Plugins of these parts whose launches are not theirs, each with the reason."""
+
+
+def test_every_optimiser_average_and_clip_is_counted() -> None:
+    counted = {case.make().name for case in CASES.values()} | set(ELSEWHERE)
+    names = [name for name in plugin_registry.names() if issubclass(plugin_registry.load(name), Optim | Average | ClipPart)]
+    assert {"adamw", "ema", "clip"} <= set(names) <= counted, f"no case for {set(names) - counted}"
 
 
 def launches(case: Case, count: int) -> tuple[int, dict[str, int]]:

@@ -37,6 +37,13 @@ def test_late_work_gives_the_same_numbers(name: str, tmp_path: Any) -> None:
         assert races.fit(name, tmp_path / "early") == late
 
 
+@pytest.mark.parametrize("name", [*races.BATCHES, *races.SAMPLES])
+def test_an_error_ends_a_run_after_the_copies_that_are_under_way(name: str, tmp_path: Any) -> None:
+    """Memory that a copy is still to use is not let go of: the plugin of pytest's looks for races."""
+    with pytest.raises(KeyError, match="mine"):
+        races.fit(name, tmp_path / "run", fails_at=4 if "graph" not in name else 2)
+
+
 @dataclass(eq=False)
 class Reader(Watch):
     """Reads the loss without waiting, as metrics and progress do."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from accel import Minimize, Trainer
 from accel.errors import ConfigError
 from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
@@ -129,6 +130,31 @@ class Shuffled(Points):
         if model.training:
             self.seen += batch[0][:, 0].int().tolist()
         return super().loss(model, batch)
+
+
+class Two(Points):
+    """Body and head have losses of their own, whose means are over items; a part of the body is not used."""
+
+    loss = Trainer.loss
+
+    def model(self) -> nn.Module:
+        body, head = nn.Sequential(nn.Linear(6, 16), nn.LayerNorm(16), nn.Tanh()), nn.Linear(16, 3)
+        return nn.ModuleDict({"body": body, "head": head, "spare": nn.Linear(2, 2)}).to(self.dtype)
+
+    def head_loss(self, model: Any, batch: Any) -> Any:
+        weight = batch[1].add(1)
+        each = nn.functional.cross_entropy(model["head"](model["body"](batch[0])), batch[1], reduction="none")
+        return (each * weight).sum() / weight.sum(), weight.sum()
+
+    def body_loss(self, model: Any, batch: Any) -> Any:
+        return nn.functional.cross_entropy(model["head"](model["body"](batch[0])), batch[1])
+
+    def metrics(self, model: Any, batch: Any) -> Any:
+        return {"loss": self.body_loss(model, batch)}
+
+    def objectives(self, model: Any) -> Any:
+        body = Minimize("body", ["body.*", "spare.*"], self.body_loss, plugins=[AdamW(lr=0.01), Clip(max_norm=0.3)])
+        return [body, Minimize("head", model["head"], self.head_loss, every=2)]
 
 
 class Unused(Points):
@@ -275,6 +301,23 @@ def case_refusals(folder: Path) -> dict[str, str]:
     }
 
 
+def case_several_objectives(folder: Path) -> dict[str, Any]:
+    actual: dict[str, Any] = {}
+    for steps, more in product((1, 3), ([], [FiniteGuard(), EMA(decay=0.9), AMP(dtype="float16", force=True)])):
+        outcome = fit([DDP(), *windows(steps), *more], Two, samples=21)
+        actual[f"{steps} {len(more)}"] = distance(outcome, fit([*windows(steps), *more], Two, batch_size=6, samples=21))
+    out = folder / "objectives"
+    fit([DDP()], Two, out=out, stop=3, checkpoint_every=1)
+    pairs = zip(fit([DDP()], Two, resume=out)["weights"], fit([DDP()], Two)["weights"], strict=True)
+    actual["resumed"] = all(torch.equal(a, b) for a, b in pairs)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        fit([DDP(compress="fp16")], Two)
+    actual["warnings"] = [str(warning.message) for warning in seen]
+    actual["refused"] = [refused([DDP(static_graph=True)], Two), refused([FSDP()], Two)]
+    return actual
+
+
 def case_one_rank_is_not_finite(folder: Path) -> dict[str, Any]:
     half = AMP(dtype="float16", force=True, init_scale=1024.0)
     return {
@@ -310,6 +353,40 @@ def case_resumed(folder: Path) -> dict[str, Any]:
         fit(plugins(), kind, dropout=0.3, epochs=3, out=out, checkpoint_every=1, stop=3)
         actual[kind.__name__] = {"whole": whole, "rest": fit(plugins(), kind, dropout=0.3, epochs=3, resume=out)}
     return actual
+
+
+def case_freeze_and_thaw(folder: Path) -> dict[str, Any]:
+    """A run that thaws within an epoch, and one that does at its end, as one process makes them, and resumed around the thaw."""
+    plugins = lambda: [DDP(), AdamW(lr=0.01), EMA(decay=0.9)]  # noqa: E731
+    actual: dict[str, Any] = {"distance": [], "same": []}
+    for until in (3, 4):
+        settings: dict[str, Any] = {"freeze": [{"match": "[01].*", "until": until}], "checkpoint_every": 1, "checkpoint_keep": 99}
+        whole = fit(plugins(), out=folder / str(until), **settings)
+        big = fit([AdamW(lr=0.01), EMA(decay=0.9)], batch_size=6, freeze=settings["freeze"])
+        actual["distance"].append(distance(whole, big))
+        for step in range(until - 1, until + 2):
+            file = folder / str(until) / f"checkpoints/update-{step:08d}-epoch-{step // 4:04d}.pt"
+            rest = fit(plugins(), resume=file, out=folder / f"{until}-{step}", **settings)
+            equal = all(map(torch.equal, whole["weights"], rest["weights"]))
+            actual["same"].append(equal and whole["losses"][step:] == rest["losses"])
+    fit([DDP(), SGD(lr=0.1)], out=folder / "all", epochs=1)
+    other = fit([DDP(), SGD(lr=0.1)], resume=folder / "all", out=folder / "other", freeze=["4.*"], allow=["freeze"])
+    actual["frozen"] = torch.equal(other["weights"][4], other["first"][4]) and not torch.equal(
+        other["weights"][0], other["first"][0]
+    )
+    return actual
+
+
+def case_initial_weights(folder: Path) -> dict[str, Any]:
+    """Weights that the first rank alone can read; and those that do not fit."""
+    torch.manual_seed(0)
+    state = {name: value + 1 for name, value in Points().model().state_dict().items()}
+    file = folder / f"of-rank-{RANK}.pt"
+    if RANK == 0:
+        torch.save(state, file)
+    outcome = fit([DDP(), SGD(lr=0.1)], init=str(file))
+    refusal = refused([DDP()], init=str(file), init_rename={"0.*": "9.*"})
+    return {"same": all(map(torch.equal, state.values(), outcome["first"])), "refusal": refusal}
 
 
 class Asks(DDP):

@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from accel.checkpoints.sharded import load_sharded, save_sharded, split_sharded
 from accel.checkpoints.snapshot import Snapshot
+from accel.device.cuda.run_device import make_current
 from accel.device.dtensor import local_shard
 from accel.errors import ConfigError
 from accel.parts import Part
@@ -27,6 +28,7 @@ from accel.plugins.fsdp import FSDP
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
 from accel.plugins.muon import Muon
+from accel.plugins.optimizer import Optimizer
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
@@ -131,6 +133,22 @@ def goes_on(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
     return outcome
 
 
+def case_freeze_and_thaw(folder: Path) -> dict[str, Any]:
+    """A block of its own group and some outside of all, as one process thaws them, and resumed around the thaw."""
+    plugins = lambda: [FSDP(), AdamW(lr=0.01), EMA(decay=0.9)]  # noqa: E731
+    settings: dict[str, Any] = {"freeze": [{"match": "[01].*", "until": 3}], "checkpoint_every": 1, "checkpoint_keep": 99}
+    outcome = fit(plugins(), Blocks, out=folder / "whole", **settings)
+    big = fit([AdamW(lr=0.01), EMA(decay=0.9)], Blocks, batch_size=6, freeze=settings["freeze"])
+    actual: dict[str, Any] = {"distance": whole(outcome, big), "same": []}
+    for step in range(2, 5):
+        file = folder / f"whole/checkpoints/update-{step:08d}-epoch-{step // 4:04d}.pt"
+        rest = fit(plugins(), Blocks, resume=file, out=folder / str(step), **settings)
+        if not any(hasattr(weight, "full_tensor") for weight in rest["weights"]):
+            actual["same"].append(all(map(torch.equal, outcome["weights"], rest["weights"])))
+        actual["same"].append(outcome["losses"][step:] == rest["losses"])
+    return actual
+
+
 def case_a_snapshot_of_what_is_spread(folder: Path) -> dict[str, Any]:
     return snapshots(folder)
 
@@ -143,7 +161,7 @@ SAVED = {"cut": ROWS, "row": ROWS[:1], "kept": ROWS[:2], "tied": ROWS}
 def snapshots(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
     """Of weights, of which the second rank has nothing of one: taken twice, moved in between, and saved."""
     ranks = FSDP(**fsdp)
-    place = ranks.join(torch.device(device))
+    place = make_current(ranks.join(torch.device(device)))  # it is this rank's device that is kept behind
     world: Any = torch.distributed.group.WORLD
     mesh, snapshot = DeviceMesh.from_group(world, place.type), Snapshot(place)
     live = {
@@ -316,3 +334,32 @@ def case_sparse_tensors(folder: Path) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+class LocalNorm(torch.optim.SGD):
+    """An optimiser that takes the norm of a shard for that of the whole gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        for param in (param for group in self.param_groups for param in group["params"] if param.grad is not None):
+            local_shard(param.grad).div_(local_shard(param.grad).norm() + 1e-6)
+        return super().step(closure)
+
+
+class Noisy(torch.optim.SGD):
+    """An optimiser that draws random numbers."""
+
+    def step(self, closure: Any = None) -> Any:
+        torch.rand(1)
+        return super().step(closure)
+
+
+def case_optimizers_of_torch(folder: Path) -> dict[str, Any]:
+    """The distance to one process of those that can share a model, and the sentence about the others."""
+    actual: dict[str, Any] = {}
+    for target in (torch.optim.RAdam, torch.optim.Adafactor, LocalNorm, Noisy):
+        try:
+            sharded = fit([FSDP(), Optimizer(target, lr=0.01)], Blocks)
+            actual[target.__name__] = whole(sharded, fit([Optimizer(target, lr=0.01)], Blocks, batch_size=6))
+        except ConfigError as error:
+            actual[target.__name__] = str(error)
+    return actual

@@ -52,6 +52,12 @@ from tests.support.rank_evaluation_cases import (  # noqa: F401 - cases of the s
     case_metrics,
     case_unequal_lengths,
 )
+from tests.support.rank_shape_cases import (  # noqa: F401 - cases of the same two processes
+    case_an_average_that_is_refused,
+    case_averages_with_batch_norm,
+    case_ends,
+    case_shapes,
+)
 
 RANK = int(os.environ.get("RANK", "0"))
 SECOND = RANK == 1

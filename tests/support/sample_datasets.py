@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from accel.data.sampling import sample_rng
 from tests.support.waiting import DEADLINE
 
 SAMPLES = 23
@@ -39,6 +40,14 @@ class Bare(Filled):
 
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.float32]) -> None:  # type: ignore[override]
         super().fill(index, rng, out)
+
+
+class Each(Filled):
+    """The same, several one after another too."""
+
+    def fill_each(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.float32]) -> Iterator[int]:
+        for key, row in zip(keys, out, strict=False):
+            yield self.fill(key, sample_rng(seed, epoch, key), row)
 
 
 class Drawn(Dataset[tuple[Tensor, int]]):
@@ -91,7 +100,7 @@ class Wide(Filled):
         return index
 
 
-KINDS: list[type] = [Filled, Bare, Drawn, Plain, Padded]
+KINDS: list[type] = [Filled, Bare, Each, Drawn, Plain, Padded]
 
 
 def readers() -> list[threading.Thread]:

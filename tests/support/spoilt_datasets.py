@@ -48,6 +48,8 @@ def spoil(kind: type, bad: frozenset[int] = SPOILT) -> Any:
     for name in ("sample", "__getitem__", "fill"):
         if not hasattr(kind, name) or (name == "__getitem__" and kind is not Plain):
             delattr(Spoilt, name)
+    if hasattr(kind, "fill_each"):
+        Spoilt.fill_each = kind.fill_each  # type: ignore[attr-defined]  # one of a class below counts for that class alone
     return Spoilt()
 
 

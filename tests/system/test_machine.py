@@ -71,3 +71,16 @@ def test_bfloat16_needs_capability_8(cards: Any, reason: bool, monkeypatch: pyte
     assert ("dtype=float16" in (text or "")) == reason
     assert (text is None) != reason
     assert need.unmet_reason({"dtype": "float16"}, "cuda") is None
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "lacks"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512f\n", True),
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512_bf16\n", False),
+        ("processor\t: 0\nflags\t\t: fpu amx_bf16 amx_tile\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", False),
+    ],
+)
+def test_an_x86_cpu_says_by_its_flags_whether_it_multiplies_bfloat16(cpuinfo: str, lacks: bool) -> None:
+    assert machine._x86_without_bf16(cpuinfo) is lacks

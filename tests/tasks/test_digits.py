@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +58,7 @@ def test_settings_are_checked(settings: dict[str, int], message: str) -> None:
 def test_without_scikit_learn() -> None:
     code = """
 import sys
+from pathlib import Path
 sys.modules["sklearn"] = None
 from accel.errors import ConfigError
 from accel.tasks.digits import Digits
@@ -93,3 +95,14 @@ def test_training_goes_on_through_overflows() -> None:
     assert 5 <= result.skipped <= 20
     assert result.updates == 90
     assert result.metrics["accuracy"] > 0.8
+
+
+def test_a_picture_is_read_as_the_data_has_it(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pixels, _ = digits()["test"][3]
+    image.fromarray((pixels[0] * 255).round().to(torch.uint8).numpy()).save(tmp_path / "eight.png")
+    assert torch.allclose(Digits(watch=()).sample_of(str(tmp_path / "eight.png")), pixels, atol=0.5 / 255 + 1e-6)
+    image.new("RGB", (40, 30), (255, 255, 255)).save(tmp_path / "white.png")
+    assert torch.equal(Digits(watch=()).sample_of(str(tmp_path / "white.png")), torch.ones(1, 8, 8))
+    with pytest.raises(ConfigError, match="the digits have no split tset; did you mean 'test'"):
+        Digits(watch=()).data("tset")

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from accel.data.batches.make_batches import make_batches
 from accel.data.datasets.token_windows import PADDING, JitteredTokenWindows, TokenWindows
 from accel.data.loaders.ring import Ring
-from accel.errors import ConfigError
+from accel.engine.loading.task_record import TaskRecord
+from accel.errors import BadSample, ConfigError
 from accel.tasks.text import Text
 from tests.support.sample_datasets import md5
 
@@ -247,3 +248,47 @@ def test_what_is_no_token_file(tmp_path: Path, make: Any, message: str) -> None:
     settings = {"path": str(path), **make(path)}
     with pytest.raises(ConfigError, match=message):
         Text(**TINY, **settings)
+
+
+class Counting(torch.nn.Module):
+    """Knows that after a byte comes the next one, if it has seen the one before it too."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        before = torch.nn.functional.pad(tokens, (1, 0))[:, :-1]
+        following = torch.where((tokens == before + 1) | (before == 0), tokens + 1, 0)
+        return torch.nn.functional.one_hot(following % 256, 256).float()
+
+
+def test_a_text_is_gone_on_with_byte_by_byte(tmp_path: Path, text: Path) -> None:
+    task = Text(path=str(text), context=8, layers=1, heads=1, width=8, watch=())
+    text.unlink()
+    loaded = TaskRecord.of(task).make()
+    samples = []
+    for name, content in (("short", b'!"'), ("long", b"xyz&'()*+,-./01")):
+        (tmp_path / name).write_bytes(content)
+        samples.append(loaded.sample_of(str(tmp_path / name)))
+    assert samples[0][0].shape == samples[1][0].shape == (8,)
+    rows = loaded.predict(Counting(), torch.utils.data.default_collate(samples))
+    expected = [bytes(range(first, first + 32)).decode() for first in (ord("#"), ord("2"))]
+    assert [row["continuation"] for row in rows] == expected
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(BadSample, match="empty is empty; there is nothing to go on from"):
+        loaded.sample_of(str(tmp_path / "empty"))
+    with pytest.raises(BadSample, match=r"nowhere: there is no such file"):
+        loaded.sample_of(str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="the text has no split test; there is val"):
+        task.data("test")
+
+
+def test_a_text_of_tokens_is_read_as_that_of_the_run(tmp_path: Path) -> None:
+    np.save(tmp_path / "run.npy", np.arange(300, dtype=np.uint16) % 40)
+    task = TaskRecord.of(Text(path=str(tmp_path / "run.npy"), context=8, layers=1, heads=1, width=8, watch=())).make()
+    np.save(tmp_path / "more.npy", np.array([3, 5, 39], np.uint16))
+    tokens, length = task.sample_of(str(tmp_path / "more.npy"))
+    assert (tokens.tolist(), length) == ([3, 5, 39, 0, 0, 0, 0, 0], 3)
+    np.save(tmp_path / "odd.npy", np.array([40], np.uint16))
+    with pytest.raises(BadSample, match="has a token that is none of the 40 of the run"):
+        task.sample_of(str(tmp_path / "odd.npy"))
+    (tmp_path / "plain.txt").write_text("text")
+    with pytest.raises(BadSample, match=r"is no .npy file of tokens, as that of the run is"):
+        task.sample_of(str(tmp_path / "plain.txt"))

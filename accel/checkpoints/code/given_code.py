@@ -23,7 +23,7 @@ def task_code(task: Any, base: type, given: Mapping[str, Any]) -> dict[str, list
     """
     kinds = type(task).__mro__[: type(task).__mro__.index(base)]
     code: dict[str, list[Any]] = {}
-    for name in ("loss", "metrics", "model", "data", "__init__"):
+    for name in ("loss", "objectives", "metrics", "model", "data", "__init__"):
         methods = [MethodType(vars(kind)[name], task) for kind in kinds if isinstance(vars(kind).get(name), FunctionType)]
         passed = [given[name]] if name in ("loss", "metrics") and given.get(name) is not None else []
         code["task" if name == "__init__" else name] = methods + passed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.utils.data import default_collate
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from accel.data.randomness.sample_randomness import SampleRandomness
     from accel.data.ranks.rank_share import RankShare
 
-__all__ = ["BatchAssembly", "InPlaceAssembly", "SampleReader"]
+__all__ = ["BatchAssembly", "FillSeveral", "InPlaceAssembly", "SampleReader"]
+
+FillSeveral = Callable[[list[int], int, int, "NDArray[Any]"], Iterable[Any]]
+"""Function `fill(keys, seed, epoch, out)` that writes samples into the rows of `out`, and gives the label of each."""
 
 
 class SampleReader(Protocol):
@@ -30,7 +34,7 @@ class SampleReader(Protocol):
     seed: int
     share: RankShare
     collate: Callable[[list[Any]], Any]
-    has_fill_all: bool
+    fill_several: FillSeveral | None
     randomness: SampleRandomness
     bad_sample_handler: BadSampleHandler
 
@@ -78,9 +82,11 @@ class BatchAssembly:
             handler = self.batches.bad_sample_handler
             self.samples[place] = handler.handle(error, self.epoch, key, partial(self.read_sample, place), self.bad)
 
-    def read_all(self) -> bool:
-        """Read all samples together and return True; or return False where the caller must read them one by one."""
-        return False
+    def fill_slots(self, places: range) -> Iterator[int]:
+        """Read the samples of `places`, or their substitutes. Yield each place just before its sample is read."""
+        for place in places:
+            yield place
+            self.fill_slot(place)
 
     def finish(self) -> Any:
         """Return the batch, once all samples are read; MISSING if nothing is left of it.
@@ -137,15 +143,19 @@ class InPlaceAssembly(BatchAssembly):
         self.batches.randomness.seed_sample(self.epoch, key)
         return self.batches.data.fill(key, reused_rng(self.batches.seed, self.epoch, key), self.rows[place])
 
-    def read_all(self) -> bool:
-        data = self.batches.data
-        if not self.batches.has_fill_all or self.batches.randomness.draws:
-            return False
-        try:
-            self.samples = data.fill_all(self.keys, self.batches.seed, self.epoch, self.rows[: len(self.keys)])
-        except Exception:  # whatever it is, reading one by one names the sample, or gets over it
-            return False
-        return True
+    def fill_slots(self, places: range) -> Iterator[int]:
+        several, start, stop = self.batches.fill_several, places.start, places.stop
+        methods = () if several is None or self.batches.randomness.draws else (several,)
+        # called with the first place, no sooner
+        labels = chain.from_iterable(
+            fill(self.keys[start:stop], self.batches.seed, self.epoch, self.rows[start:stop]) for fill in methods
+        )
+        for place in places:
+            yield place
+            try:
+                self.samples[place] = next(labels)
+            except Exception:  # whatever it is, and at the end of the labels too, reading it by itself names it, or gets over it
+                self.fill_slot(place)
 
     def compact(self, kept: list[int]) -> None:
         super().compact(kept)

@@ -64,6 +64,8 @@ class Batches(ABC):
     """Whether `count` and `samples` are known to be what an epoch gives, and not only what the data says."""
     orderable: bool = False
     """Whether the run chooses the order, and not the data."""
+    can_be_read_aside: bool = False
+    """Whether an epoch can be read while another one is under way, which does not move."""
 
     own_split: OwnSplit | None = None
     """The ranks among which the data divides itself; None where it does not."""
@@ -81,6 +83,9 @@ class Batches(ABC):
     def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
         """Yield the batches of an epoch, each as `CountedBatch`. The first is number `start`."""
         return self.counter.counted(batches)
+
+    def set_epoch(self, epoch: int) -> None:  # noqa: B027 - most data need not know
+        """Tell the data that `epoch` is under way, where it wants to know."""
 
     def digest_again(self) -> str:
         """Return the digest of what comes first if the data is read anew; empty if its order is chosen here."""

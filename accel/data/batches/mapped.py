@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
-from accel.data.batches.assembly import BatchAssembly
+from accel.data.batches.assembly import BatchAssembly, FillSeveral
 from accel.data.batches.bad_samples import MISSING, RAISE, BadSampleHandler, BadSampleLog, BadSampleRule, UnreadableSample
 from accel.data.batches.base import Batches, Order, length_of
 from accel.data.batches.collation import Collate
@@ -24,7 +24,7 @@ from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation, sample_rng
 from accel.errors import ConfigError
 
-__all__ = ["MakeAssembly", "MapBatches", "can_fill_all"]
+__all__ = ["MakeAssembly", "MapBatches", "can_fill_all", "fill_several_of"]
 
 MakeAssembly = Callable[[int, list[int]], BatchAssembly]
 """Function from an epoch and the numbers of samples to the assembly of their batch."""
@@ -46,6 +46,8 @@ class MapBatches(Batches):
       `__getitem__`; one that has them gives equal samples by each.
     - `can_fill_all`, `fill_all(keys, seed, epoch, out)`: if the first is true, the second writes several samples and returns
       their labels, equal to those of `fill`.
+    - `fill_each(keys, seed, epoch, out)`: writes several samples one after another, and yields the label of each as soon as it
+      is written, equal to those of `fill`. What it raises is raised by `fill` again, or does not matter.
     - `plan_notes()`: facts for the plan, by name.
 
     Args:
@@ -65,7 +67,7 @@ class MapBatches(Batches):
     samples: int
     meter: ReadRateMeter
     bad_sample_log: BadSampleLog
-    orderable = is_counted = True
+    orderable = is_counted = can_be_read_aside = True
 
     def __init__(
         self, data: Any, batch_size: int, seed: int, shuffle: bool, share: RankShare = SINGLE_RANK, bad: BadSampleRule = RAISE,
@@ -84,6 +86,7 @@ class MapBatches(Batches):
         self.has_fill = hasattr(data, "fill")
         self.randomness = SampleRandomness(data, seed, given=self.has_sample or self.has_fill)
         self.has_fill_all = can_fill_all(data)
+        self.fill_several = fill_several_of(data)
         self.has_getitem = getattr(type(data), "__getitem__", Dataset.__getitem__) is not Dataset.__getitem__
 
     def __getstate__(self) -> dict[str, Any]:
@@ -153,11 +156,19 @@ class MapBatches(Batches):
 def _assemble(make: Callable[[], BatchAssembly]) -> tuple[Any, list[UnreadableSample]]:
     """Return a batch that is read here, and the samples of it that could not be read."""
     assembly = make()
-    for place in range(len(assembly.keys)):
-        assembly.fill_slot(place)
+    for _ in assembly.fill_slots(range(len(assembly.keys))):
+        pass
     return assembly.finish(), assembly.bad
 
 
 def can_fill_all(data: Any) -> bool:
     """Return whether a data set says that it writes several samples at once."""
     return bool(getattr(data, "can_fill_all", getattr(data, "at_once", False)))  # `at_once` was the name before 0.1.0
+
+
+def fill_several_of(data: Any) -> FillSeveral | None:
+    """Return the method by which a data set writes several samples; None if it has none, or a subclass has changed `fill` alone."""
+    if can_fill_all(data):
+        return getattr(data, "fill_all", None)
+    owner = next((kind for kind in type(data).__mro__ if vars(kind).keys() & {"fill", "fill_each"}), object)
+    return data.fill_each if "fill_each" in vars(owner) else None

@@ -58,15 +58,19 @@ class ReadyBatches(Batches):
         # a loader of a map-style data set draws the order of an epoch as that begins; what its samples draw is each rank's own
         self.is_ordered_first = dataset is not None and not isinstance(dataset, IterableDataset)
         self.is_counted = type(data) in (list, tuple)
+        self.can_be_read_aside = self.is_counted or (isinstance(data, DataLoader) and self.is_ordered_first)
         self.checked = isinstance(data, list | tuple | DataLoader)
         self.trust: Trust = "batch" if getattr(data, "collate_fn", None) is default_collate else "neither"
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+    def set_epoch(self, epoch: int) -> None:
         owners = (self.data, getattr(self.data, "sampler", None), *samplers_of(self.data))
         for owner in {id(owner): owner for owner in owners}.values():
             set_epoch = getattr(owner, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        self.set_epoch(epoch)
         if self.persistent_workers:
             self.data._iterator = None  # type: ignore[attr-defined]  # its workers end, and others begin
         if self.share.ranks == 1:

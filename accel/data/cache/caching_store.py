@@ -32,6 +32,9 @@ class CachingStore:
         tiers: the caches, the first choice first.
     """
 
+    mapped = False
+    """Whether records are views of mapped memory: not all of them, whatever the inner store says."""
+
     def __init__(self, inner: Store, keep: Keep, reader: ImageReader, tiers: Sequence[RecordCache]) -> None:
         self.inner, self.keep, self.reader, self.tiers = inner, keep, reader, tiers
         self.encoding = inner.encoding

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,13 +13,17 @@ from accel.data.codecs import jpeg_decoder, pillow_decoder, tiled_jpeg
 from accel.data.codecs.crops import Box
 from accel.data.codecs.jpeg_decoder import Decoder
 from accel.data.codecs.jpeg_header import Buffer, Header
-from accel.data.codecs.resample import Filter, filter_margin, resample
+from accel.data.codecs.resample import Filter, filter_margin, resample, window, write_part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-__all__ = ["DecodedPicture", "JpegPicture", "Picture", "RawPicture", "TiledPicture"]
+__all__ = ["DecodedPicture", "JpegPicture", "Picture", "RawPicture", "TiledPicture", "WriteCrop"]
+
+
+WriteCrop = Callable[["NDArray[np.uint8]"], object]
+"""Function that writes a crop into (side, side, 3) uint8."""
 
 
 class Picture(Protocol):
@@ -36,6 +42,9 @@ class Picture(Protocol):
         Raises:
             BadSample: If that part cannot be decoded.
         """
+
+    def prepare(self, box: Box, side: int) -> WriteCrop:
+        """Return the function that writes `resized_crop` into given memory. What needs no pixels is done before; errors too."""
 
     def decode(self) -> NDArray[np.uint8]:
         """Return the whole picture as (height, width, 3) uint8, good until this thread's next picture.
@@ -60,6 +69,9 @@ class DecodedPicture:
         out[:] = crop
         return out
 
+    def prepare(self, box: Box, side: int) -> WriteCrop:
+        return partial(self.resized_crop, box, side)
+
     def decode(self) -> NDArray[np.uint8]:
         return np.asarray(self.image)
 
@@ -72,6 +84,11 @@ class RawPicture:
 
     def resized_crop(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         return resample(self.filter, self.pixels, (0, 0), self.size, box, side, out)
+
+    def prepare(self, box: Box, side: int) -> WriteCrop:
+        if self.filter == "antialias":
+            return partial(self.resized_crop, box, side)
+        return partial(write_part, self.pixels[window((0, 0), self.size, box)], self.filter == "area")
 
     def decode(self) -> NDArray[np.uint8]:
         return self.pixels
@@ -98,6 +115,9 @@ class JpegPicture:
             pixels = jpeg_decoder.decode(self.decoder, self.record, self.name, self.size, self.limit, shrink)
         return resample(self.filter, pixels, (0, 0), _shrunk_size(self.size, shrink), _shrunk_box(box, shrink), side, out)
 
+    def prepare(self, box: Box, side: int) -> WriteCrop:
+        return partial(self.resized_crop, box, side)
+
     def decode(self) -> NDArray[np.uint8]:
         return jpeg_decoder.decode(self.decoder, self.record, self.name, self.size, self.limit)
 
@@ -116,18 +136,30 @@ class TiledPicture:
         pillow_decoder.check_pixel_limit(*self.size, name, limit)
 
     def resized_crop(self, box: Box, side: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        out = np.empty((side, side, 3), np.uint8) if out is None else out
+        self.prepare(box, side)(out)
+        return out
+
+    def prepare(self, box: Box, side: int) -> WriteCrop:
         components = self.record[self.index.height_offset + 4]
         shrink = jpeg_decoder.shrink_factor(self.decoder, box, side) if components < 4 else 1
         margin = _margin(self.filter, box, side, shrink)
         jpeg, (left, top), size = tiled_jpeg.splice(self.record, self.index, box, margin, shrink)
-        pixels = jpeg_decoder.decode(self.decoder, jpeg, self.name, size, self.limit, shrink, components)
+        decode = partial(jpeg_decoder.decode, self.decoder, jpeg, self.name, size, self.limit, shrink, components)
+        at, size, box = (left // shrink, top // shrink), _shrunk_size(self.size, shrink), _shrunk_box(box, shrink)
+        if self.filter != "antialias":
+            return partial(_write_window, decode, window(at, size, box), self.filter == "area")
         # a record is as wide as its tiles: what fills it up is no part of the picture, and the filter must not reach it
-        pixels = pixels[:, : -(-(self.index.width - left) // shrink)]
-        at, size = (left // shrink, top // shrink), _shrunk_size(self.size, shrink)
-        return resample(self.filter, pixels, at, size, _shrunk_box(box, shrink), side, out)
+        width = -(-(self.index.width - left) // shrink)
+        return lambda out: resample(self.filter, decode()[:, :width], at, size, box, side, out)
 
     def decode(self) -> NDArray[np.uint8]:
         return np.asarray(tiled_jpeg.decode(self.record, self.name, self.limit))
+
+
+def _write_window(decode: Callable[[], NDArray[np.uint8]], part: tuple[slice, slice], area: bool, out: NDArray[np.uint8]) -> None:
+    """Write a part of what `decode` returns into `out`, resampled by the filter area or linear."""
+    write_part(decode()[part], area, out)
 
 
 def _margin(filter: Filter, box: Box, side: int, shrink: int) -> int:

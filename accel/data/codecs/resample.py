@@ -14,7 +14,7 @@ from accel.data.codecs.pillow_decoder import resample_part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Filter", "filter_margin", "resample", "whole_pixels"]
+__all__ = ["Filter", "filter_margin", "resample", "whole_pixels", "window", "write_part"]
 
 Filter = Literal["antialias", "linear", "area"]
 """antialias: Pillow's triangle, widened to the scale if the crop shrinks. linear and area: OpenCV's, of boxes of whole pixels."""
@@ -53,14 +53,23 @@ def resample(
         part = pixels[top - at[1] : ceil(box[3]) + reach - at[1], left - at[0] : ceil(box[2]) + reach - at[0]]
         out[:] = resample_part(part, (left, top), size, box, side)
         return out
+    write_part(pixels[window(at, size, box)], filter == "area", out)
+    return out
+
+
+def window(at: tuple[int, int], size: tuple[int, int], box: Box) -> tuple[slice, slice]:
+    """Return the rows and columns of `pixels` that `resample` takes by the filters linear and area, whose arguments these are."""
     left, right = whole_pixels(box[0], box[2], size[0])
     top, bottom = whole_pixels(box[1], box[3], size[1])
-    part = pixels[top - at[1] : bottom - at[1], left - at[0] : right - at[0]]
+    return slice(top - at[1], bottom - at[1]), slice(left - at[0], right - at[0])
+
+
+def write_part(part: NDArray[np.uint8], area: bool, out: NDArray[np.uint8]) -> None:
+    """Write (height, width, 3) uint8, resampled by the filter area or linear, into `out`, (side, side, 3) uint8."""
     if part.shape == out.shape:
         out[:] = part
     else:
-        opencv_decoder.resize(part, filter == "area", out)
-    return out
+        opencv_decoder.resize(part, area, out)
 
 
 def whole_pixels(low: float, high: float, limit: int) -> tuple[int, int]:

@@ -174,7 +174,7 @@ def read_index(record: Buffer, name: str) -> TileIndex:
         good = (
             width and height and len(offsets) == tiles + 1 and FIELDS_OFFSET < height_offset < scan_offset <= len(record)
             and scan_offset + int(offsets[-1]) == len(record)
-            and offsets[0] == 0 and bool((offsets[1:] > offsets[:-1] + 1).all())
+            and offsets[0] == 0 and np.count_nonzero(offsets[1:] > offsets[:-1] + 1) == tiles
         )  # fmt: skip
     except (struct.error, ValueError, ZeroDivisionError):
         good = False
@@ -204,14 +204,14 @@ def splice(record: Buffer, index: TileIndex, box: Box, margin: int = 1, shrink: 
         The JPEG; its left and top in the picture; its width and height; in pixels.
     """
     (wide, high), source = index.tile, memoryview(record)
-    full = int.from_bytes(source[index.height_offset + 2 : index.height_offset + 4], "big")
+    full = source[index.height_offset + 2] << 8 | source[index.height_offset + 3]
     first, last = _columns(index, box, margin, full, shrink)
     top, bottom = max(0, floor(box[1]) - margin) // high, min(-(-index.height // high), -(-(ceil(box[3]) + margin) // high))
-    rows, sizes = _rows(source, index, (first, last), (top, bottom))
-    begin, after = index.scan_offset, 4 + int.from_bytes(source[4:6], "big")  # the index itself is left out
+    begin, after = index.scan_offset, 4 + (source[4] << 8 | source[5])  # the index itself is left out
+    rows, ends = _rows(source, index, (first, last), (top, bottom), 2 + begin - after)
     joined = bytearray().join([source[:2], source[after:begin], *rows])
     markers = np.frombuffer(joined, np.uint8)
-    markers[np.cumsum(sizes, dtype=np.intp) + (begin + 1 - after)] = RESTART_CODES[: len(sizes)]
+    markers[ends] = RESTART_CODES[: len(ends)]
     markers[-1] = EOI
     width, height = min(full - first * wide, (last - first) * wide), min(index.height - top * high, (bottom - top) * high)
     struct.pack_into(">2H", joined, index.height_offset + 2 - after, height, width)
@@ -228,15 +228,19 @@ def _columns(index: TileIndex, box: Box, margin: int, full: int, shrink: int) ->
 
 
 def _rows(
-    source: memoryview, index: TileIndex, columns: tuple[int, int], rows: tuple[int, int]
-) -> tuple[list[memoryview], NDArray[np.uint32]]:
-    """Return the bytes of tiles, without a copy, a view for each row of them; and the bytes of each tile, (tiles,)."""
+    source: memoryview, index: TileIndex, columns: tuple[int, int], rows: tuple[int, int], head: int
+) -> tuple[list[memoryview], NDArray[np.int64]]:
+    """Return the bytes of tiles, without a copy, a view for each row of them; and where each tile's last byte comes to lie.
+
+    `head` is the number of bytes before the first of them.
+    """
     (first, last), (top, bottom), across, begin = columns, rows, index.tiles_across, index.scan_offset
     # where the tiles of each row begin, and where its last one ends
     shape, begins = (bottom - top, last - first + 1), 4 * (top * across + first)
     lines: NDArray[np.uint32] = np.ndarray(shape, "<u4", index.offsets, begins, (4 * across, 4))
-    sizes = (lines[:, 1:] - lines[:, :-1]).ravel()
-    if last - first == across:
-        return [source[begin + int(lines[0, 0]) : begin + int(lines[-1, -1])]], sizes
-    ends = zip(lines[:, 0].tolist(), lines[:, -1].tolist(), strict=True)
-    return [source[begin + left : begin + right] for left, right in ends], sizes
+    views, shifts = [], []
+    for left, right in zip(lines[:, 0].tolist(), lines[:, -1].tolist(), strict=True):
+        views.append(source[begin + left : begin + right])
+        shifts.append(left + 1 - head)
+        head += right - left
+    return views, (lines[:, 1:] - np.array(shifts)[:, None]).ravel()

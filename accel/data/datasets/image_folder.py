@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import copy
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Self
@@ -16,9 +18,10 @@ from torch.utils.data import Dataset
 from accel.data.cache.caching_store import CachingStore
 from accel.data.codecs import crops
 from accel.data.codecs.image_reader import PILLOW_READER, ImageReader
-from accel.data.codecs.picture import Picture
+from accel.data.codecs.picture import Picture, WriteCrop
 from accel.data.datasets import batch_crops
 from accel.data.datasets.folder_advice import advice
+from accel.data.datasets.several_pictures import fill_several, write_mirrored
 from accel.data.datasets.shift_flip import ShiftFlip
 from accel.data.datasets.store_notes import store_notes
 from accel.data.file_access import file_status
@@ -50,6 +53,8 @@ class Folder(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.classes, self.side, self.share, self.reader = classes, side, share, reader
         self.shape, self.dtype = (side, side, 3), np.uint8
+        self.moves_after = False
+        """Whether a sample is moved or mirrored once it is written (`move`), and draws its random numbers then."""
         self.given_store = None if isinstance(folder, Path | Files) else folder
         self.store: Store = Files(folder, classes) if isinstance(folder, Path) else folder
 
@@ -96,8 +101,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
     def fingerprint(self) -> str:
         """Return a digest of all that pictures and labels depend on: 64 hexadecimal digits. Other files or sizes change it."""
         digest = sha256(f"2 {self.side} {self.share} {self.reader.version()} {self.store.fingerprint()} {self.labels}".encode())
-        files: list[str] = getattr(self.store, "files", [])
-        for file in files:
+        for file in getattr(self.store, "files", []):
             # another file may have the size and the time of its predecessor, but not the change time
             digest.update(f"\0{file}\0{file_status(file, 'st_mtime_ns', 'st_ctime_ns')}".encode(errors="surrogateescape"))
         digest.update(getattr(self.store, "stamp", "").encode())
@@ -133,6 +137,10 @@ class Folder(Dataset[tuple[Tensor, int]]):
         out[...] = self.store.gather(keys)  # type: ignore[attr-defined]
         return [self.store.label(key) for key in keys]
 
+    def fill_each(self, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> Iterator[int]:
+        """Write samples `keys` one after another into `out`, (n, side, side, 3) uint8, as `fill` does; yield the label of each."""
+        return fill_several(self, keys, seed, epoch, out)
+
     def fill_square(self, index: int, out: NDArray[np.uint8]) -> None:
         """Write the centred square of picture `index` into `out`, (side, side, 3) uint8."""
         if isinstance(self.store, CachingStore):
@@ -147,8 +155,20 @@ class Folder(Dataset[tuple[Tensor, int]]):
 
     def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
         """Write sample `index` into `out`, (side, side, 3) uint8; return its label."""
-        self.fill_square(index, out)
+        if self.shows_fixed_square:
+            self.fill_square(index, out)
+        else:
+            self.prepare(self.picture(index), rng)(out)
+        if self.moves_after:
+            self.move(out, rng)
         return self.store.label(index)
+
+    def prepare(self, picture: Picture, rng: np.random.Generator) -> WriteCrop:
+        """Return the function that writes the sample of `picture` into given memory, but for what comes after it (`move`)."""
+        return picture.prepare(crops.centre(*picture.size, self.share), self.side)
+
+    def move(self, out: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        """Move and mirror a sample that is written, `out`; called if `moves_after`."""
 
 
 class AugmentedFolder(Folder):
@@ -171,6 +191,7 @@ class AugmentedFolder(Folder):
         self.crop, self.flip = crop, flip
         self.pad = side // 8 if crop == "pad" else 0
         """Pixels that a picture may move. If 0, as in a picture of 7 pixels, no number is drawn for it (`ShiftFlip`)."""
+        self.moves_after = crop != "resized" and bool(self.pad or flip)
 
     @property
     def shows_fixed_square(self) -> bool:
@@ -179,22 +200,20 @@ class AugmentedFolder(Folder):
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Return sample `index`, (side, side, 3) uint8, and its label, with its random numbers of this epoch."""
         out = np.empty(self.shape, self.dtype)
-        label = self.fill(index, rng, out)
-        return torch.from_numpy(out), label
+        return torch.from_numpy(out), self.fill(index, rng, out)
 
-    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
-        if self.crop == "resized":
-            picture = self.picture(index)
-            box, mirrored = self.draw_box(picture.size, rng)
-            picture.resized_crop(box, self.side, out)
-        else:
-            self.fill_square(index, out)
-            if self.pad:
-                out[...] = crops.padded(out, self.pad, rng)
-            mirrored = self.flip and rng.random() < 0.5
-        if mirrored:
+    def prepare(self, picture: Picture, rng: np.random.Generator) -> WriteCrop:
+        if self.crop != "resized":
+            return super().prepare(picture, rng)
+        box, mirrored = self.draw_box(picture.size, rng)
+        write = picture.prepare(box, self.side)
+        return partial(write_mirrored, write, self.reader) if mirrored else write
+
+    def move(self, out: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        if self.pad:
+            out[...] = crops.padded(out, self.pad, rng)
+        if self.flip and rng.random() < 0.5:
             self.reader.mirror(out)
-        return self.store.label(index)
 
     def draw_box(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[crops.Box, bool]:
         """Return the box that is shown, and whether it is mirrored. For the crop `pad`, the move comes after it."""

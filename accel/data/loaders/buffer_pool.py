@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from weakref import finalize
 
 import numpy as np
@@ -16,8 +16,7 @@ from torch.utils.data import default_collate
 
 from accel.data.batches.collation import collate_samples
 from accel.data.batches.mapped import MapBatches
-from accel.device.cuda.pinned_memory import warn_unpinned
-from accel.device.out_of_memory import is_out_of_memory
+from accel.device.cuda.pinned_memory import PinnedMemory
 from accel.errors import ConfigError
 
 __all__ = ["BufferPool", "Pool", "batch_of", "buffer_pool_of"]
@@ -40,8 +39,12 @@ class BufferPool:
         ConfigError: for a dtype that no tensor has.
     """
 
+    reader: ClassVar[str] = "threads"
+    """Who writes into it."""
+
     def __init__(self, shape: tuple[int, ...], dtype: Any, pin: bool) -> None:
-        self.shape, self.pin = shape, pin
+        self.shape = shape
+        self.pinned = PinnedMemory(self.reader) if pin else None
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         try:
             self.tensor_dtype = torch.from_numpy(np.empty(0, self.dtype)).dtype
@@ -68,14 +71,8 @@ class BufferPool:
 
     def allocate(self) -> NDArray[Any]:
         """Return the memory of one more slot: `shape`, `dtype`."""
-        try:
-            memory: NDArray[Any] = torch.empty(self.shape, dtype=self.tensor_dtype, pin_memory=self.pin).numpy()
-        except RuntimeError as error:
-            if not self.pin or not is_out_of_memory(error):
-                raise
-            self.pin = False  # nor the next
-            warn_unpinned("threads", self.bytes, str(error).partition("\n")[0])
-            return self.allocate()
+        new = torch.empty if self.pinned is None else self.pinned.empty
+        memory: NDArray[Any] = new(self.shape, dtype=self.tensor_dtype).numpy()
         return memory
 
 

@@ -15,6 +15,7 @@ from accel.data.datasets.shift_flip import PaddedFrames, ShiftFlip
 from accel.data.loaders.load_all import CollateParts
 from accel.data.ranks.rank_share import SINGLE_RANK, RankShare
 from accel.data.sampling import permutation
+from accel.device.cuda.pinned_memory import PinnedMemory
 
 __all__ = ["DRAW_AHEAD", "DeviceBatches"]
 
@@ -44,7 +45,7 @@ class DeviceBatches(Batches):
 
     samples: int
     bad_sample_log: BadSampleLog
-    orderable = is_counted = True
+    orderable = is_counted = can_be_read_aside = True
 
     def __init__(
         self, parts: list[Tensor], collate: CollateParts, shift_flip: ShiftFlip | None, batch_size: int, seed: int, shuffle: bool,
@@ -53,7 +54,7 @@ class DeviceBatches(Batches):
     ) -> None:  # fmt: skip
         self.share, self.order = share, order
         self.collate, self.shift_flip, self.batch_size, self.seed, self.shuffle = collate, shift_flip, batch_size, seed, shuffle
-        self.device, self.samples = device, len(parts[0])
+        self.device, self.samples, self.pinned = device, len(parts[0]), PinnedMemory("indices")
         self.count = share.batches(self.samples, batch_size)
         self.bad_sample_handler, self.bad_sample_log = BadSampleHandler(rule, seed, self.samples), BadSampleLog(rule, self.samples)
         self.bad_sample_log.add(bad)
@@ -73,7 +74,7 @@ class DeviceBatches(Batches):
                 chunks = [chunk for part in torch.split(block, self.batch_size) if len(chunk := self._readable(epoch, part))]
                 block, sizes = torch.cat([block[:0], *chunks]), [len(chunk) for chunk in chunks]
             if len(block):
-                yield from self._batches(epoch, self._to_device(block), sizes)
+                yield from self._batches(epoch, self.pinned.send(block, self.device), sizes)
 
     def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
         trust: Trust = "batch" if self.bad_sample_handler.rule.policy == "skip" else "size"
@@ -107,7 +108,3 @@ class DeviceBatches(Batches):
         for keys, *offsets in zip(*(torch.split(place, sizes) for place in columns), strict=True):
             pictures = [] if self.frames is None else [self.frames.gather(keys, *offsets)]
             yield self.collate([*pictures, *(part[keys] for part in self.other_parts)])
-
-    def _to_device(self, block: Tensor) -> Tensor:
-        """Return `block` on the device, without the host waiting for the copy."""
-        return block.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else block.to(self.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from accel.data.randomness.rng_guard import read_ahead_if_rng_free
+from accel.device.cuda.pinned_memory import PinnedMemory
 
 __all__ = ["DeviceCopier", "Item", "PendingCopy", "Sent", "map_tensors", "prefetch_one"]
 
@@ -55,7 +56,7 @@ class DeviceCopier:
     """
 
     def __init__(self, device: torch.device, beside: bool) -> None:
-        self.device = device
+        self.device, self.pinned = device, PinnedMemory("batches")
         self.stream = torch.cuda.Stream(device) if beside else None  # type: ignore[no-untyped-call]
         self.pending: deque[tuple[torch.cuda.Event, list[Tensor]]] = deque()
         self.spare_events: list[torch.cuda.Event] = []
@@ -72,15 +73,17 @@ class DeviceCopier:
         def copy(value: Any) -> Any:
             if not isinstance(value, Tensor) or value.device.type != "cpu" or value.layout != torch.strided:
                 return value
-            sources.append(value.pin_memory())  # itself where it is pinned already
+            sources.append(self.pinned.copy(value))
             copies.append(sources[-1].to(self.device, non_blocking=True))
             return copies[-1]
 
+        event = self.spare_events.pop() if self.spare_events else torch.cuda.Event()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self.stream):  # None is the current one
-            copied = map_tensors(batch, copy)
-            event = self.spare_events.pop() if self.spare_events else torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record(torch.cuda.current_stream(self.device))
-        self.pending.append((event, sources))
+            try:
+                copied = map_tensors(batch, copy)
+            finally:  # an error of one tensor does not end the copies of those before it
+                event.record(torch.cuda.current_stream(self.device))
+                self.pending.append((event, sources))
         return PendingCopy(copied, copies, event)
 
     def finish(self, sent: PendingCopy) -> Any:

@@ -18,14 +18,17 @@ from accel.data.batches.base import BatchOptions
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.buffer_pool import BufferPool, batch_of, buffer_pool_of
-from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
+from accel.data.loaders.thread_pool import GRACE, SPARE, BatchRead, ThreadPool
 from accel.data.randomness.rng_guard import MAX_ALARMS, warn_no_read_ahead
 from accel.data.randomness.tripwire import Drew, ReadInTurn, reads_ahead
 from accel.errors import ConfigError
 from accel.system.machine import cores
 from accel.values import Count, Fraction, Whole, check_value
 
-__all__ = ["Ring", "RingAssembly"]
+__all__ = ["TOGETHER", "Ring", "RingAssembly"]
+
+TOGETHER = 16
+"""Samples of a part, at least, if the data set reads several together (`fill_each`)."""
 
 
 class Ring:
@@ -43,7 +46,7 @@ class Ring:
         batch_size: samples per batch; the last one of an epoch may be short.
         seed: of the order, which is a function of (seed, epoch), and of each sample's random numbers: of (seed, epoch, index).
         shuffle: another order in every epoch.
-        threads: how many; None is one for each core.
+        threads: how many; None is one for each core, and one more.
         depth: batches that are read ahead.
         pin: pinned memory, for copies with `non_blocking=True`. Hold a batch until its copy is done.
         bad: for a sample that cannot be read: raise its error, skip it, or substitute another
@@ -68,7 +71,7 @@ class Ring:
         if not isinstance(batches, MapBatches):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
         self._configure(batches, depth, pin)
-        self.threads = ThreadPool(threads or cores())
+        self.threads = ThreadPool(threads or cores() + SPARE)
 
     @classmethod
     def from_batches(cls, batches: MapBatches, threads: ThreadPool, depth: int, pin: bool) -> Ring:
@@ -133,8 +136,7 @@ class Ring:
             ReadInTurn: if something has drawn random numbers while a batch was read.
         """
         pending: deque[tuple[int, BatchRead, list[UnreadableSample], list[bool]]] = deque()
-        # what is read at once is read by one thread, and several batches side by side
-        parts = 1 if self.batches.has_fill_all and self.pool is not None else 4 * len(self.threads.threads)
+        parts = self._parts()
         try:
             for number, keys in enumerate(self.batches.batches_of_indices(epoch, start), start + 1):
                 position = f"batch {number} of epoch {epoch + 1}"
@@ -149,6 +151,18 @@ class Ring:
             deadline = monotonic() + GRACE
             for _, reading, *_ in pending:
                 reading.cancel(deadline)
+
+    def _parts(self) -> int:
+        """Return the number of parts of a batch, each read by one thread.
+
+        What is read together costs less in large parts, as long as those of all batches in work are two for each thread.
+        """
+        threads = len(self.threads.threads)
+        if self.pool is None or self.batches.fill_several is None:
+            return 4 * threads
+        if self.batches.has_fill_all:
+            return 1
+        return min(4 * threads, max(-(-2 * threads // (self.depth + 1)), self.batches.batch_size // TOGETHER))
 
     def _finished(
         self, number: int, reading: BatchRead, bad: list[UnreadableSample], alarms: list[bool]
@@ -214,13 +228,7 @@ class RingAssembly(InPlaceAssembly):
 
     def __init__(self, batches: MapBatches, epoch: int, keys: list[int], out: Tensor) -> None:
         super().__init__(batches, epoch, keys, out.numpy())
-        self.out, self.read_whole = out, False
-
-    def fill_slot(self, place: int) -> None:
-        if place == 0:
-            self.read_whole = self.read_all()
-        if not self.read_whole:
-            super().fill_slot(place)
+        self.out = out
 
     def collate(self) -> Any:
         return batch_of(self.out, self.samples, self.kept_keys)

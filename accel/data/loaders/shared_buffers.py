@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accel.data.loaders.buffer_pool import BufferPool
-from accel.device.cuda.pinned_memory import pin, warn_unpinned
 from accel.system.anonymous_file import anonymous_file
 
 __all__ = ["FIRST_BLOCK", "Region", "SharedBufferPool"]
@@ -69,6 +68,8 @@ class SharedBufferPool(BufferPool):
         pin: whether a CUDA device may read a slot while the host goes on.
     """
 
+    reader = "workers"
+
     def __init__(self, shape: tuple[int, ...], dtype: Any, pin: bool) -> None:
         super().__init__(shape, dtype, pin)
         self.region = Region(shape, self.dtype)
@@ -77,9 +78,8 @@ class SharedBufferPool(BufferPool):
     def allocate(self) -> NDArray[Any]:
         slot = self.region.slot(self.allocated)
         self.numbers[slot.ctypes.data] = self.allocated
-        if self.pin and (reason := pin(slot)):
-            self.pin = False  # nor the next
-            warn_unpinned("workers", slot.nbytes, reason)
+        if self.pinned is not None:
+            self.pinned.register(slot)
         return slot
 
     def slot_number(self, batch: Tensor) -> int:

@@ -14,10 +14,12 @@ from weakref import finalize
 from accel.data.randomness.tripwire import reading_ahead
 from accel.device.cuda.device_threads import DeviceThread
 
-__all__ = ["GRACE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
+__all__ = ["GRACE", "SPARE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
 
 GRACE = 1.0
 """Seconds that a thread gets for the sample it is reading. One that hangs is left behind, and ends after the sample."""
+SPARE = 1
+"""Threads beyond one for each core: a core has one to run while another waits for the interpreter's lock."""
 
 
 class ThreadPool:
@@ -68,8 +70,8 @@ class BatchWork(Protocol):
     def reading(self) -> AbstractContextManager[Any]:
         """Return a context in which a thread reads some of the samples, or makes the batch."""
 
-    def fill_slot(self, place: int) -> None:
-        """Read sample `place` of the batch, from 0. Called by several threads at once."""
+    def fill_slots(self, places: range) -> Iterator[int]:
+        """Read samples of the batch, from 0. Yield each place just before its sample is read. Called by several threads at once."""
 
     def finish(self) -> Any:
         """Return the batch, once all samples are read. Called by the thread that read the last of them."""
@@ -120,16 +122,15 @@ class BatchRead:
     def _fill_slots(self, places: range) -> None:
         """Read the samples of one part. Nothing of the work outlives this call in the thread."""
         assert self.work is not None
-        work = self.work
+        work, place = self.work, places.start
         with work.reading():
-            for place in places:
-                # the first sample that fails is the one to be named, whoever comes to it first
-                if not self._wanted() or place > self.failed_place:
-                    break
-                try:
-                    work.fill_slot(place)
-                except BaseException as error:
-                    self._fail(place, error)
+            try:
+                for place in work.fill_slots(places):
+                    # the first sample that fails is the one to be named, whoever comes to it first
+                    if not self.wanted or self.threads.closed or place > self.failed_place:
+                        break
+            except BaseException as error:
+                self._fail(place, error)
 
     def _finish(self) -> None:
         """Make the batch, and let go of the work: before `done` is set, so that only the batch's taker holds its memory."""

@@ -173,10 +173,8 @@ def read_batch(
         assembly = make_assembly(batches, region, task, keys)
         bad[:] = ()
         try:
-            places = () if assembly.read_all() else range(len(keys))
-            for place in places:
+            for place in assembly.fill_slots(range(len(keys))):
                 current[0] = keys[place]
-                assembly.fill_slot(place)
             return assembly.finish()
         finally:
             bad.extend(assembly.bad)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from struct import Struct
@@ -146,10 +147,10 @@ class LMDBStore(PackedStore):
         index = RecordIndex.load(dumped, info, self.path)
         return StoreInfo.load(info, self.path), index
 
-    def framed_record(self, index: int) -> memoryview:
+    def framed_records(self, indices: Sequence[int]) -> list[memoryview]:
         environment = self.environment
         self.check_length(environment.file, environment.size_at_open)
-        return environment.get(KEY.pack(index)) or memoryview(b"")
+        return [environment.get(KEY.pack(index)) or memoryview(b"") for index in indices]
 
     def close(self) -> None:
         if self.process == os.getpid():

@@ -36,8 +36,8 @@ class PackedStore(ABC):
         TrainingError: If the file was cut short since it was opened, when it is read.
     """
 
-    named = True
-    """Whether classes and keys have names: those of the source."""
+    named = mapped = True
+    """Whether classes and keys have names: those of the source; whether records are views of mapped memory."""
     format: ClassVar[str]
     """Name of the format, and suffix of its files."""
 
@@ -53,13 +53,18 @@ class PackedStore(ABC):
         """Open the file, and return its metadata and its index."""
 
     @abstractmethod
+    def framed_records(self, indices: Sequence[int]) -> list[memoryview]:
+        """Return head and content of records, unchecked, without a copy, after one look at the length of the file."""
+
     def framed_record(self, index: int) -> memoryview:
         """Return head and content of record `index`, unchecked, without a copy."""
+        return self.framed_records((index,))[0]
 
     def check_length(self, mapped: mmap.mmap, size: int) -> None:
         """Check before each read that the file is as long as it was: reading a missing page would end the process by SIGBUS.
 
-        It costs a microsecond. A file that is cut in the very moments between check and read still ends the process.
+        It costs a microsecond, and lets go of the interpreter's lock. A file that is cut in the very moments between check and
+        read still ends the process.
 
         Args:
             mapped: Map of any part of the file.
@@ -113,24 +118,30 @@ class PackedStore(ABC):
         return self.info.count
 
     def get(self, index: int) -> Record:
-        count = len(self)
-        if not 0 <= index < count:
-            raise IndexError(f"record {index} of {count} in {self.path}")
-        framed = self.framed_record(index)
-        if not self._checked[index]:
-            if not is_intact(framed, index):
-                raise BadSample(f"{self.name(index)} is damaged: its crc32 differs; pack the store again")
-            self._checked[index] = 1
-        content = framed[HEAD.size :]
-        if self.info.encoding != "raw":
-            return content
-        height, width = picture_size(framed)
-        if not 0 < height * width * 3 == len(content):
-            raise BadSample(f"{self.name(index)} has {len(content):,} bytes, and {height} x {width} pixels; pack the store again")
-        return content.cast("B", (height, width, 3))
+        return self.get_many((index,))[0]
 
     def get_many(self, indices: Sequence[int]) -> list[Record]:
-        return [self.get(index) for index in indices]
+        count = len(self)
+        for index in indices:
+            if not 0 <= index < count:
+                raise IndexError(f"record {index} of {count} in {self.path}")
+        records, checked = self.framed_records(indices), self._checked
+        for index, framed in zip(indices, records, strict=True):
+            if not checked[index]:
+                if not is_intact(framed, index):
+                    raise BadSample(f"{self.name(index)} is damaged: its crc32 differs; pack the store again")
+                checked[index] = 1
+        if self.info.encoding != "raw":
+            return [framed[HEAD.size :] for framed in records]
+        return list(map(self._pixels, indices, records))
+
+    def _pixels(self, index: int, framed: memoryview) -> Record:
+        """Return the content of a record as a picture, (height, width, 3)."""
+        height, width = picture_size(framed)
+        if not 0 < height * width * 3 == len(framed) - HEAD.size:
+            size = len(framed) - HEAD.size
+            raise BadSample(f"{self.name(index)} has {size:,} bytes, and {height} x {width} pixels; pack the store again")
+        return framed[HEAD.size :].cast("B", (height, width, 3))
 
     @property
     def labels(self) -> NDArray[np.uint32]:

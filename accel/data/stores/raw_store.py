@@ -92,10 +92,10 @@ class RawStore(PackedStore):
             raise ConfigError(f"the store {self.path} is cut short: it has {size:,} bytes of {expected:,}; copy or pack it again")
         return at, index_size, info_size
 
-    def framed_record(self, index: int) -> memoryview:
+    def framed_records(self, indices: Sequence[int]) -> list[memoryview]:
         self.check_length(self.file, self.size_at_open)
-        start = int(self.starts[index])
-        return self.map[start : start + HEAD.size + HEAD.unpack_from(self.map, start)[5]]
+        starts = [int(self.starts[index]) for index in indices]
+        return [self.map[start : start + HEAD.size + HEAD.unpack_from(self.map, start)[5]] for start in starts]
 
     @property
     def size(self) -> tuple[int, int] | None:

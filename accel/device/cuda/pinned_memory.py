@@ -1,56 +1,108 @@
-"""Memory of the host that is pinned as it is, to its exact size: torch's own pinned memory is rounded up to powers of two.
+"""Memory of the host that is pinned, so that nobody waits for the copies between it and a CUDA device.
 
-Where CUDA refuses (a container's limit on locked memory, say), the memory stays as it was, copies from it are waited for, and the
-user is told. CUDA keeps the last error of each thread until somebody asks, and torch would raise it at its next kernel.
+All that accel pins goes through `PinnedMemory`. CUDA may refuse: under a container's limit on locked memory, say.
 """
 
 from __future__ import annotations
 
-import mmap
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import finalize
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accel.device.out_of_memory import is_out_of_memory
 from accel.system.call_stack import warn_user
 
-__all__ = ["ALIGNMENT", "PinnedArena", "clear_last_error", "pin", "space_for", "warn_unpinned"]
+__all__ = ["PinnedMemory", "PinningRefused", "clear_last_error", "forget_refusals", "refusal_remarks"]
 
-ALIGNMENT = 64
-"""Bytes to whose multiples tensors in an arena are aligned: a line of a cache."""
+Memory = TypeVar("Memory")
+OTHER_REFUSALS = ("CUDA error: operation not supported", "CUDA error: OS call failed")
+"""Texts in torch's errors, beside those of memory that is short, that say that this memory cannot be pinned."""
 
-
-def pin(memory: NDArray[Any]) -> str:
-    """Pin existing memory, until it is gone. Return why CUDA refuses, in words; empty if the memory is pinned.
-
-    Args:
-        memory: the array that all views of the memory refer to.
-    """
-    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    error = runtime.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0)
-    if int(error) != 0:
-        clear_last_error()
-        return str(runtime.cudaGetErrorString(error))
-    finalize(memory, _unpin, runtime, memory.ctypes.data).atexit = False
-    return ""
+refused_users: dict[str, None] = {}
+"""Whose memory CUDA has refused to pin since the run began, in that order."""
 
 
-def warn_unpinned(user: str, size: int, reason: str) -> None:
-    """Warn, once a run, that CUDA has refused to pin memory.
+class PinningRefused(RuntimeError):
+    """Refusal of CUDA to pin memory. The text is CUDA's own."""
+
+
+class PinnedMemory:
+    """Pinned memory for one purpose, until CUDA refuses.
+
+    From then on it is memory that is not pinned, and copies are waited for. The run warns once, and its summary says whose memory
+    it was. CUDA keeps the last error of each thread until somebody asks, and torch would raise it at its next kernel; so it is
+    cleared.
 
     Args:
         user: whose memory it is, in words.
-        size: of the memory, in bytes.
-        reason: CUDA's own.
     """
-    warn_user(
-        f"{user}: CUDA refuses to pin {max(size, 1 << 20) >> 20} MB of memory ({reason}); copies go on without, and are waited "
-        "for; raise the limit on locked memory (ulimit -l; docker run --ulimit memlock=-1)"
-    )
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.refused = False
+        """Whether CUDA has refused once. It is not asked again."""
+
+    def register(self, memory: NDArray[Any]) -> None:
+        """Pin existing memory as it is, to its exact size, until it is gone: torch's own is rounded up to powers of two.
+
+        Args:
+            memory: the array that all views of the memory refer to.
+        """
+        self._pinned(partial(_register, memory), lambda: None)
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor of the host; itself where it is pinned already, and where CUDA refuses."""
+        return self._pinned(tensor.pin_memory, lambda: tensor)
+
+    def send(self, tensor: Tensor, device: torch.device) -> Tensor:
+        """Return a tensor of the host on a device, without waiting for the copy to a CUDA device."""
+        if device.type != "cuda":
+            return tensor.to(device)
+        return self.copy(tensor).to(device, non_blocking=True)
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return a tensor of the host, not initialised, with the given shape and dtype."""
+        new = partial(torch.empty, tuple(shape), dtype=dtype, device="cpu")
+        return self._pinned(partial(new, pin_memory=True), new)
+
+    def _pinned(self, pin: Callable[[], Memory], otherwise: Callable[[], Memory]) -> Memory:
+        """Return what `pin` does, or what `otherwise` does from CUDA's first refusal on."""
+        if not self.refused:
+            try:
+                return pin()
+            except RuntimeError as error:
+                if not _is_refusal(error):
+                    raise
+                self._note(str(error).partition("\n")[0].removeprefix("CUDA error: "))
+        return otherwise()
+
+    def _note(self, reason: str) -> None:
+        """Clear CUDA's error, and let the user know."""
+        self.refused = True
+        refused_users[self.user] = None
+        clear_last_error()
+        warn_user(
+            f"CUDA refuses to pin memory of the host ({reason}); copies go on without, and are waited for; raise the limit on "
+            "locked memory (ulimit -l; docker run --ulimit memlock=-1)"
+        )
+
+
+def forget_refusals() -> None:
+    """Begin a run, of which `refusal_remarks` is to tell."""
+    refused_users.clear()
+
+
+def refusal_remarks() -> list[str]:
+    """Return a sentence on whose memory CUDA has refused to pin since the run began; an empty list if it refused none."""
+    if not refused_users:
+        return []
+    return [f"copies were waited for where CUDA refused to pin memory: {', '.join(refused_users)}"]
 
 
 def clear_last_error() -> None:
@@ -59,46 +111,24 @@ def clear_last_error() -> None:
         torch.cuda._sleep(0)  # type: ignore[no-untyped-call]
 
 
-def _unpin(runtime: Any, address: int) -> None:
-    """Unpin the memory at `address`."""
+def _is_refusal(error: RuntimeError) -> bool:
+    """Return whether an error says that memory cannot be pinned, and no more."""
+    return isinstance(error, PinningRefused) or is_out_of_memory(error) or any(text in str(error) for text in OTHER_REFUSALS)
+
+
+def _register(memory: NDArray[Any]) -> None:
+    """Pin existing memory, until it is gone. Raise PinningRefused where CUDA refuses."""
+    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+    error = runtime.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0)
+    if int(error) != 0:
+        raise PinningRefused(str(runtime.cudaGetErrorString(error)))
+    finalize(memory, _unregister, runtime, memory.ctypes.data, torch.cuda.current_device()).atexit = False
+
+
+def _unregister(runtime: Any, address: int, device: int) -> None:
+    """Unpin the memory at `address`, once the device is done: an error may end what has queued copies, and not the copies."""
+    with suppress(RuntimeError):
+        torch.cuda.synchronize(device)
     with suppress(RuntimeError):
         if int(runtime.cudaHostUnregister(address)) != 0:
             clear_last_error()
-
-
-def space_for(tensor: Tensor) -> int:
-    """Return the bytes that a tensor takes in an arena."""
-    return -(-tensor.numel() * tensor.element_size() // ALIGNMENT) * ALIGNMENT
-
-
-class PinnedArena:
-    """One stretch of pinned memory, which tensors are laid into one after the other, and again after `reset`.
-
-    Args:
-        size: in bytes; whole pages are taken.
-    """
-
-    def __init__(self, size: int) -> None:
-        page = mmap.PAGESIZE
-        self.memory: NDArray[np.uint8] = np.frombuffer(mmap.mmap(-1, max(page, -(-size // page) * page)), np.uint8)
-        self.size, self.used = len(self.memory), 0
-        self.refusal = pin(self.memory)
-        """Why CUDA refuses to pin it; empty if it is pinned."""
-
-    def reset(self) -> None:
-        """Begin at the start again: what was laid into it is written over."""
-        self.used = 0
-
-    def place(self, tensor: Tensor) -> Tensor:
-        """Return room for a tensor, of its shape, dtype and memory order, with a storage of its own.
-
-        Raises:
-            ValueError: if there is no room for it.
-        """
-        end = self.used + tensor.numel() * tensor.element_size()
-        if end > self.size:
-            raise ValueError(f"an arena of {self.size} bytes has no room for {end}")
-        strides = torch.empty_like(tensor, device="meta", memory_format=torch.preserve_format).stride()
-        room = torch.from_numpy(self.memory[self.used : end]).view(tensor.dtype).as_strided(tensor.shape, strides)
-        self.used += space_for(tensor)
-        return room

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from accel.device.cuda.pinned_memory import forget_refusals
 from accel.errors import ConfigError
 from accel.system.machine import resolve_device
 
@@ -31,6 +32,7 @@ def make_current(device: torch.device) -> torch.device:
     if device.type != "cuda":
         return device
     gc.collect()
+    forget_refusals()
     if device.index is not None:
         torch.cuda.set_device(device)
     return torch.device("cuda", torch.cuda.current_device())

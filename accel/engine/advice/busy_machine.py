@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from accel.device.cpu.waiting_threads import user_spin
 from accel.engine.training_run import TrainingRun
 from accel.parts import Backend
 from accel.report.other_load import BUSY, busy_remark
-from accel.system.cpu.thread_spin import has_short_spin
 from accel.system.machine import cores
 
 __all__ = ["LONG_RUN", "remark_on_other_load"]
@@ -25,4 +25,4 @@ def remark_on_other_load(run: TrainingRun, seconds: float) -> list[str]:
         return []
     added = "'+plugins=[backend]' " * (type(run.parts.backend) is Backend)
     setting = f"{added}plugins.backend.threads={{}}" if run.command else "Backend(threads={})"
-    return [busy_remark(percent, cores(), torch.get_num_threads(), has_short_spin(), setting)]
+    return [busy_remark(percent, cores(), torch.get_num_threads(), user_spin(), setting)]

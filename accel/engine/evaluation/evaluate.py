@@ -93,7 +93,7 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
         metrics_of_all = means({name: sums[name] for name in names if name in sums}, run, bad)
         metrics_of_all |= objects.compute([name for name in names if name in objects.by_name])
         metrics_of_all |= added(run, metrics_of_all)
-        run.model.train()
+        run.train_mode()
         return metrics_of_all
 
 
@@ -186,12 +186,12 @@ def undisturbed(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def reading(run: Run, batches: Batches) -> Iterator[Iterator[Any]]:
-    """Give the batches as training reads them, ahead of their turn too; end the reading on leaving, however that happens."""
-    epoch = run.parts.loader.epoch(batches, 0, 0)
+def reading(run: Run, batches: Batches, epoch: int = 0) -> Iterator[Iterator[Any]]:
+    """Give the batches of an epoch as training reads them, ahead of their turn too; end the reading however the block is left."""
+    batches_read = run.parts.loader.epoch(batches, epoch, 0)
     run.parts.parallel.confirm()
     compare_first_batch(run, batches)
-    batches_ahead = run.parts.prefetch.ahead(batches.counted(epoch, 0))
+    batches_ahead = run.parts.prefetch.ahead(batches.counted(batches_read, 0))
     try:
         yield batches_ahead
     finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from accel.checkpoints.weights import BestMetric
 from accel.engine.evaluation.evaluate import Metrics, evaluate
-from accel.engine.sandbox import ModelBackup, detached_workers, sandbox
+from accel.engine.evaluation.model_backup import ModelBackup, detached_workers
+from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, ConfigError, TrainingError
 from accel.parts import Part
@@ -39,6 +40,7 @@ def try_evaluation(run: TrainingRun, best: str | None) -> None:
     backup = ModelBackup(run.unwrapped_model, buffers_only=True)
     if run.user_state is not None:
         run.user_state.remember()
+    stop_reason = run.stop_reason
     try:
         with run.clock.attribute_to(OTHER), detached_workers(*run.held_out_sets.values()), run.parts.parallel.lockstep():
             values = evaluate(run, metrics, BATCHES)
@@ -47,6 +49,7 @@ def try_evaluation(run: TrainingRun, best: str | None) -> None:
     except Exception:  # of this rank or of another
         values = evaluate_after_an_update(run, metrics)
     finally:
+        run.stop_reason = stop_reason  # a trial stops no run
         backup.restore()
         if run.user_state is not None:
             run.user_state.undo()

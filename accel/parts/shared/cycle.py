@@ -52,7 +52,7 @@ class Cycle(Schedule):
     def ineffective_settings(self, run: Run) -> list[str]:
         sentences = []
         in_ratio = any("lr" in rule.values for rule in run.parts.optim.parameter_groups.rules)
-        if self.max_lr and not in_ratio and run.parts.optim.lr not in (type(run.parts.optim).lr, self.max_lr):
+        if self.max_lr and not in_ratio and self.optim.changed("lr") and self.optim.lr != self.max_lr:
             sentences.append(f"{run.parts.optim.name}.lr has no effect: {self.name}.max_lr={self.max_lr:g} sets the learning rate")
         if not self.cycle_momentum:
             unused = self.changed("base_momentum", "max_momentum")

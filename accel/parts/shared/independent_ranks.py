@@ -21,18 +21,18 @@ class IndependentRanks:
 
     Args:
         run: the run, with its ranks and its model.
-        name: name of the plugin that needs it, for error messages.
+        name: name of the plugin in which a rank may fail alone, for error messages; empty where none does.
 
     Raises:
-        ConfigError: if something makes ranks wait for one another inside the forward pass.
+        ConfigError: where a rank may fail alone, if something makes ranks wait for one another inside the forward pass.
     """
 
-    def __init__(self, run: Run, name: str) -> None:
+    def __init__(self, run: Run, name: str = "") -> None:
         self.parallel, self.precision = run.parts.parallel, run.parts.precision
         self.is_distributed = self.parallel.world_size > 1
         self.lacking: tuple[bool, ...] = ()
         """For each parameter, whether it got no gradient on any rank in the last report."""
-        if self.is_distributed and (collective := collective_in_forward(run)):
+        if name and self.is_distributed and (collective := collective_in_forward(run)):
             raise ConfigError(
                 f"{name} cannot work with {collective} inside the forward pass: one rank that runs out of memory there leaves the "
                 f"others waiting; leave one out: '~plugins.{name}'"

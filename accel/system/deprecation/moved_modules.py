@@ -75,7 +75,7 @@ MOVED: dict[str, str] = {
     "accel.parts.apart": "accel.parts.shared.independent_ranks",
     "accel.parts.augment": "accel.parts.input",
     "accel.parts.autocast": "accel.parts.shared.autocast",
-    "accel.parts.average": "accel.parts.update",
+    "accel.parts.average": "accel.parts.model",
     "accel.parts.backend": "accel.parts.model",
     "accel.parts.clip": "accel.parts.update",
     "accel.parts.compile": "accel.parts.model",

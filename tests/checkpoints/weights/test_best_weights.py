@@ -24,7 +24,9 @@ from accel.system import faults
 from accel.trainer import Trainer
 from tests.checkpoints.test_fault_points import forked
 
-pytestmark = pytest.mark.filterwarnings("ignore:schedule_free. the running statistics of BatchNorm")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:schedule_free. the running statistics of BatchNorm", "ignore:master_weights. this CPU has no bfloat16"
+)
 torch.manual_seed(7)
 X = torch.randn(64, 6)
 DATA = TensorDataset(X, (X.sum(1) > 0).long())

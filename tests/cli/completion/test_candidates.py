@@ -98,7 +98,22 @@ def test_a_failure_at_a_tab_prints_nothing(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("line", ["accel train +plugins=[", "accel pack --encoding ", "accel drill kill task.", "accel plugins "])
+def test_the_words_of_commands_about_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert words("accel evaluate r") == words("accel predict r") == words("accel predict run r") == ["run/"]
+    assert words("accel evaluate run weights=") == ["weights=best", "weights=last"]
+    assert words("accel evaluate run out=r") == ["out=run/"]
+    assert "task.width=" in words("accel evaluate run task.")
+    assert words("accel predict run format=") == ["format=table", "format=jsonl", "format=csv"]
+    assert {"top=", "run/"} <= set(words("accel predict run "))
+
+
+SLOW = ["train +plugins=[", "pack --encoding ", "drill kill task.", "plugins ", "evaluate run we", "predict run format="]
+"""Lines to complete, behind `accel`."""
+
+
+@pytest.mark.parametrize("line", [f"accel {line}" for line in SLOW])
 def test_nothing_slow_is_imported(line: str) -> None:
     code = (
         "import sys\nfrom accel.cli.completion.completion_command import query\n"

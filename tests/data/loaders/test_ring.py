@@ -15,8 +15,9 @@ from torch.utils.data import TensorDataset
 from accel.data import Ring
 from accel.data.loaders.buffer_pool import BufferPool
 from accel.data.loaders.thread_pool import BatchRead, ThreadPool, chunk_ranges
+from accel.data.sampling import sample_rng
 from accel.errors import ConfigError
-from tests.support.sample_datasets import Drawn, Filled, Wide, unfinished_readers
+from tests.support.sample_datasets import Drawn, Each, Filled, Wide, md5, unfinished_readers
 from tests.support.waiting import wait_until
 
 
@@ -82,18 +83,21 @@ def test_nothing_is_allocated_for_a_batch_after_the_first_few() -> None:
 
 
 class Gated:
-    """Work that is done once its gate is open."""
+    """Work of three samples, each read once its gate is open."""
 
-    keys = [0]
+    keys = [0, 1, 2]
 
     def __init__(self, gate: threading.Event) -> None:
-        self.gate = gate
+        self.gate, self.begun = gate, list[int]()
 
     def reading(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def fill_slot(self, place: int) -> None:
-        assert self.gate.wait(60)
+    def fill_slots(self, places: range) -> Iterator[int]:
+        for place in places:
+            yield place
+            self.begun.append(place)
+            assert self.gate.wait(60)
 
     def finish(self) -> str:
         return "batch"
@@ -114,6 +118,53 @@ def test_a_thread_that_lingers_after_a_batch_does_not_hold_its_memory() -> None:
     finally:
         end.set()
         pool.close()
+
+
+def test_a_part_that_is_wanted_no_longer_ends_after_the_sample_in_work() -> None:
+    gate = threading.Event()
+    work, pool = Gated(gate), ThreadPool(1)
+    reading = BatchRead(pool, work, "batch 1", 1)
+    wait_until(lambda: len(work.begun) == 1, "the first sample")
+    reading.cancel(0.0)
+    gate.set()
+    assert reading.done.wait(60)
+    pool.close()
+    assert work.begun == [0]
+
+
+class EachAlone(Each):
+    """Can be read several together, and no other way."""
+
+    def fill_each(self, keys: list[int], seed: int, epoch: int, out: Any) -> Iterator[int]:
+        for key, row in zip(keys, out, strict=False):
+            yield Filled.fill(self, key, sample_rng(seed, epoch, key), row)
+
+    def fill(self, index: int, rng: np.random.Generator, out: Any) -> int:
+        raise KeyError(index)
+
+
+class Changed(EachAlone):
+    """Has changed the one way, and inherits the other."""
+
+    def fill(self, index: int, rng: np.random.Generator, out: Any) -> int:
+        return Filled.fill(self, index, rng, out) + 2
+
+
+def test_samples_are_read_several_together() -> None:
+    with Ring(EachAlone(), 4, threads=2) as ring, Ring(Filled(), 4, threads=2) as other:
+        assert md5(ring.epoch(0)) == md5(other.epoch(0))
+    with Ring(Changed(), 4, threads=2) as ring:
+        assert {label for _, y in ring.epoch(0) for label in y.tolist()} == {2, 3}
+
+
+def test_parts_of_what_is_read_together_are_large_and_enough_for_all_threads() -> None:
+    class Many(Each):
+        def __len__(self) -> int:
+            return 1000
+
+    for size, threads, depth, parts in ((64, 3, 3, 4), (8, 2, 3, 1), (64, 16, 3, 8), (16, 16, 0, 32), (512, 2, 3, 8)):
+        with Ring(Many(), size, threads=threads, depth=depth) as ring:
+            assert ring._parts() == parts
 
 
 def test_memory_of_a_slot_is_seen_by_tracemalloc_where_it_is_allocated_anew() -> None:

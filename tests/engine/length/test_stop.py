@@ -13,6 +13,8 @@ from torch.utils.data import TensorDataset
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Watch
 from accel.plugins.accumulate import Accumulate
+from accel.plugins.average import Average
+from accel.plugins.lr_range import LRRange
 from accel.plugins.threads import Threads
 from accel.trainer import Trainer
 
@@ -41,6 +43,7 @@ class Ends(Watch):
 def fit(watch: Watch | None, loss: Any = None, **settings: Any) -> Any:
     settings = {"epochs": 3, "plugins": [], **settings}
     default = lambda model, batch: model(batch[0]).square().mean()  # noqa: E731
+    torch.manual_seed(0)
     model = nn.Linear(1, 1)
     return Trainer(
         model, TensorDataset(X), TensorDataset(X[:8]), loss or default, watch=[] if watch is None else [watch], batch_size=4,
@@ -90,3 +93,31 @@ def test_the_first_reason_counts_and_an_empty_one_is_none() -> None:
     assert fit(Ends(2, "first")).stopped == "first"
     with pytest.raises(ConfigError, match=r"run\.stop\(reason\) needs a reason"):
         fit(Ends(2, ""))
+
+
+class Early(Ends):
+    """The same, which has the run from its set-up on."""
+
+    def setup(self, run: Any) -> None:
+        self.run = run
+
+
+@pytest.mark.parametrize("kind", ["evaluation", "updates", "batch_norm"])
+def test_what_a_trial_asks_for_is_undone(kind: str) -> None:
+    watch, asked = Early(-1), []
+    plugins = {"updates": [LRRange(updates=12)], "batch_norm": [Average()]}.get(kind, [])
+    model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        first = {"evaluation": not model.training, "updates": model.training, "batch_norm": not torch.is_grad_enabled()}[kind]
+        if first and (kind != "batch_norm" or model.training) and not asked:
+            watch.run.stop("on trial")
+            asked.append(watch.run.progress.step)
+        out: Tensor = model(batch[0]).square().mean()
+        return out
+
+    result = Trainer(
+        model, TensorDataset(X), TensorDataset(X[:8]), loss, watch=[watch], batch_size=4, device="cpu", epochs=2, plugins=plugins
+    ).fit()
+    assert asked == [6 if kind == "batch_norm" else 0]
+    assert (result.updates, result.stopped) == (12, "")

@@ -27,6 +27,13 @@ static size_t used() {
   return sum;
 }
 
+static size_t pinned() {
+  size_t sum = 0;
+  for (auto& each : ranges())
+    if (each.second.kind == Kind::pinned) sum += each.second.size;
+  return sum;
+}
+
 static bool lies_in(const void* address, const Range& range) { return address >= range.base && address < range.base + range.size; }
 
 static void check_unused(const Range& range, const char* call) {
@@ -76,6 +83,8 @@ API cudaError_t cudaHostAlloc(void** address, size_t size, unsigned) {
   Lock lock;
   if (refuses("cudaHostAlloc")) return cudaErrorStreamCaptureUnsupported;
   count("cudaHostAlloc");
+  const bool is_number = size <= 16;  // torch itself reads numbers through pinned memory, and can do without in no case
+  if (!is_number && pinned() + size > (size_t)settings().pinned_kb << 10) return fail(cudaErrorMemoryAllocation);
   if (posix_memalign(address, 4096, size ? size : 4096)) return fail(cudaErrorMemoryAllocation);
   count("pinned bytes", (long)size);
   ranges()[(char*)*address] = {(char*)*address, size, Kind::pinned, current_device};

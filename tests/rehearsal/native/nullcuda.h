@@ -35,7 +35,8 @@ long nullcuda_races();
 const char* nullcuda_report(int kernels);
 void nullcuda_reset();
 
-// Change a setting of the environment while the process runs: lazy, registers, memory_mb, patience, quiet. Returns the value before, or -1.
+// Change a setting of the environment while the process runs: lazy, registers, pinned_kb, memory_mb, patience, quiet.
+// Returns the value before, or -1.
 long nullcuda_configure(const char* setting, long value);
 // Replays of graphs do nothing by themselves: who recorded the operators plays them (Python's arithmetic).
 void nullcuda_mute_graphs(int on);

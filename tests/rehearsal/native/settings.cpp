@@ -15,7 +15,7 @@ Settings& settings() {
   static Settings all = {
       from_environment("NULLCUDA_DEVICES", 1), from_environment("NULLCUDA_CAPABILITY", 90), from_environment("NULLCUDA_MEMORY_MB", 4096),
       from_environment("NULLCUDA_LAZY", 0),    from_environment("NULLCUDA_REGISTERS", 1),   from_environment("NULLCUDA_PATIENCE", 2),
-      from_environment("NULLCUDA_QUIET", 0),
+      from_environment("NULLCUDA_QUIET", 0),   from_environment("NULLCUDA_PINNED_KB", 1l << 40),
   };
   return all;
 }
@@ -32,6 +32,7 @@ API long nullcuda_configure(const char* setting, long value) {
                 : !strcmp(setting, "memory_mb") ? &all.memory_mb
                 : !strcmp(setting, "patience")  ? &all.patience
                 : !strcmp(setting, "quiet")     ? &all.quiet
+                : !strcmp(setting, "pinned_kb") ? &all.pinned_kb
                                                 : nullptr;
   if (!place) return -1;
   drain_all();

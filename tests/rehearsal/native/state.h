@@ -25,6 +25,7 @@ struct Settings {
   long registers;   // NULLCUDA_REGISTERS: whether host memory can be registered
   long patience;    // NULLCUDA_PATIENCE: how many queries find an event not ready, when lazy
   long quiet;       // NULLCUDA_QUIET: races are not printed
+  long pinned_kb;   // NULLCUDA_PINNED_KB: how much memory of the host can be allocated pinned
 };
 Settings& settings();
 

@@ -20,8 +20,11 @@ PER_ELEMENT = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "z"
 
 
 def check_loaded(optimizer: Optimizer) -> None:
-    """Raise ValueError if a fused kernel could not read what was loaded: it would read beyond a tensor. accel's check more."""
-    for group in optimizer.param_groups:
+    """Raise ValueError if a fused kernel could not read what was loaded: it would read beyond a tensor. accel's check more.
+
+    State of other packages has shapes of its own.
+    """
+    for group in optimizer.param_groups if type(optimizer).__module__.startswith(("torch.optim.", "accel.")) else ():
         for param in group["params"]:
             for name, value in optimizer.state[param].items() if param in optimizer.state else ():
                 right = isinstance(value, Tensor) and value.shape == param.shape and not value.is_complex()

@@ -11,9 +11,10 @@ from torch.optim import Optimizer
 from accel.errors import ConfigError
 from accel.parts.shared.groups.group_rules import FACTORS, GroupRule
 from accel.parts.shared.groups.layer_depth import layers_of
+from accel.parts.shared.groups.width_scaling import width_multipliers, width_note
 from accel.parts.shared.name_patterns import matching, matching_some
 
-__all__ = ["ParameterGroups"]
+__all__ = ["ParameterGroups", "decayed"]
 
 
 class ParameterGroups:
@@ -30,11 +31,13 @@ class ParameterGroups:
         self.owner, self.rules, self.layer_decay, self.excludes = owner, rules, layer_decay, excludes
         self.rule_of: dict[str, int] = {}
         self.layers: dict[str, int] = {}
+        self.widths: dict[str, float] = {}
+        """Width over base width of each hidden matrix of a model that is scaled by its width (muP)."""
 
     @property
     def active(self) -> bool:
         """Whether any parameter may have settings of its own."""
-        return bool(self.rules or self.layer_decay != 1)
+        return bool(self.rules or self.widths or self.layer_decay != 1)
 
     def match(self, model: nn.Module, *, anew: bool = False) -> None:
         """Find the rule and the layer of each parameter of a model, frozen ones included.
@@ -54,6 +57,7 @@ class ParameterGroups:
                 names = matching(pattern, own_name) if anew else matching_some(pattern, own_name, f"{rule.place}.match")
                 for name in names:
                     self.rule_of.setdefault(own_name[name], index)
+        self.widths = width_multipliers(model)
         self.layers = layers_of(model) if self.layer_decay != 1 else {}
         if self.layer_decay != 1 and not self.layers and not anew:
             raise ConfigError(
@@ -87,9 +91,12 @@ class ParameterGroups:
         rule = self.rules[self.rule_of[name]] if name in self.rule_of else None
         values = {} if rule is None else dict(rule.values)
         settings: dict[str, float] = {}
+        width = self.widths.get(name, 1.0)
+        if width != 1 and group.get("weight_decay") and "weight_decay" not in values:  # their product with the rate stays
+            values["weight_decay_scale"] = values.get("weight_decay_scale", 1.0) * width
         if "lr" in values:
             settings["lr"] = values.pop("lr")
-        elif (scale := values.pop("lr_scale", 1.0) * self.layer_factor(name)) != 1:
+        elif (scale := values.pop("lr_scale", 1.0) * self.layer_factor(name) / width) != 1:
             settings["lr"] = group["lr"] * scale
         for typed, value in values.items():
             key = FACTORS.get(typed, typed)
@@ -147,7 +154,7 @@ class ParameterGroups:
                 f"{top - 1} blocks; learning rates from {lowest:.3g} times below the first block, x {self.layer_decay:g} for each "
                 "layer, to 1 times above the last"
             )
-        return notes
+        return notes | width_note(self.widths)
 
     def ineffective(self) -> list[str]:
         """Return a sentence on each rule that comes too late: others before it take all that it matches."""
@@ -165,3 +172,12 @@ def shown(name: str, value: float, lr: float, scale: float) -> str:
     if name == "lr":
         return f"lr {value * scale:.3g} ({value / lr:.3g} times the optimiser's)"
     return f"lr {lr * value * scale:.3g} ({value:g} times the optimiser's)" if name == "lr_scale" else f"{name} {value:g}"
+
+
+def decayed(params: list[tuple[str, Tensor]], exclude: str) -> list[dict[str, Any]]:
+    """Return parameter groups for torch. With `norm_and_bias`, parameters of at most one dimension get no weight decay."""
+    tensors = [param for _, param in params]
+    if exclude == "none":
+        return [{"params": tensors}]
+    small = {"params": [tensor for tensor in tensors if tensor.dim() <= 1], "weight_decay": 0.0}
+    return [group for group in ({"params": [tensor for tensor in tensors if tensor.dim() > 1]}, small) if group["params"]]

@@ -31,6 +31,8 @@ OWN = {"exclude": "none"}
 def make(name: str, **settings: Any) -> Optim:
     plugin: Any = plugin_registry.load(name)
     keep = {key: value for key, value in {**OWN, **settings}.items() if key in plugin().settings}
+    if name == "optimizer":
+        keep["args"] = {key: value for key, value in settings.items() if key == "weight_decay"}
     made: Optim = plugin(**keep)
     return made
 

@@ -1,0 +1,141 @@
+"""Evaluation of a run, from the words that were typed to the metrics that are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from accel.cli import torchrun
+from accel.cli.compose.compose import compose
+from accel.cli.exit_codes import FAILED
+from accel.errors import ConfigError, Sentence, nearest
+from accel.report.result import finite
+from accel.report.summary import scores_line
+from accel.report.terminal import say
+from accel.report.visible_console import VisibleConsole
+from accel.schema.settings import Settings, typed_name
+from accel.system import atomic_files, disk_errors
+
+if TYPE_CHECKING:
+    from accel.checkpoints.weights.find_weights import FoundWeights
+    from accel.cli.compose.config import Config
+    from accel.engine.loading.evaluate_saved import Evaluation
+
+__all__ = ["HEEDED", "SCHEMA", "config_folder", "refuse_idle", "run_evaluation"]
+
+HEEDED = ("batch_size", "seed", "device", "evaluate.batches", "bad_data", "bad_limit")
+"""Settings of a run that an evaluation heeds."""
+SCHEMA = 1
+
+
+def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Evaluate a run and print its metrics; return the exit code.
+
+    Args:
+        path: the run directory, or a file of weights or a checkpoint in it.
+        settings: `weights`, `evaluates` and `out`, as far as they were typed.
+        overrides: overrides of the run's configuration.
+
+    Raises:
+        ConfigError: if anything cannot work.
+    """
+    folder = config_folder(path)
+    config = compose(overrides, config_path=str(folder))
+    refuse_idle(config, overrides)
+    torchrun.require_parallel_plugin(config)
+    from accel.checkpoints.weights.find_weights import find_weights
+
+    source = find_weights(path, settings.get("weights"))
+    try:
+        evaluation = _evaluate(config, folder, source, settings.get("evaluates"))
+    except Sentence:
+        raise
+    except Exception as error:  # of the user's code
+        from accel.cli.tracebacks import plugin_at_fault, user_traceback
+
+        say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
+        return FAILED
+    if torchrun.rank() == 0:
+        _print(evaluation, path, source)
+        if "out" in settings:
+            _write(Path(settings["out"]).expanduser(), evaluation, folder, source)
+    return 0
+
+
+def config_folder(path: Path) -> Path:
+    """Return the run directory of a path, which holds the run's config.yaml. Raise ConfigError if there is none."""
+    folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
+    folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+    if folder is None:
+        raise ConfigError(
+            f"{path} has no config.yaml: it is no run directory, or its run was started in Python, where accel.load gives its model"
+        )
+    return folder
+
+
+def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a setting that an evaluation does not heed: of the length of a run, say, or of its schedule."""
+    from accel.engine.loading.evaluate_saved import TRAINING_ONLY
+
+    idle = {typed_name(field.name) for field in fields(Settings)} - set(HEEDED)
+    parts = {kind.__name__ for kind in TRAINING_ONLY}
+    for word in overrides:
+        name = word.lstrip("+~").partition("=")[0]
+        plugin = config.plugins.get(name.split(".")[1]) if name.startswith("plugins.") else None
+        if name in idle or (plugin is not None and plugin.part in parts):
+            raise ConfigError(f"{word} has no effect on an evaluation; leave it out")
+
+
+def _evaluate(config: Config, folder: Path, source: FoundWeights, evaluates: str | None) -> Evaluation:
+    from accel.engine.loading.evaluate_saved import evaluate_saved
+    from accel.engine.loading.task_record import TaskRecord
+
+    trainer = config.trainer(out=None, resume=None, dry_run=False, watch=())
+    request = trainer._request()
+    if evaluates is not None:
+        splits = tuple(name.strip() for name in evaluates.strip("[]").split(","))
+        known = (trainer.evaluates,) if isinstance(trainer.evaluates, str) else trainer.evaluates
+
+        def data(split: str) -> Any:
+            """Return the data of a split. Raise ConfigError if the task has none of that name."""
+            try:
+                content = trainer.data(split)
+            except KeyError as error:
+                raise ConfigError(
+                    f"evaluates={split}: the task has no data of that name ({error}){nearest(split, known)}"
+                ) from None
+            if content is None:
+                raise ConfigError(f"evaluates={split}: the task has no data of that name{nearest(split, known)}")
+            return content
+
+        request = replace(request, data=data, evaluation_split=splits[0] if len(splits) == 1 else splits)
+    return evaluate_saved(request, source, TaskRecord.read(folder))
+
+
+def _print(evaluation: Evaluation, path: Path, source: FoundWeights) -> None:
+    console = VisibleConsole(markup=False, highlight=False)
+    console.print(Text(scores_line(evaluation.split, evaluation.metrics), style="bold"))
+    sizes = [f"{count:,} samples of {split}" for split, count in evaluation.samples.items() if count is not None]
+    console.print(Text(f"{path}, weights: {source.text}{'; ' * bool(sizes)}{', '.join(sizes)}", style="dim"))
+    for remark in evaluation.remarks:
+        console.print(Text(remark))
+
+
+def _write(file: Path, evaluation: Evaluation, folder: Path, source: FoundWeights) -> None:
+    """Write the metrics as JSON. Raise ConfigError if they cannot be written there."""
+    content = {
+        "schema": SCHEMA, "run": str(folder), "weights": source.which, "file": source.file.relative_to(folder).as_posix(),
+        "checkpoint": None if source.checkpoint is None else source.checkpoint.file.stem,
+        "split": evaluation.split, "samples": evaluation.samples, "metrics": finite(evaluation.metrics),
+        "remarks": evaluation.remarks,
+    }  # fmt: skip
+    try:
+        atomic_files.write(file, json.dumps(content, indent=1, allow_nan=False).encode())
+    except OSError as error:
+        raise ConfigError(f"out={file}: cannot write there ({disk_errors.disk_reason(error)}); name another file") from None

@@ -1,0 +1,71 @@
+"""Words of a command about a run: settings of its own, and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accel.cli.completion.override_candidates import kind_values
+from accel.cli.completion.path_candidates import path_candidates
+from accel.cli.help_page import Row
+from accel.errors import ConfigError, nearest
+from accel.values import check_value
+
+__all__ = ["check_words", "own_candidates", "require_path", "split_words"]
+
+
+def split_words(words: Sequence[str], kinds: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of the command, by name, and the words that are none, in order.
+
+    Args:
+        words: the words behind the run.
+        kinds: the kind of each setting, by name.
+
+    Raises:
+        ConfigError: for a value that does not fit, or a setting that is given twice.
+    """
+    settings: dict[str, Any] = {}
+    rest = []
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or name not in kinds:
+            rest.append(word)
+        elif name in settings:
+            raise ConfigError(f"{name} is given twice; keep one")
+        else:
+            number = text.lstrip("-").isdigit() and kinds[name] is not str
+            settings[name] = check_value(name, int(text) if number else text, kinds[name])
+    return settings, rest
+
+
+def check_words(words: Sequence[str], names: Collection[str], command: str) -> None:
+    """Raise ConfigError for a word that is a setting, and none of the command's; a path that is there may look like one."""
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if equals and name.replace("_", "").replace(".", "").isalnum() and not Path(word).exists():
+            hint = nearest(name, names) or f"; there is {', '.join(names)}"
+            raise ConfigError(f"{word}: {name} is no setting of {command}{hint}")
+
+
+def require_path(word: str, command: str) -> Path:
+    """Return the path of the run that a command begins with. Raise ConfigError if it is none, or not there."""
+    path = Path(word).expanduser()
+    if path.exists():
+        return path
+    if "=" in word:
+        raise ConfigError(f"{command} takes a run first, and {word} is a setting; write {command} RUN {word}")
+    siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise ConfigError(f"{word} does not exist{nearest(path.name, siblings) or '; name a run directory'}")
+
+
+def own_candidates(kinds: Mapping[str, Any], word: str) -> list[Row]:
+    """Return the settings of a command that a word may become, with their values once the name is typed."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        return [(f"{kind}=", "") for kind in kinds]
+    if name not in kinds:
+        return []
+    values = [("best", ""), ("last", "")] if name == "weights" else kind_values(kinds[name])
+    values = path_candidates(value) if name == "out" else values
+    return [(f"{name}={candidate}", about) for candidate, about in values]

@@ -1,0 +1,90 @@
+"""Predictions of files, from the words that were typed to the rows that are printed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from accel.checkpoints.weights.find_weights import find_weights
+from accel.cli.exit_codes import FAILED
+from accel.cli.saved.input_files import input_names
+from accel.cli.saved.prediction_table import PredictionTable
+from accel.device.cuda.run_device import choose_device
+from accel.engine.loading.load import load_into, load_task
+from accel.engine.loading.predict import Predictor
+from accel.engine.task import Task
+from accel.errors import BadSample, ConfigError, Sentence
+from accel.report.terminal import say
+from accel.schema.settings import Settings
+
+__all__ = ["BATCH", "UNREADABLE", "predict_files", "read", "run_predictions"]
+
+BATCH = 32
+"""Files that are predicted together, unless another number is set."""
+UNREADABLE = (OSError, ValueError, EOFError)
+"""Errors that a file is the cause of; any other is a defect of the code that reads it."""
+
+
+def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) -> int:
+    """Predict files and print a row for each; return the exit code, 1 if a file could not be read.
+
+    Args:
+        path: the run directory, or a file of weights or a checkpoint in it.
+        settings: those of the command that were typed.
+        words: names of files and folders, and `-`.
+
+    Raises:
+        ConfigError: if anything cannot work.
+    """
+    device = choose_device(Settings(device=settings.get("device", "auto")).device)
+    source = find_weights(path, settings.get("weights"))
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:  # the task may be in the current directory, as in training
+        sys.path.insert(0, str(Path.cwd()))
+    task = load_task(path)
+    names = input_names(words, task.suffixes)
+    predictor = Predictor(task, load_into(source, task, device), device, settings.get("top", 1))
+    try:
+        return predict_files(predictor, names, settings.get("batch_size", BATCH), PredictionTable(settings.get("format", "table")))
+    except Sentence:
+        raise
+    except Exception as error:  # of the user's code
+        from accel.cli.tracebacks import user_traceback
+
+        say(user_traceback(error), file=sys.stderr)
+        return FAILED
+
+
+def predict_files(predictor: Predictor, names: Iterator[str], size: int, table: PredictionTable) -> int:
+    """Predict files in batches, in order, and print them; return the exit code. It ends when nobody reads the output any more."""
+    code = 0
+    while batch := list(islice(names, size)):
+        samples: dict[int, Any] = {}
+        for place, name in enumerate(batch):
+            try:
+                samples[place] = read(predictor.task, name)
+            except BadSample as error:
+                code = FAILED
+                say(f"accel: error: {error}", file=sys.stderr, flush=True)
+        if samples:
+            rows = predictor.rows(list(samples.values()))
+            text = table.text([{"file": batch[place], **row} for place, row in zip(samples, rows, strict=True)])
+            say(text, end="", flush=True)
+        if getattr(sys.stdout, "reader_gone", False):
+            break
+    return code
+
+
+def read(task: Task, name: str) -> Any:
+    """Return the sample in a file. Raise BadSample, whose sentence names the file, if it cannot be read."""
+    try:
+        return task.sample_of(name)
+    except BadSample:
+        raise
+    except ConfigError:  # the task reads no files at all
+        raise
+    except UNREADABLE as error:
+        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:200]
+        raise BadSample(f"{name} cannot be read: {reason or type(error).__name__}") from error

@@ -1,0 +1,127 @@
+"""The task of a run as its directory keeps it, in task.json: its class, its arguments, and what it knows from the data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from accel.engine.task import Task
+from accel.errors import ConfigError
+from accel.schema.signature_reader import load_class
+from accel.values import to_plain
+
+__all__ = ["FILE", "SCHEMA", "TaskRecord"]
+
+FILE = "task.json"
+SCHEMA = 1
+
+
+@dataclass
+class TaskRecord:
+    """Class, arguments and metadata of a task, from which it is made again, without its data."""
+
+    task: str
+    """The dotted name of the class."""
+    arguments: dict[str, Any] | None
+    """Its arguments by name, without those of every run; None if one is no plain value."""
+    metadata: dict[str, Any]
+    """What `Task.metadata` returned."""
+
+    @classmethod
+    def of(cls, task: Task) -> TaskRecord:
+        """Return the record of a task."""
+        kind, metadata = type(task), task.metadata()
+        arguments = {
+            name: value for name, value in task.called_with.items() if name in task.made_with or _is_plain(value)
+        }  # plugins, say, are those of the run
+        if not _is_plain(metadata):
+            raise ConfigError(f"{kind.__name__}.metadata() must return texts, numbers, and lists and dicts of them")
+        return cls(f"{kind.__module__}.{kind.__qualname__}", to_plain(arguments) if _is_plain(arguments) else None, metadata)
+
+    @classmethod
+    def read(cls, run: Path) -> TaskRecord | None:
+        """Return the record in a run directory; None if it has none, as those of an earlier accel.
+
+        Raises:
+            ConfigError: if it is damaged, or of another version of accel.
+        """
+        file = run / FILE
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            schema = content.pop("schema")
+            if schema == SCHEMA:
+                return cls(**content)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise ConfigError(f"{file} is damaged; give the model: accel.load(RUN, model=...)") from None
+        raise ConfigError(f"{file} is of another accel (its schema is {schema}, and {SCHEMA} is read here); load it with that one")
+
+    def text(self) -> str:
+        """Return the content of task.json."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1)
+
+    def check(self, metadata: dict[str, Any]) -> None:
+        """Raise ConfigError if a task knows something else from its data than the one of the run did, as far as it knows it."""
+        now = to_plain(metadata)
+        changed = next((name for name in now if name in self.metadata and self.metadata[name] != now[name]), None)
+        if changed is None:
+            return
+        before, after = self.metadata[changed], now[changed]
+        if not (isinstance(before, list) and isinstance(after, list)):
+            raise ConfigError(f"the data of the run had {changed}={before}, and this has {changed}={after}")
+        lost, new = [one for one in before if one not in after], [one for one in after if one not in before]
+        words = [f"{', '.join(map(str, ones[:3]))} {what}" for ones, what in ((lost, "missing"), (new, "new to it")) if ones]
+        raise ConfigError(f"the {changed} of the data are not those of the run: {'; '.join(words) or 'they have another order'}")
+
+    def make(self, kind: type[Any] | None = None) -> Task:
+        """Return the task, made again without its data.
+
+        Args:
+            kind: its class; None to import it by its name.
+
+        Raises:
+            ConfigError: if there is no such class, or it cannot be called with the arguments of the run.
+        """
+        kind = self._load_class() if kind is None else kind
+        if self.arguments is None:
+            raise ConfigError(f"an argument of {kind.__name__} is an object, which no file keeps: make it, and pass task=")
+        try:
+            signature(kind.__init__).bind(None, **self.arguments)
+        except TypeError as error:
+            raise ConfigError(f"{kind.__name__} cannot be made of what the run kept ({error}): make it, and pass task=") from None
+        make: Any = kind.__new__
+        task = make(kind, **self.arguments)
+        task.saved_metadata = self.metadata  # before __init__, which may ask for it in place of the data
+        task.__init__(**self.arguments)
+        if not isinstance(task, Task):
+            raise ConfigError(f"{self.task} is not a subclass of accel.Trainer")
+        return task
+
+    def _load_class(self) -> type[Any]:
+        module, _, name = self.task.rpartition(".")
+        try:
+            return load_class(self.task)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            reason = f"there is no module {error.name!r} to import"
+        except ConfigError:
+            if module not in ("__main__", "accel.trainer"):
+                raise
+            reason = "it was defined in a script"
+        raise ConfigError(f"the run's task is {self.task}, and {reason}; pass the model: accel.load(RUN, model={name and 'MODEL'})")
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether JSON gives a value back, lists for tuples."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
