@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from accel.engine.objectives.composite import Composite
+from accel.engine.objectives.minimize import METHOD
+from accel.errors import ConfigError
 from accel.parts import Clip, Guard, Objective, Optim, Precision, Run
 
 __all__ = ["CompositeClip", "CompositeGuard", "CompositeObjective", "CompositeOptim", "CompositePrecision"]
@@ -24,6 +26,10 @@ class CompositePrecision(Composite, Precision):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
+        free = [name for name, param in run.unwrapped_model.named_parameters() if param.requires_grad]
+        for name, member in self.members.items():
+            if not any(map(member.may_train, free)):
+                raise ConfigError(f"{METHOD}: {name} has no parameter to train: all that it is given are frozen")
         self.skipped = None  # each counts its own, and the guards add them up
 
     @property
@@ -35,6 +41,12 @@ class CompositePrecision(Composite, Precision):
     def trained(self) -> list[tuple[str, nn.Parameter]]:  # type: ignore[override]
         """The model's parameters that are trained now, or were before, by name."""
         return [each for member in self.members.values() for each in member.trained]
+
+    @trained.setter
+    def trained(self, kept: list[tuple[str, nn.Parameter]]) -> None:
+        names = {name for name, _ in kept}
+        for member in self.members.values():
+            member.trained = [(name, param) for name, param in member.trained if name in names]
 
     @property
     def known(self) -> list[tuple[str, nn.Parameter]]:  # type: ignore[override]
