@@ -70,6 +70,10 @@ class CompositePrecision(Composite, Precision):
         """Whether gradients pass through float16, which overflows above 65,504."""
         return any(member.is_narrow for member in self.members.values())
 
+    def keep_trained(self, names: set[str]) -> None:
+        for member in self.members.values():
+            member.keep_trained(names)
+
     def may_train(self, name: str) -> bool:
         return any(member.may_train(name) for member in self.members.values())
 
