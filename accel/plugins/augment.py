@@ -177,9 +177,7 @@ class Augment(AugmentPart):
         count, _, height, width = pictures.shape
         area = (self.erasing_min_area, self.erasing_max_area)
         boxes = torch.from_numpy(erasing_boxes(count, height, width, self.erasing, area, self.erasing_aspect, rng))
-        if self.device.type == "cuda":  # from pinned memory, so that the host does not wait for the copy
-            boxes = self.pinned.copy(boxes).to(self.device, non_blocking=True)
-        return erase(pictures, boxes), labels
+        return erase(pictures, self.pinned.send(boxes, self.device)), labels
 
     def _mix(self, samples: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         mix_draw, kind_draw = rng.random(2)

@@ -65,7 +65,8 @@ def fit(
     trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device=device, **settings)
     result = trainer.fit()
     weights = [param.detach().clone().cpu() for param in result.model.parameters()]
-    return {"weights": weights, "losses": keeps.losses, "metrics": result.metrics, "skipped": result.skipped}
+    trains = all(param.requires_grad for param in result.model.parameters())
+    return {"weights": weights, "losses": keeps.losses, "metrics": result.metrics, "skipped": result.skipped, "trains": trains}
 
 
 SETS: dict[str, Callable[[], list[Part]]] = {
@@ -139,7 +140,7 @@ def case_freeze_and_thaw(folder: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {"freeze": [{"match": "[01].*", "until": 3}], "checkpoint_every": 1, "checkpoint_keep": 99}
     outcome = fit(plugins(), Blocks, out=folder / "whole", **settings)
     big = fit([AdamW(lr=0.01), EMA(decay=0.9)], Blocks, batch_size=6, freeze=settings["freeze"])
-    actual: dict[str, Any] = {"distance": whole(outcome, big), "same": []}
+    actual: dict[str, Any] = {"distance": whole(outcome, big), "same": [outcome["trains"]]}
     for step in range(2, 5):
         file = folder / f"whole/checkpoints/update-{step:08d}-epoch-{step // 4:04d}.pt"
         rest = fit(plugins(), Blocks, resume=file, out=folder / str(step), **settings)

@@ -102,7 +102,7 @@ def restore_trained(run: Run, state: Any, parts: Sequence[Part] = ()) -> None:
     params: dict[str, nn.Parameter] = dict(run.unwrapped_model.named_parameters())
     trained, unfrozen = set(state["trained"]), set(state["unfrozen"])
     if trained != {name for name, _ in precision.trained}:
-        precision.trained = [(name, param) for name, param in precision.trained if name in trained]
+        precision.keep_trained(trained)
         for name, param in params.items():
             param.requires_grad_(name in trained)
         _let_all_follow(run, parts)

@@ -14,10 +14,12 @@ from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.codecs import tiled_jpeg
+from accel.data.codecs.crops import random_resized
 from accel.data.codecs.image_reader import ImageReader
 from accel.data.datasets.image_folder import AugmentedFolder, Folder
 from accel.data.loaders.thread_pool import ThreadPool
 from accel.data.loaders.worker_pool import WorkerPool
+from accel.data.sampling import sample_rng
 from accel.data.store import Record
 from accel.errors import BadSample
 from tests.support.drawn_images import drawing, drawn
@@ -128,3 +130,15 @@ def fate(batches: Any) -> list[str]:
     except BadSample as error:
         actual.append(str(error))
     return actual
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_sample_is_the_crop_of_its_box_and_mirrored_if_the_next_number_says_so(reader: ImageReader) -> None:
+    data, mirrored = AugmentedFolder(tiled(), CLASSES, 16, "resized", True, reader), 0
+    for index in range(COUNT):
+        rng, picture = sample_rng(0, 0, index), data.picture(index)
+        crop = picture.resized_crop(random_resized(*picture.size, rng), 16)
+        if rng.random() < 0.5:
+            crop, mirrored = crop[:, ::-1], mirrored + 1
+        assert np.array_equal(data.sample(index, sample_rng(0, 0, index))[0].numpy(), crop)
+    assert 0 < mirrored < COUNT
