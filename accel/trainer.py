@@ -66,6 +66,10 @@ class Trainer(Task):
         checkpoint_minutes: minutes between two checkpoints.
         checkpoint_keep: newest checkpoints that are kept, besides the newest that is known to be finite.
         checkpoint_best: metric whose best checkpoint is kept as well: `"accuracy"`, or `"min:NAME"` and `"max:NAME"`.
+        init: weights to begin with: a file of them, a checkpoint, a run directory, a state dict or a module.
+        init_strict: refuse weights of which a name or a shape does not fit; False takes what fits.
+        init_rename: new names for them, by patterns of the old: `{"backbone.*": "encoder.*"}`.
+        freeze: patterns of the parameters that are not trained, or `{"match": pattern, "until": update}` to thaw them.
         resume: checkpoint, or run directory, whose newest whole one is taken; `"auto"`: that of `out`, or a new run.
         allow: differences from the resumed run that are accepted, by their names or how those begin: `("task",)`.
         bad_data: rule for samples of a map-style data set that cannot be read. `"raise"` ends the run; `"skip"` leaves the
@@ -106,15 +110,11 @@ class Trainer(Task):
         checkpoint_every: int | None = None, checkpoint_epochs: int = 1, checkpoint_minutes: float | None = 10.0,
         checkpoint_keep: int = 2, checkpoint_best: str | None = None,
         evaluate_every: int | None = None, evaluate_epochs: int | None = None, evaluate_batches: int | None = None,
-        resume: str | PathLike[str] | None = None,
-        allow: Sequence[str] = (),
-        bad_data: BadSamplePolicy = "raise",
-        bad_limit: float = 0.01,
+        init: Any = None, init_strict: bool = True, init_rename: Any = None, freeze: Sequence[Any] | None = None,
+        resume: str | PathLike[str] | None = None, allow: Sequence[str] = (),
+        bad_data: BadSamplePolicy = "raise", bad_limit: float = 0.01,
         dry_run: bool = False,
-        skipped: dict[str, str] | None = None,
-        bundled: Sequence[str] = (),
-        command: str = "",
-        config: str = "",
+        skipped: dict[str, str] | None = None, bundled: Sequence[str] = (), command: str = "", config: str = "",
     ) -> None:  # fmt: skip
         self.given = {"model": model, "data": data, "val": val, "loss": loss, "metrics": metrics}
         self.given |= {"collate": collate, "count_samples": count_samples}
@@ -122,8 +122,10 @@ class Trainer(Task):
         self.settings = Settings(
             epochs, batch_size, seed, device, _text(out), checkpoint_every, checkpoint_minutes, checkpoint_epochs, checkpoint_keep,
             checkpoint_best, _text(resume), _list(allow), bad_data, bad_limit, dry_run, drop_last, updates, max_samples, max_tokens,
-            max_seconds, evaluate_every, evaluate_epochs, evaluate_batches,
+            max_seconds, evaluate_every, evaluate_epochs, evaluate_batches, init if isinstance(init, str) else None,
+            init_strict, init_rename, _list(freeze),
         )  # fmt: skip
+        self.initial_weights = init
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
     def fit(self) -> Result:
@@ -154,7 +156,7 @@ class Trainer(Task):
         progress, lap = run.progress, run.clock.lap
         schedule, update, pace = run.parts.schedule, run.parts.update, run.pace_meter
         loss: Tensor | None = None
-        run.model.train()
+        run.train_mode()
         run.evaluations.catch_up(run)
         for epoch in run.epochs_left():
             for window in run.windows(epoch, start=progress.batch):
@@ -199,10 +201,11 @@ class Trainer(Task):
     def _request(self) -> RunRequest:
         return RunRequest(
             self.settings, model=self.model, data=self.data, loss=self.loss, metrics=self.metrics, task_identity=self.identity,
-            code=task_code(self, Trainer, self.given), task=self, task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
+            task=self, code=task_code(self, Trainer, self.given), task_settings=frozenset({"made_with", *vars(Trainer(watch=()))}),
             num_classes=lambda: count_classes(self), count_samples=self.count_samples, evaluated=self.evaluated,
-            collate=self.given["collate"] or self.collate, plugins=self.plugins, watches=self.watch, objectives=self.objectives,
-            evaluation_split=self.evaluates, skipped=self.skipped, bundled=self.bundled, command=self.command, config=self.config,
+            collate=self.given["collate"] or self.collate, initial_weights=self.initial_weights, plugins=self.plugins,
+            watches=self.watch, objectives=self.objectives, evaluation_split=self.evaluates, skipped=self.skipped,
+            bundled=self.bundled, command=self.command, config=self.config,
         )  # fmt: skip
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from accel.checkpoints import FoundCheckpoint, NoSaver
-from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks
 from accel.checkpoints.code import code_digests, code_folder, code_record, model_code
 from accel.checkpoints.identity import identity
 from accel.checkpoints.user_state import UserState
@@ -20,8 +19,11 @@ from accel.device.cuda.run_device import choose_device, device_restored, make_cu
 from accel.device.rng import Randomness
 from accel.engine.checks.rank_values import warn_of_unequal_values
 from accel.engine.checks.single_samples import watch_batch_norms
+from accel.engine.closing import close_at_end
 from accel.engine.compile_time import booked_compiling
 from accel.engine.evaluation.evaluations import Evaluations
+from accel.engine.fine_tuning.freezing import Freezing
+from accel.engine.fine_tuning.initial_weights import begin_with_weights
 from accel.engine.length.run_length import RunLength
 from accel.engine.make_plan import make_plan
 from accel.engine.objectives.composite_update import CompositeUpdate
@@ -29,7 +31,7 @@ from accel.engine.objectives.join_objectives import join_objectives
 from accel.engine.open_data import open_data
 from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.request import RunRequest
-from accel.engine.resume import locate
+from accel.engine.resume import keep_update_size, locate
 from accel.engine.run_directory import RunLock
 from accel.engine.select_parts import PART_TYPES, select_parts
 from accel.engine.start import directory_of, start
@@ -38,8 +40,9 @@ from accel.errors import ConfigError
 from accel.parts import Activations, Compile, Layout, Parallel, Part, Parts, Watch
 from accel.parts.shared.ranks.rank_identity import compare_content, settings_of_all_ranks
 from accel.parts.shared.ranks.rank_meeting import announcing
+from accel.schema.freeze_rules import read_freeze
+from accel.schema.settings import Settings
 from accel.system.call_stack import warn_user
-from accel.system.disk_errors import disk_reason
 from accel.system.pipes import open_missing
 from accel.system.stop_signals import StopSignals
 
@@ -47,9 +50,6 @@ __all__ = [
     "DEFAULT_BATCH_SIZE",
     "PARALLEL",
     "build",
-    "close_at_end",
-    "close_calmly",
-    "keep_update_size",
     "make_run",
     "set_up",
     "set_up_parts",
@@ -107,8 +107,13 @@ def _build_joined(
     run = make_run(request, parts, watches, device, signals)
     request = join_objectives(run, request, plugins, cleanup)
     settings, checkpoint = locate(request.settings, parts.parallel)
+    notes = begin_with_weights(run, request, resumed=checkpoint is not None)
+    freezing = run.freezing = Freezing(read_freeze(settings.freeze if request.trains else None))
+    cleanup.callback(freezing.release, run.unwrapped_model)
+    freezing.begin(run.unwrapped_model)
     keep_update_size(run, checkpoint)
     skipped = set_up_parts(run, request, plugins)
+    notes |= freezing.schedule(run)
     cleanup.enter_context(booked_compiling(run.clock))
     for watch in watches:
         watch.setup(run)
@@ -116,58 +121,38 @@ def _build_joined(
     run.user_state = UserState(run.unwrapped_model, request.state_holders(), request.task_settings)
     warn_of_unequal_values(parts.parallel, run.user_state)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
-    run.plan.facts |= run.length.plan_notes()
+    run.plan.facts |= run.length.plan_notes() | notes
     for warning in run.plan.warnings:
         warn_user(warning)
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)
-    run_identity = identity(run, plugins, request.task_identity(), run.data_identity)
-    run_identity["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
-    run.code |= code_digests(
-        {"plugins": [code for plugin in plugins if plugin.identity() is not None for code in plugin.given_code()]}
-    )
-    kept = directory_of(settings, checkpoint) is not None and parts.parallel.rank == 0
-    run_identity |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
-    if run.parts.schedule.follows_evaluations:
-        run_identity["evaluate"] = run.evaluations.identity
-    if isinstance(run.parts.update, CompositeUpdate):
-        run_identity["objectives"] = run.parts.update.objectives_identity()
-    if settings.drop_last:  # not kept else: checkpoints of before there was one go on
-        run_identity["drop_last"] = True
-    start(run, settings, checkpoint, run_identity, request.records, lock)
+    start(run, settings, checkpoint, _identity(run, request, settings, plugins, checkpoint), request.records, lock)
+    if checkpoint is not None:
+        freezing.go_on(run, checkpoint.manifest.identity)
     watch_batch_norms(run)
     cleanup.callback(setattr, run, "saver", NoSaver())  # as with the watches
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
     return run
 
 
-def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[Watch]) -> None:
-    """Register what must be closed at the end of the run. The last one registered is closed first."""
-    cleanup.callback(watches.clear)  # most keep the run, which keeps them: what it holds is freed as soon as it ends
-    cleanup.callback(lock.release)
-    for owner, close in (
-        ("backend", parts.backend.restore),
-        ("parallel", parts.parallel.close),  # after everything that may still travel between the ranks
-        ("loader", parts.loader.close),
-        ("prefetch", parts.prefetch.close),  # before the loader that it reads from
-        ("transfer", parts.transfer.close),
-        ("compile", parts.compile.close),
-        ("activations", parts.activations.close),
-        ("update", parts.update.close),
-        ("precision", parts.precision.release),
-        *((watch.name, watch.close) for watch in watches),
-    ):
-        cleanup.callback(close_calmly, owner, close)
-
-
-def close_calmly(owner: str, close: Callable[[], object]) -> None:
-    """Close a part. What the disk refuses then is a warning: it must not take the result of a run that is done."""
-    try:
-        close()
-    except OSError as error:
-        if isinstance(error, BrokenPipeError | ConnectionError | TimeoutError):  # no disk has a part in it
-            raise
-        place = f" of {error.filename}" if error.filename else ""
-        warn_user(f"what {owner} writes could not be closed: {disk_reason(error)}{place}; look after its disk")
+def _identity(
+    run: TrainingRun, request: RunRequest, settings: Settings, plugins: list[Part], checkpoint: FoundCheckpoint | None
+) -> dict[str, Any]:
+    """Return what a resumed run must have in common with this one. What came later is not kept at its default: old runs go on."""
+    known = identity(run, plugins, request.task_identity(), run.data_identity)
+    known["batch_size"] = settings.batch_size or DEFAULT_BATCH_SIZE  # as it was set, whatever the ranks made of it
+    given = [code for plugin in plugins if plugin.identity() is not None for code in plugin.given_code()]
+    run.code |= code_digests({"plugins": given})
+    kept = directory_of(settings, checkpoint) is not None and run.parts.parallel.rank == 0
+    known |= code_record(run.code, code_folder(request.code.get("loss", [])) if kept else None)
+    if run.parts.schedule.follows_evaluations:
+        known["evaluate"] = run.evaluations.identity
+    if isinstance(run.parts.update, CompositeUpdate):
+        known["objectives"] = run.parts.update.objectives_identity()
+    if settings.drop_last:
+        known["drop_last"] = True
+    if run.freezing.rules:
+        known["freeze"] = run.freezing.identity
+    return known
 
 
 def make_run(
@@ -203,18 +188,6 @@ def make_run(
         run.rank_code = code_digests({**code, "collate": [request.collate]}, of_ranks=True)
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
-
-
-def keep_update_size(run: TrainingRun, checkpoint: FoundCheckpoint | None) -> None:
-    """Adapt micro-batches to another number of ranks, so that a resumed run's updates keep their samples."""
-    if checkpoint is None:
-        return
-    before = BatchSizes(**checkpoint.manifest.sizes)
-    configured = BatchSizes(1 if before.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
-    fitted = fit_to_ranks(before, configured)
-    if fitted != configured:
-        run.batch_size = run.batch_size if before.ready else fitted.batch_size
-        run.parts.group.resize(fitted.micro)
 
 
 def set_up_parts(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> dict[str, str]:

@@ -60,6 +60,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     """
     run.parts.objective.item_counts.exchange(wait=True)
     model = final_model(run)
+    run.freezing.release(model)
     unsaved = run.saver.unsaved
     if (reason := run.saver.wait()) != "":
         unsaved[run.saver.last_tried] = reason

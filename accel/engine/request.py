@@ -67,6 +67,8 @@ class RunRequest:
     """Returns the number of samples in a batch; a result of None leaves it to the structure of the batch."""
     collate: Callable[[list[Any]], Any] | None = None
     """Makes a batch of samples; None leaves it to the data set."""
+    initial_weights: Any = None
+    """What the model begins with: a path, a state dict or a module; None for its own initialisation."""
     plugins: Sequence[Part | str] = ()
     watches: Sequence[Part | str] = ()
     """Default watches; one that is among `plugins` too is taken from there."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accel.checkpoints import FOLDER, FoundCheckpoint, find, load, restore, sharded
-from accel.checkpoints.batch_sizes import BatchSizes, sizes_of
+from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks, sizes_of
 from accel.checkpoints.code import changed_code
 from accel.checkpoints.discovery import AUTO
 from accel.checkpoints.finite_check import FiniteCheck, tracked_state
@@ -30,6 +30,7 @@ __all__ = [
     "find_on_every_rank",
     "finite_before",
     "gather_shards",
+    "keep_update_size",
     "load_state",
     "locate",
     "refuse_other_draws",
@@ -78,6 +79,18 @@ def find_on_every_rank(resume: str, out: str | None, parallel: Parallel) -> Foun
     if failure := next(filter(None, parallel.gather(failure)), ""):
         raise ConfigError(failure)
     return checkpoint
+
+
+def keep_update_size(run: TrainingRun, checkpoint: FoundCheckpoint | None) -> None:
+    """Adapt micro-batches to another number of ranks, so that a resumed run's updates keep their samples."""
+    if checkpoint is None:
+        return
+    before = BatchSizes(**checkpoint.manifest.sizes)
+    configured = BatchSizes(1 if before.ready else run.batch_size, run.parts.group.size, run.parts.parallel.world_size)
+    fitted = fit_to_ranks(before, configured)
+    if fitted != configured:
+        run.batch_size = run.batch_size if before.ready else fitted.batch_size
+        run.parts.group.resize(fitted.micro)
 
 
 def resume(

@@ -47,7 +47,7 @@ def sandbox(run: Run) -> Iterator[Iterator[Window]]:
     windows = endless_windows(run)
     try:
         with run.clock.attribute_to(OTHER), detached_workers(run.train):
-            run.model.train()
+            run.train_mode()
             yield windows
     finally:
         windows.close()

@@ -19,6 +19,7 @@ from accel.engine import run_directory
 from accel.engine.checks.data_length import warn_of_length
 from accel.engine.evaluation.batch_norm import DRY_BATCHES, estimated_statistics
 from accel.engine.evaluation.evaluations import Evaluations
+from accel.engine.fine_tuning.freezing import Freezing
 from accel.engine.input_pipeline import input_pipeline
 from accel.engine.length.run_length import RunLength
 from accel.engine.make_plan import Plan
@@ -64,6 +65,8 @@ class TrainingRun(Run):
     """When the run evaluates."""
     length: RunLength = field(default_factory=lambda: RunLength(Settings()))
     """When the run ends."""
+    freezing: Freezing = field(default_factory=Freezing)
+    """Which parameters are not trained, and until when."""
     ended_within_epoch: bool = False
     """Whether the last update was one within an epoch, which is not done."""
 
@@ -101,11 +104,13 @@ class TrainingRun(Run):
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """Yield the windows of `epoch`, from micro-batch `start` on, until the epoch ends or the run does.
 
-        Trained parameters are compared before, and after the first update. What was read ahead of the end is given up.
+        Trained parameters are compared before, and after the first update; frozen ones are thawed between two updates. What was
+        read ahead of the end is given up.
 
         Raises:
             ConfigError: for parameters that came and cannot be trained.
         """
+        self.freezing.thaw(self)
         follow_parameters(self)
         with closing(self._interruptible_windows(epoch, start)) as windows:
             for window in windows:
@@ -118,6 +123,7 @@ class TrainingRun(Run):
                     whole = self.progress.batch == self.batches and next(windows, None) is None
                     self.ended_within_epoch = not whole
                     return
+                self.freezing.thaw(self)
 
     def _interruptible_windows(self, epoch: int, start: int) -> Generator[Window]:
         """Yield the windows of an epoch. A signal that comes during a wait stops the run there.
@@ -161,6 +167,10 @@ class TrainingRun(Run):
             for watch in self.watches:
                 watch.stopped(interruption)
             raise interruption
+
+    def train_mode(self) -> None:
+        super().train_mode()
+        self.freezing.hold_norms(self.progress.step)
 
     def length_state(self) -> dict[str, Any]:
         seconds = {} if self.length.max_seconds is None else {"seconds": self.length.seconds(self)}

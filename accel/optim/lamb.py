@@ -99,7 +99,8 @@ class LAMB(Fused):
 
     def update_rows(self, rows: list[tuple[KernelRow, list[Tensor]]]) -> None:
         """Move the parameters of all rows, with one norm of all gradients."""
-        self.norm, self.divisors = self.scaled_norm, {}
+        self.norm = self.scaled_norm
+        self.divisors: dict[tuple[float, bool], Tensor] = {}
         if self.norm is None and any(row.group["max_grad_norm"] is not None for row, _ in rows):
             if self.takes_norm_in_scratch(rows):
                 move_together(self, *rows[0], takes_norm=True)

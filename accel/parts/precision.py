@@ -45,6 +45,10 @@ class Precision(Part):
         self.trained = [(name, param) for name, param in own if param.requires_grad or id(param) in before]
         return self.trained
 
+    def keep_trained(self, names: set[str]) -> None:
+        """Forget all trained parameters but those of these names, until others are taken in."""
+        self.trained = [(name, param) for name, param in self.trained if name in names]
+
     def may_train(self, name: str) -> bool:
         """Return whether a parameter of the model, given by name, is one of those that it may train."""
         return self.only is None or name in self.only

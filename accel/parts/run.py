@@ -176,6 +176,10 @@ class Run:
         self.stop_reason = str(state.get("stopped", ""))
         self.is_ending = self.stop_reason != ""
 
+    def train_mode(self) -> None:
+        """Put the model into training mode, but for what is frozen and is to stand still."""
+        self.model.train()
+
     @property
     def position(self) -> dict[str, float]:
         """Where the run stands, for an evaluation: the epoch that ends, from 1; within one, a fraction of it, and the update."""

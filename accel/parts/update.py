@@ -117,7 +117,7 @@ class Update(Part):
         self.keeps_sparse = plain and type(self.optim.optimizer) is torch.optim.SGD and self.parallel.world_size == 1
 
     def follow_parameters(self, run: Run) -> None:
-        self.sparse = None
+        self.model, self.sparse = run.model, None
         self.gradient_mask.remove()
         if self.counts_first:
             self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device)

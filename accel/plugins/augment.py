@@ -115,15 +115,12 @@ class Augment(AugmentPart):
         return self.grows
 
     def setup(self, run: Run) -> None:
-        self.device, self.seed, self.lap = run.device, run.seed, run.clock.lap
-        self.pinned = PinnedMemory("boxes to erase")
+        self.device, self.seed, self.lap, self.pinned = run.device, run.seed, run.clock.lap, PinnedMemory("boxes to erase")
         self.rank, self.world_size = run.parts.parallel.rank, run.parts.parallel.world_size
         self.classes = self.num_classes or run.num_classes or 0
         if self.softens and not self.classes:
-            raise ConfigError(
-                "augment needs the number of classes, and neither the task nor its data tells (num_classes, classes); "
-                "set plugins.augment.num_classes"
-            )
+            reason = "and neither the task nor its data tells (num_classes, classes)"
+            raise ConfigError(f"augment needs the number of classes, {reason}; set plugins.augment.num_classes")
         per_epoch = run.updates_per_epoch if self.grows else None
         if self.grows and (per_epoch is None or (run.updates is None and run.epochs == UNLIMITED)):
             raise ConfigError("augment.resize_from needs the length of the run, and the data has none; set resize_from=1")
@@ -180,9 +177,7 @@ class Augment(AugmentPart):
         count, _, height, width = pictures.shape
         area = (self.erasing_min_area, self.erasing_max_area)
         boxes = torch.from_numpy(erasing_boxes(count, height, width, self.erasing, area, self.erasing_aspect, rng))
-        if self.device.type == "cuda":  # from pinned memory, so that the host does not wait for the copy
-            boxes = self.pinned.copy(boxes).to(self.device, non_blocking=True)
-        return erase(pictures, boxes), labels
+        return erase(pictures, self.pinned.send(boxes, self.device)), labels
 
     def _mix(self, samples: Tensor, labels: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         mix_draw, kind_draw = rng.random(2)

@@ -80,7 +80,19 @@ class DDP(ProcessGroup):
                 f"ddp.static_graph=true: torch cannot leave out the other ranks in {run.parts.group.size} micro-batches of one "
                 "update then; set plugins.ddp.static_graph=false"
             )
-        self.params = [(name, param) for name, param in run.unwrapped_model.named_parameters() if param.requires_grad]
+        self.expect_gradients(run.unwrapped_model)
+
+    def follow_parameters(self, run: Run) -> None:
+        if self.ddp_model is None:
+            return
+        inside = self.ddp_model.module
+        release_process_group(self.ddp_model)  # it waits for the gradients of the parameters that it was made with
+        run.model = self.wrap(inside)
+        self.expect_gradients(run.unwrapped_model)
+
+    def expect_gradients(self, model: nn.Module) -> None:
+        """Keep the parameters that every loss has to use."""
+        self.params = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
         self.all_params_used = self.find_unused or self.static_graph
         """Whether one update has shown that the loss uses every parameter, or none has to."""
 
@@ -89,10 +101,14 @@ class DDP(ProcessGroup):
             return model
         if self.sync_batchnorm:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return self.wrap(EntryModule(model))
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return a module in torch's DistributedDataParallel. All ranks must call it."""
         # torch begins with a bucket of 1 MB, which travels when the backward pass has hardly begun, only if no size is given
         size = self.bucket_mb if self.changed("bucket_mb") else None
         self.ddp_model = DistributedDataParallel(
-            EntryModule(model), bucket_cap_mb=size, gradient_as_bucket_view=True, static_graph=self.static_graph,
+            model, bucket_cap_mb=size, gradient_as_bucket_view=True, static_graph=self.static_graph,
             find_unused_parameters=self.find_unused,
         )  # fmt: skip
         if self.compress != "none":

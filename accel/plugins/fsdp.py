@@ -39,7 +39,7 @@ from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
 from accel.parts.shared.input_cast import InputCast
 from accel.parts.shared.process_group import ProcessGroup
-from accel.parts.shared.ranks.held_groups import forget_forward, gathered_parameters, release_mesh, release_sharded
+from accel.parts.shared.ranks.held_groups import forget_forward, gathered_parameters, release_mesh, release_sharded, renew_dtypes
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -74,8 +74,7 @@ class FSDP(ProcessGroup):
         super().setup(run)
         self.user_model, self.device = run.unwrapped_model, run.device
         self.blocks, self.root = [], None
-        self.device_mesh: Any = None
-        self.saving_group: Any = None
+        self.device_mesh = self.saving_group = cast(Any, None)
         if self.is_distributed:
             activations = run.parts.activations
             activations.close()  # the model is copied as the user made it
@@ -114,8 +113,10 @@ class FSDP(ProcessGroup):
         self.root.register_forward_hook(self.reshard_after_evaluation)
         for place, unit in enumerate((self.root, *self.blocks), 1):  # before its weights are gathered
             unit.register_forward_pre_hook(lambda *_, place=place: self.confirm(place=place), prepend=True)
-        root: nn.Module = self.root
-        return root
+        return cast(nn.Module, self.root)
+
+    def follow_parameters(self, run: Run) -> None:
+        renew_dtypes(self.root)
 
     def call(self, function: Callable[[nn.Module, Any], Outcome], model: nn.Module, batch: Any) -> Outcome:
         if model is not self.root:

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError, describe
-from accel.parts import Optim
+from accel.parts import Average, Optim
 from accel.parts.parallel import NOTHING
 from accel.parts.shared.groups.grouped_state import NAMES, regrouped
 from accel.parts.shared.imported.dotted_name import accepted_names, check_arguments, dotted_name, first_line, is_users, resolve
@@ -156,7 +156,7 @@ class Optimizer(Optim):
 
     def weights(self) -> AbstractContextManager[None]:
         begun = bool(self.optimizer.state)  # before its first step some have nothing to switch to
-        return self.evaluation_mode() if self.trial is not None and self.trial.modes and begun else NOTHING
+        return self.evaluation_mode() if self.averages and begun else NOTHING
 
     @contextmanager
     def evaluation_mode(self) -> Iterator[None]:
@@ -174,7 +174,7 @@ class Optimizer(Optim):
                     param.copy_(copy)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for_all = {key: value for key, value in state["state"].items() if isinstance(key, str)}
+        for_all: Any = {key: value for key, value in state["state"].items() if isinstance(key, str)}
         state = {**state, "state": {key: value for key, value in state["state"].items() if key not in for_all}}
         names, groups = self.names_in_order(), self.optimizer.param_groups
         moved = regrouped(state, self.plain_order, names, groups)
@@ -190,11 +190,16 @@ class Optimizer(Optim):
         return [*super().given_code(), *([self.maker] if is_users(self.maker) else [])]
 
     def plan_notes(self) -> Mapping[str, str]:
-        mode = "; evaluated in its own mode for that" if self.trial is not None and self.trial.modes else ""
+        mode = "; evaluated in its own mode for that" if self.averages else ""
         return {**super().plan_notes(), "optimizer": f"{self.title}, not fused{mode}"}
 
     def ineffective_settings(self, run: Run) -> list[str]:
         messages = super().ineffective_settings(run)
+        if self.averages and type(run.parts.average) is not Average:
+            messages.append(
+                f"{run.parts.average.name} averages the weights that are trained, and is evaluated in place of those of "
+                f"{self.name}.target: {self.title}"
+            )
         if self.trial is not None and not (self.trial.exact or self.trial.unsaveable):
             messages.append(
                 f"{self.name}.target: {self.title} keeps more than its state_dict has, so a resumed run is not to the bit the "

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from accel.errors import ConfigError, nearest
+from accel.schema.freeze_rules import read_freeze
 from accel.values import Bounds, Count, Fraction, Positive, check_value, kinds_of
 
-__all__ = ["NESTED", "Seed", "Settings", "typed_name"]
+__all__ = ["NESTED", "SHORT", "Seed", "Settings", "config_key", "typed_name"]
 
-NESTED = ("checkpoint", "evaluate")
+NESTED = ("checkpoint", "evaluate", "init")
 """Mappings of settings in a config: `checkpoint.every` is `checkpoint_every` in Python."""
+SHORT = {"init": "init.from", "resume.allow": "allow"}
+"""Settings that are typed by another name than the key that they have in a config: `init=FILE`, where `init` is a mapping."""
 
 Seed = Annotated[int, Bounds("a whole number from 0 to 2^63 - 1", low=0, high=2**63 - 1)]
 
@@ -71,6 +74,14 @@ class Settings:
     """Evaluate at the end of every this many epochs, and at the end; null for 1, or for none where evaluate_every is set."""
     evaluate_batches: Count | None = None
     """Look at this many batches of each rank in an evaluation; null for all."""
+    init_from: str | None = None
+    """Weights to begin with: a file of weights, a checkpoint, or a run directory."""
+    init_strict: bool = True
+    """Refuse weights of which a name or a shape does not fit the model; false takes what fits."""
+    init_rename: dict[str, Any] | list[Any] | None = None
+    """New names for the weights in that file, by patterns of the old ones: {old: new}, or a list of {match, to}."""
+    freeze: list[Any] | None = None
+    """Parameters that are not trained: patterns of their names, or dicts of match and until, the update that thaws them."""
 
     def __post_init__(self) -> None:
         kinds = kinds_of(type(self))
@@ -78,12 +89,15 @@ class Settings:
             self.epochs = 1
         if isinstance(self.allow, str):
             self.allow = [self.allow]  # resume.allow=task is a list of one
+        if isinstance(self.freeze, str | dict):
+            self.freeze = [self.freeze]
         for setting in fields(self):
             setattr(self, setting.name, check_value(typed_name(setting.name), getattr(self, setting.name), kinds[setting.name]))
         if self.epochs is not None and self.epochs == int(self.epochs):
             self.epochs = int(self.epochs)
         if wrong := [name for name in self.allow if not isinstance(name, str)]:
             raise ConfigError(f"resume.allow must be a list of names, such as [task,plugins.adamw.lr], not {wrong[0]!r}")
+        read_freeze(self.freeze)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             hint = nearest(self.device, ["auto", "cpu", "cuda"])
             raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}{hint}")
@@ -94,7 +108,13 @@ class Settings:
         return any(length is not None for length in (self.updates, self.max_samples, self.max_tokens, self.max_seconds))
 
 
-def typed_name(name: str) -> str:
-    """Return the name of a setting as it is typed: `checkpoint.every` for `checkpoint_every`, `resume.allow` for `allow`."""
+def config_key(name: str) -> str:
+    """Return the key of a setting in a config: `checkpoint.every` for `checkpoint_every`."""
     group, _, inner = name.partition("_")
-    return "resume.allow" if name == "allow" else f"{group}.{inner}" if group in NESTED else name
+    return f"{group}.{inner}" if group in NESTED else name
+
+
+def typed_name(name: str) -> str:
+    """Return the name of a setting as it is typed: its key in a config, or `init` for `init_from`, `resume.allow` for `allow`."""
+    key = config_key(name)
+    return next((typed for typed, other in SHORT.items() if other == key), key)

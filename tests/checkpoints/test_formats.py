@@ -17,7 +17,7 @@ from accel.checkpoints import FOLDER
 from accel.checkpoints.manifest import Manifest
 from accel.errors import BadSample
 from accel.parts import Part, Watch
-from accel.plugins import AMP, EMA, OOM, AdamW, Backend, EarlyStop, FiniteGuard, MasterWeights, Plateau
+from accel.plugins import AMP, EMA, OOM, AdamW, Average, Backend, EarlyStop, FiniteGuard, MasterWeights, Plateau, Scheduler
 from accel.schema import plugin_registry
 from accel.trainer import Trainer
 
@@ -46,12 +46,16 @@ def flat(value: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
+PAIRS = TensorDataset(torch.randn(12, 4), torch.arange(12) % 2)
+
+
 class Net(nn.Module):
     """Has a buffer that grows, and one that is not persistent; thaws a layer after the first epoch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.norm = nn.BatchNorm1d(4)
         self.first.requires_grad_(False)
         self.register_buffer("bank", torch.zeros(0, 4))
         self.register_buffer("centre", torch.zeros(4), persistent=False)
@@ -60,7 +64,7 @@ class Net(nn.Module):
         if self.training:
             self.bank = torch.cat([self.bank, x[:1].detach().float()])
             self.centre.lerp_(x.mean(0), 0.1)
-        out: Tensor = self.last(self.first(x - self.centre))
+        out: Tensor = self.last(self.norm(self.first(x - self.centre)))
         return out
 
 
@@ -124,6 +128,8 @@ def test_every_key_is_documented_and_every_documented_key_occurs(tmp_path: Path)
     states = [
         checkpoint(tmp_path / "one", everything, Rows(), bad_data="skip", max_seconds=100.0, seed=1),
         checkpoint(tmp_path / "two", [MasterWeights()], DataLoader(Rows12(), 4, generator=torch.Generator())),
+        checkpoint(tmp_path / "three", [Average(last=2), Scheduler("torch.optim.lr_scheduler.StepLR", {"step_size": 2})], PAIRS),
+        checkpoint(tmp_path / "four", [Average(last=None)], PAIRS),
     ]
     occurring = {key for state in states for key in flat(state)}
     documented = {key: re.compile(pattern(key)) for key in KEYS}

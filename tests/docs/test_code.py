@@ -25,7 +25,13 @@ INCLUDE = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
 PYTHON = [page for page in PAGES if any(block.language == "python" and not INCLUDE.match(block.text) for block in blocks_of(page))]
 """Pages with code of their own; the examples that others include have tests of their own."""
 NOT_RUN = Counter(
-    {"docs/guides/several-machines.md": 1, "docs/guides/stopping.md": 1, "docs/guides/stores.md": 1, "docs/internals/gpu.md": 1}
+    {
+        "docs/guides/several-machines.md": 1,
+        "docs/guides/shape.md": 1,
+        "docs/guides/stopping.md": 1,
+        "docs/guides/stores.md": 1,
+        "docs/internals/gpu.md": 1,
+    }
 )
 """Blocks that are marked `not run: REASON`, by page. This is all of them: another one must be added here, with its reason there."""
 PEERS = Counter({"lightning": 1, "accelerate": 1, "transformers": 1})

@@ -56,7 +56,7 @@ ENDS: dict[str, Callable[[pytest.MonkeyPatch, int], Any]] = {
     "lock": lock,
     "loader": lambda patch, number: patch.setattr(Loader, "close", lambda loader: refuse(number)),
     "files": lambda patch, number: patch.setattr(finish, "list_files", lambda out: refuse(number)),
-    "weights": lambda patch, number: patch.setattr(finish, "write_weights", lambda *_: refuse(number)),
+    "weights": lambda patch, number: patch.setattr(finish, "write_weights", lambda *_, **__: refuse(number)),
     "curves": lambda patch, number: patch.setattr("accel.plugins.metrics.draw", lambda *_: refuse(number)),
     "watch end": lambda patch, number: Failing("end", number),
     "watch close": lambda patch, number: Failing("close", number),

@@ -15,6 +15,7 @@ from accel.engine.request import TaskMethod
 from accel.errors import ConfigError, TrainingError
 from accel.schema import plugin_registry
 from accel.testing.toy_run import Toy, cheap
+from tests.support.toy_gan import Gan
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,15 @@ def model_of(name: str, out: Path) -> weakref.ref[nn.Module]:
 def test_the_model_of_a_run_goes_with_its_result(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # a package that is imported for the first time may keep the frames of an error of its own in a circle
     assert model_of(name, tmp_path / "first")() is None or model_of(name, tmp_path / "second")() is None
+
+
+@pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
+def test_the_model_of_several_objectives_goes_too(tmp_path: Path) -> None:
+    def fit(out: Path) -> weakref.ref[nn.Module]:
+        task = Gan(plugins=[cheap(name)() for name in ("finite_guard", "norms", "ema", "clip")], device="cpu", out=out, watch=())
+        return weakref.ref(task.fit().model)
+
+    assert fit(tmp_path / "first")() is None or fit(tmp_path / "second")() is None
 
 
 def test_the_loss_of_a_task_that_is_gone_is_refused() -> None:

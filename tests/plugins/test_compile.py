@@ -59,6 +59,11 @@ def test_each_shape_is_compiled_once_in_training_and_once_in_evaluation(backend:
     assert sorted(seen) == [(2, False), (2, True), (4, False), (4, True)]
 
 
+def test_a_frozen_layer_is_thawed_in_a_compiled_model() -> None:
+    freeze = [{"match": "0.*", "until": 4}]
+    assert fit_toy([Compile(backend="eager")], freeze=freeze).equals(fit_toy([], freeze=freeze))
+
+
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.slow

@@ -149,6 +149,19 @@ def test_a_resumed_run_ends_with_the_same_bits(actual: Found) -> None:
         assert whole["metrics"] == rest["metrics"]
 
 
+def test_ranks_thaw_together_and_are_resumed_around_it(actual: Found) -> None:
+    for rank in actual["freeze_and_thaw"]:
+        assert max(rank["distance"]) <= 1e-6
+        assert rank["same"] == [True] * 6
+        assert rank["frozen"]
+
+
+def test_the_first_rank_reads_initial_weights_for_all(actual: Found) -> None:
+    for rank in actual["initial_weights"]:
+        assert rank["same"]
+        assert "does not fit the model" in rank["refusal"]
+
+
 def test_no_update_but_the_first_waits_for_the_numbers_of_others(actual: Found) -> None:
     for updates, waits in chain(*actual["numbers_that_are_waited_for"]):
         assert updates == 8

@@ -89,10 +89,17 @@ def test_what_cannot_be_spread_is_refused(actual: Found) -> None:
 
 def test_optimisers_of_torch_share_a_model_or_are_refused(actual: Found) -> None:
     for rank in actual["optimizers_of_torch"]:
-        for name in ("RAdam", "NAdam", "RMSprop", "Adafactor"):
-            assert rank[name] <= 1e-5, (name, rank[name])
+        assert rank["RAdam"] <= 1e-5
+        assert "Adafactor cannot make a step here: aten" in rank["Adafactor"]
+        assert rank["Adafactor"].endswith("; take another optimiser, or the plugin ddp in place of fsdp")
         assert "LocalNorm makes another step where weights are sharded; take the plugin ddp in place of fsdp" in rank["LocalNorm"]
         assert "Noisy draws random numbers, which differ between ranks" in rank["Noisy"]
+
+
+def test_ranks_thaw_together_and_are_resumed_around_it(actual: Found) -> None:
+    for rank in actual["freeze_and_thaw"]:
+        assert rank["distance"] <= 1e-5
+        assert all(rank["same"])
 
 
 def test_a_run_that_goes_on_ends_with_the_same_bits(actual: Found) -> None:

@@ -18,8 +18,10 @@ from accel.parts import Part
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
+from accel.plugins.average import Average
 from accel.plugins.clip import Clip
 from accel.plugins.cosine import Cosine
+from accel.plugins.ema import EMA
 from accel.plugins.optimizer import Optimizer
 from accel.plugins.step_in_backward import StepInBackward
 from accel.testing import check_plugin, fit_toy
@@ -80,6 +82,18 @@ class Odd(torch.optim.SGD):
 
     def state_dict(self) -> dict[str, Any]:
         return {"mine": super().state_dict()}
+
+
+class Claiming(torch.optim.SGD):
+    """An optimiser that is called fused, and heeds no loss scale."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+        self.defaults["fused"] = True
+
+    def step(self, closure: Any = None) -> Any:
+        self.grad_scale = self.found_inf = None
+        return super().step(closure)
 
 
 class Forgetful(torch.optim.SGD):
@@ -196,6 +210,11 @@ def test_it_trains_in_one_mode_and_is_evaluated_in_the_other() -> None:
     assert all(map(torch.equal, result.model.parameters(), seen[-1]))
 
 
+def test_evaluations_in_between_change_no_bit() -> None:
+    rare, often = (fit_toy([Optimizer(Averaged, lr=0.05)], evaluate_every=every) for every in (12, 1))
+    assert all(map(torch.equal, rare.spy.states[-1], often.spy.states[-1]))
+
+
 def test_state_keeps_its_dtype_beside_weights_of_16_bits(tmp_path: Path) -> None:
     class Short(Trainer):
         def model(self) -> nn.Module:
@@ -242,10 +261,19 @@ def test_a_loss_scale_accumulation_and_steps_in_the_backward_pass() -> None:
     result = fit_toy([*scaled, Accumulate(steps=2)], overflow=[3])
     assert all(map(torch.equal, result.spy.states[0], result.spy.states[1])), "the second update overflows"
     assert not all(map(torch.equal, result.spy.states[1], result.spy.states[2]))
+    clipped, claimed = (fit_toy([Optimizer(kind), Clip(max_norm=0.1)]) for kind in (torch.optim.SGD, Claiming))
+    assert clipped.equals(claimed)
     plain = fit_toy([Optimizer("torch.optim.RAdam")])
     assert plain.equals(fit_toy([Optimizer("torch.optim.RAdam"), StepInBackward()]))
     with pytest.raises(ConfigError, match="Averaged may keep or compute something for several parameters"):
         fit_toy([Optimizer(Averaged), StepInBackward()])
+
+
+def test_another_average_beside_it_is_said_or_refused() -> None:
+    with pytest.warns(AccelWarning, match=r"ema averages the weights that are trained, and is evaluated in place of those of"):
+        fit_toy([Optimizer(Averaged), EMA()])
+    with pytest.raises(ConfigError, match="plugins average and optimizer both average the weights"):
+        fit_toy([Optimizer(Averaged), Average()])
 
 
 def test_the_plan_names_it() -> None:

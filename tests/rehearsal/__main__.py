@@ -17,7 +17,7 @@ SETTINGS = {
     "memory_mb": "of each device",
     "lazy": "1: work is done as late as CUDA allows, and races show",
     "registers": "0: host memory cannot be registered, as under a limit of locked memory",
-    "pinned_kb": "host memory that can be allocated pinned",
+    "pinned_kb": "of host memory that can be allocated pinned, beside single numbers",
     "patience": "how many queries find an event not ready, when lazy",
     "quiet": "1: races are counted and not printed",
     "arithmetic": "0: kernels compute nothing and are only counted",

@@ -13,6 +13,7 @@ from tests.rehearsal.__main__ import SETTINGS, environment, parse
 from tests.rehearsal.build import build, defined, digest, rest_source, symbols
 from tests.rehearsal.libraries import LIBRARIES, PRELOADED
 from tests.rehearsal.stages import Stage, run
+from tests.support.waiting import wait_until
 
 
 def test_what_is_built_lies_there_already() -> None:
@@ -48,6 +49,7 @@ def test_the_environment_has_the_stand_ins_first() -> None:
     assert found["PYTHONPATH"].split(os.pathsep)[0] == str(Path(__file__).parents[2])
 
 
+SECONDS = 1000
 HANGS = """
 import threading
 
@@ -59,20 +61,32 @@ def test_a(): pass
 """
 
 
-@pytest.mark.parametrize(
-    ("rest", "limits", "end", "texts"),
-    [
-        ("def test_b(): wait()", {"test_seconds": 3}, "FAILED", ["crashed while running '", "::test_b'", "in wait", "1 passed"]),
-        ("wait()", {"seconds": 20}, "HUNG", ["test_hangs.py", "in wait"]),
-    ],
-)
-def test_a_stage_that_hangs_is_ended_and_says_where(
-    rest: str, limits: dict[str, int], end: str, texts: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "test_hangs.py").write_text(HANGS.format(rest))
-    assert run(Stage((str(tmp_path), "-p", "no:cacheprovider"), **limits)) == end
+def test_a_test_that_hangs_is_ended_and_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "test_hangs.py").write_text(HANGS.format("def test_b(): wait()"))
+    assert run(Stage((str(tmp_path), "-p", "no:cacheprovider"), test_seconds=5)) == "FAILED"
     printed = "".join(capfd.readouterr())
-    assert all(text in printed for text in texts), printed
+    assert all(text in printed for text in ("crashed while running '", "::test_b'", "in wait", "1 passed")), printed
+
+
+def test_a_stage_that_hangs_is_ended_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun = tmp_path / "begun"
+
+    class Clocked(subprocess.Popen[bytes]):
+        """The seconds of a stage are over as soon as it hangs."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout == SECONDS:
+                wait_until(begun.exists, "the stage hangs")
+                raise subprocess.TimeoutExpired("pytest", SECONDS)
+            return super().wait(timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Clocked)
+    (tmp_path / "test_hangs.py").write_text(HANGS.format(f"open({str(begun)!r}, 'w').close(); wait()"))
+    assert run(Stage((str(tmp_path), "-p", "no:cacheprovider"), seconds=SECONDS)) == "HUNG"
+    printed = "".join(capfd.readouterr())
+    assert all(text in printed for text in ("test_hangs.py", "in wait")), printed
 
 
 def test_torch_is_prepared_where_somebody_looked_for_it_first() -> None:

@@ -355,6 +355,40 @@ def case_resumed(folder: Path) -> dict[str, Any]:
     return actual
 
 
+def case_freeze_and_thaw(folder: Path) -> dict[str, Any]:
+    """A run that thaws within an epoch, and one that does at its end, as one process makes them, and resumed around the thaw."""
+    plugins = lambda: [DDP(), AdamW(lr=0.01), EMA(decay=0.9)]  # noqa: E731
+    actual: dict[str, Any] = {"distance": [], "same": []}
+    for until in (3, 4):
+        settings: dict[str, Any] = {"freeze": [{"match": "[01].*", "until": until}], "checkpoint_every": 1, "checkpoint_keep": 99}
+        whole = fit(plugins(), out=folder / str(until), **settings)
+        big = fit([AdamW(lr=0.01), EMA(decay=0.9)], batch_size=6, freeze=settings["freeze"])
+        actual["distance"].append(distance(whole, big))
+        for step in range(until - 1, until + 2):
+            file = folder / str(until) / f"checkpoints/update-{step:08d}-epoch-{step // 4:04d}.pt"
+            rest = fit(plugins(), resume=file, out=folder / f"{until}-{step}", **settings)
+            equal = all(map(torch.equal, whole["weights"], rest["weights"]))
+            actual["same"].append(equal and whole["losses"][step:] == rest["losses"])
+    fit([DDP(), SGD(lr=0.1)], out=folder / "all", epochs=1)
+    other = fit([DDP(), SGD(lr=0.1)], resume=folder / "all", out=folder / "other", freeze=["4.*"], allow=["freeze"])
+    actual["frozen"] = torch.equal(other["weights"][4], other["first"][4]) and not torch.equal(
+        other["weights"][0], other["first"][0]
+    )
+    return actual
+
+
+def case_initial_weights(folder: Path) -> dict[str, Any]:
+    """Weights that the first rank alone can read; and those that do not fit."""
+    torch.manual_seed(0)
+    state = {name: value + 1 for name, value in Points().model().state_dict().items()}
+    file = folder / f"of-rank-{RANK}.pt"
+    if RANK == 0:
+        torch.save(state, file)
+    outcome = fit([DDP(), SGD(lr=0.1)], init=str(file))
+    refusal = refused([DDP()], init=str(file), init_rename={"0.*": "9.*"})
+    return {"same": all(map(torch.equal, state.values(), outcome["first"])), "refusal": refusal}
+
+
 class Asks(DDP):
     """Counts how often it waits for the other ranks' numbers."""
 

@@ -65,7 +65,8 @@ def fit(
     trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device=device, **settings)
     result = trainer.fit()
     weights = [param.detach().clone().cpu() for param in result.model.parameters()]
-    return {"weights": weights, "losses": keeps.losses, "metrics": result.metrics, "skipped": result.skipped}
+    trains = all(param.requires_grad for param in result.model.parameters())
+    return {"weights": weights, "losses": keeps.losses, "metrics": result.metrics, "skipped": result.skipped, "trains": trains}
 
 
 SETS: dict[str, Callable[[], list[Part]]] = {
@@ -131,6 +132,22 @@ def goes_on(folder: Path, device: str = "cpu", **fsdp: Any) -> dict[str, Any]:
         outcome["same"] = all(map(torch.equal, two["weights"], again["weights"]))
         outcome["weights"] = two["weights"]
     return outcome
+
+
+def case_freeze_and_thaw(folder: Path) -> dict[str, Any]:
+    """A block of its own group and some outside of all, as one process thaws them, and resumed around the thaw."""
+    plugins = lambda: [FSDP(), AdamW(lr=0.01), EMA(decay=0.9)]  # noqa: E731
+    settings: dict[str, Any] = {"freeze": [{"match": "[01].*", "until": 3}], "checkpoint_every": 1, "checkpoint_keep": 99}
+    outcome = fit(plugins(), Blocks, out=folder / "whole", **settings)
+    big = fit([AdamW(lr=0.01), EMA(decay=0.9)], Blocks, batch_size=6, freeze=settings["freeze"])
+    actual: dict[str, Any] = {"distance": whole(outcome, big), "same": [outcome["trains"]]}
+    for step in range(2, 5):
+        file = folder / f"whole/checkpoints/update-{step:08d}-epoch-{step // 4:04d}.pt"
+        rest = fit(plugins(), Blocks, resume=file, out=folder / str(step), **settings)
+        if not any(hasattr(weight, "full_tensor") for weight in rest["weights"]):
+            actual["same"].append(all(map(torch.equal, outcome["weights"], rest["weights"])))
+        actual["same"].append(outcome["losses"][step:] == rest["losses"])
+    return actual
 
 
 def case_a_snapshot_of_what_is_spread(folder: Path) -> dict[str, Any]:
@@ -340,7 +357,7 @@ class Noisy(torch.optim.SGD):
 def case_optimizers_of_torch(folder: Path) -> dict[str, Any]:
     """The distance to one process of those that can share a model, and the sentence about the others."""
     actual: dict[str, Any] = {}
-    for target in (torch.optim.RAdam, torch.optim.NAdam, torch.optim.RMSprop, torch.optim.Adafactor, LocalNorm, Noisy):
+    for target in (torch.optim.RAdam, torch.optim.Adafactor, LocalNorm, Noisy):
         try:
             sharded = fit([FSDP(), Optimizer(target, lr=0.01)], Blocks)
             actual[target.__name__] = whole(sharded, fit([Optimizer(target, lr=0.01)], Blocks, batch_size=6))

@@ -70,7 +70,7 @@ def averaged_state(model: nn.Module, state: dict[str, Any], identity: dict[str, 
     for name in KINDS:
         getattr(run.parts, name).setup(run)
     twin.load_state_dict(with_names_of(twin, state["model"]))
-    restore_trained(run, state.get("trained"))
+    restore_trained(run, state.get("trained"), [getattr(run.parts, name) for name in KINDS])
     for part in chosen.values():
         part.load_state_dict(parts[part.name])
         if _places(part.state_dict()) != _places(parts[part.name]):

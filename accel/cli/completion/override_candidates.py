@@ -98,6 +98,8 @@ class OverrideCompletion:
             return [("auto", "a GPU if there is one"), ("cpu", ""), ("cuda", "")]
         if key == "resume":
             return [("auto", "the newest run in outputs/"), *path_candidates(value)]
+        if key == "init":
+            return path_candidates(value)
         group, _, name = key.rpartition(".")
         settings = self.task if group == "task" else self.settings_of(group.removeprefix("plugins.")) if group else {}
         if name in settings:

@@ -12,7 +12,7 @@ from accel.cli.compose.origin import Origins
 from accel.cli.compose.setting_owners import owner_hint
 from accel.errors import ConfigError, conflict, nearest
 from accel.schema import plugin_registry
-from accel.schema.settings import NESTED, Settings, typed_name
+from accel.schema.settings import NESTED, SHORT, Settings, config_key, typed_name
 from accel.schema.signature import Signature
 from accel.schema.signature_reader import read_signature
 from accel.system import machine
@@ -62,15 +62,17 @@ class Checker:
 
     def run_settings(self) -> Settings:
         """Return the settings of the run itself."""
-        keys = {field.name: typed_name(field.name) for field in fields(Settings)} | {"allow": "allow"}
+        keys = {field.name: config_key(field.name) for field in fields(Settings)}
         values = {key: value for key, value in self.composed.items() if key not in ("task", "plugins", "vars")}
         for group in NESTED:
             if isinstance(values.get(group), dict):
                 values |= {f"{group}.{inner}": value for inner, value in values.pop(group).items()}
+            elif group in SHORT and group in values:
+                values[SHORT[group]] = values.pop(group)
         for key in values:
             if key not in keys.values():
                 self.require_global_package(key)
-                hint = nearest(key, [*keys.values(), "vars", *self.session.groups()])
+                hint = nearest(key, [*map(typed_name, keys), *keys.values(), "vars", *self.session.groups()])
                 hint = owner_hint(key, values[key], self.composed) or hint
                 raise ConfigError(f"{self.origins.label(key)}: {key} is no setting of a run{hint}")
         for key, value in values.items():

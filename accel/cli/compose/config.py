@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "TargetConfig", "typed_value"]
 
-ADDED = ("updates", "max_samples", "max_tokens", "max_seconds", "evaluate_every", "evaluate_epochs", "evaluate_batches")
+ADDED = (
+    "updates", "max_samples", "max_tokens", "max_seconds", "evaluate_every", "evaluate_epochs", "evaluate_batches", "init",
+    "init_strict", "init_rename", "freeze",
+)  # fmt: skip
 """Settings that came when tasks may have had arguments of these names."""
 
 
@@ -95,8 +98,13 @@ class Config:
         return {"task": self.task.to_dict(), "plugins": plugins, **run}
 
     def given_settings(self) -> dict[str, Any]:
-        """Return the settings of the run, without those that nobody set: a task may have an argument of that name."""
-        return {name: value for name, value in asdict(self.settings).items() if value is not None or name not in ADDED}
+        """Return the settings of the run as arguments of the Trainer, without those that nobody set.
+
+        A task may have an argument of that name.
+        """
+        settings = {name.removesuffix("_from"): value for name, value in asdict(self.settings).items()}
+        defaults = {"init_strict": True}
+        return {name: value for name, value in settings.items() if name not in ADDED or value != defaults.get(name)}
 
     def trainer(self, **more: Any) -> Trainer:
         """Return the Trainer, not yet started. This imports torch.
@@ -134,6 +142,7 @@ class Config:
     def settings_line(self) -> str:
         """Return the settings of the run that are not null, false or empty, in one line."""
         settings = {typed_name(name): value for name, value in asdict(self.settings).items()}
+        settings |= {"init.strict": None} if self.settings.init_from is None else {}
         shown = {name: value for name, value in settings.items() if value is not None and value is not False and value != []}
         return _assignments(shown)
 

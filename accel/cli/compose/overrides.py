@@ -1,6 +1,6 @@
 """Overrides as they are typed, rewritten so that Hydra does what is meant.
 
-As they are, Hydra does something else in silence, in three cases:
+As they are, Hydra does something else in silence, in these cases:
 
 - `plugins=[a]` takes away what an experiment adds, `+plugins=[a]` does not, and a repeated one is an error or wins. Here
   all of them add up, into one `+plugins=[...]`.
@@ -25,12 +25,13 @@ from hydra.core.override_parser.types import Override
 from accel.cli.arguments import program_name
 from accel.cli.commands import COMMANDS
 from accel.errors import ConfigError, nearest
+from accel.schema.settings import NESTED, SHORT
 from accel.system import shell_quoting
 
 if TYPE_CHECKING:
     from accel.cli.compose.hydra_session import Session
 
-__all__ = ["LISTS", "MAX_JOBS", "JobOverrides", "allow_value", "is_bundle", "jobs", "named_files", "normalise", "parse"]
+__all__ = ["LISTS", "MAX_JOBS", "JobOverrides", "in_config", "is_bundle", "jobs", "named_files", "normalise", "parse"]
 
 LISTS = ("plugins", "experiment")
 MAX_JOBS = 1000
@@ -95,8 +96,8 @@ def normalise(session: Session, typed: Sequence[str]) -> JobOverrides:
             raise ConfigError(f"{text}: to switch a plugin off, write '~plugins.NAME'")
         elif key.startswith("plugins.") and key.count(".") == 1 and override.is_delete():
             disabled.append(key.removeprefix("plugins."))
-        elif key.startswith("resume."):
-            settings.append(f"++allow={allow_value(text, override)}")
+        elif key.startswith("resume.") or (plain and key in SHORT):
+            settings.append(f"++{in_config(text, override)}")
         elif not plain:
             settings.append(text)
         elif key in all_groups:
@@ -109,17 +110,19 @@ def normalise(session: Session, typed: Sequence[str]) -> JobOverrides:
     return JobOverrides(list(typed), groups + lists + settings, chosen["plugins"], disabled)
 
 
-def allow_value(text: str, override: Override) -> str:
-    """Return the value of `resume.allow=...`, which is `allow` in the config, as `resume` there is a text.
+def in_config(text: str, override: Override) -> str:
+    """Return an override of a setting that is typed by another name than its key in the config (`SHORT`), by that key.
 
     Raises:
-        ConfigError: if the override is another one below `resume`.
+        ConfigError: if the override is another one below `resume`, which is a text in the config.
     """
     key = override.key_or_group
-    if key != "resume.allow" or override.is_delete():
+    if key not in SHORT or override.is_delete():
         hint = nearest(key, ["resume.allow"]) or "; write resume=DIR, or 'resume.allow=[NAME,NAME]'"
         raise ConfigError(f"{text}: {key} is no setting of a run{hint}")
-    return text.partition("=")[2]
+    if key in NESTED and isinstance(override.value(), dict):  # all of its settings
+        return text.lstrip("+")
+    return f"{SHORT[key]}={text.partition('=')[2]}"
 
 
 def parse(session: Session, typed: Sequence[str]) -> list[Override]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from accel.data.sampling import reused_rng
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from accel.data.codecs.image_reader import ImageReader
-    from accel.data.codecs.picture import WriteCrop
-    from accel.data.datasets.image_folder import Folder
+    from accel.data.codecs.picture import Picture, WriteCrop
 
 __all__ = ["GROUP", "fill_several", "write_mirrored"]
 
@@ -22,7 +21,24 @@ GROUP = 8
 drives them: the same statements took a third of the time or less. More of them would hold the interpreter's lock for longer."""
 
 
-def fill_several(data: Folder, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> Iterator[int]:
+class Pictures(Protocol):
+    """Data set whose samples are crops of pictures in a store."""
+
+    store: Any
+    reader: ImageReader
+    moves_after: bool
+
+    def fill(self, index: int, rng: np.random.Generator, out: NDArray[np.uint8]) -> int:
+        """Write a sample into `out`; return its label."""
+
+    def prepare(self, picture: Picture, rng: np.random.Generator) -> WriteCrop:
+        """Return what writes a crop of the picture."""
+
+    def move(self, out: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        """Move the written crop."""
+
+
+def fill_several(data: Pictures, keys: list[int], seed: int, epoch: int, out: NDArray[np.uint8]) -> Iterator[int]:
     """Write samples `keys` into `out`, (n, side, side, 3) uint8, as `data.fill` does; yield the label of each once it is written.
 
     Some are made ready together if the store is mapped: records looked up, boxes drawn, tiles joined. What is left for each is to

@@ -74,7 +74,7 @@ class DeviceBatches(Batches):
                 chunks = [chunk for part in torch.split(block, self.batch_size) if len(chunk := self._readable(epoch, part))]
                 block, sizes = torch.cat([block[:0], *chunks]), [len(chunk) for chunk in chunks]
             if len(block):
-                yield from self._batches(epoch, self._to_device(block), sizes)
+                yield from self._batches(epoch, self.pinned.send(block, self.device), sizes)
 
     def counted(self, batches: Iterator[Any], start: int) -> Iterator[CountedBatch]:
         trust: Trust = "batch" if self.bad_sample_handler.rule.policy == "skip" else "size"
@@ -108,8 +108,3 @@ class DeviceBatches(Batches):
         for keys, *offsets in zip(*(torch.split(place, sizes) for place in columns), strict=True):
             pictures = [] if self.frames is None else [self.frames.gather(keys, *offsets)]
             yield self.collate([*pictures, *(part[keys] for part in self.other_parts)])
-
-    def _to_device(self, block: Tensor) -> Tensor:
-        """Return `block` on the device, without the host waiting for the copy."""
-        is_cuda = self.device.type == "cuda"
-        return (self.pinned.copy(block) if is_cuda else block).to(self.device, non_blocking=is_cuda)

@@ -60,6 +60,12 @@ class PinnedMemory:
         """Return a copy of a tensor of the host; itself where it is pinned already, and where CUDA refuses."""
         return self._pinned(tensor.pin_memory, lambda: tensor)
 
+    def send(self, tensor: Tensor, device: torch.device) -> Tensor:
+        """Return a tensor of the host on a device, without waiting for the copy to a CUDA device."""
+        if device.type != "cuda":
+            return tensor.to(device)
+        return self.copy(tensor).to(device, non_blocking=True)
+
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return a tensor of the host, not initialised, with the given shape and dtype."""
         new = partial(torch.empty, tuple(shape), dtype=dtype, device="cpu")

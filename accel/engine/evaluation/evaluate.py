@@ -93,7 +93,7 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
         metrics_of_all = means({name: sums[name] for name in names if name in sums}, run, bad)
         metrics_of_all |= objects.compute([name for name in names if name in objects.by_name])
         metrics_of_all |= added(run, metrics_of_all)
-        run.model.train()
+        run.train_mode()
         return metrics_of_all
 
 

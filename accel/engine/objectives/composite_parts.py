@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from accel.engine.objectives.composite import Composite
 from accel.parts import Clip, Guard, Objective, Optim, Precision, Run
@@ -51,6 +52,10 @@ class CompositePrecision(Composite, Precision):
         """Whether gradients pass through float16, which overflows above 65,504."""
         return any(member.is_narrow for member in self.members.values())
 
+    def keep_trained(self, names: set[str]) -> None:
+        for member in self.members.values():
+            member.keep_trained(names)
+
     def may_train(self, name: str) -> bool:
         return any(member.may_train(name) for member in self.members.values())
 
@@ -84,16 +89,28 @@ class CompositeOptim(Composite, Optim):
         self.lr, self.scale, self.parameter_groups = self.first.lr, self.first.scale, self.first.parameter_groups
         self.lr_ratios = [member.lr * member.scale / (self.lr * self.scale) for member in self.members.values()]
         """Rate of each optimiser, as a multiple of that of the first."""
-        self.follow_optimizers()
 
-    def follow_parameters(self, run: Run) -> None:
-        super().follow_parameters(run)
-        self.follow_optimizers()
+    @property
+    def optimizer(self) -> Any:  # type: ignore[override]
+        """The groups of all optimisers, and the defaults of the first."""
+        groups = [group for member in self.members.values() for group in member.optimizer.param_groups]
+        return SimpleNamespace(param_groups=groups, defaults=self.first.optimizer.defaults)
 
-    def follow_optimizers(self) -> None:
-        """Keep what others ask of the optimisers."""
-        self.optimizer: Optimizer = self.first.optimizer
-        self.fused = all(member.fused for member in self.members.values())
+    @property
+    def fused(self) -> bool:  # type: ignore[override]
+        """Whether all optimisers are fused."""
+        return all(member.fused for member in self.members.values())
+
+    @property
+    def rates(self) -> list[float]:  # type: ignore[override]
+        """Learning rate of each group, in the order of the groups."""
+        return [rate for member in self.members.values() for rate in member.rates]
+
+    @property
+    def ratios(self) -> list[float]:  # type: ignore[override]
+        """The same as multiples of the rate of the first optimiser."""
+        pairs = zip(self.members.values(), self.lr_ratios, strict=True)
+        return [ratio * lr_ratio for member, lr_ratio in pairs for ratio in member.ratios]
 
     def changed(self, *names: str) -> list[str]:
         return []  # the rate of the first counts where a schedule sets it, too: the others are multiples of it
@@ -101,6 +118,11 @@ class CompositeOptim(Composite, Optim):
     def set_lr(self, lr: float) -> None:
         for member, ratio in zip(self.members.values(), self.lr_ratios, strict=True):
             member.set_lr(lr * ratio)
+
+    def set_rates(self, lr: float, rates: list[float]) -> None:
+        remaining = iter(rates)
+        for member, ratio in zip(self.members.values(), self.lr_ratios, strict=True):
+            member.set_rates(lr * ratio, list(islice(remaining, len(member.rates))))
 
     @property
     def has_momentum(self) -> bool:

@@ -1,8 +1,9 @@
 """Updates of many tensors in one launch each, by numbers on the device, and of none of them where an update is skipped.
 
 torch's operations on lists launch one kernel for each tensor where every tensor has a factor of its own, as a tensor: all but
-`_foreach_addcmul_`, and that one only in the dtype of the tensors (torch 2.10 to 2.14). Its fused SGD kernel computes
-x - lr (g + weight_decay x) with `lr` and `found_inf` on the device: so it is a sum, and an interpolation, with a condition.
+`_foreach_addcmul_`, and that one only in the dtype of the tensors (torch 2.10 to 2.14; `_foreach_addcdiv_` does not divide so). Its
+fused SGD kernel computes x - lr (g + weight_decay x) with `lr` and `found_inf` on the device: so it is a sum, and an interpolation,
+with a condition.
 """
 
 from __future__ import annotations

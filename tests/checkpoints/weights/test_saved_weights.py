@@ -19,6 +19,7 @@ from accel.engine.loading.load import load
 from accel.errors import ConfigError
 from accel.parts import Average
 from accel.plugins import EMA, SGD, AdamW
+from accel.plugins import Average as Snapshots
 from accel.trainer import Trainer
 from tests.checkpoints.weights.test_best_weights import DATA, PLUGINS, Tied, X, fit, measure
 
@@ -41,6 +42,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.best is not None
     assert result.best.epoch < 5
     return path
+
+
+PLUGINS = {**PLUGINS, "snapshots": lambda: [SGD(lr=1.5), Snapshots(last=2)]}
 
 
 @pytest.mark.parametrize("plugins", PLUGINS)

@@ -127,6 +127,7 @@ def test_a_part_that_is_wanted_no_longer_ends_after_the_sample_in_work() -> None
     wait_until(lambda: len(work.begun) == 1, "the first sample")
     reading.cancel(0.0)
     gate.set()
+    assert reading.done.wait(60)
     pool.close()
     assert work.begun == [0]
 
@@ -142,11 +143,11 @@ class EachAlone(Each):
         raise KeyError(index)
 
 
-class Changed(Each):
+class Changed(EachAlone):
     """Has changed the one way, and inherits the other."""
 
     def fill(self, index: int, rng: np.random.Generator, out: Any) -> int:
-        return super().fill(index, rng, out) + 2
+        return Filled.fill(self, index, rng, out) + 2
 
 
 def test_samples_are_read_several_together() -> None:

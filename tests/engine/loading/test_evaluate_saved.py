@@ -24,6 +24,7 @@ from accel.plugins import (
     SGD,
     Accumulate,
     AdamW,
+    Average,
     ChannelsLast,
     Clip,
     Cosine,
@@ -35,6 +36,7 @@ from accel.plugins import (
     ScheduleFree,
 )  # fmt: skip
 from tests.support.points_task import Points
+from tests.support.toy_gan import Gan
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:schedule_free. the running statistics of BatchNorm", "ignore:.*this CPU has no bfloat16"),
@@ -43,6 +45,7 @@ pytestmark = [
 RUN: dict[str, Any] = {"epochs": 2, "batch_size": 16, "device": "cpu", "watch": (), "checkpoint_keep": 9}
 PLUGINS: dict[str, Callable[[], list[Part]]] = {
     "plain": list, "average": lambda: [SGD(lr=1.0), EMA(decay=0.5)], "schedule free": lambda: [ScheduleFree(lr=0.5)],
+    "snapshots": lambda: [SGD(lr=1.0), Average(last=2)],
     "masters and an average": lambda: [MasterWeights(), EMA(decay=0.5), AdamW(lr=0.1)],
     "amp": lambda: [AMP(), ChannelsLast()], "read ahead": lambda: [Prefetch()],
     "resident": lambda: [Resident()], "in little memory": lambda: [OOM()],
@@ -139,3 +142,16 @@ def test_parts_that_are_left_out_are_no_part_of_an_evaluation() -> None:
     assert {part.__name__ for part in kept} == {
         "Backend", "Source", "Loader", "Prefetch", "Transfer", "Layout", "Compile", "Parallel", "Precision", "Objective", "Update",
     }  # fmt: skip
+
+
+def test_several_optimisers(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = Gan(every=1, out=run, epochs=1, device="cpu", watch=(), plugins=["adamw"]).fit()
+    task = Gan(every=1, device="cpu", watch=(), plugins=["adamw"])
+    for which in ("last", names(run / FOLDER)[-1]):
+        evaluation = evaluate_saved(task._request(), find_weights(run, which), TaskRecord.read(run))
+        assert evaluation.metrics == result.metrics
+    averaged = tmp_path / "averaged"
+    Gan(every=1, own=["schedule_free"], out=averaged, epochs=1, device="cpu", watch=()).fit()
+    with pytest.raises(ConfigError, match=r"several optimisers, and an average of weights; name a .safetensors file"):
+        evaluate_saved(task._request(), find_weights(averaged, names(averaged / FOLDER)[-1]), None)

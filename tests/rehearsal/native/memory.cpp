@@ -83,7 +83,8 @@ API cudaError_t cudaHostAlloc(void** address, size_t size, unsigned) {
   Lock lock;
   if (refuses("cudaHostAlloc")) return cudaErrorStreamCaptureUnsupported;
   count("cudaHostAlloc");
-  if (pinned() + size > (size_t)settings().pinned_kb << 10) return fail(cudaErrorMemoryAllocation);
+  const bool is_number = size <= 16;  // torch itself reads numbers through pinned memory, and can do without in no case
+  if (!is_number && pinned() + size > (size_t)settings().pinned_kb << 10) return fail(cudaErrorMemoryAllocation);
   if (posix_memalign(address, 4096, size ? size : 4096)) return fail(cudaErrorMemoryAllocation);
   count("pinned bytes", (long)size);
   ranges()[(char*)*address] = {(char*)*address, size, Kind::pinned, current_device};

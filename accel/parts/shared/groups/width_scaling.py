@@ -37,7 +37,7 @@ def width_multipliers(model: nn.Module) -> dict[str, float]:
     for path, module in model.named_modules():
         if not callable(getattr(type(module), "width_multipliers", None)):
             continue
-        for name, value in module.width_multipliers().items():  # type: ignore[operator]
+        for name, value in module.width_multipliers().items():
             full = f"{path}.{name}" if path else name
             if full not in names:
                 raise ConfigError(f"width_multipliers() of {type(module).__name__} names {name!r}, which is no parameter of it")

@@ -158,8 +158,10 @@ def step(title: str, optimizer: Optimizer, size: float) -> None:
     try:
         unwrapped_step(optimizer)()
     except Exception as error:
+        sharded = any(is_dtensor(param) for group in optimizer.param_groups for param in group["params"])
+        fix = f"{FIX}, or the plugin ddp in place of fsdp" if sharded else FIX
         reason = next((reason for word, reason in REASONS.items() if word in str(error).lower()), "")
-        raise ConfigError(f"{title} {reason or 'cannot make a step here: ' + first_line(error)}; {FIX}") from error
+        raise ConfigError(f"{title} {reason or 'cannot make a step here: ' + first_line(error)}; {fix}") from error
 
 
 def goes_on_from(title: str, make: Make, first: Optimizer, state: dict[str, Any], random: Randomness) -> bool:

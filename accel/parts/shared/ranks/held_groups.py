@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["forget_forward", "gathered_parameters", "parameter_groups", "release_mesh", "release_sharded"]
+__all__ = ["forget_forward", "gathered_parameters", "parameter_groups", "release_mesh", "release_sharded", "renew_dtypes"]
 
 
 def release_mesh(mesh: Any) -> None:
@@ -41,6 +41,12 @@ def release_sharded(root: nn.Module) -> None:
         for info in filter(None, (getattr(group, name, None) for name in ("mesh_info", "post_forward_mesh_info"))):
             vars(info).pop("shard_process_group", None)
             release_mesh(info.mesh)
+
+
+def renew_dtypes(root: nn.Module | None) -> None:
+    """Let torch's groups look again in which dtypes gradients are: of one that was all frozen it knows none (torch 2.13)."""
+    for group in () if root is None else parameter_groups(root):
+        group._init_mp_dtypes()
 
 
 def forget_forward(root: nn.Module) -> None:

@@ -36,7 +36,8 @@ IN_MEMORY = 2**24
 CONTENT = "content of the first samples"
 COMPARED = (
     "epochs", "updates", "max_samples", "max_tokens", "max_seconds", "batch_size", "seed", "evaluate_every", "evaluate_epochs",
-    "evaluate_batches", "checkpoint_every", "checkpoint_best", "bad_data", "bad_limit", "dry_run",
+    "evaluate_batches", "checkpoint_every", "checkpoint_best", "bad_data", "bad_limit", "dry_run", "init_strict", "init_rename",
+    "freeze",
 )  # fmt: skip
 """Settings that every rank must have. Where a rank writes, what it may resume by, and its device are its own."""
 READERS = (Source, Loader, Prefetch, Transfer, Watch)
