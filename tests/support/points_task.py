@@ -51,7 +51,8 @@ class Points(Trainer):
         return TensorDataset(x, (x.sum(1) > 0).long())
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        loss = F.cross_entropy(model(batch[0]).float(), batch[1])
+        noise = 0.01 * torch.randn(2) if model.training else 0.0
+        loss = F.cross_entropy(model(batch[0] + noise).float(), batch[1])
         if model.training:
             self.mean_loss = self.mean_loss.lerp(loss.detach(), 0.1)
         return loss

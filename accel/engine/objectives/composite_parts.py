@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from accel.engine.objectives.composite import Composite
+from accel.engine.objectives.minimize import METHOD
+from accel.errors import ConfigError
 from accel.parts import Clip, Guard, Objective, Optim, Precision, Run
 
 __all__ = ["CompositeClip", "CompositeGuard", "CompositeObjective", "CompositeOptim", "CompositePrecision"]
@@ -24,6 +26,12 @@ class CompositePrecision(Composite, Precision):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
+        self.names_at_start: list[str] = []
+        """The same, where the setting `freeze` says what they are."""
+        free = [name for name, param in run.unwrapped_model.named_parameters() if param.requires_grad]
+        for name, member in self.members.items():
+            if not any(map(member.may_train, free)):
+                raise ConfigError(f"{METHOD}: {name} has no parameter to train: all that it is given are frozen")
         self.skipped = None  # each counts its own, and the guards add them up
 
     @property
@@ -32,9 +40,15 @@ class CompositePrecision(Composite, Precision):
         return [each for member in self.members.values() for each in member.params]
 
     @property
-    def trained(self) -> list[tuple[str, nn.Parameter]]:  # type: ignore[override]
+    def trained(self) -> list[tuple[str, nn.Parameter]]:
         """The model's parameters that are trained now, or were before, by name."""
         return [each for member in self.members.values() for each in member.trained]
+
+    @trained.setter
+    def trained(self, kept: list[tuple[str, nn.Parameter]]) -> None:
+        names = {name for name, _ in kept}
+        for member in self.members.values():
+            member.trained = [(name, param) for name, param in member.trained if name in names]
 
     @property
     def known(self) -> list[tuple[str, nn.Parameter]]:  # type: ignore[override]
@@ -43,9 +57,13 @@ class CompositePrecision(Composite, Precision):
         return known
 
     @property
-    def trained_at_start(self) -> list[str]:  # type: ignore[override]
+    def trained_at_start(self) -> list[str]:
         """Names of the parameters that were trained when the run began."""
-        return [name for member in self.members.values() for name in member.trained_at_start]
+        return self.names_at_start or [name for member in self.members.values() for name in member.trained_at_start]
+
+    @trained_at_start.setter
+    def trained_at_start(self, names: list[str]) -> None:
+        self.names_at_start = names
 
     @property
     def is_narrow(self) -> bool:

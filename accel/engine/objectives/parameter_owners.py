@@ -17,7 +17,7 @@ def owned_names(model: nn.Module, objectives: Sequence[Minimize]) -> dict[str, l
     """Return the names of the parameters that each objective moves, frozen ones included, in the order of the model.
 
     Raises:
-        ConfigError: for a parameter of two objectives, one that the model does not have, and an objective that trains none.
+        ConfigError: for a parameter of two objectives, one that the model does not have, and an objective that is given none.
     """
     owners: dict[str, str] = {}
     names_by_objective: dict[str, list[str]] = {}
@@ -27,9 +27,8 @@ def owned_names(model: nn.Module, objectives: Sequence[Minimize]) -> dict[str, l
         if shared := next((name for name in params if name in chosen and name in owners), None):
             raise ConfigError(f"{METHOD}: both {owners[shared]} and {objective.name} move {shared}; give it to one of them")
         owners |= dict.fromkeys(chosen, objective.name)
-        if not any(params[name].requires_grad for name in chosen):
-            reason = "all that it is given are frozen" if chosen else "it is given none"
-            raise ConfigError(f"{METHOD}: {objective.name} has no parameter to train: {reason}")
+        if not chosen:
+            raise ConfigError(f"{METHOD}: {objective.name} has no parameter to train: it is given none")
         names_by_objective[objective.name] = [name for name in params if name in chosen]
     return names_by_objective
 

@@ -6,7 +6,7 @@ the start of all updates, and the ratio of the norms takes the factor out again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from accel.optim.kernels.device_section import DeviceSection
 from accel.optim.kernels.multi_tensor import add_products, subtract
 from accel.optim.kernels.plain_kernels import Kernel
 from accel.optim.tiles import Section
-
-if TYPE_CHECKING:
-    from accel.optim.lamb import LAMB
 
 __all__ = ["LARGEST", "LambSection", "move_together"]
 
@@ -122,13 +119,13 @@ class LambSection(DeviceSection):
         torch._foreach_copy_(self.updates, self.grads)
 
 
-def move_together(optimizer: LAMB, row: KernelRow, grads: list[Tensor], *, takes_norm: bool) -> None:
+def move_together(optimizer: Any, row: KernelRow, grads: list[Tensor], *, takes_norm: bool) -> None:
     """Move the parameters of a row on a device, all of a section by the same calls.
 
     Where a step is skipped, the ratios are 0. A ratio that is not defined is 1.
 
     Args:
-        optimizer: the optimiser.
+        optimizer: an `accel.optim.lamb.LAMB`.
         row: the row, with a plan of `LambSection`.
         grads: one for each of its parameters.
         takes_norm: whether the norm of all gradients is still to be taken; the row then has one section, and is all that moves.

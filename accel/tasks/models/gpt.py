@@ -17,7 +17,7 @@ class GPT(nn.Module):
     Source: Radford et al., Language Models are Unsupervised Multitask Learners, 2019: layer norm before each half of a block,
     learned positions, the embedding shared with the output, residual branches initialised smaller the deeper the network.
 
-    With `mup_base_width` it is in the maximal update parametrisation: the best learning rate of Adam is that of the base width at
+    With `mup_base_width` it is in the maximal update parametrisation: the best learning rate of Adam is nearly that of the base width at
     every width (with the same number of heads). At the base width it is the same model. Source: Yang et al., Tensor Programs V,
     arXiv 2203.03466, table 8, whose output may share the embedding: output times base / width, hidden matrices of variance base /
     width and with rates times base / width (`width_multipliers`), attention divided by the size of a head and not by its root.

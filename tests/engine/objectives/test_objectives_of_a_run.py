@@ -264,6 +264,16 @@ def test_a_layer_is_frozen_and_unfrozen_between_epochs(tmp_path: Path) -> None:
         fit([Added()])
 
 
+def test_freeze_counts_in_every_objective(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"generator has no parameter to train: all that it is given are frozen"):
+        fit(freeze=["generator.*"], updates=2)
+    rules = [{"match": "generator.0.*", "until": 3}]
+    whole = fit(freeze=rules, updates=6, out=tmp_path, checkpoint_every=2, checkpoint_keep=9)
+    assert not torch.equal(whole.weights[0], fit(freeze=["generator.0.*"], updates=6).weights[0])
+    resumed = fit(freeze=rules, updates=6, resume=sorted((tmp_path / "checkpoints").glob("*.pt"))[0])
+    assert all(torch.equal(a, b) for a, b in zip(resumed.weights, whole.weights, strict=True))
+
+
 def test_an_error_says_which_objective_it_is_of() -> None:
     with pytest.raises(TrainingError, match=r"^objectives\(model\), critic: finite_guard: .* update 2 "):
         fit([FiniteGuard(in_a_row=1)], bad=[1])
