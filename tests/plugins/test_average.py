@@ -322,3 +322,13 @@ def test_a_loss_that_needs_gradients_is_told() -> None:
 
     with pytest.raises(ConfigError, match=r"average\.batch_norm calls the loss without gradients, and it needs some; set"):
         Penalised(plugins=[Average()], watch=(), device="cpu", batch_size=4).fit()
+
+
+def test_the_end_of_an_epoch_that_comes_twice_is_one() -> None:
+    """As in a run that was interrupted in the evaluation there, and is resumed."""
+    average = Average(last=2)
+    fit(average).fit()
+    before = [mean.clone() for mean in average.kept.mean().local]
+    average.end_epoch()
+    assert float(average.kept.mean().count) == 2
+    assert all(map(torch.equal, before, average.kept.mean().local))
