@@ -14,11 +14,13 @@ from accel import Trainer
 from accel.parts import Average, Grads, Optim, Part, Run, Watch
 from accel.parts import Clip as ClipPart
 from accel.plugins.adamw import AdamW
+from accel.plugins.average import Average as AverageOfSnapshots
 from accel.plugins.clip import Clip
 from accel.plugins.ema import EMA
 from accel.plugins.lamb import LAMB
 from accel.plugins.lars import LARS
 from accel.plugins.muon import Muon
+from accel.plugins.optimizer import Optimizer
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from accel.schema import plugin_registry
@@ -90,11 +92,14 @@ CASES = {
     "lars": Case(LARS, step, True),
     "muon": Case(lambda: Muon(matrices=["*"]), step, True, products=15),
     "schedule_free": Case(ScheduleFree, step, True),
+    "optimizer": Case(lambda: Optimizer(args={"momentum": 0.9}), step),
     "clip norm": Case(Clip, limit),
     "clip value": Case(lambda: Clip(mode="value"), limit),
     "clip adaptive": Case(lambda: Clip(mode="adaptive", skip="none"), limit),
     "ema": Case(EMA, average),
     "ema of an update that may be skipped": Case(EMA, average, True),
+    "average": Case(lambda: AverageOfSnapshots(every=1), average),
+    "average of all": Case(lambda: AverageOfSnapshots(last=None, every=1), average, True),
     "ema in a graph": Case(EMA, replayed_average),
 }
 
