@@ -17,6 +17,7 @@ from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
 from accel.device.cuda.run_device import choose_device, device_restored, make_current
 from accel.device.rng import Randomness
+from accel.engine.checks.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.checks.rank_values import warn_of_unequal_values
 from accel.engine.checks.single_samples import watch_batch_norms
 from accel.engine.closing import close_at_end
@@ -29,7 +30,6 @@ from accel.engine.make_plan import make_plan
 from accel.engine.objectives.composite_update import CompositeUpdate
 from accel.engine.objectives.join_objectives import join_objectives
 from accel.engine.open_data import open_data
-from accel.engine.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.request import RunRequest
 from accel.engine.resume import keep_update_size, locate
 from accel.engine.run_directory import RunLock
