@@ -1,3 +1,3 @@
-"""Checks of a run whose data is open: batches of one sample, and the length of the data."""
+"""Checks of a run: before anything is made, and when its data is open."""
 
 __all__: list[str] = []
