@@ -43,9 +43,11 @@ class Schedule(Part):
         self.base = self.optim.lr * self.optim.scale
 
     def total(self) -> int:
-        """Return the number of updates of the whole run. Raise ConfigError if the data does not tell."""
+        """Return the number of updates of the whole run. Raise ConfigError if nothing tells it."""
         if self.updates is None:
-            raise ConfigError(f"{self.name} needs the number of updates, and the data has no length; give it a __len__")
+            raise ConfigError(
+                f"{self.name} needs the number of updates, which neither max_seconds nor data without a length tells; set updates"
+            )
         return self.updates
 
     def span(self, length: float) -> int:

@@ -85,8 +85,9 @@ class Scheduler(Schedule):
 
     def counted(self, value: Any) -> Any:
         """Return an argument with the number of updates in place of its word."""
-        if isinstance(value, list):
-            return [self.counted(inner) for inner in value]
+        if isinstance(value, list | tuple):
+            inner = map(self.counted, value)
+            return tuple(inner) if isinstance(value, tuple) else list(inner)
         if value != UPDATES or not isinstance(value, str):
             return value
         self.follows_length = True

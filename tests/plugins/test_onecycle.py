@@ -38,7 +38,7 @@ class Endless(IterableDataset):  # type: ignore[type-arg]
 
 def test_data_without_a_length_is_refused() -> None:
     toy = Toy()
-    with pytest.raises(ConfigError, match=r"onecycle needs the number of updates, and the data has no length"):
+    with pytest.raises(ConfigError, match=r"onecycle needs the number of updates, .*without a length tells; set"):
         Trainer(toy.model(), Endless(), loss=toy.loss, plugins=[OneCycle()], watch=()).fit()
 
 

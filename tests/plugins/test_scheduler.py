@@ -142,6 +142,13 @@ def test_the_word_updates_is_the_number_of_updates(tmp_path: Path) -> None:
     assert longer.seen == in_torch(cosine["target"], {"T_max": 12}, 12)[6:], "as if it had been so long from the start"
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_the_word_updates_is_a_number_in_a_list_too(kind: Any) -> None:
+    plugin = Scheduler("torch.optim.lr_scheduler.MultiStepLR", {"milestones": kind([2, "updates"])})
+    fit(sgd(), plugin)
+    assert plugin.arguments == {"milestones": kind([2, 12])}
+
+
 def test_another_length_is_no_other_schedule_if_it_does_not_count_updates(tmp_path: Path) -> None:
     plugin = {"target": "torch.optim.lr_scheduler.ExponentialLR", "args": {"gamma": 0.9}}
     fit(sgd(), Scheduler(**plugin), out=tmp_path / "run", epochs=1)
@@ -234,6 +241,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "not finite": (
         {"target": "torch.optim.lr_scheduler.ExponentialLR", "args": {"gamma": 1e200}},
         "scheduler.target: torch.optim.lr_scheduler.ExponentialLR gives a rate that is not finite at update 3",
+    ),
+    "not finite from the first": (
+        {"target": "torch.optim.lr_scheduler.LambdaLR", "args": {"lr_lambda": lambda step: float("nan")}},
+        "scheduler.target: torch.optim.lr_scheduler.LambdaLR gives a rate that is not finite at update 1",
     ),
 }  # fmt: skip
 

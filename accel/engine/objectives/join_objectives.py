@@ -25,7 +25,7 @@ from accel.engine.objectives.parameter_owners import owned_names, unowned
 from accel.engine.request import RunRequest
 from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
-from accel.errors import ConfigError
+from accel.errors import ConfigError, describe
 from accel.parts import Part, Run
 from accel.parts.shared.trained_parameters import listed
 
@@ -49,6 +49,8 @@ def join_objectives(run: TrainingRun, request: RunRequest, plugins: list[Part], 
     Raises:
         ConfigError: for objectives that cannot be, and for what does not go together with them.
     """
+    if request.objectives is not None and not callable(request.objectives):
+        raise ConfigError(f"{METHOD} is {describe(request.objectives)}; define it as a method that returns the list")
     given = None if request.objectives is None else request.objectives(run.unwrapped_model)
     if given is None:
         return request

@@ -147,7 +147,7 @@ def test_schedules_end_where_the_run_does() -> None:
     assert len(rates) == 9
     fit(Stream(), updates=9, plugins=[Cosine(warmup=0), Rates()])
     assert rates[-1] == 0.0
-    with pytest.raises(ConfigError, match="cosine needs the number of updates"):
+    with pytest.raises(ConfigError, match="cosine needs the number of updates, which neither max_seconds nor"):
         fit(max_seconds=1, plugins=[Cosine()])
 
 

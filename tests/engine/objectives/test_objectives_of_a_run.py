@@ -105,6 +105,14 @@ def test_what_cannot_be_is_refused_in_words(name: str) -> None:
         Given(made, watch=(), updates=1, device="cpu").fit()
 
 
+def test_a_list_in_place_of_the_method_is_refused() -> None:
+    class Listed(Gan):
+        objectives = [critic(Gan(), nn.ModuleDict({"critic": nn.Linear(1, 1)}))]
+
+    with pytest.raises(ConfigError, match=r"objectives\(model\) is a list; define it as a method that returns the list"):
+        Listed(watch=(), device="cpu").fit()
+
+
 def test_a_loss_beside_objectives_is_refused() -> None:
     class Both(Gan):
         def loss(self, model: Any, batch: Any) -> Any:

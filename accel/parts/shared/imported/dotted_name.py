@@ -135,6 +135,8 @@ def check_arguments(setting: str, title: str, target: Callable[..., Any], given:
     """
     names, open_ended = accepted_names(target)
     for name in given:
+        if not isinstance(name, str):
+            raise ConfigError(f"{setting}: {title} takes its arguments by name, and {name!r} is none; write {{NAME: VALUE}}")
         close = nearest(name, names)
         if name not in names and (close or not open_ended):
             raise ConfigError(f"{setting}: {title} takes no {name}{close or '; it takes ' + (', '.join(names) or 'none')}")

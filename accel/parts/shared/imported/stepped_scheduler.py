@@ -111,7 +111,8 @@ class SteppedScheduler:
                 raise ConfigError(f"{error}; the run has {updates or 'at least ' + str(count)} updates") from error
             rates.append(tried.rates)
             momenta.append(tried.momenta)
-        if odd := next((step for step, values in enumerate(rates) if not all(map(isfinite, values))), None):
+        odd = next((step for step, values in enumerate(rates) if not all(map(isfinite, values))), None)
+        if odd is not None:
             raise ConfigError(f"{self.title} gives a rate that is not finite at update {odd + 1}")
         original = [group["betas"][0] if "betas" in group else group.get("momentum") for group in self.groups]
         moves = any(values != others for values, others in pairwise([original, *momenta]))

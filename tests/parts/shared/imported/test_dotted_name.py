@@ -68,6 +68,8 @@ def test_arguments_are_compared_with_the_signature() -> None:
         check_arguments("it", "made", made, {"lr": 1, "deccay": 1})
     with pytest.raises(ConfigError, match=r"it: made needs lr; add it, as in it=\{lr:VALUE\}"):
         check_arguments("it", "made", made, {})
+    with pytest.raises(ConfigError, match=r"it: made takes its arguments by name, and 1 is none; write \{NAME: VALUE\}"):
+        check_arguments("it", "made", made, {1: 2})  # type: ignore[dict-item]
     assert accepted_names(functools.partial(made, lr=3))[0].keys() == {"lr", "decay"}
 
 
