@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from accel.device.dtensor import shard_like
 from accel.device.torch_startup import avoid_dynamo_import, unwrapped_step
 from accel.errors import ConfigError
 from accel.optim.fused import Fused
@@ -22,7 +21,7 @@ from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.parts.shared.groups.group_rules import read_rules
-from accel.parts.shared.groups.grouped_state import NAMES, check_loaded, regrouped
+from accel.parts.shared.groups.grouped_state import NAMES, WRITTEN, regrouped, sharded_like, update_groups, written_settings
 from accel.parts.shared.groups.parameter_groups import ParameterGroups, decayed
 from accel.parts.shared.groups.width_scaling import WIDTHS
 from accel.system.deprecation.old_attributes import MovedAttribute
@@ -85,6 +84,7 @@ class Optim(Part):
             self.optimizer.frees_grads = True  # the update frees the gradients after the step
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.plain_dtypes = plain_dtypes(self.optimizer)
+        self.group_texts = written_settings(self.optimizer.param_groups)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.ratios = [rate / self.lr for rate in self.rates]
         self.rate, self.lr_on_device = self.lr, False
@@ -220,22 +220,19 @@ class Optim(Part):
         if self.lr_on_device:  # the format is the same, on the device or not
             for group, rate in zip(state["param_groups"], self.rates, strict=True):
                 group["lr"] = rate
-        return state | {NAMES: self.names_in_order()} if self.parameter_groups.active else state
+        return {**state, **({NAMES: self.names_in_order()} if self.parameter_groups.active else {}), WRITTEN: self.written()}
+
+    def written(self) -> list[dict[str, str]]:
+        """Return the settings of the groups as the user wrote them, whatever a schedule has made of them since."""
+        pairs = zip(self.group_texts, self.ratios, strict=True)
+        return [{**texts, "lr": repr(self.lr * self.scale * ratio)} for texts, ratio in pairs]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        params = [param for group in self.optimizer.param_groups for param in group["params"]]
-        state = regrouped(state, self.plain_order, self.names_in_order(), self.optimizer.param_groups)
-        state_by_index = {
-            place: {name: shard_like(value, params[place]) for name, value in values.items()}
-            for place, values in state["state"].items()
-        }
-        fresh = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict({**state, "state": state_by_index})
-        for group in self.optimizer.param_groups:  # the kernels are chosen for this device and these weights
-            group.update({name: self.optimizer.defaults[name] for name in ("fused", "foreach") if name in self.optimizer.defaults})
-        for group, settings in zip(self.optimizer.param_groups, fresh, strict=True):
-            group.update({key: value for key, value in settings.items() if key not in group})
-        check_loaded(self.optimizer)
+        groups = self.optimizer.param_groups
+        state = regrouped(state, self.plain_order, self.names_in_order(), groups)
+        fresh = [{**group, "lr": rate} for group, rate in zip(groups, self.rates, strict=True)]
+        self.optimizer.load_state_dict({**state, "state": sharded_like(groups, state["state"])})
+        self.is_changed = update_groups(self.optimizer, fresh, state.get(WRITTEN), self.written())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         written = [rate for rate in (self.rate, self.lr * self.scale) if self.rates == [rate * ratio for ratio in self.ratios]]
         derived = [rate / ratio for rate, ratio in zip(self.rates, self.ratios, strict=True) if ratio]

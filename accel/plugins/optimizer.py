@@ -39,7 +39,7 @@ from accel.parts import Average, Optim
 from accel.parts.parallel import NOTHING
 from accel.parts.shared.groups.grouped_state import NAMES, regrouped
 from accel.parts.shared.imported.dotted_name import accepted_names, check_arguments, dotted_name, first_line, is_users, resolve
-from accel.parts.shared.imported.optimizer_trial import OptimizerTrial, restore_dtypes, try_optimizer
+from accel.parts.shared.imported.optimizer_trial import OptimizerTrial, restore_dtypes, try_loaded, try_optimizer
 from accel.values import Positive, Share
 
 if TYPE_CHECKING:
@@ -185,6 +185,11 @@ class Optimizer(Optim):
         super().load_state_dict(moved)
         restore_dtypes(self.optimizer, moved)
         self.optimizer.state.update(for_all)
+        if self.is_changed:
+            try_loaded(f"{self.name}.target: {self.title}", self.optimizer)
+
+    def written(self) -> list[dict[str, str]]:
+        return [{**texts, "target": self.title} for texts in super().written()]
 
     def given_code(self) -> list[Any]:
         return [*super().given_code(), *([self.maker] if is_users(self.maker) else [])]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,13 +15,15 @@ from accel.checkpoints import FOLDER
 from accel.checkpoints.manifest import Manifest
 from accel.engine.resume import locate
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Parallel, Part
+from accel.parts import Optim, Parallel, Part, Run, Watch
 from accel.plugins.adamw import AdamW
 from accel.plugins.constant import Constant
 from accel.plugins.cosine import Cosine
 from accel.plugins.cyclic import Cyclic
 from accel.plugins.ema import EMA
 from accel.plugins.metrics import Metrics
+from accel.plugins.optimizer import Optimizer
+from accel.plugins.sgd import SGD
 from accel.plugins.step import Step
 from accel.schema.settings import Settings
 from accel.testing import fit_toy
@@ -49,6 +52,49 @@ def test_what_is_allowed_may_differ(tmp_path: Path) -> None:
     fit_toy([AdamW(lr=0.5)], epochs=4, resume=run, dropout=0.2)  # the run is what it went on as
     with pytest.warns(AccelWarning, match="resume.allow has no effect"):
         fit_toy([], allow=["task"])
+
+
+RATE, DECAY = {"lr": 0.01}, {"weight_decay": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (SGD(lr=0.1, momentum=0.9), SGD(lr=0.01, momentum=0.5), {"lr": 0.01, "momentum": 0.5}),
+        (AdamW(), AdamW(lr=0.01, beta1=0.5, weight_decay=0.5), {"lr": 0.01, "betas": (0.5, 0.999), "weight_decay": 0.5}),
+        (Optimizer("torch.optim.NAdam"), Optimizer("torch.optim.NAdam", args=DECAY), {"lr": 1e-3, **DECAY}),
+        (AdamW(groups=[{"match": "*", "lr": 0.1}]), AdamW(groups=[{"match": "*", "lr": 0.01}]), RATE),
+    ],
+    ids=["sgd", "adamw", "optimizer", "groups"],
+)
+def test_what_is_allowed_to_change_is_what_the_run_goes_on_with(
+    before: Optim, now: Optim, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    fit_toy([before], out=tmp_path / "run", epochs=1)
+    rest = fit_toy([now], resume=tmp_path / "run", epochs=2, allow=["plugins"]).spy.run.parts.optim
+    assert {name: rest.optimizer.param_groups[0][name] for name in expected} == expected
+    assert rest.rates[0] == expected["lr"]
+
+
+def test_a_rate_that_moved_by_itself_is_kept(tmp_path: Path) -> None:
+    class Halved(Watch):
+        def begin(self, run: Run) -> None:
+            self.run = run
+
+        def after(self, step: int, loss: torch.Tensor) -> None:
+            if step == 3:
+                self.run.parts.optim.set_lr(0.05)
+
+    fit_toy([SGD(lr=0.1), Halved()], out=tmp_path / "run", epochs=1)
+    rest = fit_toy([SGD(lr=0.1, momentum=0.5), Halved()], resume=tmp_path / "run", epochs=2, allow=["plugins"]).spy.run.parts.optim
+    assert (rest.rates, rest.optimizer.param_groups[0]["momentum"]) == ([0.05], 0.5)
+
+
+def test_an_optimiser_that_cannot_go_on_from_the_state_of_another_is_refused(tmp_path: Path) -> None:
+    fit_toy([Optimizer("torch.optim.Adam")], out=tmp_path / "run", epochs=1)
+    sentence = r"torch.optim.RMSprop cannot go on from the state of the one before: 'square_avg'"
+    with pytest.raises(ConfigError, match=sentence):
+        fit_toy([Optimizer("torch.optim.RMSprop")], resume=tmp_path / "run", epochs=2, allow=["plugins"])
 
 
 def test_a_schedule_of_another_length_is_another_run(tmp_path: Path) -> None:

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from accel.device.dtensor import shard_like
 from accel.errors import describe
 from accel.optim.fused import Fused
 
-__all__ = ["NAMES", "PER_ELEMENT", "check_loaded", "regrouped"]
+__all__ = ["NAMES", "PER_ELEMENT", "WRITTEN", "check_loaded", "regrouped", "sharded_like", "update_groups", "written_settings"]
 
 NAMES = "names"
 """Key of the names of the parameters, in the order of the state; missing where no parameter has settings of its own."""
+WRITTEN = "written"
+"""Key of the settings of the groups as the user wrote them, before a schedule moved any."""
 PER_ELEMENT = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "z")
 """State of optimisers that has a number for each number of the parameter."""
 
@@ -52,3 +55,36 @@ def regrouped(state: dict[str, Any], plain: list[str], names: list[str], groups:
     indices = iter(range(len(names)))
     settings = [{**group, "params": [next(indices) for _ in group["params"]]} for group in groups]
     return {**state, "state": moved, "param_groups": settings}
+
+
+def sharded_like(groups: list[dict[str, Any]], state: dict[int, Any]) -> dict[int, Any]:
+    """Return the state of parameters, by their places in the groups, sharded as they are."""
+    params = [param for group in groups for param in group["params"]]
+    return {place: {name: shard_like(value, params[place]) for name, value in values.items()} for place, values in state.items()}
+
+
+def written_settings(groups: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the numbers and switches of the groups of an optimiser, each as its text."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return [{key: repr(value) for key, value in group.items() if key != "params" and type(value) in plain} for group in groups]
+
+
+def update_groups(optimizer: Optimizer, fresh: list[dict[str, Any]], before: Any, now: list[dict[str, str]]) -> bool:
+    """Give the groups of an optimiser that has loaded its state what this run says of them; return whether it says other things.
+
+    Args:
+        optimizer: the optimiser. What moved by itself, as a rate does by a schedule, stays as it was loaded.
+        fresh: settings of each group before loading.
+        before: `written_settings` of the run that saved the state; None if that has not been saved: then nothing differs.
+        now: the same of this run.
+
+    Raises:
+        ValueError: for state that a kernel could not read.
+    """
+    groups, defaults = optimizer.param_groups, optimizer.defaults
+    before = before if before is not None and len(before) == len(now) else now
+    for group, settings, old, new in zip(groups, fresh, before, now, strict=True):
+        group.update({name: defaults[name] for name in ("fused", "foreach") if name in defaults})  # for this device and weights
+        group.update({key: value for key, value in settings.items() if key not in group or old.get(key) != new.get(key)})
+    check_loaded(optimizer)
+    return bool(before != now)

@@ -22,7 +22,7 @@ from accel.errors import ConfigError
 from accel.parts.shared.imported.dotted_name import first_line
 from accel.parts.shared.imported.plain_state import same, unsaveable
 
-__all__ = ["OptimizerTrial", "has_modes", "try_optimizer"]
+__all__ = ["OptimizerTrial", "has_modes", "restore_dtypes", "try_loaded", "try_optimizer"]
 
 Make = Callable[[list[Tensor]], Optimizer]
 FIX = "take another optimiser"
@@ -195,6 +195,23 @@ def restore_dtypes(optimizer: Optimizer, state: dict[str, Any]) -> None:
             now = loaded.get(name)
             if isinstance(value, Tensor) and isinstance(now, Tensor) and value.dtype != now.dtype:
                 loaded[name] = value.to(now.device, copy=True)
+
+
+def try_loaded(title: str, optimizer: Optimizer) -> None:
+    """Let a copy of an optimiser make a step with the state that it was given, which may be that of another.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    again = deepcopy(optimizer)
+    params = [param for group in again.param_groups for param in group["params"]]
+    with Randomness(params[0].device).preserved():
+        for param in params:
+            param.grad = torch.zeros_like(param)
+        try:
+            unwrapped_step(again)()
+        except Exception as error:
+            raise ValueError(f"{title} cannot go on from the state of the one before: {first_line(error)}") from error
 
 
 def compare_shards(title: str, make: Make, params: list[Tensor]) -> None:
