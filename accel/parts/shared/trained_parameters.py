@@ -98,7 +98,7 @@ def restore_trained(run: Run, state: Any, parts: Sequence[Part] = ()) -> None:
     start = precision.trained_at_start
     state = {"start": start, "trained": start, "unfrozen": start} if state is None else state
     if state["start"] != start:
-        raise ValueError("it began with other parameters frozen")
+        raise ValueError("it began with other parameters frozen, or in another order of objectives")
     params: dict[str, nn.Parameter] = dict(run.unwrapped_model.named_parameters())
     trained, unfrozen = set(state["trained"]), set(state["unfrozen"])
     if trained != {name for name, _ in precision.trained}:

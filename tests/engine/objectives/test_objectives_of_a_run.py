@@ -229,6 +229,7 @@ def test_other_rates_go_on_if_they_are_allowed(tmp_path: Path) -> None:
     fit(updates=2, out=tmp_path, own=[AdamW()])
     spy = fit(updates=4, resume=tmp_path, own=[AdamW(lr=1e-2)], allow=["objectives.generator.plugins"]).spy
     assert len(spy.losses) == 2
+    assert 1e-2 in spy.run.parts.optim.rates
 
 
 @pytest.mark.filterwarnings("ignore:schedule_free. the running statistics")

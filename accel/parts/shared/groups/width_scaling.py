@@ -9,9 +9,11 @@ Source: Yang et al., Tensor Programs V, arXiv 2203.03466, table 8; their package
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
-from accel.errors import ConfigError
+from accel.errors import ConfigError, describe
 from accel.values import Positive, check_value
 
 __all__ = ["WIDTHS", "width_multipliers", "width_note"]
@@ -30,14 +32,19 @@ def width_multipliers(model: nn.Module) -> dict[str, float]:
         model: the user's own.
 
     Raises:
-        ConfigError: for a name that no parameter has, and for a number that is not above 0.
+        ConfigError: for what is no dict, a name that no parameter has, and a number that is not above 0.
     """
     names = {name for name, _ in model.named_parameters()}
     multipliers: dict[str, float] = {}
     for path, module in model.named_modules():
-        if not callable(getattr(type(module), "width_multipliers", None)):
+        method = getattr(type(module), "width_multipliers", None)
+        if method is None:
             continue
-        for name, value in module.width_multipliers().items():
+        given = module.width_multipliers() if callable(method) else None
+        if not isinstance(given, Mapping):
+            what = f"returned {describe(given)}" if callable(method) else f"is {describe(method)}, and no method"
+            raise ConfigError(f"width_multipliers() of {type(module).__name__} {what}; return a dict of numbers by name")
+        for name, value in given.items():
             full = f"{path}.{name}" if path else name
             if full not in names:
                 raise ConfigError(f"width_multipliers() of {type(module).__name__} names {name!r}, which is no parameter of it")

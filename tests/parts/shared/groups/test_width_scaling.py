@@ -99,7 +99,7 @@ def test_it_is_for_adam() -> None:
 
 def test_a_model_of_the_users_own_says_its_widths() -> None:
     class Wide(nn.Module):
-        def __init__(self, names: dict[str, float]) -> None:
+        def __init__(self, names: Any) -> None:
             super().__init__()
             self.gpt, self.names = nn.Linear(4, 4), names
 
@@ -114,7 +114,11 @@ def test_a_model_of_the_users_own_says_its_widths() -> None:
     assert [group["lr"] for group in plugin.optimizer.param_groups] == [0.0025, 0.01]
     for names, sentence in (
         ({"gpt.wieght": 4.0}, r"width_multipliers\(\) of Wide names 'gpt.wieght', which is no parameter of it"),
+        (["gpt.weight"], r"width_multipliers\(\) of Wide returned a list; return a dict of numbers by name"),
         ({"gpt.weight": 0.0}, r"width_multipliers\(\)\['gpt.weight'\] must be a number above 0, not 0.0"),
     ):
         with pytest.raises(ConfigError, match=sentence):
             trained(nn.Sequential(Wide(names)), AdamW(), updates=1)
+    Wide.width_multipliers = {"gpt.weight": 4.0}  # type: ignore[assignment,method-assign]
+    with pytest.raises(ConfigError, match=r"width_multipliers\(\) of Wide is a dict, and no method; return a dict"):
+        trained(nn.Sequential(Wide({})), AdamW(), updates=1)
