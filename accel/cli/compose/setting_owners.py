@@ -35,10 +35,10 @@ def owner_hint(key: str, value: Any, composed: Mapping[str, Any]) -> str:
     run_settings = {typed_name(field.name) for field in fields(Settings)}
     if name in run_settings and name != key:
         return _suggestion([written(name, value)])
-    if key in targets:
-        return f"; to switch {key} on write '+plugins=[{key}]'"
     if isinstance(value, str) and value in targets:
         return f"; to switch {value} on write '+plugins=[{value}]'"
+    if key in targets:
+        return f"; to switch {key} on write '+plugins=[{key}]'"
     plugins = composed.get("plugins")
     on = {str(plugin): entry for plugin, entry in plugins.items()} if isinstance(plugins, Mapping) else {}
     on = {plugin: entry for plugin, entry in on.items() if isinstance(entry, Mapping) and "_target_" in entry}

@@ -49,7 +49,7 @@ def bash(line: str, env: dict[str, str]) -> list[str]:
         ("accel train --cfg ", ["job ", "hydra ", "all "]),
         ("accel train task=", ["digits ", "images ", "text "]),  # bash takes = for the end of a word
         ("accel train 'task=dig", ["task=digits"]),  # and closes the quote itself
-        ("accel train +plugins=[a", ["[accumulate", "[adamw", "[amp", "[augment"]),
+        ("accel train +plugins=[a", ["[accumulate", "[adamw", "[amp", "[augment", "[average"]),
         ("accel train +plugins=[amp,onec", ["[amp,onecycle] ", "[amp,onecycle,"]),
         ("accel train '+plugins=[amp,onec", ["+plugins=[amp,onecycle]", "+plugins=[amp,onecycle,"]),
         ("accel-train plugins.amp.dt", ["plugins.amp.dtype="]),
