@@ -144,6 +144,8 @@ def _parse(session: Session, text: str) -> Override:
         return session.parse(text)
     except Exception:  # of whatever kind, the text causes it
         key, _, value = text.partition("=")
+        if re.search(r"[{,]\s*(['\"])[^'\"]*\1\s*:", value):
+            raise ConfigError(f"{text} cannot be read: what stands before a ':' takes no quotes; leave them out") from None
         if re.search(r"[][{}()\"']|\$\{", value) or not re.fullmatch(r"[+~]*[\w./@-]+", key, re.ASCII):
             raise ConfigError(f"{text} cannot be read; close each bracket and quote, or quote it all: 'name=\"value\"'") from None
         # the shell expands ~ neither behind `task.root=` nor in quotes
