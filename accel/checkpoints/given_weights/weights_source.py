@@ -45,9 +45,8 @@ def given_weights(source: Any, model: nn.Module) -> GivenWeights:
     """
     if isinstance(source, nn.Module):
         state = plain_state(source, source.state_dict())
-        return GivenWeights(
-            {name: value for name, value in state.items() if isinstance(value, Tensor)}, f"a {type(source).__name__}"
-        )
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        return GivenWeights(_some(tensors, f"a {type(source).__name__}"), f"a {type(source).__name__}")
     if isinstance(source, Mapping):
         return GivenWeights(state_in(dict(source), "the dict that is given")[0], "a state dict")
     if not isinstance(source, str | PathLike):
@@ -100,7 +99,7 @@ def _of_file(path: Path, model: nn.Module) -> GivenWeights:
     return GivenWeights(state, f"{key!r} of {path}" if key else str(path))
 
 
-def _some(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _some(state: dict[str, Tensor], path: Path | str) -> dict[str, Tensor]:
     """Return a state. Raise ConfigError if it is empty."""
     if not state:
         raise ConfigError(f"{path} has no weights in it")

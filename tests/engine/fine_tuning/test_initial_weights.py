@@ -171,7 +171,7 @@ def test_a_rule_that_would_fit_is_named() -> None:
     with pytest.raises(ConfigError, match=r"nothing of .* did you mean 'init.rename={first.\*:body.\*}'\?"):
         fit(Outer(), init={"second.total": torch.zeros(()), **{f"first.{name}": value for name, value in GIVEN.items()}})
     with pytest.raises(ConfigError, match=r"nothing of .*; init.rename={OLD:NEW} gives other"):
-        fit(Outer(), init={f"conv{number}.weight": torch.zeros(7) for number in range(9)})  # one would be called as another is
+        fit(Outer(), init={"conv.0.weight": torch.zeros(7), **{f"conv{number}.gain": torch.zeros(7) for number in range(9)}})
     with pytest.raises(ConfigError, match=r"did you mean 'init.rename={net.\*:\*}'\?"):
         fit(init={"metric.total": torch.zeros(()), **{f"net.{name}": value for name, value in GIVEN.items()}})
 
@@ -289,6 +289,8 @@ def test_files_that_cannot_be_taken_are_refused_in_a_sentence(tmp_path: Path) ->
             fit(init=source)
         assert says in str(caught.value)
         assert "init" in str(caught.value)
+    with pytest.raises(ConfigError, match="init: a ReLU has no weights in it"):
+        fit(init=nn.ReLU(), init_rename={"a": "b"})
     with pytest.raises(ConfigError, match=r"0.weight holds numbers that are not finite"):
         fit(init=nan)
     with pytest.raises(ConfigError, match="init must be a file, a run directory, a state dict or a module, not a int"):
