@@ -17,7 +17,7 @@ from accel.checkpoints.manifest import Damaged
 from accel.checkpoints.weights.find_weights import find_weights
 from accel.checkpoints.weights.weight_names import plain_state
 from accel.errors import ConfigError, describe
-from accel.system.named_paths import nearest_beside, readable
+from accel.system.disk_errors import nearest_beside, readable
 
 __all__ = ["GivenWeights", "given_weights"]
 

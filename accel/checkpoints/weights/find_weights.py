@@ -11,7 +11,7 @@ from accel.checkpoints.manifest import Damaged, Manifest
 from accel.checkpoints.retention import FOLDER, names
 from accel.checkpoints.weights.best_weights import BEST, read_best
 from accel.errors import ConfigError, nearest
-from accel.system.named_paths import nearest_beside, readable
+from accel.system.disk_errors import nearest_beside, readable
 
 __all__ = ["WEIGHTS", "FoundWeights", "find_weights", "run_directory_of"]
 

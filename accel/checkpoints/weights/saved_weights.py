@@ -21,7 +21,7 @@ from accel.checkpoints.weights.averaged_state import averaged_state
 from accel.checkpoints.weights.find_weights import FoundWeights
 from accel.checkpoints.weights.weight_names import with_names_of
 from accel.errors import ConfigError
-from accel.system.named_paths import readable
+from accel.system.disk_errors import readable
 
 __all__ = ["SavedWeights", "full_state", "put_back", "put_weights", "read_weights"]
 

@@ -23,7 +23,6 @@ from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 from accel.schema.settings import Settings, typed_name
 from accel.system import atomic_files, disk_errors
-from accel.system.named_paths import readable
 
 if TYPE_CHECKING:
     from accel.checkpoints.weights.find_weights import FoundWeights
@@ -75,7 +74,7 @@ def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str
 
 def config_folder(path: Path) -> Path:
     """Return the run directory of a path, which holds the run's config.yaml. Raise ConfigError if there is none."""
-    with readable(path):
+    with disk_errors.readable(path):
         folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
         folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
     if folder is None:

@@ -10,7 +10,7 @@ from accel.cli.completion.override_candidates import kind_values
 from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
-from accel.system.named_paths import nearest_beside, readable
+from accel.system.disk_errors import nearest_beside, readable
 from accel.values import check_value
 
 __all__ = ["check_words", "own_candidates", "require_path", "split_words"]
