@@ -51,6 +51,8 @@ def find(resume: str, out: Path | None) -> FoundCheckpoint | None:
         return _find(resume, out)
     except PermissionError as error:
         raise ConfigError(f"resume={resume}: {error.filename} may not be read ({error.strerror}); let this user read it") from None
+    except OSError as error:
+        raise ConfigError(f"resume={resume}: {error.filename or resume} cannot be read ({error.strerror or error})") from None
 
 
 def _find(resume: str, out: Path | None) -> FoundCheckpoint | None:

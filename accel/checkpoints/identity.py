@@ -149,6 +149,7 @@ def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> d
         elif prefix.startswith("data.") and OFF in (before, after):
             continue  # read from elsewhere, such as a store in place of files: their fingerprints cannot be compared
         elif before != after:
+            before, after = _entries_apart(before, after)
             changes[key] = f"was {_shown(before)} and is now {_shown(after)}"
     return changes
 
@@ -157,6 +158,14 @@ def _look_through_cache(was: dict[str, Any], now: dict[str, Any]) -> dict[str, A
     """Return the old facts of a data set, with the fingerprint of a cached store under the kind of the store that is read now."""
     kind = next((name for name in now if name != "samples"), CACHED)
     return {kind if name == CACHED else name: value for name, value in was.items()}
+
+
+def _entries_apart(was: Any, now: Any) -> tuple[Any, Any]:
+    """Return of two lists, such as the rules of `freeze`, the entries that the other has not; any other values as they are."""
+    if not isinstance(was, list) or not isinstance(now, list):
+        return was, now
+    lost, new = [entry for entry in was if entry not in now], [entry for entry in now if entry not in was]
+    return (lost, new) if lost and new else (was, now)
 
 
 def _shown(value: Any) -> str:

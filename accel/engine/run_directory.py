@@ -105,7 +105,7 @@ def create(out: Path, records: dict[str, str], lock: RunLock, goes_on: bool) -> 
         ConfigError: if it cannot be made, or nothing can be written there.
         Taken: if another process writes there, or it holds a run that this one does not go on with.
     """
-    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    new = [folder for folder in (out, *out.parents) if not os.path.exists(folder)]  # Path.exists raises for a name too long
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire(out)

@@ -36,7 +36,8 @@ class FreezeRule:
             return None
         if self.until < 1 and updates is None:
             raise ConfigError(
-                f"{self.place}.until={self.until:g} is a share of the run, and the data has no length; give a number of updates"
+                f"{self.place}.until={self.until:g} is a share of the run, whose number of updates is not known; give a number of "
+                "updates"
             )
         last = max(1, round(self.until * (updates or 0))) if self.until < 1 else int(self.until)
         if updates is not None and last >= updates:

@@ -1,15 +1,17 @@
-"""Errors of a disk that takes no more, in words."""
+"""Errors of a disk in words: one that takes no more, and one that does not give what a user names."""
 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from accel.errors import ConfigError, nearest
 from accel.system.call_stack import warn_user
 
-__all__ = ["DISK_FULL_REASONS", "disk_reason", "is_disk_full", "remedy", "warn_on_disk_error"]
+__all__ = ["DISK_FULL_REASONS", "disk_reason", "is_disk_full", "nearest_beside", "readable", "remedy", "warn_on_disk_error"]
 
 DISK_FULL_REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -48,3 +50,25 @@ def warn_on_disk_error(path: Path) -> Iterator[None]:
     except OSError as error:
         path.unlink(missing_ok=True)
         warn_user(f"{path} could not be written: {disk_reason(error)}; training goes on without it")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise ConfigError for an OSError inside the block: a file or folder that may not be read, or whose name is too long.
+
+    Args:
+        path: named in the sentence, where the error names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = "; let this user read it" if isinstance(error, PermissionError) else ""
+        raise ConfigError(f"{error.filename or path} cannot be read ({error.strerror or error}){remedy}") from None
+
+
+def nearest_beside(path: Path) -> str:
+    """Return `"; did you mean 'NAME'?"` if what is not there is nearly called as something in its folder; else the empty string."""
+    try:
+        return nearest(path.name, os.listdir(path.parent))
+    except OSError:
+        return ""

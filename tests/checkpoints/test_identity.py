@@ -121,3 +121,11 @@ def test_a_checkpoint_of_many_cached_files_from_before_is_compared_by_the_size_o
 def test_other_indices_are_other_data(data: Folder) -> None:
     one, two = (content(Subset(data, indices), 1) for indices in ([0], [1]))
     assert list(differences({"data": {"train": one}}, {"data": {"train": two}})) == ["data.train.indices"]
+
+
+def test_of_lists_the_entries_that_differ_are_shown() -> None:
+    was = {"freeze": [{"match": ["body.*"], "until": 45}, {"match": ["head.bias"], "until": None}]}
+    now = {"freeze": [{"match": ["body.*"], "until": 68}, *was["freeze"][1:]]}
+    words = "was [{'match': ['body.*'], 'until': 45}] and is now [{'match': ['body.*'], 'until': 68}]"
+    assert differences(was, now) == {"freeze": words}
+    assert differences(was, {"freeze": was["freeze"][::-1]})["freeze"].startswith("was [{")

@@ -46,4 +46,5 @@ def likely_rename(names: Collection[str], model_names: Collection[str]) -> str:
         rules |= {f"{{{head}.*:{new}.*}}": {f"{new}.{name}" for name in below} for new in heads}
     counts = {rule: len(own & new_names) for rule, new_names in rules.items()}
     best = max(sorted(counts), key=counts.__getitem__, default="")
-    return best if counts.get(best, 0) > len(own & set(names)) else ""
+    likely = 2 * counts.get(best, 0) >= min(len(own), len(names))  # two models of nothing in common share a name by chance
+    return best if likely and counts[best] > len(own & set(names)) else ""

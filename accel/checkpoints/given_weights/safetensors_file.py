@@ -20,6 +20,7 @@ INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors in a file by name, on the CPU. Raise ConfigError for a file that is none, or not whole."""
+    path.open("rb").close()  # the reader of safetensors says of a file that may not be read that there is none
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -45,7 +46,9 @@ def load_index(path: Path, load: Callable[[Path], dict[str, Tensor]]) -> dict[st
     for file in dict.fromkeys(files.values()):
         if Path(file).name != file:
             raise ConfigError(f"{path} names {file}, which is outside of its folder")
-        if not path.with_name(file).is_file():
+        if file.endswith(".json"):
+            raise ConfigError(f"{path} names {file}, which is an index too")
+        if not file or not path.with_name(file).is_file():
             raise ConfigError(f"{path} names {file}, which is not beside it")
         piece = load(path.with_name(file))
         if absent := [name for name, place in files.items() if place == file and name not in piece]:

@@ -58,5 +58,6 @@ def state_in(content: Any, origin: str) -> tuple[dict[str, Tensor], str]:
             break
         keys.append(inner)
         content = content[inner]
-    held = f"it has {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"it has a {type(content).__name__}"
+    names = ", ".join(map(str, list(content)[:5])) or "nothing" if isinstance(content, dict) else ""
+    held = f"it has {names}" if names else f"it has a {type(content).__name__}"
     raise ConfigError(f"{origin} has no weights in it: {held}; save model.state_dict()")

@@ -16,7 +16,8 @@ from accel.checkpoints.given_weights.torch_file import load_torch_file, state_in
 from accel.checkpoints.manifest import Damaged
 from accel.checkpoints.weights.find_weights import find_weights
 from accel.checkpoints.weights.weight_names import plain_state
-from accel.errors import ConfigError, describe, nearest
+from accel.errors import ConfigError, describe
+from accel.system.disk_errors import nearest_beside, readable
 
 __all__ = ["GivenWeights", "given_weights"]
 
@@ -44,23 +45,22 @@ def given_weights(source: Any, model: nn.Module) -> GivenWeights:
     """
     if isinstance(source, nn.Module):
         state = plain_state(source, source.state_dict())
-        return GivenWeights(
-            {name: value for name, value in state.items() if isinstance(value, Tensor)}, f"a {type(source).__name__}"
-        )
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        return GivenWeights(_some(tensors, f"a {type(source).__name__}"), f"a {type(source).__name__}")
     if isinstance(source, Mapping):
         return GivenWeights(state_in(dict(source), "the dict that is given")[0], "a state dict")
     if not isinstance(source, str | PathLike):
         raise ConfigError(f"init must be a file, a run directory, a state dict or a module, not {describe(source)}")
     path = Path(source)
-    if not str(source) or not path.exists():
-        siblings = [str(one) for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise ConfigError(f"{str(source) or 'init='} does not exist{nearest(str(path), siblings)}")
-    try:
-        return _of_directory(path, model) if path.is_dir() else _of_file(path, model)
-    except Damaged as error:
-        raise ConfigError(f"{path}: the checkpoint {error}") from None
-    except OSError as error:
-        raise ConfigError(f"{error.filename or path} cannot be read ({error.strerror or error})") from None
+    if not str(source):
+        raise ConfigError("init=: nothing is named; name a file or a run directory, or leave it out")
+    with readable(path):
+        if not path.exists():
+            raise ConfigError(f"{path} does not exist{nearest_beside(path)}")
+        try:
+            return _of_directory(path, model) if path.is_dir() else _of_file(path, model)
+        except Damaged as error:
+            raise ConfigError(f"{path}: the checkpoint {error}") from None
 
 
 def _of_directory(path: Path, model: nn.Module) -> GivenWeights:
@@ -81,7 +81,7 @@ def _of_directory(path: Path, model: nn.Module) -> GivenWeights:
 def _of_file(path: Path, model: nn.Module) -> GivenWeights:
     """Return the weights in a file. Its first bytes tell what it is, whatever its name says."""
     if path.suffix == ".json":
-        return GivenWeights(load_index(path, lambda piece: _of_file(piece, model).state), str(path))
+        return GivenWeights(_some(load_index(path, lambda piece: _of_file(piece, model).state), path), str(path))
     with path.open("rb") as stream:
         head = stream.read(max(9, len(POINTER)))
     if head.startswith(POINTER):
@@ -99,7 +99,7 @@ def _of_file(path: Path, model: nn.Module) -> GivenWeights:
     return GivenWeights(state, f"{key!r} of {path}" if key else str(path))
 
 
-def _some(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _some(state: dict[str, Tensor], path: Path | str) -> dict[str, Tensor]:
     """Return a state. Raise ConfigError if it is empty."""
     if not state:
         raise ConfigError(f"{path} has no weights in it")

@@ -11,11 +11,16 @@ from accel.checkpoints.manifest import Damaged, Manifest
 from accel.checkpoints.retention import FOLDER, names
 from accel.checkpoints.weights.best_weights import BEST, read_best
 from accel.errors import ConfigError, nearest
+from accel.system.disk_errors import nearest_beside, readable
 
 __all__ = ["WEIGHTS", "FoundWeights", "find_weights", "run_directory_of"]
 
 WEIGHTS = "model.safetensors"
 """The weights that were evaluated last, written at the end of a run."""
+
+
+PLAN = "plan.json"
+"""What every run directory has, from before the first update on."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,15 @@ def find_weights(path: Path, which: str | None = None) -> FoundWeights:
             whichever came later; or the name of a checkpoint. None: the best if there is one, else the last.
 
     Raises:
-        ConfigError: if there are none.
+        ConfigError: if there are none, or they may not be read.
     """
+    with readable(path):
+        return _find(path, which)
+
+
+def _find(path: Path, which: str | None) -> FoundWeights:
     if not path.exists():
-        siblings = [str(path.with_name(one.name)) for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise ConfigError(f"{path} does not exist{nearest(str(path), siblings) or '; name a run directory'}")
+        raise ConfigError(f"{path} does not exist{nearest_beside(path) or '; name a run directory'}")
     run = run_directory_of(path)
     if path.is_file():
         if which is not None:
@@ -69,6 +78,8 @@ def find_weights(path: Path, which: str | None = None) -> FoundWeights:
             )
         return _of_file(path, run)
     options = _options(run)
+    if not options and (run / PLAN).is_file():
+        raise ConfigError(f"{path} holds no weights: its run has not come to a checkpoint; go on with it by resume=auto out={run}")
     if not options:
         raise ConfigError(f"{path} is no run directory: it holds no weights ({WEIGHTS}, {BEST}) and no checkpoints")
     which = which or options[0]
@@ -98,8 +109,6 @@ def _of_file(file: Path, run: Path) -> FoundWeights:
         return FoundWeights(file, file.stem, load(file))
     except Damaged as error:
         raise ConfigError(f"{file}: the checkpoint {error}{_others(run, file.stem)}") from None
-    except PermissionError as error:
-        raise ConfigError(f"{error.filename} may not be read ({error.strerror}); let this user read it") from None
 
 
 def _last(run: Path) -> FoundWeights:

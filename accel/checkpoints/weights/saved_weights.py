@@ -21,6 +21,7 @@ from accel.checkpoints.weights.averaged_state import averaged_state
 from accel.checkpoints.weights.find_weights import FoundWeights
 from accel.checkpoints.weights.weight_names import with_names_of
 from accel.errors import ConfigError
+from accel.system.disk_errors import readable
 
 __all__ = ["SavedWeights", "full_state", "put_back", "put_weights", "read_weights"]
 
@@ -68,8 +69,10 @@ def read_weights(source: FoundWeights, model: nn.Module) -> SavedWeights:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"{source.file}: the checkpoint is of another model ({reason})") from error
     try:
-        weights: dict[str, Any] = load_file(source.file)
-    except (OSError, SafetensorError) as error:
+        with readable(source.file):
+            source.file.open("rb").close()  # safetensors says of a file that may not be read that there is none
+            weights: dict[str, Any] = load_file(source.file)
+    except SafetensorError as error:
         raise ConfigError(f"{source.file} cannot be read: {error}") from None
     return SavedWeights(weights) if checkpoint is None else _beside(_state_beside(checkpoint), weights)
 

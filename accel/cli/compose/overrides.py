@@ -25,6 +25,7 @@ from hydra.core.override_parser.types import Override
 from accel.cli.arguments import program_name
 from accel.cli.commands import COMMANDS
 from accel.errors import ConfigError, nearest
+from accel.schema import plugin_registry
 from accel.schema.settings import NESTED, SHORT
 from accel.system import shell_quoting
 
@@ -144,6 +145,8 @@ def _parse(session: Session, text: str) -> Override:
         return session.parse(text)
     except Exception:  # of whatever kind, the text causes it
         key, _, value = text.partition("=")
+        if re.search(r"[{,]\s*(['\"])[^'\"]*\1\s*:", value):
+            raise ConfigError(f"{text} cannot be read: what stands before a ':' takes no quotes; leave them out") from None
         if re.search(r"[][{}()\"']|\$\{", value) or not re.fullmatch(r"[+~]*[\w./@-]+", key, re.ASCII):
             raise ConfigError(f"{text} cannot be read; close each bracket and quote, or quote it all: 'name=\"value\"'") from None
         # the shell expands ~ neither behind `task.root=` nor in quotes
@@ -178,6 +181,9 @@ def named_files(session: Session, text: str, override: Override, on: Sequence[st
             known = f" (there {'is' if len(options) == 1 else 'are'} {', '.join(options)})" if options else ""
             noun = group.removesuffix("s") if group in (*LISTS, "task") else f"{group} option"
             used = [*on, *(other for other in names if isinstance(other, str) and other != name)]
+            if group == "plugins" and not options:  # a run's directory has no files of plugins
+                word = f"plugins.{name}._target_={plugin_registry.target(name, used)}"
+                raise ConfigError(f"{text}: the config of a run takes a plugin by its class; write {word}")
             raise ConfigError(f"no {noun} is called {name!r}{nearest(name, options, used) or known}")
     return list(dict.fromkeys(names))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from accel.cli.compose.config import Config
     from accel.engine.loading.evaluate_saved import Evaluation
 
-__all__ = ["HEEDED", "SCHEMA", "config_folder", "refuse_idle", "run_evaluation"]
+__all__ = ["HEEDED", "SCHEMA", "config_folder", "refuse_idle", "refuse_mistyped", "run_evaluation"]
 
 HEEDED = ("batch_size", "seed", "device", "evaluate.batches", "bad_data", "bad_limit")
 """Settings of a run that an evaluation heeds."""
@@ -46,12 +48,14 @@ def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str
         ConfigError: if anything cannot work.
     """
     folder = config_folder(path)
+    refuse_mistyped(overrides)
     config = compose(overrides, config_path=str(folder))
     refuse_idle(config, overrides)
     torchrun.require_parallel_plugin(config)
     from accel.checkpoints.weights.find_weights import find_weights
 
     source = find_weights(path, settings.get("weights"))
+    file = _output_file(settings["out"], folder) if "out" in settings else None
     try:
         evaluation = _evaluate(config, folder, source, settings.get("evaluates"))
     except Sentence:
@@ -63,20 +67,36 @@ def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str
         return FAILED
     if torchrun.rank() == 0:
         _print(evaluation, path, source)
-        if "out" in settings:
-            _write(Path(settings["out"]).expanduser(), evaluation, folder, source)
+        if file is not None:
+            _write(file, evaluation, folder, source)
     return 0
 
 
 def config_folder(path: Path) -> Path:
     """Return the run directory of a path, which holds the run's config.yaml. Raise ConfigError if there is none."""
-    folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
-    folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+    with disk_errors.readable(path):
+        folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
+        folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
     if folder is None:
+        from accel.checkpoints.weights.find_weights import run_directory_of
+
+        if (run := run_directory_of(path)) != path and path.is_dir():  # its folder of checkpoints
+            return config_folder(run)
         raise ConfigError(
             f"{path} has no config.yaml: it is no run directory, or its run was started in Python, where accel.load gives its model"
         )
     return folder
+
+
+def refuse_mistyped(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a word that is no setting of a run, and nearly one of the command's own."""
+    from accel.cli.saved.evaluate_command import KINDS
+
+    known = {typed_name(field.name).partition(".")[0] for field in fields(Settings)} | {"task", "plugins"}
+    for word in overrides:
+        name = word.partition("=")[0]
+        if "." not in name and name not in known and (hint := nearest(name, KINDS)):
+            raise ConfigError(f"{word}: {name} is no setting of evaluate{hint}")
 
 
 def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
@@ -100,6 +120,8 @@ def _evaluate(config: Config, folder: Path, source: FoundWeights, evaluates: str
     request = trainer._request()
     if evaluates is not None:
         splits = tuple(name.strip() for name in evaluates.strip("[]").split(","))
+        if not all(splits):
+            raise ConfigError(f"evaluates={evaluates}: name a split of the task's data, or several: [val,test]")
         known = (trainer.evaluates,) if isinstance(trainer.evaluates, str) else trainer.evaluates
 
         def data(split: str) -> Any:
@@ -125,6 +147,26 @@ def _print(evaluation: Evaluation, path: Path, source: FoundWeights) -> None:
     console.print(Text(f"{path}, weights: {source.text}{'; ' * bool(sizes)}{', '.join(sizes)}", style="dim"))
     for remark in evaluation.remarks:
         console.print(Text(remark))
+
+
+def _output_file(name: str, folder: Path) -> Path:
+    """Return the file that the metrics are written to. Raise ConfigError for a folder, and for a file that the run keeps."""
+    file = Path(name).expanduser()
+    if not file.name or os.path.isdir(file):
+        raise ConfigError(f"out={name} names no file; name one, such as out={shlex.quote(os.path.join(name, 'metrics.json'))}")
+    if not os.path.isdir(file.parent):
+        raise ConfigError(f"out={name}: there is no folder {file.parent} to write in; make it, or name another file")
+    if os.path.isfile(file) and file.resolve().is_relative_to(folder.resolve()) and not _is_evaluation(file):
+        raise ConfigError(f"out={name} is a file of the run, which would be lost; name another")
+    return file
+
+
+def _is_evaluation(file: Path) -> bool:
+    """Return whether a file holds the metrics of an earlier evaluation."""
+    try:
+        return {"schema", "run", "weights", "split", "metrics"} <= set(json.loads(file.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _write(file: Path, evaluation: Evaluation, folder: Path, source: FoundWeights) -> None:

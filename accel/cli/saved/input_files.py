@@ -27,7 +27,8 @@ def input_names(words: Sequence[str], suffixes: frozenset[str] | None) -> Iterat
     """
     if words.count(STDIN) > 1:
         raise ConfigError("- stands for standard input, which can be read once; leave the second away")
-    folders = {word: folder for word in words if word != STDIN and (folder := Path(word).expanduser()).is_dir()}
+    # not Path.is_dir, which raises for a name that is too long, or in a closed folder: it is a file that cannot be read
+    folders = {word: folder for word in words if word != STDIN and os.path.isdir(folder := Path(word).expanduser())}
     listed = {word: files_in(folder, suffixes) for word, folder in folders.items()}
     return _names(words, listed)
 
@@ -35,13 +36,15 @@ def input_names(words: Sequence[str], suffixes: frozenset[str] | None) -> Iterat
 def files_in(folder: Path, suffixes: frozenset[str] | None) -> list[str]:
     """Return the files in a folder and in its folders, sorted, without hidden ones. Raise ConfigError if there are none."""
     files = []
-    for place, folders, names in os.walk(folder):
+    closed: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=closed.append):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         files += [
             os.path.join(place, name)
             for name in sorted(names)
             if not is_hidden(name) and (suffixes is None or suffix_of(name) in suffixes)
         ]
+    files += [error.filename for error in closed]  # to be named as a file is that cannot be read
     if not files:
         kinds = "" if suffixes is None else f" that the task reads ({', '.join(sorted(suffixes)[:4])} ...)"
         raise ConfigError(f"{folder} holds no file{kinds}")

@@ -10,6 +10,7 @@ from accel.cli.completion.override_candidates import kind_values
 from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
+from accel.system.disk_errors import nearest_beside, readable
 from accel.values import check_value
 
 __all__ = ["check_words", "own_candidates", "require_path", "split_words"]
@@ -51,12 +52,12 @@ def check_words(words: Sequence[str], names: Collection[str], command: str) -> N
 def require_path(word: str, command: str) -> Path:
     """Return the path of the run that a command begins with. Raise ConfigError if it is none, or not there."""
     path = Path(word).expanduser()
-    if path.exists():
-        return path
+    with readable(path):
+        if path.exists():
+            return path
     if "=" in word:
         raise ConfigError(f"{command} takes a run first, and {word} is a setting; write {command} RUN {word}")
-    siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise ConfigError(f"{word} does not exist{nearest(path.name, siblings) or '; name a run directory'}")
+    raise ConfigError(f"{word} does not exist{nearest_beside(path) or '; name a run directory'}")
 
 
 def own_candidates(kinds: Mapping[str, Any], word: str) -> list[Row]:

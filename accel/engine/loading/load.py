@@ -16,6 +16,7 @@ from accel.device.cuda.run_device import choose_device
 from accel.engine.loading.task_record import TaskRecord
 from accel.engine.task import Task
 from accel.errors import ConfigError, describe
+from accel.schema.settings import Settings
 
 __all__ = ["fresh_model", "load", "load_into", "load_task"]
 
@@ -43,7 +44,12 @@ def load(
     Raises:
         ConfigError: if there is no such run, the model cannot be made, or the weights do not fit it. All of them must.
     """
+    if weights is not None and not isinstance(weights, str):
+        raise ConfigError(f"weights must be best, last or the name of a checkpoint, not {describe(weights)}")
+    device = Settings(device=device).device
     source = find_weights(Path(path), weights)
+    if task is not None and not isinstance(task, Task | type):
+        raise ConfigError(f"task must be an instance or a subclass of accel.Trainer, not {describe(task)}")
     if model is not None and not isinstance(model, nn.Module):
         raise ConfigError(f"model must be a torch.nn.Module, not {describe(model)}")
     if model is None and not isinstance(task, Task):

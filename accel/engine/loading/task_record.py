@@ -53,7 +53,11 @@ class TaskRecord:
             content = json.loads(file.read_text(encoding="utf-8"))
             schema = content.pop("schema")
             if schema == SCHEMA:
-                return cls(**content)
+                record = cls(**content)
+                kinds = {"task": str, "arguments": dict | None, "metadata": dict}
+                if not all(isinstance(getattr(record, name), kind) for name, kind in kinds.items()):
+                    raise TypeError
+                return record
         except FileNotFoundError:
             return None
         except OSError as error:

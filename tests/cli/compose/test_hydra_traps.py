@@ -174,6 +174,7 @@ def test_a_bundle_is_not_switched_off_in_silence(conf: Path) -> None:
     ("word", "says"),
     [
         ("out=é", "write 'out=\"é\"'"), ("out=a=b", "write 'out=\"a=b\"'"), ("out=[a", "close each bracket and quote"),
+        ("freeze=[{'match':'0.*'}]", "what stands before a ':' takes no quotes"), ("init.rename={'*':x}", "leave them out"),
         ("task.root=~/x", "write task.root=/home/x"), ("plugins=[],[amp]", "names several lists; add --multirun"),
     ],
 )  # fmt: skip

@@ -51,6 +51,7 @@ def test_every_checkpoint_has_the_metrics_that_the_run_had(run: Path, tmp_path: 
         "split": "val", "samples": {"val": 64}, "metrics": rows[best["epoch"] - 1], "remarks": [],
     }  # fmt: skip
     assert evaluated(run / FOLDER / f"{saved[0]}.pt", out=tmp_path / "x.json")["metrics"] == rows[0]
+    assert evaluated(run / FOLDER, out=tmp_path / "x.json") == content
     assert files(run) == before, "nothing is written into the run"
     assert printed.err == ""
     assert printed.out.startswith("val excess ")
@@ -82,7 +83,16 @@ def test_other_data_and_other_settings(run: Path, tmp_path: Path) -> None:
         ("run task.widht=3", "did you mean 'width'?"),
         ("run task.width=9", "the weights are of another model"),
         ("run --epochs=3", "epochs=3"),
-        ("run out=no/such/x.json", "out=no/such/x.json: cannot write there"),
+        ("run out=no/such/x.json", "out=no/such/x.json: there is no folder no/such to write in"),
+        ("run out=", "out= names no file"),
+        ("run out=run", "out=run names no file; name one, such as out=run/metrics.json"),
+        ("run out=run/plan.json", "out=run/plan.json is a file of the run, which would be lost"),
+        ("run weigths=last", "did you mean 'weights'?"),
+        ("run evaluates=", "evaluates=: name a split"),
+        ("run +plugins=[amp]", "takes a plugin by its class; write plugins.amp._target_=accel.plugins.amp.AMP"),
+        ("run +plugins=[apm]", "no plugin is called 'apm'; did you mean 'amp'?"),
+        ("run task=images", "there is no task: the config of a run takes its class; task._target_=mine.MyTrainer"),
+        (300 * "x", "cannot be read (File name too long)"),
         ("run/plan.json", "no file of weights"),
         (".", ". has no config.yaml"),
         ("run plugins.sgd.lr=1", "plugins.sgd.lr=1 has no effect on an evaluation"),

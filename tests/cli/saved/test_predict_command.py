@@ -9,6 +9,7 @@ import sys
 from contextlib import redirect_stdout
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from accel.cli.saved.input_files import files_in
 from accel.engine.loading.predict import Predictor
 from accel.errors import ConfigError
 from accel.tasks.images import Images
+from tests.checkpoints.test_changed_checkpoints import another_user
 from tests.cli.test_closed_output import broken
 from tests.support.points_task import Points
 
@@ -251,3 +253,25 @@ def test_a_task_that_reads_no_files_says_what_to_define(run: Path, points: Path,
         patch.setattr(Points, "sample_of", Task.sample_of)
         assert command(run, "a.txt") == 2
     assert "Points does not say how a file is read: define sample_of(path)" in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_a_file_that_cannot_be_read(run: Path, points: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [row["file"] for row in rows(capsys, run, 300 * "x", "a.txt", code=1)] == ["a.txt"]
+
+
+def test_a_run_that_has_come_to_no_checkpoint_is_told_from_another_folder(
+    run: Path, points: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (points / "young").mkdir()
+    shutil.copy(run / "plan.json", points / "young")
+    assert command("young", "a.txt") == 2
+    assert "its run has not come to a checkpoint; go on with it by resume=auto out=young" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_read_is_named_as_a_file_is() -> None:
+    with TemporaryDirectory() as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        Path(folder, "a.txt").write_text("3 3")
+        Path(folder, "closed").mkdir(mode=0)
+        with another_user():
+            assert files_in(Path(folder), None) == [f"{folder}/a.txt", f"{folder}/closed"]

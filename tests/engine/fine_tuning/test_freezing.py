@@ -253,7 +253,7 @@ def test_what_cannot_work_is_refused(freeze: Any, says: str) -> None:
 
 
 def test_a_share_of_a_run_without_length_and_what_the_model_does_not_train_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"until=0.5 is a share of the run, and the data has no length; give a number"):
+    with pytest.raises(ConfigError, match=r"until=0.5 is a share of the run, whose number of updates is not known; give a number"):
         Trainer(net(), iter_of(data()), loss=loss, freeze=body(0.5), max_seconds=9, watch=()).fit()
     model = net()
     model[0].requires_grad_(False)

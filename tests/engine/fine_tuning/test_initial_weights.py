@@ -170,6 +170,8 @@ def test_a_rule_that_would_fit_is_named() -> None:
     assert fit(Outer(), init=GIVEN, init_rename={"*": "body.*"})[1] == "a state dict: 9 of 9 tensors; 9 renamed"
     with pytest.raises(ConfigError, match=r"nothing of .* did you mean 'init.rename={first.\*:body.\*}'\?"):
         fit(Outer(), init={"second.total": torch.zeros(()), **{f"first.{name}": value for name, value in GIVEN.items()}})
+    with pytest.raises(ConfigError, match=r"nothing of .*; init.rename={OLD:NEW} gives other"):
+        fit(Outer(), init={"conv.0.weight": torch.zeros(7), **{f"conv{number}.gain": torch.zeros(7) for number in range(9)}})
     with pytest.raises(ConfigError, match=r"did you mean 'init.rename={net.\*:\*}'\?"):
         fit(init={"metric.total": torch.zeros(()), **{f"net.{name}": value for name, value in GIVEN.items()}})
 
@@ -258,10 +260,13 @@ def test_files_that_cannot_be_taken_are_refused_in_a_sentence(tmp_path: Path) ->
     (index := tmp_path / "index.json").write_text(json.dumps({"weight_map": {"0.weight": "gone.safetensors"}}))
     (outside := tmp_path / "outside.json").write_text(json.dumps({"weight_map": {"0.weight": "../whole.safetensors"}}))
     (other := tmp_path / "config.json").write_text("{}")
+    (circle := tmp_path / "circle.json").write_text(json.dumps({"weight_map": {"0.weight": "circle.json"}}))
+    (nothing := tmp_path / "nothing.json").write_text(json.dumps({"weight_map": {}}))
+    torch.save({}, bare := tmp_path / "bare.pt")
     (folder := tmp_path / "folder").mkdir()
     nan = {**GIVEN, "0.weight": GIVEN["0.weight"] * float("nan")}
     for source, says in {
-        whole.with_name("whoel.pt"): f"does not exist; did you mean '{whole}'?",
+        whole.with_name("whoel.pt"): "does not exist; did you mean 'whole.pt'?",
         cut: "is no file of torch.save, or a damaged one",
         short: "is no safetensors file, or not a whole one",
         pickled: "needs code to be read (torch.nn.modules.container.Sequential), and none is run; save weights alone",
@@ -274,12 +279,18 @@ def test_files_that_cannot_be_taken_are_refused_in_a_sentence(tmp_path: Path) ->
         outside: "names ../whole.safetensors, which is outside of its folder",
         other: "is no index of files of weights",
         folder: "is no run directory: it holds no weights",
-        "": "does not exist",
+        "": "nothing is named",
+        300 * "x": "cannot be read (File name too long)",
+        circle: "names circle.json, which is an index too",
+        nothing: "has no weights in it",
+        bare: "has no weights in it: it has nothing",
     }.items():
         with pytest.raises(ConfigError) as caught:
             fit(init=source)
         assert says in str(caught.value)
         assert "init" in str(caught.value)
+    with pytest.raises(ConfigError, match="init: a ReLU has no weights in it"):
+        fit(init=nn.ReLU(), init_rename={"a": "b"})
     with pytest.raises(ConfigError, match=r"0.weight holds numbers that are not finite"):
         fit(init=nan)
     with pytest.raises(ConfigError, match="init must be a file, a run directory, a state dict or a module, not a int"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import accel
+from accel.checkpoints import FOLDER
+from accel.checkpoints.weights.find_weights import WEIGHTS
 from accel.engine.loading.task_record import FILE, TaskRecord
 from accel.errors import ConfigError
 from accel.trainer import Trainer
+from tests.checkpoints.test_changed_checkpoints import another_user
 from tests.support.points_task import TARGET, Net, Points
 
 RUN: dict[str, Any] = {"epochs": 1, "batch_size": 16, "device": "cpu", "watch": ()}
@@ -131,3 +135,36 @@ def test_a_model_given_in_python_is_given_again(tmp_path: Path) -> None:
     model = accel.load(tmp_path / "run", model=nn.Linear(2, 2))
     assert torch.equal(model.weight, result.model.weight)
     assert TaskRecord.read(tmp_path / "run") == TaskRecord("accel.trainer.Trainer", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"path": Path(300 * "x")}, r"cannot be read \(File name too long\)"),
+        ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, not 'gpu'"),
+        ({"weights": 3}, "weights must be best, last or the name of a checkpoint, not a int"),
+        ({"task": "points"}, "task must be an instance or a subclass of accel.Trainer, not a str"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_gets_one_sentence(given: Any, sentence: str, run: Path) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        accel.load(**{"path": run, **given})
+
+
+@pytest.mark.parametrize("closed", [".", FOLDER, WEIGHTS])
+def test_what_may_not_be_read_is_said_so(closed: str, run: Path) -> None:
+    with TemporaryDirectory() as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        copy = Path(shutil.copytree(run, Path(folder, "run")))
+        (copy / closed).chmod(0)
+        with another_user(), pytest.raises(ConfigError, match=r"run.* cannot be read \(Permission denied\); let this user read it"):
+            accel.load(copy / WEIGHTS if closed == WEIGHTS else copy)
+        with another_user(), pytest.raises(ConfigError, match=r"run.* cannot be read \(Permission denied\); let this user read it"):
+            Points(init=copy / WEIGHTS if closed == WEIGHTS else copy, **RUN).fit()
+
+
+def test_a_record_of_other_kinds_is_damaged(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    (copy / FILE).write_text('{"schema": 1, "task": 3, "arguments": {}, "metadata": {}}')
+    with pytest.raises(ConfigError, match=r"task.json is damaged"):
+        accel.load(copy)
