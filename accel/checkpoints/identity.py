@@ -161,8 +161,8 @@ def _look_through_cache(was: dict[str, Any], now: dict[str, Any]) -> dict[str, A
 
 
 def _entries_apart(was: Any, now: Any) -> tuple[Any, Any]:
-    """Return of two lists, such as the rules of `freeze`, the entries that the other has not; any other values as they are."""
-    if not isinstance(was, list) or not isinstance(now, list):
+    """Return of two lists of rules, as those of `freeze`, the entries that the other has not; any other values as they are."""
+    if not (isinstance(was, list) and isinstance(now, list) and any(isinstance(entry, dict) for entry in [*was, *now])):
         return was, now
     lost, new = [entry for entry in was if entry not in now], [entry for entry in now if entry not in was]
     return (lost, new) if lost and new else (was, now)
