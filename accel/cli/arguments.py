@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import accel
+from accel.cli.exit_codes import MISTYPED
 from accel.cli.help_page import Row, help_page
 from accel.errors import ConfigError, nearest
 from accel.report.terminal import say
@@ -124,6 +125,11 @@ class Usage:
     def flag_rows(self) -> list[Row]:
         """Return the rows of the help page's flags."""
         return [flag.row for flag in self.all_flags if not flag.seldom]
+
+    def show_page(self, is_asked: bool) -> int:
+        """Print the help page and return the exit code: what was asked for, or the answer to a command without words."""
+        say(self.page(), file=sys.stdout if is_asked else sys.stderr)
+        return 0 if is_asked else MISTYPED
 
     def page(self) -> str:
         """Return the help page, as wide as the terminal."""

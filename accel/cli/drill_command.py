@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 from accel.cli.arguments import Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
-from accel.cli.exit_codes import MISTYPED, beside_the_work
+from accel.cli.exit_codes import beside_the_work
 from accel.cli.help_page import Row
 from accel.errors import ConfigError, nearest
-from accel.report.terminal import say
 from accel.values import Count, NonNegative, Whole
 
 __all__ = ["KINDS", "USAGE", "complete_words", "main"]
@@ -59,8 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a drill; return 0 if every trial passed, 1 if one did not. Raise ConfigError if the drill cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not arguments:
-        say(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
-        return 0 if args.help else MISTYPED
+        return USAGE.show_page(args.help)
     if not hasattr(os, "fork"):
         raise ConfigError("drills fork processes, which this system does not do")
     kind = _kind(args.words)

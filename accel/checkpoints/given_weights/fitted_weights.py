@@ -20,7 +20,7 @@ SHOWN = 3
 
 @dataclass
 class Fit:
-    """What came of loading weights into a model."""
+    """Outcome of loading weights into a model."""
 
     loaded: list[str] = field(default_factory=list)
     """Names in the model of what was loaded."""

@@ -1,4 +1,4 @@
-"""Where the weights that a model begins with come from: a file of any program, a run, a state dict or a module."""
+"""Sources of the weights that a model begins with: a file of any program, a run, a state dict or a module."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from accel.cli.arguments import Flag, Usage
-from accel.cli.exit_codes import INTERRUPTED, MISTYPED, beside_the_work
+from accel.cli.exit_codes import INTERRUPTED, beside_the_work
 from accel.errors import ConfigError
 from accel.report.terminal import say
 from accel.system.machine import cores
@@ -83,8 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     """Pack, estimate or check; return the exit code. Raise ConfigError if the arguments, a source or a target cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not arguments:
-        say(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
-        return 0 if args.help else MISTYPED
+        return USAGE.show_page(args.help)
     if not args.check and len(args.words) != 2:
         raise ConfigError(f"pack takes SRC and DST, and {len(args.words)} were given; {USAGE.program} --help says more")
     beside_the_work()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from accel.cli.arguments import Usage
 from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.completion.path_candidates import path_candidates
-from accel.cli.exit_codes import MISTYPED
 from accel.cli.help_page import Row
 from accel.cli.saved.own_words import own_candidates, require_path, split_words
-from accel.report.terminal import say
 
 __all__ = ["KINDS", "USAGE", "complete_words", "main"]
 
@@ -56,8 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate a run; return the exit code. Raise ConfigError if that cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not args.words:
-        say(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
-        return 0 if args.help else MISTYPED
+        return USAGE.show_page(args.help)
     path = require_path(args.words[0], USAGE.command)
     settings, overrides = split_words(args.words[1:], KINDS)
     from accel.cli.saved.evaluation_console import run_evaluation

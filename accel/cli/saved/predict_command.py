@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from accel.cli.arguments import Usage
 from accel.cli.completion.path_candidates import path_candidates
-from accel.cli.exit_codes import MISTYPED
 from accel.cli.help_page import Row
 from accel.cli.saved.own_words import check_words, own_candidates, require_path, split_words
 from accel.errors import ConfigError
-from accel.report.terminal import say
 from accel.values import Count
 
 __all__ = ["KINDS", "USAGE", "Format", "complete_words", "main"]
@@ -55,8 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     """Predict files; return the exit code. Raise ConfigError if that cannot work."""
     args = USAGE.parse(arguments)
     if args.help or not args.words:
-        say(USAGE.page(), file=sys.stdout if args.help else sys.stderr)
-        return 0 if args.help else MISTYPED
+        return USAGE.show_page(args.help)
     path = require_path(args.words[0], USAGE.command)
     settings, words = split_words(args.words[1:], KINDS)
     check_words(words, KINDS, USAGE.command)
