@@ -82,7 +82,10 @@ Tools = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
-    """Give an environment in which there are no other programs than these, the user's own among them by their text."""
+    """Give an environment in which there are no other programs than these, the user's own among them by their text.
+
+    What a make that runs this suite tells its own children (MAKELEVEL, MAKEFLAGS) is not in it.
+    """
 
     def only(*names: str, **own: str) -> dict[str, str]:
         folder = tmp_path / "bin"
@@ -92,7 +95,8 @@ def tools(tmp_path: Path) -> Tools:
         for name, text in own.items():
             (folder / name).write_text(f"#!{shutil.which('sh')}\n{text}\n")
             (folder / name).chmod(0o755)
-        return os.environ | {"PATH": str(folder)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        return inherited | {"PATH": str(folder)}
 
     return only
 
