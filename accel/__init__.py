@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from accel.engine.loading.load import load
     from accel.engine.objectives.minimize import Minimize
     from accel.errors import ConfigError, Interrupted
+    from accel.report.html.write_report import write_report as report
     from accel.trainer import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "compose", "load"]
+__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "compose", "load", "report"]
 
 LAZY_MODULES = {
     "Trainer": "accel.trainer",
@@ -62,7 +63,7 @@ if not any(getattr(finder, "__name__", "") == OldPaths.__name__ for finder in sy
 
 def __getattr__(name: str) -> Any:
     """Return a public name from its module, or a public module. Raise AttributeError if there is none of that name."""
-    if name in PUBLIC_MODULES:
+    if name in PUBLIC_MODULES or name == "report":  # that package is called as a function
         return import_module(f"accel.{name}")
     if name in LAZY_MODULES:
         return getattr(import_module(LAZY_MODULES[name]), name)

@@ -43,6 +43,7 @@ COMMANDS = (
     Command("train", "accel.cli.train_command", "train a model, as python -m accel.train does"),
     Command("evaluate", "accel.cli.saved.evaluate_command", "the metrics of the weights that a run keeps"),
     Command("predict", "accel.cli.saved.predict_command", "what the model of a run sees in files"),
+    Command("report", "accel.cli.report_command", "the page of a run, or of several that are compared"),
     Command("plugins", "accel.cli.plugins_command", "list the plugins, or show the page of one"),
     Command("pack", "accel.cli.pack.pack_command", "put class folders of pictures into one file each, to be read faster"),
     Command("drill", "accel.cli.drill_command", "kill a run again and again, and compare what it learns bit by bit"),
@@ -52,6 +53,7 @@ COMMANDS = (
 EXAMPLES = (
     ("train '+plugins=[amp,onecycle]' epochs=6", "train on the digits that come with scikit-learn"),
     ("predict RUN DIR", "what the model of a run sees in the files of DIR"),
+    ("report RUN RUN", "compare two runs on a page: curves, settings, who is ahead"),
     ("plugins amp", "what one plugin does, and its settings"),
     ("pack DIR DIR", "make the pictures in DIR faster to read"),
     ("drill kill epochs=2 checkpoint.every=10", "prove that a run survives kill -9"),

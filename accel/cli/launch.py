@@ -16,11 +16,8 @@ from accel.cli.exit_codes import INTERRUPTED, beside_the_work
 from accel.cli.job import Job, program
 from accel.errors import ConfigError, Interrupted
 from accel.report.comparison import JobResult, comparison
-from accel.report.formatting import metric
-from accel.report.pace import Pace
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
-from accel.system.clock import TRAINING
 from accel.system.shell_quoting import command_line
 from accel.system.stop_signals import StopSignals
 
@@ -86,9 +83,5 @@ def print_comparison(jobs: Sequence[Job]) -> None:
     results = []
     for job in jobs:
         overrides = " ".join(word for word in job.config.overrides if word not in common and not re.match(r"\+*seed=", word))
-        summary = job.summary
-        metrics = {metric(summary["split"], name): value for name, value in summary["metrics"].items()} if summary else {}
-        seconds = summary["seconds"] * sum(summary["shares"][phase] for phase in TRAINING) / 100 if summary else None
-        pace = Pace(**summary["pace"]) if summary and summary["pace"] else None
-        results.append(JobResult(overrides, metrics, seconds, job.error, pace))
+        results.append(JobResult.of(overrides, job.summary, job.error))
     VisibleConsole(markup=False, highlight=False).print("\n", comparison(results), sep="")

@@ -16,6 +16,7 @@ from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
 from accel.device.cuda.run_device import choose_device, device_restored, make_current
+from accel.device.host_facts import host_facts
 from accel.device.rng import Randomness
 from accel.engine.checks.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.checks.rank_values import warn_of_unequal_values
@@ -122,6 +123,7 @@ def _build_joined(
     warn_of_unequal_values(parts.parallel, run.user_state)
     run.plan = make_plan(run, plugins, skipped, request.bundled)
     run.plan.facts |= run.length.plan_notes() | notes
+    run.plan.settings, run.plan.machine = settings.plain(), host_facts(device)
     for warning in run.plan.warnings:
         warn_user(warning)
     run.random.fork_for_rank(settings.seed, parts.parallel.rank)

@@ -83,9 +83,13 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
             watch.end(result)
     run.clock.lap(REPORT)
     result.flow = data_flow(run)
-    result.seconds, result.shares, result.drawing = sum(run.clock.spent), run.clock.shares(), run.clock.aside
+    result.seconds, result.shares = sum(run.clock.spent), run.clock.shares()
     result.pace = run.pace_meter.pace()
     result.remarks += [*remark_on_other_load(run, result.seconds), *refusal_remarks()]
+    for watch in run.watches:
+        with record_disk_error(unsaved, f"what {watch.name} writes"):
+            watch.completed(result)
+    result.drawing = run.clock.aside
     if run.out is not None:
         write_summary(run.out, result)
     return result

@@ -35,6 +35,10 @@ class Plan:
     rows: list[PlanRow] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The settings of the run itself, by the names that are typed."""
+    machine: dict[str, str] = field(default_factory=dict)
+    """The machine, in words, by name."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of plan.json."""

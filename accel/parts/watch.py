@@ -47,6 +47,9 @@ class Watch(Part):
     def end(self, result: Any) -> None:
         """See the Result when the run is over. Its times and files are filled in afterwards: a watch may add files."""
 
+    def completed(self, result: Any) -> None:
+        """See the Result with its times, when all is written but the summary, which lists the files."""
+
     def close(self) -> None:
         """End threads and close files. Always called, last, with everything written, and also after an error."""
 

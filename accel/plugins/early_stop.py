@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from accel.errors import ConfigError
 from accel.parts import Stop
-from accel.parts.shared.metric_choice import MetricChoice
+from accel.report.record.metric_choice import MetricChoice
 from accel.values import Count, NonNegative
 
 if TYPE_CHECKING:

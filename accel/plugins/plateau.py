@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from accel.errors import ConfigError
 from accel.parts import Schedule
-from accel.parts.shared.metric_choice import MetricChoice
+from accel.report.record.metric_choice import MetricChoice
 from accel.values import Decay, NonNegative, Whole
 
 if TYPE_CHECKING:

@@ -1,3 +1,26 @@
-"""Drawing only: the plan, the progress line, the summary and the curves of a run. Numbers come from other folders."""
+"""Drawing only: the plan, the progress line, the summary, the curves and the report of a run. Numbers come from other folders.
 
-__all__ = []
+The package can be called: `accel.report(RUN)` writes the report of a run, as `python -m accel report RUN` does.
+"""
+
+from __future__ import annotations
+
+import sys
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+
+__all__: list[str] = []
+
+
+class CallablePackage(ModuleType):
+    """Module of this package, which is `accel.report` as soon as anything of it has been imported."""
+
+    def __call__(self, *runs: str | PathLike[str], out: str | PathLike[str] | None = None) -> Path:
+        """Write the report of a run, or the comparison of several; see `accel.report.html.write_report`."""
+        from accel.report.html.write_report import write_report
+
+        return write_report(*runs, out=out)
+
+
+sys.modules[__name__].__class__ = CallablePackage

@@ -6,17 +6,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from statistics import median
+from typing import Any, Self
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.formatting import elapsed, number, short_count
+from accel.report.formatting import elapsed, metric, number, short_count
 from accel.report.other_load import BUSY
 from accel.report.pace import Pace
+from accel.system.clock import TRAINING
 
-__all__ = ["MARGIN", "REPEATED", "JobGroup", "JobResult", "comparison", "grouped", "notes", "speed_up", "with_range"]
+__all__ = [
+    "MARGIN",
+    "REPEATED",
+    "Compared",
+    "ComparedGroup",
+    "JobGroup",
+    "JobResult",
+    "compare",
+    "comparison",
+    "grouped",
+    "notes",
+    "speed_up",
+    "with_range",
+]
 
 REPEATED = 4
 """Jobs that differ in their seed alone, from which on their medians make the range. Fewer are equal by chance too often."""
@@ -38,6 +53,16 @@ class JobResult:
     """Why it failed, in one sentence."""
     pace: Pace | None = None
     """Its samples per second; None if the job failed, or was too short to tell."""
+
+    @classmethod
+    def of(cls, overrides: str, summary: Mapping[str, Any], error: str = "") -> Self:
+        """Return a job by the content of its summary.json, which is empty if there is none."""
+        if not summary:
+            return cls(overrides, error=error)
+        metrics = {metric(summary["split"], name): value for name, value in summary["metrics"].items()}
+        seconds = summary["seconds"] * sum(summary["shares"].get(phase, 0.0) for phase in TRAINING) / 100
+        pace = Pace(**summary["pace"]) if summary.get("pace") else None
+        return cls(overrides, metrics, seconds, error, pace)
 
 
 @dataclass
@@ -66,8 +91,29 @@ class JobGroup:
         return Pace(median(rates), low, high, max((pace.busy or 0.0 for pace in paces), default=0.0))
 
 
-def comparison(jobs: Sequence[JobResult]) -> RenderableType:
-    """Return a table with a row for each job, or for jobs that differ in their seed alone, and what there is to say of it.
+@dataclass(frozen=True)
+class ComparedGroup:
+    """One row of a comparison, as texts; some have a second line with the range."""
+
+    group: JobGroup
+    metrics: list[str]
+    """In the order of the names of the comparison."""
+    training: str
+    rate: str
+    speed: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Jobs beside each other: the names of their metrics, a row for each group, and lines to stand below."""
+
+    metrics: list[str]
+    rows: list[ComparedGroup]
+    notes: list[str]
+
+
+def compare(jobs: Sequence[JobResult]) -> Compared:
+    """Return jobs, or jobs that differ in their seed alone, beside each other.
 
     A row has metrics, seconds and samples per second, each the median and the range, and the speed-up over the first row that
     has a pace. It is `~` where the two ranges overlap.
@@ -76,28 +122,36 @@ def comparison(jobs: Sequence[JobResult]) -> RenderableType:
     groups = grouped(jobs)
     base = next((group for group in groups if group.pace is not None), None)
     first = None if base is None else base.pace
+    rows = []
+    for group in groups:
+        done = [job for job in group.jobs if job.seconds is not None]
+        if not done:
+            rows.append(ComparedGroup(group, ["-"] * len(names), "failed", "-", "-"))
+            continue
+        cells = [with_range([job.metrics.get(name) for job in done], number) for name in names]
+        pace = group.pace
+        speed = "-" if pace is None or first is None else "1.00x" if group is base else speed_up(pace, first)
+        rates = "-" if pace is None else f"{short_count(pace.rate)}\n{short_count(pace.low)} to {short_count(pace.high)}"
+        rows.append(ComparedGroup(group, cells, with_range([job.seconds for job in done], elapsed), rates, speed))
+    return Compared(names, rows, notes(groups, [row.speed for row in rows]))
+
+
+def comparison(jobs: Sequence[JobResult]) -> RenderableType:
+    """Return a table with a row for each job, or for jobs that differ in their seed alone, and what there is to say of it."""
+    compared = compare(jobs)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
     table.add_column("job", justify="right", overflow="fold")
     table.add_column("overrides", ratio=1, overflow="fold")
-    for name in [*names, "training", "samples/s", "speed"]:
+    for name in [*compared.metrics, "training", "samples/s", "speed"]:
         table.add_column(name, justify="right", overflow="fold")
-    speeds = []
-    for group in groups:
-        done = [job for job in group.jobs if job.seconds is not None]
+    for row in compared.rows:
+        group = row.group
         label = Text(group.label or "(none)")
         label.append(f"\n{len(group.jobs)} seeds" if len(group.jobs) > 1 else "", style="dim")
         for job in group.jobs:
             label.append(f"\nfailed: {job.error}".rstrip(": ") if job.seconds is None else "", style="red")
-        count = ",".join(map(str, group.numbers))
-        if not done:
-            table.add_row(count, label, *["-"] * len(names), "failed", "-", "-")
-            continue
-        cells = [with_range([job.metrics.get(name) for job in done], number) for name in names]
-        pace = group.pace
-        speeds.append("-" if pace is None or first is None else "1.00x" if group is base else speed_up(pace, first))
-        rates = "-" if pace is None else f"{short_count(pace.rate)}\n{short_count(pace.low)} to {short_count(pace.high)}"
-        table.add_row(count, label, *cells, with_range([job.seconds for job in done], elapsed), rates, speeds[-1])
-    return Group(table, *notes(groups, speeds))
+        table.add_row(",".join(map(str, group.numbers)), label, *row.metrics, row.training, row.rate, row.speed)
+    return Group(table, *(Text(line, style="dim") for line in compared.notes))
 
 
 def grouped(jobs: Sequence[JobResult]) -> list[JobGroup]:
@@ -132,7 +186,7 @@ def _widest(pace: Pace) -> float:
     return pace.high / (1 - min(pace.busy or 0.0, 90.0) / 100)
 
 
-def notes(groups: Sequence[JobGroup], speeds: Sequence[str]) -> list[Text]:
+def notes(groups: Sequence[JobGroup], speeds: Sequence[str]) -> list[str]:
     """Return the lines below the table: what the numbers are, what could not be told, and when the machine was busy."""
     lines = ["samples/s and speed leave out warm-up, compiling, evaluation, checkpoints and reports; below them their range"]
     if "~" in speeds:
@@ -147,4 +201,4 @@ def notes(groups: Sequence[JobGroup], speeds: Sequence[str]) -> list[Text]:
     ]
     if busy:
         lines.append(f"the machine was busy: other processes took {', '.join(busy)} of its cores, which widens the ranges")
-    return [Text(line, style="dim") for line in lines]
+    return lines

@@ -29,6 +29,7 @@ __all__ = [
     "Curves",
     "Floats",
     "add",
+    "column",
     "draw",
     "draw_loss",
     "parse",
@@ -36,6 +37,7 @@ __all__ = [
     "running_mean",
     "save_svg",
     "style_panel",
+    "svg_bytes",
 ]
 
 Floats = NDArray[np.float64]
@@ -59,13 +61,17 @@ class Curves:
     """By metric, such as `test_accuracy`: the updates after which it was evaluated, and its values."""
     logged: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     """By number that updates log, such as `grad_norm`: those updates, and its values."""
+    skipped: Floats | None = None
+    """Updates skipped so far, at each update; None if none could be."""
+    damaged: int = 0
+    """Lines that are none of a run's."""
 
 
-def draw(metrics: Path, picture: Path) -> None:
-    """Draw the curves of a metrics.jsonl into a picture; equal numbers give equal bytes.
+def draw(curves: Curves, picture: Path) -> None:
+    """Draw the curves of a run into a picture; equal numbers give equal bytes.
 
     Args:
-        metrics: the file to read.
+        curves: the numbers of its metrics.jsonl (`read`).
         picture: the SVG file to write; none is written if there is no update.
 
     Raises:
@@ -75,7 +81,6 @@ def draw(metrics: Path, picture: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    curves = read(metrics)
     if not len(curves.update):
         return
     losses = {name: xy for name, xy in curves.evaluated.items() if name.endswith("_loss")}
@@ -113,6 +118,11 @@ def style_panel(panel: Axes) -> None:
 
 def save_svg(figure: Figure, picture: Path) -> None:
     """Write a figure as SVG, as a whole or not at all; equal figures give equal bytes."""
+    atomic_files.write(picture, svg_bytes(figure))
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """Return a figure as the content of an SVG file; equal figures give equal bytes."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -120,7 +130,7 @@ def save_svg(figure: Figure, picture: Path) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "accel", "svg.fonttype": "none"}):
         drawn = BytesIO()
         FigureCanvasSVG(figure).print_figure(drawn, format="svg", metadata={"Date": None})
-        atomic_files.write(picture, drawn.getvalue())
+        return drawn.getvalue()
 
 
 def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float], list[float]]]) -> None:
@@ -139,14 +149,20 @@ def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float]
 
 
 def read(metrics: Path) -> Curves:
-    """Return the numbers of metrics.jsonl, at most about `POINTS` updates of them."""
+    """Return the numbers of metrics.jsonl, at most about `POINTS` updates of them. Lines that are damaged are left out and counted.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
     lines = metrics.read_bytes().splitlines()
-    updates = [line for line in lines if b'"lr": ' in line]
+    updates, others = [line for line in lines if b'"lr": ' in line], [line for line in lines if b'"lr": ' not in line]
     updates = updates[:: -(-len(updates) // POINTS) or 1]
-    rows: list[dict[str, Any]] = parse(updates)
-    update, loss, lr = (np.array([row[name] for row in rows], dtype=np.float64) for name in ("update", "loss", "lr"))
-    curves = Curves(update, loss, lr)
-    for row in parse([line for line in lines if b'"lr": ' not in line]):
+    rows, evaluations = parse(updates), parse(others)
+    update, loss, lr = (column(rows, name) for name in ("update", "loss", "lr"))
+    skipped = column(rows, "skipped") if any("skipped" in row for row in rows) else None
+    damaged = len(updates) + len(others) - len(rows) - len(evaluations)
+    curves = Curves(update, loss, lr, skipped=skipped, damaged=damaged)
+    for row in evaluations:
         add(row, curves.evaluated, {"update", "epoch"})
     for row in rows:
         add(row, curves.logged, EVERY_UPDATE)
@@ -159,13 +175,29 @@ def add(row: dict[str, Any], curves: dict[str, tuple[list[float], list[float]]],
         if name not in left_out:
             x, y = curves.setdefault(name, ([], []))
             x.append(row["update"])
-            y.append(np.nan if value is None else value)
+            y.append(value if isinstance(value, int | float) else np.nan)
 
 
 def parse(lines: list[bytes]) -> list[dict[str, Any]]:
-    """Return the objects of all lines, in one call of the parser."""
-    rows: list[dict[str, Any]] = json.loads(b"[" + b",".join(lines) + b"]")
-    return rows
+    """Return the objects of lines that have the number of an update, in one call of the parser unless a line is damaged."""
+    try:
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        rows = [row for line in lines if (row := _parse_line(line)) is not None]
+    return [row for row in rows if isinstance(row, dict) and type(row.get("update")) is int]
+
+
+def _parse_line(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def column(rows: list[dict[str, Any]], name: str) -> Floats:
+    """Return the numbers that lines have under a name, (n,) float64; NaN where one is missing."""
+    values = [row.get(name) for row in rows]
+    return np.array([value if isinstance(value, int | float) else np.nan for value in values], dtype=np.float64)
 
 
 def running_mean(values: Floats, window: int) -> Floats:

@@ -152,6 +152,11 @@ class Result:
     """The files that the disk did not take in the end, by name, and why."""
     dry: bool = False
 
+    @property
+    def report(self) -> Path | None:
+        """The page of the run, report.html; None if none was written."""
+        return self.out / "report.html" if self.out is not None and "report.html" in self.files else None
+
     def summary(self) -> dict[str, Any]:
         """Return the content of summary.json: plain values, with the version of their schema. NaN and infinity become null."""
         plain = {name: value for name, value in vars(self).items() if name != "model"}

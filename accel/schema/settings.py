@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from accel.errors import ConfigError, nearest
 from accel.schema.freeze_rules import read_freeze
-from accel.values import Bounds, Count, Fraction, Positive, check_value, kinds_of
+from accel.values import Bounds, Count, Fraction, Positive, check_value, kinds_of, to_plain
 
 __all__ = ["NESTED", "SHORT", "Seed", "Settings", "config_key", "typed_name"]
 
@@ -101,6 +101,11 @@ class Settings:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             hint = nearest(self.device, ["auto", "cpu", "cuda"])
             raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}{hint}")
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as JSON holds them, by the names that are typed; without those that say where a run is written."""
+        named = {typed_name(setting.name): getattr(self, setting.name) for setting in fields(self)}
+        return {name: to_plain(value) for name, value in named.items() if name not in ("out", "resume", "resume.allow")}
 
     @property
     def has_other_length(self) -> bool:

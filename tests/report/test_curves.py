@@ -26,7 +26,7 @@ def labels(picture: Path) -> str:
 
 def test_what_is_drawn(tmp_path: Path) -> None:
     picture = tmp_path / "curves.svg"
-    draw(write(tmp_path / "metrics.jsonl", 30, test_loss=0.5, test_top_accuracy=0.9), picture)
+    draw(read(write(tmp_path / "metrics.jsonl", 30, test_loss=0.5, test_top_accuracy=0.9)), picture)
     text = labels(picture)
     for label in ("loss (mean per item)", "learning rate", "update", "test top accuracy", "training, smoothed"):
         assert label in text
@@ -42,22 +42,23 @@ def test_numbers_that_updates_log_are_drawn_where_there_are_any(tmp_path: Path) 
     logged = read(tmp_path / "metrics.jsonl").logged
     assert logged.keys() == {"grad_norm", "update_ratio"}
     assert logged["grad_norm"] == ([1, 4, 7], [2, 8, 14])
-    draw(tmp_path / "metrics.jsonl", tmp_path / "curves.svg")
+    draw(read(tmp_path / "metrics.jsonl"), tmp_path / "curves.svg")
     assert "grad norm" in labels(tmp_path / "curves.svg")
 
 
 @pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     source = write(tmp_path / "metrics.jsonl", 30, val_loss=0.5)
-    draw(source, tmp_path / "one.svg")
-    code = "import sys; from pathlib import Path; from accel.report.curves import draw; draw(*map(Path, sys.argv[1:]))"
+    draw(read(source), tmp_path / "one.svg")
+    code = "import sys; from pathlib import Path; from accel.report.curves import draw, read"
+    code += "; draw(read(Path(sys.argv[1])), Path(sys.argv[2]))"
     subprocess.run([sys.executable, "-c", code, source, tmp_path / "two.svg"], check=True)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
 
 
 def test_no_updates_no_picture(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").touch()
-    draw(tmp_path / "metrics.jsonl", tmp_path / "curves.svg")
+    draw(read(tmp_path / "metrics.jsonl"), tmp_path / "curves.svg")
     assert not (tmp_path / "curves.svg").exists()
 
 
@@ -73,7 +74,7 @@ def test_missing_losses_leave_a_gap(tmp_path: Path) -> None:
     source = write(tmp_path / "metrics.jsonl", 5, val_loss=0.5)
     source.write_text(source.read_text().replace('"loss": 0.5,', '"loss": null,'))
     assert np.isnan(read(source).loss[1])
-    draw(source, tmp_path / "curves.svg")
+    draw(read(source), tmp_path / "curves.svg")
 
 
 def test_a_running_mean() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from accel.checkpoints.manifest import Manifest
-from accel.parts.shared.metric_choice import MetricChoice
+from accel.report.record.metric_choice import MetricChoice
 
 __all__ = ["BestMetric"]
 

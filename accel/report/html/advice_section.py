@@ -1,0 +1,80 @@
+"""The section of a run's page on its model: `advise.json` in its directory, what `accel advise --json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from accel.report.formatting import short_count, size
+from accel.report.html.charts import Chart, Line, charts
+from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
+from accel.report.record.run_files import RunFiles
+
+__all__ = ["ROWS", "advice", "roofline"]
+
+ROWS = 15
+"""Layers in the table, those that take most time."""
+COLUMNS = ("layer", "kind", "FLOP", "moved", "FLOP/B", "bound by", "forward ms", "backward ms", "share", "x roof")
+
+
+def advice(run: RunFiles) -> Markup:
+    """Return the layers that take most time, how far they are from the roofs of the machine, and the findings."""
+    content = run.documents.get("advise")
+    if content is None:
+        return Markup("")
+    ceilings, layers = content["ceilings"], content["layers"]
+    slowest = sorted(layers, key=lambda layer: -_seconds(layer))[:ROWS]
+    rows = [_cells(layer) for layer in layers if layer in slowest]
+    more = [f"{len(layers) - len(rows):,} more layers take less time each"] if len(layers) > len(rows) else []
+    return join([
+        definitions(_facts(content, ceilings).items()), charts([roofline(layers, ceilings)]),
+        table(COLUMNS, rows, range(2, len(COLUMNS))), paragraphs([*more, content.get("convention")], "dim"),
+        *map(_finding, content.get("findings") or []),
+    ])  # fmt: skip
+
+
+def roofline(layers: Sequence[Mapping[str, Any]], ceilings: Mapping[str, Any]) -> Chart:
+    """Return the speed of each layer over its intensity, below the roofs of the machine: of its products, and of its memory."""
+    known = [layer for layer in layers if layer["flops"] and layer["bytes"] and _seconds(layer)]
+    x = np.array([layer["flops"] / layer["bytes"] for layer in known])
+    y = np.array([layer["flops"] / _seconds(layer) for layer in known])
+    lines = [Line("layers", x, y / 1e9, 1, "points")] if known else []
+    span = np.geomspace(min([*x, 0.1]), max([*x, 100.0]), 60)
+    for number, (name, speed) in enumerate(ceilings["products"].items()):
+        roof = np.minimum(span * ceilings["memory"], speed)
+        lines.append(Line(f"roof, {name}", span, roof / 1e9, 7 - number))
+    return Chart("GFLOP/s of each layer", lines, "FLOP per byte moved", log="xy")
+
+
+def _facts(content: Mapping[str, Any], ceilings: Mapping[str, Any]) -> dict[str, str]:
+    whole = content["pass"]
+    products = ", ".join(f"{name} {short_count(speed)}FLOP/s" for name, speed in ceilings["products"].items())
+    passed = f"{1000 * whole['seconds']:.3g} ms, {short_count(whole['flops'])}FLOP, {size(whole['bytes'])} moved"
+    return {
+        "model": f"{content['model']}, {whole['parameters']:,} parameters; {content['batch']}",
+        "a pass": f"{'forward and backward' if content['trains'] else 'forward'}, {passed}",
+        "ceilings": f"products {products}; copies {size(ceilings['memory'])}/s ({ceilings.get('device', content['device'])})",
+    }
+
+
+def _cells(layer: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds, roof, intensity = _seconds(layer), layer.get("roof_seconds"), layer.get("intensity")
+    return (
+        layer["path"] or layer["kind"], layer["kind"], short_count(layer["flops"]), size(layer["bytes"]),
+        "-" if intensity is None else f"{intensity:.1f}", layer["bound"], f"{1000 * layer['forward_seconds']:.2f}",
+        f"{1000 * layer['backward_seconds']:.2f}", f"{100 * layer['share']:.1f} %", f"{seconds / roof:.1f}" if roof else "-",
+    )  # fmt: skip
+
+
+def _seconds(layer: Mapping[str, Any]) -> float:
+    seconds: float = layer["forward_seconds"] + layer["backward_seconds"]
+    return seconds
+
+
+def _finding(finding: Mapping[str, Any]) -> Markup:
+    gain = finding.get("gain")
+    saved = "" if gain is None else f"saves at most {100 * gain:.1f} % of the time"
+    words = [finding.get("evidence"), "; ".join(filter(None, [saved, finding.get("gain_note")]))]
+    return element("h3", finding["problem"]) + paragraphs(filter(None, words)) + element("pre", finding["change"])

@@ -1,0 +1,83 @@
+"""The sections of a run's page that other commands measure: `doctor.json` and `ablate.json` in its directory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accel.report.formatting import elapsed, number, size
+from accel.report.html.intervals import interval_of, ratio_text, scaled
+from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
+from accel.report.html.run_sections import bars
+from accel.report.record.run_files import RunFiles
+
+__all__ = ["ablation", "diagnosis"]
+
+
+def diagnosis(run: RunFiles) -> Markup:
+    """Return what `accel doctor` measured: the verdict, where an update's time goes, remedies, and states of the machine."""
+    content = run.documents.get("doctor")
+    if content is None:
+        return Markup("")
+    split = {name: value for name, value in content["split"].items() if name != "straggler_rank" and value}
+    remedies = content.get("remedies") or []
+    ranges = [interval_of(remedy.get("speed_up"), "middle") for remedy in remedies]
+    rows = [
+        (remedy["name"].replace("_", " "), ratio_text(one), drawing, _ceiling(remedy.get("ceiling")), remedy.get("changes"),
+         _bytes(remedy.get("memory")), element("code", remedy["type"]))
+        for remedy, one, drawing in zip(remedies, ranges, scaled(ranges), strict=True)
+    ]  # fmt: skip
+    columns = ("remedy", "predicted", "", "at most", "changes", "memory", "to type")
+    return join([
+        element("p", content["verdict"]["sentence"], class_="lead"),
+        bars({name: 100 * value / sum(split.values()) for name, value in split.items()}) if split else None,
+        table(columns, rows, class_="wide") if rows else element("p", "nothing that was possible would have made it faster"),
+        *(element("p", state["problem"], class_="warn") + element("pre", state["mend"]) for state in content.get("states") or []),
+        element("p", f"measured in {elapsed(content['seconds'])}, and undone", class_="dim"),
+    ])  # fmt: skip
+
+
+def ablation(run: RunFiles) -> Markup:
+    """Return what `accel ablate` measured: a row for each plugin, and what to keep."""
+    content = run.documents.get("ablate")
+    if content is None:
+        return Markup("")
+    some = content["contributions"]
+    speeds = [interval_of(one.get("speed"), "ratio") for one in some]
+    rows = [
+        ("+".join(one["plugins"]), _verdict(one.get("verdict")), ratio_text(speed), drawing,
+         ratio_text(interval_of(one.get("alone"), "ratio")), _difference(one.get("memory")), _loss(one.get("loss")))
+        for one, speed, drawing in zip(some, speeds, scaled(speeds), strict=True)
+    ]  # fmt: skip
+    columns = ("plugin", "verdict", "speed beside the others", "", "speed alone", "memory", "loss")
+    kept = ", ".join(content.get("kept") or []) or "none"
+    gone = ", ".join(content.get("left_out") or [])
+    refusals = [f"{'+'.join(one['plugins'])}: {one['refusal']}" for one in some if one.get("refusal")]
+    return join([
+        element("p", f"keep {kept}{f'; leave out {gone}' if gone else ''}", class_="lead"), table(columns, rows),
+        paragraphs(refusals, "warn"), element("pre", content["command"]) if content.get("command") else None,
+        definitions((content.get("machine") or {}).items()),
+    ])  # fmt: skip
+
+
+def _verdict(verdict: str | None) -> Markup:
+    return element("b", verdict or "unknown", class_={"keep": "good", "harmful": "bad"}.get(verdict or "", "warn"))
+
+
+def _ceiling(ceiling: float | None) -> str:
+    return "-" if ceiling is None or ceiling >= 100 else f"{ceiling:.2f}x"
+
+
+def _bytes(count: float | None) -> str:
+    return "-" if count is None else size(count)
+
+
+def _difference(count: float | None) -> str:
+    return "-" if count is None else "same" if not count else f"{'+-'[count < 0]}{size(abs(count))}"
+
+
+def _loss(loss: dict[str, Any] | None) -> str:
+    if loss is None:
+        return "-"
+    if loss["difference"] is None:
+        return "not finite"
+    return f"{loss['difference']:+.2g} of {number(loss['base'])}, noise {loss['noise']:.2g}"
