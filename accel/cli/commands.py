@@ -43,7 +43,7 @@ COMMANDS = (
     Command("train", "accel.cli.train_command", "train a model, as python -m accel.train does"),
     Command("evaluate", "accel.cli.saved.evaluate_command", "the metrics of the weights that a run keeps"),
     Command("predict", "accel.cli.saved.predict_command", "what the model of a run sees in files"),
-    Command("report", "accel.cli.report_command", "the page of a run, or of several that are compared"),
+    Command("report", "accel.cli.saved.report_command", "the page of a run, or of several that are compared"),
     Command("plugins", "accel.cli.plugins_command", "list the plugins, or show the page of one"),
     Command("pack", "accel.cli.pack.pack_command", "put class folders of pictures into one file each, to be read faster"),
     Command("drill", "accel.cli.drill_command", "kill a run again and again, and compare what it learns bit by bit"),

@@ -16,8 +16,8 @@ from accel.data.batches.bad_samples import BadSampleRule
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
 from accel.device.cuda.run_device import choose_device, device_restored, make_current
-from accel.device.host_facts import host_facts
 from accel.device.rng import Randomness
+from accel.device.run_facts.host_facts import host_facts
 from accel.engine.checks.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.checks.rank_values import warn_of_unequal_values
 from accel.engine.checks.single_samples import watch_batch_norms

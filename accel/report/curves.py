@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accel.errors import visible
 from accel.system import atomic_files
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "draw",
     "draw_loss",
     "parse",
+    "plain_label",
     "read",
     "running_mean",
     "save_svg",
@@ -96,7 +98,7 @@ def draw(curves: Curves, picture: Path) -> None:
             panel.plot(x, y, color=HELD_OUT, marker="o", markersize=3, linewidth=1.2)
         else:
             panel.plot(x, y, color=SMOOTH, linewidth=1.2)
-        panel.set_ylabel(name.replace("_", " "))
+        panel.set_ylabel(plain_label(name))
     last.plot(curves.update, curves.lr, color=SMOOTH, linewidth=1.2)
     last.set_ylabel("learning rate")
     last.set_xlabel("update")
@@ -107,6 +109,11 @@ def draw(curves: Curves, picture: Path) -> None:
         style_panel(panel)
     figure.align_ylabels()
     save_svg(figure, picture)
+
+
+def plain_label(name: str) -> str:
+    """Return a name of anyone's as matplotlib shows it: no formula, and every character visible."""
+    return visible(name.replace("_", " ")).replace("$", r"\$")
 
 
 def style_panel(panel: Axes) -> None:
@@ -139,7 +146,7 @@ def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float]
     panel.plot(curves.update, curves.loss, color=RAW, linewidth=0.7, label="training, each update")
     panel.plot(curves.update, smooth, color=SMOOTH, linewidth=1.5, label="training, smoothed")
     for name, (x, y) in held_out.items():
-        label = name.removesuffix("_loss").replace("_", " ")
+        label = plain_label(name.removesuffix("_loss"))
         panel.plot(x, y, color=HELD_OUT, marker="o", markersize=3, linewidth=1.2, label=label)
     panel.set_ylabel("loss (mean per item)")
     finite = smooth[np.isfinite(smooth)]

@@ -39,7 +39,8 @@ def draw(result: Result) -> RenderableType:
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
     if result.drawing >= SHOWN:
-        blocks.append(Text(f"  and {elapsed(result.drawing)} for drawing the curves, which is no part of the run", style="dim"))
+        aside = f"  and {elapsed(result.drawing)} for drawing curves and report, which is no part of the run"
+        blocks.append(Text(aside, style="dim"))
     if result.flow is not None:
         blocks += ["", Text(result.flow.text())]
     for section in result.sections.values():

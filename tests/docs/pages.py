@@ -67,5 +67,5 @@ TRAINS = [line for line in commands("python -m accel.train") if "hydra/launcher=
 SUBMITS = [line for line in commands("python -m accel.train") if "hydra/launcher=" in line]
 """Commands that hand jobs to Slurm or to submitit."""
 PACKS = commands("python -m accel pack")
-ABOUT_RUNS = commands("python -m accel evaluate") + commands("python -m accel predict")
+ABOUT_RUNS = commands("python -m accel evaluate") + commands("python -m accel predict") + commands("python -m accel report")
 """Commands about a run that is there."""

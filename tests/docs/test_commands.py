@@ -79,7 +79,7 @@ def test_the_commands_about_a_run(here: Path, capsys: pytest.CaptureFixture[str]
         capsys.readouterr()
         assert accel_main.main(words_of(line)) == 0, line
         printed = capsys.readouterr()
-        assert ("accuracy" if words_of(line)[0] == "evaluate" else "class") in printed.out, line
+        assert {"evaluate": "accuracy", "predict": "class", "report": ".html"}[words_of(line)[0]] in printed.out, line
         assert printed.err == ""
     assert (here / "metrics.json").is_file()
 

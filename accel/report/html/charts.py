@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,10 +14,7 @@ from accel.report.html.markup import Markup, element, join
 from accel.report.html.stylesheet import INK, PALETTE
 from accel.system.machine import importable
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-__all__ = ["MISSING", "Chart", "Line", "charts", "swatch", "thinned"]
+__all__ = ["MISSING", "Canvas", "Chart", "Line", "charts", "swatch", "thinned"]
 
 SIZE = (4.1, 2.15)
 """Inches of a chart, whose letters are then as large as those beside it, at the width of a telephone too."""
@@ -82,15 +79,16 @@ def charts(some: Sequence[Chart]) -> Markup:
         return Markup("")
     if not importable(PACKAGE):
         return element("p", MISSING, class_="warn")
-    return element("div", *(_figure(chart, number) for number, chart in enumerate(some)), class_="charts")
+    canvas = Canvas()
+    return element("div", *(_figure(chart, canvas.draw(chart, number)) for number, chart in enumerate(some)), class_="charts")
 
 
-def _figure(chart: Chart, number: int) -> Markup:
+def _figure(chart: Chart, svg: str) -> Markup:
     """Return a chart with its title and the names of its lines."""
     named = [line for line in chart.lines if line.label and line.kind != "raw"]
     swatches = [element("span", swatch(line.colour), line.label, class_="key") for line in named]
     caption = element("figcaption", element("b", chart.title), Markup("<br>") if swatches else None, join(swatches))
-    return element("figure", caption, Markup(_svg(chart, number)))
+    return element("figure", caption, Markup(svg))
 
 
 def swatch(colour: int) -> Markup:
@@ -98,57 +96,68 @@ def swatch(colour: int) -> Markup:
     return element("span", class_="swatch", style=f"background:var(--c{colour % len(PALETTE)})")
 
 
-def _svg(chart: Chart, number: int) -> str:
-    """Return the drawing, as wide as its place and without a name of a host, a size or a colour of its own."""
-    import matplotlib
-    from matplotlib.figure import Figure
+class Canvas:
+    """One pair of axes on which charts are drawn after each other: making its parts takes most of the time."""
 
-    with matplotlib.rc_context({"path.simplify_threshold": 0.5}):
-        figure = Figure(figsize=SIZE, facecolor="none")
-        panel = figure.add_axes((0.125, 0.185, 0.86, 0.775), facecolor="none")
+    def __init__(self) -> None:
+        from matplotlib.figure import Figure
+
+        self.figure = Figure(figsize=SIZE, facecolor="none")
+        self.panel = panel = self.figure.add_axes((0.125, 0.185, 0.86, 0.775), facecolor="none")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["bottom", "left"]].set_color(GRID)
+        panel.tick_params(which="both", labelsize=8, labelcolor=DIM, bottom=False, left=False, pad=4)
+        panel.grid(color=GRID, linewidth=0.6)
+
+    def draw(self, chart: Chart, number: int) -> str:
+        """Return a chart, as wide as its place and without a name of a host, a size or a colour of its own.
+
+        Args:
+            chart: with a number at least.
+            number: of the chart on its page.
+        """
+        import matplotlib
+
+        for old in list(self.panel.lines):
+            old.remove()
+        self.set_axes(chart)
         for line in chart.lines:
-            _draw_line(panel, line)
-        _draw_axes(panel, chart)
-        text = svg_bytes(figure).decode()
-    return _of_the_page(text[text.index("<svg") :], number)
+            self.draw_line(line)
+        self.panel.relim()
+        self.panel.autoscale()
+        self.panel.margins(x=0.015, y=0.06)
+        if chart.zero:
+            self.panel.set_ylim(bottom=0)
+        with matplotlib.rc_context({"path.simplify_threshold": 0.5}):
+            text = svg_bytes(self.figure).decode()
+        return _of_the_page(text[text.index("<svg") :], number)
 
+    def set_axes(self, chart: Chart) -> None:
+        """Give both axes their scale, their ticks and the label below."""
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-def _draw_line(panel: Axes, line: Line) -> None:
-    x, y = thinned(line.x, line.y)
-    style: dict[str, Any] = {"color": f"#0000{20 + line.colour % len(PALETTE)}", "linewidth": 1.6}
-    style["linestyle"] = DASHES[line.colour // len(PALETTE) % len(DASHES)]
-    if line.kind == "raw":
-        style |= {"linewidth": 0.7, "alpha": 0.4}
-    elif line.kind == "dots" and len(x) <= 60:
-        style |= {"marker": "o", "markersize": 3.5}
-    elif line.kind == "points":
-        style |= {"marker": "o", "markersize": 4, "linestyle": "none"}
-    panel.plot(x, y, **style)
+        formatter = FuncFormatter(lambda value, _: f"{value:,.10g}" if 1e-4 <= abs(value) < 1e6 or not value else f"{value:.2g}")
+        axes = {"x": self.panel.xaxis, "y": self.panel.yaxis}
+        for name, axis in axes.items():
+            self.panel.set(**{f"{name}scale": "log" if name in chart.log else "linear"})
+            if name not in chart.log:
+                axis.set_major_locator(MaxNLocator(5, integer=name == "x" and chart.x_label == "update"))
+            axis.set_major_formatter(formatter)
+            axis.set_minor_formatter(lambda value, position: "")
+        self.panel.set_xlabel(chart.x_label, color=DIM, fontsize=8, labelpad=2)
 
-
-def _draw_axes(panel: Axes, chart: Chart) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    formatter = FuncFormatter(lambda value, _: f"{value:,.10g}" if 1e-4 <= abs(value) < 1e6 or not value else f"{value:.2g}")
-    if "x" in chart.log:
-        panel.set_xscale("log")
-    else:
-        panel.xaxis.set_major_locator(MaxNLocator(5, integer=chart.x_label == "update"))
-    if "y" in chart.log:
-        panel.set_yscale("log")
-    else:
-        panel.yaxis.set_major_locator(MaxNLocator(5))
-    for axis in (panel.xaxis, panel.yaxis):
-        axis.set_major_formatter(formatter)
-        axis.set_minor_formatter(lambda value, position: "")
-    panel.tick_params(which="both", labelsize=8, labelcolor=DIM, color=GRID, length=3, pad=3)
-    panel.set_xlabel(chart.x_label, color=DIM, fontsize=8, labelpad=2)
-    panel.grid(color=GRID, linewidth=0.6)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["bottom", "left"]].set_color(GRID)
-    panel.margins(x=0.015, y=0.06)
-    if chart.zero:
-        panel.set_ylim(bottom=0)
+    def draw_line(self, line: Line) -> None:
+        """Draw a line in the looks of its kind."""
+        x, y = thinned(line.x, line.y)
+        style: dict[str, Any] = {"color": f"#0000{20 + line.colour % len(PALETTE)}", "linewidth": 1.6}
+        style["linestyle"] = DASHES[line.colour // len(PALETTE) % len(DASHES)]
+        if line.kind == "raw":
+            style |= {"linewidth": 0.7, "alpha": 0.4}
+        elif line.kind == "dots" and len(x) <= 60:
+            style |= {"marker": "o", "markersize": 3.5}
+        elif line.kind == "points":
+            style |= {"marker": "o", "markersize": 4, "linestyle": "none"}
+        self.panel.plot(x, y, **style)
 
 
 def _of_the_page(svg: str, number: int) -> str:
