@@ -354,7 +354,7 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
     finding = {"problem": "channels are not in eights", "evidence": "30", "gain": 0.1, "change": "width=32"}
     advice = {
         "schema": 1, "model": "Net", "batch": "32 pictures", "device": "cpu", "trains": True, "pass": whole, "layers": [layer],
-        "ceilings": {"products": {"float32": 1e11}, "memory": 1e10}, "findings": [finding],
+        "ceilings": {"products": {"float32": 1e11}, "copies": {"65536": 5e10, "134217728": 1e10}}, "findings": [finding],
     }  # fmt: skip
     (copy / "doctor.json").write_text(json.dumps(doctor))
     (copy / "ablate.json").write_text(json.dumps({"schema": 1, "contributions": [plugin], "kept": ["amp"], "left_out": ["ema"]}))

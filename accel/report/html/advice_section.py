@@ -12,10 +12,12 @@ from accel.report.html.charts import Chart, Line, charts
 from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
 from accel.report.record.run_files import RunFiles
 
-__all__ = ["ROWS", "advice", "roofline"]
+__all__ = ["LAYERS", "ROWS", "advice", "roofline"]
 
 ROWS = 15
 """Layers in the table, those that take most time."""
+LAYERS = 5
+"""Number of the colour of the layers in the roofline; roofs have those below."""
 COLUMNS = ("layer", "kind", "FLOP", "moved", "FLOP/B", "bound by", "forward ms", "backward ms", "share", "x roof")
 
 
@@ -40,23 +42,31 @@ def roofline(layers: Sequence[Mapping[str, Any]], ceilings: Mapping[str, Any]) -
     known = [layer for layer in layers if layer["flops"] and layer["bytes"] and _seconds(layer)]
     x = np.array([layer["flops"] / layer["bytes"] for layer in known])
     y = np.array([layer["flops"] / _seconds(layer) for layer in known])
-    lines = [Line("layers", x, y / 1e9, 1, "points")] if known else []
+    lines = [Line("layers", x, y / 1e9, LAYERS, "points")] if known else []
     span = np.geomspace(min([*x, 0.1]), max([*x, 100.0]), 60)
-    for number, (name, speed) in enumerate(ceilings["products"].items()):
-        roof = np.minimum(span * ceilings["memory"], speed)
-        lines.append(Line(f"roof, {name}", span, roof / 1e9, 7 - number))
+    for number, (name, product) in enumerate(ceilings["products"].items()):
+        for place, copy in _copies(ceilings).items():
+            label = f"roof, {name}, data in {place}"
+            lines.append(Line(label, span, np.minimum(span * copy, product) / 1e9, (2 * number + (place == "a cache")) % LAYERS))
     return Chart("GFLOP/s of each layer", lines, "FLOP per byte moved", log="xy")
 
 
 def _facts(content: Mapping[str, Any], ceilings: Mapping[str, Any]) -> dict[str, str]:
     whole = content["pass"]
-    products = ", ".join(f"{name} {short_count(speed)}FLOP/s" for name, speed in ceilings["products"].items())
-    passed = f"{1000 * whole['seconds']:.3g} ms, {short_count(whole['flops'])}FLOP, {size(whole['bytes'])} moved"
+    products = ", ".join(f"{name} {_flops(speed)}/s" for name, speed in ceilings["products"].items())
+    copies = ", ".join(f"{size(speed)}/s in {place}" for place, speed in _copies(ceilings).items())
+    passed = f"{1000 * whole['seconds']:.3g} ms, {_flops(whole['flops'])}, {size(whole['bytes'])} moved"
     return {
         "model": f"{content['model']}, {whole['parameters']:,} parameters; {content['batch']}",
         "a pass": f"{'forward and backward' if content['trains'] else 'forward'}, {passed}",
-        "ceilings": f"products {products}; copies {size(ceilings['memory'])}/s ({ceilings.get('device', content['device'])})",
+        "ceilings": f"products {products}; copies {copies} ({ceilings.get('device', content['device'])})",
     }
+
+
+def _copies(ceilings: Mapping[str, Any]) -> dict[str, float]:
+    """Return the bytes a second of the largest copy, which no cache holds, and of the fastest."""
+    copies = {int(count): float(speed) for count, speed in ceilings["copies"].items()}
+    return {"memory": copies[max(copies)], "a cache": max(copies.values())}
 
 
 def _cells(layer: Mapping[str, Any]) -> tuple[str, ...]:
@@ -66,6 +76,11 @@ def _cells(layer: Mapping[str, Any]) -> tuple[str, ...]:
         "-" if intensity is None else f"{intensity:.1f}", layer["bound"], f"{1000 * layer['forward_seconds']:.2f}",
         f"{1000 * layer['backward_seconds']:.2f}", f"{100 * layer['share']:.1f} %", f"{seconds / roof:.1f}" if roof else "-",
     )  # fmt: skip
+
+
+def _flops(count: float) -> str:
+    """Return a number of floating-point operations: 343 MFLOP."""
+    return f"{size(count)[:-1]}FLOP"
 
 
 def _seconds(layer: Mapping[str, Any]) -> float:

@@ -72,7 +72,7 @@ details>summary{cursor:pointer;color:var(--dim);margin-top:8px}
 footer{color:var(--dim);font-size:13px;margin-top:18px}
 @media (max-width:560px){main{padding:14px 12px 32px}section{padding:13px 13px}body{font-size:14.5px}
 dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:7px}.tiles{grid-template-columns:repeat(2,minmax(0,1fr))}
-.tile b{font-size:17px}}
+.tile b{font-size:17px}.scroll table{width:max-content}td{max-width:230px}}
 @media print{section,.tile{break-inside:avoid}}
 """
 )
