@@ -106,9 +106,10 @@ def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
     idle = {typed_name(field.name) for field in fields(Settings)} - set(HEEDED)
     parts = {kind.__name__ for kind in TRAINING_ONLY}
     for word in overrides:
-        name = word.lstrip("+~").partition("=")[0]
-        plugin = config.plugins.get(name.split(".")[1]) if name.startswith("plugins.") else None
-        if name in idle or (plugin is not None and plugin.part in parts):
+        name, _, value = word.lstrip("+~").partition("=")
+        chosen = [name.split(".")[1]] if name.startswith("plugins.") else value.strip("[]'\"").split(",") if name == "plugins" else []
+        plugins = [config.plugins[plugin] for plugin in map(str.strip, chosen) if plugin in config.plugins]
+        if name in idle or any(plugin.part in parts for plugin in plugins):
             raise ConfigError(f"{word} has no effect on an evaluation; leave it out")
 
 
