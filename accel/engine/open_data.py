@@ -78,7 +78,7 @@ def held_out_data(request: RunRequest) -> dict[str, Any]:
         return {}
     if len(sets) == 1 and isinstance(only := next(iter(sets.values())), dict) and not any(map(_is_column, only.values())):
         if not only:
-            raise ConfigError(f"the {names[0]} data is a dict without data sets; give {{name: data set}}, or None for no evaluation")
+            raise ConfigError(f"the {names[0]} data is an empty dict; give {{name: data set}}, or None for no evaluation")
         _check_names(only)
         sets = only
     if lacking := [name for name, data in sets.items() if data is None]:

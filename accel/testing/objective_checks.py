@@ -68,6 +68,9 @@ def check_objectives(plugin: PluginFactory) -> None:
         resumed = fit_toy([plugin()], kind=Pair, resume=out)
     tail = zip(whole.losses[per_epoch:], resumed.losses, strict=True)
     is_equal = all(torch.equal(a, b) for a, b in [*tail, *zip(whole.weights, resumed.weights, strict=True)])
-    assert is_equal and whole.metrics == resumed.metrics, f"{name}: a resumed run of two objectives differs"
+    is_equal = is_equal and whole.metrics == resumed.metrics
+    assert is_equal, f"{name}: a resumed run of two objectives differs"
     reads = fit_toy([plugin()], kind=Pair, counts=True).spy.reads
-    assert reads.count == 0, f"{name} reads {reads.count} numbers on the host in a run of two objectives: {next(iter(reads.places))}"
+    assert reads.count == 0, (
+        f"{name} reads {reads.count} numbers on the host in a run of two objectives, the first at {next(iter(reads.places))}"
+    )

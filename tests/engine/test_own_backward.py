@@ -39,7 +39,7 @@ def fit(loss: Any, *plugins: Part, **settings: Any) -> Any:
     return Trainer(model, TensorDataset(X), None, loss, plugins=plugins, **settings).fit()
 
 
-@pytest.mark.filterwarnings("ignore:master_weights|amp")
+@pytest.mark.filterwarnings("ignore:(master_weights|amp)")
 @pytest.mark.parametrize(
     "plugins",
     [

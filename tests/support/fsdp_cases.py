@@ -58,8 +58,9 @@ class Block(nn.Module):
 
 
 def fit(
-    plugins: list[Part], kind: type[Points] = Points, batch_size: int = 3, epochs: int | None = 2, device: str = "cpu", **settings: Any
-) -> dict[str, Any]:
+    plugins: list[Part], kind: type[Points] = Points, batch_size: int = 3, epochs: int | None = 2, device: str = "cpu",
+    **settings: Any,
+) -> dict[str, Any]:  # fmt: skip
     """What a run came to, with the weights that are handed out: whole and on the CPU on the first rank."""
     keeps = Keeps(stop=0)
     trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device=device, **settings)
@@ -237,9 +238,10 @@ class TwoBlocks(Two):
 def case_several_objectives(folder: Path) -> dict[str, Any]:
     actual: dict[str, Any] = {}
     for steps, more in product((1, 3), ([], [FiniteGuard(), EMA(decay=0.9), AMP(dtype="float16", force=True)])):
-        outcome = fit([FSDP(), *windows(steps), *more], TwoBlocks, samples=21)
-        actual[f"{steps} {len(more)}"] = whole(outcome, fit([*windows(steps), *more], TwoBlocks, batch_size=6, samples=21))
-    settings: dict[str, Any] = {"kind": TwoBlocks, "epochs": None}
+        settings: dict[str, Any] = {"samples": 21, "dtype": torch.float32 if more else torch.float64}
+        outcome = fit([FSDP(), *windows(steps), *more], TwoBlocks, **settings)
+        actual[f"{steps} {len(more)}"] = whole(outcome, fit([*windows(steps), *more], TwoBlocks, batch_size=6, **settings))
+    settings = {"kind": TwoBlocks, "epochs": None}
     complete = fit([FSDP()], updates=7, **settings)
     fit([FSDP()], updates=3, out=folder / "run", **settings)
     rest = fit([FSDP()], updates=7, resume=folder / "run", **settings)

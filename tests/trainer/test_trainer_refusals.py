@@ -116,9 +116,9 @@ SET = TensorDataset(POINTS)
 @pytest.mark.parametrize(
     ("evaluates", "sets", "sentence"),
     [
-        ("val", {"val": {"a": SET, "b": None}}, r"the data to evaluate on is None under the name 'b'; give data, or leave the name"),
+        ("val", {"val": {"a": SET, "b": None}}, r"the data to evaluate on is None under the name 'b'; give data, or leave"),
         ("val", {"val": {"a": None}}, r"is None under the name 'a'"),
-        ("val", {"val": {}}, r"the val data is a dict without data sets; give \{name: data set\}, or None for no evaluation"),
+        ("val", {"val": {}}, r"the val data is an empty dict; give \{name: data set\}, or None for no evaluation"),
         ("val", {"val": {"a": SET, "b": TensorDataset(POINTS[:0])}}, r"the b data is empty"),
         ("val", {"val": {"a": SET, "b": NoBatch(0)}}, r"the b data gave no batch; it must have samples, and begin anew whenever"),
         ("val", {"val": NoBatch(1)}, r"the val data gave no batch"),

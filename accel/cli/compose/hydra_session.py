@@ -90,7 +90,7 @@ class Session:
                 raise ConfigError(f"--config-dir {config_dir}: there is no directory {folder}")
             search.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="main"))
         if config_path:
-            search.append(provider="accel", path=f"file://{CONF}")
+            search.prepend(provider="accel", path=f"file://{CONF}", anchor=SearchPathQuery(provider="schema"))
         for package, folder in plugin_registry.third_party_folders().items():
             search.prepend(provider=package, path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
         self.loader = Loader(search)

@@ -107,8 +107,12 @@ def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
     parts = {kind.__name__ for kind in TRAINING_ONLY}
     for word in overrides:
         name, _, value = word.lstrip("+~").partition("=")
-        chosen = [name.split(".")[1]] if name.startswith("plugins.") else value.strip("[]'\"").split(",") if name == "plugins" else []
-        plugins = [config.plugins[plugin] for plugin in map(str.strip, chosen) if plugin in config.plugins]
+        chosen: list[str] = []
+        if name == "plugins":
+            chosen = [plugin.strip() for plugin in value.strip("[]'\"").split(",")]
+        elif name.startswith("plugins."):
+            chosen = [name.split(".")[1]]
+        plugins = [config.plugins[plugin] for plugin in chosen if plugin in config.plugins]
         if name in idle or any(plugin.part in parts for plugin in plugins):
             raise ConfigError(f"{word} has no effect on an evaluation; leave it out")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from accel.data.picture_names import is_hidden, suffix_of
@@ -25,7 +26,7 @@ def input_names(words: Sequence[str], suffixes: frozenset[str] | None) -> Iterat
         suffixes: of the files that are taken from folders; None for all.
 
     Raises:
-        ConfigError: for standard input that is asked for twice; by the iterator, for a folder without such files that is all there is.
+        ConfigError: for standard input that is asked for twice, and, from the iterator, for one folder alone that has no such file.
     """
     if words.count(STDIN) > 1:
         raise ConfigError("- stands for standard input, which can be read once; leave the second away")
@@ -41,10 +42,11 @@ def _names(words: Sequence[str], suffixes: frozenset[str] | None) -> Iterator[st
         elif not os.path.isdir(path):  # Path.is_dir raises for a name that is too long: it is a file that cannot be read
             yield str(path)
         else:
-            count = 0
-            for count, name in enumerate(files_in(path, suffixes), start=1):
-                yield name
-            if not count:
+            names = files_in(path, suffixes)
+            first = next(names, None)
+            if first is not None:
+                yield from chain([first], names)
+            else:
                 kinds = "" if suffixes is None else f" that the task reads ({listed(sorted(suffixes), 4)})"
                 nothing = BadSample(f"{path} holds no file{kinds}")
                 if len(words) == 1:

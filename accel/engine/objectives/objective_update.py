@@ -30,8 +30,8 @@ class StepRecord(Average):
 class ObjectiveUpdate(Update):
     """Update of the parameters of one objective. Those of the others get no gradient.
 
-    Gradients of several ranks are averaged after the last backward pass: torch's reducer waits for those of all parameters. Where the
-    ranks share the weights, each backward pass reduces those that it has computed.
+    Gradients of several ranks are averaged after the last backward pass: torch's reducer waits for those of all parameters. Where
+    the ranks share the weights, each backward pass reduces those that it has computed.
     """
 
     def setup(self, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Losses that call backward() themselves, refused in their first call: the update calls it too, and each gradient would count twice."""
+"""Losses that call backward() themselves, refused in their first call: each gradient would count twice."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from accel.parts.update import Objective
 __all__ = ["OWN_BACKWARD", "FirstLoss"]
 
 OWN_BACKWARD = (
-    "loss(model, batch) calls backward() itself, and the update calls it too, so that gradients would count twice; return the loss, "
-    "and leave backward() out"
+    "loss(model, batch) calls backward() itself, and the update calls it too, so that gradients would count twice; return the "
+    "loss, and leave backward() out"
 )
 
 

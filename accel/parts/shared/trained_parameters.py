@@ -77,7 +77,8 @@ def _report(run: Run, made: list[str], replaced: list[str], new: list[str]) -> N
     when = f"from update {run.progress.step + 1} on"
     if made or replaced:
         fix = "" if not made else "; a resumed run finds it only if model() makes it"
-        warn_user(f"the model has other parameters than before ({listed([*made, *replaced])}): the optimiser trains them {when}{fix}")
+        names = listed([*made, *replaced])
+        warn_user(f"the model has other parameters than before ({names}): the optimiser trains them {when}{fix}")
     if new:
         run.parts.optim.later.append(f"{listed(new)} {'was' if len(new) == 1 else 'were'} trained {when}")
 
