@@ -96,8 +96,8 @@ def table(head: dict[str, Any], settings: dict[str, Any], rows: list[dict[str, A
         "# The best learning rate over widths",
         "",
         f"Held-out loss in nats per byte after {settings['updates']} updates of 8 x {MODEL['context']} bytes, GPT of "
-        f"{MODEL['layers']} blocks and {MODEL['heads']} heads, AdamW without weight decay, cosine with a warm-up of a tenth. Median "
-        f"(10th .. 90th percentile) of n = {settings['seeds']} seeds; *best* is the rate with the lowest median.",
+        f"{MODEL['layers']} blocks and {MODEL['heads']} heads, AdamW without weight decay, cosine with a warm-up of a tenth. "
+        f"Median (10th .. 90th percentile) of n = {settings['seeds']} seeds; *best* is the rate with the lowest median.",
         "",
         machine.sentence(head),
         "",

@@ -23,7 +23,12 @@ from accel.parts.window import Micro, Window
 from accel.system.call_stack import warn_user
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
-__all__ = ["Clip", "Guard", "Objective", "Update"]
+__all__ = ["OWN_BACKWARD", "Clip", "Guard", "Objective", "Update"]
+
+OWN_BACKWARD = (
+    "loss(model, batch) calls backward() itself, and the update calls it too, so that gradients would count twice; return the "
+    "loss, and leave backward() out"
+)
 
 
 @dataclass(eq=False)

@@ -28,7 +28,7 @@ from accel.errors import ConfigError
 from accel.parts import Clip, Grads, Guard, Update, Window
 from accel.parts.loss_output import LoggedMeans
 from accel.parts.mean import WindowMean
-from accel.parts.shared.own_backward import OWN_BACKWARD
+from accel.parts.update import OWN_BACKWARD
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
 if TYPE_CHECKING:

@@ -169,7 +169,7 @@ class Shrinks(Clip):
 @pytest.mark.parametrize(
     ("plugin", "sentence"),
     [
-        (Unnamed, "unnamed: the refusal in a run of two objectives does not name it: objectives.*this clipping wants"),
+        (Unnamed, "unnamed: the refusal in a run of two objectives does not name it: this clipping wants"),
         (ForgetsViews, "forgetsviews: a resumed run of two objectives differs"),
         (ReadsViews, "readsviews reads .* numbers on the host in a run of two objectives, the first at .*test_check_plugin.py"),
         (Shrinks, "with shrinks, a run of one objective is not the run of its loss"),
