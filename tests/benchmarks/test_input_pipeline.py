@@ -32,8 +32,8 @@ def root(tmp_path: Path) -> Path:
 def test_results(root: Path, tmp_path: Path) -> None:
     script, out = BENCHMARKS / "input_pipeline.py", tmp_path / "input.json"
     arm = "tiled, short side 256, area, workers"
-    words = [root, "--work", tmp_path / "work", "--rounds", "1", "--seconds", "0.1", "--only", arm[:-6], "--crops", "4", "--out", out]
-    ended = run_script(script, *words, cwd=tmp_path)
+    words = [root, "--work", tmp_path / "work", "--rounds", "1", "--seconds", "0.1", "--crops", "4", "--out", out]
+    ended = run_script(script, *words, "--only", arm[:-6], cwd=tmp_path)
     assert ended.code == 0, ended.stderr
     result = json.loads(out.read_text())
     plain, actual = result["arms"]["DataLoader + PIL, float"], result["arms"][arm]
