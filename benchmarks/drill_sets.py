@@ -76,7 +76,8 @@ SHAPE: dict[str, list[str]] = {
     "everything of shape": blocks(
         "+plugins=[amp,accumulate,average,optimizer,scheduler,early_stop,clip,norms]", "init=WEIGHTS", "init.strict=false",
         "init.rename={old.*:blocks.*}", "freeze=[{match:'stem.*',until:2}]", "plugins.average.every=1", "evaluate.every=2",
-        "evaluate.batches=3", "checkpoint.best=max:test/confidence", "plugins.early_stop.metric=val/loss", "plugins.accumulate.steps=2",
+        "evaluate.batches=3", "checkpoint.best=max:test/confidence", "plugins.early_stop.metric=val/loss",
+        "plugins.accumulate.steps=2",
         "plugins.optimizer.target=torch.optim.RAdam", "plugins.optimizer.groups=[{match:'head.*',lr:0.02}]",
         "plugins.optimizer.layer_decay=0.8", "plugins.scheduler.target=torch.optim.lr_scheduler.CosineAnnealingWarmRestarts",
         "plugins.scheduler.args={T_0:3}", length="updates=7", task="TwoSets",

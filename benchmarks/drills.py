@@ -135,7 +135,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         "# Drills", "",
         "Runs that are struck at random and go on until they are done, each compared with a run that was left alone: the last "
-        "checkpoint (weights, the state of every part, random numbers, position), metrics.jsonl and the files of weights, bit for bit."
+        "checkpoint (weights, the state of every part, random numbers, position), metrics.jsonl and the files of weights, bit for "
+        "bit."
         " *Recovery* is from the start of a process, forked with everything imported, to the end of its first update; *begun anew* "
         "counts runs that were struck before they had a whole checkpoint.", "",
         f"{machine.sentence(result)} Seed {result['seed']}.", "",

@@ -12,8 +12,8 @@ RESULTS = ROOT / "benchmarks/results"
 MARKS = ("<!-- figures: python benchmarks/readme.py -->\n", "<!-- end of figures -->\n")
 FOLDED = "accel AdamW, unscale and clip folded"
 STRUCK = {
-    "kill": "`kill -9`", "update": "`kill -9` after every update", "term": "SIGTERM, SIGINT", "corrupt": "damaged checkpoints", "disk": "full disks",
-    "worker": "`kill -9` of a loader's worker",
+    "kill": "`kill -9`", "update": "`kill -9` after every update", "term": "SIGTERM, SIGINT",
+    "corrupt": "damaged checkpoints", "disk": "full disks", "worker": "`kill -9` of a loader's worker",
 }  # fmt: skip
 HEADLINES = ("overhead", "input", "optimizers", "cifar10", "saving", "drills")
 """Benchmarks of the README's table, row by row."""

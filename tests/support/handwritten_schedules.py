@@ -1,4 +1,4 @@
-"""Learning rates of whole runs: from formulas that are written out here, or from torch's schedulers where those are the definition."""
+"""Learning rates of whole runs, from formulas that are written out here, or from torch's schedulers where those define them."""
 
 from __future__ import annotations
 

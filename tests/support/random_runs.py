@@ -205,7 +205,7 @@ def cases(draw: Any, halves: bool = False) -> Case:
 @st.composite
 def lengths(draw: Any, samples: int, ready: bool) -> dict[str, float]:
     """What ends a run."""
-    kinds = ["epochs", "updates"] + [] if ready else ["epochs", "updates", "max_samples"]  # of batches nobody knows their samples
+    kinds = ["epochs", "updates", *([] if ready else ["max_samples"])]  # of ready batches nobody knows the samples before
     kind = draw(st.sampled_from(kinds))
     if kind == "epochs":
         return {kind: draw(st.sampled_from([1, 2, 3, 0.5, 1.25, 2.6]))}

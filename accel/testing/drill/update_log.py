@@ -61,7 +61,7 @@ class UpdateLog(Watch):
             self.pass_by((run.progress.step, 1))
 
     def pass_by(self, place: tuple[int, int]) -> None:
-        """Kill this process if the place lies behind `kill_behind`; its last checkpoint is written before, so it goes on from that."""
+        """Kill this process if the place lies behind `kill_behind`, as soon as its last checkpoint is written: it goes on there."""
         if kill_behind is None or place <= kill_behind:
             return
         saver = getattr(self.run(), "saver", None)

@@ -25,7 +25,8 @@ KILLS, OTHERS = 20, {"term": 6, "corrupt": 1, "disk": 1, "worker": 1}
 
 def drill(folder: Path, *kinds: str, sets: Sequence[str] = ()) -> list[dict[str, object]]:
     """The results; what fails shows its seed, and how it differed."""
-    words = ["--kinds", *kinds, *(["--sets", *sets] if sets else []), "--within", "120", "--out", folder / "drills.json", *([] if LONG else ["--quick"])]
+    words = ["--kinds", *kinds, *(["--sets", *sets] if sets else []), *([] if LONG else ["--quick"])]
+    words += ["--within", "120", "--out", str(folder / "drills.json")]
     ended = run_script(SCRIPT, *words, cwd=folder)
     assert ended.code == 0, ended.stderr + ended.stdout
     cases: list[dict[str, object]] = json.loads((folder / "drills.json").read_text())["cases"]
