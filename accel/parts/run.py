@@ -184,8 +184,8 @@ class Run:
         self.stop_reason = str(state.get("stopped", ""))
         self.is_ending = self.stop_reason != ""
 
-    def train_mode(self) -> None:
-        """Put the model into training mode, but for what is frozen and is to stand still."""
+    def train_mode(self, step: int | None = None) -> None:
+        """Put the model into training mode, but for what is frozen in update `step`, from 0, and stands still; None is the next."""
         self.model.train()
 
     @property
