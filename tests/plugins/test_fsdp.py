@@ -14,6 +14,7 @@ from accel.errors import AccelWarning
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.ema import EMA
+from tests.support.drill_length import times
 from tests.support.fsdp_cases import SAVED, Blocks, fit
 from tests.support.rank_count_changes import check
 from tests.support.rank_processes import shared_cases, shared_folder
@@ -36,8 +37,17 @@ def actual(tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
     for rank in actual["one_process_on_the_big_batch"]:
-        assert len(rank) == 30
+        assert len(rank) == times(16, 30)
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
+
+
+def test_several_objectives_equal_one_process_on_the_big_batch(actual: Found) -> None:
+    for rank in actual["several_objectives"]:
+        goes_on, (is_whole, same) = rank.pop("losses"), rank.pop("weights")
+        assert all(distance <= (1e-6 if name.endswith(" 0") else 2e-3) for name, distance in rank.items()), rank
+        assert len(rank) == 4
+        assert goes_on
+        assert same or not is_whole
 
 
 def test_a_rank_without_items_adds_nothing(actual: Found) -> None:

@@ -25,7 +25,7 @@ from accel.report.record.standings import seconds_to
 from accel.testing import fit_toy
 from accel.trainer import Trainer
 
-ODD = "<script>alert('x')</script>&\"'\x1b[2J\u202e\ud800$\\frac{1}{0}$"
+ODD = "<script>alert('x')</script>&\"'\x1b[2J\u202e\ud800$\\nosuch$"
 """What a name may be, at its worst."""
 VOID = {"meta", "br"}
 
