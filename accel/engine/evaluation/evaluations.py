@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from accel.engine.evaluation.evaluate import Metrics, evaluate
+from accel.engine.evaluation.batch_metrics import Metrics
+from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.length.run_length import RunLength
 from accel.errors import ConfigError
 from accel.parts.run import UNLIMITED, Progress, Run
