@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
+import accel
 from accel import compose
 from accel.cli.train_command import main
 from accel.plugins import EMA, AdamW
@@ -187,3 +188,11 @@ def test_a_run_goes_on_by_its_config(name: str, capsys: pytest.CaptureFixture[st
     out = copied(name, "by_config")
     assert main(["--config-path", str(out), *QUICK, f"out={out}", "resume=auto"]) == 0, capsys.readouterr().err
     went_on(name, out)
+
+
+def test_the_pages_of_old_runs_are_made_of_what_they_have() -> None:
+    page = accel.report("runs/lars", out="one.html").read_text()
+    assert "times.jsonl is not there" in page
+    assert page.count("<svg") == 2, "loss and learning rate"
+    assert "could not be shown" not in page
+    assert "2 runs compared" in accel.report("runs/lars", "runs/digits", out="two.html").read_text()
