@@ -69,7 +69,7 @@ WHERE: dict[str, list[str]] = {
 """The sets that each kind of drill is run on."""
 QUICK_SETS = ("plain", "float16, overflows", "prefetch", "workers", "all")
 """The sets of `--quick`, of which each is run at least once."""
-QUICK = {"kill": 20, "term": 6, "corrupt": 1, "disk": 1, "worker": 1}
+QUICK = {"kill": 8, "term": 3, "corrupt": 1, "disk": 1, "worker": 1}
 LONG = {"kill": 1000, "term": 200, "corrupt": 200, "disk": 200, "worker": 50}
 """Strikes in all, at least, shared out evenly over the sets; of `disk` trials."""
 
