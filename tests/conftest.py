@@ -19,7 +19,7 @@ machine._cpu_lacks_bf16 = lambda: False
 
 
 def fsync(file: Any) -> None:
-    """Check that a file is open, and wait for no disk: a process that is killed loses nothing written, and no test cuts the power."""
+    """Check that a file is open, and wait for no disk: what a process has written outlives it, and no test cuts the power."""
     os.fstat(file if isinstance(file, int) else file.fileno())
 
 
