@@ -3,27 +3,20 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import hypothesis
 import pytest
 import torch
 
 from accel.system import machine
+from tests.support.disk_waits import skip_disk_waits
 
 collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
 """Only a process that runs on stand-ins can rehearse (make rehearsal)."""
 torch.set_num_threads(1)
 # the tests are of one world, whether this CPU multiplies bfloat16 or emulates it; tests/system/test_machine.py tells them apart
 machine._cpu_lacks_bf16 = lambda: False
-
-
-def fsync(file: Any) -> None:
-    """Check that a file is open, and wait for no disk: what a process has written outlives it, and no test cuts the power."""
-    os.fstat(file if isinstance(file, int) else file.fileno())
-
-
-os.fsync = fsync
+skip_disk_waits()
 # an example takes its time on a busy machine: neither it nor the drawing of it counts as a failure for that
 hypothesis.settings.register_profile("accel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("accel")
