@@ -11,7 +11,7 @@ from accel.plugins import metrics
 
 @pytest.fixture(autouse=True)
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let an empty file stand for the curves: tests/plugins/test_metrics.py and tests/docs draw them, and processes of their own."""
+    """Let an empty file stand for the curves, which tests/plugins/test_metrics.py, tests/docs and new processes draw."""
 
     def leave_empty(log: Path, picture: Path) -> None:
         picture.touch()
