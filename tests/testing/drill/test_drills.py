@@ -20,7 +20,7 @@ import drill_sets  # type: ignore[import-not-found]  # noqa: E402
 
 FEWEST = 5
 """Updates and evaluations of a short run, at least."""
-KILLS, OTHERS = 8, {"term": 3, "corrupt": 1, "disk": 1, "worker": 1}
+KILLS, OTHERS = 4, {"term": 3, "corrupt": 1, "disk": 1, "worker": 1}
 
 
 def drill(folder: Path, *kinds: str, sets: Sequence[str] = ()) -> list[dict[str, object]]:
@@ -34,15 +34,21 @@ def drill(folder: Path, *kinds: str, sets: Sequence[str] = ()) -> list[dict[str,
     return cases
 
 
-def test_killed_at_random_instants(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sets", [[]] if LONG else [["plain", "float16, overflows"], ["prefetch", "all"]], ids=", ".join)
+def test_killed_at_random_instants(sets: list[str], tmp_path: Path) -> None:
     pytest.importorskip("lmdb", reason="the pictures need the extra lmdb")
     pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
-    cases = drill(tmp_path, "kill")
+    cases = drill(tmp_path, "kill", sets=sets)
     assert sum(int(str(case["strikes"])) for case in cases) >= KILLS
-    assert len(cases) == (len(drill_sets.WHERE["kill"]) if LONG else 4)
+    assert len(cases) == len(sets or drill_sets.WHERE["kill"])
 
 
-@pytest.mark.parametrize("name", drill_sets.SHAPE)
+SHAPES = list(drill_sets.SHAPE) if LONG else [
+    "everything of shape", "two sets, evaluate.every", "average of the last", "early_stop", "freeze, thaw, float16",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
 def test_killed_after_every_update(name: str, tmp_path: Path) -> None:
     (case,) = drill(tmp_path, "update", sets=[name])
     assert int(str(case["strikes"])) >= FEWEST
