@@ -161,6 +161,13 @@ class TrainingRun(Run):
         if self.max_windows is None and self.progress.batch and not self.length_warned and not self.ended_within_epoch:
             self.length_warned = warn_of_length(self, epoch)
 
+    def catch_up(self) -> None:
+        """Make the evaluation in which the run was interrupted, and save it if that is due; one at an epoch's end waits for that."""
+        if self.evaluations.was_interrupted(self):
+            self.evaluations.evaluate(self)
+            if self.saver.due(self.progress):
+                self.saver.save(self.progress)
+
     def stop_if_requested(self, progress: Progress, before_evaluation: bool = False) -> None:
         """If a signal asked any rank to stop: save the run as far as `progress`, tell the watches, and raise Interrupted.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from accel.engine.evaluation.batch_metrics import Metrics
 from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.length.run_length import RunLength
@@ -11,9 +9,6 @@ from accel.errors import ConfigError
 from accel.parts.run import UNLIMITED, Progress, Run
 from accel.schema.settings import Settings, typed_name
 from accel.system.clock import EVALUATION
-
-if TYPE_CHECKING:
-    from accel.engine.training_run import TrainingRun
 
 __all__ = ["Evaluations"]
 
@@ -71,12 +66,9 @@ class Evaluations:
         """What a resumed run must have in common with this one where the training depends on the evaluations."""
         return {"every": self.every, "epochs": self.epochs, "batches": self.batches}
 
-    def catch_up(self, run: TrainingRun) -> None:
-        """Make the evaluation that was under way, within an epoch, when the run was interrupted; one at its end waits for that."""
-        if run.progress.batch not in (0, run.batches) and self.in_turn(run):
-            self.evaluate(run)
-            if run.saver.due(run.progress):
-                run.saver.save(run.progress)
+    def was_interrupted(self, run: Run) -> bool:
+        """Return whether a resumed run still owes the evaluation after its last update, within an epoch."""
+        return run.progress.batch not in (0, run.batches) and self.in_turn(run) and not run.last_evaluation
 
     def evaluate(self, run: Run, consumed: Progress | None = None) -> None:
         """Evaluate, keep the metrics and show them to the watches. Do nothing without data for it, or if that has been done.
