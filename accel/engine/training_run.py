@@ -162,7 +162,7 @@ class TrainingRun(Run):
             self.length_warned = warn_of_length(self, epoch)
 
     def catch_up(self) -> None:
-        """Make the evaluation in which the run was interrupted, and save it if that is due; one at an epoch's end waits for that."""
+        """Make the evaluation in which the run was interrupted, and save it if due; one at an epoch's end waits for that end."""
         if self.evaluations.was_interrupted(self):
             self.evaluations.evaluate(self)
             if self.saver.due(self.progress):
