@@ -12,6 +12,7 @@ from accel.cli.compose.compose import compose
 from accel.cli.exit_codes import FAILED
 from accel.cli.job import command_of
 from accel.errors import Interrupted, Sentence
+from accel.report.diagnosis_page import show
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 
@@ -48,7 +49,7 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
     if args.json:
         say(json.dumps(diagnosis.as_dict(), indent=1, allow_nan=False))
     else:
-        VisibleConsole(markup=False, highlight=False).print(diagnosis, soft_wrap=False)
+        show(VisibleConsole(markup=False, highlight=False), diagnosis)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter, process_time
 
 import torch
@@ -11,7 +12,9 @@ from accel.diagnose.decision.timing import Timing
 from accel.diagnose.probes.probed_run import LEAST, PhaseTimes, ProbedRun, in_blocks
 from accel.system.clock import TRAINING, TRANSFER
 
-__all__ = ["LOADER_SETTLE", "LoaderTimes", "WholeSteps", "device_phases", "queueing_time", "same_batch", "time_loader", "whole_steps"]
+__all__ = [
+    "LOADER_SETTLE", "LoaderTimes", "WholeSteps", "device_phases", "queueing_time", "same_batch", "time_loader", "whole_steps",
+]  # fmt: skip
 
 LOADER_SETTLE = 8
 """Batches after which those that were read ahead are used up."""
@@ -109,7 +112,7 @@ def device_phases(probed: ProbedRun) -> dict[str, float]:
 
     def mark(phase: int) -> None:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()  # type: ignore[no-untyped-call]
+        event.record()
         marks.append((phase, event))
 
     sums = dict.fromkeys(TRAINING, 0.0)
@@ -123,7 +126,7 @@ def device_phases(probed: ProbedRun) -> dict[str, float]:
     finally:
         listeners.remove(mark)
     probed.synchronise()
-    for (_, before), (phase, after) in zip(marks, marks[1:], strict=False):
+    for (_, before), (phase, after) in pairwise(marks):
         if 0 <= phase < len(TRAINING):
-            sums[TRAINING[phase]] += before.elapsed_time(after) / 1000 / LEAST  # type: ignore[no-untyped-call]
+            sums[TRAINING[phase]] += before.elapsed_time(after) / 1000 / LEAST
     return sums
