@@ -106,7 +106,7 @@ class RunFigures:
         step: update with the wait for its data, as in the run.
         wait: of that, the wait for data.
         loader: the data of an update from the loader alone; None if that was not measured.
-        loader_busy: of that, seconds of processor time.
+        loader_busy: of that, seconds in which the process computed or waited for a core; None where other processes read.
         same_batch: update of the same batch again, which waits for no data.
         same_batch_busy: of that, seconds of processor time, of all threads.
         phases: parts of it: transfer, forward, backward, update. On CUDA as the device has them.
@@ -134,7 +134,7 @@ class RunFigures:
     same_batch: Timing
     same_batch_busy: float = 0.0
     loader: Timing | None = None
-    loader_busy: float = 0.0
+    loader_busy: float | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
     host: float | None = None
     fit: BatchFit | None = None

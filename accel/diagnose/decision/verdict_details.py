@@ -40,6 +40,8 @@ def _of_data(figures: RunFigures) -> tuple[str, ...]:
     if figures.loader is None or not figures.loader.median:
         return ()
     rate = figures.samples / figures.loader.median
+    if figures.loader_busy is None:
+        return (f"reading alone makes {rate:,.0f} samples/s",)
     busy = figures.loader_busy / figures.loader.median
     if busy < IDLE_READING:
         idle = f"{100 * (1 - busy):.0f} %"

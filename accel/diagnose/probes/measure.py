@@ -27,6 +27,8 @@ from accel.schema.settings import Settings
 
 __all__ = ["WARM_UP", "Measurement", "Measurer"]
 
+OF_DATA = ("gather", "read_rates")
+"""Probes that tell how data would come faster."""
 WARM_UP = 3
 """Updates before anything is timed."""
 
@@ -93,12 +95,18 @@ class Measurer:
                 step=steps.step, wait=wait, same_batch=same.each, same_batch_busy=same.busy, loader=loader.window,
                 loader_busy=loader.busy, phases={**phases, "transfer": steps.transfer}, host=queueing_time(probed),
                 micro_batches=probed.window.batches, batch_size=probed.batch_size, ranks=ranks, swaps=moved,
-                **self.details(probed, same.each.median),
+                **self.details(probed, same.each.median, waits=run.parts.parallel.any(wait.median > same.each.median)),
             )  # fmt: skip
         return Measurement(figures, self.left_out)
 
-    def details(self, probed: ProbedRun, update: float) -> dict[str, Any]:
-        """Return the figures of the probes that there may be no time for, by the name of their field."""
+    def details(self, probed: ProbedRun, update: float, waits: bool) -> dict[str, Any]:
+        """Return the figures of the probes that there may be no time for, by the name of their field.
+
+        Args:
+            probed: the run.
+            update: seconds of an update of the same batch.
+            waits: whether the run waits for its data, so that what tells of that goes first.
+        """
         run, share = self.run, self.seconds / 10
         counts, in_threads = reader_counts(run, self.cores)
         probes: Sequence[tuple[str, str, float, Callable[[], object]]] = (
@@ -111,6 +119,8 @@ class Measurer:
             ("read_rates", "readers beside updates", 1.2 * len(counts), lambda: time_beside(probed, counts, in_threads)),
             ("experiments", "other precision, layout and memory", 40 * update, lambda: run_experiments(probed)),
         )
+        if waits:
+            probes = sorted(probes, key=lambda probe: probe[0] not in OF_DATA)
         figures = {}
         for name, words, least, probe in probes:
             if run.parts.parallel.any(perf_counter() - self.began + least > self.seconds):

@@ -10,7 +10,9 @@ import torch
 
 from accel.diagnose.decision.timing import Timing
 from accel.diagnose.probes.probed_run import LEAST, PhaseTimes, ProbedRun, in_blocks
+from accel.report.other_load import has_children
 from accel.system.clock import TRAINING, TRANSFER
+from accel.system.cpu.run_delay import RunDelay
 
 __all__ = [
     "LOADER_SETTLE", "LoaderTimes", "WholeSteps", "device_phases", "queueing_time", "same_batch", "time_loader", "whole_steps",
@@ -41,11 +43,11 @@ class LoaderTimes:
 
     Args:
         window: the data of an update.
-        busy: of that, seconds of processor time of this process and of its children that are done.
+        busy: of that, seconds in which this process computed or waited for a core; None where other processes read.
     """
 
     window: Timing
-    busy: float
+    busy: float | None
 
 
 def whole_steps(probed: ProbedRun, seconds: float) -> WholeSteps:
@@ -84,12 +86,13 @@ def time_loader(probed: ProbedRun, seconds: float) -> LoaderTimes:
         if perf_counter() - started > seconds / 2 and probed.run.parts.parallel.world_size == 1:
             break
     count = probed.count_for(lambda: next(probed.windows), seconds)
-    times, busy = [], process_time()
+    times, busy, delay = [], process_time(), RunDelay()
     for _ in range(count):
         started = perf_counter()
         next(probed.windows)
         times.append(perf_counter() - started)
-    return LoaderTimes(in_blocks(times), (process_time() - busy) / count)
+    wanted = process_time() - busy + sum(times) * (delay.share() or 0.0)
+    return LoaderTimes(in_blocks(times), None if has_children() else wanted / count)
 
 
 def queueing_time(probed: ProbedRun) -> float | None:
