@@ -54,7 +54,7 @@ def images(root: Path, plugins: list[str]) -> Images:
 
 
 def test_a_folder_of_pictures_is_bound_by_its_data(pictures: Path) -> None:
-    diagnosis = doctor(images(pictures, []), seconds=8.0)
+    diagnosis = doctor(images(pictures, []), seconds=15.0)
     assert diagnosis.verdict.kind == "data-bound", diagnosis
     assert "the processor is idle" not in diagnosis.verdict.sentence
     assert diagnosis.split.share("data") > 0.6
