@@ -30,6 +30,7 @@ def details_of(figures: RunFigures, split: TimeSplit) -> dict[str, tuple[str, ..
     return {
         "data": _of_data(figures),
         "overhead": _of_overhead(figures),
+        "compute": () if figures.fit is not None else ("how much of that is overhead, whatever the batch, was not measured",),
         "threads": _of_threads(figures),
         "straggler": _of_straggler(figures, split),
         "update": _of_update(figures),

@@ -16,12 +16,12 @@ from accel.diagnose.probes.probed_run import ProbedRun
 from accel.parts import Compile, Micro, Window
 from accel.system.clock import BACKWARD, FORWARD
 
-__all__ = ["FACTORS", "ROUNDS", "doubled", "fitting_windows", "growth", "passes_of", "sized_windows"]
+__all__ = ["FACTORS", "FEWEST", "ROUNDS", "doubled", "fitting_windows", "growth", "passes_of", "sized_windows"]
 
 FACTORS = (1, 0.25, 0.5, 2)
 """Sizes of the batches that are measured, as multiples of the run's own."""
-ROUNDS = 8
-"""Measurements of each size."""
+ROUNDS, FEWEST = 8, 3
+"""Measurements of each size, at most and at least."""
 
 
 def growth(probed: ProbedRun, seconds: float) -> BatchFit | None:
@@ -41,9 +41,12 @@ def growth(probed: ProbedRun, seconds: float) -> BatchFit | None:
         return None
     for window in windows.values():
         least += passes_of(probed, window, 1)
-    repeats = run.parts.parallel.highest([max(1, min(20, int(seconds / ROUNDS / max(least, 1e-6)) - 1))])[0]
+    fitting = seconds / max(least, 1e-6)
+    rounds, repeats = run.parts.parallel.highest(
+        [max(FEWEST, min(ROUNDS, int(fitting / 2))), max(1, min(20, int(fitting / ROUNDS) - 1))]
+    )
     times: dict[int, list[float]] = {size: [] for size in windows}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for size, window in windows.items():
             run.parts.update(window)
             times[size].append(passes_of(probed, window, repeats))

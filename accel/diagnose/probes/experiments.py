@@ -32,11 +32,15 @@ FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagr
 """Optimisers of torch that have a fused implementation on CPUs and on CUDA."""
 
 
-def run_experiments(probed: ProbedRun) -> dict[str, SpeedRatio]:
+def run_experiments(probed: ProbedRun, until: float) -> dict[str, SpeedRatio]:
     """Return the experiments that can be made in a run, by name. One whose change fails is left out.
 
     They change the precision of the products, the layout of weights, the memory's management and the optimiser's kernels; none
     that the run has on already. With several ranks, objectives of their own or a compiled model none is made.
+
+    Args:
+        probed: the run.
+        until: time (`perf_counter`) after which none is begun.
     """
     run = probed.run
     parts = run.parts
@@ -54,6 +58,8 @@ def run_experiments(probed: ProbedRun) -> dict[str, SpeedRatio]:
         makers["fused_optimiser"] = partial(fused_steps, probed)
     results = {}
     for name, make in makers.items():
+        if perf_counter() > until:
+            break
         try:
             result = make()
         except Exception:  # of the user's model, which may not take this change: then it is none of its remedies
@@ -64,19 +70,23 @@ def run_experiments(probed: ProbedRun) -> dict[str, SpeedRatio]:
     return results
 
 
-def in_turn(probed: ProbedRun, before: Callable[[], object], after: Callable[[], object]) -> SpeedRatio:
-    """Return how many times faster the second of two calls is. They take turns, and each turn begins with one that does not count.
+def in_turn(
+    probed: ProbedRun, before: Callable[[], object], after: Callable[[], object], settle: bool = False
+) -> SpeedRatio:  # fmt: skip
+    """Return how many times faster the second of two calls is. They take turns.
 
     Args:
         probed: the run.
         before: the way it is.
         after: the way it would be.
+        settle: whether each turn begins with a call that does not count.
     """
     seconds = sum(mean_seconds(partial(_and_wait, probed, call), 0.0) for _ in range(2) for call in (before, after)) / 4
-    repeats = max(1, min(20, int(SECONDS / (4 * ROUNDS * max(seconds, 1e-6))) - 1))
+    repeats = max(1, min(20, int(SECONDS / (4 * ROUNDS * max(seconds, 1e-6)))))
 
     def window(call: Callable[[], object]) -> float:
-        call()
+        if settle:
+            call()
         probed.synchronise()
         started = perf_counter()
         for _ in range(repeats):
@@ -122,7 +132,7 @@ def _channels_last(probed: ProbedRun) -> SpeedRatio | None:
 def _kept_memory(probed: ProbedRun) -> SpeedRatio:
     """Return updates while freed memory is kept."""
     with holding() as hold:
-        return in_turn(probed, partial(hold, False, probed.update), partial(hold, True, probed.update))
+        return in_turn(probed, partial(hold, False, probed.update), partial(hold, True, probed.update), settle=True)
 
 
 @contextmanager

@@ -109,6 +109,7 @@ class Measurer:
         """
         run, share = self.run, self.seconds / 10
         counts, in_threads = reader_counts(run, self.cores)
+        until = self.began + self.seconds
         probes: Sequence[tuple[str, str, float, Callable[[], object]]] = (
             ("fit", "half the batch and twice the batch", 30 * update, lambda: growth(probed, share)),
             ("by_threads", "other numbers of threads", 25 * update, lambda: time_thread_counts(probed, share, self.cores)),
@@ -117,7 +118,7 @@ class Measurer:
             ("checkpoint", "a checkpoint", 1.0, self.checkpoints),
             ("gather", "a batch out of memory", 0.1, lambda: gather_seconds(probed)),
             ("read_rates", "readers beside updates", 1.2 * len(counts), lambda: time_beside(probed, counts, in_threads)),
-            ("experiments", "other precision, layout and memory", 40 * update, lambda: run_experiments(probed)),
+            ("experiments", "other precision, layout and memory", 40 * update, lambda: run_experiments(probed, until)),
         )
         if waits:
             probes = sorted(probes, key=lambda probe: probe[0] not in OF_DATA)

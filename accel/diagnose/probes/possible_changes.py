@@ -124,7 +124,7 @@ def _of_recipe(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
 
     if run.uses_batch_size and figures.fit is not None:
         yield plain(
-            "larger_batch", "batch_size", LARGER * run.batch_size, ("overhead", "update"), changes="recipe", count=LARGER,
+            "larger_batch", "batch_size", LARGER * run.batch_size, (*PASSES, "update"), changes="recipe", count=LARGER,
             note="fewer updates per epoch, which want a higher learning rate",
         )  # fmt: skip
     if figures.evaluation:
