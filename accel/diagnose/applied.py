@@ -57,7 +57,7 @@ def is_tried(remedy: Remedy) -> bool:
 
 
 def apply_remedies(
-    remedies: Sequence[Remedy], make: MakeTrainer, report: Callable[[str], None], limits: Limits = LIMITS
+    remedies: Sequence[Remedy], make: MakeTrainer, report: Callable[[str], None], limits: Limits | None = None
 ) -> list[TriedRemedy]:  # fmt: skip
     """Try remedies in their order, each beside those that were kept before it; return what came of each.
 
@@ -68,7 +68,7 @@ def apply_remedies(
         remedies: what `is_tried` holds for, the most promising first.
         make: makes trainers.
         report: is told how it goes.
-        limits: of each trial.
+        limits: of each trial; None for `LIMITS`.
 
     Raises:
         ConfigError: if the run itself cannot work.
@@ -79,7 +79,7 @@ def apply_remedies(
         base = cleanup.enter_context(arm(make(())))
         for remedy in remedies:
             report(f"trying {remedy.change.typed}")
-            outcome = try_remedy(remedy, kept, base, make, limits)
+            outcome = try_remedy(remedy, kept, base, make, limits or LIMITS)
             tried.append(outcome)
             report(f"    {describe(outcome)}")
             if outcome.is_kept:

@@ -67,17 +67,15 @@ class Arm:
     @contextmanager
     def trial(self) -> Iterator[Callable[[], int]]:
         """Give a function that makes the next update, from the run's beginning on, and returns its samples."""
-        run, begun, state = self.run, dict(vars(self.run.progress)), self.run.user_state
-        state.remember()
-        remembered = state.before
+        run, begun = self.run, dict(vars(self.run.progress))
+        run.user_state.remember()
         try:
             with sandbox(run) as windows:
                 yield lambda: self.make_update(windows)
         finally:
             self.loss = None
             vars(run.progress).update(begun)
-            state.before = remembered  # an update may have remembered and undone something itself
-            state.undo()
+            run.user_state.undo()
 
     def make_update(self, windows: Iterator[Window]) -> int:
         """Make the next update as the loop does; return its samples. Raise ConfigError if there is no data."""

@@ -36,7 +36,8 @@ class ArmProcess:
     def __init__(self, make_trainer: Callable[[], Any], names: frozenset[str]) -> None:
         context = get_context("spawn")
         self.connection, remote = context.Pipe()
-        self.process = context.Process(target=serve, args=(remote, make_trainer, names, list(sys.path)), daemon=True)
+        # no daemon, which may have no workers of its own; it ends as soon as nobody can ask it any more
+        self.process = context.Process(target=serve, args=(remote, make_trainer, names, list(sys.path)))
         try:
             self.process.start()
         except (pickle.PicklingError, AttributeError, TypeError) as error:

@@ -12,7 +12,7 @@ from accel.compare import SpeedRatio, speed_ratio, studentized_bounds
 
 __all__ = ["FEW", "Range", "Timing", "taken_in_turn"]
 
-FEW = 6
+FEW = 8
 """Measurements below which bounds are the least and the most of them, and a tenth beyond: too few for the bootstrap."""
 
 

@@ -57,7 +57,8 @@ def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
             taken = MEMORY_FACTOR * len(data) * prod(data.shape) * np.dtype(data.dtype).itemsize
             yield change(run, "resident", "resident", ("data", "transfer"), memory=taken)
         name = ("threads" if batches.has_fill else "workers") if type(loader) is Loader else loader.name
-        for count in figures.read_rates:
+        unmeasured = [figures.cores] if type(loader) is Loader and figures.cores > 1 else []
+        for count in list(figures.read_rates) or unmeasured:
             settings = {} if count == figures.cores and type(loader) is Loader else {"count": count}
             memory = SLOTS * _bytes_of_batch(batches)
             yield change(run, name, name, ("data",), settings, count=count, memory=memory or None)
