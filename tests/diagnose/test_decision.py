@@ -188,6 +188,12 @@ def test_remedies_come_in_the_order_of_what_they_promise_and_the_useless_do_not(
         assert remedy.speed_up.low <= remedy.speed_up.middle <= remedy.speed_up.high
         assert remedy.speed_up.middle <= 1.02 * remedy.ceiling
     assert remedies[-1].ceiling == pytest.approx(0.25 / 0.099, rel=0.01)
+    often = replace(run, evaluation=0.25)
+    (first, *_) = rank_remedies(often, split_time(often), POSSIBLE[1:2])
+    assert first.speed_up is not None
+    assert first.of_updates is not None
+    assert first.speed_up.middle == pytest.approx(0.5 / (0.0995 + 0.25), rel=0.01)
+    assert first.of_updates.middle == pytest.approx(speeds[0].middle)
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)

@@ -52,11 +52,13 @@ class Remedy:
         change: the change.
         speed_up: predicted, with bounds; None if nothing was measured that tells.
         ceiling: speed-up that no change of these parts can exceed (Amdahl).
+        of_updates: predicted of the updates alone, without evaluations and checkpoints; None as above.
     """
 
     change: Possible
     speed_up: Range | None
     ceiling: float
+    of_updates: Range | None = None
 
 
 def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Possible]) -> list[Remedy]:
@@ -64,12 +66,14 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
 
     Those without a prediction come last, by their ceilings.
     """
-    whole = figures.step.range + figures.evaluation + figures.checkpoint
+    rest = figures.evaluation + figures.checkpoint
+    whole = figures.step.range + rest
     remedies = []
     for change in possible:
         after = PREDICTIONS[change.name](figures, split, change.count) if change.name in PREDICTIONS else None
         speed_up = None if after is None else whole.over(after)
         ceiling = split.ceiling(*change.parts)
+        of_updates = None if after is None or after.low <= rest else figures.step.range.over(after + -rest)
         if (ceiling if speed_up is None else speed_up.middle) >= WORTH:
-            remedies.append(Remedy(change, speed_up, ceiling))
+            remedies.append(Remedy(change, speed_up, ceiling, of_updates))
     return sorted(remedies, key=lambda remedy: (remedy.speed_up is None, -(remedy.speed_up or Range.exact(remedy.ceiling)).middle))
