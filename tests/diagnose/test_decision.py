@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accel.compare import SpeedRatio
-from accel.diagnose.decision.figures import BatchFit, Beside, RankTimes, RunFigures, fit_batches
+from accel.diagnose.decision.figures import BatchFit, Beside, Experiment, RankTimes, RunFigures, fit_batches
 from accel.diagnose.decision.prediction import PREDICTIONS, step_beside_readers
 from accel.diagnose.decision.remedies import Possible, rank_remedies
 from accel.diagnose.decision.time_split import PARTS, split_time
@@ -175,7 +175,7 @@ POSSIBLE = [
 def test_remedies_come_in_the_order_of_what_they_promise_and_the_useless_do_not() -> None:
     run = replace(
         CASES["pictures by Pillow"][0], read_rates={2: Beside(700.0, 800.0, 0.12)}, gather=0.0005,
-        experiments={"amp": SpeedRatio(2.0, 1.9, 2.1, 12)},
+        experiments={"amp": Experiment(SpeedRatio(2.0, 1.9, 2.1, 12))},
     )  # fmt: skip
     remedies = rank_remedies(run, split_time(run), POSSIBLE)
     assert [remedy.change.name for remedy in remedies] == ["resident", "threads", "amp", "dataset"]

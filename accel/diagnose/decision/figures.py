@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from accel.compare import SpeedRatio
 from accel.diagnose.decision.timing import Timing
 
-__all__ = ["BatchFit", "Beside", "RankTimes", "RunFigures", "fit_batches"]
+__all__ = ["BatchFit", "Beside", "Experiment", "RankTimes", "RunFigures", "fit_batches"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,19 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Experiment:
+    """One thing about an update changed: both ways took turns.
+
+    Args:
+        ratio: how many times faster the update, or the part of it that was timed, is with the change.
+        memory: bytes that it takes beside, at the peak; negative if it saves some; None if that was not measured.
+    """
+
+    ratio: SpeedRatio
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
 class RankTimes:
     """Times of the ranks of a run, by rank, in seconds.
 
@@ -117,7 +130,7 @@ class RunFigures:
         by_threads: update of the same batch, by the number of torch's threads.
         host_reads: numbers read on the host in an update, by line of code.
         read_rates: samples a second, by the number of readers beside the updates.
-        experiments: how many times faster an update, or a part of it, is with one thing changed, by name, such as `amp`.
+        experiments: by name, such as `amp`.
         ranks: times of all ranks; None for one.
         evaluation: spread over the updates between two evaluations.
         checkpoint: spread over the updates between two checkpoints.
@@ -143,7 +156,7 @@ class RunFigures:
     by_threads: Mapping[int, Timing] = field(default_factory=dict)
     host_reads: Mapping[str, float] = field(default_factory=dict)
     read_rates: Mapping[int, Beside] = field(default_factory=dict)
-    experiments: Mapping[str, SpeedRatio] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
     ranks: RankTimes | None = None
     evaluation: float = 0.0
     checkpoint: float = 0.0

@@ -69,7 +69,7 @@ def _experiment(name: str, parts: tuple[str, ...], figures: RunFigures, split: T
     if name not in figures.experiments:
         return None
     touched = sum(split.seconds[part] for part in parts)
-    return Range.exact(touched).over(Range.of_ratio(figures.experiments[name])) + (split.total - touched)
+    return Range.exact(touched).over(Range.of_ratio(figures.experiments[name].ratio)) + (split.total - touched)
 
 
 def _larger_batch(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
