@@ -26,7 +26,7 @@ def figures(**changed: Any) -> RunFigures:
     """A run on two cores that computes: 64 samples, 100 ms an update, of which 4 ms do not grow with the batch."""
     plain = RunFigures(
         device="cpu", cores=2, threads=2, samples=64, step=near(0.100), wait=near(0.001), same_batch=near(0.099),
-        same_batch_busy=0.19, batch_size=64, loader=near(0.001), loader_busy=0.001,
+        same_batch_busy=0.19, batch_size=64, loader=near(0.001), loader_busy=0.001, loader_idle=0.0,
         phases={"forward": 0.034, "backward": 0.060, "update": 0.005},
         fit=BatchFit(0.004, 0.09 / 64, (32, 64, 128), (0.049, 0.094, 0.184)),
         by_threads={1: near(0.180), 2: near(0.099)},
@@ -46,13 +46,15 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
         "as long as 59 samples",
     ),
     "pictures by Pillow": (
-        figures(step=near(0.250), wait=near(0.151), loader=near(0.150), loader_busy=0.149),
+        figures(step=near(0.250), wait=near(0.151), loader=near(0.150), loader_busy=0.149, loader_idle=0.001),
         "data-bound",
         "keeps 1.0 of 2 cores busy",
     ),
     "the same through resident": (figures(wait=near(0.002), step=near(0.101)), "compute-bound", ""),
     "a sample that sleeps": (
-        figures(step=near(0.355), wait=near(0.256), loader=near(0.256), loader_busy=0.01), "data-bound", "idle for 96 % of it",
+        figures(step=near(0.355), wait=near(0.256), loader=near(0.256), loader_busy=0.01, loader_idle=0.24),
+        "data-bound",
+        "idle for 96 % of it",
     ),
     "reads on the host": (
         figures(
@@ -212,6 +214,14 @@ def test_a_larger_batch_takes_as_long_as_one_was_measured_to_take() -> None:
     after = split.total - split.seconds["update"] / 2 - passes * (1 - 0.0046 / 2 / 0.0034)
     assert remedy.speed_up.middle == pytest.approx(split.total / after, rel=0.01)
     assert rank_remedies(replace(case, batch_size=30), split, [remedy.change])[0].speed_up is None, "such a batch was not measured"
+
+
+def test_a_rank_that_is_slower_by_less_than_the_noise_is_not_named() -> None:
+    case = CASES["a slow rank"][0]
+    assert case.ranks is not None
+    noisy = replace(case, ranks=replace(case.ranks, noise=(0.09, 0.09)))
+    assert split_time(noisy).straggler is None
+    assert split_time(replace(case, ranks=replace(case.ranks, noise=(0.01, 0.01)))).straggler == 1
 
 
 def test_threads_that_differ_by_less_than_their_noise_are_not_called_too_many() -> None:

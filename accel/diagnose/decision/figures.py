@@ -100,11 +100,13 @@ class RankTimes:
         compute: forward and backward pass of a window without any communication.
         loader: a window from the loader alone.
         synchronised: forward and backward pass with the gradients of all ranks.
+        noise: by which `compute` may be off.
     """
 
     compute: tuple[float, ...]
     loader: tuple[float, ...]
     synchronised: tuple[float, ...]
+    noise: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ class RunFigures:
         step: update with the wait for its data, as in the run.
         wait: of that, the wait for data.
         loader: the data of an update from the loader alone; None if that was not measured.
-        loader_busy: of that, seconds in which the process computed or waited for a core; None where other processes read.
+        loader_busy: of that, seconds of processor time; None where other processes read.
+        loader_idle: of that, seconds in which the process neither computed nor waited for a core; None as above.
         same_batch: update of the same batch again, which waits for no data.
         same_batch_busy: of that, seconds of processor time, of all threads.
         phases: parts of it: transfer, forward, backward, update. On CUDA as the device has them.
@@ -148,6 +151,7 @@ class RunFigures:
     same_batch_busy: float = 0.0
     loader: Timing | None = None
     loader_busy: float | None = None
+    loader_idle: float | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
     host: float | None = None
     fit: BatchFit | None = None

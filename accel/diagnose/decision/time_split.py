@@ -71,7 +71,7 @@ def split_time(figures: RunFigures) -> TimeSplit:
         waiting, communication, straggler = _between_ranks(figures.ranks, passes)
         seconds["straggler"], seconds["communication"] = waiting * scale, communication * scale
         passes -= waiting + communication
-        overhead = min(passes, overhead)
+        overhead = min(passes, max(0.0, overhead - waiting - communication))  # neither grows with the batch
     lost = _lost_to_threads(figures) * scale
     seconds["overhead"], seconds["compute"] = overhead * scale, (passes - overhead) * scale
     if lost:
@@ -120,7 +120,7 @@ def _between_ranks(ranks: RankTimes, passes: float) -> tuple[float, float, int |
     mean = sum(others) / len(others) if others else ranks.compute[slowest]
     behind = ranks.compute[slowest] - mean
     communication = max(0.0, min(together - ranks.compute[slowest] for together in ranks.synchronised))
-    stands_out = behind > STANDS_OUT * mean
+    stands_out = behind > max(STANDS_OUT * mean, 2 * max(ranks.noise, default=0.0))
     waiting = min(passes, behind) if stands_out else 0.0
     return waiting, min(max(0.0, passes - waiting), communication), slowest if stands_out else None
 
