@@ -58,14 +58,12 @@ class Study:
             contributions.append(self.contribution(candidate))
         together = self.together(contributions)
         kept, kept_speed = self.choose(contributions)
-        facts = {
-            "device": str(full.run.device), "torch": torch.__version__, "threads": str(torch.get_num_threads()),
-            "taken by other processes": "unknown" if (busy := load.percent()) is None else f"{busy:.0f} % of the cores",
-        }  # fmt: skip
+        facts = {"device": str(full.run.device), "torch": torch.__version__, "threads": str(torch.get_num_threads())}
         updates = self.horizon if self.seeds else 0
         return Ablation(
-            tuple(contributions), together, kept, kept_speed, "", updates, self.seeds, self.memory, facts, perf_counter() - started
-        )
+            tuple(contributions), together, kept, kept_speed, "", updates, self.seeds, self.memory, facts, load.percent(),
+            perf_counter() - started,
+        )  # fmt: skip
 
     def without_skipped(self, chosen: Sequence[Candidate], full: Arm) -> list[Candidate]:
         """Return what is left out without plugins that a bundle asked for and that this machine cannot run.
