@@ -86,7 +86,7 @@ class Study:
         rest, refusals = self.all - names, list[str]()
         kind, label = judged_by(candidate, self.plugins), "+".join(candidate)
         loss, saved, share = None, None, 0.0
-        speed = self.attempt(lambda: self.speed(rest, self.all, apart), f"without {label}", refusals)
+        speed = self.attempt(lambda: self.speed(rest, self.all, apart, "beside the others"), f"without {label}", refusals)
         if speed is not None:
             without = self.bench.hold(rest).peak_bytes()
             if without is not None and self.memory is not None:
@@ -95,7 +95,7 @@ class Study:
         self.release(rest)
         alone = speed
         if rest:
-            alone = self.attempt(lambda: self.speed(NOTHING, names, apart), f"{label} alone", refusals)
+            alone = self.attempt(lambda: self.speed(NOTHING, names, apart, "alone"), f"{label} alone", refusals)
             self.release(names)
         negligible = MARGIN if apart else NEGLIGIBLE
         return Contribution(candidate, kind, speed, alone, loss, saved, share, negligible, "; ".join(refusals))
@@ -105,10 +105,9 @@ class Study:
         if names not in (self.all, NOTHING):
             self.bench.release(names)
 
-    def speed(self, base: Names, other: Names, apart: bool) -> SpeedRatio:
-        """Return how many times faster the run is with `other` than with `base`."""
+    def speed(self, base: Names, other: Names, apart: bool, what: str) -> SpeedRatio:
+        """Return how many times faster the run is with `other` than with `base`, and report it as `what`."""
         ratio = self.bench.speed_apart(base, other) if apart else self.bench.speed(base, other)
-        what = "beside the others" if other == self.all else "alone"
         self.report(f"    {what}: {ratio.ratio:.3f} times as fast ({ratio.low:.3f} to {ratio.high:.3f}), {ratio.rounds} rounds")
         return ratio
 
@@ -140,7 +139,7 @@ class Study:
             return contributions[0].alone
         self.report("all together")
         apart = any(needs_process(one.plugins, self.plugins) for one in contributions)
-        return self.attempt(lambda: self.speed(NOTHING, self.all, apart), "without any", [])
+        return self.attempt(lambda: self.speed(NOTHING, self.all, apart, "with all"), "without any", [])
 
     def choose(self, contributions: Sequence[Contribution]) -> tuple[tuple[str, ...], SpeedRatio | None]:
         """Return the plugins to keep, and the speed with them alone over that with all.
@@ -166,4 +165,4 @@ class Study:
             return None if gone[0].speed is None else gone[0].speed.inverse
         self.report(f"without {', '.join(one.name for one in gone)}")
         apart = any(needs_process(one.plugins, self.plugins) for one in gone)
-        return self.attempt(lambda: self.speed(self.all, kept, apart), "without them", [])
+        return self.attempt(lambda: self.speed(self.all, kept, apart, "with the rest"), "without them", [])
