@@ -32,7 +32,7 @@ from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.autotune import BESIDE, Rates, best_count, describe_rates, fewer_readers, measure_rates, thread_rate
 from accel.data.loaders.ring import Ring
-from accel.data.loaders.thread_pool import SPARE, ThreadPool
+from accel.data.loaders.thread_pool import ThreadPool
 from accel.parts import Loader
 from accel.system.cpu.local_ranks import RANK_CORES
 from accel.values import Count
@@ -48,7 +48,7 @@ class Threads(Loader):
     """Loader that reads in threads.
 
     Args:
-        count: threads; auto is one more than the rank has cores, or the fastest number, measured in a run that reads for long.
+        count: threads; auto is one for each core of the rank, or the fastest number, measured in a run that reads for long.
         depth: batches read ahead.
     """
 
@@ -62,7 +62,7 @@ class Threads(Loader):
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.pin = run.device.type == "cuda"
-        self.reader_count = RANK_CORES.count() + SPARE if self.count == "auto" else self.count
+        self.reader_count = RANK_CORES.count() if self.count == "auto" else self.count
         self.rates: Rates = {}
         self.note = ""
         self.epochs = 0 if run.dry_run else run.epochs
@@ -96,7 +96,7 @@ class Threads(Loader):
         """Return None: a resumed run may have another number of threads, or none."""
 
     def plan_notes(self) -> Mapping[str, str]:
-        count = describe_rates(self.rates) if self.rates else f"{self.reader_count} = {RANK_CORES.describe()}, and {SPARE} more"
+        count = describe_rates(self.rates) if self.rates else f"{self.reader_count} = {RANK_CORES.describe()}"
         notes = {"readers": self.note or count} if self.rings and self.count == "auto" else {}
         slots = next((ring.pool for ring in self.rings.values() if ring.pool), None)
         if slots:

@@ -94,8 +94,9 @@ ARMS: dict[str, Arm] = {
     "jpeg, short side 256": Arm("ours", "jpeg-256"),
     "raw, short side 256": Arm("ours", "raw-256", target=24.0),
     "raw, short side 256, area": Arm("ours", "raw-256", {"filter": "area"}, target=16.0),
-    "2 threads, tiled, short side 256": Arm("ours", "tiled-256", {"threads": 2}),
-    "2 threads, raw, short side 256": Arm("ours", "raw-256", {"threads": 2}),
+    "raw, short side 256, workers": Arm("ours", "raw-256", {"by": "workers"}, 24.0),
+    "3 threads, tiled, short side 256": Arm("ours", "tiled-256", {"threads": 3}),
+    "3 threads, raw, short side 256": Arm("ours", "raw-256", {"threads": 3}),
     "bare work, tiled, short side 256": Arm("bare", "tiled-256"),
     "bare work, raw, short side 256": Arm("bare", "raw-256"),
 }

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.cuda._sanitizer as sanitizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -134,7 +133,13 @@ def fit(name: str, out: Any = None, device: str = "cuda", fails_at: int = -1, **
 
 
 def sanitize() -> None:
-    """Have CSAN raise at every access that nothing orders, in this process from here on."""
+    """Have CSAN raise at every access that nothing orders, in this process from here on.
+
+    To import torch's sanitizer is to trace every allocation from then on, by Python code that cannot run while the error of one
+    that failed is on its way: a run that is out of memory would end with a SystemError. So it is imported here alone.
+    """
+    import torch.cuda._sanitizer as sanitizer
+
     torch.zeros(1, device="cuda")
     sanitizer.enable_cuda_sanitizer()
     handle = sanitizer.EventHandler._handle_kernel_launch

@@ -18,7 +18,7 @@ from accel.data.batches.base import BatchOptions
 from accel.data.batches.make_batches import make_batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.loaders.buffer_pool import BufferPool, batch_of, buffer_pool_of
-from accel.data.loaders.thread_pool import GRACE, SPARE, BatchRead, ThreadPool
+from accel.data.loaders.thread_pool import GRACE, BatchRead, ThreadPool
 from accel.data.randomness.rng_guard import MAX_ALARMS, warn_no_read_ahead
 from accel.data.randomness.tripwire import Drew, ReadInTurn, reads_ahead
 from accel.errors import ConfigError
@@ -46,7 +46,7 @@ class Ring:
         batch_size: samples per batch; the last one of an epoch may be short.
         seed: of the order, which is a function of (seed, epoch), and of each sample's random numbers: of (seed, epoch, index).
         shuffle: another order in every epoch.
-        threads: how many; None is one for each core, and one more.
+        threads: how many; None is one for each core.
         depth: batches that are read ahead.
         pin: pinned memory, for copies with `non_blocking=True`. Hold a batch until its copy is done.
         bad: for a sample that cannot be read: raise its error, skip it, or substitute another
@@ -71,7 +71,7 @@ class Ring:
         if not isinstance(batches, MapBatches):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")
         self._configure(batches, depth, pin)
-        self.threads = ThreadPool(threads or cores() + SPARE)
+        self.threads = ThreadPool(threads or cores())
 
     @classmethod
     def from_batches(cls, batches: MapBatches, threads: ThreadPool, depth: int, pin: bool) -> Ring:

@@ -14,12 +14,10 @@ from weakref import finalize
 from accel.data.randomness.tripwire import reading_ahead
 from accel.device.cuda.device_threads import DeviceThread
 
-__all__ = ["GRACE", "SPARE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
+__all__ = ["GRACE", "BatchRead", "BatchWork", "ThreadPool", "chunk_ranges"]
 
 GRACE = 1.0
 """Seconds that a thread gets for the sample it is reading. One that hangs is left behind, and ends after the sample."""
-SPARE = 1
-"""Threads beyond one for each core: a core has one to run while another waits for the interpreter's lock."""
 
 
 class ThreadPool:
