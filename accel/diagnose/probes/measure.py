@@ -112,7 +112,7 @@ class Measurer:
         counts, in_threads = reader_counts(run, self.cores)
         until = self.began + self.seconds
         probes: Sequence[tuple[str, str, float, Callable[[], object]]] = (
-            ("fit", "half the batch and twice the batch", 25 * update, lambda: growth(probed, share)),
+            ("fit", "half the batch and twice the batch", 25 * update, lambda: growth(probed, 2 * share)),
             ("by_threads", "other numbers of threads", 25 * update, lambda: time_thread_counts(probed, share, self.cores)),
             ("host_reads", "numbers read on the host", 6 * update, lambda: host_read_places(probed)),
             ("evaluation", "an evaluation", 2 * update, lambda: seconds_of_evaluations(run)),
