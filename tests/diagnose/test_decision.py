@@ -79,7 +79,35 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
             ranks=RankTimes((0.09, 0.25), (0.0, 0.0), (0.254, 0.255)), by_threads={},
         ),
         "straggler-bound",
-        "rank 1 takes 2.8 times as long as the others",
+        "rank 1 computes 2.8 times as long as the others",
+    ),
+    "a rank that reads slowly": (
+        figures(step=near(0.3), ranks=RankTimes((0.09, 0.092), (0.01, 0.25), (0.094, 0.095)), by_threads={}),
+        "straggler-bound",
+        "rank 1 reads 25.0 times as long as the others",
+    ),
+    "a disk that is slow": (
+        figures(step=near(0.4), wait=near(0.3), loader=near(0.3), loader_busy=0.02, loader_idle=0.28),
+        "data-bound",
+        "reading waits itself",
+    ),
+    "a slow augmentation of samples": (
+        figures(step=near(0.3), wait=near(0.2), loader=near(0.2), loader_busy=0.39, loader_idle=0.0),
+        "data-bound",
+        "keeps 1.9 of 2 cores busy",
+    ),
+    "a tiny batch": (
+        figures(step=near(0.002), wait=near(0.0001), same_batch=near(0.0019), samples=1, batch_size=1,
+                phases={"forward": 0.0008, "backward": 0.001, "update": 0.0001},
+                fit=BatchFit(0.0017, 0.0001, (1, 2), (0.0018, 0.0019)), by_threads={}),
+        "host-bound",
+        "as long as 17 samples",
+    ),
+    "waits for the device on CUDA": (
+        figures(device="cuda", host=0.05, phases={"forward": 0.01, "backward": 0.012, "update": 0.002}, same_batch=near(0.05),
+                step=near(0.051), wait=near(0.001), fit=None, by_threads={}, host_reads={"loss.py:3 float(loss)": 4.0}),
+        "host-bound",
+        "4 numbers are read on the host in an update, most in loss.py:3",
     ),
     "a slow network": (
         figures(

@@ -101,12 +101,14 @@ class RankTimes:
         loader: a window from the loader alone.
         synchronised: forward and backward pass with the gradients of all ranks.
         noise: by which `compute` may be off.
+        rank: of the process whose other figures these are.
     """
 
     compute: tuple[float, ...]
     loader: tuple[float, ...]
     synchronised: tuple[float, ...]
     noise: tuple[float, ...] = ()
+    rank: int = 0
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,13 @@ def _of_threads(figures: RunFigures) -> tuple[str, ...]:
 def _of_straggler(figures: RunFigures, split: TimeSplit) -> tuple[str, ...]:
     if figures.ranks is None or split.straggler is None:
         return ()
-    slow, compute = split.straggler, figures.ranks.compute
-    others = [seconds for rank, seconds in enumerate(compute) if rank != slow]
-    return (f"rank {slow} takes {compute[slow] * len(others) / sum(others):.1f} times as long as the others",)
+    slow, ranks = split.straggler, figures.ranks
+    factors = {}
+    for what, times in (("computes", ranks.compute), ("reads", ranks.loader)):
+        others = [seconds for rank, seconds in enumerate(times) if rank != slow]
+        factors[what] = times[slow] * len(others) / sum(others) if sum(others) else 0.0
+    what = "reads" if factors["reads"] > factors["computes"] else "computes"
+    return (f"rank {slow} {what} {factors[what]:.1f} times as long as the others",)
 
 
 def _of_update(figures: RunFigures) -> tuple[str, ...]:

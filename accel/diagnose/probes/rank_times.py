@@ -36,4 +36,4 @@ def time_ranks(probed: ProbedRun, synchronised: float, loader: Timing | None, se
     reading, noise_of_this = 0.0 if loader is None else loader.median, (alone.high - alone.low) / 2
     rows = parts.parallel.gather((alone.middle, reading, synchronised, noise_of_this))
     compute, loaders, together, noise = zip(*rows, strict=True)
-    return RankTimes(compute, loaders, together, noise)
+    return RankTimes(compute, loaders, together, noise, parts.parallel.rank)
