@@ -128,7 +128,7 @@ def _between_ranks(ranks: RankTimes, passes: float) -> tuple[float, float, int |
 
 
 def _late_data(ranks: RankTimes, extra: float) -> tuple[float, int | None]:
-    """Return the seconds, of `extra` beyond its own work, for which this rank waits for one that reads more slowly; and that one."""
+    """Return the seconds, of `extra` beyond its work, for which this rank waits for one that reads more slowly, and that one."""
     slowest = max(range(len(ranks.loader)), key=lambda rank: ranks.loader[rank])
     behind = ranks.loader[slowest] - ranks.loader[ranks.rank]
     if behind <= STANDS_OUT * ranks.compute[ranks.rank] or extra <= 0:
