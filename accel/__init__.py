@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from accel import trainer as trainer
     from accel import values as values
     from accel.cli.compose.compose import compose
+    from accel.diagnose.doctor import doctor
     from accel.engine.loading.load import load
     from accel.engine.objectives.minimize import Minimize
     from accel.errors import ConfigError, Interrupted
     from accel.trainer import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "compose", "load"]
+__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "compose", "doctor", "load"]
 
 LAZY_MODULES = {
     "Trainer": "accel.trainer",
@@ -36,6 +37,7 @@ LAZY_MODULES = {
     "Interrupted": "accel.errors",
     "Minimize": "accel.engine.objectives.minimize",
     "compose": "accel.cli.compose.compose",
+    "doctor": "accel.diagnose.doctor",
     "load": "accel.engine.loading.load",
 }
 """Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""

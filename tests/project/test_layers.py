@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2] / "accel"
 FILES = sorted(ROOT.rglob("*.py"))
 
 ORDER = [
-    *("errors", "values", "system", "schema device report", "data optim", "parts"),
+    *("errors", "values", "system compare", "schema device report", "data optim", "parts"),
     *("checkpoints plugins", "engine", "trainer", "tasks testing", "cli"),
 ]
 """Each row may use the rows before it. Within a row, and within `plugins`, nobody uses the other."""
