@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accel import trainer as trainer
     from accel import values as values
     from accel.cli.compose.compose import compose
+    from accel.diagnose.ablation.ablate import ablate
     from accel.diagnose.advise import advise
     from accel.diagnose.doctor import doctor
     from accel.engine.loading.load import load
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     from accel.trainer import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "advise", "compose", "doctor", "load"]
+__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "ablate", "advise", "compose", "doctor", "load"]
 
 LAZY_MODULES = {
     "Trainer": "accel.trainer",
     "ConfigError": "accel.errors",
     "Interrupted": "accel.errors",
     "Minimize": "accel.engine.objectives.minimize",
+    "ablate": "accel.diagnose.ablation.ablate",
     "advise": "accel.diagnose.advise",
     "compose": "accel.cli.compose.compose",
     "doctor": "accel.diagnose.doctor",

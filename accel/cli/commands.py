@@ -47,6 +47,7 @@ COMMANDS = (
     Command("advise", "accel.cli.advise.advise_command", "look at a model layer by layer, and say what in it to change"),
     Command("plugins", "accel.cli.plugins_command", "list the plugins, or show the page of one"),
     Command("pack", "accel.cli.pack.pack_command", "put class folders of pictures into one file each, to be read faster"),
+    Command("ablate", "accel.cli.ablate.ablate_command", "measure what each plugin of a run brings, and which to keep"),
     Command("drill", "accel.cli.drill_command", "kill a run again and again, and compare what it learns bit by bit"),
     Command("completion", "accel.cli.completion.completion_command", "print the script for tab completion in bash, zsh or fish"),
 )
@@ -58,6 +59,7 @@ EXAMPLES = (
     ("predict RUN DIR", "what the model of a run sees in the files of DIR"),
     ("plugins amp", "what one plugin does, and its settings"),
     ("pack DIR DIR", "make the pictures in DIR faster to read"),
+    ("ablate '+plugins=[amp,channels_last]'", "what each of two plugins brings, and at what cost"),
     ("drill kill epochs=2 checkpoint.every=10", "prove that a run survives kill -9"),
 )
 

@@ -8,6 +8,6 @@ from accel.compare.verdict import NEGLIGIBLE, Verdict, decide
 from accel.compare.window_plan import Side, window_plan
 
 __all__ = [
-    "LEVEL", "MIN_SEEDS", "NEGLIGIBLE", "Bounds", "Limits", "LossDifference", "Side", "SpeedRatio", "Verdict", "decide", "interleave",
-    "loss_difference", "rank_probability", "speed_ratio", "studentized_bounds", "trimmed_mean", "window_plan",
+    "LEVEL", "MIN_SEEDS", "NEGLIGIBLE", "Bounds", "Limits", "LossDifference", "Side", "SpeedRatio", "Verdict", "decide",
+    "interleave", "loss_difference", "rank_probability", "speed_ratio", "studentized_bounds", "trimmed_mean", "window_plan",
 ]  # fmt: skip

@@ -54,13 +54,13 @@ def loss_difference(base: Sequence[float], other: Sequence[float]) -> LossDiffer
     """Return the difference between the losses of two ways of training.
 
     Args:
-        base: the losses of the base, one for each seed, finite.
-        other: the losses of the other; one that is not finite counts as the highest of all.
+        base: losses of the base, one for each seed. One that is not finite counts as the highest of all.
+        other: those of the other.
     """
-    bounded = [loss if isfinite(loss) else inf for loss in other]
-    noise = stdev(base) if len(base) > 1 else 0.0
-    probability = rank_probability(base, bounded)
-    return LossDifference(fmean(base), fmean(bounded) - fmean(base), noise, probability, min(len(base), len(other)))
+    one, two = ([loss if isfinite(loss) else inf for loss in losses] for losses in (base, other))
+    noise = stdev(one) if len(one) > 1 and inf not in one else 0.0
+    difference = fmean(two) - fmean(one) if inf not in one else 0.0 if inf in two else -inf
+    return LossDifference(fmean(one), difference, noise, rank_probability(one, two), min(len(one), len(two)))
 
 
 def rank_probability(one: Sequence[float], two: Sequence[float]) -> float:

@@ -1,3 +1,3 @@
-"""Questions that are asked of a run by measuring it: why it is slow, and what to type next. They undo themselves."""
+"""Questions that a run answers by being tried out: it is afterwards what it was."""
 
 __all__: list[str] = []

@@ -76,9 +76,12 @@ class Diagnosis:
         return plain
 
     def __rich__(self) -> RenderableType:
-        from accel.report.diagnosis_page import draw
+        from rich.console import Group
+        from rich.text import Text
 
-        return draw(self)
+        from accel.report.diagnosis_page import draw, typed_lines
+
+        return Group(draw(self), "", *map(Text, typed_lines(self.remedies)))
 
     def __repr__(self) -> str:
         from accel.report.diagnosis_page import as_text

@@ -72,16 +72,18 @@ def measured_run(trainer: Trainer) -> Iterator[tuple[TrainingRun, RunRequest]]:
     asked = trainer._request()
     request = for_measuring(asked)
     given = trainer.given.get("model")
-    with untouched(given if isinstance(given, nn.Module) else None):
-        with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
-            run = build(request, cleanup, signals)
-            with run.parts.parallel.share_errors(lambda: signals.requested is not None):
-                if run.user_state is not None:
-                    run.user_state.remember()
-                    cleanup.callback(run.user_state.undo)
-                try_evaluation(run, None)
-                run.parts.backend.explore(run, lambda: sandbox(run))
-                yield run, asked
+    with ExitStack() as cleanup:
+        cleanup.enter_context(untouched(given if isinstance(given, nn.Module) else None))
+        signals = cleanup.enter_context(StopSignals(at_once=True))
+        cleanup.enter_context(warnings_of_run())
+        run = build(request, cleanup, signals)
+        with run.parts.parallel.share_errors(lambda: signals.requested is not None):
+            if run.user_state is not None:
+                run.user_state.remember()
+                cleanup.callback(run.user_state.undo)
+            try_evaluation(run, None)
+            run.parts.backend.explore(run, lambda: sandbox(run))
+            yield run, asked
 
 
 def diagnose(run: TrainingRun, request: RunRequest, seconds: float, say: Callable[[str], None]) -> Diagnosis:
@@ -142,7 +144,7 @@ def untouched(model: nn.Module | None) -> Iterator[None]:
     Args:
         model: the user's own module; None where a task makes one.
     """
-    device = torch.device("cuda" if torch.cuda.is_initialized() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_initialized() else "cpu")  # type: ignore[no-untyped-call]
     with Randomness(device).preserved():
         if model is None:
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from accel.diagnose.decision.remedies import Remedy
     from accel.diagnose.diagnosis import Diagnosis
 
-__all__ = ["WIDTH", "as_html", "as_text", "draw", "remedy_table", "typed_lines"]
+__all__ = ["WIDTH", "as_html", "as_text", "draw", "remedy_table", "show", "typed_lines"]
 
 WIDTH = 110
 """Columns of the page in a notebook."""
@@ -28,19 +29,21 @@ CHANGED = {"nothing": "nothing", "rounding": "rounding", "recipe": "the recipe"}
 
 
 def draw(diagnosis: Diagnosis) -> RenderableType:
-    """Return the page: machine, states, where the time goes, the verdict, remedies, and what to type for each of them."""
+    """Return the page: machine, states, where the time goes, the verdict, remedies. What to type for them is `typed_lines`."""
     blocks: list[RenderableType] = ["", Text("this machine", style="bold"), Padding(facts(machine_facts(diagnosis)), (0, 0, 0, 2))]
     for state in diagnosis.states:
         blocks += [Text(f"  {state.problem}", style="yellow"), Text(f"    mended by  {state.mend}")]
     step = 1000 * diagnosis.split.total
-    title = f"this run: {step:.3g} ms an update of {diagnosis.figures.samples:,} samples, {diagnosis.figures.samples / step * 1000:,.0f} samples/s"
+    samples = diagnosis.figures.samples
+    title = f"this run: {step:.3g} ms an update of {samples:,} samples, {1000 * samples / step:,.0f} samples/s"
     blocks += ["", Text(title, style="bold"), Padding(phases(diagnosis.shares), (0, 0, 0, 2))]
     blocks += [Text(f"  {line}", style="dim") for line in notes(diagnosis)]
     blocks += ["", Text(diagnosis.verdict.sentence, style="bold")]
     if diagnosis.remedies:
-        blocks += ["", Padding(remedy_table(diagnosis.remedies), (0, 0, 0, 2)), "", *map(Text, typed_lines(diagnosis.remedies))]
+        blocks += ["", Padding(remedy_table(diagnosis.remedies), (0, 0, 0, 2))]
     else:
-        blocks += ["", Text("nothing that is possible here, and not on already, would make it 2 % faster")]
+        some = "of what there was time to measure, " if diagnosis.left_out else ""
+        blocks += ["", Text(f"{some}nothing that is possible here, and not on already, would make it 2 % faster")]
     return Group(*blocks)
 
 
@@ -85,22 +88,19 @@ def as_text(diagnosis: Diagnosis) -> str:
     """Return the page as plain lines."""
     console = VisibleConsole(width=WIDTH, color_system=None, markup=False, highlight=False)
     with console.capture() as capture:
-        console.print(draw(diagnosis))
+        show(console, diagnosis)
     return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
 
 
 def as_html(diagnosis: Diagnosis) -> str:
     """Return the page as a block of HTML with styles of its own, in the reader's colours."""
-    console = VisibleConsole(width=WIDTH, record=True, markup=False, highlight=False, quiet=False, file=_Nowhere())
-    console.print(draw(diagnosis))
+    console = VisibleConsole(width=WIDTH, record=True, markup=False, highlight=False, file=StringIO())
+    show(console, diagnosis)
     return console.export_html(inline_styles=True, code_format='<pre style="line-height: normal">{code}</pre>')
 
 
-class _Nowhere:
-    """File that drops what is written."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing."""
+def show(console: VisibleConsole, diagnosis: Diagnosis) -> None:
+    """Print the page; what is to be typed stands unwrapped, to be copied."""
+    console.print(draw(diagnosis))
+    if diagnosis.remedies:
+        console.print("", *typed_lines(diagnosis.remedies), sep="\n", soft_wrap=True)

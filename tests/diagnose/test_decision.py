@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from accel.diagnose.decision.figures import BatchFit, Beside, Experiment, RankTimes, RunFigures, fit_batches
+from accel.compare import SpeedRatio
+from accel.diagnose.decision.figures import BatchFit, Beside, RankTimes, RunFigures, fit_batches
 from accel.diagnose.decision.prediction import PREDICTIONS, step_beside_readers
 from accel.diagnose.decision.remedies import Possible, rank_remedies
 from accel.diagnose.decision.time_split import PARTS, split_time
@@ -25,7 +26,7 @@ def figures(**changed: Any) -> RunFigures:
     """A run on two cores that computes: 64 samples, 100 ms an update, of which 4 ms do not grow with the batch."""
     plain = RunFigures(
         device="cpu", cores=2, threads=2, samples=64, step=near(0.100), wait=near(0.001), same_batch=near(0.099),
-        same_batch_busy=0.19, loader=near(0.001), loader_busy=0.001,
+        same_batch_busy=0.19, batch_size=64, loader=near(0.001), loader_busy=0.001,
         phases={"forward": 0.034, "backward": 0.060, "update": 0.005},
         fit=BatchFit(0.004, 0.09 / 64, (32, 64, 128), (0.049, 0.094, 0.184)),
         by_threads={1: near(0.180), 2: near(0.099)},
@@ -37,7 +38,7 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
     "gpt": (figures(), "compute-bound", ""),
     "digits": (
         figures(
-            step=near(0.0042), wait=near(0.0001), same_batch=near(0.0041), samples=32,
+            step=near(0.0042), wait=near(0.0001), same_batch=near(0.0041), samples=32, batch_size=32,
             phases={"forward": 0.0012, "backward": 0.0022, "update": 0.0007},
             fit=BatchFit(0.0022, 0.0012 / 32, (16, 32, 64), (0.0028, 0.0034, 0.0046)), by_threads={},
         ),
@@ -45,11 +46,13 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
         "as long as 59 samples",
     ),
     "pictures by Pillow": (
-        figures(step=near(0.250), wait=near(0.151), loader=near(0.150), loader_busy=0.149), "data-bound", "keeps 1.0 of 2 cores busy",
+        figures(step=near(0.250), wait=near(0.151), loader=near(0.150), loader_busy=0.149),
+        "data-bound",
+        "keeps 1.0 of 2 cores busy",
     ),
     "the same through resident": (figures(wait=near(0.002), step=near(0.101)), "compute-bound", ""),
     "a sample that sleeps": (
-        figures(step=near(0.355), wait=near(0.256), loader=near(0.256), loader_busy=0.01), "data-bound", "idle for 96%",
+        figures(step=near(0.355), wait=near(0.256), loader=near(0.256), loader_busy=0.01), "data-bound", "idle for 96 % of it",
     ),
     "reads on the host": (
         figures(
@@ -172,7 +175,7 @@ POSSIBLE = [
 def test_remedies_come_in_the_order_of_what_they_promise_and_the_useless_do_not() -> None:
     run = replace(
         CASES["pictures by Pillow"][0], read_rates={2: Beside(700.0, 800.0, 0.12)}, gather=0.0005,
-        experiments={"amp": Experiment(near(0.09), near(0.045))},
+        experiments={"amp": SpeedRatio(2.0, 1.9, 2.1, 12)},
     )  # fmt: skip
     remedies = rank_remedies(run, split_time(run), POSSIBLE)
     assert [remedy.change.name for remedy in remedies] == ["resident", "threads", "amp", "dataset"]
@@ -194,12 +197,15 @@ def test_every_prediction_is_none_or_a_range_whatever_was_measured(name: str) ->
         assert after is None or 0 < after.low <= after.middle <= after.high
 
 
-def test_a_larger_batch_saves_what_does_not_grow_with_it() -> None:
+def test_a_larger_batch_takes_as_long_as_one_was_measured_to_take() -> None:
     case = CASES["digits"][0]
     split = split_time(case)
     (remedy,) = rank_remedies(case, split, [Possible("larger_batch", "batch_size=64", ("overhead", "update"), "recipe", count=2)])
     assert remedy.speed_up is not None
-    assert remedy.speed_up.middle == pytest.approx(split.total / (split.total - (split.seconds["overhead"] + split.seconds["update"]) / 2))
+    passes = split.seconds["overhead"] + split.seconds["compute"]
+    after = split.total - split.seconds["update"] / 2 - passes * (1 - 0.0046 / 2 / 0.0034)
+    assert remedy.speed_up.middle == pytest.approx(split.total / after, rel=0.01)
+    assert rank_remedies(replace(case, batch_size=30), split, [remedy.change])[0].speed_up is None, "such a batch was not measured"
 
 
 def test_threads_that_differ_by_less_than_their_noise_are_not_called_too_many() -> None:
@@ -212,17 +218,17 @@ def test_threads_that_differ_by_less_than_their_noise_are_not_called_too_many() 
 @pytest.mark.parametrize(
     ("times", "overhead", "per_sample"),
     [
-        ({32: 0.02, 64: 0.03, 128: 0.05}, 0.01, 0.02 / 64),
+        ({32: 0.02, 64: 0.03, 128: 0.05, 256: 0.2}, 0.01, 0.02 / 64),
         ({32: 0.01, 64: 0.02, 128: 0.045}, 0.0, None),
         ({32: 0.02, 64: 0.02, 128: 0.019}, None, 0.0),
     ],
 )
 def test_a_line_through_batches_has_no_negative_part(times: dict[int, float], overhead: float, per_sample: float) -> None:
-    fit = fit_batches(times)
+    fit = fit_batches(times, 128)
     assert fit is not None
     assert fit.overhead == (pytest.approx(overhead) if overhead is not None else pytest.approx(0.0195, rel=0.05))
     assert fit.per_sample == (pytest.approx(per_sample) if per_sample is not None else pytest.approx(0.33e-3, rel=0.1))
-    assert fit_batches({32: 0.02}) is None
+    assert fit_batches({32: 0.02, 64: 0.03}, 32) is None
 
 
 def test_bounds_of_a_median_hold_the_median_and_shrink_with_measurements() -> None:

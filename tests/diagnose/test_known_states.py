@@ -55,7 +55,7 @@ STATES: dict[str, tuple[Machine, MachineUse, str]] = {
     "no_onednn": (replace(NO_CARD, torch=replace(TORCH, mkldnn=False)), CPU, "oneDNN"),
     "two_openmp": (replace(GOOD, torch=replace(TORCH, openmp=("gomp", "iomp5"))), CUDA, "gomp and iomp5"),
     "no_compiler": (replace(GOOD, torch=replace(TORCH, compiler="none")), replace(CUDA, needs_compiler=True), "compiler"),
-    "throttled_gpu": (replace(GOOD, cards=(replace(CARD, slowed=("the power limit",)),)), CUDA, "GPU 0 is slowed down by the power"),
+    "throttled_gpu": (replace(GOOD, cards=(replace(CARD, slowed=("the power limit",)),)), CUDA, "slowed down by the power limit"),
     "narrow_link": (replace(GOOD, cards=(replace(CARD, link=(5, 4, 5, 16)),)), CUDA, "4 PCIe lanes of 16"),
     "busy_machine": (replace(GOOD, busy=40.0), CUDA, "took 40 %"),
 }

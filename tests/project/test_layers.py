@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 ORDER = [
     *("errors", "values", "system compare", "schema device report", "data optim", "parts"),
-    *("checkpoints plugins", "engine", "trainer", "tasks testing", "cli"),
+    *("checkpoints plugins", "engine", "trainer", "tasks testing diagnose", "cli"),
 ]
 """Each row may use the rows before it. Within a row, and within `plugins`, nobody uses the other."""
 MAY_IMPORT = {

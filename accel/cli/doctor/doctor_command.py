@@ -18,6 +18,8 @@ USAGE = Usage(
     (
         Flag(("--json",), "print one document of JSON, and nothing else"),
         Flag(("--seconds",), "of measuring, about (40)", "N", Positive, 40.0),
+        Flag(("--apply",), "try the remedies, and write what is kept as an experiment of yours"),
+        Flag(("--name",), "of the experiment (doctor): DIR/experiment/NAME.yaml, in --config-dir or conf", "NAME", str, "doctor"),
         Flag(("--config-dir", "-cd"), "your own plugins/, task/, experiment/", "DIR"),
         Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),
     ),
@@ -25,6 +27,7 @@ USAGE = Usage(
         ("", "the digits that come with scikit-learn"),
         ("task=images task.root=DIR '+plugins=[amp]'", "your pictures, with a plugin on"),
         ("--json task=text task.path=FILE", "for a program to read"),
+        ("--apply --name fast '+plugins=[adamw]'", "some minutes more, and a recipe that is measured"),
     ),
     complete=override_candidates,
     notes="The settings are those of python -m accel.train. torchrun -m accel doctor measures several ranks.",

@@ -6,14 +6,19 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from accel.cli import torchrun
 from accel.cli.compose.compose import compose
 from accel.cli.exit_codes import FAILED
 from accel.cli.job import command_of
-from accel.errors import Interrupted, Sentence
+from accel.errors import ConfigError, Interrupted, Sentence
+from accel.report.diagnosis_page import show
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
+
+if TYPE_CHECKING:
+    from accel.diagnose.diagnosis import Diagnosis
 
 __all__ = ["announcer", "run_doctor"]
 
@@ -30,12 +35,16 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
     """
     config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
     torchrun.require_parallel_plugin(config)
-    command = command_of(config.overrides, args.config_dir, args.config_path)
-    from accel.diagnose.doctor import doctor
+    if args.apply:
+        if torchrun.world_size() > 1:
+            raise ConfigError("--apply tries remedies of one process; start it without torchrun")
+        from accel.cli.doctor.experiment_file import experiment_path
 
+        experiment_path(args.name, args.config_dir)  # refused before anything is measured
+    command = command_of(config.overrides, args.config_dir, args.config_path)
     trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
     try:
-        diagnosis = doctor(trainer, seconds=args.seconds, say=announcer())
+        diagnosis, document = _measure(args, config.overrides, trainer)
     except (Sentence, Interrupted):
         raise
     except Exception as error:  # of the user's code
@@ -43,13 +52,23 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
 
         say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
         return FAILED
-    if torchrun.rank() > 0:
-        return 0
-    if args.json:
-        say(json.dumps(diagnosis.as_dict(), indent=1, allow_nan=False))
-    else:
-        VisibleConsole(markup=False, highlight=False).print(diagnosis, soft_wrap=False)
+    if args.json and torchrun.rank() == 0:
+        say(json.dumps({**diagnosis.as_dict(), **document}, indent=1, allow_nan=False))
     return 0
+
+
+def _measure(args: Namespace, overrides: Sequence[str], trainer: Any) -> tuple[Diagnosis, dict[str, Any]]:
+    """Return the diagnosis, which is shown as soon as it is there, and what applying its remedies adds to the document."""
+    from accel.diagnose.doctor import doctor
+
+    diagnosis = doctor(trainer, seconds=args.seconds, say=announcer())
+    if torchrun.rank() == 0 and not args.json:
+        show(VisibleConsole(markup=False, highlight=False), diagnosis)
+    if not args.apply:
+        return diagnosis, {}
+    from accel.cli.doctor.apply_remedies import apply_and_write
+
+    return diagnosis, apply_and_write(diagnosis, args, overrides)
 
 
 def announcer() -> Callable[[str], None]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from accel.diagnose.decision.timing import Range, Timing
+from accel.compare import SpeedRatio
+from accel.diagnose.decision.timing import Timing
 
-__all__ = ["BatchFit", "Beside", "Experiment", "RankTimes", "RunFigures", "fit_batches"]
+__all__ = ["BatchFit", "Beside", "RankTimes", "RunFigures", "fit_batches"]
 
 
 @dataclass(frozen=True)
@@ -26,35 +27,41 @@ class BatchFit:
     sizes: tuple[int, ...]
     seconds: tuple[float, ...]
 
-    def seconds_at(self, samples: float) -> float:
-        """Return the seconds of a batch of so many samples."""
-        return self.overhead + self.per_sample * samples
+    def measured(self, samples: int) -> float | None:
+        """Return the seconds of a batch of so many samples, as they were measured; None if that size was not."""
+        return dict(zip(self.sizes, self.seconds, strict=True)).get(samples)
 
 
-def fit_batches(times: Mapping[int, float]) -> BatchFit | None:
-    """Return the line through times by batch size, with the least relative errors; None for fewer than two sizes.
+def fit_batches(times: Mapping[int, float], samples: int) -> BatchFit | None:
+    """Return the line through times by batch size, with the least relative errors; None for fewer than two sizes up to the run's.
 
-    Neither part is below 0: a line that would begin there goes through the origin, one that falls is level.
+    Larger batches are left out of the line: they may not fit into a cache or into kept memory, and then grow faster. Neither part
+    is below 0: a line that would begin there goes through the origin, one that falls is level.
 
-    >>> fit = fit_batches({16: 0.010, 32: 0.012, 64: 0.016})
+    Args:
+        times: seconds by the size of the batch.
+        samples: size of the run's own batch.
+
+    >>> fit = fit_batches({16: 0.010, 32: 0.012, 64: 0.016, 128: 0.034}, 64)
     >>> round(fit.overhead, 6), round(fit.per_sample, 6)
     (0.008, 0.000125)
     """
-    if len(times) < 2:
+    line = {size: seconds for size, seconds in times.items() if size <= samples}
+    if len(line) < 2:
         return None
-    weights = {size: 1 / seconds**2 for size, seconds in times.items()}
+    weights = {size: 1 / seconds**2 for size, seconds in line.items()}
     total = sum(weights.values())
     size_mean = sum(weight * size for size, weight in weights.items()) / total
-    time_mean = sum(weights[size] * seconds for size, seconds in times.items()) / total
+    time_mean = sum(weights[size] * seconds for size, seconds in line.items()) / total
     spread = sum(weight * (size - size_mean) ** 2 for size, weight in weights.items())
-    slope = sum(weights[size] * (size - size_mean) * (seconds - time_mean) for size, seconds in times.items()) / spread
+    slope = sum(weights[size] * (size - size_mean) * (seconds - time_mean) for size, seconds in line.items()) / spread
     start = time_mean - slope * size_mean
     if slope < 0:
         slope, start = 0.0, time_mean
     elif start < 0:
         squares = sum(weight * size**2 for size, weight in weights.items())
-        start, slope = 0.0, sum(weights[size] * size * seconds for size, seconds in times.items()) / squares
-    return BatchFit(start, slope, tuple(times), tuple(times.values()))
+        start, slope = 0.0, sum(weights[size] * size * seconds for size, seconds in line.items()) / squares
+    return BatchFit(start, slope, tuple(sorted(times)), tuple(times[size] for size in sorted(times)))
 
 
 @dataclass(frozen=True)
@@ -70,26 +77,6 @@ class Beside:
     rate: float
     alone: float
     update: float
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Forward and backward pass as they are and with one thing changed, timed in turn.
-
-    Args:
-        before: seconds as they are.
-        after: seconds with the change.
-        memory: bytes that the change takes beside; negative if it saves some; None if that was not measured.
-    """
-
-    before: Timing
-    after: Timing
-    memory: int | None = None
-
-    @property
-    def ratio(self) -> Range:
-        """Seconds after over seconds before: below 1 is faster."""
-        return self.after.range.over(self.before.range)
 
 
 @dataclass(frozen=True)
@@ -119,17 +106,18 @@ class RunFigures:
         step: update with the wait for its data, as in the run.
         wait: of that, the wait for data.
         loader: the data of an update from the loader alone; None if that was not measured.
-        loader_busy: of that, seconds of processor time.
+        loader_busy: of that, seconds in which the process computed or waited for a core; None where other processes read.
         same_batch: update of the same batch again, which waits for no data.
         same_batch_busy: of that, seconds of processor time, of all threads.
         phases: parts of it: transfer, forward, backward, update. On CUDA as the device has them.
         host: until the host has queued an update on CUDA; None on a CPU.
         fit: forward and backward pass of a micro-batch over its size; None if that was not measured.
         micro_batches: of an update.
+        batch_size: samples of a micro-batch.
         by_threads: update of the same batch, by the number of torch's threads.
         host_reads: numbers read on the host in an update, by line of code.
         read_rates: samples a second, by the number of readers beside the updates.
-        experiments: by name, such as `amp`.
+        experiments: how many times faster an update, or a part of it, is with one thing changed, by name, such as `amp`.
         ranks: times of all ranks; None for one.
         evaluation: spread over the updates between two evaluations.
         checkpoint: spread over the updates between two checkpoints.
@@ -146,15 +134,16 @@ class RunFigures:
     same_batch: Timing
     same_batch_busy: float = 0.0
     loader: Timing | None = None
-    loader_busy: float = 0.0
+    loader_busy: float | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
     host: float | None = None
     fit: BatchFit | None = None
     micro_batches: int = 1
+    batch_size: int = 0
     by_threads: Mapping[int, Timing] = field(default_factory=dict)
     host_reads: Mapping[str, float] = field(default_factory=dict)
     read_rates: Mapping[int, Beside] = field(default_factory=dict)
-    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    experiments: Mapping[str, SpeedRatio] = field(default_factory=dict)
     ranks: RankTimes | None = None
     evaluation: float = 0.0
     checkpoint: float = 0.0

@@ -7,7 +7,7 @@ from functools import partial
 
 from accel.diagnose.decision.figures import Beside, RunFigures
 from accel.diagnose.decision.time_split import TimeSplit
-from accel.diagnose.decision.timing import Range
+from accel.diagnose.decision.timing import Range, taken_in_turn
 
 __all__ = ["PREDICTIONS", "Prediction", "step_beside_readers"]
 
@@ -59,9 +59,9 @@ def _resident(figures: RunFigures, split: TimeSplit, count: int) -> Range:
 def _thread_count(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
     if count not in figures.by_threads or figures.threads not in figures.by_threads:
         return None
-    ratio = figures.by_threads[count].range.over(figures.by_threads[figures.threads].range)
+    faster = Range.of_ratio(taken_in_turn(figures.by_threads[figures.threads], figures.by_threads[count]))
     work = split.total - split.seconds["data"] - split.seconds["transfer"] - _rest(split)
-    return ratio.scaled(work) + (split.total - work)
+    return Range.exact(work).over(faster) + (split.total - work)
 
 
 def _experiment(name: str, parts: tuple[str, ...], figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
@@ -69,16 +69,21 @@ def _experiment(name: str, parts: tuple[str, ...], figures: RunFigures, split: T
     if name not in figures.experiments:
         return None
     touched = sum(split.seconds[part] for part in parts)
-    return figures.experiments[name].ratio.scaled(touched) + (split.total - touched)
+    return Range.exact(touched).over(Range.of_ratio(figures.experiments[name])) + (split.total - touched)
 
 
 def _larger_batch(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
-    """Return the seconds for as many samples in batches that are `count` times as large."""
-    if figures.fit is None or not figures.fit.sizes:
+    """Return the seconds for as many samples in batches that are `count` times as large, as far as such batches were measured."""
+    fit, own = figures.fit, figures.batch_size
+    before, after = (fit.measured(own), fit.measured(count * own)) if fit is not None else (None, None)
+    if before is None or after is None:
         return None
-    saved = (split.seconds["overhead"] + split.seconds["update"] + split.seconds["communication"]) * (1 - 1 / count)
-    after = split.total - saved
-    return Range(after, after - 0.1 * saved, after + 0.3 * saved)
+    passes = split.seconds["overhead"] + split.seconds["compute"] + split.seconds["threads"]
+    saved = passes * (1 - after / count / before)
+    saved += (split.seconds["update"] + split.seconds["communication"]) * (1 - 1 / count)
+    noise = figures.same_batch.range
+    left = split.total - saved
+    return Range(left, left * noise.low / noise.middle, left * noise.high / noise.middle)
 
 
 def _less_often(part: str, figures: RunFigures, split: TimeSplit, count: int) -> Range:

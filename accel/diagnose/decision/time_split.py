@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accel.diagnose.decision.figures import RankTimes, RunFigures
+from accel.diagnose.decision.timing import taken_in_turn
 
 __all__ = ["PARTS", "TimeSplit", "split_time"]
 
@@ -64,7 +65,7 @@ def split_time(figures: RunFigures) -> TimeSplit:
     whole = max(sum(phases.values()), figures.same_batch.median + phases["transfer"], 1e-12)  # the same batch is on the device
     scale = work / whole
     passes = whole - phases["transfer"] - phases["update"]
-    overhead, straggler = min(passes, _overhead(figures)), None
+    overhead, straggler = min(passes, _overhead(figures, passes)), None
     seconds["transfer"], seconds["update"] = phases["transfer"] * scale, phases["update"] * scale
     if figures.ranks is not None:
         waiting, communication, straggler = _between_ranks(figures.ranks, passes)
@@ -82,15 +83,20 @@ def split_time(figures: RunFigures) -> TimeSplit:
     return TimeSplit(seconds, straggler)
 
 
-def _overhead(figures: RunFigures) -> float:
-    """Return the seconds of forward and backward pass that do not grow with the batch.
+def _overhead(figures: RunFigures, passes: float) -> float:
+    """Return the seconds of forward and backward pass, of `passes` in all, that do not grow with the batch.
 
-    On CUDA the device waits while the host queues: what the host takes longer than the device is added.
+    On CUDA the device waits while the host queues: what an update takes longer than its phases on the device is overhead.
+    Elsewhere the line over the batch tells the share; its seconds are of another moment.
     """
     if figures.host is not None:
-        busy = sum(figures.phases.get(name, 0.0) for name in ("transfer", "forward", "backward", "update"))
-        return max(0.0, figures.same_batch.median - busy) or (figures.fit.overhead if figures.fit is not None else 0.0)
-    return 0.0 if figures.fit is None else figures.fit.overhead * figures.micro_batches
+        busy = sum(figures.phases.get(name, 0.0) for name in ("forward", "backward", "update"))
+        if (idle := figures.same_batch.median - busy) > 0:
+            return idle
+    if figures.fit is None:
+        return 0.0
+    whole = figures.fit.overhead + figures.fit.per_sample * figures.batch_size
+    return passes * figures.fit.overhead / whole if whole else 0.0
 
 
 def _lost_to_threads(figures: RunFigures) -> float:
@@ -100,7 +106,7 @@ def _lost_to_threads(figures: RunFigures) -> float:
     now = figures.by_threads[figures.threads]
     fewer = [timing for count, timing in figures.by_threads.items() if count < figures.threads]
     best = min(fewer, key=lambda timing: timing.median, default=now)
-    return max(0.0, now.median - best.median) if best.range.high < now.range.low else 0.0
+    return max(0.0, now.median - best.median) if best is not now and taken_in_turn(now, best).low > 1 else 0.0
 
 
 def _between_ranks(ranks: RankTimes, passes: float) -> tuple[float, float, int | None]:

@@ -30,6 +30,7 @@ def details_of(figures: RunFigures, split: TimeSplit) -> dict[str, tuple[str, ..
     return {
         "data": _of_data(figures),
         "overhead": _of_overhead(figures),
+        "compute": () if figures.fit is not None else ("how much of that is overhead, whatever the batch, was not measured",),
         "threads": _of_threads(figures),
         "straggler": _of_straggler(figures, split),
         "update": _of_update(figures),
@@ -40,9 +41,12 @@ def _of_data(figures: RunFigures) -> tuple[str, ...]:
     if figures.loader is None or not figures.loader.median:
         return ()
     rate = figures.samples / figures.loader.median
+    if figures.loader_busy is None:
+        return (f"reading alone makes {rate:,.0f} samples/s",)
     busy = figures.loader_busy / figures.loader.median
     if busy < IDLE_READING:
-        return (f"reading alone makes {rate:,.0f} samples/s, and leaves the processor idle for {1 - busy:.0%} of it: it waits itself",)
+        idle = f"{100 * (1 - busy):.0f} %"
+        return (f"reading alone makes {rate:,.0f} samples/s, and the processor is idle for {idle} of it: reading waits itself",)
     cores = f"{busy:.1f} of {figures.cores} cores" if figures.cores > 1 else "the one core"
     return (f"reading alone makes {rate:,.0f} samples/s and keeps {cores} busy",)
 
@@ -51,7 +55,8 @@ def _of_overhead(figures: RunFigures) -> tuple[str, ...]:
     clauses = []
     if figures.fit is not None and figures.fit.overhead > 0 and figures.fit.per_sample > 0:
         even = figures.fit.overhead / figures.fit.per_sample
-        clauses.append(f"a batch takes {1000 * figures.fit.overhead:.2g} ms before its first sample, as long as {even:,.0f} samples")
+        before = f"{1000 * figures.fit.overhead:.2g} ms before its first sample"
+        clauses.append(f"a batch takes {before}, as long as {even:,.0f} samples")
     reads = sum(figures.host_reads.values())
     if reads:
         place = max(figures.host_reads, key=lambda line: figures.host_reads[line])

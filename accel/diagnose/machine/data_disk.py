@@ -91,7 +91,7 @@ def _mapped_file(array: np.ndarray) -> str:
     while isinstance(whole, np.ndarray):
         name = getattr(whole, "filename", None)
         if name is not None and os.path.isfile(name):
-            return os.fspath(name)
+            return str(name)
         whole = whole.base
     return ""
 

@@ -94,7 +94,8 @@ def _debugging_switches(machine: Machine, use: MachineUse) -> Iterator[KnownStat
         problem = "anomaly detection is on, which looks at every gradient"
         yield KnownState("anomaly_mode", problem, "torch.autograd.set_detect_anomaly(False)")
     if use.device == "cuda" and is_on(machine.variables, "CUDA_LAUNCH_BLOCKING"):
-        yield KnownState("launch_blocking", "CUDA_LAUNCH_BLOCKING makes the host wait for every kernel", "unset CUDA_LAUNCH_BLOCKING")
+        problem = "CUDA_LAUNCH_BLOCKING makes the host wait for every kernel"
+        yield KnownState("launch_blocking", problem, "unset CUDA_LAUNCH_BLOCKING")
     if is_on(machine.variables, "PYTHONDEVMODE") or machine.variables.get("PYTHONMALLOC", "").endswith("debug"):
         problem = "Python runs in its development mode, or with a debugging allocator"
         yield KnownState("python_dev_mode", problem, "unset PYTHONDEVMODE PYTHONMALLOC")
@@ -163,7 +164,8 @@ def _faulty_torch(machine: Machine, use: MachineUse) -> Iterator[KnownState]:
         problem = f"two libraries of OpenMP are loaded ({names}), whose threads take the cores from each other"
         yield KnownState("two_openmp", problem, "import torch first, or take packages from one source")
     if use.needs_compiler and torch.compiler:
-        yield KnownState("no_compiler", "there is no C++ compiler, without which kernels and compile fall back", "apt-get install g++")
+        problem = "there is no C++ compiler, which compile needs"
+        yield KnownState("no_compiler", problem, "apt-get install g++")
 
 
 def _throttled(machine: Machine, use: MachineUse) -> Iterator[KnownState]:

@@ -84,7 +84,7 @@ def read_torch() -> TorchBuild:
         deterministic=torch.are_deterministic_algorithms_enabled(),
         anomaly=torch.is_anomaly_enabled(),
         debug=bool(torch.version.debug),
-        mkldnn=torch.backends.mkldnn.is_available(),
+        mkldnn=torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
         compiler=Need("compiler").unmet_reason({}, "cpu") or "",
     )
 

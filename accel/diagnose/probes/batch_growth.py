@@ -1,61 +1,101 @@
-"""How forward and backward pass grow with the batch: half of it, all of it, twice of it."""
+"""How forward and backward pass grow with the batch: a quarter of it, half, all, twice of it."""
 
 from __future__ import annotations
 
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from accel.data.batches.structure import flatten, split_batch, unflatten
-from accel.device.out_of_memory import free_cached_memory, is_out_of_memory
+from accel.device.out_of_memory import free_cached_memory, is_out_of_memory, release_frames
 from accel.diagnose.decision.figures import BatchFit, fit_batches
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.parts import Compile, Micro, Window
+from accel.system.clock import BACKWARD, FORWARD
 
-__all__ = ["doubled", "growth", "sized_windows"]
+__all__ = ["FACTORS", "FEWEST", "ROUNDS", "doubled", "fitting_windows", "growth", "passes_of", "sized_windows"]
+
+FACTORS = (1, 0.25, 0.5, 2)
+"""Sizes of the batches that are measured, as multiples of the run's own."""
+ROUNDS, FEWEST = 8, 3
+"""Measurements of each size, at most and at least."""
 
 
 def growth(probed: ProbedRun, seconds: float) -> BatchFit | None:
     """Return forward and backward pass of a micro-batch as a line over its size; None where its size cannot be changed.
 
-    A compiled or captured model is left alone: it would be compiled anew for every size.
+    The sizes take turns. A compiled or captured model is left alone: it would be compiled anew for every size.
 
     Args:
         probed: the run.
-        seconds: for each of three sizes.
+        seconds: for all sizes.
     """
     run = probed.run
     if type(run.parts.compile) is not Compile or run.parts.update.name == "cuda_graph":
         return None
-    times: dict[int, float] = {}
+    windows, least = fitting_windows(probed), 0.0
+    if len(windows) < 2:
+        return None
+    for window in windows.values():
+        least += passes_of(probed, window, 1)
+    fitting = seconds / max(least, 1e-6)
+    rounds, repeats = run.parts.parallel.highest(
+        [max(FEWEST, min(ROUNDS, int(fitting / 2))), max(1, min(20, int(fitting / ROUNDS) - 1))]
+    )
+    times: dict[int, list[float]] = {size: [] for size in windows}
+    for _ in range(rounds):
+        for size, window in windows.items():
+            run.parts.update(window)
+            times[size].append(passes_of(probed, window, repeats))
+    return fit_batches({size: median(values) for size, values in times.items()}, next(iter(probed.window.micros)).samples)
+
+
+def passes_of(probed: ProbedRun, window: Window, count: int) -> float:
+    """Return the mean seconds of forward and backward pass in `count` updates of a window."""
+    spent = probed.run.clock.spent
+    probed.synchronise()
+    before, started = spent[FORWARD] + spent[BACKWARD], perf_counter()
+    for _ in range(count):
+        probed.run.parts.update(window)
+    probed.synchronise()
+    whole = perf_counter() - started
+    return (whole if probed.on_device else spent[FORWARD] + spent[BACKWARD] - before) / count
+
+
+def fitting_windows(probed: ProbedRun) -> dict[int, Window]:
+    """Return those of `sized_windows` that the model takes, which may want batches of one size."""
+    run, fitting = probed.run, {}
     for size, window in sized_windows(probed.window).items():
         try:
-            phases = probed.time(lambda window=window: run.parts.update(window), seconds).phases  # type: ignore[misc]
-        except Exception as error:  # of the user's model, which may want batches of one size
+            run.parts.update(window)
+        except Exception as error:  # of the user's model
             run.unwrapped_model.zero_grad()
             if run.parts.parallel.world_size > 1:
                 raise
             if is_out_of_memory(error):
-                del error
-                free_cached_memory(run.device)
+                release_frames(error)
             continue
-        times[size] = phases["forward"] + phases["backward"]
-    return fit_batches(times)
+        fitting[size] = window
+    free_cached_memory(run.device)
+    return fitting
 
 
 def sized_windows(window: Window) -> dict[int, Window]:
-    """Return windows of one micro-batch, by its size: half of the first one of a window, all of it and twice of it."""
+    """Return windows of one micro-batch, by its size: the first one of a window times each of `FACTORS`."""
     first = next(iter(window.micros))
     windows = {}
-    for factor in (1, 2, 0.5):
+    for factor in FACTORS:
         size = int(first.samples * factor)
+        if size == 0:
+            continue
         try:
-            batch = first.batch if factor == 1 else doubled(first) if factor > 1 else split_batch(first.batch, first.samples, size)[0]
+            batch = doubled(first) if factor > 1 else split_batch(first.batch, first.samples, size)[0]
         except TypeError:  # a batch that cannot be cut
             continue
-        if size > 0:
-            windows[size] = Window((Micro(batch, size, 1.0, True),), 1, size)
+        windows[size] = Window((Micro(batch, size, 1.0, True),), 1, size)
     return windows
 
 

@@ -1,4 +1,4 @@
-"""Experiments: one thing about an update is changed, and both are timed in turn on the same batch."""
+"""Experiments: one thing about an update is changed, and both ways take turns on the same batch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import nn
 
-from accel.diagnose.decision.figures import Experiment
-from accel.diagnose.decision.timing import Timing
+from accel.compare import Limits, SpeedRatio, interleave
+from accel.device.cpu.thread_trial import mean_seconds
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.engine.objectives.composite_update import CompositeUpdate
 from accel.parts import Compile, Layout, Optim, Precision
@@ -21,27 +22,31 @@ from accel.plugins.backend import Float32Switches
 from accel.system.cpu.kept_memory import KEPT_MEMORY, obstacle
 from accel.system.machine import lacks_bf16
 
-__all__ = ["FUSED", "ROUNDS", "SECONDS", "fused_steps", "in_turn", "run_experiments"]
+__all__ = ["FEWEST", "FUSED", "ROUNDS", "SECONDS", "can_be_fused", "fused_steps", "holding", "in_turn", "run_experiments"]
 
-ROUNDS = 8
-"""Turns of each of two ways, in the order A B, B A, A B: a drift of the machine hits both alike."""
+ROUNDS, FEWEST = 12, 4
+"""Rounds of four windows in turn, at most and at least (`accel.compare.interleave`)."""
 SECONDS = 2.5
-"""For one experiment, about; three turns of each are made at least."""
+"""For one experiment, about."""
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 """Optimisers of torch that have a fused implementation on CPUs and on CUDA."""
 
 
-def run_experiments(probed: ProbedRun) -> dict[str, Experiment]:
+def run_experiments(probed: ProbedRun, until: float) -> dict[str, SpeedRatio]:
     """Return the experiments that can be made in a run, by name. One whose change fails is left out.
 
     They change the precision of the products, the layout of weights, the memory's management and the optimiser's kernels; none
     that the run has on already. With several ranks, objectives of their own or a compiled model none is made.
+
+    Args:
+        probed: the run.
+        until: time (`perf_counter`) after which none is begun.
     """
     run = probed.run
     parts = run.parts
     if parts.parallel.world_size > 1 or isinstance(parts.update, CompositeUpdate) or type(parts.compile) is not Compile:
         return {}
-    makers: dict[str, Callable[[], Experiment | None]] = {}
+    makers: dict[str, Callable[[], SpeedRatio | None]] = {}
     if type(parts.precision) is Precision and not lacks_bf16(run.device.type):
         makers["amp"] = partial(_cast, probed)
     if type(parts.layout) is Layout and any(weight.dim() == 4 for weight in run.unwrapped_model.parameters()):
@@ -53,6 +58,8 @@ def run_experiments(probed: ProbedRun) -> dict[str, Experiment]:
         makers["fused_optimiser"] = partial(fused_steps, probed)
     results = {}
     for name, make in makers.items():
+        if perf_counter() > until:
+            break
         try:
             result = make()
         except Exception:  # of the user's model, which may not take this change: then it is none of its remedies
@@ -63,36 +70,37 @@ def run_experiments(probed: ProbedRun) -> dict[str, Experiment]:
     return results
 
 
-def in_turn(before: Callable[[], object], after: Callable[[], object], wait: Callable[[], object]) -> Experiment:
-    """Return the times of two calls, made in turn.
+def in_turn(
+    probed: ProbedRun, before: Callable[[], object], after: Callable[[], object], settle: bool = False
+) -> SpeedRatio:  # fmt: skip
+    """Return how many times faster the second of two calls is. They take turns.
 
     Args:
+        probed: the run.
         before: the way it is.
         after: the way it would be.
-        wait: waits until the device is done.
+        settle: whether each turn begins with a call that does not count.
     """
-    seconds = 0.0
-    for call in (before, after):
-        call()
-        wait()
-        started = perf_counter()
-        call()
-        wait()
-        seconds += perf_counter() - started
-    rounds = max(3, min(ROUNDS, int(SECONDS / max(seconds, 1e-6))))
-    repeats = max(1, min(50, int(SECONDS / rounds / max(seconds, 1e-6))))
-    times: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(rounds):
-        for is_after in (False, True) if number % 2 == 0 else (True, False):
-            call = after if is_after else before
+    seconds = sum(mean_seconds(partial(_and_wait, probed, call), 0.0) for _ in range(2) for call in (before, after)) / 4
+    repeats = max(1, min(20, int(SECONDS / (4 * ROUNDS * max(seconds, 1e-6)))))
+
+    def window(call: Callable[[], object]) -> float:
+        if settle:
             call()
-            wait()
-            started = perf_counter()
-            for _ in range(repeats):
-                call()
-            wait()
-            times[is_after].append((perf_counter() - started) / repeats)
-    return Experiment(Timing.of(times[False]), Timing.of(times[True]))
+        probed.synchronise()
+        started = perf_counter()
+        for _ in range(repeats):
+            call()
+        probed.synchronise()
+        return (perf_counter() - started) / repeats
+
+    limits = Limits(min_rounds=FEWEST, max_rounds=ROUNDS, width=0.03, seconds=SECONDS, step=1)
+    return interleave(partial(window, before), partial(window, after), limits)
+
+
+def _and_wait(probed: ProbedRun, call: Callable[[], object]) -> None:
+    call()
+    probed.synchronise()
 
 
 def _passes(probed: ProbedRun, model: nn.Module, context: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
@@ -105,26 +113,26 @@ def _passes(probed: ProbedRun, model: nn.Module, context: Callable[[], AbstractC
     model.zero_grad()
 
 
-def _cast(probed: ProbedRun) -> Experiment:
+def _cast(probed: ProbedRun) -> SpeedRatio:
     """Return the passes in bfloat16 by autocast."""
     model = probed.run.model
     cast = partial(torch.autocast, probed.run.device.type, torch.bfloat16)
-    return in_turn(partial(_passes, probed, model), partial(_passes, probed, model, cast), probed.synchronise)
+    return in_turn(probed, partial(_passes, probed, model), partial(_passes, probed, model, cast))
 
 
-def _channels_last(probed: ProbedRun) -> Experiment | None:
+def _channels_last(probed: ProbedRun) -> SpeedRatio | None:
     """Return the passes with a copy of the model whose weights are in `torch.channels_last`."""
     model = probed.run.model
     if model is not probed.run.unwrapped_model:
         return None
     turned = deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return in_turn(partial(_passes, probed, model), partial(_passes, probed, turned), probed.synchronise)
+    return in_turn(probed, partial(_passes, probed, model), partial(_passes, probed, turned))
 
 
-def _kept_memory(probed: ProbedRun) -> Experiment:
+def _kept_memory(probed: ProbedRun) -> SpeedRatio:
     """Return updates while freed memory is kept."""
     with holding() as hold:
-        return in_turn(partial(hold, False, probed.update), partial(hold, True, probed.update), probed.synchronise)
+        return in_turn(probed, partial(hold, False, probed.update), partial(hold, True, probed.update), settle=True)
 
 
 @contextmanager
@@ -146,7 +154,7 @@ def holding() -> Iterator[Callable[[bool, Callable[[], object]], None]]:
             KEPT_MEMORY.release()
 
 
-def _tf32(probed: ProbedRun) -> Experiment | None:
+def _tf32(probed: ProbedRun) -> SpeedRatio | None:
     """Return the passes with TensorFloat-32 in products and convolutions."""
     switches = Float32Switches.read()
     if switches.matmul != "highest":
@@ -157,20 +165,20 @@ def _tf32(probed: ProbedRun) -> Experiment | None:
         _passes(probed, probed.run.model)
 
     try:
-        return in_turn(partial(passes, "highest"), partial(passes, "high"), probed.synchronise)
+        return in_turn(probed, partial(passes, "highest"), partial(passes, "high"))
     finally:
         switches.restore()
 
 
 def can_be_fused(optim: Optim) -> bool:
     """Return whether the optimiser is one of torch's that has a fused implementation, and does not use it."""
-    optimizer = getattr(optim, "optimizer", None)
+    optimizer: Any = getattr(optim, "optimizer", None)
     return type(optimizer) in FUSED and not any(group.get("fused") for group in optimizer.param_groups)
 
 
-def fused_steps(probed: ProbedRun) -> Experiment:
+def fused_steps(probed: ProbedRun) -> SpeedRatio:
     """Return the optimiser's steps as they are, and by its fused implementation, on copies of the weights."""
-    optimizer = probed.run.parts.optim.optimizer
+    optimizer: Any = probed.run.parts.optim.optimizer
     steps = []
     for fused in (False, True):
         groups = []
@@ -181,4 +189,4 @@ def fused_steps(probed: ProbedRun) -> Experiment:
                 copy.grad = torch.full_like(copy, 1e-3)
             groups.append({**settings, "params": copies} | ({"fused": True, "foreach": False} if fused else {}))
         steps.append(type(optimizer)(groups).step)
-    return in_turn(*steps, probed.synchronise)
+    return in_turn(probed, *steps)

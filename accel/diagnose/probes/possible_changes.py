@@ -11,8 +11,10 @@ import numpy as np
 from accel.data.batches.mapped import MapBatches
 from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.remedies import Possible
+from accel.diagnose.decision.timing import taken_in_turn
 from accel.diagnose.probes.typed_changes import in_python, override_words
 from accel.engine.advice.data_advice import MEMORY_FACTOR, dataset_suggestions, fits_in_memory, plugin_override, suggestions
+from accel.engine.select_parts import PART_TYPES
 from accel.engine.training_run import TrainingRun
 from accel.parts import Group, Loader, Parallel, Precision, Transfer, Update
 from accel.parts.model import Backend, Compile
@@ -24,7 +26,8 @@ SLOTS = 5
 """Batches that readers hold in memory: as many as are read ahead, and two more."""
 OFTEN = 2
 """Factor by which evaluations and checkpoints come less often, if that is suggested."""
-BATCH_FACTORS = (2, 4)
+LARGER = 2
+"""Factor of a batch that is suggested: as large as one that was measured."""
 PASSES = ("overhead", "compute", "threads")
 
 
@@ -37,9 +40,13 @@ def change(
     run: TrainingRun, name: str, plugin: str, parts: tuple[str, ...], settings: dict[str, Any] | None = None, **more: Any
 ) -> Possible:
     """Return a change by a plugin: one that is switched on, or a setting of one that is on."""
-    is_on = any(part.name == plugin for part in run.parts.all())
-    words = override_words(plugin, settings or {}, is_on)
+    words = override_words(plugin, settings or {}, is_on(run, plugin))
     return Possible(name, in_python(run, plugin, settings or {}, words), parts, words=words, **more)
+
+
+def is_on(run: TrainingRun, plugin: str) -> bool:
+    """Return whether a plugin is on. The plainest parts are none, whatever they are called."""
+    return any(part.name == plugin and type(part) not in PART_TYPES.values() for part in run.parts.all())
 
 
 def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
@@ -50,7 +57,8 @@ def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
             taken = MEMORY_FACTOR * len(data) * prod(data.shape) * np.dtype(data.dtype).itemsize
             yield change(run, "resident", "resident", ("data", "transfer"), memory=taken)
         name = ("threads" if batches.has_fill else "workers") if type(loader) is Loader else loader.name
-        for count in figures.read_rates:
+        unmeasured = [figures.cores] if type(loader) is Loader and figures.cores > 1 else []
+        for count in list(figures.read_rates) or unmeasured:
             settings = {} if count == figures.cores and type(loader) is Loader else {"count": count}
             memory = SLOTS * _bytes_of_batch(batches)
             yield change(run, name, name, ("data",), settings, count=count, memory=memory or None)
@@ -78,10 +86,11 @@ def _of_device(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
         yield change(run, "tf32", "backend", PASSES, changes="rounding", note="products keep 10 bits")
     if "kept_memory" in figures.experiments:
         yield change(run, "kept_memory", "backend", (*PASSES, "update"), note="freed memory stays with the process")
-    may_set = type(parts.backend) is Backend or parts.backend.name == "backend"
+    may_set = type(parts.backend) is Backend or is_on(run, "backend")
     if figures.by_threads and may_set:
-        best = min(figures.by_threads, key=lambda count: (figures.by_threads[count].range.low, count))
-        if best != figures.threads and figures.by_threads[best].range.high < figures.by_threads[figures.threads].range.low:
+        best = min(figures.by_threads, key=lambda count: figures.by_threads[count].median)
+        now = figures.by_threads[figures.threads]
+        if best != figures.threads and taken_in_turn(now, figures.by_threads[best]).low > 1:
             settings = {"threads": best}
             yield change(run, "thread_count", "backend", (*PASSES, "update"), settings, changes="rounding", count=best)
     if run.device.type == "cuda":
@@ -115,12 +124,10 @@ def _of_recipe(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
         return Possible(name, typed, parts, words=(f"{key}={value}",), **more)
 
     if run.uses_batch_size and figures.fit is not None:
-        for factor in BATCH_FACTORS:
-            if run.train.samples is None or run.train.samples >= 4 * factor * run.batch_size:
-                yield plain(
-                    "larger_batch", "batch_size", factor * run.batch_size, ("overhead", "update"), changes="recipe", count=factor,
-                    note="fewer updates per epoch, which want a higher learning rate",
-                )  # fmt: skip
+        yield plain(
+            "larger_batch", "batch_size", LARGER * run.batch_size, (*PASSES, "update"), changes="recipe", count=LARGER,
+            note="fewer updates per epoch, which want a higher learning rate",
+        )  # fmt: skip
     if figures.evaluation:
         every, epochs = run.evaluations.every, run.evaluations.epochs
         key, value = ("evaluate.every", every) if every is not None else ("evaluate.epochs", epochs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter, process_time
 
 import torch
@@ -54,6 +55,11 @@ class ProbedRun:
         run.parts.optim.set_lr(run.parts.schedule.lr(run.progress.step) * TRIAL_RATE)
         self.window = self.keep(next(windows))
         """The window whose batches are used again and again, on the device."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of the window's first micro-batch."""
+        return next(iter(self.window.micros)).samples
 
     def keep(self, window: Window) -> Window:
         """Return a window that can be iterated over again."""
@@ -107,5 +113,5 @@ def in_blocks(times: list[float]) -> Timing:
     """
     blocks = min(BLOCKS, len(times))
     edges = [number * len(times) // blocks for number in range(blocks + 1)]
-    parts = [times[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    parts = [times[start:stop] for start, stop in pairwise(edges)]
     return Timing.of([sum(part) / len(part) for part in parts])

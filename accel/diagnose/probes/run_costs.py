@@ -21,7 +21,7 @@ EVALUATED = 2
 
 
 def seconds_of_evaluations(run: TrainingRun) -> float:
-    """Return the seconds of evaluations, spread over the updates between two; 0 where none is made, or nobody knows how long one is.
+    """Return the seconds of evaluations, spread over the updates between two; 0 where nobody knows how many there are.
 
     Called in a sandbox. Every rank must call it.
     """

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter, process_time
 
 import torch
 
 from accel.diagnose.decision.timing import Timing
 from accel.diagnose.probes.probed_run import LEAST, PhaseTimes, ProbedRun, in_blocks
+from accel.report.other_load import has_children
 from accel.system.clock import TRAINING, TRANSFER
+from accel.system.cpu.run_delay import RunDelay
 
-__all__ = ["LOADER_SETTLE", "LoaderTimes", "WholeSteps", "device_phases", "queueing_time", "same_batch", "time_loader", "whole_steps"]
+__all__ = [
+    "LOADER_SETTLE", "LoaderTimes", "WholeSteps", "device_phases", "queueing_time", "same_batch", "time_loader", "whole_steps",
+]  # fmt: skip
 
 LOADER_SETTLE = 8
 """Batches after which those that were read ahead are used up."""
@@ -38,11 +43,11 @@ class LoaderTimes:
 
     Args:
         window: the data of an update.
-        busy: of that, seconds of processor time of this process and of its children that are done.
+        busy: of that, seconds in which this process computed or waited for a core; None where other processes read.
     """
 
     window: Timing
-    busy: float
+    busy: float | None
 
 
 def whole_steps(probed: ProbedRun, seconds: float) -> WholeSteps:
@@ -81,12 +86,13 @@ def time_loader(probed: ProbedRun, seconds: float) -> LoaderTimes:
         if perf_counter() - started > seconds / 2 and probed.run.parts.parallel.world_size == 1:
             break
     count = probed.count_for(lambda: next(probed.windows), seconds)
-    times, busy = [], process_time()
+    times, busy, delay = [], process_time(), RunDelay()
     for _ in range(count):
         started = perf_counter()
         next(probed.windows)
         times.append(perf_counter() - started)
-    return LoaderTimes(in_blocks(times), (process_time() - busy) / count)
+    wanted = process_time() - busy + sum(times) * (delay.share() or 0.0)
+    return LoaderTimes(in_blocks(times), None if has_children() else wanted / count)
 
 
 def queueing_time(probed: ProbedRun) -> float | None:
@@ -109,7 +115,7 @@ def device_phases(probed: ProbedRun) -> dict[str, float]:
 
     def mark(phase: int) -> None:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()  # type: ignore[no-untyped-call]
+        event.record()
         marks.append((phase, event))
 
     sums = dict.fromkeys(TRAINING, 0.0)
@@ -123,7 +129,7 @@ def device_phases(probed: ProbedRun) -> dict[str, float]:
     finally:
         listeners.remove(mark)
     probed.synchronise()
-    for (_, before), (phase, after) in zip(marks, marks[1:], strict=False):
+    for (_, before), (phase, after) in pairwise(marks):
         if 0 <= phase < len(TRAINING):
-            sums[TRAINING[phase]] += before.elapsed_time(after) / 1000 / LEAST  # type: ignore[no-untyped-call]
+            sums[TRAINING[phase]] += before.elapsed_time(after) / 1000 / LEAST
     return sums
