@@ -42,7 +42,7 @@ gpu:  ## 25 minutes on a GPU, the most valuable first, into benchmarks/results; 
 
 drill: $(READY)  ## hours: runs are killed a thousand times, and compared bit for bit; results in benchmarks/results
 	$(BIN)/python benchmarks/drills.py --out benchmarks/results/$$(date +%F)-drills.json
-	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/testing/drill tests/checkpoints tests/data/stores/test_crafted_stores.py tests/data/shards/test_crafted_shards.py tests/plugins/test_ddp.py tests/plugins/test_fsdp.py tests/plugins/test_finite_guard.py tests/invariants/test_unequal_ranks.py tests/invariants/test_random_runs.py tests/invariants/test_plugin_order.py tests/cli/compose/test_fuzz.py $(ARGS) --deselect tests/testing/drill/test_drills.py
+	ACCEL_DRILL=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/testing/drill tests/checkpoints tests/data/stores/test_crafted_stores.py tests/data/shards/test_crafted_shards.py tests/plugins/test_ddp.py tests/plugins/test_fsdp.py tests/plugins/test_finite_guard.py tests/plugins/test_common.py tests/plugins/test_cyclic.py tests/plugins/test_muon.py tests/plugins/test_schedule_free.py tests/plugins/test_augment_settings.py tests/invariants/test_unequal_ranks.py tests/invariants/test_random_runs.py tests/invariants/test_plugin_order.py tests/cli/compose/test_fuzz.py tests/cli/compose/test_typos.py $(ARGS) --deselect tests/testing/drill/test_drills.py
 
 mutants: $(READY)  ## hours: slips are made in the files that decide what is computed, and the tests must notice
 	$(BIN)/python benchmarks/mutants.py --out benchmarks/results/$$(date +%F)-mutants.json $(ARGS)

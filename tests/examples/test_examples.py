@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from accel.cli.train_command import main
+from tests.support.companions import COMPANIONS
 from tests.support.forked_process import run_script
 from tests.support.rank_processes import ROOT
 
@@ -77,4 +78,4 @@ def test_its_plugin_passes_the_common_suite(monkeypatch: pytest.MonkeyPatch) -> 
 
     from accel.testing import check_plugin
 
-    check_plugin(Sign)
+    check_plugin(Sign, beside=COMPANIONS)

@@ -13,6 +13,7 @@ from torch import nn
 
 from accel.engine.request import TaskMethod
 from accel.errors import ConfigError, TrainingError
+from accel.plugins.metrics import Metrics
 from accel.schema import plugin_registry
 from accel.testing.toy_run import Toy, cheap
 from tests.support.toy_gan import Gan
@@ -20,7 +21,6 @@ from tests.support.toy_gan import Gan
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
@@ -37,7 +37,8 @@ def model_of(name: str, out: Path) -> weakref.ref[nn.Module]:
             return net
 
     try:
-        Kept(plugins=[cheap(name)()], device="cpu", out=out, checkpoint_every=2).fit()
+        watch = ["progress", Metrics(curves=False)]  # the plugin metrics takes its place, and draws them
+        Kept(plugins=[cheap(name)()], watch=watch, device="cpu", out=out, checkpoint_every=2).fit()
     except (ConfigError, TrainingError) as error:  # its frames hold the run for as long as it lives
         error.__traceback__ = None
     return model[0] if model else weakref.ref(nn.Linear(1, 1))

@@ -18,6 +18,7 @@ from accel.plugins.cosine import Cosine
 from accel.tasks.digits import Digits
 from accel.testing import check_plugin
 from tests.support.augmented_batches import ALL, LABELS, PICTURES, Recorder, ready
+from tests.support.companions import COMPANIONS
 
 
 class Endless(IterableDataset[Any]):
@@ -93,4 +94,4 @@ def test_the_digits_are_learnt_with_it() -> None:
 
 @pytest.mark.slow
 def test_the_common_suite_with_mixup() -> None:
-    check_plugin(lambda: Augment(mixup=0.4, label_smoothing=0.0))
+    check_plugin(lambda: Augment(mixup=0.4, label_smoothing=0.0), beside=COMPANIONS)

@@ -12,6 +12,7 @@ from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
 from accel.schema import plugin_registry
 from accel.testing import cheap, check_plugin
+from tests.support.companions import COMPANIONS
 
 pytestmark = pytest.mark.slow
 
@@ -39,4 +40,4 @@ OTHER_SETTINGS: dict[str, Callable[[], Part]] = {
 
 @pytest.mark.parametrize("name", OTHER_SETTINGS)
 def test_common_suite_with_other_settings(name: str) -> None:
-    check_plugin(OTHER_SETTINGS[name], tolerance=2e-3 if "float16" in name else 1e-5)
+    check_plugin(OTHER_SETTINGS[name], tolerance=2e-3 if "float16" in name else 1e-5, beside=COMPANIONS)

@@ -10,6 +10,7 @@ from accel.plugins.cyclic import Cyclic
 from accel.plugins.sgd import SGD
 from accel.testing import check_plugin, fit_toy
 from accel.testing.toy_run import Toy
+from tests.support.companions import COMPANIONS
 
 
 def schedule(plugin: Cyclic, **toy: int) -> Cyclic:
@@ -84,4 +85,4 @@ def test_data_without_a_length_takes_a_number_of_updates() -> None:
 
 @pytest.mark.slow
 def test_the_common_suite_with_momentum() -> None:
-    check_plugin(lambda: Cyclic(max_lr=0.1, mode="exp_range", gamma=0.9, cycle_momentum=True))
+    check_plugin(lambda: Cyclic(max_lr=0.1, mode="exp_range", gamma=0.9, cycle_momentum=True), beside=COMPANIONS)

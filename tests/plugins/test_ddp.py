@@ -16,7 +16,7 @@ from torch import Tensor
 from accel.errors import ConfigError
 from accel.plugins.ddp import DDP
 from accel.testing import fit_toy
-from tests.support.drill_length import times
+from tests.support.drill_length import LONG, times
 from tests.support.rank_count_changes import check
 from tests.support.rank_processes import shared_cases
 from tests.support.torchrun_command import RUN, TORCHRUN, final, inside, noted
@@ -37,7 +37,7 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
 
 def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
     for rank in actual["one_process_on_the_big_batch"]:
-        assert len(rank) == 32
+        assert len(rank) == times(8, 32)
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
 
 
@@ -200,9 +200,12 @@ RUNS = times(1, 50)
 
 
 def deaths(number: int) -> str:
-    """Three kills, of either rank; the first run has one of each kind. Each comes to pass: none costs more than 7 of 24 updates."""
+    """Three kills, of either rank; the first run has one of each kind. Each comes to pass: none costs more than 7 of 24 updates.
+
+    In the suite only the first rank dies, while it saves: each start of two ranks takes five seconds.
+    """
     if number == 0:
-        return "1:begin 0:save@3 1:update@9"
+        return "1:begin 0:save@3 1:update@9" if LONG else "0:save@3"
     rng = random.Random(number)
     actual = []
     for _ in range(3):
@@ -216,7 +219,7 @@ def test_a_killed_rank_begins_anew_and_the_run_ends_with_the_same_bits(actual: F
     words = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "--max-restarts=3", *RUN]
     done = subprocess.run(words, **inside(tmp_path, deaths(number)))
     assert done.returncode == 0
-    assert noted(tmp_path).count("dies") == 3
+    assert noted(tmp_path).count("dies") == times(1, 3)
     assert same(final(tmp_path), actual["never_killed"][0])
 
 

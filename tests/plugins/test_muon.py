@@ -19,6 +19,7 @@ from accel.plugins.muon import Muon
 from accel.plugins.onecycle import OneCycle
 from accel.report.result import Result
 from accel.testing import check_plugin, fit_toy
+from tests.support.companions import COMPANIONS
 from tests.support.handwritten_loop import hand_loop
 
 
@@ -178,5 +179,5 @@ def test_rest_moves_to_adamw_what_is_no_matrix(form: str) -> None:
 
 @pytest.mark.slow
 def test_common_suite_with_other_settings() -> None:
-    check_plugin(lambda: Muon(matrices=["*"], nesterov=False, exclude="none"), tolerance=1e-2)
-    check_plugin(lambda: Muon(ns_dtype="float32", adjust_lr="match_rms_adamw"))
+    check_plugin(lambda: Muon(matrices=["*"], nesterov=False, exclude="none"), tolerance=1e-2, beside=COMPANIONS)
+    check_plugin(lambda: Muon(ns_dtype="float32", adjust_lr="match_rms_adamw"), beside=COMPANIONS)

@@ -19,6 +19,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.onecycle import OneCycle
 from accel.plugins.schedule_free import ScheduleFree
 from accel.testing import check_plugin, fit_toy
+from tests.support.companions import COMPANIONS
 from tests.support.handwritten_loop import hand_loop
 
 
@@ -114,4 +115,4 @@ def test_beta1_is_neither_cycled_nor_zero() -> None:
 
 @pytest.mark.slow
 def test_common_suite_with_sgd() -> None:
-    check_plugin(lambda: ScheduleFree(base="sgd", lr=0.1, warmup=4, exclude="norm_and_bias"))
+    check_plugin(lambda: ScheduleFree(base="sgd", lr=0.1, warmup=4, exclude="norm_and_bias"), beside=COMPANIONS)

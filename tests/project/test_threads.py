@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-import pytest
+from tests.support.source_trees import ROOT, trees
 
-ROOT = Path(__file__).parents[2] / "accel"
-FILES = sorted(ROOT.rglob("*.py"))
 HOME = "device/cuda/device_threads.py"
 STARTERS = {
     "Thread",
@@ -35,12 +32,10 @@ def starters(tree: ast.AST) -> set[str]:
     return names & STARTERS | {module for module in pools if module}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_threads_are_started_in_one_way(path: Path) -> None:
-    name = path.relative_to(ROOT).as_posix()
-    if name != HOME:
-        allowed = {starter for module, starter in BASES if module == name}
-        assert starters(ast.parse(path.read_text())) <= allowed, "start a DeviceThread, or take a thread_pool"
+def test_threads_are_started_in_one_way() -> None:
+    names = {name: starters(tree) - {starter for module, starter in BASES if module == name} for name, tree in trees()}
+    assert names.pop(HOME) == {"Thread", "ThreadPoolExecutor"}, "the rule is alive"
+    assert {name: starter for name, starter in names.items() if starter} == {}, "start a DeviceThread, or take a thread_pool"
 
 
 def test_a_thread_of_another_package_is_a_device_thread_first() -> None:
@@ -53,4 +48,3 @@ def test_a_thread_of_another_package_is_a_device_thread_first() -> None:
 
 def test_the_rule_is_alive() -> None:
     assert starters(ast.parse("import threading\nthreading.Thread()")) == {"Thread"}
-    assert starters(ast.parse((ROOT / HOME).read_text())) == {"Thread", "ThreadPoolExecutor"}

@@ -7,6 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from accel.plugins.resident import Resident
 from accel.plugins.sgd import SGD
 from accel.plugins.threads import Threads
 from accel.plugins.workers import Workers
+from tests.support.drill_length import LONG
 from tests.support.points_trainer import RANK, Keeps, Points, Stop
 from tests.support.random_runs import OnDevice
 from tests.support.rank_count_changes import turns
@@ -202,16 +204,24 @@ def refused(*args: Any, **settings: Any) -> str:
     return ""
 
 
+def big_batches() -> list[tuple[int, int, torch.dtype, type[Part]]]:
+    """Windows, samples, dtypes and optimisers: any two of them together, in 8 runs; in the long drills all of them, in 32."""
+    every = list(product((1, 3), (19, 21, 23, 24), (torch.float32, torch.float64), (SGD, AdamW)))
+    return every if LONG else [every[number] for number in BALANCED]
+
+
+BALANCED = (0, 4, 9, 14, 19, 23, 26, 29)
+"""Of the 32 runs, these 8 have any value of one setting beside any value of another."""
+
+
 def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
     actual = {}
-    for optim in (lambda: SGD(lr=0.1, momentum=0.0), lambda: AdamW(lr=0.01)):
-        for dtype in (torch.float32, torch.float64):
-            for steps, samples in product((1, 3), (19, 21, 23, 24)):
-                kind = Words if samples in (21, 23) else Points
-                outcome = fit([DDP(), optim(), *windows(steps)], kind, samples=samples, dtype=dtype)
-                big = fit([optim(), *windows(steps)], kind, batch_size=6, samples=samples, dtype=dtype)
-                name = f"{type(optim()).__name__} {dtype} accumulate={steps} samples={samples} {kind.__name__}"
-                actual[name] = distance(outcome, big)
+    for steps, samples, dtype, optim in big_batches():
+        make = partial(SGD, lr=0.1, momentum=0.0) if optim is SGD else partial(AdamW, lr=0.01)
+        kind = Words if samples in (21, 23) else Points
+        outcome = fit([DDP(), make(), *windows(steps)], kind, samples=samples, dtype=dtype)
+        big = fit([make(), *windows(steps)], kind, batch_size=6, samples=samples, dtype=dtype)
+        actual[f"{optim.__name__} {dtype} accumulate={steps} samples={samples} {kind.__name__}"] = distance(outcome, big)
     return actual
 
 
@@ -557,12 +567,12 @@ def case_what_a_loss_may_use(folder: Path) -> dict[str, list[Any]]:
     actual: dict[str, list[Any]] = {}
     for make in (DDP, lambda: DDP(find_unused=True), FSDP):
         for name in USES:
-            outcome = fit([make(), SGD(lr=0.1)], Using, use=name, samples=24)
+            outcome = fit([make(), SGD(lr=0.1)], Using, use=name, samples=24, epochs=1)
             actual.setdefault(name, []).append((outcome["losses"], outcome["metrics"]))
     narrow: dict[str, Any] = {"param_dtype": "bfloat16", "reduce_dtype": "float32"}
     for name in USES:
-        outcome = fit([FSDP(**narrow), SGD(lr=0.1)], UsingLayerNorm, use=name, samples=24)
-        big = fit([SGD(lr=0.1)], UsingLayerNorm, use=name, samples=24, batch_size=6)
+        outcome = fit([FSDP(**narrow), SGD(lr=0.1)], UsingLayerNorm, use=name, samples=24, epochs=1)
+        big = fit([SGD(lr=0.1)], UsingLayerNorm, use=name, samples=24, batch_size=6, epochs=1)
         actual.setdefault("narrow", []).append((outcome["losses"], big["losses"]))
     actual["refused"] = [refused([FSDP(**narrow)], Using, use="call")]
     return actual

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
 from tests.support.ddp_cases import Labelled, LabelledOnDevice, Words, distance
+from tests.support.drill_length import LONG
 from tests.support.points_trainer import Keeps, Points
 from tests.support.rank_count_changes import turns
 
@@ -81,15 +82,22 @@ SETS: dict[str, Callable[[], list[Part]]] = {
 }
 
 
+def big_batches() -> Iterator[tuple[str, int, type[Points]]]:
+    """Yield plugins, windows and tasks: any two of them together; in the long drills all of them."""
+    for number, name in enumerate(SETS):
+        for position, steps in enumerate((1, 3)):
+            kinds: tuple[type[Points], ...] = (Blocks,) if "recompute" in name else (Blocks, Words)
+            for kind in kinds if LONG else (kinds[(number + position) % len(kinds)],):
+                yield name, steps, kind
+
+
 def case_one_process_on_the_big_batch(folder: Path) -> dict[str, float]:
     actual = {}
-    for name, make in SETS.items():
-        for steps in (1, 3):
-            for kind in (Blocks,) if "recompute" in name else (Blocks, Words):
-                more = [Accumulate(steps=steps) for _ in range(2)] if steps > 1 else []
-                outcome = fit([FSDP(), *make(), *more[:1]], kind, samples=22)
-                big = fit([*make(), *more[1:]], kind, batch_size=6, samples=22)
-                actual[f"{name} accumulate={steps} {kind.__name__}"] = whole(outcome, big)
+    for name, steps, kind in big_batches():
+        make, more = SETS[name], [Accumulate(steps=steps) for _ in range(2)] if steps > 1 else []
+        outcome = fit([FSDP(), *make(), *more[:1]], kind, samples=22)
+        big = fit([*make(), *more[1:]], kind, batch_size=6, samples=22)
+        actual[f"{name} accumulate={steps} {kind.__name__}"] = whole(outcome, big)
     return actual
 
 

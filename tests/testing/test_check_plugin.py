@@ -111,6 +111,6 @@ def test_a_good_plugin_passes_in_silence(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_bad_one_is_named_with_what_it_breaks(plugin: type[Part], sentence: str) -> None:
     try:
         with pytest.raises(AssertionError, match=sentence):
-            check_plugin(plugin)
+            check_plugin(plugin, beside=["ema"])
     finally:
         Optim.lr = 0.01
