@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from accel import data as data
+    from accel import diagnose as diagnose
     from accel import errors as errors
     from accel import optim as optim
     from accel import parts as parts
@@ -45,7 +46,7 @@ LAZY_MODULES = {
     "load": "accel.engine.loading.load",
 }
 """Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""
-PUBLIC_MODULES = ("data", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")
+PUBLIC_MODULES = ("data", "diagnose", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")
 """Public modules and packages, imported when one is first asked for: `import accel; accel.optim.LAMB`."""
 
 

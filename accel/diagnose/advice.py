@@ -110,22 +110,22 @@ class Advice:
 
     def draw(self, picture: str | Path) -> None:
         """Draw the roofline into an SVG file. Raise OSError if the disk does not take it."""
-        from accel.report.roofline_plot import draw
+        from accel.diagnose.roofline_plot import draw
 
         draw(self, Path(picture))
 
     def __rich__(self) -> RenderableType:
-        from accel.report.advice_page import draw
+        from accel.diagnose.advice_page import draw
 
         return draw(self)
 
     def __repr__(self) -> str:
-        from accel.report.advice_page import as_text
+        from accel.diagnose.advice_page import as_text
 
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        from accel.report.advice_page import as_html
+        from accel.diagnose.advice_page import as_html
 
         return as_html(self)
 

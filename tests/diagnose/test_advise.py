@@ -20,7 +20,7 @@ from accel.diagnose import advise as advising
 from accel.diagnose.advice import Advice
 from accel.diagnose.advise import advise, advise_run
 from accel.diagnose.ceilings.machine_ceilings import MachineCeilings
-from accel.report.roofline_plot import svg_text
+from accel.diagnose.roofline_plot import svg_text
 from accel.testing.toy_run import Toy
 
 CEILINGS = MachineCeilings("a machine", 1, {"float32": 1e11}, {1 << 16: 5e10, 1 << 27: 2e10}, 1e-6)
@@ -103,7 +103,12 @@ class Projections(nn.Module):
     [
         (lambda: layout(nn.LayerNorm(16)), torch.randn(4, 16, 32, 32), "layout_changes", ("",)),
         (Projections, torch.randn(2, 8, 16), "joinable_layers", ("q", "k", "v")),
-        (lambda: nn.Sequential(nn.Conv2d(64, 64, 5, groups=64), nn.Conv2d(64, 64, 1)), torch.randn(4, 64, 24, 24), "depthwise", ("0",)),
+        (
+            lambda: nn.Sequential(nn.Conv2d(64, 64, 5, groups=64), nn.Conv2d(64, 64, 1)),
+            torch.randn(4, 64, 24, 24),
+            "depthwise",
+            ("0",),
+        ),
         (lambda: nn.Sequential(nn.Conv2d(8, 256, 1), nn.ReLU()), torch.randn(4, 8, 24, 24), "unequal_channels", ("0",)),
         (lambda: nn.Sequential(nn.Conv2d(64, 64, 1, groups=4)), torch.randn(4, 64, 24, 24), "group_convolutions", ("0",)),
         (lambda: nn.Sequential(*(nn.GELU() for _ in range(10)), nn.Linear(64, 1)), torch.randn(4096, 64), "element_wise", None),
@@ -163,7 +168,9 @@ def test_a_model_in_evaluation_is_not_trained() -> None:
     assert not model.training
 
 
-@pytest.mark.parametrize("batch", [{"x": torch.randn(2, 4)}, (torch.randn(2, 4),), torch.randn(2, 4)], ids=["dict", "tuple", "tensor"])
+@pytest.mark.parametrize(
+    "batch", [{"x": torch.randn(2, 4)}, (torch.randn(2, 4),), torch.randn(2, 4)], ids=["dict", "tuple", "tensor"]
+)
 def test_a_batch_is_what_forward_takes(batch: Any) -> None:
     class One(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

@@ -121,7 +121,9 @@ def test_a_kill_leaves_the_old_file(place: str, folder: Path) -> None:
     file = folder / "accel" / "ceilings" / "one.json"
     old = replace(CEILINGS, copies={1 << 16: 5e10})
     write_ceilings(file, old)
-    child = subprocess.run([sys.executable, "-c", KILLED, str(file), place], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, str(file), place], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    )
     assert child.returncode == -signal.SIGKILL
     assert read_ceilings(file) == old
 

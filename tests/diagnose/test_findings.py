@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,9 +28,18 @@ def tensor(*shape: int, storage: int, **facts: Any) -> TensorFacts:
 
 
 def conv(
-    layer: str, taken: int, made: int, given: int, result: int, side: int = 28, kernel: int = 3, groups: int = 1, bias: bool = False,
-    seconds: float = MS, **facts: Any,
-) -> Operation:  # fmt: skip
+    layer: str,
+    taken: int,
+    made: int,
+    given: int,
+    result: int,
+    side: int = 28,
+    kernel: int = 3,
+    groups: int = 1,
+    bias: bool = False,
+    seconds: float = MS,
+    **facts: Any,
+) -> Operation:
     inputs = [
         tensor(8, taken, side, side, storage=given),
         tensor(made, taken // groups, kernel, kernel, storage=1000 + result, parameter=f"{layer}.weight", given=True),
@@ -52,7 +62,9 @@ def product(layer: str, taken: int, made: int, given: int, result: int, **facts:
         tensor(64, taken, storage=given), tensor(taken, made, storage=1000 + result, parameter=f"{layer}.weight", given=True)
     )  # fmt: skip
     outputs = (tensor(64, made, storage=result),)
-    return Operation("mm", layer, inputs, outputs, 2 * 64 * taken * made, sum(one.bytes for one in (*inputs, *outputs)), MS, **facts)
+    return Operation(
+        "mm", layer, inputs, outputs, 2 * 64 * taken * made, sum(one.bytes for one in (*inputs, *outputs)), MS, **facts
+    )
 
 
 def table(operations: Sequence[Operation], idle: Sequence[ParameterFacts] = (), **facts: Any) -> LayerTable:
@@ -63,13 +75,17 @@ def table(operations: Sequence[Operation], idle: Sequence[ParameterFacts] = (), 
     return LayerTable(tuple(operations), kinds, parameters, CEILINGS, seconds, **facts)
 
 
-SOUND = [conv("a", 64, 64, 0, 1, seconds=9 * MS), simple("relu", "b", 1, 2, pointwise=True), conv("c", 64, 64, 2, 3, seconds=9 * MS)]
+SOUND = [
+    conv("a", 64, 64, 0, 1, seconds=9 * MS),
+    simple("relu", "b", 1, 2, pointwise=True),
+    conv("c", 64, 64, 2, 3, seconds=9 * MS),
+]
 NCHW, NHWC = {"layout": "contiguous"}, {"layout": "channels_last"}
 
 
 def copies(*layouts: str) -> list[Operation]:
     copied = []
-    for number, (source, target) in enumerate(zip(layouts, layouts[1:], strict=False)):
+    for number, (source, target) in enumerate(pairwise(layouts)):
         one = simple("clone", "perm", 10 + number, 11 + number, MS, line=f"net.py:{number + 7} x.permute(0, 2, 3, 1)")
         inputs, outputs = replace(one.inputs[0], layout=source), replace(one.outputs[0], layout=target)
         copied.append(replace(one, inputs=(inputs,), outputs=(outputs,)))
@@ -91,33 +107,46 @@ CASES: dict[str, tuple[Callable[[], LayerTable], str]] = {
     "depthwise": (lambda: table([*SOUND, conv("dw", 64, 64, 3, 4, groups=64, seconds=9 * MS)]), "1 layers"),
     "channel_multiples": (lambda: table([*SOUND, conv("odd", 64, 100, 3, 4)]), "odd 64 to 100"),
     "channel_multiples of int8": (
-        lambda: table([*SOUND, replace(one := conv("odd", 64, 72, 3, 4), inputs=tuple(replace(each, dtype="int8") for each in one.inputs))]),
+        lambda: table(
+            [*SOUND, replace(one := conv("odd", 64, 72, 3, 4), inputs=tuple(replace(each, dtype="int8") for each in one.inputs))]
+        ),
         "odd 64 to 72",
     ),
     "channel_multiples on a GPU": (lambda: table([*SOUND, product("head", 64, 50257, 3, 4)], device="cuda"), "head 64 to 50257"),
     "unequal_channels": (lambda: table([*SOUND, conv("pw", 16, 256, 3, 4, kernel=1, seconds=9 * MS)]), "pw 16 to 256 (2.08)"),
     "group_convolutions": (lambda: table([*SOUND, conv("gc", 64, 64, 3, 4, groups=8, seconds=9 * MS)]), "gc in 8 groups"),
     "branches": (lambda: table([*SOUND, conv("b1", 64, 64, 3, 4), conv("b2", 64, 64, 3, 5, kernel=1)]), "such as b1, b2"),
-    "joinable_layers": (lambda: table([*SOUND, *(product(name, 64, 64, 3, 4 + place) for place, name in enumerate("qkv"))]), "q, k, v"),
+    "joinable_layers": (
+        lambda: table([*SOUND, *(product(name, 64, 64, 3, 4 + place) for place, name in enumerate("qkv"))]),
+        "q, k, v",
+    ),
     "layout_changes": (lambda: table([*SOUND, *copies("contiguous", "channels_last", "contiguous")]), "net.py:7 x.permute"),
     "bias_before_norm": (
-        lambda: table([*SOUND, conv("cb", 64, 64, 3, 4, bias=True), simple("native_batch_norm", "bn", 4, 5)]), "cb.bias"
+        lambda: table([*SOUND, conv("cb", 64, 64, 3, 4, bias=True), simple("native_batch_norm", "bn", 4, 5)]),
+        "cb.bias",
     ),
     "foldable_norms": (lambda: table([*SOUND, conv("cb", 64, 64, 3, 4), simple("native_batch_norm", "bn", 4, 5)]), "cb and bn"),
-    "unused_parameters": (lambda: table(SOUND, [ParameterFacts("old.weight", 4096, 16384, has_gradient=False)]), "4,096 elements: old.weight"),
+    "unused_parameters": (
+        lambda: table(SOUND, [ParameterFacts("old.weight", 4096, 16384, has_gradient=False)]),
+        "4,096 elements: old.weight",
+    ),
     "without_gradient": (
         lambda: replace(made := table(SOUND), parameters=(*made.parameters[1:], replace(made.parameters[0], has_gradient=False))),
         "a.weight",
     ),
     "host_reads": (
-        lambda: table([*SOUND, simple("_local_scalar_dense", "b", 2, 3, 1e-6, line="net.py:12 if x.max() > 1:")]), "1 x net.py:12 if"
+        lambda: table([*SOUND, simple("_local_scalar_dense", "b", 2, 3, 1e-6, line="net.py:12 if x.max() > 1:")]),
+        "1 x net.py:12 if",
     ),
     "device_copies": (
         lambda: table([*SOUND, crossing("cuda:0", "cpu", "net.py:3 x.cpu()"), crossing("cpu", "cuda:0", "net.py:5 y.cuda()")]),
         "net.py:3 x.cpu(), net.py:5",
     ),
-    "array_copies": (lambda: table(SOUND, array_copies={"data.py:4 torch.tensor(picture)": 3_000_000}), "3.00 MB in a pass: data.py:4"),
-}  # fmt: skip
+    "array_copies": (
+        lambda: table(SOUND, array_copies={"data.py:4 torch.tensor(picture)": 3_000_000}),
+        "3.00 MB in a pass: data.py:4",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -136,10 +165,10 @@ def test_nothing_is_found_in_a_sound_model() -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    found_names = {one.name for make, _ in CASES.values() for one in all_findings(make())}
+    named = {one.name for make, _ in CASES.values() for one in all_findings(make())}
     silent = [rule.__name__ for rule in RULES if not any(list(rule(make())) for make, _ in CASES.values())]
     assert silent == []
-    assert found_names == {case.partition(" ")[0] for case in CASES}
+    assert named == {case.partition(" ")[0] for case in CASES}
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,13 @@ def test_a_convolution_in_groups_has_no_more_work_backward(groups: int) -> None:
     ("model", "batch"),
     [
         (ResNet(BasicBlock, (1, 1), 10, 16, width=8), torch.randn(2, 3, 16, 16)),
-        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 4, 2, stride=2), nn.Flatten(), nn.LazyLinear(3)), torch.randn(2, 3, 6, 6)),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 4, 2, stride=2), nn.Flatten(), nn.LazyLinear(3)),
+            torch.randn(2, 3, 6, 6),
+        ),
     ],
     ids=["resnet", "transposed"],
-)  # fmt: skip
+)
 def test_torchs_counter_agrees(model: nn.Module, batch: Tensor) -> None:
     model(batch)
     with FlopCounterMode(display=False) as counter:

@@ -24,7 +24,7 @@ USAGE = Usage(
     ),
     (
         ("", "the model for the digits that come with scikit-learn"),
-        ("task=images task.root=DIR '+plugins=[amp,channels_last]'", "a model in bfloat16, with channels last"),
+        ("task=images task.root=DIR '+plugins=[amp]'", "a model for your pictures, in bfloat16"),
         ("--picture roofline.svg task=text task.path=FILE", "with a picture"),
     ),
     complete=override_candidates,

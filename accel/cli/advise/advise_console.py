@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from accel.cli import torchrun
+from accel.cli.ablate.ablate_console import picture_file
 from accel.cli.compose.compose import compose
 from accel.cli.doctor.doctor_console import announcer
 from accel.cli.exit_codes import FAILED
 from accel.cli.job import command_of
+from accel.diagnose.advice_page import show
 from accel.errors import ConfigError, Interrupted, Sentence
-from accel.report.advice_page import show
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 from accel.system import disk_errors
 
-__all__ = ["roofline_file", "run_advice"]
+__all__ = ["run_advice"]
 
 
 def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
@@ -35,7 +34,7 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
     """
     if torchrun.world_size() > 1:
         raise ConfigError("advise looks at one process; start it without torchrun")
-    picture = roofline_file(args.picture)
+    picture = picture_file(args.picture)
     config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
     command = command_of(config.overrides, args.config_dir, args.config_path)
     from accel.diagnose.advise import advise_run
@@ -61,17 +60,3 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
     else:
         show(VisibleConsole(markup=False, highlight=False), advice)
     return 0
-
-
-def roofline_file(text: str | None) -> Path | None:
-    """Return the file of the picture. Raise ConfigError, before anything is measured, if it cannot be written."""
-    if text is None:
-        return None
-    file = Path(text).expanduser()
-    if not file.name or os.path.isdir(file):
-        raise ConfigError(f"--picture {text} names no file; name one, such as roofline.svg")
-    if file.suffix != ".svg":
-        raise ConfigError(f"--picture {text}: the picture is an SVG; end its name with .svg")
-    if not os.path.isdir(file.parent):
-        raise ConfigError(f"--picture {text}: there is no folder {file.parent} to write in; make it, or name another file")
-    return file

@@ -7,7 +7,7 @@ from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from accel.report.advice_page import equal_layers, flop_text, group_name
+from accel.diagnose.advice_page import equal_layers, flop_text, group_name
 from accel.report.curves import GRID, HELD_OUT, SMOOTH, save_svg, svg_bytes
 from accel.report.formatting import size
 

@@ -175,7 +175,7 @@ def as_text(advice: Advice) -> str:
 
 def as_html(advice: Advice) -> str:
     """Return the page as a block of HTML with the roofline above it, in the reader's colours."""
-    from accel.report.roofline_plot import svg_text
+    from accel.diagnose.roofline_plot import svg_text
 
     console = VisibleConsole(width=WIDTH, record=True, markup=False, highlight=False, file=StringIO())
     console.print(draw(advice))
