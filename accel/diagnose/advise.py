@@ -65,11 +65,14 @@ def advise(
         return _advise(subject, batch, seconds, say, frozenset(), "")
 
 
-def advise_run(trainer: Trainer, *, seconds: float = SECONDS, say: Callable[[str], None] = lambda line: None) -> Advice:
+def advise_run(
+    trainer: Trainer, *, inference: bool = False, seconds: float = SECONDS, say: Callable[[str], None] = lambda line: None
+) -> Advice:
     """Return advice on the model of a run, with a batch of its data, in its number format and memory order. Nothing is written.
 
     Args:
         trainer: what would be trained. It computes as the run would, but for compile: layers are those of the model as written.
+        inference: whether it is looked at in evaluation mode, forward alone.
         seconds: of timing, about.
         say: is told what is measured.
 
@@ -84,14 +87,18 @@ def advise_run(trainer: Trainer, *, seconds: float = SECONDS, say: Callable[[str
             micro = next(iter(next(windows).micros))
         run.unwrapped_model.zero_grad()
         names = frozenset(part.name for part in run.parts.all())
-        advice = _advise(_pass_of_run(run, micro.batch), micro.batch, seconds, say, names, request.command)
+        advice = _advise(_pass_of_run(run, micro.batch, inference), micro.batch, seconds, say, names, request.command)
     table = replace(advice.table, array_copies={**copies.lines, **advice.table.array_copies})
     return replace(advice, table=table, findings=tuple(all_findings(table)), seconds=perf_counter() - started)
 
 
-def _pass_of_run(run: TrainingRun, batch: Any) -> ModelPass:
+def _pass_of_run(run: TrainingRun, batch: Any, inference: bool) -> ModelPass:
     """Return the pass of a run: in its precision, with its loss."""
     parts, model = run.parts, run.unwrapped_model
+
+    def evaluate() -> Any:
+        with parts.precision.cast():
+            return run.loss(model, batch)
 
     def forward() -> Tensor:
         with parts.precision.cast():
@@ -101,6 +108,9 @@ def _pass_of_run(run: TrainingRun, batch: Any) -> ModelPass:
     def backward(loss: Tensor) -> None:
         parts.precision.backward(loss, torch.ones_like(loss))
 
+    if inference:
+        model.eval()
+        return ModelPass(model, evaluate, None, run.device)
     return ModelPass(model, forward, backward, run.device)
 
 

@@ -37,6 +37,13 @@ def test_one_document_with_a_schema_and_a_picture(capsys: pytest.CaptureFixture[
     assert [path.name for path in tmp_path.iterdir()] == ["x.svg"]
 
 
+def test_inference_is_forward_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--json", "--inference", "--seconds", "0.001", "batch_size=8") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert not document["trains"]
+    assert not any(layer["backward_seconds"] for layer in document["layers"])
+
+
 def test_a_page_in_plain_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert command("--seconds", "0.001", "batch_size=8") == 0
     shown = capsys.readouterr().out

@@ -243,5 +243,21 @@ def test_the_model_of_a_run_is_seen_in_its_number_format() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_model_that_a_trainer_was_given_is_as_it_was(inference: bool) -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3))
+    model[2].eval()
+    model[0].weight.grad = torch.ones(4, 6)
+    state, gradient = {name: value.clone() for name, value in model.state_dict().items()}, model[0].weight.grad
+    data = [(torch.randn(8, 6), torch.zeros(8, dtype=torch.int64))] * 2
+    trainer = accel.Trainer(model, data, loss=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), watch=())
+    advice = advise_run(trainer, inference=inference, seconds=0.001)
+    assert advice.table.trains is not inference
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert [module.training for module in model] == [True, True, False, True]
+    assert model[0].weight.grad is gradient
+    assert (gradient == 1).all()
+
+
 def test_it_is_public() -> None:
     assert accel.advise is advise

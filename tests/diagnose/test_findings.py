@@ -99,6 +99,10 @@ def crossing(source: str, target: str, line: str) -> Operation:
 
 CASES: dict[str, tuple[Callable[[], LayerTable], str]] = {
     "time_between": (lambda: table(SOUND, seconds=40 * MS), "of the time between them"),
+    "far_from_roof": (
+        lambda: table([*SOUND, simple("max_pool2d_with_indices", "pool", 3, 4, 9 * MS)]),
+        "pool (Layer) 56 x, 33.2% of the time",
+    ),
     "fusible_layers": (
         lambda: table([*SOUND, simple("mul", "d", 3, 4, 4 * MS, pointwise=True), simple("add", "d", 4, 5, 4 * MS, pointwise=True)]),
         "mul, add in d",

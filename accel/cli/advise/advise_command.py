@@ -18,6 +18,7 @@ USAGE = Usage(
     (
         Flag(("--json",), "print one document of JSON, and nothing else"),
         Flag(("--picture",), "draw the roofline into an SVG file", "FILE"),
+        Flag(("--inference",), "look at it in evaluation mode, forward alone"),
         Flag(("--seconds",), "of timing, about (8)", "N", Positive, 8.0),
         Flag(("--config-dir", "-cd"), "your own plugins/, task/, experiment/", "DIR"),
         Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),

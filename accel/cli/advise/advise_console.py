@@ -41,7 +41,7 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
 
     trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
     try:
-        advice = advise_run(trainer, seconds=args.seconds, say=announcer())
+        advice = advise_run(trainer, inference=args.inference, seconds=args.seconds, say=announcer())
     except (Sentence, Interrupted):
         raise
     except Exception as error:  # of the user's code

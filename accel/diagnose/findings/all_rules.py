@@ -10,6 +10,7 @@ from accel.diagnose.findings.idle_parameters import unused_parameters, without_g
 from accel.diagnose.findings.layout_changes import layout_changes
 from accel.diagnose.findings.memory_access_cost import group_costs, unequal_channels
 from accel.diagnose.findings.normalisation_pairs import bias_before_norm, foldable_norms
+from accel.diagnose.findings.roof_gaps import far_from_roof
 from accel.diagnose.findings.slow_lines import array_copies, device_copies, host_reads_of_model
 from accel.diagnose.findings.time_between import time_between_operators
 from accel.diagnose.layers.layer_table import LayerTable
@@ -17,9 +18,9 @@ from accel.diagnose.layers.layer_table import LayerTable
 __all__ = ["RULES", "all_findings"]
 
 RULES: tuple[Rule, ...] = (
-    time_between_operators, fusible_layers, element_wise_share, depthwise_share, channel_multiples, unequal_channels, group_costs,
-    branches, joinable_layers, layout_changes, bias_before_norm, foldable_norms, unused_parameters, without_gradient,
-    host_reads_of_model, device_copies, array_copies,
+    time_between_operators, far_from_roof, fusible_layers, element_wise_share, depthwise_share, channel_multiples,
+    unequal_channels, group_costs, branches, joinable_layers, layout_changes, bias_before_norm, foldable_norms,
+    unused_parameters, without_gradient, host_reads_of_model, device_copies, array_copies,
 )  # fmt: skip
 
 

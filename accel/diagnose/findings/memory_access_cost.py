@@ -78,9 +78,9 @@ def unequal_channels(table: LayerTable) -> Iterator[Finding]:
         "1x1 convolutions with unequal channels move more memory than equal ones for the same work (G1 of ShuffleNetV2)",
         f"memory access cost over its lower bound: {listed(examples)}",
         tuple(layers),
-        table.share(saved),
+        table.share(saved) or None,
         "take channels in and out that are closer to each other, of the same product",
-        "of the layers that memory bounds",
+        "of the layers that memory bounds" if saved else "none on this machine, where compute bounds these layers",
     )
 
 
@@ -103,7 +103,9 @@ def group_costs(table: LayerTable) -> Iterator[Finding]:
         "convolutions in groups move more memory than others for the same work (G2 of ShuffleNetV2)",
         f"memory access cost over that without groups: {listed(examples)}; {share:.1%} of the time for {flops:.1%} of the FLOPs",
         tuple(layers),
-        max(0.0, share - flops),
+        max(0.0, share - flops) or None,
         f"groups={grouped[layers[0]].groups} in {layers[0]}: fewer groups, and fewer channels",
-        "if they took no more of the time than of the work",
+        "if they took no more of the time than of the work"
+        if share > flops
+        else "none here: they take less of the time than of the work",
     )

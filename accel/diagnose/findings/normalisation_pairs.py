@@ -59,15 +59,14 @@ def foldable_norms(table: LayerTable) -> Iterator[Finding]:
     folded = pairs(table)
     if not folded:
         return
-    forward = sum(one.seconds for one in table.forward)
     seconds = sum(norm.seconds for _, norm in folded)
+    measure = "advise --inference" if table.command else "advise of model.eval()"
     yield Finding(
         "foldable_norms",
         "batch normalisations that fold into the layer before them, for inference",
-        f"{len(folded)} pairs, such as {folded[0][0].layer or '(model)'} and {folded[0][1].layer or '(model)'}; "
-        f"{seconds / forward if forward else 0.0:.1%} of the forward pass",
+        f"{len(folded)} pairs, such as {folded[0][0].layer or '(model)'} and {folded[0][1].layer or '(model)'}",
         tuple(dict.fromkeys(norm.layer or "" for _, norm in folded)),
         None if table.trains else table.share(seconds),
         "torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval()), once the model is trained",
-        "in inference that share of the forward pass; nothing while it trains" if table.trains else "",
+        f"in inference, which {measure} measures; nothing while it trains" if table.trains else "",
     )
