@@ -86,6 +86,7 @@ def advise_run(
         with copies:
             micro = next(iter(next(windows).micros))
         run.unwrapped_model.zero_grad()
+        run.signals.immediate = True  # reading data has set it back; there is nothing here that a stop could spoil
         names = frozenset(part.name for part in run.parts.all())
         advice = _advise(_pass_of_run(run, micro.batch, inference), micro.batch, seconds, say, names, request.command)
     table = replace(advice.table, array_copies={**copies.lines, **advice.table.array_copies})

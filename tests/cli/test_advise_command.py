@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +75,22 @@ def test_what_cannot_work_is_one_sentence(words: list[str], sentence: str, capsy
     assert shown.err.startswith("accel: error: ")
     assert sentence in shown.err
     assert len(shown.err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_signal_ends_it_at_once(tmp_path: Path) -> None:
+    words = ["-m", "accel", "advise", "--seconds", "600", "batch_size=512", "task.width=64"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "XDG_CACHE_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as run:
+        assert run.stderr is not None
+        assert any("the time of each operator" in line for line in run.stderr)
+        run.send_signal(signal.SIGTERM)
+        rest = run.stderr.read()
+    assert run.returncode == 75
+    assert "the ceilings" not in rest
+    assert not any(tmp_path.iterdir())
 
 
 def test_ranks_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from accel.diagnose.layers.operator_timer import make_timer, timed_pass
 
 __all__ = ["MOST_PASSES", "Trace", "trace"]
 
-FEWEST_PASSES, MOST_PASSES = 3, 40
+MOST_PASSES = 100
 
 
 @dataclass
@@ -45,7 +45,7 @@ def trace(subject: ModelPass, seconds: float, say: Callable[[str], None] = lambd
 
     Args:
         subject: the pass.
-        seconds: of measuring, about; a few passes are made whatever they take.
+        seconds: of measuring, about; one pass of each kind is made whatever it takes.
         say: is told what is measured.
     """
     say("the operators of a pass")
@@ -60,7 +60,7 @@ def trace(subject: ModelPass, seconds: float, say: Callable[[str], None] = lambd
     times: list[list[float]] = []
     signatures = [(one.name, one.layer, one.backward) for one in operations]
     end = perf_counter() + seconds
-    while len(plain) < FEWEST_PASSES or (perf_counter() < end and len(plain) < MOST_PASSES):
+    while not plain or (perf_counter() < end and len(plain) < MOST_PASSES):
         subject.clear()
         start = timed_pass(subject.device)
         subject.run()
