@@ -84,11 +84,11 @@ def advise_run(
     with measured_run(trainer) as (run, request), sandbox(run) as windows:
         say("a batch of the data")
         with copies:
-            micro = next(iter(next(windows).micros))
+            batch = own_batch(next(iter(next(windows).micros)).batch)
         run.unwrapped_model.zero_grad()
         run.signals.immediate = True  # reading data has set it back; there is nothing here that a stop could spoil
         names = frozenset(part.name for part in run.parts.all())
-        advice = _advise(_pass_of_run(run, micro.batch, inference), micro.batch, seconds, say, names, request.command)
+        advice = _advise(_pass_of_run(run, batch, inference), batch, seconds, say, names, request.command)
     table = replace(advice.table, array_copies={**copies.lines, **advice.table.array_copies})
     return replace(advice, table=table, findings=tuple(all_findings(table)), seconds=perf_counter() - started)
 

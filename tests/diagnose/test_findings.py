@@ -182,7 +182,10 @@ def test_every_rule_has_a_case() -> None:
         ([conv("a", 64, 64, 0, 1, bias=True), simple("native_layer_norm", "ln", 1, 2)], "bias_before_norm"),  # not by channel
         ([conv("a", 64, 64, 0, 1, bias=True), simple("native_batch_norm", "bn", 1, 2), simple("add", "d", 1, 3)], "foldable_norms"),
         (copies("contiguous", "channels_last"), "layout_changes"),  # once, at the entrance
-        ([conv("a", 64, 64, 0, 1), simple("relu_", "b", 1, 1, pointwise=True), conv("c", 64, 64, 1, 2, kernel=1)], "branches"),
+        (  # the tensor that the second reads is another by then
+            [conv("a", 64, 64, 1, 2), simple("relu_", "b", 1, 1, pointwise=True), conv("c", 64, 64, 1, 3, kernel=1)],
+            "branches",
+        ),
     ],
 )
 def test_what_is_no_fault_is_not_found(operations: list[Operation], unwanted: str) -> None:

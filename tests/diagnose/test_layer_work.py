@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from accel.diagnose.layers.layer_table import Layer, make_layers
 from accel.diagnose.layers.model_pass import pass_of
+from accel.diagnose.layers.operator_work import memory_of
 from accel.diagnose.layers.trace import trace
 from accel.tasks.models.gpt import GPT
 from accel.tasks.models.resnet import BasicBlock, ResNet
@@ -111,6 +112,13 @@ def test_a_lookup_reads_the_rows_that_it_takes() -> None:
     model = nn.Sequential(nn.Embedding(100_000, 16))
     (_, moved), _ = forward_and_backward(layers_of(model, torch.zeros(2, 3, dtype=torch.int64))["0"])
     assert moved == 8 * 6 + 2 * 4 * 6 * 16
+
+
+def test_what_is_expanded_counts_once() -> None:
+    assert memory_of(torch.zeros(3, 1).expand(3, 100)) == 12
+    assert memory_of(torch.zeros(8, 8)[:, :3]) == 96
+    assert memory_of(torch.zeros(0, 4)) == 0
+    assert memory_of(torch.eye(3).to_sparse()) == 3 * (2 * 8 + 4)
 
 
 def test_each_operator_is_of_the_module_that_runs_it() -> None:
