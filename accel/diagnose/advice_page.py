@@ -151,7 +151,8 @@ def notes(advice: Advice) -> list[str]:
     if advice.uncounted:
         lines.append(f"work that nobody counts: {', '.join(advice.uncounted)}, for which torch has no formula")
     if advice.busy is not None and advice.busy >= BUSY:
-        whose = "are of this thread alone, and yet longer" if advice.table.ceilings.threads == 1 else "are those of a busy machine"
+        shared = "are those of a busy machine, and shares are of operators alone"
+        whose = shared if advice.table.disturbed else "are of this thread alone, and yet longer"
         lines.append(f"other processes took {advice.busy:.0f} % of the cores meanwhile: the times {whose}")
     lines.append("n: equal layers, whose numbers are added up. share: of the whole pass; the rest is Python between operators.")
     return [*lines, f"measured in {elapsed(advice.seconds)}, and undone"]

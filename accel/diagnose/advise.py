@@ -23,7 +23,7 @@ from accel.diagnose.layers.trace import trace
 from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
-from accel.report.other_load import OtherLoad
+from accel.report.other_load import BUSY, OtherLoad
 from accel.values import Positive, check_value
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _advise(
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     table = LayerTable(
         tuple(traced.operations), kinds, parameters, ceilings, min(traced.seconds), trains, subject.device.type, plugins,
-        traced.array_copies, bool(command),
+        traced.array_copies, bool(command), busy is not None and busy >= BUSY and torch.get_num_threads() > 1,
     )  # fmt: skip
     if not table.layers:
         raise ConfigError("no operator ran in the model's forward; does the loss call the model that it is given?")

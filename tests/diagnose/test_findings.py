@@ -168,6 +168,14 @@ def test_nothing_is_found_in_a_sound_model() -> None:
     assert all_findings(table(SOUND)) == []
 
 
+def test_a_disturbed_pass_tells_nothing_of_the_time_between() -> None:
+    quiet = table(SOUND, seconds=40 * MS)
+    assert quiet.share(quiet.operator_seconds) == pytest.approx(18.1 / 40)
+    disturbed = replace(quiet, disturbed=True)
+    assert disturbed.share(disturbed.operator_seconds) == 1
+    assert all_findings(disturbed) == []
+
+
 def test_every_rule_has_a_case() -> None:
     named = {one.name for make, _ in CASES.values() for one in all_findings(make())}
     silent = [rule.__name__ for rule in RULES if not any(list(rule(make())) for make, _ in CASES.values())]

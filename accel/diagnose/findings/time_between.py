@@ -17,7 +17,7 @@ def time_between_operators(table: LayerTable) -> Iterator[Finding]:
     between = max(0.0, table.seconds - table.operator_seconds)
     calls = sum(min(one.seconds, table.ceilings.call) for one in table.operations if one.bytes or one.flops)
     share = table.share(between + calls)
-    if share < LARGE_SHARE:
+    if share < LARGE_SHARE or table.disturbed:
         return
     count = len(table.operations)
     remedy = table.setting("cuda_graph") if table.device == "cuda" else table.setting("compile")

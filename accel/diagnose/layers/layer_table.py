@@ -117,6 +117,7 @@ class LayerTable:
         device: kind of device, `cpu` or `cuda`.
         plugins: names of the plugins that are on.
         array_copies: bytes that `torch.tensor` copies of arrays, by line of code.
+        disturbed: whether other processes took cores while threads waited for each other: whole passes tell nothing then.
         command: whether remedies are typed, as overrides; else they are written in Python.
     """
 
@@ -130,6 +131,7 @@ class LayerTable:
     plugins: frozenset[str] = frozenset()
     array_copies: Mapping[str, int] = field(default_factory=dict)
     command: bool = False
+    disturbed: bool = False
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -148,8 +150,8 @@ class LayerTable:
 
     @property
     def whole_seconds(self) -> float:
-        """Seconds that shares are of: the whole pass, or all operators where their sum is more."""
-        return max(self.seconds, self.operator_seconds)
+        """Seconds that shares are of: the whole pass, or all operators where their sum is more, or the pass was disturbed."""
+        return self.operator_seconds if self.disturbed else max(self.seconds, self.operator_seconds)
 
     def share(self, seconds: float) -> float:
         """Return which part of a whole pass some seconds are, from 0 to 1."""
