@@ -57,13 +57,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=30, help="pairs of equal runs, and as many of which one is slower")
     parser.add_argument("--seconds", type=float, default=30.0, help="for each comparison, about, as accel ablate --seconds")
+    parser.add_argument("--minutes", type=float, default=120.0, help="no pair is begun after so many")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write the results to this .json, and the table to the .md beside it")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     head = machine.facts(threads=args.threads, packages=PACKAGES)
-    load, kinds = OtherLoad(), {"equal": EqualWork, "5 % more work": MoreWork}
-    pairs = [pair(number, kind, arm, args.seconds) for number in range(args.pairs) for kind, arm in kinds.items()]
+    load, until, pairs = OtherLoad(), perf_counter() + 60 * args.minutes, []
+    for number in range(args.pairs):
+        for kind, arm in (("equal", EqualWork), ("5 % more work", MoreWork)):
+            if perf_counter() < until:
+                pairs.append(pair(number, kind, arm, args.seconds))
     result = {
         "schema": 1, "benchmark": "ablate", "unit": "times as fast", **head, "pairs": args.pairs, "seconds": args.seconds,
         "others percent": load.percent(), "negligible": NEGLIGIBLE, "comparisons": pairs,

@@ -137,7 +137,7 @@ def describe(outcome: TriedRemedy) -> str:
     if outcome.speed is None:
         return f"left out: {outcome.reason}"
     speed = outcome.speed
-    predicted = outcome.remedy.speed_up
+    predicted = outcome.remedy.of_updates
     expected = "" if predicted is None else f", {predicted.middle:.2f} predicted"
     loss = "" if outcome.loss is None else f"; loss {outcome.loss.difference:+.3g} (noise {outcome.loss.noise:.2g})"
     word = "kept" if outcome.is_kept else "left out"

@@ -57,7 +57,7 @@ def remedy_table(remedies: list[Remedy]) -> RenderableType:
     for number, remedy in enumerate(remedies, start=1):
         change, speed_up = remedy.change, remedy.speed_up
         ceiling = f"{remedy.ceiling:.2f}x" if remedy.ceiling < 100 else "-"
-        memory = "-" if change.memory is None else size(change.memory)
+        memory = "-" if change.memory is None else f"{'-' * (change.memory < 0)}{size(abs(change.memory))}"
         predicted = ("-", "-") if speed_up is None else (f"{speed_up.middle:.2f}x", f"{speed_up.low:.2f} to {speed_up.high:.2f}")
         table.add_row(str(number), change.name.replace("_", " "), *predicted, ceiling, CHANGED[change.changes], memory)
     return table

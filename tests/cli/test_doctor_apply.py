@@ -73,7 +73,7 @@ def test_what_is_faster_is_kept_written_and_used(
 
 
 def remedy(name: str, *words: str) -> Remedy:
-    return Remedy(Possible(name, " ".join(words), ("data",), words=words), Range(1.5, 1.4, 1.6), 3.0)
+    return Remedy(Possible(name, " ".join(words), ("data",), words=words), Range(1.4, 1.3, 1.5), 3.0, Range(1.5, 1.4, 1.6))
 
 
 def tried(is_kept: bool, *words: str) -> TriedRemedy:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accel.compare import SpeedRatio
-from accel.diagnose.decision.figures import BatchFit, Beside, RankTimes, RunFigures, fit_batches
+from accel.diagnose.decision.figures import BatchFit, Beside, Experiment, RankTimes, RunFigures, fit_batches
 from accel.diagnose.decision.prediction import PREDICTIONS, step_beside_readers
 from accel.diagnose.decision.remedies import Possible, rank_remedies
 from accel.diagnose.decision.time_split import PARTS, split_time
@@ -26,7 +26,7 @@ def figures(**changed: Any) -> RunFigures:
     """A run on two cores that computes: 64 samples, 100 ms an update, of which 4 ms do not grow with the batch."""
     plain = RunFigures(
         device="cpu", cores=2, threads=2, samples=64, step=near(0.100), wait=near(0.001), same_batch=near(0.099),
-        same_batch_busy=0.19, batch_size=64, loader=near(0.001), loader_busy=0.001,
+        same_batch_busy=0.19, batch_size=64, loader=near(0.001), loader_busy=0.001, loader_idle=0.0,
         phases={"forward": 0.034, "backward": 0.060, "update": 0.005},
         fit=BatchFit(0.004, 0.09 / 64, (32, 64, 128), (0.049, 0.094, 0.184)),
         by_threads={1: near(0.180), 2: near(0.099)},
@@ -46,13 +46,15 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
         "as long as 59 samples",
     ),
     "pictures by Pillow": (
-        figures(step=near(0.250), wait=near(0.151), loader=near(0.150), loader_busy=0.149),
+        figures(step=near(0.250), wait=near(0.151), loader=near(0.150), loader_busy=0.149, loader_idle=0.001),
         "data-bound",
         "keeps 1.0 of 2 cores busy",
     ),
     "the same through resident": (figures(wait=near(0.002), step=near(0.101)), "compute-bound", ""),
     "a sample that sleeps": (
-        figures(step=near(0.355), wait=near(0.256), loader=near(0.256), loader_busy=0.01), "data-bound", "idle for 96 % of it",
+        figures(step=near(0.355), wait=near(0.256), loader=near(0.256), loader_busy=0.01, loader_idle=0.24),
+        "data-bound",
+        "idle for 96 % of it",
     ),
     "reads on the host": (
         figures(
@@ -77,7 +79,35 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
             ranks=RankTimes((0.09, 0.25), (0.0, 0.0), (0.254, 0.255)), by_threads={},
         ),
         "straggler-bound",
-        "rank 1 takes 2.8 times as long as the others",
+        "rank 1 computes 2.8 times as long as the others",
+    ),
+    "a rank that reads slowly": (
+        figures(step=near(0.3), ranks=RankTimes((0.09, 0.092), (0.01, 0.25), (0.094, 0.095)), by_threads={}),
+        "straggler-bound",
+        "rank 1 reads 25.0 times as long as the others",
+    ),
+    "a disk that is slow": (
+        figures(step=near(0.4), wait=near(0.3), loader=near(0.3), loader_busy=0.02, loader_idle=0.28),
+        "data-bound",
+        "reading waits itself",
+    ),
+    "a slow augmentation of samples": (
+        figures(step=near(0.3), wait=near(0.2), loader=near(0.2), loader_busy=0.39, loader_idle=0.0),
+        "data-bound",
+        "keeps 1.9 of 2 cores busy",
+    ),
+    "a tiny batch": (
+        figures(step=near(0.002), wait=near(0.0001), same_batch=near(0.0019), samples=1, batch_size=1,
+                phases={"forward": 0.0008, "backward": 0.001, "update": 0.0001},
+                fit=BatchFit(0.0017, 0.0001, (1, 2), (0.0018, 0.0019)), by_threads={}),
+        "host-bound",
+        "as long as 17 samples",
+    ),
+    "waits for the device on CUDA": (
+        figures(device="cuda", host=0.05, phases={"forward": 0.01, "backward": 0.012, "update": 0.002}, same_batch=near(0.05),
+                step=near(0.051), wait=near(0.001), fit=None, by_threads={}, host_reads={"loss.py:3 float(loss)": 4.0}),
+        "host-bound",
+        "4 numbers are read on the host in an update, most in loss.py:3",
     ),
     "a slow network": (
         figures(
@@ -175,7 +205,7 @@ POSSIBLE = [
 def test_remedies_come_in_the_order_of_what_they_promise_and_the_useless_do_not() -> None:
     run = replace(
         CASES["pictures by Pillow"][0], read_rates={2: Beside(700.0, 800.0, 0.12)}, gather=0.0005,
-        experiments={"amp": SpeedRatio(2.0, 1.9, 2.1, 12)},
+        experiments={"amp": Experiment(SpeedRatio(2.0, 1.9, 2.1, 12))},
     )  # fmt: skip
     remedies = rank_remedies(run, split_time(run), POSSIBLE)
     assert [remedy.change.name for remedy in remedies] == ["resident", "threads", "amp", "dataset"]
@@ -188,6 +218,12 @@ def test_remedies_come_in_the_order_of_what_they_promise_and_the_useless_do_not(
         assert remedy.speed_up.low <= remedy.speed_up.middle <= remedy.speed_up.high
         assert remedy.speed_up.middle <= 1.02 * remedy.ceiling
     assert remedies[-1].ceiling == pytest.approx(0.25 / 0.099, rel=0.01)
+    often = replace(run, evaluation=0.25)
+    (first, *_) = rank_remedies(often, split_time(often), POSSIBLE[1:2])
+    assert first.speed_up is not None
+    assert first.of_updates is not None
+    assert first.speed_up.middle == pytest.approx(0.5 / (0.0995 + 0.25), rel=0.01)
+    assert first.of_updates.middle == pytest.approx(speeds[0].middle)
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
@@ -206,6 +242,14 @@ def test_a_larger_batch_takes_as_long_as_one_was_measured_to_take() -> None:
     after = split.total - split.seconds["update"] / 2 - passes * (1 - 0.0046 / 2 / 0.0034)
     assert remedy.speed_up.middle == pytest.approx(split.total / after, rel=0.01)
     assert rank_remedies(replace(case, batch_size=30), split, [remedy.change])[0].speed_up is None, "such a batch was not measured"
+
+
+def test_a_rank_that_is_slower_by_less_than_the_noise_is_not_named() -> None:
+    case = CASES["a slow rank"][0]
+    assert case.ranks is not None
+    noisy = replace(case, ranks=replace(case.ranks, noise=(0.09, 0.09)))
+    assert split_time(noisy).straggler is None
+    assert split_time(replace(case, ranks=replace(case.ranks, noise=(0.01, 0.01)))).straggler == 1
 
 
 def test_threads_that_differ_by_less_than_their_noise_are_not_called_too_many() -> None:

@@ -123,9 +123,24 @@ def test_many_small_operations_are_bound_by_the_host() -> None:
     assert diagnosis.verdict.kind == "host-bound", diagnosis
 
 
+def test_many_weights_and_few_samples_are_bound_by_the_optimiser() -> None:
+    data = TensorDataset(torch.randn(64, 1500), torch.arange(64) % 8)
+    trainer = Trainer(nn.Linear(1500, 1500), data, loss=loss, batch_size=1, plugins=["lamb"], watch=())
+    diagnosis = doctor(trainer, seconds=3.0)
+    assert diagnosis.verdict.kind == "optimiser-bound", diagnosis
+
+
+def test_an_evaluation_after_each_update_is_named() -> None:
+    data, held_out = (TensorDataset(torch.randn(count, 8), torch.arange(count) % 2) for count in (64, 4096))
+    trainer = Trainer(nn.Linear(8, 2), data, held_out, loss, batch_size=16, evaluate_every=1, watch=())
+    diagnosis = doctor(trainer, seconds=3.0)
+    assert diagnosis.verdict.kind == "evaluation-bound", diagnosis
+    assert diagnosis.remedies[0].change.typed == "evaluate_every=2"
+
+
 def test_a_slow_rank_is_named_on_every_rank(tmp_path_factory: pytest.TempPathFactory) -> None:
     for result in shared_cases("tests.support.slow_rank_cases", tmp_path_factory)["slow_rank"]:
         assert result["kind"] == "straggler-bound", result
-        assert "rank 1 takes" in result["sentence"]
+        assert "rank 1 computes" in result["sentence"]
         assert result["straggler"] == 1
         assert result["same"]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 
 from accel import Trainer
@@ -125,6 +126,17 @@ def test_a_loss_by_tokens_has_the_weights_of_its_tokens() -> None:
 
 
 def test_the_run_is_to_the_bit_what_it_is_without_it() -> None:
+    def moved(*watches: Any) -> list[Tensor]:
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1))
+        data = list(torch.randn(6, 8, 3))
+        plugins = [AMP(), AdamW(), *watches]
+        Trainer(model, data, loss=lambda net, x: net(x).square().mean(), plugins=plugins, watch=(), device="cpu").fit()
+        return [*model.state_dict().values(), torch.rand(3)]
+
+    without = moved()
+    with pytest.warns(AccelWarning, match="amp brings it"):
+        assert all(map(torch.equal, without, moved(Parity(every=2, tolerance=1e-9, bisect=True))))
     plugins = [AMP(), AdamW(), Accumulate(2)]
     fresh = [type(plugin)(**plugin.settings) for plugin in plugins]
     assert fit_toy([*plugins, Parity(every=1, bisect=True)]).equals(fit_toy(fresh))
@@ -150,9 +162,17 @@ def test_a_step_that_is_another_is_named() -> None:
         compared(SGD(), Tiring(), parity=parity)
 
 
+def shifted(module: Any, inputs: Any) -> Any:
+    """A compiler whose results are half as large again."""
+    return lambda *args: tuple(1.5 * out for out in module.forward(*args))
+
+
 def test_bisection_names_the_plugin() -> None:
+    torch._dynamo.register_backend(shifted)
     with pytest.raises(TrainingError, match=r"rounding explains 0\.10%; coarse brings it"):
         compared(Coarse(), Compile(backend="eager"), parity=Parity(every=2, bisect=True, action="raise"))
+    with pytest.raises(TrainingError, match="compile brings it"):
+        compared(Compile(backend="shifted"), AMP(), parity=Parity(every=2, bisect=True, action="raise"))
     with pytest.raises(TrainingError, match="no plugin of products or layout brings it"):
         compared(Wrong(), parity=Parity(every=2, bisect=True, action="raise"))
 

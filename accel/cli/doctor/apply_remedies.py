@@ -74,7 +74,7 @@ def in_document(one: TriedRemedy) -> dict[str, Any]:
     """Return what came of a remedy as plain values."""
     plain: dict[str, Any] = finite({
         "name": one.remedy.change.name, "overrides": list(one.words), "is_kept": one.is_kept, "reason": one.reason,
-        "predicted": None if one.remedy.speed_up is None else asdict(one.remedy.speed_up),
+        "predicted": None if one.remedy.of_updates is None else asdict(one.remedy.of_updates),
         "measured": None if one.speed is None else asdict(one.speed), "loss": None if one.loss is None else asdict(one.loss),
     })  # fmt: skip
     return plain

@@ -61,7 +61,9 @@ def _measure(args: Namespace, overrides: Sequence[str], trainer: Any) -> tuple[D
     """Return the diagnosis, which is shown as soon as it is there, and what applying its remedies adds to the document."""
     from accel.diagnose.doctor import doctor
 
-    diagnosis = doctor(trainer, seconds=args.seconds, say=announcer())
+    announce = announcer()
+    diagnosis = doctor(trainer, seconds=args.seconds, say=announce)
+    announce("")
     if torchrun.rank() == 0 and not args.json:
         show(VisibleConsole(markup=False, highlight=False), diagnosis)
     if not args.apply:
@@ -72,9 +74,19 @@ def _measure(args: Namespace, overrides: Sequence[str], trainer: Any) -> tuple[D
 
 
 def announcer() -> Callable[[str], None]:
-    """Return the function that says, on standard error, what is measured: in place on a terminal, a line each elsewhere."""
+    """Return the function that says, on standard error, what is measured: in place on a terminal, a line each elsewhere.
+
+    An empty line takes the last one away on a terminal.
+    """
     if torchrun.rank() > 0:
         return lambda line: None
-    if not sys.stderr.isatty():
-        return lambda line: say(f"measuring: {line}", file=sys.stderr, flush=True)
-    return lambda line: say(f"measuring: {line}", start="\r\x1b[K", end="\r", file=sys.stderr, flush=True)
+    in_place = sys.stderr.isatty()
+
+    def announce(line: str) -> None:
+        text = f"measuring: {line}" if line else ""
+        if in_place:
+            say(text, start="\r\x1b[K", end="\r", file=sys.stderr, flush=True)
+        elif text:
+            say(text, file=sys.stderr, flush=True)
+
+    return announce

@@ -43,7 +43,7 @@ def experiment_text(tried: Sequence[TriedRemedy], about: Sequence[str]) -> str:
     for one in tried:
         if one.speed is not None:
             bounds = f"{one.speed.ratio:.2f} ({one.speed.low:.2f} to {one.speed.high:.2f}) times as fast"
-            predicted = "" if one.remedy.speed_up is None else f", {one.remedy.speed_up.middle:.2f} predicted"
+            predicted = "" if one.remedy.of_updates is None else f", {one.remedy.of_updates.middle:.2f} predicted"
             lines.append(f"# {'kept' if one.is_kept else 'left out'}: {' '.join(one.words)}: {bounds}{predicted}")
     if plugins:
         lines += ["defaults:", f"  - /plugins: [{', '.join(plugins)}]"]

@@ -39,7 +39,7 @@ def _figure(ablation: Ablation) -> Figure:
     rows: list[tuple[str, SpeedRatio, str]] = []
     for one in ablation.contributions:
         if one.speed is not None:
-            rows.append((one.name, one.speed, COLOURS.get(one.verdict or "neutral", GRID)))
+            rows.append((f"{one.name}: {one.verdict or 'unknown'}", one.speed, COLOURS.get(one.verdict or "neutral", GRID)))
         if one.alone is not None and one.alone is not one.speed:
             rows.append((f"{one.name}, alone", one.alone, RAW))
     if ablation.together is not None and len(ablation.contributions) > 1:
@@ -48,7 +48,7 @@ def _figure(ablation: Ablation) -> Figure:
     panel = figure.subplots()
     for place, (_, speed, colour) in enumerate(rows):
         panel.barh(place, speed.ratio - 1, left=1, color=colour, height=0.7)
-        panel.plot([max(speed.low, 0.01), min(speed.high, 100.0)], [place, place], color="black", linewidth=1.2)
+        panel.plot([max(speed.low, 0.01), min(speed.high, 100.0)], [place, place], color="black", linewidth=1.2, marker="|")
     panel.axvline(1, color="black", linewidth=0.8)
     panel.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     panel.invert_yaxis()

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from accel.compare import LEVEL, LossDifference, SpeedRatio
 from accel.report.formatting import elapsed, number, size
+from accel.report.other_load import BUSY
 
 if TYPE_CHECKING:
     from accel.diagnose.ablation.contribution import Ablation, Contribution
@@ -82,6 +83,9 @@ def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:
         )
     facts = ", ".join(f"{name} {value}" for name, value in ablation.machine.items())
     yield f"measured in {elapsed(ablation.seconds)}; {facts}", "dim"
+    if (ablation.busy or 0.0) >= BUSY:
+        taken = f"other processes took {ablation.busy:.0f} % of the cores"
+        yield f"the machine was busy: {taken}, which widens the bounds; measure again when it is quiet", "yellow"
     yield "", ""
     yield f"keep {', '.join(ablation.kept) or 'none'}{_gone(ablation)}", "bold"
     if ablation.command:

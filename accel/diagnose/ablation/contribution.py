@@ -80,7 +80,8 @@ class Ablation:
         updates: updates after which losses were compared; 0 if they were not.
         seeds: runs of each way whose losses were compared.
         memory: bytes that tensors take in an update with all plugins; None if it was not measured.
-        machine: facts about the machine and the measurement, in words, by name.
+        machine: facts about the machine, in words, by name.
+        busy: percent of the cores that other processes took meanwhile; None if it is not known.
         seconds: that all of it took.
     """
 
@@ -93,6 +94,7 @@ class Ablation:
     seeds: int = 0
     memory: int | None = None
     machine: dict[str, str] = field(default_factory=dict)
+    busy: float | None = None
     seconds: float = 0.0
 
     @cached_property

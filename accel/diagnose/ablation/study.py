@@ -58,14 +58,12 @@ class Study:
             contributions.append(self.contribution(candidate))
         together = self.together(contributions)
         kept, kept_speed = self.choose(contributions)
-        facts = {
-            "device": str(full.run.device), "torch": torch.__version__, "threads": str(torch.get_num_threads()),
-            "taken by other processes": "unknown" if (busy := load.percent()) is None else f"{busy:.0f} % of the cores",
-        }  # fmt: skip
+        facts = {"device": str(full.run.device), "torch": torch.__version__, "threads": str(torch.get_num_threads())}
         updates = self.horizon if self.seeds else 0
         return Ablation(
-            tuple(contributions), together, kept, kept_speed, "", updates, self.seeds, self.memory, facts, perf_counter() - started
-        )
+            tuple(contributions), together, kept, kept_speed, "", updates, self.seeds, self.memory, facts, load.percent(),
+            perf_counter() - started,
+        )  # fmt: skip
 
     def without_skipped(self, chosen: Sequence[Candidate], full: Arm) -> list[Candidate]:
         """Return what is left out without plugins that a bundle asked for and that this machine cannot run.
@@ -88,7 +86,7 @@ class Study:
         rest, refusals = self.all - names, list[str]()
         kind, label = judged_by(candidate, self.plugins), "+".join(candidate)
         loss, saved, share = None, None, 0.0
-        speed = self.attempt(lambda: self.speed(rest, self.all, apart), f"without {label}", refusals)
+        speed = self.attempt(lambda: self.speed(rest, self.all, apart, "beside the others"), f"without {label}", refusals)
         if speed is not None:
             without = self.bench.hold(rest).peak_bytes()
             if without is not None and self.memory is not None:
@@ -97,7 +95,7 @@ class Study:
         self.release(rest)
         alone = speed
         if rest:
-            alone = self.attempt(lambda: self.speed(NOTHING, names, apart), f"{label} alone", refusals)
+            alone = self.attempt(lambda: self.speed(NOTHING, names, apart, "alone"), f"{label} alone", refusals)
             self.release(names)
         negligible = MARGIN if apart else NEGLIGIBLE
         return Contribution(candidate, kind, speed, alone, loss, saved, share, negligible, "; ".join(refusals))
@@ -107,10 +105,9 @@ class Study:
         if names not in (self.all, NOTHING):
             self.bench.release(names)
 
-    def speed(self, base: Names, other: Names, apart: bool) -> SpeedRatio:
-        """Return how many times faster the run is with `other` than with `base`."""
+    def speed(self, base: Names, other: Names, apart: bool, what: str) -> SpeedRatio:
+        """Return how many times faster the run is with `other` than with `base`, and report it as `what`."""
         ratio = self.bench.speed_apart(base, other) if apart else self.bench.speed(base, other)
-        what = "beside the others" if other == self.all else "alone"
         self.report(f"    {what}: {ratio.ratio:.3f} times as fast ({ratio.low:.3f} to {ratio.high:.3f}), {ratio.rounds} rounds")
         return ratio
 
@@ -142,7 +139,7 @@ class Study:
             return contributions[0].alone
         self.report("all together")
         apart = any(needs_process(one.plugins, self.plugins) for one in contributions)
-        return self.attempt(lambda: self.speed(NOTHING, self.all, apart), "without any", [])
+        return self.attempt(lambda: self.speed(NOTHING, self.all, apart, "with all"), "without any", [])
 
     def choose(self, contributions: Sequence[Contribution]) -> tuple[tuple[str, ...], SpeedRatio | None]:
         """Return the plugins to keep, and the speed with them alone over that with all.
@@ -168,4 +165,4 @@ class Study:
             return None if gone[0].speed is None else gone[0].speed.inverse
         self.report(f"without {', '.join(one.name for one in gone)}")
         apart = any(needs_process(one.plugins, self.plugins) for one in gone)
-        return self.attempt(lambda: self.speed(self.all, kept, apart), "without them", [])
+        return self.attempt(lambda: self.speed(self.all, kept, apart, "with the rest"), "without them", [])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from accel.compare import SpeedRatio
 from accel.diagnose.decision.timing import Timing
 
-__all__ = ["BatchFit", "Beside", "RankTimes", "RunFigures", "fit_batches"]
+__all__ = ["BatchFit", "Beside", "Experiment", "RankTimes", "RunFigures", "fit_batches"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,19 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Experiment:
+    """One thing about an update changed: both ways took turns.
+
+    Args:
+        ratio: how many times faster the update, or the part of it that was timed, is with the change.
+        memory: bytes that it takes beside, at the peak; negative if it saves some; None if that was not measured.
+    """
+
+    ratio: SpeedRatio
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
 class RankTimes:
     """Times of the ranks of a run, by rank, in seconds.
 
@@ -87,11 +100,15 @@ class RankTimes:
         compute: forward and backward pass of a window without any communication.
         loader: a window from the loader alone.
         synchronised: forward and backward pass with the gradients of all ranks.
+        noise: by which `compute` may be off.
+        rank: of the process whose other figures these are.
     """
 
     compute: tuple[float, ...]
     loader: tuple[float, ...]
     synchronised: tuple[float, ...]
+    noise: tuple[float, ...] = ()
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,8 @@ class RunFigures:
         step: update with the wait for its data, as in the run.
         wait: of that, the wait for data.
         loader: the data of an update from the loader alone; None if that was not measured.
-        loader_busy: of that, seconds in which the process computed or waited for a core; None where other processes read.
+        loader_busy: of that, seconds of processor time; None where other processes read.
+        loader_idle: of that, seconds in which the process neither computed nor waited for a core; None as above.
         same_batch: update of the same batch again, which waits for no data.
         same_batch_busy: of that, seconds of processor time, of all threads.
         phases: parts of it: transfer, forward, backward, update. On CUDA as the device has them.
@@ -117,7 +135,7 @@ class RunFigures:
         by_threads: update of the same batch, by the number of torch's threads.
         host_reads: numbers read on the host in an update, by line of code.
         read_rates: samples a second, by the number of readers beside the updates.
-        experiments: how many times faster an update, or a part of it, is with one thing changed, by name, such as `amp`.
+        experiments: by name, such as `amp`.
         ranks: times of all ranks; None for one.
         evaluation: spread over the updates between two evaluations.
         checkpoint: spread over the updates between two checkpoints.
@@ -135,6 +153,7 @@ class RunFigures:
     same_batch_busy: float = 0.0
     loader: Timing | None = None
     loader_busy: float | None = None
+    loader_idle: float | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
     host: float | None = None
     fit: BatchFit | None = None
@@ -143,7 +162,7 @@ class RunFigures:
     by_threads: Mapping[int, Timing] = field(default_factory=dict)
     host_reads: Mapping[str, float] = field(default_factory=dict)
     read_rates: Mapping[int, Beside] = field(default_factory=dict)
-    experiments: Mapping[str, SpeedRatio] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
     ranks: RankTimes | None = None
     evaluation: float = 0.0
     checkpoint: float = 0.0

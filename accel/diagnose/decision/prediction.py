@@ -51,6 +51,16 @@ def _readers(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
     return Range(step.middle, step.low * noise.low, step.high * noise.high) + _rest(split)
 
 
+def _prefetch(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
+    """Return the seconds where one thread reads beside the updates: as long as the longer of both, at the most as both."""
+    if figures.loader is None:
+        return None
+    update, reading = figures.same_batch.range + split.seconds["transfer"], figures.loader.range
+    both, longer = update.middle + reading.middle, max(update.middle, reading.middle)
+    beside = both if figures.cores == 1 else longer + TURNS * min(update.middle, reading.middle)
+    return Range(beside, min(beside, max(update.low, reading.low)), max(beside, update.high + reading.high)) + _rest(split)
+
+
 def _resident(figures: RunFigures, split: TimeSplit, count: int) -> Range:
     step = figures.same_batch.range
     return Range(step.middle + figures.gather, step.low, step.high + 2 * figures.gather) + _rest(split)
@@ -69,7 +79,7 @@ def _experiment(name: str, parts: tuple[str, ...], figures: RunFigures, split: T
     if name not in figures.experiments:
         return None
     touched = sum(split.seconds[part] for part in parts)
-    return Range.exact(touched).over(Range.of_ratio(figures.experiments[name])) + (split.total - touched)
+    return Range.exact(touched).over(Range.of_ratio(figures.experiments[name].ratio)) + (split.total - touched)
 
 
 def _larger_batch(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
@@ -99,11 +109,13 @@ def _hidden(part: str, figures: RunFigures, split: TimeSplit, count: int) -> Ran
     return Range(split.total - 0.85 * seconds, split.total - seconds, split.total - 0.5 * seconds)
 
 
+TURNS = 0.1
+"""Share of the shorter of reading and updating that Python's lock and memory make them take in turns."""
 PASSES = ("overhead", "compute", "threads")
 PREDICTIONS: dict[str, Prediction] = {
     "threads": _readers,
     "workers": _readers,
-    "prefetch": _readers,
+    "prefetch": _prefetch,
     "resident": _resident,
     "thread_count": _thread_count,
     "amp": partial(_experiment, "amp", PASSES),

@@ -11,7 +11,7 @@ from accel.diagnose.decision.prediction import PREDICTIONS
 from accel.diagnose.decision.time_split import TimeSplit
 from accel.diagnose.decision.timing import Range
 
-__all__ = ["WORTH", "Changes", "Possible", "Remedy", "rank_remedies"]
+__all__ = ["WORTH", "Changes", "Possible", "Remedy", "capped", "rank_remedies"]
 
 Changes = Literal["nothing", "rounding", "recipe"]
 """What a remedy does to the numbers: not a bit; the last bits; or the training itself, which may end elsewhere."""
@@ -52,11 +52,13 @@ class Remedy:
         change: the change.
         speed_up: predicted, with bounds; None if nothing was measured that tells.
         ceiling: speed-up that no change of these parts can exceed (Amdahl).
+        of_updates: predicted of the updates alone, without evaluations and checkpoints; None as above.
     """
 
     change: Possible
     speed_up: Range | None
     ceiling: float
+    of_updates: Range | None = None
 
 
 def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Possible]) -> list[Remedy]:
@@ -64,12 +66,19 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
 
     Those without a prediction come last, by their ceilings.
     """
-    whole = figures.step.range + figures.evaluation + figures.checkpoint
+    rest = figures.evaluation + figures.checkpoint
+    whole = figures.step.range + rest
     remedies = []
     for change in possible:
         after = PREDICTIONS[change.name](figures, split, change.count) if change.name in PREDICTIONS else None
-        speed_up = None if after is None else whole.over(after)
+        speed_up = None if after is None else capped(whole.over(after), split.ceiling(*change.parts))
         ceiling = split.ceiling(*change.parts)
-        if (ceiling if speed_up is None else speed_up.middle) >= WORTH:
-            remedies.append(Remedy(change, speed_up, ceiling))
+        of_updates = None if after is None or after.low <= rest else figures.step.range.over(after + -rest)
+        if min(ceiling, ceiling if speed_up is None else speed_up.middle) >= WORTH:
+            remedies.append(Remedy(change, speed_up, ceiling, of_updates))
     return sorted(remedies, key=lambda remedy: (remedy.speed_up is None, -(remedy.speed_up or Range.exact(remedy.ceiling)).middle))
+
+
+def capped(number: Range, most: float) -> Range:
+    """Return a number that is at most `most`: what is predicted beyond it is noise."""
+    return Range(min(number.middle, most), min(number.low, most), min(number.high, most))

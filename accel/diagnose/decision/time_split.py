@@ -63,15 +63,17 @@ def split_time(figures: RunFigures) -> TimeSplit:
     work = step - seconds["data"]
     phases = {name: max(0.0, figures.phases.get(name, 0.0)) for name in ("transfer", "forward", "backward", "update")}
     whole = max(sum(phases.values()), figures.same_batch.median + phases["transfer"], 1e-12)  # the same batch is on the device
-    scale = work / whole
+    late, reader = (0.0, None) if figures.ranks is None else _late_data(figures.ranks, work - whole)
+    scale = (work - late) / whole
     passes = whole - phases["transfer"] - phases["update"]
     overhead, straggler = min(passes, _overhead(figures, passes)), None
     seconds["transfer"], seconds["update"] = phases["transfer"] * scale, phases["update"] * scale
     if figures.ranks is not None:
         waiting, communication, straggler = _between_ranks(figures.ranks, passes)
-        seconds["straggler"], seconds["communication"] = waiting * scale, communication * scale
+        seconds["straggler"], seconds["communication"] = late + waiting * scale, communication * scale
+        straggler = reader if late > waiting * scale else straggler
         passes -= waiting + communication
-        overhead = min(passes, overhead)
+        overhead = min(passes, max(0.0, overhead - waiting - communication))  # neither grows with the batch
     lost = _lost_to_threads(figures) * scale
     seconds["overhead"], seconds["compute"] = overhead * scale, (passes - overhead) * scale
     if lost:
@@ -120,9 +122,18 @@ def _between_ranks(ranks: RankTimes, passes: float) -> tuple[float, float, int |
     mean = sum(others) / len(others) if others else ranks.compute[slowest]
     behind = ranks.compute[slowest] - mean
     communication = max(0.0, min(together - ranks.compute[slowest] for together in ranks.synchronised))
-    stands_out = behind > STANDS_OUT * mean
+    stands_out = behind > max(STANDS_OUT * mean, 2 * max(ranks.noise, default=0.0))
     waiting = min(passes, behind) if stands_out else 0.0
     return waiting, min(max(0.0, passes - waiting), communication), slowest if stands_out else None
+
+
+def _late_data(ranks: RankTimes, extra: float) -> tuple[float, int | None]:
+    """Return the seconds, of `extra` beyond its work, for which this rank waits for one that reads more slowly, and that one."""
+    slowest = max(range(len(ranks.loader)), key=lambda rank: ranks.loader[rank])
+    behind = ranks.loader[slowest] - ranks.loader[ranks.rank]
+    if behind <= STANDS_OUT * ranks.compute[ranks.rank] or extra <= 0:
+        return 0.0, None
+    return min(extra, behind), slowest
 
 
 STANDS_OUT = 0.1

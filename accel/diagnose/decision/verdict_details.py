@@ -9,7 +9,7 @@ from accel.report.run_verdict import Verdict, verdict
 __all__ = ["IDLE_READING", "THRASHING", "decide", "details_of"]
 
 IDLE_READING = 0.5
-"""Share of processor time in reading below which the data is waited for rather than computed."""
+"""Share of reading in which the processor is idle, above which the data is waited for rather than computed."""
 THRASHING = 256
 """Pages to or from the swap in an update from which on memory is what is slow: a megabyte."""
 
@@ -41,13 +41,13 @@ def _of_data(figures: RunFigures) -> tuple[str, ...]:
     if figures.loader is None or not figures.loader.median:
         return ()
     rate = figures.samples / figures.loader.median
-    if figures.loader_busy is None:
+    busy, idle = figures.loader_busy, figures.loader_idle
+    if busy is None or idle is None or busy + idle == 0:
         return (f"reading alone makes {rate:,.0f} samples/s",)
-    busy = figures.loader_busy / figures.loader.median
-    if busy < IDLE_READING:
-        idle = f"{100 * (1 - busy):.0f} %"
-        return (f"reading alone makes {rate:,.0f} samples/s, and the processor is idle for {idle} of it: reading waits itself",)
-    cores = f"{busy:.1f} of {figures.cores} cores" if figures.cores > 1 else "the one core"
+    if (share := idle / (busy + idle)) > IDLE_READING:
+        waits = f"the processor is idle for {100 * share:.0f} % of it: reading waits itself"
+        return (f"reading alone makes {rate:,.0f} samples/s, and {waits}",)
+    cores = f"{busy / figures.loader.median:.1f} of {figures.cores} cores" if figures.cores > 1 else "the one core"
     return (f"reading alone makes {rate:,.0f} samples/s and keeps {cores} busy",)
 
 
@@ -76,9 +76,13 @@ def _of_threads(figures: RunFigures) -> tuple[str, ...]:
 def _of_straggler(figures: RunFigures, split: TimeSplit) -> tuple[str, ...]:
     if figures.ranks is None or split.straggler is None:
         return ()
-    slow, compute = split.straggler, figures.ranks.compute
-    others = [seconds for rank, seconds in enumerate(compute) if rank != slow]
-    return (f"rank {slow} takes {compute[slow] * len(others) / sum(others):.1f} times as long as the others",)
+    slow, ranks = split.straggler, figures.ranks
+    factors = {}
+    for what, times in (("computes", ranks.compute), ("reads", ranks.loader)):
+        others = [seconds for rank, seconds in enumerate(times) if rank != slow]
+        factors[what] = times[slow] * len(others) / sum(others) if sum(others) else 0.0
+    what = "reads" if factors["reads"] > factors["computes"] else "computes"
+    return (f"rank {slow} {what} {factors[what]:.1f} times as long as the others",)
 
 
 def _of_update(figures: RunFigures) -> tuple[str, ...]:

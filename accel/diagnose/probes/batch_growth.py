@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -16,12 +15,17 @@ from accel.diagnose.probes.probed_run import ProbedRun
 from accel.parts import Compile, Micro, Window
 from accel.system.clock import BACKWARD, FORWARD
 
-__all__ = ["FACTORS", "FEWEST", "ROUNDS", "doubled", "fitting_windows", "growth", "passes_of", "sized_windows"]
+__all__ = [
+    "FACTORS", "FEWEST", "LOW", "ROUNDS", "doubled", "fitting_windows", "growth", "seconds_of_passes",
+    "sized_windows",
+]  # fmt: skip
 
 FACTORS = (1, 0.25, 0.5, 2)
 """Sizes of the batches that are measured, as multiples of the run's own."""
-ROUNDS, FEWEST = 8, 3
+ROUNDS, FEWEST = 48, 5
 """Measurements of each size, at most and at least."""
+LOW = 8
+"""The least time but for one in so many is taken: other programs make some longer, and none shorter."""
 
 
 def growth(probed: ProbedRun, seconds: float) -> BatchFit | None:
@@ -40,29 +44,26 @@ def growth(probed: ProbedRun, seconds: float) -> BatchFit | None:
     if len(windows) < 2:
         return None
     for window in windows.values():
-        least += passes_of(probed, window, 1)
-    fitting = seconds / max(least, 1e-6)
-    rounds, repeats = run.parts.parallel.highest(
-        [max(FEWEST, min(ROUNDS, int(fitting / 2))), max(1, min(20, int(fitting / ROUNDS) - 1))]
-    )
+        least += seconds_of_passes(probed, window)
+    rounds = run.parts.parallel.highest([max(FEWEST, min(ROUNDS, int(seconds / max(least, 1e-6))))])[0]
     times: dict[int, list[float]] = {size: [] for size in windows}
     for _ in range(rounds):
         for size, window in windows.items():
-            run.parts.update(window)
-            times[size].append(passes_of(probed, window, repeats))
-    return fit_batches({size: median(values) for size, values in times.items()}, next(iter(probed.window.micros)).samples)
+            times[size].append(seconds_of_passes(probed, window))
+    undisturbed = {size: sorted(values)[len(values) // LOW] for size, values in times.items()}
+    return fit_batches(undisturbed, probed.batch_size)
 
 
-def passes_of(probed: ProbedRun, window: Window, count: int) -> float:
-    """Return the mean seconds of forward and backward pass in `count` updates of a window."""
+def seconds_of_passes(probed: ProbedRun, window: Window) -> float:
+    """Return the seconds of forward and backward pass in an update of a window; on CUDA those of all of it."""
     spent = probed.run.clock.spent
     probed.synchronise()
     before, started = spent[FORWARD] + spent[BACKWARD], perf_counter()
-    for _ in range(count):
-        probed.run.parts.update(window)
+    probed.run.parts.update(window)
+    if not probed.on_device:
+        return spent[FORWARD] + spent[BACKWARD] - before
     probed.synchronise()
-    whole = perf_counter() - started
-    return (whole if probed.on_device else spent[FORWARD] + spent[BACKWARD] - before) / count
+    return perf_counter() - started
 
 
 def fitting_windows(probed: ProbedRun) -> dict[int, Window]:

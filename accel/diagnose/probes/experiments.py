@@ -14,6 +14,8 @@ from torch import nn
 
 from accel.compare import Limits, SpeedRatio, interleave
 from accel.device.cpu.thread_trial import mean_seconds
+from accel.device.memory_peak import AllocationPeak
+from accel.diagnose.decision.figures import Experiment
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.engine.objectives.composite_update import CompositeUpdate
 from accel.parts import Compile, Layout, Optim, Precision
@@ -22,7 +24,10 @@ from accel.plugins.backend import Float32Switches
 from accel.system.cpu.kept_memory import KEPT_MEMORY, obstacle
 from accel.system.machine import lacks_bf16
 
-__all__ = ["FEWEST", "FUSED", "ROUNDS", "SECONDS", "can_be_fused", "fused_steps", "holding", "in_turn", "run_experiments"]
+__all__ = [
+    "FEWEST", "FUSED", "ROUNDS", "SECONDS", "can_be_fused", "fused_steps", "holding", "in_turn", "peak_bytes",
+    "run_experiments",
+]  # fmt: skip
 
 ROUNDS, FEWEST = 12, 4
 """Rounds of four windows in turn, at most and at least (`accel.compare.interleave`)."""
@@ -32,7 +37,7 @@ FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagr
 """Optimisers of torch that have a fused implementation on CPUs and on CUDA."""
 
 
-def run_experiments(probed: ProbedRun, until: float) -> dict[str, SpeedRatio]:
+def run_experiments(probed: ProbedRun, until: float) -> dict[str, Experiment]:
     """Return the experiments that can be made in a run, by name. One whose change fails is left out.
 
     They change the precision of the products, the layout of weights, the memory's management and the optimiser's kernels; none
@@ -46,7 +51,7 @@ def run_experiments(probed: ProbedRun, until: float) -> dict[str, SpeedRatio]:
     parts = run.parts
     if parts.parallel.world_size > 1 or isinstance(parts.update, CompositeUpdate) or type(parts.compile) is not Compile:
         return {}
-    makers: dict[str, Callable[[], SpeedRatio | None]] = {}
+    makers: dict[str, Callable[[], Experiment | None]] = {}
     if type(parts.precision) is Precision and not lacks_bf16(run.device.type):
         makers["amp"] = partial(_cast, probed)
     if type(parts.layout) is Layout and any(weight.dim() == 4 for weight in run.unwrapped_model.parameters()):
@@ -98,6 +103,14 @@ def in_turn(
     return interleave(partial(window, before), partial(window, after), limits)
 
 
+def peak_bytes(probed: ProbedRun, call: Callable[[], object]) -> int:
+    """Return the most memory that tensors take in a call, above what there is before it."""
+    with AllocationPeak(probed.run.device) as peak:
+        call()
+    probed.synchronise()
+    return peak.bytes
+
+
 def _and_wait(probed: ProbedRun, call: Callable[[], object]) -> None:
     call()
     probed.synchronise()
@@ -113,26 +126,27 @@ def _passes(probed: ProbedRun, model: nn.Module, context: Callable[[], AbstractC
     model.zero_grad()
 
 
-def _cast(probed: ProbedRun) -> SpeedRatio:
+def _cast(probed: ProbedRun) -> Experiment:
     """Return the passes in bfloat16 by autocast."""
     model = probed.run.model
     cast = partial(torch.autocast, probed.run.device.type, torch.bfloat16)
-    return in_turn(probed, partial(_passes, probed, model), partial(_passes, probed, model, cast))
+    before, after = partial(_passes, probed, model), partial(_passes, probed, model, cast)
+    return Experiment(in_turn(probed, before, after), peak_bytes(probed, after) - peak_bytes(probed, before))
 
 
-def _channels_last(probed: ProbedRun) -> SpeedRatio | None:
+def _channels_last(probed: ProbedRun) -> Experiment | None:
     """Return the passes with a copy of the model whose weights are in `torch.channels_last`."""
     model = probed.run.model
     if model is not probed.run.unwrapped_model:
         return None
     turned = deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return in_turn(probed, partial(_passes, probed, model), partial(_passes, probed, turned))
+    return Experiment(in_turn(probed, partial(_passes, probed, model), partial(_passes, probed, turned)), 0)
 
 
-def _kept_memory(probed: ProbedRun) -> SpeedRatio:
+def _kept_memory(probed: ProbedRun) -> Experiment:
     """Return updates while freed memory is kept."""
     with holding() as hold:
-        return in_turn(probed, partial(hold, False, probed.update), partial(hold, True, probed.update), settle=True)
+        return Experiment(in_turn(probed, partial(hold, False, probed.update), partial(hold, True, probed.update), settle=True))
 
 
 @contextmanager
@@ -154,7 +168,7 @@ def holding() -> Iterator[Callable[[bool, Callable[[], object]], None]]:
             KEPT_MEMORY.release()
 
 
-def _tf32(probed: ProbedRun) -> SpeedRatio | None:
+def _tf32(probed: ProbedRun) -> Experiment | None:
     """Return the passes with TensorFloat-32 in products and convolutions."""
     switches = Float32Switches.read()
     if switches.matmul != "highest":
@@ -165,7 +179,7 @@ def _tf32(probed: ProbedRun) -> SpeedRatio | None:
         _passes(probed, probed.run.model)
 
     try:
-        return in_turn(probed, partial(passes, "highest"), partial(passes, "high"))
+        return Experiment(in_turn(probed, partial(passes, "highest"), partial(passes, "high")), 0)
     finally:
         switches.restore()
 
@@ -176,7 +190,7 @@ def can_be_fused(optim: Optim) -> bool:
     return type(optimizer) in FUSED and not any(group.get("fused") for group in optimizer.param_groups)
 
 
-def fused_steps(probed: ProbedRun) -> SpeedRatio:
+def fused_steps(probed: ProbedRun) -> Experiment:
     """Return the optimiser's steps as they are, and by its fused implementation, on copies of the weights."""
     optimizer: Any = probed.run.parts.optim.optimizer
     steps = []
@@ -189,4 +203,4 @@ def fused_steps(probed: ProbedRun) -> SpeedRatio:
                 copy.grad = torch.full_like(copy, 1e-3)
             groups.append({**settings, "params": copies} | ({"fused": True, "foreach": False} if fused else {}))
         steps.append(type(optimizer)(groups).step)
-    return in_turn(probed, *steps)
+    return Experiment(in_turn(probed, *steps), 0)

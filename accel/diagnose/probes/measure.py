@@ -93,7 +93,8 @@ class Measurer:
             figures = RunFigures(
                 device=run.device.type, cores=self.cores, threads=torch.get_num_threads(), samples=probed.window.samples,
                 step=steps.step, wait=wait, same_batch=same.each, same_batch_busy=same.busy, loader=loader.window,
-                loader_busy=loader.busy, phases={**phases, "transfer": steps.transfer}, host=queueing_time(probed),
+                loader_busy=loader.busy, loader_idle=loader.idle,
+                phases={**phases, "transfer": steps.transfer}, host=queueing_time(probed),
                 micro_batches=probed.window.batches, batch_size=probed.batch_size, ranks=ranks, swaps=moved,
                 **self.details(probed, same.each.median, waits=run.parts.parallel.any(wait.median > same.each.median)),
             )  # fmt: skip
@@ -111,7 +112,7 @@ class Measurer:
         counts, in_threads = reader_counts(run, self.cores)
         until = self.began + self.seconds
         probes: Sequence[tuple[str, str, float, Callable[[], object]]] = (
-            ("fit", "half the batch and twice the batch", 30 * update, lambda: growth(probed, share)),
+            ("fit", "half the batch and twice the batch", 25 * update, lambda: growth(probed, 2 * share)),
             ("by_threads", "other numbers of threads", 25 * update, lambda: time_thread_counts(probed, share, self.cores)),
             ("host_reads", "numbers read on the host", 6 * update, lambda: host_read_places(probed)),
             ("evaluation", "an evaluation", 2 * update, lambda: seconds_of_evaluations(run)),
@@ -123,8 +124,10 @@ class Measurer:
         if waits:
             probes = sorted(probes, key=lambda probe: probe[0] not in OF_DATA)
         figures = {}
+        needed = ("fit", *(OF_DATA if waits else ()))
         for name, words, least, probe in probes:
-            if run.parts.parallel.any(perf_counter() - self.began + least > self.seconds):
+            elapsed = 0.0 if name in needed else perf_counter() - self.began
+            if run.parts.parallel.any(elapsed + least > self.seconds):
                 self.left_out.append(words)
                 continue
             self.announce(words)

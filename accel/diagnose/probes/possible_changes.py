@@ -78,12 +78,17 @@ def _bytes_of_batch(batches: MapBatches) -> int:
 
 def _of_device(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
     parts = run.parts
+
+    def memory(name: str) -> int | None:
+        return figures.experiments[name].memory
+
     if "amp" in figures.experiments and type(parts.precision) is Precision:
-        yield change(run, "amp", "amp", PASSES, changes="rounding", note="products in bfloat16, sums and weights in float32")
+        note = "products in bfloat16, sums and weights in float32"
+        yield change(run, "amp", "amp", PASSES, changes="rounding", memory=memory("amp"), note=note)
     if "channels_last" in figures.experiments:
-        yield change(run, "channels_last", "channels_last", PASSES, changes="rounding")
+        yield change(run, "channels_last", "channels_last", PASSES, changes="rounding", memory=memory("channels_last"))
     if "tf32" in figures.experiments:
-        yield change(run, "tf32", "backend", PASSES, changes="rounding", note="products keep 10 bits")
+        yield change(run, "tf32", "backend", PASSES, changes="rounding", memory=memory("tf32"), note="products keep 10 bits")
     if "kept_memory" in figures.experiments:
         yield change(run, "kept_memory", "backend", (*PASSES, "update"), note="freed memory stays with the process")
     may_set = type(parts.backend) is Backend or is_on(run, "backend")

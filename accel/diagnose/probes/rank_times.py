@@ -32,7 +32,8 @@ def time_ranks(probed: ProbedRun, synchronised: float, loader: Timing | None, se
                 loss.backward()  # type: ignore[no-untyped-call]
         run.unwrapped_model.zero_grad()
 
-    alone = probed.time(passes, seconds).each.median
-    rows = parts.parallel.gather((alone, 0.0 if loader is None else loader.median, synchronised))
-    compute, loaders, together = zip(*rows, strict=True)
-    return RankTimes(compute, loaders, together)
+    alone = probed.time(passes, seconds).each.range
+    reading, noise_of_this = 0.0 if loader is None else loader.median, (alone.high - alone.low) / 2
+    rows = parts.parallel.gather((alone.middle, reading, synchronised, noise_of_this))
+    compute, loaders, together, noise = zip(*rows, strict=True)
+    return RankTimes(compute, loaders, together, noise, parts.parallel.rank)

@@ -43,11 +43,13 @@ class LoaderTimes:
 
     Args:
         window: the data of an update.
-        busy: of that, seconds in which this process computed or waited for a core; None where other processes read.
+        busy: of that, seconds of processor time of this process; None where other processes read.
+        idle: of that, seconds in which it neither computed nor waited for a core; None as above.
     """
 
     window: Timing
     busy: float | None
+    idle: float | None
 
 
 def whole_steps(probed: ProbedRun, seconds: float) -> WholeSteps:
@@ -91,8 +93,10 @@ def time_loader(probed: ProbedRun, seconds: float) -> LoaderTimes:
         started = perf_counter()
         next(probed.windows)
         times.append(perf_counter() - started)
-    wanted = process_time() - busy + sum(times) * (delay.share() or 0.0)
-    return LoaderTimes(in_blocks(times), None if has_children() else wanted / count)
+    computed, waited = process_time() - busy, sum(times) * (delay.share() or 0.0)
+    if has_children():
+        return LoaderTimes(in_blocks(times), None, None)
+    return LoaderTimes(in_blocks(times), computed / count, max(0.0, sum(times) - computed - waited) / count)
 
 
 def queueing_time(probed: ProbedRun) -> float | None:

@@ -19,7 +19,7 @@ from accel.compare import Limits, SpeedRatio
 from accel.diagnose.ablation import Ablation, Contribution, bench
 from accel.errors import ConfigError
 from accel.parts import Part
-from accel.plugins import AMP, EMA, SGD, Accumulate, Clip, OneCycle
+from accel.plugins import AMP, EMA, SGD, Accumulate, ChannelsLast, OneCycle
 from accel.testing.toy_run import Toy
 from tests.support.worked_time import CLOCK, FASTER, SLOWER, Idle, Needy, Quick, Slow, Still, Timed, time_by_work
 
@@ -121,12 +121,12 @@ class Counting:
 
 
 def test_weights_random_numbers_and_attributes_stay_as_they_are(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1))
+    model = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(16, 1)).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    data = torch.utils.data.TensorDataset(torch.randn(16, 3), torch.randn(16, 1))
+    data = torch.utils.data.TensorDataset(torch.randn(16, 3, 3, 3), torch.randn(16, 1))
     generator = torch.Generator().manual_seed(5)
     loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True, generator=generator)
-    loss, plugins = Counting(), [SGD(), EMA(), Clip(), AMP(), OneCycle()]
+    loss, plugins = Counting(), [SGD(), EMA(), ChannelsLast(), AMP(), OneCycle()]
     trainer = Trainer(model, loader, data, loss, plugins=plugins, watch=(), out=tmp_path / "run", device="cpu")
     attributes, settings = dict(vars(trainer)), [plugin.settings for plugin in plugins]
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), generator.get_state()
@@ -137,7 +137,8 @@ def test_weights_random_numbers_and_attributes_stay_as_they_are(tmp_path: Path) 
     assert states[1:3] == after[1:3]
     assert torch.equal(states[3], after[3])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(param.grad is None for param in model.parameters())
+    assert all(param.grad is None and param.is_contiguous() for param in model.parameters())
+    assert not model.training
     assert loss.calls == 0
     assert vars(trainer) == attributes
     assert [plugin.settings for plugin in plugins] == settings

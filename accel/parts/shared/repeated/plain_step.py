@@ -41,8 +41,6 @@ def plain_step(run: Run, start: UpdateStart, gradients: dict[str, Tensor]) -> di
     clip.setup(beside)
     optim.setup(beside)
     optim.load_state_dict(deepcopy(start.optim))
-    for group, settings in zip(optim.optimizer.param_groups, start.groups, strict=True):
-        group.update(deepcopy(settings))
     with_gradient: list[Tensor] = [param for _, param in params if param.grad is not None]
     optim.step(clip.limit(Grads(with_gradient, device=run.device)))
     return {name: param.detach() - start.weights[name] for name, param in params}

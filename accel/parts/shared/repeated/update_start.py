@@ -24,8 +24,7 @@ class UpdateStart:
         weights: copies of what the optimiser moves, by name, in float32 at least and contiguous.
         buffers: copies of the model's buffers, by name.
         rng: state of the random generators, without those of loaders.
-        optim: state of the optimiser.
-        groups: settings of its groups, as a schedule has left them, without their parameters.
+        optim: state of the optimiser, with the rates that a schedule has set.
     """
 
     micros: tuple[Micro, ...]
@@ -33,7 +32,6 @@ class UpdateStart:
     buffers: dict[str, Tensor]
     rng: dict[str, Any]
     optim: dict[str, Any]
-    groups: list[dict[str, Any]]
 
     @classmethod
     def of(cls, run: Run, micros: tuple[Micro, ...]) -> UpdateStart:
@@ -46,10 +44,6 @@ class UpdateStart:
             {name: buffer.detach().clone() for name, buffer in run.unwrapped_model.named_buffers()},
             rng,
             deepcopy(run.parts.optim.state_dict()),
-            [
-                {name: deepcopy(value) for name, value in group.items() if name != "params"}
-                for group in run.parts.optim.optimizer.param_groups
-            ],
         )
 
 
