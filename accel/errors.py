@@ -19,6 +19,7 @@ __all__ = [
     "TrainingError",
     "conflict",
     "describe",
+    "listed",
     "nearest",
     "visible",
 ]
@@ -175,6 +176,21 @@ def describe(value: object) -> str:
     if shape is None:
         return f"a {kind}"
     return f"a {kind.lower()} of shape {tuple(shape)}" if len(shape) else f"a {kind.lower()} of {getattr(value, 'dtype', kind)}"
+
+
+def listed(words: Iterable[object], most: int = 1, between: str = ", ", rest: int = 0) -> str:
+    """Return the first of several words, and the number of the others: `a, b and 4 more`.
+
+    Args:
+        words: any values, of which each is shown as text.
+        most: how many are shown.
+        between: what stands between them.
+        rest: number of further ones that are not among the words.
+    """
+    texts = list(map(str, words))
+    rest += len(texts[most:])
+    shown = between.join(texts[:most])
+    return f"{shown}{between.rstrip(', ')} and {rest:,} more" if rest and shown else shown
 
 
 class AccelWarning(Sentence, UserWarning):

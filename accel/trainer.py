@@ -209,8 +209,8 @@ class Trainer(Task):
         )  # fmt: skip
 
 
-def _text(path: str | PathLike[str] | None) -> str | None:
-    return None if path is None else str(path)
+def _text(path: Any) -> Any:
+    return str(path) if isinstance(path, PathLike) else path
 
 
 def _list(names: Any) -> Any:

@@ -7,10 +7,12 @@ gets the same sentence.
 
 from __future__ import annotations
 
+import re
 import types
 from dataclasses import dataclass
 from math import inf, isfinite
 from os import PathLike
+from sys import float_info
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -21,8 +23,11 @@ __all__ = [
     "Bounds",
     "Count",
     "Decay",
+    "Form",
     "Fraction",
+    "Metric",
     "NonNegative",
+    "Place",
     "Positive",
     "Share",
     "Whole",
@@ -57,7 +62,24 @@ class Bounds:
         """Return whether `value` is finite and lies inside."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return isfinite(value) and above and below
+        return above and below and (isinstance(value, int) or isfinite(value))  # an int may be too long for a float
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of text, with the words that name it.
+
+    Args:
+        description: the words, such as `a path`.
+        pattern: regular expression for the whole text.
+    """
+
+    description: str
+    pattern: str
+
+    def holds(self, text: str) -> bool:
+        """Return whether the text has the form."""
+        return re.fullmatch(self.pattern, text) is not None
 
 
 Count = Annotated[int, Bounds("a whole number from 1", low=1)]
@@ -67,11 +89,13 @@ NonNegative = Annotated[float, Bounds("a number from 0", low=0)]
 Fraction = Annotated[float, Bounds("a number from 0 to 1", low=0, high=1)]
 Share = Annotated[float, Bounds("a number above 0, to 1", low=0, high=1, open_low=True)]
 Decay = Annotated[float, Bounds("a number from 0 to below 1", low=0, high=1, open_high=True)]
+Metric = Annotated[str, Form("a metric, such as accuracy, min:NAME or max:NAME", r"(?!(min|max):(\s|$))\S(.*\S)?")]
+Place = Annotated[str, Form("a path", r".*\S.*")]
 
 NAMES: dict[str, Any] = {
     "Count": Count, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Fraction": Fraction, "Decay": Decay,
-    "Share": Share,    "Literal": Literal, "Any": Any, "int": int, "float": float, "bool": bool, "str": str, "list": list,
-    "dict": dict,
+    "Share": Share, "Metric": Metric, "Place": Place, "Literal": Literal, "Any": Any, "int": int, "float": float, "bool": bool,
+    "str": str, "list": list, "dict": dict,
 }  # fmt: skip
 """The kinds that an annotation in source text may name. Any other name is taken as `Any`."""
 
@@ -91,7 +115,7 @@ def describe_kind(kind: Any) -> str:
     """Return the kind in words: `float16 or bfloat16`, `a number above 0, or null`."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return str(args[1].description) if isinstance(args[1], Bounds) else describe_kind(args[0])
+        return str(args[1].description) if isinstance(args[1], Bounds | Form) else describe_kind(args[0])
     if origin is Literal:
         return " or ".join(str(arg) for arg in args)
     if origin in (Union, types.UnionType):
@@ -112,13 +136,13 @@ def coerce(value: Any, kind: Any) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         value = coerce(value, args[0])
-        fits = not isinstance(args[1], Bounds) or args[1].holds(value)
+        fits = not isinstance(args[1], Bounds | Form) or args[1].holds(value)
     elif origin is Literal:
         fits = any(value == arg and type(value) is type(arg) for arg in args)
     elif origin in (Union, types.UnionType):
         return _coerce_to_any(value, args, kind)
     elif kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = type(value) is not bool and (isinstance(value, float) or (isinstance(value, int) and abs(value) <= float_info.max))
         value = float(value) if fits else value
     elif kind in (bool, str, type(None)):
         fits = type(value) is kind
@@ -156,9 +180,9 @@ def to_plain(value: Any) -> Any:
 
 def refusal(name: str, value: Any, kind: Any) -> str:
     """Return the error for a value that does not fit: the kind it must have, the value, and the nearest right word."""
-    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     words = [str(word) for arg in (kind, *get_args(kind)) if get_origin(arg) is Literal for word in get_args(arg)]
-    return f"{name} must be {describe_kind(kind)}, not {shown!r}".replace("'null'", "null") + nearest(str(value), words)
+    return f"{name} must be {describe_kind(kind)}, not {shown}" + nearest(str(value), words)
 
 
 def check_value(name: str, value: Any, kind: Any) -> Any:

@@ -3,8 +3,8 @@
     python benchmarks/drills.py --out benchmarks/results/DATE-drills.json   # what `make drill` does
     python benchmarks/drills.py --quick                                     # what `make test` does
 
-The trials are those of `python -m accel drill`, forked from this process, on runs of about a second: a small classifier, and a
-small network on pictures that are drawn here and packed into tiled JPEGs.
+The trials are those of `python -m accel drill`, forked from this process, on runs of about a second: small classifiers, a GAN, and
+a small network on pictures that are drawn here and packed into tiled JPEGs. The sets are in `drill_sets.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork must find no threads
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+import drill_sets
+import drill_tasks
 import machine
 import numpy as np
 import torch
@@ -34,51 +36,21 @@ from accel.cli.drill_console import forked_body
 from accel.cli.pack import pack_command
 from accel.testing.drill.drill import Drill, Report
 from accel.testing.drill.results_table import STRIKES, median_and_p90
+from accel.testing.drill.struck_run import Body
 
 PACKAGES = ["torch", "accel-train", "lmdb", "numpy"]
-QUIET = ["~plugins.progress", "plugins.metrics.curves=false"]
-TOY = ["task._target_=accel.testing.toy_run.Toy", "batch_size=4", "epochs=8", "checkpoint.every=4", *QUIET]
-PICTURES = [
-    "task=images", "task.root=PICTURES", "task.size=16", "task.crop=resized", "task.decoder=simplejpeg", "batch_size=8", "epochs=4",
-    "checkpoint.every=4", *QUIET,
-]  # fmt: skip
-SETS: dict[str, list[str]] = {
-    "plain": TOY,
-    "amp": [*TOY, "+plugins=[amp,adamw]"],
-    "accumulate": [*TOY, "+plugins=[accumulate,adamw]", "plugins.accumulate.steps=4", "epochs=16"],
-    "onecycle, ema": [*TOY, "+plugins=[onecycle,ema,adamw]"],
-    "lamb": [*TOY, "+plugins=[lamb]"],
-    "float16, overflows": [
-        *TOY, "+plugins=[amp,adamw]", "plugins.amp.dtype=float16", "plugins.amp.force=true", "plugins.amp.growth_interval=2",
-    ],
-    "prefetch": [*PICTURES, "+plugins=[prefetch]"],
-    "workers": [*PICTURES, "+plugins=[workers]", "plugins.workers.count=2"],
-    "threads, tiled lmdb": [*PICTURES, "+plugins=[threads,lmdb]", "plugins.threads.count=2"],
-    "all": [
-        *PICTURES, "+plugins=[threads,lmdb,prefetch,amp,accumulate,onecycle,ema,lamb,clip,finite_guard,channels_last]",
-        "plugins.threads.count=2", "plugins.accumulate.steps=2", "epochs=8",
-    ],
-}  # fmt: skip
-WHERE: dict[str, list[str]] = {
-    "kill": [name for name in SETS if name != "workers"],
-    "term": ["plain", "threads, tiled lmdb", "workers", "all"],
-    "corrupt": ["plain", "all"],
-    "disk": ["plain", "onecycle, ema"],
-    "worker": ["workers"],
-}
-"""The sets that each kind of drill is run on."""
-QUICK_SETS = ("plain", "float16, overflows", "prefetch", "workers", "all")
-"""The sets of `--quick`, of which each is run at least once."""
-QUICK = {"kill": 20, "term": 6, "corrupt": 1, "disk": 1, "worker": 1}
-LONG = {"kill": 1000, "term": 200, "corrupt": 200, "disk": 200, "worker": 50}
-"""Strikes in all, at least, shared out evenly over the sets; of `disk` trials."""
+QUICK = {"kill": 20, "update": 1, "term": 6, "corrupt": 1, "disk": 1, "worker": 1}
+SETS_HELP = f"{', '.join(drill_sets.SETS)}; or all of {' or '.join(drill_sets.GROUPS)}"
+LONG = {"kill": 2000, "update": 600, "term": 200, "corrupt": 200, "disk": 200, "worker": 50}
+"""Strikes in all, at least, shared out evenly over the sets; of `disk` trials. A trial of `update` has some dozen strikes."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("--sets", nargs="+", choices=SETS, metavar="SET", help=", ".join(SETS))
-    parser.add_argument("--quick", action="store_true", help=f"what make test does: {QUICK} on {QUICK_SETS}")
+    parser.add_argument("--sets", nargs="+", choices=[*drill_sets.GROUPS, *drill_sets.SETS], metavar="SET", help=SETS_HELP)
+    parser.add_argument("--quick", action="store_true", help=f"what make test does: {QUICK}, on fewer sets or short runs")
+    parser.add_argument("--strikes", type=int, help="strikes of each kind in all, at least")
     parser.add_argument("--seed", type=int, help="of what is drawn; a new one otherwise")
     parser.add_argument("--within", type=float, default=5.0, help="seconds that a run has to stop, besides its slowest update")
     parser.add_argument("--dir", type=Path, help="for what is left of trials that fail; a temporary folder otherwise")
@@ -89,15 +61,22 @@ def main() -> None:
     torch.set_num_threads(1)
     counts = QUICK if args.quick else LONG
     cases: list[dict[str, Any]] = []
+    sets = {kind: drill_sets.chosen(kind, args.sets, args.quick) for kind in args.kinds}
     with TemporaryDirectory(prefix="accel-drills-") as temporary:
         folder = args.dir or Path(temporary)
-        pictures(Path(temporary) / "pictures")
-        for kind in args.kinds:
-            chosen = [name for name in WHERE[kind] if name in (args.sets or (QUICK_SETS if args.quick else SETS))]
+        names = [name for chosen in sets.values() for name in chosen]
+        files = Path(temporary) / "pictures", Path(temporary) / "weights.pt"
+        if drill_sets.need(names, "PICTURES"):
+            pictures(files[0])
+        if drill_sets.need(names, "WEIGHTS"):
+            weights(files[1])
+        for kind, chosen in sets.items():
             for name in chosen:
                 place = folder / kind / name.replace(", ", "-").replace(" ", "-")
-                share = -(-counts[kind] // len(chosen))
-                one = case(kind, name, place, Path(temporary) / "pictures", seed, args.within, share)
+                share = -(-(args.strikes or counts[kind]) // len(chosen))
+                with contextlib.chdir(temporary):  # where tasks are looked for
+                    body = forked_body(compose(drill_sets.words(name, args.quick, *files)))
+                one = case(kind, name, body, place.resolve(), seed, args.within, share)
                 cases.append(one)
                 print(f"{kind}: {name}: {one['strikes']} strikes, {len(one['failures'])} failed", *one["failures"], sep="\n",
                       file=sys.stderr, flush=True)  # fmt: skip
@@ -106,10 +85,8 @@ def main() -> None:
     sys.exit(any(one["failures"] for one in cases))
 
 
-def case(kind: str, name: str, folder: Path, root: Path, seed: int, within: float, strikes: int) -> dict[str, Any]:
+def case(kind: str, name: str, body: Body, folder: Path, seed: int, within: float, strikes: int) -> dict[str, Any]:
     """One kind of drill on one set, until there were so many strikes."""
-    with contextlib.chdir(root.parent):  # where tasks are looked for
-        body = forked_body(compose([word.replace("PICTURES", str(root)) for word in SETS[name]]))
     found, began = Drill(kind, body, folder, seed, within), monotonic()
     found.reference()
     reports: list[Report] = []
@@ -120,7 +97,7 @@ def case(kind: str, name: str, folder: Path, root: Path, seed: int, within: floa
     times = [seconds for report in reports for seconds in report.recoveries]
     middle, most = median_and_p90(times)
     return {
-        "kind": kind, "set": name, "overrides": SETS[name], "trials": len(reports),
+        "kind": kind, "set": name, "overrides": drill_sets.SETS[name], "trials": len(reports),
         "strikes": sum(report.strikes for report in reports), "anew": sum(report.restarts for report in reports),
         "identical": sum(not report.failure for report in reports), "reference_differs": found.reference_difference,
         "failures": [f"trial {report.number}: {report.failure} ({report.events})\n" for report in reports if report.failure],
@@ -146,12 +123,20 @@ def pictures(root: Path) -> None:
         pack_command.main([str(root), str(root), "--encoding", "tiled", "--workers", "1"])
 
 
+def weights(file: Path) -> None:
+    """Weights to begin with, of which the blocks have other names and the head is missing."""
+    torch.manual_seed(7)
+    state = drill_tasks.Blocks().model().state_dict()
+    torch.save({name.replace("blocks.", "old."): value for name, value in state.items() if not name.startswith("head.")}, file)
+
+
 def table(result: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = [
         "# Drills", "",
         "Runs that are struck at random and go on until they are done, each compared with a run that was left alone: the last "
-        "checkpoint (weights, the state of every part, random numbers, position), metrics.jsonl and model.safetensors, bit for bit."
+        "checkpoint (weights, the state of every part, random numbers, position), metrics.jsonl and the files of weights, bit for "
+        "bit."
         " *Recovery* is from the start of a process, forked with everything imported, to the end of its first update; *begun anew* "
         "counts runs that were struck before they had a whole checkpoint.", "",
         f"{machine.sentence(result)} Seed {result['seed']}.", "",

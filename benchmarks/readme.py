@@ -12,8 +12,8 @@ RESULTS = ROOT / "benchmarks/results"
 MARKS = ("<!-- figures: python benchmarks/readme.py -->\n", "<!-- end of figures -->\n")
 FOLDED = "accel AdamW, unscale and clip folded"
 STRUCK = {
-    "kill": "`kill -9`", "term": "SIGTERM, SIGINT", "corrupt": "damaged checkpoints", "disk": "full disks",
-    "worker": "`kill -9` of a loader's worker",
+    "kill": "`kill -9`", "update": "`kill -9` after every update", "term": "SIGTERM, SIGINT",
+    "corrupt": "damaged checkpoints", "disk": "full disks", "worker": "`kill -9` of a loader's worker",
 }  # fmt: skip
 HEADLINES = ("overhead", "input", "optimizers", "cifar10", "saving", "drills")
 """Benchmarks of the README's table, row by row."""
@@ -184,6 +184,8 @@ def drills() -> str:
     ]
     for kind, what in STRUCK.items():
         cases = [case for case in result["cases"] if case["kind"] == kind]
+        if not cases:
+            continue
         sums = [f"{sum(case[name] for case in cases):,}" for name in ("strikes", "trials", "identical")]
         lines.append(f"| {what} | {' | '.join(sums)} | {len(cases)} |")
     return "\n".join([*lines, "", f"`make drill`; {measured(path, result)}", "", ""])

@@ -16,11 +16,14 @@ __all__ = ["KINDS", "USAGE", "complete_words", "main"]
 
 KINDS = {
     "kill": "kill -9 at random instants, resumed until it is done",
+    "update": "kill -9 after every update and in every evaluation, one after the other",
     "term": "SIGTERM and SIGINT at random instants: exit code 75, in time",
     "corrupt": "killed, and its newest checkpoint damaged",
     "disk": "no room on the disk for some writes",
     "worker": "a process of the loader killed",
 }
+FORKED = {"disk": "no drill can fail the writes", "update": "no drill can count the updates"}
+"""What the kinds cannot do that need forked runs."""
 
 
 def complete_words(words: Sequence[str], word: str) -> list[Row]:
@@ -61,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     if not hasattr(os, "fork"):
         raise ConfigError("drills fork processes, which this system does not do")
     kind = _kind(args.words)
-    if args.fresh and kind == "disk":
-        raise ConfigError("the writes of a process of its own cannot be made to fail; leave --fresh out")
+    if args.fresh and kind in FORKED:
+        raise ConfigError(f"{FORKED[kind]} of a process of its own; leave --fresh out")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy begins threads when it is imported, and a fork must find none
     beside_the_work()
     from accel.cli.drill_console import run_drill

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from accel.errors import listed
+
 __all__ = ["HIDDEN", "MAX_REASONS", "SUFFIXES", "USUAL", "PassedOver", "is_hidden", "is_picture", "reason_to_pass", "suffix_of"]
 
 SUFFIXES = frozenset(
@@ -85,9 +87,9 @@ class PassedOver:
         '2 .txt (cat/readme.txt)'
         """
         rows = sorted(self.counts.items(), key=lambda row: (-row[1][0], row[0]))
-        words = [f"{count:,} {reason} ({example})" for reason, (count, example) in rows[:MAX_REASONS]]
+        words = (f"{count:,} {reason} ({example})" for reason, (count, example) in rows[:MAX_REASONS])
         rest = sum(count for _, (count, _) in rows[MAX_REASONS:])
-        return ", ".join(words + [f"{rest:,} more"] * bool(rest))
+        return listed(words, MAX_REASONS, rest=rest)
 
     def dump(self) -> str:
         """Return the count as JSON."""

@@ -17,6 +17,7 @@ from accel.data.batches.base import BatchOptions
 from accel.data.batches.counted import SampleCounter
 from accel.device.cuda.run_device import choose_device, device_restored, make_current
 from accel.device.rng import Randomness
+from accel.engine.checks.own_backward import watch_own_backward
 from accel.engine.checks.preflight import check_model, check_needs, check_torch_mode, warn_of_lonely_ranks, without_ranks
 from accel.engine.checks.rank_values import warn_of_unequal_values
 from accel.engine.checks.single_samples import watch_batch_norms
@@ -129,6 +130,8 @@ def _build_joined(
     if checkpoint is not None:
         freezing.go_on(run, checkpoint.manifest.identity)
     watch_batch_norms(run)
+    if request.trains:
+        watch_own_backward(run)
     cleanup.callback(setattr, run, "saver", NoSaver())  # as with the watches
     cleanup.callback(run.saver.close)  # runs first of all: the saver writes tensors that the others hold
     return run

@@ -9,6 +9,7 @@ from typing import Any
 from accel.data.datasets.store_notes import CLASSES, PASSED_OVER
 from accel.device.dtensor import SHORT
 from accel.engine.select_parts import part_name
+from accel.errors import listed
 from accel.parts import Part, Run
 from accel.values import to_plain
 
@@ -71,11 +72,10 @@ def short_weights(run: Run) -> list[str]:
     short = [(name, str(param.dtype).removeprefix("torch.")) for name, param in run.parts.precision.params if param.dtype in SHORT]
     if not short:
         return []
-    more = f" and {len(short) - 1} more" if len(short) > 1 else ""
     fix = "train it in float32 with the plugin amp"
     if run.parts.parallel.world_size == 1:
         fix = f"add the plugin master_weights, which keeps them in float32 for the optimiser, or {fix}"
-    weights = f"the model trains weights of 16 bits ({short[0][0]}{more}, {short[0][1]})"
+    weights = f"the model trains weights of 16 bits ({listed(name for name, _ in short)}, {short[0][1]})"
     return [f"{weights}, where small updates are lost in rounding; {fix}"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -64,16 +65,32 @@ def held_out_data(request: RunRequest) -> dict[str, Any]:
     """Return the data to evaluate on, by name; empty if there is none.
 
     Raises:
-        ConfigError: for names that are no texts, or that hold a slash, which divides them from those of metrics.
+        ConfigError: for names that are no texts, or that hold a slash, which divides them from those of metrics; and for a name
+            without data beside others, whose metrics would be called otherwise without it.
     """
     splits = request.evaluation_split
-    sets = {split: request.data(split) for split in ((splits,) if isinstance(splits, str) else splits)}
+    names = [splits] if isinstance(splits, str) else list(splits) if isinstance(splits, list | tuple) else []
+    if not names or len(set(map(str, names))) < len(names):
+        raise ConfigError(f"evaluates is {splits!r}; name what data(split) is asked for, such as 'val', or several, each once")
+    _check_names(names)
+    sets = {name: request.data(name) for name in names}
+    if all(data is None for data in sets.values()):
+        return {}
     if len(sets) == 1 and isinstance(only := next(iter(sets.values())), dict) and not any(map(_is_column, only.values())):
+        if not only:
+            raise ConfigError(f"the {names[0]} data is an empty dict; give {{name: data set}}, or None for no evaluation")
+        _check_names(only)
         sets = only
-    wrong = next((name for name in sets if not isinstance(name, str) or not name or "/" in name or name == "train"), None)
-    if wrong is not None:
-        raise ConfigError(f"{wrong!r} is no name of data to evaluate on; take a text without '/', other than train")
-    return {name: data for name, data in sets.items() if data is not None}
+    if lacking := [name for name, data in sets.items() if data is None]:
+        raise ConfigError(f"the data to evaluate on is None under the name {lacking[0]!r}; give data, or leave the name out")
+    return sets
+
+
+def _check_names(names: Iterable[Any]) -> None:
+    """Raise ConfigError for what is no name of data to evaluate on."""
+    for name in names:
+        if not isinstance(name, str) or not name or "/" in name or name == "train":
+            raise ConfigError(f"{name!r} is no name of data to evaluate on; take a text without '/', other than train")
 
 
 def _is_column(value: Any) -> bool:

@@ -11,37 +11,30 @@ from accel.checkpoints.batch_sizes import BatchSizes, fit_to_ranks, sizes_of
 from accel.checkpoints.code import changed_code
 from accel.checkpoints.discovery import AUTO
 from accel.checkpoints.finite_check import FiniteCheck, tracked_state
-from accel.checkpoints.identity import as_recorded, differences, refused, unknown, versions
+from accel.checkpoints.identity import as_recorded, versions
 from accel.checkpoints.manifest import SHARDS, Damaged
 from accel.checkpoints.retention import CheckpointFolder, finished
-from accel.checkpoints.state import DRAWS
+from accel.engine.checks.resumed_run import NONFINITE, check_identity, check_left_out, refuse_other_draws
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Parallel
 from accel.schema.settings import Settings
 from accel.system.call_stack import warn_user
 from accel.system.faults import point
-from accel.system.shell_quoting import override, quote
+from accel.system.shell_quoting import override
 
 __all__ = [
-    "NONFINITE",
-    "check_identity",
-    "check_left_out",
     "find_on_every_rank",
     "finite_before",
     "gather_shards",
     "keep_update_size",
+    "load_checkpoint",
     "load_state",
     "locate",
-    "refuse_other_draws",
     "report_resumption",
     "resume",
     "warn_in_plan",
 ]
-
-
-NONFINITE = "nonfinite"
-"""Name in `resume.allow` that accepts a run which ends with weights that are not finite."""
 
 
 def locate(settings: Settings, parallel: Parallel) -> tuple[Settings, FoundCheckpoint | None]:
@@ -123,20 +116,12 @@ def resume(
         return
     check_identity(settings, checkpoint, as_recorded(checkpoint.manifest.identity, identity, getattr(run.train, "data", None)))
     point("resuming.compared")
-    state = load_state(label, checkpoint, run.parts.parallel)
-    try:
-        # a loss that was not finite, of an update that moved nothing, is no reason to go back
-        doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
-        refuse_other_draws(run, settings, state)
-        state = gather_shards(checkpoint, state, run.parts.parallel)
-        sentences = restore(run, state, checkpoint.manifest.progress)
-    except Exception as error:  # another model, or another optimiser: whatever the parts trip over
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error
+    doubtful, sentences = load_checkpoint(run, settings, checkpoint, finite_check)
     point("resuming.restored")
-    check_left_out(run, BatchSizes(**checkpoint.manifest.sizes).step)
+    before = BatchSizes(**checkpoint.manifest.sizes).step
+    check_left_out(run, before)
     # of an epoch, the same samples are consumed, however many ranks there were
-    run.progress.batch = run.progress.batch * BatchSizes(**checkpoint.manifest.sizes).step // sizes_of(run).step
+    run.progress.batch = run.progress.batch * before // sizes_of(run).step
     report_resumption(run, label, checkpoint, doubtful)
     for sentence in sentences:
         warn_in_plan(run, f"{label}: {sentence}")
@@ -144,13 +129,28 @@ def resume(
         warn_in_plan(run, f"{label}: {code}")
 
 
-def check_left_out(run: TrainingRun, step: int) -> None:
-    """Raise ConfigError if `drop_last` leaves out other samples than before, where `step` were in a micro-batch over all ranks."""
-    samples, now = run.train.samples, sizes_of(run).step
-    if run.train.share.drop_last and step != now and (samples is None or samples // step * step != samples // now * now):
-        raise ConfigError(
-            f"drop_last left out what was short of {step} samples before, and now that is {now}; start as many ranks as before"
-        )
+def load_checkpoint(
+    run: TrainingRun, settings: Settings, checkpoint: FoundCheckpoint, finite_check: FiniteCheck
+) -> tuple[bool, list[str]]:
+    """Load the state of a checkpoint into a run, whose identity has been compared. The arguments are those of `resume`.
+
+    Returns:
+        Whether the state holds numbers that are not finite, and sentences on what could not be loaded.
+
+    Raises:
+        ConfigError: if a part cannot take its state.
+    """
+    label = f"resume={settings.resume}"
+    state = load_state(label, checkpoint, run.parts.parallel)
+    try:
+        # a loss that was not finite, of an update that moved nothing, is no reason to go back
+        doubtful = not checkpoint.manifest.finite and not finite_check({**state, "loss": None}, tracked_state(run.parts))
+        refuse_other_draws(run, settings, state)
+        state = gather_shards(checkpoint, state, run.parts.parallel)
+        return doubtful, restore(run, state, checkpoint.manifest.progress)
+    except Exception as error:  # another model, or another optimiser: whatever the parts trip over
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{label}: the checkpoint is of another model or optimiser ({reason})") from error
 
 
 def load_state(label: str, checkpoint: FoundCheckpoint, parallel: Parallel) -> dict[str, Any]:
@@ -171,34 +171,6 @@ def gather_shards(checkpoint: FoundCheckpoint, state: dict[str, Any], parallel: 
     if any(name.startswith(f"{folder.name}/") for name in checkpoint.manifest.files):
         state = sharded.load_sharded(state, folder, parallel.mesh, parallel.saving)
     return state
-
-
-def check_identity(settings: Settings, checkpoint: FoundCheckpoint, identity: dict[str, Any]) -> None:
-    """Raise ConfigError if the checkpoint is of a run that computes something else, and the user has not accepted that."""
-    saved = checkpoint.manifest.identity
-    if misnamed := unknown([name for name in settings.allow if name != NONFINITE], saved, identity):
-        raise ConfigError(f"resume.allow: {misnamed}")
-    changes = refused(differences(saved, identity), settings.allow)
-    if changes:
-        sentence = "; ".join(f"{key} {change}" for key, change in changes.items())
-        allow = quote(f"resume.allow=[{','.join([*settings.allow, *changes])}]")
-        fix = f"go on with what the run began with, or accept the change: {allow}"
-        raise ConfigError(f"resume={settings.resume}: {sentence}; {fix}")
-
-
-def refuse_other_draws(run: TrainingRun, settings: Settings, state: dict[str, Any]) -> None:
-    """Let data that draws random numbers be refused, as soon as it does, if the checkpoint's run drew others.
-
-    In older checkpoints such data drew from the generators as it was read. Which data draws is known when it is read.
-    """
-    randomness = getattr(run.train, "randomness", None)
-    if randomness is None or state["rng"].get("draws") == DRAWS or not refused({"data.random": ""}, settings.allow):
-        return
-    allow = quote(f"resume.allow=[{','.join([*settings.allow, 'data'])}]")
-    randomness.refusal = (
-        f"resume={settings.resume}: the data draws random numbers, which came as it was read when the checkpoint was written, and "
-        f"are those of each sample now; begin the run anew, or accept the change: {allow}"
-    )
 
 
 def report_resumption(run: TrainingRun, label: str, checkpoint: FoundCheckpoint, doubtful: bool) -> None:

@@ -10,8 +10,9 @@ from accel.checkpoints import FOLDER, FoundCheckpoint, Saver
 from accel.checkpoints.finite_check import FiniteCheck
 from accel.checkpoints.weights import BestMetric
 from accel.engine import run_directory
+from accel.engine.checks.resumed_run import NONFINITE
 from accel.engine.evaluation.restore_best import restore_best
-from accel.engine.resume import NONFINITE, resume
+from accel.engine.resume import resume
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.schema.settings import Settings

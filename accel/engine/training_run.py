@@ -97,9 +97,13 @@ class TrainingRun(Run):
         self.clock.since = perf_counter()
 
     def epochs_left(self) -> Iterator[int]:
-        """Yield the number of each epoch that is to be trained, or gone on with, from 0, until the run is over."""
-        while self.progress.epoch < self.epochs and not self.length.is_reached(self):
-            yield self.progress.epoch
+        """Yield the number of each epoch that is to be trained, or gone on with, from 0, until the run is over.
+
+        A run that is resumed from the last update of an epoch goes on with its end, though it were the last of the run.
+        """
+        progress = self.progress
+        while progress.epoch < self.epochs and (not self.length.is_reached(self) or 0 != progress.batch == self.batches):
+            yield progress.epoch
 
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """Yield the windows of `epoch`, from micro-batch `start` on, until the epoch ends or the run does.
@@ -113,6 +117,9 @@ class TrainingRun(Run):
         self.freezing.thaw(self)
         follow_parameters(self)
         with closing(self._interruptible_windows(epoch, start)) as windows:
+            if self.length.is_reached(self):
+                self.ended_within_epoch = not self._is_whole(windows)
+                return
             for window in windows:
                 yield window
                 del window  # its batches are memory that the next ones are read into
@@ -120,10 +127,13 @@ class TrainingRun(Run):
                     follow_parameters(self, first_update=True)
                     self.updated = True
                 if self.length.is_reached(self):
-                    whole = self.progress.batch == self.batches and next(windows, None) is None
-                    self.ended_within_epoch = not whole
+                    self.ended_within_epoch = not self._is_whole(windows)
                     return
                 self.freezing.thaw(self)
+
+    def _is_whole(self, windows: Iterator[Window]) -> bool:
+        """Return whether the epoch has ended with the last update."""
+        return self.progress.batch == self.batches and next(windows, None) is None
 
     def _interruptible_windows(self, epoch: int, start: int) -> Generator[Window]:
         """Yield the windows of an epoch. A signal that comes during a wait stops the run there.
@@ -168,9 +178,9 @@ class TrainingRun(Run):
                 watch.stopped(interruption)
             raise interruption
 
-    def train_mode(self) -> None:
+    def train_mode(self, step: int | None = None) -> None:
         super().train_mode()
-        self.freezing.hold_norms(self.progress.step)
+        self.freezing.hold_norms(self.progress.step if step is None else step)
 
     def length_state(self) -> dict[str, Any]:
         seconds = {} if self.length.max_seconds is None else {"seconds": self.length.seconds(self)}

@@ -85,9 +85,9 @@ class Parallel(Part):
         """Return `function(model, batch)`, a loss or metrics. The function is given the user's own model, with its attributes."""
         return function(model, batch)
 
-    def gradient_leaves(self, model: nn.Module) -> Iterable[Tensor]:
-        """Return the tensors in which a backward pass leaves the gradients of the user's model, once a forward pass has run."""
-        return model.parameters()
+    def gradient_leaves(self, params: Iterable[Tensor]) -> list[Tensor]:
+        """Return the tensors in which a backward pass leaves the gradients of parameters, once a forward pass has run."""
+        return list(params)
 
     def whole(self, model: nn.Module) -> nn.Module:
         """Return the model to hand out at the end, with whole weights, on the first rank at least. Every rank must call it."""

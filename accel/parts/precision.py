@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -70,7 +71,11 @@ class Precision(Part):
         if self.only is None:
             loss.backward(weight)  # type: ignore[no-untyped-call]
         elif inputs := [param for _, param in self.trained if param.requires_grad]:
-            loss.backward(weight, inputs=inputs)  # type: ignore[no-untyped-call]
+            loss.backward(weight, inputs=self.gradient_leaves(inputs))  # type: ignore[no-untyped-call]
+
+    def gradient_leaves(self, params: Iterable[Tensor]) -> list[Tensor]:
+        """Return the tensors in which a backward pass leaves the gradients of parameters, as `Parallel.gradient_leaves`."""
+        return list(params)
 
     def gradients(self) -> Grads:
         """Return the gradients of the whole window, with the factor still to be applied."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,6 +100,8 @@ class Run:
 
     command: str = ""
     """The command that started the run; empty in a script."""
+    process: int = field(default_factory=os.getpid)
+    """Number of the process that trains."""
     signals: StopSignals = field(default_factory=StopSignals)
     """Signals that may ask the run to stop."""
     plan: Any = None
@@ -154,17 +157,22 @@ class Run:
     def stop(self, reason: str) -> None:
         """End the run after the update at hand: it is evaluated and saved, and `fit` returns. A resumed run has ended too.
 
-        With several ranks, one asks and all stop, an update later, or with the epoch. It may be called from a watch, or through
-        one from a loss.
+        With several ranks, one asks and all stop, an update later, or with the epoch. It may be called in a watch, and through
+        one in a loss, in `metrics` and `evaluated`, and in data that this process reads. What a trial asks for is not heard.
 
         Args:
             reason: why, in words, for the summary.
 
         Raises:
-            ConfigError: for an empty reason.
+            ConfigError: for a reason that is no text, and in another process, such as one that reads data.
         """
-        if not reason:
+        if not isinstance(reason, str) or not reason.strip():
             raise ConfigError("run.stop(reason) needs a reason, in words")
+        if os.getpid() != self.process:
+            raise ConfigError(
+                "run.stop(reason) was called in a process that reads data, and would end nothing; call it in a watch, the loss or "
+                "metrics, or let this process read: without the plugin workers, and num_workers=0"
+            )
         self.stop_reason = self.stop_reason or reason
 
     def length_state(self) -> dict[str, Any]:
@@ -176,8 +184,8 @@ class Run:
         self.stop_reason = str(state.get("stopped", ""))
         self.is_ending = self.stop_reason != ""
 
-    def train_mode(self) -> None:
-        """Put the model into training mode, but for what is frozen and is to stand still."""
+    def train_mode(self, step: int | None = None) -> None:
+        """Put the model into training mode, but for what is frozen in update `step`, from 0, and stands still; None is the next."""
         self.model.train()
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -24,7 +23,12 @@ from accel.parts.window import Micro, Window
 from accel.system.call_stack import warn_user
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
-__all__ = ["Clip", "Guard", "Objective", "Update"]
+__all__ = ["OWN_BACKWARD", "Clip", "Guard", "Objective", "Update"]
+
+OWN_BACKWARD = (
+    "loss(model, batch) calls backward() itself, and the update calls it too, so that gradients would count twice; return the "
+    "loss, and leave backward() out"
+)
 
 
 @dataclass(eq=False)
@@ -109,7 +113,7 @@ class Update(Part):
         self.counts_first = self.precision.is_narrow
         """Whether the items of a window of several micro-batches are counted before its first backward pass, once."""
         self.window_snapshot = StepSnapshot(run.unwrapped_model, run.device) if self.counts_first else None
-        self.gradient_mask = GradientMask(partial(self.parallel.gradient_leaves, run.unwrapped_model))  # no circle: not `lambda`
+        self.gradient_mask = GradientMask(run.unwrapped_model, self.parallel.gradient_leaves)
         self.observers = GradientObservers(run.watches)
         self.sparse: list[Tensor] | None = None
         """Trained tensors whose gradients are sparse, and are made dense; None until a backward pass has shown it."""

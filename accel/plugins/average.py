@@ -34,7 +34,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -84,7 +83,7 @@ class Average(AveragePart):
         self.track()
         self.begin_anew()
 
-    def first_update(self, run: Run) -> float:
+    def first_update(self, run: Run) -> int:
         """Return the number of the update, from 1, after which the first snapshot may be taken.
 
         Raises:
@@ -93,7 +92,7 @@ class Average(AveragePart):
         if 0 < self.start < 1 and run.updates is None:
             share = f"average.start={self.start:g} is a share of the run"
             raise ConfigError(f"{share}, and its length is unknown; give a number of updates")
-        return 1 + (self.start * (run.updates or 0) if self.start < 1 else self.start)
+        return 1 + round(self.start * (run.updates or 0) if self.start < 1 else self.start)
 
     def check(self, run: Run) -> None:
         """Raise ConfigError for a run in which there is nothing to average, or no way to do so."""
@@ -150,18 +149,19 @@ class Average(AveragePart):
 
     def end_epoch(self) -> None:
         if self.every is None and self.progress.step >= self.first:
-            self.take(self.progress.step)
+            self.take(self.progress.step, self.progress.epoch)
 
     def take_if_due(self, step: int) -> None:
-        """Take a snapshot if one is due after update number `step`, from 1."""
+        """Take a snapshot if one is due after update number `step`, from 1: the one under way, or the last."""
         if self.every is not None and step % self.every == 0 and step >= self.first:
-            self.take(step)
+            has_ended = step == self.progress.step and self.progress.batch == 0  # with the epoch, which is counted as done
+            self.take(step, self.progress.epoch - has_ended)
 
-    def take(self, step: int) -> None:
-        """Take a snapshot after update number `step`, unless it has been taken."""
+    def take(self, step: int, epoch: int) -> None:
+        """Take a snapshot after update number `step`, unless it has been taken. `epoch` is under way, from 0."""
         if step == self.taken_at:
             return
-        self.taken_at, self.taken_in = step, self.progress.epoch
+        self.taken_at, self.taken_in = step, epoch
         self.kept.add(self.local_weights, self.still)
         self.still.fill_(1.0)
 
@@ -206,7 +206,7 @@ class Average(AveragePart):
         kept = "1 copy" if self.last is None else f"{self.last} cop{'y' if self.last == 1 else 'ies'}"
         what = "all snapshots" if self.last is None else f"the last {self.last} snapshots"
         when = "at the end of each epoch" if self.every is None else f"every {self.every:,} updates"
-        begins = f" from update {ceil(self.first):,} on" if self.start else ""
+        begins = f" from update {self.first:,} on" if self.start else ""
         notes = {"average": f"of {what}, {when}{begins}; {kept} of {size / 1e6:,.1f} MB, in checkpoints too"}
         if self.has_batch_norm and self.batch_norm != 0:
             amount = "an epoch" if self.batch_norm is None else f"{self.batch_norm} batches"

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 from accel.parts.parallel import NOTHING, Outcome
 from accel.parts.shared.entry_module import EntryModule, compute_inside
 from accel.parts.shared.process_group import ProcessGroup
@@ -177,7 +177,7 @@ class UnusedParameterCheck:
         unused = [name for name, param in ddp.params if param.grad is None]
         ddp.all_params_used = not unused
         if error is not None or unused:
-            names = unused[0] if len(unused) == 1 else f"{unused[0]} and {len(unused) - 1} more" if unused else "some parameters"
+            names = listed(unused) or "some parameters"
             raise ConfigError(
                 f"ddp: the loss does not use {names}, for which the other ranks would wait; set plugins.ddp.find_unused=true, "
                 "or freeze what is not trained"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from accel.errors import ConfigError
 from accel.parts import Stop
 from accel.parts.shared.metric_choice import MetricChoice
-from accel.values import Count, NonNegative
+from accel.values import Count, Metric, NonNegative
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -41,7 +41,7 @@ class EarlyStop(Stop):
         min_delta: what a metric must gain on the best so far to count; less is none.
     """
 
-    metric: str = "loss"
+    metric: Metric = "loss"
     patience: Count = 3
     min_delta: NonNegative = 0.0
 

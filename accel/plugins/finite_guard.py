@@ -38,14 +38,14 @@ import torch
 from torch import Tensor
 
 from accel.device.async_readback import AsyncReadback
-from accel.errors import TrainingError
+from accel.errors import TrainingError, listed
 from accel.parts import Grads, Guard
 from accel.values import Count
 
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["MAX_SCALE_SEARCH", "FiniteGuard", "abbreviate"]
+__all__ = ["MAX_SCALE_SEARCH", "FiniteGuard"]
 
 MAX_SCALE_SEARCH = 16
 """Updates in a row that float16 may skip, halving its loss scale from 65536 to 1."""
@@ -139,10 +139,10 @@ class FiniteGuard(Guard):
         bad_weights = [name for name, param in params if not torch.isfinite(param).all()]
         if bad_weights:
             return (
-                f"since the weights are not ({abbreviate(bad_weights)}); begin again with a lower learning rate or a longer warm-up"
+                f"since the weights are not ({listed(bad_weights)}); begin again with a lower learning rate or a longer warm-up"
             )
         bad_grads = [name for name, param in params if param.grad is not None and not torch.isfinite(param.grad).all()]
-        where = f", gradients of {abbreviate(bad_grads)}" if bad_grads else ""
+        where = f", gradients of {listed(bad_grads)}" if bad_grads else ""
         return (
             f"(at last: loss {float(self.loss):g}{where}); none of them moved anything. In a new run try a lower learning rate, "
             "the plugin clip, or bfloat16 in place of float16; or mend the data"
@@ -176,8 +176,3 @@ class FiniteGuard(Guard):
         self.readback.poll(wait=True)  # counts that were sent before belong to another run, or to a trial
         self.readback.row.copy_(state["counts"])
         self.buffers.save()
-
-
-def abbreviate(names: list[str]) -> str:
-    """Return the first name, and the number of the others."""
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

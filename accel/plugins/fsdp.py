@@ -127,8 +127,8 @@ class FSDP(ProcessGroup):
             forget_forward(self.root)
             raise
 
-    def gradient_leaves(self, model: nn.Module) -> Iterable[Tensor]:
-        return model.parameters() if self.root is None else gathered_parameters(self.root)
+    def gradient_leaves(self, params: Iterable[Tensor]) -> list[Tensor]:
+        return gathered_parameters(self.root, params)
 
     def broadcast_weights(self) -> None:
         """Send the first rank's weights and buffers to all ranks, before they are sharded, as ddp does."""

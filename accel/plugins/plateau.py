@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from accel.errors import ConfigError
 from accel.parts import Schedule
 from accel.parts.shared.metric_choice import MetricChoice
-from accel.values import Decay, NonNegative, Whole
+from accel.values import Decay, Metric, NonNegative, Whole
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -51,7 +51,7 @@ class Plateau(Schedule):
     follows_length = False
     follows_evaluations: ClassVar[bool] = True
 
-    metric: str = "loss"
+    metric: Metric = "loss"
     factor: Decay = 0.1
     patience: Whole = 10
     threshold: NonNegative = 1e-4

@@ -31,12 +31,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from accel.errors import ConfigError
 from accel.optim.schedule_free import ScheduleFree as FusedScheduleFree
 from accel.parts import Average, Optim, Schedule
+from accel.parts.shared.batch_norms import batch_norms
 from accel.values import Decay, NonNegative, Positive, Share
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class ScheduleFree(Optim):
             messages.append(
                 f"{name} averages the weights that are trained, and is evaluated in place of schedule_free's own average"
             )
-        if any(isinstance(module, _BatchNorm) and module.track_running_stats for module in run.unwrapped_model.modules()):
+        if batch_norms(run.unwrapped_model):
             messages.append("schedule_free: the running statistics of BatchNorm are not those of the average that is evaluated")
         if self.base == "sgd":
             messages += [f"schedule_free.{name} has no effect with schedule_free.base=sgd" for name in self.changed("beta2", "eps")]

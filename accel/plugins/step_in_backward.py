@@ -28,6 +28,7 @@ from accel.errors import ConfigError
 from accel.parts import Clip, Grads, Guard, Update, Window
 from accel.parts.loss_output import LoggedMeans
 from accel.parts.mean import WindowMean
+from accel.parts.update import OWN_BACKWARD
 from accel.system.clock import BACKWARD, FORWARD, UPDATE
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class StepInBackward(Update):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.hooks: list[RemovableHandle] = []
+        self.is_stepping = False
+        """Whether the backward pass of the update is under way."""
         self.found_inf: Tensor | None = None
         """1 if nothing may move in the update at hand, which has no items, else 0: 0-dim, on the device; None if it has some."""
 
@@ -114,6 +117,7 @@ class StepInBackward(Update):
         Raises:
             ConfigError: if the backward pass needs a weight after that weight's own step.
         """
+        self.is_stepping = True
         try:
             self.precision.backward(loss, weight)
         except RuntimeError as error:
@@ -123,9 +127,13 @@ class StepInBackward(Update):
                     "say); leave it out with '~plugins.step_in_backward'"
                 ) from error
             raise
+        finally:
+            self.is_stepping = False
 
     def step_parameter(self, param: Tensor) -> None:
         """Step one parameter: called by the backward pass when its gradient is complete, a shared weight's too."""
+        if not self.is_stepping:
+            raise ConfigError(OWN_BACKWARD)
         if param.grad is not None and param.grad.is_sparse and not self.keeps_sparse:
             param.grad = param.grad.to_dense()
         self.optim.step_one(param, self.found_inf)

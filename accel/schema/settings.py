@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from accel.errors import ConfigError, nearest
 from accel.schema.freeze_rules import read_freeze
-from accel.values import Bounds, Count, Fraction, Positive, check_value, kinds_of
+from accel.values import Bounds, Count, Fraction, Metric, Place, Positive, check_value, kinds_of
 
 __all__ = ["NESTED", "SHORT", "Seed", "Settings", "config_key", "typed_name"]
 
@@ -36,7 +36,7 @@ class Settings:
     """Seed of the model's initialisation, the order of the data and everything random."""
     device: str = "auto"
     """auto, cpu, cuda, or one device such as cuda:1."""
-    out: str | None = None
+    out: Place | None = None
     """The run directory."""
     checkpoint_every: Count | None = None
     """Save a checkpoint after every this many updates, besides the ones at the end of epochs."""
@@ -46,7 +46,7 @@ class Settings:
     """Save a checkpoint at the end of every this many epochs; the last one, and the best by `checkpoint_best`, always are."""
     checkpoint_keep: Count = 2
     """The number of newest checkpoints to keep, besides the newest that is proven finite."""
-    checkpoint_best: str | None = None
+    checkpoint_best: Metric | None = None
     """Keep the best by this metric of the evaluation as well: accuracy, or with the better end named, min:NAME or max:NAME."""
     resume: str | None = None
     """A checkpoint, a run directory, or auto."""

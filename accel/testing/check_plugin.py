@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -15,6 +15,7 @@ from accel.errors import AccelWarning
 from accel.system.machine import has_cuda
 from accel.testing.device_waits import check_device_waits
 from accel.testing.interface_checks import check_close, check_settings
+from accel.testing.objective_checks import check_objectives
 from accel.testing.plugin_runs import PluginFactory, unmet_need
 from accel.testing.run_checks import (
     check_accumulation,
@@ -28,7 +29,10 @@ from accel.testing.run_checks import (
     check_skipped_update,
 )  # fmt: skip
 
-__all__ = ["check_plugin"]
+__all__ = ["Check", "check_plugin"]
+
+Check = Callable[[PluginFactory], None]
+"""Check of one promise. It raises AssertionError where that is broken."""
 
 
 def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequence[str] | None = None) -> str:
@@ -40,6 +44,7 @@ def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequ
     - Accumulation with it equals the big batch, and a skipped update moves nothing.
     - A resumed run ends with the bits of an uninterrupted one.
     - No number is read on the host. Its updates can be replayed from a graph, or it says why not.
+    - In a run of two objectives the last two hold too, and with a single one it is the run of its loss; or it is refused there.
     - Where there is a CUDA device, no steady update waits for it.
 
     Args:
@@ -60,26 +65,32 @@ def check_plugin(plugin: PluginFactory, *, tolerance: float = 1e-5, beside: Sequ
     ):  # progress would show each run
         warnings.simplefilter("ignore", AccelWarning)
         reason = unmet_need(plugin())
-        if reason:
-            check_settings(plugin)
-            check_refusal(plugin, reason, beside)
-            check_on_device(plugin)
-            return reason
-        for check in (
-            check_settings,
-            check_close,
-            check_no_global_state,
-            check_repeatable,
-            partial(check_pairs, beside=beside),
-            partial(check_accumulation, tolerance=tolerance),
-            check_skipped_update,
-            check_resume,
-            check_host_reads,
-            check_replay,
-            check_on_device,
-        ):
+        for check in refusal_checks(reason, beside) if reason else run_checks(tolerance, beside):
             check(plugin)
-    return ""
+    return reason
+
+
+def refusal_checks(reason: str, beside: Sequence[str] | None) -> list[Check]:
+    """Return the checks of a plugin that cannot work here."""
+    return [check_settings, partial(check_refusal, reason=reason, beside=beside), check_on_device]
+
+
+def run_checks(tolerance: float, beside: Sequence[str] | None) -> list[Check]:
+    """Return the checks of a plugin that can."""
+    return [
+        check_settings,
+        check_close,
+        check_no_global_state,
+        check_repeatable,
+        partial(check_pairs, beside=beside),
+        partial(check_accumulation, tolerance=tolerance),
+        check_skipped_update,
+        check_resume,
+        check_host_reads,
+        check_objectives,
+        check_replay,
+        check_on_device,
+    ]
 
 
 def check_on_device(plugin: PluginFactory) -> None:

@@ -9,7 +9,7 @@ from accel.engine.select_parts import make_plugin, part_name
 from accel.errors import ConfigError
 from accel.parts import Part, Watch
 from accel.schema import plugin_registry
-from accel.testing.toy_run import cheap, fit_toy
+from accel.testing.toy_run import Toy, cheap, fit_toy
 
 __all__ = ["PluginFactory", "are_incompatible", "attempt", "companions", "plugin_name", "unmet_need"]
 
@@ -23,10 +23,10 @@ def unmet_need(plugin: Part) -> str:
     return next((need.sentence(plugin.name, reason) for need, reason in reasons if reason), "")
 
 
-def attempt(plugins: list[Part]) -> Any:
-    """Return the result of a run (`ToyResult`), or the sentence with which it refused."""
+def attempt(plugins: list[Part], kind: type[Toy] = Toy) -> Any:
+    """Return the result of a run (`ToyResult`) of the toy or of another task, or the sentence with which it refused."""
     try:
-        return fit_toy(plugins)
+        return fit_toy(plugins, kind=kind)
     except ConfigError as error:
         return str(error)
 

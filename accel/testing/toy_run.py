@@ -95,13 +95,15 @@ class Spy(Watch):
 
 def moved_tensors(run: Run) -> list[Tensor]:
     """Return copies of all tensors that an update moves: weights and their masters, the optimiser's state, the average."""
-    optim_state = run.parts.optim.state_dict()["state"]
+    optim_state = run.parts.optim.state_dict()
+    states = [optim_state] if "state" in optim_state else optim_state.values()  # of each objective
     tensors = [
         *run.unwrapped_model.parameters(),
         *(param for _, param in run.parts.precision.params),
         *(
             value
-            for entry in optim_state.values()
+            for state in states
+            for entry in state["state"].values()
             if isinstance(entry, dict)
             for value in entry.values()
             if isinstance(value, Tensor)
@@ -178,6 +180,7 @@ def fit_toy(
     stop: int = 0,
     counts: bool = False,
     device: str = "cpu",
+    kind: type[Toy] = Toy,
     **settings: Any,
 ) -> ToyResult:
     """Train the toy with `plugins` on a small real run.
@@ -191,6 +194,7 @@ def fit_toy(
         stop: the update, from 1, after which the run ends as by a crash; 0 for none.
         counts: count the host reads of the first epoch, and remember nothing.
         device: of the run.
+        kind: the task.
         **settings: of the run or of the toy.
 
     Returns:
@@ -198,7 +202,7 @@ def fit_toy(
     """
     spy = Spy(stop=stop, counts=counts)
     instances = [cheap(plugin)() if isinstance(plugin, str) else plugin for plugin in plugins]
-    trainer = Toy(
+    trainer = kind(
         plugins=[*instances, spy], watch=(), epochs=epochs, batch_size=batch_size, seed=3, device=device, out=out, resume=resume,
         **settings,
     )  # fmt: skip

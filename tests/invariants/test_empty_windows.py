@@ -19,7 +19,7 @@ from accel.plugins import EMA, OOM, SGD, Accumulate, AdamW, Cosine, FiniteGuard,
 from accel.report.result import Result
 from accel.testing import HostReads
 from accel.testing.graph_replay import taped_graph
-from tests.support.random_runs import OnDevice
+from tests.support.random_tasks import OnDevice
 from tests.support.spoilt_updates import BESIDE, OPTIMISERS
 
 SIZES = (4, 3, 5, 2, 4, 4, 3)

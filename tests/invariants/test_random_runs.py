@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from accel.parts import Part
 from accel.schema import plugin_registry
 from accel.testing.toy_run import Spy
 from tests.support.drill_length import LONG, times
-from tests.support.random_runs import Case, Outcome, by_hand, cases, epoch_batches, loss, make_data, make_model
+from tests.support.handwritten_runs import Outcome, by_hand
+from tests.support.random_runs import Case, cases
+from tests.support.random_tasks import epoch_batches, loss, make_data, make_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")]
 
@@ -32,9 +35,21 @@ def plugin(name: str, **values: Any) -> Part:
     return make(**values)
 
 
-def by_accel(case: Case) -> Outcome:
-    """Train with accel's plugins."""
-    plugins = [plugin(case.optimizer, **case.settings), *map(plugin, case.loaders)]
+@dataclass(eq=False)
+class LoggedSpy(Spy):
+    """A spy that remembers a number that the loss logs."""
+
+    logged: list[float] = field(default_factory=list, init=False)
+
+    def after(self, step: int, loss: torch.Tensor) -> None:
+        super().after(step, loss)
+        self.logged.append(float(self.run.parts.update.logged.get("size", 0.0)))
+
+
+def plugins_of(case: Case) -> list[Part]:
+    """The plugins of a case."""
+    own = {"groups": case.groups or None, "layer_decay": case.layer_decay}
+    plugins = [plugin(case.optimizer, **case.settings, **own), *map(plugin, case.loaders)]
     if case.window > 1:
         plugins.append(plugin("accumulate", steps=case.window))
     if case.schedule is not None:
@@ -43,12 +58,19 @@ def by_accel(case: Case) -> Outcome:
         plugins.append(plugin("clip", mode=case.clip[0], **{f"max_{case.clip[0]}": case.clip[1]}))
     if case.ema is not None:
         plugins.append(plugin("ema", decay=case.ema))
+    if case.average is not None:
+        plugins.append(plugin("average", **case.average))
     if case.guard:
         plugins.append(plugin("finite_guard", in_a_row=1000))
     if case.cast is not None:
         half = {"init_scale": 2.0**10, "force": True} if case.cast is torch.float16 else {}
         plugins.append(plugin("amp", dtype=str(case.cast).removeprefix("torch."), **half))
-    spy, x, held_out = Spy(), make_data(case), make_data(case, offset=1)
+    return plugins
+
+
+def by_accel(case: Case) -> Outcome:
+    """Train with accel's plugins."""
+    spy, x, held_out = LoggedSpy(), make_data(case), make_data(case, offset=1)
     data: Any = list(epoch_batches(case, x, 0)) if case.batches else TensorDataset(*x)
     start: list[torch.Tensor] = []
 
@@ -65,11 +87,12 @@ def by_accel(case: Case) -> Outcome:
         def loss(self, model: torch.nn.Module, batch: Any) -> Any:
             return loss(case, model, batch)
 
+    settings: dict[str, Any] = {**case.length, "freeze": case.freeze or None, "evaluate_every": case.evaluate_every}
     result = Task(
-        plugins=plugins, watch=[spy], epochs=case.epochs, batch_size=case.batch_size, seed=case.seed, device="cpu"
+        plugins=plugins_of(case), watch=[spy], batch_size=case.batch_size, seed=case.seed, device="cpu", **settings
     ).fit()  # fmt: skip
     weights = [param.detach().clone() for param in result.model.parameters()]
-    return Outcome(weights, spy.losses, result.metrics["loss"], list(result.model.buffers()), start)
+    return Outcome(weights, spy.losses, result.metrics["loss"], list(result.model.buffers()), start, spy.logged)
 
 
 def gap(actual: list[torch.Tensor], expected: list[torch.Tensor], unit: list[torch.Tensor]) -> float:
@@ -84,10 +107,11 @@ def check(case: Case, tolerance: float) -> None:
     assert len(actual.losses) == len(expected.losses)
     assert gap(actual.weights, expected.weights, expected.weights) < tolerance
     assert gap([x.double() for x in actual.buffers], [x.double() for x in expected.buffers], expected.buffers) < tolerance
-    for loss_by_accel, loss_by_hand in zip(actual.losses, expected.losses, strict=True):
+    for loss_by_accel, loss_by_hand, *logged in zip(actual.losses, expected.losses, actual.logged, expected.logged, strict=True):
         assert torch.isfinite(loss_by_accel) == torch.isfinite(loss_by_hand)
         if torch.isfinite(loss_by_hand):
             assert abs(float(loss_by_accel - loss_by_hand)) < 10 * tolerance * max(1.0, abs(float(loss_by_hand)))
+            assert logged[0] == pytest.approx(logged[1], rel=10 * tolerance, abs=10 * tolerance, nan_ok=True)
     assert actual.metrics == pytest.approx(expected.metrics, rel=10 * tolerance, abs=10 * tolerance, nan_ok=True)
 
 

@@ -19,16 +19,17 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Tens
 from accel import Trainer
 from accel.checkpoints import FOLDER, damage, find
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Objective, Part
+from accel.parts import Objective, Part, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
+from accel.plugins.average import Average
 from accel.plugins.cosine import Cosine
 from accel.plugins.ema import EMA
 from accel.plugins.metrics import Metrics
 from accel.plugins.sgd import SGD
 from accel.testing import fit_toy
-from accel.testing.toy_run import Spy, Stop
+from accel.testing.toy_run import Spy, Stop, Toy
 from tests.support.own_loaders import own_loader, stopped
 
 SETS: dict[str, Callable[[], list[Part]]] = {
@@ -51,6 +52,50 @@ def test_stopped_at_any_update_of_a_saved_run(chosen: str, stop: int, tmp_path: 
     assert all(torch.equal(a, b) for a, b in zip(whole.spy.states[-1], rest.spy.states[-1], strict=True))
     assert whole.metrics == rest.metrics
     assert vars(whole.spy.run.progress) == vars(rest.spy.run.progress)
+
+
+class CutInEvaluation(Watch):
+    """Ends the run in the evaluation after an update, as a crash would."""
+
+    def __init__(self, update: int) -> None:
+        super().__init__()
+        self.update = update
+
+    def begin(self, run: Any) -> None:
+        self.run = run
+
+    def evaluated(self, epoch: float, metrics: dict[str, float]) -> None:
+        if self.run.progress.step == self.update:
+            raise Stop
+
+
+@pytest.mark.filterwarnings("ignore:.*12 updates are done already")
+@pytest.mark.parametrize("epochs", [2, 1.95])
+@pytest.mark.parametrize("update", [6, 12])
+def test_cut_off_in_the_evaluation_at_the_end_of_an_epoch_it_goes_on_with_that_end(
+    epochs: float, update: int, tmp_path: Path
+) -> None:
+    """The checkpoint is that of the epoch's last update. Of 1.95 epochs that is the last of the run as well."""
+    settings: dict[str, Any] = {
+        "epochs": epochs, "evaluate_every": 3, "checkpoint_every": 1, "checkpoint_best": "loss", "seed": 3, "batch_size": 4,
+        "device": "cpu",
+    }  # fmt: skip
+
+    def fit(*cut: Part, **place: Any) -> Any:
+        return Toy(plugins=[AdamW(), Average(), *cut], watch=[Metrics(curves=False)], **settings, **place).fit()
+
+    whole = fit(out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        fit(CutInEvaluation(update), out=tmp_path / "run")
+    rest = fit(resume=tmp_path / "run")
+    assert all(map(torch.equal, whole.model.parameters(), rest.model.parameters()))
+    assert whole.history == rest.history
+    assert (whole.best.epoch, whole.best.value) == (rest.best.epoch, rest.best.value)
+    for name in ("metrics.jsonl", "best.safetensors", "model.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
+    assert sorted(path.name for path in tmp_path.glob("whole/checkpoints/*")) == sorted(
+        path.name for path in tmp_path.glob("run/checkpoints/*")
+    )
 
 
 POINTS = torch.arange(24.0).reshape(12, 2) / 12

@@ -23,6 +23,7 @@ from accel.plugins.average import Average
 from accel.plugins.optimizer import Optimizer
 from accel.plugins.schedule_free import ScheduleFree
 from accel.testing import fit_toy
+from accel.testing.graph_replay import taped_graph
 from accel.testing.run_checks import check_accumulation, check_host_reads, check_replay, check_skipped_update
 from accel.trainer import Trainer
 from tests.support.handwritten_loop import hand_loop
@@ -124,6 +125,22 @@ def test_statistics_are_those_of_update_bn(batches: int | None) -> None:
     assert all(torch.equal(state[name], trained[name]) for name in state if name.startswith("frozen.") and "running" in name)
     assert not torch.equal(state["norm.running_mean"], trained["norm.running_mean"])
     assert state["passes"] == task.calls == 3 * PER_EPOCH, "what a forward pass of the training moves is put back"
+
+
+def test_those_of_a_frozen_norm_stand_still() -> None:
+    for until, is_estimated in ((None, False), (PER_EPOCH, True)):
+        freeze = {"match": ["first.*", "norm.*"], **({} if until is None else {"until": until})}
+        result = fit(Average(last=2, batch_norm=2), freeze=[freeze]).fit()
+        assert bool(result.model.norm.running_mean.any()) == is_estimated  # type: ignore[union-attr,operator]
+
+
+@pytest.mark.parametrize("every", [None, PER_EPOCH, 3])
+def test_updates_that_are_replayed_have_the_same(every: int | None) -> None:
+    """Also where a snapshot falls on the end of an epoch, after which no Python has run until the next update."""
+    graph = taped_graph(warmup=1)
+    plain, replayed = (fit(Average(last=2, every=every, batch_norm=2), *more).fit() for more in ([], [graph]))
+    assert graph.recorder.replays
+    assert torch.equal(plain.model.norm.running_mean, replayed.model.norm.running_mean)
 
 
 def test_without_an_estimate_they_are_those_of_the_training() -> None:
@@ -304,7 +321,7 @@ def test_the_plan_says_what_it_costs() -> None:
 
     fit(Average(every=2, start=0.5), Look(), dry_run=True).fit()
     facts = run[0].plan.facts
-    assert facts["average"] == "of the last 5 snapshots, every 2 updates from update 12 on; 5 copies of 0.0 MB, in checkpoints too"
+    assert facts["average"] == "of the last 5 snapshots, every 2 updates from update 11 on; 5 copies of 0.0 MB, in checkpoints too"
     assert facts["BatchNorm"] == "of an average, estimated anew on 100 batches in the first evaluation after each snapshot"
     with pytest.warns(UserWarning, match=r"average\.batch_norm has no effect: the model has no BatchNorm"):
         fit_toy([Average(batch_norm=3)])

@@ -41,6 +41,15 @@ def test_ranks_equal_one_process_on_the_big_batch(actual: Found) -> None:
         assert max(rank.values()) <= 1e-6, max(rank, key=rank.get)
 
 
+def test_several_objectives_equal_one_process_on_the_big_batch(actual: Found) -> None:
+    for rank in actual["several_objectives"]:
+        goes_on, (is_whole, same) = rank.pop("losses"), rank.pop("weights")
+        assert all(distance <= (1e-6 if name.endswith(" 0") else 2e-3) for name, distance in rank.items()), rank
+        assert len(rank) == 4
+        assert goes_on
+        assert same or not is_whole
+
+
 def test_a_rank_without_items_adds_nothing(actual: Found) -> None:
     for rank in actual["ranks_without_items"]:
         assert len(rank) == 4

@@ -17,18 +17,41 @@ class Defined:
     Args:
         named: the parameters, by name.
         settings: the settings of accel's plugin of the same name.
+        own: settings of some parameters by name, in place of those; also `rate`, a learning rate in place of `lr`, and
+            `rate_factor`, a factor on it.
     """
 
-    def __init__(self, named: list[tuple[str, nn.Parameter]], settings: Settings) -> None:
+    def __init__(
+        self, named: list[tuple[str, nn.Parameter]], settings: Settings, own: dict[str, Settings] | None = None
+    ) -> None:
         self.names, self.params = [name for name, _ in named], [param for _, param in named]
         self.settings, self.count = settings, 0
+        self.own = [settings | (own or {}).get(name, {}) for name in self.names]
         self.state: list[dict[str, Tensor]] = [{} for _ in self.params]
+        self.steps = [0] * len(self.params)
+        """The steps that each parameter has made."""
 
-    def step(self, grads: list[Tensor], lr: float, beta: float | None = None) -> None:
-        """Move every parameter. `beta` is the momentum, or first beta, that a schedule sets; None for the settings' own."""
+    def step(self, grads: list[Tensor | None], lr: float, beta: float | None = None) -> None:
+        """Move every parameter but those without a gradient, which are frozen.
+
+        `beta` is the momentum, or first beta, that a schedule sets; None for the settings' own.
+        """
         self.count += 1
         for index, grad in enumerate(grads):
-            self.move(index, grad, lr, beta)
+            if grad is not None:
+                self.steps[index] += 1
+                self.move(index, grad, self.rate(index, lr), beta)
+
+    def rate(self, index: int, lr: float) -> float:
+        """The learning rate of a parameter when a schedule has set `lr`."""
+        own = self.own[index]
+        if "rate" in own:
+            return float(lr * own["rate"] / self.settings["lr"])
+        return float(lr * self.plain_rate(index) / self.settings["lr"] * own.get("rate_factor", 1.0))
+
+    def plain_rate(self, index: int) -> float:
+        """The learning rate of a parameter without a schedule or settings of its own."""
+        return float(self.settings["lr"])
 
     def move(self, index: int, grad: Tensor, lr: float, beta: float | None) -> None:
         raise NotImplementedError
@@ -36,7 +59,7 @@ class Defined:
     def decay(self, index: int) -> float:
         """The weight decay of a parameter."""
         left_out = self.settings.get("exclude") == "norm_and_bias" and self.params[index].dim() <= 1
-        return 0.0 if left_out else float(self.settings["weight_decay"])
+        return 0.0 if left_out else float(self.own[index]["weight_decay"])
 
     def buffer(self, index: int, name: str) -> Tensor:
         return self.state[index].setdefault(name, torch.zeros_like(self.params[index]))
@@ -48,22 +71,23 @@ class Defined:
         second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         product = self.state[index].get("product", torch.ones((), dtype=torch.float64)) * beta1
         self.state[index]["product"] = product
-        return first / (1 - float(product)) / ((second / (1 - beta2**self.count)).sqrt() + eps)
+        return first / (1 - float(product)) / ((second / (1 - beta2 ** self.steps[index])).sqrt() + eps)
 
 
 class SGD(Defined):
     def move(self, index: int, grad: Tensor, lr: float, beta: float | None) -> None:
-        param, momentum = self.params[index], self.settings["momentum"] if beta is None else beta
+        param, settings = self.params[index], self.own[index]
+        momentum = settings["momentum"] if beta is None else beta
         grad = grad + self.decay(index) * param
-        if self.settings["momentum"]:
+        if settings["momentum"]:
             moved = self.buffer(index, "momentum").mul_(momentum).add_(grad)
-            grad = grad + momentum * moved if self.settings["nesterov"] else moved
+            grad = grad + momentum * moved if settings["nesterov"] else moved
         param.sub_(lr * grad)
 
 
 class AdamW(Defined):
     def move(self, index: int, grad: Tensor, lr: float, beta: float | None) -> None:
-        param, settings = self.params[index], self.settings
+        param, settings = self.params[index], self.own[index]
         direction = self.adam(index, grad, settings["beta1"] if beta is None else beta, settings["beta2"], settings["eps"])
         param.mul_(1 - lr * self.decay(index)).sub_(lr * direction)
 
@@ -71,14 +95,14 @@ class AdamW(Defined):
 class LAMB(Defined):
     """You et al., arXiv 1904.00962, as in apex's `FusedLAMB`."""
 
-    def step(self, grads: list[Tensor], lr: float, beta: float | None = None) -> None:
+    def step(self, grads: list[Tensor | None], lr: float, beta: float | None = None) -> None:
         longest = self.settings["max_grad_norm"]
-        norm = sqrt(sum(float(grad.double().square().sum()) for grad in grads))
+        norm = sqrt(sum(float(grad.double().square().sum()) for grad in grads if grad is not None))
         shrink = 1.0 if longest is None else max(1.0, norm / longest)
-        super().step([grad / shrink for grad in grads], lr, beta)
+        super().step([None if grad is None else grad / shrink for grad in grads], lr, beta)
 
     def move(self, index: int, grad: Tensor, lr: float, beta: float | None) -> None:
-        param, settings, decay = self.params[index], self.settings, self.decay(index)
+        param, settings, decay = self.params[index], self.own[index], self.decay(index)
         beta1 = settings["beta1"] if beta is None else beta
         update = self.adam(index, grad, beta1, settings["beta2"], settings["eps"]) + decay * param
         ratio, excluded = 1.0, settings["exclude"] == "norm_and_bias" and param.dim() <= 1
@@ -93,7 +117,7 @@ class LARS(Defined):
     """You et al., arXiv 1708.03888, as in timm and apex's `LARC`."""
 
     def move(self, index: int, grad: Tensor, lr: float, beta: float | None) -> None:
-        param, settings, decay, ratio = self.params[index], self.settings, self.decay(index), 1.0
+        param, settings, decay, ratio = self.params[index], self.own[index], self.decay(index), 1.0
         momentum = settings["momentum"] if beta is None else beta
         weight, length = float(param.norm()), float(grad.norm())
         excluded = settings["exclude"] == "norm_and_bias" and param.dim() <= 1
@@ -111,10 +135,13 @@ class LARS(Defined):
 class Muon(AdamW):
     """Jordan et al., kellerjordan.github.io/posts/muon: the matrices in `matrices`, and AdamW for all others."""
 
+    def plain_rate(self, index: int) -> float:
+        return float(self.settings["lr" if self.names[index] in self.settings["matrices"] else "adamw_lr"])
+
     def move(self, index: int, grad: Tensor, lr: float, beta: float | None) -> None:
-        param, settings = self.params[index], self.settings
+        param, settings = self.params[index], self.own[index]
         if self.names[index] not in settings["matrices"]:
-            super().move(index, grad, lr * settings["adamw_lr"] / settings["lr"], None)
+            super().move(index, grad, lr, None)
             return
         momentum = settings["momentum"] if beta is None else beta
         moved = self.buffer(index, "momentum").mul_(momentum).add_(grad, alpha=1 - momentum)
@@ -132,25 +159,25 @@ class Muon(AdamW):
 class ScheduleFree(Defined):
     """Defazio et al., arXiv 2405.15682. The parameters hold y; `averaged()` gives x."""
 
-    def step(self, grads: list[Tensor], lr: float, beta: float | None = None) -> None:
+    def step(self, grads: list[Tensor | None], lr: float, beta: float | None = None) -> None:
         settings = self.settings
         warmup = settings["warmup_updates"]
         rate = lr * (min(1.0, (self.count + 1) / warmup) if warmup else 1.0)
         self.peak = max(getattr(self, "peak", 0.0), rate)
         self.total = getattr(self, "total", 0.0) + self.peak**2
-        self.weight, self.rate = self.peak**2 / self.total, rate
+        self.weight = self.peak**2 / self.total
         if not self.count:
             self.points = [param.detach().clone() for param in self.params]
             self.means = [param.detach().clone() for param in self.params]
-        super().step(grads, lr, beta)
+        super().step(grads, rate, beta)
 
     def move(self, index: int, grad: Tensor, lr: float, beta: float | None) -> None:
-        param, settings = self.params[index], self.settings
+        param, settings = self.params[index], self.own[index]
         if settings["base"] == "adamw":
             second = self.buffer(index, "second").mul_(settings["beta2"]).addcmul_(grad, grad, value=1 - settings["beta2"])
-            grad = grad / ((second / (1 - settings["beta2"] ** self.count)).sqrt() + settings["eps"])
+            grad = grad / ((second / (1 - settings["beta2"] ** self.steps[index])).sqrt() + settings["eps"])
         grad = grad + self.decay(index) * param
-        self.points[index] -= self.rate * grad
+        self.points[index] -= lr * grad
         self.means[index].lerp_(self.points[index], self.weight)
         param.copy_((1 - settings["beta1"]) * self.points[index] + settings["beta1"] * self.means[index])
 

@@ -32,7 +32,7 @@ from accel.plugins.optimizer import Optimizer
 from accel.plugins.recompute import Recompute
 from accel.plugins.schedule_free import ScheduleFree
 from accel.plugins.sgd import SGD
-from tests.support.ddp_cases import Labelled, LabelledOnDevice, Words, distance
+from tests.support.ddp_cases import Labelled, LabelledOnDevice, Two, Words, distance, windows
 from tests.support.drill_length import LONG
 from tests.support.points_trainer import Keeps, Points
 from tests.support.rank_count_changes import turns
@@ -59,8 +59,9 @@ class Block(nn.Module):
 
 
 def fit(
-    plugins: list[Part], kind: type[Points] = Points, batch_size: int = 3, epochs: int = 2, device: str = "cpu", **settings: Any
-) -> dict[str, Any]:
+    plugins: list[Part], kind: type[Points] = Points, batch_size: int = 3, epochs: int | None = 2, device: str = "cpu",
+    **settings: Any,
+) -> dict[str, Any]:  # fmt: skip
     """What a run came to, with the weights that are handed out: whole and on the CPU on the first rank."""
     keeps = Keeps(stop=0)
     trainer = kind(plugins=[*plugins, keeps], watch=(), batch_size=batch_size, epochs=epochs, seed=5, device=device, **settings)
@@ -232,6 +233,29 @@ def whole(outcome: dict[str, Any], big: dict[str, Any]) -> float:
     if any(hasattr(weight, "full_tensor") for weight in outcome["weights"]):
         outcome = {**outcome, "weights": big["weights"]}
     return distance(outcome, big)
+
+
+class TwoBlocks(Two):
+    """Body and head with losses of their own; the body has blocks, which are gathered one after the other."""
+
+    def model(self) -> nn.Module:
+        body = nn.Sequential(nn.Linear(6, 16), Block(), Block())
+        return nn.ModuleDict({"body": body, "head": nn.Linear(16, 3), "spare": nn.Linear(2, 2)}).to(self.dtype)
+
+
+def case_several_objectives(folder: Path) -> dict[str, Any]:
+    actual: dict[str, Any] = {}
+    for steps, more in product((1, 3), ([], [FiniteGuard(), EMA(decay=0.9), AMP(dtype="float16", force=True)])):
+        settings: dict[str, Any] = {"samples": 21, "dtype": torch.float32 if more else torch.float64}
+        outcome = fit([FSDP(), *windows(steps), *more], TwoBlocks, **settings)
+        actual[f"{steps} {len(more)}"] = whole(outcome, fit([*windows(steps), *more], TwoBlocks, batch_size=6, **settings))
+    settings = {"kind": TwoBlocks, "epochs": None}
+    complete = fit([FSDP()], updates=7, **settings)
+    fit([FSDP()], updates=3, out=folder / "run", **settings)
+    rest = fit([FSDP()], updates=7, resume=folder / "run", **settings)
+    is_whole = not any(hasattr(weight, "full_tensor") for weight in rest["weights"])
+    same = is_whole and all(map(torch.equal, complete["weights"], rest["weights"]))
+    return actual | {"losses": complete["losses"][3:] == rest["losses"], "weights": (is_whole, same)}
 
 
 class Poisoned(Blocks):

@@ -22,8 +22,9 @@ def hand_loop(
     before_step: Callable[[nn.Module], Any] = lambda model: None,
     after_step: Callable[[nn.Module], Any] = lambda model: None,
     window: int = 1,
+    updates: int | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Weights and losses of the toy, without accel in the loop."""
+    """Weights and losses of the toy, without accel in the loop; it ends after `updates`, if that is no None."""
     toy = Toy()
     torch.manual_seed(3)
     model = toy.model()
@@ -36,6 +37,8 @@ def hand_loop(
         # a generator of its own: a DataLoader otherwise draws a number from the global one, which moves the dropout
         loader = list(DataLoader(data, batch_sampler=[keys.tolist() for keys in order], generator=torch.Generator()))
         for start in range(0, len(loader), window):
+            if len(losses) == updates:
+                break
             batches = loader[start : start + window]
             items = sum(len(batch[0]) for batch in batches)
             optimizer.zero_grad()

@@ -45,6 +45,10 @@ from accel.plugins.sgd import SGD
 from accel.plugins.workers import Workers
 from accel.system.rendezvous import open_store
 from tests.support.end_threads import gloo_threads
+from tests.support.rank_border_cases import (  # noqa: F401 - cases of the same two processes
+    case_asked_from_inside,
+    case_own_backward,
+)
 from tests.support.rank_evaluation_cases import (  # noqa: F401 - cases of the same two processes
     case_best,
     case_evaluations_that_need_an_update,

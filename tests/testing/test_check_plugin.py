@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from accel.errors import ConfigError
 from accel.parts import Augment, Clip, Grads, Optim, Part, Run, Schedule, Watch
 from accel.plugins.ema import EMA
+from accel.plugins.oom import OOM
 from accel.plugins.sgd import SGD
 from accel.testing import check_plugin
+from accel.testing.objective_checks import check_objectives
 from accel.values import Positive
 
 pytestmark = pytest.mark.slow
@@ -114,3 +117,66 @@ def test_a_bad_one_is_named_with_what_it_breaks(plugin: type[Part], sentence: st
             check_plugin(plugin, beside=["ema"])
     finally:
         Optim.lr = 0.01
+
+
+@dataclass(eq=False)
+class Unnamed(Clip):
+    """Refuses a run of several objectives without its name."""
+
+    def setup(self, run: Run) -> None:
+        if not isinstance(run, Run):
+            raise ConfigError("this clipping wants all of the run")
+
+
+@dataclass(eq=False)
+class ForgetsViews(Forgets):
+    """Keeps its count where the run is its own."""
+
+    def setup(self, run: Run) -> None:
+        super().setup(run)
+        self.is_whole = isinstance(run, Run)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count} if self.is_whole else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state.get("count", 0)
+
+
+@dataclass(eq=False)
+class ReadsViews(Clip):
+    def setup(self, run: Run) -> None:
+        self.reads = not isinstance(run, Run)
+
+    def limit(self, grads: Grads) -> Grads:
+        if self.reads:
+            grads.norm().item()
+        return grads
+
+
+@dataclass(eq=False)
+class Shrinks(Clip):
+    """Does something where there are objectives, however many."""
+
+    def setup(self, run: Run) -> None:
+        self.factor = 1.0 if isinstance(run, Run) else 2.0
+
+    def limit(self, grads: Grads) -> Grads:
+        grads.divide_by(torch.tensor(self.factor))
+        return grads
+
+
+@pytest.mark.parametrize(
+    ("plugin", "sentence"),
+    [
+        (Unnamed, "unnamed: the refusal in a run of two objectives does not name it: this clipping wants"),
+        (ForgetsViews, "forgetsviews: a resumed run of two objectives differs"),
+        (ReadsViews, "readsviews reads .* numbers on the host in a run of two objectives, the first at .*test_check_plugin.py"),
+        (Shrinks, "with shrinks, a run of one objective is not the run of its loss"),
+    ],
+)
+def test_a_run_of_objectives_is_checked(plugin: type[Part], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        check_objectives(plugin)
+    check_objectives(Harmless)
+    check_objectives(OOM)  # refused by its name

@@ -15,7 +15,7 @@ from accel import Trainer
 from accel.data.batches.base import BatchOptions
 from accel.data.batches.make_batches import make_batches
 from accel.data.ranks.rank_share import RankShare
-from accel.engine.resume import check_left_out
+from accel.engine.checks.resumed_run import check_left_out
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins import Accumulate, Extents, Metrics, OneCycle, Threads, Workers
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
+from accel import Trainer
 from accel.errors import ConfigError
 from accel.plugins.adamw import AdamW
 from accel.plugins.sgd import SGD
@@ -78,3 +79,64 @@ def test_data_that_cannot_work(data: Any, sentence: str) -> None:
 def test_held_out_data_that_is_empty() -> None:
     with pytest.raises(ConfigError, match="the val data is empty"):
         fit([POINTS], val=TensorDataset(POINTS[:0]))
+
+
+class Asked(Trainer):
+    """Has held-out data under the names in `sets`, and none under others."""
+
+    def __init__(self, evaluates: Any, sets: Any, **run: Any) -> None:
+        super().__init__(watch=(), device="cpu", batch_size=4, **run)
+        self.evaluates, self.sets = evaluates, sets
+
+    def model(self) -> nn.Module:
+        return nn.Linear(2, 1)
+
+    def data(self, split: str) -> Any:
+        return TensorDataset(POINTS) if split == "train" else self.sets.get(split)
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        out: Tensor = model(batch[0]).square().mean()
+        return out
+
+
+class NoBatch:
+    """Ready batches, of which there are none, or none any more after `times` passes."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __iter__(self) -> Any:
+        self.times -= 1
+        return iter([[POINTS]] if self.times >= 0 else [])
+
+
+SET = TensorDataset(POINTS)
+
+
+@pytest.mark.parametrize(
+    ("evaluates", "sets", "sentence"),
+    [
+        ("val", {"val": {"a": SET, "b": None}}, r"the data to evaluate on is None under the name 'b'; give data, or leave"),
+        ("val", {"val": {"a": None}}, r"is None under the name 'a'"),
+        ("val", {"val": {}}, r"the val data is an empty dict; give \{name: data set\}, or None for no evaluation"),
+        ("val", {"val": {"a": SET, "b": TensorDataset(POINTS[:0])}}, r"the b data is empty"),
+        ("val", {"val": {"a": SET, "b": NoBatch(0)}}, r"the b data gave no batch; it must have samples, and begin anew whenever"),
+        ("val", {"val": NoBatch(1)}, r"the val data gave no batch"),
+        ("val", {"val": {"a": SET, 3: SET}}, r"3 is no name of data to evaluate on"),
+        (("val", "test"), {"val": SET}, r"is None under the name 'test'"),
+        (("val", "val"), {"val": SET}, r"evaluates is \('val', 'val'\); name what data\(split\) is asked for"),
+        ((), {}, r"evaluates is \(\); name what data\(split\) is asked for, such as 'val'"),
+        (None, {}, r"evaluates is None; name what"),
+        (3, {}, r"evaluates is 3; name what"),
+        ((None,), {}, r"None is no name of data to evaluate on"),
+        ("train", {}, r"'train' is no name of data to evaluate on"),
+    ],
+)
+def test_held_out_data_that_is_not_there_is_never_passed_over(evaluates: Any, sets: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Asked(evaluates, sets, epochs=2).fit()
+
+
+@pytest.mark.parametrize(("evaluates", "sets"), [("val", {}), (("val", "test"), {}), (["val"], {"val": None})])
+def test_without_any_held_out_data_nothing_is_evaluated(evaluates: Any, sets: Any) -> None:
+    assert Asked(evaluates, sets).fit().metrics == {}

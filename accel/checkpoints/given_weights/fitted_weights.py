@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from accel.checkpoints.finite_check import finite
 from accel.checkpoints.weights.weight_names import plain_path, with_names_of
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 
-__all__ = ["SHOWN", "Fit", "fit_weights", "some"]
+__all__ = ["SHOWN", "Fit", "fit_weights"]
 
 SHOWN = 3
 """Names that a sentence has of each kind."""
@@ -43,7 +43,7 @@ class Fit:
         kinds = (
             ("not given", self.missing), ("not in the model", self.unexpected), ("of another shape", self.reshaped)
         )  # fmt: skip
-        return "; ".join(f"{len(names)} {words} ({some(names)})" for words, names in kinds if names)
+        return "; ".join(f"{len(names)} {words} ({listed(names, SHOWN)})" for words, names in kinds if names)
 
 
 def fit_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Fit:
@@ -99,8 +99,3 @@ def mismatch(value: Tensor, own: Tensor) -> str:
 def dtype_name(tensor: Tensor) -> str:
     """Return the name of a tensor's dtype."""
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first names, and that there are more."""
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 
 __all__ = ["HOLDERS", "load_torch_file", "state_in"]
 
@@ -58,6 +58,6 @@ def state_in(content: Any, origin: str) -> tuple[dict[str, Tensor], str]:
             break
         keys.append(inner)
         content = content[inner]
-    names = ", ".join(map(str, list(content)[:5])) or "nothing" if isinstance(content, dict) else ""
+    names = listed(content, 5) or "nothing" if isinstance(content, dict) else ""
     held = f"it has {names}" if names else f"it has a {type(content).__name__}"
     raise ConfigError(f"{origin} has no weights in it: {held}; save model.state_dict()")

@@ -20,7 +20,7 @@ from accel.checkpoints.user_state import UserState
 from accel.checkpoints.weights.averaged_state import averaged_state
 from accel.checkpoints.weights.find_weights import FoundWeights
 from accel.checkpoints.weights.weight_names import with_names_of
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 from accel.system.disk_errors import readable
 
 __all__ = ["SavedWeights", "full_state", "put_back", "put_weights", "read_weights"]
@@ -96,7 +96,7 @@ def put_weights(source: FoundWeights, saved: SavedWeights, model: nn.Module) -> 
     own, state = model.state_dict(), with_names_of(model, saved.state)
     stored = {_memory(own[name]) for name in state if name in own}
     state |= {name: value for name, value in own.items() if name not in state and _memory(value) in stored}
-    wrong = [f"{what} {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}" for what, names in _misfits(own, state) if names]
+    wrong = [f"{what} {listed(names, SHOWN)}" for what, names in _misfits(own, state) if names]
     if wrong:
         raise ConfigError(f"{source.file}: the weights are of another model: {'; '.join(wrong)}")
     model.load_state_dict(state)

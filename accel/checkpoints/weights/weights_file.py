@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from torch import Tensor
 
 from accel.system import atomic_files
 
-__all__ = ["storable_tensors", "write_weights"]
+__all__ = ["FACTS", "storable_tensors", "with_ordered_facts", "write_weights"]
+
+FACTS = "__metadata__"
+"""The entry of the header that holds texts in place of a tensor."""
 
 
 def write_weights(
     path: Path, state: dict[str, Any], place: str = "", left_out: Callable[[str], None] | None = None, **facts: str
 ) -> None:  # fmt: skip
-    """Write the tensors of a state.
+    """Write the tensors of a state. Equal tensors and facts make equal files, byte for byte.
 
     Args:
         path: the file.
@@ -30,7 +34,25 @@ def write_weights(
     Raises:
         OSError: if the disk does not take it.
     """
-    atomic_files.write(path, save(storable_tensors(state, left_out), facts or None), place)
+    content = with_ordered_facts(memoryview(save(storable_tensors(state, left_out), facts or None)))
+    with atomic_files.replacing(path, place) as stream:
+        for part in content:
+            stream.write(part)
+
+
+def with_ordered_facts(data: memoryview) -> tuple[bytes, memoryview]:
+    """Return the header of a file of safetensors with its metadata in order, and what follows it. The library shuffles them.
+
+    Args:
+        data: the file: eight bytes with the size of the header, the header in JSON, the tensors.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8:end]))
+    if FACTS in header:
+        header[FACTS] = dict(sorted(header[FACTS].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors are aligned
+    return len(text).to_bytes(8, "little") + text, data[end:]
 
 
 def storable_tensors(state: dict[str, Any], left_out: Callable[[str], None] | None = None) -> dict[str, Tensor]:

@@ -111,7 +111,7 @@ class Checker:
         task = self.composed.get("task")
         if not isinstance(task, dict) or task.get("_target_") in (None, MISSING):
             options = ", ".join(self.session.options("task"))
-            by_name = f"add task=NAME ({options}), or" if options else "the config of a run takes its class;"
+            by_name = "the config of a run takes its class;" if self.session.is_resolved else f"add task=NAME ({options}), or"
             raise ConfigError(f"there is no task: {by_name} task._target_=mine.MyTrainer")
         target, settings = str(task["_target_"]), {str(key): value for key, value in task.items() if key != "_target_"}
         label = self.origins.label("task._target_")

@@ -56,8 +56,12 @@ class Loader(ConfigLoaderImpl):
     """Hydra's loader, which remembers the files that the last config was composed of."""
 
     files: Sequence[ResultDefault] = ()
+    plugins_first = False
+    """Whether files of plugins go before the first file, whose settings of them count then."""
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        if self.plugins_first:
+            defaults = sorted(defaults, key=lambda each: not str(each.config_path).startswith("plugins/"))
         self.files = defaults
         config: DictConfig = super()._compose_config_from_defaults_list(defaults, repo)
         return config
@@ -68,7 +72,7 @@ class Session:
 
     Args:
         config_dir: a directory of config files that go before all others.
-        config_path: a directory to begin with in place of accel's, such as that of a run.
+        config_path: a directory to begin with, such as that of a run; files that it lacks are accel's.
         config_name: the file to begin with, without `.yaml`.
 
     Raises:
@@ -85,12 +89,17 @@ class Session:
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir {config_dir}: there is no directory {folder}")
             search.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="main"))
+        if config_path:
+            search.prepend(provider="accel", path=f"file://{CONF}", anchor=SearchPathQuery(provider="schema"))
         for package, folder in plugin_registry.third_party_folders().items():
             search.prepend(provider=package, path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
         self.loader = Loader(search)
         self.hydra = Hydra("accel", self.loader)
         GlobalHydra.instance().initialize(self.hydra)
         self.name = config_name
+        self.is_resolved = config_path is not None and "defaults" not in self.read_file(config_name)
+        """Whether the first file is the resolved config of a run, which lists no others."""
+        self.loader.plugins_first = self.is_resolved
         self.parser = OverridesParser.create(config_loader=self.loader)
 
     def groups(self) -> list[str]:
@@ -103,7 +112,11 @@ class Session:
 
     def default_plugins(self) -> list[str]:
         """Return the plugins that the first file of the composition lists, which are on without being asked for."""
-        listed = self.read_file(self.name).get("defaults") or []
+        content = self.read_file(self.name)
+        if self.is_resolved:
+            plugins = content.get("plugins")
+            return [str(name) for name, value in plugins.items() if value] if isinstance(plugins, dict) else []
+        listed = content.get("defaults") or []
         return [line.removeprefix("plugins/") for line in listed if isinstance(line, str) and line.startswith("plugins/")]
 
     def parse(self, override: str) -> Override:

@@ -25,7 +25,6 @@ from hydra.core.override_parser.types import Override
 from accel.cli.arguments import program_name
 from accel.cli.commands import COMMANDS
 from accel.errors import ConfigError, nearest
-from accel.schema import plugin_registry
 from accel.schema.settings import NESTED, SHORT
 from accel.system import shell_quoting
 
@@ -102,7 +101,10 @@ def normalise(session: Session, typed: Sequence[str]) -> JobOverrides:
         elif not plain:
             settings.append(text)
         elif key in all_groups:
-            named_files(session, text, override)
+            names = named_files(session, text, override)
+            if key == "task" and session.is_resolved:  # whose settings would go before those of the file
+                target = session.read_file(f"task/{names[-1]}").get("_target_", "mine.MyTrainer")
+                raise ConfigError(f"{text}: the config of a run has its task; another takes its class: task._target_={target}")
             groups.append(text.lstrip("+") if key == "task" else text)
         else:
             settings.append(f"++{text.lstrip('+')}")
@@ -181,9 +183,6 @@ def named_files(session: Session, text: str, override: Override, on: Sequence[st
             known = f" (there {'is' if len(options) == 1 else 'are'} {', '.join(options)})" if options else ""
             noun = group.removesuffix("s") if group in (*LISTS, "task") else f"{group} option"
             used = [*on, *(other for other in names if isinstance(other, str) and other != name)]
-            if group == "plugins" and not options:  # a run's directory has no files of plugins
-                word = f"plugins.{name}._target_={plugin_registry.target(name, used)}"
-                raise ConfigError(f"{text}: the config of a run takes a plugin by its class; write {word}")
             raise ConfigError(f"no {noun} is called {name!r}{nearest(name, options, used) or known}")
     return list(dict.fromkeys(names))
 

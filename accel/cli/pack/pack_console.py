@@ -16,7 +16,7 @@ from accel.data.stores.encode_pool import UnreadablePicture, encode_one
 from accel.data.stores.formats import FORMATS, store_at, stores_in
 from accel.data.stores.packing import Packing, check_records
 from accel.data.stores.store_info import StoreInfo
-from accel.errors import ConfigError, nearest
+from accel.errors import ConfigError, listed, nearest
 from accel.report.formatting import elapsed, short_count
 
 __all__ = ["REDRAW", "RIGHT", "SAMPLE", "PackingBar", "check", "dry_run", "pack", "show_passed_over"]
@@ -155,7 +155,7 @@ def check(console: Console, paths: Sequence[Path]) -> int:
         try:
             store = store_at(file)
             bad = [number for number, sound in check_records(store) if not sound]
-            state = f"{len(bad):,} damaged: {', '.join(map(store.key, bad[:3]))}{', ...' * (len(bad) > 3)}" if bad else "sound"
+            state = f"{len(bad):,} damaged: {listed(map(store.key, bad), 3)}" if bad else "sound"
             table.add_row(str(file), store.encoding, f"{len(store):,}", f"{short_count(file.stat().st_size)}B", state)
             code = 1 if bad else code
         except ConfigError as error:

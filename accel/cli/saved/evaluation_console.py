@@ -106,9 +106,14 @@ def refuse_idle(config: Config, overrides: Sequence[str]) -> None:
     idle = {typed_name(field.name) for field in fields(Settings)} - set(HEEDED)
     parts = {kind.__name__ for kind in TRAINING_ONLY}
     for word in overrides:
-        name = word.lstrip("+~").partition("=")[0]
-        plugin = config.plugins.get(name.split(".")[1]) if name.startswith("plugins.") else None
-        if name in idle or (plugin is not None and plugin.part in parts):
+        name, _, value = word.lstrip("+~").partition("=")
+        chosen: list[str] = []
+        if name == "plugins":
+            chosen = [plugin.strip() for plugin in value.strip("[]'\"").split(",")]
+        elif name.startswith("plugins."):
+            chosen = [name.split(".")[1]]
+        plugins = [config.plugins[plugin] for plugin in chosen if plugin in config.plugins]
+        if name in idle or any(plugin.part in parts for plugin in plugins):
             raise ConfigError(f"{word} has no effect on an evaluation; leave it out")
 
 

@@ -5,58 +5,79 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from accel.data.picture_names import is_hidden, suffix_of
-from accel.errors import ConfigError
+from accel.errors import BadSample, ConfigError, listed
 
 __all__ = ["STDIN", "files_in", "input_names"]
 
 STDIN = "-"
 
 
-def input_names(words: Sequence[str], suffixes: frozenset[str] | None) -> Iterator[str]:
-    """Return an iterator over the names of files, in order. Names from standard input are read as they are asked for.
+def input_names(words: Sequence[str], suffixes: frozenset[str] | None) -> Iterator[str | BadSample]:
+    """Return an iterator over the names of files, in order, each as it is asked for: no folder is read before its turn.
+
+    In place of a folder that cannot be read, or that has no such file, stands what is to be said of it.
 
     Args:
         words: names of files, folders, and `-` for standard input, a name a line.
         suffixes: of the files that are taken from folders; None for all.
 
     Raises:
-        ConfigError: for a folder without such files, and for standard input that is asked for twice.
+        ConfigError: for standard input that is asked for twice, and, from the iterator, for one folder alone that has no such file.
     """
     if words.count(STDIN) > 1:
         raise ConfigError("- stands for standard input, which can be read once; leave the second away")
-    # not Path.is_dir, which raises for a name that is too long, or in a closed folder: it is a file that cannot be read
-    folders = {word: folder for word in words if word != STDIN and os.path.isdir(folder := Path(word).expanduser())}
-    listed = {word: files_in(folder, suffixes) for word, folder in folders.items()}
-    return _names(words, listed)
+    return _names(words, suffixes)
 
 
-def files_in(folder: Path, suffixes: frozenset[str] | None) -> list[str]:
-    """Return the files in a folder and in its folders, sorted, without hidden ones. Raise ConfigError if there are none."""
-    files = []
-    closed: list[OSError] = []
-    for place, folders, names in os.walk(folder, onerror=closed.append):
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        files += [
-            os.path.join(place, name)
-            for name in sorted(names)
-            if not is_hidden(name) and (suffixes is None or suffix_of(name) in suffixes)
-        ]
-    files += [error.filename for error in closed]  # to be named as a file is that cannot be read
-    if not files:
-        kinds = "" if suffixes is None else f" that the task reads ({', '.join(sorted(suffixes)[:4])} ...)"
-        raise ConfigError(f"{folder} holds no file{kinds}")
-    return files
-
-
-def _names(words: Sequence[str], listed: dict[str, list[str]]) -> Iterator[str]:
+def _names(words: Sequence[str], suffixes: frozenset[str] | None) -> Iterator[str | BadSample]:
     for word in words:
+        path = Path(word).expanduser()
         if word == STDIN:
             lines = getattr(sys.stdin, "buffer", None)
             yield from () if lines is None else filter(None, (os.fsdecode(line.rstrip(b"\r\n")) for line in lines))
-        elif word in listed:
-            yield from listed[word]
+        elif not os.path.isdir(path):  # Path.is_dir raises for a name that is too long: it is a file that cannot be read
+            yield str(path)
         else:
-            yield str(Path(word).expanduser())
+            names = files_in(path, suffixes)
+            first = next(names, None)
+            if first is not None:
+                yield from chain([first], names)
+            else:
+                kinds = "" if suffixes is None else f" that the task reads ({listed(sorted(suffixes), 4)})"
+                nothing = BadSample(f"{path} holds no file{kinds}")
+                if len(words) == 1:
+                    raise ConfigError(str(nothing))
+                yield nothing
+
+
+def files_in(folder: Path, suffixes: frozenset[str] | None) -> Iterator[str | BadSample]:
+    """Yield the files in a folder, sorted, then those in its folders, likewise. A folder is read when it is its turn.
+
+    Hidden ones, links to folders, and what is no file (a device, a pipe) are left out.
+    """
+    folders = [str(folder)]
+    while folders:
+        place = folders.pop()
+        try:
+            with os.scandir(place) as entries:
+                present = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
+        except OSError as error:
+            yield BadSample(f"{place} cannot be read: {error.strerror}")
+            continue
+        inner = {entry.path for entry in present if entry.is_dir(follow_symlinks=False)}
+        for entry in present:
+            if entry.path not in inner and (suffixes is None or suffix_of(entry.name) in suffixes) and _may_be_file(entry):
+                yield entry.path
+        folders += [entry.path for entry in reversed(present) if entry.path in inner]
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder is a file, or a link to nothing, which is named as a file is that cannot be read."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True

@@ -57,7 +57,7 @@ def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) 
         return FAILED
 
 
-def predict_files(predictor: Predictor, names: Iterator[str], size: int, table: PredictionTable) -> int:
+def predict_files(predictor: Predictor, names: Iterator[str | BadSample], size: int, table: PredictionTable) -> int:
     """Predict files in batches, in order, and print them; return the exit code. It ends when nobody reads the output any more."""
     code = 0
     while batch := list(islice(names, size)):
@@ -77,8 +77,10 @@ def predict_files(predictor: Predictor, names: Iterator[str], size: int, table: 
     return code
 
 
-def read(task: Task, name: str) -> Any:
+def read(task: Task, name: str | BadSample) -> Any:
     """Return the sample in a file. Raise BadSample, whose sentence names the file, if it cannot be read."""
+    if isinstance(name, BadSample):
+        raise name
     try:
         return task.sample_of(name)
     except BadSample:

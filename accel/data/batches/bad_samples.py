@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Literal, NamedTuple
 
 from accel.data.sampling import sample_rng
-from accel.errors import BadSample, ConfigError, TrainingError
+from accel.errors import BadSample, ConfigError, TrainingError, listed
 
 __all__ = [
     "MACHINE_ERRNOS",
@@ -116,8 +116,7 @@ class BadSampleLog:
 
     def examples(self) -> str:
         """Return the first few in words."""
-        texts = [f"sample {sample}: {reason}" for sample, reason in list(self.reasons.items())[:MAX_EXAMPLES]]
-        return " | ".join(texts) + " | ..." * (len(self.reasons) > MAX_EXAMPLES)
+        return listed((f"sample {sample}: {reason}" for sample, reason in self.reasons.items()), MAX_EXAMPLES, " | ")
 
 
 class BadSampleHandler:
@@ -185,7 +184,7 @@ class BadSampleHandler:
 
     def empty_batch_error(self, keys: Sequence[int]) -> TrainingError:
         """Return the error for a batch of which nothing is left, where several ranks must have as many batches each."""
-        numbers = ", ".join(map(str, keys[:MAX_EXAMPLES]))
+        numbers = listed(keys, MAX_EXAMPLES)
         return TrainingError(
             f"of a batch of the {self.rule.dataset} data no sample can be read ({numbers}), and several ranks need as many batches "
             "each; mend the data, or take these samples away"

@@ -56,6 +56,12 @@ def make_batches(
     # __getitems__ is how torch's loaders ask a data set for several samples; those that can also be iterated have it
     if isinstance(data, Dataset) or methods == [True, True, False] or hasattr(data, "__getitems__") or hasattr(data, "fill"):
         return MapBatches(data, batch_size, seed, shuffle, own, bad, order, options.collate)
+    _check_iterable(data)
+    return ReadyBatches(data, seed, share)
+
+
+def _check_iterable(data: Any) -> None:
+    """Raise ConfigError for what cannot be iterated over again and again."""
     if not isinstance(data, Iterable):
         raise ConfigError(
             f"data is a {type(data).__name__}, which is neither a data set nor an iterable of batches; "
@@ -66,4 +72,3 @@ def make_batches(
             f"data is a {type(data).__name__}, which can be read only once, and every epoch reads it anew; "
             "pass a Dataset, a DataLoader, a list of batches or an object whose __iter__ starts again"
         )
-    return ReadyBatches(data, seed, share)

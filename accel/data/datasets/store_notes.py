@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from accel.data.picture_names import PassedOver
+from accel.errors import listed
 
 __all__ = ["CLASSES", "MAX_NAMES", "PASSED_OVER", "store_notes"]
 
@@ -29,8 +30,8 @@ def store_notes(store: Any, classes: list[str]) -> dict[str, str]:
     labels = getattr(store, "labels", None)
     if isinstance(labels, np.ndarray) and len(labels) and labels.min() >= 0 and labels.max() < len(classes):
         counts = np.bincount(labels, minlength=len(classes))
-        empty = np.flatnonzero(counts == 0)[: MAX_NAMES + 1].tolist()
-        names = ", ".join(classes[number] for number in empty[:MAX_NAMES]) + ", ..." * (len(empty) > MAX_NAMES)
+        empty = np.flatnonzero(counts == 0).tolist()
         if empty:
-            sentences.append(f"{np.count_nonzero(counts == 0):,} of {len(classes):,} have no picture here ({names})")
+            names = listed((classes[number] for number in empty), MAX_NAMES)
+            sentences.append(f"{len(empty):,} of {len(classes):,} have no picture here ({names})")
     return notes | ({CLASSES: "; ".join(sentences)} if sentences else {})

@@ -21,7 +21,7 @@ from accel.data.codecs.crops import Box
 from accel.data.codecs.image_reader import decode_record
 from accel.data.codecs.jpeg_decoder import rgb_jpeg_header
 from accel.data.sampling import reused_rng
-from accel.errors import BadSample, ConfigError
+from accel.errors import BadSample, ConfigError, listed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -243,6 +243,6 @@ class Pipeline:
                     decode_record(record, store.name(key))
                 except BadSample as bad:
                     return BadSample(f"{bad}{hint}")
-        names = ", ".join(store.name(key) for key in keys[:3])
+        names = listed(map(store.name, keys), 3)
         reason = " ".join(str(error).split())[:300]
-        return ConfigError(f"DALI cannot read a picture among {names} and {max(0, len(keys) - 3)} more: {reason}{hint}")
+        return ConfigError(f"DALI cannot read a picture among {names}: {reason}{hint}")

@@ -98,17 +98,29 @@ def load_samples(
     unreadable = loading.fill(0)
     if handles and not unreadable and not all(map(_same_bytes, example, loading.tensors)):
         raise RandomSamples
-    seconds, readers = perf_counter() - started, min(cores(), len(loading.chunks) - 1)
+    readers = _fill_rest(loading, unreadable, perf_counter() - started)
+    return loading.tensors, unreadable, readers
+
+
+def _fill_rest(loading: _Loading, unreadable: list[UnreadableSample], seconds: float) -> str:
+    """Fill all chunks but the first, and return who did, in words.
+
+    Args:
+        loading: the tensors.
+        unreadable: receives the samples that could not be read, in order.
+        seconds: that the first chunk took.
+    """
     rest = range(1, len(loading.chunks))
+    readers = min(cores(), len(rest))
     if readers < 2:
         for number in rest:
             unreadable += loading.fill(number)
-        return loading.tensors, unreadable, "this process"
+        return "this process"
     if seconds * len(loading.chunks) > PROCESSES_PAY and can_fork():
         loading.tensors = [shared_zeros(tensor).copy_(tensor) for tensor in loading.tensors]
         for chunk in fork_map(lambda number: loading.fill(rest[number]), len(rest), readers):
             unreadable += chunk
-        return loading.tensors, unreadable, f"{readers} processes"
+        return f"{readers} processes"
     with thread_pool(readers) as pool:
         try:
             for chunk in pool.map(loading.fill, rest):
@@ -116,7 +128,7 @@ def load_samples(
         except BaseException:  # the first that fails speaks for all, and the rest is not read
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return loading.tensors, unreadable, f"{readers} threads"
+    return f"{readers} threads"
 
 
 class _Loading:

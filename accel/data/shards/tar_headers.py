@@ -87,12 +87,8 @@ def entries(file: RandomAccessFile, passed_over: PassedOver) -> Iterator[Entry]:
             continue
         if not _is_header(header):
             raise ConfigError(f"{file.name} is damaged {after}, at byte {offset:,}; or it is no tar file; make or copy it again")
-        code, start = header[156:157], offset + BLOCK
-        size = extended.size if extended.size >= 0 else _number(header[124:136])
-        name = extended.path or _name(header)
-        if code == b"S":
-            start = _behind_sparse_map(reader, header, start)
-        size = _stored_size(reader, code, start, size)
+        code, name = header[156:157], extended.path or _name(header)
+        start, size = _content(reader, header, offset, extended)
         if start + size > file.size:
             raise ConfigError(f"{file.name} is cut short: its member {name} ends at byte {start + size:,} of {file.size:,}")
         if code in b"xXLKg":
@@ -106,6 +102,15 @@ def entries(file: RandomAccessFile, passed_over: PassedOver) -> Iterator[Entry]:
                 yield Entry(name.removeprefix("./"), start, size, kind, target, archive)
             extended = Extended()
         offset = start + -(-size // BLOCK) * BLOCK
+
+
+def _content(reader: BufferedReader, header: bytes, offset: int, extended: Extended) -> tuple[int, int]:
+    """Return where the content of a member begins whose header stands at `offset`, and how many bytes of it are stored."""
+    code, start = header[156:157], offset + BLOCK
+    size = extended.size if extended.size >= 0 else _number(header[124:136])
+    if code == b"S":
+        start = _behind_sparse_map(reader, header, start)
+    return start, _stored_size(reader, code, start, size)
 
 
 def refuse_compressed(file: RandomAccessFile) -> None:

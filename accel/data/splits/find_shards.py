@@ -10,7 +10,7 @@ from typing import Any
 
 from accel.data.remote import fsspec_client
 from accel.data.splits.path_patterns import SplitNotFound, expand
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 
 __all__ = ["TARS", "TFRECORDS", "compressed", "find_shards", "is_shard", "shards_in", "sibling_folder"]
 
@@ -84,7 +84,7 @@ def _named_shards(names: list[str], split: str, place: str) -> list[str]:
         pattern = f"{place}/{sets[0]}-SPLIT*{'.tar' if names[0].endswith('.tar') else '.tfrecord*'}"
         plugin = "webdataset" if names[0].endswith(".tar") else "tfrecord"
         raise ConfigError(
-            f"{place} holds shards of {len(sets)} data sets for {split}: {', '.join(sets[:3])}; "
+            f"{place} holds shards of {len(sets)} data sets for {split}: {listed(sets, 3)}; "
             f"say which: plugins.{plugin}.path={pattern}"
         )
     return [f"{place}/{name}" for name in matches]

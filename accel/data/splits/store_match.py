@@ -12,7 +12,7 @@ from accel.data.splits.find_shards import sibling_folder
 from accel.data.splits.lmdb_files import DATA_FILE, find_lmdb, lmdb_file
 from accel.data.splits.path_patterns import SplitNotFound
 from accel.data.store import KeyedStore, Store
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 from accel.system.shell_quoting import command_line
 
 __all__ = ["SplitStore", "difference", "locate_store", "read_from"]
@@ -92,7 +92,7 @@ def difference(store: SplitStore, source: Store) -> str:
     where = getattr(source, "folder", None) or getattr(source, "path", None) or f"the {type(source).__name__}"
     classes = getattr(source, "classes", store.classes)
     if store.named and classes != store.classes:
-        return f"the store {store.path} has the classes {_few(store.classes)}, and {where} has {_few(classes)}"
+        return f"the store {store.path} has the classes {listed(store.classes, 3)}, and {where} has {listed(classes, 3)}"
     left_out = set(store.skipped)
     key = getattr(source, "key", None)
     if key is None or not left_out:
@@ -108,8 +108,3 @@ def difference(store: SplitStore, source: Store) -> str:
         if store.label(record) != source.label(number):
             return f"{store.name(record)} has label {store.label(record)}, and {source.name(number)} has {source.label(number)}"
     return ""
-
-
-def _few(classes: list[str]) -> str:
-    """Return the first three names, and how many there are."""
-    return f"{', '.join(classes[:3])}{', ...' * (len(classes) > 3)} ({len(classes)})"

@@ -1,3 +1,3 @@
-"""Checks of a run: before anything is made, and when its data is open."""
+"""Checks of a run: before anything is made, when its data is open, when it is resumed, and in its first update."""
 
 __all__: list[str] = []

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from accel.checkpoints.user_state import UserState
 from accel.data.content_digest import content_digest
+from accel.errors import listed
 from accel.parts import Parallel
 from accel.system.call_stack import warn_user
 
@@ -35,10 +36,9 @@ def warn_of_unequal_values(parallel: Parallel, user_state: UserState) -> None:
     common = [name for name in ranks[0] if all(name in each for each in ranks)]
     differing = [name for name in common if len({each[name] for each in ranks}) > 1]
     if parallel.rank == 0 and differing:
-        shown = "; ".join(_words(name, [each[name] for each in ranks]) for name in differing[:3])
-        more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+        shown = listed((_words(name, [each[name] for each in ranks]) for name in differing), 3, "; ")
         why = "the ranks compute with numbers of their own; set them alike, if they decide what is trained"
-        warn_user(f"{parallel.name}: {shown}{more}: {why}")
+        warn_user(f"{parallel.name}: {shown}: {why}")
 
 
 def held_numbers(user_state: UserState) -> dict[str, str]:

@@ -32,13 +32,14 @@ def estimated_statistics(run: Run, limit: int | None, epoch: int, step: int) -> 
 
     They are a function of the weights and the arguments, whenever it is called. The loss is called on batches of the training,
     which is then where it was, as are weights, buffers, random numbers and what the task remembers. BatchNorms that the model
-    keeps in evaluation mode are left out.
+    keeps in evaluation mode are left out, and so are those that `freeze` held still in update `step`.
 
     Args:
         run: the run.
         limit: batches of each rank; None for all of the epoch.
         epoch: whose batches they are, from 0.
-        step: number that all random numbers follow from, with the seed: they are others than those of the training.
+        step: the last update of the weights, from 1. All random numbers follow from it and the seed: they are others than those of
+            the training.
 
     Returns:
         The buffers by name: those of the first rank on all.
@@ -48,7 +49,7 @@ def estimated_statistics(run: Run, limit: int | None, epoch: int, step: int) -> 
     """
     model, parts = run.unwrapped_model, run.parts
     with unmoved(run), torch.no_grad(), run.clock.attribute_to(EVALUATION):
-        run.model.train()
+        run.train_mode(step - 1)
         run.random.seed_all(mix_seed(run.seed, step, parts.parallel.rank))
         norms = {name: module for name, module in batch_norms(model).items() if module.training}
         with with_cumulative_means(norms.values()):

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from accel.data.batches.base import Batches
-from accel.data.batches.counted import CountedBatch, counted
+from accel.data.batches.counted import counted
+from accel.engine.evaluation.batch_metrics import BatchMetrics, Metrics
 from accel.engine.evaluation.metric_objects import MetricObjects
 from accel.engine.evaluation.scalars import add, scalar
 from accel.errors import ConfigError, describe
 from accel.parts import Run
-from accel.parts.loss_output import split_metrics
 from accel.parts.shared.item_counts import clean_count
 from accel.parts.shared.ranks.equal_epochs import equal_epochs
 from accel.parts.shared.ranks.rank_identity import compare_first_batch
 
-__all__ = ["Metrics", "Outlines", "added", "evaluate", "evaluate_set", "means", "names_of_all_ranks", "reading", "undisturbed"]
-
-Metrics = Callable[[nn.Module, Any], Any]
-"""`metrics(model, batch)`: a dict of means over the batch, `(sum, count)` pairs and metric objects, or `(dict, n_items)`."""
+__all__ = ["added", "evaluate", "evaluate_set", "means", "names_of_all_ranks", "over_all_ranks", "reading", "undisturbed"]
 
 
 def evaluate(run: Run, metrics: Metrics, limit: int | None = None) -> dict[str, float]:
@@ -52,36 +49,19 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
         limit: batches of each rank that are looked at; None for all.
 
     Raises:
-        ConfigError: for metrics that are no dict of numbers.
+        ConfigError: for metrics that are no dict of numbers, and for data that gives no batch.
     """
-    current: list[tuple[Any, int]] = []
-
-    def measure(batch: Any) -> tuple[Mapping[str, Any], Any]:
-        """Return the metrics of one batch, and the number of items that they are means over."""
-        with run.parts.precision.cast():
-            out = run.parts.parallel.call(metrics, run.model, batch)
-        values, items = split_metrics(out)
-        values = objects.take(values)
-        if items is not None or all(isinstance(value, tuple) for value in values.values()):
-            return values, 1 if items is None else items
-        whole, samples = current[0]
-        if outlines.are_unequal:
-            parts.update.warn_of_count(outlines.doubt, samples)
-        return values, samples if batch is whole else batches.counter.count_batch(batch).samples
-
     sums: dict[str, tuple[Tensor, Any]] = {}
     bad: list[Tensor] = []
-    parts, outlines, objects = run.parts, Outlines(), MetricObjects(run)
-    split, batches = named
+    (split, batches), parts, objects = named, run.parts, MetricObjects(run)
+    measure = BatchMetrics(run, metrics, batches, objects)
     with undisturbed(run), torch.no_grad(), run.weights(), objects.in_use(), reading(run, batches) as batches_ahead:
         run.model.eval()
         batches_ahead = equal_epochs(parts.parallel, batches, batches_ahead, lambda batch: counted(batch).global_samples, split)
         batches_ahead = islice(batches_ahead, limit)
         for next_batch in run.signals.interruptible(batches_ahead) if parts.parallel.world_size == 1 else batches_ahead:
             one = counted(next_batch)
-            outlines.add(one)
-            current[:] = [(batch := parts.transfer.batch(one.batch), one.samples)]
-            weightless = one.samples == 0  # a batch that only lets a rank take part
+            batch, weightless = measure.begin(one), one.samples == 0  # a batch that only lets a rank take part
             with objects.unmoved(weightless):
                 measured = parts.update.measured(measure, batch)
             for values, items in measured:
@@ -89,31 +69,19 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
                     bad.append(clean_count(items)[1])
                 add(sums, values, 0 if weightless else items, run.device, bad, weightless)
         parts.parallel.confirm()
-        names = names_of_all_ranks(run, [*sums, *objects.by_name])
-        metrics_of_all = means({name: sums[name] for name in names if name in sums}, run, bad)
-        metrics_of_all |= objects.compute([name for name in names if name in objects.by_name])
-        metrics_of_all |= added(run, metrics_of_all)
+        if not measure.outlines.batches and run.signals.requested is None:
+            raise ConfigError(f"the {split} data gave no batch; it must have samples, and begin anew whenever it is iterated over")
+        results = over_all_ranks(run, sums, bad, objects)
         run.train_mode()
-        return metrics_of_all
+        return results
 
 
-class Outlines:
-    """Outlines of the batches of one evaluation, which tell whether numbers of samples that are guessed may be unequal."""
-
-    def __init__(self) -> None:
-        self.seen: set[Hashable] = set()
-        self.doubt, self.batches = "", 0
-
-    def add(self, batch: CountedBatch) -> None:
-        """Add a batch."""
-        self.doubt = self.doubt or batch.doubt
-        self.seen.add(None if batch.unequal else batch.outline)
-        self.batches += 1
-
-    @property
-    def are_unequal(self) -> bool:
-        """Whether the weights of the batches are a guess."""
-        return bool(self.doubt) and self.batches > 1 and (len(self.seen) > 1 or None in self.seen)
+def over_all_ranks(run: Run, sums: dict[str, tuple[Tensor, Any]], bad: list[Tensor], objects: MetricObjects) -> dict[str, float]:
+    """Return the metrics of the sums and objects of one evaluation, and what the task adds to them. Every rank must call it."""
+    names = names_of_all_ranks(run, [*sums, *objects.by_name])
+    metrics = means({name: sums[name] for name in names if name in sums}, run, bad)
+    metrics |= objects.compute([name for name in names if name in objects.by_name])
+    return metrics | added(run, metrics)
 
 
 def added(run: Run, metrics: dict[str, float]) -> dict[str, float]:

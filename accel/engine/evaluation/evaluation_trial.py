@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from accel.checkpoints.weights import BestMetric
-from accel.engine.evaluation.evaluate import Metrics, evaluate
+from accel.engine.evaluation.batch_metrics import Metrics
+from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.evaluation.model_backup import ModelBackup, detached_workers
 from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun

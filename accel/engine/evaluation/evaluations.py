@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from accel.engine.evaluation.evaluate import Metrics, evaluate
+from accel.engine.evaluation.batch_metrics import Metrics
+from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.length.run_length import RunLength
 from accel.errors import ConfigError
 from accel.parts.run import UNLIMITED, Progress, Run
@@ -66,8 +67,8 @@ class Evaluations:
         return {"every": self.every, "epochs": self.epochs, "batches": self.batches}
 
     def catch_up(self, run: Run) -> None:
-        """Make the evaluation that was under way, within an epoch, when the run was interrupted."""
-        if run.progress.batch and self.in_turn(run):
+        """Make the evaluation that was under way, within an epoch, when the run was interrupted; one at its end waits for that."""
+        if run.progress.batch not in (0, run.batches) and self.in_turn(run):
             self.evaluate(run)
 
     def evaluate(self, run: Run, consumed: Progress | None = None) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from accel.checkpoints.weights.weight_names import plain_path
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 from accel.parts import Run
+from accel.parts.shared.batch_norms import keeps_statistics
 from accel.parts.shared.groups.parameter_groups import sized
 from accel.parts.shared.name_patterns import matching_some
-from accel.parts.shared.trained_parameters import follow_parameters, listed
+from accel.parts.shared.trained_parameters import follow_parameters
 from accel.schema.freeze_rules import FreezeRule
 
 __all__ = ["Freezing", "running_norms"]
@@ -152,7 +152,7 @@ def running_norms(model: nn.Module) -> dict[nn.Module, list[str]]:
             owners.setdefault(name[:end], []).append(name)
     norms = {}
     for path, module in model.named_modules():
-        if isinstance(module, _NormBase) and module.track_running_stats:
+        if keeps_statistics(module):
             around = path
             while around and around not in owners:
                 around = around.rpartition(".")[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accel.engine.task import Task
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 from accel.schema.signature_reader import load_class
 from accel.values import to_plain
 
@@ -80,7 +80,7 @@ class TaskRecord:
         if not (isinstance(before, list) and isinstance(after, list)):
             raise ConfigError(f"the data of the run had {changed}={before}, and this has {changed}={after}")
         lost, new = [one for one in before if one not in after], [one for one in after if one not in before]
-        words = [f"{', '.join(map(str, ones[:3]))} {what}" for ones, what in ((lost, "missing"), (new, "new to it")) if ones]
+        words = [f"{listed(ones, 3)} {what}" for ones, what in ((lost, "missing"), (new, "new to it")) if ones]
         raise ConfigError(f"the {changed} of the data are not those of the run: {'; '.join(words) or 'they have another order'}")
 
     def make(self, kind: type[Any] | None = None) -> Task:

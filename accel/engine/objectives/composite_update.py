@@ -15,10 +15,9 @@ from accel.engine.objectives.composite import Composite
 from accel.engine.objectives.composite_parts import CompositeGuard
 from accel.engine.objectives.minimize import METHOD, Minimize
 from accel.engine.objectives.objective_update import shared_window
-from accel.errors import ConfigError, TrainingError
+from accel.errors import ConfigError, TrainingError, listed
 from accel.parts import Grads, Run, Update, Window
 from accel.parts.shared.item_counts import ItemCounts
-from accel.parts.shared.trained_parameters import listed
 from accel.values import to_plain
 
 __all__ = ["CompositeUpdate", "named_errors"]
@@ -66,7 +65,7 @@ class CompositeUpdate(Composite, Update):
 
     def __call__(self, window: Window) -> Tensor:
         due = {name: member for name, member in self.members.items() if self.progress.step % self.every[name] == 0}
-        window = shared_window(window, len(due), self.parallel.world_size > 1)
+        window = shared_window(window, len(due), self.parallel)
         logged: dict[str, Any] = {}
         losses: list[Tensor] = []
         skipped: list[Tensor | None] = []

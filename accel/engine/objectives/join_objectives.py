@@ -25,9 +25,8 @@ from accel.engine.objectives.parameter_owners import owned_names, unowned
 from accel.engine.request import RunRequest
 from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
-from accel.errors import ConfigError, describe
+from accel.errors import ConfigError, describe, listed
 from accel.parts import Part, Run
-from accel.parts.shared.trained_parameters import listed
 
 __all__ = ["COMPOSITES", "join_objectives", "view_of"]
 
@@ -75,7 +74,7 @@ def join_objectives(run: TrainingRun, request: RunRequest, plugins: list[Part], 
     run.parts.update = CompositeUpdate(views, objectives, names_by_objective, settings, sentences)
     cleanup.callback(run.parts.update.close)
     cleanup.callback(run.parts.precision.release)
-    losses = [objective.loss for objective in objectives]
+    losses = [objective.loss for objective in sorted(objectives, key=lambda each: each.name)]  # of a name in whatever order
     return replace(request, skipped=skipped, code={**request.code, "loss": losses})
 
 

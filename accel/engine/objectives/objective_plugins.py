@@ -46,11 +46,9 @@ def refuse_single_loss_plugins(run: TrainingRun, request: RunRequest, plugins: l
     """Return the plugins that are left out, each with the reason: those of a bundle that need a single loss are, too.
 
     Raises:
-        ConfigError: for such a plugin that was asked for by name, and for ranks that share the weights.
+        ConfigError: for such a plugin that was asked for by name, and for ranks that take one loss alone.
     """
     parallel, skipped = run.parts.parallel, dict(request.skipped)
-    if parallel.name == "fsdp" or (parallel.world_size > 1 and parallel.mesh is not None):
-        raise ConfigError(f"{parallel.name} spreads the weights for the backward pass of one loss; take ddp for several objectives")
     if parallel.world_size > 1 and parallel.settings.get("static_graph"):
         raise ConfigError(
             f"{parallel.name}.static_graph=true is for one loss, which uses the same parameters in each update; leave it out for "

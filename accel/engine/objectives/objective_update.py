@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from accel.errors import ConfigError
-from accel.parts import Average, Grads, Run, Update, Window
+from accel.parts import Average, Grads, Parallel, Run, Update, Window
 from accel.parts.mean import WindowMean
 from accel.parts.shared.independent_ranks import IndependentRanks
 
@@ -30,13 +30,15 @@ class StepRecord(Average):
 class ObjectiveUpdate(Update):
     """Update of the parameters of one objective. Those of the others get no gradient.
 
-    Gradients of several ranks are averaged after the last backward pass: torch's reducer waits for those of all parameters.
+    Gradients of several ranks are averaged after the last backward pass: torch's reducer waits for those of all parameters. Where
+    the ranks share the weights, each backward pass reduces those that it has computed.
     """
 
     def setup(self, run: Run) -> None:
         super().setup(run)
         self.average = StepRecord()
         self.ranks = IndependentRanks(run)
+        self.precision.gradient_leaves = self.parallel.gradient_leaves  # type: ignore[method-assign]
         self.is_used = False
         """Whether a backward pass has reached a parameter of the objective."""
 
@@ -45,8 +47,9 @@ class ObjectiveUpdate(Update):
         self.collect(window.micros, mean)
         if not self.is_used:
             self.check_use()
-        self.ranks.exchange({}, failed=False)
-        self.ranks.average_gradients()
+        if self.parallel.mesh is None:
+            self.ranks.exchange({}, failed=False)
+            self.ranks.average_gradients()
         return self.move(mean)
 
     def check_use(self) -> None:
@@ -59,15 +62,15 @@ class ObjectiveUpdate(Update):
             )
 
 
-def shared_window(window: Window, objectives: int, is_distributed: bool) -> Window:
+def shared_window(window: Window, objectives: int, parallel: Parallel) -> Window:
     """Return a window for several objectives, each of which iterates over it.
 
     Args:
         window: the window, which can be iterated over once.
         objectives: how many there are. For one alone its micro-batches come one by one.
-        is_distributed: whether there are several ranks: then gradients travel in none of the backward passes.
+        parallel: the ranks: where each has all weights, gradients travel in none of the backward passes.
     """
     micros = window.micros
-    if is_distributed:
+    if parallel.world_size > 1 and parallel.mesh is None:
         micros = (micro._replace(last=False) for micro in micros)
     return window._replace(micros=micros if objectives == 1 else tuple(micros))

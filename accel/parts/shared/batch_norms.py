@@ -6,15 +6,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-__all__ = ["batch_norms", "with_buffers"]
+__all__ = ["batch_norms", "keeps_statistics", "with_buffers"]
+
+
+def keeps_statistics(module: nn.Module) -> bool:
+    """Return whether a module is a norm that moves running statistics in training, and uses them in evaluation."""
+    return isinstance(module, _NormBase) and module.track_running_stats and module.running_mean is not None
 
 
 def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
     """Return the BatchNorms of a model that keep running statistics, by name."""
     modules = model.named_modules()
-    return {name: module for name, module in modules if isinstance(module, _BatchNorm) and module.running_mean is not None}
+    return {name: module for name, module in modules if isinstance(module, _BatchNorm) and keeps_statistics(module)}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from accel.device.dtensor import is_dtensor, local_shard
@@ -21,11 +21,12 @@ class GradientMask:
     more. Nothing is read on the host.
 
     Args:
-        leaves: function that returns the tensors in which backward passes leave their gradients, once a forward pass has run.
+        model: the user's model.
+        leaves: function that returns the tensors in which backward passes leave the gradients of its parameters.
     """
 
-    def __init__(self, leaves: Callable[[], Iterable[Tensor]]) -> None:
-        self.leaves = leaves
+    def __init__(self, model: nn.Module, leaves: Callable[[Iterable[Tensor]], list[Tensor]]) -> None:
+        self.model, self.leaves = model, leaves
         self.hooks: list[RemovableHandle] = []
         self.empty: bool | Tensor = False
 
@@ -37,7 +38,7 @@ class GradientMask:
         """
         self.empty = empty
         if empty is not False and not self.hooks:
-            self.hooks = [leaf.register_hook(self.clear) for leaf in self.leaves() if leaf.requires_grad]  # type: ignore[no-untyped-call]
+            self.hooks = [leaf.register_hook(self.clear) for leaf in self.leaves(self.model.parameters()) if leaf.requires_grad]  # type: ignore[no-untyped-call]
         return self
 
     def __enter__(self) -> None: ...

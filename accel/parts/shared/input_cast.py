@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_map
 
 from accel.errors import ConfigError
+from accel.parts.shared.batch_norms import keeps_statistics
 
 __all__ = ["InputCast"]
 
@@ -31,7 +31,7 @@ class InputCast:
     def __init__(self, model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype, self.depth = dtype, 0
         for name, module in model.named_modules():
-            if device.type == "cpu" and isinstance(module, _NormBase) and module.affine and module.track_running_stats:
+            if device.type == "cpu" and keeps_statistics(module) and module.affine:
                 raise ConfigError(  # its weights must have the dtype of its statistics there, torch 2.13
                     f"fsdp.param_dtype: {type(module).__name__} ({name}) cannot be computed on a CPU with weights of another dtype "
                     "than its running statistics; leave it out, and use the plugin amp"

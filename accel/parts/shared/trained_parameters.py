@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.system.call_stack import warn_user
@@ -62,14 +62,25 @@ def follow_parameters(run: Run, *, first_update: bool = False, planned: bool = F
     for param in new.values():  # what backward passes have left there since nobody frees it
         param.grad = None
     _let_all_follow(run)
+    _report(run, made, replaced, list(new))
+
+
+def _report(run: Run, made: list[str], replaced: list[str], new: list[str]) -> None:
+    """Tell the user, and the summary, which parameters are trained from here on, by name.
+
+    Args:
+        run: the run.
+        made: those that the model did not have before.
+        replaced: those that stand where others did.
+        new: both, and those that were frozen.
+    """
     when = f"from update {run.progress.step + 1} on"
     if made or replaced:
         fix = "" if not made else "; a resumed run finds it only if model() makes it"
-        warn_user(
-            f"the model has other parameters than before ({listed([*made, *replaced])}): the optimiser trains them {when}{fix}"
-        )
+        names = listed([*made, *replaced])
+        warn_user(f"the model has other parameters than before ({names}): the optimiser trains them {when}{fix}")
     if new:
-        run.parts.optim.later.append(f"{listed(list(new))} {'was' if len(new) == 1 else 'were'} trained {when}")
+        run.parts.optim.later.append(f"{listed(new)} {'was' if len(new) == 1 else 'were'} trained {when}")
 
 
 def capture_trained(run: Run) -> dict[str, list[str]] | None:
@@ -97,8 +108,8 @@ def restore_trained(run: Run, state: Any, parts: Sequence[Part] = ()) -> None:
     precision = run.parts.precision
     start = precision.trained_at_start
     state = {"start": start, "trained": start, "unfrozen": start} if state is None else state
-    if state["start"] != start:
-        raise ValueError("it began with other parameters frozen, or in another order of objectives")
+    if set(state["start"]) != set(start):  # in whatever order: objectives may move in another one (resume.allow)
+        raise ValueError("it began with other parameters frozen")
     params: dict[str, nn.Parameter] = dict(run.unwrapped_model.named_parameters())
     trained, unfrozen = set(state["trained"]), set(state["unfrozen"])
     if trained != {name for name, _ in precision.trained}:
@@ -116,8 +127,3 @@ def restore_trained(run: Run, state: Any, parts: Sequence[Part] = ()) -> None:
 def _let_all_follow(run: Run, parts: Sequence[Part] = ()) -> None:
     for part in parts or run.parts.all():
         part.follow_parameters(run)
-
-
-def listed(names: list[str]) -> str:
-    """Return the first name, and the number of the others."""
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -12,7 +12,7 @@ from accel.checkpoints import find
 
 __all__ = ["FILES", "bits", "compare_runs", "first_difference", "without_pending_lines"]
 
-FILES = ("metrics.jsonl", "model.safetensors")
+FILES = ("metrics.jsonl", "model.safetensors", "best.safetensors")
 
 
 def compare_runs(one: Path, other: Path) -> str:

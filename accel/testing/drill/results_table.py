@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["STRIKES", "median_and_p90", "row", "summary"]
 
-STRIKES = {"kill": "kills", "term": "signals", "corrupt": "damaged", "disk": "writes failed", "worker": "workers killed"}
+STRIKES = {
+    "kill": "kills", "update": "kills", "term": "signals", "corrupt": "damaged", "disk": "writes failed",
+    "worker": "workers killed",
+}  # fmt: skip
 
 
 def summary(kind: str, reports: Sequence[Report]) -> str:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 from accel.errors import Interrupted
+from accel.testing.drill import update_log
 from accel.testing.drill.attempt import kill
 from accel.testing.drill.damage import damage
 from accel.testing.drill.full_disk import FullDisk
-from accel.testing.drill.struck_run import DrillFailure, StruckRun, newest
+from accel.testing.drill.struck_run import Body, DrillFailure, StruckRun, newest
 
-__all__ = ["EARLY_EXIT_CODES", "MAX_STRIKES", "SCENARIOS", "corrupted", "full", "killed", "stopped", "worker"]
+__all__ = [
+    "EARLY_EXIT_CODES",
+    "MAX_STRIKES",
+    "SCENARIOS",
+    "corrupted",
+    "full",
+    "killed",
+    "killed_behind",
+    "killed_everywhere",
+    "stopped",
+    "worker",
+]
 
 MAX_STRIKES = 4
 """Strikes in one trial; then the run is left alone."""
@@ -32,6 +45,30 @@ def killed(trial: StruckRun) -> None:
         if trial.check_end(process, -signal.SIGKILL, 0) == 0:  # it had ended just then
             return
     trial.finish()
+
+
+def killed_everywhere(trial: StruckRun) -> None:
+    """Kill the run (SIGKILL) after every update and in every evaluation, once in each, until it is done.
+
+    Each process goes on from the newest checkpoint, and is killed at the first place that none before it has come to.
+    """
+    reached = (0, 0)
+    while True:
+        attempt = trial.begin(partial(killed_behind, trial.body, reached))
+        if trial.check_end(attempt, -signal.SIGKILL, 0) == 0:
+            return
+        step, in_evaluation = update_log.read(trial.update_log).get("reached", reached)
+        if (step, in_evaluation) <= reached:
+            raise DrillFailure(f"somebody else killed a run that was to be killed behind update {reached[0]}")
+        reached = (step, in_evaluation)
+        trial.strikes += 1
+        trial.events.append(f"killed {'in the evaluation after' if in_evaluation else 'after'} update {step}")
+
+
+def killed_behind(body: Body, place: tuple[int, int], out: Path, resume: bool, log: Path) -> int:
+    """Run the body in this process, and kill it at the first place behind the given one (`update_log.kill_behind`)."""
+    update_log.kill_behind = place
+    return body(out, resume, log)
 
 
 def stopped(trial: StruckRun) -> None:
@@ -108,5 +145,5 @@ def worker(trial: StruckRun) -> None:
 
 
 SCENARIOS: dict[str, Callable[[StruckRun], None]] = {
-    "kill": killed, "term": stopped, "corrupt": corrupted, "disk": full, "worker": worker,
+    "kill": killed, "update": killed_everywhere, "term": stopped, "corrupt": corrupted, "disk": full, "worker": worker,
 }  # fmt: skip

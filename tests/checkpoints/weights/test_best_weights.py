@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -16,7 +17,7 @@ from torch.utils.data import TensorDataset
 from accel.checkpoints import FOLDER
 from accel.checkpoints.fault_points import BEST_WEIGHTS
 from accel.checkpoints.retention import names
-from accel.checkpoints.weights import BEST
+from accel.checkpoints.weights import BEST, write_weights
 from accel.parts import Part
 from accel.plugins import EMA, SGD, MasterWeights, ScheduleFree
 from accel.report.result import Result
@@ -161,6 +162,18 @@ def test_a_run_that_goes_back_has_the_best_of_what_it_goes_back_to(worst: int, t
     assert (back.best.epoch, back.best.value) == (1, kept[0]["loss"]), "made from the first, which is none of the newest"
     assert value_of(back, "loss") == pytest.approx(kept[0]["loss"])
     assert back.history == kept[: worst + 1], "the run itself is where it went back to"
+
+
+def test_equal_weights_and_facts_make_equal_files(tmp_path: Path) -> None:
+    """The library writes metadata in another order each time."""
+    state, facts = {"a": torch.arange(3.0), "ü": torch.ones(2, dtype=torch.bfloat16)}, {name: f"{name} ü" for name in "edcba"}
+    files = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for file in files:
+        write_weights(file, state, **facts)
+    assert len({file.read_bytes() for file in files}) == 1
+    with safe_open(files[0], "pt") as file:
+        assert file.metadata() == facts
+    assert all(torch.equal(value, state[name]) for name, value in load_file(files[0]).items())
 
 
 def test_nan_is_never_the_best(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+import accel
 from accel import __main__
 from accel.checkpoints import FOLDER
 from accel.checkpoints.retention import names
 from accel.cli.exit_codes import exit_code
+from accel.cli.train_command import main as train
 
 
 def command(*words: str | Path) -> int:
@@ -89,9 +91,11 @@ def test_other_data_and_other_settings(run: Path, tmp_path: Path) -> None:
         ("run out=run/plan.json", "out=run/plan.json is a file of the run, which would be lost"),
         ("run weigths=last", "did you mean 'weights'?"),
         ("run evaluates=", "evaluates=: name a split"),
-        ("run +plugins=[amp]", "takes a plugin by its class; write plugins.amp._target_=accel.plugins.amp.AMP"),
+        ("run +plugins=[adamw]", "plugins adamw and sgd both provide Optim; keep one"),
+        ("run ~plugins.sgd +plugins=[adamw]", "+plugins=[adamw] has no effect on an evaluation"),
+        ("run ~plugins.amp", "~plugins.amp has no effect: amp is not on; leave it out"),
         ("run +plugins=[apm]", "no plugin is called 'apm'; did you mean 'amp'?"),
-        ("run task=images", "there is no task: the config of a run takes its class; task._target_=mine.MyTrainer"),
+        ("run task=images", "the config of a run has its task; another takes its class: task._target_=accel.tasks.images.Images"),
         (300 * "x", "cannot be read (File name too long)"),
         ("run/plan.json", "no file of weights"),
         (".", ". has no config.yaml"),
@@ -141,3 +145,25 @@ def test_errors_of_the_user_are_shown_as_in_training(
     printed = capsys.readouterr().err
     assert "ZeroDivisionError: of the user" in printed
     assert "evaluate_saved.py" not in printed
+
+
+def test_plugins_are_named_as_in_training(run: Path, tmp_path: Path) -> None:
+    plain = evaluated(run, out=tmp_path / "x.json")["metrics"]
+    assert evaluated(run, "+plugins=[threads]", out=tmp_path / "x.json")["metrics"] == plain
+    assert evaluated(run, "+plugins=[amp]", "plugins.amp.dtype=bfloat16", out=tmp_path / "x.json")["metrics"] != plain
+    config = accel.compose(["+plugins=[amp,ema]"], config_path=str(run))
+    assert sorted(config.plugins) == ["amp", "ema", "sgd"]
+    assert config.plugins["ema"].settings["decay"] == 0.5, "as the run had it, and not as the file of the plugin has it"
+    assert config.plugins["sgd"].settings["lr"] == 10
+    bundle = accel.compose(["+plugins=[fast]", "~plugins.ema"], config_path=str(run))
+    assert "ema" not in bundle.plugins
+    assert len(bundle.plugins) + len(bundle.skipped) > 2
+    quick = accel.compose(["+experiment=quick"], config_path=str(run))
+    assert (quick.settings.epochs, quick.plugins["onecycle"].settings["max_lr"]) == (8, 0.2)
+    assert quick.plugins["sgd"].settings["nesterov"]
+
+
+def test_a_run_goes_on_from_its_config_with_a_plugin_by_name(run: Path, tmp_path: Path) -> None:
+    assert train(["--config-path", str(run), "+plugins=[clip]", "epochs=1", f"out={tmp_path / 'next'}"]) == 0
+    rows = json.loads((tmp_path / "next/plan.json").read_text())["rows"]
+    assert {"clip", "ema", "sgd"} <= {row["plugin"] for row in rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import sys
 from contextlib import redirect_stdout
@@ -170,8 +171,12 @@ def test_hidden_files_and_other_kinds_are_left_out_of_folders(tmp_path: Path) ->
     for name in ("b/2.PNG", "b/.hidden.png", "a.txt", ".git/x.png", "c.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert files_in(tmp_path, Images.suffixes) == [str(tmp_path / "c.jpg"), str(tmp_path / "b/2.PNG")]
-    assert len(files_in(tmp_path, None)) == 3
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "again").symlink_to(tmp_path)
+    given = ["c.jpg", "gone.png", "b/2.PNG"]
+    assert list(files_in(tmp_path, Images.suffixes)) == [str(tmp_path / name) for name in given], "a pipe would be waited for"
+    assert len(list(files_in(tmp_path, None))) == 4
 
 
 @pytest.fixture
@@ -268,10 +273,52 @@ def test_a_run_that_has_come_to_no_checkpoint_is_told_from_another_folder(
     assert "its run has not come to a checkpoint; go on with it by resume=auto out=young" in capsys.readouterr().err
 
 
-def test_a_folder_that_may_not_be_read_is_named_as_a_file_is() -> None:
+def test_a_folder_that_may_not_be_read_is_named() -> None:
     with TemporaryDirectory() as folder:  # pytest's own are closed to others
         Path(folder).chmod(0o755)
         Path(folder, "a.txt").write_text("3 3")
         Path(folder, "closed").mkdir(mode=0)
         with another_user():
-            assert files_in(Path(folder), None) == [f"{folder}/a.txt", f"{folder}/closed"]
+            first, closed = files_in(Path(folder), None)
+    assert first == f"{folder}/a.txt"
+    assert str(closed) == f"{folder}/closed cannot be read: Permission denied"
+
+
+def test_a_folder_is_read_when_it_is_its_turn(tmp_path: Path) -> None:
+    for name in ("b/1.txt", "a/2.txt", "a/x/3.txt", "0.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    names = files_in(tmp_path, None)
+    assert next(names) == f"{tmp_path}/0.txt"
+    (tmp_path / "b/0.txt").touch()  # nobody has looked there yet
+    shutil.rmtree(tmp_path / "a/x")
+    assert [*map(str, names)] == [f"{tmp_path}/{name}" for name in ("a/2.txt", "b/0.txt", "b/1.txt")]
+
+
+def test_rows_come_before_the_next_folder_is_read(
+    run: Path, points: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (points / "z").mkdir()
+    (points / "z/f.txt").write_text("1 1")
+    shown: list[str] = []
+    read_folder = os.scandir
+
+    def scandir(place: str) -> Any:
+        if str(place).startswith(str(points)):
+            shown.append(capsys.readouterr().out)
+        return read_folder(place)
+
+    monkeypatch.setattr("accel.cli.saved.input_files.os.scandir", scandir)
+    assert command(run, points, "batch_size=5", "format=csv") == 0
+    assert [len(text.splitlines()) for text in shown] == [0, 6], "the names of the columns, and five rows"
+    with broken("left") as stream, redirect_stdout(stream):
+        shown.clear()
+        assert command(run, points, "batch_size=5") == 0
+    assert len(shown) == 1, "nobody reads on: the second folder is left alone"
+
+
+def test_an_empty_folder_beside_others_is_a_line(run: Path, points: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (points / "empty").mkdir()
+    assert [row["file"] for row in rows(capsys, run, "empty", "a.txt", code=1)] == ["a.txt"]
+    assert command(run, "empty", "a.txt") == 1
+    assert capsys.readouterr().err == "accel: error: empty holds no file\n"

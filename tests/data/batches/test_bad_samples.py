@@ -12,7 +12,7 @@ def test_the_first_few_are_shown_and_dots_stand_for_others(more: int) -> None:
     log = BadSampleLog(RAISE, 1000)
     log.reasons = {sample: f"reason {sample}" for sample in range(MAX_EXAMPLES + more)}
     shown = " | ".join(f"sample {sample}: reason {sample}" for sample in range(min(MAX_EXAMPLES, MAX_EXAMPLES + more)))
-    assert log.examples() == shown + " | ..." * (more > 0)
+    assert log.examples() == shown + f" | and {more} more" * (more > 0)
 
 
 def test_a_reason_is_one_line_of_200_characters_at_most() -> None:

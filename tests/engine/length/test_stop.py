@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from accel.cli.train_command import main
 from accel.errors import AccelWarning, ConfigError
 from accel.parts import Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.average import Average
 from accel.plugins.lr_range import LRRange
 from accel.plugins.threads import Threads
+from accel.plugins.workers import Workers
 from accel.trainer import Trainer
+from tests.support.judged_task import Judged, Keeps, Reads
 
 X = torch.arange(24.0)[:, None] / 24
 
@@ -121,3 +125,75 @@ def test_what_a_trial_asks_for_is_undone(kind: str) -> None:
     ).fit()
     assert asked == [6 if kind == "batch_norm" else 0]
     assert (result.updates, result.stopped) == (12, "")
+
+
+ENDS = {"loss": 5, "metrics": 4, "evaluated": 4, "data": 5, "data to evaluate on": 4}
+"""The update that ends the run, by what asks when 4 are done."""
+
+
+@pytest.mark.filterwarnings("ignore:(threads|resume=.*the run has ended early)")
+@pytest.mark.parametrize("plugins", [[], [Threads()], [Accumulate(2)]], ids=["plain", "threads", "accumulate"])
+@pytest.mark.parametrize("where", ENDS)
+def test_whatever_asks_the_run_ends_with_an_update_and_stays_ended(where: str, plugins: list[Any], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = Judged(where, plugins=plugins, out=out).fit()
+    per_update = 1 + (bool(plugins) and plugins[0].name == "accumulate")
+    assert result.stopped == f"asked by the {where}"
+    is_read_ahead = where == "data" and plugins and plugins[0].name != "accumulate"
+    assert result.updates in (range(4, 9) if is_read_ahead else [ENDS[where]])
+    assert result.samples >= 4 * per_update * result.updates - 8
+    assert result.history[-1] == {**result.history[-1], **result.metrics}
+    assert result.history[-1].get("update", result.updates) == result.updates, "the end is evaluated"
+    assert json.loads((out / "summary.json").read_text())["stopped"] == result.stopped
+    assert max((out / "checkpoints").glob("*.json")).stem.startswith(f"update-{result.updates:08d}")
+    again = Judged("nobody", plugins=plugins, resume=out).fit()
+    assert (again.updates, again.stopped, again.history) == (result.updates, result.stopped, result.history)
+    assert all(map(torch.equal, again.model.parameters(), result.model.parameters()))
+
+
+def test_a_process_that_reads_data_is_told_that_it_ends_nothing() -> None:
+    watch = Keeps()
+    with pytest.raises(ConfigError, match=r"run.stop\(reason\) was called in a process that reads data, and would end nothing"):
+        Trainer(
+            nn.Linear(1, 1), Reads(lambda: watch.run.stop("enough")), None, lambda model, batch: model(batch).mean(),
+            watch=[watch], plugins=[Workers(1)], batch_size=4, device="cpu",
+        ).fit()  # fmt: skip
+
+
+def test_the_command_ends_with_code_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("mine.py").write_text(MINE)
+    words = ["task._target_=mine.Task", "plugins.ends._target_=mine.Ends", "~plugins.progress", "batch_size=4", "device=cpu"]
+    assert main([*words, "out=run"]) == 0
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert (summary["updates"], summary["stopped"], summary["epochs"]) == (3, "the loss has seen enough", 0)
+    assert main([*words, "resume=run"]) == 0
+    assert json.loads(Path("run/summary.json").read_text())["updates"] == 3
+
+
+MINE = """
+import torch
+from dataclasses import dataclass
+from accel import Trainer
+from accel.parts import Watch
+
+@dataclass(eq=False)
+class Ends(Watch):
+    def begin(self, run):
+        Task.run = run
+
+class Task(Trainer):
+    run = None
+
+    def model(self):
+        return torch.nn.Linear(1, 1)
+
+    def data(self, split):
+        return torch.utils.data.TensorDataset(torch.ones(24, 1))
+
+    def loss(self, model, batch):
+        if Task.run is not None and Task.run.progress.step == 2 and model.training:
+            Task.run.stop("the loss has seen enough")
+        return model(batch[0]).square().mean()
+"""

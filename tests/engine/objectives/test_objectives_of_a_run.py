@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +211,50 @@ class Fewer(Gan):
         return super().objectives(model)[:1]
 
 
+class Reversed(Gan):
+    def objectives(self, model: Any) -> Any:
+        return super().objectives(model)[::-1]
+
+
+class Other(Gan):
+    def objectives(self, model: Any) -> Any:
+        first, second = super().objectives(model)
+        return [first, replace(second, name="second")]
+
+
+class Moved(Gan):
+    def objectives(self, model: Any) -> Any:
+        first, second = super().objectives(model)
+        return [replace(first, parameters="critic.0.*"), second]
+
+
+class Plain(Gan):
+    objectives = Trainer.objectives
+    loss = Gan.critic_loss
+
+
+class Apart(Gan):
+    """Its losses draw nothing, and neither sees what the other moves."""
+
+    def model(self) -> Any:
+        return nn.ModuleDict({"generator": nn.Linear(2, 2), "critic": nn.Linear(2, 2)})
+
+    def metrics(self, model: Any, batch: Any) -> Any:
+        return {"score": model["critic"](batch).mean()}
+
+    def critic_loss(self, model: Any, batch: Any) -> Any:
+        return model["critic"](batch).square().mean()
+
+    def generator_loss(self, model: Any, batch: Any) -> Any:
+        return model["generator"](batch).square().mean()
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
         ({"every": 3}, "objectives.generator.every was 2 and is now 3"),
         ({"own": [AdamW()]}, "objectives.generator.plugins.adamw was not set and is now"),
-        ({"kind": Fewer}, "objectives.generator was"),
+        ({"kind": Reversed}, r"generator.place was 1 and is now 0; objectives.critic.place was 0 and is now 1; .* accept the "),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:objectives")
@@ -223,6 +262,37 @@ def test_a_resumed_run_has_the_same_objectives(changed: dict[str, Any], words: s
     fit(updates=2, out=tmp_path)
     with pytest.raises(ConfigError, match=words):
         fit(updates=4, resume=tmp_path, **changed)
+
+
+@pytest.mark.filterwarnings("ignore:objectives")
+@pytest.mark.parametrize("kind", ["Fewer", "Other", "Moved", "Plain"])
+def test_other_objectives_are_refused_whatever_is_allowed(kind: str, tmp_path: Path) -> None:
+    fit(updates=2, out=tmp_path)
+    words = {
+        "Fewer": r"objectives.generator was \{.* and is now not set",
+        "Other": r"objectives.second was not set and is now \{.*; objectives.generator was",
+        "Moved": r"objectives.critic.parameters was 4 \(.* and is now 2 \(",
+        "Plain": r"objectives was \{.* and is now not set",
+    }[kind]
+    fix = r"; go on with what the run began with, or begin a new run with its weights, .*init=.*update-0*2.*; resume.allow cannot"
+    for allow in ((), ("objectives",)):
+        with pytest.raises(ConfigError, match=words + ".*" + fix):
+            fit(updates=4, resume=tmp_path, kind=globals()[kind], allow=allow)
+
+
+@pytest.mark.filterwarnings("ignore:resume=.*code")
+@pytest.mark.parametrize("allow", [["objectives"], ["objectives.critic.place", "objectives.generator.place"]])
+def test_another_order_goes_on_if_it_is_allowed(allow: list[str], tmp_path: Path) -> None:
+    fit(updates=2, out=tmp_path, kind=Apart)
+
+    class Swapped(Apart):
+        def objectives(self, model: Any) -> Any:
+            return super().objectives(model)[::-1]
+
+    resumed = fit(updates=5, resume=tmp_path, kind=Swapped, allow=allow)
+    whole = fit(updates=5, kind=Apart)
+    assert list(resumed.spy.run.parts.optim.members) == ["generator", "critic"]
+    assert all(torch.equal(a, b) for a, b in zip(resumed.weights, whole.weights, strict=True)), "nothing is drawn"
 
 
 def test_other_rates_go_on_if_they_are_allowed(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from accel.testing import fit_toy
 from accel.testing.drill.attempt import Attempt, sessions
 from accel.testing.drill.compare_runs import compare_runs, first_difference
 from accel.testing.drill.damage import DAMAGES, damage
+from accel.testing.drill.scenarios import killed_everywhere
+from accel.testing.drill.struck_run import DrillFailure, StruckRun
 from tests.support.forked_process import run_forked
 from tests.support.waiting import wait_until
 
@@ -37,12 +39,24 @@ from tests.support.waiting import wait_until
         (["kill", "out=here"], "leave out out="),
         (["kill", "dry_run=true"], "leave dry_run out"),
         (["--n", "3"], "drill takes a kind first"),
+        (["update", "--fresh"], "no drill can count the updates of a process of its own; leave --fresh out"),
+        (["disk", "--fresh"], "no drill can fail the writes of a process of its own; leave --fresh out"),
     ],
 )
 def test_what_cannot_work_is_a_sentence(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         __main__.main(["drill", *words])
     assert message in str(error.value)
+
+
+def test_a_kill_that_is_not_the_drills_is_a_failure(tmp_path: Path) -> None:
+    def killed(out: Path, resume: bool, log: Path) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    trial = StruckRun(killed, tmp_path / "trial", Random(0), 1.0)
+    with pytest.raises(DrillFailure, match="somebody else killed a run that was to be killed behind update 0"):
+        killed_everywhere(trial)
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

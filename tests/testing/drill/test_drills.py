@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,18 @@ from tests.support.forked_process import run_script
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks/drills.py"
+sys.path.append(str(SCRIPT.parent))
+import drill_sets  # type: ignore[import-not-found]  # noqa: E402
+
+FEWEST = 5
+"""Updates and evaluations of a short run, at least."""
 KILLS, OTHERS = 20, {"term": 6, "corrupt": 1, "disk": 1, "worker": 1}
 
 
-def drill(folder: Path, *kinds: str) -> list[dict[str, object]]:
+def drill(folder: Path, *kinds: str, sets: Sequence[str] = ()) -> list[dict[str, object]]:
     """The results; what fails shows its seed, and how it differed."""
-    words = ["--kinds", *kinds, "--within", "120", "--out", folder / "drills.json", *([] if LONG else ["--quick"])]
+    words = ["--kinds", *kinds, *(["--sets", *sets] if sets else []), *([] if LONG else ["--quick"])]
+    words += ["--within", "120", "--out", str(folder / "drills.json")]
     ended = run_script(SCRIPT, *words, cwd=folder)
     assert ended.code == 0, ended.stderr + ended.stdout
     cases: list[dict[str, object]] = json.loads((folder / "drills.json").read_text())["cases"]
@@ -31,7 +39,14 @@ def test_killed_at_random_instants(tmp_path: Path) -> None:
     pytest.importorskip("simplejpeg", reason="the pictures need the extra simplejpeg")
     cases = drill(tmp_path, "kill")
     assert sum(int(str(case["strikes"])) for case in cases) >= KILLS
-    assert len(cases) == (9 if LONG else 4)
+    assert len(cases) == (len(drill_sets.WHERE["kill"]) if LONG else 4)
+
+
+@pytest.mark.parametrize("name", drill_sets.SHAPE)
+def test_killed_after_every_update(name: str, tmp_path: Path) -> None:
+    (case,) = drill(tmp_path, "update", sets=[name])
+    assert int(str(case["strikes"])) >= FEWEST
+    assert int(str(case["anew"])) <= 2, "only before the first checkpoint, which follows the first evaluation"
 
 
 def test_struck_otherwise(tmp_path: Path) -> None:

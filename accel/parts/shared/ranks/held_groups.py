@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,11 +25,12 @@ def parameter_groups(root: nn.Module) -> Iterator[Any]:
         yield from _groups_of(state)
 
 
-def gathered_parameters(root: nn.Module) -> Iterator[Tensor]:
-    """Yield the whole parameters, in which a backward pass leaves its gradients. They exist from the first forward pass on."""
-    for group in parameter_groups(root):
-        for sharded in getattr(group, "fsdp_params", ()):
-            yield sharded._unsharded_param
+def gathered_parameters(root: nn.Module | None, params: Iterable[Tensor]) -> list[Tensor]:
+    """Return the whole parameters for sharded ones: in them a backward pass leaves its gradients. A forward pass makes them."""
+    groups = () if root is None else parameter_groups(root)
+    sharded = [each for group in groups for each in getattr(group, "fsdp_params", ()) if hasattr(each, "_unsharded_param")]
+    whole = {id(each.sharded_param): each._unsharded_param for each in sharded}
+    return [whole.get(id(param), param) for param in params]
 
 
 def release_sharded(root: nn.Module) -> None:

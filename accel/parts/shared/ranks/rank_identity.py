@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
-from itertools import islice
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from accel.data.batches.base import Batches
 from accel.data.batches.mapped import MapBatches
 from accel.data.content_digest import content_digest
 from accel.device.rng import seeded
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 from accel.parts.input import Loader, Prefetch, Source, Transfer
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
@@ -159,7 +158,7 @@ def compare(parallel: Parallel, facts: dict[str, Any]) -> None:
         if len({str(value) for value in values}) > 1 and not (name.startswith("data.") and {None, OFF} & {*map(_key, values)}):
             sentences.append(_sentence(name, values))
     if sentences:
-        shown = "; ".join(islice(sentences, 5)) + (f"; and {len(sentences) - 5} more" if len(sentences) > 5 else "")
+        shown = listed(sentences, 5, "; ")
         raise ConfigError(
             f"{parallel.name}: the ranks are not one run: {shown}; start every rank with the same command, code and whole data"
         )
