@@ -10,16 +10,17 @@ from accel.diagnose.layers.layer_table import LayerTable
 __all__ = ["time_between_operators"]
 
 LARGE_SHARE = 0.2
+MOST_FOR_EACH = 5e-5
+"""Seconds between two operators above which it is not Python that takes them, but memory that is given back to the system."""
 
 
 def time_between_operators(table: LayerTable) -> Iterator[Finding]:
     """Find a pass of which much is spent between operators, and in calling them: it has many small ones."""
     between = max(0.0, table.seconds - table.operator_seconds)
     calls = sum(min(one.seconds, table.ceilings.call) for one in table.operations if one.bytes or one.flops)
-    share = table.share(between + calls)
-    if share < LARGE_SHARE or table.disturbed:
+    share, count = table.share(between + calls), len(table.operations)
+    if share < LARGE_SHARE or table.disturbed or between > MOST_FOR_EACH * count:
         return
-    count = len(table.operations)
     remedy = table.setting("cuda_graph") if table.device == "cuda" else table.setting("compile")
     size = "batch_size=..., larger" if table.command else "a larger batch_size"
     yield Finding(
