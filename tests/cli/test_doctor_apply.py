@@ -59,6 +59,8 @@ def test_what_is_faster_is_kept_written_and_used(
     (kept, *_) = [one for one in document["applied"] if one["is_kept"]]
     assert kept["name"] == "workers"
     assert kept["measured"]["low"] > 1.05
+    measured = [one for one in document["applied"] if one["measured"] is not None and one["loss"] is None]
+    assert all(one["is_kept"] == (one["measured"]["low"] > 1.05) for one in measured)
     file = tmp_path / "conf/experiment/fast.yaml"
     assert list(tmp_path.rglob("*.yaml")) == [file]
     assert "times as fast" in file.read_text()

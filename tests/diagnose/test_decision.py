@@ -252,6 +252,16 @@ def test_a_rank_that_is_slower_by_less_than_the_noise_is_not_named() -> None:
     assert split_time(replace(case, ranks=replace(case.ranks, noise=(0.01, 0.01)))).straggler == 1
 
 
+def test_a_line_over_the_batch_that_is_of_a_faster_moment_tells_the_same_share() -> None:
+    case = CASES["digits"][0]
+    assert case.fit is not None
+    fit = case.fit
+    faster = BatchFit(fit.overhead / 3, fit.per_sample / 3, fit.sizes, tuple(seconds / 3 for seconds in fit.seconds))
+    one, other = split_time(case), split_time(replace(case, fit=faster))
+    assert other.seconds["overhead"] == pytest.approx(one.seconds["overhead"])
+    assert other.total == pytest.approx(one.total)
+
+
 def test_threads_that_differ_by_less_than_their_noise_are_not_called_too_many() -> None:
     noisy = Timing((0.08, 0.09, 0.12, 0.1, 0.11, 0.095))
     case = figures(threads=4, by_threads={2: noisy, 4: noisy.scaled(1.05)}, step=near(0.1))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from accel.diagnose.ablation import arm
 from accel.errors import ConfigError
-from accel.parts import Activations, Guard, Layout, Optim, Prefetch, Run
+from accel.parts import Activations, Clip, Guard, Layout, Optim, Prefetch, Run
 from accel.testing.toy_run import Toy
 
 SECOND, SLOWER, FASTER = 1.0, 0.05, 0.2
@@ -73,6 +73,21 @@ class Still(Optim):
     """Moves the weights by next to nothing."""
 
     lr: float = 1e-9
+
+
+@dataclass(eq=False)
+class Frail(Clip):
+    """Ends a run without `Slow`: with this error."""
+
+    error: Any = None
+
+    def setup(self, run: Run) -> None:
+        self.fails = not isinstance(run.parts.guard, Slow)
+
+    def limit(self, grads: Any) -> Any:
+        if self.fails:
+            raise self.error
+        return grads
 
 
 @dataclass(eq=False)

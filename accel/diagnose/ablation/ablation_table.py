@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accel.compare import LEVEL, LossDifference, SpeedRatio
+from accel.compare import LEVEL, MIN_SEEDS, LossDifference, SpeedRatio
 from accel.report.formatting import elapsed, number, size
 from accel.report.other_load import BUSY
 
@@ -81,6 +81,8 @@ def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:
             f"{ablation.seeds} seeds, and how far these lie apart without it",
             "dim",
         )
+    if 0 < ablation.seeds < MIN_SEEDS:
+        yield f"fewer than {MIN_SEEDS} seeds tell no difference of losses", "yellow"
     facts = ", ".join(f"{name} {value}" for name, value in ablation.machine.items())
     yield f"measured in {elapsed(ablation.seconds)}; {facts}", "dim"
     if (ablation.busy or 0.0) >= BUSY:

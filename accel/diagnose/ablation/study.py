@@ -9,11 +9,12 @@ from time import perf_counter
 import torch
 
 from accel.compare import NEGLIGIBLE, LossDifference, SpeedRatio, decide, loss_difference
+from accel.device.out_of_memory import is_out_of_memory
 from accel.diagnose.ablation.ablated_plugins import Candidate, judged_by, needs_process
 from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.ablation.bench import Bench, Names
 from accel.diagnose.ablation.contribution import Ablation, Contribution
-from accel.errors import ConfigError
+from accel.errors import ConfigError, TrainingError
 from accel.parts import Part
 from accel.report.comparison import MARGIN
 from accel.report.other_load import OtherLoad
@@ -112,12 +113,16 @@ class Study:
         return ratio
 
     def attempt(self, measure: Callable[[], SpeedRatio], what: str, refusals: list[str]) -> SpeedRatio | None:
-        """Return what is measured; None, and a sentence in `refusals`, if such a run cannot be."""
+        """Return what is measured; None, and a sentence in `refusals`, if such a run cannot be or go on, or is too large."""
         try:
             return measure()
-        except ConfigError as error:
+        except (ConfigError, TrainingError) as error:
             refusals.append(f"{what}: {error}")
-            return None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            refusals.append(f"{what}: the run does not fit in memory")
+        return None
 
     def loss(self, rest: Names, speed: SpeedRatio | None) -> LossDifference:
         """Return the loss with all plugins less that with `rest`.

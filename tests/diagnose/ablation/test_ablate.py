@@ -17,11 +17,11 @@ import accel
 from accel import Trainer
 from accel.compare import Limits, SpeedRatio
 from accel.diagnose.ablation import Ablation, Contribution, bench
-from accel.errors import ConfigError
+from accel.errors import ConfigError, TrainingError
 from accel.parts import Part
 from accel.plugins import AMP, EMA, SGD, Accumulate, ChannelsLast, OneCycle
 from accel.testing.toy_run import Toy
-from tests.support.worked_time import CLOCK, FASTER, SLOWER, Idle, Needy, Quick, Slow, Still, Timed, time_by_work
+from tests.support.worked_time import CLOCK, FASTER, SLOWER, Frail, Idle, Needy, Quick, Slow, Still, Timed, time_by_work
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,22 @@ def test_what_cannot_be_alone_says_why() -> None:
     assert by_name["needy"].alone is None
     assert by_name["slow"].refusal == "without slow: needy works beside slow alone; add it"
     assert (by_name["slow"].speed, by_name["slow"].verdict) == (None, "harmful")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (TrainingError("the loss is not finite"), "the loss is not finite"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "the run does not fit in memory"),
+        (MemoryError(), "the run does not fit in memory"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_run_that_cannot_go_on_without_a_plugin_says_so(error: Exception, sentence: str) -> None:
+    by_name = ablation(Slow(), Frail(error), Quick())
+    assert by_name["slow"].refusal == f"without slow: {sentence}"
+    assert by_name["frail"].refusal == f"frail alone: {sentence}"
+    assert by_name["quick"].verdict == "keep"
 
 
 def test_a_recipe_is_judged_by_its_loss_after_equal_time() -> None:
@@ -166,7 +182,7 @@ def test_what_cannot_work_is_one_sentence(plugins: Any, options: dict[str, Any],
 
 def result() -> Ablation:
     trainer = Timed(plugins=[Slow(), Still()], watch=(), batch_size=4, seed=3, device="cpu", epochs=2)
-    return accel.ablate(trainer, seeds=4, updates=10)
+    return accel.ablate(trainer, seeds=3, updates=10)
 
 
 def test_the_result_shows_itself(tmp_path: Path) -> None:
@@ -177,7 +193,8 @@ def test_the_result_shows_itself(tmp_path: Path) -> None:
     assert document["contributions"][0]["speed"]["low"] == shown.contributions[0].speed.low  # type: ignore[union-attr]
     text = repr(shown)
     assert "harmful" in text
-    assert "keep none; leave out slow, still" in text
+    assert "keep still; leave out slow" in text
+    assert "fewer than 4 seeds tell no difference" in text
     shown.draw(tmp_path / "one.svg")
     shown.draw(tmp_path / "two.svg")
     picture = (tmp_path / "one.svg").read_bytes()
