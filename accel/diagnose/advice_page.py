@@ -154,7 +154,7 @@ def notes(advice: Advice) -> list[str]:
         shared = "are those of a busy machine, and shares are of operators alone"
         whose = shared if advice.table.disturbed else "are of this thread alone, and yet longer"
         lines.append(f"other processes took {advice.busy:.0f} % of the cores meanwhile: the times {whose}")
-    lines.append("n: equal layers, whose numbers are added up. share: of the whole pass; the rest is between operators: Python, and memory given back.")
+    lines.append("n: equal layers, added up. share: of the whole pass; the rest is Python, and memory given back.")
     return [*lines, f"measured in {elapsed(advice.seconds)}, and undone"]
 
 

@@ -49,7 +49,7 @@ def advise(
     gradients, modes, hooks, the batch and random numbers are afterwards what they were, to the last bit.
 
     Args:
-        model: the model, on the device that it is to be looked at on.
+        model: the model, on the device that it is to be looked at on. A compiled one is looked at as it is written.
         batch: a batch on that device. Without a loss: what the model's forward takes, a tensor, a tuple of arguments, or a dict of
             named ones.
         loss: `loss(model, batch)`; None for the outputs of the model, with gradients of one.
@@ -60,9 +60,11 @@ def advise(
         ConfigError: if the model does not take the batch, or has parameters without a shape.
     """
     check_value("seconds", seconds, Positive)
-    subject = pass_of(model, batch := own_batch(batch), loss)
-    with unmoved(model, loss), torch.inference_mode(False):
-        return _advise(subject, batch, seconds, say, frozenset(), "")
+    model = getattr(model, "_orig_mod", model)  # of a compiled model, whose kernels nobody sees into
+    with torch.inference_mode(False):
+        subject = pass_of(model, batch := own_batch(batch), loss)
+        with unmoved(model, loss):
+            return _advise(subject, batch, seconds, say, frozenset(), "")
 
 
 def advise_run(

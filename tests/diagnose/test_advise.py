@@ -179,6 +179,21 @@ def test_a_batch_is_what_forward_takes(batch: Any) -> None:
     assert [layer.path for layer in quick(One(4, 4), batch).layers] == [""]
 
 
+def test_a_compiled_model_is_seen_as_it_is_written() -> None:
+    model = nn.Sequential(nn.Linear(4, 3))
+    assert [layer.path for layer in quick(torch.compile(model, backend="eager"), torch.randn(2, 4)).layers] == ["0"]
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_seen_where_the_caller_wants_none(context: Callable[[], Any]) -> None:
+    model = nn.Sequential(nn.Linear(4, 3))
+    with context():
+        advice = quick(model, torch.randn(2, 4))
+        assert torch.is_grad_enabled() is False
+    assert any(one.backward for one in advice.table.operations)
+    assert model[0].weight.grad is None
+
+
 def test_a_loss_is_outside_of_the_model() -> None:
     def loss(model: nn.Module, batch: Any) -> Tensor:
         return F.cross_entropy(model(batch[0]), batch[1])

@@ -40,15 +40,20 @@ class HostTimer:
 
 
 class EventTimer:
-    """Timer of operators that are queued on a CUDA device: an event before each, and one behind it."""
+    """Timer of operators that are queued on a CUDA device: an event before each, and one behind it.
 
-    def __init__(self) -> None:
+    Args:
+        device: the device, in whose current stream they are queued.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.pairs: list[tuple[Any, Any]] = []
 
     def start(self) -> Any:
         """Return an event, queued now."""
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(self.device))
         return event
 
     def stop(self, start: Any) -> None:
@@ -57,13 +62,13 @@ class EventTimer:
 
     def seconds(self) -> list[float]:
         """Wait for the device, and return the seconds of each operator, in order."""
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self.device)
         return [start.elapsed_time(end) / 1000 for start, end in self.pairs]
 
 
 def make_timer(device: torch.device) -> HostTimer | EventTimer:
     """Return a timer of operators on a device."""
-    return EventTimer() if device.type == "cuda" else HostTimer()
+    return EventTimer(device) if device.type == "cuda" else HostTimer()
 
 
 def timed_pass(device: torch.device) -> float:
