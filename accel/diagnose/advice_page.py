@@ -148,6 +148,8 @@ def _times(layers: list[Layer]) -> tuple[str, str]:
 def notes(advice: Advice) -> list[str]:
     """Return how the numbers are to be read, and how they came about."""
     lines = [f"{advice.convention}.", "x roof: the time over the least that the ceilings allow."]
+    if "compile" in advice.table.plugins:
+        lines.append("compile is on, and left out here: the layers are those of the model as it is written")
     if advice.uncounted:
         lines.append(f"work that nobody counts: {', '.join(advice.uncounted)}, for which torch has no formula")
     if advice.busy is not None and advice.busy >= BUSY:

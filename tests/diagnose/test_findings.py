@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Callable[[], LayerTable], str]] = {
     "time_between": (lambda: table(SMALL, seconds=9 * MS), "55.6% of the time between them and 11.1% in calls"),
     "far_from_roof": (
         lambda: table([*SOUND, simple("max_pool2d_with_indices", "pool", 3, 4, 9 * MS)]),
-        "pool (Layer) 56 x, 33.2% of the time",
+        "pool (max_pool2d_with_indices) 56 x, 33.2% of the time",
     ),
     "fusible_layers": (
         lambda: table([*SOUND, simple("mul", "d", 3, 4, 4 * MS, pointwise=True), simple("add", "d", 4, 5, 4 * MS, pointwise=True)]),
@@ -206,6 +206,12 @@ def test_what_is_no_fault_is_not_found(operations: list[Operation], unwanted: st
 def test_remedies_that_are_on_are_not_named() -> None:
     make, _ = CASES["fusible_layers"]
     assert "fusible_layers" not in {one.name for one in all_findings(replace(make(), plugins=frozenset({"compile"})))}
+    assert "time_between" not in {one.name for one in all_findings(table(SMALL, seconds=9 * MS, plugins=frozenset({"compile"})))}
+    pool, _ = CASES["far_from_roof"]
+    changes = [one.change for one in all_findings(pool()) if one.name == "far_from_roof"]
+    assert changes == ["plugins=['channels_last'], whose kernels are others; or another operator in pool"]
+    on = [one.change for one in all_findings(replace(pool(), plugins=frozenset({"channels_last"}))) if one.name == "far_from_roof"]
+    assert on == ["another operator in pool"]
     typed = {one.name: one.change for one in all_findings(replace(make(), command=True))}
     assert typed["fusible_layers"] == "'+plugins=[compile]'"
     assert {one.name: one.change for one in all_findings(make())}["fusible_layers"] == "plugins=['compile']"

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accel.diagnose.findings.finding import Finding, listed
-from accel.diagnose.layers.layer_table import LayerTable
+from accel.diagnose.layers.layer_table import Layer, LayerTable
 
 __all__ = ["far_from_roof"]
 
 LARGE_SHARE, LARGE_GAP = 0.05, 10.0
 """Share of the time, and times the roof, from which on both together count."""
+OF_PICTURES = ("convolution", "pool2d", "pool3d", "batch_norm", "upsample")
+"""Parts of the names of operators that have other kernels for channels last."""
+
+
+def _slowest(layer: Layer) -> str:
+    """Return the name of the operator that takes most of a layer's time."""
+    return max(layer.operations, key=lambda one: one.seconds).name
 
 
 def far_from_roof(table: LayerTable) -> Iterator[Finding]:
@@ -25,11 +32,11 @@ def far_from_roof(table: LayerTable) -> Iterator[Finding]:
         return
     slow.sort(key=lambda layer: -layer.seconds)
     examples = [
-        f"{layer.name} ({layer.kind}) {layer.seconds / gaps[layer.path][1]:.0f} x, {table.share(layer.seconds):.1%} of the time"
+        f"{layer.name} ({_slowest(layer)}) {layer.seconds / gaps[layer.path][1]:.0f} x, {table.share(layer.seconds):.1%} of the time"
         for layer in slow
     ]
-    pictures = any(len(tensor.shape) in (4, 5) for layer in slow for one in layer.operations for tensor in one.inputs)
-    can_switch = pictures and "channels_last" not in table.plugins
+    of_pictures = any(word in one.name for layer in slow for one in layer.operations for word in OF_PICTURES)
+    can_switch = of_pictures and "channels_last" not in table.plugins
     yield Finding(
         "far_from_roof",
         "layers that take many times what the ceilings of this machine allow: it has no fast kernel for them as they are",

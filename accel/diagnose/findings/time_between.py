@@ -19,7 +19,7 @@ def time_between_operators(table: LayerTable) -> Iterator[Finding]:
     between = max(0.0, table.seconds - table.operator_seconds)
     calls = sum(min(one.seconds, table.ceilings.call) for one in table.operations if one.bytes or one.flops)
     share, count = table.share(between + calls), len(table.operations)
-    if share < LARGE_SHARE or table.disturbed or between > MOST_FOR_EACH * count:
+    if share < LARGE_SHARE or table.disturbed or "compile" in table.plugins or between > MOST_FOR_EACH * count:
         return
     remedy = table.setting("cuda_graph") if table.device == "cuda" else table.setting("compile")
     size = "batch_size=..., larger" if table.command else "a larger batch_size"
