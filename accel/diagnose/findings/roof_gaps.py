@@ -31,8 +31,9 @@ def far_from_roof(table: LayerTable) -> Iterator[Finding]:
     if not slow:
         return
     slow.sort(key=lambda layer: -layer.seconds)
+    times = {layer.path: layer.seconds / gaps[layer.path][1] for layer in slow}
     examples = [
-        f"{layer.name} ({_slowest(layer)}) {layer.seconds / gaps[layer.path][1]:.0f} x, {table.share(layer.seconds):.1%} of the time"
+        f"{layer.name} ({_slowest(layer)}) {times[layer.path]:.0f} x, {table.share(layer.seconds):.1%} of the time"
         for layer in slow
     ]
     of_pictures = any(word in one.name for layer in slow for one in layer.operations for word in OF_PICTURES)
