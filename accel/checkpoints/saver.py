@@ -65,6 +65,7 @@ class Saver:
         self.snapshot = Snapshot(run.device)
         self.thread, self.error = None, None  # type: DeviceThread | None, BaseException | None  # that of the thread, until it is raised
         self.since, self.last_tried, self.last_saved = monotonic(), "", ""  # names: tried last, and last on the disk
+        self.lacks_evaluation = False  # what was tried last
         self.disk_error = ""  # reason of the disk, since it began to refuse
 
     def drop_newer(self) -> None:
@@ -92,18 +93,19 @@ class Saver:
         last, in_turn = progress.epoch >= self.run.epochs, progress.epoch % self.epochs == 0
         return last or in_turn or bool(self.best and self.best.is_due(self.run.history))
 
-    def save(self, progress: Progress, loss: Tensor | None = None) -> None:
+    def save(self, progress: Progress, loss: Tensor | None = None, before_evaluation: bool = False) -> None:
         """Copy the state consumed so far and begin to write it. Do nothing if this very state is saved already.
 
         Args:
             progress: how far the run is.
             loss: the loss of the last update, 0-dim on the device.
+            before_evaluation: whether the evaluation after the last update is still to be made. Such a state has a name of its own.
 
         Raises:
             ConfigError: if `checkpoint.best` names no metric of any evaluation; the checkpoint is written all the same.
         """
         self.wait()
-        name, parallel = name_of(progress.step, progress.epoch), self.run.parts.parallel
+        name, parallel = name_of(progress.step, progress.epoch, before_evaluation), self.run.parts.parallel
         if parallel.rank == 0:
             with suppress(OSError):  # they are in nobody's way
                 self.folder.remove_temporaries()  # before any rank begins to write
@@ -115,7 +117,7 @@ class Saver:
         metrics = self.run.last_evaluation
         best = self._take_best(metrics)
         point("saving.copied")
-        self.since, self.last_tried = monotonic(), name
+        self.since, self.last_tried, self.lacks_evaluation = monotonic(), name, before_evaluation
         pieces, loss = taken.pop("pieces"), taken.pop("loss")
         work = partial(self._write, loss, taken, metrics, best) if parallel.rank == 0 else self._hand_over
         self.thread = DeviceThread(target=work, args=(pieces,), name="accel-saver")
@@ -236,6 +238,7 @@ class Saver:
                 sizes=vars(sizes_of(self.run)), versions=self.versions,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
                 finite=shards_finite and self.finite_check({**state, "loss": loss}, tracked_state(self.run.parts)),
+                before_evaluation=self.lacks_evaluation,
             )  # fmt: skip
             atomic_files.write(folder / f"{name}.json", manifest.text().encode(), "saving.record")
             self.last_saved = name

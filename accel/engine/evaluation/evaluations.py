@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from accel.engine.evaluation.batch_metrics import Metrics
 from accel.engine.evaluation.evaluate import evaluate
 from accel.engine.length.run_length import RunLength
@@ -9,6 +11,9 @@ from accel.errors import ConfigError
 from accel.parts.run import UNLIMITED, Progress, Run
 from accel.schema.settings import Settings, typed_name
 from accel.system.clock import EVALUATION
+
+if TYPE_CHECKING:
+    from accel.engine.training_run import TrainingRun
 
 __all__ = ["Evaluations"]
 
@@ -66,10 +71,12 @@ class Evaluations:
         """What a resumed run must have in common with this one where the training depends on the evaluations."""
         return {"every": self.every, "epochs": self.epochs, "batches": self.batches}
 
-    def catch_up(self, run: Run) -> None:
+    def catch_up(self, run: TrainingRun) -> None:
         """Make the evaluation that was under way, within an epoch, when the run was interrupted; one at its end waits for that."""
         if run.progress.batch not in (0, run.batches) and self.in_turn(run):
             self.evaluate(run)
+            if run.saver.due(run.progress):
+                run.saver.save(run.progress)
 
     def evaluate(self, run: Run, consumed: Progress | None = None) -> None:
         """Evaluate, keep the metrics and show them to the watches. Do nothing without data for it, or if that has been done.
@@ -83,7 +90,7 @@ class Evaluations:
         if run.held_out is None or run.dry_run or run.last_evaluation:
             return
         metrics = evaluate(run, self.metrics, self.batches)
-        run.stop_if_requested(consumed or run.progress)
+        run.stop_if_requested(consumed or run.progress, before_evaluation=consumed is None)
         run.history.append({**run.position, **metrics})
         in_turn = self.in_turn(run) or (run.progress.batch == 0 and run.progress.epoch % self.epochs == 0)
         for part in [*(run.parts.all() if in_turn else ()), *run.watches]:
