@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import re
-from pathlib import Path
 
 import torch
 
+from accel.system.cpu.processor import read_processor
 from accel.system.free_space import total_memory
-from accel.system.machine import cores
 
-__all__ = ["CPUINFO", "host_facts"]
-
-CPUINFO = Path("/proc/cpuinfo")
+__all__ = ["host_facts"]
 
 
 def host_facts(device: torch.device) -> dict[str, str]:
@@ -23,13 +18,10 @@ def host_facts(device: torch.device) -> dict[str, str]:
     Args:
         device: of the run; one on CUDA is described.
     """
-    processor = platform.processor() or platform.machine()
-    try:
-        with CPUINFO.open() as file:  # a large machine has a megabyte of it
-            processor = next((match[1] for line in file if (match := re.match(r"model name\s*:\s*(.+)", line))), processor)
-    except OSError:
-        pass
-    facts = {"processor": f"{processor}, {cores()} of {os.cpu_count() or cores()} cores"}
+    processor = read_processor()
+    quota = f", with a quota of {processor.quota:g}" if processor.quota is not None else ""
+    flags = f"; {', '.join(processor.flags)}" if processor.flags else ""
+    facts = {"processor": f"{processor.name}, {processor.cores} of {processor.installed} cores{quota}{flags}"}
     if (memory := total_memory()) is not None:
         facts["memory"] = f"{memory / 1e9:.3g} GB"
     if device.type == "cuda":
