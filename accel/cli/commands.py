@@ -58,7 +58,7 @@ EXAMPLES = (
     ("doctor task=images task.root=DIR", "why this run is slow, and what would make it faster"),
     ("advise task=images task.root=DIR", "what in its model costs time, and what to change"),
     ("predict RUN DIR", "what the model of a run sees in the files of DIR"),
-    ("report RUN RUN", "compare two runs on a page: curves, settings, who is ahead"),
+    ("report RUN RUN", "two runs compared on a page"),
     ("plugins amp", "what one plugin does, and its settings"),
     ("pack DIR DIR", "make the pictures in DIR faster to read"),
     ("ablate '+plugins=[amp,channels_last]'", "what each of two plugins brings, and at what cost"),
