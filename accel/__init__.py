@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from accel import data as data
+    from accel import diagnose as diagnose
     from accel import errors as errors
     from accel import optim as optim
     from accel import parts as parts
@@ -22,24 +23,30 @@ if TYPE_CHECKING:
     from accel import trainer as trainer
     from accel import values as values
     from accel.cli.compose.compose import compose
+    from accel.diagnose.ablation.ablate import ablate
+    from accel.diagnose.advise import advise
+    from accel.diagnose.doctor import doctor
     from accel.engine.loading.load import load
     from accel.engine.objectives.minimize import Minimize
     from accel.errors import ConfigError, Interrupted
     from accel.trainer import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "compose", "load"]
+__all__ = ["ConfigError", "Interrupted", "Minimize", "Trainer", "__version__", "ablate", "advise", "compose", "doctor", "load"]
 
 LAZY_MODULES = {
     "Trainer": "accel.trainer",
     "ConfigError": "accel.errors",
     "Interrupted": "accel.errors",
     "Minimize": "accel.engine.objectives.minimize",
+    "ablate": "accel.diagnose.ablation.ablate",
+    "advise": "accel.diagnose.advise",
     "compose": "accel.cli.compose.compose",
+    "doctor": "accel.diagnose.doctor",
     "load": "accel.engine.loading.load",
 }
 """Modules of the public names, imported when a name is first asked for: torch takes seconds, and Hydra is for the command line."""
-PUBLIC_MODULES = ("data", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")
+PUBLIC_MODULES = ("data", "diagnose", "errors", "optim", "parts", "plugins", "system", "tasks", "testing", "trainer", "values")
 """Public modules and packages, imported when one is first asked for: `import accel; accel.optim.LAMB`."""
 
 

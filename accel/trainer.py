@@ -157,7 +157,7 @@ class Trainer(Task):
         schedule, update, pace = run.parts.schedule, run.parts.update, run.pace_meter
         loss: Tensor | None = None
         run.train_mode()
-        run.evaluations.catch_up(run)
+        run.catch_up()
         for epoch in run.epochs_left():
             for window in run.windows(epoch, start=progress.batch):
                 lap(DATA)

@@ -39,7 +39,7 @@ from accel.testing.drill.results_table import STRIKES, median_and_p90
 from accel.testing.drill.struck_run import Body
 
 PACKAGES = ["torch", "accel-train", "lmdb", "numpy"]
-QUICK = {"kill": 20, "update": 1, "term": 6, "corrupt": 1, "disk": 1, "worker": 1}
+QUICK = {"kill": 4, "update": 1, "term": 3, "corrupt": 1, "disk": 1, "worker": 1}
 SETS_HELP = f"{', '.join(drill_sets.SETS)}; or all of {' or '.join(drill_sets.GROUPS)}"
 LONG = {"kill": 2000, "update": 600, "term": 200, "corrupt": 200, "disk": 200, "worker": 50}
 """Strikes in all, at least, shared out evenly over the sets; of `disk` trials. A trial of `update` has some dozen strikes."""

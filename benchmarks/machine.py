@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 
@@ -32,11 +30,9 @@ def facts(threads: int | None, packages: list[str]) -> dict[str, Any]:
 
 def cpu() -> str:
     """The name of the processor."""
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+    from accel.system.cpu.processor import processor_name
+
+    return processor_name()
 
 
 def installed(package: str) -> str | None:

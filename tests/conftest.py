@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from accel.system import machine
+from tests.support.disk_waits import skip_disk_waits
 
 collect_ignore = [] if "libcudart" in os.environ.get("LD_PRELOAD", "") else ["rehearsal"]
 """Only a process that runs on stand-ins can rehearse (make rehearsal)."""
 torch.set_num_threads(1)
 # the tests are of one world, whether this CPU multiplies bfloat16 or emulates it; tests/system/test_machine.py tells them apart
 machine._cpu_lacks_bf16 = lambda: False
+skip_disk_waits()
 # an example takes its time on a busy machine: neither it nor the drawing of it counts as a failure for that
 hypothesis.settings.register_profile("accel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("accel")
@@ -24,9 +26,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported and collected stays: the garbage collector need not look at it again and again."""
+    """What is imported and collected stays: the garbage collector need not look at it, nor at the rest so often."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

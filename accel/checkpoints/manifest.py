@@ -45,15 +45,19 @@ class Manifest:
     """Metrics of the evaluation just before it; empty if there was none. None stands for NaN and infinity."""
     finite: bool = True
     """Whether loss, weights, average and the optimiser's state were checked and are finite."""
+    before_evaluation: bool = False
+    """Whether a signal came in the evaluation after the last update, which is still to be made. The file has it if it is true."""
 
     @property
     def name(self) -> str:
         """Name of the checkpoint, such as `update-00000012-epoch-0001`. Sorted by name, checkpoints are sorted by age."""
-        return name_of(self.progress["step"], self.progress["epoch"])
+        return name_of(self.progress["step"], self.progress["epoch"], self.before_evaluation)
 
     def text(self) -> str:
         """Return the content of the .json, with a seal (sha256) over all of it."""
         content = {"schema": SCHEMA, **asdict(self)}
+        if not self.before_evaluation:
+            del content["before_evaluation"]
         return _dump({**content, "seal": _seal(content)})
 
     @classmethod
@@ -82,7 +86,8 @@ class Manifest:
             raise Damaged(f"is of another accel (its schema is {str(schema)[:20]}, and {SCHEMA} is read here); {fix}")
         content.pop("schema")
         seal = content.pop("seal", None)
-        manifest = cls(**content) if content.keys() == {one.name for one in fields(cls)} else None
+        names = {one.name for one in fields(cls)}
+        manifest = cls(**content) if names - content.keys() <= {"before_evaluation"} and content.keys() <= names else None
         if manifest is None or seal != _seal({"schema": SCHEMA, **content}) or text != manifest.text():
             raise Damaged("has a damaged .json")
         manifest.check(path.stem)
@@ -101,7 +106,8 @@ class Manifest:
             factors = [value for name, value in self.sizes.items() if name != "ready"]
             good = good and all(type(one) is int and 0 < one < 2**31 for one in factors)
             good = good and all(one is None or (type(one) in (int, float) and isfinite(one)) for one in self.metrics.values())
-            good = good and type(self.finite) is bool and all(isinstance(one, str) for one in self.versions.values())
+            good = good and type(self.finite) is type(self.before_evaluation) is bool
+            good = good and all(isinstance(one, str) for one in self.versions.values())
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             good = False
         if not good:
@@ -110,9 +116,12 @@ class Manifest:
             raise Damaged(f"is not what its name says (its .json is of {self.name})")
 
 
-def name_of(step: int, epoch: int) -> str:
-    """Return the name of the checkpoint after `step` updates and `epoch` whole epochs."""
-    return f"update-{step:08d}-epoch-{epoch:04d}"
+def name_of(step: int, epoch: int, before_evaluation: bool = False) -> str:
+    """Return the name of the checkpoint after `step` updates and `epoch` whole epochs.
+
+    One that lacks the evaluation after that update comes before the one that has it, and is no copy of it.
+    """
+    return f"update-{step:08d}-{'before-evaluation-' * before_evaluation}epoch-{epoch:04d}"
 
 
 def _inside(file: str, name: str) -> bool:

@@ -92,18 +92,19 @@ class Saver:
         last, in_turn = progress.epoch >= self.run.epochs, progress.epoch % self.epochs == 0
         return last or in_turn or bool(self.best and self.best.is_due(self.run.history))
 
-    def save(self, progress: Progress, loss: Tensor | None = None) -> None:
+    def save(self, progress: Progress, loss: Tensor | None = None, before_evaluation: bool = False) -> None:
         """Copy the state consumed so far and begin to write it. Do nothing if this very state is saved already.
 
         Args:
             progress: how far the run is.
             loss: the loss of the last update, 0-dim on the device.
+            before_evaluation: whether the evaluation after the last update is still to be made: a state with a name of its own.
 
         Raises:
             ConfigError: if `checkpoint.best` names no metric of any evaluation; the checkpoint is written all the same.
         """
         self.wait()
-        name, parallel = name_of(progress.step, progress.epoch), self.run.parts.parallel
+        name, parallel = name_of(progress.step, progress.epoch, before_evaluation), self.run.parts.parallel
         if parallel.rank == 0:
             with suppress(OSError):  # they are in nobody's way
                 self.folder.remove_temporaries()  # before any rank begins to write
@@ -112,12 +113,11 @@ class Saver:
         point("saving.begun")
         state, pieces = sharded.split_sharded(capture(self.run, progress))
         taken = self.snapshot.take({**(state if parallel.rank == 0 else {}), "pieces": pieces, "loss": loss})
-        metrics = self.run.last_evaluation
-        best = self._take_best(metrics)
+        best = self._take_best(metrics := self.run.last_evaluation)
         point("saving.copied")
         self.since, self.last_tried = monotonic(), name
         pieces, loss = taken.pop("pieces"), taken.pop("loss")
-        work = partial(self._write, loss, taken, metrics, best) if parallel.rank == 0 else self._hand_over
+        work = partial(self._write, loss, taken, metrics, best, before_evaluation) if parallel.rank == 0 else self._hand_over
         self.thread = DeviceThread(target=work, args=(pieces,), name="accel-saver")
         self.thread.start()
         if self.best is not None and (problem := self.best.missing(metrics, self.run.history)):
@@ -156,8 +156,8 @@ class Saver:
     def newest_finite(self) -> Path | None:
         """Return the newest checkpoint that is known to be finite, once nothing is being written; None if there is none."""
         self.close()
-        finite = CheckpointFolder(self.folder.path, 1, None).finite()  # read from the disk: only the first rank keeps a list
-        return self.folder.path / f"{finite[-1]}.pt" if finite else None
+        names = CheckpointFolder(self.folder.path, 1, None).finite()  # read from the disk: only the first rank keeps a list
+        return self.folder.path / f"{names[-1]}.pt" if names else None
 
     def write_best(self, state: dict[str, Any], manifest: Manifest) -> None:
         """Write best.safetensors. What the disk does not take is noted in `unsaved`: a run that goes on writes it."""
@@ -220,7 +220,7 @@ class Saver:
 
     def _write(
         self, loss: Tensor | None, state: dict[str, Any], metrics: dict[str, float], best: dict[str, Any] | None,
-        pieces: dict[str, Tensor],
+        before_evaluation: bool, pieces: dict[str, Tensor],
     ) -> None:  # fmt: skip
         """Wait for the copies, write them, and remove what need not stay. Runs in the thread of the first rank."""
         try:
@@ -233,7 +233,7 @@ class Saver:
             files = {f"{name}.pt": write_state(folder / f"{name}.pt", state), **files}
             manifest = Manifest(
                 files=files, progress=state["progress"], identity=self.identity,
-                sizes=vars(sizes_of(self.run)), versions=self.versions,
+                sizes=vars(sizes_of(self.run)), versions=self.versions, before_evaluation=before_evaluation,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
                 finite=shards_finite and self.finite_check({**state, "loss": loss}, tracked_state(self.run.parts)),
             )  # fmt: skip

@@ -47,7 +47,8 @@ class UserState:
         self.owners: dict[str, Any] = {}  # each object whose attributes are looked at, by its name
         self.first = {name: mark(owner[key]) for name, owner, key in self.places()}
         self.shapes = {name: (buffer.shape, buffer.dtype) for name, buffer in model.named_buffers()}
-        self.before: dict[str, tuple[tuple[Any, Any], bool]] = {}
+        self.remembered: list[dict[str, tuple[tuple[Any, Any], bool]]] = []
+        """What each `remember` kept that is not undone yet, the innermost last."""
 
     def places(self, constants: bool = False) -> Iterator[Place]:
         """Yield each place whose value may move and can be kept.
@@ -147,22 +148,22 @@ class UserState:
         return key not in _OWN and key not in self.own_names and not key.startswith("__")
 
     def remember(self) -> None:
-        """Keep copies of all values, apart from large tensors and arrays, for `undo`."""
-        self.before = {}
-        for name, owner, key in self.places():
-            value = owner[key]
-            self.before[name] = copied(value), name in self.first and self.first[name] == mark(value)
+        """Keep copies of all values, apart from large tensors and arrays, for the next `undo`. Both may be nested."""
+        self.remembered.append({
+            name: (copied(owner[key]), name in self.first and self.first[name] == mark(owner[key]))
+            for name, owner, key in self.places()
+        })  # fmt: skip
 
     def undo(self) -> None:
-        """Put all values back to what they were when they were remembered. An attribute that is new is taken away."""
+        """Put all values back to what they were when they were last remembered. An attribute that is new is taken away."""
+        before = self.remembered.pop()
         for name, owner, key in list(self.places()):
-            if name not in self.before:
+            if name not in before:
                 owner.pop(key)
                 continue
-            owner[key] = undone(self.before[name][0])
-        first = {name for name, (_, is_first) in self.before.items() if is_first}
+            owner[key] = undone(before[name][0])
+        first = {name for name, (_, is_first) in before.items() if is_first}
         self.first |= {name: mark(owner[key]) for name, owner, key in self.places() if name in first}
-        self.before = {}
 
 
 class _Cells:

@@ -43,17 +43,23 @@ COMMANDS = (
     Command("train", "accel.cli.train_command", "train a model, as python -m accel.train does"),
     Command("evaluate", "accel.cli.saved.evaluate_command", "the metrics of the weights that a run keeps"),
     Command("predict", "accel.cli.saved.predict_command", "what the model of a run sees in files"),
+    Command("doctor", "accel.cli.doctor.doctor_command", "measure why a run is slow, and what to type next"),
+    Command("advise", "accel.cli.advise.advise_command", "look at a model layer by layer, and say what in it to change"),
     Command("plugins", "accel.cli.plugins_command", "list the plugins, or show the page of one"),
     Command("pack", "accel.cli.pack.pack_command", "put class folders of pictures into one file each, to be read faster"),
+    Command("ablate", "accel.cli.ablate.ablate_command", "measure what each plugin of a run brings, and which to keep"),
     Command("drill", "accel.cli.drill_command", "kill a run again and again, and compare what it learns bit by bit"),
     Command("completion", "accel.cli.completion.completion_command", "print the script for tab completion in bash, zsh or fish"),
 )
 
 EXAMPLES = (
     ("train '+plugins=[amp,onecycle]' epochs=6", "train on the digits that come with scikit-learn"),
+    ("doctor task=images task.root=DIR", "why this run is slow, and what would make it faster"),
+    ("advise task=images task.root=DIR", "what in its model costs time, and what to change"),
     ("predict RUN DIR", "what the model of a run sees in the files of DIR"),
     ("plugins amp", "what one plugin does, and its settings"),
     ("pack DIR DIR", "make the pictures in DIR faster to read"),
+    ("ablate '+plugins=[amp,channels_last]'", "what each of two plugins brings, and at what cost"),
     ("drill kill epochs=2 checkpoint.every=10", "prove that a run survives kill -9"),
 )
 

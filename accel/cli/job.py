@@ -18,7 +18,7 @@ from accel.report.terminal import say
 from accel.system.disk_errors import is_disk_full
 from accel.system.shell_quoting import command_line, override
 
-__all__ = ["Job", "is_known_to_all", "program"]
+__all__ = ["Job", "command_of", "is_known_to_all", "program"]
 
 
 class Job:
@@ -113,6 +113,22 @@ class Job:
             return
         if text:
             say(text, file=sys.stderr, flush=True)
+
+
+def command_of(overrides: Sequence[str], config_dir: str | None, config_path: str | None) -> str:
+    """Return the command that trains with some overrides, as one line, for a process that does something else with them.
+
+    Args:
+        overrides: as they were typed.
+        config_dir: value of that flag; None without it.
+        config_path: the same.
+    """
+    words = program()
+    if words[-2:] == ["-m", "accel"]:  # torchrun -m accel COMMAND
+        words = [*words[:-1], "accel.train"]
+    flags = {"--config-dir": config_dir, "--config-path": config_path}
+    given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+    return command_line([*words, *given, *overrides])
 
 
 def is_known_to_all(error: Exception) -> bool:

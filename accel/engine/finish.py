@@ -20,6 +20,7 @@ from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.cuda.pinned_memory import refusal_remarks
 from accel.device.dtensor import local_shard
 from accel.engine.advice.busy_machine import remark_on_other_load
+from accel.engine.advice.closing_verdict import closing_verdict, doctor_command
 from accel.engine.advice.data_advice import data_flow
 from accel.engine.run_directory import LOCK
 from accel.engine.training_run import TrainingRun
@@ -84,7 +85,7 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     run.clock.lap(REPORT)
     result.flow = data_flow(run)
     result.seconds, result.shares, result.drawing = sum(run.clock.spent), run.clock.shares(), run.clock.aside
-    result.pace = run.pace_meter.pace()
+    result.pace, result.verdict = run.pace_meter.pace(), closing_verdict(run, result)
     result.remarks += [*remark_on_other_load(run, result.seconds), *refusal_remarks()]
     if run.out is not None:
         write_summary(run.out, result)
@@ -128,6 +129,7 @@ def make_result(run: TrainingRun, model: nn.Module, loss: Tensor | None, unsaved
         out=run.out,
         stopped=next(filter(None, run.parts.parallel.gather(run.length.end_reason(run))), ""),  # clocks of ranks differ
         resume=f"{run.command} {resume_words(run)}" if run.out and run.command else "",
+        doctor=doctor_command(run.command),
         dry=run.max_windows is not None,
         unsaved=unsaved,
     )

@@ -161,8 +161,17 @@ class TrainingRun(Run):
         if self.max_windows is None and self.progress.batch and not self.length_warned and not self.ended_within_epoch:
             self.length_warned = warn_of_length(self, epoch)
 
-    def stop_if_requested(self, progress: Progress) -> None:
+    def catch_up(self) -> None:
+        """Make the evaluation in which the run was interrupted, and save it if due; one at an epoch's end waits for that end."""
+        if self.evaluations.was_interrupted(self):
+            self.evaluations.evaluate(self)
+            if self.saver.due(self.progress):
+                self.saver.save(self.progress)
+
+    def stop_if_requested(self, progress: Progress, before_evaluation: bool = False) -> None:
         """If a signal asked any rank to stop: save the run as far as `progress`, tell the watches, and raise Interrupted.
+
+        `before_evaluation` says that the evaluation after its last update is still to be made (`Saver.save`).
 
         Ranks agree here, too, on whether the run ends with this update because one of them said so.
         """
@@ -171,7 +180,7 @@ class TrainingRun(Run):
             self.is_ending = True
             self.stop_reason = next(filter(None, parallel.gather(self.stop_reason)), "")
         if parallel.vote(self.signals.requested is not None):
-            self.saver.save(progress)
+            self.saver.save(progress, before_evaluation=before_evaluation)
             unsaved = self.saver.wait()
             interruption = Interrupted(self.signals.name, progress.step, None if self.out is None else str(self.out), unsaved)
             for watch in self.watches:

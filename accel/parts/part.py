@@ -92,6 +92,10 @@ class Part:
         """Return classes and functions whose code decides what it computes: a resumed run is told if that of the user's changed."""
         return [type(self)]
 
+    def rounding(self) -> float:
+        """Return how far its arithmetic may take the gradient of a layer from float32, as a share of its norm (plugin parity)."""
+        return 0.0
+
     def capture_blocker(self) -> str:
         """Return why an update with it cannot be captured in a CUDA graph, and what to do; empty if it can. Asked after `setup`.
 

@@ -151,7 +151,7 @@ class Run:
         """Return the name of an evaluated metric with that of its data: `val/accuracy`, or `val_accuracy`."""
         return f"{self.evaluation_split}{separator}{metric}" if self.evaluation_split else metric.replace("/", separator, 1)
 
-    def stop_if_requested(self, progress: Progress) -> None:
+    def stop_if_requested(self, progress: Progress, before_evaluation: bool = False) -> None:
         """End the run here if a signal asked any rank to stop, saved as far as `progress`."""
 
     def stop(self, reason: str) -> None:

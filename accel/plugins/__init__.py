@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.onecycle import OneCycle as OneCycle
     from accel.plugins.oom import OOM as OOM
     from accel.plugins.optimizer import Optimizer as Optimizer
+    from accel.plugins.parity import Parity as Parity
     from accel.plugins.pinned import Pinned as Pinned
     from accel.plugins.plateau import Plateau as Plateau
     from accel.plugins.polynomial import Polynomial as Polynomial

@@ -27,7 +27,6 @@ Exact   The peak of a phase is the most memory in use while it lasted, whichever
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -35,9 +34,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import proxy
 
 import torch
-from torch import Tensor
 
-from accel.device.memory_peak import DeviceMemoryPeak, ProcessMemoryPeak
+from accel.device.memory_peak import DeviceMemoryPeak, ProcessMemoryPeak, collect_tensors, tensor_bytes
 from accel.parts import Part, Watch
 from accel.report.result import Section
 from accel.system import atomic_files
@@ -47,7 +45,7 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["MAX_EVENTS", "MIN_SHOWN_BYTES", "SNAPSHOT_FILE", "Memory", "collect_tensors", "has_memory", "tensor_bytes"]
+__all__ = ["MAX_EVENTS", "MIN_SHOWN_BYTES", "SNAPSHOT_FILE", "Memory"]
 
 SNAPSHOT_FILE = "memory.pickle"
 MAX_EVENTS = 100_000
@@ -144,22 +142,3 @@ class Memory(Watch):
 
     def close(self) -> None:
         self.write_snapshot()
-
-
-def tensor_bytes(tensors: Iterable[Tensor | None]) -> int:
-    """Return the bytes of tensors together, each place in memory counted once."""
-    places = {(tensor.device, tensor.data_ptr()): tensor.nbytes for tensor in tensors if tensor is not None and has_memory(tensor)}
-    return sum(places.values())
-
-
-def has_memory(tensor: Tensor) -> bool:
-    """Tell whether a tensor is dense and has numbers."""
-    return tensor.layout == torch.strided and tensor.numel() > 0
-
-
-def collect_tensors(state: Any) -> list[Tensor]:
-    """Return every tensor in a state, however deep."""
-    if isinstance(state, Tensor):
-        return [state]
-    inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return [tensor for one in inner for tensor in collect_tensors(one)]

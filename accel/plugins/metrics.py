@@ -41,7 +41,7 @@ from accel.values import Count
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["FILE", "PICTURE", "Metrics", "json_number", "valid_length"]
+__all__ = ["FILE", "PICTURE", "Metrics", "json_number", "still_missing", "valid_length"]
 
 FILE, PICTURE = "metrics.jsonl", "curves.svg"
 
@@ -76,8 +76,9 @@ class Metrics(Watch):
         except OSError as error:
             raise ConfigError(f"cannot write {self.path}: {error.strerror}") from None
         data = self.path.read_bytes()
-        self.log = AppendLog(self.path, valid_length(data, run.progress.step, evaluated=run.is_evaluated))
-        self.log.write(self.waiting.encode())
+        kept = valid_length(data, run.progress.step, evaluated=run.is_evaluated)
+        self.log = AppendLog(self.path, kept)
+        self.log.write(still_missing(self.waiting.encode(), data[:kept]))
 
     def after(self, step: int, loss: Tensor) -> None:
         if self.log is not None:
@@ -145,6 +146,13 @@ class Metrics(Watch):
 def json_number(number: float) -> str:
     """Return a number in nine digits as JSON has it; `null` for one that is not finite."""
     return f"{number:.9g}" if isfinite(number) else "null"
+
+
+def still_missing(waiting: bytes, data: bytes) -> bytes:
+    """Return the lines that the file lacks, of those that waited at the checkpoint: the disk may have taken them since."""
+    lines = waiting.splitlines(keepends=True)
+    last = data[data.rfind(b"\n", 0, -1) + 1 :]
+    return b"".join(lines[lines.index(last) + 1 :] if last in lines else lines)
 
 
 def valid_length(data: bytes, step: int, evaluated: bool) -> int:

@@ -206,6 +206,8 @@ class Progress(Watch):
             if self.result.flow is not None and self.result.flow.tries:
                 tries = "\n".join(f"  {text}" for text in self.result.flow.tries)
                 self.console.print(f"\nto wait less for data, try\n{tries}", soft_wrap=True)
+            if self.result.verdict and self.result.doctor:
+                self.console.print(f"\nmeasure what would make it faster with\n  {self.result.doctor}", soft_wrap=True)
             if self.result.resume:
                 self.console.print(f"\nresume with\n  {self.result.resume}", soft_wrap=True)
             self.result = None

@@ -36,6 +36,7 @@ __all__ = [
     "running_mean",
     "save_svg",
     "style_panel",
+    "svg_bytes",
 ]
 
 Floats = NDArray[np.float64]
@@ -113,6 +114,11 @@ def style_panel(panel: Axes) -> None:
 
 def save_svg(figure: Figure, picture: Path) -> None:
     """Write a figure as SVG, as a whole or not at all; equal figures give equal bytes."""
+    atomic_files.write(picture, svg_bytes(figure))
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """Return a figure as the content of an SVG file; equal figures give equal bytes."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -120,7 +126,7 @@ def save_svg(figure: Figure, picture: Path) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "accel", "svg.fonttype": "none"}):
         drawn = BytesIO()
         FigureCanvasSVG(figure).print_figure(drawn, format="svg", metadata={"Date": None})
-        atomic_files.write(picture, drawn.getvalue())
+        return drawn.getvalue()
 
 
 def draw_loss(panel: Axes, curves: Curves, held_out: dict[str, tuple[list[float], list[float]]]) -> None:

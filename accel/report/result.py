@@ -137,6 +137,10 @@ class Result:
     shares: dict[str, float] = field(default_factory=dict)
     flow: DataFlow | None = None
     """Whether the training waited for its data, and suggested remedies if it did."""
+    verdict: str = ""
+    """What took most of the time, in a sentence; empty if the run was too short to tell, or its clock cannot."""
+    doctor: str = ""
+    """The command that measures why it is not faster; empty for a run that was started in Python."""
     sections: dict[str, Section] = field(default_factory=dict)
     """Tables that watches add in `end`, by the name of the watch."""
     suggestions: dict[str, float] = field(default_factory=dict)

@@ -42,6 +42,8 @@ def draw(result: Result) -> RenderableType:
         blocks.append(Text(f"  and {elapsed(result.drawing)} for drawing the curves, which is no part of the run", style="dim"))
     if result.flow is not None:
         blocks += ["", Text(result.flow.text())]
+    if result.verdict and not (result.flow is not None and result.flow.bound and result.verdict.startswith("data-bound")):
+        blocks.append(Text(result.verdict))
     for section in result.sections.values():
         blocks += ["", Text(section.title)]
         if section.rows:

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-__all__ = ["CGROUP_FILES", "CGROUP_ROOT", "MEMORY", "OWN_CGROUP", "free_disk", "free_memory", "total_memory"]
+__all__ = ["CGROUP_FILES", "CGROUP_ROOT", "MEMORY", "OWN_CGROUP", "control_groups", "free_disk", "free_memory", "total_memory"]
 
 CGROUP_FILES = (
     ("", "memory.max", "memory.current", "memory.stat"),
@@ -48,16 +48,21 @@ def _memory() -> list[tuple[int, int]]:
 
 def _cgroups() -> list[tuple[Path, str, str, str]]:
     """Return the folders of the control groups that this process is in, from the root to its own, each with its files."""
+    return [(folder, limit, use, stat) for controller, limit, use, stat in CGROUP_FILES for folder in control_groups(controller)]
+
+
+def control_groups(controller: str) -> list[Path]:
+    """Return the folders of the control groups that this process is in, from the root to its own.
+
+    Args:
+        controller: of version 1, such as `memory` or `cpu`; empty for version 2, which has one tree for all.
+    """
     try:
         lines = [line.split(":", 2) for line in OWN_CGROUP.read_text().splitlines()]
     except OSError:
         lines = []
-    folders = []
-    for controller, *files in CGROUP_FILES:
-        own = next((Path(path) for _, names, path in lines if controller in names.split(",")), Path("/"))
-        parents = [CGROUP_ROOT / controller / path.relative_to("/") for path in [*reversed(own.parents), own]]
-        folders += [(path, files[0], files[1], files[2]) for path in parents]
-    return folders
+    own = next((Path(path) for _, names, path in lines if controller in names.split(",")), Path("/"))
+    return [CGROUP_ROOT / controller / path.relative_to("/") for path in [*reversed(own.parents), own]]
 
 
 def free_disk(folder: Path) -> int:

@@ -35,8 +35,13 @@ __all__ = [
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 6, 3, 4
 """6 batches an epoch, the last of 2: a short batch, and with a window of 4 a short window too."""
 
-CHEAP: dict[str, dict[str, Any]] = {"compile": {"backend": "eager"}, "lr_range": {"updates": 12}, "profiler": {"updates": 1}}
-"""Settings of plugins whose defaults take long: hundreds of toy runs prove the plugin, and need not wait for kernels."""
+CHEAP: dict[str, dict[str, Any]] = {
+    "compile": {"backend": "eager"},
+    "lr_range": {"updates": 12},
+    "parity": {"every": 3},
+    "profiler": {"updates": 1},
+}
+"""Settings of plugins whose defaults take long, or act after more updates than a toy makes: hundreds of toy runs prove each."""
 
 
 def cheap(name: str) -> Callable[[], Part]:

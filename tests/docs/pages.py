@@ -67,5 +67,7 @@ TRAINS = [line for line in commands("python -m accel.train") if "hydra/launcher=
 SUBMITS = [line for line in commands("python -m accel.train") if "hydra/launcher=" in line]
 """Commands that hand jobs to Slurm or to submitit."""
 PACKS = commands("python -m accel pack")
+MEASURES = commands("python -m accel doctor")
+ADVISES = commands("python -m accel advise")
 ABOUT_RUNS = commands("python -m accel evaluate") + commands("python -m accel predict")
 """Commands about a run that is there."""

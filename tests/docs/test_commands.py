@@ -16,11 +16,11 @@ from accel.cli.train_command import main
 from accel.schema import plugin_registry
 from accel.system import machine
 from accel.testing.plugin_runs import unmet_need
-from tests.docs.pages import ABOUT_RUNS, BLOCKS, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
+from tests.docs.pages import ABOUT_RUNS, ADVISES, BLOCKS, MEASURES, PACKS, PAGES, ROOT, SUBMITS, TRAINS, Block, commands, where
 
 pytestmark = pytest.mark.slow
 
-LISTS = [line for line in commands("python -m accel ") if line not in PACKS + ABOUT_RUNS]
+LISTS = [line for line in commands("python -m accel ") if line not in PACKS + ABOUT_RUNS + MEASURES + ADVISES]
 RANKS = [line for line in (commands("torchrun") + commands("TORCH_")) if "-m accel.train" in line]
 OTHERS = [
     line
@@ -90,6 +90,18 @@ def test_a_command_that_lists(line: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "clip" in capsys.readouterr().out or "vision" in line
 
 
+@pytest.mark.parametrize("line", MEASURES, ids=short)
+def test_a_command_that_measures(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert accel_main.main([*words_of(line), "--seconds", "1", "device=cpu"]) == 0
+    assert "-bound: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", ADVISES, ids=short)
+def test_a_command_that_advises(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert accel_main.main([*words_of(line), "device=cpu"]) == 0
+    assert "x roof" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("line", RANKS, ids=short)
 def test_a_command_of_torchrun_has_settings_that_compose(line: str) -> None:
     words = shlex.split(line.partition(" -m accel.train ")[2], comments=True)
@@ -115,7 +127,8 @@ def test_any_other_command_names_what_is_there(line: str) -> None:
 
 
 def test_no_command_is_left_out() -> None:
-    known = [shlex.split(line, comments=True) for line in [*TRAINS, *PACKS, *SUBMITS, *ABOUT_RUNS, *LISTS, *RANKS, *OTHERS]]
+    kinds = (TRAINS, PACKS, SUBMITS, ABOUT_RUNS, MEASURES, ADVISES, LISTS, RANKS, OTHERS)
+    known = [shlex.split(line, comments=True) for lines in kinds for line in lines]
     lines = [(block.page, line) for block in BLOCKS if not block.language and not block.note for line in block.commands]
     assert not [(page, line) for page, line in lines if shlex.split(line, comments=True) not in known]
     assert len(TRAINS) >= 25

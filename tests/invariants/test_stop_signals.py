@@ -20,6 +20,7 @@ from accel.checkpoints import FOLDER, find
 from accel.engine.evaluation.evaluation_trial import BATCHES
 from accel.parts import Watch
 from accel.plugins import AMP, EMA, Accumulate, AdamW, Cosine, LRRange, Metrics
+from accel.testing.drill.compare_runs import compare_runs
 from accel.testing.toy_run import Toy, ToyResult, fit_toy
 
 UPDATES = 6
@@ -140,6 +141,46 @@ def test_an_evaluation_stops_between_batches_and_is_made_again(
     assert len(seen) == BATCHES + 2, "of six batches, after those of the trial"
     assert '"val_loss"' not in (tmp_path / "run/metrics.jsonl").read_text()
     resumed(tmp_path / "run", whole)
+
+
+@pytest.mark.filterwarnings("ignore:.*trains no more:accel.errors.AccelWarning")
+@pytest.mark.parametrize("updates", [2 * UPDATES, 9], ids=["of two epochs", "within an epoch"])
+def test_whichever_evaluation_is_stopped_is_saved_with_the_rest(updates: int, tmp_path: Path) -> None:
+    """The last checkpoint has it, and where it is the best, its weights are kept: as in the run that nothing stopped."""
+    calls: list[int] = []
+    steps: list[int] = []
+    struck: list[int] = []
+
+    class Stopped(Toy):
+        def loss(self, model: Any, batch: Any) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+        def metrics(self, model: Any, batch: Any) -> Any:
+            calls.append(len(calls))
+            if calls[-1] in struck:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return {"score": float(steps[-1:] == [8])}
+
+    @dataclass(eq=False)
+    class Steps(Watch):
+        def after(self, step: int, loss: Any) -> None:
+            steps.append(step)
+
+    def train(out: Path, *strikes: int) -> None:
+        calls.clear()
+        struck[:] = strikes
+        going_on = {"resume": out} if out.exists() else {"out": out}
+        plugins = [AdamW(), Steps(), Metrics(curves=False)]
+        fit_toy(plugins, kind=Stopped, updates=updates, evaluate_every=2, checkpoint_best="max:score", **going_on)
+
+    train(tmp_path / "whole")
+    evaluations = len(calls[BATCHES:]) // UPDATES
+    for number in range(evaluations):
+        with pytest.raises(Interrupted):
+            train(out := tmp_path / str(number), BATCHES + number * UPDATES + 1)  # in the second of its batches
+        train(out)
+        assert compare_runs(out, tmp_path / "whole") == ""
+    assert evaluations == 6 - (updates == 9)
 
 
 def test_while_it_resumes(whole: tuple[ToyResult, Path], tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.device import memory_peak
-from accel.device.memory_peak import ProcessMemoryPeak, peak_rss
+from accel.device.memory_peak import AllocationPeak, ProcessMemoryPeak, collect_tensors, peak_rss, tensor_bytes
 from accel.errors import AccelWarning
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
 from accel.plugins.ema import EMA
-from accel.plugins.memory import Memory, collect_tensors, tensor_bytes
+from accel.plugins.memory import Memory
 from accel.testing import fit_toy
 from accel.testing.toy_run import Toy
 
@@ -109,3 +109,18 @@ def test_the_run_keeps_its_bits(every: int) -> None:
 def test_a_snapshot_needs_cuda() -> None:
     with pytest.warns(AccelWarning, match="memory.snapshot has no effect on a CPU"):
         fit_toy([Memory(snapshot=True)])
+
+
+def test_the_peak_of_allocations_is_that_of_a_block_and_counts_each_memory_once() -> None:
+    before = torch.zeros(1000)
+    with AllocationPeak(torch.device("cpu")) as peak:
+        one = before + 1
+        two = one * 2
+        view = two.view(10, 100)
+        del one
+        view.add_(1)
+        three = view.sum()
+    assert peak.bytes == 8000
+    assert peak.now == 4004
+    del two, view, three
+    assert peak.now == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from accel.plugins.recompute import Recompute
 from accel.tasks.models.gpt import GPT
 from accel.tasks.models.resnet import BasicBlock, ResNet
 from accel.testing import fit_toy
+from tests.support.drill_length import LONG
 
 
 class Wide(nn.Module):
@@ -107,11 +109,14 @@ def _fresh() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+EVERY = list(product(MODELS, ["eager", "aot_eager"], [False, True]))
+COMPILED = EVERY if LONG else [one for number, one in enumerate(EVERY) if (number // 4 + number // 2 + number) % 2 == 0]
+"""Models, backends and whether layers are compiled each for itself: any two together, and in the long drills all of them."""
+
+
 @pytest.mark.usefixtures("_fresh")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's, in tracing
-@pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("regional", [False, True])
+@pytest.mark.parametrize(("make", "backend", "regional"), COMPILED)
 @pytest.mark.slow
 def test_with_compile(make: Any, backend: str, regional: bool) -> None:
     compiled = Compile(backend=backend, regional=regional)

@@ -24,6 +24,7 @@ import torch
 from torch.distributed import TCPStore
 
 from accel.system import machine
+from tests.support.disk_waits import skip_disk_waits
 from tests.support.drill_length import times
 from tests.support.waiting import DEADLINE
 
@@ -80,6 +81,7 @@ def main(module: str, folder: str) -> None:
     warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
     torch.set_num_threads(1)
     machine._cpu_lacks_bf16 = lambda: False  # as in tests/conftest.py
+    skip_disk_waits()
     actual: dict[str, Any] = {}
     for name, case in list(vars(import_module(module)).items()):
         if name.startswith("case_"):

@@ -24,6 +24,7 @@ __all__ = [
     "decode",
     "formats",
     "from_pixels",
+    "is_fast_jpeg",
     "read_size",
     "require_pillow",
     "resample",
@@ -46,6 +47,16 @@ def formats() -> tuple[str, ...]:
 
     known = features.modules | features.codecs | features.features
     return FORMATS + tuple(name for name, need in OPTIONAL_FORMATS.items() if need in known and features.check(need))
+
+
+@cache
+def is_fast_jpeg() -> bool | None:
+    """Return whether Pillow decodes JPEGs by libjpeg-turbo; None if it is not installed."""
+    try:
+        from PIL import features
+    except ImportError:
+        return None
+    return bool(features.check_feature("libjpeg_turbo"))
 
 
 def require_pillow() -> None:

@@ -26,6 +26,8 @@ __all__ = [
     "PROBE_SAMPLES",
     "TRIAL_SECONDS",
     "Rates",
+    "begin_processes",
+    "begin_threads",
     "best_count",
     "describe_rates",
     "fewer_readers",
@@ -105,6 +107,11 @@ def describe_rates(rates: Rates) -> str:
 
 def thread_rate(batches: MapBatches, count: int, first: int) -> float:
     """Return the samples a second that `count` threads read, from sample `first` on; 0 if one cannot be read."""
+    return begin_threads(batches, count, first)()
+
+
+def begin_threads(batches: MapBatches, count: int, first: int) -> Callable[[], float]:
+    """Begin to read with `count` threads; return the function that waits for their end, and returns what `thread_rate` does."""
     done = [0] * count
     started = perf_counter()
     threads = [
@@ -113,15 +120,24 @@ def thread_rate(batches: MapBatches, count: int, first: int) -> float:
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    return 0.0 if min(done) < 0 else sum(done) / (perf_counter() - started)
+
+    def finish() -> float:
+        for thread in threads:
+            thread.join()
+        return 0.0 if min(done) < 0 else sum(done) / (perf_counter() - started)
+
+    return finish
 
 
 def process_rate(batches: MapBatches, count: int, first: int) -> float:
     """Return the samples a second that `count` forked processes read; 0 if one cannot be read, or none can be forked."""
+    return begin_processes(batches, count, first)()
+
+
+def begin_processes(batches: MapBatches, count: int, first: int) -> Callable[[], float]:
+    """Begin to read with `count` forked processes; return the function that waits for their end, and returns their rate."""
     if not can_fork():
-        return 0.0
+        return lambda: 0.0
     done = shared_zeros(torch.zeros(count, dtype=torch.int64, device="cpu")).numpy()
 
     def read(place: int) -> None:
@@ -133,10 +149,14 @@ def process_rate(batches: MapBatches, count: int, first: int) -> float:
     processes = [mp.get_context("fork").Process(target=read, args=(place,), daemon=True) for place in range(count)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
-        process.close()
-    return 0.0 if min(done) <= 0 else float(sum(done)) / TRIAL_SECONDS
+
+    def finish() -> float:
+        for process in processes:
+            process.join()
+            process.close()
+        return 0.0 if min(done) <= 0 else float(sum(done)) / TRIAL_SECONDS
+
+    return finish
 
 
 def strided_ranges(first: int, count: int) -> list[range]:

@@ -66,10 +66,9 @@ class Evaluations:
         """What a resumed run must have in common with this one where the training depends on the evaluations."""
         return {"every": self.every, "epochs": self.epochs, "batches": self.batches}
 
-    def catch_up(self, run: Run) -> None:
-        """Make the evaluation that was under way, within an epoch, when the run was interrupted; one at its end waits for that."""
-        if run.progress.batch not in (0, run.batches) and self.in_turn(run):
-            self.evaluate(run)
+    def was_interrupted(self, run: Run) -> bool:
+        """Return whether a resumed run still owes the evaluation after its last update, within an epoch."""
+        return run.progress.batch not in (0, run.batches) and self.in_turn(run) and not run.last_evaluation
 
     def evaluate(self, run: Run, consumed: Progress | None = None) -> None:
         """Evaluate, keep the metrics and show them to the watches. Do nothing without data for it, or if that has been done.
@@ -83,7 +82,7 @@ class Evaluations:
         if run.held_out is None or run.dry_run or run.last_evaluation:
             return
         metrics = evaluate(run, self.metrics, self.batches)
-        run.stop_if_requested(consumed or run.progress)
+        run.stop_if_requested(consumed or run.progress, before_evaluation=consumed is None)
         run.history.append({**run.position, **metrics})
         in_turn = self.in_turn(run) or (run.progress.batch == 0 and run.progress.epoch % self.epochs == 0)
         for part in [*(run.parts.all() if in_turn else ()), *run.watches]:

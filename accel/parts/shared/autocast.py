@@ -18,7 +18,10 @@ from accel.system.deprecation.old_attributes import MovedAttribute
 from accel.system.machine import Need
 from accel.values import Count, Fraction, Positive
 
-__all__ = ["Autocast"]
+__all__ = ["ROUNDING", "Autocast"]
+
+ROUNDING = {"bfloat16": 0.1, "float16": 0.02}
+"""Distance of a layer's gradient from float32 that products in the format explain: some tens of its roundings, 2^-8 and 2^-11."""
 
 
 @dataclass(eq=False)
@@ -93,6 +96,9 @@ class Autocast(Precision):
                 torch.where(grads.empty != 0, before[0], self.scale, out=self.scale)
                 torch.where(grads.empty != 0, before[1], self.good, out=self.good)
         self.publish()
+
+    def rounding(self) -> float:
+        return ROUNDING[self.dtype]
 
     def capture_blocker(self) -> str:
         return ""

@@ -189,3 +189,6 @@ def test_lines_that_a_full_disk_took_after_the_last_checkpoint_make_no_differenc
     assert actual is not None
     assert actual.state()["parts"]["metrics"]["waiting"]
     assert compare_runs(tmp_path / "one", tmp_path / "other") == ""
+    monkeypatch.undo()
+    fit_toy([Metrics(curves=False)], resume=tmp_path / "other")
+    assert compare_runs(tmp_path / "one", tmp_path / "other") == "", "a run that is resumed has them once"

@@ -1,0 +1,3 @@
+"""The command that measures what each plugin of a run brings."""
+
+__all__: list[str] = []

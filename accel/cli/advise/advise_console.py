@@ -1,0 +1,62 @@
+"""Advice in a terminal: what is measured is said while it is, and the page follows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from accel.cli import torchrun
+from accel.cli.ablate.ablate_console import picture_file
+from accel.cli.compose.compose import compose
+from accel.cli.doctor.doctor_console import announcer
+from accel.cli.exit_codes import FAILED
+from accel.cli.job import command_of
+from accel.diagnose.advice_page import show
+from accel.errors import ConfigError, Interrupted, Sentence
+from accel.report.terminal import say
+from accel.report.visible_console import VisibleConsole
+from accel.system import disk_errors
+
+__all__ = ["run_advice"]
+
+
+def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
+    """Advise on the model of some overrides, and print the advice; return the exit code.
+
+    Args:
+        args: flags of `accel advise`.
+        overrides: as for training.
+
+    Raises:
+        ConfigError: if the overrides or flags cannot work.
+    """
+    if torchrun.world_size() > 1:
+        raise ConfigError("advise looks at one process; start it without torchrun")
+    picture = picture_file(args.picture)
+    config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
+    command = command_of(config.overrides, args.config_dir, args.config_path)
+    from accel.diagnose.advise import advise_run
+
+    trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
+    try:
+        advice = advise_run(trainer, inference=args.inference, seconds=args.seconds, say=announcer())
+    except (Sentence, Interrupted):
+        raise
+    except Exception as error:  # of the user's code
+        from accel.cli.tracebacks import plugin_at_fault, user_traceback
+
+        say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
+        return FAILED
+    if picture is not None:
+        try:
+            advice.draw(picture)
+        except OSError as error:
+            reason = disk_errors.disk_reason(error)
+            raise ConfigError(f"--picture {picture}: cannot write there ({reason}); name another file") from None
+    if args.json:
+        say(json.dumps(advice.to_dict(), indent=1, allow_nan=False))
+    else:
+        show(VisibleConsole(markup=False, highlight=False), advice)
+    return 0

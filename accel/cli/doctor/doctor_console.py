@@ -1,0 +1,92 @@
+"""A diagnosis in a terminal: what is measured is said while it is, and the page follows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from accel.cli import torchrun
+from accel.cli.compose.compose import compose
+from accel.cli.exit_codes import FAILED
+from accel.cli.job import command_of
+from accel.errors import ConfigError, Interrupted, Sentence
+from accel.report.diagnosis_page import show
+from accel.report.terminal import say
+from accel.report.visible_console import VisibleConsole
+
+if TYPE_CHECKING:
+    from accel.diagnose.diagnosis import Diagnosis
+
+__all__ = ["announcer", "run_doctor"]
+
+
+def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
+    """Diagnose the run of some overrides, and print the diagnosis; return the exit code.
+
+    Args:
+        args: the flags of `accel doctor`.
+        overrides: as for training.
+
+    Raises:
+        ConfigError: if the overrides cannot work.
+    """
+    config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
+    torchrun.require_parallel_plugin(config)
+    if args.apply:
+        if torchrun.world_size() > 1:
+            raise ConfigError("--apply tries remedies of one process; start it without torchrun")
+        from accel.cli.doctor.experiment_file import experiment_path
+
+        experiment_path(args.name, args.config_dir)  # refused before anything is measured
+    command = command_of(config.overrides, args.config_dir, args.config_path)
+    trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
+    try:
+        diagnosis, document = _measure(args, config.overrides, trainer)
+    except (Sentence, Interrupted):
+        raise
+    except Exception as error:  # of the user's code
+        from accel.cli.tracebacks import plugin_at_fault, user_traceback
+
+        say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
+        return FAILED
+    if args.json and torchrun.rank() == 0:
+        say(json.dumps({**diagnosis.as_dict(), **document}, indent=1, allow_nan=False))
+    return 0
+
+
+def _measure(args: Namespace, overrides: Sequence[str], trainer: Any) -> tuple[Diagnosis, dict[str, Any]]:
+    """Return the diagnosis, which is shown as soon as it is there, and what applying its remedies adds to the document."""
+    from accel.diagnose.doctor import doctor
+
+    announce = announcer()
+    diagnosis = doctor(trainer, seconds=args.seconds, say=announce)
+    announce("")
+    if torchrun.rank() == 0 and not args.json:
+        show(VisibleConsole(markup=False, highlight=False), diagnosis)
+    if not args.apply:
+        return diagnosis, {}
+    from accel.cli.doctor.apply_remedies import apply_and_write
+
+    return diagnosis, apply_and_write(diagnosis, args, overrides)
+
+
+def announcer() -> Callable[[str], None]:
+    """Return the function that says, on standard error, what is measured: in place on a terminal, a line each elsewhere.
+
+    An empty line takes the last one away on a terminal.
+    """
+    if torchrun.rank() > 0:
+        return lambda line: None
+    in_place = sys.stderr.isatty()
+
+    def announce(line: str) -> None:
+        text = f"measuring: {line}" if line else ""
+        if in_place:
+            say(text, start="\r\x1b[K", end="\r", file=sys.stderr, flush=True)
+        elif text:
+            say(text, file=sys.stderr, flush=True)
+
+    return announce

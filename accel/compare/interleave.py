@@ -1,0 +1,57 @@
+"""Windows of two ways of doing the same, in turns, until their speeds can be told apart or the time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+from accel.compare.speed_ratio import SpeedRatio, speed_ratio
+from accel.compare.window_plan import Side, window_plan
+
+__all__ = ["Limits", "interleave"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a measurement ends. It depends on how wide the bounds are, never on where they lie: that would find differences by luck.
+
+    Args:
+        min_rounds: rounds of four windows, at least.
+        max_rounds: rounds, at most.
+        width: distance of the bounds that is narrow enough, as a share (`SpeedRatio.width`).
+        seconds: time after which no round is begun, whatever the width is.
+        step: rounds between two looks at the width.
+    """
+
+    min_rounds: int = 12
+    max_rounds: int = 120
+    width: float = 0.05
+    seconds: float = 60.0
+    step: int = 4
+
+
+def interleave(base: Callable[[], float], other: Callable[[], float], limits: Limits | None = None) -> SpeedRatio:
+    """Time two ways of doing the same in turns, and return how many times faster the other is.
+
+    Args:
+        base: runs one window, and returns its seconds per sample; what must not count (warm-up, compiling) it leaves out itself.
+        other: the same of the other.
+        limits: when to end; None for the usual ones.
+    """
+    limits = limits or Limits()
+    sides: dict[Side, Callable[[], float]] = {"base": base, "other": other}
+    seconds: dict[Side, list[list[float]]] = {"base": [], "other": []}
+    until = perf_counter() + limits.seconds
+    for number in range(limits.max_rounds):
+        taken: dict[Side, list[float]] = {"base": [], "other": []}
+        for side in window_plan(number):
+            taken[side].append(sides[side]())
+        for side, windows in taken.items():
+            seconds[side].append(windows)
+        done = number + 1
+        if done >= limits.min_rounds and done % limits.step == 0:
+            ratio = speed_ratio(seconds["base"], seconds["other"])
+            if ratio.width <= limits.width or perf_counter() > until:
+                return ratio
+    return speed_ratio(seconds["base"], seconds["other"])

@@ -1,0 +1,105 @@
+"""An arm in a process of its own, for plugins that switch something of the whole process: threads, allocator, products."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from accel.diagnose.ablation.arm import Arm
+from accel.diagnose.ablation.trial_request import trial_request
+from accel.errors import ConfigError, Interrupted, TrainingError
+from accel.system.stop_signals import StopSignals
+
+__all__ = ["PATIENCE", "ArmProcess", "serve"]
+
+PATIENCE = 10.0
+"""Seconds that a process has to end by itself."""
+Answer = TypeVar("Answer")
+
+
+class ArmProcess:
+    """Arm that answers from a process of its own, and waits there while others are timed. It ends if this process does.
+
+    Args:
+        make_trainer: makes the user's trainer, in that process.
+        names: the plugins of the arm.
+
+    Raises:
+        ConfigError: if these plugins cannot make a run, or the trainer cannot be sent there.
+    """
+
+    def __init__(self, make_trainer: Callable[[], Any], names: frozenset[str]) -> None:
+        context = get_context("spawn")
+        self.connection, remote = context.Pipe()
+        # no daemon, which may have no workers of its own; it ends as soon as nobody can ask it any more
+        self.process = context.Process(target=serve, args=(remote, make_trainer, names, list(sys.path)))
+        try:
+            self.process.start()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ConfigError(f"the trainer cannot be sent to a process of its own, which backend needs ({error})") from None
+        finally:
+            remote.close()  # the other end is the process's alone: if it dies, reading here ends
+        self.answer()
+
+    def answer(self) -> Any:
+        """Return the next answer.
+
+        Raises:
+            ConfigError: with the sentence of the other process, or if it died.
+        """
+        try:
+            error, value = self.connection.recv()
+        except EOFError:
+            self.process.join(PATIENCE)
+            raise TrainingError(f"a process that was measured died with code {self.process.exitcode}") from None
+        if error:
+            raise ConfigError(error)
+        return value
+
+    def ask(self, method: str) -> Any:
+        """Return what the arm's method returns there."""
+        self.connection.send(method)
+        return self.answer()
+
+    def calibrate(self) -> None:
+        """See `Arm.calibrate`."""
+        self.ask("calibrate")
+
+    def window(self) -> float:
+        """See `Arm.window`."""
+        return float(self.ask("window"))
+
+    def close(self) -> None:
+        """End the process."""
+        self.connection.close()
+        self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def serve(connection: Connection, make_trainer: Callable[[], Any], names: frozenset[str], path: list[str]) -> None:
+    """Answer what is asked of an arm, until the other end is closed.
+
+    Args:
+        connection: brings names of methods, and takes (error, result) back; the error is empty if there is none.
+        make_trainer: makes the user's trainer.
+        names: the plugins of the arm.
+        path: where modules are found.
+    """
+    sys.path[:] = path
+    try:
+        trainer = make_trainer()
+        with StopSignals(at_once=True) as signals, closing(Arm(trial_request(trainer._request(), names), signals)) as arm:
+            connection.send(("", None))
+            while True:
+                connection.send(("", getattr(arm, connection.recv())()))
+    except (EOFError, BrokenPipeError, Interrupted, KeyboardInterrupt):
+        return  # nobody asks any more
+    except (ConfigError, TrainingError) as error:
+        connection.send((str(error), None))

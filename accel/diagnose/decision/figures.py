@@ -1,0 +1,170 @@
+"""Figures of one run, as the probes measure them: plain numbers, from which everything else follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from accel.compare import SpeedRatio
+from accel.diagnose.decision.timing import Timing
+
+__all__ = ["BatchFit", "Beside", "Experiment", "RankTimes", "RunFigures", "fit_batches"]
+
+
+@dataclass(frozen=True)
+class BatchFit:
+    """Forward and backward pass of a micro-batch as a line over its size: t = overhead + per_sample * n, in seconds.
+
+    Args:
+        overhead: seconds that any batch takes: launches, Python, small operations.
+        per_sample: seconds that each sample adds.
+        sizes: samples of the batches that were measured.
+        seconds: of each.
+    """
+
+    overhead: float
+    per_sample: float
+    sizes: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    def measured(self, samples: int) -> float | None:
+        """Return the seconds of a batch of so many samples, as they were measured; None if that size was not."""
+        return dict(zip(self.sizes, self.seconds, strict=True)).get(samples)
+
+
+def fit_batches(times: Mapping[int, float], samples: int) -> BatchFit | None:
+    """Return the line through times by batch size, with the least relative errors; None for fewer than two sizes up to the run's.
+
+    Larger batches are left out of the line: they may not fit into a cache or into kept memory, and then grow faster. Neither part
+    is below 0: a line that would begin there goes through the origin, one that falls is level.
+
+    Args:
+        times: seconds by the size of the batch.
+        samples: size of the run's own batch.
+
+    >>> fit = fit_batches({16: 0.010, 32: 0.012, 64: 0.016, 128: 0.034}, 64)
+    >>> round(fit.overhead, 6), round(fit.per_sample, 6)
+    (0.008, 0.000125)
+    """
+    line = {size: seconds for size, seconds in times.items() if size <= samples}
+    if len(line) < 2:
+        return None
+    weights = {size: 1 / seconds**2 for size, seconds in line.items()}
+    total = sum(weights.values())
+    size_mean = sum(weight * size for size, weight in weights.items()) / total
+    time_mean = sum(weights[size] * seconds for size, seconds in line.items()) / total
+    spread = sum(weight * (size - size_mean) ** 2 for size, weight in weights.items())
+    slope = sum(weights[size] * (size - size_mean) * (seconds - time_mean) for size, seconds in line.items()) / spread
+    start = time_mean - slope * size_mean
+    if slope < 0:
+        slope, start = 0.0, time_mean
+    elif start < 0:
+        squares = sum(weight * size**2 for size, weight in weights.items())
+        start, slope = 0.0, sum(weights[size] * size * seconds for size, seconds in line.items()) / squares
+    return BatchFit(start, slope, tuple(sorted(times)), tuple(times[size] for size in sorted(times)))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Readers at work beside updates of one and the same batch.
+
+    Args:
+        rate: samples a second that they read meanwhile.
+        alone: samples a second that they read while nothing else runs.
+        update: seconds of an update meanwhile.
+    """
+
+    rate: float
+    alone: float
+    update: float
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One thing about an update changed: both ways took turns.
+
+    Args:
+        ratio: how many times faster the update, or the part of it that was timed, is with the change.
+        memory: bytes that it takes beside, at the peak; negative if it saves some; None if that was not measured.
+    """
+
+    ratio: SpeedRatio
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class RankTimes:
+    """Times of the ranks of a run, by rank, in seconds.
+
+    Args:
+        compute: forward and backward pass of a window without any communication.
+        loader: a window from the loader alone.
+        synchronised: forward and backward pass with the gradients of all ranks.
+        noise: by which `compute` may be off.
+        rank: of the process whose other figures these are.
+    """
+
+    compute: tuple[float, ...]
+    loader: tuple[float, ...]
+    synchronised: tuple[float, ...]
+    noise: tuple[float, ...] = ()
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """What the probes have measured of a run. All times are seconds of an update, unless they say otherwise.
+
+    Args:
+        device: `"cpu"` or `"cuda"`.
+        cores: that this process can keep busy.
+        threads: of torch on a CPU.
+        samples: of an update, over all ranks.
+        step: update with the wait for its data, as in the run.
+        wait: of that, the wait for data.
+        loader: the data of an update from the loader alone; None if that was not measured.
+        loader_busy: of that, seconds of processor time; None where other processes read.
+        loader_idle: of that, seconds in which the process neither computed nor waited for a core; None as above.
+        same_batch: update of the same batch again, which waits for no data.
+        same_batch_busy: of that, seconds of processor time, of all threads.
+        phases: parts of it: transfer, forward, backward, update. On CUDA as the device has them.
+        host: until the host has queued an update on CUDA; None on a CPU.
+        fit: forward and backward pass of a micro-batch over its size; None if that was not measured.
+        micro_batches: of an update.
+        batch_size: samples of a micro-batch.
+        by_threads: update of the same batch, by the number of torch's threads.
+        host_reads: numbers read on the host in an update, by line of code.
+        read_rates: samples a second, by the number of readers beside the updates.
+        experiments: by name, such as `amp`.
+        ranks: times of all ranks; None for one.
+        evaluation: spread over the updates between two evaluations.
+        checkpoint: spread over the updates between two checkpoints.
+        gather: a batch of the data out of memory, as `resident` has it.
+        swaps: pages that went to or came from the swap meanwhile.
+    """
+
+    device: str
+    cores: int
+    threads: int
+    samples: int
+    step: Timing
+    wait: Timing
+    same_batch: Timing
+    same_batch_busy: float = 0.0
+    loader: Timing | None = None
+    loader_busy: float | None = None
+    loader_idle: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+    host: float | None = None
+    fit: BatchFit | None = None
+    micro_batches: int = 1
+    batch_size: int = 0
+    by_threads: Mapping[int, Timing] = field(default_factory=dict)
+    host_reads: Mapping[str, float] = field(default_factory=dict)
+    read_rates: Mapping[int, Beside] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    ranks: RankTimes | None = None
+    evaluation: float = 0.0
+    checkpoint: float = 0.0
+    gather: float = 0.0
+    swaps: int = 0

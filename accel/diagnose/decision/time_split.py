@@ -1,0 +1,140 @@
+"""Where the time of an update goes: parts that add up to the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accel.diagnose.decision.figures import RankTimes, RunFigures
+from accel.diagnose.decision.timing import taken_in_turn
+
+__all__ = ["PARTS", "TimeSplit", "split_time"]
+
+PARTS = {
+    "data": "waiting for data",
+    "transfer": "copying to the device",
+    "overhead": "launching and small operations, whatever the batch",
+    "compute": "forward and backward, growing with the batch",
+    "threads": "threads in each other's way",
+    "update": "the optimiser's update",
+    "communication": "gradients between the ranks",
+    "straggler": "waiting for the slowest rank",
+    "evaluation": "evaluation",
+    "checkpoint": "checkpoints",
+}
+"""The parts, by name, in words."""
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """Seconds of an update by part; those of evaluations and checkpoints are spread over the updates between two of them.
+
+    Args:
+        seconds: by the names of `PARTS`, all of them.
+        straggler: number of the slowest rank, if one is slower than the others; else None.
+    """
+
+    seconds: dict[str, float]
+    straggler: int | None = None
+
+    @property
+    def total(self) -> float:
+        """Seconds of an update with everything."""
+        return sum(self.seconds.values())
+
+    def share(self, part: str) -> float:
+        """Return the share of a part, from 0 to 1."""
+        return self.seconds[part] / self.total if self.total else 0.0
+
+    def ceiling(self, *parts: str) -> float:
+        """Return the speed-up that taking parts away altogether would bring (Amdahl); infinite if nothing is left."""
+        left = self.total - sum(self.seconds[part] for part in parts)
+        return self.total / left if left > 0 else float("inf")
+
+
+def split_time(figures: RunFigures) -> TimeSplit:
+    """Return the parts of an update. A pure function of the figures.
+
+    The whole is the measured update with its wait. What waits neither for data nor is copied is divided as the same batch again
+    was: its phases, its growth with the batch, its threads and its ranks.
+    """
+    seconds = dict.fromkeys(PARTS, 0.0)
+    step = figures.step.median
+    seconds["data"] = min(max(0.0, figures.wait.median), step)
+    work = step - seconds["data"]
+    phases = {name: max(0.0, figures.phases.get(name, 0.0)) for name in ("transfer", "forward", "backward", "update")}
+    whole = max(sum(phases.values()), figures.same_batch.median + phases["transfer"], 1e-12)  # the same batch is on the device
+    late, reader = (0.0, None) if figures.ranks is None else _late_data(figures.ranks, work - whole)
+    scale = (work - late) / whole
+    passes = whole - phases["transfer"] - phases["update"]
+    overhead, straggler = min(passes, _overhead(figures, passes)), None
+    seconds["transfer"], seconds["update"] = phases["transfer"] * scale, phases["update"] * scale
+    if figures.ranks is not None:
+        waiting, communication, straggler = _between_ranks(figures.ranks, passes)
+        seconds["straggler"], seconds["communication"] = late + waiting * scale, communication * scale
+        straggler = reader if late > waiting * scale else straggler
+        passes -= waiting + communication
+        overhead = min(passes, max(0.0, overhead - waiting - communication))  # neither grows with the batch
+    lost = _lost_to_threads(figures) * scale
+    seconds["overhead"], seconds["compute"] = overhead * scale, (passes - overhead) * scale
+    if lost:
+        shared = sum(seconds[part] for part in ("overhead", "compute", "update")) or 1.0
+        for part in ("overhead", "compute", "update"):
+            seconds[part] -= min(lost, shared) * seconds[part] / shared
+        seconds["threads"] = min(lost, shared)
+    seconds["evaluation"], seconds["checkpoint"] = figures.evaluation, figures.checkpoint
+    return TimeSplit(seconds, straggler)
+
+
+def _overhead(figures: RunFigures, passes: float) -> float:
+    """Return the seconds of forward and backward pass, of `passes` in all, that do not grow with the batch.
+
+    On CUDA the device waits while the host queues: what an update takes longer than its phases on the device is overhead.
+    Elsewhere the line over the batch tells the share; its seconds are of another moment.
+    """
+    if figures.host is not None:
+        busy = sum(figures.phases.get(name, 0.0) for name in ("forward", "backward", "update"))
+        if (idle := figures.same_batch.median - busy) > 0:
+            return idle
+    if figures.fit is None:
+        return 0.0
+    whole = figures.fit.overhead + figures.fit.per_sample * figures.batch_size
+    return passes * figures.fit.overhead / whole if whole else 0.0
+
+
+def _lost_to_threads(figures: RunFigures) -> float:
+    """Return the seconds that fewer threads would save in an update of the same batch; 0 if they are within the noise."""
+    if figures.threads not in figures.by_threads:
+        return 0.0
+    now = figures.by_threads[figures.threads]
+    fewer = [timing for count, timing in figures.by_threads.items() if count < figures.threads]
+    best = min(fewer, key=lambda timing: timing.median, default=now)
+    return max(0.0, now.median - best.median) if best is not now and taken_in_turn(now, best).low > 1 else 0.0
+
+
+def _between_ranks(ranks: RankTimes, passes: float) -> tuple[float, float, int | None]:
+    """Return the seconds of waiting for the slowest rank, those of communication, and its number if it stands out.
+
+    Each rank waits in its backward pass for the last one: that one waits for nobody, and what it takes beyond its own computing
+    is communication.
+    """
+    slowest = max(range(len(ranks.compute)), key=lambda rank: ranks.compute[rank])
+    others = [seconds for rank, seconds in enumerate(ranks.compute) if rank != slowest]
+    mean = sum(others) / len(others) if others else ranks.compute[slowest]
+    behind = ranks.compute[slowest] - mean
+    communication = max(0.0, min(together - ranks.compute[slowest] for together in ranks.synchronised))
+    stands_out = behind > max(STANDS_OUT * mean, 2 * max(ranks.noise, default=0.0))
+    waiting = min(passes, behind) if stands_out else 0.0
+    return waiting, min(max(0.0, passes - waiting), communication), slowest if stands_out else None
+
+
+def _late_data(ranks: RankTimes, extra: float) -> tuple[float, int | None]:
+    """Return the seconds, of `extra` beyond its work, for which this rank waits for one that reads more slowly, and that one."""
+    slowest = max(range(len(ranks.loader)), key=lambda rank: ranks.loader[rank])
+    behind = ranks.loader[slowest] - ranks.loader[ranks.rank]
+    if behind <= STANDS_OUT * ranks.compute[ranks.rank] or extra <= 0:
+        return 0.0, None
+    return min(extra, behind), slowest
+
+
+STANDS_OUT = 0.1
+"""Share by which a rank must be slower than the mean of the others, to be called slow."""

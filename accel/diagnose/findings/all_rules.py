@@ -1,0 +1,30 @@
+"""All rules, and what they find in a table."""
+
+from __future__ import annotations
+
+from accel.diagnose.findings.branches import branches, joinable_layers
+from accel.diagnose.findings.channel_multiples import channel_multiples
+from accel.diagnose.findings.element_wise import depthwise_share, element_wise_share, fusible_layers
+from accel.diagnose.findings.finding import Finding, Rule
+from accel.diagnose.findings.idle_parameters import unused_parameters, without_gradient
+from accel.diagnose.findings.layout_changes import layout_changes
+from accel.diagnose.findings.memory_access_cost import group_costs, unequal_channels
+from accel.diagnose.findings.normalisation_pairs import bias_before_norm, foldable_norms
+from accel.diagnose.findings.roof_gaps import far_from_roof
+from accel.diagnose.findings.slow_lines import array_copies, device_copies, host_reads_of_model
+from accel.diagnose.findings.time_between import time_between_operators
+from accel.diagnose.layers.layer_table import LayerTable
+
+__all__ = ["RULES", "all_findings"]
+
+RULES: tuple[Rule, ...] = (
+    time_between_operators, far_from_roof, fusible_layers, element_wise_share, depthwise_share, channel_multiples,
+    unequal_channels, group_costs, branches, joinable_layers, layout_changes, bias_before_norm, foldable_norms,
+    unused_parameters, without_gradient, host_reads_of_model, device_copies, array_copies,
+)  # fmt: skip
+
+
+def all_findings(table: LayerTable) -> list[Finding]:
+    """Return what all rules find: first what saves most, then what no measurement tells the gain of, in the order of the rules."""
+    findings = [finding for rule in RULES for finding in rule(table)]
+    return sorted(findings, key=lambda finding: -(finding.gain or 0.0))

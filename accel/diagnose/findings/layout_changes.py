@@ -1,0 +1,49 @@
+"""Copies from one order in memory to another, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from accel.diagnose.findings.finding import Finding, listed
+from accel.diagnose.layers.layer_table import LayerTable
+from accel.diagnose.layers.operation import Operation
+
+__all__ = ["layout_change", "layout_changes"]
+
+COPIES = frozenset({"clone", "contiguous", "copy_", "_to_copy", "_reshape_copy"})
+LEAST_SHARE = 0.01
+
+
+def layout_change(one: Operation) -> tuple[str, str] | None:
+    """Return the order in memory that a copy reads and the one that it writes; None if it is none, or both are the same."""
+    if one.name not in COPIES or not one.bytes or not one.outputs:
+        return None
+    source, target = one.inputs[-1], one.outputs[0]
+    if len(source.shape) < 2 or source.layout == target.layout or source.device != target.device:
+        return None
+    return source.layout, target.layout
+
+
+def layout_changes(table: LayerTable) -> Iterator[Finding]:
+    """Find copies that only change the order in memory, there and back again."""
+    changes = [(one, change) for one in table.operations if one.layer is not None and (change := layout_change(one)) is not None]
+    directions = {change for _, change in changes}
+    back = any((target, source) in directions for source, target in directions) or any("strided" in change for change in directions)
+    seconds = sum(one.seconds for one, _ in changes)
+    share = table.share(seconds)
+    if len(changes) < 2 or not back or share < LEAST_SHARE:
+        return
+    lines = list(dict.fromkeys(one.line for one, _ in changes if one.line))
+    moved = sum(one.bytes for one, _ in changes)
+    spatial = any("channels_last" in change or len(one.inputs[-1].shape) in (4, 5) for one, change in changes)
+    can_switch = spatial and "channels_last" not in table.plugins
+    yield Finding(
+        "layout_changes",
+        "copies that only change the order in memory, back and forth",
+        f"{len(changes)} copies of {moved / 1e6:.1f} MB, {share:.1%} of the time: "
+        f"{listed(lines or [one.layer or '' for one, _ in changes], 2)}",
+        tuple(dict.fromkeys(one.layer or "" for one, _ in changes)),
+        share,
+        (f"{table.setting('channels_last')}; or " if can_switch else "")
+        + "keep one order from layer to layer: no permute, transpose or contiguous between",
+    )

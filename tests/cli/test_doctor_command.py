@@ -1,0 +1,93 @@
+"""The command `doctor`: a document or plain lines, and nothing left behind, killed or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from accel.__main__ import main
+from accel.cli.exit_codes import exit_code
+from accel.engine.advice.closing_verdict import doctor_command
+from tests.support.console_scripts import ROOT
+
+QUICK = ["--seconds", "2", "device=cpu"]
+
+
+@pytest.mark.slow
+def test_json_is_one_document_on_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(lambda: main(["doctor", "--json", *QUICK, "+plugins=[adamw]"])) == 0
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert document["schema"] == 1
+    assert document["command"] == "python -m accel.train device=cpu '+plugins=[adamw]'"
+    assert all(line.startswith("measuring: ") for line in shown.err.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_without_a_terminal_it_prints_plain_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(lambda: main(["doctor", *QUICK])) == 0
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    assert "this machine" in shown.out
+    assert "-bound: " in shown.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["+plugins=[ampp]"], "did you mean"),
+        (["--jsn"], "--json"),
+        (["--seconds", "-1"], "--seconds"),
+        (["task=images", "task.root=/nowhere"], "/nowhere"),
+    ],
+)
+def test_what_is_mistyped_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: main(["doctor", *words])) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("accel: error: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_it_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "accel", "doctor", "device=cpu"]
+    with subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "same batch" in line)
+        assert said.startswith("measuring: ")
+        process.send_signal(number)
+        process.stderr.read()
+    assert process.returncode == (75 if number is signal.SIGTERM else -number)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "doctor"),
+    [
+        ("python -m accel.train epochs=3", "python -m accel doctor epochs=3"),
+        ("accel-train task.root=accel-train", "accel doctor task.root=accel-train"),
+        ("accel train", "accel doctor"),
+        ("torchrun --nproc-per-node=2 -m accel.train a=1", "torchrun --nproc-per-node=2 -m accel doctor a=1"),
+        ("", ""),
+        ("python mine.py", ""),
+    ],
+)
+def test_the_command_of_a_run_becomes_that_of_its_diagnosis(command: str, doctor: str) -> None:
+    assert doctor_command(command) == doctor

@@ -1,0 +1,59 @@
+"""Whatever an arm is asked, it is afterwards where it was: each window and each training begins where the run does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import torch
+
+from accel.diagnose.ablation.arm import Arm
+from accel.diagnose.ablation.trial_request import trial_request
+from accel.parts import Progress
+from accel.parts.run import Run
+from accel.plugins import EMA, AdamW, OneCycle
+from accel.system.stop_signals import StopSignals
+from tests.support.worked_time import Timed, time_by_work
+
+
+@pytest.fixture
+def arm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arm]:
+    time_by_work(monkeypatch)
+    trainer = Timed(plugins=[AdamW(), OneCycle(max_lr=0.1), EMA()], watch=(), batch_size=4, seed=3, device="cpu", epochs=3)
+    with StopSignals() as signals, closing(Arm(trial_request(trainer._request(), {"adamw", "onecycle", "ema"}), signals)) as arm:
+        yield arm
+
+
+def state(run: Run) -> list[torch.Tensor]:
+    tensors = [*run.unwrapped_model.state_dict().values(), torch.get_rng_state()]
+    return [tensor.clone() for tensor in tensors]
+
+
+def test_it_is_where_it_was(arm: Arm) -> None:
+    run, before = arm.run, state(arm.run)
+    for question in (arm.calibrate, arm.window, arm.peak_bytes, lambda: arm.loss_after(7)):
+        question()
+        assert run.progress == Progress()
+        assert all(map(torch.equal, state(run), before))
+        assert run.parts.optim.state_dict()["state"] == {}
+
+
+def test_the_same_updates_from_the_same_state(arm: Arm) -> None:
+    rates = []
+    for _ in range(2):
+        with arm.trial() as update:
+            for _ in range(4):
+                update()
+                rates.append(arm.run.parts.optim.rate)
+    assert rates[:4] == rates[4:]
+    assert len(set(rates)) == 4, "the schedule goes on within a trial"
+    assert arm.loss_after(9) == arm.loss_after(9)
+    assert arm.loss_after(9) != arm.loss_after(3)
+
+
+def test_a_window_has_the_seconds_of_its_samples(arm: Arm) -> None:
+    arm.calibrate()
+    assert arm.update_seconds == 1.0
+    assert arm.update_samples == pytest.approx(22 / 6)
+    assert arm.window() == pytest.approx(1 / 4), "a second for four samples"

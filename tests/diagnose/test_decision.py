@@ -1,0 +1,294 @@
+"""From figures to a verdict and remedies, without timing anything: the known cases, each with its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from accel.compare import SpeedRatio
+from accel.diagnose.decision.figures import BatchFit, Beside, Experiment, RankTimes, RunFigures, fit_batches
+from accel.diagnose.decision.prediction import PREDICTIONS, step_beside_readers
+from accel.diagnose.decision.remedies import Possible, rank_remedies
+from accel.diagnose.decision.time_split import PARTS, split_time
+from accel.diagnose.decision.timing import Range, Timing
+from accel.diagnose.decision.verdict_details import decide
+from accel.report.run_verdict import KINDS
+
+
+def near(value: float) -> Timing:
+    """Twelve measurements within 2 % of a value."""
+    return Timing(tuple(value * (1 + 0.004 * (number % 6 - 2.5)) for number in range(12)))
+
+
+def figures(**changed: Any) -> RunFigures:
+    """A run on two cores that computes: 64 samples, 100 ms an update, of which 4 ms do not grow with the batch."""
+    plain = RunFigures(
+        device="cpu", cores=2, threads=2, samples=64, step=near(0.100), wait=near(0.001), same_batch=near(0.099),
+        same_batch_busy=0.19, batch_size=64, loader=near(0.001), loader_busy=0.001, loader_idle=0.0,
+        phases={"forward": 0.034, "backward": 0.060, "update": 0.005},
+        fit=BatchFit(0.004, 0.09 / 64, (32, 64, 128), (0.049, 0.094, 0.184)),
+        by_threads={1: near(0.180), 2: near(0.099)},
+    )  # fmt: skip
+    return replace(plain, **changed)
+
+
+CASES: dict[str, tuple[RunFigures, str, str]] = {
+    "gpt": (figures(), "compute-bound", ""),
+    "digits": (
+        figures(
+            step=near(0.0042), wait=near(0.0001), same_batch=near(0.0041), samples=32, batch_size=32,
+            phases={"forward": 0.0012, "backward": 0.0022, "update": 0.0007},
+            fit=BatchFit(0.0022, 0.0012 / 32, (16, 32, 64), (0.0028, 0.0034, 0.0046)), by_threads={},
+        ),
+        "host-bound",
+        "as long as 59 samples",
+    ),
+    "pictures by Pillow": (
+        figures(step=near(0.250), wait=near(0.151), loader=near(0.150), loader_busy=0.149, loader_idle=0.001),
+        "data-bound",
+        "keeps 1.0 of 2 cores busy",
+    ),
+    "the same through resident": (figures(wait=near(0.002), step=near(0.101)), "compute-bound", ""),
+    "a sample that sleeps": (
+        figures(step=near(0.355), wait=near(0.256), loader=near(0.256), loader_busy=0.01, loader_idle=0.24),
+        "data-bound",
+        "idle for 96 % of it",
+    ),
+    "reads on the host": (
+        figures(
+            step=near(0.020), same_batch=near(0.019), phases={"forward": 0.014, "backward": 0.004, "update": 0.001},
+            fit=BatchFit(0.015, 0.003 / 64, (32, 64, 128), (0.0165, 0.018, 0.021)), host_reads={"net.py:7 scale.item()": 64.0},
+            by_threads={},
+        ),
+        "host-bound",
+        "64 numbers are read on the host in an update, most in net.py:7",
+    ),
+    "16 threads on 2 cores": (
+        figures(
+            threads=16, step=near(0.310), wait=near(0.001), same_batch=near(0.309),
+            phases={"forward": 0.1, "backward": 0.19, "update": 0.019}, by_threads={1: near(0.18), 2: near(0.1), 16: near(0.31)},
+        ),
+        "thread-bound",
+        "16 threads on 2 cores take 3.1 times as long as 2",
+    ),
+    "a slow rank": (
+        figures(
+            step=near(0.26), same_batch=near(0.259), phases={"forward": 0.034, "backward": 0.22, "update": 0.005},
+            ranks=RankTimes((0.09, 0.25), (0.0, 0.0), (0.254, 0.255)), by_threads={},
+        ),
+        "straggler-bound",
+        "rank 1 computes 2.8 times as long as the others",
+    ),
+    "a rank that reads slowly": (
+        figures(step=near(0.3), ranks=RankTimes((0.09, 0.092), (0.01, 0.25), (0.094, 0.095)), by_threads={}),
+        "straggler-bound",
+        "rank 1 reads 25.0 times as long as the others",
+    ),
+    "a disk that is slow": (
+        figures(step=near(0.4), wait=near(0.3), loader=near(0.3), loader_busy=0.02, loader_idle=0.28),
+        "data-bound",
+        "reading waits itself",
+    ),
+    "a slow augmentation of samples": (
+        figures(step=near(0.3), wait=near(0.2), loader=near(0.2), loader_busy=0.39, loader_idle=0.0),
+        "data-bound",
+        "keeps 1.9 of 2 cores busy",
+    ),
+    "a tiny batch": (
+        figures(step=near(0.002), wait=near(0.0001), same_batch=near(0.0019), samples=1, batch_size=1,
+                phases={"forward": 0.0008, "backward": 0.001, "update": 0.0001},
+                fit=BatchFit(0.0017, 0.0001, (1, 2), (0.0018, 0.0019)), by_threads={}),
+        "host-bound",
+        "as long as 17 samples",
+    ),
+    "waits for the device on CUDA": (
+        figures(device="cuda", host=0.05, phases={"forward": 0.01, "backward": 0.012, "update": 0.002}, same_batch=near(0.05),
+                step=near(0.051), wait=near(0.001), fit=None, by_threads={}, host_reads={"loss.py:3 float(loss)": 4.0}),
+        "host-bound",
+        "4 numbers are read on the host in an update, most in loss.py:3",
+    ),
+    "a slow network": (
+        figures(
+            step=near(0.26), same_batch=near(0.259), phases={"forward": 0.034, "backward": 0.22, "update": 0.005},
+            ranks=RankTimes((0.09, 0.092), (0.0, 0.0), (0.254, 0.255)), by_threads={},
+        ),
+        "communication-bound",
+        "",
+    ),
+    "a slow optimiser": (
+        figures(phases={"forward": 0.015, "backward": 0.024, "update": 0.06}, fit=BatchFit(0.002, 0.037 / 64, (), ())),
+        "optimiser-bound",
+        "1.5 times as long",
+    ),
+    "evaluations too often": (figures(evaluation=0.4), "evaluation-bound", ""),
+    "checkpoints too often": (figures(checkpoint=0.3), "checkpoint-bound", ""),
+    "copies from pageable memory": (
+        figures(device="cuda", host=0.02, phases={"forward": 0.01, "backward": 0.02, "update": 0.005, "transfer": 0.06},
+                same_batch=near(0.036), step=near(0.1), wait=near(0.002), fit=None, by_threads={}),
+        "transfer-bound",
+        "",
+    ),
+    "kernels that are too small": (
+        figures(device="cuda", host=0.03, phases={"forward": 0.003, "backward": 0.006, "update": 0.001}, same_batch=near(0.03),
+                step=near(0.031), wait=near(0.001), fit=None, by_threads={}),
+        "host-bound",
+        "",
+    ),
+    "memory in the swap": (figures(swaps=2000), "memory-bound", "2,000 pages in each update"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_known_case_has_its_verdict(name: str) -> None:
+    case, kind, detail = CASES[name]
+    split = split_time(case)
+    verdict = decide(case, split)
+    assert verdict.kind == kind, split.seconds
+    assert detail in verdict.sentence
+    assert verdict.sentence.startswith(f"{kind}: ")
+    if case.ranks is not None:
+        assert split.straggler == (1 if kind == "straggler-bound" else None)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_parts_add_up_to_the_update_and_its_share_of_what_comes_now_and_then(name: str) -> None:
+    case = CASES[name][0]
+    split = split_time(case)
+    assert split.total == pytest.approx(case.step.median + case.evaluation + case.checkpoint)
+    assert list(split.seconds) == list(PARTS)
+    assert set(PARTS) <= set(KINDS)
+    assert min(split.seconds.values()) >= 0
+    for part in PARTS:
+        assert split.ceiling(part) >= 1
+
+
+def simulated(samples: int, update: float, beside: Beside, updates: int = 400) -> float:
+    """Seconds of an update in a run whose readers fill two batches ahead, in small steps of time."""
+    step, ready, computed, time, done = min(update, samples / beside.rate) / 200, 0.0, 0.0, 0.0, 0
+    computing = False
+    while done < updates:
+        if not computing and ready >= samples:
+            ready, computed, computing = ready - samples, 0.0, True
+        reading = ready < samples  # one batch ahead
+        if reading:
+            ready += step * (beside.rate if computing else max(beside.alone, beside.rate))
+        if computing:
+            computed += step / (max(update, beside.update) if reading else update)
+            computing = computed < 1
+            done += not computing
+        time += step
+    return time / updates
+
+
+@pytest.mark.parametrize(
+    ("rate", "alone", "slowed"),
+    [(2000.0, 2000.0, 0.1), (900.0, 1200.0, 0.14), (500.0, 900.0, 0.16), (300.0, 310.0, 0.11), (640.0, 640.0, 0.2)],
+)
+def test_an_update_beside_readers_takes_as_long_as_a_simulation_of_both(rate: float, alone: float, slowed: float) -> None:
+    beside = Beside(rate, alone, slowed)
+    predicted = step_beside_readers(64, 0.1, beside)
+    assert predicted.middle == pytest.approx(simulated(64, 0.1, beside), rel=0.03)
+    assert predicted.low <= predicted.middle <= predicted.high
+
+
+POSSIBLE = [
+    Possible("threads", "'+plugins=[threads]'", ("data",), count=2),
+    Possible("resident", "'+plugins=[resident]'", ("data", "transfer")),
+    Possible("dataset", "task.decoder=simplejpeg", ("data",)),
+    Possible("amp", "'+plugins=[amp]'", ("overhead", "compute", "threads"), "rounding"),
+    Possible("evaluate_less", "evaluate.epochs=2", ("evaluation",), count=2),
+]
+
+
+def test_remedies_come_in_the_order_of_what_they_promise_and_the_useless_do_not() -> None:
+    run = replace(
+        CASES["pictures by Pillow"][0], read_rates={2: Beside(700.0, 800.0, 0.12)}, gather=0.0005,
+        experiments={"amp": Experiment(SpeedRatio(2.0, 1.9, 2.1, 12))},
+    )  # fmt: skip
+    remedies = rank_remedies(run, split_time(run), POSSIBLE)
+    assert [remedy.change.name for remedy in remedies] == ["resident", "threads", "amp", "dataset"]
+    speeds = [remedy.speed_up for remedy in remedies]
+    assert speeds[0] is not None
+    assert speeds[0].middle == pytest.approx(0.25 / 0.0995, rel=0.01)
+    assert speeds[-1] is None, "nothing was measured that tells how much faster another decoder is"
+    for remedy in remedies[:3]:
+        assert remedy.speed_up is not None
+        assert remedy.speed_up.low <= remedy.speed_up.middle <= remedy.speed_up.high
+        assert remedy.speed_up.middle <= 1.02 * remedy.ceiling
+    assert remedies[-1].ceiling == pytest.approx(0.25 / 0.099, rel=0.01)
+    often = replace(run, evaluation=0.25)
+    (first, *_) = rank_remedies(often, split_time(often), POSSIBLE[1:2])
+    assert first.speed_up is not None
+    assert first.of_updates is not None
+    assert first.speed_up.middle == pytest.approx(0.5 / (0.0995 + 0.25), rel=0.01)
+    assert first.of_updates.middle == pytest.approx(speeds[0].middle)
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_every_prediction_is_none_or_a_range_whatever_was_measured(name: str) -> None:
+    for case, _, _ in CASES.values():
+        after = PREDICTIONS[name](case, split_time(case), 2)
+        assert after is None or 0 < after.low <= after.middle <= after.high
+
+
+def test_a_larger_batch_takes_as_long_as_one_was_measured_to_take() -> None:
+    case = CASES["digits"][0]
+    split = split_time(case)
+    (remedy,) = rank_remedies(case, split, [Possible("larger_batch", "batch_size=64", ("overhead", "update"), "recipe", count=2)])
+    assert remedy.speed_up is not None
+    passes = split.seconds["overhead"] + split.seconds["compute"]
+    after = split.total - split.seconds["update"] / 2 - passes * (1 - 0.0046 / 2 / 0.0034)
+    assert remedy.speed_up.middle == pytest.approx(split.total / after, rel=0.01)
+    assert rank_remedies(replace(case, batch_size=30), split, [remedy.change])[0].speed_up is None, "such a batch was not measured"
+
+
+def test_a_rank_that_is_slower_by_less_than_the_noise_is_not_named() -> None:
+    case = CASES["a slow rank"][0]
+    assert case.ranks is not None
+    noisy = replace(case, ranks=replace(case.ranks, noise=(0.09, 0.09)))
+    assert split_time(noisy).straggler is None
+    assert split_time(replace(case, ranks=replace(case.ranks, noise=(0.01, 0.01)))).straggler == 1
+
+
+def test_a_line_over_the_batch_that_is_of_a_faster_moment_tells_the_same_share() -> None:
+    case = CASES["digits"][0]
+    assert case.fit is not None
+    fit = case.fit
+    faster = BatchFit(fit.overhead / 3, fit.per_sample / 3, fit.sizes, tuple(seconds / 3 for seconds in fit.seconds))
+    one, other = split_time(case), split_time(replace(case, fit=faster))
+    assert other.seconds["overhead"] == pytest.approx(one.seconds["overhead"])
+    assert other.total == pytest.approx(one.total)
+
+
+def test_threads_that_differ_by_less_than_their_noise_are_not_called_too_many() -> None:
+    noisy = Timing((0.08, 0.09, 0.12, 0.1, 0.11, 0.095))
+    case = figures(threads=4, by_threads={2: noisy, 4: noisy.scaled(1.05)}, step=near(0.1))
+    assert split_time(case).seconds["threads"] == 0
+    assert split_time(replace(case, by_threads={2: noisy, 4: noisy.scaled(2.0)})).seconds["threads"] > 0
+
+
+@pytest.mark.parametrize(
+    ("times", "overhead", "per_sample"),
+    [
+        ({32: 0.02, 64: 0.03, 128: 0.05, 256: 0.2}, 0.01, 0.02 / 64),
+        ({32: 0.01, 64: 0.02, 128: 0.045}, 0.0, None),
+        ({32: 0.02, 64: 0.02, 128: 0.019}, None, 0.0),
+    ],
+)
+def test_a_line_through_batches_has_no_negative_part(times: dict[int, float], overhead: float, per_sample: float) -> None:
+    fit = fit_batches(times, 128)
+    assert fit is not None
+    assert fit.overhead == (pytest.approx(overhead) if overhead is not None else pytest.approx(0.0195, rel=0.05))
+    assert fit.per_sample == (pytest.approx(per_sample) if per_sample is not None else pytest.approx(0.33e-3, rel=0.1))
+    assert fit_batches({32: 0.02, 64: 0.03}, 32) is None
+
+
+def test_bounds_of_a_median_hold_the_median_and_shrink_with_measurements() -> None:
+    few, many = near(1.0), Timing(near(1.0).values * 10)
+    assert few.range.low <= few.median <= few.range.high
+    assert many.range.high - many.range.low < few.range.high - few.range.low
+    ratio = Range(2.0, 1.8, 2.2).over(Range(1.0, 0.9, 1.1))
+    assert ratio.low < 1.8
+    assert ratio.high > 2.2
