@@ -252,6 +252,14 @@ def test_a_rank_that_is_slower_by_less_than_the_noise_is_not_named() -> None:
     assert split_time(replace(case, ranks=replace(case.ranks, noise=(0.01, 0.01)))).straggler == 1
 
 
+def test_readers_are_no_remedy_where_nobody_waits_whatever_moment_the_updates_were_of() -> None:
+    slow_moment = figures(step=near(0.15), wait=near(0.001), read_rates={2: Beside(5000.0, 6000.0, 0.101)})
+    assert rank_remedies(slow_moment, split_time(slow_moment), POSSIBLE[:2]) == []
+    after = PREDICTIONS["resident"](slow_moment, split_time(slow_moment), 0)
+    assert after is not None
+    assert after.middle == pytest.approx(0.149, rel=0.01)
+
+
 def test_a_line_over_the_batch_that_is_of_a_faster_moment_tells_the_same_share() -> None:
     case = CASES["digits"][0]
     assert case.fit is not None

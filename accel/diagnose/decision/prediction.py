@@ -41,29 +41,40 @@ def _rest(split: TimeSplit) -> float:
     return split.seconds["evaluation"] + split.seconds["checkpoint"]
 
 
+def _moment(figures: RunFigures, split: TimeSplit) -> float:
+    """Return how many times as long updates took on the run's own data as those of the same batch, its waiting left out.
+
+    Both were measured, at two moments of the machine; what is predicted belongs to the first.
+    """
+    work = split.total - split.seconds["data"] - _rest(split)
+    return work / (figures.same_batch.median + figures.phases.get("transfer", 0.0))
+
+
 def _readers(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
     if count not in figures.read_rates:
         return None
-    update = figures.same_batch.median + split.seconds["transfer"]
+    update = figures.same_batch.median + figures.phases.get("transfer", 0.0)
     beside = figures.read_rates[count]
     noise = figures.same_batch.range.scaled(1 / figures.same_batch.median)
     step = step_beside_readers(figures.samples, update, beside)
-    return Range(step.middle, step.low * noise.low, step.high * noise.high) + _rest(split)
+    return Range(step.middle, step.low * noise.low, step.high * noise.high).scaled(_moment(figures, split)) + _rest(split)
 
 
 def _prefetch(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
     """Return the seconds where one thread reads beside the updates: as long as the longer of both, at the most as both."""
     if figures.loader is None:
         return None
-    update, reading = figures.same_batch.range + split.seconds["transfer"], figures.loader.range
+    update, reading = figures.same_batch.range + figures.phases.get("transfer", 0.0), figures.loader.range
     both, longer = update.middle + reading.middle, max(update.middle, reading.middle)
     beside = both if figures.cores == 1 else longer + TURNS * min(update.middle, reading.middle)
-    return Range(beside, min(beside, max(update.low, reading.low)), max(beside, update.high + reading.high)) + _rest(split)
+    step = Range(beside, min(beside, max(update.low, reading.low)), max(beside, update.high + reading.high))
+    return step.scaled(_moment(figures, split)) + _rest(split)
 
 
 def _resident(figures: RunFigures, split: TimeSplit, count: int) -> Range:
     step = figures.same_batch.range
-    return Range(step.middle + figures.gather, step.low, step.high + 2 * figures.gather) + _rest(split)
+    gathered = Range(step.middle + figures.gather, step.low, step.high + 2 * figures.gather)
+    return gathered.scaled(_moment(figures, split)) + _rest(split)
 
 
 def _thread_count(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:

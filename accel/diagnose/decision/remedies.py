@@ -73,7 +73,10 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
         after = PREDICTIONS[change.name](figures, split, change.count) if change.name in PREDICTIONS else None
         speed_up = None if after is None else capped(whole.over(after), split.ceiling(*change.parts))
         ceiling = split.ceiling(*change.parts)
-        of_updates = None if after is None or after.low <= rest else figures.step.range.over(after + -rest)
+        of_updates = None
+        if after is not None and after.low > rest:
+            most = split.without("evaluation", "checkpoint").ceiling(*change.parts)
+            of_updates = capped(figures.step.range.over(after + -rest), most)
         if min(ceiling, ceiling if speed_up is None else speed_up.middle) >= WORTH:
             remedies.append(Remedy(change, speed_up, ceiling, of_updates))
     return sorted(remedies, key=lambda remedy: (remedy.speed_up is None, -(remedy.speed_up or Range.exact(remedy.ceiling)).middle))

@@ -45,6 +45,10 @@ class TimeSplit:
         """Return the share of a part, from 0 to 1."""
         return self.seconds[part] / self.total if self.total else 0.0
 
+    def without(self, *parts: str) -> TimeSplit:
+        """Return the split of the time that is left without some parts."""
+        return TimeSplit({part: 0.0 if part in parts else seconds for part, seconds in self.seconds.items()}, self.straggler)
+
     def ceiling(self, *parts: str) -> float:
         """Return the speed-up that taking parts away altogether would bring (Amdahl); infinite if nothing is left."""
         left = self.total - sum(self.seconds[part] for part in parts)
