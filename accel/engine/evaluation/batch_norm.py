@@ -87,8 +87,7 @@ def unmoved(run: Run) -> Iterator[None]:
     """Put back what a forward pass of the training moves: modes, weights, buffers, random numbers, what the task remembers."""
     model, user_state = run.unwrapped_model, run.user_state
     modes = [(module, module.training) for module in run.model.modules()]
-    remembered, stop_reason = {} if user_state is None else user_state.before, run.stop_reason
-    backup = ModelBackup(model)
+    backup, stop_reason = ModelBackup(model), run.stop_reason
     if user_state is not None:
         user_state.remember()
     try:
@@ -98,7 +97,6 @@ def unmoved(run: Run) -> Iterator[None]:
     finally:
         if user_state is not None:
             user_state.undo()
-            user_state.before = remembered
         backup.restore()
         run.stop_reason = stop_reason
         for module, mode in modes:
