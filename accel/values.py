@@ -8,9 +8,11 @@ gets the same sentence.
 from __future__ import annotations
 
 import re
+import sys
 import types
 from dataclasses import dataclass
 from math import inf, isfinite
+from operator import is_
 from os import PathLike
 from sys import float_info
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -36,6 +38,7 @@ __all__ = [
     "describe_kind",
     "kinds_of",
     "refusal",
+    "to_builtin",
     "to_plain",
 ]
 
@@ -128,11 +131,12 @@ def describe_kind(kind: Any) -> str:
 
 
 def coerce(value: Any, kind: Any) -> Any:
-    """Return `value` as `kind`: an int becomes a float if a float is wanted.
+    """Return `value` as `kind`: an int becomes a float, and a tuple a list, if that is wanted; a scalar of NumPy one of Python.
 
     Raises:
         ValueError: if the value does not fit; its text is `describe_kind(kind)`.
     """
+    value = to_builtin(value)
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         value = coerce(value, args[0])
@@ -149,6 +153,7 @@ def coerce(value: Any, kind: Any) -> Any:
     elif kind is int:
         fits = type(value) is int
     elif origin in (list, dict) or kind in (list, dict):
+        value = list(value) if type(value) is tuple and list in (origin, kind) else value
         fits = isinstance(value, origin or kind)
     else:
         fits = True
@@ -167,8 +172,25 @@ def _coerce_to_any(value: Any, kinds: tuple[Any, ...], union: Any) -> Any:
     raise ValueError(describe_kind(union))
 
 
+def to_builtin(value: Any) -> Any:
+    """Return a scalar of NumPy as the Python value that it stands for, in lists, tuples and dicts too; anything else as it is."""
+    numpy = sys.modules.get("numpy")  # who passes one has imported it; the command line does not
+    if numpy is None:
+        return value
+    if isinstance(value, numpy.generic):
+        return float(value) if isinstance(value, numpy.floating) else value.item()  # item() of a longdouble is itself
+    if type(value) in (list, tuple):
+        items = [to_builtin(inner) for inner in value]
+        return value if all(map(is_, items, value)) else type(value)(items)
+    if type(value) is dict:
+        changed = {key: to_builtin(inner) for key, inner in value.items()}
+        return value if all(map(is_, changed.values(), value.values())) else changed
+    return value
+
+
 def to_plain(value: Any) -> Any:
     """Return `value` in the form that JSON gives back; functions, classes and other objects become their names."""
+    value = to_builtin(value)
     if isinstance(value, dict):
         return {str(key): to_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -180,6 +202,7 @@ def to_plain(value: Any) -> Any:
 
 def refusal(name: str, value: Any, kind: Any) -> str:
     """Return the error for a value that does not fit: the kind it must have, the value, and the nearest right word."""
+    value = to_builtin(value)
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     words = [str(word) for arg in (kind, *get_args(kind)) if get_origin(arg) is Literal for word in get_args(arg)]
     return f"{name} must be {describe_kind(kind)}, not {shown}" + nearest(str(value), words)

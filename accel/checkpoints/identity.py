@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 from accel.checkpoints.code.code_record import CODE, GIT
 from accel.errors import nearest
 from accel.parts import Part, Run
-from accel.values import to_plain
+from accel.values import to_builtin, to_plain
 
 __all__ = ["CACHED", "OFF", "arguments", "as_recorded", "content", "differences", "identity", "refused", "unknown", "versions"]
 
@@ -65,7 +65,7 @@ def arguments(cls: type, base: type, args: tuple[Any, ...], kwargs: dict[str, An
     for parameter in bound.signature.parameters.values():
         if parameter.kind is Parameter.VAR_KEYWORD:
             by_name |= by_name.pop(parameter.name)  # what an intermediate class takes
-    return {name: value for name, value in by_name.items() if name in kept or name not in inherited.parameters}
+    return {name: to_builtin(value) for name, value in by_name.items() if name in kept or name not in inherited.parameters}
 
 
 def content(data: Any, samples: int | None, whole: bool = False) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def read_freeze(freeze: list[Any] | None) -> list[FreezeRule]:
         if wrong := [str(name) for name in given if name not in KEYS]:
             raise ConfigError(f"{place} has no {wrong[0]}{nearest(wrong[0], KEYS) or '; it can have match and until'}")
         patterns = [given["match"]] if isinstance(given["match"], str) else given["match"]
-        if not isinstance(patterns, list) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        if not isinstance(patterns, list | tuple) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
             raise ConfigError(f"{place}.match must be a pattern for names of parameters, or a list of them, not {given['match']!r}")
         until = check_value(f"{place}.until", given.get("until"), Positive | None)
         if until is not None and until > 1 and until != int(until):

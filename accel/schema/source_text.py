@@ -15,6 +15,9 @@ from accel.system.deprecation.old_paths import current_path
 
 __all__ = ["Definition", "SourceText", "find", "locate", "read"]
 
+STARS = 3
+"""The most imports to follow behind a `from module import *`: any name may be there."""
+
 
 @dataclass(frozen=True)
 class SourceText:
@@ -92,8 +95,8 @@ def _names(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
         if isinstance(node, ast.ClassDef):
             yield node.name, node
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            for alias in node.names:
-                yield alias.asname or alias.name.partition(".")[0], node
+            for alias in node.names:  # each `from module import *` has a name of its own
+                yield f"*{ast.unparse(node)}" if alias.name == "*" else alias.asname or alias.name.partition(".")[0], node
         elif isinstance(node, ast.Assign):
             yield from ((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
@@ -115,8 +118,10 @@ def find(module: str, dotted: str, depth: int = 20) -> Definition | None:
     """
     source = read(module)
     first, _, rest = dotted.partition(".")
-    if source is None or depth == 0 or first not in source.names:
+    if source is None or depth == 0:
         return None
+    if first not in source.names:
+        return _find_in_stars(source, dotted, depth)
     node = source.names[first]
     if isinstance(node, ast.Import):
         alias = next(alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) == first)
@@ -128,6 +133,16 @@ def find(module: str, dotted: str, depth: int = 20) -> Definition | None:
             return definition
         return _inside(f"{imported_module}.{alias.name}", rest, depth)
     return None if rest else Definition(source, node)
+
+
+def _find_in_stars(source: SourceText, dotted: str, depth: int) -> Definition | None:
+    """Return the definition of a name that `from module import *` brings into a module; the last that has it counts."""
+    if dotted.startswith("_"):
+        return None
+    for node in (node for name, node in reversed(source.names.items()) if name.startswith("*")):
+        if isinstance(node, ast.ImportFrom) and (definition := find(_absolute(source, node), dotted, min(depth - 1, STARS))):
+            return definition
+    return None
 
 
 def _inside(module: str, dotted: str, depth: int) -> Definition | None:

@@ -148,6 +148,29 @@ def test_what_is_no_pair_is_refused(value: Any, sentence: str) -> None:
         task.fit()
 
 
+class Counter:
+    """Metric object without `reset`."""
+
+    def update(self) -> None: ...
+
+    def compute(self) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (Counter(), r"a Counter for 'a', a metric object without reset\(\); give it that"),
+        (MacroF1, "the class MacroF1 for 'a'; make one, and keep it"),
+    ],
+)
+def test_what_is_nearly_an_object_is_told_what_it_lacks(value: Any, sentence: str) -> None:
+    task = Task(epochs=1)
+    task.metrics = lambda model, batch: {"a": value}  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match=sentence):
+        task.fit()
+
+
 class Collector(Task):
     """Collects labels over an evaluation, and counts them at its end."""
 

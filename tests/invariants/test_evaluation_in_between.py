@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from accel.errors import AccelWarning
 from accel.parts import Part, Watch
 from accel.plugins import AMP, EMA, Accumulate, AdamW, Augment, Average, Clip, Prefetch, Resident, ScheduleFree, Threads, Workers
 from accel.trainer import Trainer
@@ -132,6 +133,46 @@ def test_a_resumed_run_evaluates_at_the_same_updates(stop: int, tmp_path: Path) 
     assert rest == [one for one in evaluations if one[0] > stop]
     assert [row for row in result.history if row != ended or stop % 3 == 0] == whole.history
     assert (result.best.value, result.metrics) == (whole.best.value, whole.metrics)
+
+
+class Queued(Task):
+    """A task whose loss, by which it is evaluated too, moves buffers in both modes, and a weight if it is said to."""
+
+    writes = False
+
+    def model(self) -> nn.Module:
+        net = Net()
+        net.register_buffer("queue", torch.zeros(3))
+        return net
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        training = model.training
+        scores = model.train()(batch[0])  # as those detectors need that give their losses in training alone
+        model.train(training)
+        loss = nn.functional.cross_entropy(scores + model.queue, batch[1])
+        model.queue = scores.detach().mean(0)
+        if self.writes:
+            model[0].bias.detach().mul_(0.999)
+        return loss
+
+    metrics = Trainer.metrics
+
+
+@pytest.mark.filterwarnings("ignore::accel.errors.AccelWarning")
+@pytest.mark.parametrize("plugins", [list, lambda: [EMA()], lambda: [Average(every=3)], lambda: [ScheduleFree()]])
+def test_buffers_that_it_moves_are_put_back(plugins: Callable[[], list[Part]]) -> None:
+    settings: dict[str, Any] = {"watch": (), "device": "cpu", "batch_size": 4, "epochs": 2}
+    seldom = Queued("in memory", plugins=plugins(), **settings).fit().model.state_dict()
+    often = Queued("in memory", plugins=plugins(), evaluate_every=1, **settings).fit().model.state_dict()
+    assert all(torch.equal(seldom[key], often[key]) for key in seldom)
+    assert seldom["queue"].any()
+
+
+def test_a_weight_that_it_moves_is_told() -> None:
+    task = Queued("in memory", watch=(), device="cpu", batch_size=4)
+    task.writes = True
+    with pytest.warns(AccelWarning, match=r"an evaluation has written to 0.bias, .* only if model.training"):
+        task.fit()
 
 
 def test_several_sets_are_named() -> None:

@@ -221,7 +221,7 @@ def other_classes(root: Path) -> None:
     [
         (other_label, r"cat/10.png in .*train-000.tar has label 1, and .*10.png has 0"),
         (one_more, r"the store .*train-000.tar to train-002.tar has 24 pictures, and .*train has 25"),
-        (other_classes, r"has the classes cat, cat-fish \(2\), and .*train has cat-fish, cow \(2\)"),
+        (other_classes, r"has the classes cat, cat-fish, and .*train has cat-fish, cow;"),
     ],
 )
 def test_shards_of_another_data_set_are_refused(root: Path, change: Any, message: str) -> None:

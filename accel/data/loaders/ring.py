@@ -9,7 +9,6 @@ from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from accel.data.batches.assembly import BatchAssembly, InPlaceAssembly
@@ -66,7 +65,7 @@ class Ring:
             ("batch_size", batch_size, Count), ("threads", threads, Count | None), ("depth", depth, Whole),
             ("bad", bad, BadSamplePolicy), ("bad_limit", bad_limit, Fraction),
         ):  # fmt: skip
-            check_value(f"Ring's {name}", value.item() if isinstance(value, np.generic) else value, kind)
+            check_value(f"Ring's {name}", value, kind)
         batches = make_batches(data, batch_size, seed, shuffle, bad=BadSampleRule(bad, bad_limit), options=BatchOptions(sized=True))
         if not isinstance(batches, MapBatches):
             raise ConfigError(f"data is a {type(data).__name__}; a Ring reads a data set with __len__, sample by sample")

@@ -14,6 +14,7 @@ from accel.data.batches.base import Batches
 from accel.data.batches.counted import counted
 from accel.engine.evaluation.batch_metrics import BatchMetrics, Metrics
 from accel.engine.evaluation.metric_objects import MetricObjects
+from accel.engine.evaluation.model_backup import unmoved_model
 from accel.engine.evaluation.scalars import add, scalar
 from accel.errors import ConfigError, describe
 from accel.parts import Run
@@ -38,9 +39,9 @@ def evaluate(run: Run, metrics: Metrics, limit: int | None = None) -> dict[str, 
 def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: int | None = None) -> dict[str, float]:
     """Return the metrics over all of `batches`, each a mean over its items, with the averaged weights if an average is kept.
 
-    The run stays as it was: weights, mode and random numbers. Sums are kept on the device in float64, added up over the ranks
-    and read once. If a signal asks the run to stop, a run of one process looks at no further batch, and the result has no
-    meaning; several ranks, which must look at as many batches each, look at all of them.
+    The run stays as it was: weights, buffers, mode and random numbers. Sums are kept on the device in float64, added up over the
+    ranks and read once. If a signal asks the run to stop, a run of one process looks at no further batch, and the result has
+    no meaning; several ranks, which must look at as many batches each, look at all of them.
 
     Args:
         run: the run.
@@ -55,7 +56,10 @@ def evaluate_set(run: Run, named: tuple[str, Batches], metrics: Metrics, limit: 
     bad: list[Tensor] = []
     (split, batches), parts, objects = named, run.parts, MetricObjects(run)
     measure = BatchMetrics(run, metrics, batches, objects)
-    with undisturbed(run), torch.no_grad(), run.weights(), objects.in_use(), reading(run, batches) as batches_ahead:
+    with (
+        undisturbed(run), torch.no_grad(), run.weights(), unmoved_model(run.unwrapped_model), objects.in_use(),
+        reading(run, batches) as batches_ahead,
+    ):  # fmt: skip
         run.model.eval()
         batches_ahead = equal_epochs(parts.parallel, batches, batches_ahead, lambda batch: counted(batch).global_samples, split)
         batches_ahead = islice(batches_ahead, limit)

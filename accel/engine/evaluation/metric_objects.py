@@ -12,17 +12,33 @@ from typing import Any
 from torch import Tensor, nn
 
 from accel.engine.evaluation.scalars import scalar
-from accel.errors import ConfigError
+from accel.errors import ConfigError, listed
 from accel.parts import Run
 
 __all__ = ["MetricObjects", "has_own_sync", "is_metric_object"]
 
+METHODS = ("update", "compute", "reset")
+"""What makes an object a metric."""
 SCALAR_FIX = "let it average (torchmetrics: average='macro'), or keep it out of metrics() and compute it in evaluated(metrics)"
 
 
 def is_metric_object(value: Any) -> bool:
     """Return whether a value has the methods of a metric object. A number, a tensor or a mapping has not."""
-    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in ("update", "compute", "reset"))
+    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in METHODS)
+
+
+def _without_methods(name: str, value: Any) -> Any:
+    """Return a value that is no metric object. Raise ConfigError if it is one but for a method, or the class of one."""
+    has = [method for method in METHODS if callable(getattr(value, method, None))]
+    if isinstance(value, type) and len(has) == len(METHODS):
+        raise ConfigError(f"metrics(model, batch) returned the class {value.__name__} for {name!r}; make one, and keep it")
+    if "compute" in has:
+        missing = listed([f"{method}()" for method in METHODS if method not in has], 2, " and ")
+        raise ConfigError(
+            f"metrics(model, batch) returned a {type(value).__name__} for {name!r}, a metric object without {missing}; give it "
+            "that, or return a number, or a pair (sum, count)"
+        )
+    return value
 
 
 def has_own_sync(metric: Any) -> bool:
@@ -86,7 +102,7 @@ class MetricObjects:
         rest = {}
         for name, value in values.items():
             if not is_metric_object(value):
-                rest[name] = value
+                rest[name] = _without_methods(name, value)
             elif self.by_name.setdefault(name, value) is not value:
                 raise ConfigError(
                     f"metrics(model, batch) returned another object for {name!r} than before; make it once, and keep it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from accel.errors import ConfigError
@@ -101,9 +102,9 @@ def tokens_per_sample(batches: Batches) -> int:
     """Return how many tokens a sample of the training data has. Raise ConfigError if the data does not say."""
     data = getattr(batches, "data", None)
     count = getattr(data, "tokens_per_sample", None)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
         raise ConfigError("max_tokens needs to know how many a sample has; give the data tokens_per_sample, or set max_samples")
-    return count
+    return int(count)
 
 
 def updates_of_samples(samples: int, run: Run, per_epoch: int | None) -> int | None:

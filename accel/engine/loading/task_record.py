@@ -11,7 +11,7 @@ from typing import Any
 from accel.engine.task import Task
 from accel.errors import ConfigError, listed
 from accel.schema.signature_reader import load_class
-from accel.values import to_plain
+from accel.values import to_builtin, to_plain
 
 __all__ = ["FILE", "SCHEMA", "TaskRecord"]
 
@@ -33,7 +33,7 @@ class TaskRecord:
     @classmethod
     def of(cls, task: Task) -> TaskRecord:
         """Return the record of a task."""
-        kind, metadata = type(task), task.metadata()
+        kind, metadata = type(task), to_builtin(task.metadata())
         arguments = {
             name: value for name, value in task.called_with.items() if name in task.made_with or _is_plain(value)
         }  # plugins, say, are those of the run

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from accel.errors import ConfigError, describe, nearest
 from accel.parts import Part
+from accel.values import Count, coerce
 
 __all__ = ["METHOD", "Minimize", "read_objectives"]
 
@@ -44,10 +45,12 @@ class Minimize:
             raise ConfigError(f"{METHOD}: the name {self.name!r} cannot be one; take a text of letters, digits, _ and -")
         if not callable(self.loss):
             raise ConfigError(f"{METHOD}: the loss of {self.name} is {describe(self.loss)}; give a function loss(model, batch)")
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+        try:
+            object.__setattr__(self, "every", coerce(self.every, Count))
+        except ValueError:
             raise ConfigError(
                 f"{METHOD}: every={self.every!r} of {self.name} must be a whole number from 1 on; 2 is each second update"
-            )
+            ) from None
         if not isinstance(self.parameters, str | nn.Module | Iterable) or isinstance(self.parameters, Tensor | Mapping):
             raise ConfigError(
                 f"{METHOD}: the parameters of {self.name} are {describe(self.parameters)}; give model.part.parameters(), or "

@@ -118,6 +118,13 @@ def test_a_class_made_at_run_time_is_imported(mine: Path) -> None:
     assert "mine" in sys.modules
 
 
+def test_a_base_may_come_by_a_star(mine: Path) -> None:
+    (mine / "stars.py").write_text("from os.path import *\nfrom mine import *\n")
+    (mine / "tasks.py").write_text("from stars import *\n\nclass Starred(MyTrainer):\n    pass\n")
+    assert list(read_signature("tasks.Starred").settings) == ["root", "model"]
+    assert "tasks" not in sys.modules
+
+
 def test_text_that_is_no_python_is_told_with_its_line(mine: Path) -> None:
     (mine / "mine.py").write_text("class A(:\n")
     with pytest.raises(ConfigError, match=r"mine\.py, line 1: invalid syntax"):

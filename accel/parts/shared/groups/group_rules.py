@@ -51,7 +51,7 @@ def read_rules(owner: str, groups: Any, settings: Iterable[str]) -> list[GroupRu
         if not isinstance(entry, dict) or "match" not in entry:
             raise ConfigError(f"{place} must be a dict with match, such as {{match: 'embed.*', lr: 0.1}}, not {entry!r}")
         patterns = [entry["match"]] if isinstance(entry["match"], str) else entry["match"]
-        if not isinstance(patterns, list) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        if not isinstance(patterns, list | tuple) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
             raise ConfigError(f"{place}.match must be a pattern for names of parameters, or a list of them, not {entry['match']!r}")
         values = {str(name): value for name, value in entry.items() if name != "match"}
         if wrong := [name for name in values if name not in names]:
@@ -64,5 +64,5 @@ def read_rules(owner: str, groups: Any, settings: Iterable[str]) -> list[GroupRu
         if not values:
             raise ConfigError(f"{place} sets nothing for what it matches; give it {', '.join(names)}")
         checked = {name: check_value(f"{place}.{name}", value, KINDS.get(name, NonNegative)) for name, value in values.items()}
-        rules.append(GroupRule(place, patterns, checked))
+        rules.append(GroupRule(place, list(patterns), checked))
     return rules
