@@ -122,15 +122,16 @@ def diagnosis() -> Diagnosis:
     return diagnosis
 
 
-def test_a_small_network_is_bound_by_the_host(diagnosis: Diagnosis) -> None:
-    assert diagnosis.verdict.kind in ("host-bound", "optimiser-bound")
+def test_a_small_network_is_measured_in_full(diagnosis: Diagnosis) -> None:
+    """Its verdict is for quiet machines: tests/diagnose/test_known_cases.py has cases that no noise hides."""
+    assert diagnosis.verdict.share == max(diagnosis.shares.values()) / 100
     assert sum(diagnosis.shares.values()) == pytest.approx(100)
     assert diagnosis.figures.samples == 16
     assert diagnosis.figures.fit is not None
     assert sorted(diagnosis.figures.fit.sizes) == [4, 8, 16, 32]
     assert diagnosis.figures.fit.overhead > 0
     typed = {remedy.change.name: remedy.change.typed for remedy in diagnosis.remedies}
-    assert typed["larger_batch"] in ("batch_size=32", "batch_size=64")
+    assert typed.get("larger_batch", "batch_size=32") == "batch_size=32"
     assert all(remedy.change.typed for remedy in diagnosis.remedies)
 
 
@@ -140,7 +141,8 @@ def test_the_document_is_json_with_the_version_of_its_schema(diagnosis: Diagnosi
     assert document["verdict"]["kind"] == diagnosis.verdict.kind
     assert document["verdict"]["sentence"] == diagnosis.verdict.sentence
     assert document["split"]["data"] == diagnosis.split.seconds["data"]
-    assert {"type", "speed_up", "ceiling", "changes", "memory"} <= set(document["remedies"][0])
+    assert len(document["remedies"]) == len(diagnosis.remedies)
+    assert all({"type", "speed_up", "ceiling", "changes", "memory"} <= set(remedy) for remedy in document["remedies"])
     assert document["machine"]["processor"]["cores"] >= 1
     assert len(document["figures"]["step"]["values"]) >= 5
 
@@ -150,7 +152,7 @@ def test_it_draws_itself_as_lines_and_in_a_notebook(diagnosis: Diagnosis) -> Non
     for shown in (text, page):
         assert diagnosis.verdict.kind in shown
         assert "this machine" in shown
-        assert diagnosis.remedies[0].change.typed in shown
+        assert all(remedy.change.name.replace("_", " ") in shown for remedy in diagnosis.remedies)
     assert "\x1b" not in text
     assert page.startswith("<pre")
     assert "http" not in page

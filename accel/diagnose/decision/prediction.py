@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from accel.diagnose.decision.figures import Beside, RunFigures
@@ -53,22 +54,24 @@ def _moment(figures: RunFigures, split: TimeSplit) -> float:
 def _readers(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
     if count not in figures.read_rates:
         return None
-    update = figures.same_batch.median + figures.phases.get("transfer", 0.0)
-    beside = figures.read_rates[count]
+    moment, beside = _moment(figures, split), figures.read_rates[count]
+    update = moment * (figures.same_batch.median + figures.phases.get("transfer", 0.0))
+    beside = replace(beside, update=moment * beside.update)
     noise = figures.same_batch.range.scaled(1 / figures.same_batch.median)
     step = step_beside_readers(figures.samples, update, beside)
-    return Range(step.middle, step.low * noise.low, step.high * noise.high).scaled(_moment(figures, split)) + _rest(split)
+    return Range(step.middle, step.low * noise.low, step.high * noise.high) + _rest(split)
 
 
 def _prefetch(figures: RunFigures, split: TimeSplit, count: int) -> Range | None:
     """Return the seconds where one thread reads beside the updates: as long as the longer of both, at the most as both."""
     if figures.loader is None:
         return None
-    update, reading = figures.same_batch.range + figures.phases.get("transfer", 0.0), figures.loader.range
+    same, reading = figures.same_batch.range + figures.phases.get("transfer", 0.0), figures.loader.range
+    update = same.scaled(_moment(figures, split))
     both, longer = update.middle + reading.middle, max(update.middle, reading.middle)
     beside = both if figures.cores == 1 else longer + TURNS * min(update.middle, reading.middle)
     step = Range(beside, min(beside, max(update.low, reading.low)), max(beside, update.high + reading.high))
-    return step.scaled(_moment(figures, split)) + _rest(split)
+    return step + _rest(split)
 
 
 def _resident(figures: RunFigures, split: TimeSplit, count: int) -> Range:
