@@ -20,6 +20,7 @@ from accel.diagnose import applied
 from accel.diagnose.applied import TriedRemedy
 from accel.diagnose.decision.remedies import Possible, Remedy
 from accel.diagnose.decision.timing import Range
+from tests.support.drill_length import LONG
 
 TASK = """
 import time
@@ -45,6 +46,7 @@ class Waiting(Trainer):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not LONG, reason="measured on a quiet machine: make drill")
 def test_what_is_faster_is_kept_written_and_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,7 +79,7 @@ REFUSED = {
     for pair in (
         "accumulate step_in_backward", "clip step_in_backward", "finite_guard step_in_backward", "lamb step_in_backward",
         "master_weights step_in_backward", "muon step_in_backward", "norms step_in_backward", "schedule_free step_in_backward",
-        "average schedule_free", "ddp master_weights", "fsdp master_weights",
+        "parity step_in_backward", "average schedule_free", "ddp master_weights", "fsdp master_weights",
     )
 }  # fmt: skip
 """Pairs of plugins of different parts that cannot stand together, each by its own sentence."""
