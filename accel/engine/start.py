@@ -75,14 +75,27 @@ def directory_of(settings: Settings, checkpoint: FoundCheckpoint | None) -> Path
     return None if checkpoint is None else checkpoint.file.parent.parent
 
 
+def longer_than_the_run(run: TrainingRun, settings: Settings) -> str:
+    """Return which intervals of checkpoints the run ends before, in words; an empty text if there is none."""
+    every, epochs = settings.checkpoint_every, settings.checkpoint_epochs
+    longer = []
+    if every is not None and run.updates is not None and every > run.updates:
+        longer.append(f"checkpoint.every={every} is longer than the run of {run.updates:,} updates")
+    if epochs > run.epochs:
+        longer.append(f"checkpoint.epochs={epochs} is longer than the run of {run.epochs}")
+    return " and ".join(longer)
+
+
 def check_checkpoint_settings(run: TrainingRun, settings: Settings, out: Path | None) -> None:
-    """Warn of checkpoint settings without effect, and tell the plan which end of a metric is the best.
+    """Warn of checkpoint settings without effect, and tell the plan of others, and which end of a metric is the best.
 
     Raises:
         ConfigError: if `checkpoint.best` has nothing to go by.
     """
     if out is None and settings.checkpoint_every is not None:
         warn_user("checkpoint_every has no effect: nothing is written without out=DIR")
+    if out is not None and (longer := longer_than_the_run(run, settings)):
+        run.plan.facts["checkpoints"] = f"{longer}; its end is saved anyway"
     if settings.checkpoint_best is not None and run.held_out is None:
         raise ConfigError("checkpoint.best needs data to evaluate on, and there is none; leave it out, or give val")
     if settings.checkpoint_best is None:

@@ -276,3 +276,21 @@ def test_a_thinned_epoch_is_saved_if_it_is_the_best_or_lacks_the_metric(
     run = fit_toy([keeps], epochs=1, out=tmp_path, checkpoint_epochs=9, checkpoint_best="loss").spy.run
     keeps.saver.best, run.history[:], run.epochs = BestMetric.read("accuracy"), history, 9
     assert keeps.saver.epoch_due(Progress(epoch=2)) is due
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"checkpoint_every": 13}, "checkpoint.every=13 is longer than the run of 12 updates; its end is saved anyway"),
+        (
+            {"checkpoint_every": 13, "checkpoint_epochs": 3},
+            "checkpoint.every=13 is longer than the run of 12 updates and checkpoint.epochs=3 is longer than the run of 2; "
+            "its end is saved anyway",
+        ),
+        ({"checkpoint_every": 12, "checkpoint_epochs": 2}, None),
+    ],
+)
+def test_the_plan_says_which_interval_is_longer_than_the_run(settings: dict[str, int], told: str | None, tmp_path: Path) -> None:
+    fit_toy([], epochs=2, out=tmp_path / "run", **settings)
+    assert json.loads((tmp_path / "run/plan.json").read_text())["facts"].get("checkpoints") == told
+    assert kept(tmp_path / "run")[-1] == "update-00000012-epoch-0002"
