@@ -12,8 +12,9 @@ Helps   trusting amp, compile or a plugin of your own: a fault that only makes
         the training worse is seen in its first updates, with its layer.
 Hurts   nothing but the updates that it looks at.
 Costs   on these, copies of the weights (three), the gradients (two) and the
-        optimiser's state, and the passes of an update in float32; on CUDA one
-        wait. With `bisect` a few more passes, once. Nothing in all others.
+        optimiser's state, and the passes of an update in float32. On CUDA the
+        distances are read some updates later, so that the host does not wait.
+        With `bisect` a few more passes, once. Nothing in all others.
 Source  `torch.func.functional_call`, with whose means the copies stand in for
         the weights.
 Exact   The run is to the bit what it is without it. The distance of a layer is
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import proxy
 
 import torch
@@ -38,7 +39,7 @@ from accel.device.async_readback import AsyncReadback
 from accel.device.dtensor import is_dtensor
 from accel.errors import ConfigError, TrainingError
 from accel.parts import Grads, Micro, Part, Watch
-from accel.parts.shared.repeated.layer_distances import layer_distances
+from accel.parts.shared.repeated.layer_distances import Distances, layer_distances
 from accel.parts.shared.repeated.plain_passes import plain_passes, switchable_parts
 from accel.parts.shared.repeated.plain_step import plain_step
 from accel.parts.shared.repeated.update_start import UpdateStart
@@ -55,6 +56,24 @@ ROUNDING = 1e-3
 """Distance of a gradient that another order of sums in float32 explains."""
 STEPS = 10.0
 """How many times further a step may be away than its gradient: Adam makes long steps of short gradients."""
+
+
+class Comparison(NamedTuple):
+    """An update that was made again, and its distances, which are on their way to the host.
+
+    Args:
+        step: the update, from 1.
+        start: its state at the start, to look for the plugin; None if nobody looks.
+        readback: the distances: of the loss, of the gradients and of the steps.
+        gradients: whose distances those of the gradients are.
+        steps: whose those of the steps are.
+    """
+
+    step: int
+    start: UpdateStart | None
+    readback: AsyncReadback
+    gradients: Distances
+    steps: Distances
 
 
 @dataclass(eq=False)
@@ -81,6 +100,7 @@ class Parity(Watch):
         self.named: set[str] = set()
         """Layers that were named already."""
         self.skipped = 0
+        self.pending: Comparison | None = None
         self.update_part: Any = None
 
     def setup(self, run: Run) -> None:
@@ -128,6 +148,7 @@ class Parity(Watch):
         return {}
 
     def after(self, step: int, loss: Tensor) -> None:
+        self.read(wait=self.start is not None)
         if self.start is None:
             return
         start, self.start = self.start, None
@@ -138,16 +159,25 @@ class Parity(Watch):
         readback = AsyncReadback(1 + len(by_gradient.layers) + len(by_step.layers), loss.device)
         torch.cat([loss_distance.float().reshape(1), by_gradient.numbers, by_step.numbers], out=readback.row)
         readback.start()
-        numbers = readback.poll(wait=True)
-        assert numbers is not None
-        cut = 1 + len(by_gradient.layers)
+        self.pending = Comparison(step, start if self.bisect else None, readback, by_gradient, by_step)
+        self.gradients, self.steps = {}, {}
+        self.read(wait=False)
+
+    def read(self, wait: bool) -> None:
+        """Judge the last compared update once its numbers have come, or wait for them."""
+        numbers = None if self.pending is None else self.pending.readback.poll(wait)
+        if self.pending is None or numbers is None:
+            return
+        done, self.pending = self.pending, None
+        cut = 1 + len(done.gradients.layers)
         if all(number == number and number < float("inf") for number in numbers):
-            self.judge(step, start, numbers[0], by_gradient.named(numbers[1:cut]), by_step.named(numbers[cut:]))
+            self.judge(done.step, done.start, numbers[0], done.gradients.named(numbers[1:cut]), done.steps.named(numbers[cut:]))
         else:
             self.skipped += 1
-        self.gradients, self.steps = {}, {}
 
-    def judge(self, step: int, start: UpdateStart, loss: float, gradients: dict[str, float], steps: dict[str, float]) -> None:
+    def judge(
+        self, step: int, start: UpdateStart | None, loss: float, gradients: dict[str, float], steps: dict[str, float]
+    ) -> None:
         """Keep the distances of an update, and name the first layer that is too far away.
 
         Raises:
@@ -165,7 +195,7 @@ class Parity(Watch):
         if not layer or (layer in self.named and self.action == "warn"):
             return
         self.named.add(layer)
-        cause = f"; {self.culprit(start, kind)}" if self.bisect else "; parity.bisect=true finds the plugin"
+        cause = f"; {self.culprit(start, kind)}" if start is not None else "; parity.bisect=true finds the plugin"
         sentence = (
             f"parity: in update {step} the {kind} of {layer} is {distances[layer]:.2%} away from float32 with the plainest parts, "
             f"and rounding explains {limit:.2%}{cause}"
@@ -203,6 +233,7 @@ class Parity(Watch):
         return [f"parity: {self.skipped} updates were skipped and not compared"] if self.skipped else []
 
     def end(self, result: Any) -> None:
+        self.read(wait=True)
         if self.rows:
             title = f"distance from float32 with the plainest parts ({len(self.rows)} updates; rounding explains {self.limit:.2%})"
             result.sections[self.name] = Section(title, self.rows)
@@ -210,4 +241,4 @@ class Parity(Watch):
     def close(self) -> None:
         if self.update_part is not None:
             vars(self.update_part).pop("collect", None)
-            self.update_part, self.start = None, None
+            self.update_part, self.start, self.pending = None, None, None
