@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 
+from accel.cli.exit_codes import FAILED
+from accel.report.terminal import say
 from accel.system.call_stack import is_user_code
 
-__all__ = ["plugin_at_fault", "user_traceback"]
+__all__ = ["plugin_at_fault", "print_failure", "user_traceback"]
+
+
+def print_failure(error: BaseException) -> int:
+    """Print an error of the user's code, with the plugin that it came from, on standard error; return the exit code."""
+    say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
+    return FAILED
 
 
 def user_traceback(error: BaseException) -> str:

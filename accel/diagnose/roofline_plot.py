@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from accel.diagnose.advice_page import equal_layers, flop_text, group_name
-from accel.report.curves import GRID, HELD_OUT, SMOOTH, save_svg, svg_bytes
+from accel.report import curves
+from accel.report.curves import GRID, HELD_OUT, SMOOTH, save_svg
 from accel.report.formatting import size
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ def draw(advice: Advice, picture: Path) -> None:
 
 def svg_text(advice: Advice) -> str:
     """Return the picture as the text of an SVG, for a page."""
-    text = svg_bytes(figure_of(advice)).decode()
-    return text[text.index("<svg") :]
+    return curves.svg_text(figure_of(advice))
 
 
 def figure_of(advice: Advice) -> Figure:

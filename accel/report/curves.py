@@ -40,6 +40,7 @@ __all__ = [
     "save_svg",
     "style_panel",
     "svg_bytes",
+    "svg_text",
 ]
 
 Floats = NDArray[np.float64]
@@ -224,3 +225,9 @@ def running_mean(values: Floats, window: int) -> Floats:
     count = counts[end] - counts[start]
     means: Floats = np.divide(sums[end] - sums[start], count, out=np.full(len(values), np.nan), where=count > 0)
     return means
+
+
+def svg_text(figure: Figure) -> str:
+    """Return a figure as an `<svg>` element, for a page."""
+    text = svg_bytes(figure).decode()
+    return text[text.index("<svg") :]

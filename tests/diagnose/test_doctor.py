@@ -124,7 +124,7 @@ def diagnosis() -> Diagnosis:
 
 def test_a_small_network_is_measured_in_full(diagnosis: Diagnosis) -> None:
     """Its verdict is for quiet machines: tests/diagnose/test_known_cases.py has cases that no noise hides."""
-    assert diagnosis.verdict.share == max(diagnosis.shares.values()) / 100
+    assert 100 * diagnosis.verdict.share == max(diagnosis.shares.values())
     assert sum(diagnosis.shares.values()) == pytest.approx(100)
     assert diagnosis.figures.samples == 16
     assert diagnosis.figures.fit is not None

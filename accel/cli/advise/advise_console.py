@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
 from accel.cli import torchrun
-from accel.cli.ablate.ablate_console import picture_file
 from accel.cli.compose.compose import compose
 from accel.cli.doctor.doctor_console import announcer
-from accel.cli.exit_codes import FAILED
 from accel.cli.job import command_of
 from accel.diagnose.advice_page import show
+from accel.diagnose.picture_file import picture_file, write_picture
 from accel.errors import ConfigError, Interrupted, Sentence
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
-from accel.system import disk_errors
 
 __all__ = ["run_advice"]
 
@@ -34,7 +31,7 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
     """
     if torchrun.world_size() > 1:
         raise ConfigError("advise looks at one process; start it without torchrun")
-    picture = picture_file(args.picture)
+    picture = picture_file(args.picture, "roofline.svg")
     config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
     command = command_of(config.overrides, args.config_dir, args.config_path)
     from accel.diagnose.advise import advise_run
@@ -45,16 +42,10 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
     except (Sentence, Interrupted):
         raise
     except Exception as error:  # of the user's code
-        from accel.cli.tracebacks import plugin_at_fault, user_traceback
+        from accel.cli.tracebacks import print_failure
 
-        say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
-        return FAILED
-    if picture is not None:
-        try:
-            advice.draw(picture)
-        except OSError as error:
-            reason = disk_errors.disk_reason(error)
-            raise ConfigError(f"--picture {picture}: cannot write there ({reason}); name another file") from None
+        return print_failure(error)
+    write_picture(picture, advice.draw)
     if args.json:
         say(json.dumps(advice.to_dict(), indent=1, allow_nan=False))
     else:

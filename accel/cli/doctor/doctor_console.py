@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from accel.cli import torchrun
 from accel.cli.compose.compose import compose
-from accel.cli.exit_codes import FAILED
 from accel.cli.job import command_of
 from accel.errors import ConfigError, Interrupted, Sentence
 from accel.report.diagnosis_page import show
@@ -48,10 +47,9 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
     except (Sentence, Interrupted):
         raise
     except Exception as error:  # of the user's code
-        from accel.cli.tracebacks import plugin_at_fault, user_traceback
+        from accel.cli.tracebacks import print_failure
 
-        say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
-        return FAILED
+        return print_failure(error)
     if args.json and torchrun.rank() == 0:
         say(json.dumps({**diagnosis.as_dict(), **document}, indent=1, allow_nan=False))
     return 0

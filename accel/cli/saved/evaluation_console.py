@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,11 +14,9 @@ from rich.text import Text
 
 from accel.cli import torchrun
 from accel.cli.compose.compose import compose
-from accel.cli.exit_codes import FAILED
 from accel.errors import ConfigError, Sentence, nearest
 from accel.report.result import finite
 from accel.report.summary import scores_line
-from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 from accel.schema.settings import Settings, typed_name
 from accel.system import atomic_files, disk_errors
@@ -61,10 +58,9 @@ def run_evaluation(path: Path, settings: dict[str, Any], overrides: Sequence[str
     except Sentence:
         raise
     except Exception as error:  # of the user's code
-        from accel.cli.tracebacks import plugin_at_fault, user_traceback
+        from accel.cli.tracebacks import print_failure
 
-        say(f"{plugin_at_fault(error)}{user_traceback(error)}", file=sys.stderr)
-        return FAILED
+        return print_failure(error)
     if torchrun.rank() == 0:
         _print(evaluation, path, source)
         if file is not None:

@@ -6,7 +6,8 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accel.report.curves import GRID, HELD_OUT, RAW, SMOOTH, save_svg, style_panel, svg_bytes
+from accel.report import curves
+from accel.report.curves import GRID, HELD_OUT, RAW, SMOOTH, save_svg, style_panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,8 +28,7 @@ def draw(ablation: Ablation, picture: Path) -> None:
 
 def svg_text(ablation: Ablation) -> str:
     """Return the picture as the text of an SVG, for a page."""
-    text = svg_bytes(_figure(ablation)).decode()
-    return text[text.index("<svg") :]
+    return curves.svg_text(_figure(ablation))
 
 
 def _figure(ablation: Ablation) -> Figure:

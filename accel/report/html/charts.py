@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from accel.report.curves import Floats, svg_bytes
+from accel.report.curves import Floats, svg_text
 from accel.report.html.markup import Markup, element, join
 from accel.report.html.stylesheet import INK, PALETTE
 from accel.system.machine import importable
@@ -129,8 +129,8 @@ class Canvas:
         if chart.zero:
             self.panel.set_ylim(bottom=0)
         with matplotlib.rc_context({"path.simplify_threshold": 0.5}):
-            text = svg_bytes(self.figure).decode()
-        return _of_the_page(text[text.index("<svg") :], number)
+            text = svg_text(self.figure)
+        return _of_the_page(text, number)
 
     def set_axes(self, chart: Chart) -> None:
         """Give both axes their scale, their ticks and the label below."""
