@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -24,56 +22,10 @@ from accel.report.record.run_files import read_run
 from accel.report.record.standings import seconds_to
 from accel.testing import fit_toy
 from accel.trainer import Trainer
+from tests.support.report_pages import read
 
 ODD = "<script>alert('x')</script>&\"'\x1b[2J\u202e\ud800$\\nosuch$"
 """What a name may be, at its worst."""
-VOID = {"meta", "br"}
-
-
-class Reader(HTMLParser):
-    """What a browser sees of a page: its tags, which must be closed in order, its texts, and what they refer to."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.texts: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.open += [] if tag in VOID else [tag]
-        for name, value in attrs:
-            assert not name.startswith("on"), "a handler is a script"
-            self.links += [value or ""] if name in ("href", "src", "action", "data", "xlink:href") else []
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.open = self.open if tag in VOID else self.open[:-1]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-
-def read(page: Path) -> Reader:
-    """Return a page, which must ask nobody for anything and hold no script."""
-    text = page.read_text()
-    reader = Reader(text)
-    assert "script" not in reader.tags
-    assert all(link.startswith("#") for link in reader.links), reader.links
-    outside = text.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")  # names of languages
-    assert not re.search(r"https?://|@import|url\((?!#)", outside)
-    assert "default-src 'none'" in text
-    return reader
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +85,9 @@ def test_the_command_and_python_make_the_same_page(run: Path, copy: Path, capsys
 
 
 DAMAGES: dict[str, tuple[str, bytes | None, str]] = {
-    "still going": ("summary.json", None, "summary.json is not there: the run is still going, or was stopped"),
+    "not done": ("summary.json", None, "summary.json is not there: the run was stopped or failed before its end"),
+    "going": (".lock", b"process 1 of here", "Files"),
+    "gone on": ("summary.json", b'{"schema": 1, "updates": 5}', "summary.json is that of update 5, and is left out"),
     "no plan": ("plan.json", None, "plan.json is not there"),
     "no lines": ("metrics.jsonl", None, "metrics.jsonl is not there, so there are no curves"),
     "old run": ("times.jsonl", None, "times.jsonl is not there, or too short"),
@@ -161,6 +115,16 @@ def test_the_page_is_made_of_what_is_there_and_says_what_is_not(name: str, copy:
     page = read(accel.report(copy))
     assert words in page.text
     assert "Files" in page.text
+
+
+def test_a_page_goes_where_nothing_is_lost(copy: Path) -> None:
+    lines = (copy / "metrics.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match=r"metrics.jsonl is a file of the run, which would be lost; name another"):
+        accel.report(copy, out=copy / "metrics.jsonl")
+    assert (copy / "metrics.jsonl").read_bytes() == lines
+    with pytest.raises(ConfigError, match=r"names no file; name one, such as "):
+        accel.report(copy, out=copy)
+    assert accel.report(copy, out=copy / "report.html").exists()
 
 
 def test_runs_are_compared_whatever_is_damaged(run: Path, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accel.compare import LEVEL, MIN_SEEDS, LossDifference, SpeedRatio
-from accel.report.formatting import elapsed, number, size
+from accel.compare import LEVEL, MIN_SEEDS, SpeedRatio
+from accel.report.formatting import elapsed, loss_change, ratio, size_change
 from accel.report.other_load import BUSY
 
 if TYPE_CHECKING:
     from accel.diagnose.ablation.contribution import Ablation, Contribution
 
-__all__ = ["COLUMNS", "cells", "html", "lines", "loss_text", "notes", "ratio_text"]
+__all__ = ["COLUMNS", "cells", "html", "lines", "notes", "ratio_text"]
 
 COLUMNS = ("plugin", "verdict", "speed beside the others", "speed alone", "memory", "loss")
 STYLES = {"keep": "green", "neutral": "yellow", "harmful": "red"}
@@ -37,8 +37,8 @@ def lines(ablation: Ablation) -> RenderableType:
 
 def cells(one: Contribution) -> tuple[str, ...]:
     """Return the row of one contribution, in the order of `COLUMNS`."""
-    memory = "-" if one.memory is None else "same" if one.memory == 0 else f"{'+-'[one.memory < 0]}{size(abs(one.memory))}"
-    return one.name, one.verdict or "unknown", ratio_text(one.speed), ratio_text(one.alone), memory, loss_text(one.loss)
+    loss = "-" if one.loss is None else loss_change(one.loss.difference, one.loss.base, one.loss.noise)
+    return one.name, one.verdict or "unknown", ratio_text(one.speed), ratio_text(one.alone), size_change(one.memory), loss
 
 
 def ratio_text(speed: SpeedRatio | None) -> str:
@@ -47,16 +47,7 @@ def ratio_text(speed: SpeedRatio | None) -> str:
     >>> ratio_text(SpeedRatio(1.31, 1.28, 1.35, 20))
     '1.31x (1.28 to 1.35)'
     """
-    return "-" if speed is None else f"{speed.ratio:.2f}x ({speed.low:.2f} to {speed.high:.2f})"
-
-
-def loss_text(loss: LossDifference | None) -> str:
-    """Return a difference of losses beside the noise between seeds: `+0.0021 of 0.412, noise 0.0080`; `-` if it is not known."""
-    if loss is None:
-        return "-"
-    if loss.difference == 0:
-        return f"same, {number(loss.base)}"
-    return f"{loss.difference:+.2g} of {number(loss.base)}, noise {loss.noise:.2g}"
+    return "-" if speed is None else ratio(speed.ratio, speed.low, speed.high)
 
 
 def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:

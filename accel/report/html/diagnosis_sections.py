@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.report.formatting import elapsed, number, size
+from accel.report.formatting import elapsed, loss_change, size, size_change
 from accel.report.html.intervals import interval_of, ratio_text, scaled
 from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
 from accel.report.html.run_sections import bars
@@ -45,7 +45,7 @@ def ablation(run: RunFiles) -> Markup:
     speeds = [interval_of(one.get("speed"), "ratio") for one in some]
     rows = [
         ("+".join(one["plugins"]), _verdict(one.get("verdict")), ratio_text(speed), drawing,
-         ratio_text(interval_of(one.get("alone"), "ratio")), _difference(one.get("memory")), _loss(one.get("loss")))
+         ratio_text(interval_of(one.get("alone"), "ratio")), size_change(one.get("memory")), _loss(one.get("loss")))
         for one, speed, drawing in zip(some, speeds, scaled(speeds), strict=True)
     ]  # fmt: skip
     columns = ("plugin", "verdict", "speed beside the others", "", "speed alone", "memory", "loss")
@@ -71,13 +71,9 @@ def _bytes(count: float | None) -> str:
     return "-" if count is None else size(count)
 
 
-def _difference(count: float | None) -> str:
-    return "-" if count is None else "same" if not count else f"{'+-'[count < 0]}{size(abs(count))}"
-
-
 def _loss(loss: dict[str, Any] | None) -> str:
     if loss is None:
         return "-"
-    if loss["difference"] is None:
+    if None in (loss["difference"], loss["base"], loss["noise"]):
         return "not finite"
-    return f"{loss['difference']:+.2g} of {number(loss['base'])}, noise {loss['noise']:.2g}"
+    return loss_change(loss["difference"], loss["base"], loss["noise"])

@@ -61,6 +61,12 @@ def test_what_to_keep_and_what_it_brings() -> None:
     assert [line for line in lines if not line.startswith(" ")][1:4] == ["1 of 3: slow", "2 of 3: quick", "3 of 3: idle"]
 
 
+def test_one_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"^ablate measures one process, and 2 were started; start it without torchrun$"):
+        ablation(Slow())
+
+
 def test_one_plugin_is_compared_with_none_once() -> None:
     one = ablation(Slow())["slow"]
     assert one.speed is one.alone
