@@ -78,13 +78,20 @@ def ratio(middle: float, low: float, high: float) -> str:
     return f"{middle:.2f}x ({low:.2f} to {high:.2f})"
 
 
-def loss_change(difference: float, base: float, noise: float) -> str:
-    """Return a difference of losses beside the noise between seeds: `+0.0021 of 0.4120, noise 0.008`.
+def loss_change(difference: float, base: float, noise: float, is_beyond_noise: bool) -> str:
+    """Return a difference of losses beside the noise between seeds, and what it means if it is beyond that.
 
-    >>> loss_change(0.0, 0.412, 0.008)
+    >>> loss_change(0.0021, 0.412, 0.008, False)
+    '+0.0021 of 0.4120, noise 0.008'
+    >>> loss_change(-0.02, 0.412, 0.008, True)
+    'better: -0.02 of 0.4120, noise 0.008'
+    >>> loss_change(0.0, 0.412, 0.008, False)
     'same, 0.4120'
     """
-    return f"{difference:+.2g} of {number(base)}, noise {noise:.2g}" if difference else f"same, {number(base)}"
+    if not difference:
+        return f"same, {number(base)}"
+    meaning = ("worse: " if difference > 0 else "better: ") if is_beyond_noise else ""
+    return f"{meaning}{difference:+.2g} of {number(base)}, noise {noise:.2g}"
 
 
 def throughput(rate: float, ceiling: float | None) -> str:

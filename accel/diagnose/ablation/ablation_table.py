@@ -37,8 +37,9 @@ def lines(ablation: Ablation) -> RenderableType:
 
 def cells(one: Contribution) -> tuple[str, ...]:
     """Return the row of one contribution, in the order of `COLUMNS`."""
-    loss = "-" if one.loss is None else loss_change(one.loss.difference, one.loss.base, one.loss.noise)
-    return one.name, one.verdict or "unknown", ratio_text(one.speed), ratio_text(one.alone), size_change(one.memory), loss
+    loss = one.loss
+    change = "-" if loss is None else loss_change(loss.difference, loss.base, loss.noise, loss.is_beyond_noise)
+    return one.name, one.verdict or "unknown", ratio_text(one.speed), ratio_text(one.alone), size_change(one.memory), change
 
 
 def ratio_text(speed: SpeedRatio | None) -> str:
@@ -55,8 +56,8 @@ def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:
     for one in ablation.contributions:
         if one.refusal:
             yield f"{one.name}: {one.refusal}", "yellow"
-        if one.saves_memory and one.verdict == "neutral":
-            yield f"{one.name}: slower or no faster, and saves memory: keep it if the run needs that", ""
+        if reason := _kept_for(one, ablation):
+            yield f"{one.name}: {reason}", ""
     if ablation.together is not None and len(ablation.contributions) > 1:
         yield f"all together: {ratio_text(ablation.together)}", ""
     yield (
@@ -69,9 +70,11 @@ def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:
         equal = f"; for {', '.join(by_loss)} after equal time, which decides" if by_loss else ""
         yield (
             f"loss: with the plugin less without it, after {ablation.updates} updates from the same state{equal}; mean of "
-            f"{ablation.seeds} seeds, and how far these lie apart without it",
+            f"{ablation.seeds} seeds, and how far these lie apart without it; below 0 it is lower with the plugin",
             "dim",
         )
+    if any(one.memory for one in ablation.contributions):
+        yield "memory: of tensors in an update, with the plugin less without it", "dim"
     if 0 < ablation.seeds < MIN_SEEDS:
         yield f"fewer than {MIN_SEEDS} seeds tell no difference of losses", "yellow"
     facts = ", ".join(f"{name} {value}" for name, value in ablation.machine.items())
@@ -83,6 +86,17 @@ def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:
     yield f"keep {', '.join(ablation.kept) or 'none'}{_gone(ablation)}", "bold"
     if ablation.command:
         yield ablation.command, ""
+
+
+def _kept_for(one: Contribution, ablation: Ablation) -> str:
+    """Return why a plugin without a verdict for it is kept, in words; empty if it is not, or its verdict says so."""
+    if one.verdict == "neutral" and one.saves_memory:
+        return "slower or no faster, and saves memory: keep it if the run needs that"
+    if one.judged_by == "speed" or not set(one.plugins) <= set(ablation.kept):
+        return ""
+    if one.verdict == "neutral":
+        return f"kept, for {ablation.updates} updates tell nothing of what it does to the loss"
+    return "kept, for it changes what is learnt, and no losses were compared" if one.verdict is None and not one.refusal else ""
 
 
 def _gone(ablation: Ablation) -> str:
@@ -98,5 +112,10 @@ def html(ablation: Ablation) -> str:
     head = "".join(f"<th>{name}</th>" for name in COLUMNS)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in cells(one)) for one in ablation.contributions)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    below = "".join(f"<p>{escape(line)}</p>" for line, _ in notes(ablation) if line)
+    below = "".join(
+        f"<{tag}>{escape(line)}</{tag}>"
+        for line, style in notes(ablation)
+        for tag in ["pre" if line == ablation.command else "h4" if style == "bold" else "p"]
+        if line
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"

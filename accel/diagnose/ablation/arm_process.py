@@ -47,7 +47,11 @@ class ArmProcess:
             raise ConfigError(f"the trainer cannot be sent to a process of its own, which backend needs ({error})") from None
         finally:
             remote.close()  # the other end is the process's alone: if it dies, reading here ends
-        self.answer()
+        try:
+            self.answer()
+        except BaseException:  # nobody has it yet who would close it
+            self.close()
+            raise
 
     def answer(self) -> Any:
         """Return the next answer.

@@ -76,4 +76,4 @@ def _loss(loss: dict[str, Any] | None) -> str:
         return "-"
     if None in (loss["difference"], loss["base"], loss["noise"]):
         return "not finite"
-    return loss_change(loss["difference"], loss["base"], loss["noise"])
+    return loss_change(loss["difference"], loss["base"], loss["noise"], bool(loss.get("is_beyond_noise")))

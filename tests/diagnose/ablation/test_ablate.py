@@ -79,6 +79,12 @@ def test_plugins_that_belong_together_are_left_out_as_one() -> None:
     assert by_name["quick"].refusal == ""
 
 
+@pytest.mark.parametrize("together", ["slow+quick", ["slow", "quick"], ("slow+quick",)])
+def test_names_without_a_group_are_refused(together: Any) -> None:
+    with pytest.raises(ConfigError, match=r"together is a list of groups of names, such as \[\('onecycle', 'lamb'\)\], not "):
+        ablation(Slow(), Quick(), together=together)
+
+
 def test_what_cannot_be_alone_says_why() -> None:
     by_name = ablation(Slow(), Needy())
     assert by_name["needy"].refusal == "needy alone: needy works beside slow alone; add it"
