@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 import accel
+from accel.compare import LossDifference, SpeedRatio
+from accel.diagnose.ablation import Ablation, Contribution
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.metrics import Metrics
 from accel.report.html import charts, write_report
@@ -308,8 +311,11 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "states": states,
         "seconds": 9,
     }
-    speed = {"ratio": 1.31, "low": 1.28, "high": 1.35}
-    plugin = {"plugins": ["amp"], "verdict": "keep", "speed": speed, "alone": None, "loss": None, "memory": -12_000_000}
+    better = LossDifference(0.41, -0.02, 0.008, 0.02, 4)
+    amp = Contribution(("amp",), "speed", SpeedRatio(1.31, 1.28, 1.35, 20), None, None, -12_000_000)
+    ema, lamb = Contribution(("ema",), "loss", loss=replace(better, probability=0.4)), Contribution(("lamb",), "loss", loss=better)
+    clip = Contribution(("clip",), "speed", SpeedRatio(1.0, 0.99, 1.01, 20))
+    ablation = Ablation((amp, ema, lamb, clip), None, ("amp", "ema", "lamb"), command="accel train", updates=30, seeds=4, busy=55.0)
     layer = {
         "path": "body.0", "kind": "Conv2d", "flops": 2e9, "bytes": 1e6, "intensity": 2000.0, "bound": "compute", "share": 0.5,
         "forward_seconds": 0.1, "backward_seconds": 0.2, "roof_seconds": 0.1,
@@ -321,7 +327,7 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "ceilings": {"products": {"float32": 1e11}, "copies": {"65536": 5e10, "134217728": 1e10}}, "findings": [finding],
     }  # fmt: skip
     (copy / "doctor.json").write_text(json.dumps(doctor))
-    (copy / "ablate.json").write_text(json.dumps({"schema": 1, "contributions": [plugin], "kept": ["amp"], "left_out": ["ema"]}))
+    (copy / "ablate.json").write_text(json.dumps(ablation.to_dict()))
     (copy / "advise.json").write_text(json.dumps(advice))
     page = read(accel.report(copy))
     assert "could not be shown" not in page.text
@@ -329,7 +335,12 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "data 75.0 %",
         "1.70x (1.50 to 1.90)",
         "batch_size=16",
-        "keep amp; leave out ema",
+        "keep amp, ema, lamb; leave out clip",
+        "ema: kept, for 30 updates tell nothing of what it does to the loss",
+        "better: -0.02 of 0.4100, noise 0.008",
+        "for ema, lamb after equal time, by which the verdict goes",
+        "other processes took 55 % of the cores",
+        "accel train",
         "1.31x (1.28 to 1.35)",
         "-12.0 MB",
     ):
@@ -345,3 +356,15 @@ def test_the_page_needs_no_torch(run: Path) -> None:
         "import sys, accel; accel.report(sys.argv[1], out=sys.argv[2]); sys.exit('torch' in sys.modules or 'yaml' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, run, run.parent / "page.html"], check=True)
+
+
+@pytest.mark.parametrize("end", [0.001, 0.0005, 0.98123, 9e5, 123456.0, -0.00025])
+def test_the_numbers_beside_a_chart_are_whole(end: float) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = charts.Canvas()
+    canvas.draw(charts.Chart("x", [charts.Line("", np.arange(2.0), np.array([0.0, end]))]), 0)
+    renderer = FigureCanvasAgg(canvas.figure).get_renderer()
+    labels = [label for label in canvas.panel.get_yticklabels() if label.get_text()]
+    assert labels
+    assert min(label.get_window_extent(renderer).x0 for label in labels) >= 0

@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accel.compare import LEVEL, MIN_SEEDS, SpeedRatio
-from accel.report.formatting import elapsed, loss_change, ratio, size_change
-from accel.report.other_load import BUSY
+from accel.compare import SpeedRatio
+from accel.report.formatting import loss_change, ratio, size_change
+from accel.report.record.ablation_notes import ablation_notes, outcome
 
 if TYPE_CHECKING:
     from accel.diagnose.ablation.contribution import Ablation, Contribution
@@ -52,59 +52,13 @@ def ratio_text(speed: SpeedRatio | None) -> str:
 
 
 def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:
-    """Yield the lines below the table, each with its style."""
-    for one in ablation.contributions:
-        if one.refusal:
-            yield f"{one.name}: {one.refusal}", "yellow"
-        if reason := _kept_for(one, ablation):
-            yield f"{one.name}: {reason}", ""
-    if ablation.together is not None and len(ablation.contributions) > 1:
-        yield f"all together: {ratio_text(ablation.together)}", ""
-    yield (
-        f"speed: the run with the plugin over the run without it, and the bounds that hold it with {LEVEL:.0%}; beside the others, "
-        "and alone",
-        "dim",
-    )
-    if ablation.updates:
-        by_loss = [one.name for one in ablation.contributions if one.judged_by == "loss"]
-        equal = f"; for {', '.join(by_loss)} after equal time, which decides" if by_loss else ""
-        yield (
-            f"loss: with the plugin less without it, after {ablation.updates} updates from the same state{equal}; mean of "
-            f"{ablation.seeds} seeds, and how far these lie apart without it; below 0 it is lower with the plugin",
-            "dim",
-        )
-    if any(one.memory for one in ablation.contributions):
-        yield "memory: of tensors in an update, with the plugin less without it", "dim"
-    if 0 < ablation.seeds < MIN_SEEDS:
-        yield f"fewer than {MIN_SEEDS} seeds tell no difference of losses", "yellow"
-    facts = ", ".join(f"{name} {value}" for name, value in ablation.machine.items())
-    yield f"measured in {elapsed(ablation.seconds)}; {facts}", "dim"
-    if (ablation.busy or 0.0) >= BUSY:
-        taken = f"other processes took {ablation.busy:.0f} % of the cores"
-        yield f"the machine was busy: {taken}, which widens the bounds; measure again when it is quiet", "yellow"
+    """Yield the lines below the table, each with its style in terms of rich: `bold` is what comes out of it."""
+    document = ablation.to_dict()
+    yield from ((line, {"warn": "yellow"}.get(style, style)) for line, style in ablation_notes(document))
     yield "", ""
-    yield f"keep {', '.join(ablation.kept) or 'none'}{_gone(ablation)}", "bold"
+    yield outcome(document), "bold"
     if ablation.command:
         yield ablation.command, ""
-
-
-def _kept_for(one: Contribution, ablation: Ablation) -> str:
-    """Return why a plugin without a verdict for it is kept, in words; empty if it is not, or its verdict says so."""
-    if one.verdict == "neutral" and one.saves_memory:
-        return "slower or no faster, and saves memory: keep it if the run needs that"
-    if one.judged_by == "speed" or not set(one.plugins) <= set(ablation.kept):
-        return ""
-    if one.verdict == "neutral":
-        return f"kept, for {ablation.updates} updates tell nothing of what it does to the loss"
-    return "kept, for it changes what is learnt, and no losses were compared" if one.verdict is None and not one.refusal else ""
-
-
-def _gone(ablation: Ablation) -> str:
-    """Return which plugins go, and what that changes, in words."""
-    if not ablation.left_out:
-        return ""
-    speed = "" if ablation.kept_speed is None else f", {ratio_text(ablation.kept_speed)} of the speed with all"
-    return f"; leave out {', '.join(ablation.left_out)}{speed}"
 
 
 def html(ablation: Ablation) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 from accel.report.formatting import elapsed, loss_change, size, size_change
 from accel.report.html.intervals import interval_of, ratio_text, scaled
-from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
+from accel.report.html.markup import Markup, element, join, table
 from accel.report.html.run_sections import bars
+from accel.report.record.ablation_notes import ablation_notes, outcome
 from accel.report.record.run_files import RunFiles
 
 __all__ = ["ablation", "diagnosis"]
@@ -49,13 +50,9 @@ def ablation(run: RunFiles) -> Markup:
         for one, speed, drawing in zip(some, speeds, scaled(speeds), strict=True)
     ]  # fmt: skip
     columns = ("plugin", "verdict", "speed beside the others", "", "speed alone", "memory", "loss")
-    kept = ", ".join(content.get("kept") or []) or "none"
-    gone = ", ".join(content.get("left_out") or [])
-    refusals = [f"{'+'.join(one['plugins'])}: {one['refusal']}" for one in some if one.get("refusal")]
     return join([
-        element("p", f"keep {kept}{f'; leave out {gone}' if gone else ''}", class_="lead"), table(columns, rows),
-        paragraphs(refusals, "warn"), element("pre", content["command"]) if content.get("command") else None,
-        definitions((content.get("machine") or {}).items()),
+        element("p", outcome(content), class_="lead"), element("pre", content["command"]) if content.get("command") else None,
+        table(columns, rows), *(element("p", line, class_=style or None) for line, style in ablation_notes(content)),
     ])  # fmt: skip
 
 

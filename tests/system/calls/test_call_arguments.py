@@ -20,7 +20,7 @@ from accel.plugins import AMP, AdamW, OneCycle
 from accel.schema import plugin_registry
 from accel.system.calls.call_arguments import check_arguments
 from accel.tasks.digits import Digits
-from accel.testing import fit_toy
+from accel.testing.toy_run import Toy
 
 
 class Wide(Trainer):
@@ -52,7 +52,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "Trainer is given model twice, by place and by name; keep one": lambda: Trainer(None, model=None),  # type: ignore[misc]
     "dtyp is no argument of AMP; did you mean 'dtype'?": lambda: AMP(dtyp="float16"),  # type: ignore[call-arg]
     "max_lrs is no argument of OneCycle; did you mean 'max_lr'?": lambda: OneCycle(max_lrs=1),  # type: ignore[call-arg]
-    "Needy needs every: Needy(every=...)": lambda: fit_toy([NEEDY]),
+    "Needy needs every: Needy(every=...)": lambda: Toy(plugins=[NEEDY], watch=()).fit(),
     "fit() takes no arguments; give them to Digits(...)": lambda: Digits().fit(epochs=3),  # type: ignore[call-arg]
     "weight is no argument of load; did you mean 'weights'?": lambda: accel.load("run", weight="best"),  # type: ignore[call-arg]
     "second is no argument of doctor; did you mean 'seconds'?": lambda: accel.doctor(Digits(), second=1),  # type: ignore[call-arg]
