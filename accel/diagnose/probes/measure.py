@@ -14,6 +14,7 @@ from accel.diagnose.decision.timing import Timing
 from accel.diagnose.probes.batch_growth import growth
 from accel.diagnose.probes.experiments import run_experiments
 from accel.diagnose.probes.host_read_places import host_read_places
+from accel.diagnose.probes.operator_times import operator_mix
 from accel.diagnose.probes.page_swaps import page_swaps
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.diagnose.probes.rank_times import time_ranks
@@ -85,7 +86,7 @@ class Measurer:
             self.announce("the loader alone, without updates")
             loader = time_loader(probed, share)
             phases = device_phases(probed) if probed.on_device else same.phases
-            ranks = time_ranks(probed, phases["forward"] + phases["backward"], loader.window, share / 2)
+            ranks = time_ranks(probed, phases, loader.window, share / 2)
             wait = steps.wait
             if probed.on_device:  # the host runs ahead: what the device waits is what updates take longer with their own data
                 late = max(0.0, steps.step.median - same.each.median - steps.transfer)
@@ -115,6 +116,7 @@ class Measurer:
             ("fit", "half the batch and twice the batch", 25 * update, lambda: growth(probed, 2 * share)),
             ("by_threads", "other numbers of threads", 25 * update, lambda: time_thread_counts(probed, share, self.cores)),
             ("host_reads", "numbers read on the host", 6 * update, lambda: host_read_places(probed)),
+            ("operators", "the operators of a pass", 6 * update, lambda: operator_mix(probed)),
             ("evaluation", "an evaluation", 2 * update, lambda: seconds_of_evaluations(run)),
             ("checkpoint", "a checkpoint", 1.0, self.checkpoints),
             ("gather", "a batch out of memory", 0.1, lambda: gather_seconds(probed)),
@@ -142,5 +144,3 @@ class Measurer:
     def checkpoints(self) -> float:
         """Return the seconds of checkpoints in an update."""
         return seconds_of_checkpoints(self.run, self.settings, self.update_seconds) if self.saves else 0.0
-
-
