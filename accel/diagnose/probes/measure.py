@@ -114,9 +114,9 @@ class Measurer:
         until = self.began + self.seconds
         probes: Sequence[tuple[str, str, float, Callable[[], object]]] = (
             ("fit", "half the batch and twice the batch", 25 * update, lambda: growth(probed, 2 * share)),
+            ("operators", "the operators of a pass", 0.0, lambda: operator_mix(probed)),
             ("by_threads", "other numbers of threads", 25 * update, lambda: time_thread_counts(probed, share, self.cores)),
             ("host_reads", "numbers read on the host", 6 * update, lambda: host_read_places(probed)),
-            ("operators", "the operators of a pass", 6 * update, lambda: operator_mix(probed)),
             ("evaluation", "an evaluation", 2 * update, lambda: seconds_of_evaluations(run)),
             ("checkpoint", "a checkpoint", 1.0, self.checkpoints),
             ("gather", "a batch out of memory", 0.1, lambda: gather_seconds(probed)),
@@ -126,7 +126,7 @@ class Measurer:
         if waits:
             probes = sorted(probes, key=lambda probe: probe[0] not in OF_DATA)
         figures = {}
-        needed = ("fit", *(OF_DATA if waits else ()))
+        needed = ("fit", "operators", *(OF_DATA if waits else ()))
         for name, words, least, probe in probes:
             elapsed = 0.0 if name in needed else perf_counter() - self.began
             if run.parts.parallel.any(elapsed + least > self.seconds):

@@ -110,7 +110,7 @@ def _of_device(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
 
 
 def _compiled(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
-    """Yield `compile`. On a CPU it leaves products as they are: there it is for runs whose other operators take most of the time."""
+    """Yield `compile`. On a CPU it leaves products as they are: there it is for runs whose other operators take most time."""
     on_cpu, operators = run.device.type == "cpu", figures.operators
     if type(run.parts.compile) is not Compile or run.device.type not in ("cpu", "cuda"):
         return
