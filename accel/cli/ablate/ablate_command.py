@@ -20,7 +20,7 @@ USAGE = Usage(
         Flag(("--together",), "plugins that are left out as one, such as onecycle+lamb; several with commas", "NAMES"),
         Flag(("--seeds",), "trainings of each way whose losses are compared, from 4 on; 0 for none (4)", "N", Whole, 4),
         Flag(("--updates",), "updates of each (as many as take four seconds)", "N", Count),
-        Flag(("--seconds",), "for each comparison of two speeds, at most, about (30)", "S", Positive, 30.0),
+        Flag(("--seconds",), "for each comparison of two speeds, at most, about (45)", "S", Positive, 45.0),
         Flag(("--json",), "print one JSON document, and how it goes to standard error"),
         Flag(("--picture",), "draw the speeds into an SVG file", "FILE"),
         *CONFIG_FLAGS,

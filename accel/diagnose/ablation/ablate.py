@@ -34,7 +34,7 @@ def ablate(
     together: Sequence[Sequence[str]] = (),
     seeds: int = 4,
     updates: int | None = None,
-    seconds: float = 30.0,
+    seconds: float = 45.0,
     report: Callable[[str], None] | None = None,
     make_trainer: Callable[[], Any] | None = None,
 ) -> Ablation:
