@@ -23,29 +23,17 @@ from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, Interrupted
 from accel.parts import (
-    Activations,
-    Augment,
-    Average,
-    Clip,
-    Group,
-    Guard,
-    Optim,
-    Order,
-    Part,
-    Probe,
-    Rate,
-    Schedule,
-    Shape,
-    Stop,
-    Watch,
-)
+    Activations, Augment, Average, Branches, Clip, Group, Guard, Optim, Order, Part, Probe, Pruning, Quantisation, Rate, Schedule,
+    Stop, Watch,
+)  # fmt: skip
 from accel.system.call_stack import warn_user, warnings_of_run
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["TRAINING_ONLY", "Evaluation", "evaluate_saved"]
 
 TRAINING_ONLY: tuple[type[Part], ...] = (
-    Activations, Augment, Average, Clip, Group, Guard, Optim, Order, Probe, Rate, Schedule, Shape, Stop, Watch,
+    Activations, Augment, Average, Branches, Clip, Group, Guard, Optim, Order, Probe, Pruning, Quantisation, Rate, Schedule, Stop,
+    Watch,
 )  # fmt: skip
 """Parts that an evaluation does without: weights are averaged and the model has its shape already, and some ask how long the
 training is."""
