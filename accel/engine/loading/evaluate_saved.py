@@ -23,8 +23,23 @@ from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, Interrupted
 from accel.parts import (
-    Activations, Augment, Average, Branches, Clip, Group, Guard, Optim, Order, Part, Probe, Pruning, Quantisation, Rate, Schedule,
-    Stop, Watch,
+    Activations,
+    Augment,
+    Average,
+    Branches,
+    Clip,
+    Group,
+    Guard,
+    Optim,
+    Order,
+    Part,
+    Probe,
+    Pruning,
+    Quantisation,
+    Rate,
+    Schedule,
+    Stop,
+    Watch,
 )  # fmt: skip
 from accel.system.call_stack import warn_user, warnings_of_run
 from accel.system.stop_signals import StopSignals
