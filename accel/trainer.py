@@ -18,6 +18,7 @@ from accel.data.batches.structure import count_classes
 from accel.engine.build import build
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
+from accel.engine.generations import Generations
 from accel.engine.request import RunRequest
 from accel.engine.sandbox import make_trials
 from accel.engine.task import Task
@@ -139,6 +140,8 @@ class Trainer(Task):
         """
         if not hasattr(self, "settings"):
             raise ConfigError(f"{type(self).__name__}.__init__ must call super().__init__(**run)")
+        if (generations := Generations.of(self)) is not None:  # several trainings, each taught by the one before
+            return generations.fit()
         with StopSignals(at_once=True) as signals, warnings_of_run(), ExitStack() as cleanup:
             run = build(self._request(), cleanup, signals)
             try:

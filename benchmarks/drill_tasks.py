@@ -19,9 +19,9 @@ SAMPLES, FEATURES, CLASSES, WIDTH = 22, 6, 3, 12
 class Block(nn.Module):
     """A residual block with dropout."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Dropout(0.1), nn.Linear(WIDTH, WIDTH))
+        self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -32,11 +32,15 @@ class Blocks(Trainer):
 
     num_classes = CLASSES
 
+    def __init__(self, width: int = WIDTH, **run: Any) -> None:
+        super().__init__(**run)
+        self.width = width
+
     def model(self) -> nn.Module:
         """A stem with BatchNorm, three blocks and a head."""
-        stem = nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU())
-        blocks = nn.Sequential(*(Block() for _ in range(3)))
-        return nn.Sequential(OrderedDict(stem=stem, blocks=blocks, head=nn.Linear(WIDTH, CLASSES)))
+        stem = nn.Sequential(nn.Linear(FEATURES, self.width), nn.BatchNorm1d(self.width), nn.ReLU())
+        blocks = nn.Sequential(*(Block(self.width) for _ in range(3)))
+        return nn.Sequential(OrderedDict(stem=stem, blocks=blocks, head=nn.Linear(self.width, CLASSES)))
 
     def data(self, split: str) -> TensorDataset:
         """The points of a split, (22, 6) float32, and their classes, (22,) int64."""

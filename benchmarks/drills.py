@@ -29,6 +29,7 @@ import machine
 import numpy as np
 import torch
 from results import save
+from safetensors.torch import save_file
 
 from accel.cli.compose.compose import compose
 from accel.cli.drill_command import KINDS
@@ -70,6 +71,8 @@ def main() -> None:
             pictures(files[0])
         if drill_sets.need(names, "WEIGHTS"):
             weights(files[1])
+        if drill_sets.need(names, "TEACHER"):
+            teacher(files[1].with_suffix(".safetensors"))
         for kind, chosen in sets.items():
             for name in chosen:
                 place = folder / kind / name.replace(", ", "-").replace(" ", "-")
@@ -128,6 +131,12 @@ def weights(file: Path) -> None:
     torch.manual_seed(7)
     state = drill_tasks.Blocks().model().state_dict()
     torch.save({name.replace("blocks.", "old."): value for name, value in state.items() if not name.startswith("head.")}, file)
+
+
+def teacher(file: Path) -> None:
+    """Weights of a teacher, of wider blocks."""
+    torch.manual_seed(8)
+    save_file(drill_tasks.Blocks(width=20).model().state_dict(), file)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from accel.data.batches.counted import BY_STRUCTURE, SampleCounter
 from accel.device.buffers import Buffers
 from accel.device.rng import Randomness
 from accel.errors import ConfigError
+from accel.parts.saved_model import SavedModel
 from accel.system.clock import Clock
 from accel.system.deprecation.old_attributes import MovedAttribute
 from accel.system.stop_signals import StopSignals
@@ -98,6 +99,10 @@ class Run:
     metric_objects: list[Any] = field(default_factory=list)
     """Objects with update, compute and reset that `metrics` has returned so far."""
 
+    task: Any = None
+    """The user's task (`accel.engine.task.Task`), by a weak reference; None if only a model is looked at."""
+    load_model: Callable[[str, dict[str, Any] | None, str], SavedModel] | None = None
+    """Loads the model of another run (`accel.engine.loading.other_run`), in `Objective.prepare`; None later."""
     command: str = ""
     """The command that started the run; empty in a script."""
     process: int = field(default_factory=os.getpid)

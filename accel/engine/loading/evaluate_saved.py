@@ -22,13 +22,14 @@ from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, Interrupted
 from accel.parts import Activations, Augment, Average, Clip, Group, Guard, Optim, Order, Part, Probe, Rate, Schedule, Stop, Watch
+from accel.parts.update import Objective
 from accel.system.call_stack import warn_user, warnings_of_run
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["TRAINING_ONLY", "Evaluation", "evaluate_saved"]
 
 TRAINING_ONLY: tuple[type[Part], ...] = (
-    Activations, Augment, Average, Clip, Group, Guard, Optim, Order, Probe, Rate, Schedule, Stop, Watch,
+    Activations, Augment, Average, Clip, Group, Guard, Objective, Optim, Order, Probe, Rate, Schedule, Stop, Watch,
 )  # fmt: skip
 """Parts that an evaluation does without: weights are averaged already, and some ask how long the training is."""
 
