@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from accel.compress.distillation.call_recorder import Call, CallRecorder
 from accel.compress.distillation.find_logits import Logits, check_classes, check_items, find_logits, outputs_of, read_logits
 from accel.compress.distillation.hints import Hints, hint_pairs
-from accel.compress.distillation.load_teachers import SELF, load_teachers, teacher_names
+from accel.compress.distillation.load_teachers import SELF, has_channels_last, load_teachers, teacher_names
 from accel.compress.distillation.output_cache import OutputCache
 from accel.compress.distillation.soft_targets import soft_loss, soft_targets
 from accel.compress.distillation.teacher import Teacher, teacher_dtype
@@ -96,6 +96,7 @@ class Distill(Objective):
             raise ConfigError("distill.hints are of one teacher, and there are several; leave them out, or name one teacher")
         self.teachers: list[Teacher] = []
         self.digests: list[str] = []
+        self.used_dtype, self.updates = self.dtype, cast("int | None", None)
         self.calls = CallRecorder()
         self.projected: Hints | None = None
         self.cache: OutputCache | None = None
@@ -110,6 +111,8 @@ class Distill(Objective):
                 "distill.hints and fsdp cannot work together, for it shards the projections' weights; use ddp instead"
             )
         self.teachers, self.digests, self.checks = load_teachers(run, self.given, self.teacher_task, dtype)
+        if any(digests != self.digests for digests in parallel.gather(self.digests)):
+            raise ConfigError("distill.teacher has other weights on one rank than on another; name one file, the same for all")
         if self.pairs:
             self.projected = Hints(run.unwrapped_model, self.teachers[0].model, self.pairs, run.seed)
 
@@ -117,6 +120,9 @@ class Distill(Objective):
         super().setup(run)
         for check in self.checks:
             check()
+        if has_channels_last(run.unwrapped_model):
+            for teacher in self.teachers:
+                teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.anneal and run.updates is None:
             raise ConfigError("distill.anneal needs the length of the run, and the data has none; set updates, or anneal=false")
         self.task, self.progress, self.updates, self.device = run.task, run.progress, run.updates, run.device

@@ -72,7 +72,7 @@ def load_teachers(
         else:
             model, title = deepcopy(name), type(name).__name__
         loaded.digests.append(digest_of(model))
-        loaded.teachers.append(Teacher(model, title, dtype, run.device, has_channels_last(run.unwrapped_model)))
+        loaded.teachers.append(Teacher(model, title, dtype, run.device))
     return loaded
 
 

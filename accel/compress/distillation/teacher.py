@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accel.device.cuda.bf16_support import describe_bf16_lack
+from accel.device.out_of_memory import is_out_of_memory
 from accel.errors import ConfigError
 from accel.parts.shared.parameters.product_parameters import find_product_params
 
@@ -24,10 +25,9 @@ class Teacher(nn.Module):
         title: what it is called in messages.
         dtype: the number format of its products, as of autocast; None for that of its weights.
         device: the device of the run.
-        channels_last: whether the kernels of 2-d convolutions lie in that format.
     """
 
-    def __init__(self, model: nn.Module, title: str, dtype: torch.dtype | None, device: torch.device, channels_last: bool) -> None:
+    def __init__(self, model: nn.Module, title: str, dtype: torch.dtype | None, device: torch.device) -> None:
         super().__init__()
         self.title, self.dtype, self.device = title, dtype, device
         self.model = model.to(device).eval().requires_grad_(False)
@@ -35,8 +35,6 @@ class Teacher(nn.Module):
             for param in find_product_params(self.model):
                 if param.dtype == torch.float32:
                     param.data = param.data.to(dtype)
-        if channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.is_proven = False
 
     def train(self, mode: bool = True) -> Teacher:
@@ -55,6 +53,8 @@ class Teacher(nn.Module):
             try:
                 output = _float32(self.model(*args, **kwargs))
             except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+                if is_out_of_memory(error):
+                    raise
                 reason = " ".join(str(error).split())[:160]
                 raise ConfigError(
                     f"distill.teacher={self.title} cannot take what the student is given ({reason}); take a teacher of the same "
