@@ -16,9 +16,9 @@ from accel.checkpoints.identity import arguments
 from accel.data.batches.bad_samples import BadSamplePolicy
 from accel.data.batches.structure import count_classes
 from accel.engine.build import build
+from accel.engine.chained_runs.generations import Generations
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.finish import finish
-from accel.engine.generations import Generations
 from accel.engine.request import RunRequest
 from accel.engine.sandbox import make_trials
 from accel.engine.task import Task

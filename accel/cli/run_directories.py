@@ -40,7 +40,7 @@ def job_directory(settings: Settings, base: Path, number: int | None) -> Path | 
 def newest_run() -> Path:
     """Return the run in `outputs/` with the newest checkpoint. Raise ConfigError if none has a checkpoint.
 
-    A run of which others were trained before (`accel.engine.generations`) is that of their checkpoints too.
+    A run of which others were trained before (`accel.engine.chained_runs.generations`) is that of their checkpoints too.
     """
     runs = [(path.stat().st_mtime, _whole_run(path.parent.parent)) for path in Path(OUTPUTS).glob("**/checkpoints/*.json")]
     if not runs:

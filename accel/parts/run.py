@@ -19,7 +19,6 @@ from accel.data.batches.counted import BY_STRUCTURE, SampleCounter
 from accel.device.buffers import Buffers
 from accel.device.rng import Randomness
 from accel.errors import ConfigError
-from accel.parts.saved_model import SavedModel
 from accel.system.clock import Clock
 from accel.system.deprecation.old_attributes import MovedAttribute
 from accel.system.stop_signals import StopSignals
@@ -101,7 +100,7 @@ class Run:
 
     task: Any = None
     """The user's task (`accel.engine.task.Task`), by a weak reference; None if only a model is looked at."""
-    load_model: Callable[[str, dict[str, Any] | None, str], SavedModel] | None = None
+    load_model: Callable[..., Any] | None = None
     """Loads the model of another run (`accel.engine.loading.other_run`), in `Objective.prepare`; None later."""
     command: str = ""
     """The command that started the run; empty in a script."""

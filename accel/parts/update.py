@@ -79,8 +79,7 @@ class Objective(Part):
             refuse_single_sample(error)
             raise
         self.logged = output.logged  # type: ignore[misc]
-        items = output.items
-        return output.loss, self.item_counts.clean(items) if isinstance(items, Tensor) else items
+        return output.loss, self.item_counts.clean(output.items) if isinstance(output.items, Tensor) else output.items
 
     def to_device_scalars(self) -> None:
         self.item_counts.replayed = True

@@ -42,12 +42,12 @@ from torch.utils.hooks import RemovableHandle
 
 from accel.errors import ConfigError
 from accel.parts import Autocast, Parallel
-from accel.parts.shared.parameters.product_parameters import PRODUCT_PARAMETERS, find_product_params
+from accel.parts.shared.parameters.product_parameters import find_product_params
 
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["PRODUCT_PARAMETERS", "MasterWeights", "Weight", "find_product_params", "make_gradient_hook", "make_weight"]
+__all__ = ["MasterWeights", "Weight", "make_gradient_hook", "make_weight"]
 
 
 class Weight(NamedTuple):

@@ -24,6 +24,7 @@ from accel.plugins.ema import EMA
 from accel.plugins.recompute import Recompute
 from accel.testing import fit_toy
 from accel.testing.toy_run import CLASSES, FEATURES, Toy, toy_model, toy_teacher
+from tests.support.drill_length import LONG
 from tests.support.points_task import Points
 
 
@@ -216,8 +217,9 @@ def test_its_own_run_is_no_teacher(teacher: Path, tmp_path: Path) -> None:
 HINTED: dict[str, list[Callable[[], Part]]] = {
     "alone": [],
     "ema, amp, accumulate": [EMA, AMP, lambda: Accumulate(steps=2), AdamW],
-    "compile": [lambda: Compile(backend="eager")],
 }
+if LONG:  # torch's compiler takes seconds to import
+    HINTED["compile"] = [lambda: Compile(backend="eager")]
 
 
 @pytest.mark.parametrize("name", HINTED)

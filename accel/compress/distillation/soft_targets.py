@@ -51,7 +51,8 @@ def soft_loss(student: Tensor, targets: Tensor, temperature: float, counted: Ten
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Return the entropy of probabilities in nats: (..., classes) to (...)."""
-    return torch.special.entr(probabilities).sum(-1)
+    entropies: Tensor = torch.special.entr(probabilities).sum(-1)
+    return entropies
 
 
 def widened(values: Tensor) -> Tensor:

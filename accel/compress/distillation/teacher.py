@@ -93,5 +93,6 @@ def digest_of(model: nn.Module) -> str:
         if isinstance(value, Tensor):
             dense = value.detach().cpu().contiguous()
             digest.update(f"{name} {dense.dtype} {tuple(dense.shape)}\0".encode())
-            digest.update(memoryview(dense.reshape(-1).view(torch.uint8).numpy()) if dense.numel() else b"")
+            if dense.numel():
+                digest.update(dense.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

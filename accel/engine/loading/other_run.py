@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -16,12 +17,21 @@ from accel.engine.loading.load import load_into
 from accel.engine.loading.task_record import TaskRecord
 from accel.engine.task import Task
 from accel.errors import ConfigError, nearest
-from accel.parts.saved_model import SavedModel
 
-__all__ = ["GIVEN", "load_other"]
+__all__ = ["GIVEN", "SavedModel", "load_other"]
 
 GIVEN = "accel.trainer.Trainer"
 """Task of a run that was given its model in Python."""
+
+
+class SavedModel(NamedTuple):
+    """Trained model of another run, on the CPU, in evaluation mode."""
+
+    model: nn.Module
+    title: str
+    """Where it came from, in words."""
+    check: Callable[[], None]
+    """Compares what both tasks know of their data, once this run's is open. Raises ConfigError if they differ."""
 
 
 def load_other(

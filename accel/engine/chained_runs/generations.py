@@ -71,7 +71,8 @@ class Generations:
         settings = self.settings
         if self.out is not None and settings.resume is not None and not names(self.out / FOLDER):
             settings = replace(settings, resume=None, out=str(self.out), allow=[])  # it has not begun
-        return self.member(settings, teacher).fit()
+        result: Result = self.member(settings, teacher).fit()
+        return result
 
     @property
     def settings(self) -> Settings:
