@@ -21,10 +21,11 @@ from torch import nn
 from accel.checkpoints.retention import FOLDER, names
 from accel.checkpoints.weights.find_weights import WEIGHTS
 from accel.engine.finish import SUMMARY
-from accel.errors import ConfigError, Interrupted
+from accel.errors import ConfigError, Interrupted, RunDirectoryTaken
 from accel.parts import Parallel, Part
 from accel.report.result import Result
 from accel.schema.settings import Settings
+from accel.system.shell_quoting import override
 
 __all__ = ["GENERATIONS", "SELF", "Generations"]
 
@@ -65,6 +66,8 @@ class Generations:
 
     def fit(self) -> Result:
         """Train all that is left to train, and return the result of the last."""
+        if self.out is not None and self.settings.resume is None:
+            self.check_directory(self.out)
         teacher: Any = None
         for generation in range(self.plugin.generations):
             teacher = self.train_before(generation, teacher)
@@ -91,6 +94,14 @@ class Generations:
         resumed = Path(settings.resume)
         return resumed.parent.parent if resumed.suffix == ".pt" else resumed
 
+    def check_directory(self, out: Path) -> None:
+        """Raise RunDirectoryTaken if generations of another run are in a directory."""
+        if any(names(one / FOLDER) for one in (out / GENERATIONS).glob("*")):
+            raise RunDirectoryTaken(
+                f"out={out} holds generations of a run already; go on with them by {override('resume', 'auto')} {override('out', out)}, or "
+                "name another directory"
+            )
+
     def train_before(self, generation: int, teacher: Any) -> Any:
         """Train a generation before the last, unless it is finished, and return it as a teacher: its directory or its model.
 
@@ -111,8 +122,10 @@ class Generations:
             goes_on = resumes and bool(names(out / FOLDER))
             settings = replace(self.settings, seed=seed, out=str(out), resume="auto" if goes_on else None)
             settings = settings if goes_on else replace(settings, allow=[])
+            member = self.member(settings, teacher)
+            member.command = ""  # the one that goes on from here names the directory of the last run
             try:
-                self.member(settings, teacher).fit()
+                member.fit()
             except Interrupted as stop:
                 raise Interrupted(stop.signal, stop.update, str(self.out), stop.unsaved) from None
         return str(out)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import accel
 from accel import Trainer
 from accel.compress.distillation.load_teachers import load_teachers
-from accel.errors import ConfigError
+from accel.errors import ConfigError, RunDirectoryTaken
 from accel.plugins.distill import Distill
 from accel.plugins.ema import EMA
 from accel.testing.toy_run import Spy, Stop
@@ -43,6 +43,8 @@ def test_each_learns_from_the_one_before_in_runs_of_their_own(tmp_path: Path) ->
     third = Points(**settings, plugins=[Distill(teacher=str(out / "generations" / "1"))], seed=1).fit()
     assert equal(last.model, third.model)
     assert equal(last.model, accel.load(out))
+    with pytest.raises(RunDirectoryTaken, match=r"holds generations of a run already; go on with them by resume=auto out="):
+        born_again(out=out)
 
 
 def test_without_a_directory_they_are_the_same(tmp_path: Path) -> None:
