@@ -98,8 +98,8 @@ class Generations:
         """Raise RunDirectoryTaken if generations of another run are in a directory."""
         if any(names(one / FOLDER) for one in (out / GENERATIONS).glob("*")):
             raise RunDirectoryTaken(
-                f"out={out} holds generations of a run already; go on with them by {override('resume', 'auto')} {override('out', out)}, or "
-                "name another directory"
+                f"out={out} holds generations of a run already; go on with them by resume=auto {override('out', out)}, or name "
+                "another directory"
             )
 
     def train_before(self, generation: int, teacher: Any) -> Any:
