@@ -66,7 +66,7 @@ class Distill(Objective):
     """Soft targets of one or several teachers, hints between features, and teacher annealing.
 
     Args:
-        teacher: run directory or .safetensors file, a list of them, or self; in Python also a module.
+        teacher: run directory or .safetensors file, a list of them, or self, which is trained first; in Python also a module.
         teacher_task: arguments of the task in which the teacher's differ, such as {width: 64}; null takes those of its run.
         temperature: temperature of the softmax; the larger, the more the unlikely classes count.
         weight: share of the soft targets in the loss; the rest is the task's own loss.
@@ -78,7 +78,7 @@ class Distill(Objective):
         cache_mb: megabytes for what the teacher said of inputs that come again (no random augmentation, on a CPU); 0 is off.
     """
 
-    teacher: Any = None
+    teacher: Any = "self"
     teacher_task: dict[str, Any] | None = None
     temperature: Positive = 4.0
     weight: Fraction = 0.9

@@ -166,7 +166,7 @@ def test_a_resumed_run_is_told_of_another_teacher(teacher: Path, tmp_path: Path)
 
 
 BAD: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
-    "no teacher": (lambda path: {}, "distill needs a teacher: plugins.distill.teacher=RUN"),
+    "no teacher": (lambda path: {"teacher": None}, "distill needs a teacher: plugins.distill.teacher=RUN"),
     "nothing there": (lambda path: {"teacher": str(path / "no")}, "no does not exist"),
     "no run": (lambda path: {"teacher": str(path.parent)}, "is no run directory"),
     "no text": (lambda path: {"teacher": 3}, "distill.teacher must be a path, self, or a list of paths, not a int"),

@@ -21,6 +21,7 @@ from torch import nn
 from accel.checkpoints.retention import FOLDER, names
 from accel.checkpoints.weights.find_weights import WEIGHTS
 from accel.engine.finish import SUMMARY
+from accel.engine.select_parts import make_plugin
 from accel.errors import ConfigError, Interrupted, RunDirectoryTaken
 from accel.parts import Parallel, Part
 from accel.report.result import Result
@@ -41,10 +42,12 @@ class Generations:
 
     Args:
         trainer: the Trainer.
-        plugin: its plugin with the settings `teacher` and `generations`.
+        plugins: its plugins.
+        plugin: the one of them with the settings `teacher` and `generations`.
     """
 
     trainer: Any
+    plugins: list[Part]
     plugin: Any
 
     @classmethod
@@ -54,15 +57,16 @@ class Generations:
         Raises:
             ConfigError: for several processes, which make one run.
         """
-        given = [plugin for plugin in _plugins(trainer) if getattr(plugin, "teacher", None) == SELF]
+        plugins = _plugins(trainer.plugins)
+        given = [plugin for plugin in plugins if getattr(plugin, "teacher", None) == SELF]
         if not given:
             return None
-        if any(isinstance(plugin, Parallel) and plugin.world_size > 1 for plugin in _plugins(trainer)):
+        if any(isinstance(plugin, Parallel) and plugin.world_size > 1 for plugin in plugins):
             raise ConfigError(
                 "distill.teacher=self trains one run after another, and several processes make one; train the teacher in a run "
                 "of its own, and name its directory"
             )
-        return cls(trainer, given[0])
+        return cls(trainer, plugins, given[0])
 
     def fit(self) -> Result:
         """Train all that is left to train, and return the result of the last."""
@@ -144,19 +148,23 @@ class Generations:
             member.given = {**self.trainer.given, "model": copy.deepcopy(given)}
         return member
 
-    def plugins_with(self, teacher: Any) -> Iterator[Part | str]:
+    def plugins_with(self, teacher: Any) -> Iterator[Part]:
         """Yield fresh plugins, with the teacher in its place; without a teacher, all but the one that asks for it."""
-        for plugin in self.trainer.plugins:
+        for plugin in self.plugins:
             if plugin is not self.plugin:
-                yield plugin if isinstance(plugin, str) else _fresh(plugin)
+                yield _fresh(plugin)
             elif teacher is not None:
                 yield _fresh(plugin, teacher=teacher, generations=1)
 
 
-def _plugins(trainer: Any) -> list[Part]:
-    """Return the plugins of a Trainer that are given as instances."""
-    given = trainer.plugins
-    return [plugin for plugin in given if isinstance(plugin, Part)] if isinstance(given, list | tuple) else []
+def _plugins(given: Any) -> list[Part]:
+    """Return the plugins of a Trainer as instances; none if one of them is no plugin, which the run itself refuses."""
+    if not isinstance(given, list | tuple) or not all(isinstance(plugin, Part | str) for plugin in given):
+        return []
+    try:
+        return [make_plugin(plugin) for plugin in given]
+    except ConfigError:
+        return []
 
 
 def _fresh(plugin: Part, **changes: Any) -> Part:

@@ -47,6 +47,11 @@ def test_each_learns_from_the_one_before_in_runs_of_their_own(tmp_path: Path) ->
         born_again(out=out)
 
 
+def test_by_its_name_alone_the_plugin_trains_its_teacher_first() -> None:
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 16, "watch": (), "device": "cpu", "seed": 1}
+    assert equal(Points(**settings, plugins=["distill"]).fit().model, born_again(1, epochs=1).model)
+
+
 def test_without_a_directory_they_are_the_same(tmp_path: Path) -> None:
     assert equal(born_again(1).model, born_again(1, out=tmp_path / "run").model)
 
