@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +96,8 @@ class Distill(Objective):
             raise ConfigError("distill.hints are of one teacher, and there are several; leave them out, or name one teacher")
         self.teachers: list[Teacher] = []
         self.digests: list[str] = []
-        self.used_dtype, self.updates = self.dtype, cast("int | None", None)
+        self.used_dtype: str = self.dtype
+        self.updates: int | None = None
         self.calls = CallRecorder()
         self.projected: Hints | None = None
         self.cache: OutputCache | None = None

@@ -61,7 +61,8 @@ SHAPES: dict[str, tuple[Callable[[], list[Part]], dict[str, Any]]] = {
         {"epochs": 5, "evaluate_every": 3},
     ),
     "distill": (
-        lambda: [Distill(teacher=master(), anneal=True, temperature=2.0, dtype="float32"), AdamW(lr=0.01)], {"epochs": 3},
+        lambda: [Distill(teacher=master(), anneal=True, temperature=2.0, dtype="float32"), AdamW(lr=0.01)],
+        {"epochs": 3},
     ),
     "max_samples, average of all": (lambda: [AdamW(lr=0.01), Average(last=None, every=1, start=2.0)], {"max_samples": 31}),
 }
