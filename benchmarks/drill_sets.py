@@ -32,7 +32,7 @@ SPEED: dict[str, list[str]] = {
 HALVES = ["plugins.amp.dtype=float16", "plugins.amp.force=true", "plugins.amp.growth_interval=2"]
 
 
-TAUGHT = ["plugins.distill.teacher=TEACHER", "plugins.distill.teacher_task={width:20}"]
+TAUGHT = ["plugins.distill.teacher=TEACHER"]
 
 
 def blocks(*words: str, length: str = "epochs=4", task: str = "Blocks") -> list[str]:
@@ -133,9 +133,9 @@ def words(name: str, short: bool, pictures: Path, weights: Path) -> list[str]:
         name: of the set.
         short: whether a run of `SHAPE` is to have about five updates, the last of them within an epoch.
         pictures: the folder of the pictures.
-        weights: the file of weights to begin with; those of a teacher are beside it, in a .safetensors of its name.
+        weights: the file of weights to begin with; the run of a teacher is beside it, in a folder of its name.
     """
-    files = {"PICTURES": pictures, "WEIGHTS": weights, "TEACHER": weights.with_suffix(".safetensors")}
+    files = {"PICTURES": pictures, "WEIGHTS": weights, "TEACHER": weights.with_suffix("")}
     typed = list(SETS[name])
     for what, file in files.items():
         typed = [word.replace(what, str(file)) for word in typed]

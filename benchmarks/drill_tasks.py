@@ -32,9 +32,7 @@ class Blocks(Trainer):
 
     num_classes = CLASSES
 
-    def __init__(self, width: int = WIDTH, **run: Any) -> None:
-        super().__init__(**run)
-        self.width = width
+    width = WIDTH
 
     def model(self) -> nn.Module:
         """A stem with BatchNorm, three blocks and a head."""
@@ -52,6 +50,12 @@ class Blocks(Trainer):
         """The cross entropy, and the mean confidence to log."""
         scores = model(batch[0])
         return F.cross_entropy(scores, batch[1]), {"confidence": scores.softmax(1).amax(1).mean()}
+
+
+class WideBlocks(Blocks):
+    """A teacher of the same."""
+
+    width = 20
 
 
 class TwoSets(Blocks):

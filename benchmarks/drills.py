@@ -29,7 +29,6 @@ import machine
 import numpy as np
 import torch
 from results import save
-from safetensors.torch import save_file
 
 from accel.cli.compose.compose import compose
 from accel.cli.drill_command import KINDS
@@ -72,7 +71,7 @@ def main() -> None:
         if drill_sets.need(names, "WEIGHTS"):
             weights(files[1])
         if drill_sets.need(names, "TEACHER"):
-            teacher(files[1].with_suffix(".safetensors"))
+            teacher(files[1].with_suffix(""))
         for kind, chosen in sets.items():
             for name in chosen:
                 place = folder / kind / name.replace(", ", "-").replace(" ", "-")
@@ -133,10 +132,9 @@ def weights(file: Path) -> None:
     torch.save({name.replace("blocks.", "old."): value for name, value in state.items() if not name.startswith("head.")}, file)
 
 
-def teacher(file: Path) -> None:
-    """Weights of a teacher, of wider blocks."""
-    torch.manual_seed(8)
-    save_file(drill_tasks.Blocks(width=20).model().state_dict(), file)
+def teacher(out: Path) -> None:
+    """The run of a teacher, which has wider blocks."""
+    drill_tasks.WideBlocks(out=out, epochs=1, device="cpu", watch=()).fit()
 
 
 def table(result: dict[str, Any]) -> str:

@@ -12,25 +12,27 @@ probabilities are averaged. With teacher=self the run trains its own: it becomes
 the teacher of the next, generations times (born-again networks). Those before
 the last are in OUT/generations. Hints let features of the student follow those
 of the teacher; the projection between widths is trained, and is no part of the
-saved model.
+saved model. task.unlabelled adds pictures that the teacher alone labels.
 
-Helps   small models: the teacher says which mistakes are near misses. Data
-        without labels (task.unlabelled): the teacher labels it.
-Hurts   where the teacher is hardly better than the student, and runs too short
-        to profit. A teacher that is far better than the student can follow
-        (anneal lets go of it).
-Costs   a forward pass of the teacher per micro-batch: CIFAR-10, batch 64,
-        student of 46 k and teacher of 179 k weights: COSTS. Its weights, in
-        16 bits for its products. cache_mb of memory, where inputs come again.
+Helps   small models: the teacher says which mistakes are near misses. On 10,000
+        pictures of CIFAR-10, six epochs, half the width gains 2.8 points: 57.0
+        % beside 54.2 (n = 3 each, spread 1.9 and 0.8).
+Hurts   where the teacher is hardly better than the student, and short runs with
+        nearly nothing but soft targets: temperature=4, weight=0.9 (Tian et al.)
+        lost a point there (n = 1).
+Costs   a forward pass of the teacher per micro-batch: 52 ms an update, 38
+        without it, 39 where all comes from memory; 4 MB at the peak, 55 with
+        the trial of that memory (processor time, bfloat16, batch 128 of 32 x
+        32, 9 k and 33 k weights, medians of n = 2).
 Source  Hinton et al., arXiv 1503.02531 (T^2, section 2). Teacher annealing:
-        Clark et al., arXiv 1907.04829. Born-again: Furlanello et al., arXiv
-        1805.04770. Hints: FitNets, Romero et al., arXiv 1412.6550. One input
-        for both: Beyer et al., arXiv 2106.05237. T=4 and weight=0.9 are those
-        of Tian et al., arXiv 1910.10699.
+        Clark et al., 1907.04829. Born-again: Furlanello et al., 1805.04770.
+        Hints: FitNets, Romero et al., 1412.6550. One input for both: Beyer et
+        al., 2106.05237. Tian et al.: 1910.10699.
 Exact   The soft part is F.kl_div of the logits in float32, to the bit, whatever
         the precision around it. Accumulation weighs it as the loss. The teacher
-        draws no random numbers, and what comes from the cache has the bits that
-        it would compute. A resumed run is told if a teacher has changed.
+        draws no random numbers, and what comes from memory has the bits that
+        it computes, as the first batch shows. A resumed run is told if a
+        teacher has changed.
 """
 
 from __future__ import annotations
@@ -80,8 +82,8 @@ class Distill(Objective):
 
     teacher: Any = "self"
     teacher_task: dict[str, Any] | None = None
-    temperature: Positive = 4.0
-    weight: Fraction = 0.9
+    temperature: Positive = 2.0
+    weight: Fraction = 0.5
     anneal: bool = False
     generations: Count = 1
     hints: Any = None
@@ -197,8 +199,9 @@ class Distill(Objective):
                 share.fill_(value)
 
     def capture_blocker(self) -> str:
-        blocked = "distill looks up on the host what its teacher said before; set plugins.distill.cache_mb=0"
-        return blocked if self.cache is not None else ""
+        return (
+            "distill looks up on the host what its teacher said; set plugins.distill.cache_mb=0" if self.cache is not None else ""
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the loss, with the digests of the teachers' weights, wherever they lie."""
@@ -221,7 +224,6 @@ class Distill(Objective):
         return notes
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        """Return a sentence on each changed setting that has no effect."""
         in_python = not any(isinstance(one, str) for one in self.given)
         has_cache = self.cache is not None or not self.cache_mb
         cases = {
