@@ -1,3 +1,6 @@
-"""What makes a model smaller while it trains."""
+"""What shapes a model while it trains, and makes it smaller or faster: modules and functions that know nothing of a run."""
 
-__all__: list[str] = []
+from accel.compress.branched_conv import BranchedConv
+from accel.compress.merge_branches import merge_branches
+
+__all__ = ["BranchedConv", "merge_branches"]

@@ -18,7 +18,7 @@ from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
 from accel.system.shell_quoting import override
 
-__all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "free_directory", "remove_created", "was_restarted"]
+__all__ = ["LEASE", "RunLock", "claimed", "create", "free_directory", "remove_created", "was_restarted"]
 
 LEASE = 120.0
 """Seconds for which a file server may hold the lock of a machine that was lost (NFS: 90)."""

@@ -29,10 +29,9 @@ Source  Hinton et al., arXiv 1503.02531 (T^2, section 2). Teacher annealing:
         Hints: FitNets, Romero et al., 1412.6550. One input for both: Beyer et
         al., 2106.05237. Tian et al.: 1910.10699.
 Exact   The soft part is F.kl_div of the logits in float32, to the bit, whatever
-        the precision around it. Accumulation weighs it as the loss. The teacher
-        draws no random numbers, and what comes from memory has the bits that
-        it computes, as the first batch shows. A resumed run is told if a
-        teacher has changed.
+        the precision around it. Accumulation weighs it as the loss. What comes
+        from memory has the teacher's bits, as the first batch shows. A resumed
+        run is told if a teacher has changed.
 """
 
 from __future__ import annotations
@@ -44,6 +43,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from accel.compress.distillation.added_parameters import ADDED
 from accel.compress.distillation.call_recorder import Call, CallRecorder
 from accel.compress.distillation.find_logits import Logits, check_classes, check_items, find_logits, outputs_of, read_logits
 from accel.compress.distillation.hints import Hints, hint_pairs
@@ -54,7 +54,6 @@ from accel.compress.distillation.teacher import Teacher, teacher_dtype
 from accel.errors import ConfigError, listed
 from accel.parts import Objective
 from accel.parts.parallel import NOTHING
-from accel.parts.shared.parameters.added_parameters import ADDED
 from accel.values import Count, Fraction, NonNegative, Positive
 
 if TYPE_CHECKING:
@@ -224,14 +223,12 @@ class Distill(Objective):
         return notes
 
     def ineffective_settings(self, run: Run) -> list[str]:
-        in_python = not any(isinstance(one, str) for one in self.given)
-        has_cache = self.cache is not None or not self.cache_mb
         cases = {
             "generations": (SELF in self.given, "teacher=self"),
             "hint_weight": (bool(self.pairs), "hints"),
-            "teacher_task": (not in_python, "a teacher that is a file"),
+            "teacher_task": (any(isinstance(one, str) for one in self.given), "a teacher that is a file"),
             "anneal": (self.weight > 0, "a weight above 0"),
-            "cache_mb": (has_cache, "a CPU, and beside hints"),
+            "cache_mb": (self.cache is not None or not self.cache_mb, "a CPU, and beside hints"),
         }
         return [
             f"distill.{name} has no effect without {needed}"

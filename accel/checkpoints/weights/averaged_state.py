@@ -14,10 +14,10 @@ from accel.checkpoints.snapshot import tensors
 from accel.checkpoints.state import resize_buffers
 from accel.checkpoints.weights.evaluated_weights import evaluated_weights
 from accel.checkpoints.weights.weight_names import with_names_of
+from accel.compress.distillation.added_parameters import add_saved
 from accel.data.batches.make_batches import make_batches
 from accel.errors import ConfigError
 from accel.parts import Average, Optim, Part, Parts, Precision, Run
-from accel.parts.shared.parameters.added_parameters import add_saved
 from accel.parts.shared.trained_parameters import restore_trained
 from accel.schema import plugin_registry
 

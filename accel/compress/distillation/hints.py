@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accel.compress.distillation.added_parameters import AddedParameters
 from accel.compress.distillation.call_recorder import FeatureRecorder
 from accel.compress.distillation.soft_targets import widened
 from accel.errors import ConfigError, describe, nearest
-from accel.parts.shared.parameters.added_parameters import AddedParameters
 
 __all__ = ["WIDTHS", "Hints", "hint_pairs", "width_of"]
 

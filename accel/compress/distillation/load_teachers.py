@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from accel.compress.distillation.teacher import Teacher, digest_of
 from accel.errors import ConfigError, describe
-from accel.parts import Run
+
+if TYPE_CHECKING:
+    from accel.parts import Run
 
 __all__ = ["SELF", "LoadedTeachers", "load_teachers", "teacher_names"]
 

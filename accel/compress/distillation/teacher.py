@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accel.compress.product_parameters import find_product_params
 from accel.device.cuda.bf16_support import describe_bf16_lack
 from accel.device.out_of_memory import is_out_of_memory
 from accel.errors import ConfigError
-from accel.parts.shared.parameters.product_parameters import find_product_params
 
 __all__ = ["Teacher", "digest_of", "teacher_dtype"]
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from accel.compress.distillation.added_parameters import ADDED, AddedParameters, add_saved
 from accel.errors import ConfigError
-from accel.parts.shared.parameters.added_parameters import ADDED, AddedParameters, add_saved
 
 
 def net() -> nn.Sequential:
