@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from accel.compress.distillation.added_parameters import ADDED
 from accel.compress.distillation.call_recorder import Call, CallRecorder
 from accel.compress.distillation.find_logits import Logits, check_classes, check_items, find_logits, outputs_of, read_logits
-from accel.compress.distillation.hints import Hints, hint_pairs
+from accel.compress.distillation.hints import Hints, hint_pairs, refuse_hints
 from accel.compress.distillation.load_teachers import SELF, has_channels_last, load_teachers, teacher_names
 from accel.compress.distillation.output_cache import OutputCache
 from accel.compress.distillation.soft_targets import soft_loss, soft_targets
@@ -106,14 +106,12 @@ class Distill(Objective):
         """Both shares of the loss (`shares`), 0-dim, where updates are replayed."""
 
     def prepare(self, run: Run) -> None:
-        parallel, dtype = run.parts.parallel, teacher_dtype(self.dtype, run.device)
+        dtype = teacher_dtype(self.dtype, run.device)
         self.used_dtype = "float32" if dtype is None else str(dtype).removeprefix("torch.")
-        if self.pairs and parallel.name == "fsdp" and parallel.world_size > 1:
-            raise ConfigError(
-                "distill.hints and fsdp cannot work together, for it shards the projections' weights; use ddp instead"
-            )
+        if self.pairs:
+            refuse_hints(run)
         self.teachers, self.digests, self.checks = load_teachers(run, self.given, self.teacher_task, dtype)
-        if any(digests != self.digests for digests in parallel.gather(self.digests)):
+        if any(digests != self.digests for digests in run.parts.parallel.gather(self.digests)):
             raise ConfigError("distill.teacher has other weights on one rank than on another; name one file, the same for all")
         if self.pairs:
             self.projected = Hints(run.unwrapped_model, self.teachers[0].model, self.pairs, run.seed)

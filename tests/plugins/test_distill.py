@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import accel
 from accel import Trainer
 from accel.errors import AccelWarning, ConfigError
-from accel.parts import Part, Watch
+from accel.parts import Part, Pruning, Watch
 from accel.plugins.accumulate import Accumulate
 from accel.plugins.adamw import AdamW
 from accel.plugins.amp import AMP
@@ -267,6 +267,15 @@ def test_hints_inside_a_recomputed_block_have_the_same_bits() -> None:
         fresh = Trainer(copy.deepcopy(net), data, loss=loss, plugins=[hinted, *others], watch=(), device="cpu")
         models.append(fresh.fit().model)
     assert equal(*models)
+
+
+class Cuts(Pruning):
+    """Stands for any plugin that changes the width of features."""
+
+
+def test_hints_and_a_width_that_changes_are_refused_together() -> None:
+    with pytest.raises(ConfigError, match=r"distill\.hints and cuts cannot work together, for it changes the width of features"):
+        fit_toy([Distill(teacher=toy_teacher(), hints=["1"]), Cuts()])
 
 
 def test_a_projection_moves() -> None:

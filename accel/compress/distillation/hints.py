@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,10 @@ from accel.compress.distillation.call_recorder import FeatureRecorder
 from accel.compress.distillation.soft_targets import widened
 from accel.errors import ConfigError, describe, nearest
 
-__all__ = ["WIDTHS", "Hints", "hint_pairs", "width_of"]
+if TYPE_CHECKING:
+    from accel.parts import Run
+
+__all__ = ["WIDTHS", "Hints", "hint_pairs", "refuse_hints", "width_of"]
 
 WIDTHS = ("out_channels", "out_features", "num_features", "num_channels", "embedding_dim")
 """Attributes in which a layer has the number of its output channels."""
@@ -128,6 +131,17 @@ def hint_pairs(given: Any) -> dict[str, str]:
             f"{given!r}"
         )
     return dict(pairs)
+
+
+def refuse_hints(run: Run) -> None:
+    """Raise ConfigError if a part of a run changes what a hint is compared with, or cannot have its projection."""
+    parallel, pruning = run.parts.parallel, run.parts.pruning
+    if parallel.name == "fsdp" and parallel.world_size > 1:
+        raise ConfigError("distill.hints and fsdp cannot work together, for it shards the projections' weights; use ddp instead")
+    if pruning.name != "pruning":
+        raise ConfigError(
+            f"distill.hints and {pruning.name} cannot work together, for it changes the width of features; leave the hints out"
+        )
 
 
 def width_of(module: nn.Module) -> int | None:
