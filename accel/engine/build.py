@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from weakref import proxy
 
@@ -121,10 +122,7 @@ def _build_joined(
     cleanup.callback(freezing.release, run.unwrapped_model)
     freezing.begin(run.unwrapped_model)
     keep_update_size(run, checkpoint)
-    if request.trains:
-        run.load_model = partial(load_other, request.task, run.unwrapped_model, directory_of(settings, checkpoint))
-        run.parts.objective.prepare(run)
-        run.load_model = None  # it keeps the task alive
+    prepare_objective(run, request, directory_of(settings, checkpoint))
     skipped = set_up_parts(run, request, plugins)
     notes |= freezing.schedule(run)
     cleanup.enter_context(booked_compiling(run.clock))
@@ -205,6 +203,14 @@ def make_run(
         run.rank_code = code_digests({**code, "collate": [request.collate]}, of_ranks=True)
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
+
+
+def prepare_objective(run: TrainingRun, request: RunRequest, own: Path | None) -> None:
+    """Let the objective make what it needs beside the model, in a run that trains. `own` is the run directory; None for none."""
+    if request.trains:
+        run.load_model = partial(load_other, request.task, run.unwrapped_model, own)
+        run.parts.objective.prepare(run)
+        run.load_model = None  # it keeps the task alive
 
 
 def set_up_parts(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> dict[str, str]:

@@ -20,10 +20,11 @@ Helps   small models: the teacher says which mistakes are near misses. On 10,000
 Hurts   where the teacher is hardly better than the student, and short runs with
         nearly nothing but soft targets: temperature=4, weight=0.9 (Tian et al.)
         lost a point there (n = 1).
-Costs   a forward pass of the teacher per micro-batch: 52 ms an update, 38
-        without it, 39 where all comes from memory; 4 MB at the peak, 55 with
-        the trial of that memory (processor time, bfloat16, batch 128 of 32 x
-        32, 9 k and 33 k weights, medians of n = 2).
+Costs   a forward pass of the teacher per micro-batch: 51 ms an update, with or
+        without hints, 35 without a teacher, 38 where all comes from memory; 2
+        MB at the peak, 12 with hints, 46 with the trial of that memory
+        (processor time, bfloat16, batch 128 of 32 x 32, 9 k and 33 k weights,
+        medians of n = 5).
 Source  Hinton et al., arXiv 1503.02531 (T^2, section 2). Teacher annealing:
         Clark et al., 1907.04829. Born-again: Furlanello et al., 1805.04770.
         Hints: FitNets, Romero et al., 1412.6550. One input for both: Beyer et
