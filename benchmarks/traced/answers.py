@@ -9,7 +9,7 @@ from typing import Any
 TOOLS = {"traceml": "TraceML", "slowai": "slowai", "accel": "accel doctor"}
 RIGHT: dict[str, dict[str, tuple[str, str]]] = {
     "traceml": {
-        "data": ("INPUT_BOUND", ""), "slow reader": ("INPUT_STRAGGLER", "R0"), "slow optimiser": ("COMPUTE_STRAGGLER", "R0"),
+        "data": ("INPUT_BOUND", ""), "slow reader": ("INPUT_STRAGGLER", "r0"), "slow optimiser": ("COMPUTE_STRAGGLER", "r0"),
         "products": ("COMPUTE_BOUND", ""),
     },
     "slowai": {"products": ("compute", ""), "memory traffic": ("memory", ""), "overhead": ("overhead", "")},

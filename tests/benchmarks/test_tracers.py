@@ -46,8 +46,8 @@ def test_resnet50_has_as_many_parameters_as_its_paper_says() -> None:
 
 def test_the_cause_is_named_by_the_right_verdict_alone() -> None:
     assert is_right("accel", "data", {"kind": "data-bound", "says": "data-bound: ..."})
-    assert is_right("traceml", "slow reader", {"kind": "INPUT_STRAGGLER", "says": "R0 waited 50 ms"})
-    assert not is_right("traceml", "slow reader", {"kind": "INPUT_STRAGGLER", "says": "R1 waited 50 ms"})
+    assert is_right("traceml", "slow reader", {"kind": "INPUT_STRAGGLER", "says": "r0 waited 50 ms"})
+    assert not is_right("traceml", "slow reader", {"kind": "INPUT_STRAGGLER", "says": "r1 waited 50 ms"})
     assert is_right("slowai", "overhead", {"kind": "overhead", "says": "overhead"})
     assert not is_right("slowai", "data", {"kind": "unknown", "says": "unknown"}), "it has no word for it"
     assert not is_right("accel", "data", {"failed": "does not run"})
