@@ -176,6 +176,6 @@ EXAMPLES = {
     ),
     "tiny operations": Example(
         f"{SLOWAI}README, tiny ops", lambda: networks.TinyOperations(64, 5000), (64,), 0, 1024, 32, "overhead",
-        "5000 operations on 2048 numbers", updates=5,
+        "5000 operations on 2048 numbers", updates=1,
     ),
 }  # fmt: skip

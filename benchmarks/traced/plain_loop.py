@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from traced.examples import EXAMPLES
 
 EXAMPLE = EXAMPLES[os.environ["TRACED_EXAMPLE"]]
-STEPS = 60
-"""Updates that TraceML sees: with fewer than 50 it gives no diagnosis of memory."""
+STEPS = 60 if EXAMPLE.script else 24
+"""Updates that TraceML sees: with fewer than 20 it calls nothing critical."""
 
 
 def train(updates: int, step: Any = nullcontext) -> None:
