@@ -20,6 +20,8 @@ RIGHT: dict[str, dict[str, tuple[str, str]]] = {
     },
 }  # fmt: skip
 """Kind of the verdict that names a cause, and words that it must have, by tool and cause. It has no word for what is not here."""
+LARGEST = 100.0
+"""Ceiling from which on it says nothing, as in accel's own table."""
 SHOWN = 3
 """Remedies that the table has."""
 
@@ -60,7 +62,8 @@ def accel_answer(document: Mapping[str, Any]) -> dict[str, Any]:
     shown = []
     for remedy in document["remedies"][:SHOWN]:
         speed = remedy["speed_up"]
-        predicted = f"at most {remedy['ceiling'] or float('inf'):.2f}x"
+        ceiling = remedy["ceiling"] or LARGEST
+        predicted = f"at most {ceiling:.2f}x" if ceiling < LARGEST else "not predicted"
         if speed:
             predicted = f"{speed['middle']:.2f}x ({speed['low']:.2f} to {speed['high']:.2f})"
         shown.append(f"`{remedy['type']}` {predicted}")
