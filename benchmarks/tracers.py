@@ -65,7 +65,7 @@ def main() -> None:
     for file in known:
         head["versions"] = file["versions"] | head["versions"]
     head["command"] = re.sub(r"--(traceml|slowai) \S+", r"--\1 PYTHON", re.sub(r"--scripts \S+", "--scripts DIR", head["command"]))
-    head["command"] = re.sub(r" --add( [^-]\S*)+", "", head["command"])
+    head["command"] = re.sub(r" --add( [^-]\S*)+", " --add RESULT ...", head["command"])
     result = {"schema": 1, "benchmark": "tracers", **head, "seconds": args.seconds, "rows": rows}
     save(finite(result), table(finite(result)), args.out)
 
