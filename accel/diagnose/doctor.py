@@ -99,14 +99,12 @@ def diagnose(run: TrainingRun, request: RunRequest, seconds: float, say: Callabl
     load = OtherLoad()
     measured = Measurer(run, request.settings, saves, read_processor().usable, seconds, say).measure()
     say("the machine")
-    machine = replace(read_machine(getattr(run.train, "data", None)), busy=load.percent())
+    machine = replace(read_machine(getattr(run.train, "data", None), measured.cards), busy=load.percent())
     figures = measured.figures
     split = split_time(figures)
     remedies = rank_remedies(figures, split, possible_changes(run, figures))
     states = known_states(machine, machine_use(run, figures, machine))
-    return Diagnosis(
-        machine, states, figures, split, decide(figures, split), remedies, measured.left_out, command=request.command
-    )
+    return Diagnosis(machine, states, figures, split, decide(figures, split), remedies, measured.left_out, command=request.command)
 
 
 def for_measuring(request: RunRequest) -> RunRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from accel.diagnose.machine import data_disk
 from accel.diagnose.machine.data_disk import DataDisk, data_files, file_system, read_disk
-from accel.diagnose.machine.graphics_cards import GraphicsCard, cards_by_nvml, read_cards
+from accel.diagnose.machine.graphics_cards import GraphicsCard, read_cards
 from accel.diagnose.machine.host_memory import HostMemory, read_memory
 from accel.diagnose.machine.known_states import MachineUse, known_states
 from accel.diagnose.machine.speed_variables import speed_variables
@@ -33,7 +32,9 @@ STATES: dict[str, tuple[Machine, MachineUse, str]] = {
     "crowded_cores": (NO_CARD, replace(CPU, threads=16), "16 threads, and there are 8 cores"),
     "crowded_cores by ranks": (NO_CARD, replace(CPU, threads=4, ranks=4), "in each of 4 processes"),
     "crowded_cores by quota": (
-        replace(NO_CARD, processor=Processor("a CPU", 8, 8, 1.5, ())), replace(CPU, threads=8), "a quota of 1.5 cores"
+        replace(NO_CARD, processor=Processor("a CPU", 8, 8, 1.5, ())),
+        replace(CPU, threads=8),
+        "a quota of 1.5 cores",
     ),
     "anomaly_mode": (replace(GOOD, torch=replace(TORCH, anomaly=True)), CUDA, "anomaly"),
     "launch_blocking": (replace(GOOD, variables={"CUDA_LAUNCH_BLOCKING": "1"}), CUDA, "every kernel"),
@@ -44,7 +45,9 @@ STATES: dict[str, tuple[Machine, MachineUse, str]] = {
     "swap": (replace(GOOD, memory=HostMemory(8 << 30, 1 << 30, 2 << 30, 0, None)), CUDA, "2.1 GB of this machine's memory"),
     "swap of its own": (replace(GOOD, memory=HostMemory(8 << 30, 1 << 30, 0, 5_000_000, None)), CUDA, "5.0 MB of this process"),
     "small_shared_memory": (
-        replace(GOOD, memory=HostMemory(8 << 30, 8 << 30, 0, 0, 64 << 20)), replace(CUDA, worker_processes=4), "67.1 MB free"
+        replace(GOOD, memory=HostMemory(8 << 30, 8 << 30, 0, 0, 64 << 20)),
+        replace(CUDA, worker_processes=4),
+        "67.1 MB free",
     ),
     "slow_jpeg": (replace(GOOD, fast_jpeg=False), replace(CUDA, reads_pictures=True), "libjpeg-turbo"),
     "slow_disk": (replace(GOOD, disk=DataDisk("/data", "nfs4", 12e6, 4e9, 64 << 20, 8)), CUDA, "(nfs4) that reads 12.0 MB/s"),
@@ -152,58 +155,3 @@ def test_the_longest_mount_point_tells_the_file_system(tmp_path: Path, monkeypat
     assert file_system(str(tmp_path / "data")) == "fuse.sshfs"
     assert file_system("/somewhere") == "ext4"
     assert DataDisk("", "fuse.sshfs", 1.0, 1.0, 1).is_remote
-
-
-class Management:
-    """The functions of NVIDIA's library that are asked, for two cards of which the second tells little."""
-
-    NUMBERS = {
-        "CurrPcieLinkGeneration": 4, "CurrPcieLinkWidth": 8, "MaxPcieLinkGeneration": 5, "MaxPcieLinkWidth": 16,
-        "ClockInfo": 1200, "MaxClockInfo": 1980,
-    }  # fmt: skip
-
-    def nvmlInit_v2(self) -> int:
-        return 0
-
-    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
-        count._obj.value = 2
-        return 0
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index: int, device: Any) -> int:
-        device._obj.value = index + 1
-        return 0
-
-    def nvmlSystemGetDriverVersion(self, space: Any, size: int) -> int:
-        space.value = b"570.86"
-        return 0
-
-    def nvmlDeviceGetName(self, device: Any, space: Any, size: int) -> int:
-        space.value = b"NVIDIA H200"
-        return 0
-
-    def nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int:
-        memory._obj.total, memory._obj.free = 1000, 400
-        return int(device.value == 2)
-
-    def nvmlDeviceGetCudaComputeCapability(self, device: Any, major: Any, minor: Any) -> int:
-        major._obj.value, minor._obj.value = 9, 0
-        return int(device.value == 2)
-
-    def nvmlDeviceGetCurrentClocksThrottleReasons(self, device: Any, bits: Any) -> int:
-        bits._obj.value = 0x4 | 0x1
-        return 0
-
-    def __getattr__(self, name: str) -> Any:
-        def number(device: ctypes.c_void_p, *rest: Any) -> int:
-            rest[-1]._obj.value = self.NUMBERS[name.removeprefix("nvmlDeviceGet")]
-            return int(device.value == 2)
-
-        return number
-
-
-def test_nvidias_library_is_asked_for_each_card() -> None:
-    first, second = cards_by_nvml(Management())
-    assert first == GraphicsCard(
-        "NVIDIA H200", (9, 0), 1000, 400, "570.86", (4, 8, 5, 16), (1200, 1980), ("the power limit",)
-    )
-    assert (second.capability, second.total, second.link, second.clock) == (None, None, None, None)
