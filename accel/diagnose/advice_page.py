@@ -55,7 +55,7 @@ def advice_facts(advice: Advice) -> dict[str, str]:
         f"a call {1e6 * ceilings.call:.2g} us ({advice.ceilings_source})",
         "model": f"{advice.parameters:,} parameters",
         "a pass": f"{where}, {1000 * table.seconds:.3g} ms ({low} to {high} in {advice.passes} passes), "
-        f"{1000 * table.operator_seconds:.3g} ms of it in {len(table.operations):,} operators{gap}",
+        f"{len(table.operations):,} operators, timed one by one, take {1000 * table.operator_seconds:.3g} ms{gap}",
         "work": f"{flop_text(advice.flops)}, {size(advice.bytes)} moved, {advice.flops / max(1, advice.bytes):.1f} FLOP/B; "
         f"{flop_text(advice.flops / table.seconds)}/s",
     }

@@ -132,6 +132,7 @@ def machine_use(run: TrainingRun, figures: RunFigures, machine: Machine) -> Mach
         needs_compiler="compile" in on,
         needed_bytes=wanted,
         command=bool(run.command),
+        plugins=frozenset(on),
     )
 
 

@@ -202,6 +202,7 @@ def test_every_rule_has_a_case() -> None:
         ([conv("a", 64, 64, 0, 1, bias=True), simple("native_layer_norm", "ln", 1, 2)], "bias_before_norm"),  # not by channel
         ([conv("a", 64, 64, 0, 1, bias=True), simple("native_batch_norm", "bn", 1, 2), simple("add", "d", 1, 3)], "foldable_norms"),
         (copies("contiguous", "channels_last"), "layout_changes"),  # once, at the entrance
+        ([*copies("contiguous", "channels_last", "contiguous"), simple("bmm", "perm", 30, 31, MS)], "layout_changes"),  # heads
         ([*SOUND, conv("x", 64, 64, 3, 4), conv("y", 64, 64, 4, 5), conv("cut", 64, 64, 3, 6, kernel=1)], "branches"),  # a shortcut
         ([conv("a", 64, 64, 0, 1), simple("native_batch_norm", "bn", 1, 2)], "foldable_norms"),  # it trains
         (  # the tensor that the second reads is another by then

@@ -15,7 +15,8 @@ from accel.diagnose.machine.host_memory import HostMemory, read_memory
 from accel.diagnose.machine.known_states import MachineUse, known_states
 from accel.diagnose.machine.speed_variables import speed_variables
 from accel.diagnose.machine.this_machine import Machine
-from accel.diagnose.machine.torch_build import TorchBuild, read_torch
+from accel.diagnose.machine.torch_build import FAULTS, TorchBuild, faults_of, read_torch
+from accel.schema import plugin_registry
 from accel.system import free_space
 from accel.system.cpu.processor import Processor, cpu_quota, flags_of, read_processor
 
@@ -52,7 +53,16 @@ STATES: dict[str, tuple[Machine, MachineUse, str]] = {
     "slow_jpeg": (replace(GOOD, fast_jpeg=False), replace(CUDA, reads_pictures=True), "libjpeg-turbo"),
     "slow_disk": (replace(GOOD, disk=DataDisk("/data", "nfs4", 12e6, 4e9, 64 << 20, 8)), CUDA, "(nfs4) that reads 12.0 MB/s"),
     "slow_disk for this run": (GOOD, replace(CUDA, needed_bytes=2e9), "would read 2.0 GB/s"),
-    "torch_fault": (replace(GOOD, torch=replace(TORCH, version="2.9.0+cu128")), CUDA, "bfloat16"),
+    "torch_fault": (
+        replace(GOOD, torch=replace(TORCH, version="2.11.0+cu130")),
+        replace(CUDA, plugins=frozenset({"compile", "recompute", "amp"})),
+        "pytorch/issues/175058",
+    ),
+    "torch_fault of sharded weights": (
+        replace(GOOD, torch=replace(TORCH, version="2.12.1")),
+        replace(CUDA, plugins=frozenset({"fsdp", "optimizer"})),
+        "updates get slower",
+    ),
     "debug_torch": (replace(GOOD, torch=replace(TORCH, debug=True)), CUDA, "debug"),
     "torch_without_cuda": (replace(GOOD, torch=replace(TORCH, cuda="")), CPU, "this machine has NVIDIA H200"),
     "no_onednn": (replace(NO_CARD, torch=replace(TORCH, mkldnn=False)), CPU, "oneDNN"),
@@ -77,6 +87,28 @@ def test_a_good_machine_has_none() -> None:
     assert known_states(GOOD, CUDA) == known_states(NO_CARD, CPU) == []
     small = replace(GOOD, disk=DataDisk("/data", "ext4", 12e6, 4e9, 64 * 3000, 64))
     assert known_states(small, CUDA) == [], "of small files any disk reads few bytes a second"
+
+
+COMPILED, SHARDED = ["compile", "recompute", "amp"], ["fsdp", "optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("version", "plugins", "count"),
+    [
+        ("2.9.1", COMPILED, 0), ("2.10.0", COMPILED, 1), ("2.11.0+cu130", COMPILED, 1), ("2.12.0", COMPILED, 0),
+        ("2.13.0+cpu", COMPILED, 0), ("2.11.0", ["compile"], 0), ("2.12.0a0+0291f960b6", SHARDED, 1), ("2.12.1", SHARDED, 1),
+        ("2.13.0", SHARDED, 0), ("2.11.0", SHARDED, 0), ("2.12.1", ["fsdp", "adamw"], 0),
+    ],
+)  # fmt: skip
+def test_a_fault_of_torch_is_met_in_its_versions_and_with_its_plugins(version: str, plugins: list[str], count: int) -> None:
+    assert len(faults_of(version, plugins)) == count
+
+
+def test_the_faults_are_of_versions_that_accel_runs_with() -> None:
+    for fault in FAULTS:
+        assert tuple(map(int, fault.fixed.split("."))) > (2, 10), "nobody can have it"
+        assert fault.source.startswith("https://github.com/")
+        assert fault.plugins <= set(plugin_registry.names())
 
 
 def test_this_machine_is_read_in_full() -> None:

@@ -11,6 +11,8 @@ from accel.diagnose.layers.operation import Operation
 __all__ = ["layout_change", "layout_changes", "memory_order"]
 
 COPIES = frozenset({"clone", "contiguous", "copy_", "_to_copy", "_reshape_copy"})
+HEADS = frozenset({"bmm", "baddbmm"})
+"""Products of several matrices, which attention multiplies its heads by."""
 LEAST_SHARE = 0.01
 LEAST_SAVING = 0.03
 """Share of a pass that another order has to save, beyond what two measurements of the same differ by."""
@@ -27,8 +29,10 @@ def layout_change(one: Operation) -> tuple[str, str] | None:
 
 
 def layout_changes(table: LayerTable) -> Iterator[Finding]:
-    """Find copies that only change the order in memory, there and back again."""
-    changes = [(one, change) for one in table.operations if one.layer is not None and (change := layout_change(one)) is not None]
+    """Find copies that only change the order in memory, there and back. Those that attention makes of its heads are left alone."""
+    of_heads = {one.layer for one in table.operations if one.name in HEADS or one.name.startswith("_scaled_dot_product")}
+    inside = [one for one in table.operations if one.layer is not None and one.layer not in of_heads]
+    changes = [(one, change) for one in inside if (change := layout_change(one)) is not None]
     directions = {change for _, change in changes}
     back = any((target, source) in directions for source, target in directions) or any("strided" in change for change in directions)
     seconds = sum(one.seconds for one, _ in changes)

@@ -12,11 +12,13 @@ from accel.diagnose.trials.product_trial import saved_seconds
 
 __all__ = ["LEAST_GAIN", "tried_findings"]
 
-LEAST_GAIN = 0.01
-"""Share of a pass that a change of shapes has to save here, or it is no advice."""
+LEAST_GAIN, LEAST_OF_ANOTHER = 0.02, 0.05
+"""Share of a pass that a change has to save here, or it is no advice: a change of shapes, and one that makes another model."""
+ANOTHER = frozenset({"unequal_channels", "group_convolutions"})
+"""Findings whose change makes another model, which learns otherwise."""
 FREE = frozenset({"bias_before_norm"})
 """Findings whose change computes the same and costs nothing: they stay, however little they save."""
-TRIED = FREE | {"channel_multiples", "unequal_channels", "group_convolutions", "joinable_layers"}
+TRIED = FREE | ANOTHER | {"channel_multiples", "joinable_layers"}
 """Findings whose gain a trial tells."""
 
 
@@ -35,7 +37,7 @@ def tried_findings(findings: Sequence[Finding], table: LayerTable, seconds: floa
             tried.append(replace(finding, gain_note=untried) if finding.name in TRIED else finding)
             continue
         gain = table.share(saved_seconds(finding.trials, seconds))
-        if gain >= LEAST_GAIN or finding.name in FREE:
+        if gain >= (LEAST_OF_ANOTHER if finding.name in ANOTHER else LEAST_GAIN) or finding.name in FREE:
             note = "; ".join(filter(None, [finding.gain_note, "tried with products of these shapes"]))
             tried.append(replace(finding, gain=max(0.0, gain), gain_note=note))
     return in_order(tried)
