@@ -61,7 +61,7 @@ def measure(name: str, case: Case, seconds: float, trial: float) -> dict[str, An
     return {
         "case": name, "finding": case.finding, "change": case.change, "found": finding is not None,
         "gain": finding and finding.gain, "ceiling": finding and finding.ceiling, "saved": saved, "speed": asdict(speed),
-        "verdict": verdict(finding, saved["middle"], saved["low"]),
+        "verdict": verdict(finding, **saved),
     }  # fmt: skip
 
 
@@ -73,15 +73,20 @@ def seconds_of(subject: ModelPass) -> float:
     return timed_pass(subject.device) - start
 
 
-def verdict(finding: Finding | None, saved: float, low: float) -> str:
-    """What the measurement says of what was foretold: a finding that is not there foretells that the change saves nothing."""
+def verdict(finding: Finding | None, middle: float, low: float, high: float) -> str:
+    """What the measurement says of what was foretold: a finding that is not there foretells that the change saves nothing.
+
+    A measurement that is less certain than the difference that counts says nothing against a gain: it is to be made again.
+    """
     if finding is not None and finding.gain is None:
         if finding.ceiling is None:
             return "not foretold"
         return "below" if low <= finding.ceiling + NOISE else "above the most"
     gain = 0.0 if finding is None or finding.gain is None else finding.gain
-    error = abs(gain - max(0.0, saved))
-    return "holds" if error <= max(NEAR * max(gain, saved), NOISE) else "wrong"
+    allowed = max(NEAR * max(gain, middle), NOISE)
+    if abs(gain - max(0.0, middle)) <= allowed:
+        return "holds"
+    return "wrong" if (high - low) / 2 <= allowed or not low <= gain <= high else "uncertain"
 
 
 def foretold(row: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ def host_reads_of_model(table: LayerTable) -> Iterator[Finding]:
         change=f"keep it a tensor (torch.where in place of if): {lines[0]}",
         gain_note="not foretold: it is what the host would have done meanwhile"
         if table.device == "cuda"
-        else "not foretold on a CPU, where a number is there when it is read",
+        else "none on a CPU, where nothing waits, and torch.where computes both ways: it is for a GPU, and for compile",
     )
 
 
