@@ -26,6 +26,7 @@ from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.report.other_load import BUSY, OtherLoad
+from accel.system.calls.call_arguments import with_checked_arguments
 from accel.values import Positive, check_value
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ TRIALS = 0.15
 """Share of these seconds that the trials of one finding may take on top, about."""
 
 
+@with_checked_arguments
 def advise(
     model: nn.Module,
     batch: Any,

@@ -16,12 +16,13 @@ from accel.diagnose.probes.batch_growth import growth
 from accel.diagnose.probes.cards_at_work import cards_at_work
 from accel.diagnose.probes.experiments import run_experiments
 from accel.diagnose.probes.host_read_places import host_read_places
+from accel.diagnose.probes.operator_times import operator_mix
 from accel.diagnose.probes.page_swaps import page_swaps
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.diagnose.probes.rank_times import time_ranks
 from accel.diagnose.probes.readers_beside import gather_seconds, reader_counts, time_beside
 from accel.diagnose.probes.run_costs import seconds_of_checkpoints, seconds_of_evaluations
-from accel.diagnose.probes.step_times import device_phases, queueing_time, same_batch, time_loader, whole_steps
+from accel.diagnose.probes.step_times import device_phases, queueing_time, steps_in_turn, time_loader
 from accel.diagnose.probes.thread_times import time_thread_counts
 from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
@@ -80,17 +81,15 @@ class Measurer:
                 probed.update()
             share = self.seconds / 10
             swaps = page_swaps()
-            self.announce("updates on the run's own data")
-            steps = whole_steps(probed, 2 * share)
-            moved = (page_swaps() - swaps) // max(1, len(steps.step.values))
-            self.announce("the same batch again, without the loader")
-            same = same_batch(probed, share)
+            self.announce("updates on the run's own data, and of the same batch again, in turn")
+            steps, same = steps_in_turn(probed, 3 * share)
+            moved = (page_swaps() - swaps) // (2 * steps.count)
             self.update_seconds = same.each.median
             self.announce("the loader alone, without updates")
             loader = time_loader(probed, share)
             phases = device_phases(probed) if probed.on_device else same.phases
             cards = cards_at_work(probed)
-            ranks = time_ranks(probed, phases["forward"] + phases["backward"], loader.window, share / 2)
+            ranks = time_ranks(probed, phases, loader.window, share / 2)
             wait = steps.wait
             if probed.on_device:  # the host runs ahead: what the device waits is what updates take longer with their own data
                 late = max(0.0, steps.step.median - same.each.median - steps.transfer)
@@ -118,6 +117,7 @@ class Measurer:
         until = self.began + self.seconds
         probes: Sequence[tuple[str, str, float, Callable[[], object]]] = (
             ("fit", "half the batch and twice the batch", 25 * update, lambda: growth(probed, 2 * share)),
+            ("operators", "the operators of a pass", 0.0, lambda: operator_mix(probed)),
             ("by_threads", "other numbers of threads", 25 * update, lambda: time_thread_counts(probed, share, self.cores)),
             ("host_reads", "numbers read on the host", 6 * update, lambda: host_read_places(probed)),
             ("evaluation", "an evaluation", 2 * update, lambda: seconds_of_evaluations(run)),
@@ -129,7 +129,7 @@ class Measurer:
         if waits:
             probes = sorted(probes, key=lambda probe: probe[0] not in OF_DATA)
         figures = {}
-        needed = ("fit", *(OF_DATA if waits else ()))
+        needed = ("fit", "operators", "host_reads", *(OF_DATA if waits else ()))
         for name, words, least, probe in probes:
             elapsed = 0.0 if name in needed else perf_counter() - self.began
             if run.parts.parallel.any(elapsed + least > self.seconds):
