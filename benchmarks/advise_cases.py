@@ -177,7 +177,7 @@ def small_layers() -> nn.Module:
 
 def activations(present: bool) -> nn.Module:
     """Element-wise operators and a layer; or the layer alone."""
-    return nn.Sequential(*([nn.GELU(), nn.Sigmoid(), nn.Tanh()] if present else []), nn.Linear(256, 256))
+    return nn.Sequential(*([nn.GELU(), nn.Sigmoid(), nn.Tanh()] * 2 if present else []), nn.Linear(256, 256))
 
 
 def pooled(large: bool) -> nn.Module:

@@ -91,9 +91,9 @@ def finding_lines(finding: Finding) -> list[str]:
     return [finding.problem, finding.evidence, f"gain: {gain}", f"change: {finding.change}"]
 
 
-def as_text(advice: Advice) -> str:
-    """Return the page as plain lines."""
-    console = VisibleConsole(width=WIDTH, color_system=None, markup=False, highlight=False)
+def as_text(advice: Advice, width: int = WIDTH) -> str:
+    """Return the page as plain lines, of so many characters at most."""
+    console = VisibleConsole(width=width, color_system=None, markup=False, highlight=False)
     with console.capture() as capture:
         console.print(draw(advice))
     return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
@@ -111,6 +111,8 @@ def as_html(advice: Advice) -> str:
 
 def show(console: VisibleConsole, advice: Advice) -> None:
     """Print the page. What goes into a file or a pipe, which have no width, is as wide as in a notebook."""
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = WIDTH
-    console.print(draw(advice), soft_wrap=False)
+    if console.is_terminal:
+        console.print(draw(advice), soft_wrap=False)
+        return
+    columns = os.environ.get("COLUMNS", "")
+    console.out(as_text(advice, int(columns) if columns.isdecimal() and int(columns) else WIDTH), highlight=False)

@@ -95,7 +95,7 @@ def advise_run(
             batch = own_batch(next(iter(next(windows).micros)).batch)
         run.unwrapped_model.zero_grad()
         run.signals.immediate = True  # reading data has set it back; there is nothing here that a stop could spoil
-        names = frozenset(part.name for part in run.parts.all())
+        names = frozenset(part.name for part in run.parts.plugins())
         about = Subject(names, request.command, copies.lines)
         advice = _advise(_pass_of_run(run, batch, inference), batch, seconds, say, about)
     return replace(advice, seconds=perf_counter() - started)

@@ -121,7 +121,7 @@ def for_measuring(request: RunRequest) -> RunRequest:
 def machine_use(run: TrainingRun, figures: RunFigures, machine: Machine) -> MachineUse:
     """Return how a run uses its machine."""
     loader, reader = run.parts.loader, getattr(getattr(run.train, "data", None), "reader", None)
-    on = [part.name for part in run.parts.all()]
+    on = [part.name for part in run.parts.plugins()]
     disk, wanted = machine.disk, None
     if disk is not None and disk.files > 1 and figures.same_batch.median:
         wanted = figures.samples / figures.same_batch.median * disk.sampled / disk.files

@@ -70,6 +70,7 @@ def test_a_page_in_a_file_is_as_wide_as_in_a_notebook(tmp_path: Path, monkeypatc
             file.seek(0)
             text = file.read()
         widths[columns] = max(map(len, text.splitlines()))
+        assert text == "".join(f"{line.rstrip()}\n" for line in text.splitlines()), "no blanks at the ends of lines"
     assert 80 < widths[""] <= WIDTH
     assert widths["60"] <= 60
 

@@ -10,7 +10,7 @@ from accel.diagnose.findings.finding import Finding
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.trials.product_trial import saved_seconds
 
-__all__ = ["LEAST_GAIN", "tried_findings"]
+__all__ = ["LEAST_GAIN", "TRIED", "tried_findings"]
 
 LEAST_GAIN, LEAST_OF_ANOTHER = 0.02, 0.05
 """Share of a pass that a change has to save here, or it is no advice: a change of shapes, and one that makes another model."""
