@@ -23,6 +23,7 @@ from accel.diagnose.layers.trace import trace
 from accel.diagnose.trials.memory_order_trial import can_switch, saved_share
 from accel.diagnose.trials.tried_findings import tried_findings
 from accel.engine.sandbox import sandbox
+from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.report.other_load import BUSY, OtherLoad
@@ -95,7 +96,7 @@ def advise_run(
             batch = own_batch(next(iter(next(windows).micros)).batch)
         run.unwrapped_model.zero_grad()
         run.signals.immediate = True  # reading data has set it back; there is nothing here that a stop could spoil
-        names = frozenset(part.name for part in run.parts.plugins())
+        names = frozenset(part.name for part in plugin_parts(run.parts))
         about = Subject(names, request.command, copies.lines)
         advice = _advise(_pass_of_run(run, batch, inference), batch, seconds, say, about)
     return replace(advice, seconds=perf_counter() - started)

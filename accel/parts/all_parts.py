@@ -57,10 +57,6 @@ class Parts:
         """Return every part, in order."""
         return list(vars(self).values())
 
-    def plugins(self) -> list[Part]:
-        """Return the parts that are plugins, in order: the plainest implementations, whose classes are the parts' own, are none."""
-        return [part for part in self.all() if not type(part).__module__.startswith("accel.parts.")]
-
     def shapes(self) -> dict[str, Shape]:
         """Return the parts that change the modules of the model, by their names here, in order."""
         return {name: part for name, part in vars(self).items() if isinstance(part, Shape)}
