@@ -11,7 +11,9 @@ import torch
 
 from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.timing import Timing
+from accel.diagnose.machine.graphics_cards import GraphicsCard
 from accel.diagnose.probes.batch_growth import growth
+from accel.diagnose.probes.cards_at_work import cards_at_work
 from accel.diagnose.probes.experiments import run_experiments
 from accel.diagnose.probes.host_read_places import host_read_places
 from accel.diagnose.probes.operator_times import operator_mix
@@ -41,10 +43,12 @@ class Measurement:
     Args:
         figures: the figures.
         left_out: names of the probes that were left out.
+        cards: GPUs of the machine, while the run's own computes.
     """
 
     figures: RunFigures
     left_out: list[str] = field(default_factory=list)
+    cards: tuple[GraphicsCard, ...] = ()
 
 
 class Measurer:
@@ -84,6 +88,7 @@ class Measurer:
             self.announce("the loader alone, without updates")
             loader = time_loader(probed, share)
             phases = device_phases(probed) if probed.on_device else same.phases
+            cards = cards_at_work(probed)
             ranks = time_ranks(probed, phases, loader.window, share / 2)
             wait = steps.wait
             if probed.on_device:  # the host runs ahead: what the device waits is what updates take longer with their own data
@@ -97,7 +102,7 @@ class Measurer:
                 micro_batches=probed.window.batches, batch_size=probed.batch_size, ranks=ranks, swaps=moved,
                 **self.details(probed, same.each.median, waits=run.parts.parallel.any(wait.median > same.each.median)),
             )  # fmt: skip
-        return Measurement(figures, self.left_out)
+        return Measurement(figures, self.left_out, cards)
 
     def details(self, probed: ProbedRun, update: float, waits: bool) -> dict[str, Any]:
         """Return the figures of the probes that there may be no time for, by the name of their field.

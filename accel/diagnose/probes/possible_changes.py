@@ -14,7 +14,7 @@ from accel.diagnose.decision.remedies import Possible
 from accel.diagnose.decision.timing import taken_in_turn
 from accel.diagnose.probes.typed_changes import in_python, override_words
 from accel.engine.advice.data_advice import MEMORY_FACTOR, dataset_suggestions, fits_in_memory, plugin_override, suggestions
-from accel.engine.select_parts import PART_TYPES
+from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun
 from accel.parts import Group, Loader, Parallel, Precision, Transfer, Update
 from accel.parts.model import Backend, Compile
@@ -49,7 +49,7 @@ def change(
 
 def is_on(run: TrainingRun, plugin: str) -> bool:
     """Return whether a plugin is on. The plainest parts are none, whatever they are called."""
-    return any(part.name == plugin and type(part) not in PART_TYPES.values() for part in run.parts.all())
+    return any(part.name == plugin for part in plugin_parts(run.parts))
 
 
 def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
