@@ -27,7 +27,7 @@ from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.evaluation.model_backup import ModelBackup
 from accel.engine.request import RunRequest
 from accel.engine.sandbox import sandbox
-from accel.engine.select_parts import as_list, make_plugin, plugin_parts
+from accel.engine.select_parts import as_list, make_plugin, plugin_parts, select_parts
 from accel.engine.training_run import TrainingRun
 from accel.parts import Watch
 from accel.report.other_load import OtherLoad
@@ -101,7 +101,8 @@ def diagnose(run: TrainingRun, request: RunRequest, seconds: float, say: Callabl
     """
     saves = request.settings.out is not None or bool(request.command)
     load = OtherLoad()
-    measured = Measurer(run, request.settings, saves, read_processor().usable, seconds, say).measure()
+    _, watches = select_parts(request.plugins, request.watches)
+    measured = Measurer(run, request.settings, watches, saves, read_processor().usable, seconds, say).measure()
     say("the machine")
     machine = replace(read_machine(getattr(run.train, "data", None), measured.cards), busy=load.percent())
     figures = measured.figures

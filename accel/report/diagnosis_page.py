@@ -25,6 +25,11 @@ __all__ = ["WIDTH", "as_html", "as_text", "draw", "remedy_table", "show", "typed
 
 WIDTH = 110
 """Columns of the page in a notebook."""
+ACTIVITIES = {
+    "data": "the wait for data", "forward": "the forward pass", "backward": "the backward pass", "update": "the update",
+    "evaluation": "evaluation", "watches": "watches",
+}  # fmt: skip
+"""What `RunFigures.lines` are of, in words."""
 CHANGED = {"nothing": "nothing", "rounding": "rounding", "recipe": "the recipe"}
 
 
@@ -72,10 +77,11 @@ def typed_lines(remedies: list[Remedy]) -> list[str]:
 
 
 def notes(diagnosis: Diagnosis) -> list[str]:
-    """Return what else was seen: numbers read on the host, and what was left out for lack of time."""
+    """Return what else was seen: numbers read on the host, lines that take much of a time, and what there was no time for."""
     figures = diagnosis.figures
     reads = [f"{number:g} read on the host in an update: {line}" for line, number in figures.host_reads.items()]
     lines = [f"numbers {reads[0]}"] + [f"        {read}" for read in reads[1:4]] if reads else []
+    lines += [f"{100 * line.share:.0f} % of {ACTIVITIES[name]} in {line.text}" for name, line in figures.lines.items()]
     if figures.fit is not None:
         fit = figures.fit
         lines.append(f"a batch of n samples: {1000 * fit.overhead:.3g} ms + n x {1e6 * fit.per_sample:.3g} us")
