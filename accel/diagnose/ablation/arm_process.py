@@ -5,12 +5,13 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from accel.diagnose.ablation.arm import Arm
+from accel.diagnose.ablation.told_failures import told_failures
 from accel.diagnose.ablation.trial_request import trial_request
 from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.system.stop_signals import StopSignals
@@ -34,6 +35,7 @@ class ArmProcess:
     """
 
     def __init__(self, make_trainer: Callable[[], Any], names: frozenset[str]) -> None:
+        self.is_busy = True
         context = get_context("spawn")
         self.connection, remote = context.Pipe()
         # no daemon, which may have no workers of its own; it ends as soon as nobody can ask it any more
@@ -44,7 +46,12 @@ class ArmProcess:
             raise ConfigError(f"the trainer cannot be sent to a process of its own, which backend needs ({error})") from None
         finally:
             remote.close()  # the other end is the process's alone: if it dies, reading here ends
-        self.answer()
+        try:
+            self.answer()
+        except BaseException:
+            self.close()  # nobody else could
+            raise
+        self.is_busy = False
 
     def answer(self) -> Any:
         """Return the next answer.
@@ -61,10 +68,17 @@ class ArmProcess:
             raise ConfigError(error)
         return value
 
-    def ask(self, method: str) -> Any:
-        """Return what the arm's method returns there."""
-        self.connection.send(method)
-        return self.answer()
+    def ask(self, method: str, *args: Any) -> Any:
+        """Return what the arm's method returns there, given arguments that can be sent."""
+        self.is_busy = True
+        self.connection.send((method, args))
+        answer = self.answer()
+        self.is_busy = False
+        return answer
+
+    def call(self, function: Callable[..., Answer], *args: Any) -> Answer:
+        """See `Arm.call`. The function, its arguments and what it returns are sent."""
+        return self.ask("call", function, *args)  # type: ignore[no-any-return]
 
     def calibrate(self) -> None:
         """See `Arm.calibrate`."""
@@ -75,8 +89,10 @@ class ArmProcess:
         return float(self.ask("window"))
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; one that is still at work is asked to end at once."""
         self.connection.close()
+        if self.is_busy:
+            self.process.terminate()
         self.process.join(PATIENCE)
         if self.process.is_alive():
             self.process.kill()
@@ -87,19 +103,27 @@ def serve(connection: Connection, make_trainer: Callable[[], Any], names: frozen
     """Answer what is asked of an arm, until the other end is closed.
 
     Args:
-        connection: brings names of methods, and takes (error, result) back; the error is empty if there is none.
+        connection: brings methods, each a name and its arguments, and takes (error, result) back; without an error that is empty.
         make_trainer: makes the user's trainer.
         names: the plugins of the arm.
         path: where modules are found.
     """
     sys.path[:] = path
     try:
-        trainer = make_trainer()
-        with StopSignals(at_once=True) as signals, closing(Arm(trial_request(trainer._request(), names), signals)) as arm:
-            connection.send(("", None))
-            while True:
-                connection.send(("", getattr(arm, connection.recv())()))
+        with told_failures():
+            trainer = make_trainer()
+            serve_arm(connection, trainer, names)
     except (EOFError, BrokenPipeError, Interrupted, KeyboardInterrupt):
         return  # nobody asks any more
     except (ConfigError, TrainingError) as error:
-        connection.send((str(error), None))
+        with suppress(BrokenPipeError):
+            connection.send((str(error), None))
+
+
+def serve_arm(connection: Connection, trainer: Any, names: frozenset[str]) -> None:
+    """Answer what is asked of the arm of a trainer; as `serve`, and raise what the run raises."""
+    with StopSignals(at_once=True) as signals, closing(Arm(trial_request(trainer._request(), names), signals)) as arm:
+        connection.send(("", None))
+        while True:
+            method, args = connection.recv()
+            connection.send(("", getattr(arm, method)(*args)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from accel.diagnose.decision.figures import RunFigures
+from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.prediction import PREDICTIONS
 from accel.diagnose.decision.time_split import TimeSplit
 from accel.diagnose.decision.timing import Range
@@ -31,7 +32,7 @@ class Possible:
         count: readers, threads, or the factor on a size.
         memory: bytes that it takes; None if that is not known.
         note: clause that says more; may be empty.
-        words: overrides that `--apply` tries; empty if it cannot.
+        overrides: that `--apply` tries; empty if it cannot.
     """
 
     name: str
@@ -41,7 +42,12 @@ class Possible:
     count: int = 0
     memory: int | None = None
     note: str = ""
-    words: tuple[str, ...] = ()
+    overrides: Overrides = field(default_factory=Overrides)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The overrides, one a text."""
+        return self.overrides.words
 
 
 @dataclass(frozen=True)
