@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from multiprocessing import current_process
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from accel.engine.request import RunRequest
 from accel.engine.sandbox import sandbox
 from accel.engine.select_parts import as_list, make_plugin
 from accel.engine.training_run import TrainingRun
+from accel.errors import ConfigError
 from accel.parts import Watch
 from accel.report.other_load import OtherLoad
 from accel.system.call_stack import warnings_of_run
@@ -70,6 +72,8 @@ def doctor(
         Interrupted: if SIGTERM or SIGINT came.
     """
     check_value("seconds", seconds, Positive)
+    if getattr(current_process(), "_inheriting", False):  # of a script that has no such line, and begins anew in each process
+        raise ConfigError("doctor runs while another process starts; write it below if __name__ == '__main__':")
     started = perf_counter()
     with measured_run(trainer) as (run, request):
         diagnosis = diagnose(run, request, seconds, say)

@@ -23,7 +23,7 @@ from accel.diagnose import doctor as doctor_module
 from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Possible, Remedy
 from accel.diagnose.decision.timing import Range
-from accel.diagnose.trials import apply_remedies
+from accel.diagnose.trials import remedy_trials
 from accel.diagnose.trials.batch_tuning import BatchStep, TunedBatch
 from accel.diagnose.trials.count_search import FoundCount, SearchStep
 from accel.diagnose.trials.reader_tuning import TunedReaders
@@ -60,7 +60,7 @@ def test_what_is_faster_is_kept_written_and_used(
 ) -> None:
     """Samples that sleep: worker processes bring several times the speed, whatever else the machine does."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(apply_remedies, "LIMITS", Limits(min_rounds=8, max_rounds=8, seconds=1.0, step=1))
+    monkeypatch.setattr(remedy_trials, "LIMITS", Limits(min_rounds=8, max_rounds=8, seconds=1.0, step=1))
     (tmp_path / "mine.py").write_text(TASK)
     words = ["task._target_=mine.Waiting", "batch_size=4", "device=cpu"]
     assert exit_code(lambda: main(["doctor", "--json", "--apply", "--name", "fast", "--seconds", "10", *words])) == 0

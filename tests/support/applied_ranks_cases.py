@@ -16,7 +16,7 @@ from accel.compare import Limits
 from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Possible, Remedy
 from accel.diagnose.doctor import doctor
-from accel.diagnose.trials import apply_remedies as module
+from accel.diagnose.trials import remedy_trials as module
 from accel.diagnose.trials.apply_remedies import apply_remedies
 from accel.diagnose.trials.trainer_variant import trainer_variant
 from accel.parts import Clip

@@ -20,6 +20,7 @@ from accel.diagnose.probes.probed_run import ProbedRun
 from accel.diagnose.probes.unmeasured import can_be_fused, may_cast, may_turn, unmeasured
 from accel.engine.objectives.composite_update import CompositeUpdate
 from accel.engine.training_run import TrainingRun
+from accel.errors import ConfigError, TrainingError
 from accel.parts.model import Backend
 from accel.plugins.backend import Float32Switches
 from accel.system.cpu.kept_memory import KEPT_MEMORY, obstacle
@@ -57,14 +58,19 @@ def run_experiments(probed: ProbedRun, until: float) -> dict[str, Experiment]:
         makers |= {"tf32": partial(_tf32, probed)} if run.device.type == "cuda" else {}
     if can_be_fused(parts.optim) and "fused_optimiser" not in left_out:
         makers["fused_optimiser"] = partial(fused_steps, probed)
+    everywhere = set.intersection(*map(set, parallel.gather(list(makers))))
     results = {}
     for name, make in makers.items():
+        if name not in everywhere:
+            continue
         if parallel.any(perf_counter() > until):
             break
         try:
             with parallel.lockstep():
                 result = make()
-        except Exception:  # of the user's model, which may not take this change: then it is none of its remedies
+        except Exception as error:  # of the user's model, which may not take this change: then it is none of its remedies
+            if parallel.world_size > 1 and isinstance(error, ConfigError | TrainingError):
+                raise  # lockstep does not tell the others of these
             run.unwrapped_model.zero_grad()
             continue
         if result is not None:

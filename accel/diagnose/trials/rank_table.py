@@ -94,4 +94,6 @@ def meet_ranks(plugins: Iterable[Part]) -> LoneRank:
     if world_size == 1:
         return LoneRank()
     rank = int(os.environ["RANK"])
-    return RankTable(rendezvous(open_store(TIMEOUT), rank, world_size, TIMEOUT), rank, world_size)
+    table = RankTable(rendezvous(open_store(TIMEOUT), rank, world_size, TIMEOUT), rank, world_size)
+    table.gather(None)  # none goes on, to a meeting of the next run, before all have left this one
+    return table

@@ -17,8 +17,8 @@ from accel.compare import Limits
 from accel.diagnose import doctor as doctor_module
 from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Changes, Possible, Remedy
-from accel.diagnose.trials import apply_remedies as module
 from accel.diagnose.trials import reader_tuning
+from accel.diagnose.trials import remedy_trials as module
 from accel.diagnose.trials.apply_remedies import apply_remedies
 from accel.diagnose.trials.tried_remedy import AppliedRemedies
 from accel.errors import Interrupted

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from torch.distributed import TCPStore
 
+from accel.diagnose.decision.overrides import Overrides
+from accel.diagnose.decision.remedies import Possible, Remedy
+from accel.diagnose.trials.apply_remedies import of_first_rank
 from accel.diagnose.trials.rank_table import LoneRank, RankTable, meet_ranks
 from accel.errors import ConfigError
 from accel.plugins import AMP, DDP
@@ -59,6 +62,17 @@ def test_what_fails_on_one_rank_fails_on_all() -> None:
         return ranks.together(fails)
 
     assert on_two_ranks(call) == ["only here", "only here"]
+
+
+def test_all_try_what_the_first_one_would() -> None:
+    def call(ranks: RankTable) -> Any:
+        overrides = Overrides(("threads",), (("plugins.threads.count", 2 + ranks.rank), ("plugins.optimizer.args", {"lr": 0.1})))
+        own = [Remedy(Possible("threads", "typed", ("data",), overrides=overrides), None, 2.0)] * (2 - ranks.rank)
+        return [(one.change.name, one.change.overrides.words) for one in of_first_rank(own, ranks)]
+
+    one, other = on_two_ranks(call)
+    words = ("+plugins=[threads]", "plugins.threads.count=2", "plugins.optimizer.args={lr:0.1}")
+    assert one == other == [("threads", words)] * 2
 
 
 def test_one_process_agrees_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
