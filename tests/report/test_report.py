@@ -343,6 +343,11 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "remedies": [remedy],
         "states": states,
         "seconds": 9,
+        "applied": [
+            {"overrides": ["+plugins=[threads]"], "is_kept": True, "measured": {"ratio": 1.66, "low": 1.6, "high": 1.7}, "loss": None},
+            {"overrides": ["+plugins=[fsdp]"], "is_kept": False, "measured": None, "reason": f"it cannot: {ODD}"},
+            {"overrides": ["+plugins=[amp]"], "is_kept": False, "measured": {"ratio": 1.02, "low": 0.9, "high": None}, "loss": None},
+        ],
     }
     speed = {"ratio": 1.31, "low": 1.28, "high": 1.35}
     plugin = {"plugins": ["amp"], "verdict": "keep", "speed": speed, "alone": None, "loss": None, "memory": -12_000_000}
@@ -364,6 +369,8 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
     for words in (
         "data 75.0 %",
         "1.70x (1.50 to 1.90)",
+        "1.66x (1.60 to 1.70)",
+        "it cannot: ",
         "batch_size=16",
         "keep amp; leave out ema",
         "1.31x (1.28 to 1.35)",

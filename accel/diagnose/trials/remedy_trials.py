@@ -75,7 +75,7 @@ class RemedyTrials:
                 if remedy.change.name in DEPTHS:
                     tuned = self.tune(remedy)
                     overrides = _tuned_overrides(remedy, tuned, self.needs_backend())
-                    for line in tuning_lines(tuned):
+                    for line in [*tuning_lines(tuned), f"that is {' '.join(overrides.words)}"]:
                         self.report(f"    {line}")
                 make = self.make(self.kept + overrides)
                 apart = needs_process(make) or needs_process(self.arms.make_base)

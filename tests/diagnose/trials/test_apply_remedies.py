@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-from collections.abc import Callable, Sequence
+import os
+import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
-import accel
 from accel import Trainer
 from accel.compare import Limits
-from accel.diagnose import doctor as doctor_module
 from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Changes, Possible, Remedy
 from accel.diagnose.trials import reader_tuning
@@ -150,9 +149,6 @@ def test_the_batch_size_that_fits_is_found_and_not_kept() -> None:
 
 
 def test_a_signal_ends_it_and_leaves_nothing_behind() -> None:
-    import os
-    import signal
-
     def report(line: str) -> None:
         if "quick" in line:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -162,33 +158,3 @@ def test_a_signal_ends_it_and_leaves_nothing_behind() -> None:
         apply_remedies([remedy("idle"), remedy("quick")], make, report)
     assert signal.getsignal(signal.SIGTERM) is before
     assert mp.active_children() == []
-
-
-def ranked(remedies: Sequence[Remedy]) -> Callable[..., list[Remedy]]:
-    return lambda *args: list(remedies)
-
-
-def test_in_python_the_diagnosis_has_what_came_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loss that cannot be pickled is no obstacle: what switches nothing of the process is tried in this one."""
-    remedies = [remedy("clip"), remedy("tf32", Overrides(("backend",)))]
-    monkeypatch.setattr(doctor_module, "rank_remedies", ranked(remedies))
-    torch.manual_seed(3)
-    model, numbers = nn.Linear(6, 3), torch.get_rng_state()
-    weights = [weight.clone() for weight in model.parameters()]
-    data = torch.utils.data.TensorDataset(torch.randn(64, 6), torch.arange(64) % 3)
-    numbers = torch.get_rng_state()
-    trainer = Trainer(model, data, loss=lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]), batch_size=4)
-    said: list[str] = []
-    diagnosis = accel.doctor(trainer, seconds=1, apply=True, say=said.append)
-    assert diagnosis.applied is not None
-    clip, backend = diagnosis.applied.tried
-    assert clip.speed is not None
-    assert "cannot be sent to a process of its own" in backend.reason
-    document = diagnosis.as_dict()
-    assert [one["name"] for one in document["applied"]] == ["clip", "tf32"]
-    assert "+plugins=[clip]: " in repr(diagnosis)
-    assert "+plugins=[clip]: " in diagnosis._repr_html_()
-    assert any(line.startswith("trying") for line in said)
-    assert torch.equal(torch.get_rng_state(), numbers)
-    assert all(torch.equal(one, other) for one, other in zip(weights, model.parameters(), strict=True))
-    assert trainer.plugins == ()
