@@ -344,9 +344,9 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "states": states,
         "seconds": 9,
         "applied": [
-            {"overrides": ["+plugins=[threads]"], "is_kept": True, "measured": {"ratio": 1.66, "low": 1.6, "high": 1.7}, "loss": None},
+            {"overrides": ["+plugins=[threads]"], "is_kept": True, "measured": {"ratio": 1.66, "low": 1.6, "high": 1.7}},
             {"overrides": ["+plugins=[fsdp]"], "is_kept": False, "measured": None, "reason": f"it cannot: {ODD}"},
-            {"overrides": ["+plugins=[amp]"], "is_kept": False, "measured": {"ratio": 1.02, "low": 0.9, "high": None}, "loss": None},
+            {"overrides": ["+plugins=[amp]"], "is_kept": False, "measured": {"ratio": 1.02, "low": 0.9, "high": None}},
         ],
     }
     speed = {"ratio": 1.31, "low": 1.28, "high": 1.35}
