@@ -189,7 +189,7 @@ def fake_diagnosis() -> Any:
         (["+plugins=[threads]", "plugins.threads.count=1"], Overrides(settings=(("plugins.threads.count", 8),))),
         (["evaluate.epochs=1"], Overrides(("amp",), (("evaluate.epochs", 2),))),
         (["+experiment=mine", "seed=3"], THREADS),
-        (["+plugins=[optimizer]", "plugins.optimizer.cls=torch.optim.Adam", "plugins.optimizer.args.eps=0.1"],
+        (["+plugins=[optimizer]", "plugins.optimizer.target=torch.optim.Adam", "plugins.optimizer.args={eps:0.1}"],
          Overrides(settings=(("plugins.optimizer.args", {"eps": 0.1, "fused": True}),))),
     ],
 )  # fmt: skip

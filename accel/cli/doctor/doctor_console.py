@@ -42,7 +42,7 @@ def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
     if args.apply:
         from accel.cli.doctor.experiment_file import require_new
 
-        args.name = args.name or DEFAULT_NAME
+        args.name = DEFAULT_NAME if args.name is None else args.name
         require_new(args.name, args.config_dir, args.config_path)
     command = command_of(config.overrides, args.config_dir, args.config_path)
     trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)

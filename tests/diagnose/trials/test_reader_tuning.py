@@ -69,7 +69,7 @@ def test_bounds_of_memory_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_tuning, "read_memory", lambda: HostMemory(None, 2 * 4 * 128, None, None, 0))
     found = tuned(Readers(seconds=1.0, gain=0.5))
     assert dict(found.settings)["plugins.readers.depth"] == 4
-    assert "more than 4 are not possible: each takes 128 B of memory" in found.found["depth"].end
+    assert [step.other for step in found.found["depth"].steps] == [4], "six do not fit"
 
 
 def test_no_more_readers_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,9 +79,7 @@ def test_no_more_readers_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.found["count"].end == "more than 3 are not possible: the test says so"
 
 
-@pytest.mark.parametrize(
-    ("plugins", "chosen"), [([], True), ([Backend()], True), ([Backend(threads="auto")], True), ([Backend(threads=4)], False)]
-)
+@pytest.mark.parametrize(("plugins", "chosen"), [([], True), ([Backend()], True), ([Backend(threads=4)], False)])
 def test_torchs_threads_are_chosen_too_unless_the_user_has(plugins: list[Part], chosen: bool) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(4)
