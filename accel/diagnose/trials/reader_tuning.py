@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -115,10 +114,8 @@ class _ReaderTuning:
 
     def faster(self, name: str, base: int, other: int) -> SpeedRatio:
         """Return how many times faster the run is with another value of one setting."""
-        windows: list[Callable[[], float]] = [
-            partial(self.window, self.best._replace(**{name: value})) for value in (base, other)
-        ]  # fmt: skip
-        return interleave(*windows, self.limits, self.arm.clock)
+        one, two = (self.best._replace(**{name: value}) for value in (base, other))
+        return interleave(partial(self.window, one), partial(self.window, two), self.limits, self.arm.clock)
 
     def is_enough(self, name: str, value: int) -> bool:
         """Return whether the loop hardly waits for its data with a value of one setting. On any rank it may."""

@@ -85,7 +85,8 @@ class TimedArms:
 
         def opened() -> tuple[AnyArm, ExitStack]:
             with told_failures(), ExitStack() as cleanup:
-                arm: AnyArm = cleanup.enter_context(arm_apart(make_trainer) if apart else arm_here(make_trainer, self.signals))
-                return arm, cleanup.pop_all()
+                if apart:
+                    return cleanup.enter_context(arm_apart(make_trainer)), cleanup.pop_all()
+                return cleanup.enter_context(arm_here(make_trainer, self.signals)), cleanup.pop_all()
 
         return self.ranks.together(opened)
