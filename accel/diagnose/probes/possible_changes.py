@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from math import prod
 from typing import Any
@@ -66,11 +67,19 @@ def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
             memory = SLOTS * _bytes_of_batch(batches)
             yield change(run, name, name, ("data",), settings, count=count, memory=memory or None)
         for text in dataset_suggestions(batches.data):
-            yield Possible("dataset", text, ("data",), "nothing" if "same pixels" in text else "recipe")
+            yield Possible(
+                "dataset", text, ("data",), "nothing" if "same pixels" in text else "recipe", overrides=_typed_setting(run, text)
+            )
         return
     for text in suggestions(run):
         plugin = next((name for name in ("prefetch", "resident") if text == plugin_override(run, name)), None)
         yield Possible("dataset", text, ("data",)) if plugin is None else change(run, plugin, plugin, ("data",), count=1)
+
+
+def _typed_setting(run: TrainingRun, text: str) -> Overrides:
+    """Return the setting of the task that a suggestion begins with, for a run of the command line; none for any other text."""
+    match = re.match(r"(task\.[\w.]+)=([A-Za-z][\w-]*),", text)
+    return Overrides(settings=((match[1], match[2]),)) if match and run.command else Overrides()
 
 
 def _bytes_of_batch(batches: MapBatches) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from accel.diagnose.decision.overrides import Overrides
@@ -11,7 +11,7 @@ from accel.engine.select_parts import as_list, make_plugin
 from accel.errors import ConfigError
 from accel.parts import Part
 from accel.schema import plugin_registry
-from accel.schema.settings import NESTED
+from accel.schema.settings import NESTED, Settings
 
 if TYPE_CHECKING:
     from accel.trainer import Trainer
@@ -36,6 +36,8 @@ def trainer_variant(trainer: Trainer, overrides: Overrides) -> Trainer:
     flat: dict[str, Any] = {"out": None, "resume": None, "dry_run": False}
     for key, value in settings.items():
         flat |= {f"{key}_{inner}": each for inner, each in value.items()} if key in NESTED else {key: value}
+    if unknown := set(flat) - {setting.name for setting in fields(Settings)}:
+        raise ConfigError(f"{min(unknown)} is no setting of a run; the task sets it")
     variant = copy(trainer)
     variant.settings = replace(trainer.settings, **flat)
     plugins = {plugin.name: plugin for plugin in map(make_plugin, as_list("plugins", trainer.plugins))}

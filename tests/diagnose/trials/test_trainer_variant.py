@@ -35,6 +35,7 @@ def test_plugins_and_settings_are_changed_in_a_copy(tmp_path: Any) -> None:
         (Overrides(("no_such",)), "no plugin is called 'no_such'"),
         (Overrides(settings=(("plugins.threads.count", 2),)), "threads is not on"),
         (Overrides(("threads",), (("plugins.threads.count", 0),)), "threads.count must be"),
+        (Overrides(settings=(("task.decoder", "simplejpeg"),)), "task is no setting of a run"),
     ],
 )
 def test_what_there_is_not_is_refused(overrides: Overrides, sentence: str) -> None:
