@@ -11,7 +11,7 @@ from accel.diagnose.ablation.arm_process import ArmProcess
 from accel.diagnose.ablation.told_failures import told_failures
 from accel.diagnose.ablation.trial_request import named_plugins, trial_request
 from accel.diagnose.trials.rank_table import LoneRank
-from accel.parts import Backend, Compile
+from accel.parts import Backend, Compile, Parallel
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["AnyArm", "MakeTrainer", "TimedArms", "arm_apart", "arm_here", "needs_process"]
@@ -41,8 +41,8 @@ def arm_here(make_trainer: MakeTrainer, signals: StopSignals) -> Iterator[Arm]:
 
 
 def needs_process(make_trainer: MakeTrainer) -> bool:
-    """Return whether a run switches something of its whole process: threads, allocator, products, the compiler's cache."""
-    return any(isinstance(plugin, Backend | Compile) for plugin in named_plugins(make_trainer()._request()).values())
+    """Return whether a run switches something of its whole process: threads, allocator, products, compiled code, ranks' group."""
+    return any(isinstance(plugin, Backend | Compile | Parallel) for plugin in named_plugins(make_trainer()._request()).values())
 
 
 class TimedArms:
