@@ -15,8 +15,8 @@ from torch import nn
 
 from accel.device.rng import Randomness
 from accel.diagnose.decision.figures import RunFigures
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import rank_remedies
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.decision.time_split import split_time
 from accel.diagnose.decision.verdict_details import decide
 from accel.diagnose.diagnosis import Diagnosis
@@ -25,7 +25,7 @@ from accel.diagnose.machine.this_machine import Machine, read_machine
 from accel.diagnose.probes.measure import Measurer
 from accel.diagnose.probes.possible_changes import possible_changes
 from accel.diagnose.probes.unmeasured import unmeasured_sentences
-from accel.diagnose.trials.apply_remedies import apply_remedies
+from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.diagnose.trials.trainer_variant import trainer_variant
 from accel.engine.build import build
 from accel.engine.evaluation.evaluation_trial import try_evaluation

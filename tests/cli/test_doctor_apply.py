@@ -20,12 +20,12 @@ from accel.cli.doctor.experiment_file import experiment_text, write_experiment
 from accel.cli.exit_codes import exit_code
 from accel.compare import Limits, SpeedRatio
 from accel.diagnose import doctor as doctor_module
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Possible, Remedy
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.decision.timing import Range
 from accel.diagnose.trials import remedy_trials
 from accel.diagnose.trials.batch_tuning import BatchStep, TunedBatch
-from accel.diagnose.trials.count_search import FoundCount, SearchStep
+from accel.diagnose.trials.count_search import SearchResult, SearchStep
 from accel.diagnose.trials.reader_tuning import TunedReaders
 from accel.diagnose.trials.tried_remedy import AppliedRemedies, TriedRemedy, Untried
 from tests.support.drill_length import LONG
@@ -69,7 +69,7 @@ def test_what_is_faster_is_kept_written_and_used(
     (kept, *_) = [one for one in document["applied"] if one["is_kept"]]
     assert kept["name"] == "workers"
     assert kept["measured"]["low"] > 1.05
-    assert kept["tuned"]["found"]["count"]["count"] > 2, "readers that sleep need no core"
+    assert kept["tuned"]["searches"]["count"]["count"] > 2, "readers that sleep need no core"
     untried = [one["reason"] for one in document["untried"]]
     assert all(untried)
     file = tmp_path / "conf/experiment/fast.yaml"
@@ -78,7 +78,7 @@ def test_what_is_faster_is_kept_written_and_used(
     command = shlex.split(document["experiment"]["command"])
     assert command[:5] == ["python", "-m", "accel.train", "--config-dir", "conf"]
     config = compose(command[5:], config_dir="conf")
-    assert config.plugins["workers"].settings["count"] == kept["tuned"]["found"]["count"]["count"]
+    assert config.plugins["workers"].settings["count"] == kept["tuned"]["searches"]["count"]["count"]
     assert exit_code(lambda: main(["doctor", "--apply", "--name", "fast", *words])) == 2
     assert "is there already" in capsys.readouterr().err
 
@@ -100,7 +100,7 @@ THREADS = Overrides(("threads",), (("plugins.threads.count", 8),))
 
 
 def test_an_experiment_has_what_was_kept_and_says_what_each_brought() -> None:
-    found = FoundCount(8, (SearchStep(4, 8, ratio(1.9)),), "16 bring nothing beyond the noise")
+    found = SearchResult(8, (SearchStep(4, 8, ratio(1.9)),), "16 bring nothing beyond the noise")
     fused = Overrides(settings=(("plugins.optimizer.args", {"fused": True, "eps": 1e-08}),))
     failed = TriedRemedy(remedy("x", Overrides(("x",))), Overrides(("x",)), reason="it cannot,\nsays it")
     outcomes = (

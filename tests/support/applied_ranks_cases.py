@@ -13,11 +13,11 @@ from torch.utils.data import TensorDataset
 
 from accel import Trainer
 from accel.compare import Limits
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Possible, Remedy
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.doctor import doctor
 from accel.diagnose.trials import remedy_trials as module
-from accel.diagnose.trials.apply_remedies import apply_remedies
+from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.diagnose.trials.trainer_variant import trainer_variant
 from accel.parts import Clip
 

@@ -14,8 +14,8 @@ from accel.cli.ablate.ablate_console import make_trainer
 from accel.cli.compose.compose import compose
 from accel.cli.doctor.experiment_file import experiment_path, experiment_text, write_experiment
 from accel.cli.job import command_of
-from accel.diagnose.decision.overrides import Overrides
-from accel.diagnose.trials.apply_remedies import apply_remedies
+from accel.diagnose.decision.run_overrides import Overrides
+from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.errors import ConfigError
 from accel.report.terminal import say
 from accel.system.shell_quoting import quote

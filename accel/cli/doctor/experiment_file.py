@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped]
 from accel.cli.compose.hydra_session import session
 from accel.errors import ConfigError
 from accel.system import disk_errors
-from accel.system.new_file import create_file
+from accel.system.atomic_files import create_file
 
 if TYPE_CHECKING:
     from accel.diagnose.trials.tried_remedy import AppliedRemedies

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from accel.diagnose.decision.figures import RunFigures
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.prediction import PREDICTIONS
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.decision.time_split import TimeSplit
 from accel.diagnose.decision.timing import Range
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from accel.data.batches.mapped import MapBatches
 from accel.diagnose.decision.figures import RunFigures
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Possible
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.decision.timing import taken_in_turn
 from accel.diagnose.probes.typed_changes import in_python, plugin_overrides
 from accel.diagnose.probes.unmeasured import may_cast, may_turn, unmeasured

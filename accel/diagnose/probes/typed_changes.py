@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.diagnose.decision.overrides import Overrides
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.engine.training_run import TrainingRun
 from accel.schema import plugin_registry
 from accel.system.shell_quoting import command_line

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from accel.compare import NEGLIGIBLE, SpeedRatio
 
-__all__ = ["MODEL_IS_THE_LIMIT", "FoundCount", "SearchStep", "search_count", "search_fewer"]
+__all__ = ["MODEL_IS_THE_LIMIT", "SearchResult", "SearchStep", "search_count", "search_fewer"]
 
 MODEL_IS_THE_LIMIT = "the model is the limit"
 """End of a search where updates no longer wait."""
@@ -36,7 +36,7 @@ class SearchStep:
 
 
 @dataclass(frozen=True)
-class FoundCount:
+class SearchResult:
     """Number that was found.
 
     Args:
@@ -52,7 +52,7 @@ class FoundCount:
 
 def search_count(
     first: int, most: int, bound: str, faster: Faster, is_enough: Callable[[int], bool], fewer: bool = True
-) -> FoundCount:  # fmt: skip
+) -> SearchResult:  # fmt: skip
     """Return the number with which the run is fastest: doubled while that is faster beyond the noise, then between the last two.
 
     If not even the first doubling helps, fewer are tried (`search_fewer`), if `fewer` says so.
@@ -85,12 +85,12 @@ def search_count(
             break
         best = other
     if best > min(first, most) or not fewer:
-        return FoundCount(best, tuple(steps), end)
+        return SearchResult(best, tuple(steps), end)
     below = search_fewer(best, faster)
-    return FoundCount(below.count, (*steps, *below.steps), end if below.count == best else below.end)
+    return SearchResult(below.count, (*steps, *below.steps), end if below.count == best else below.end)
 
 
-def search_fewer(first: int, faster: Faster) -> FoundCount:
+def search_fewer(first: int, faster: Faster) -> SearchResult:
     """Return the number with which the run is fastest, halved while that is faster beyond the noise.
 
     Args:
@@ -101,6 +101,6 @@ def search_fewer(first: int, faster: Faster) -> FoundCount:
     while best > 1:
         steps.append(SearchStep(best, best // 2, faster(best, best // 2)))
         if not steps[-1].is_faster:
-            return FoundCount(best, tuple(steps), f"{best // 2} are no faster")
+            return SearchResult(best, tuple(steps), f"{best // 2} are no faster")
         best //= 2
-    return FoundCount(best, tuple(steps), "there are no fewer")
+    return SearchResult(best, tuple(steps), "there are no fewer")

@@ -14,7 +14,7 @@ from accel.data.batches.mapped import MapBatches
 from accel.data.batches.structure import flatten
 from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.machine.host_memory import read_memory
-from accel.diagnose.trials.count_search import FoundCount, search_count, search_fewer
+from accel.diagnose.trials.count_search import SearchResult, search_count, search_fewer
 from accel.diagnose.trials.reader_limits import SPARE, first_count, most_readers
 from accel.parts import Compile
 from accel.parts.model import Backend
@@ -48,12 +48,12 @@ class TunedReaders:
     Args:
         plugin: that reads.
         settings: the values to set, by key, without those that are as they were.
-        found: what was searched, by name, in order: `count`, `depth` and `threads`.
+        searches: what was searched, by name, in order: `count`, `depth` and `threads`.
     """
 
     plugin: str
     settings: tuple[tuple[str, Any], ...] = ()
-    found: dict[str, FoundCount] = field(default_factory=dict)
+    searches: dict[str, SearchResult] = field(default_factory=dict)
 
 
 def tune_readers(arm: Arm, plugin: str, limits: Limits) -> TunedReaders:
@@ -85,32 +85,32 @@ class _ReaderTuning:
         self.begun = self.best = ReaderSettings(
             getattr(self.part, "reader_count", 1), getattr(self.part, self.depth_name), torch.get_num_threads()
         )
-        self.found: dict[str, FoundCount] = {}
+        self.searches: dict[str, SearchResult] = {}
 
     def tune(self) -> TunedReaders:
         """Return what is best."""
         if self.plugin != "prefetch":
-            self.found["count"] = self.search("readers", *self.bound_of_readers())
-        self.found["depth"] = self.search("depth", *self.bound_of_depth())
+            self.searches["count"] = self.search("readers", *self.bound_of_readers())
+        self.searches["depth"] = self.search("depth", *self.bound_of_depth())
         if self.may_choose_threads():
-            found = search_fewer(self.best.threads, partial(self.faster, "threads"))
-            self.found["threads"], self.best = found, self.best._replace(threads=found.count)
+            fewer = search_fewer(self.best.threads, partial(self.faster, "threads"))
+            self.searches["threads"], self.best = fewer, self.best._replace(threads=fewer.count)
         best, key = self.best, f"plugins.{self.plugin}"
         chosen = {f"{key}.count": best.readers} if self.plugin != "prefetch" else {}
         chosen |= {f"{key}.{self.depth_name}": best.depth} if best.depth != self.begun.depth else {}
         chosen |= {"plugins.backend.threads": best.threads} if best.threads != self.begun.threads else {}
-        return TunedReaders(self.plugin, tuple(chosen.items()), self.found)
+        return TunedReaders(self.plugin, tuple(chosen.items()), self.searches)
 
-    def search(self, name: str, most: int, bound: str) -> FoundCount:
+    def search(self, name: str, most: int, bound: str) -> SearchResult:
         """Search one of the settings, beside the best of the others, and keep it."""
         first = getattr(self.best, name)
         if name == "readers":
             first = min(first, first_count(read_processor().usable, local_ranks()))
             first = self.arm.run.parts.parallel.highest([first])[0]
         self.best = self.best._replace(**{name: min(first, most)})
-        found = search_count(first, most, bound, partial(self.faster, name), partial(self.is_enough, name), name == "readers")
-        self.best = self.best._replace(**{name: found.count})
-        return found
+        result = search_count(first, most, bound, partial(self.faster, name), partial(self.is_enough, name), name == "readers")
+        self.best = self.best._replace(**{name: result.count})
+        return result
 
     def faster(self, name: str, base: int, other: int) -> SpeedRatio:
         """Return how many times faster the run is with another value of one setting."""

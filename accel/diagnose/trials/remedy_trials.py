@@ -12,8 +12,8 @@ from accel.compare import NEGLIGIBLE, Limits, LossDifference, SpeedRatio, decide
 from accel.diagnose.ablation.bench import Bench
 from accel.diagnose.ablation.told_failures import told_failures
 from accel.diagnose.ablation.trial_request import named_plugins
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Remedy
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.trials.batch_tuning import TunedBatch, tune_batch
 from accel.diagnose.trials.rank_table import LoneRank
 from accel.diagnose.trials.reader_tuning import DEPTHS, TunedReaders, tune_readers
@@ -150,8 +150,8 @@ class RemedyTrials:
                 with told_failures(), closing(Bench(request, self.signals, make, self.limits.seconds)) as bench:
                     return [bench.loss(names, UPDATES, request.settings.seed + seed) for seed in missing]
 
-            found = self.ranks.together(measured)
-            for seed, loss in zip(missing, self.ranks.gather(found)[0], strict=True):
+            losses = self.ranks.together(measured)
+            for seed, loss in zip(missing, self.ranks.gather(losses)[0], strict=True):
                 self.known_losses[overrides.words, seed] = loss
         return [self.known_losses[overrides.words, seed] for seed in range(seeds)]
 

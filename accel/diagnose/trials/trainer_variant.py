@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from accel.diagnose.decision.overrides import Overrides
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.engine.select_parts import as_list, make_plugin
 from accel.errors import ConfigError
 from accel.parts import Part

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from accel.compare import LossDifference, SpeedRatio
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Remedy
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.trials.batch_tuning import TunedBatch
 from accel.diagnose.trials.reader_tuning import TunedReaders
 from accel.report.formatting import size
@@ -130,10 +130,10 @@ class AppliedRemedies:
 def tuning_lines(tuned: TunedReaders | None) -> list[str]:
     """Return how settings were searched, a line each: what was compared, and why the search ended."""
     lines = []
-    for name, found in ({} if tuned is None else tuned.found).items():
+    for name, search in ({} if tuned is None else tuned.searches).items():
         steps = [f"{step.other} over {step.base}: {step.speed.ratio:.2f} ({step.speed.low:.2f} to {step.speed.high:.2f})"
-                 for step in found.steps]  # fmt: skip
-        lines.append(f"{name} {found.count}: {'; '.join([*steps, found.end])}")
+                 for step in search.steps]  # fmt: skip
+        lines.append(f"{name} {search.count}: {'; '.join([*steps, search.end])}")
     return lines
 
 

@@ -12,8 +12,8 @@ import accel
 from accel import Trainer
 from accel.compare import Limits
 from accel.diagnose import doctor as doctor_module
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Possible, Remedy
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.trials import remedy_trials
 from accel.errors import ConfigError
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from accel import Trainer
 from accel.compare import Limits
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Changes, Possible, Remedy
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.trials import reader_tuning
 from accel.diagnose.trials import remedy_trials as module
-from accel.diagnose.trials.apply_remedies import apply_remedies
+from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.diagnose.trials.tried_remedy import AppliedRemedies
 from accel.errors import Interrupted
 from accel.parts import Part

@@ -8,7 +8,7 @@ from math import inf
 import pytest
 
 from accel.compare import SpeedRatio
-from accel.diagnose.trials.count_search import MODEL_IS_THE_LIMIT, FoundCount, search_count, search_fewer
+from accel.diagnose.trials.count_search import MODEL_IS_THE_LIMIT, SearchResult, search_count, search_fewer
 
 Seconds = Callable[[int], float]
 
@@ -21,7 +21,7 @@ def faster(seconds: Seconds, noise: float = 0.0) -> Callable[[int, int], SpeedRa
     return compare
 
 
-def search(seconds: Seconds, first: int = 2, most: int = 64, noise: float = 0.0, enough: float = inf) -> FoundCount:
+def search(seconds: Seconds, first: int = 2, most: int = 64, noise: float = 0.0, enough: float = inf) -> SearchResult:
     return search_count(first, most, "the test says so", faster(seconds, noise), lambda count: count >= enough)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from torch.distributed import TCPStore
 
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Possible, Remedy
-from accel.diagnose.trials.apply_remedies import of_first_rank
+from accel.diagnose.decision.run_overrides import Overrides
+from accel.diagnose.trials.applied_in_order import of_first_rank
 from accel.diagnose.trials.rank_table import LoneRank, RankTable, meet_ranks
 from accel.errors import ConfigError
 from accel.plugins import AMP, DDP

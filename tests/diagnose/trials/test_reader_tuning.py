@@ -50,8 +50,8 @@ def tuned(*plugins: Part) -> TunedReaders:
 def test_readers_are_added_until_the_model_is_the_limit() -> None:
     found = tuned(Readers(seconds=7.5))
     assert dict(found.settings) == {"plugins.readers.count": 8}
-    assert found.found["count"].end == MODEL_IS_THE_LIMIT
-    assert [(step.base, step.other) for step in found.found["count"].steps] == [(1, 2), (2, 4), (4, 8)]
+    assert found.searches["count"].end == MODEL_IS_THE_LIMIT
+    assert [(step.base, step.other) for step in found.searches["count"].steps] == [(1, 2), (2, 4), (4, 8)]
 
 
 def test_readers_that_hurt_the_model_are_taken_away() -> None:
@@ -69,14 +69,14 @@ def test_bounds_of_memory_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_tuning, "read_memory", lambda: HostMemory(None, 2 * 4 * 128, None, None, 0))
     found = tuned(Readers(seconds=1.0, gain=0.5))
     assert dict(found.settings)["plugins.readers.depth"] == 4
-    assert [step.other for step in found.found["depth"].steps] == [4], "six do not fit"
+    assert [step.other for step in found.searches["depth"].steps] == [4], "six do not fit"
 
 
 def test_no_more_readers_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_tuning, "most_readers", lambda *args: (3, "the test says so"))
     found = tuned(Readers(seconds=1000.0))
     assert dict(found.settings)["plugins.readers.count"] == 3
-    assert found.found["count"].end == "more than 3 are not possible: the test says so"
+    assert found.searches["count"].end == "more than 3 are not possible: the test says so"
 
 
 @pytest.mark.parametrize(("plugins", "chosen"), [([], True), ([Backend()], True), ([Backend(threads=4)], False)])
@@ -88,5 +88,5 @@ def test_torchs_threads_are_chosen_too_unless_the_user_has(plugins: list[Part], 
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
-    assert ("threads" in found.found) == chosen
+    assert ("threads" in found.searches) == chosen
     assert not any(key == "plugins.backend.threads" for key, _ in found.settings), "fewer are not faster here"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accel.diagnose.decision.overrides import Overrides
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.trials.trainer_variant import trainer_variant
 from accel.errors import ConfigError
 from accel.plugins import AdamW, Threads

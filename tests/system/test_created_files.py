@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from accel.system import new_file
+from accel.system import atomic_files
+from accel.system.atomic_files import create_file
 from accel.system.faults import armed
-from accel.system.new_file import create_file
 from tests.support.forked_process import run_forked
 
 
@@ -65,7 +65,7 @@ def test_a_process_that_is_killed_leaves_all_or_nothing(place: str, there: list[
 
 
 def test_a_disk_that_has_no_nameless_files_takes_the_other_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(new_file.os, "open", refuse(os.open))
+    monkeypatch.setattr(atomic_files.os, "open", refuse(os.open))
     create_file(tmp_path / "file", b"content")
     assert (tmp_path / "file").read_bytes() == b"content"
 

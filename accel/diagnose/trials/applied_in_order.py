@@ -8,8 +8,8 @@ from math import inf
 
 from accel.compare import Limits
 from accel.diagnose.ablation.trial_request import named_plugins
-from accel.diagnose.decision.overrides import Overrides
 from accel.diagnose.decision.remedies import Possible, Remedy
+from accel.diagnose.decision.run_overrides import Overrides
 from accel.diagnose.trials.rank_table import LoneRank, meet_ranks
 from accel.diagnose.trials.remedy_trials import RemedyTrials
 from accel.diagnose.trials.timed_arms import MakeTrainer
@@ -83,7 +83,7 @@ def of_first_rank(remedies: Sequence[Remedy], ranks: LoneRank) -> list[Remedy]:
 
     Every rank must call it. Those of another rank than the first come without predictions.
     """
-    told = ranks.gather([
+    rows = ranks.gather([
         (one.change.name, one.change.typed, one.change.changes, one.change.overrides.plugins, one.change.overrides.settings)
         for one in remedies
     ])[0]  # fmt: skip
@@ -94,5 +94,5 @@ def of_first_rank(remedies: Sequence[Remedy], ranks: LoneRank) -> list[Remedy]:
             Possible(name, typed, (), changes, overrides=Overrides(tuple(plugins), tuple((key, value) for key, value in settings))),
             None, inf,
         )
-        for name, typed, changes, plugins, settings in told
+        for name, typed, changes, plugins, settings in rows
     ]  # fmt: skip
