@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
+from accel.compare.bootstrap import LEVEL
 from accel.compare.speed_ratio import SpeedRatio, speed_ratio
 from accel.compare.window_plan import Side, window_plan
 
@@ -22,6 +23,7 @@ class Limits:
         width: distance of the bounds that is narrow enough, as a share (`SpeedRatio.width`).
         seconds: time after which no round is begun, whatever the width is.
         step: rounds between two looks at the width.
+        level: probability with which the bounds hold the true ratio; fewer than eight rounds have no bounds at 99 %.
     """
 
     min_rounds: int = 12
@@ -29,6 +31,7 @@ class Limits:
     width: float = 0.05
     seconds: float = 60.0
     step: int = 4
+    level: float = LEVEL
 
 
 def interleave(
@@ -57,7 +60,7 @@ def interleave(
             seconds[side].append(windows)
         done = number + 1
         if done >= limits.min_rounds and done % limits.step == 0:
-            ratio = speed_ratio(seconds["base"], seconds["other"])
+            ratio = speed_ratio(seconds["base"], seconds["other"], limits.level)
             if clock() > until or ratio.width <= limits.width:
                 return ratio
-    return speed_ratio(seconds["base"], seconds["other"])
+    return speed_ratio(seconds["base"], seconds["other"], limits.level)

@@ -28,7 +28,7 @@ __all__ = ["LIMITS", "SAME", "SEARCH", "SEEDS", "UPDATES", "RemedyTrials"]
 Outcome = TypeVar("Outcome")
 LIMITS = Limits(min_rounds=8, max_rounds=40, width=0.06, seconds=15.0)
 """Windows of one trial (`accel.compare.interleave`)."""
-SEARCH = Limits(min_rounds=4, max_rounds=12, width=0.06, seconds=6.0, step=2)
+SEARCH = Limits(min_rounds=6, max_rounds=12, width=0.06, seconds=6.0, step=2, level=0.9)
 """Windows of one comparison of a search: what it finds is measured by a whole trial."""
 SEEDS, UPDATES = 4, 40
 """Trainings of each way whose losses are compared, and their updates."""
