@@ -33,7 +33,7 @@ def of_session(session: int) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not LONG, reason="many commands: make drill")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 @pytest.mark.parametrize("event", EVENTS)
 def test_whatever_ends_it_leaves_nothing_behind(event: str, number: int, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(TASK)

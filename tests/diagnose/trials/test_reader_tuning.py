@@ -79,13 +79,13 @@ def test_no_more_readers_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.searches["count"].end == "more than 3 are not possible: the test says so"
 
 
-@pytest.mark.parametrize(("plugins", "chosen"), [([], True), ([Backend()], True), ([Backend(threads=4)], False)])
+@pytest.mark.parametrize(("plugins", "chosen"), [([], True), ([Backend()], True), ([Backend(threads=2)], False)])
 def test_torchs_threads_are_chosen_too_unless_the_user_has(plugins: list[Part], chosen: bool) -> None:
     before = torch.get_num_threads()
-    torch.set_num_threads(4)
+    torch.set_num_threads(2)
     try:
         found = tuned(Readers(seconds=1.0), *plugins)
-        assert torch.get_num_threads() == 4
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
     assert ("threads" in found.searches) == chosen
