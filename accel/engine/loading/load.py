@@ -11,16 +11,19 @@ import torch
 from torch import nn
 
 from accel.checkpoints.weights.find_weights import FoundWeights, find_weights, run_directory_of
+from accel.checkpoints.weights.rebuilt_model import rebuild
 from accel.checkpoints.weights.saved_weights import put_back, put_weights, read_weights
 from accel.device.cuda.run_device import choose_device
 from accel.engine.loading.task_record import TaskRecord
 from accel.engine.task import Task
 from accel.errors import ConfigError, describe
 from accel.schema.settings import Settings
+from accel.system.calls.call_arguments import with_checked_arguments
 
 __all__ = ["fresh_model", "load", "load_into", "load_task"]
 
 
+@with_checked_arguments
 def load(
     path: str | PathLike[str],
     weights: str | None = None,
@@ -95,6 +98,7 @@ def load_into(source: FoundWeights, task: Task | None, device: torch.device, mod
     if model is None:
         assert task is not None
         model = fresh_model(task.model)
+    model = rebuild(model, source.structure)
     saved = read_weights(source, model)
     put_weights(source, saved, model)
     model.to(device)

@@ -1,0 +1,101 @@
+"""The model's shape: which modules it is made of while it trains, and which it is shipped with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from accel.parts.model_shape.replacement import Replacement
+from accel.parts.part import Part
+from accel.parts.run import Run
+
+__all__ = ["Branches", "Pruning", "Quantisation", "Shape", "Shipped"]
+
+
+class Shipped(NamedTuple):
+    """A model as it is shipped, and the structure with which it is built again."""
+
+    model: nn.Module
+    structure: dict[str, Any]
+
+
+@dataclass(eq=False)
+class Shape(Part):
+    """One way to change the modules of a model; plainest: they are as the user made them.
+
+    The kinds are set up in the order of `Parts`, and a run may have a plugin of each. `structure` tells in plain values what was
+    done to the user's own model. It lies in the manifest of each checkpoint and in the metadata of each file of weights. `rebuild`
+    does the same to a model that the user's code has made anew, in another process, before any tensor is loaded.
+    """
+
+    def model(self, model: nn.Module, structure: dict[str, Any] | None) -> nn.Module:
+        """Return the model to train. Called once, before objectives, frozen parameters and all other parts see it.
+
+        Weights that the run begins with (`init`) are loaded already. `setup` comes later, when the length of the run is known. Both
+        leave torch's random numbers where they are.
+
+        Args:
+            model: the user's model, on the device of the run.
+            structure: what `rebuild` has just done to it, of a checkpoint that is resumed or of the run that `init` names; None for
+                a model as the user made it.
+
+        Raises:
+            ConfigError: for a layer that cannot be changed, by its name.
+        """
+        return model
+
+    def change(self, run: Run) -> Sequence[Replacement] | None:
+        """Change the model between two updates. Called before each update, on every rank; `run.progress.step` updates are done.
+
+        It may be called again after the same update: by a run that was resumed there, and where an epoch ends. `structure` and
+        `state_dict` have to tell whether the change was made.
+
+        Returns:
+            The parameters that stand where others stood, which all parts then follow (`Part.replace_parameters`,
+            `Part.follow_parameters`); an empty list if modules or buffers alone have changed; None if nothing has. The model itself
+            stays the same object.
+        """
+        return None
+
+    def structure(self) -> dict[str, Any]:
+        """Return what has been done to the user's model so far, in values that JSON can hold; empty if nothing was."""
+        return {}
+
+    @classmethod
+    def rebuild(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
+        """Return a model as the user's code makes it, with the modules that `structure` or `ship` tells of.
+
+        Tensors are loaded later. A model that has been rebuilt already stays as it is.
+
+        Raises:
+            ConfigError: for a model of another make.
+        """
+        return model
+
+    @classmethod
+    def ship(cls, model: nn.Module, structure: dict[str, Any]) -> Shipped:
+        """Return the model without what only training needs: branches merged, masks made zeros.
+
+        Args:
+            model: a copy of the trained model in evaluation mode, on the CPU, which may be changed.
+            structure: its structure.
+        """
+        return Shipped(model, structure)
+
+
+@dataclass(eq=False)
+class Branches(Shape):
+    """Branches beside layers while the model trains; plainest: none."""
+
+
+@dataclass(eq=False)
+class Pruning(Shape):
+    """Channels or weights that are taken away; plainest: none. It comes after Branches, whose channels it may have to cut."""
+
+
+@dataclass(eq=False)
+class Quantisation(Shape):
+    """Arithmetic in few bits, as it will be shipped; plainest: none. It comes last, over the layers that are left."""
