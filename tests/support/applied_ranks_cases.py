@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ from accel import Trainer
 from accel.compare import Limits
 from accel.diagnose.decision.remedies import Possible, Remedy
 from accel.diagnose.decision.run_overrides import Overrides
-from accel.diagnose.doctor import doctor
+from accel.diagnose.doctor import measured_run
+from accel.diagnose.probes import experiments
+from accel.diagnose.probes.experiments import run_experiments
+from accel.diagnose.probes.probed_run import ProbedRun
+from accel.diagnose.probes.unmeasured import unmeasured_sentences
 from accel.diagnose.trials import remedy_trials as module
 from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.diagnose.trials.trainer_variant import trainer_variant
+from accel.engine.sandbox import sandbox
 from accel.parts import Clip
+from accel.plugins import AdamW
 
 RANK = int(os.environ.get("RANK", "0"))
 
@@ -74,7 +81,9 @@ def case_applied(folder: Path) -> list[Any]:
 
 
 def case_experiments(folder: Path) -> Any:
-    """The experiments that were made, with their ratios, and the remedies."""
-    diagnosis = doctor(Small(plugins=["ddp"], batch_size=8, device="cpu", watch=()), seconds=6.0)
-    experiments = {name: one.ratio.ratio for name, one in diagnosis.figures.experiments.items()}
-    return experiments, diagnosis.left_out, diagnosis.unmeasured
+    """The experiments that were made, and the sentences on others."""
+    experiments.SECONDS = experiments.LONGEST = 0.0
+    trainer = Small(plugins=["ddp", AdamW(fused=False)], batch_size=8, device="cpu", watch=())
+    with measured_run(trainer) as (run, _), sandbox(run) as windows:
+        made = run_experiments(ProbedRun(run, windows, 0.1), inf)
+        return {name: one.ratio.rounds for name, one in made.items()}, unmeasured_sentences(run)
