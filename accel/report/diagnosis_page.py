@@ -73,7 +73,10 @@ def typed_lines(remedies: list[Remedy]) -> list[str]:
 
 def applied_lines(diagnosis: Diagnosis) -> list[str]:
     """Return what came of trying the remedies, a line each; none if that was not asked for."""
-    return [] if diagnosis.applied is None else ["", "tried", *(f"  {line}" for line in diagnosis.applied.lines)]
+    if diagnosis.applied is None:
+        return []
+    lines = diagnosis.applied.lines or ["nothing, for no remedy was worth it"]
+    return ["", "tried", *(f"  {line}" for line in lines)]
 
 
 def notes(diagnosis: Diagnosis) -> list[str]:
