@@ -88,7 +88,8 @@ def ratio(middle: float = 1.4) -> SpeedRatio:
 
 
 def remedy(name: str, overrides: Overrides) -> Remedy:
-    possible = Possible(name, " ".join(overrides.words), ("data",), overrides=overrides)
+    note = "products in bfloat16" if "amp" in overrides.plugins else ""
+    possible = Possible(name, " ".join(overrides.words), ("data",), overrides=overrides, note=note)
     return Remedy(possible, Range(1.4, 1.3, 1.5), 3.0, Range(1.5, 1.4, 1.6))
 
 
@@ -104,8 +105,8 @@ def test_an_experiment_has_what_was_kept_and_says_what_each_brought() -> None:
     fused = Overrides(settings=(("plugins.optimizer.args", {"fused": True, "eps": 1e-08}),))
     failed = TriedRemedy(remedy("x", Overrides(("x",))), Overrides(("x",)), reason="it cannot,\nsays it")
     outcomes = (
-        tried(True, THREADS, TunedReaders("threads", THREADS.settings, {"count": found})), tried(False, Overrides(("amp",))),
-        tried(True, fused), failed,
+        tried(True, THREADS, TunedReaders("threads", THREADS.settings, {"count": found})), tried(False, Overrides(("compile",))),
+        tried(True, Overrides(("amp",))), tried(True, fused), failed,
     )  # fmt: skip
     batch = TunedBatch(32, 64, (BatchStep(64, ratio(1.5), 10**6),), "128 bring nothing beyond the noise")
     text = experiment_text(AppliedRemedies(outcomes, (Untried("y", "it changes the recipe"),), ratio(2.5), batch), ["By a test"])
@@ -114,7 +115,8 @@ def test_an_experiment_has_what_was_kept_and_says_what_each_brought() -> None:
     assert comments[:-1] == [
         "+plugins=[threads] plugins.threads.count=8: kept: 1.40 (1.30 to 1.50) times as fast",
         "count 8: 8 over 4: 1.90 (1.80 to 2.00); 16 bring nothing beyond the noise",
-        "+plugins=[amp]: left out: 1.40 (1.30 to 1.50) times as fast, 1.50 predicted",
+        "+plugins=[compile]: left out: 1.40 (1.30 to 1.50) times as fast, 1.50 predicted",
+        "+plugins=[amp]: kept: 1.40 (1.30 to 1.50) times as fast, 1.50 predicted (products in bfloat16)",
         "plugins.optimizer.args={fused:true,eps:1e-08}: kept: 1.40 (1.30 to 1.50) times as fast, 1.50 predicted",
         "+plugins=[x]: left out: it cannot, says it",
         "together: 2.50 (2.40 to 2.60) times as fast",
@@ -125,7 +127,7 @@ def test_an_experiment_has_what_was_kept_and_says_what_each_brought() -> None:
     assert comments[-1] == "batch_size: 64"
     content: dict[str, Any] = yaml.safe_load(text)
     assert content == {
-        "defaults": [{"/plugins": ["threads"]}],
+        "defaults": [{"/plugins": ["threads", "amp"]}],
         "plugins": {"threads": {"count": 8}, "optimizer": {"args": {"fused": True, "eps": 1e-8}}},
     }
 

@@ -107,7 +107,8 @@ class AppliedRemedies:
         """What was tried, kept, tuned and not tried, a line each."""
         lines = []
         for one in self.tried:
-            lines.append(f"{' '.join(one.words)}: {one.sentence}")
+            note = f" ({one.remedy.change.note})" if one.is_kept and one.remedy.change.note else ""
+            lines.append(f"{' '.join(one.words)}: {one.sentence}{note}")
             lines += [f"  {line}" for line in tuning_lines(one.tuned)]
         if self.together is not None:
             speed = self.together
