@@ -28,6 +28,7 @@ from accel.diagnose.probes.unmeasured import unmeasured_sentences
 from accel.diagnose.trials.applied_in_order import apply_remedies
 from accel.diagnose.trials.trainer_variant import trainer_variant
 from accel.engine.build import build
+from accel.engine.checks.preflight import check_trainer
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.evaluation.model_backup import ModelBackup
 from accel.engine.request import RunRequest
@@ -100,6 +101,7 @@ def given_model(trainer: Trainer) -> nn.Module | None:
 @contextmanager
 def measured_run(trainer: Trainer) -> Iterator[tuple[TrainingRun, RunRequest]]:
     """Give the run of a trainer, ready for its first update; undo everything at the end, that it was built too."""
+    check_trainer(trainer, "doctor")
     asked = trainer._request()
     request = for_measuring(asked)
     with ExitStack() as cleanup:

@@ -63,6 +63,7 @@ SHAPE: list[Callable[[], Part]] = [
     lambda: Average(last=2, every=1),
     *map(cheap, ("batch_lr", "cache", "channels_last", "extents", "memory", "norms", "oom", "pinned", "prefetch", "recompute")),
     cheap("threads"),
+    cheap("distill"),
 ]
 
 
