@@ -73,6 +73,11 @@ SHAPE: dict[str, list[str]] = {
     ),
     "updates": blocks("+plugins=[schedule_free]", length="updates=8"),
     "max_samples": blocks("+plugins=[adamw,wsd]", "plugins.wsd.decay=0.5", length="max_samples=30"),
+    "reparam, fold_bn": blocks("+plugins=[reparam,fold_bn,adamw,ema]", task="Convolutions"),
+    "reparam, float16": blocks(
+        "+plugins=[reparam,fold_bn,amp,sgd,accumulate,average]", "plugins.reparam.kind=acnet", "plugins.accumulate.steps=2",
+        "plugins.average.every=1", "plugins.average.batch_norm=0", *HALVES, task="Convolutions",
+    ),
     "everything of shape": blocks(
         "+plugins=[amp,accumulate,average,optimizer,scheduler,early_stop,clip,norms]", "init=WEIGHTS", "init.strict=false",
         "init.rename={old.*:blocks.*}", "freeze=[{match:'stem.*',until:2}]", "plugins.average.every=1", "evaluate.every=2",

@@ -64,7 +64,7 @@ SHAPE: list[Callable[[], Part]] = [
     lambda: EarlyStop(patience=3, min_delta=9.0),
     lambda: Average(last=2, every=1),
     *map(cheap, ("batch_lr", "cache", "channels_last", "extents", "memory", "norms", "oom", "pinned", "prefetch", "recompute")),
-    *map(cheap, ("reparam", "threads")),
+    *map(cheap, ("fold_bn", "reparam", "threads")),
 ]
 
 
@@ -195,13 +195,19 @@ def test_permutations_of_a_set(
         assert reference.equals(fit_toy([make() for make in order], overflow=[9], **settings))
 
 
+def test_the_command_line_and_python_agree_on_the_part_of_every_plugin() -> None:
+    """The command line reads it from the source text, to tell which plugins cannot stand together."""
+    read = {name: plugin_registry.plugin_signature(name).part for name in plugin_registry.names()}
+    assert read == {name: part_name(cheap(name)()) for name in plugin_registry.names()}
+
+
 SHAPED: list[Callable[[], Part]] = [
     lambda: Reparam(kind="acnet"),
     lambda: AMP(dtype="float16", force=True),
     lambda: Accumulate(steps=2),
     AdamW,
     lambda: EMA(decay=0.8),
-    *map(cheap, ("channels_last", "clip", "norms", "oom", "recompute", "threads")),
+    *map(cheap, ("channels_last", "clip", "fold_bn", "norms", "oom", "recompute", "threads")),
 ]
 """Plugins beside those that change the modules of a convolutional model."""
 

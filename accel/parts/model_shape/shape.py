@@ -86,6 +86,9 @@ class Shape(Part):
         """
         return Shipped(model, structure)
 
+    def capture_blocker(self) -> str:
+        return "" if Shape in type(self).__bases__ else super().capture_blocker()
+
 
 @dataclass(eq=False)
 class Branches(Shape):
