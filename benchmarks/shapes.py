@@ -16,13 +16,13 @@ from typing import Any
 
 import machine
 import torch
-from peak import peak
 from results import save
 from steps import Case, stack
 from torch.utils.data import TensorDataset
 
 import accel
 from accel.compare import Limits, SpeedRatio, interleave
+from accel.compare.bootstrap import LEVEL
 from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.ablation.trial_request import named_plugins, trial_request
 from accel.engine.request import RunRequest
@@ -35,7 +35,7 @@ PACKAGES = ["torch", "numpy", "accel-train"]
 SETS: dict[str, Callable[[], list[Part]]] = {
     "reparam": lambda: [Reparam()],
     "reparam, kind=acnet": lambda: [Reparam(kind="acnet")],
-    "fold_bn": lambda: [FoldBN()],
+    "reparam, fold_bn": lambda: [Reparam(), FoldBN()],
 }
 
 
@@ -54,8 +54,8 @@ def main() -> None:
     limits, load = Limits(min_rounds=args.rounds, seconds=args.seconds), OtherLoad()
     rows = [row(name, case, limits) for name in SETS]
     result = {
-        "schema": 1, "benchmark": "shapes", **head, "about": case.about, "others percent": load.percent(), "rows": rows,
-        "plain": {"peak MB": memory(case, list)},
+        "schema": 1, "benchmark": "shapes", "unit": "times the seconds without", **head, "about": case.about,
+        "others percent": load.percent(), "rows": rows,
     }  # fmt: skip
     save(result, table(result), args.out)
 
@@ -82,18 +82,19 @@ def row(name: str, case: Case, limits: Limits) -> dict[str, Any]:
     with StopSignals(at_once=True) as signals, closing(Arm(plain, signals)) as one, closing(Arm(changed, signals)) as other:
         one.calibrate()
         other.calibrate()
-        update = interleave(one.window, other.window, limits)
+        update = interleave(one.window, other.window, limits).inverse
         milliseconds = 1000 * one.update_seconds, 1000 * other.update_seconds
+        peaks = one.peak_bytes(), other.peak_bytes()
     speed, distance = use(name, case, limits)
-    print(f"{name}: {shown(update.inverse)} in training, {shown(speed.inverse)} in use", flush=True)
+    print(f"{name}: {shown(update)} in training, {shown(speed)} in use", flush=True)
     return {
-        "plugins": name, "update": vars(update.inverse), "update ms": milliseconds, "use": vars(speed.inverse),
-        "distance": distance, "peak MB": memory(case, SETS[name]),
+        "plugins": name, "update": vars(update), "update ms": milliseconds, "use": vars(speed), "distance": distance,
+        "peak bytes": peaks,
     }  # fmt: skip
 
 
 def use(name: str, case: Case, limits: Limits) -> tuple[SpeedRatio, float]:
-    """How many times as fast what is shipped is as the plain model, and how far its output is from that of what was trained."""
+    """How many times as long as the plain model what is shipped takes, and how far its output is from that of what was trained."""
     with TemporaryDirectory() as folder:
         trainer(case, SETS[name], updates=3, out=folder).fit()
         shipped, trained = (accel.load(f"{folder}/{file}.safetensors", model=case.model()) for file in ("shipped", "model"))
@@ -102,7 +103,7 @@ def use(name: str, case: Case, limits: Limits) -> tuple[SpeedRatio, float]:
         distance = float((shipped(x) - trained(x)).abs().max() / trained(x).abs().max())
         models = case.model().eval(), shipped
         windows = [lambda model=model: forward(model, x) for model in models]
-        return interleave(*windows, limits), distance
+        return interleave(*windows, limits).inverse, distance
 
 
 def forward(model: Any, x: torch.Tensor) -> float:
@@ -112,35 +113,27 @@ def forward(model: Any, x: torch.Tensor) -> float:
     return perf_counter() - began
 
 
-def memory(case: Case, plugins: Callable[[], list[Part]]) -> float:
-    """Megabytes that three updates need, in a process of its own, over a run on a small batch without plugins."""
-    little = Case(case.name, case.about, case.model, (2, 3, 8, 8))
-    return peak(lambda: trainer(case, plugins, updates=3).fit(), lambda: trainer(little, list, updates=1).fit())
-
-
 def shown(ratio: SpeedRatio) -> str:
     return f"{ratio.ratio:.2f} ({ratio.low:.2f} .. {ratio.high:.2f}), n={ratio.rounds}"
 
 
 def table(result: dict[str, Any]) -> str:
     """The results as Markdown."""
-    plain = result["plain"]["peak MB"]
     lines = [
         "# What a change of the model's modules costs", "",
         f"{result['about']}; float32, SGD. *Update* and *use* are the time of an update, and of a forward pass of what is shipped, "
-        "in times those of the model without the plugin, which takes turns with it: below 1 is faster (bounds of 95 %; n rounds of "
-        "four windows). *Memory* is what three updates need at their peak in a process of their own, over a run on a small batch; "
-        f"{plain:.0f} MB without plugins. *Distance*: of the outputs of the shipped model from those of the trained one, in "
-        "evaluation, as a share of the largest.", "",
+        "in times those of the model without the plugin, which takes turns with it: below 1 is faster "
+        f"(bounds that hold it with {LEVEL:.0%}; n rounds of four windows). *Memory* is what tensors take in an update, as "
+        "`accel ablate` counts it. *Distance*: of the outputs of the shipped model from those of the trained one, in evaluation, "
+        "as a share of the largest.", "",
         f"{machine.sentence(result)} Other processes took {result['others percent'] or 0.0:.0f} % of the cores.", "",
         "| plugins | update | memory | use | distance |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for each in result["rows"]:
         update, speed = (shown(SpeedRatio(**each[key])) for key in ("update", "use"))
-        more = each["peak MB"]
-        lines.append(
-            f"| {each['plugins']} | {update} | {more:.0f} MB, {more / plain:.2f} times | {speed} | {each['distance']:.1e} |"
-        )
+        before, after = (count / 2**20 for count in each["peak bytes"])
+        memory = f"{before:.1f} to {after:.1f} MiB, {after / before:.2f} times"
+        lines.append(f"| {each['plugins']} | {update} | {memory} | {speed} | {each['distance']:.1e} |")
     return "\n".join(lines) + "\n"
 
 
