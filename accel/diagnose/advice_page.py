@@ -182,7 +182,7 @@ def as_html(advice: Advice) -> str:
 
     console = VisibleConsole(width=WIDTH, record=True, markup=False, highlight=False, file=StringIO())
     console.print(draw(advice))
-    page = console.export_html(inline_styles=True, code_format='<pre style="line-height: normal">{code}</pre>')
+    page = console.export_html(inline_styles=True, code_format='<pre style="line-height: normal; font-size: 12px">{code}</pre>')
     return svg_text(advice) + page
 
 

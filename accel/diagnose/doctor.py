@@ -22,6 +22,7 @@ from accel.diagnose.machine.this_machine import Machine, read_machine
 from accel.diagnose.probes.measure import Measurer
 from accel.diagnose.probes.possible_changes import possible_changes
 from accel.engine.build import build
+from accel.engine.checks.preflight import check_trainer
 from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.evaluation.model_backup import ModelBackup
 from accel.engine.request import RunRequest
@@ -71,6 +72,7 @@ def doctor(trainer: Trainer, *, seconds: float = SECONDS, say: Callable[[str], N
 @contextmanager
 def measured_run(trainer: Trainer) -> Iterator[tuple[TrainingRun, RunRequest]]:
     """Give the run of a trainer, ready for its first update; undo everything at the end, that it was built too."""
+    check_trainer(trainer, "doctor")
     asked = trainer._request()
     request = for_measuring(asked)
     given = trainer.given.get("model")

@@ -96,7 +96,7 @@ def as_html(diagnosis: Diagnosis) -> str:
     """Return the page as a block of HTML with styles of its own, in the reader's colours."""
     console = VisibleConsole(width=WIDTH, record=True, markup=False, highlight=False, file=StringIO())
     show(console, diagnosis)
-    return console.export_html(inline_styles=True, code_format='<pre style="line-height: normal">{code}</pre>')
+    return console.export_html(inline_styles=True, code_format='<pre style="line-height: normal; font-size: 12px">{code}</pre>')
 
 
 def show(console: VisibleConsole, diagnosis: Diagnosis) -> None:

@@ -85,7 +85,7 @@ def ended(words: list[str], folder: Path, prepare: Callable[[pytest.MonkeyPatch]
 @pytest.mark.parametrize("number", EXIT_CODES)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_struck_leaves_nothing(name: str, number: signal.Signals, tmp_path: Path) -> None:
-    fit_toy([], watch=("metrics",), out=tmp_path / "run", epochs=1)
+    fit_toy(["metrics"], out=tmp_path / "run", epochs=1)
     struck = tmp_path / "struck"
 
     def strike() -> None:

@@ -45,6 +45,11 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
         "compute-bound",
         "operators that move memory take 97 % of it, products and convolutions the others",
     ),
+    "element-wise operations alone": (
+        figures(operators=OperatorMix(40, 0.001)),
+        "compute-bound",
+        "; operators that move memory take 100 % of it",
+    ),
     "thousands of operators": (
         figures(fit=BatchFit(0.090, 0.004 / 64, (32, 64, 128), (0.092, 0.094, 0.098)), operators=OperatorMix(10_012, 0.1)),
         "host-bound",

@@ -74,7 +74,7 @@ def _of_compute(figures: RunFigures) -> tuple[str, ...]:
         share = 100 * figures.operators.products
         products, rest = "products and convolutions", "operators that move memory"
         first, part, other = (products, share, rest) if share >= MOSTLY else (rest, 100 - share, products)
-        clauses.append(f"{first} take {part:.0f} % of it, {other} the others")
+        clauses.append(f"{first} take {part:.0f} % of it" + f", {other} the others" * (part < 99.5))
     return tuple(clauses)
 
 
