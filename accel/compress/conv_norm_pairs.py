@@ -66,12 +66,12 @@ def pairs_inside(module: nn.Module, path: str) -> Iterator[tuple[str, str]]:
             yield (f"{path}.{layer}", f"{path}.{norm}") if path else (layer, norm)
 
 
-class LayerTracer(fx.Tracer):  # type: ignore[misc]
+class LayerTracer(fx.Tracer):
     """A tracer to which a convolution with branches is one layer."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether a module is not followed inside."""
-        return isinstance(m, BranchedConv) or super().is_leaf_module(m, module_qualified_name)  # type: ignore[no-any-return]
+        return isinstance(m, BranchedConv) or super().is_leaf_module(m, module_qualified_name)
 
 
 def copy_without_memory(model: nn.Module) -> nn.Module:
