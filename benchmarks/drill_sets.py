@@ -76,6 +76,11 @@ SHAPE: dict[str, list[str]] = {
     ),
     "updates": blocks("+plugins=[schedule_free]", length="updates=8"),
     "max_samples": blocks("+plugins=[adamw,wsd]", "plugins.wsd.decay=0.5", length="max_samples=30"),
+    "reparam, fold_bn": blocks("+plugins=[reparam,fold_bn,adamw,ema]", task="Convolutions"),
+    "reparam, float16": blocks(
+        "+plugins=[reparam,fold_bn,amp,sgd,accumulate,average]", "plugins.reparam.kind=acnet", "plugins.accumulate.steps=2",
+        "plugins.average.every=1", "plugins.average.batch_norm=0", *HALVES, task="Convolutions",
+    ),
     "distill": blocks(
         "+plugins=[distill,adamw,accumulate,ema]", *TAUGHT, "plugins.distill.hints=[stem,blocks.1]", "plugins.distill.anneal=true",
         "plugins.accumulate.steps=2",

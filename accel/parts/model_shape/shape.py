@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from accel.parts.model_shape.replacement import Replacement
 from accel.parts.part import Part
 from accel.parts.run import Run
 
-__all__ = ["Branches", "Pruning", "Quantisation", "Shape", "Shipped"]
+__all__ = ["Branches", "Folding", "Pruning", "Quantisation", "Shape", "Shipped"]
 
 
 class Shipped(NamedTuple):
@@ -85,6 +86,9 @@ class Shape(Part):
         """
         return Shipped(model, structure)
 
+    def capture_blocker(self) -> str:
+        return "" if Shape in type(self).__bases__ else super().capture_blocker()
+
 
 @dataclass(eq=False)
 class Branches(Shape):
@@ -94,6 +98,18 @@ class Branches(Shape):
 @dataclass(eq=False)
 class Pruning(Shape):
     """Channels or weights that are taken away; plainest: none. It comes after Branches, whose channels it may have to cut."""
+
+
+@dataclass(eq=False)
+class Folding(Shape):
+    """Layers that are one in evaluation; plainest: none. It comes before Quantisation, whose layers keep their own weights."""
+
+    def evaluating(self, run: Run) -> AbstractContextManager[None]:
+        """Return a context in which an evaluation sees the model, in evaluation mode and with its weights; plainest: as it is.
+
+        The model is what it was at the end.
+        """
+        return nullcontext()
 
 
 @dataclass(eq=False)
