@@ -84,7 +84,7 @@ class CudaGraph(Update):
         super().setup(run)
         parts = run.parts
         update_parts = [parts.schedule, parts.compile, parts.activations, parts.parallel, parts.precision]
-        update_parts += [parts.objective, parts.guard, parts.clip, parts.optim, parts.average]
+        update_parts += [parts.objective, parts.guard, parts.clip, parts.optim, parts.average, parts.pruning]
         for reason in (part.capture_blocker() for part in update_parts):
             if reason:
                 raise ConfigError(f"cuda_graph cannot capture the update: {reason}")
