@@ -1,6 +1,6 @@
 """Fault points in saving and resuming, where a drill may strike (`accel.system.faults`), in the order of passing."""
 
-__all__ = ["BEST_WEIGHTS", "FINISHING", "PLACES", "RESUMING", "SAVING", "SHARING"]
+__all__ = ["BEST_WEIGHTS", "FINISHING", "PLACES", "RESUMING", "SAVING", "SHARING", "SHIPPING"]
 
 _FILE = ("begun", "written", "synced", "moved", "settled")
 
@@ -23,6 +23,9 @@ BEST_WEIGHTS = tuple(f"saving.best.{step}" for step in _FILE)
 
 FINISHING = (*(f"saving.weights.{step}" for step in _FILE), *(f"saving.summary.{step}" for step in _FILE))
 """Points at the end of a run: model.safetensors and summary.json."""
+
+SHIPPING = tuple(f"saving.shipped.{step}" for step in _FILE)
+"""Points between the two, of a model that is shipped in another shape."""
 
 RESUMING = ("resuming.listed", "resuming.read", "resuming.verified", "resuming.compared", "resuming.loaded", "resuming.restored")
 """Points of a run that is resumed."""

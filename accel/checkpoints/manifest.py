@@ -12,14 +12,17 @@ from typing import Any
 
 from accel.checkpoints.batch_sizes import BatchSizes
 from accel.parts import Progress
+from accel.parts.model_shape.model_structure import Structure, is_structure
 
-__all__ = ["HASH", "LARGEST", "SCHEMA", "SHARDS", "Damaged", "Manifest", "name_of"]
+__all__ = ["HASH", "LARGEST", "RARE", "SCHEMA", "SHARDS", "Damaged", "Manifest", "name_of"]
 
 SCHEMA = 2
 LARGEST = 1 << 26
 """Bytes; accel never writes a larger .json."""
 SHARDS = ".shards"
 """Suffix of the folder with the shards of several processes."""
+RARE = {"before_evaluation", "structure"}
+"""Facts that the file leaves out where there is nothing to say."""
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -47,6 +50,8 @@ class Manifest:
     """Whether loss, weights, average and the optimiser's state were checked and are finite."""
     before_evaluation: bool = False
     """Whether a signal came in the evaluation after the last update, which is still to be made. The file has it if it is true."""
+    structure: Structure = field(default_factory=list)
+    """What was done to the modules of the user's model. The file has it if something was."""
 
     @property
     def name(self) -> str:
@@ -56,8 +61,7 @@ class Manifest:
     def text(self) -> str:
         """Return the content of the .json, with a seal (sha256) over all of it."""
         content = {"schema": SCHEMA, **asdict(self)}
-        if not self.before_evaluation:
-            del content["before_evaluation"]
+        content = {name: value for name, value in content.items() if value or name not in RARE}
         return _dump({**content, "seal": _seal(content)})
 
     @classmethod
@@ -87,7 +91,7 @@ class Manifest:
         content.pop("schema")
         seal = content.pop("seal", None)
         names = {one.name for one in fields(cls)}
-        manifest = cls(**content) if names - content.keys() <= {"before_evaluation"} and content.keys() <= names else None
+        manifest = cls(**content) if names - content.keys() <= RARE and content.keys() <= names else None
         if manifest is None or seal != _seal({"schema": SCHEMA, **content}) or text != manifest.text():
             raise Damaged("has a damaged .json")
         manifest.check(path.stem)
@@ -106,7 +110,7 @@ class Manifest:
             factors = [value for name, value in self.sizes.items() if name != "ready"]
             good = good and all(type(one) is int and 0 < one < 2**31 for one in factors)
             good = good and all(one is None or (type(one) in (int, float) and isfinite(one)) for one in self.metrics.values())
-            good = good and type(self.finite) is type(self.before_evaluation) is bool
+            good = good and is_structure(self.structure) and type(self.finite) is type(self.before_evaluation) is bool
             good = good and all(isinstance(one, str) for one in self.versions.values())
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             good = False

@@ -25,6 +25,7 @@ from accel.checkpoints.weights import BEST, BestMetric, BestWeights, evaluated_w
 from accel.device.cuda.device_threads import DeviceThread
 from accel.errors import ConfigError
 from accel.parts import Progress, Run
+from accel.parts.model_shape.model_structure import structure_of
 from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
 from accel.system.faults import point
@@ -115,9 +116,9 @@ class Saver:
         taken = self.snapshot.take({**(state if parallel.rank == 0 else {}), "pieces": pieces, "loss": loss})
         best = self._take_best(metrics := self.run.last_evaluation)
         point("saving.copied")
-        self.since, self.last_tried = monotonic(), name
-        pieces, loss = taken.pop("pieces"), taken.pop("loss")
-        work = partial(self._write, loss, taken, metrics, best, before_evaluation) if parallel.rank == 0 else self._hand_over
+        self.since, self.last_tried, pieces, loss = monotonic(), name, taken.pop("pieces"), taken.pop("loss")
+        moment = {"before_evaluation": before_evaluation, "structure": structure_of(self.run)}
+        work = partial(self._write, loss, taken, metrics, best, moment) if parallel.rank == 0 else self._hand_over
         self.thread = DeviceThread(target=work, args=(pieces,), name="accel-saver")
         self.thread.start()
         if self.best is not None and (problem := self.best.missing(metrics, self.run.history)):
@@ -220,7 +221,7 @@ class Saver:
 
     def _write(
         self, loss: Tensor | None, state: dict[str, Any], metrics: dict[str, float], best: dict[str, Any] | None,
-        before_evaluation: bool, pieces: dict[str, Tensor],
+        moment: dict[str, Any], pieces: dict[str, Tensor],
     ) -> None:  # fmt: skip
         """Wait for the copies, write them, and remove what need not stay. Runs in the thread of the first rank."""
         try:
@@ -229,11 +230,10 @@ class Saver:
                 watch.sync()
             folder, name = self.folder.path, self.last_tried
             folder.mkdir(parents=True, exist_ok=True)
-            files, shards_finite = self._write_shards(pieces) if pieces else ({}, True)
-            files = {f"{name}.pt": write_state(folder / f"{name}.pt", state), **files}
+            shards, shards_finite = self._write_shards(pieces) if pieces else ({}, True)
             manifest = Manifest(
-                files=files, progress=state["progress"], identity=self.identity,
-                sizes=vars(sizes_of(self.run)), versions=self.versions, before_evaluation=before_evaluation,
+                files={f"{name}.pt": write_state(folder / f"{name}.pt", state), **shards}, progress=state["progress"],
+                identity=self.identity, sizes=vars(sizes_of(self.run)), versions=self.versions, **moment,
                 metrics={key: value if isfinite(value) else None for key, value in metrics.items()},
                 finite=shards_finite and self.finite_check({**state, "loss": loss}, tracked_state(self.run.parts)),
             )  # fmt: skip

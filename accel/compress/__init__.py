@@ -1,1 +1,6 @@
-"""What shapes a model while it trains, so that it is smaller or faster afterwards."""
+"""What shapes a model while it trains, and makes it smaller or faster: modules and functions that know nothing of a run."""
+
+from accel.compress.branched_conv import BranchedConv
+from accel.compress.merge_branches import merge_branches
+
+__all__ = ["BranchedConv", "merge_branches"]

@@ -36,6 +36,7 @@ from accel.engine.request import RunRequest
 from accel.engine.resume import keep_update_size, locate
 from accel.engine.run_directory import RunLock
 from accel.engine.select_parts import PART_TYPES, select_parts
+from accel.engine.shaping.shape_model import rebuild_model, shape_model
 from accel.engine.start import directory_of, start
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
@@ -107,9 +108,12 @@ def _build_joined(
     parts.backend.apply(device)
     Randomness(device).seed(request.settings.seed)
     run = make_run(request, parts, watches, device, signals)
-    request = join_objectives(run, request, plugins, cleanup)
     settings, checkpoint = locate(request.settings, parts.parallel)
     notes = begin_with_weights(run, request, resumed=checkpoint is not None)
+    if checkpoint is not None:
+        rebuild_model(run, checkpoint.manifest.structure, f"resume={settings.resume}")
+    request = shape_model(run, request, plugins)
+    request = join_objectives(run, request, plugins, cleanup)
     freezing = run.freezing = Freezing(read_freeze(settings.freeze if request.trains else None))
     cleanup.callback(freezing.release, run.unwrapped_model)
     freezing.begin(run.unwrapped_model)

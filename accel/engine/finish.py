@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from accel.checkpoints.finite_check import BITS
 from accel.checkpoints.manifest import name_of
 from accel.checkpoints.weights import BEST, read_best, write_weights
-from accel.checkpoints.weights.find_weights import WEIGHTS
+from accel.checkpoints.weights.find_weights import SHIPPED, WEIGHTS
 from accel.checkpoints.weights.weight_names import plain_state, unwrap
+from accel.checkpoints.weights.weights_file import structure_facts
 from accel.data.batches.bad_samples import MAX_EXAMPLES, BadSampleLog
 from accel.device.cuda.pinned_memory import refusal_remarks
 from accel.device.dtensor import local_shard
@@ -23,7 +24,9 @@ from accel.engine.advice.busy_machine import remark_on_other_load
 from accel.engine.advice.closing_verdict import closing_verdict, doctor_command
 from accel.engine.advice.data_advice import data_flow
 from accel.engine.run_directory import LOCK
+from accel.engine.shaping.shipped_weights import write_shipped
 from accel.engine.training_run import TrainingRun
+from accel.parts.model_shape.model_structure import structure_of
 from accel.parts.run import metrics_of
 from accel.report.result import Best, Result, Section
 from accel.system import atomic_files, disk_errors
@@ -66,10 +69,13 @@ def finish(run: TrainingRun, loss: Tensor | None) -> Result:
     if (reason := run.saver.wait()) != "":
         unsaved[run.saver.last_tried] = reason
     if run.out is not None:
+        moment = name_of(run.progress.step, run.progress.epoch)
         with record_disk_error(unsaved, WEIGHTS):
-            moment = name_of(run.progress.step, run.progress.epoch)
             state = plain_state(model, model.state_dict())
-            write_weights(run.out / WEIGHTS, state, "saving.weights", warn_of_left_out, checkpoint=moment)
+            facts = {"checkpoint": moment, **structure_facts(structure_of(run))}
+            write_weights(run.out / WEIGHTS, state, "saving.weights", warn_of_left_out, **facts)
+        with record_disk_error(unsaved, SHIPPED):
+            write_shipped(run, model, moment)
     run.clock.lap(CHECKPOINT)
     result = make_result(run, model, loss, unsaved)
     result.divergence = "" if result.dry else divergence(run, result)

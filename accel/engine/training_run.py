@@ -23,6 +23,7 @@ from accel.engine.fine_tuning.freezing import Freezing
 from accel.engine.input_pipeline import input_pipeline
 from accel.engine.length.run_length import RunLength
 from accel.engine.make_plan import Plan
+from accel.engine.shaping.shape_changes import change_shape
 from accel.errors import ConfigError, Interrupted
 from accel.parts import Progress, Run, Window
 from accel.parts.shared.ranks.equal_epochs import equal_epochs
@@ -108,13 +109,13 @@ class TrainingRun(Run):
     def windows(self, epoch: int, start: int) -> Iterator[Window]:
         """Yield the windows of `epoch`, from micro-batch `start` on, until the epoch ends or the run does.
 
-        Trained parameters are compared before, and after the first update; frozen ones are thawed between two updates. What was
-        read ahead of the end is given up.
+        Trained parameters are compared before, and after the first update. Between two updates the model's shape may change, and
+        frozen ones are thawed. What was read ahead of the end is given up.
 
         Raises:
             ConfigError: for parameters that came and cannot be trained.
         """
-        self.freezing.thaw(self)
+        self.change_model()
         follow_parameters(self)
         with closing(self._interruptible_windows(epoch, start)) as windows:
             if self.length.is_reached(self):
@@ -129,7 +130,14 @@ class TrainingRun(Run):
                 if self.length.is_reached(self):
                     self.ended_within_epoch = not self._is_whole(windows)
                     return
-                self.freezing.thaw(self)
+                self.change_model()
+
+    def change_model(self) -> None:
+        """Change between two updates what is due: the model's shape, and which parameters are frozen."""
+        if change_shape(self):
+            self.freezing.follow(self)
+            self.train_mode()
+        self.freezing.thaw(self)
 
     def _is_whole(self, windows: Iterator[Window]) -> bool:
         """Return whether the epoch has ended with the last update."""

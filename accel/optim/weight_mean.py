@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,10 @@ class WeightSet:
         """Hold a tensor for each of other weights: that of its place before, or a copy where it had none."""
         pairs = zip(places, weights, strict=True)
         self.hold([self.memory(weight).copy_(weight) if place is None else self.tensors[place] for place, weight in pairs])
+
+    def carry(self, functions: Mapping[int, Callable[[Tensor], Tensor]]) -> None:
+        """Hold what functions make of the tensors at some places: those of weights that have another shape now."""
+        self.hold([functions[place](tensor) if place in functions else tensor for place, tensor in enumerate(self.tensors)])
 
     def load(self, saved: Sequence[Tensor]) -> None:
         """Copy saved tensors into the set. Raise ValueError for those of another model."""
@@ -120,6 +124,11 @@ class LastMean:
         self.weights = list(weights)
         for copies, _ in self.sets:
             copies.follow(places, weights)
+
+    def carry(self, functions: Mapping[int, Callable[[Tensor], Tensor]]) -> None:
+        """Hold other tensors at some places, as `WeightSet.carry` does. `follow` has to be called next."""
+        for copies, _ in self.sets:
+            copies.carry(functions)
 
     def state_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the sets by the names of the weights, oldest first."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from accel.parts.input import Augment, Loader, Order, Prefetch, Source, Transfer
 from accel.parts.model import Activations, Average, Backend, Compile, Layout
+from accel.parts.model_shape.shape import Branches, Pruning, Quantisation, Shape
 from accel.parts.optim import Optim
 from accel.parts.parallel import Parallel
 from accel.parts.part import Part
@@ -32,6 +33,9 @@ class Parts:
     prefetch: Prefetch = field(default_factory=Prefetch)
     group: Group = field(default_factory=Group)
     transfer: Transfer = field(default_factory=Transfer)
+    branches: Branches = field(default_factory=Branches)
+    pruning: Pruning = field(default_factory=Pruning)
+    quantisation: Quantisation = field(default_factory=Quantisation)
     layout: Layout = field(default_factory=Layout)
     compile: Compile = field(default_factory=Compile)
     activations: Activations = field(default_factory=Activations)
@@ -52,3 +56,7 @@ class Parts:
     def all(self) -> list[Part]:
         """Return every part, in order."""
         return list(vars(self).values())
+
+    def shapes(self) -> dict[str, Shape]:
+        """Return the parts that change the modules of the model, by their names here, in order."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Shape)}

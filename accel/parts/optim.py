@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,6 +17,7 @@ from accel.optim.fused import Fused
 from accel.optim.kernels.fused_support import has_fused, plain_dtypes
 from accel.optim.sgd import FusedSGD
 from accel.parts.grads import Grads
+from accel.parts.model_shape.replacement import Replacement, carry_states
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.run import Run
@@ -93,14 +94,15 @@ class Optim(Part):
         """Return the names of the parameters in the order of the optimiser's state."""
         return [self.names[id(param)] for group in self.optimizer.param_groups for param in group["params"]]
 
+    def replace_parameters(self, replacements: Sequence[Replacement]) -> None:
+        carry_states(self.optimizer.state, replacements)
+
     def follow_parameters(self, run: Run) -> None:
         before, rate, on_device = self.optimizer, self.rate, self.lr_on_device
         self.parameter_groups.match(run.unwrapped_model, anew=True)
         self.assemble(run.parts.precision.params, run.device)
         for group in self.optimizer.param_groups:
-            for param in group["params"]:
-                if param in before.state:
-                    self.optimizer.state[param] = before.state[param]
+            self.optimizer.state.update({param: before.state[param] for param in group["params"] if param in before.state})
         if any(group.get("cycled") for group in before.param_groups):
             self.cycle_momentum()
             for group in self.optimizer.param_groups:

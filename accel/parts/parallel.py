@@ -33,6 +33,8 @@ class Parallel(Part):
 
     one_run: ClassVar[bool] = False
     """Whether the ranks must be one run, with the same task, settings and data, which is checked at the start."""
+    shards: ClassVar[bool] = False
+    """Whether several ranks have the weights in shards, each its own."""
 
     typical = MovedAttribute("window_samples")
     usual = MovedAttribute("reference")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
+from accel.parts.model_shape.replacement import Replacement
 from accel.parts.run import Run
 from accel.system.deprecation.old_attributes import MovedAttribute, moved_names, take_over_overrides
 from accel.system.machine import Need
@@ -64,6 +65,13 @@ class Part:
 
     def setup(self, run: Run) -> None:
         """Prepare for the run. Called once, before the first update, in the order of `Parts`: every part before is set up."""
+
+    def replace_parameters(self, replacements: Sequence[Replacement]) -> None:
+        """Carry what it keeps of tensors over to those that stand in their place. `follow_parameters` comes next.
+
+        Args:
+            replacements: of tensors that the optimiser moves: parameters, or their masters (`Precision.replaced`).
+        """
 
     def follow_parameters(self, run: Run) -> None:
         """Follow the parameters that are trained from here on (`run.parts.precision.params`): others than in `setup`.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from accel.parts.grads import Grads
+from accel.parts.model_shape.replacement import Replacement
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
 from accel.parts.run import Run
@@ -56,6 +57,12 @@ class Precision(Part):
 
     def follow_parameters(self, run: Run) -> None:
         self.params = list(self.find_trained(run.unwrapped_model))
+
+    def replaced(self, replacements: Sequence[Replacement]) -> Sequence[Replacement]:
+        """Take parameters in place of others, and return the same of the tensors that the optimiser moves."""
+        new = {id(replacement.old): replacement.new for replacement in replacements}
+        self.trained = [(name, cast(nn.Parameter, new.get(id(param), param))) for name, param in self.trained]
+        return replacements
 
     @property
     def is_narrow(self) -> bool:

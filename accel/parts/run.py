@@ -106,6 +106,8 @@ class Run:
     """Signals that may ask the run to stop."""
     plan: Any = None
     """The plan (`accel.engine.make_plan.Plan`), made when everything is set up."""
+    restored: list[dict[str, Any]] = field(default_factory=list)
+    """The structure that the user's model was given before any part saw it (`accel.parts.model_shape.model_structure`)."""
     user_state: Any = None
     """State of the user's own objects (`accel.checkpoints.user_state.UserState`), once the run is set up."""
     train: Batches = field(init=False)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.raw import Raw as Raw
     from accel.plugins.recompute import Recompute as Recompute
     from accel.plugins.remote import Remote as Remote
+    from accel.plugins.reparam import Reparam as Reparam
     from accel.plugins.resident import Resident as Resident
     from accel.plugins.schedule_free import ScheduleFree as ScheduleFree
     from accel.plugins.scheduler import Scheduler as Scheduler

@@ -31,7 +31,7 @@ Exact   Means are those of `AveragedModel`, statistics those of `update_bn` over
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ from accel.device.dtensor import real_shard
 from accel.errors import ConfigError
 from accel.optim.weight_mean import LastMean, WeightMean
 from accel.parts import Average as AveragePart
-from accel.parts import Grads, Optim
+from accel.parts import Grads, Optim, Replacement
 from accel.parts.shared.batch_norms import batch_norms, with_buffers
 from accel.values import Count, NonNegative, Whole
 
@@ -122,6 +122,15 @@ class Average(AveragePart):
         self.params = [param for _, param in self.precision.params]
         self.tensors = [param.detach() for param in self.params]
         self.local_weights = list(map(real_shard, self.tensors))
+
+    def replace_parameters(self, replacements: Sequence[Replacement]) -> None:
+        places = {id(param): place for place, param in enumerate(self.params)}
+        carried = {places[id(each.old)]: each for each in replacements if id(each.old) in places}
+        for place, replacement in carried.items():
+            self.params[place] = replacement.new
+        self.kept.carry({place: replacement.carried for place, replacement in carried.items()})
+        self.estimated_at = 0  # the norms have other channels
+        self.statistics.clear()
 
     def follow_parameters(self, run: Run) -> None:
         places = {id(param): place for place, param in enumerate(self.params)}

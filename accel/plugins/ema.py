@@ -17,7 +17,7 @@ Exact   The average moves once per update, not per micro-batch. A skipped update
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +29,7 @@ from accel.device.dtensor import real_shard, shard_like
 from accel.optim.kernel_row import moves_together
 from accel.optim.kernels.kernel_check import is_dense, select_kernel
 from accel.optim.kernels.multi_tensor import interpolate
-from accel.parts import Average, Grads
+from accel.parts import Average, Grads, Replacement
 from accel.values import Decay
 
 if TYPE_CHECKING:
@@ -90,6 +90,13 @@ class EMA(Average):
         self.track(run)
         self.step = 0
         self.weight: Tensor | None = None
+
+    def replace_parameters(self, replacements: Sequence[Replacement]) -> None:
+        new = {id(replacement.old): replacement for replacement in replacements}
+        for place, param in enumerate(self.params):
+            if id(param) in new:
+                self.params[place] = new[id(param)].new
+                self.averages[place] = new[id(param)].carried(self.averages[place])
 
     def follow_parameters(self, run: Run) -> None:
         self.track(run)

@@ -61,6 +61,7 @@ class FSDP(ProcessGroup):
         reshard: free a block's gathered weights after its forward pass, and gather them again for its backward pass.
     """
 
+    shards = True
     param_dtype: Literal["bfloat16"] | None = None
     reduce_dtype: Literal["bfloat16", "float32"] | None = None
     reshard: bool = True
@@ -72,8 +73,7 @@ class FSDP(ProcessGroup):
 
     def setup(self, run: Run) -> None:
         super().setup(run)
-        self.user_model, self.device = run.unwrapped_model, run.device
-        self.blocks, self.root = [], None
+        self.user_model, self.device, self.blocks, self.root = run.unwrapped_model, run.device, [], None
         self.device_mesh = self.saving_group = cast(Any, None)
         if self.is_distributed:
             activations = run.parts.activations

@@ -32,9 +32,9 @@ Exact   amp's numbers to the last bit where those weights are used in products
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 from accel.errors import ConfigError
-from accel.parts import Autocast, Parallel
+from accel.parts import Autocast, Parallel, Replacement
 
 if TYPE_CHECKING:
     from accel.parts import Run
@@ -119,6 +119,24 @@ class MasterWeights(Autocast):
         masters = {weight.param: weight.master for weight in self.weights}
         self.params = [(name, masters.get(param, param)) for name, param in self.trained]
         return self.params
+
+    def replaced(self, replacements: Sequence[Replacement]) -> Sequence[Replacement]:
+        super().replaced(replacements)
+        places = {id(weight.param): place for place, weight in enumerate(self.weights)}
+        moved = []
+        for replacement in replacements:
+            place = places.get(id(replacement.old))
+            if place is None:
+                moved.append(replacement)
+                continue
+            before = self.weights[place]
+            weight = make_weight(before.name, cast(nn.Parameter, replacement.new), replacement.new.dtype)
+            if before.hook is not None:
+                before.hook.remove()
+            weight.master.data = replacement.carried(before.master.detach()).clone()
+            self.weights[place] = weight._replace(dtype=before.dtype)
+            moved.append(Replacement(before.master, weight.master, replacement.carry))
+        return moved
 
     def follow_parameters(self, run: Run) -> None:
         super().follow_parameters(run)

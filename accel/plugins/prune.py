@@ -109,6 +109,8 @@ class Prune(Pruning):
         """A state that was loaded before the model was tried out."""
         self.done = -1
         """The update after which the last step was made; -1 before the first."""
+        self.follows = False
+        """Whether the pruner knows the tensors that the optimiser moves now."""
         self.penalised_weights: list[nn.Parameter] = []
         """The weights whose magnitudes are in the loss."""
 
@@ -146,7 +148,7 @@ class Prune(Pruning):
 
     def follow_parameters(self, run: Run) -> None:
         params = dict(run.unwrapped_model.named_parameters())
-        self.pruner.follow(dict(run.parts.precision.params))
+        self.follows = False  # the precision follows later: its tensors are taken in the next update
         names = self.pruner.penalised(run.unwrapped_model) if self.l1_factor and self.progress.step < max(self.points) else []
         self.penalised_weights = [params[name] for name in names if params[name].requires_grad]
 
@@ -168,6 +170,9 @@ class Prune(Pruning):
 
     def before_step(self, grads: Grads) -> None:
         pruner = self.pruner
+        if not self.follows:
+            pruner.follow(dict(self.precision.params))
+            self.follows = True
         if isinstance(pruner, WeightPruner):
             if pruner.weights:
                 grads.writable()
@@ -194,8 +199,8 @@ class Prune(Pruning):
 
     def plan_notes(self) -> Mapping[str, str]:
         steps = ", ".join(f"{ratio:.0%} after update {update:,}" for update, ratio in self.points.items())
-        what = "blocks have the pattern" if self.mode == "pattern" else f"{self.mode} go"
-        notes = {"pruning": f"{steps} of the {what}"}
+        what = f"of the {self.mode} go" if self.mode != "pattern" else f"of the blocks are {self.pattern}"
+        notes = {"pruning": f"{what}: {steps}"}
         return notes | ({"pruning, in the end": self.saved} if self.saved else {})
 
     def summary_notes(self) -> list[str]:
@@ -215,3 +220,4 @@ class Prune(Pruning):
         self.done = int(state["done"])
         self.pending = {name: value for name, value in state.items() if name != "done"}
         self.pruner.load_state_dict(self.pending, dict(self.precision.params))
+        self.follows = False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.support.source_trees import FILES, ROOT, trees
 
 ORDER = [
-    *("errors", "values", "system compare", "schema device report", "data optim", "parts"),
+    *("errors", "values", "system compare", "schema device report", "data optim compress", "parts"),
     *("checkpoints plugins", "engine", "trainer", "tasks testing diagnose", "cli"),
 ]
 """Each row may use the rows before it. Within a row, and within `plugins`, nobody uses the other."""

@@ -15,16 +15,17 @@ class Block(nn.Module):
     def __init__(self, kind: str, width: int, norm: bool) -> None:
         super().__init__()
         self.kind, self.out = kind, width
+        bias = not norm or kind == "groupnorm"  # before BatchNorm its gradient is rounding alone, which Adam makes large
         if kind == "grouped":
-            self.conv = nn.Conv2d(width, width, 3, padding=1, groups=2)
+            self.conv = nn.Conv2d(width, width, 3, padding=1, groups=2, bias=bias)
         elif kind == "depthwise":
-            self.conv, self.point = nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1)
+            self.conv, self.point = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=bias), nn.Conv2d(width, width, 1)
         elif kind == "transposed":
-            self.conv = nn.ConvTranspose2d(width, width, 3, padding=1)
+            self.conv = nn.ConvTranspose2d(width, width, 3, padding=1, bias=bias)
         elif kind == "shortcut":
-            self.conv, self.point, self.out = nn.Conv2d(width, WIDTH, 3, padding=1), nn.Conv2d(width, WIDTH, 1), WIDTH
+            self.conv, self.point, self.out = nn.Conv2d(width, WIDTH, 3, padding=1, bias=bias), nn.Conv2d(width, WIDTH, 1), WIDTH
         else:
-            self.conv = nn.Conv2d(width, width, 3, padding=1, bias=kind != "residual")
+            self.conv = nn.Conv2d(width, width, 3, padding=1, bias=bias)
         if kind == "concat":
             self.point, self.out = nn.Conv2d(width, WIDTH, 1), width + WIDTH
         elif kind == "dense":

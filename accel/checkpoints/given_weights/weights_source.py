@@ -17,9 +17,10 @@ from accel.checkpoints.manifest import Damaged
 from accel.checkpoints.weights.find_weights import find_weights
 from accel.checkpoints.weights.weight_names import plain_state
 from accel.errors import ConfigError, describe
+from accel.parts.model_shape.model_structure import Structure
 from accel.system.disk_errors import nearest_beside, readable
 
-__all__ = ["GivenWeights", "given_weights"]
+__all__ = ["GivenWeights", "given_structure", "given_weights", "is_checkpoint"]
 
 WHOLE = "pytorch_model.bin"
 """The one file of a model, as Hugging Face's libraries wrote it before safetensors."""
@@ -63,6 +64,25 @@ def given_weights(source: Any, model: nn.Module) -> GivenWeights:
             raise ConfigError(f"{path}: the checkpoint {error}") from None
 
 
+def given_structure(source: Any) -> Structure:
+    """Return what was done to the modules of the model that the weights in a path are of; empty if that is not known.
+
+    Raises:
+        ConfigError: as `given_weights` does.
+    """
+    path = Path(source) if isinstance(source, str | PathLike) and str(source) else None
+    if path is None or not path.exists() or any((path / name).exists() for name in (*INDICES, WHOLE)):
+        return []
+    if path.is_file() and path.suffix != ".safetensors" and not is_checkpoint(path):
+        return []
+    return find_weights(path).structure
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file is the state in a checkpoint: its manifest lies beside it."""
+    return path.suffix == ".pt" and path.with_suffix(".json").is_file()
+
+
 def _of_directory(path: Path, model: nn.Module) -> GivenWeights:
     """Return the weights in a run directory, the best if it keeps them, or in a folder of Hugging Face's libraries."""
     for name in INDICES:
@@ -88,7 +108,7 @@ def _of_file(path: Path, model: nn.Module) -> GivenWeights:
         raise ConfigError(f"{path} only points to its content, which Git LFS keeps; fetch it with 'git lfs pull'")
     if head[8:9] == b"{" or path.suffix == ".safetensors":
         return GivenWeights(_some(load_safetensors(path), path), str(path))
-    if path.suffix == ".pt" and path.with_suffix(".json").is_file():
+    if is_checkpoint(path):
         state, words = weights_of_checkpoint(load(path), model)
         return GivenWeights(state, f"{path}: {words}")
     content = load_torch_file(path)

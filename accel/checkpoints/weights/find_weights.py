@@ -10,14 +10,17 @@ from accel.checkpoints.discovery import FoundCheckpoint, find, load
 from accel.checkpoints.manifest import Damaged, Manifest
 from accel.checkpoints.retention import FOLDER, names
 from accel.checkpoints.weights.best_weights import BEST, read_best
+from accel.checkpoints.weights.weights_file import read_structure
 from accel.errors import ConfigError, nearest
+from accel.parts.model_shape.model_structure import Structure
 from accel.system.disk_errors import nearest_beside, readable
 
-__all__ = ["WEIGHTS", "FoundWeights", "find_weights", "run_directory_of"]
+__all__ = ["SHIPPED", "WEIGHTS", "FoundWeights", "find_weights", "run_directory_of"]
 
 WEIGHTS = "model.safetensors"
 """The weights that were evaluated last, written at the end of a run."""
-
+SHIPPED = "shipped.safetensors"
+"""The same of the model without what only training needs, where that is another one: branches merged, masks made zeros."""
 
 PLAN = "plan.json"
 """What every run directory has, from before the first update on."""
@@ -38,6 +41,13 @@ class FoundWeights:
     def is_checkpoint(self) -> bool:
         """Whether the weights are to be computed from the state of a checkpoint."""
         return self.file.suffix == ".pt"
+
+    @property
+    def structure(self) -> Structure:
+        """What was done to the modules of the user's model. Raise ConfigError if the file does not say so rightly."""
+        if self.is_checkpoint:
+            return self.checkpoint.manifest.structure if self.checkpoint is not None else []
+        return read_structure(self.file)
 
     @property
     def text(self) -> str:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from accel.errors import ConfigError
+from accel.parts.model_shape.model_structure import Structure, is_structure
 from accel.system import atomic_files
 
-__all__ = ["FACTS", "storable_tensors", "with_ordered_facts", "write_weights"]
+__all__ = ["FACTS", "STRUCTURE", "read_structure", "storable_tensors", "structure_facts", "with_ordered_facts", "write_weights"]
 
 FACTS = "__metadata__"
 """The entry of the header that holds texts in place of a tensor."""
+STRUCTURE = "accel_structure"
+"""The text among them that says what was done to the modules of the user's model, in JSON."""
 
 
 def write_weights(
@@ -38,6 +43,31 @@ def write_weights(
     with atomic_files.replacing(path, place) as stream:
         for part in content:
             stream.write(part)
+
+
+def structure_facts(structure: Structure) -> dict[str, str]:
+    """Return what the metadata of a file has of a model's structure: nothing for a model that is as its user made it."""
+    return {STRUCTURE: json.dumps(structure)} if structure else {}
+
+
+def read_structure(path: Path) -> Structure:
+    """Return the structure in the metadata of a file of safetensors; an empty one if there is none.
+
+    Raises:
+        ConfigError: if there is something else in its place.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(STRUCTURE)
+    except (OSError, SafetensorError):
+        return []  # whoever reads its tensors says so
+    try:
+        structure = [] if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        structure = None
+    if not is_structure(structure):
+        raise ConfigError(f"{path}: its metadata has a {STRUCTURE} that accel did not write")
+    return cast(Structure, structure)
 
 
 def with_ordered_facts(data: memoryview) -> tuple[bytes, memoryview]:

@@ -75,10 +75,7 @@ class Freezing:
             return {}
         run.parts.precision.trained_at_start = self.trainable
         self.updates = {rule.place: rule.update(run.updates) for rule in self.rules}
-        for module, names in running_norms(run.unwrapped_model).items():
-            own = [name for name in names if name in self.trainable]  # what the user has frozen besides does not move either
-            if own and self.frozen.keys() >= set(own):
-                self.norms[module] = own
+        self.follow(run)
         params = dict(run.unwrapped_model.named_parameters())
         sentences = []
         for rule in self.rules:
@@ -99,6 +96,14 @@ class Freezing:
         rule = self.frozen.get(name)
         last = None if rule is None else self.updates[rule.place]
         return rule is not None and (last is None or step < last)
+
+    def follow(self, run: Run) -> None:
+        """Find the norms that the model has now, and that stand still with their parameters."""
+        self.norms.clear()
+        for module, names in running_norms(run.unwrapped_model).items() if self.rules else ():
+            own = [name for name in names if name in self.trainable]  # what the user has frozen besides does not move either
+            if own and self.frozen.keys() >= set(own):
+                self.norms[module] = own
 
     def hold_norms(self, step: int) -> None:
         """Put norms into evaluation mode whose parameters are frozen in update `step`, from 0."""

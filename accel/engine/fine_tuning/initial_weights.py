@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
 from accel.checkpoints.given_weights import (
     Fit,
     GivenWeights,
     fit_weights,
+    given_structure,
     given_weights,
     likely_rename,
     read_rename,
@@ -14,8 +19,11 @@ from accel.checkpoints.given_weights import (
 )
 from accel.checkpoints.weights.weight_names import plain_names
 from accel.engine.request import RunRequest
+from accel.engine.shaping.shape_model import rebuild_model
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
+from accel.parts import Parallel
+from accel.parts.parallel import Outcome
 from accel.schema.settings import Settings
 from accel.system.call_stack import warn_user
 
@@ -46,15 +54,22 @@ def begin_with_weights(run: TrainingRun, request: RunRequest, resumed: bool) -> 
         return {}
     if resumed:
         return {"init": "not read: the run that is resumed has its own weights"}
-    words = failure = ""
+    rebuild_model(run, _on_first_rank(parallel, partial(given_structure, source)), "init")
+    return {"init": _on_first_rank(parallel, partial(_load, run, source, settings))}
+
+
+def _on_first_rank(parallel: Parallel, function: Callable[[], Outcome]) -> Outcome:
+    """Return on every rank the plain values that a function returns on the first, or raise the ConfigError that it raises."""
+    result, failure = None, ""
     if parallel.rank == 0:
         try:
-            words = _load(run, source, settings)
+            result = function()
         except ConfigError as error:
             failure = str(error) if str(error).startswith("init") else f"init: {error}"
-    if failure := parallel.gather(failure)[0]:
+    result, failure = parallel.gather((result, failure))[0]
+    if failure:
         raise ConfigError(failure)
-    return {"init": words}
+    return cast(Outcome, result)
 
 
 def _load(run: TrainingRun, source: object, settings: Settings) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 
 from accel.checkpoints.identity import versions
 from accel.checkpoints.weights.find_weights import FoundWeights
+from accel.checkpoints.weights.rebuilt_model import rebuild
 from accel.checkpoints.weights.saved_weights import SavedWeights, put_weights, read_weights
 from accel.engine.build import build
 from accel.engine.evaluation.evaluate import evaluate
@@ -21,16 +22,33 @@ from accel.engine.select_parts import as_list, make_plugin
 from accel.engine.task import Task
 from accel.engine.training_run import TrainingRun
 from accel.errors import AccelWarning, Interrupted
-from accel.parts import Activations, Augment, Average, Clip, Group, Guard, Optim, Order, Part, Probe, Rate, Schedule, Stop, Watch
+from accel.parts import (
+    Activations,
+    Augment,
+    Average,
+    Clip,
+    Group,
+    Guard,
+    Optim,
+    Order,
+    Part,
+    Probe,
+    Rate,
+    Schedule,
+    Shape,
+    Stop,
+    Watch,
+)
 from accel.system.call_stack import warn_user, warnings_of_run
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["TRAINING_ONLY", "Evaluation", "evaluate_saved"]
 
 TRAINING_ONLY: tuple[type[Part], ...] = (
-    Activations, Augment, Average, Clip, Group, Guard, Optim, Order, Probe, Rate, Schedule, Stop, Watch,
+    Activations, Augment, Average, Clip, Group, Guard, Optim, Order, Probe, Rate, Schedule, Shape, Stop, Watch,
 )  # fmt: skip
-"""Parts that an evaluation does without: weights are averaged already, and some ask how long the training is."""
+"""Parts that an evaluation does without: weights are averaged and the model has its shape already, and some ask how long the
+training is."""
 
 
 @dataclass
@@ -69,6 +87,7 @@ def evaluate_saved(request: RunRequest, source: FoundWeights, record: TaskRecord
         """Return the model with its weights, before any part is set up: averages begin at them, and masters are made of them."""
         made = request.model()
         if isinstance(made, nn.Module):  # what else it is, is refused where a run is built
+            made = rebuild(made, source.structure)
             saved.append(read_weights(source, made))
             put_weights(source, saved[0], made)
         return made

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from accel.checkpoints.weights.find_weights import FoundWeights, find_weights, run_directory_of
+from accel.checkpoints.weights.rebuilt_model import rebuild
 from accel.checkpoints.weights.saved_weights import put_back, put_weights, read_weights
 from accel.device.cuda.run_device import choose_device
 from accel.engine.loading.task_record import TaskRecord
@@ -95,6 +96,7 @@ def load_into(source: FoundWeights, task: Task | None, device: torch.device, mod
     if model is None:
         assert task is not None
         model = fresh_model(task.model)
+    model = rebuild(model, source.structure)
     saved = read_weights(source, model)
     put_weights(source, saved, model)
     model.to(device)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from accel.parts import Part, Run
+from accel.parts import Part, Replacement, Run
 
 __all__ = ["Composite"]
 
@@ -38,6 +38,10 @@ class Composite(Part):
     def setup(self, run: Run) -> None:
         for name, member in self.members.items():
             member.setup(self.views[name])
+
+    def replace_parameters(self, replacements: Sequence[Replacement]) -> None:
+        for member in self.members.values():
+            member.replace_parameters(replacements)
 
     def follow_parameters(self, run: Run) -> None:
         for name, member in self.members.items():

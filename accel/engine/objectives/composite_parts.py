@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from accel.engine.objectives.composite import Composite
 from accel.engine.objectives.minimize import METHOD
 from accel.errors import ConfigError
-from accel.parts import Clip, Guard, Objective, Optim, Precision, Run
+from accel.parts import Clip, Guard, Objective, Optim, Precision, Replacement, Run
 
 __all__ = ["CompositeClip", "CompositeGuard", "CompositeObjective", "CompositeOptim", "CompositePrecision"]
 
@@ -73,6 +73,13 @@ class CompositePrecision(Composite, Precision):
     def keep_trained(self, names: set[str]) -> None:
         for member in self.members.values():
             member.keep_trained(names)
+
+    def replaced(self, replacements: Sequence[Replacement]) -> Sequence[Replacement]:
+        for member in self.members.values():
+            moved = member.replaced(replacements)
+            own = {id(replacement.old): replacement for replacement in moved}
+            replacements = [own.get(id(replacement.old), replacement) for replacement in replacements]
+        return replacements
 
     def may_train(self, name: str) -> bool:
         return any(member.may_train(name) for member in self.members.values())

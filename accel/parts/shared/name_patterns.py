@@ -41,13 +41,14 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if expression.fullmatch(name)]
 
 
-def matching_some(pattern: str, names: Iterable[str], setting: str) -> list[str]:
+def matching_some(pattern: str, names: Iterable[str], setting: str, what: str = "parameter") -> list[str]:
     """Return the names that a pattern matches, at least one.
 
     Args:
         pattern: as for `matching`.
         names: dotted names.
         setting: what the pattern was given as, such as `adamw.groups[0].match`, for the message.
+        what: what the names are of, for the message.
 
     Raises:
         ConfigError: for a pattern that matches nothing, with the nearest names; and as `matching` does, with the setting.
@@ -60,6 +61,6 @@ def matching_some(pattern: str, names: Iterable[str], setting: str) -> list[str]
     if matches:
         return matches
     if not names:
-        raise ConfigError(f"{setting}: {pattern!r} matches nothing: there is no parameter to match")
+        raise ConfigError(f"{setting}: {pattern!r} matches nothing: there is no {what} to match")
     hint = nearest(pattern.removeprefix(REGEX), names) or f"; the first is called {names[0]!r}"
-    raise ConfigError(f"{setting}: {pattern!r} matches no parameter{hint}")
+    raise ConfigError(f"{setting}: {pattern!r} matches no {what}{hint}")

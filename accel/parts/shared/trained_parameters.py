@@ -15,11 +15,12 @@ from typing import Any
 from torch import nn
 
 from accel.errors import ConfigError, listed
+from accel.parts.model_shape.replacement import Replacement
 from accel.parts.part import Part
 from accel.parts.run import Run
 from accel.system.call_stack import warn_user
 
-__all__ = ["capture_trained", "follow_parameters", "restore_trained"]
+__all__ = ["capture_trained", "follow_parameters", "follow_replacements", "restore_trained"]
 
 
 def follow_parameters(run: Run, *, first_update: bool = False, planned: bool = False, anyway: bool = False) -> None:
@@ -63,6 +64,19 @@ def follow_parameters(run: Run, *, first_update: bool = False, planned: bool = F
         param.grad = None
     _let_all_follow(run)
     _report(run, made, replaced, list(new))
+
+
+def follow_replacements(run: Run, replacements: Sequence[Replacement]) -> None:
+    """Let every part follow a change of the model that all ranks have made between two updates.
+
+    Args:
+        run: the run.
+        replacements: the parameters that stand where others stood; none if modules or buffers alone have changed.
+    """
+    moved = run.parts.precision.replaced(replacements) if replacements else []
+    for part in run.parts.all():
+        part.replace_parameters(moved)
+    _let_all_follow(run)
 
 
 def _report(run: Run, made: list[str], replaced: list[str], new: list[str]) -> None:
