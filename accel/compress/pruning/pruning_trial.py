@@ -64,7 +64,7 @@ class PruningTrial:
 
     def compare(self, pruned: nn.Module) -> CostPair:
         """Return what the model and a pruned one cost, timed in turns."""
-        return compare_costs(self.model, pruned, self.call, self.samples)
+        return compare_costs(self.model, pruned, lambda model: self.loss(model, self.batch), self.samples)
 
 
 def _floats(value: Any) -> list[Tensor]:
