@@ -73,6 +73,17 @@ SHAPE: dict[str, list[str]] = {
     ),
     "updates": blocks("+plugins=[schedule_free]", length="updates=8"),
     "max_samples": blocks("+plugins=[adamw,wsd]", "plugins.wsd.decay=0.5", length="max_samples=30"),
+    "prune, twice": blocks(
+        "+plugins=[prune,adamw,ema,clip]", "plugins.prune.end=0.6", "plugins.prune.steps=2", "plugins.prune.multiple=4",
+    ),
+    "prune by Taylor": blocks(
+        "+plugins=[prune,sgd,accumulate,average]", "plugins.prune.importance=taylor", "plugins.prune.taylor_updates=2",
+        "plugins.prune.scope=global", "plugins.prune.l1=1e-3", "plugins.accumulate.steps=2", "plugins.average.every=1",
+        "plugins.average.batch_norm=0",
+    ),
+    "prune weights, float16": blocks(
+        "+plugins=[prune,amp,lamb,ema]", "plugins.prune.mode=weights", "plugins.prune.end=0.7", "plugins.prune.steps=2", *HALVES,
+    ),
     "everything of shape": blocks(
         "+plugins=[amp,accumulate,average,optimizer,scheduler,early_stop,clip,norms]", "init=WEIGHTS", "init.strict=false",
         "init.rename={old.*:blocks.*}", "freeze=[{match:'stem.*',until:2}]", "plugins.average.every=1", "evaluate.every=2",

@@ -104,9 +104,7 @@ def diagnose(run: TrainingRun, request: RunRequest, seconds: float, say: Callabl
     split = split_time(figures)
     remedies = rank_remedies(figures, split, possible_changes(run, figures))
     states = known_states(machine, machine_use(run, figures, machine))
-    return Diagnosis(
-        machine, states, figures, split, decide(figures, split), remedies, measured.left_out, command=request.command
-    )
+    return Diagnosis(machine, states, figures, split, decide(figures, split), remedies, measured.left_out, command=request.command)
 
 
 def for_measuring(request: RunRequest) -> RunRequest:

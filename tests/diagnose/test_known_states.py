@@ -33,7 +33,9 @@ STATES: dict[str, tuple[Machine, MachineUse, str]] = {
     "crowded_cores": (NO_CARD, replace(CPU, threads=16), "16 threads, and there are 8 cores"),
     "crowded_cores by ranks": (NO_CARD, replace(CPU, threads=4, ranks=4), "in each of 4 processes"),
     "crowded_cores by quota": (
-        replace(NO_CARD, processor=Processor("a CPU", 8, 8, 1.5, ())), replace(CPU, threads=8), "a quota of 1.5 cores"
+        replace(NO_CARD, processor=Processor("a CPU", 8, 8, 1.5, ())),
+        replace(CPU, threads=8),
+        "a quota of 1.5 cores",
     ),
     "anomaly_mode": (replace(GOOD, torch=replace(TORCH, anomaly=True)), CUDA, "anomaly"),
     "launch_blocking": (replace(GOOD, variables={"CUDA_LAUNCH_BLOCKING": "1"}), CUDA, "every kernel"),
@@ -44,7 +46,9 @@ STATES: dict[str, tuple[Machine, MachineUse, str]] = {
     "swap": (replace(GOOD, memory=HostMemory(8 << 30, 1 << 30, 2 << 30, 0, None)), CUDA, "2.1 GB of this machine's memory"),
     "swap of its own": (replace(GOOD, memory=HostMemory(8 << 30, 1 << 30, 0, 5_000_000, None)), CUDA, "5.0 MB of this process"),
     "small_shared_memory": (
-        replace(GOOD, memory=HostMemory(8 << 30, 8 << 30, 0, 0, 64 << 20)), replace(CUDA, worker_processes=4), "67.1 MB free"
+        replace(GOOD, memory=HostMemory(8 << 30, 8 << 30, 0, 0, 64 << 20)),
+        replace(CUDA, worker_processes=4),
+        "67.1 MB free",
     ),
     "slow_jpeg": (replace(GOOD, fast_jpeg=False), replace(CUDA, reads_pictures=True), "libjpeg-turbo"),
     "slow_disk": (replace(GOOD, disk=DataDisk("/data", "nfs4", 12e6, 4e9, 64 << 20, 8)), CUDA, "(nfs4) that reads 12.0 MB/s"),
@@ -203,7 +207,5 @@ class Management:
 
 def test_nvidias_library_is_asked_for_each_card() -> None:
     first, second = cards_by_nvml(Management())
-    assert first == GraphicsCard(
-        "NVIDIA H200", (9, 0), 1000, 400, "570.86", (4, 8, 5, 16), (1200, 1980), ("the power limit",)
-    )
+    assert first == GraphicsCard("NVIDIA H200", (9, 0), 1000, 400, "570.86", (4, 8, 5, 16), (1200, 1980), ("the power limit",))
     assert (second.capability, second.total, second.link, second.clock) == (None, None, None, None)

@@ -162,7 +162,10 @@ def test_a_pruned_run_equals_one_with_zeros_in_the_place_of_what_went(name: str)
 
 RESUMED: dict[str, tuple[Callable[[], list[Part]], dict[str, Any]]] = {
     "channels, twice": (lambda: [AdamW(), EMA(decay=0.8)], {"begin": 1, "end": 5, "steps": 2, "multiple": 4}),
-    "taylor": (lambda: [SGD(), Accumulate(steps=2), ChannelsLast()], {"end": 4, "importance": "taylor", "taylor_updates": 3}),
+    "taylor": (
+        lambda: [Optimizer("torch.optim.Adafactor"), Accumulate(steps=2), ChannelsLast()],
+        {"end": 4, "importance": "taylor", "taylor_updates": 3},
+    ),
     "slimming, global": (
         lambda: [Muon(), Average(last=2, every=2, batch_norm=0)], {"end": 3, "importance": "bn_scale", "scope": "global"},
     ),

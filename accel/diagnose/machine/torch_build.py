@@ -29,9 +29,7 @@ class Fault:
     fixed: str
 
 
-FAULTS = (
-    Fault("2.9.0", "3-d convolutions in bfloat16 take several times the memory on CUDA (pytorch issue 166643)", "2.9.1"),
-)
+FAULTS = (Fault("2.9.0", "3-d convolutions in bfloat16 take several times the memory on CUDA (pytorch issue 166643)", "2.9.1"),)
 """Faults of releases that a run may meet; a new one is a row."""
 
 

@@ -142,5 +142,3 @@ class Measurer:
     def checkpoints(self) -> float:
         """Return the seconds of checkpoints in an update."""
         return seconds_of_checkpoints(self.run, self.settings, self.update_seconds) if self.saves else 0.0
-
-
