@@ -2,6 +2,7 @@
 
 python benchmarks/doctor.py                                              # a table
 python benchmarks/doctor.py --out benchmarks/results/DATE-doctor.json    # and the results beside it
+python benchmarks/doctor.py --folders cifar10 photographs --text FILE    # and runs of your own folders of pictures and of a text
 """
 
 from __future__ import annotations
@@ -48,15 +49,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0, help="of measuring, as accel doctor --seconds")
     parser.add_argument("--trial", type=float, default=30.0, help="seconds for each remedy that is tried, about")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES), help="some of the cases")
+    parser.add_argument("--folders", nargs="*", default=[], type=Path, help="folders with train/CLASS/*.jpg and test/CLASS/*.jpg")
+    parser.add_argument("--text", type=Path, help="a file of text, for a GPT")
     parser.add_argument("--out", type=Path, help="write the results to this .json, and the table to the .md beside it")
     args = parser.parse_args()
     load, rows = OtherLoad(), []
     with tempfile.TemporaryDirectory() as folder:
-        for name in args.cases:
-            rows += measure(name, CASES[name](Path(folder)), args.seconds, args.trial)
+        cases = {name: CASES[name](Path(folder)) for name in args.cases} | own_cases(args.folders, args.text)
+        for name, words in cases.items():
+            rows += measure(name, words, args.seconds, args.trial)
     head = machine.facts(threads=torch.get_num_threads(), packages=PACKAGES)
     result = {"schema": 1, "benchmark": "doctor", "others_percent": load.percent(), **head, "rows": rows}
     save(finite(result), table(result), args.out)
+
+
+def own_cases(folders: Sequence[Path], text: Path | None) -> dict[str, list[str]]:
+    """The runs of folders and a file that the caller has, by name."""
+    cases = {f"{folder.name}, JPEG": ["task=images", f"task.root={folder}"] for folder in folders}
+    return cases | ({f"GPT on {text.name}": ["task=text", f"task.path={text}"]} if text else {})
 
 
 def measure(name: str, words: Sequence[str], seconds: float, trial: float) -> list[dict[str, Any]]:

@@ -33,8 +33,7 @@ class Parallel(Part):
 
     one_run: ClassVar[bool] = False
     """Whether the ranks must be one run, with the same task, settings and data, which is checked at the start."""
-    shards: ClassVar[bool] = False
-    """Whether several ranks have the weights in shards, each its own."""
+    shards: ClassVar[bool] = False  # whether each of several ranks has a share of the weights
 
     typical = MovedAttribute("window_samples")
     usual = MovedAttribute("reference")

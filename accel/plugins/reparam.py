@@ -119,7 +119,7 @@ class Reparam(Branches):
         return {"layers": self.plans} if self.plans else {}
 
     @classmethod
-    def restore(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
+    def rebuild(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
         for name, plain in structure.get("layers", {}).items():
             try:
                 if isinstance(model.get_submodule(name), BranchedConv):

@@ -40,7 +40,7 @@ class Halve(Pruning):
         return {"done": self.done} if self.done else {}
 
     @classmethod
-    def restore(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
+    def rebuild(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
         for _ in range(structure["done"]):
             halve(model)
         return model

@@ -22,6 +22,7 @@ from accel.parts import Compile, Layout, Optim, Precision
 from accel.parts.model import Backend
 from accel.plugins.backend import Float32Switches
 from accel.system.cpu.kept_memory import KEPT_MEMORY, obstacle
+from accel.system.cpu.malloc_thresholds import moving_thresholds
 from accel.system.machine import lacks_bf16
 
 __all__ = [
@@ -29,10 +30,12 @@ __all__ = [
     "run_experiments",
 ]  # fmt: skip
 
-ROUNDS, FEWEST = 12, 4
-"""Rounds of four windows in turn, at most and at least (`accel.compare.interleave`)."""
-SECONDS = 2.5
-"""For one experiment, about."""
+ROUNDS, FEWEST, ENOUGH = 12, 4, 8
+"""Rounds of four windows in turn, at most and at least (`accel.compare.interleave`), and as many as bounds want."""
+SECONDS, LONGEST = 2.5, 10.0
+"""For one experiment, about; and for one of long updates, which would have too few rounds."""
+REFILLED = 3
+"""Updates after which a process has the memory again that it had given back."""
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 """Optimisers of torch that have a fused implementation on CPUs and on CUDA."""
 
@@ -76,7 +79,7 @@ def run_experiments(probed: ProbedRun, until: float) -> dict[str, Experiment]:
 
 
 def in_turn(
-    probed: ProbedRun, before: Callable[[], object], after: Callable[[], object], settle: bool = False
+    probed: ProbedRun, before: Callable[[], object], after: Callable[[], object], settle: int = 0
 ) -> SpeedRatio:  # fmt: skip
     """Return how many times faster the second of two calls is. They take turns.
 
@@ -84,13 +87,14 @@ def in_turn(
         probed: the run.
         before: the way it is.
         after: the way it would be.
-        settle: whether each turn begins with a call that does not count.
+        settle: calls at the beginning of each turn that do not count; it is three times as long as they are.
     """
     seconds = sum(mean_seconds(partial(_and_wait, probed, call), 0.0) for _ in range(2) for call in (before, after)) / 4
-    repeats = max(1, min(20, int(SECONDS / (4 * ROUNDS * max(seconds, 1e-6)))))
+    repeats = max(1, 2 * settle, min(20, int(SECONDS / (4 * ROUNDS * max(seconds, 1e-6)))))
+    each = 4 * (settle + repeats) * seconds
 
     def window(call: Callable[[], object]) -> float:
-        if settle:
+        for _ in range(settle):
             call()
         probed.synchronise()
         started = perf_counter()
@@ -99,7 +103,8 @@ def in_turn(
         probed.synchronise()
         return (perf_counter() - started) / repeats
 
-    limits = Limits(min_rounds=FEWEST, max_rounds=ROUNDS, width=0.03, seconds=SECONDS, step=1)
+    least = max(FEWEST, min(ENOUGH, int(LONGEST / max(each, 1e-6))))
+    limits = Limits(min_rounds=least, max_rounds=ROUNDS, width=0.03, seconds=SECONDS, step=1)
     return interleave(partial(window, before), partial(window, after), limits)
 
 
@@ -146,18 +151,21 @@ def _channels_last(probed: ProbedRun) -> Experiment | None:
 def _kept_memory(probed: ProbedRun) -> Experiment:
     """Return updates while freed memory is kept."""
     with holding() as hold:
-        return Experiment(in_turn(probed, partial(hold, False, probed.update), partial(hold, True, probed.update), settle=True))
+        return Experiment(in_turn(probed, partial(hold, False, probed.update), partial(hold, True, probed.update), settle=REFILLED))
 
 
 @contextmanager
 def holding() -> Iterator[Callable[[bool, Callable[[], object]], None]]:
-    """Give a function that makes a call with freed memory kept, or not, and switches only where that changes."""
-    keeps = False
+    """Give a function that makes a call with freed memory kept, or not, and switches only where that changes.
+
+    Not kept it is given back as the run gives it back: by the thresholds that its own tensors have moved.
+    """
+    keeps, moved = False, moving_thresholds()
 
     def hold(keep: bool, call: Callable[[], object]) -> None:
         nonlocal keeps
         if keep != keeps:
-            (KEPT_MEMORY.keep if keep else KEPT_MEMORY.release)()
+            KEPT_MEMORY.keep() if keep else KEPT_MEMORY.release(moved)
             keeps = keep
         call()
 

@@ -19,7 +19,7 @@ from accel.diagnose.probes.probed_run import ProbedRun
 from accel.diagnose.probes.rank_times import time_ranks
 from accel.diagnose.probes.readers_beside import gather_seconds, reader_counts, time_beside
 from accel.diagnose.probes.run_costs import seconds_of_checkpoints, seconds_of_evaluations
-from accel.diagnose.probes.step_times import device_phases, queueing_time, same_batch, time_loader, whole_steps
+from accel.diagnose.probes.step_times import device_phases, queueing_time, steps_in_turn, time_loader
 from accel.diagnose.probes.thread_times import time_thread_counts
 from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
@@ -76,11 +76,9 @@ class Measurer:
                 probed.update()
             share = self.seconds / 10
             swaps = page_swaps()
-            self.announce("updates on the run's own data")
-            steps = whole_steps(probed, 2 * share)
-            moved = (page_swaps() - swaps) // max(1, len(steps.step.values))
-            self.announce("the same batch again, without the loader")
-            same = same_batch(probed, share)
+            self.announce("updates on the run's own data, and of the same batch again, in turn")
+            steps, same = steps_in_turn(probed, 3 * share)
+            moved = (page_swaps() - swaps) // (2 * steps.count)
             self.update_seconds = same.each.median
             self.announce("the loader alone, without updates")
             loader = time_loader(probed, share)
@@ -124,7 +122,7 @@ class Measurer:
         if waits:
             probes = sorted(probes, key=lambda probe: probe[0] not in OF_DATA)
         figures = {}
-        needed = ("fit", *(OF_DATA if waits else ()))
+        needed = ("fit", "host_reads", *(OF_DATA if waits else ()))
         for name, words, least, probe in probes:
             elapsed = 0.0 if name in needed else perf_counter() - self.began
             if run.parts.parallel.any(elapsed + least > self.seconds):

@@ -10,16 +10,21 @@ import torch
 
 from accel.diagnose.decision.timing import Timing
 from accel.diagnose.probes.probed_run import LEAST, PhaseTimes, ProbedRun, in_blocks
+from accel.engine.training_run import TrainingRun
+from accel.parts import Loader, Prefetch
 from accel.report.other_load import has_children
-from accel.system.clock import TRAINING, TRANSFER
+from accel.system.clock import OTHER, TRAINING, TRANSFER
 from accel.system.cpu.run_delay import RunDelay
 
 __all__ = [
-    "LOADER_SETTLE", "LoaderTimes", "WholeSteps", "device_phases", "queueing_time", "same_batch", "time_loader", "whole_steps",
+    "LOADER_SETTLE", "TURNS", "LoaderTimes", "OwnData", "SameBatch", "WholeSteps", "device_phases", "queueing_time", "reads_ahead",
+    "steps_in_turn", "time_loader",
 ]  # fmt: skip
 
 LOADER_SETTLE = 8
 """Batches after which those that were read ahead are used up."""
+TURNS = 6
+"""Turns of updates on the run's own data and of the same batch again, at most."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,13 @@ class WholeSteps:
         step: whole update.
         wait: of that, the wait for data.
         transfer: of that, mean seconds of copying to the device, by the host's clock.
+        count: updates that were timed.
     """
 
     step: Timing
     wait: Timing
     transfer: float
+    count: int
 
 
 @dataclass(frozen=True)
@@ -52,32 +59,99 @@ class LoaderTimes:
     idle: float | None
 
 
-def whole_steps(probed: ProbedRun, seconds: float) -> WholeSteps:
-    """Return the times of updates on the run's own data. On CUDA the host waits for the device at the end of each block alone."""
-    run = probed.run
+def steps_in_turn(probed: ProbedRun, seconds: float) -> tuple[WholeSteps, PhaseTimes]:
+    """Return the times of updates on the run's own data, and those of the same batch again, which waits for no data.
 
-    def step() -> None:
-        run.parts.update(next(probed.windows))
+    They take turns, so that a slow moment of the machine meets both: what then parts them is the data. What was read ahead in the
+    other's turn is used up before a turn on the run's own data counts.
 
-    count = probed.count_for(step, seconds)
-    steps, waits, copied = [], [], run.clock.spent[TRANSFER]
-    block = max(1, count // 8) if probed.on_device else 1
-    probed.synchronise()
-    for number in range(count):
+    Args:
+        probed: the run.
+        seconds: for all of it, about.
+    """
+    own, same = OwnData(probed), SameBatch(probed)
+    settle = LOADER_SETTLE if reads_ahead(probed.run) else 1
+    count = probed.count_for(own.step, seconds / 2)
+    turns = max(1, min(TURNS, count // (2 * settle)))
+    for _ in range(turns):
+        own.take(-(-count // turns), settle if turns > 1 else 0)
+        same.take(-(-count // turns), 1)
+    return own.times(), same.times()
+
+
+def reads_ahead(run: TrainingRun) -> bool:
+    """Return whether batches are read while updates are made."""
+    return type(run.parts.loader) is not Loader or type(run.parts.prefetch) is not Prefetch
+
+
+class OwnData:
+    """Updates as in the run, with the wait for their data.
+
+    Args:
+        probed: the run.
+    """
+
+    def __init__(self, probed: ProbedRun) -> None:
+        self.probed, self.steps, self.waits, self.transfer = probed, list[float](), list[float](), 0.0
+
+    def step(self) -> float:
+        """Make an update, and return the seconds that it waited for its data."""
         started = perf_counter()
-        window = next(probed.windows)
-        waits.append(perf_counter() - started)
-        run.parts.update(window)
-        if (number + 1) % block == 0:
-            probed.synchronise()
-        steps.append(perf_counter() - started)
-        del window  # its memory is read into again
-    return WholeSteps(in_blocks(steps), in_blocks(waits), (run.clock.spent[TRANSFER] - copied) / count)
+        window = next(self.probed.windows)
+        waited = perf_counter() - started
+        self.probed.run.parts.update(window)
+        return waited
+
+    def take(self, count: int, settle: int) -> None:
+        """Time `count` updates, after `settle` that do not count. On CUDA the host waits for the device at the end alone."""
+        for _ in range(settle):
+            self.step()
+        spent = self.probed.run.clock.spent
+        self.probed.synchronise()
+        copied = spent[TRANSFER]
+        for number in range(count):
+            started = perf_counter()
+            self.waits.append(self.step())
+            if number + 1 == count or not self.probed.on_device:
+                self.probed.synchronise()
+            self.steps.append(perf_counter() - started)
+        self.transfer += spent[TRANSFER] - copied
+
+    def times(self) -> WholeSteps:
+        """Return the times of all turns."""
+        return WholeSteps(in_blocks(self.steps), in_blocks(self.waits), self.transfer / len(self.steps), len(self.steps))
 
 
-def same_batch(probed: ProbedRun, seconds: float) -> PhaseTimes:
-    """Return the times of updates of the same batch, which waits for no data."""
-    return probed.time(probed.update, seconds)
+class SameBatch:
+    """Updates of one batch, again and again.
+
+    Args:
+        probed: the run.
+    """
+
+    def __init__(self, probed: ProbedRun) -> None:
+        self.probed, self.steps, self.busy = probed, list[float](), 0.0
+        self.spent = [0.0] * len(TRAINING)
+
+    def take(self, count: int, settle: int) -> None:
+        """Time `count` updates, after `settle` that do not count."""
+        for _ in range(settle):
+            self.probed.update_and_wait()
+        clock = self.probed.run.clock
+        clock.lap(OTHER)
+        before, busy = list(clock.spent), process_time()
+        for _ in range(count):
+            started = perf_counter()
+            self.probed.update_and_wait()
+            self.steps.append(perf_counter() - started)
+        self.busy += process_time() - busy
+        self.spent = [spent + clock.spent[number] - before[number] for number, spent in enumerate(self.spent)]
+
+    def times(self) -> PhaseTimes:
+        """Return the times of all turns."""
+        count = len(self.steps)
+        phases = {name: spent / count for name, spent in zip(TRAINING, self.spent, strict=True)}
+        return PhaseTimes(in_blocks(self.steps), self.busy / count, phases)
 
 
 def time_loader(probed: ProbedRun, seconds: float) -> LoaderTimes:

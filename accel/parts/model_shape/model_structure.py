@@ -59,7 +59,7 @@ def rebuilt(model: nn.Module, structure: Structure, kinds: Mapping[str, type[Sha
         ConfigError: for a plugin that is not installed, and for a model of another make.
     """
     for entry in structure:
-        model = _kind_of(entry, kinds).restore(model, entry["structure"])
+        model = _kind_of(entry, kinds).rebuild(model, entry["structure"])
     return model
 
 
@@ -94,4 +94,4 @@ def _kind_of(entry: dict[str, Any], kinds: Mapping[str, type[Shape]]) -> type[Sh
     kind: type[Any] = plugin_registry.load(name)
     if not issubclass(kind, Shape):
         raise ConfigError(f"the plugin {name} is said to have changed the modules of this model, and is none that can")
-    return cast(type[Shape], kind)
+    return kind

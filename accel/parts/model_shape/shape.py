@@ -31,7 +31,7 @@ class Shape(Part):
     """One way to change the modules of a model; plainest: they are as the user made them.
 
     The kinds are set up in the order of `Parts`, and a run may have a plugin of each. `structure` tells in plain values what was
-    done to the user's own model. It lies in the manifest of each checkpoint and in the metadata of each file of weights. `restore`
+    done to the user's own model. It lies in the manifest of each checkpoint and in the metadata of each file of weights. `rebuild`
     does the same to a model that the user's code has made anew, in another process, before any tensor is loaded.
     """
 
@@ -43,7 +43,7 @@ class Shape(Part):
 
         Args:
             model: the user's model, on the device of the run.
-            structure: what `restore` has just done to it, of a checkpoint that is resumed or of the run that `init` names; None for
+            structure: what `rebuild` has just done to it, of a checkpoint that is resumed or of the run that `init` names; None for
                 a model as the user made it.
 
         Raises:
@@ -69,10 +69,10 @@ class Shape(Part):
         return {}
 
     @classmethod
-    def restore(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
+    def rebuild(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Return a model as the user's code makes it, with the modules that `structure` or `ship` tells of.
 
-        Tensors are loaded later. A model that has been restored already stays as it is.
+        Tensors are loaded later. A model that has been rebuilt already stays as it is.
 
         Raises:
             ConfigError: for a model of another make.

@@ -11,17 +11,27 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 
+from accel.system.cpu.malloc_thresholds import (
+    LARGEST_MMAP_THRESHOLD,
+    MMAP_MAX,
+    MMAP_THRESHOLD,
+    TOP_PAD,
+    TRIM_THRESHOLD,
+    set_thresholds,
+    trim,
+)
+
 __all__ = ["DEFAULTS", "KEEPING", "KEPT_MEMORY", "KeptMemory", "obstacle", "preset"]
 
-TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4
-"""Numbers of mallopt's parameters (malloc.h of glibc)."""
 KEEPING = {TRIM_THRESHOLD: -1, TOP_PAD: 64 * 2**20, MMAP_MAX: 0}
 """Thresholds that keep memory: the heap is never shortened, grows by 64 MB more than is asked for, and nothing is mapped apart."""
-DEFAULTS = {MMAP_MAX: 65536, TOP_PAD: 128 * 2**10, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
+DEFAULTS = {
+    MMAP_MAX: 65536, TOP_PAD: 128 * 2**10, MMAP_THRESHOLD: LARGEST_MMAP_THRESHOLD, TRIM_THRESHOLD: 2 * LARGEST_MMAP_THRESHOLD,
+}  # fmt: skip
 """glibc's own thresholds. The last two move by themselves until one is set, and this is where large tensors move them to."""
 VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
 TUNABLE = re.compile(r"\bglibc\.malloc\.(trim_threshold|top_pad|mmap_threshold|mmap_max)=")
@@ -42,28 +52,32 @@ class KeptMemory:
     def keep(self) -> None:
         """Keep memory that is freed from now on. Each call wants one of `release`. Raises OSError if glibc refuses."""
         with self.lock:
-            if not self.users and not _set(KEEPING):
-                _set(DEFAULTS)
+            if not self.users and not set_thresholds(KEEPING):
+                set_thresholds(DEFAULTS)
                 raise OSError("mallopt refused")
             self.users += 1
             if not self.watches_forks:
                 os.register_at_fork(after_in_child=self.forget)
                 self.watches_forks = True
 
-    def release(self) -> None:
-        """Put glibc's thresholds back when the last user has gone, and give to the system what is free."""
+    def release(self, thresholds: Mapping[int, int] = DEFAULTS) -> None:
+        """Put glibc's thresholds back when the last user has gone, and give to the system what is free.
+
+        Args:
+            thresholds: other ones than the defaults.
+        """
         with self.lock:
             self.users -= 1
             if not self.users:
-                _set(DEFAULTS)
-                _libc("malloc_trim", ctypes.c_size_t)(0)
+                set_thresholds({**DEFAULTS, **thresholds})
+                trim()
 
     def forget(self) -> None:
         """Put glibc's thresholds back in a child, which has no run of its own."""
         self.lock = Lock()
         if self.users:
             self.users = 0
-            _set(DEFAULTS)
+            set_thresholds(DEFAULTS)
 
 
 KEPT_MEMORY = KeptMemory()
@@ -113,16 +127,3 @@ def _owner_of_malloc() -> str | None:
         if not re.match(r"libc[.-]", library):
             return library
     return None
-
-
-def _set(thresholds: Mapping[int, int]) -> bool:
-    """Set thresholds of glibc; return whether it took all."""
-    mallopt = _libc("mallopt", ctypes.c_int, ctypes.c_int)
-    taken = [mallopt(name, value) == 1 for name, value in thresholds.items()]  # each is tried
-    return all(taken)
-
-
-def _libc(name: str, *arguments: type) -> Callable[..., int]:
-    function = getattr(ctypes.CDLL(None), name)
-    function.argtypes, function.restype = arguments, ctypes.c_int
-    return function  # type: ignore[no-any-return]

@@ -52,7 +52,7 @@ def test_forked_children_do_not_keep_it() -> None:
 @glibc
 def test_a_refusal_leaves_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = KeptMemory()
-    monkeypatch.setattr(kept_memory, "_set", lambda thresholds: False)
+    monkeypatch.setattr(kept_memory, "set_thresholds", lambda thresholds: False)
     with pytest.raises(OSError, match="mallopt"):
         memory.keep()
     assert memory.users == 0

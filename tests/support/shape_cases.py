@@ -1,0 +1,106 @@
+"""What two ranks do for test_shaped_ranks.py; see `tests.support.rank_processes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accel.errors import ConfigError
+from accel.parts import Part
+from accel.plugins.adamw import AdamW
+from accel.plugins.ddp import DDP
+from accel.plugins.ema import EMA
+from accel.plugins.fsdp import FSDP
+from accel.plugins.reparam import Reparam
+from tests.support.halved_layer import Halve
+from tests.support.points_trainer import Keeps, Points, Stop
+
+
+class Batches(Points):
+    """Ready batches of small pictures, (4, 3, 6, 6) float32, each as often as there are ranks: all ranks see the same."""
+
+    ranks = 2
+
+    def model(self) -> nn.Module:
+        first, second = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 3, padding=1)
+        norms = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        return nn.Sequential(first, norms[0], nn.ReLU(), second, norms[1], nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
+
+    def data(self, split: str) -> Any:
+        generator = torch.Generator().manual_seed(len(split))
+        pictures = torch.randn(6, 4, 3, 6, 6, generator=generator)
+        batches = [(each, each.mean((1, 2, 3)).gt(0).long()) for each in pictures]
+        return [batch for batch in batches for _ in range(self.ranks)]
+
+
+class Alone(Batches):
+    """The same for one process."""
+
+    ranks = 1
+
+
+def fit(plugins: list[Part], kind: type[Points], stop: int = 0, **settings: Any) -> dict[str, Any]:
+    keeps = Keeps(stop=stop)
+    try:
+        size = 3 if kind is Points else None
+        result = kind(plugins=[*plugins, keeps], watch=(), batch_size=size, epochs=2, seed=5, **settings).fit()
+    except Stop:
+        return {}
+    state: dict[str, Tensor] = {name: value.detach().clone() for name, value in result.model.state_dict().items()}
+    return {"weights": state, "losses": keeps.losses, "metrics": result.metrics, "files": result.files}
+
+
+def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
+    assert one["weights"].keys() == other["weights"].keys()
+    gaps = [float((value - other["weights"][name]).abs().max()) for name, value in one["weights"].items()]
+    return max(gaps + [abs(a - b) for a, b in zip(one["losses"], other["losses"], strict=True)])
+
+
+def case_ddp_trains_branches(folder: Path) -> dict[str, Any]:
+    both = fit([DDP(), Reparam(), AdamW(lr=0.01), EMA(decay=0.8)], Batches, out=folder / "run")
+    alone = fit([Reparam(), AdamW(lr=0.01), EMA(decay=0.8)], Alone)
+    return {"distance": distance(both, alone), "files": both["files"]}
+
+
+def case_ddp_goes_on_with_branches(folder: Path) -> float:
+    plugins = lambda: [DDP(), Reparam(kind="acnet"), AdamW(lr=0.01), EMA(decay=0.8)]  # noqa: E731
+    whole = fit(plugins(), Batches)
+    fit(plugins(), Batches, stop=4, out=folder / "run", checkpoint_every=1)
+    resumed = fit(plugins(), Batches, out=folder / "run", resume="auto")
+    return distance({**resumed, "losses": []}, {**whole, "losses": []})
+
+
+def case_fsdp_trains_branches(folder: Path) -> dict[str, Any]:
+    both = fit([FSDP(), Reparam(), AdamW(lr=0.01)], Batches, out=folder / "run")
+    alone = fit([Reparam(), AdamW(lr=0.01)], Alone)
+    whole = not any(hasattr(value, "full_tensor") for value in both["weights"].values())
+    return {"distance": distance(both, alone) if whole else 0.0, "whole": whole, "files": both["files"]}
+
+
+def case_ddp_follows_a_change(folder: Path) -> dict[str, float]:
+    both = fit([DDP(), Halve(at=3), AdamW(lr=0.01), EMA(decay=0.8)], Points)
+    alone = Points(plugins=[Halve(at=3), AdamW(lr=0.01), EMA(decay=0.8)], watch=(), batch_size=6, epochs=2, seed=5).fit()
+    pairs = zip(both["weights"].values(), alone.model.state_dict().values(), strict=True)
+    return {"distance": max(float((a - b).abs().max()) for a, b in pairs)}
+
+
+def case_ddp_goes_on_after_a_change(folder: Path) -> float:
+    plugins = lambda: [DDP(), Halve(at=3), AdamW(lr=0.01), EMA(decay=0.8)]  # noqa: E731
+    whole = fit(plugins(), Points)
+    gaps = []
+    for stop in (3, 4):
+        fit(plugins(), Points, stop=stop, out=folder / f"run{stop}", checkpoint_every=1)
+        resumed = fit(plugins(), Points, out=folder / f"run{stop}", resume="auto")
+        gaps.append(distance({**resumed, "losses": []}, {**whole, "losses": []}))
+    return max(gaps)
+
+
+def case_fsdp_refuses_a_change(folder: Path) -> str:
+    try:
+        fit([FSDP(), Halve(at=3)], Points)
+    except ConfigError as error:
+        return str(error)
+    return ""
