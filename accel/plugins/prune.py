@@ -191,7 +191,7 @@ class Prune(Pruning):
         return self.pruner.structure
 
     @classmethod
-    def restore(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
+    def rebuild(cls, model: nn.Module, structure: dict[str, Any]) -> nn.Module:
         kept, counts = from_plain(structure)
         if still_to_cut(model, kept, counts):
             ModelCut(model, kept).apply(model)
