@@ -131,7 +131,10 @@ class Prune(Pruning):
 
     def explore(self, run: Run, trial: Trial) -> None:
         with trial() as windows:
-            micro = next(iter(next(windows).micros))
+            window = next(windows, None)
+            if window is None:
+                return  # the run says that there is no data
+            micro = next(iter(window.micros))
             on_copies = PruningTrial(self.original, run.parts.update.user_losses()[0], micro.batch, micro.samples)
             cost = self.pruner.try_out(on_copies, self.excluded(self.original), self.final_ratio)
         del self.original

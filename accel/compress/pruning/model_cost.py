@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -16,7 +17,7 @@ from accel.compare import Limits, interleave
 
 __all__ = ["CostPair", "ModelCost", "compare_costs"]
 
-LIMITS = Limits(min_rounds=4, max_rounds=12, width=0.1, seconds=1.0, step=2)
+LIMITS = Limits(min_rounds=8, max_rounds=24, width=0.1, seconds=1.0, step=4)
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,12 @@ class CostPair:
     def text(self) -> str:
         """The pair in words."""
         first, last = self.before, self.after
-        milliseconds = f"{first.seconds * 1e3:.3g} -> {last.seconds * 1e3:.3g} ms"
+        speed = f"{self.speed:.2f} times as fast ({self.low:.2f} to {self.high:.2f}, {self.rounds} rounds)"
+        if not isfinite(self.high):
+            speed = f"in {self.rounds} rounds that differ too much to tell more"
         return (
             f"{first.parameters:,} -> {last.parameters:,} parameters, {first.flops / 1e6:.4g} -> {last.flops / 1e6:.4g} MFLOP per "
-            f"sample; forward pass of {self.samples} samples {milliseconds}, {self.speed:.2f} times as fast "
-            f"({self.low:.2f} to {self.high:.2f}, {self.rounds} rounds)"
+            f"sample; forward pass of {self.samples} samples {first.seconds * 1e3:.3g} -> {last.seconds * 1e3:.3g} ms, {speed}"
         )
 
 

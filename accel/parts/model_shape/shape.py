@@ -123,6 +123,9 @@ class Pruning(Shape):
     def after_step(self) -> None:
         """See that the optimiser has made its step, or has left it out."""
 
+    def capture_blocker(self) -> str:
+        return ""
+
 
 @dataclass(eq=False)
 class Quantisation(Shape):
