@@ -28,6 +28,7 @@ from accel.parts.shared.trained_parameters import follow_parameters
 from accel.report.result import Result
 from accel.schema.settings import Settings
 from accel.system.call_stack import warnings_of_run
+from accel.system.calls.call_arguments import with_checked_method_arguments
 from accel.system.clock import CHECKPOINT, DATA, OTHER
 from accel.system.stop_signals import StopSignals
 
@@ -88,6 +89,7 @@ class Trainer(Task):
         trainer.called_with = arguments(cls, Trainer, args, kwargs, shared=True)
         return trainer
 
+    @with_checked_method_arguments
     def __init__(
         self,
         model: nn.Module | None = None,
@@ -128,6 +130,7 @@ class Trainer(Task):
         self.initial_weights = init
         self.skipped, self.bundled, self.command, self.config = dict(skipped or {}), bundled, command, config
 
+    @with_checked_method_arguments
     def fit(self) -> Result:
         """Train, and return the result.
 

@@ -56,7 +56,7 @@ class MoreWork(EqualWork):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=30, help="pairs of equal runs, and as many of which one is slower")
-    parser.add_argument("--seconds", type=float, default=30.0, help="for each comparison, about, as accel ablate --seconds")
+    parser.add_argument("--seconds", type=float, default=45.0, help="for each comparison, about, as accel ablate --seconds")
     parser.add_argument("--minutes", type=float, default=120.0, help="no pair is begun after so many")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write the results to this .json, and the table to the .md beside it")

@@ -17,7 +17,19 @@ from accel.errors import ConfigError, nearest
 from accel.report.terminal import say
 from accel.values import check_value
 
-__all__ = ["HELP", "VERSION", "Choices", "Flag", "Usage", "parse", "program", "program_name", "version"]
+__all__ = [
+    "CONFIG_FLAGS",
+    "HELP",
+    "SETTINGS_NOTE",
+    "VERSION",
+    "Choices",
+    "Flag",
+    "Usage",
+    "parse",
+    "program",
+    "program_name",
+    "version",
+]
 
 Choices = Callable[[Sequence[str], str], Sequence[Row]]
 """Completion of positional words: takes the words before the cursor's and the cursor's own; returns (word, description)."""
@@ -71,6 +83,13 @@ class Flag:
 
 HELP = Flag(("--help", "-h"), "show this page")
 VERSION = Flag(("--version",), "print the version of accel")
+CONFIG_FLAGS = (
+    Flag(("--config-dir", "-cd"), "your own plugins/, task/, experiment/", "DIR"),
+    Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),
+)
+"""Flags of every command that takes the settings of a run."""
+SETTINGS_NOTE = "The settings are those of python -m accel.train."
+"""Line at the foot of their pages."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
+from accel.cli import torchrun
 from accel.cli.arguments import HELP, VERSION, Usage, program, version
 from accel.cli.help_page import help_page
 from accel.errors import ConfigError, nearest
@@ -28,11 +29,15 @@ class CommandModule(Protocol):
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: its name, the module that is imported when it is called, and one line about it."""
+    """One subcommand: its name, the module that is imported when it is called, and one line about it.
+
+    One that does not take ranks is refused under torchrun: each process would do all of it, into the same files.
+    """
 
     name: str
     module: str
     about: str
+    takes_ranks: bool = False
 
     def load(self) -> CommandModule:
         """Return the imported module."""
@@ -40,11 +45,11 @@ class Command:
 
 
 COMMANDS = (
-    Command("train", "accel.cli.train_command", "train a model, as python -m accel.train does"),
-    Command("evaluate", "accel.cli.saved.evaluate_command", "the metrics of the weights that a run keeps"),
+    Command("train", "accel.cli.train_command", "train a model, as python -m accel.train does", True),
+    Command("evaluate", "accel.cli.saved.evaluate_command", "the metrics of the weights that a run keeps", True),
     Command("predict", "accel.cli.saved.predict_command", "what the model of a run sees in files"),
     Command("report", "accel.cli.saved.report_command", "the page of a run, or of several that are compared"),
-    Command("doctor", "accel.cli.doctor.doctor_command", "measure why a run is slow, and what to type next"),
+    Command("doctor", "accel.cli.doctor.doctor_command", "measure why a run is slow, and what to type next", True),
     Command("advise", "accel.cli.advise.advise_command", "look at a model layer by layer, and say what in it to change"),
     Command("plugins", "accel.cli.plugins_command", "list the plugins, or show the page of one"),
     Command("pack", "accel.cli.pack.pack_command", "put class folders of pictures into one file each, to be read faster"),
@@ -81,7 +86,10 @@ def run_command(arguments: Sequence[str]) -> int:
         return 0
     if name == "help":
         name, rest = rest[0], ["--help"]
-    return find_command(name).load().main(rest)
+    command = find_command(name)
+    if torchrun.world_size() > 1 and not command.takes_ranks:
+        raise ConfigError(f"{name} is work for one process, and {torchrun.world_size()} were started; start it without torchrun")
+    return command.load().main(rest)
 
 
 def find_command(name: str) -> Command:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from accel.cli.arguments import Flag, Usage
+from accel.cli.arguments import SETTINGS_NOTE, Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.exit_codes import beside_the_work
 from accel.cli.help_page import Row
@@ -51,7 +51,7 @@ USAGE = Usage(
     ),
     (("Kinds", tuple(KINDS.items())),),
     complete_words,
-    "The settings are those of python -m accel.train. A config that ends in seconds makes a good drill.",
+    f"{SETTINGS_NOTE} A config that ends in seconds makes a good drill.",
     settings=True,
 )
 

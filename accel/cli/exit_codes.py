@@ -59,8 +59,9 @@ def _code_of(command: Callable[[], int]) -> int:
     except TrainingError as error:
         say(f"accel: error: {error}", file=sys.stderr)
         return FAILED
-    except Interrupted as stop:  # in the warm-up of a multirun, before a job could report it
-        say(f"accel: {stop}", file=sys.stderr)
+    except Interrupted as stop:  # of a command that trains nothing, or in a multirun before a job could report it
+        if torchrun.rank() == 0:
+            say(f"accel: stopped by {stop.signal}", file=sys.stderr)
         return stop.code
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from accel.cli.arguments import Flag, Usage, parse
+from accel.cli.arguments import CONFIG_FLAGS, Flag, Usage, parse
 from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.exit_codes import exit_code
 from accel.errors import ConfigError
@@ -31,8 +31,7 @@ USAGE = Usage(
         Flag(("--cfg", "-c"), "print the composed config and stop", "KIND", Literal["job", "hydra", "all"]),
         Flag(("--package", "-p"), "with --cfg job: only this part, such as task", "KEY", seldom=True),
         Flag(("--resolve",), "with --cfg: fill in every ${...}", seldom=True),
-        Flag(("--config-dir", "-cd"), "your own plugins/, task/, experiment/", "DIR"),
-        Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),
+        *CONFIG_FLAGS,
         Flag(("--config-name", "-cn"), "begin with another file than config.yaml", "NAME"),
         Flag(("--info", "-i"), "how Hydra found a config: all, searchpath ...", "KIND", INFO, seldom=True),
         Flag(("--hydra-help",), "Hydra's own flags: --package, --resolve, --info ..."),

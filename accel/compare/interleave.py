@@ -26,7 +26,7 @@ class Limits:
 
     min_rounds: int = 12
     max_rounds: int = 120
-    width: float = 0.05
+    width: float = 0.04
     seconds: float = 60.0
     step: int = 4
 

@@ -24,6 +24,7 @@ from accel.engine.sandbox import sandbox
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.report.other_load import BUSY, OtherLoad
+from accel.system.calls.call_arguments import with_checked_arguments
 from accel.values import Positive, check_value
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ SECONDS = 8.0
 """Seconds of timing passes, about; the ceilings of a machine that is new take two on top."""
 
 
+@with_checked_arguments
 def advise(
     model: nn.Module,
     batch: Any,

@@ -31,6 +31,7 @@ from accel.engine.training_run import TrainingRun
 from accel.parts import Watch
 from accel.report.other_load import OtherLoad
 from accel.system.call_stack import warnings_of_run
+from accel.system.calls.call_arguments import with_checked_arguments
 from accel.system.cpu.local_ranks import local_ranks
 from accel.system.cpu.processor import read_processor
 from accel.system.stop_signals import StopSignals
@@ -44,6 +45,7 @@ SECONDS = 40.0
 """Seconds of measuring, about; building the run comes on top."""
 
 
+@with_checked_arguments
 def doctor(trainer: Trainer, *, seconds: float = SECONDS, say: Callable[[str], None] = lambda line: None) -> Diagnosis:
     """Return why a run is as fast as it is, and what would make it faster. Nothing is trained, and nothing written.
 

@@ -23,11 +23,11 @@ from accel.device.dtensor import local_shard
 from accel.engine.advice.busy_machine import remark_on_other_load
 from accel.engine.advice.closing_verdict import closing_verdict, doctor_command
 from accel.engine.advice.data_advice import data_flow
-from accel.engine.run_directory import LOCK
 from accel.engine.shaping.shipped_weights import write_shipped
 from accel.engine.training_run import TrainingRun
 from accel.parts.model_shape.model_structure import structure_of
 from accel.parts.run import metrics_of
+from accel.report.record.run_files import LOCK
 from accel.report.result import Best, Result, Section
 from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user

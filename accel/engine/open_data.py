@@ -89,7 +89,7 @@ def held_out_data(request: RunRequest) -> dict[str, Any]:
 def _check_names(names: Iterable[Any]) -> None:
     """Raise ConfigError for what is no name of data to evaluate on."""
     for name in names:
-        if not isinstance(name, str) or not name or "/" in name or name == "train":
+        if not isinstance(name, str) or not name.strip() or "/" in name or name == "train":
             raise ConfigError(f"{name!r} is no name of data to evaluate on; take a text without '/', other than train")
 
 

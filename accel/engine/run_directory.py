@@ -13,14 +13,13 @@ from time import monotonic, sleep
 
 from accel.checkpoints.retention import FOLDER, finished
 from accel.errors import ConfigError, RunDirectoryTaken
+from accel.report.record.run_files import LOCK
 from accel.system import atomic_files, disk_errors
 from accel.system.call_stack import warn_user
 from accel.system.shell_quoting import override
 
-__all__ = ["LEASE", "LOCK", "RunLock", "claimed", "create", "free_directory", "remove_created", "was_restarted"]
+__all__ = ["LEASE", "RunLock", "claimed", "create", "free_directory", "remove_created", "was_restarted"]
 
-LOCK = ".lock"
-"""Name of the lock file. It is left behind by a process that was killed; the system knows whether the lock still holds."""
 LEASE = 120.0
 """Seconds for which a file server may hold the lock of a machine that was lost (NFS: 90)."""
 claimed: set[Path] = set()

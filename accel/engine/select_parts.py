@@ -12,6 +12,7 @@ from accel.errors import ConfigError, conflict, describe
 from accel.parts import Part, Parts, Watch
 from accel.schema import plugin_registry
 from accel.schema.no_plugin import refusal_of
+from accel.system.calls.call_arguments import check_arguments, signature_of_method
 
 __all__ = ["PART_TYPES", "as_list", "make_plugin", "part_name", "select_parts"]
 
@@ -70,7 +71,9 @@ def make_plugin(plugin: Part | str, on: Sequence[str] = ()) -> Part:
         on: names that are given already, which no wrong name can stand for.
     """
     if isinstance(plugin, str):
-        plugin = plugin_registry.load(plugin, [name for name in on if name != plugin])()
+        cls = plugin_registry.load(plugin, [name for name in on if name != plugin])
+        check_arguments(cls.__name__, signature_of_method(cls.__init__), (), {})
+        plugin = cls()
     if not isinstance(plugin, Part) or type(plugin) in (*PART_TYPES.values(), Watch, Part):
         raise ConfigError(refusal_of(plugin))
     return plugin

@@ -221,8 +221,8 @@ def _checked_number(number: float, items: Any, owner: str, fix: str) -> Any:
 
 
 def _checked_name(name: Any) -> str:
-    if not isinstance(name, str) or name in RESERVED:
-        raise ConfigError(f"loss(model, batch) logs a number as {name!r}; take a text that is none of {', '.join(RESERVED)}")
+    if not isinstance(name, str) or not name.strip() or name in RESERVED:
+        raise ConfigError(f"loss(model, batch) logs a number as {name!r}; take a name that is none of {', '.join(RESERVED)}")
     return name
 
 

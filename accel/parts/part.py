@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from accel.parts.model_shape.replacement import Replacement
 from accel.parts.run import Run
+from accel.system.calls.call_arguments import check_arguments, signature_of_method
 from accel.system.deprecation.old_attributes import MovedAttribute, moved_names, take_over_overrides
 from accel.system.machine import Need
 from accel.values import check_value, kinds_of
@@ -27,6 +28,11 @@ class Part:
     """Conditions without which it cannot work: an error if it is asked for by name; in a bundle it is skipped."""
     wants: ClassVar[tuple[Need, ...]] = ()
     """Conditions without which it brings nothing: in a bundle it is skipped."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if args or kwargs:  # pickle and copy make one without any
+            check_arguments(cls.__name__, signature_of_method(cls.__init__), args, kwargs)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         kinds = kinds_of(type(self))

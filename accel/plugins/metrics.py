@@ -15,7 +15,8 @@ run without a directory writes nothing.
 `times.jsonl` has the times: a line for a moment, `{"update", "samples",
 "seconds", "training", "waited", "memory"}`, ten a second at first and fewer
 later. `report.html` shows all of it, with the plan, the machine and the result:
-one file, written at the end, which loads nothing from anywhere.
+one file, written at the end, which loads nothing from anywhere. A run that a
+signal or an error ends writes it too, with the reason.
 
 Helps   always: it is the record of the run.
 Hurts   nothing.
@@ -29,6 +30,7 @@ Source  JSON Lines, jsonlines.org.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
@@ -39,13 +41,14 @@ from torch import Tensor
 
 from accel.device.loss_log import LossLog
 from accel.device.run_facts.time_log import TimeLog
-from accel.errors import ConfigError
+from accel.errors import ConfigError, Interrupted
 from accel.parts import Watch
 from accel.report.curves import Curves, draw, read
-from accel.report.html.write_report import write_own_report
+from accel.report.html.write_report import write_own_report, write_unfinished_report
 from accel.report.record.run_files import METRICS, TIMES
 from accel.system.append_log import AppendLog
 from accel.system.call_stack import warn_user
+from accel.system.disk_errors import is_disk_full
 from accel.values import Count
 
 if TYPE_CHECKING:
@@ -74,6 +77,8 @@ class Metrics(Watch):
         super().__post_init__()
         self.numbers: Curves | None = None
         """The content of metrics.jsonl, once it has been read for the curves."""
+        self.is_reported = False
+        """Whether report.html has been written."""
         self.log: AppendLog | None = None
         """Open file metrics.jsonl; None if nothing is written."""
         self.waiting = ""
@@ -158,6 +163,7 @@ class Metrics(Watch):
 
     def completed(self, result: Any) -> None:
         if self.log is not None and self.report:
+            self.is_reported = True
             with self.run.clock.stopped():
                 write_own_report(self.path.parent, result.summary(), self.numbers)
 
@@ -167,6 +173,11 @@ class Metrics(Watch):
             self.log.close()
             self.times.close()
             self.log = None
+            error = sys.exception()  # that ends the run: parts are closed on its way
+            wanted = self.report and not self.is_reported and self.path.exists()
+            is_full = isinstance(error, OSError) and is_disk_full(error)
+            if wanted and isinstance(error, Exception | Interrupted) and not is_full:
+                write_unfinished_report(self.path.parent, self.run, error)
 
     def write_updates(
         self, rows: list[tuple[int, int, int]], losses: list[float], skipped: Iterable[float | None], logged: list[dict[str, float]]

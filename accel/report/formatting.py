@@ -6,7 +6,22 @@ from collections.abc import Mapping
 from math import floor, isfinite
 from typing import Any
 
-__all__ = ["cell", "duration", "elapsed", "metric", "number", "rounded_percentages", "setting", "short_count", "size"]
+__all__ = [
+    "cell",
+    "duration",
+    "elapsed",
+    "loss_change",
+    "metric",
+    "number",
+    "ratio",
+    "rounded_percentages",
+    "setting",
+    "short_count",
+    "size",
+    "size_change",
+    "suggestions_text",
+    "throughput",
+]
 
 
 def number(value: float) -> str:
@@ -51,6 +66,44 @@ def size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+
+
+def size_change(count: float | None) -> str:
+    """Return a difference of two numbers of bytes: +1.2 MB, -950 B, same; `-` if it is not known."""
+    return "-" if count is None else "same" if count == 0 else f"{'+-'[count < 0]}{size(abs(count))}"
+
+
+def ratio(middle: float, low: float, high: float) -> str:
+    """Return how many times as fast something is, with the bounds: 1.31x (1.28 to 1.35)."""
+    return f"{middle:.2f}x ({low:.2f} to {high:.2f})"
+
+
+def loss_change(difference: float, base: float, noise: float, is_beyond_noise: bool) -> str:
+    """Return a difference of losses beside the noise between seeds, and what it means if it is beyond that.
+
+    >>> loss_change(0.0021, 0.412, 0.008, False)
+    '+0.0021 of 0.4120, noise 0.008'
+    >>> loss_change(-0.02, 0.412, 0.008, True)
+    'better: -0.02 of 0.4120, noise 0.008'
+    >>> loss_change(0.0, 0.412, 0.008, False)
+    'same, 0.4120'
+    """
+    if not difference:
+        return f"same, {number(base)}"
+    meaning = ("worse: " if difference > 0 else "better: ") if is_beyond_noise else ""
+    return f"{meaning}{difference:+.2g} of {number(base)}, noise {noise:.2g}"
+
+
+def throughput(rate: float, ceiling: float | None) -> str:
+    """Return the samples per second that came through, and those that reading alone makes, if that is known."""
+    alone = f", and reading alone makes {short_count(ceiling)}" if ceiling else ""
+    return f"{short_count(rate)} samples/s came through{alone}"
+
+
+def suggestions_text(suggestions: Mapping[str, float]) -> str:
+    """Return the settings that a trial suggests, in a sentence; empty for none."""
+    settings = ", ".join(f"{name}={value:.2g}" for name, value in suggestions.items())
+    return f"suggested by the trial before the first update: {settings}" if settings else ""
 
 
 def cell(name: str, value: str | float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from accel.report.formatting import short_count
+from accel.report.formatting import throughput
 from accel.report.pace import Pace
 
 __all__ = ["BOUND", "LONG", "SCHEMA", "Best", "DataFlow", "Result", "Section", "finite"]
@@ -43,10 +43,8 @@ class DataFlow:
 
     def text(self) -> str:
         """Return the flow in a sentence."""
-        ceiling = "" if self.ceiling is None else f", and reading alone makes {short_count(self.ceiling)}"
         verdict = "data-bound" if self.bound else "too short to tell" if self.wait >= BOUND else "not data-bound"
-        rate = f"{short_count(self.rate)} samples/s came through{ceiling}"
-        return f"{verdict}: {self.wait:.1f} % of the training waited for data; {rate}"
+        return f"{verdict}: {self.wait:.1f} % of the training waited for data; {throughput(self.rate, self.ceiling)}"
 
 
 @dataclass

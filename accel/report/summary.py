@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from accel.report.formatting import cell, elapsed, metric, number, rounded_percentages
+from accel.report.formatting import cell, elapsed, metric, number, rounded_percentages, suggestions_text
 
 if TYPE_CHECKING:
     from accel.report.result import Result
@@ -33,9 +33,8 @@ def draw(result: Result) -> RenderableType:
     if result.divergence:
         blocks.append(Text(result.divergence, style="bold red"))
     blocks += [Text(remark) for remark in result.remarks]
-    if result.suggestions:
-        settings = ", ".join(f"{name}={value:.2g}" for name, value in result.suggestions.items())
-        blocks.append(Text(f"suggested by the trial before the first update: {settings}"))
+    if suggested := suggestions_text(result.suggestions):
+        blocks.append(Text(suggested))
     if result.shares:
         blocks += ["", "where the time went", Padding(phases(result.shares), (0, 0, 0, 2))]
     if result.drawing >= SHOWN:

@@ -14,7 +14,7 @@ import pytest
 
 import accel
 from accel import __main__
-from accel.cli.commands import COMMANDS
+from accel.cli.commands import COMMANDS, Command
 from accel.cli.exit_codes import exit_code
 from accel.cli.job import program
 from accel.errors import ConfigError, Interrupted, TrainingError
@@ -193,3 +193,14 @@ def test_the_sentence_that_the_readme_and_the_guide_show_is_what_is_printed(caps
     sentence = capsys.readouterr().err.strip().removeprefix("accel: error: ")
     for page in ("README.md", "docs/guides/command-line.md"):
         assert f"exit code 2: `{sentence}`" in (Path(__file__).parents[2] / page).read_text(encoding="utf-8"), page
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_under_torchrun_what_is_work_for_one_process_says_so(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    code = exit_code(lambda: __main__.main([command.name, "--help"]))
+    sentence = f"accel: error: {command.name} is work for one process, and 2 were started; start it without torchrun\n"
+    assert (code, capsys.readouterr().err) == ((0, "") if command.name in ("train", "evaluate", "doctor") else (2, sentence))

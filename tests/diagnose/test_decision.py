@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accel.compare import SpeedRatio
-from accel.diagnose.decision.figures import BatchFit, Beside, Experiment, RankTimes, RunFigures, fit_batches
+from accel.diagnose.decision.figures import BatchFit, Beside, Experiment, OperatorMix, RankTimes, RunFigures, fit_batches
 from accel.diagnose.decision.prediction import PREDICTIONS, step_beside_readers
 from accel.diagnose.decision.remedies import Possible, rank_remedies
 from accel.diagnose.decision.time_split import PARTS, split_time
@@ -35,7 +35,21 @@ def figures(**changed: Any) -> RunFigures:
 
 
 CASES: dict[str, tuple[RunFigures, str, str]] = {
-    "gpt": (figures(), "compute-bound", ""),
+    "gpt": (
+        figures(operators=OperatorMix(400, 0.9)),
+        "compute-bound",
+        "products and convolutions take 90 % of it, operators that move memory the others",
+    ),
+    "element-wise operations": (
+        figures(operators=OperatorMix(40, 0.03)),
+        "compute-bound",
+        "operators that move memory take 97 % of it, products and convolutions the others",
+    ),
+    "thousands of operators": (
+        figures(fit=BatchFit(0.090, 0.004 / 64, (32, 64, 128), (0.092, 0.094, 0.098)), operators=OperatorMix(10_012, 0.1)),
+        "host-bound",
+        "forward and backward pass call 10,012 operators",
+    ),
     "digits": (
         figures(
             step=near(0.0042), wait=near(0.0001), same_batch=near(0.0041), samples=32, batch_size=32,
@@ -85,6 +99,38 @@ CASES: dict[str, tuple[RunFigures, str, str]] = {
         figures(step=near(0.3), ranks=RankTimes((0.09, 0.092), (0.01, 0.25), (0.094, 0.095)), by_threads={}),
         "straggler-bound",
         "rank 1 reads 25.0 times as long as the others",
+    ),
+    "a rank that reads slowly, as it sees it itself": (
+        figures(
+            step=near(0.35), wait=near(0.249), loader=near(0.25), by_threads={},
+            ranks=RankTimes((0.09, 0.092), (0.01, 0.25), (0.094, 0.095), rank=1),
+        ),
+        "straggler-bound",
+        "rank 1 reads 25.0 times as long as the others",
+    ),
+    "ranks that all read slowly": (
+        figures(
+            step=near(0.35), wait=near(0.249), loader=near(0.25), by_threads={},
+            ranks=RankTimes((0.09, 0.092), (0.24, 0.25), (0.094, 0.095), rank=1),
+        ),
+        "data-bound",
+        "samples/s",
+    ),
+    "a rank whose optimiser is slow, as it sees it itself": (
+        figures(
+            step=near(0.3), same_batch=near(0.299), phases={"forward": 0.034, "backward": 0.060, "update": 0.205},
+            ranks=RankTimes((0.09, 0.092), (0.0, 0.0), (0.3, 0.094), rank=1, update=(0.005, 0.205)), by_threads={},
+        ),
+        "straggler-bound",
+        "rank 1 moves its weights 41.0 times as long as the others",
+    ),
+    "a rank whose optimiser is slow, as another sees it": (
+        figures(
+            step=near(0.3), same_batch=near(0.299), phases={"forward": 0.034, "backward": 0.260, "update": 0.005},
+            ranks=RankTimes((0.09, 0.092), (0.0, 0.0), (0.294, 0.094), update=(0.005, 0.205)), by_threads={},
+        ),
+        "straggler-bound",
+        "rank 1 moves its weights 41.0 times as long as the others",
     ),
     "a disk that is slow": (
         figures(step=near(0.4), wait=near(0.3), loader=near(0.3), loader_busy=0.02, loader_idle=0.28),
@@ -250,6 +296,24 @@ def test_a_rank_that_is_slower_by_less_than_the_noise_is_not_named() -> None:
     noisy = replace(case, ranks=replace(case.ranks, noise=(0.09, 0.09)))
     assert split_time(noisy).straggler is None
     assert split_time(replace(case, ranks=replace(case.ranks, noise=(0.01, 0.01)))).straggler == 1
+
+
+def test_what_a_rank_reads_late_can_be_taken_away_by_readers() -> None:
+    case = CASES["a rank that reads slowly, as it sees it itself"][0]
+    readers = replace(case, read_rates={2: Beside(6000.0, 6000.0, 0.101)})
+    (remedy,) = rank_remedies(readers, split_time(readers), POSSIBLE[:1])
+    assert remedy.ceiling == pytest.approx(0.35 / 0.101, rel=0.02), "all of its wait, its part that others wait for too"
+    assert remedy.speed_up is not None
+    assert remedy.speed_up.middle == pytest.approx(0.35 / 0.101, rel=0.1)
+
+
+def test_what_takes_a_share_of_a_part_away_has_a_lower_ceiling() -> None:
+    case = CASES["element-wise operations"][0]
+    split = split_time(case)
+    whole, most = (Possible("compile", "", ("overhead", "compute"), share=share) for share in (1.0, 0.5))
+    passes = split.share("overhead") + split.share("compute")
+    ceilings = [remedy.ceiling for remedy in rank_remedies(case, split, [whole, most])]
+    assert ceilings == pytest.approx([1 / (1 - passes), 1 / (1 - passes / 2)])
 
 
 def test_readers_are_no_remedy_where_nobody_waits_whatever_moment_the_updates_were_of() -> None:

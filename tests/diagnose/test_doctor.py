@@ -130,6 +130,9 @@ def test_a_small_network_is_measured_in_full(diagnosis: Diagnosis) -> None:
     assert diagnosis.figures.fit is not None
     assert sorted(diagnosis.figures.fit.sizes) == [4, 8, 16, 32]
     assert diagnosis.figures.fit.overhead > 0
+    assert diagnosis.figures.operators is not None
+    assert 20 < diagnosis.figures.operators.count < 60
+    assert 0 < diagnosis.figures.operators.products < 1
     typed = {remedy.change.name: remedy.change.typed for remedy in diagnosis.remedies}
     assert typed.get("larger_batch", "batch_size=32") == "batch_size=32"
     assert all(remedy.change.typed for remedy in diagnosis.remedies)
@@ -178,6 +181,23 @@ def test_numbers_that_are_read_on_the_host_are_named_by_their_line() -> None:
     assert diagnosis.figures.host_reads[place] == 16
     assert "test_doctor.py" in place
     assert place in diagnosis.verdict.sentence or "read on the host" in repr(diagnosis)
+
+
+@pytest.mark.parametrize(("product", "share"), [(True, 1.0), (False, 0.0)])
+def test_the_time_of_products_is_told_from_that_of_other_operators(product: bool, share: float) -> None:
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.eye(128) if product else torch.ones(128))
+
+        def forward(self, rows: Tensor) -> Tensor:
+            return rows @ self.weight if product else (rows * self.weight).exp().tanh()
+
+    data = TensorDataset(torch.randn(2048, 128))
+    run = Trainer(Wide(), data, loss=lambda model, batch: model(batch[0])[0, 0], batch_size=2048, watch=())
+    operators = doctor(run, seconds=1.0).figures.operators
+    assert operators is not None
+    assert operators.products == pytest.approx(share, abs=0.5)
 
 
 def broken(model: nn.Module, batch: Any) -> Tensor:

@@ -152,9 +152,10 @@ def test_an_evaluation_after_each_update_is_named() -> None:
 
 
 @long
-def test_a_slow_rank_is_named_on_every_rank(tmp_path_factory: pytest.TempPathFactory) -> None:
-    for result in shared_cases("tests.support.slow_rank_cases", tmp_path_factory)["slow_rank"]:
+@pytest.mark.parametrize("what", ["computes", "reads", "moves_its_weights"])
+def test_a_slow_rank_is_named_on_every_rank(what: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for result in shared_cases("tests.support.slow_rank_cases", tmp_path_factory)[what]:
         assert result["kind"] == "straggler-bound", result
-        assert "rank 1 computes" in result["sentence"]
+        assert f"rank 1 {what.replace('_', ' ')}" in result["sentence"]
         assert result["straggler"] == 1
         assert result["same"]

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from accel.cli.train_command import main
 from accel.engine import finish
-from accel.engine.run_directory import LOCK
 from accel.errors import AccelWarning
 from accel.parts import Loader, Watch
 from accel.plugins.metrics import Metrics
+from accel.report.record.run_files import LOCK
 from accel.report.result import Result
 from accel.trainer import Trainer
 

@@ -206,3 +206,25 @@ def test_it_may_add_nothing() -> None:
     task = Task(epochs=1, plugins=[SGD(lr=0.1)])
     task.evaluated = lambda metrics: None
     assert list(task.fit().metrics) == ["f1"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+@pytest.mark.parametrize("place", ["metrics", "evaluated"])
+def test_a_name_that_nobody_would_see_is_refused(name: str, place: str) -> None:
+    class Nameless(Task):
+        def metrics(self, model: nn.Module, batch: Any) -> Any:
+            return {name if place == "metrics" else "a": 1.0}
+
+        def evaluated(self, metrics: dict[str, float]) -> dict[str, float]:
+            return {name: 1.0} if place == "evaluated" else {}
+
+    with pytest.raises(ConfigError, match=rf"{place}\(.*\) returned a number under the name '.*', which nobody would see"):
+        Nameless().fit()
+
+
+def test_a_number_as_a_name_is_its_text(tmp_path: Path) -> None:
+    class Numbered(Task):
+        def metrics(self, model: nn.Module, batch: Any) -> Any:
+            return {1: 0.5}
+
+    assert Numbered(out=tmp_path).fit().metrics == {"1": 0.5}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
-from html.parser import HTMLParser
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import pytest
 import torch
 
 import accel
+from accel.compare import LossDifference, SpeedRatio
+from accel.diagnose.ablation import Ablation, Contribution
 from accel.errors import AccelWarning, ConfigError
 from accel.plugins.metrics import Metrics
 from accel.report.html import charts, write_report
@@ -24,56 +25,10 @@ from accel.report.record.run_files import read_run
 from accel.report.record.standings import seconds_to
 from accel.testing import fit_toy
 from accel.trainer import Trainer
+from tests.support.report_pages import read
 
 ODD = "<script>alert('x')</script>&\"'\x1b[2J\u202e\ud800$\\nosuch$"
 """What a name may be, at its worst."""
-VOID = {"meta", "br"}
-
-
-class Reader(HTMLParser):
-    """What a browser sees of a page: its tags, which must be closed in order, its texts, and what they refer to."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.texts: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.open += [] if tag in VOID else [tag]
-        for name, value in attrs:
-            assert not name.startswith("on"), "a handler is a script"
-            self.links += [value or ""] if name in ("href", "src", "action", "data", "xlink:href") else []
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.open = self.open if tag in VOID else self.open[:-1]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-
-def read(page: Path) -> Reader:
-    """Return a page, which must ask nobody for anything and hold no script."""
-    text = page.read_text()
-    reader = Reader(text)
-    assert "script" not in reader.tags
-    assert all(link.startswith("#") for link in reader.links), reader.links
-    outside = text.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")  # names of languages
-    assert not re.search(r"https?://|@import|url\((?!#)", outside)
-    assert "default-src 'none'" in text
-    return reader
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +88,9 @@ def test_the_command_and_python_make_the_same_page(run: Path, copy: Path, capsys
 
 
 DAMAGES: dict[str, tuple[str, bytes | None, str]] = {
-    "still going": ("summary.json", None, "summary.json is not there: the run is still going, or was stopped"),
+    "not done": ("summary.json", None, "summary.json is not there: the run was stopped or failed before its end"),
+    "going": (".lock", b"process 1 of here", "Files"),
+    "gone on": ("summary.json", b'{"schema": 1, "updates": 5}', "summary.json is that of update 5, and is left out"),
     "no plan": ("plan.json", None, "plan.json is not there"),
     "no lines": ("metrics.jsonl", None, "metrics.jsonl is not there, so there are no curves"),
     "old run": ("times.jsonl", None, "times.jsonl is not there, or too short"),
@@ -161,6 +118,16 @@ def test_the_page_is_made_of_what_is_there_and_says_what_is_not(name: str, copy:
     page = read(accel.report(copy))
     assert words in page.text
     assert "Files" in page.text
+
+
+def test_a_page_goes_where_nothing_is_lost(copy: Path) -> None:
+    lines = (copy / "metrics.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match=r"metrics.jsonl is a file of the run, which would be lost; name another"):
+        accel.report(copy, out=copy / "metrics.jsonl")
+    assert (copy / "metrics.jsonl").read_bytes() == lines
+    with pytest.raises(ConfigError, match=r"names no file; name one, such as "):
+        accel.report(copy, out=copy)
+    assert accel.report(copy, out=copy / "report.html").exists()
 
 
 def test_runs_are_compared_whatever_is_damaged(run: Path, tmp_path: Path) -> None:
@@ -344,8 +311,11 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "states": states,
         "seconds": 9,
     }
-    speed = {"ratio": 1.31, "low": 1.28, "high": 1.35}
-    plugin = {"plugins": ["amp"], "verdict": "keep", "speed": speed, "alone": None, "loss": None, "memory": -12_000_000}
+    better = LossDifference(0.41, -0.02, 0.008, 0.02, 4)
+    amp = Contribution(("amp",), "speed", SpeedRatio(1.31, 1.28, 1.35, 20), None, None, -12_000_000)
+    ema, lamb = Contribution(("ema",), "loss", loss=replace(better, probability=0.4)), Contribution(("lamb",), "loss", loss=better)
+    clip = Contribution(("clip",), "speed", SpeedRatio(1.0, 0.99, 1.01, 20))
+    ablation = Ablation((amp, ema, lamb, clip), None, ("amp", "ema", "lamb"), command="accel train", updates=30, seeds=4, busy=55.0)
     layer = {
         "path": "body.0", "kind": "Conv2d", "flops": 2e9, "bytes": 1e6, "intensity": 2000.0, "bound": "compute", "share": 0.5,
         "forward_seconds": 0.1, "backward_seconds": 0.2, "roof_seconds": 0.1,
@@ -357,7 +327,7 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "ceilings": {"products": {"float32": 1e11}, "copies": {"65536": 5e10, "134217728": 1e10}}, "findings": [finding],
     }  # fmt: skip
     (copy / "doctor.json").write_text(json.dumps(doctor))
-    (copy / "ablate.json").write_text(json.dumps({"schema": 1, "contributions": [plugin], "kept": ["amp"], "left_out": ["ema"]}))
+    (copy / "ablate.json").write_text(json.dumps(ablation.to_dict()))
     (copy / "advise.json").write_text(json.dumps(advice))
     page = read(accel.report(copy))
     assert "could not be shown" not in page.text
@@ -365,7 +335,12 @@ def test_the_sections_of_other_commands(copy: Path) -> None:
         "data 75.0 %",
         "1.70x (1.50 to 1.90)",
         "batch_size=16",
-        "keep amp; leave out ema",
+        "keep amp, ema, lamb; leave out clip",
+        "ema: kept, for 30 updates tell nothing of what it does to the loss",
+        "better: -0.02 of 0.4100, noise 0.008",
+        "for ema, lamb after equal time, by which the verdict goes",
+        "other processes took 55 % of the cores",
+        "accel train",
         "1.31x (1.28 to 1.35)",
         "-12.0 MB",
     ):
@@ -381,3 +356,15 @@ def test_the_page_needs_no_torch(run: Path) -> None:
         "import sys, accel; accel.report(sys.argv[1], out=sys.argv[2]); sys.exit('torch' in sys.modules or 'yaml' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, run, run.parent / "page.html"], check=True)
+
+
+@pytest.mark.parametrize("end", [0.001, 0.0005, 0.98123, 9e5, 123456.0, -0.00025])
+def test_the_numbers_beside_a_chart_are_whole(end: float) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = charts.Canvas()
+    canvas.draw(charts.Chart("x", [charts.Line("", np.arange(2.0), np.array([0.0, end]))]), 0)
+    renderer = FigureCanvasAgg(canvas.figure).get_renderer()
+    labels = [label for label in canvas.panel.get_yticklabels() if label.get_text()]
+    assert labels
+    assert min(label.get_window_extent(renderer).x0 for label in labels) >= 0

@@ -123,6 +123,8 @@ SET = TensorDataset(POINTS)
         ("val", {"val": {"a": SET, "b": NoBatch(0)}}, r"the b data gave no batch; it must have samples, and begin anew whenever"),
         ("val", {"val": NoBatch(1)}, r"the val data gave no batch"),
         ("val", {"val": {"a": SET, 3: SET}}, r"3 is no name of data to evaluate on"),
+        ("val", {"val": {"a": SET, "": SET}}, r"'' is no name of data to evaluate on"),
+        ("val", {"val": {"a": SET, "\n": SET}}, r"'\\n' is no name of data to evaluate on"),
         (("val", "test"), {"val": SET}, r"is None under the name 'test'"),
         (("val", "val"), {"val": SET}, r"evaluates is \('val', 'val'\); name what data\(split\) is asked for"),
         ((), {}, r"evaluates is \(\); name what data\(split\) is asked for, such as 'val'"),

@@ -70,12 +70,15 @@ def given_structure(source: Any) -> Structure:
     Raises:
         ConfigError: as `given_weights` does.
     """
-    path = Path(source) if isinstance(source, str | PathLike) and str(source) else None
-    if path is None or not path.exists() or any((path / name).exists() for name in (*INDICES, WHOLE)):
+    if not isinstance(source, str | PathLike) or not str(source):
         return []
-    if path.is_file() and path.suffix != ".safetensors" and not is_checkpoint(path):
-        return []
-    return find_weights(path).structure
+    path = Path(source)
+    with readable(path):
+        if not path.exists() or any((path / name).exists() for name in (*INDICES, WHOLE)):
+            return []
+        if path.is_file() and path.suffix != ".safetensors" and not is_checkpoint(path):
+            return []
+        return find_weights(path).structure
 
 
 def is_checkpoint(path: Path) -> bool:

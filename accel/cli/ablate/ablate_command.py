@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accel.cli.arguments import Flag, Usage
+from accel.cli.arguments import CONFIG_FLAGS, SETTINGS_NOTE, Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
 from accel.cli.exit_codes import beside_the_work
 from accel.values import Count, Positive, Whole
@@ -20,10 +20,10 @@ USAGE = Usage(
         Flag(("--together",), "plugins that are left out as one, such as onecycle+lamb; several with commas", "NAMES"),
         Flag(("--seeds",), "trainings of each way whose losses are compared, from 4 on; 0 for none (4)", "N", Whole, 4),
         Flag(("--updates",), "updates of each (as many as take four seconds)", "N", Count),
-        Flag(("--seconds",), "for each comparison of two speeds, at most, about (30)", "S", Positive, 30.0),
+        Flag(("--seconds",), "for each comparison of two speeds, at most, about (45)", "S", Positive, 45.0),
         Flag(("--json",), "print one JSON document, and how it goes to standard error"),
         Flag(("--picture",), "draw the speeds into an SVG file", "FILE"),
-        Flag(("--config-dir",), "your own plugins/, task/, experiment/", "DIR"),
+        *CONFIG_FLAGS,
     ),
     (
         ("'+plugins=[amp,channels_last]'", "two plugins on the digits"),
@@ -31,7 +31,7 @@ USAGE = Usage(
         ("'+plugins=[onecycle,lamb]' --together onecycle+lamb", "as one"),
     ),
     complete=override_candidates,
-    notes="The settings are those of python -m accel.train.",
+    notes=SETTINGS_NOTE,
     settings=True,
 )  # fmt: skip
 

@@ -9,15 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from accel.cli import torchrun
 from accel.cli.ablate.kept_words import kept_words
-from accel.cli.arguments import program_name
 from accel.cli.compose.compose import compose
+from accel.cli.job import command_of
 from accel.diagnose.picture_file import picture_file, write_picture
 from accel.errors import ConfigError, Sentence
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
-from accel.system.shell_quoting import command_line
 
 if TYPE_CHECKING:
     from accel.cli.compose.config import Config
@@ -35,7 +33,7 @@ def run_ablation(args: Namespace) -> int:
     Raises:
         ConfigError: if the overrides or flags cannot work.
     """
-    config = compose(args.words, config_dir=args.config_dir)
+    config = compose(args.words, config_dir=args.config_dir, config_path=args.config_path)
     require_whole_run(config)
     together, picture = groups(args.together), picture_file(args.picture, "ablation.svg")
     stream = sys.stderr if args.json else sys.stdout
@@ -47,9 +45,8 @@ def run_ablation(args: Namespace) -> int:
         from accel.cli.tracebacks import print_failure
 
         return print_failure(error)
-    flags = [] if args.config_dir is None else ["--config-dir", args.config_dir]
-    words = [*program_name("train").split(), *flags, *kept_words(config.overrides, ablation.left_out)]
-    ablation = ablation.with_command(command_line(words))
+    words = kept_words(config.overrides, ablation.left_out)
+    ablation = ablation.with_command(command_of(words, args.config_dir, args.config_path))
     write_picture(picture, ablation.draw)
     if args.json:
         say(json.dumps(ablation.to_dict(), indent=1, allow_nan=False))
@@ -77,8 +74,6 @@ def make_trainer(config: Config) -> Any:
 
 def require_whole_run(config: Config) -> None:
     """Raise ConfigError for what a run that is only tried out does not heed."""
-    if torchrun.world_size() > 1:
-        raise ConfigError("ablate measures one process; start it without torchrun")
     for name in ("dry_run", "resume", "out"):
         if getattr(config.settings, name):
             raise ConfigError(f"{name} has no effect on an ablation, which begins anew and writes no run; leave it out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accel.cli.arguments import Flag, Usage
+from accel.cli.arguments import CONFIG_FLAGS, SETTINGS_NOTE, Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
 from accel.values import Positive
 
@@ -20,8 +20,7 @@ USAGE = Usage(
         Flag(("--picture",), "draw the roofline into an SVG file", "FILE"),
         Flag(("--inference",), "look at it in evaluation mode, forward alone"),
         Flag(("--seconds",), "of timing, about (8)", "N", Positive, 8.0),
-        Flag(("--config-dir", "-cd"), "your own plugins/, task/, experiment/", "DIR"),
-        Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),
+        *CONFIG_FLAGS,
     ),
     (
         ("", "the model for the digits that come with scikit-learn"),
@@ -29,7 +28,7 @@ USAGE = Usage(
         ("--picture roofline.svg task=text task.path=FILE", "with a picture"),
     ),
     complete=override_candidates,
-    notes="The settings are those of python -m accel.train.",
+    notes=SETTINGS_NOTE,
     settings=True,
 )
 

@@ -6,13 +6,12 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 
-from accel.cli import torchrun
 from accel.cli.compose.compose import compose
-from accel.cli.doctor.doctor_console import announcer
+from accel.cli.doctor.doctor_console import announced
 from accel.cli.job import command_of
 from accel.diagnose.advice_page import show
 from accel.diagnose.picture_file import picture_file, write_picture
-from accel.errors import ConfigError, Interrupted, Sentence
+from accel.errors import Interrupted, Sentence
 from accel.report.terminal import say
 from accel.report.visible_console import VisibleConsole
 
@@ -29,8 +28,6 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
     Raises:
         ConfigError: if the overrides or flags cannot work.
     """
-    if torchrun.world_size() > 1:
-        raise ConfigError("advise looks at one process; start it without torchrun")
     picture = picture_file(args.picture, "roofline.svg")
     config = compose(overrides, config_dir=args.config_dir, config_path=args.config_path)
     command = command_of(config.overrides, args.config_dir, args.config_path)
@@ -38,7 +35,8 @@ def run_advice(args: Namespace, overrides: Sequence[str]) -> int:
 
     trainer = config.trainer(out=None, resume=None, dry_run=False, watch=(), command=command)
     try:
-        advice = advise_run(trainer, inference=args.inference, seconds=args.seconds, say=announcer())
+        with announced() as announce:
+            advice = advise_run(trainer, inference=args.inference, seconds=args.seconds, say=announce)
     except (Sentence, Interrupted):
         raise
     except Exception as error:  # of the user's code

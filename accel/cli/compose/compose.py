@@ -15,10 +15,12 @@ from accel.cli.compose.config import Config
 from accel.cli.compose.explain import explain
 from accel.cli.compose.hydra_session import ConfigFile, Session, session
 from accel.errors import ConfigError, nearest
+from accel.system.calls.call_arguments import with_checked_arguments
 
 __all__ = ["check", "compose", "compose_job", "compose_jobs", "finish"]
 
 
+@with_checked_arguments
 def compose(args: Iterable[str] = (), *, config_dir: str | None = None, config_path: str | None = None) -> Config:
     """Return the configuration that the command line would make of `args`, checked and typed.
 

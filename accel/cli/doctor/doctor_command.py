@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accel.cli.arguments import Flag, Usage
+from accel.cli.arguments import CONFIG_FLAGS, SETTINGS_NOTE, Flag, Usage
 from accel.cli.completion.override_candidates import override_candidates
 from accel.values import Positive
 
@@ -20,8 +20,7 @@ USAGE = Usage(
         Flag(("--seconds",), "of measuring, about (40)", "N", Positive, 40.0),
         Flag(("--apply",), "try the remedies, and write what is kept as an experiment of yours"),
         Flag(("--name",), "of the experiment (doctor): DIR/experiment/NAME.yaml, in --config-dir or conf", "NAME", str, "doctor"),
-        Flag(("--config-dir", "-cd"), "your own plugins/, task/, experiment/", "DIR"),
-        Flag(("--config-path", "-cp"), "begin with the config.yaml in a run directory", "DIR"),
+        *CONFIG_FLAGS,
     ),
     (
         ("", "the digits that come with scikit-learn"),
@@ -30,7 +29,7 @@ USAGE = Usage(
         ("--apply --name fast '+plugins=[adamw]'", "some minutes more, and a recipe that is measured"),
     ),
     complete=override_candidates,
-    notes="The settings are those of python -m accel.train. torchrun -m accel doctor measures several ranks.",
+    notes=f"{SETTINGS_NOTE} torchrun -m accel doctor measures several ranks.",
     settings=True,
 )
 

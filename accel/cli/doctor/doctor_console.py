@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from accel.cli import torchrun
@@ -19,7 +20,7 @@ from accel.report.visible_console import VisibleConsole
 if TYPE_CHECKING:
     from accel.diagnose.diagnosis import Diagnosis
 
-__all__ = ["announcer", "run_doctor"]
+__all__ = ["announced", "run_doctor"]
 
 
 def run_doctor(args: Namespace, overrides: Sequence[str]) -> int:
@@ -59,9 +60,8 @@ def _measure(args: Namespace, overrides: Sequence[str], trainer: Any) -> tuple[D
     """Return the diagnosis, which is shown as soon as it is there, and what applying its remedies adds to the document."""
     from accel.diagnose.doctor import doctor
 
-    announce = announcer()
-    diagnosis = doctor(trainer, seconds=args.seconds, say=announce)
-    announce("")
+    with announced() as announce:
+        diagnosis = doctor(trainer, seconds=args.seconds, say=announce)
     if torchrun.rank() == 0 and not args.json:
         show(VisibleConsole(markup=False, highlight=False), diagnosis)
     if not args.apply:
@@ -71,20 +71,22 @@ def _measure(args: Namespace, overrides: Sequence[str], trainer: Any) -> tuple[D
     return diagnosis, apply_and_write(diagnosis, args, overrides)
 
 
-def announcer() -> Callable[[str], None]:
-    """Return the function that says, on standard error, what is measured: in place on a terminal, a line each elsewhere.
+@contextmanager
+def announced() -> Iterator[Callable[[str], None]]:
+    """Give the function that says, on standard error, what is measured: in place on a terminal, a line each elsewhere.
 
-    An empty line takes the last one away on a terminal.
+    On a terminal the last one is taken away at the end, however that comes.
     """
-    if torchrun.rank() > 0:
-        return lambda line: None
-    in_place = sys.stderr.isatty()
+    in_place = sys.stderr.isatty() and torchrun.rank() == 0
 
     def announce(line: str) -> None:
-        text = f"measuring: {line}" if line else ""
         if in_place:
-            say(text, start="\r\x1b[K", end="\r", file=sys.stderr, flush=True)
-        elif text:
-            say(text, file=sys.stderr, flush=True)
+            say(f"measuring: {line}", start="\r\x1b[K", end="\r", file=sys.stderr, flush=True)
+        elif torchrun.rank() == 0:
+            say(f"measuring: {line}", file=sys.stderr, flush=True)
 
-    return announce
+    try:
+        yield announce
+    finally:
+        if in_place:
+            say("", start="\r\x1b[K", end="\r", file=sys.stderr, flush=True)

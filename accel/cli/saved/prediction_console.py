@@ -45,7 +45,7 @@ def run_predictions(path: Path, settings: dict[str, Any], words: Sequence[str]) 
         sys.path.insert(0, str(Path.cwd()))
     task = load_task(path)
     names = input_names(words, task.suffixes)
-    predictor = Predictor(task, load_into(source, task, device), device, settings.get("top", 1))
+    predictor = Predictor(task, load_into(source, task, device), device, settings.get("top"))
     try:
         return predict_files(predictor, names, settings.get("batch_size", BATCH), PredictionTable(settings.get("format", "table")))
     except Sentence:

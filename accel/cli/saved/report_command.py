@@ -10,6 +10,7 @@ from accel.cli.completion.path_candidates import path_candidates
 from accel.cli.help_page import Row
 from accel.cli.saved.own_words import check_words, own_candidates, require_path, split_words
 from accel.report.terminal import say
+from accel.system.stop_signals import StopSignals
 
 __all__ = ["KINDS", "USAGE", "complete_words", "main"]
 
@@ -48,5 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     runs = [require_path(word, USAGE.command) for word in words]
     from accel.report.html.write_report import write_report
 
-    say(write_report(*runs, out=settings.get("out")))
+    with StopSignals(at_once=True):  # what is half written is taken away
+        page = write_report(*runs, out=settings.get("out"))
+    say(page)
     return 0

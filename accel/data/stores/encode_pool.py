@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
+from multiprocessing import get_context
 
 from accel.data.store import Store
 from accel.data.stores.encoding_recipe import Recipe
 from accel.data.stores.record_format import EncodedPicture
-from accel.device.cuda.device_threads import DeviceThread
+from accel.device.cpu.parent_watch import end_with_parent
 from accel.errors import ConfigError
 
 __all__ = ["CHUNK", "TASKS_PER_WORKER", "WORK", "UnreadablePicture", "encode_all", "encode_one"]
@@ -94,15 +92,8 @@ WORK: list[tuple[Store, Recipe]] = []
 def _start_worker(source: Store, recipe: Recipe) -> None:
     """Prepare this process for encoding."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts them all, and the first of them ends the others
-    DeviceThread(target=_exit_with, args=(parent_process(),), daemon=True).start()
+    end_with_parent()  # the pool's pipes would keep it waiting for ever
     WORK[:] = [(source, recipe)]
-
-
-def _exit_with(parent: BaseProcess | None) -> None:
-    """End this process when its parent ends, in any way: the pool's pipes would keep it waiting for ever."""
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _encode_chunk(numbers: Sequence[int]) -> list[EncodedPicture | UnreadablePicture]:

@@ -14,8 +14,10 @@ from accel.diagnose.ablation.bench import Bench
 from accel.diagnose.ablation.contribution import Ablation
 from accel.diagnose.ablation.study import Study
 from accel.diagnose.ablation.trial_request import named_plugins
+from accel.engine.checks.preflight import require_one_process
 from accel.errors import ConfigError
 from accel.system.call_stack import warnings_of_run
+from accel.system.calls.call_arguments import with_checked_arguments
 from accel.system.stop_signals import StopSignals
 from accel.values import Count, Positive, Whole, check_value
 
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["ablate"]
 
 
+@with_checked_arguments
 def ablate(
     trainer: Trainer,
     *,
     together: Sequence[Sequence[str]] = (),
     seeds: int = 4,
     updates: int | None = None,
-    seconds: float = 30.0,
+    seconds: float = 45.0,
     report: Callable[[str], None] | None = None,
     make_trainer: Callable[[], Any] | None = None,
 ) -> Ablation:
@@ -47,13 +50,15 @@ def ablate(
         make_trainer: makes the same trainer in another process, for the plugin backend; None sends a pickle of `trainer`.
 
     Raises:
-        ConfigError: if there is no plugin to leave out, or the run cannot work.
+        ConfigError: if there is no plugin to leave out, several processes were started, or the run cannot work.
+        Interrupted: if SIGTERM or SIGINT came.
 
     Source: the order of the windows and the bounds are those of `accel.compare`.
     """
     check_value("seeds", seeds, Whole)
     check_value("updates", updates, Count | None)
     check_value("seconds", seconds, Positive)
+    require_one_process("ablate")  # ranks would each decide by clocks of their own what to measure next
     request = trainer._request()
     plugins = named_plugins(request)
     chosen = candidates(plugins, together)

@@ -24,10 +24,12 @@ def candidates(plugins: Mapping[str, Part], together: Sequence[Sequence[str]]) -
         together: names of plugins that belong together.
 
     Raises:
-        ConfigError: if there is no plugin, a name is none of them, or is in two places.
+        ConfigError: if there is no plugin, a name is none of them, or is in two places, and for names that are in no group.
     """
     if not plugins:
         raise ConfigError("there is no plugin to leave out; name some, such as '+plugins=[amp,channels_last]'")
+    if isinstance(together, str) or any(isinstance(names, str) for names in together):
+        raise ConfigError(f"together is a list of groups of names, such as [('onecycle', 'lamb')], not {together!r}")
     groups = [tuple(names) for names in together]
     for name in (name for names in groups for name in names):
         if name not in plugins:

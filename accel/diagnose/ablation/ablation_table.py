@@ -11,14 +11,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accel.compare import LEVEL, MIN_SEEDS, LossDifference, SpeedRatio
-from accel.report.formatting import elapsed, number, size
-from accel.report.other_load import BUSY
+from accel.compare import SpeedRatio
+from accel.report.formatting import loss_change, ratio, size_change
+from accel.report.record.ablation_notes import ablation_notes, outcome
 
 if TYPE_CHECKING:
     from accel.diagnose.ablation.contribution import Ablation, Contribution
 
-__all__ = ["COLUMNS", "cells", "html", "lines", "loss_text", "notes", "ratio_text"]
+__all__ = ["COLUMNS", "cells", "html", "lines", "notes", "ratio_text"]
 
 COLUMNS = ("plugin", "verdict", "speed beside the others", "speed alone", "memory", "loss")
 STYLES = {"keep": "green", "neutral": "yellow", "harmful": "red"}
@@ -37,8 +37,9 @@ def lines(ablation: Ablation) -> RenderableType:
 
 def cells(one: Contribution) -> tuple[str, ...]:
     """Return the row of one contribution, in the order of `COLUMNS`."""
-    memory = "-" if one.memory is None else "same" if one.memory == 0 else f"{'+-'[one.memory < 0]}{size(abs(one.memory))}"
-    return one.name, one.verdict or "unknown", ratio_text(one.speed), ratio_text(one.alone), memory, loss_text(one.loss)
+    loss = one.loss
+    change = "-" if loss is None else loss_change(loss.difference, loss.base, loss.noise, loss.is_beyond_noise)
+    return one.name, one.verdict or "unknown", ratio_text(one.speed), ratio_text(one.alone), size_change(one.memory), change
 
 
 def ratio_text(speed: SpeedRatio | None) -> str:
@@ -47,59 +48,17 @@ def ratio_text(speed: SpeedRatio | None) -> str:
     >>> ratio_text(SpeedRatio(1.31, 1.28, 1.35, 20))
     '1.31x (1.28 to 1.35)'
     """
-    return "-" if speed is None else f"{speed.ratio:.2f}x ({speed.low:.2f} to {speed.high:.2f})"
-
-
-def loss_text(loss: LossDifference | None) -> str:
-    """Return a difference of losses beside the noise between seeds: `+0.0021 of 0.412, noise 0.0080`; `-` if it is not known."""
-    if loss is None:
-        return "-"
-    if loss.difference == 0:
-        return f"same, {number(loss.base)}"
-    return f"{loss.difference:+.2g} of {number(loss.base)}, noise {loss.noise:.2g}"
+    return "-" if speed is None else ratio(speed.ratio, speed.low, speed.high)
 
 
 def notes(ablation: Ablation) -> Iterator[tuple[str, str]]:
-    """Yield the lines below the table, each with its style."""
-    for one in ablation.contributions:
-        if one.refusal:
-            yield f"{one.name}: {one.refusal}", "yellow"
-        if one.saves_memory and one.verdict == "neutral":
-            yield f"{one.name}: slower or no faster, and saves memory: keep it if the run needs that", ""
-    if ablation.together is not None and len(ablation.contributions) > 1:
-        yield f"all together: {ratio_text(ablation.together)}", ""
-    yield (
-        f"speed: the run with the plugin over the run without it, and the bounds that hold it with {LEVEL:.0%}; beside the others, "
-        "and alone",
-        "dim",
-    )
-    if ablation.updates:
-        by_loss = [one.name for one in ablation.contributions if one.judged_by == "loss"]
-        equal = f"; for {', '.join(by_loss)} after equal time, which decides" if by_loss else ""
-        yield (
-            f"loss: with the plugin less without it, after {ablation.updates} updates from the same state{equal}; mean of "
-            f"{ablation.seeds} seeds, and how far these lie apart without it",
-            "dim",
-        )
-    if 0 < ablation.seeds < MIN_SEEDS:
-        yield f"fewer than {MIN_SEEDS} seeds tell no difference of losses", "yellow"
-    facts = ", ".join(f"{name} {value}" for name, value in ablation.machine.items())
-    yield f"measured in {elapsed(ablation.seconds)}; {facts}", "dim"
-    if (ablation.busy or 0.0) >= BUSY:
-        taken = f"other processes took {ablation.busy:.0f} % of the cores"
-        yield f"the machine was busy: {taken}, which widens the bounds; measure again when it is quiet", "yellow"
+    """Yield the lines below the table, each with its style in terms of rich: `bold` is what comes out of it."""
+    document = ablation.to_dict()
+    yield from ((line, {"warn": "yellow"}.get(style, style)) for line, style in ablation_notes(document))
     yield "", ""
-    yield f"keep {', '.join(ablation.kept) or 'none'}{_gone(ablation)}", "bold"
+    yield outcome(document), "bold"
     if ablation.command:
         yield ablation.command, ""
-
-
-def _gone(ablation: Ablation) -> str:
-    """Return which plugins go, and what that changes, in words."""
-    if not ablation.left_out:
-        return ""
-    speed = "" if ablation.kept_speed is None else f", {ratio_text(ablation.kept_speed)} of the speed with all"
-    return f"; leave out {', '.join(ablation.left_out)}{speed}"
 
 
 def html(ablation: Ablation) -> str:
@@ -107,5 +66,10 @@ def html(ablation: Ablation) -> str:
     head = "".join(f"<th>{name}</th>" for name in COLUMNS)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in cells(one)) for one in ablation.contributions)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    below = "".join(f"<p>{escape(line)}</p>" for line, _ in notes(ablation) if line)
+    below = "".join(
+        f"<{tag}>{escape(line)}</{tag}>"
+        for line, style in notes(ablation)
+        for tag in ["pre" if line == ablation.command else "h4" if style == "bold" else "p"]
+        if line
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from accel.device.cpu.parent_watch import end_with_parent
 from accel.diagnose.ablation.arm import Arm
 from accel.diagnose.ablation.trial_request import trial_request
 from accel.errors import ConfigError, Interrupted, TrainingError
 from accel.system.stop_signals import StopSignals
 
-__all__ = ["PATIENCE", "ArmProcess", "serve"]
+__all__ = ["PATIENCE", "ArmProcess", "blocked_interrupts", "serve"]
 
 PATIENCE = 10.0
 """Seconds that a process has to end by itself."""
@@ -23,7 +25,7 @@ Answer = TypeVar("Answer")
 
 
 class ArmProcess:
-    """Arm that answers from a process of its own, and waits there while others are timed. It ends if this process does.
+    """Arm that answers from a process of its own, and waits there while others are timed. It ends as soon as this process does.
 
     Args:
         make_trainer: makes the user's trainer, in that process.
@@ -39,12 +41,17 @@ class ArmProcess:
         # no daemon, which may have no workers of its own; it ends as soon as nobody can ask it any more
         self.process = context.Process(target=serve, args=(remote, make_trainer, names, list(sys.path)))
         try:
-            self.process.start()
+            with blocked_interrupts():  # inherited: Ctrl-C in a terminal reaches both, and it is this process that acts on it
+                self.process.start()
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ConfigError(f"the trainer cannot be sent to a process of its own, which backend needs ({error})") from None
         finally:
             remote.close()  # the other end is the process's alone: if it dies, reading here ends
-        self.answer()
+        try:
+            self.answer()
+        except BaseException:  # nobody has it yet who would close it
+            self.close()
+            raise
 
     def answer(self) -> Any:
         """Return the next answer.
@@ -75,12 +82,23 @@ class ArmProcess:
         return float(self.ask("window"))
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, in the middle of a window too."""
         self.connection.close()
+        self.process.terminate()
         self.process.join(PATIENCE)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+@contextmanager
+def blocked_interrupts() -> Iterator[None]:
+    """Hold SIGINT back inside the block, in this thread and for good in processes that it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(connection: Connection, make_trainer: Callable[[], Any], names: frozenset[str], path: list[str]) -> None:
@@ -93,6 +111,7 @@ def serve(connection: Connection, make_trainer: Callable[[], Any], names: frozen
         path: where modules are found.
     """
     sys.path[:] = path
+    end_with_parent()
     try:
         trainer = make_trainer()
         with StopSignals(at_once=True) as signals, closing(Arm(trial_request(trainer._request(), names), signals)) as arm:

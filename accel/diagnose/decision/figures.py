@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from accel.compare import SpeedRatio
 from accel.diagnose.decision.timing import Timing
 
-__all__ = ["BatchFit", "Beside", "Experiment", "RankTimes", "RunFigures", "fit_batches"]
+__all__ = ["BatchFit", "Beside", "Experiment", "OperatorMix", "RankTimes", "RunFigures", "fit_batches"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,19 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class OperatorMix:
+    """Operators of forward and backward pass of a micro-batch.
+
+    Args:
+        count: how many are called.
+        products: share of their time that products of matrices and convolutions take, from 0 to 1.
+    """
+
+    count: int
+    products: float
+
+
+@dataclass(frozen=True)
 class RankTimes:
     """Times of the ranks of a run, by rank, in seconds.
 
@@ -102,6 +115,7 @@ class RankTimes:
         synchronised: forward and backward pass with the gradients of all ranks.
         noise: by which `compute` may be off.
         rank: of the process whose other figures these are.
+        update: moving the weights; empty if that was not measured.
     """
 
     compute: tuple[float, ...]
@@ -109,6 +123,7 @@ class RankTimes:
     synchronised: tuple[float, ...]
     noise: tuple[float, ...] = ()
     rank: int = 0
+    update: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,7 @@ class RunFigures:
         batch_size: samples of a micro-batch.
         by_threads: update of the same batch, by the number of torch's threads.
         host_reads: numbers read on the host in an update, by line of code.
+        operators: of the passes; None if they were not looked at.
         read_rates: samples a second, by the number of readers beside the updates.
         experiments: by name, such as `amp`.
         ranks: times of all ranks; None for one.
@@ -161,6 +177,7 @@ class RunFigures:
     batch_size: int = 0
     by_threads: Mapping[int, Timing] = field(default_factory=dict)
     host_reads: Mapping[str, float] = field(default_factory=dict)
+    operators: OperatorMix | None = None
     read_rates: Mapping[int, Beside] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     ranks: RankTimes | None = None

@@ -47,7 +47,7 @@ def _moment(figures: RunFigures, split: TimeSplit) -> float:
 
     Both were measured, at two moments of the machine; what is predicted belongs to the first.
     """
-    work = split.total - split.seconds["data"] - _rest(split)
+    work = split.total - split.seconds["data"] - split.late - _rest(split)
     return work / (figures.same_batch.median + figures.phases.get("transfer", 0.0))
 
 

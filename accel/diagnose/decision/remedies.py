@@ -32,6 +32,7 @@ class Possible:
         memory: bytes that it takes; None if that is not known.
         note: clause that says more; may be empty.
         words: overrides that `--apply` tries; empty if it cannot.
+        share: of those parts, the most that it can take away, from 0 to 1.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Possible:
     memory: int | None = None
     note: str = ""
     words: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
     for change in possible:
         after = PREDICTIONS[change.name](figures, split, change.count) if change.name in PREDICTIONS else None
         speed_up = None if after is None else capped(whole.over(after), split.ceiling(*change.parts))
-        ceiling = split.ceiling(*change.parts)
+        ceiling = split.ceiling(*change.parts, share=change.share)
         of_updates = None
         if after is not None and after.low > rest:
             most = split.without("evaluation", "checkpoint").ceiling(*change.parts)

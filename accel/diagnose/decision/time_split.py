@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accel.diagnose.decision.figures import RankTimes, RunFigures
 from accel.diagnose.decision.timing import taken_in_turn
 
-__all__ = ["PARTS", "TimeSplit", "split_time"]
+__all__ = ["PARTS", "TimeSplit", "mean_of_others", "split_time"]
 
 PARTS = {
     "data": "waiting for data",
@@ -31,10 +32,12 @@ class TimeSplit:
     Args:
         seconds: by the names of `PARTS`, all of them.
         straggler: number of the slowest rank, if one is slower than the others; else None.
+        late: of the straggler's seconds, those in which it reads: what makes reading faster takes them away too.
     """
 
     seconds: dict[str, float]
     straggler: int | None = None
+    late: float = 0.0
 
     @property
     def total(self) -> float:
@@ -47,11 +50,13 @@ class TimeSplit:
 
     def without(self, *parts: str) -> TimeSplit:
         """Return the split of the time that is left without some parts."""
-        return TimeSplit({part: 0.0 if part in parts else seconds for part, seconds in self.seconds.items()}, self.straggler)
+        seconds = {part: 0.0 if part in parts else seconds for part, seconds in self.seconds.items()}
+        return TimeSplit(seconds, self.straggler, self.late)
 
-    def ceiling(self, *parts: str) -> float:
-        """Return the speed-up that taking parts away altogether would bring (Amdahl); infinite if nothing is left."""
-        left = self.total - sum(self.seconds[part] for part in parts)
+    def ceiling(self, *parts: str, share: float = 1.0) -> float:
+        """Return the speed-up that taking a share of some parts away would bring (Amdahl); infinite if nothing is left."""
+        taken = sum(self.seconds[part] for part in parts) + (self.late if "data" in parts else 0.0)
+        left = self.total - share * taken
         return self.total / left if left > 0 else float("inf")
 
 
@@ -67,15 +72,20 @@ def split_time(figures: RunFigures) -> TimeSplit:
     work = step - seconds["data"]
     phases = {name: max(0.0, figures.phases.get(name, 0.0)) for name in ("transfer", "forward", "backward", "update")}
     whole = max(sum(phases.values()), figures.same_batch.median + phases["transfer"], 1e-12)  # the same batch is on the device
-    late, reader = (0.0, None) if figures.ranks is None else _late_data(figures.ranks, work - whole)
-    scale = (work - late) / whole
+    late, reader = (0.0, None) if figures.ranks is None else _late_data(figures.ranks, work - whole, seconds["data"])
+    if figures.ranks is not None and reader == figures.ranks.rank:  # others wait while this one waits for its data
+        seconds["data"] -= late
+        scale = work / whole
+    else:
+        scale = (work - late) / whole
     passes = whole - phases["transfer"] - phases["update"]
     overhead, straggler = min(passes, _overhead(figures, passes)), None
     seconds["transfer"], seconds["update"] = phases["transfer"] * scale, phases["update"] * scale
     if figures.ranks is not None:
-        waiting, communication, straggler = _between_ranks(figures.ranks, passes)
-        seconds["straggler"], seconds["communication"] = late + waiting * scale, communication * scale
-        straggler = reader if late > waiting * scale else straggler
+        waiting, moving, communication, straggler = _between_ranks(figures.ranks, passes)
+        seconds["straggler"], seconds["communication"] = late + (waiting + moving) * scale, communication * scale
+        seconds["update"] = max(0.0, seconds["update"] - moving * scale)
+        straggler = reader if late > (waiting + moving) * scale else straggler
         passes -= waiting + communication
         overhead = min(passes, max(0.0, overhead - waiting - communication))  # neither grows with the batch
     lost = _lost_to_threads(figures) * scale
@@ -86,7 +96,7 @@ def split_time(figures: RunFigures) -> TimeSplit:
             seconds[part] -= min(lost, shared) * seconds[part] / shared
         seconds["threads"] = min(lost, shared)
     seconds["evaluation"], seconds["checkpoint"] = figures.evaluation, figures.checkpoint
-    return TimeSplit(seconds, straggler)
+    return TimeSplit(seconds, straggler, late)
 
 
 def _overhead(figures: RunFigures, passes: float) -> float:
@@ -115,29 +125,46 @@ def _lost_to_threads(figures: RunFigures) -> float:
     return max(0.0, now.median - best.median) if best is not now and taken_in_turn(now, best).low > 1 else 0.0
 
 
-def _between_ranks(ranks: RankTimes, passes: float) -> tuple[float, float, int | None]:
-    """Return the seconds of waiting for the slowest rank, those of communication, and its number if it stands out.
+def _between_ranks(ranks: RankTimes, passes: float) -> tuple[float, float, float, int | None]:
+    """Return the seconds for which ranks wait for the slowest, within passes and update, those of communication, and who it is.
 
     Each rank waits in its backward pass for the last one: that one waits for nobody, and what it takes beyond its own computing
-    is communication.
+    is communication. What the slowest takes beyond the others is what they wait.
     """
-    slowest = max(range(len(ranks.compute)), key=lambda rank: ranks.compute[rank])
-    others = [seconds for rank, seconds in enumerate(ranks.compute) if rank != slowest]
-    mean = sum(others) / len(others) if others else ranks.compute[slowest]
-    behind = ranks.compute[slowest] - mean
-    communication = max(0.0, min(together - ranks.compute[slowest] for together in ranks.synchronised))
+    updates = ranks.update or (0.0,) * len(ranks.compute)
+    work = [compute + update for compute, update in zip(ranks.compute, updates, strict=True)]
+    slowest = max(range(len(work)), key=lambda rank: work[rank])
+    mean = mean_of_others(work, slowest)
+    behind = work[slowest] - mean
+    communication = max(0.0, min(ranks.synchronised) - max(ranks.compute))
     stands_out = behind > max(STANDS_OUT * mean, 2 * max(ranks.noise, default=0.0))
-    waiting = min(passes, behind) if stands_out else 0.0
-    return waiting, min(max(0.0, passes - waiting), communication), slowest if stands_out else None
+    moving = waiting = 0.0
+    if stands_out:
+        if slowest == ranks.rank:
+            moving = min(behind, max(0.0, updates[slowest] - mean_of_others(updates, slowest)))
+        waiting = min(passes, behind - moving)
+    return waiting, moving, min(max(0.0, passes - waiting), communication), slowest if stands_out else None
 
 
-def _late_data(ranks: RankTimes, extra: float) -> tuple[float, int | None]:
-    """Return the seconds, of `extra` beyond its work, for which this rank waits for one that reads more slowly, and that one."""
+def _late_data(ranks: RankTimes, extra: float, wait: float) -> tuple[float, int | None]:
+    """Return the seconds for which ranks wait for one that reads more slowly than they, and which it is; 0 and None for none.
+
+    Args:
+        ranks: times of the ranks.
+        extra: seconds that an update of this rank takes beyond its own work.
+        wait: seconds for which this rank waits for its own data.
+    """
     slowest = max(range(len(ranks.loader)), key=lambda rank: ranks.loader[rank])
-    behind = ranks.loader[slowest] - ranks.loader[ranks.rank]
-    if behind <= STANDS_OUT * ranks.compute[ranks.rank] or extra <= 0:
-        return 0.0, None
-    return min(extra, behind), slowest
+    is_this = slowest == ranks.rank
+    faster = mean_of_others(ranks.loader, slowest) if is_this else ranks.loader[ranks.rank]
+    late = min(ranks.loader[slowest] - faster, wait if is_this else extra)
+    return (late, slowest) if late > STANDS_OUT * max(ranks.compute[ranks.rank], faster) else (0.0, None)
+
+
+def mean_of_others(times: Sequence[float], rank: int) -> float:
+    """Return the mean of the times of all ranks but one; its own where it is alone."""
+    others = [seconds for number, seconds in enumerate(times) if number != rank]
+    return sum(others) / len(others) if others else times[rank]
 
 
 STANDS_OUT = 0.1

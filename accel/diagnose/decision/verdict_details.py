@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from accel.diagnose.decision.figures import RunFigures
-from accel.diagnose.decision.time_split import TimeSplit
+from accel.diagnose.decision.time_split import TimeSplit, mean_of_others
 from accel.report.run_verdict import Verdict, verdict
 
 __all__ = ["IDLE_READING", "THRASHING", "decide", "details_of"]
 
 IDLE_READING = 0.5
 """Share of reading in which the processor is idle, above which the data is waited for rather than computed."""
+MOSTLY = 50.0
+"""Percent of the operators' time that are most of it."""
 THRASHING = 256
 """Pages to or from the swap in an update from which on memory is what is slow: a megabyte."""
 
@@ -30,7 +32,7 @@ def details_of(figures: RunFigures, split: TimeSplit) -> dict[str, tuple[str, ..
     return {
         "data": _of_data(figures),
         "overhead": _of_overhead(figures),
-        "compute": () if figures.fit is not None else ("how much of that is overhead, whatever the batch, was not measured",),
+        "compute": _of_compute(figures),
         "threads": _of_threads(figures),
         "straggler": _of_straggler(figures, split),
         "update": _of_update(figures),
@@ -53,6 +55,8 @@ def _of_data(figures: RunFigures) -> tuple[str, ...]:
 
 def _of_overhead(figures: RunFigures) -> tuple[str, ...]:
     clauses = []
+    if figures.operators is not None:
+        clauses.append(f"forward and backward pass call {figures.operators.count:,} operators")
     if figures.fit is not None and figures.fit.overhead > 0 and figures.fit.per_sample > 0:
         even = figures.fit.overhead / figures.fit.per_sample
         before = f"{1000 * figures.fit.overhead:.2g} ms before its first sample"
@@ -61,6 +65,16 @@ def _of_overhead(figures: RunFigures) -> tuple[str, ...]:
     if reads:
         place = max(figures.host_reads, key=lambda line: figures.host_reads[line])
         clauses.append(f"{reads:,.0f} numbers are read on the host in an update, most in {place}")
+    return tuple(clauses)
+
+
+def _of_compute(figures: RunFigures) -> tuple[str, ...]:
+    clauses = [] if figures.fit is not None else ["how much of that is overhead, whatever the batch, was not measured"]
+    if figures.operators is not None:
+        share = 100 * figures.operators.products
+        products, rest = "products and convolutions", "operators that move memory"
+        first, part, other = (products, share, rest) if share >= MOSTLY else (rest, 100 - share, products)
+        clauses.append(f"{first} take {part:.0f} % of it, {other} the others")
     return tuple(clauses)
 
 
@@ -77,12 +91,11 @@ def _of_straggler(figures: RunFigures, split: TimeSplit) -> tuple[str, ...]:
     if figures.ranks is None or split.straggler is None:
         return ()
     slow, ranks = split.straggler, figures.ranks
-    factors = {}
-    for what, times in (("computes", ranks.compute), ("reads", ranks.loader)):
-        others = [seconds for rank, seconds in enumerate(times) if rank != slow]
-        factors[what] = times[slow] * len(others) / sum(others) if sum(others) else 0.0
-    what = "reads" if factors["reads"] > factors["computes"] else "computes"
-    return (f"rank {slow} {what} {factors[what]:.1f} times as long as the others",)
+    doing = {"computes": ranks.compute, "reads": ranks.loader, "moves its weights": ranks.update}
+    means = {what: mean_of_others(times, slow) for what, times in doing.items() if times}
+    what = max(means, key=lambda name: doing[name][slow] - means[name])
+    factor = doing[what][slow] / means[what] if means[what] else 0.0
+    return (f"rank {slow} {what} {factor:.1f} times as long as the others",)
 
 
 def _of_update(figures: RunFigures) -> tuple[str, ...]:

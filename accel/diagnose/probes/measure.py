@@ -14,6 +14,7 @@ from accel.diagnose.decision.timing import Timing
 from accel.diagnose.probes.batch_growth import growth
 from accel.diagnose.probes.experiments import run_experiments
 from accel.diagnose.probes.host_read_places import host_read_places
+from accel.diagnose.probes.operator_times import operator_mix
 from accel.diagnose.probes.page_swaps import page_swaps
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.diagnose.probes.rank_times import time_ranks
@@ -83,7 +84,7 @@ class Measurer:
             self.announce("the loader alone, without updates")
             loader = time_loader(probed, share)
             phases = device_phases(probed) if probed.on_device else same.phases
-            ranks = time_ranks(probed, phases["forward"] + phases["backward"], loader.window, share / 2)
+            ranks = time_ranks(probed, phases, loader.window, share / 2)
             wait = steps.wait
             if probed.on_device:  # the host runs ahead: what the device waits is what updates take longer with their own data
                 late = max(0.0, steps.step.median - same.each.median - steps.transfer)
@@ -111,6 +112,7 @@ class Measurer:
         until = self.began + self.seconds
         probes: Sequence[tuple[str, str, float, Callable[[], object]]] = (
             ("fit", "half the batch and twice the batch", 25 * update, lambda: growth(probed, 2 * share)),
+            ("operators", "the operators of a pass", 0.0, lambda: operator_mix(probed)),
             ("by_threads", "other numbers of threads", 25 * update, lambda: time_thread_counts(probed, share, self.cores)),
             ("host_reads", "numbers read on the host", 6 * update, lambda: host_read_places(probed)),
             ("evaluation", "an evaluation", 2 * update, lambda: seconds_of_evaluations(run)),
@@ -122,7 +124,7 @@ class Measurer:
         if waits:
             probes = sorted(probes, key=lambda probe: probe[0] not in OF_DATA)
         figures = {}
-        needed = ("fit", "host_reads", *(OF_DATA if waits else ()))
+        needed = ("fit", "operators", "host_reads", *(OF_DATA if waits else ()))
         for name, words, least, probe in probes:
             elapsed = 0.0 if name in needed else perf_counter() - self.began
             if run.parts.parallel.any(elapsed + least > self.seconds):

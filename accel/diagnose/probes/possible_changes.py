@@ -19,6 +19,7 @@ from accel.engine.training_run import TrainingRun
 from accel.parts import Group, Loader, Parallel, Precision, Transfer, Update
 from accel.parts.model import Backend, Compile
 from accel.parts.run import UNLIMITED
+from accel.system.machine import Need
 
 __all__ = ["OFTEN", "SLOTS", "possible_changes"]
 
@@ -28,6 +29,8 @@ OFTEN = 2
 """Factor by which evaluations and checkpoints come less often, if that is suggested."""
 LARGER = 2
 """Factor of a batch that is suggested: as large as one that was measured."""
+FEW_PRODUCTS = 0.5
+"""Share of the operators' time below which products are the smaller part of it."""
 PASSES = ("overhead", "compute", "threads")
 
 
@@ -89,6 +92,7 @@ def _of_device(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
         yield change(run, "channels_last", "channels_last", PASSES, changes="rounding", memory=memory("channels_last"))
     if "tf32" in figures.experiments:
         yield change(run, "tf32", "backend", PASSES, changes="rounding", memory=memory("tf32"), note="products keep 10 bits")
+    yield from _compiled(run, figures)
     if "kept_memory" in figures.experiments:
         yield change(run, "kept_memory", "backend", (*PASSES, "update"), note="freed memory stays with the process")
     may_set = type(parts.backend) is Backend or is_on(run, "backend")
@@ -103,8 +107,18 @@ def _of_device(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
             yield change(run, "stream", "stream", ("transfer",))
         if type(parts.update) is Update and type(parts.parallel) is Parallel:
             yield change(run, "cuda_graph", "cuda_graph", ("overhead",))
-        if type(parts.compile) is Compile:
-            yield change(run, "compile", "compile", ("overhead", "compute"), changes="rounding", note="compiling takes a minute")
+
+
+def _compiled(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
+    """Yield `compile`. On a CPU it leaves products as they are: there it is for runs whose other operators take most time."""
+    on_cpu, operators = run.device.type == "cpu", figures.operators
+    if type(run.parts.compile) is not Compile or run.device.type not in ("cpu", "cuda"):
+        return
+    if on_cpu and (operators is None or operators.products >= FEW_PRODUCTS or Need("compiler").unmet_reason({}, "cpu")):
+        return
+    share = 1 - operators.products if on_cpu and operators is not None else 1.0
+    note = "compiling takes a minute" + ", and fuses what is no product" * on_cpu
+    yield change(run, "compile", "compile", ("overhead", "compute"), changes="rounding", note=note, share=share)
 
 
 def _of_update(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:

@@ -69,6 +69,15 @@ class ProbedRun:
         """Make an update of the same batch again."""
         self.run.parts.update(self.window)
 
+    def passes(self) -> None:
+        """Make forward and backward pass of the window's first micro-batch again, on this rank alone. Gradients are left."""
+        run, parts = self.run, self.run.parts
+        batch = next(iter(self.window.micros)).batch
+        with parts.parallel.sync(last=False), parts.precision.cast():
+            loss, _ = parts.parallel.call(parts.objective, run.model, batch)
+        with parts.parallel.sync(last=False):
+            loss.backward()  # type: ignore[no-untyped-call]
+
     def update_and_wait(self) -> None:
         """Make an update of the same batch again, and wait until the device has done it."""
         self.update()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from accel.diagnose.decision.figures import RankTimes
 from accel.diagnose.decision.timing import Timing
 from accel.diagnose.probes.probed_run import ProbedRun
@@ -9,12 +11,12 @@ from accel.diagnose.probes.probed_run import ProbedRun
 __all__ = ["time_ranks"]
 
 
-def time_ranks(probed: ProbedRun, synchronised: float, loader: Timing | None, seconds: float) -> RankTimes | None:
+def time_ranks(probed: ProbedRun, phases: Mapping[str, float], loader: Timing | None, seconds: float) -> RankTimes | None:
     """Return the times of all ranks; None for one process. Every rank must call it.
 
     Args:
         probed: the run.
-        synchronised: seconds of forward and backward pass on this rank, with the gradients of all.
+        phases: seconds of each phase of an update on this rank, its passes with the gradients of all.
         loader: the loader of this rank alone; None if that was not measured.
         seconds: of measuring.
     """
@@ -34,6 +36,7 @@ def time_ranks(probed: ProbedRun, synchronised: float, loader: Timing | None, se
 
     alone = probed.time(passes, seconds).each.range
     reading, noise_of_this = 0.0 if loader is None else loader.median, (alone.high - alone.low) / 2
-    rows = parts.parallel.gather((alone.middle, reading, synchronised, noise_of_this))
-    compute, loaders, together, noise = zip(*rows, strict=True)
-    return RankTimes(compute, loaders, together, noise, parts.parallel.rank)
+    synchronised, update = phases["forward"] + phases["backward"], phases["update"]
+    rows = parts.parallel.gather((alone.middle, reading, synchronised, noise_of_this, update))
+    compute, loaders, together, noise, updates = zip(*rows, strict=True)
+    return RankTimes(compute, loaders, together, noise, parts.parallel.rank, updates)

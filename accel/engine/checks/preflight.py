@@ -19,7 +19,7 @@ from accel.parts import Parallel, Part
 from accel.system.call_stack import warn_user
 from accel.system.stop_signals import TORCHRUN_VARIABLE
 
-__all__ = ["check_model", "check_needs", "check_torch_mode", "warn_of_lonely_ranks", "without_ranks"]
+__all__ = ["check_model", "check_needs", "check_torch_mode", "require_one_process", "warn_of_lonely_ranks", "without_ranks"]
 
 
 def check_torch_mode(device: str) -> None:
@@ -46,6 +46,19 @@ def warn_of_lonely_ranks(parallel: Parallel) -> None:
             f"{started} processes were started, and no plugin makes them train together: each trains the whole run by itself; add "
             "DDP() to plugins, or start one process"
         )
+
+
+def require_one_process(command: str) -> None:
+    """Raise ConfigError if this process is one of several that were started together.
+
+    Args:
+        command: what measures one, such as `ablate`.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        started = torch.distributed.get_world_size()
+    if started > 1:
+        raise ConfigError(f"{command} measures one process, and {started} were started; start it without torchrun")
 
 
 def check_needs(plugins: Sequence[Part], device: str) -> None:

@@ -99,7 +99,7 @@ def added(run: Run, metrics: dict[str, float]) -> dict[str, float]:
     more = run.evaluated(dict(metrics))
     if more is not None and not isinstance(more, Mapping):
         raise ConfigError(f"evaluated(metrics) returned {describe(more)}; return a dict of numbers to add, or None")
-    numbers = {str(name): float(scalar(name, value, run.device, "evaluated(metrics)")) for name, value in (more or {}).items()}
+    numbers = {str(name): float(scalar(str(name), value, run.device, "evaluated(metrics)")) for name, value in (more or {}).items()}
     if len({repr(each) for each in run.parts.parallel.gather(numbers)}) > 1:
         raise ConfigError(
             f"{run.parts.parallel.name}: evaluated(metrics) returned other numbers on each rank; gather what each has collected "

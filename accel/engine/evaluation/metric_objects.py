@@ -100,7 +100,8 @@ class MetricObjects:
             ConfigError: for an object that cannot be computed over all ranks, and for a name of two objects.
         """
         rest = {}
-        for name, value in values.items():
+        for key, value in values.items():
+            name = str(key)
             if not is_metric_object(value):
                 rest[name] = _without_methods(name, value)
             elif self.by_name.setdefault(name, value) is not value:

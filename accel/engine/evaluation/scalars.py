@@ -34,8 +34,10 @@ def scalar(
         fix: what to do, if it is no number.
 
     Raises:
-        ConfigError: if it is no number.
+        ConfigError: if it is no number, or its name none.
     """
+    if not name.strip():
+        raise ConfigError(f"{owner} returned a number under the name {name!r}, which nobody would see; give it a name")
     if name in ("epoch", "update"):
         raise ConfigError(f"{owner} returned {name!r}, by which the results are numbered; call it something else")
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():

@@ -26,6 +26,7 @@ from accel.parts import (
     Activations,
     Augment,
     Average,
+    Branches,
     Clip,
     Group,
     Guard,
@@ -33,19 +34,21 @@ from accel.parts import (
     Order,
     Part,
     Probe,
+    Pruning,
+    Quantisation,
     Rate,
     Schedule,
-    Shape,
     Stop,
     Watch,
-)
+)  # fmt: skip
 from accel.system.call_stack import warn_user, warnings_of_run
 from accel.system.stop_signals import StopSignals
 
 __all__ = ["TRAINING_ONLY", "Evaluation", "evaluate_saved"]
 
 TRAINING_ONLY: tuple[type[Part], ...] = (
-    Activations, Augment, Average, Clip, Group, Guard, Optim, Order, Probe, Rate, Schedule, Shape, Stop, Watch,
+    Activations, Augment, Average, Branches, Clip, Group, Guard, Optim, Order, Probe, Pruning, Quantisation, Rate, Schedule, Stop,
+    Watch,
 )  # fmt: skip
 """Parts that an evaluation does without: weights are averaged and the model has its shape already, and some ask how long the
 training is."""

@@ -18,10 +18,12 @@ from accel.engine.loading.task_record import TaskRecord
 from accel.engine.task import Task
 from accel.errors import ConfigError, describe
 from accel.schema.settings import Settings
+from accel.system.calls.call_arguments import with_checked_arguments
 
 __all__ = ["fresh_model", "load", "load_into", "load_task"]
 
 
+@with_checked_arguments
 def load(
     path: str | PathLike[str],
     weights: str | None = None,

@@ -28,10 +28,10 @@ class Predictor:
         task: the task, which says what a batch of samples is predicted to be.
         model: its model, in evaluation mode.
         device: of the model.
-        top: number of classes of each sample, the likeliest first.
+        top: number of classes of each sample, the likeliest first; None for one, if it predicts classes at all.
     """
 
-    def __init__(self, task: Task, model: nn.Module, device: torch.device, top: int = 1) -> None:
+    def __init__(self, task: Task, model: nn.Module, device: torch.device, top: int | None = None) -> None:
         self.task, self.model, self.device, self.top = task, model, device, top
         self.classes = class_names(task)
 
@@ -54,8 +54,7 @@ class Predictor:
         rows = list(output) if isinstance(output, list | tuple) else []
         if len(rows) != len(samples) or not all(isinstance(row, Mapping) for row in rows):
             raise ConfigError(self._refusal(output, len(samples)))
-        if self.top > 1:
-            raise ConfigError(f"top={self.top} has no effect: {type(self.task).__name__} predicts no classes; leave it out")
+        self._refuse_top()
         return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
 
     def _tensor_rows(self, output: Tensor, count: int) -> list[dict[str, Any]]:
@@ -64,9 +63,8 @@ class Predictor:
             raise ConfigError(self._refusal(output, count))
         numbers = output.detach().double().cpu().reshape(count, -1)
         if self.classes and output.is_floating_point() and numbers.shape[1] == len(self.classes):
-            return [self._likeliest(*one) for one in zip(*_sorted(numbers.softmax(1), self.top), strict=True)]
-        if self.top > 1:
-            raise ConfigError(f"top={self.top} has no effect: {type(self.task).__name__} predicts no classes; leave it out")
+            return [self._likeliest(*one) for one in zip(*_sorted(numbers.softmax(1), self.top or 1), strict=True)]
+        self._refuse_top()
         names = ["value"] if numbers.shape[1] == 1 else [f"value_{number}" for number in range(1, numbers.shape[1] + 1)]
         values = numbers.tolist() if output.is_floating_point() else output.reshape(count, -1).tolist()
         return [dict(zip(names, row, strict=True)) for row in values]
@@ -77,6 +75,11 @@ class Predictor:
             ending = "" if rank == 1 else f"_{rank}"
             row |= {f"class{ending}": self.classes[place], f"probability{ending}": probability}
         return row
+
+    def _refuse_top(self) -> None:
+        """Raise ConfigError if classes were asked for, where there are none."""
+        if self.top is not None:
+            raise ConfigError(f"top={self.top} has no effect: {type(self.task).__name__} predicts no classes; leave it out")
 
     def _refusal(self, output: Any, count: int) -> str:
         return (

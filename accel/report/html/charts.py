@@ -103,7 +103,7 @@ class Canvas:
         from matplotlib.figure import Figure
 
         self.figure = Figure(figsize=SIZE, facecolor="none")
-        self.panel = panel = self.figure.add_axes((0.125, 0.185, 0.86, 0.775), facecolor="none")
+        self.panel = panel = self.figure.add_axes((0.15, 0.185, 0.835, 0.775), facecolor="none")  # -0.00025 fits beside it
         panel.spines[["top", "right"]].set_visible(False)
         panel.spines[["bottom", "left"]].set_color(GRID)
         panel.tick_params(which="both", labelsize=8, labelcolor=DIM, bottom=False, left=False, pad=4)

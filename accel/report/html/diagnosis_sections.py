@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.report.formatting import elapsed, number, size
+from accel.report.formatting import elapsed, loss_change, size, size_change
 from accel.report.html.intervals import interval_of, ratio_text, scaled
-from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
+from accel.report.html.markup import Markup, element, join, table
 from accel.report.html.run_sections import bars
+from accel.report.record.ablation_notes import ablation_notes, outcome
 from accel.report.record.run_files import RunFiles
 
 __all__ = ["ablation", "diagnosis"]
@@ -45,17 +46,13 @@ def ablation(run: RunFiles) -> Markup:
     speeds = [interval_of(one.get("speed"), "ratio") for one in some]
     rows = [
         ("+".join(one["plugins"]), _verdict(one.get("verdict")), ratio_text(speed), drawing,
-         ratio_text(interval_of(one.get("alone"), "ratio")), _difference(one.get("memory")), _loss(one.get("loss")))
+         ratio_text(interval_of(one.get("alone"), "ratio")), size_change(one.get("memory")), _loss(one.get("loss")))
         for one, speed, drawing in zip(some, speeds, scaled(speeds), strict=True)
     ]  # fmt: skip
     columns = ("plugin", "verdict", "speed beside the others", "", "speed alone", "memory", "loss")
-    kept = ", ".join(content.get("kept") or []) or "none"
-    gone = ", ".join(content.get("left_out") or [])
-    refusals = [f"{'+'.join(one['plugins'])}: {one['refusal']}" for one in some if one.get("refusal")]
     return join([
-        element("p", f"keep {kept}{f'; leave out {gone}' if gone else ''}", class_="lead"), table(columns, rows),
-        paragraphs(refusals, "warn"), element("pre", content["command"]) if content.get("command") else None,
-        definitions((content.get("machine") or {}).items()),
+        element("p", outcome(content), class_="lead"), element("pre", content["command"]) if content.get("command") else None,
+        table(columns, rows), *(element("p", line, class_=style or None) for line, style in ablation_notes(content)),
     ])  # fmt: skip
 
 
@@ -71,13 +68,9 @@ def _bytes(count: float | None) -> str:
     return "-" if count is None else size(count)
 
 
-def _difference(count: float | None) -> str:
-    return "-" if count is None else "same" if not count else f"{'+-'[count < 0]}{size(abs(count))}"
-
-
 def _loss(loss: dict[str, Any] | None) -> str:
     if loss is None:
         return "-"
-    if loss["difference"] is None:
+    if None in (loss["difference"], loss["base"], loss["noise"]):
         return "not finite"
-    return f"{loss['difference']:+.2g} of {number(loss['base'])}, noise {loss['noise']:.2g}"
+    return loss_change(loss["difference"], loss["base"], loss["noise"], bool(loss.get("is_beyond_noise")))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from math import isfinite, log
 from typing import Any
 
+from accel.report.formatting import ratio
 from accel.report.html.markup import Markup, element
 
 __all__ = ["Interval", "interval_of", "ratio_text", "scaled"]
@@ -15,12 +16,12 @@ Interval = tuple[float, float, float]
 
 
 def ratio_text(interval: Interval | None) -> str:
-    """Return a speed-up and its bounds in words.
+    """Return a speed-up and its bounds in words; `-` for None.
 
     >>> ratio_text((1.28, 1.31, 1.35))
     '1.31x (1.28 to 1.35)'
     """
-    return "-" if interval is None else f"{interval[1]:.2f}x ({interval[0]:.2f} to {interval[2]:.2f})"
+    return "-" if interval is None else ratio(interval[1], interval[0], interval[2])
 
 
 def interval_of(values: Mapping[str, Any] | None, middle: str) -> Interval | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from accel.report.formatting import suggestions_text
 from accel.report.html import run_sections
 from accel.report.html.advice_section import advice
 from accel.report.html.diagnosis_sections import ablation, diagnosis
@@ -55,10 +56,9 @@ def _remarks(run: RunFiles) -> Content:
     bad = [summary.get("divergence")] + [
         f"{name} could not be written: {reason}" for name, reason in (summary.get("unsaved") or {}).items()
     ]
-    suggestions = ", ".join(f"{name}={value:.2g}" for name, value in (summary.get("suggestions") or {}).items())
     plain = [
         summary.get("stopped") and f"ended early: {summary['stopped']}",
-        suggestions and f"suggested by the trial before the first update: {suggestions}", *(summary.get("remarks") or []),
+        suggestions_text(summary.get("suggestions") or {}), *(summary.get("remarks") or []),
     ]  # fmt: skip
     return join([paragraphs(filter(None, bad), "bad"), paragraphs(filter(None, plain))])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accel.report.formatting import cell, elapsed, metric, number, rounded_percentages, setting, short_count
+from accel.report.formatting import cell, elapsed, metric, number, rounded_percentages, setting, short_count, throughput
 from accel.report.html.charts import charts
 from accel.report.html.markup import Markup, definitions, element, join, paragraphs, table
 from accel.report.html.run_charts import course, learning
@@ -61,9 +61,8 @@ def time(run: RunFiles) -> Markup:
     shares, flow = summary.get("shares") or {}, summary.get("flow")
     parts = [bars(shares)] if shares else []
     if flow is not None:
-        ceiling = f", and reading alone makes {short_count(flow['ceiling'])}" if flow.get("ceiling") else ""
-        rate = f"{short_count(flow['rate'])} samples/s came through{ceiling}"
-        parts.append(element("p", f"{flow['wait']:.1f} % of the training waited for data; {rate}"))
+        came = throughput(flow["rate"], flow.get("ceiling"))
+        parts.append(element("p", f"{flow['wait']:.1f} % of the training waited for data; {came}"))
         if flow.get("tries"):
             parts += [element("p", "to wait less for data, try"), *(element("pre", text) for text in flow["tries"])]
     if summary.get("verdict"):

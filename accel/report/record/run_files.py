@@ -14,13 +14,13 @@ from accel.errors import ConfigError
 from accel.report.curves import Curves, Floats, column, parse, read
 from accel.system.disk_errors import nearest_beside, readable
 
-__all__ = ["DOCUMENTS", "LARGEST", "METRICS", "TIMES", "RunFiles", "Times", "expanded", "read_run"]
+__all__ = ["DOCUMENTS", "LARGEST", "LOCK", "METRICS", "TIMES", "RunFiles", "Times", "expanded", "read_run", "summary_is_old"]
 
 METRICS, TIMES, CONFIG = "metrics.jsonl", "times.jsonl", "config.yaml"
 DOCUMENTS = {"summary": 1, "plan": 1, "task": 1, "doctor": 1, "ablate": 1, "advise": 1}
 """JSON documents by their names without `.json`, each with the newest schema that is known here."""
-REQUIRED = {"summary": "the run is still going, or was stopped", "plan": "the plan and the machine are not known"}
-"""Documents that every run that is done has, and what it means if one is not there."""
+LOCK = ".lock"
+"""Name of the lock file. It is left behind by a process that was killed; the system knows whether the lock still holds."""
 LARGEST = 1 << 26
 """Bytes; accel writes no larger document."""
 
@@ -128,8 +128,11 @@ def _read_document(run: RunFiles, name: str) -> None:
     """Read a document, if it is there and of a schema that is known here; else add what is to be said of it."""
     file = f"{name}.json"
     if file not in run.files:
-        if name in REQUIRED:
-            run.remarks.append(f"{file} is not there: {REQUIRED[name]}")
+        if name == "summary":
+            ending = "is still going, or was killed" if LOCK in run.files else "was stopped or failed before its end"
+            run.remarks.append(f"{file} is not there: the run {ending}")
+        elif name == "plan":
+            run.remarks.append(f"{file} is not there: the plan and the machine are not known")
         return
     try:
         if (run.path / file).stat().st_size > LARGEST:
@@ -166,6 +169,11 @@ def _read_lines(run: RunFiles, curves: Curves | None) -> None:
             run.times = Times(*(values[whole] for values in numbers)) if whole.sum() > 1 else None
     except OSError as error:
         run.remarks.append(f"{error.filename} cannot be read: {error.strerror or error}")
+    if summary_is_old(run):
+        run.remarks.append(
+            f"summary.json is that of update {run.summary['updates']:,}, and is left out: the run has gone on since, to another end"
+        )
+        del run.documents["summary"]
     if run.curves is not None and run.curves.damaged:
         run.remarks.append(f"{run.curves.damaged:,} lines of {METRICS} are damaged, and left out")
     if run.times is None:
@@ -174,6 +182,12 @@ def _read_lines(run: RunFiles, curves: Curves | None) -> None:
         with readable(run.path):
             moment = datetime.fromtimestamp((run.path / METRICS).stat().st_mtime)
         run.remarks.append(f"{METRICS} was last written on {moment:%Y-%m-%d at %H:%M:%S}")
+
+
+def summary_is_old(run: RunFiles) -> bool:
+    """Return whether a run has gone on since its summary was written, by what it has done since."""
+    updates = run.summary.get("updates")
+    return isinstance(updates, int) and run.curves is not None and bool((run.curves.update > updates).any())
 
 
 def _text(run: RunFiles, file: str) -> str:

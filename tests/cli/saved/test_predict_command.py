@@ -238,6 +238,13 @@ def test_outputs_of_every_form() -> None:
     assert json.loads(prediction_console.PredictionTable("jsonl").text(nan[:1]))["probability"] is None
 
 
+@pytest.mark.parametrize("output", [torch.tensor([1.5, 2.5]), torch.ones(2, 3), [{"kind": "x"}] * 2])
+@pytest.mark.parametrize("top", [1, 3])
+def test_classes_where_there_are_none_are_refused(output: Any, top: int) -> None:
+    with pytest.raises(ConfigError, match=f"^top={top} has no effect: Fixed predicts no classes; leave it out$"):
+        predictor(output, top=top).rows(SAMPLES)
+
+
 @pytest.mark.parametrize(
     "output", [None, torch.ones(3, 2), torch.tensor(1.0), [{}], ["a", "b"], torch.ones(2, 2, 2), torch.ones(2, 101)]
 )

@@ -61,6 +61,12 @@ def test_what_to_keep_and_what_it_brings() -> None:
     assert [line for line in lines if not line.startswith(" ")][1:4] == ["1 of 3: slow", "2 of 3: quick", "3 of 3: idle"]
 
 
+def test_one_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"^ablate measures one process, and 2 were started; start it without torchrun$"):
+        ablation(Slow())
+
+
 def test_one_plugin_is_compared_with_none_once() -> None:
     one = ablation(Slow())["slow"]
     assert one.speed is one.alone
@@ -71,6 +77,12 @@ def test_plugins_that_belong_together_are_left_out_as_one() -> None:
     assert list(by_name) == ["needy+slow", "quick"]
     assert by_name["needy+slow"].verdict == "harmful"
     assert by_name["quick"].refusal == ""
+
+
+@pytest.mark.parametrize("together", ["slow+quick", ["slow", "quick"], ("slow+quick",)])
+def test_names_without_a_group_are_refused(together: Any) -> None:
+    with pytest.raises(ConfigError, match=r"together is a list of groups of names, such as \[\('onecycle', 'lamb'\)\], not "):
+        ablation(Slow(), Quick(), together=together)
 
 
 def test_what_cannot_be_alone_says_why() -> None:
