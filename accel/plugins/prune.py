@@ -17,7 +17,14 @@ Helps   models that are larger than they need be, which are to run fast: half of
 Hurts   accuracy, until the rest has trained on for a while; small models.
         Zeros alone make nothing faster here, and no file smaller: mode=weights
         and mode=pattern are for engines that make use of them.
-Costs   MEASURED
+Costs   mode=channels: before the run a copy of the model, which is traced, cut on
+        trial and timed; a choice and a cut after each step. In an update `l1`
+        takes one sum over the scales, Taylor one product per weight while it
+        looks on. mode=weights, pattern: a byte per weight, and one pass each
+        over weights and gradients. ResNet-18 on a CPU, in seconds of its time
+        (one thread, n = 3 to 7): trace 0.35, choice 0.04, cut 0.1; masks over
+        all weights 0.4. Per update: masks 0.013, Taylor 0.006, `l1` 0.0002, where
+        AdamW's step takes 0.006 and the passes over 16 samples 0.34.
 Source  Fang et al., DepGraph, arXiv 2301.12900; Liu et al., Network Slimming,
         arXiv 1708.06519; Molchanov et al., arXiv 1906.10771; the schedule: Zhu
         and Gupta, arXiv 1710.01878; N:M: Mishra et al., arXiv 2104.08378.
@@ -111,7 +118,7 @@ class Prune(Pruning):
         """The update after which the last step was made; -1 before the first."""
         self.follows = False
         """Whether the pruner knows the tensors that the optimiser moves now."""
-        self.penalised_weights: list[nn.Parameter] = []
+        self.penalised_weights: list[Tensor] = []
         """The weights whose magnitudes are in the loss."""
 
     def model(self, model: nn.Module, structure: dict[str, Any] | None) -> nn.Module:

@@ -114,8 +114,8 @@ def _tie_within_layers(model: nn.Module, ties: Ties) -> None:
     """Tie what goes together within a layer: one channel of each group of a convolution, all channels of a GroupNorm's group."""
     for path, layer in model.named_modules():
         if is_grouped(layer) and channel_dims(layer):
-            size = layer.out_channels // layer.groups  # type: ignore[operator]
-            for channel in range(size, layer.out_channels):  # type: ignore[arg-type]
+            size = layer.out_channels // layer.groups
+            for channel in range(size, layer.out_channels):
                 ties.tie((path, OUT, channel % size), (path, OUT, channel))
         elif isinstance(layer, nn.GroupNorm):
             size = layer.num_channels // layer.num_groups

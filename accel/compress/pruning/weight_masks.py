@@ -50,7 +50,7 @@ def layer_mask(weight: Tensor, ratio: float) -> Tensor:
 def global_masks(weights: Mapping[str, Tensor], ratio: float) -> dict[str, Tensor]:
     """Return masks for several tensors, whose weights are compared together. Each keeps at least its largest weight."""
     flat = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
-    pieces = _largest(flat, ratio).split([weight.numel() for weight in weights.values()])
+    pieces = torch.split(_largest(flat, ratio), [weight.numel() for weight in weights.values()])
     masks = {name: piece.view(weight.shape).clone() for (name, weight), piece in zip(weights.items(), pieces, strict=True)}
     for name, mask in masks.items():
         mask.view(-1)[weights[name].detach().abs().flatten().argmax()] = True
