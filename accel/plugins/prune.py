@@ -210,14 +210,14 @@ class Prune(Pruning):
     def plan_notes(self) -> Mapping[str, str]:
         steps = ", ".join(f"{ratio:.0%} after update {update:,}" for update, ratio in self.points.items())
         what = f"of the {self.mode} go" if self.mode != "pattern" else f"of the blocks are {self.pattern}"
-        notes = {"pruning": f"{what}: {steps}"}
+        notes = {"pruning": f"{what}: {steps}"} | ({"left so far": text} if (text := self.pruner.text) else {})
         return notes | ({"pruning, in the end": self.saved} if self.saved else {})
 
     def summary_notes(self) -> list[str]:
         if self.done < 0:
             return [f"prune has taken nothing away: its first step is after update {min(self.points):,}"]
         sizes = f": {sizes}" if (sizes := self.pruner.largest_change()) else ""
-        notes = [f"pruned until update {self.done:,}: {self.pruner.text}{sizes}"]
+        notes = [f"pruned until update {self.done:,}: left are {self.pruner.text}{sizes}"]
         return notes + [f"pruned, in the end: {self.saved}"] * bool(self.saved and self.done == max(self.points))
 
     def ineffective_settings(self, run: Run) -> list[str]:

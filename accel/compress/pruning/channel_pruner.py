@@ -174,13 +174,13 @@ class ChannelPruner:
 
     @property
     def text(self) -> str:
-        """What is left of the channels, and which stay whole, in words."""
+        """How much is left of the channels, and which stay whole, in words; empty before they are known."""
         free = [(group, total) for group, total in zip(self.groups, self.totals, strict=True) if not group.whole]
         total = sum(units * group.channels_per_unit for group, units in free)
         left = sum(group.channels for group, _ in free)
         whole = [f"{group.name} ({group.whole})" for group in self.groups if group.whole]
         stays = f"; whole: {listed(whole, 2)}" if whole else ""
-        return f"{left:,} of {total:,} channels in {len(free)} groups of layers left{stays}"
+        return f"{left:,} of {total:,} channels in {len(free)} groups of layers{stays}" if free else ""
 
     def largest_change(self) -> str:
         """Return the first groups that have been cut, in words; empty if none has."""

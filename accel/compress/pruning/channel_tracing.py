@@ -95,10 +95,13 @@ def _tie(graph: Any, group: Any, paths: dict[nn.Module, str], ties: Ties) -> Non
         side = _side(graph, module, item.dep.handler)
         for root_channel, channel in zip(item.root_idxs, item.idxs, strict=True):
             first = _place(root, root_path, root_side, root_channel)
+            place = _place(module, path, side, channel) if not reason else first
+            if not reason and place[2] >= count_channels(module, side):
+                reason = f"Torch-Pruning loses its channels on the way to {path}"
             if reason:
                 ties.keep_whole(first, reason)
             else:
-                ties.tie(first, _place(module, path, side, channel))
+                ties.tie(first, place)
 
 
 def _side(graph: Any, module: nn.Module, handler: Any) -> Side:

@@ -132,9 +132,9 @@ class WeightPruner:
 
     @property
     def text(self) -> str:
-        """How many weights are zero, in words."""
+        """How many weights are not zero, in words; empty before the first mask."""
         zero, total = self.zeros
-        return f"{zero:,} of {total:,} weights in {len(self.masks or self.names)} layers are zero"
+        return f"{total - zero:,} of {total:,} weights in {len(self.masks)} layers" if self.masks else ""
 
     @property
     def zeros(self) -> tuple[int, int]:
