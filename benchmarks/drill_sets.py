@@ -32,6 +32,9 @@ SPEED: dict[str, list[str]] = {
 HALVES = ["plugins.amp.dtype=float16", "plugins.amp.force=true", "plugins.amp.growth_interval=2"]
 
 
+TAUGHT = ["plugins.distill.teacher=TEACHER"]
+
+
 def blocks(*words: str, length: str = "epochs=4", task: str = "Blocks") -> list[str]:
     """A run of a task of `drill_tasks`, six updates an epoch."""
     return [f"task._target_=drill_tasks.{task}", "batch_size=4", length, "checkpoint.every=3", *QUIET, *words]
@@ -84,6 +87,13 @@ SHAPE: dict[str, list[str]] = {
     "prune weights, float16": blocks(
         "+plugins=[prune,amp,lamb,ema]", "plugins.prune.mode=weights", "plugins.prune.end=0.7", "plugins.prune.steps=2", *HALVES,
     ),
+    "distill": blocks(
+        "+plugins=[distill,adamw,accumulate,ema]", *TAUGHT, "plugins.distill.hints=[stem,blocks.1]", "plugins.distill.anneal=true",
+        "plugins.accumulate.steps=2",
+    ),
+    "distill, float16": blocks(
+        "+plugins=[distill,sgd,amp,onecycle]", *TAUGHT, "plugins.distill.hints={blocks.0:blocks.2}", *HALVES,
+    ),
     "everything of shape": blocks(
         "+plugins=[amp,accumulate,average,optimizer,scheduler,early_stop,clip,norms]", "init=WEIGHTS", "init.strict=false",
         "init.rename={old.*:blocks.*}", "freeze=[{match:'stem.*',until:2}]", "plugins.average.every=1", "evaluate.every=2",
@@ -134,14 +144,17 @@ def words(name: str, short: bool, pictures: Path, weights: Path) -> list[str]:
         name: of the set.
         short: whether a run of `SHAPE` is to have about five updates, the last of them within an epoch.
         pictures: the folder of the pictures.
-        weights: the file of weights to begin with.
+        weights: the file of weights to begin with; the run of a teacher is beside it, in a folder of its name.
     """
-    typed = [word.replace("PICTURES", str(pictures)).replace("WEIGHTS", str(weights)) for word in SETS[name]]
+    files = {"PICTURES": pictures, "WEIGHTS": weights, "TEACHER": weights.with_suffix("")}
+    typed = list(SETS[name])
+    for what, file in files.items():
+        typed = [word.replace(what, str(file)) for word in typed]
     if short and name in SHAPE:
         typed = [word.replace("epochs=4", "epochs=1.6") for word in typed] + SHORT
     return typed
 
 
 def need(names: list[str], what: str) -> bool:
-    """Whether one of the sets has a setting with `PICTURES` or `WEIGHTS` in it."""
+    """Whether one of the sets has a setting with `PICTURES`, `WEIGHTS` or `TEACHER` in it."""
     return any(what in word for name in names for word in SETS[name])

@@ -19,9 +19,9 @@ SAMPLES, FEATURES, CLASSES, WIDTH = 22, 6, 3, 12
 class Block(nn.Module):
     """A residual block with dropout."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Dropout(0.1), nn.Linear(WIDTH, WIDTH))
+        self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -32,11 +32,13 @@ class Blocks(Trainer):
 
     num_classes = CLASSES
 
+    width = WIDTH
+
     def model(self) -> nn.Module:
         """A stem with BatchNorm, three blocks and a head."""
-        stem = nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU())
-        blocks = nn.Sequential(*(Block() for _ in range(3)))
-        return nn.Sequential(OrderedDict(stem=stem, blocks=blocks, head=nn.Linear(WIDTH, CLASSES)))
+        stem = nn.Sequential(nn.Linear(FEATURES, self.width), nn.BatchNorm1d(self.width), nn.ReLU())
+        blocks = nn.Sequential(*(Block(self.width) for _ in range(3)))
+        return nn.Sequential(OrderedDict(stem=stem, blocks=blocks, head=nn.Linear(self.width, CLASSES)))
 
     def data(self, split: str) -> TensorDataset:
         """The points of a split, (22, 6) float32, and their classes, (22,) int64."""
@@ -48,6 +50,12 @@ class Blocks(Trainer):
         """The cross entropy, and the mean confidence to log."""
         scores = model(batch[0])
         return F.cross_entropy(scores, batch[1]), {"confidence": scores.softmax(1).amax(1).mean()}
+
+
+class WideBlocks(Blocks):
+    """A teacher of the same."""
+
+    width = 20
 
 
 class TwoSets(Blocks):

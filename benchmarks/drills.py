@@ -70,6 +70,8 @@ def main() -> None:
             pictures(files[0])
         if drill_sets.need(names, "WEIGHTS"):
             weights(files[1])
+        if drill_sets.need(names, "TEACHER"):
+            teacher(files[1].with_suffix(""))
         for kind, chosen in sets.items():
             for name in chosen:
                 place = folder / kind / name.replace(", ", "-").replace(" ", "-")
@@ -128,6 +130,11 @@ def weights(file: Path) -> None:
     torch.manual_seed(7)
     state = drill_tasks.Blocks().model().state_dict()
     torch.save({name.replace("blocks.", "old."): value for name, value in state.items() if not name.startswith("head.")}, file)
+
+
+def teacher(out: Path) -> None:
+    """The run of a teacher, which has wider blocks."""
+    drill_tasks.WideBlocks(out=out, epochs=1, device="cpu", watch=()).fit()
 
 
 def table(result: dict[str, Any]) -> str:

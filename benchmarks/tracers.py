@@ -65,7 +65,7 @@ def main() -> None:
     for file in known:
         head["versions"] = file["versions"] | head["versions"]
     head["command"] = re.sub(r"--(traceml|slowai) \S+", r"--\1 PYTHON", re.sub(r"--scripts \S+", "--scripts DIR", head["command"]))
-    head["command"] = re.sub(r" --add( [^-]\S*)+", "", head["command"])
+    head["command"] = re.sub(r" --add( [^-]\S*)+", " --add RESULT ...", head["command"])
     result = {"schema": 1, "benchmark": "tracers", **head, "seconds": args.seconds, "rows": rows}
     save(finite(result), table(finite(result)), args.out)
 
@@ -126,7 +126,7 @@ def ask_accel(name: str, example: Example, seconds: float, folder: Path) -> dict
     words = ["task._target_=traced.task.Traced", f"task.example={name}", f"batch_size={example.loader_batch or 'null'}", *optimiser]
     start: list[Any] = [sys.executable, "-m"]
     if example.ranks > 1:
-        start += ["torch.distributed.run", "--nproc-per-node", example.ranks, "--master-port", "0", "-m"]
+        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", example.ranks, "-m"]
         words.append("+plugins=[ddp]")
     surroundings = {"PYTHONPATH": os.pathsep.join((str(HERE.parent), str(HERE)))}
     done = run([*start, "accel", "doctor", "--json", "--seconds", seconds, *words], surroundings, folder)

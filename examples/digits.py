@@ -15,11 +15,11 @@ train_set = TensorDataset(pictures[order[360:]], labels[order[360:]])
 test_set = TensorDataset(pictures[order[:360]], labels[order[:360]])
 
 
-def net() -> nn.Module:
+def net(width: int = 32) -> nn.Module:
     """Return a convnet from pictures, (batch, 1, 8, 8), to scores, (batch, 10)."""
     return nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(64 * 16, 10),
+        nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(2 * width * 16, 10),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from io import IOBase
 from types import FunctionType, MethodType
@@ -122,6 +122,11 @@ class UserState:
     def resized_buffers(self) -> list[str]:
         """Return the names of the model's buffers that have another shape or dtype than at the start, or were not there."""
         return [name for name, buffer in self.model.named_buffers() if self.shapes.get(name) != (buffer.shape, buffer.dtype)]
+
+    def follow_shapes(self, resized: Iterable[str]) -> None:
+        """Take the shapes that buffers have now for those of the start, but for `resized_buffers` of before the change."""
+        left = set(resized)
+        self.shapes |= {name: (buffer.shape, buffer.dtype) for name, buffer in self.model.named_buffers() if name not in left}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
         """Put values back where they were; return the names of those whose owner there is not any more.

@@ -87,7 +87,8 @@ class Job:
     def resume_hint(self, resume: str | None = None) -> str:
         """Return a clause with the command that goes on from `resume`, or from the last checkpoint; empty if there is none."""
         out = self.out or self.config.settings.resume
-        if resume is None and out is not None and Path(out, "checkpoints").exists():
+        folders = ("checkpoints", "generations")
+        if resume is None and out is not None and any(Path(out, folder).exists() for folder in folders):
             saved = any(Path(out, "checkpoints").glob("update-*.json"))
             # where nothing was ever saved, as on a full disk, only resume=auto begins anew
             words = override("resume", out) if saved else f"resume=auto {override('out', out)}"

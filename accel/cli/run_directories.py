@@ -38,8 +38,16 @@ def job_directory(settings: Settings, base: Path, number: int | None) -> Path | 
 
 
 def newest_run() -> Path:
-    """Return the run in `outputs/` with the newest checkpoint. Raise ConfigError if none has a checkpoint."""
-    runs = [(path.stat().st_mtime, path.parent.parent) for path in Path(OUTPUTS).glob("**/checkpoints/*.json")]
+    """Return the run in `outputs/` with the newest checkpoint. Raise ConfigError if none has a checkpoint.
+
+    A run of which others were trained before (`accel.engine.chained_runs.generations`) is that of their checkpoints too.
+    """
+    runs = [(path.stat().st_mtime, _whole_run(path.parent.parent)) for path in Path(OUTPUTS).glob("**/checkpoints/*.json")]
     if not runs:
         raise ConfigError(f"resume=auto: no run in {OUTPUTS}/ has a checkpoint; name the run with resume=DIR")
     return max(runs)[1]
+
+
+def _whole_run(run: Path) -> Path:
+    """Return the run that a run directory is a generation of; itself for any other."""
+    return run.parent.parent if run.parent.name == "generations" else run

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from accel.errors import ConfigError
 
 __all__ = [
     "OUTLINE_SIZES",
+    "UNLABELLED",
     "Files",
     "KeyedStore",
     "Record",
@@ -29,6 +31,8 @@ __all__ = [
 
 Record = bytes | memoryview
 """An encoded sample. With the encoding raw, a memoryview of shape (height, width, 3) of bytes, in row order."""
+UNLABELLED = -1
+"""Label of a picture without a class."""
 OUTLINE_SIZES = 1000
 """Number of files, at most, whose size an outline asks for."""
 
@@ -98,6 +102,7 @@ class Files:
     Args:
         folder: holds one folder per class.
         classes: their names in order; a label is a position in this list.
+        unlabelled: a folder of further pictures without a class, which come last, with the label `UNLABELLED`.
 
     Raises:
         ConfigError: if a class has no pictures, or a folder cannot be read.
@@ -109,15 +114,19 @@ class Files:
     skipped: Sequence[str] = ()
     """Keys that were left out when the store was made: none."""
 
-    def __init__(self, folder: Path, classes: list[str]) -> None:
+    def __init__(self, folder: Path, classes: list[str], unlabelled: Path | None = None) -> None:
         self.folder, self.path, self.classes = folder, folder, classes
         walk = FolderWalk(str(folder))
         walk.count_loose()
         counts: list[int] = []
-        self.files = FileNames(str(folder), (_pictures(walk, name, counts) for name in classes))
+        groups: Iterable[list[str]] = (_pictures(walk, name, counts) for name in classes)
+        if unlabelled is not None:
+            groups = chain(groups, (_without_class(folder, each, counts) for each in [unlabelled]))  # counted last
+        self.files = FileNames(str(folder), groups)
         self.passed_over = walk.passed_over
         self.same_folders = [group for group in walk.classes.values() if len(group) > 1]
-        self.labels: NDArray[np.int32] = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
+        numbers = np.arange(len(counts), dtype=np.int32)
+        self.labels: NDArray[np.int32] = np.repeat(np.where(numbers < len(classes), numbers, np.int32(UNLABELLED)), counts)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -172,6 +181,21 @@ def _pictures(walk: FolderWalk, name: str, counts: list[int]) -> list[str]:
         raise ConfigError(f"{walk.root}/{name} has no pictures ({kinds}); fill the folder or take it away{there}")
     counts.append(len(pictures))
     return pictures
+
+
+def _without_class(folder: Path, unlabelled: Path, counts: list[int]) -> list[str]:
+    """Return the paths of pictures that have no class, from `folder` on, and add their number to `counts`.
+
+    Raises:
+        ConfigError: if there are none.
+    """
+    pictures = FolderWalk(str(unlabelled)).pictures("") if unlabelled.is_dir() else []
+    if not pictures:
+        kinds = ", ".join(sorted(SUFFIXES))
+        raise ConfigError(f"{unlabelled} has no pictures ({kinds}); name the folder of those without a class, or leave it out")
+    counts.append(len(pictures))
+    way = os.path.relpath(unlabelled, folder)
+    return [f"{way}/{name}" for name in pictures]
 
 
 def class_names(folder: Path) -> list[str]:

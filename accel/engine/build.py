@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
+from weakref import proxy
 
 import torch
 
@@ -28,6 +31,7 @@ from accel.engine.evaluation.evaluations import Evaluations
 from accel.engine.fine_tuning.freezing import Freezing
 from accel.engine.fine_tuning.initial_weights import begin_with_weights
 from accel.engine.length.run_length import RunLength
+from accel.engine.loading.other_run import load_other
 from accel.engine.make_plan import make_plan
 from accel.engine.objectives.composite_update import CompositeUpdate
 from accel.engine.objectives.join_objectives import join_objectives
@@ -118,6 +122,7 @@ def _build_joined(
     cleanup.callback(freezing.release, run.unwrapped_model)
     freezing.begin(run.unwrapped_model)
     keep_update_size(run, checkpoint)
+    prepare_objective(run, request, directory_of(settings, checkpoint))
     skipped = set_up_parts(run, request, plugins)
     notes |= freezing.schedule(run)
     cleanup.enter_context(booked_compiling(run.clock))
@@ -180,6 +185,7 @@ def make_run(
         watches=watches,
         evaluation_split=request.evaluation_split if isinstance(request.evaluation_split, str) else "",
         evaluated=request.task_method(request.evaluated),
+        task=proxy(request.task) if request.task is not None else None,
         command=request.command,
         signals=signals,
         bad_samples=BadSampleRule(settings.bad_data, settings.bad_limit, hint=", or leave it out: bad_data=skip"),
@@ -197,6 +203,14 @@ def make_run(
         run.rank_code = code_digests({**code, "collate": [request.collate]}, of_ranks=True)
     run.unwrapped_model.zero_grad()  # gradients of a backward pass that the user made before
     return run
+
+
+def prepare_objective(run: TrainingRun, request: RunRequest, own: Path | None) -> None:
+    """Let the objective make what it needs beside the model, in a run that trains. `own` is the run directory; None for none."""
+    if request.trains:
+        run.load_model = partial(load_other, request.task, run.unwrapped_model, own)
+        run.parts.objective.prepare(run)
+        run.load_model = None  # it keeps the task alive
 
 
 def set_up_parts(run: TrainingRun, request: RunRequest, plugins: list[Part]) -> dict[str, str]:

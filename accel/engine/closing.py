@@ -25,6 +25,7 @@ def close_at_end(cleanup: ExitStack, lock: RunLock, parts: Parts, watches: list[
         ("transfer", parts.transfer.close),
         ("compile", parts.compile.close),
         ("activations", parts.activations.close),
+        ("objective", parts.objective.close),
         ("update", parts.update.close),
         ("precision", parts.precision.release),
         *((watch.name, watch.close) for watch in watches),

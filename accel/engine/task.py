@@ -58,6 +58,27 @@ class Task:
             )
         return loss_metrics(self.loss(model, batch)) if given is None else given(model, batch)
 
+    def logits_of(self, outputs: Any, batch: Any) -> Any:
+        """Return the logits that a teacher's are compared with, (..., classes), or (logits, counted), with which of them count.
+
+        None, or undefined, lets `distill` find them: in the one call that the loss makes of the model, without labels of -100.
+
+        Args:
+            outputs: what the model, or a teacher, returned to the loss; a list where the loss called it several times.
+            batch: the batch.
+        """
+
+    def ask_teacher(self, teacher: nn.Module, calls: Any, batch: Any) -> Any:
+        """Return what a teacher (`distill`) says of a batch, in the form of the model's own outputs.
+
+        None, or undefined, gives it the arguments that the loss gave to the model.
+
+        Args:
+            teacher: the model to ask, in evaluation mode.
+            calls: the calls that the loss made of the model, each with `args`, `kwargs` and `output`.
+            batch: the batch.
+        """
+
     def objectives(self, model: nn.Module) -> Any:
         """Return losses that have optimisers of their own, in order: a list of `accel.Minimize`; None, or undefined: one loss.
 

@@ -98,6 +98,10 @@ class Run:
     metric_objects: list[Any] = field(default_factory=list)
     """Objects with update, compute and reset that `metrics` has returned so far."""
 
+    task: Any = None
+    """The user's task (`accel.engine.task.Task`), by a weak reference; None if only a model is looked at."""
+    load_model: Callable[..., Any] | None = None
+    """Loads the model of another run (`accel.engine.loading.other_run`), in `Objective.prepare`; None later."""
     command: str = ""
     """The command that started the run; empty in a script."""
     process: int = field(default_factory=os.getpid)

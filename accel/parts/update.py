@@ -57,12 +57,15 @@ class Clip(Part):
 class Objective(Part):
     """Objective that is minimised; plainest: the user's loss."""
 
-    def setup(self, run: Run) -> None:
-        self.loss = run.loss
-
     item_counts: ClassVar[ItemCounts]
     logged: ClassVar[dict[str, Any]] = {}
     """Numbers that the last loss logs, by name, each a float or a 0-dim tensor without a gradient."""
+
+    def prepare(self, run: Run) -> None:
+        """Make what the loss needs beside the model, and add what it trains. Called before all set-ups, in a run that trains."""
+
+    def setup(self, run: Run) -> None:
+        self.loss = run.loss
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
         """Return the scalar loss, a mean over its items, and their number (int or 0-dim tensor; None for one per sample).
@@ -76,14 +79,16 @@ class Objective(Part):
             refuse_single_sample(error)
             raise
         self.logged = output.logged  # type: ignore[misc]
-        items = output.items
-        return output.loss, self.item_counts.clean(items) if isinstance(items, Tensor) else items
+        return output.loss, self.item_counts.clean(output.items) if isinstance(output.items, Tensor) else output.items
 
     def to_device_scalars(self) -> None:
         self.item_counts.replayed = True
 
     def before_replay(self) -> None:
-        self.item_counts.exchange()  # no Python runs in a replay: what the last update sent is looked at before the next
+        self.item_counts.exchange()  # no Python runs in a replay: what the last update sent is seen before the next
+
+    def close(self) -> None:
+        """Undo its changes to the model, when the run ends, however it ends."""
 
     def summary_notes(self) -> list[str]:
         return self.item_counts.summary_notes()

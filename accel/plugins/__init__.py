@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for editors, type checkers and readers
     from accel.plugins.cyclic import Cyclic as Cyclic
     from accel.plugins.dali import DALI as DALI
     from accel.plugins.ddp import DDP as DDP
+    from accel.plugins.distill import Distill as Distill
     from accel.plugins.early_stop import EarlyStop as EarlyStop
     from accel.plugins.ema import EMA as EMA
     from accel.plugins.extents import Extents as Extents

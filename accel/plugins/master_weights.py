@@ -38,23 +38,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
+from accel.compress.product_parameters import find_product_params
 from accel.errors import ConfigError
 from accel.parts import Autocast, Parallel, Replacement
 
 if TYPE_CHECKING:
     from accel.parts import Run
 
-__all__ = ["PRODUCT_PARAMETERS", "MasterWeights", "Weight", "find_product_params", "make_gradient_hook", "make_weight"]
-
-PRODUCT_PARAMETERS: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Linear: ("weight", "bias"),
-    _ConvNd: ("weight", "bias"),
-    nn.MultiheadAttention: ("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
-}
-"""Parameters, by kind of module, that are used in products alone, which autocast computes in 16 bits."""
+__all__ = ["MasterWeights", "Weight", "make_gradient_hook", "make_weight"]
 
 
 class Weight(NamedTuple):
@@ -184,16 +177,6 @@ class MasterWeights(Autocast):
         super().load_state_dict({name: value for name, value in state.items() if name != "masters"})
         for weight in self.weights:
             weight.master.detach().copy_(state["masters"][weight.name])  # the model has its own weights back already, rounded
-
-
-def find_product_params(model: nn.Module) -> set[nn.Parameter]:
-    """Return the weights and biases of products that no other kind of module holds too, such as a shared embedding."""
-    product_params, other_params = set[nn.Parameter](), set[nn.Parameter]()
-    for module in model.modules():
-        names = next((names for kind, names in PRODUCT_PARAMETERS.items() if isinstance(module, kind)), ())
-        for name, param in module.named_parameters(recurse=False):
-            (product_params if name in names else other_params).add(param)
-    return product_params - other_params
 
 
 def make_weight(name: str, param: nn.Parameter, low_dtype: torch.dtype) -> Weight:

@@ -15,8 +15,9 @@ from accel.data.codecs import crops
 from accel.data.codecs.image_reader import ImageReader
 from accel.data.datasets.image_folder import AugmentedFolder, Folder
 from accel.data.picture_names import SUFFIXES
-from accel.data.store import Files
+from accel.data.store import UNLABELLED, Files
 from accel.errors import BadSample, ConfigError, MovedWarning, TrainingError, nearest
+from accel.parts.shared.store_source import StoreSource
 from accel.system.deprecation.old_attributes import deprecation
 from accel.tasks.evaluation import average_views, scores
 from accel.tasks.image_splits import Split, find_splits
@@ -57,6 +58,8 @@ class Images(Trainer):
         decoder: who decodes JPEGs. pillow, opencv and simplejpeg give the same pixels; scaled is simplejpeg that decodes a large
             picture no larger than the crop needs.
         filter: who resamples. antialias: Pillow's widened triangle; linear or area: OpenCV's, which are faster, and other pixels.
+        unlabelled: a folder of further training pictures without a class, in root or anywhere; the teacher of `distill` says what
+            they show.
         max_pixels: a picture with more pixels cannot be read; its size is looked at before it is decoded. Pillow's own limit is the
             most that can be set.
         run: settings of the run, as in `Trainer`.
@@ -79,13 +82,14 @@ class Images(Trainer):
         decoder: Literal["pillow", "opencv", "simplejpeg", "scaled"] = "pillow",
         filter: Literal["antialias", "linear", "area"] = "antialias",
         max_pixels: Annotated[int, Bounds("a whole number from 1 to 178956970", low=1, high=178_956_970)] = 178_956_970,
+        unlabelled: str | None = None,
         **run: Any,
     ) -> None:
         super().__init__(**run)
         root = str(root) if isinstance(root, Path) else root
         validate(
             Images, root=root, size=size, model=model, crop=crop, flip=flip, views=views, decoder=decoder, filter=filter,
-            max_pixels=max_pixels,
+            max_pixels=max_pixels, unlabelled=unlabelled,
         )  # fmt: skip
         if model not in MODELS and "." not in model:
             hint = nearest(model, MODELS)
@@ -98,8 +102,24 @@ class Images(Trainer):
         else:
             self.classes, self.splits = list(self.saved_metadata["classes"]), {}
         self.views = views
+        is_loaded = self.saved_metadata is not None
+        self.unlabelled = None if unlabelled is None or is_loaded else self.folder_without_classes(root, unlabelled)
         self.listed: dict[str, Files] = {}
         """Folders that were listed for the model, and wait for the run."""
+
+    def folder_without_classes(self, root: str, folder: str) -> Path:
+        """Return the folder of pictures without a class. Raise ConfigError if nothing could be learnt from it."""
+        on = {plugin if isinstance(plugin, str) else plugin.name: plugin for plugin in self.plugins}
+        if "distill" not in on:
+            raise ConfigError("task.unlabelled needs a teacher that says what the pictures show; add the plugin distill")
+        if not isinstance(self.splits["train"], Path) or any(isinstance(plugin, StoreSource) for plugin in on.values()):
+            raise ConfigError("task.unlabelled goes with class folders that are read as they are; leave out the store or shards")
+        if getattr(on.get("augment"), "softens", False):
+            raise ConfigError(
+                "task.unlabelled and augment cannot work together: label_smoothing, mixup and cutmix need a class for each "
+                "picture; set the three to 0"
+            )
+        return Path(root, folder).expanduser()
 
     def model(self) -> nn.Module:
         classes = len(self.classes)
@@ -115,7 +135,10 @@ class Images(Trainer):
 
     def identity(self) -> dict[str, Any]:
         """Return the identity of the run: of the decoders only `scaled` gives other pixels."""
-        return super().identity() | {"decoder": "scaled" if self.reader.decoder == "scaled" else "exact"}
+        identity = super().identity()
+        if identity.get("unlabelled") is None:  # not kept else: checkpoints of before there was one go on
+            identity.pop("unlabelled", None)
+        return identity | {"decoder": "scaled" if self.reader.decoder == "scaled" else "exact"}
 
     def initial_pictures(self) -> Tensor:
         """Return at most 1,024 training pictures from all over the data, without augmentation: (n, size, size, 3) uint8.
@@ -127,7 +150,7 @@ class Images(Trainer):
         """
         split = self.splits["train"]
         if isinstance(split, Path):
-            split = self.listed["train"] = Files(split, self.classes)
+            split = self.listed["train"] = Files(split, self.classes, self.unlabelled)
         data = Folder(split, self.classes, self.size, reader=self.reader)
         pictures = []
         for index in range(0, len(data), -(-len(data) // INITIAL_PICTURES)):
@@ -147,6 +170,8 @@ class Images(Trainer):
             )
         folder: Split = self.listed.pop(split, None) or self.splits[split]
         if split == "train":
+            if self.unlabelled is not None and isinstance(folder, Path):
+                folder = Files(folder, self.classes, self.unlabelled)
             return AugmentedFolder(folder, self.classes, self.size, self.crop, self.flip, self.reader)
         return Folder(folder, self.classes, self.size, self.share, self.reader)
 
@@ -158,7 +183,10 @@ class Images(Trainer):
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, labels = batch
-        return F.cross_entropy(model(normalise(pictures)), labels)
+        logits = model(normalise(pictures))
+        if self.unlabelled is None:
+            return F.cross_entropy(logits, labels)
+        return F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum") / len(labels)
 
     def metrics(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, labels = batch

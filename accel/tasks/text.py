@@ -101,6 +101,10 @@ class Text(Trainer):
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING)
         return loss, (targets != PADDING).sum()
 
+    def logits_of(self, outputs: Any, batch: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the logits of one call of the model, (batch, context, vocabulary), and which tokens count: those of the text."""
+        return (outputs, batch[:, 1:] != PADDING) if isinstance(outputs, Tensor) else None
+
     def metrics(self, model: nn.Module, batch: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         loss, tokens = self.loss(model, batch)
         return {"loss": loss, f"bits_per_{'byte' if self.text.dtype == 'uint8' else 'token'}": loss / log(2)}, tokens

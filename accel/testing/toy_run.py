@@ -30,13 +30,30 @@ __all__ = [
     "cheap",
     "fit_toy",
     "moved_tensors",
+    "toy_model",
+    "toy_teacher",
 ]
 
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 6, 3, 4
 """6 batches an epoch, the last of 2: a short batch, and with a window of 4 a short window too."""
 
+
+def toy_model(hidden: int = 16, dropout: float = 0.1) -> nn.Sequential:
+    """Return two linear layers with normalisation and dropout between them."""
+    ends = nn.Linear(FEATURES, hidden), nn.Linear(hidden, CLASSES)
+    return nn.Sequential(ends[0], nn.LayerNorm(hidden), nn.ReLU(), nn.Dropout(dropout), ends[1])
+
+
+def toy_teacher() -> nn.Sequential:
+    """Return a wider model of the same kind, always with the same weights. No random number of the process is drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return toy_model(hidden=24)
+
+
 CHEAP: dict[str, dict[str, Any]] = {
     "compile": {"backend": "eager"},
+    "distill": {"teacher": toy_teacher()},
     "lr_range": {"updates": 12},
     "parity": {"every": 3},
     "profiler": {"updates": 1},
@@ -154,7 +171,7 @@ class Toy(Trainer):
 
     def model(self) -> nn.Module:
         """Return two linear layers with normalisation and dropout between them."""
-        return nn.Sequential(nn.Linear(FEATURES, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(16, CLASSES))
+        return toy_model(dropout=self.dropout)
 
     def data(self, split: str) -> TensorDataset:
         """Return the random points of a split, (22, 6) float32, and their classes, (22,) int64."""

@@ -9,7 +9,7 @@ from typing import Any
 TOOLS = {"traceml": "TraceML", "slowai": "slowai", "accel": "accel doctor"}
 RIGHT: dict[str, dict[str, tuple[str, str]]] = {
     "traceml": {
-        "data": ("INPUT_BOUND", ""), "slow reader": ("INPUT_STRAGGLER", "R0"), "slow optimiser": ("COMPUTE_STRAGGLER", "R0"),
+        "data": ("INPUT_BOUND", ""), "slow reader": ("INPUT_STRAGGLER", "r0"), "slow optimiser": ("COMPUTE_STRAGGLER", "r0"),
         "products": ("COMPUTE_BOUND", ""),
     },
     "slowai": {"products": ("compute", ""), "memory traffic": ("memory", ""), "overhead": ("overhead", "")},
@@ -20,6 +20,8 @@ RIGHT: dict[str, dict[str, tuple[str, str]]] = {
     },
 }  # fmt: skip
 """Kind of the verdict that names a cause, and words that it must have, by tool and cause. It has no word for what is not here."""
+LARGEST = 100.0
+"""Ceiling from which on it says nothing, as in accel's own table."""
 SHOWN = 3
 """Remedies that the table has."""
 
@@ -60,7 +62,8 @@ def accel_answer(document: Mapping[str, Any]) -> dict[str, Any]:
     shown = []
     for remedy in document["remedies"][:SHOWN]:
         speed = remedy["speed_up"]
-        predicted = f"at most {remedy['ceiling'] or float('inf'):.2f}x"
+        ceiling = remedy["ceiling"] or LARGEST
+        predicted = f"at most {ceiling:.2f}x" if ceiling < LARGEST else "not predicted"
         if speed:
             predicted = f"{speed['middle']:.2f}x ({speed['low']:.2f} to {speed['high']:.2f})"
         shown.append(f"`{remedy['type']}` {predicted}")

@@ -6,6 +6,7 @@ neither in its wheel nor in its sdist: a file of its README, and three synthetic
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,26 +76,26 @@ class Example:
         samples = torch.randn(count, *self.shape, generator=generator)
         return (samples, torch.randint(self.classes, (count,), generator=generator)) if self.classes else (samples,)
 
-    def data(self, rank: int) -> Any:
-        """The data set of a rank."""
+    def data(self) -> Any:
+        """The data set."""
         if self.per_batch:
             return BatchSource(self)
         samples = TensorDataset(*self.tensors(self.samples))
-        delay = self.per_sample if self.slow_rank != "input" or rank == 0 else 0.0
-        return Delayed(samples, delay) if delay else samples
+        return Delayed(samples, self.per_sample, bool(self.slow_rank)) if self.per_sample else samples
 
 
 class Delayed(Dataset[Any]):
-    """Samples that are waited for."""
+    """Samples that are waited for, on each rank or on the first alone."""
 
-    def __init__(self, data: TensorDataset, seconds: float) -> None:
-        self.data, self.seconds = data, seconds
+    def __init__(self, data: TensorDataset, seconds: float, first_rank: bool) -> None:
+        self.data, self.seconds, self.first_rank = data, seconds, first_rank
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        time.sleep(self.seconds)
+        if not self.first_rank or os.environ.get("RANK", "0") == "0":
+            time.sleep(self.seconds)
         return self.data[index]
 
 
@@ -175,6 +176,6 @@ EXAMPLES = {
     ),
     "tiny operations": Example(
         f"{SLOWAI}README, tiny ops", lambda: networks.TinyOperations(64, 5000), (64,), 0, 1024, 32, "overhead",
-        "5000 operations on 2048 numbers", updates=5,
+        "5000 operations on 2048 numbers", updates=1,
     ),
 }  # fmt: skip

@@ -16,11 +16,11 @@ class SlowAdamW(torch.optim.AdamW):
 
     def __init__(self, params: Any, lr: float = 1e-3) -> None:
         super().__init__(params, lr=lr)
-        self.matrices = torch.randn(2, ROWS, ROWS) if int(os.environ.get("RANK", 0)) == 0 else None
+        self.matrices = torch.full((2, ROWS, ROWS), 1 / ROWS)
 
     def step(self, closure: Any = None) -> Any:
         value = super().step(closure)
-        if self.matrices is not None:
+        if os.environ.get("RANK", "0") == "0":
             for _ in range(PRODUCTS):
                 self.matrices[0] @ self.matrices[1]
         return value

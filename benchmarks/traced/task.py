@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,7 +22,6 @@ class Traced(Trainer):
     def __init__(self, example: str, **run: Any) -> None:
         super().__init__(**run)
         self.example = EXAMPLES[example]
-        self.rank = int(os.environ.get("RANK", 0))
 
     def model(self) -> nn.Module:
         return self.example.network()
@@ -31,7 +29,7 @@ class Traced(Trainer):
     def data(self, split: str) -> Any:
         if split != "train":
             return None
-        data = self.example.data(self.rank)
+        data = self.example.data()
         return data if self.example.loader_batch else DataLoader(data, batch_size=None)
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:

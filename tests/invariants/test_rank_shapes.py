@@ -86,6 +86,15 @@ def test_an_average_has_statistics_of_its_own(parallel: str, actual: dict[str, l
     assert whole["state"]["norm.num_batches_tracked"] == 2
 
 
+def test_the_projection_of_a_hint_is_that_of_one_process(actual: dict[str, list[Any]]) -> None:
+    first, second = actual["hints"]
+    check_close(first["ddp"]["state"], first["one"]["state"])
+    assert facts(first["ddp"]) == facts(second["ddp"])
+    assert is_equal(first["again"]["state"], first["ddp"]["state"])
+    for rank in (first, second):
+        assert rank["fsdp"].startswith("distill.hints and fsdp cannot work together")
+
+
 def test_an_interval_longer_than_the_run_is_refused_by_all(actual: dict[str, list[Any]]) -> None:
     for rank in actual["an_average_that_is_refused"]:
         assert len(rank) == len(PARALLEL)

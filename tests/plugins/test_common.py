@@ -7,11 +7,13 @@ import pytest
 from accel.parts import Part
 from accel.plugins.amp import AMP
 from accel.plugins.clip import Clip
+from accel.plugins.distill import Distill
 from accel.plugins.lr_range import LRRange
 from accel.plugins.master_weights import MasterWeights
 from accel.plugins.onecycle import OneCycle
 from accel.schema import plugin_registry
 from accel.testing import cheap, check_plugin
+from accel.testing.toy_run import toy_teacher
 from tests.support.companions import COMPANIONS
 
 pytestmark = pytest.mark.slow
@@ -34,6 +36,7 @@ OTHER_SETTINGS: dict[str, Callable[[], Part]] = {
     "clip by a small norm": lambda: Clip(max_norm=0.1),
     "adaptive clip": lambda: Clip(mode="adaptive"),
     "onecycle of the momentum": lambda: OneCycle(max_lr=0.1, cycle_momentum=True, anneal="linear"),
+    "a teacher that is let go of, and hints": lambda: Distill(toy_teacher(), anneal=True, hints=["1"], cache_mb=0),
     "a wide lr_range": lambda: LRRange(end=1e6, updates=15),
 }
 

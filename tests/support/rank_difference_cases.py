@@ -60,6 +60,7 @@ from tests.support.rank_shape_cases import (  # noqa: F401 - cases of the same t
     case_an_average_that_is_refused,
     case_averages_with_batch_norm,
     case_ends,
+    case_hints,
     case_shapes,
 )
 

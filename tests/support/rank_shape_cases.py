@@ -19,7 +19,9 @@ from accel.parts import Part, Run, Watch
 from accel.plugins.adamw import AdamW
 from accel.plugins.average import Average
 from accel.plugins.ddp import DDP
+from accel.plugins.distill import Distill
 from accel.plugins.early_stop import EarlyStop
+from accel.plugins.ema import EMA
 from accel.plugins.fsdp import FSDP
 from accel.plugins.plateau import Plateau
 from accel.plugins.sgd import SGD
@@ -39,6 +41,13 @@ def logging(model: nn.Module, batch: Any) -> Any:
     return loss(model, batch), {"twice": 2 * loss(model, batch).detach()}
 
 
+def master() -> nn.Module:
+    """Return a teacher, which is the same on all ranks."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        return Net(follows=False)
+
+
 SETS = {"easy": points(14), "hard": points(9)}
 RULES = [{"match": "head.*", "lr": 0.1}, {"match": "*.bias", "lr_scale": 2.0}]
 SHAPES: dict[str, tuple[Callable[[], list[Part]], dict[str, Any]]] = {
@@ -50,6 +59,10 @@ SHAPES: dict[str, tuple[Callable[[], list[Part]], dict[str, Any]]] = {
     "layer_decay, early_stop, average": (
         lambda: [SGD(lr=0.1, layer_decay=0.5), EarlyStop(patience=1, min_delta=9.0), Average(last=2, every=2)],
         {"epochs": 5, "evaluate_every": 3},
+    ),
+    "distill": (
+        lambda: [Distill(teacher=master(), anneal=True, temperature=2.0, dtype="float32"), AdamW(lr=0.01)],
+        {"epochs": 3},
     ),
     "max_samples, average of all": (lambda: [AdamW(lr=0.01), Average(last=None, every=1, start=2.0)], {"max_samples": 31}),
 }
@@ -128,6 +141,26 @@ def case_averages_with_batch_norm(folder: Path) -> dict[str, Any]:
         run(updates=5, out=folder / name)
         outcomes[f"{name} again"] = run(resume=folder / name)
         outcomes[f"{name} once"] = run(evaluate_every=None)
+    return outcomes
+
+
+def case_hints(folder: Path) -> dict[str, Any]:
+    """A projection is trained by two ranks as by one, and is told to do without where its weights would be sharded."""
+
+    def run(*plugins: Part, **settings: Any) -> Any:
+        teacher = nn.Sequential(nn.Linear(6, 7), nn.Linear(7, 3))
+        for number, param in enumerate(teacher.parameters()):
+            nn.init.constant_(param, 0.1 * number)
+        hinted = Distill(teacher=teacher, hints={"head": "0"}, hint_weight=3.0, dtype="float32")
+        return fit([*plugins, hinted, AdamW(lr=0.01), EMA(decay=0.5)], **settings)
+
+    outcomes = {"one": run(batch_size=6), "ddp": run(DDP())}
+    run(DDP(), epochs=1, out=folder / "hints")
+    outcomes["again"] = run(DDP(), resume=folder / "hints")
+    try:
+        run(FSDP())
+    except ConfigError as error:
+        outcomes["fsdp"] = str(error)
     return outcomes
 
 

@@ -18,7 +18,10 @@ from accel.data.codecs.pillow_decoder import decode
 from accel.data.sampling import sample_rng
 from accel.errors import ConfigError
 from accel.plugins.augment import Augment
+from accel.plugins.distill import Distill
 from accel.tasks.images import Images
+from accel.tasks.normalise import normalise
+from tests.support.drawn_images import write_noise
 
 
 class Net(nn.Module):
@@ -247,3 +250,28 @@ else:
     raise AssertionError("no error")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pictures_without_a_class_come_last_and_only_the_teacher_teaches_them(tmp_path: Path) -> None:
+    write_noise(tmp_path, {"train": 4, "test": 2}, 12, 12)
+    (tmp_path / "more").mkdir()
+    for number, name in enumerate(("cat/0", "dog/1", "dog/2")):
+        (tmp_path / "train" / f"{name}.jpg").rename(tmp_path / "more" / f"{number}.jpg")
+    settings: dict[str, Any] = {"root": str(tmp_path), "size": 8, "flip": False, "watch": (), "device": "cpu", "batch_size": 4}
+    teacher = Images(**settings).model()
+    task = Images(**settings, unlabelled="more", plugins=[Distill(teacher=teacher, weight=0.5)], updates=2)
+    data = task.data("train")
+    assert [label for _, label in data] == [0, 0, 0, 1, 1, -1, -1, -1]
+    assert [Path(name).name for name in data.files[-3:]] == ["0.jpg", "1.jpg", "2.jpg"]
+    pictures, labels = torch.stack([picture for picture, _ in data]), torch.tensor([label for _, label in data])
+    net = task.model().eval()
+    known = torch.nn.functional.cross_entropy(net(normalise(pictures[:5])), labels[:5], reduction="sum") / 8
+    assert torch.allclose(task.loss(net, (pictures, labels)), known), "a mean over all, to which they add nothing"
+    assert not task.loss(net, (pictures[5:], labels[5:]))
+    assert task.fit().updates == 2
+    with pytest.raises(ConfigError, match=r"task\.unlabelled needs a teacher"):
+        Images(**settings, unlabelled="more")
+    with pytest.raises(ConfigError, match="no has no pictures"):
+        Images(**settings, unlabelled="no", plugins=[Distill(teacher=teacher)]).data("train")
+    with pytest.raises(ConfigError, match=r"task\.unlabelled and augment cannot work together"):
+        Images(**settings, unlabelled="more", plugins=[Distill(teacher=teacher), Augment()])

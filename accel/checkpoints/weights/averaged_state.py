@@ -14,6 +14,7 @@ from accel.checkpoints.snapshot import tensors
 from accel.checkpoints.state import resize_buffers
 from accel.checkpoints.weights.evaluated_weights import evaluated_weights
 from accel.checkpoints.weights.weight_names import with_names_of
+from accel.compress.distillation.added_parameters import add_saved
 from accel.data.batches.make_batches import make_batches
 from accel.errors import ConfigError
 from accel.parts import Average, Optim, Part, Parts, Precision, Run
@@ -61,6 +62,7 @@ def averaged_state(model: nn.Module, state: dict[str, Any], identity: dict[str, 
         return dict(state["model"])
     run = SavedRun(Parts(**chosen), deepcopy(model), _no_loss, torch.device("cpu"), seed=0, epochs=1, batch_size=1)  # type: ignore[arg-type]
     twin = run.unwrapped_model.cpu()
+    add_saved(twin, state["parts"].values())
     if not any(param.requires_grad for param in twin.parameters()):  # a model that is only to predict
         twin.requires_grad_(True)
     run.updates = max(LONG, state["progress"]["step"])

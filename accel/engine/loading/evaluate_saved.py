@@ -30,6 +30,7 @@ from accel.parts import (
     Clip,
     Group,
     Guard,
+    Objective,
     Optim,
     Order,
     Part,
@@ -47,8 +48,8 @@ from accel.system.stop_signals import StopSignals
 __all__ = ["TRAINING_ONLY", "Evaluation", "evaluate_saved"]
 
 TRAINING_ONLY: tuple[type[Part], ...] = (
-    Activations, Augment, Average, Branches, Clip, Group, Guard, Optim, Order, Probe, Pruning, Quantisation, Rate, Schedule, Stop,
-    Watch,
+    Activations, Augment, Average, Branches, Clip, Group, Guard, Objective, Optim, Order, Probe, Pruning, Quantisation, Rate,
+    Schedule, Stop, Watch,
 )  # fmt: skip
 """Parts that an evaluation does without: weights are averaged and the model has its shape already, and some ask how long the
 training is."""

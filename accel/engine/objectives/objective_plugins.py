@@ -18,7 +18,10 @@ OWN: dict[str, type[Part]] = {"optim": Optim, "clip": Clip}
 """Parts that an objective may have of its own."""
 WORDS = {"optim": "an optimiser", "clip": "a clipping"}
 """The same in words."""
-SINGLE = {"update": "it makes the update of one loss", "probe": "it reads one rate off one loss"}
+SINGLE = {
+    "update": "it makes the update of one loss", "probe": "it reads one rate off one loss",
+    "objective": "it cannot tell for which of the losses it is",
+}  # fmt: skip
 """Parts of which a plugin does not go together with several objectives, and why."""
 
 

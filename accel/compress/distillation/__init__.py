@@ -1,0 +1,3 @@
+"""Distillation: a student that learns from what a trained teacher sees in each sample."""
+
+__all__: list[str] = []
