@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from io import IOBase
 from types import FunctionType, MethodType
@@ -123,10 +124,13 @@ class UserState:
         """Return the names of the model's buffers that have another shape or dtype than at the start, or were not there."""
         return [name for name, buffer in self.model.named_buffers() if self.shapes.get(name) != (buffer.shape, buffer.dtype)]
 
-    def follow_shapes(self, resized: Iterable[str]) -> None:
-        """Take the shapes that buffers have now for those of the start, but for `resized_buffers` of before the change."""
-        left = set(resized)
-        self.shapes |= {name: (buffer.shape, buffer.dtype) for name, buffer in self.model.named_buffers() if name not in left}
+    @contextmanager
+    def follow_change(self) -> Iterator[None]:
+        """Take what a plugin changes of the model inside for what was there at the start: a resumed run begins with it."""
+        moved, resized = set(self.state_dict()), set(self.resized_buffers())
+        yield
+        self.first |= {name: mark(owner[key]) for name, owner, key in self.places() if name not in moved}
+        self.shapes |= {name: (buffer.shape, buffer.dtype) for name, buffer in self.model.named_buffers() if name not in resized}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
         """Put values back where they were; return the names of those whose owner there is not any more.

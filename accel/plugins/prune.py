@@ -168,9 +168,9 @@ class Prune(Pruning):
             return None
         self.done = step
         tensors = {**dict(run.unwrapped_model.named_parameters()), **dict(run.parts.precision.params)}
-        gather, resized = run.parts.parallel.gather, run.user_state.resized_buffers()
-        pruned = self.pruner.prune(run.unwrapped_model, tensors, self.points[step], lambda units: gather(units)[0])
-        run.user_state.follow_shapes(resized)
+        gather = run.parts.parallel.gather
+        with run.user_state.follow_change():
+            pruned = self.pruner.prune(run.unwrapped_model, tensors, self.points[step], lambda units: gather(units)[0])
         run.parts.precision.publish()
         return [Replacement(*each) for each in pruned]
 
