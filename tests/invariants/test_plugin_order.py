@@ -64,7 +64,7 @@ SHAPE: list[Callable[[], Part]] = [
     lambda: EarlyStop(patience=3, min_delta=9.0),
     lambda: Average(last=2, every=1),
     *map(cheap, ("batch_lr", "cache", "channels_last", "extents", "memory", "norms", "oom", "pinned", "prefetch", "recompute")),
-    *map(cheap, ("distill", "fold_bn", "reparam", "threads")),
+    *map(cheap, ("distill", "fold_bn", "prune", "reparam", "threads")),
 ]
 
 
@@ -82,6 +82,7 @@ REFUSED = {
         "accumulate step_in_backward", "clip step_in_backward", "finite_guard step_in_backward", "lamb step_in_backward",
         "master_weights step_in_backward", "muon step_in_backward", "norms step_in_backward", "schedule_free step_in_backward",
         "parity step_in_backward", "average schedule_free", "ddp master_weights", "fsdp master_weights",
+        "fsdp prune", "prune step_in_backward",
     )
 }  # fmt: skip
 """Pairs of plugins of different parts that cannot stand together, each by its own sentence."""
