@@ -33,7 +33,7 @@ from accel.engine.evaluation.evaluation_trial import try_evaluation
 from accel.engine.evaluation.model_backup import ModelBackup
 from accel.engine.request import RunRequest
 from accel.engine.sandbox import sandbox
-from accel.engine.select_parts import as_list, make_plugin
+from accel.engine.select_parts import as_list, make_plugin, plugin_parts, select_parts
 from accel.engine.training_run import TrainingRun
 from accel.errors import ConfigError
 from accel.parts import Watch
@@ -129,9 +129,10 @@ def diagnose(run: TrainingRun, request: RunRequest, seconds: float, say: Callabl
     """
     saves = request.settings.out is not None or bool(request.command)
     load = OtherLoad()
-    measured = Measurer(run, request.settings, saves, read_processor().usable, seconds, say).measure()
+    _, watches = select_parts(request.plugins, request.watches)
+    measured = Measurer(run, request.settings, watches, saves, read_processor().usable, seconds, say).measure()
     say("the machine")
-    machine = replace(read_machine(getattr(run.train, "data", None)), busy=load.percent())
+    machine = replace(read_machine(getattr(run.train, "data", None), measured.cards), busy=load.percent())
     figures = measured.figures
     split = split_time(figures)
     remedies = rank_remedies(figures, split, possible_changes(run, figures))
@@ -154,7 +155,7 @@ def for_measuring(request: RunRequest) -> RunRequest:
 def machine_use(run: TrainingRun, figures: RunFigures, machine: Machine) -> MachineUse:
     """Return how a run uses its machine."""
     loader, reader = run.parts.loader, getattr(getattr(run.train, "data", None), "reader", None)
-    on = [part.name for part in run.parts.all()]
+    on = [part.name for part in plugin_parts(run.parts)]
     disk, wanted = machine.disk, None
     if disk is not None and disk.files > 1 and figures.same_batch.median:
         wanted = figures.samples / figures.same_batch.median * disk.sampled / disk.files
@@ -167,6 +168,7 @@ def machine_use(run: TrainingRun, figures: RunFigures, machine: Machine) -> Mach
         needs_compiler="compile" in on,
         needed_bytes=wanted,
         command=bool(run.command),
+        plugins=frozenset(on),
     )
 
 

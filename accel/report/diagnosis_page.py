@@ -25,6 +25,11 @@ __all__ = ["WIDTH", "applied_lines", "as_html", "as_text", "draw", "remedy_table
 
 WIDTH = 110
 """Columns of the page in a notebook."""
+ACTIVITIES = {
+    "data": "the wait for data", "forward": "the forward pass", "backward": "the backward pass", "update": "the update",
+    "evaluation": "evaluation", "watches": "watches",
+}  # fmt: skip
+"""What `RunFigures.lines` are of, in words."""
 CHANGED = {"nothing": "nothing", "rounding": "rounding", "recipe": "the recipe"}
 
 
@@ -80,10 +85,11 @@ def applied_lines(diagnosis: Diagnosis) -> list[str]:
 
 
 def notes(diagnosis: Diagnosis) -> list[str]:
-    """Return what else was seen: numbers read on the host, and what was left out for lack of time."""
+    """Return what else was seen: numbers read on the host, lines that take much of a time, and what there was no time for."""
     figures = diagnosis.figures
     reads = [f"{number:g} read on the host in an update: {line}" for line, number in figures.host_reads.items()]
     lines = [f"numbers {reads[0]}"] + [f"        {read}" for read in reads[1:4]] if reads else []
+    lines += [f"{100 * line.share:.0f} % of {ACTIVITIES[name]} in {line.text}" for name, line in figures.lines.items()]
     if figures.fit is not None:
         fit = figures.fit
         lines.append(f"a batch of n samples: {1000 * fit.overhead:.3g} ms + n x {1e6 * fit.per_sample:.3g} us")
@@ -105,7 +111,7 @@ def as_html(diagnosis: Diagnosis) -> str:
     """Return the page as a block of HTML with styles of its own, in the reader's colours."""
     console = VisibleConsole(width=WIDTH, record=True, markup=False, highlight=False, file=StringIO())
     show(console, diagnosis)
-    return console.export_html(inline_styles=True, code_format='<pre style="line-height: normal">{code}</pre>')
+    return console.export_html(inline_styles=True, code_format='<pre style="line-height: normal; font-size: 12px">{code}</pre>')
 
 
 def show(console: VisibleConsole, diagnosis: Diagnosis) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from accel.diagnose.decision.figures import RunFigures
 from accel.diagnose.decision.prediction import PREDICTIONS
 from accel.diagnose.decision.run_overrides import Overrides
-from accel.diagnose.decision.time_split import TimeSplit
+from accel.diagnose.decision.time_split import BETWEEN, TimeSplit
 from accel.diagnose.decision.timing import Range
 
 __all__ = ["WORTH", "Changes", "Possible", "Remedy", "capped", "rank_remedies"]
@@ -74,7 +74,7 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
 
     Those without a prediction come last, by their ceilings.
     """
-    rest = figures.evaluation + figures.checkpoint
+    rest = split.between
     whole = figures.step.range + rest
     remedies = []
     for change in possible:
@@ -83,7 +83,7 @@ def rank_remedies(figures: RunFigures, split: TimeSplit, possible: Sequence[Poss
         ceiling = split.ceiling(*change.parts, share=change.share)
         of_updates = None
         if after is not None and after.low > rest:
-            most = split.without("evaluation", "checkpoint").ceiling(*change.parts)
+            most = split.without(*BETWEEN).ceiling(*change.parts)
             of_updates = capped(figures.step.range.over(after + -rest), most)
         if min(ceiling, ceiling if speed_up is None else speed_up.middle) >= WORTH:
             remedies.append(Remedy(change, speed_up, ceiling, of_updates))

@@ -17,7 +17,7 @@ from accel.diagnose.decision.timing import taken_in_turn
 from accel.diagnose.probes.typed_changes import in_python, plugin_overrides
 from accel.diagnose.probes.unmeasured import may_cast, may_turn, unmeasured
 from accel.engine.advice.data_advice import MEMORY_FACTOR, dataset_suggestions, fits_in_memory, plugin_override, suggestions
-from accel.engine.select_parts import PART_TYPES
+from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun
 from accel.parts import Group, Loader, Parallel, Transfer, Update
 from accel.parts.model import Backend, Compile
@@ -52,7 +52,7 @@ def change(
 
 def is_on(run: TrainingRun, plugin: str) -> bool:
     """Return whether a plugin is on. The plainest parts are none, whatever they are called."""
-    return any(part.name == plugin and type(part) not in PART_TYPES.values() for part in run.parts.all())
+    return any(part.name == plugin for part in plugin_parts(run.parts))
 
 
 def _of_data(run: TrainingRun, figures: RunFigures) -> Iterator[Possible]:
