@@ -15,12 +15,12 @@ from accel.diagnose.code_lines.outside_operators import outside_operators
 from accel.diagnose.decision.figures import CodeLine, RunFigures
 from accel.diagnose.decision.timing import Timing
 from accel.diagnose.machine.graphics_cards import GraphicsCard
+from accel.diagnose.machine.page_swaps import page_swaps
 from accel.diagnose.probes.batch_growth import growth
 from accel.diagnose.probes.cards_at_work import cards_at_work
 from accel.diagnose.probes.experiments import run_experiments
 from accel.diagnose.probes.host_read_places import host_read_places
 from accel.diagnose.probes.operator_times import operator_mix
-from accel.diagnose.probes.page_swaps import page_swaps
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.diagnose.probes.rank_times import time_ranks
 from accel.diagnose.probes.readers_beside import gather_seconds, reader_counts, time_beside

@@ -13,7 +13,7 @@ import pytest
 from accel.diagnose.machine import graphics_cards
 from accel.diagnose.machine.graphics_cards import GraphicsCard, cards_by_nvml, read_cards
 
-SOURCE = Path(__file__).parents[1] / "rehearsal/native/nvml.cpp"
+SOURCE = Path(__file__).parents[2] / "rehearsal/native/nvml.cpp"
 NULL = GraphicsCard("Null device 0", (9, 0), 4 << 30, 4 << 30, "580.65.06", (5, 16, 5, 16), (1980, 1980), ())
 
 
