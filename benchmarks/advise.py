@@ -19,9 +19,9 @@ from results import save
 import accel
 from accel.compare import Limits, interleave
 from accel.diagnose.findings.finding import Finding
+from accel.diagnose.layer_trials.tried_findings import TRIED
 from accel.diagnose.layers.model_pass import ModelPass, pass_of
 from accel.diagnose.layers.operator_timer import timed_pass
-from accel.diagnose.trials.tried_findings import TRIED
 from accel.report.formatting import gain_text
 from accel.report.other_load import OtherLoad
 from accel.report.result import finite

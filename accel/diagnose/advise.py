@@ -15,13 +15,13 @@ from accel.diagnose.advice import Advice
 from accel.diagnose.ceilings.kept_ceilings import kept_ceilings
 from accel.diagnose.doctor import measured_run
 from accel.diagnose.findings.all_rules import all_findings
+from accel.diagnose.layer_trials.memory_order_trial import can_switch, saved_share
+from accel.diagnose.layer_trials.tried_findings import tried_findings
 from accel.diagnose.layers.array_copies import ArrayCopies, ArrayCopy
 from accel.diagnose.layers.layer_table import LayerTable, ParameterFacts
 from accel.diagnose.layers.model_pass import ModelPass, own_batch, pass_of, unmoved
 from accel.diagnose.layers.operation import Operation
 from accel.diagnose.layers.trace import trace
-from accel.diagnose.trials.memory_order_trial import can_switch, saved_share
-from accel.diagnose.trials.tried_findings import tried_findings
 from accel.engine.sandbox import sandbox
 from accel.engine.select_parts import plugin_parts
 from accel.engine.training_run import TrainingRun

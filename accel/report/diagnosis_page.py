@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accel.diagnose.decision.remedies import Remedy
     from accel.diagnose.diagnosis import Diagnosis
 
-__all__ = ["WIDTH", "as_html", "as_text", "draw", "remedy_table", "show", "typed_lines"]
+__all__ = ["WIDTH", "applied_lines", "as_html", "as_text", "draw", "remedy_table", "show", "typed_lines"]
 
 WIDTH = 110
 """Columns of the page in a notebook."""
@@ -76,6 +76,14 @@ def typed_lines(remedies: list[Remedy]) -> list[str]:
     ]
 
 
+def applied_lines(diagnosis: Diagnosis) -> list[str]:
+    """Return what came of trying the remedies, a line each; none if that was not asked for."""
+    if diagnosis.applied is None:
+        return []
+    lines = diagnosis.applied.lines or ["nothing, for no remedy was worth it"]
+    return ["", "tried", *(f"  {line}" for line in lines)]
+
+
 def notes(diagnosis: Diagnosis) -> list[str]:
     """Return what else was seen: numbers read on the host, lines that take much of a time, and what there was no time for."""
     figures = diagnosis.figures
@@ -88,6 +96,7 @@ def notes(diagnosis: Diagnosis) -> list[str]:
     lines += [f"the watch {name} was not measured: {why}" for name, why in figures.unmeasured.items()]
     if diagnosis.left_out:
         lines.append(f"no time was left for: {', '.join(diagnosis.left_out)} (--seconds)")
+    lines += diagnosis.unmeasured
     return [*lines, f"measured in {elapsed(diagnosis.seconds)}, and undone"]
 
 
@@ -111,3 +120,5 @@ def show(console: VisibleConsole, diagnosis: Diagnosis) -> None:
     console.print(draw(diagnosis))
     if diagnosis.remedies:
         console.print("", *typed_lines(diagnosis.remedies), sep="\n", soft_wrap=True)
+    if lines := applied_lines(diagnosis):
+        console.print(*lines, sep="\n", soft_wrap=True)

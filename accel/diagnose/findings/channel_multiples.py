@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accel.diagnose.findings.finding import Finding, listed
+from accel.diagnose.layer_trials.product import product_of, product_seconds
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.layers.operation import Operation
-from accel.diagnose.trials.product import product_of, product_seconds
-from accel.diagnose.trials.product_trial import ProductTrial
 
 __all__ = ["channel_multiples", "multiple_of", "padded"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
-from accel.diagnose.trials.product_trial import ProductTrial
 
 __all__ = ["Finding", "Rule", "listed"]
 

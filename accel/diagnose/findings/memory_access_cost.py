@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from math import prod, sqrt
 
 from accel.diagnose.findings.finding import Finding, listed
+from accel.diagnose.layer_trials.product import product_of, product_seconds
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.layers.operation import Operation
-from accel.diagnose.trials.product import product_of, product_seconds
-from accel.diagnose.trials.product_trial import ProductTrial
 
 __all__ = ["UNBALANCED", "access_cost", "access_ratio", "group_costs", "group_ratio", "unequal_channels"]
 

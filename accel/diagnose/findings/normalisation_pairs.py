@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from accel.diagnose.findings.finding import Finding, listed
+from accel.diagnose.layer_trials.product import product_of, product_seconds
+from accel.diagnose.layer_trials.product_trial import ProductTrial
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.layers.operation import NORMALISATIONS, Operation
-from accel.diagnose.trials.product import product_of, product_seconds
-from accel.diagnose.trials.product_trial import ProductTrial
 
 __all__ = ["BATCH_NORMS", "bias_before_norm", "foldable_norms", "pairs"]
 

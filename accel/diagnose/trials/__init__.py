@@ -1,3 +1,3 @@
-"""What a change of a model brings, tried out: products as they would be, and the model in another order in memory."""
+"""Remedies tried out on the run itself: searched, timed beside the run without them, kept or left out."""
 
 __all__: list[str] = []

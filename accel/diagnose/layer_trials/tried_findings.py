@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from accel.diagnose.findings.all_rules import in_order
 from accel.diagnose.findings.finding import Finding
+from accel.diagnose.layer_trials.product_trial import saved_seconds
 from accel.diagnose.layers.layer_table import LayerTable
-from accel.diagnose.trials.product_trial import saved_seconds
 
 __all__ = ["LEAST_GAIN", "TRIED", "tried_findings"]
 

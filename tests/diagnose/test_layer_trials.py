@@ -14,12 +14,12 @@ from accel.diagnose import advise as advising
 from accel.diagnose.advise import advise
 from accel.diagnose.ceilings.machine_ceilings import MachineCeilings
 from accel.diagnose.findings.finding import Finding
+from accel.diagnose.layer_trials.memory_order_trial import can_switch, channels_last_weights
+from accel.diagnose.layer_trials.product import Product, product_of, product_seconds, runnable
+from accel.diagnose.layer_trials.product_trial import ProductTrial, saved_seconds, saving_of
+from accel.diagnose.layer_trials.tried_findings import LEAST_GAIN, tried_findings
 from accel.diagnose.layers.layer_table import LayerTable
 from accel.diagnose.layers.operation import Window
-from accel.diagnose.trials.memory_order_trial import can_switch, channels_last_weights
-from accel.diagnose.trials.product import Product, product_of, product_seconds, runnable
-from accel.diagnose.trials.product_trial import ProductTrial, saved_seconds, saving_of
-from accel.diagnose.trials.tried_findings import LEAST_GAIN, tried_findings
 
 CEILINGS = MachineCeilings("a machine", 1, {"float32": 1e11}, {1 << 27: 2e10}, 1e-6)
 LARGE = Product((256, 256), (256, 256), weight_gradient=True, input_gradient=True)

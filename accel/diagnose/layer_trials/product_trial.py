@@ -10,8 +10,8 @@ from time import perf_counter
 import torch
 
 from accel.compare import Limits, interleave
+from accel.diagnose.layer_trials.product import Product, runnable
 from accel.diagnose.layers.operator_timer import timed_pass
-from accel.diagnose.trials.product import Product, runnable
 
 __all__ = ["ProductTrial", "saved_seconds", "saving_of"]
 
