@@ -264,16 +264,16 @@ def named(result: dict[str, Any]) -> str:
     """Return how often doctor names what was injected."""
     rows = result["rows"]
     right, wrong = (sum(row[key] for row in rows) for key in ("named", "named_without"))
-    return f"of {len(rows)} bottlenecks injected into healthy runs doctor names {right} as the first cause, and {wrong} without them"
+    return f"of {len(rows)} bottlenecks injected into healthy runs doctor names {right} first, and {wrong} without them"
 
 
 def called(result: dict[str, Any]) -> str:
     """Return how often ablate is wrong."""
-    verdicts = {same: [row["verdict"] for row in result["comparisons"] if (row["kind"] == "equal") is same] for same in (True, False)}
-    equal, slower = len(verdicts[True]), len(verdicts[False])
+    equal = [row["verdict"] for row in result["comparisons"] if row["kind"] == "equal"]
+    slower = [row["verdict"] for row in result["comparisons"] if row["kind"] != "equal"]
     return (
-        f"of {equal} pairs of equal runs ablate calls {equal - verdicts[True].count('neutral')} different; of {slower} in which one "
-        f"has 5 % more work it finds {verdicts[False].count('harmful')}"
+        f"of {len(equal)} pairs of equal runs ablate calls {len(equal) - equal.count('neutral')} different; of {len(slower)} where "
+        f"one has 5 % more work it finds {slower.count('harmful')}"
     )
 
 
