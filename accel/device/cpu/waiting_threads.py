@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Event
@@ -83,6 +84,18 @@ class WaitingThreads:
                 holder.join()
             self.slept += perf_counter() - self.short_since
             self.released, self.holders = None, []
+
+    @contextmanager
+    def sleeping(self) -> Iterator[None]:
+        """Let threads that wait sleep at once meanwhile, where that can be switched."""
+        switch = self.active and self.released is None and torch.get_num_threads() > 1
+        if switch:
+            self.shorten()
+        try:
+            yield
+        finally:
+            if switch:
+                self.lengthen()
 
     def notes(self) -> list[str]:
         """Return a sentence for the summary if threads slept for a tenth of the run, else nothing."""

@@ -129,6 +129,7 @@ class Measurer:
         """
         run, share = self.run, self.seconds / 10
         counts, in_threads = reader_counts(run, self.cores)
+        beside = partial(time_beside, probed, counts, in_threads, self.cores)
         end = self.began + self.seconds
         threads = 25 * update if torch.get_num_threads() <= self.cores else 0.0  # too many make updates slow themselves
         figures: dict[str, Any] = {"lines": self.lines}
@@ -143,7 +144,7 @@ class Measurer:
             ("lines", "lines of code", 4 * update, lambda: self.busy_lines(probed, share / 2, figures)),
             ("host_reads", "numbers read on the host", 6 * update, lambda: host_read_places(probed)),
             ("gather", "a batch out of memory", 0.1, lambda: gather_seconds(probed)),
-            ("read_rates", "readers beside updates", 1.2 * len(counts), lambda: time_beside(probed, counts, in_threads)),
+            ("read_rates", "readers beside updates", 1.2 * len(counts), beside),
             ("experiments", "other precision, layout and memory", 40 * update, lambda: run_experiments(probed, end)),
         )
         needed = ("fit", "operators", "host_reads", *(OF_DATA if waits else ()))

@@ -17,6 +17,7 @@ from accel.diagnose.decision.figures import Beside
 from accel.diagnose.probes.probed_run import ProbedRun
 from accel.engine.training_run import TrainingRun
 from accel.parts import Loader
+from accel.parts.parallel import NOTHING
 
 __all__ = ["IO_FACTORS", "MOST_READERS", "PASSES_OVER_MEMORY", "gather_seconds", "reader_counts", "time_beside"]
 
@@ -26,7 +27,7 @@ PASSES_OVER_MEMORY = 3
 """Passes over a batch that gathering, moving and mirroring it take, one of which is measured."""
 
 
-def time_beside(probed: ProbedRun, counts: Sequence[int], in_threads: bool) -> dict[int, Beside]:
+def time_beside(probed: ProbedRun, counts: Sequence[int], in_threads: bool, cores: int) -> dict[int, Beside]:
     """Return the rates of readers and of updates beside each other, by the number of readers; empty where none can be begun.
 
     Their samples are dropped, and random generators stay where they are. Data that does not come sample by sample has no readers.
@@ -35,6 +36,7 @@ def time_beside(probed: ProbedRun, counts: Sequence[int], in_threads: bool) -> d
         probed: the run.
         counts: numbers of readers.
         in_threads: whether they are threads of this process; else processes that it forks.
+        cores: that this process can keep busy.
     """
     batches = probed.run.train
     if not isinstance(batches, MapBatches) or batches.in_memory:
@@ -45,20 +47,26 @@ def time_beside(probed: ProbedRun, counts: Sequence[int], in_threads: bool) -> d
         for number, count in enumerate(counts):
             first = number * batches.samples // (len(counts) + 1)
             alone = begin(batches, count, first)()
-            rate, update = _beside(probed, begin, batches, count, first + batches.samples // 2)
+            rate, update = _beside(probed, begin, batches, count, first + batches.samples // 2, cores)
             if alone and rate:
                 times[count] = Beside(rate, alone, update)
     return times
 
 
 def _beside(
-    probed: ProbedRun, begin: Callable[[MapBatches, int, int], Callable[[], float]], batches: MapBatches, count: int, first: int
-) -> tuple[float, float]:
-    """Return samples a second, and the seconds of an update, beside each other. Updates are made while the readers are at work."""
-    started = perf_counter()
-    finish = begin(batches, count, first)
-    seconds = mean_seconds(probed.update_and_wait, max(0.0, TRIAL_SECONDS - (perf_counter() - started)))
-    return finish(), seconds
+    probed: ProbedRun, begin: Callable[[MapBatches, int, int], Callable[[], float]], batches: MapBatches, count: int, first: int,
+    cores: int,
+) -> tuple[float, float]:  # fmt: skip
+    """Return samples a second, and the seconds of an update, beside each other. Updates are made while the readers are at work.
+
+    Where both want more cores than there are, torch's threads sleep while they wait, as they would soon in the run.
+    """
+    waiting = probed.run.parts.backend.waiting
+    with NOTHING if waiting is None or count + torch.get_num_threads() <= cores else waiting.sleeping():
+        started = perf_counter()
+        finish = begin(batches, count, first)
+        seconds = mean_seconds(probed.update_and_wait, max(0.0, TRIAL_SECONDS - (perf_counter() - started)))
+        return finish(), seconds
 
 
 def reader_counts(run: TrainingRun, cores: int) -> tuple[list[int], bool]:

@@ -64,6 +64,19 @@ def test_threads_that_wait_sleep_while_it_is_short_and_spin_again_afterwards(wai
 
 
 @needs_gnu
+def test_they_sleep_for_a_while_and_go_back_to_what_they_did(waiting: WaitingThreads) -> None:
+    with waiting.sleeping():
+        holders = list(waiting.holders)
+        assert holders
+        assert all(holder.is_alive() for holder in holders)
+        with waiting.sleeping():
+            assert waiting.holders == holders
+        assert waiting.released is not None
+    assert waiting.released is None
+    assert not any(holder.is_alive() for holder in holders)
+
+
+@needs_gnu
 def test_it_switches_by_how_many_threads_wait_for_a_core(waiting: WaitingThreads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting_threads, "INTERVAL", 0.0)
     shares = iter([0.0, CROWDED + 0.1, FREE + 0.1, CROWDED + 0.1, FREE - 0.1])
