@@ -13,6 +13,7 @@ from accel.device.cpu.waiting_threads import WaitingThreads
 from accel.parts.grads import Grads
 from accel.parts.parallel import NOTHING
 from accel.parts.part import Part
+from accel.system.cpu.kept_memory import settle_thresholds
 
 if TYPE_CHECKING:
     from accel.parts.run import Run
@@ -23,13 +24,23 @@ __all__ = ["Activations", "Average", "Backend", "Compile", "Layout"]
 
 @dataclass(eq=False)
 class Backend(Part):
-    """Global switches of torch that belong to no other part; plainest: all as they are, but for CPU threads that wait."""
+    """Global switches of torch that belong to no other part; plainest: all as they are, but for CPU threads that wait.
+
+    glibc's thresholds for memory that is freed are the same in every run (`settle_thresholds`).
+    """
 
     waiting: ClassVar[WaitingThreads | None] = None
     """CPU threads that wait for one another, and sleep at once while others need the cores."""
 
+    @property
+    def leaves_allocator(self) -> bool:
+        """Whether the thresholds of the C library stay as they are."""
+        return False
+
     def apply(self, device: torch.device) -> None:
         """Set every switch, before the model is made."""
+        if not self.leaves_allocator:
+            settle_thresholds()
         self.waiting = WaitingThreads(device)  # type: ignore[misc]
 
     def explore(self, run: Run, trial: Trial) -> None:

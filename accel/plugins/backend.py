@@ -77,6 +77,10 @@ class Backend(BackendPart):
     cores: Literal["all", "split"] = "all"
     flush_denormals: bool = False
 
+    @property
+    def leaves_allocator(self) -> bool:
+        return self.memory == "system"
+
     def apply(self, device: torch.device) -> None:
         super().apply(device)
         self.saved: dict[str, Any] = {

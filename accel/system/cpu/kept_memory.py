@@ -25,7 +25,7 @@ from accel.system.cpu.malloc_thresholds import (
     trim,
 )
 
-__all__ = ["DEFAULTS", "KEEPING", "KEPT_MEMORY", "KeptMemory", "obstacle", "preset"]
+__all__ = ["DEFAULTS", "KEEPING", "KEPT_MEMORY", "KeptMemory", "obstacle", "preset", "settle_thresholds"]
 
 KEEPING = {TRIM_THRESHOLD: -1, TOP_PAD: 64 * 2**20, MMAP_MAX: 0}
 """Thresholds that keep memory: the heap is never shortened, grows by 64 MB more than is asked for, and nothing is mapped apart."""
@@ -82,6 +82,16 @@ class KeptMemory:
 
 KEPT_MEMORY = KeptMemory()
 """The switch of this process."""
+
+
+def settle_thresholds() -> None:
+    """Set glibc's thresholds to where large tensors move them at most, unless somebody else has a say in them.
+
+    By themselves they stand where the largest tensor that was freed so far has left them: one run gives its memory back in every
+    update, and the next one, which has freed a larger tensor before it began, in none.
+    """
+    if not KEPT_MEMORY.users and not obstacle():
+        set_thresholds({name: DEFAULTS[name] for name in (MMAP_THRESHOLD, TRIM_THRESHOLD)})
 
 
 def obstacle(environ: Mapping[str, str] = os.environ) -> str:

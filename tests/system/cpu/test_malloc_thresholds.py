@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -32,3 +33,26 @@ def test_memory_goes_back_when_twice_as_much_is_free() -> None:
     thresholds = moving_thresholds()
     assert thresholds[TRIM_THRESHOLD] == 2 * thresholds[MMAP_THRESHOLD]
     assert thresholds[MMAP_THRESHOLD] <= LARGEST_MMAP_THRESHOLD
+
+
+SETTLED = """
+import sys, torch
+from accel import Trainer
+from accel.plugins import Backend
+from accel.system.cpu.malloc_thresholds import moving_thresholds, MMAP_THRESHOLD
+plugins = [Backend(memory="system")] if sys.argv[1:] else []
+class Task(Trainer):
+    def model(self): return torch.nn.Linear(4, 2)
+    def data(self): return torch.utils.data.TensorDataset(torch.randn(8, 4), torch.zeros(8, dtype=torch.long)), None
+    def loss(self, model, batch): return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
+Task(epochs=1, watch=(), plugins=plugins).fit()
+print(moving_thresholds()[MMAP_THRESHOLD])
+"""
+
+
+def test_a_run_has_them_where_the_largest_tensors_move_them_whatever_was_freed_before() -> None:
+    for environment, words, settled in (({}, [], True), ({"MALLOC_TRIM_THRESHOLD_": "1000000"}, [], False), ({}, ["system"], False)):
+        line, variables = [sys.executable, "-c", SETTLED, *words], os.environ | environment
+        done = subprocess.run(line, capture_output=True, text=True, env=variables, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (int(done.stdout) > LARGEST_MMAP_THRESHOLD - MEGABYTE) is settled
