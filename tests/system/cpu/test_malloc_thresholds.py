@@ -51,7 +51,8 @@ print(moving_thresholds()[MMAP_THRESHOLD])
 
 
 def test_a_run_has_them_where_the_largest_tensors_move_them_whatever_was_freed_before() -> None:
-    for environment, words, settled in (({}, [], True), ({"MALLOC_TRIM_THRESHOLD_": "1000000"}, [], False), ({}, ["system"], False)):
+    user = {"MALLOC_TRIM_THRESHOLD_": "1000000"}
+    for environment, words, settled in (({}, [], True), (user, [], False), ({}, ["system"], False)):
         line, variables = [sys.executable, "-c", SETTLED, *words], os.environ | environment
         done = subprocess.run(line, capture_output=True, text=True, env=variables, check=False)
         assert done.returncode == 0, done.stderr
