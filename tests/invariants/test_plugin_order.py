@@ -64,6 +64,7 @@ SHAPE: list[Callable[[], Part]] = [
     *map(cheap, ("batch_lr", "cache", "channels_last", "extents", "memory", "norms", "oom", "pinned", "prefetch", "recompute")),
     cheap("threads"),
     cheap("distill"),
+    cheap("lowbit"),
 ]
 
 
