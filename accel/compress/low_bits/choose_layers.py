@@ -48,7 +48,7 @@ def choose_layers(
     Raises:
         ConfigError: for a named layer that cannot have few bits, one whose input has no signs, and if none is left.
     """
-    left = dict.fromkeys(kept, "is named in keep") if kept is not None else {used[0].name: FIRST, used[-1].name: LAST} if used else {}
+    left = ends_of(used) if kept is None else dict.fromkeys(kept, "is named in keep")
     chosen = []
     for layer in used:
         name = layer.name
@@ -69,6 +69,11 @@ def choose_layers(
     return Chosen(chosen, norms, left)
 
 
+def ends_of(used: Sequence[UsedLayer]) -> dict[str, str]:
+    """Return the first and the last layer, and what is said of them."""
+    return {used[0].name: FIRST, used[-1].name: LAST} if used else {}
+
+
 def why_not(model: nn.Module, used: UsedLayer, scheme: Scheme) -> str:
     """Return why a layer cannot have few bits, to follow its name; empty if it can."""
     layer: Any = model.get_submodule(used.name)
@@ -76,8 +81,8 @@ def why_not(model: nn.Module, used: UsedLayer, scheme: Scheme) -> str:
         return "has branches, which are merged before it is shipped"
     if type(layer) not in LOW_BIT:
         return f"is a {type(layer).__name__}, and only convolutions and Linear as torch has them can be quantised"
-    if has_hooks(layer):
-        return "has hooks, which its packed form would lose"
+    if has_hooks(layer) or "forward" in vars(layer):
+        return "has hooks or a forward of its own, which its packed form would lose"
     if not layer.weight.is_floating_point():
         return f"has weights in {str(layer.weight.dtype).removeprefix('torch.')}"
     shared = shared_parameters(model)

@@ -35,7 +35,7 @@ def dorefa_weight(weight: Tensor, bits: int) -> Tensor:
 
 
 def dorefa_codes(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Return the number of the level of each weight, uint8, and the scale of each filter, (C_out,), by which levels are multiplied."""
+    """Return the number of the level of each weight, uint8, and the scale of each filter, (C_out,), a factor on its levels."""
     weight = weight.detach()
     if bits == 1:
         return (weight >= 0).to(torch.uint8), weight.abs().mean().repeat(len(weight))

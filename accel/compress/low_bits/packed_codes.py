@@ -17,7 +17,7 @@ def count_bytes(numbers: int, bits: int) -> int:
 
 
 def pack_codes(codes: Tensor, bits: int) -> Tensor:
-    """Return codes packed into bytes, (ceil(numel * bits / 8),) uint8: the lowest bit of the first code is the lowest of the first byte.
+    """Return codes packed into bytes, (ceil(numel * bits / 8),) uint8. The lowest bit of the first is the lowest of the first byte.
 
     Args:
         codes: uint8 below 2^bits, of any shape, in the order of their dimensions.

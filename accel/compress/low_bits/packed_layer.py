@@ -82,7 +82,13 @@ def packed_layer(layer: Any, scheme: Scheme, norm: _BatchNorm | None = None) -> 
 
 
 def empty_packed_layer(layer: Any, scheme: Scheme, has_bias: bool = False) -> Any:
-    """Return a layer as `packed_layer` does, for weights that are loaded later: with a bias too if the layer has none, on request."""
+    """Return a layer as `packed_layer` does, for weights that are loaded later.
+
+    Args:
+        layer: the layer that the user's code has made.
+        scheme: its levels.
+        has_bias: whether it has a bias though the layer has none: that of a norm which was folded in.
+    """
     made = changed_class(layer, next(packed for own, packed in PACKED if isinstance(layer, own)))
     weight = made._parameters.pop("weight")
     made.scheme, made.weight_shape = scheme, tuple(weight.shape)

@@ -1,4 +1,4 @@
-"""XNOR-Net: inputs of -1 and +1 with a scale for each position, beside weights as in BWN (Rastegari et al. 2016, arXiv 1603.05279)."""
+"""XNOR-Net: inputs of -1 and +1 with a scale for each position (Rastegari et al. 2016, arXiv 1603.05279); weights are as in BWN."""
 
 from __future__ import annotations
 

@@ -14,9 +14,8 @@ from accel.compress.low_bits.packed_codes import count_bytes, pack_codes, unpack
 from accel.compress.low_bits.packed_layer import empty_packed_layer, packed_layer
 from accel.compress.low_bits.scheme import Scheme
 
-SCHEMES = [
-    Scheme("dorefa", 1, 2), *(Scheme("dorefa", bits, 4, 6) for bits in range(2, 9)), Scheme("twn"), Scheme("bwn"), Scheme("xnor"), Scheme("bnn"),
-]  # fmt: skip
+DOREFA = [Scheme("dorefa", 1, 2), *(Scheme("dorefa", bits, 4, 6) for bits in range(2, 9))]
+SCHEMES = [*DOREFA, Scheme("twn"), Scheme("bwn"), Scheme("xnor"), Scheme("bnn")]
 LAYERS = {
     "conv1d": (lambda: nn.Conv1d(4, 6, 3, padding=1), (2, 4, 7)),
     "conv2d": (lambda: nn.Conv2d(4, 6, 3, groups=2, padding=1, padding_mode="reflect", bias=False), (2, 4, 5, 5)),
