@@ -7,17 +7,17 @@ and the last layer stay in floats. The run directory has the model with packed
 bits too, in `shipped.safetensors`: a scale for each filter, and the BatchNorm
 after a convolution folded into it.
 
-Helps   size on disk: 32 weights in 4 bytes (binary), 16 (ternary). `twn` costs
-        the least accuracy, `bnn` the most.
+Helps   size on disk: 32 weights take 4 bytes (binary) or 8 (ternary), and not
+        128; each filter 4 more. The plan says how many bytes it is.
 Hurts   accuracy, more so in short runs. `xnor` and `bnn` see the signs of their
         inputs alone: a ReLU before them leaves none, and is refused; write
-        conv, norm, conv. Before `dorefa` with few `input_bits`, inputs
-        above 1 are 1: a norm should come before.
-Costs   while it trains, the memory of a run without it, and of each layer its
-        levels and its inputs on levels until the backward pass. What is
-        shipped is small on disk and while it is loaded, and not faster: each
-        forward pass makes floats of a layer's bits. Kernels for bits are not
-        part of torch.
+        conv, norm, conv. To `dorefa` with `input_bits`, inputs below 0 are 0 and
+        those above 1 are 1.
+Costs   no memory less while it trains: floats are what is trained, and the levels
+        of each layer, floats too, and its inputs on levels stay beside them until
+        the backward pass. What is shipped is small on disk and while it is
+        loaded, and no faster: each forward pass makes floats of the bits of a
+        layer, and computes with them. torch has no kernels for bits.
 Source  dorefa: Zhou et al., arXiv 1606.06160. twn: Li et al., arXiv 1605.04711.
         bwn, xnor: Rastegari et al., arXiv 1603.05279. bnn: Courbariaux et al.,
         arXiv 1602.02830. Norms are folded as github.com/666DZY666/micronet does.

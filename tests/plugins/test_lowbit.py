@@ -112,7 +112,11 @@ TOGETHER: dict[str, Callable[[], list[Part]]] = {
     "master_weights": lambda: [AdamW(lr=0.01), MasterWeights(force=True)],
     "distill": lambda: [SGD(lr=0.1), Distill(teacher())],
 }
-CASES = [*((kind, "ema, accumulate") for kind in KINDS), *(("twn", name) for name in TOGETHER if name != "ema, accumulate")]
+CASES = [
+    *((kind, "ema, accumulate") for kind in KINDS),
+    *(("twn", name) for name in TOGETHER if name != "ema, accumulate"),
+    ("dorefa", "compile"),
+]
 
 
 def teacher() -> nn.Module:

@@ -56,7 +56,12 @@ def choose_layers(
             continue
         reason = why_not(model, layer, scheme)
         if reason and (named is not None or reason == no_sign(scheme)):
-            raise ConfigError(f"{name} {reason}; keep it in floats, or write the model so that a norm stands before it")
+            way = (
+                "write the model with a norm in place of the ReLU, or name it in keep"
+                if named is None
+                else "leave it out of layers"
+            )
+            raise ConfigError(f"{name} {reason}; {way}")
         if reason:
             left[name] = reason
         else:

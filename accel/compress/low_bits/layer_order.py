@@ -48,7 +48,7 @@ def layers_in_order(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> lis
     Returns:
         The layers. Those that the forward pass does not reach stand before the last one.
     """
-    found: dict[str, UsedLayer] = {}
+    uses: dict[str, UsedLayer] = {}
     try:
         copy = copy_without_memory(model)
     except Exception:  # of the user's own objects: a lock, an open file
@@ -56,15 +56,15 @@ def layers_in_order(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> lis
     else:
         with torch.random.fork_rng(devices=[]):
             for layer in used_inside(copy, "", kinds):
-                before = found.get(layer.name, layer)
-                found[layer.name] = layer._replace(has_sign=layer.has_sign or before.has_sign)
+                before = uses.get(layer.name, layer)
+                uses[layer.name] = layer._replace(has_sign=layer.has_sign or before.has_sign)
     branched = tuple(f"{name}." for name, module in copy.named_modules() if isinstance(module, BranchedConv))
     unseen = [
         UsedLayer(name, True)
         for name, module in copy.named_modules()
-        if isinstance(module, kinds) and name not in found and not name.startswith(branched)
+        if isinstance(module, kinds) and name not in uses and not name.startswith(branched)
     ]
-    used = list(found.values())
+    used = list(uses.values())
     return [*used[:-1], *unseen, *used[-1:]]  # what the forward pass does not reach is not its end
 
 
